@@ -1,0 +1,129 @@
+"""What a context says while it runs: one stream of events, the same for every front.
+
+Events are plain data. They are handed to the context's sink on the thread that runs
+V8, in the order in which they happened, and everything that an execution printed comes
+before its `ExecutionDone`. Each carries the id of the execution that caused it, also
+when that execution is long over (a timer that fires later), so that a front can put
+output where it belongs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+MimeBundle: TypeAlias = dict[str, Any]
+"""MIME type to value: text, base64 text for binary types, objects for JSON types."""
+
+StreamName: TypeAlias = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """A failure of the user's code, ready to be shown.
+
+    Attributes:
+        ename: The error's name, such as `TypeError`; for thrown values that are not
+            errors the name of their type.
+        evalue: The message, without the name.
+        traceback: Lines to show, plain text (no colours); the first names the error.
+    """
+
+    ename: str
+    evalue: str
+    traceback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Text that was printed, whole lines or pieces, batched."""
+
+    execution_id: int
+    name: StreamName
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayData:
+    """Something to show. With `update`, it replaces what has the same display id."""
+
+    execution_id: int
+    data: MimeBundle
+    metadata: dict[str, Any]
+    display_id: str | None = None
+    update: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClearOutput:
+    """Remove the output so far; with `wait`, when the next output comes."""
+
+    execution_id: int
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteResult:
+    """The value of a cell's last expression."""
+
+    execution_id: int
+    execution_count: int
+    data: MimeBundle
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionError:
+    """The cell failed: its code threw, it was interrupted, or a bound was reached."""
+
+    execution_id: int
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionDone:
+    """The cell is over; nothing that it printed comes after this but timers' output.
+
+    Attributes:
+        execution_id: Which execution.
+        execution_count: Its number, the N of `In [N]`.
+        error: None when it succeeded.
+    """
+
+    execution_id: int
+    execution_count: int
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommEvent:
+    """JavaScript opened, used or closed a comm (Jupyter's two-way channel).
+
+    Attributes:
+        execution_id: Who caused it.
+        kind: The message type.
+        comm_id: The comm's id.
+        data: The payload, any JSON object.
+        metadata: Jupyter's metadata for the message.
+        target_name: For `comm_open`, the name that the front end registered.
+        buffers: Binary attachments.
+    """
+
+    execution_id: int
+    kind: Literal["comm_open", "comm_msg", "comm_close"]
+    comm_id: str
+    data: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    target_name: str = ""
+    buffers: tuple[bytes, ...] = ()
+
+
+Event: TypeAlias = (
+    Stream
+    | DisplayData
+    | ClearOutput
+    | ExecuteResult
+    | ExecutionError
+    | ExecutionDone
+    | CommEvent
+)

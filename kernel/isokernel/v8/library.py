@@ -1,0 +1,183 @@
+"""Loading V8: finds py_mini_racer's library, starts V8 once, resolves every symbol.
+
+py_mini_racer's own package isn't imported: it pulls in asyncio and its own context
+machinery (45 ms of the 70 ms that the engine's start would take); what we need of it
+is its library, its ICU data and one C function, `mr_init_v8`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from isokernel.errors import EngineCheckError, EngineNotFoundError
+from isokernel.v8 import symbols
+
+MINI_RACER_VERSION: Final = "0.14.1"
+"""The release of mini-racer whose library the binding knows; pinned exactly."""
+
+V8_VERSION: Final = "14.4.258.23"
+"""The V8 inside it. Blobs of another version are never read."""
+
+FLAGS: Final = (
+    # No worker threads in V8: this is what makes fork() safe.
+    "--single-threaded",
+    # Without it each blob brings a read-only heap of its own while all isolates of a
+    # process share the first one's, and an isolate from another blob loses names.
+    "--no-extensible-ro-snapshot",
+)
+
+_LIBRARY_NAMES: Final = {
+    "linux": "libmini_racer.so",
+    "darwin": "libmini_racer.dylib",
+}
+
+
+class Callback(ctypes.Structure):
+    """V8's (de)serialization callbacks: {function, data}, passed by value."""
+
+    _fields_ = (("function", ctypes.c_void_p), ("data", ctypes.c_void_p))
+
+
+class StartupData(ctypes.Structure):
+    """v8::StartupData; returned by value in two registers."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_int))
+
+
+class Span(ctypes.Structure):
+    """v8::MemorySpan and std::pair<uint8_t*, size_t>."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class MaybeDouble(ctypes.Structure):
+    """v8::Maybe<double>."""
+
+    _fields_ = (("present", ctypes.c_bool), ("value", ctypes.c_double))
+
+
+class RejectMessage(ctypes.Structure):
+    """v8::PromiseRejectMessage; 24 bytes, passed by value."""
+
+    _fields_ = (
+        ("promise", ctypes.c_void_p),
+        ("event", ctypes.c_int),
+        ("value", ctypes.c_void_p),
+    )
+
+
+NO_CALLBACK: Final = Callback(None, None)
+
+_TYPES: Final[dict[str, Any]] = {
+    "-": None,
+    "p": ctypes.c_void_p,
+    "i": ctypes.c_int,
+    "I": ctypes.c_uint32,
+    "b": ctypes.c_bool,
+    "z": ctypes.c_size_t,
+    "s": ctypes.c_char_p,
+    "d": ctypes.c_double,
+    "m": ctypes.c_uint16,  # Maybe<bool>: {has_value, value}
+    "M": MaybeDouble,
+    "S": Span,
+    "C": Callback,
+    "D": StartupData,
+}
+
+
+class Library:
+    """V8's functions, ready to be called through ctypes; one per process.
+
+    Attributes are the names of `symbols.PROTOTYPES`. Calls release the GIL. A function
+    that takes an isolate may be called only by the thread that has entered it, except
+    `terminate` and `request_interrupt`, which V8 documents as thread-safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the library at `path` and resolve every function of the table."""
+        self.path = path
+        self.handle = ctypes.CDLL(str(path))
+        missing = [
+            name
+            for name, prototype in symbols.PROTOTYPES.items()
+            if not self._resolve(name, *prototype)
+        ]
+        for name in {*dict(symbols.BRANDS).values(), *symbols.KINDS}:
+            if not self._resolve(name, symbols.predicate(name), "b", "p"):
+                missing.append(name)
+        if missing:
+            raise EngineCheckError("symbols", f"missing {', '.join(sorted(missing))}")
+        self.kinds = tuple(
+            (brand, getattr(self, name)) for brand, name in symbols.BRANDS
+        )
+
+    def _resolve(self, name: str, symbol: str, result: str, arguments: str) -> bool:
+        try:
+            function = self.handle[symbol]
+        except AttributeError:
+            return False
+        function.restype = _TYPES[result]
+        function.argtypes = [_TYPES[letter] for letter in arguments]
+        setattr(self, name, function)
+        return True
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- a C function of any type
+        """Name a function that isn't in the table."""
+        raise AttributeError(name)
+
+    def address(self, symbol: str) -> int:
+        """Address of an exported function, for lists of external references.
+
+        Raises:
+            AttributeError: The library has no such symbol.
+        """
+        return ctypes.cast(self.handle[symbol], ctypes.c_void_p).value or 0
+
+    def identity(self) -> str:
+        """What a snapshot depends on: V8's version, its flags, this library's size."""
+        return f"{V8_VERSION}:{self.path.stat().st_size}:{' '.join(FLAGS)}"
+
+
+def find() -> Path:
+    """The path of py_mini_racer's library.
+
+    Raises:
+        EngineNotFoundError: mini-racer isn't installed, or not for this platform.
+    """
+    spec = importlib.util.find_spec("py_mini_racer")
+    if spec is None or not spec.submodule_search_locations:
+        message = f"the package mini-racer=={MINI_RACER_VERSION} is not installed"
+        raise EngineNotFoundError(message)
+    folder = Path(spec.submodule_search_locations[0])
+    name = _LIBRARY_NAMES.get(sys.platform)
+    if name is None or not (folder / name).exists():
+        message = f"mini-racer has no library for this platform ({sys.platform})"
+        raise EngineNotFoundError(message)
+    return folder / name
+
+
+@functools.cache
+def load() -> Library:
+    """Load the library and start V8, once per process; fork() afterwards is fine.
+
+    Raises:
+        EngineNotFoundError: mini-racer isn't installed, or not for this platform.
+        EngineCheckError: It is another release than the one that the binding knows.
+    """
+    path = find()
+    data = path.parent / "icudtl.dat"
+    if not os.access(data, os.R_OK):
+        message = f"V8's ICU data is missing beside {path.name}"
+        raise EngineNotFoundError(message)
+    library = Library(path)
+    library.initialize(" ".join(FLAGS).encode(), os.fsencode(data))
+    version = library.version().decode()
+    if version != V8_VERSION:
+        raise EngineCheckError("version", f"V8 is {version}, expected {V8_VERSION}")
+    return library

@@ -1,0 +1,206 @@
+"""Bounds on what JavaScript may allocate, kept without ending the process.
+
+Three walls, inner to outer: a bound on the V8 heap below the one that the isolate was
+born with, looked at after each garbage collection; a bound on ArrayBuffer memory,
+which is outside the V8 heap, looked at when a buffer is allocated; and V8's own heap
+limit, near which V8 calls us once more. Beyond any, the execution is terminated and
+`out_of_memory` says which; the heap is as it was, less what is garbage by then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from isokernel.v8.isolate import Isolate
+
+_GC_ALL: Final = 31
+_MARK_COMPACT: Final = 4
+_HEADROOM: Final = 64 << 20  # more heap for V8 to unwind in, once the limit is near
+_STATISTICS_WORDS: Final = 32
+_VTABLE_WORDS: Final = 12
+_ALLOCATE, _ALLOCATE_UNINITIALIZED = 2, 3  # after the two destructors
+_GUARDS: Final[dict[int, MemoryGuard]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class HeapStatistics:
+    """v8::HeapStatistics, in bytes.
+
+    Attributes:
+        heap_used: Live and garbage objects in the V8 heap.
+        heap_total: What V8 has reserved for them.
+        heap_limit: V8's own limit.
+        buffers: ArrayBuffer memory, outside the heap.
+        global_handles: Used by persistent handles.
+    """
+
+    heap_used: int
+    heap_total: int
+    heap_limit: int
+    buffers: int
+    global_handles: int
+
+
+@ctypes.CFUNCTYPE(
+    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
+)
+def _near_heap_limit(data: int, current: int, _initial: int) -> int:
+    guard = _GUARDS.get(data)
+    return int(current) if guard is None else guard.next_limit(int(current))
+
+
+@ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
+)
+def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
+    guard = _GUARDS.get(data)
+    if guard is not None:
+        guard.collected(full=bool(kind & _MARK_COMPACT))
+
+
+_ALLOCATOR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_NEAR = ctypes.cast(_near_heap_limit, ctypes.c_void_p)
+_COLLECTED = ctypes.cast(_collected, ctypes.c_void_p)
+
+
+class MemoryGuard:
+    """The bounds of one isolate. Used on the isolate's thread.
+
+    Attributes:
+        out_of_memory: `heap` or `buffers` when a bound was reached since `reset`.
+        heap_max: Bytes, or None for V8's own limit.
+        buffers_max: Bytes, or None.
+    """
+
+    def __init__(self, isolate: Isolate) -> None:
+        """Watch V8's own limit; further bounds by `limit`."""
+        self._isolate = isolate
+        self._raw = (ctypes.c_size_t * _STATISTICS_WORDS)()
+        self.out_of_memory: str | None = None
+        self.heap_max: int | None = None
+        self.buffers_max: int | None = None
+        self._near_added = False
+        self._watching = False
+        self._vtable: ctypes.Array[ctypes.c_size_t] | None = None
+        _GUARDS[isolate.pointer] = self
+        self._add_near()
+        self.born_limit = self.statistics().heap_limit
+
+    def _add_near(self) -> None:
+        pointer = self._isolate.pointer
+        self._isolate.library.near_limit_add(pointer, _NEAR, pointer)
+        self._near_added = True
+
+    def statistics(self) -> HeapStatistics:
+        """Ask V8."""
+        raw = self._raw
+        self._isolate.library.heap_statistics(
+            self._isolate.pointer, ctypes.addressof(raw)
+        )
+        return HeapStatistics(
+            heap_used=raw[4],
+            heap_total=raw[0],
+            heap_limit=raw[5],
+            buffers=raw[7],
+            global_handles=raw[13],
+        )
+
+    def limit(self, heap_max: int | None, buffers_max: int | None) -> None:
+        """Set bounds, in bytes; None lifts one."""
+        isolate = self._isolate
+        self.heap_max = heap_max
+        self.buffers_max = buffers_max
+        isolate.claim()
+        try:
+            if heap_max is not None and not self._watching:
+                isolate.library.gc_epilogue_add(
+                    isolate.pointer, _COLLECTED, isolate.pointer, _GC_ALL
+                )
+                self._watching = True
+            if buffers_max is not None and self._vtable is None:
+                self._wrap_allocator()
+        finally:
+            isolate.leave()
+
+    def _wrap_allocator(self) -> None:
+        """Put our own two functions into the allocator's table of methods.
+
+        A null from Allocate makes V8 collect garbage, ask again, and then throw
+        `RangeError: Array buffer allocation failed`: an ordinary error.
+        """
+        allocator = self._isolate.library.allocator(self._isolate.pointer)
+        table = ctypes.c_size_t.from_address(allocator)
+        self._original = table.value
+        words = (ctypes.c_size_t * _VTABLE_WORDS).from_address(table.value)
+        self._vtable = (ctypes.c_size_t * _VTABLE_WORDS)(*words)
+        self._keep = []
+        for index in (_ALLOCATE, _ALLOCATE_UNINITIALIZED):
+            original = _ALLOCATOR(words[index])
+            wrapped = _ALLOCATOR(self._bounded(original))
+            self._keep.append((original, wrapped))
+            self._vtable[index] = ctypes.cast(wrapped, ctypes.c_void_p).value or 0
+        table.value = ctypes.addressof(self._vtable)
+        self._table = table
+
+    def _bounded(self, original: ctypes._CFuncPtr) -> object:
+        def allocate(allocator: int, size: int) -> int | None:
+            bound = self.buffers_max
+            if bound is not None and self.statistics().buffers + size > bound:
+                return None
+            result: int | None = original(allocator, size)
+            return result
+
+        return allocate
+
+    def collected(self, *, full: bool) -> None:
+        """Look after a collection; called by V8, which must not be re-entered."""
+        if self.heap_max is None or self.statistics().heap_used <= self.heap_max:
+            return
+        if full:
+            self.exceeded("heap")
+        else:
+            # Part of it may be garbage: collect everything, then look again.
+            self._isolate.request(self._isolate.collect_garbage)
+
+    def next_limit(self, current: int) -> int:
+        """V8 says that its limit is near: grow up to `heap_max`, or stop the execution.
+
+        V8 asks also when it collects as a last resort, after malloc or our allocator
+        has refused memory, while the heap itself is small.
+        """
+        if self.statistics().heap_used < current // 2:
+            return current
+        if self.heap_max is not None and current < self.heap_max:
+            return min(2 * current, self.heap_max)
+        self.exceeded("heap")
+        return current + _HEADROOM
+
+    def exceeded(self, what: str) -> None:
+        """A bound was reached: stop the execution."""
+        self.out_of_memory = what
+        self._isolate.library.terminate(self._isolate.pointer)
+
+    def reset(self) -> None:
+        """After an execution that ran out: garbage goes, V8's limit comes back."""
+        if self.out_of_memory is None:
+            return
+        isolate = self._isolate
+        self.out_of_memory = None
+        isolate.claim()
+        try:
+            isolate.library.low_memory(isolate.pointer)
+            isolate.library.near_limit_remove(isolate.pointer, _NEAR, self.born_limit)
+            self._add_near()
+        finally:
+            isolate.leave()
+        self.out_of_memory = None
+        isolate.resume()
+
+    def remove(self) -> None:
+        """Before the isolate goes: V8 must not find our functions any more."""
+        _GUARDS.pop(self._isolate.pointer, None)
+        if self._vtable is not None:
+            self._table.value = self._original

@@ -1,0 +1,156 @@
+"""What JavaScript can't see by itself and rendering needs: V8's own view of values.
+
+Each function is a raw operation: (isolate, address of the first argument, count) to a
+local handle, or None for undefined. None of them runs the user's code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.library import Span
+from isokernel.v8.scopes import TryCatch
+from isokernel.v8.values import new_string, to_local, to_python
+
+if TYPE_CHECKING:
+    from isokernel.v8.isolate import Isolate
+
+_SERIALIZER_BYTES: Final = 64  # sizeof(ValueSerializer) is one pointer; room to spare
+_RANDOM_MAX: Final = 65_536  # the quota of crypto.getRandomValues
+_FREE = ctypes.CDLL(None).free
+_FREE.argtypes = [ctypes.c_void_p]
+_FREE.restype = None
+
+
+def _array(isolate: Isolate, *handles: int | None) -> int:
+    undefined = isolate.constant(None, undefined=True)
+    elements = (ctypes.c_void_p * len(handles))(*(h or undefined for h in handles))
+    handle: int = isolate.library.array_new(
+        isolate.pointer, ctypes.addressof(elements), len(handles)
+    )
+    return handle
+
+
+def proxy_details(isolate: Isolate, first: int, _count: int) -> int | None:
+    """[target, handler] of a Proxy."""
+    library = isolate.library
+    if not library.IsProxy(first):
+        return None
+    return _array(isolate, library.proxy_target(first), library.proxy_handler(first))
+
+
+def promise_details(isolate: Isolate, first: int, _count: int) -> int | None:
+    """[state, result] of a promise: 0 pending, 1 fulfilled, 2 rejected."""
+    library = isolate.library
+    if not library.IsPromise(first):
+        return None
+    state = library.promise_state(first)
+    result = library.promise_result(first) if state else None
+    return _array(isolate, library.number_new(isolate.pointer, state), result)
+
+
+def preview_entries(isolate: Isolate, first: int, _count: int) -> int | None:
+    """[entries, whether they are keys and values] of a collection or its iterator."""
+    library = isolate.library
+    if not library.IsObject(first) or library.IsProxy(first):
+        return None
+    pairs = ctypes.c_bool()
+    entries = library.preview_entries(first, ctypes.byref(pairs))
+    if not entries:
+        return None
+    return _array(isolate, entries, isolate.constant(pairs.value))
+
+
+def constructor_name(isolate: Isolate, first: int, _count: int) -> int | None:
+    """The name of the object's constructor, as V8 knows it."""
+    library = isolate.library
+    if not library.IsObject(first):
+        return None
+    handle: int = library.constructor_name(first)
+    return handle
+
+
+def brand(isolate: Isolate, first: int, _count: int) -> int | None:
+    """V8's own brand of a value, whatever its prototype says."""
+    for name, is_kind in isolate.library.kinds:
+        if is_kind(first):
+            return new_string(isolate.library, isolate.pointer, name)
+    value = to_python(isolate, first)
+    if isinstance(value, str):
+        return new_string(isolate.library, isolate.pointer, "string")
+    return None
+
+
+def lexical_names(isolate: Isolate, _first: int, _count: int) -> int:
+    """Names of the top-level let, const and class of all scripts so far."""
+    return to_local(isolate, isolate.lexical_names())
+
+
+def structured_clone(isolate: Isolate, first: int, _count: int) -> int | None:
+    """A deep copy by V8's serializer; throws what it throws."""
+    library, pointer, context = isolate.library, isolate.pointer, isolate.context
+    serializer = ctypes.create_string_buffer(_SERIALIZER_BYTES)
+    library.serializer_new(serializer, pointer)
+    try:
+        library.serializer_header(serializer)
+        if not library.serializer_write(serializer, context, first) & 1:
+            return None  # V8 has thrown already
+        data: Span = library.serializer_release(serializer)
+    finally:
+        library.serializer_delete(serializer)
+    deserializer = ctypes.create_string_buffer(_SERIALIZER_BYTES)
+    library.deserializer_new(deserializer, pointer, data.data, data.size)
+    try:
+        library.deserializer_header(deserializer, context)
+        handle: int | None = library.deserializer_read(deserializer, context)
+        return handle
+    finally:
+        library.deserializer_delete(deserializer)
+        _FREE(data.data)
+
+
+def lexical_value(isolate: Isolate, first: int, _count: int) -> int | None:
+    """[value] of a top-level let, const or class; undefined before its declaration.
+
+    Evaluates nothing but the identifier, and only when it is a lexical name: reading
+    one runs no code of the user's.
+    """
+    name = to_python(isolate, first)
+    if not isinstance(name, str) or name not in isolate.lexical_names():
+        return None
+    library = isolate.library
+    source = new_string(library, isolate.pointer, name)
+    with TryCatch(library, isolate.pointer):
+        script = library.compile(isolate.context, source, None)
+        value = library.script_run(script, isolate.context) if script else None
+    return _array(isolate, value) if value else None
+
+
+def _random(count: object) -> bytes:
+    if not isinstance(count, int) or not 0 <= count <= _RANDOM_MAX:
+        message = f"at most {_RANDOM_MAX} random bytes at a time"
+        raise ThrowError(message, "RangeError")
+    return os.urandom(count)
+
+
+def _now() -> float:
+    return time.monotonic() * 1e3
+
+
+NATIVES: Final[dict[str, Operation]] = {
+    "proxyDetails": Operation(proxy_details, raw=True),
+    "promiseDetails": Operation(promise_details, raw=True),
+    "previewEntries": Operation(preview_entries, raw=True),
+    "constructorName": Operation(constructor_name, raw=True),
+    "brand": Operation(brand, raw=True),
+    "lexicalNames": Operation(lexical_names, raw=True),
+    "lexicalValue": Operation(lexical_value, raw=True),
+    "clone": Operation(structured_clone, raw=True),
+    "random": Operation(_random),
+    "now": Operation(_now),
+}
+"""Operations that every isolate has, by their names in JavaScript."""

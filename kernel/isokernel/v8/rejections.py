@@ -1,0 +1,52 @@
+"""Promises that were rejected and have no handler, until somebody asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from isokernel.v8.isolate import Isolate
+    from isokernel.v8.values import Value
+
+_MAX: Final = 1000
+"""More unhandled rejections than this in one turn are dropped, and counted."""
+
+
+class Rejections:
+    """Rejected promises without handlers, with their reasons and owners.
+
+    Filled by V8's callback during JavaScript; emptied by whoever reports them, after
+    the microtasks have run.
+    """
+
+    def __init__(self, isolate: Isolate) -> None:
+        """Start empty."""
+        self._isolate = isolate
+        self._pending: list[tuple[Value, Value, int]] = []
+        self.dropped = 0
+
+    def add(self, promise: int, reason: int | None) -> None:
+        """Note a rejection; called by V8 with local handles."""
+        if len(self._pending) >= _MAX:
+            self.dropped += 1
+            return
+        isolate = self._isolate
+        value = isolate.own(reason or isolate.constant(None, undefined=True))
+        self._pending.append((isolate.own(promise), value, isolate.owner()))
+
+    def discard(self, promise: int) -> None:
+        """Forget one: a handler was added after all."""
+        equals = self._isolate.library.strict_equals
+        for index, (known, _, _) in enumerate(self._pending):
+            if equals(known.slot, promise):
+                del self._pending[index]
+                return
+
+    def take(self) -> list[tuple[Value, int]]:
+        """(reason, owner) of all that are still unhandled; forgets them."""
+        pending, self._pending = self._pending, []
+        return [(reason, owner) for _, reason, owner in pending]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._pending = []

@@ -1,0 +1,108 @@
+"""Stack-like scopes of V8: handle scopes, try-catch blocks, entering an isolate.
+
+All are context managers used strictly nested on the thread that runs the isolate.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from isokernel.v8.library import Library
+
+_TRY_CATCH_BYTES = 128  # sizeof(v8::TryCatch) is 48 in V8 14.4; room to spare
+
+
+class HandleScopeSlots:
+    """The three words of the isolate that say where its next local handle goes.
+
+    HandleScope has no out-of-line constructor, so its work is done here: remember
+    `next` and `limit`, count the level, and restore them at the end.
+    """
+
+    __slots__ = ("delete_extensions", "isolate", "level", "limit", "next")
+
+    def __init__(self, library: Library, isolate: int) -> None:
+        """Find the words once; their addresses hold for the isolate's life."""
+        self.isolate = isolate
+        self.next = ctypes.c_size_t.from_address(library.scope_next(isolate))
+        self.level = ctypes.c_int.from_address(library.scope_level(isolate))
+        self.limit = ctypes.c_size_t.from_address(library.scope_limit(isolate))
+        self.delete_extensions = library.scope_delete
+
+
+class HandleScope:
+    """Local handles made inside are released at the end. Owner: whoever opens it."""
+
+    __slots__ = ("_limit", "_next", "_slots")
+
+    def __init__(self, slots: HandleScopeSlots) -> None:
+        """Prepare a scope; nothing happens before it is entered."""
+        self._slots = slots
+
+    def __enter__(self) -> None:
+        """Open the scope."""
+        slots = self._slots
+        self._next, self._limit = slots.next.value, slots.limit.value
+        slots.level.value += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Close it; every local handle made since is invalid now."""
+        slots = self._slots
+        slots.next.value = self._next
+        slots.level.value -= 1
+        if slots.limit.value != self._limit:
+            slots.limit.value = self._limit
+            slots.delete_extensions(slots.isolate)
+
+
+class TryCatch:
+    """Catches what JavaScript throws inside. Not reusable."""
+
+    __slots__ = ("_address", "_buffer", "_isolate", "_library")
+
+    def __init__(self, library: Library, isolate: int) -> None:
+        """Prepare the block; V8 knows of it only while it is entered."""
+        self._library = library
+        self._isolate = isolate
+        self._buffer = (ctypes.c_ubyte * _TRY_CATCH_BYTES)()
+        self._address = ctypes.addressof(self._buffer)
+
+    def __enter__(self) -> TryCatch:
+        """Open the block."""
+        self._library.catch_new(self._address, self._isolate)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; what it caught is dropped."""
+        self._library.catch_delete(self._address)
+
+    @property
+    def caught(self) -> bool:
+        """Whether anything was thrown."""
+        return bool(self._library.catch_caught(self._address))
+
+    @property
+    def terminated(self) -> bool:
+        """Whether it was a termination, which can't be caught by JavaScript."""
+        return bool(self._library.catch_terminated(self._address))
+
+    @property
+    def exception(self) -> int | None:
+        """Local handle of what was thrown."""
+        handle: int | None = self._library.catch_exception(self._address)
+        return handle
+
+    @property
+    def message(self) -> int | None:
+        """Local handle of V8's message about it, with its position in the source."""
+        handle: int | None = self._library.catch_message(self._address)
+        return handle

@@ -1,0 +1,407 @@
+"""The functions of V8's C++ API that the binding calls, by mangled name.
+
+One table, so that a missing or renamed function is found at load and named. Signature
+letters: p pointer, i int, b bool, z size_t, s bytes, d double, I uint32, - nothing.
+`Local<T>` and `MaybeLocal<T>` are one pointer each (null = empty); `Maybe<bool>` is two
+bytes, returned in the low half of a register.
+
+The names are those of libmini_racer (V8 14.4, libc++ namespace `__Cr`, Itanium ABI).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_LOCAL_VALUE: Final = "NS_5LocalINS_5ValueEEE"
+_LOCAL_CONTEXT: Final = "NS_5LocalINS_7ContextEEE"
+
+PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
+    # name: (mangled symbol, result, arguments)
+    "isolate_enter": ("_ZN2v87Isolate5EnterEv", "-", "p"),
+    "isolate_exit": ("_ZN2v87Isolate4ExitEv", "-", "p"),
+    "terminate": ("_ZN2v87Isolate18TerminateExecutionEv", "-", "p"),
+    "cancel_terminate": ("_ZN2v87Isolate24CancelTerminateExecutionEv", "-", "p"),
+    "is_terminating": ("_ZN2v87Isolate22IsExecutionTerminatingEv", "b", "p"),
+    "request_interrupt": (
+        "_ZN2v87Isolate16RequestInterruptEPFvPS0_PvES2_",
+        "-",
+        "ppp",
+    ),
+    "throw": (f"_ZN2v87Isolate14ThrowExceptionE{_LOCAL_VALUE}", "p", "pp"),
+    "microtasks_policy": (
+        "_ZN2v87Isolate19SetMicrotasksPolicyENS_16MicrotasksPolicyE",
+        "-",
+        "pi",
+    ),
+    "microtasks": ("_ZN2v87Isolate26PerformMicrotaskCheckpointEv", "-", "p"),
+    "heap_statistics": (
+        "_ZN2v87Isolate17GetHeapStatisticsEPNS_14HeapStatisticsE",
+        "-",
+        "pp",
+    ),
+    "low_memory": ("_ZN2v87Isolate21LowMemoryNotificationEv", "-", "p"),
+    "near_limit_add": (
+        "_ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_",
+        "-",
+        "ppp",
+    ),
+    "near_limit_remove": (
+        "_ZN2v87Isolate27RemoveNearHeapLimitCallbackEPFmPvmmEm",
+        "-",
+        "ppz",
+    ),
+    "gc_epilogue_add": (
+        "_ZN2v87Isolate21AddGCEpilogueCallbackEPFvPS0_NS_6GCTypeENS_15GCCallback"
+        "FlagsEPvES4_S2_",
+        "-",
+        "pppi",
+    ),
+    "fatal_handler": (
+        "_ZN2v87Isolate20SetFatalErrorHandlerEPFvPKcS2_E",
+        "-",
+        "pp",
+    ),
+    "oom_handler": (
+        "_ZN2v87Isolate18SetOOMErrorHandlerEPFvPKcRKNS_10OOMDetailsEE",
+        "-",
+        "pp",
+    ),
+    "stack_trace_handler": (
+        "_ZN2v87Isolate28SetPrepareStackTraceCallbackEPFNS_10MaybeLocalINS_5Value"
+        "EEENS_5LocalINS_7ContextEEENS4_IS2_EENS4_INS_5ArrayEEEE",
+        "-",
+        "pp",
+    ),
+    "rejection_handler": (
+        "_ZN2v87Isolate24SetPromiseRejectCallbackEPFvNS_20PromiseRejectMessageEE",
+        "-",
+        "pp",
+    ),
+    "allocator": ("_ZN2v87Isolate23GetArrayBufferAllocatorEv", "p", "p"),
+    "embedder_data": (
+        "_ZN2v87Isolate36GetContinuationPreservedEmbedderDataEv",
+        "p",
+        "p",
+    ),
+    "use_optimizer": ("_ZN2v88internal7Isolate13use_optimizerEv", "b", "p"),
+    "deoptimize_all": (
+        "_ZN2v88internal11Deoptimizer13DeoptimizeAllEPNS0_7IsolateE",
+        "-",
+        "p",
+    ),
+    # Handles
+    "scope_next": (
+        "_ZN2v88internal11HandleScope20current_next_addressEPNS0_7IsolateE",
+        "p",
+        "p",
+    ),
+    "scope_level": (
+        "_ZN2v88internal11HandleScope21current_level_addressEPNS0_7IsolateE",
+        "p",
+        "p",
+    ),
+    "scope_limit": (
+        "_ZN2v88internal11HandleScope21current_limit_addressEPNS0_7IsolateE",
+        "p",
+        "p",
+    ),
+    "scope_delete": (
+        "_ZN2v88internal11HandleScope16DeleteExtensionsEPNS0_7IsolateE",
+        "-",
+        "p",
+    ),
+    "globalize": (
+        "_ZN2v812api_internal18GlobalizeReferenceEPNS_8internal7IsolateEm",
+        "p",
+        "pz",
+    ),
+    "dispose_global": ("_ZN2v812api_internal13DisposeGlobalEPm", "-", "p"),
+    "catch_new": ("_ZN2v88TryCatchC1EPNS_7IsolateE", "-", "pp"),
+    "catch_delete": ("_ZN2v88TryCatchD1Ev", "-", "p"),
+    "catch_exception": ("_ZNK2v88TryCatch9ExceptionEv", "p", "p"),
+    "catch_message": ("_ZNK2v88TryCatch7MessageEv", "p", "p"),
+    "catch_caught": ("_ZNK2v88TryCatch9HasCaughtEv", "b", "p"),
+    "catch_terminated": ("_ZNK2v88TryCatch13HasTerminatedEv", "b", "p"),
+    "message_line": (
+        f"_ZNK2v87Message13GetLineNumberE{_LOCAL_CONTEXT}",
+        "z",
+        "pp",
+    ),
+    "message_column": ("_ZNK2v87Message14GetStartColumnEv", "i", "p"),
+    "message_end_column": ("_ZNK2v87Message12GetEndColumnEv", "i", "p"),
+    "message_start": ("_ZNK2v87Message16GetStartPositionEv", "i", "p"),
+    "operator_delete": ("_ZdlPv", "-", "p"),
+    # Contexts and scripts
+    "context_new": (
+        "_ZN2v87Context3NewEPNS_7IsolateEPNS_22ExtensionConfigurationENS_10Maybe"
+        "LocalINS_14ObjectTemplateEEENS5_INS_5ValueEEENS_33DeserializeInternalFields"
+        "CallbackEPNS_14MicrotaskQueueENS_30DeserializeContextDataCallbackENS_29"
+        "DeserializeAPIWrapperCallbackE",
+        "p",
+        "ppppCpCC",
+    ),
+    "context_enter": ("_ZN2v87Context5EnterEv", "-", "p"),
+    "context_exit": ("_ZN2v87Context4ExitEv", "-", "p"),
+    "context_global": ("_ZN2v87Context6GlobalEv", "p", "p"),
+    "context_extras": ("_ZN2v87Context22GetExtrasBindingObjectEv", "p", "p"),
+    "evaluate_global": (
+        "_ZN2v85debug14EvaluateGlobalEPNS_7IsolateENS_5LocalINS_6StringEEENS0_18"
+        "EvaluateGlobalModeEb",
+        "p",
+        "ppib",
+    ),
+    "lexical_names": (
+        "_ZN2v85debug23GlobalLexicalScopeNamesENS_5LocalINS_7ContextEEEPNSt4__Cr6"
+        "vectorINS_6GlobalINS_6StringEEENS4_9allocatorIS8_EEEE",
+        "-",
+        "pp",
+    ),
+    "compile": (
+        "_ZN2v86Script7CompileENS_5LocalINS_7ContextEEENS1_INS_6StringEEEPNS_12"
+        "ScriptOriginE",
+        "p",
+        "ppp",
+    ),
+    "script_run": (f"_ZN2v86Script3RunE{_LOCAL_CONTEXT}", "p", "pp"),
+    "call": (
+        "_ZN2v88Function4CallENS_5LocalINS_7ContextEEENS1_INS_5ValueEEEiPS5_",
+        "p",
+        "pppip",
+    ),
+    "function_new": (
+        "_ZN2v88Function3NewENS_5LocalINS_7ContextEEEPFvRKNS_20FunctionCallbackInfo"
+        "INS_5ValueEEEENS1_INS_4DataEEEiNS_19ConstructorBehaviorENS_14SideEffect"
+        "TypeE",
+        "p",
+        "pppiii",
+    ),
+    # Values
+    "string_new": (
+        "_ZN2v86String11NewFromUtf8EPNS_7IsolateEPKcNS_13NewStringTypeEi",
+        "p",
+        "psii",
+    ),
+    "string_new_latin1": (
+        "_ZN2v86String14NewFromOneByteEPNS_7IsolateEPKhNS_13NewStringTypeEi",
+        "p",
+        "psii",
+    ),
+    "string_new_utf16": (
+        "_ZN2v86String14NewFromTwoByteEPNS_7IsolateEPKtNS_13NewStringTypeEi",
+        "p",
+        "psii",
+    ),
+    "string_length": ("_ZNK2v86String6LengthEv", "i", "p"),
+    "string_is_latin1": ("_ZNK2v86String9IsOneByteEv", "b", "p"),
+    "string_write_latin1": (
+        "_ZNK2v86String14WriteOneByteV2EPNS_7IsolateEjjPhi",
+        "-",
+        "ppIIpi",
+    ),
+    "string_write_utf16": (
+        "_ZNK2v86String7WriteV2EPNS_7IsolateEjjPti",
+        "-",
+        "ppIIpi",
+    ),
+    "number_new": ("_ZN2v86Number3NewEPNS_7IsolateEd", "p", "pd"),
+    "bigint_words": ("_ZNK2v86BigInt12ToWordsArrayEPiS1_Pm", "-", "pppp"),
+    "bigint_count": ("_ZNK2v86BigInt9WordCountEv", "i", "p"),
+    "bigint_new": (
+        "_ZN2v86BigInt12NewFromWordsENS_5LocalINS_7ContextEEEiiPKm",
+        "p",
+        "piip",
+    ),
+    "array_new": ("_ZN2v85Array3NewEPNS_7IsolateEPNS_5LocalINS_5ValueEEEm", "p", "ppz"),
+    "object_get": (
+        "_ZN2v86Object3GetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE",
+        "p",
+        "ppp",
+    ),
+    "object_set": (
+        "_ZN2v86Object3SetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEES5_",
+        "m",
+        "pppp",
+    ),
+    "constructor_name": ("_ZN2v86Object18GetConstructorNameEv", "p", "p"),
+    "preview_entries": ("_ZN2v86Object14PreviewEntriesEPb", "p", "pp"),
+    "proxy_target": ("_ZN2v85Proxy9GetTargetEv", "p", "p"),
+    "proxy_handler": ("_ZN2v85Proxy10GetHandlerEv", "p", "p"),
+    "promise_state": ("_ZN2v87Promise5StateEv", "i", "p"),
+    "promise_result": ("_ZN2v87Promise6ResultEv", "p", "p"),
+    "promise_mark_handled": ("_ZN2v87Promise13MarkAsHandledEv", "-", "p"),
+    "strict_equals": (
+        "_ZNK2v85Value12StrictEqualsENS_5LocalIS0_EE",
+        "b",
+        "pp",
+    ),
+    "number_value": (f"_ZNK2v85Value11NumberValueE{_LOCAL_CONTEXT}", "M", "pp"),
+    "to_string": (f"_ZNK2v85Value8ToStringE{_LOCAL_CONTEXT}", "p", "pp"),
+    "buffer_new": (
+        "_ZN2v811ArrayBuffer3NewEPNS_7IsolateEmNS_30BackingStoreInitializationModeE",
+        "p",
+        "pzi",
+    ),
+    "buffer_data": ("_ZNK2v811ArrayBuffer4DataEv", "p", "p"),
+    "buffer_length": ("_ZNK2v811ArrayBuffer10ByteLengthEv", "z", "p"),
+    "uint8array_new": (
+        "_ZN2v810Uint8Array3NewENS_5LocalINS_11ArrayBufferEEEmm",
+        "p",
+        "pzz",
+    ),
+    "view_contents": (
+        "_ZN2v815ArrayBufferView11GetContentsENS_10MemorySpanIhEE",
+        "S",
+        "pS",
+    ),
+    "view_length": ("_ZN2v815ArrayBufferView10ByteLengthEv", "z", "p"),
+    # Errors
+    "error_new": (
+        "_ZN2v89Exception5ErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE",
+        "p",
+        "pp",
+    ),
+    "type_error_new": (
+        "_ZN2v89Exception9TypeErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE",
+        "p",
+        "pp",
+    ),
+    "range_error_new": (
+        "_ZN2v89Exception10RangeErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE",
+        "p",
+        "pp",
+    ),
+    # Structured clone
+    "serializer_new": ("_ZN2v815ValueSerializerC1EPNS_7IsolateE", "-", "pp"),
+    "serializer_delete": ("_ZN2v815ValueSerializerD1Ev", "-", "p"),
+    "serializer_header": ("_ZN2v815ValueSerializer11WriteHeaderEv", "-", "p"),
+    "serializer_write": (
+        "_ZN2v815ValueSerializer10WriteValueENS_5LocalINS_7ContextEEENS1_INS_5Value"
+        "EEE",
+        "m",
+        "ppp",
+    ),
+    "serializer_release": ("_ZN2v815ValueSerializer7ReleaseEv", "S", "p"),
+    "deserializer_new": (
+        "_ZN2v817ValueDeserializerC1EPNS_7IsolateEPKhm",
+        "-",
+        "pppz",
+    ),
+    "deserializer_delete": ("_ZN2v817ValueDeserializerD1Ev", "-", "p"),
+    "deserializer_header": (
+        f"_ZN2v817ValueDeserializer10ReadHeaderE{_LOCAL_CONTEXT}",
+        "m",
+        "pp",
+    ),
+    "deserializer_read": (
+        f"_ZN2v817ValueDeserializer9ReadValueE{_LOCAL_CONTEXT}",
+        "p",
+        "pp",
+    ),
+    # Snapshots
+    "creator_new": (
+        "_ZN2v815SnapshotCreatorC1EPKlPKNS_11StartupDataE",
+        "-",
+        "ppp",
+    ),
+    "creator_delete": ("_ZN2v815SnapshotCreatorD1Ev", "-", "p"),
+    "creator_isolate": ("_ZN2v815SnapshotCreator10GetIsolateEv", "p", "p"),
+    "creator_context": (
+        "_ZN2v815SnapshotCreator17SetDefaultContextENS_5LocalINS_7ContextEEENS_31"
+        "SerializeInternalFieldsCallbackENS_28SerializeContextDataCallbackENS_27"
+        "SerializeAPIWrapperCallbackE",
+        "-",
+        "ppCCC",
+    ),
+    "creator_blob": (
+        "_ZN2v815SnapshotCreator10CreateBlobENS0_20FunctionCodeHandlingE",
+        "D",
+        "pi",
+    ),
+    "version": ("mr_v8_version", "s", ""),
+    "initialize": ("mr_init_v8", "-", "ss"),
+}
+
+BRANDS: Final[tuple[tuple[str, str], ...]] = (
+    # (brand, the predicate of v8::Value that recognises it), asked in this order
+    ("Proxy", "IsProxy"),
+    ("Array", "IsArray"),
+    ("Promise", "IsPromise"),
+    ("Error", "IsNativeError"),
+    ("Map", "IsMap"),
+    ("Set", "IsSet"),
+    ("Date", "IsDate"),
+    ("RegExp", "IsRegExp"),
+    ("Uint8Array", "IsUint8Array"),
+    ("Uint8ClampedArray", "IsUint8ClampedArray"),
+    ("Int8Array", "IsInt8Array"),
+    ("Uint16Array", "IsUint16Array"),
+    ("Int16Array", "IsInt16Array"),
+    ("Uint32Array", "IsUint32Array"),
+    ("Int32Array", "IsInt32Array"),
+    ("Float16Array", "IsFloat16Array"),
+    ("Float32Array", "IsFloat32Array"),
+    ("Float64Array", "IsFloat64Array"),
+    ("BigInt64Array", "IsBigInt64Array"),
+    ("BigUint64Array", "IsBigUint64Array"),
+    ("DataView", "IsDataView"),
+    ("ArrayBuffer", "IsArrayBuffer"),
+    ("SharedArrayBuffer", "IsSharedArrayBuffer"),
+    ("WeakMap", "IsWeakMap"),
+    ("WeakSet", "IsWeakSet"),
+    ("WeakRef", "IsWeakRef"),
+    ("MapIterator", "IsMapIterator"),
+    ("SetIterator", "IsSetIterator"),
+    ("GeneratorObject", "IsGeneratorObject"),
+    ("Arguments", "IsArgumentsObject"),
+    ("NumberObject", "IsNumberObject"),
+    ("StringObject", "IsStringObject"),
+    ("BooleanObject", "IsBooleanObject"),
+    ("SymbolObject", "IsSymbolObject"),
+    ("BigIntObject", "IsBigIntObject"),
+    ("ModuleNamespace", "IsModuleNamespaceObject"),
+    ("External", "IsExternal"),
+    ("WasmMemory", "IsWasmMemoryObject"),
+    ("WasmModule", "IsWasmModuleObject"),
+    ("AsyncFunction", "IsAsyncFunction"),
+    ("GeneratorFunction", "IsGeneratorFunction"),
+    ("Function", "IsFunction"),
+    ("Object", "IsObject"),
+)
+
+KINDS: Final[tuple[str, ...]] = (
+    # Further predicates of v8::Value that the conversion of values asks
+    "FullIsUndefined",
+    "FullIsNull",
+    "FullIsTrue",
+    "FullIsFalse",
+    "FullIsString",
+    "IsNumber",
+    "IsBigInt",
+    "IsSymbol",
+    "IsArrayBufferView",
+)
+
+
+def predicate(name: str) -> str:
+    """Mangled name of a predicate such as `IsMap` of v8::Value."""
+    return f"_ZNK2v85Value{len(name)}{name}Ev"
+
+
+WASM_FUNCTIONS: Final[tuple[str, ...]] = tuple(
+    # The native functions of the WebAssembly namespace, which V8 exports by name.
+    # A snapshot refers to them, so they stand in the list of external references.
+    f"_ZN2v88internal4wasm{len(name)}{name}ERKNS_20FunctionCallbackInfoINS_5ValueEEE"
+    for name in (
+        "WebAssemblyTag WebAssemblyTable WebAssemblyGlobal WebAssemblyMemory "
+        "WebAssemblyModule WebAssemblyCompile WebAssemblyInstance "
+        "WebAssemblyTableGet WebAssemblyTableSet WebAssemblyValidate "
+        "WebAssemblyException WebAssemblyTableGrow WebAssemblyMemoryGrow "
+        "WebAssemblyExceptionIs WebAssemblyInstantiate WebAssemblyGlobalValueOf "
+        "WebAssemblyModuleExports WebAssemblyModuleImports "
+        "WebAssemblyGlobalGetValue WebAssemblyGlobalSetValue "
+        "WebAssemblyTableGetLength WebAssemblyExceptionGetArg "
+        "WebAssemblyMemoryGetBuffer WebAssemblyInstanceGetExports "
+        "WebAssemblyModuleCustomSections WebAssemblyMemoryToResizableBuffer "
+        "WebAssemblyMemoryToFixedLengthBuffer"
+    ).split()
+)
