@@ -5,7 +5,7 @@
     │   ├── EngineNotFoundError         (ImportError) the library isn't installed
     │   ├── EngineCheckError            the library isn't the one we know
     │   ├── IsolateClosedError          the isolate is gone
-    │   ├── IsolateBusyError            one isolate, one thread
+    │   ├── IsolateThreadError          an isolate belongs to one thread
     │   ├── ScriptError                 a script of ours failed inside V8
     │   ├── TerminatedError             JavaScript was stopped from outside
     │   └── SnapshotError
@@ -67,8 +67,8 @@ class IsolateClosedError(EngineError):
         super().__init__("the isolate is closed")
 
 
-class IsolateBusyError(EngineError):
-    """The isolate is being used by another thread; it belongs to one at a time."""
+class IsolateThreadError(EngineError):
+    """The isolate was used by a thread that it doesn't belong to."""
 
 
 class ScriptError(EngineError):

@@ -1,7 +1,7 @@
 """An isolate: one V8 heap with one context in it, and the owner of all its handles.
 
-Threads: an isolate is used by one thread at a time. Only `terminate` and
-`request` may be called from others; both are thread-safe in V8 as well.
+Threads: an isolate belongs to the thread that made it, whose stack V8 measures. Only
+`terminate` and `request` may be called from others; both are thread-safe in V8 as well.
 
 Every isolate is made by a `v8::SnapshotCreator`, so every isolate can be saved. What
 that costs otherwise (no optimizing compiler) is undone, see `optimizer`.
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import (
-    IsolateBusyError,
+    IsolateThreadError,
     IsolateClosedError,
     ScriptError,
+    SnapshotFormatError,
     TerminatedError,
 )
 from isokernel.v8 import calls
-from isokernel.v8.library import NO_CALLBACK, Library, StartupData, load
+from isokernel.v8.library import NO_CALLBACK, Library, Span, StartupData, load
 from isokernel.v8.memory import MemoryGuard
 from isokernel.v8.natives import NATIVES
 from isokernel.v8.optimizer import serializer_flag
@@ -122,12 +123,15 @@ class Isolate:
 
         Raises:
             EngineError: The engine can't be loaded.
-            SnapshotFormatError: The snapshot is of another engine.
+            SnapshotFormatError: The snapshot was made with other host functions.
         """
         self.library: Library = load()
         table = {**NATIVES, **(operations or {})}
         self.operation_names = tuple(table)
         self.operations = tuple(table.values())
+        if snapshot is not None and snapshot.operations != self.operation_names:
+            message = "the heap was saved with other host functions"
+            raise SnapshotFormatError(message)
         self.on_fatal = on_fatal
         self.handles: set[int] = set()
         self.orphans: list[int] = []
@@ -135,7 +139,7 @@ class Isolate:
         self.stack_formatter: Value | None = None
         self.closed = False
         self._depth = 0
-        self._thread = 0
+        self._thread = threading.get_ident()
         self._failure: BaseException | None = None
         self._requested: Callable[[], None] | None = None
         self._create(snapshot)
@@ -183,7 +187,6 @@ class Isolate:
         library.fatal_handler(pointer, calls.FATAL)
         library.oom_handler(pointer, calls.OUT_OF_MEMORY)
         library.rejection_handler(pointer, calls.PROMISE_REJECTED)
-        library.stack_trace_handler(pointer, calls.PREPARE_STACK_TRACE)
         words = [
             _WORD(self._run_local(source)).value
             for source in ("undefined", "null", "true", "false")
@@ -197,6 +200,12 @@ class Isolate:
         script = library.compile(self.context, text, None)
         handle: int = library.script_run(script, self.context)
         return handle
+
+    def format_stacks(self, formatter: Value) -> None:
+        """Have `error.stack` made by a function (error, call sites) to text."""
+        self.stack_formatter = formatter
+        with Entered(self):
+            self.library.stack_trace_handler(self.pointer, calls.PREPARE_STACK_TRACE)
 
     def native_function(self) -> Value:
         """The native function `call(operation, ...arguments)` of this context."""
@@ -245,11 +254,9 @@ class Isolate:
         """Enter the isolate on this thread; pair with `leave`."""
         if self.closed:
             raise IsolateClosedError
-        thread = threading.get_ident()
-        if self._depth and self._thread != thread:
-            message = "the isolate is in use by another thread"
-            raise IsolateBusyError(message)
-        self._thread = thread
+        if self._thread != threading.get_ident():
+            message = "the isolate belongs to the thread that made it"
+            raise IsolateThreadError(message)
         self._depth += 1
         self.library.isolate_enter(self.pointer)
         calls.enter(self.pointer)
@@ -459,6 +466,12 @@ class Isolate:
                 return state, None
             return state, self._own(self.library.promise_result(promise.slot))
 
+    def to_text(self, value: Value) -> str:
+        """A string value as text; the empty string for anything else."""
+        with Entered(self):
+            text = to_python(self, value.slot)
+            return text if isinstance(text, str) else ""
+
     def mark_handled(self, promise: Value) -> None:
         """A rejection of this promise isn't an unhandled one."""
         with Entered(self):
@@ -481,8 +494,6 @@ class Isolate:
             return ctypes.string_at(library.buffer_data(value.slot), length)
 
     def _view_bytes(self, slot: int, length: int) -> bytes:
-        from isokernel.v8.library import Span  # noqa: PLC0415
-
         # Small typed arrays live inside the V8 heap and are copied into the storage;
         # larger ones are read in place, one copy in all.
         storage = ctypes.create_string_buffer(64)

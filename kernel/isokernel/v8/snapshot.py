@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import SnapshotFailedError, SnapshotFormatError
 from isokernel.v8.library import NO_CALLBACK, load
+from isokernel.v8.stacks import make_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,8 +202,9 @@ def _child(
 
 def _write(isolate: Isolate) -> memoryview:
     """Consume the isolate. In the child only."""
+    isolate.claim()
+    make_stacks(isolate)
     library, creator = isolate.library, isolate.consume()
-    library.isolate_enter(isolate.pointer)
     isolate.optimizer.set()
     library.deoptimize_all(isolate.pointer)  # optimized code can't be saved
     library.low_memory(isolate.pointer)

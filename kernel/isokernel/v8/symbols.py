@@ -298,6 +298,13 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
         "pp",
     ),
     # Snapshots
+    "heap_profiler": ("_ZN2v87Isolate15GetHeapProfilerEv", "p", "p"),
+    "query_objects": (
+        "_ZN2v812HeapProfiler12QueryObjectsENS_5LocalINS_7ContextEEEPNS_20QueryObject"
+        "PredicateEPNSt4__Cr6vectorINS_6GlobalINS_6ObjectEEENS6_9allocatorISA_EEEE",
+        "-",
+        "pppp",
+    ),
     "creator_new": (
         "_ZN2v815SnapshotCreatorC1EPKlPKNS_11StartupDataE",
         "-",

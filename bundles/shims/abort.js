@@ -1,0 +1,2 @@
+export const { AbortController } = require("web/abort");
+export const { DOMException } = require("web/exception");

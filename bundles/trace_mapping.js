@@ -1,0 +1,1 @@
+export { TraceMap, originalPositionFor } from "@jridgewell/trace-mapping";

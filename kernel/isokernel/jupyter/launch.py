@@ -1,0 +1,118 @@
+"""From a command line to a running kernel.
+
+Imports are in the order in which they are needed, and what the first reply can do
+without isn't imported at all: a third of a kernel's start is Python reading modules.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isokernel.errors import IsokernelError
+from isokernel.jupyter import log
+from isokernel.jupyter.pulse import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isokernel.settings import Language
+
+__all__ = ["launch"]
+
+_USAGE = "usage: isokernel -f CONNECTION_FILE [--language javascript|typescript]"
+_LANGUAGES: dict[str, Language] = {
+    "javascript": "javascript",
+    "typescript": "typescript",
+}
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Run a kernel until it is told to stop.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code of the process.
+    """
+    pulse = Pulse()
+    _catch_signals(pulse)
+    options = _options(arguments)
+    if options is None:
+        log.warning(_USAGE)
+        return 2
+    try:
+        _serve(*options, pulse)
+    except IsokernelError as error:
+        log.warning(str(error))
+        return 1
+    return 0
+
+
+def _serve(connection_file: Path, language: Language, pulse: Pulse) -> None:
+    from isokernel.jupyter.channels import (  # noqa: PLC0415 - see above
+        Channels,
+        Connection,
+    )
+
+    channels = Channels(Connection.read(connection_file))
+    # The rest is imported while front ends connect to the sockets.
+    from isokernel.context import Context  # noqa: PLC0415
+    from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
+    from isokernel.jupyter.settings import KernelSettings, history_path  # noqa: PLC0415
+    from isokernel.settings import ContextSettings  # noqa: PLC0415
+    from isokernel.v8.library import V8_VERSION  # noqa: PLC0415
+
+    context_settings = ContextSettings(language=language)
+    settings = KernelSettings(
+        language=language,
+        history=history_path(),
+    )
+    kernel = Kernel(
+        channels,
+        settings,
+        pulse,
+        lambda outputs, inputs, last_words: Context(
+            context_settings,
+            outputs,
+            read_input=inputs,
+            on_fatal=last_words.fatal,
+            on_stuck=last_words.unstoppable,
+        ),
+        V8_VERSION,
+    )
+    kernel.run()
+
+
+def _catch_signals(pulse: Pulse) -> None:
+    """Let signals be told to the control thread.
+
+    Python's own handlers run on the main thread between two bytecodes, so not while
+    V8 runs; the descriptor is written by the C handler at once. Must be called on the
+    main thread.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(pulse.nerve.writer, warn_on_full_buffer=False)
+
+
+def _options(arguments: Sequence[str]) -> tuple[Path, Language] | None:
+    """Read the command line; argparse would cost 6 ms."""
+    values = {"-f": "", "--language": "javascript"}
+    rest = iter(arguments)
+    for name in rest:
+        if name not in values:
+            return None
+        values[name] = next(rest, "")
+    language = _LANGUAGES.get(values["--language"])
+    if not values["-f"] or language is None:
+        return None
+    return Path(values["-f"]), language
+
+
+def main() -> None:
+    """Run a kernel with this process's command line. The entry of kernel.json."""
+    sys.exit(launch(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""Events as Jupyter messages: the protocol's content, whatever carries it.
+
+Pure functions on plain data. Headers, signatures and sockets are the fronts' business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from isokernel.events import (
+    ClearOutput,
+    CommEvent,
+    DisplayData,
+    Event,
+    ExecuteResult,
+    ExecutionDone,
+    ExecutionError,
+    Stream,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from isokernel.events import ErrorInfo, MimeBundle
+
+__all__ = [
+    "Publication",
+    "aborted_content",
+    "error_content",
+    "error_reply_content",
+    "execute_reply_content",
+    "expression_content",
+    "publication",
+]
+
+
+class Publication(NamedTuple):
+    """A message to broadcast, without its envelope."""
+
+    kind: str
+    content: dict[str, Any]
+    metadata: dict[str, Any]
+    buffers: tuple[bytes, ...]
+
+
+def publication(event: Event) -> Publication | None:
+    """Turn an event into the message that tells the front ends about it.
+
+    Returns:
+        None for `ExecutionDone`, which is not broadcast: it becomes the reply.
+    """
+    if isinstance(event, ExecutionDone):
+        return None
+    if isinstance(event, CommEvent):
+        return _comm(event)
+    kind, content = _content(event)
+    return Publication(kind, content, {}, ())
+
+
+def error_content(error: ErrorInfo) -> dict[str, Any]:
+    """Give the content of an `error` message."""
+    return {
+        "ename": error.ename,
+        "evalue": error.evalue,
+        "traceback": list(error.traceback),
+    }
+
+
+def error_reply_content(ename: str, evalue: str) -> dict[str, Any]:
+    """Give the content of any reply to a request that can't be served."""
+    return {"status": "error", "ename": ename, "evalue": evalue, "traceback": []}
+
+
+def execute_reply_content(
+    done: ExecutionDone, expressions: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Give the content of an `execute_reply` to an execution that ran."""
+    status = {"status": "ok"} if done.error is None else {"status": "error"}
+    return {
+        **status,
+        **({} if done.error is None else error_content(done.error)),
+        "execution_count": done.execution_count,
+        "payload": [],
+        "user_expressions": dict(expressions),
+    }
+
+
+def aborted_content(execution_count: int) -> dict[str, Any]:
+    """Give the content of an `execute_reply` to an execution that never began."""
+    return {
+        "status": "aborted",
+        "execution_count": execution_count,
+        "payload": [],
+        "user_expressions": {},
+    }
+
+
+def expression_content(
+    value: tuple[MimeBundle, dict[str, Any]] | ErrorInfo,
+) -> dict[str, Any]:
+    """Give one value of a reply's `user_expressions`."""
+    if isinstance(value, tuple):
+        data, metadata = value
+        return {"status": "ok", "data": data, "metadata": metadata}
+    return {"status": "error", **error_content(value)}
+
+
+def _content(
+    event: Stream | DisplayData | ClearOutput | ExecuteResult | ExecutionError,
+) -> tuple[str, dict[str, Any]]:
+    if isinstance(event, Stream):
+        return "stream", {"name": event.name, "text": event.text}
+    if isinstance(event, ClearOutput):
+        return "clear_output", {"wait": event.wait}
+    if isinstance(event, ExecutionError):
+        return "error", error_content(event.error)
+    if isinstance(event, ExecuteResult):
+        return "execute_result", {
+            "execution_count": event.execution_count,
+            "data": event.data,
+            "metadata": event.metadata,
+        }
+    transient = {} if event.display_id is None else {"display_id": event.display_id}
+    return "update_display_data" if event.update else "display_data", {
+        "data": event.data,
+        "metadata": event.metadata,
+        "transient": transient,
+    }
+
+
+def _comm(event: CommEvent) -> Publication:
+    content: dict[str, Any] = {"comm_id": event.comm_id, "data": event.data}
+    if event.kind == "comm_open":
+        content["target_name"] = event.target_name
+    return Publication(event.kind, content, event.metadata, event.buffers)

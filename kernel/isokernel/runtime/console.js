@@ -1,0 +1,153 @@
+"use strict";
+// The console object. Every method prints what Node.js's prints; those that report trouble
+// (warn, error, trace, assert) print to stderr, the others to stdout.
+
+const { captureStackTrace, defineProperty, floor, includes, keys, mapDelete, mapGet, mapHas,
+  mapKeys, mapNext, mapSet, mapSize, padStart, replaceAll, slice, split, toFixed, toText } =
+  require("intrinsics");
+const { format, inspect } = require("text");
+const { emit, write } = require("output");
+const { owner } = require("owner");
+
+const INDENT = "  ";
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const GROUPS_KEPT = 100; // executions that may leave a group open
+
+const counts = new Map();
+const starts = new Map();
+// Indentation by execution: what a cell left open must not indent the next one's output.
+const groups = new Map();
+
+const indentation = () => (mapSize(groups) === 0 ? "" : mapGet(groups, owner()) ?? "");
+
+function print(stream, text) {
+  const indent = indentation();
+  if (indent !== "") {
+    if (includes(text, "\n")) text = replaceAll(text, "\n", `\n${indent}`);
+    text = indent + text;
+  }
+  write(stream, text + "\n");
+}
+
+const warning = (text) => print("stderr", `Warning: ${text}`);
+
+function openGroup(label) {
+  if (label.length > 0) print("stdout", format(label));
+  mapSet(groups, owner(), indentation() + INDENT);
+  if (mapSize(groups) > GROUPS_KEPT) mapDelete(groups, mapNext(mapKeys(groups)).value);
+}
+
+/** A duration as console.timeEnd shows it. */
+function duration(ms) {
+  if (ms < SECOND) return `${+toFixed(ms, 3)}ms`;
+  if (ms < MINUTE) return `${toFixed(ms / SECOND, 3)}s`;
+  const hours = floor(ms / HOUR);
+  const minutes = floor((ms % HOUR) / MINUTE);
+  const { 0: seconds, 1: rest } = split(toFixed((ms % MINUTE) / SECOND, 3), ".");
+  const clock = hours > 0 ? `${hours}:${padStart(toText(minutes), 2, "0")}` : `${minutes}`;
+  return `${clock}:${padStart(seconds, 2, "0")}.${rest} (${hours > 0 ? "h:m" : ""}m:ss.mmm)`;
+}
+
+/** The part that timeEnd and timeLog share; tells whether there is such a timer. */
+function logTime(method, label, data) {
+  const start = mapGet(starts, label);
+  if (start === undefined) {
+    warning(`No such label '${label}' for console.${method}()`);
+    return false;
+  }
+  const text = `${label}: ${duration(host.now() - start)}`;
+  print("stdout", data.length === 0 ? text : `${text} ${format(data)}`);
+  return true;
+}
+
+const methods = {
+  log(...data) {
+    print("stdout", format(data));
+  },
+  warn(...data) {
+    print("stderr", format(data));
+  },
+  dir(value, options) {
+    print("stdout", inspect(value, { customInspect: false, ...options }));
+  },
+  time(label = "default") {
+    label = `${label}`;
+    if (mapHas(starts, label)) warning(`Label '${label}' already exists for console.time()`);
+    else mapSet(starts, label, host.now());
+  },
+  timeEnd(label = "default") {
+    label = `${label}`;
+    if (logTime("timeEnd", label, [])) mapDelete(starts, label);
+  },
+  timeLog(label = "default", ...data) {
+    logTime("timeLog", `${label}`, data);
+  },
+  trace: function trace(...data) {
+    const error = { name: "Trace", message: format(data) };
+    captureStackTrace(error, trace);
+    print("stderr", error.stack);
+  },
+  assert(condition, ...data) {
+    if (condition) return;
+    if (data.length === 0) print("stderr", "Assertion failed");
+    else if (typeof data[0] !== "string") print("stderr", `Assertion failed: ${format(data)}`);
+    else {
+      data[0] = `Assertion failed: ${data[0]}`;
+      print("stderr", format(data));
+    }
+  },
+  clear() {
+    emit("clear_output", { wait: false });
+  },
+  count(label = "default") {
+    label = `${label}`;
+    const count = (mapGet(counts, label) ?? 0) + 1;
+    mapSet(counts, label, count);
+    print("stdout", `${label}: ${count}`);
+  },
+  countReset(label = "default") {
+    label = `${label}`;
+    if (!mapDelete(counts, label)) warning(`Count for '${label}' does not exist`);
+  },
+  group(...label) {
+    openGroup(label);
+  },
+  groupEnd() {
+    const indent = slice(indentation(), INDENT.length);
+    if (indent === "") mapDelete(groups, owner());
+    else mapSet(groups, owner(), indent);
+  },
+  table(value, columns) {
+    const text = require("table").table(value, columns);
+    print("stdout", text ?? format([value]));
+  },
+  debug(...data) {
+    print("stdout", format(data));
+  },
+  info(...data) {
+    print("stdout", format(data));
+  },
+  dirxml(...data) {
+    print("stdout", format(data));
+  },
+  error(...data) {
+    print("stderr", format(data));
+  },
+  groupCollapsed(...label) {
+    openGroup(label);
+  },
+};
+
+const console = {};
+const names = keys(methods);
+for (let i = 0; i < names.length; i++) {
+  // Web IDL's namespace objects: methods can be taken off them and called alone.
+  defineProperty(console, names[i], {
+    value: methods[names[i]], writable: true, enumerable: true, configurable: true,
+  });
+}
+defineProperty(console, Symbol.toStringTag, { value: "console", configurable: true });
+
+exports.console = console;

@@ -1,0 +1,120 @@
+"use strict";
+// Thrown values as data, from which Python makes an error message with a traceback. Whatever
+// was thrown, a proxy or an error whose getters throw, this gives an answer.
+
+const { getDescriptor, getPrototype, hasOwn, isArray, min, push, setAdd, setHas, slice, stringify,
+  apply } = require("intrinsics");
+const { framesOf } = require("stack");
+const { inspect } = require("text");
+const { isError } = require("natives");
+const { owner } = require("owner");
+const { constructorName, proxyDetails, reportError, typeOf } = host;
+
+const DEPTH = 5; // causes of causes that are told
+const ERRORS = 10; // of an AggregateError
+const TEXT = 20000; // characters of an inspected error
+
+/**
+ * Reads a property without running a proxy's traps; getters run, as DOMException has some, and
+ * one that throws counts as no property.
+ */
+function read(object, key) {
+  let holder = object;
+  while (holder !== null && proxyDetails(holder) === undefined) {
+    const descriptor = getDescriptor(holder, key);
+    if (descriptor === undefined) {
+      holder = getPrototype(holder);
+      continue;
+    }
+    if (descriptor.get === undefined) return descriptor.value;
+    try {
+      return apply(descriptor.get, object, []);
+    } catch {
+      return undefined;
+    }
+  }
+  return undefined;
+}
+
+/** A value's text, also when showing it runs code of the user's that throws. */
+function show(value) {
+  try {
+    const text = inspect(value);
+    return text.length > TEXT ? `${slice(text, 0, TEXT)}…` : text;
+  } catch {
+    return `[${typeof value}]`;
+  }
+}
+
+/** The error's name; a class without a name of its own is named after its constructor. */
+function nameOf(error) {
+  const name = read(error, "name");
+  if (typeof name !== "string" || name === "") return constructorName(error);
+  if (name !== "Error") return name;
+  const own = constructorName(error);
+  return own === "" || own === "Object" ? name : own;
+}
+
+function messageOf(error) {
+  const message = read(error, "message");
+  if (typeof message === "string") return message;
+  return message === undefined ? "" : show(message);
+}
+
+function detailOfValue(value) {
+  const primitive = value === null || (typeof value !== "object" && typeof value !== "function");
+  const ename = value === null ? "null" : primitive ? typeof value : constructorName(value);
+  const evalue = show(value);
+  return { __proto__: null, ename, evalue, frames: [], text: evalue };
+}
+
+function detailsOf(values, depth, seen) {
+  const details = [];
+  for (let i = 0; i < min(values.length, ERRORS); i++) {
+    push(details, detail(getDescriptor(values, i)?.value, depth, seen));
+  }
+  return details;
+}
+
+/** The errors that an AggregateError or a SuppressedError holds. */
+function heldErrors(error, name) {
+  if (name === "SuppressedError") return [read(error, "error"), read(error, "suppressed")];
+  const errors = hasOwn(error, "errors") ? read(error, "errors") : undefined;
+  return isArray(errors) && typeOf(errors) === "Array" ? errors : [];
+}
+
+function detail(value, depth, seen) {
+  if (!isError(value)) return detailOfValue(value);
+  const ename = nameOf(value);
+  const info = {
+    __proto__: null,
+    ename,
+    evalue: messageOf(value),
+    frames: framesOf(value),
+    text: show(value),
+  };
+  if (depth >= DEPTH || setHas(seen, value)) return info;
+  setAdd(seen, value);
+  const cause = hasOwn(value, "cause") ? read(value, "cause") : undefined;
+  if (cause !== undefined && !setHas(seen, cause)) info.cause = detail(cause, depth + 1, seen);
+  const errors = detailsOf(heldErrors(value, ename), depth + 1, seen);
+  if (errors.length > 0) info.errors = errors;
+  return info;
+}
+
+/**
+ * Describes what was thrown.
+ * @param {unknown} value
+ * @returns {string} JSON: ename, evalue, frames (innermost first), text, cause, errors
+ */
+exports.describe = (value) => stringify(detail(value, 0, new Set()));
+
+/**
+ * Reports an error that no cell waits for, with the execution that caused it.
+ * @param {unknown} value
+ * @param {"error" | "rejection"} kind
+ */
+exports.report = function report(value, kind) {
+  require("output").flush();
+  reportError(exports.describe(value), kind, owner());
+};

@@ -1,0 +1,107 @@
+"use strict";
+// The built-ins that the runtime relies on, as they were before any user code ran: a cell may
+// replace or delete them (`Array.prototype.push = null`), and the runtime must go on working.
+// Methods are uncurried: `push(list, item)` is `list.push(item)`.
+
+const { bind, call } = Function.prototype;
+const uncurry = bind.bind(call);
+
+const IteratorPrototype = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]()));
+const TypedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype);
+const getterOf = (object, name) => uncurry(Object.getOwnPropertyDescriptor(object, name).get);
+
+module.exports = {
+  __proto__: null,
+  uncurry,
+
+  apply: Reflect.apply,
+  construct: Reflect.construct,
+  ownKeys: Reflect.ownKeys,
+  IteratorPrototype,
+
+  create: Object.create,
+  defineProperty: Object.defineProperty,
+  getDescriptor: Object.getOwnPropertyDescriptor,
+  getNames: Object.getOwnPropertyNames,
+  getPrototype: Object.getPrototypeOf,
+  keys: Object.keys,
+  is: Object.is,
+  hasOwn: Object.hasOwn,
+  freeze: Object.freeze,
+  ObjectPrototype: Object.prototype,
+
+  isArray: Array.isArray,
+  arrayFrom: Array.from,
+  filter: uncurry(Array.prototype.filter),
+  concat: uncurry(Array.prototype.concat),
+  includesItem: uncurry(Array.prototype.includes),
+  indexOfItem: uncurry(Array.prototype.indexOf),
+  join: uncurry(Array.prototype.join),
+  map: uncurry(Array.prototype.map),
+  pop: uncurry(Array.prototype.pop),
+  push: uncurry(Array.prototype.push),
+  sliceItems: uncurry(Array.prototype.slice),
+  sort: uncurry(Array.prototype.sort),
+  splice: uncurry(Array.prototype.splice),
+
+  parse: JSON.parse,
+  stringify: JSON.stringify,
+
+  toText: String,
+  charAt: uncurry(String.prototype.charAt),
+  charCode: uncurry(String.prototype.charCodeAt),
+  endsWith: uncurry(String.prototype.endsWith),
+  includes: uncurry(String.prototype.includes),
+  indexOf: uncurry(String.prototype.indexOf),
+  lastIndexOf: uncurry(String.prototype.lastIndexOf),
+  padEnd: uncurry(String.prototype.padEnd),
+  padStart: uncurry(String.prototype.padStart),
+  repeat: uncurry(String.prototype.repeat),
+  replace: uncurry(String.prototype.replace),
+  replaceAll: uncurry(String.prototype.replaceAll),
+  slice: uncurry(String.prototype.slice),
+  split: uncurry(String.prototype.split),
+  startsWith: uncurry(String.prototype.startsWith),
+  toLowerCase: uncurry(String.prototype.toLowerCase),
+  trim: uncurry(String.prototype.trim),
+  trimEnd: uncurry(String.prototype.trimEnd),
+  trimStart: uncurry(String.prototype.trimStart),
+  exec: uncurry(RegExp.prototype.exec),
+
+  numberToString: uncurry(Number.prototype.toString),
+  toFixed: uncurry(Number.prototype.toFixed),
+  isInteger: Number.isInteger,
+  floor: Math.floor,
+  trunc: Math.trunc,
+  max: Math.max,
+  min: Math.min,
+
+  currentTime: Date.now,
+  errorToString: uncurry(Error.prototype.toString),
+  captureStackTrace: Error.captureStackTrace,
+  functionToString: uncurry(Function.prototype.toString),
+  objectToString: uncurry(Object.prototype.toString),
+  symbolToString: uncurry(Symbol.prototype.toString),
+  dateToISOString: uncurry(Date.prototype.toISOString),
+
+  mapGet: uncurry(Map.prototype.get),
+  mapSet: uncurry(Map.prototype.set),
+  mapHas: uncurry(Map.prototype.has),
+  mapDelete: uncurry(Map.prototype.delete),
+  mapSize: getterOf(Map.prototype, "size"),
+  mapKeys: uncurry(Map.prototype.keys),
+  mapForEach: uncurry(Map.prototype.forEach),
+  mapNext: uncurry(Object.getPrototypeOf(new Map().keys()).next),
+  setAdd: uncurry(Set.prototype.add),
+  setHas: uncurry(Set.prototype.has),
+  setDelete: uncurry(Set.prototype.delete),
+  setForEach: uncurry(Set.prototype.forEach),
+  weakGet: uncurry(WeakMap.prototype.get),
+  weakSet: uncurry(WeakMap.prototype.set),
+
+  typedLength: getterOf(TypedArrayPrototype, "length"),
+  toBase64: Uint8Array.prototype.toBase64 && uncurry(Uint8Array.prototype.toBase64),
+
+  then: uncurry(Promise.prototype.then),
+  resolve: Promise.resolve.bind(Promise),
+};

@@ -1,0 +1,93 @@
+"use strict";
+// What Python calls. Arguments and results are strings, numbers and booleans; structured data
+// goes as JSON text.
+
+const { defineProperty, keys, parse } = require("intrinsics");
+const { setOwner } = require("owner");
+const output = require("output");
+const timers = require("timers");
+const text = require("text");
+const results = require("results");
+const { learnLazy } = require("values");
+const { prepareStackTrace } = require("stack");
+const { describe, report } = require("errors");
+
+// The web's modules hand over errors as they are; errors.js has taken the host's own function,
+// which wants them described.
+host.reportError = (error) => report(error, "error");
+
+/** Defines globals the way the language's own are: not enumerable, but changeable. */
+function define(globals) {
+  const names = keys(globals);
+  for (let i = 0; i < names.length; i++) {
+    defineProperty(globalThis, names[i], {
+      value: globals[names[i]], writable: true, enumerable: false, configurable: true,
+    });
+  }
+}
+
+/**
+ * Defines the globals. Called once, before any user code runs.
+ * @param {string} optionsJson outputMax, timersMax, resultHistory, colors, platform, versions;
+ *   each may be left out
+ */
+function install(optionsJson) {
+  configure(optionsJson);
+  results.install();
+  define(timers.globals);
+  define(require("display").globals);
+  define(require("dialogs").globals);
+  define({
+    console: require("console").console,
+    process: require("process").createProcess(parse(optionsJson)),
+    Jupyter: require("jupyter").Jupyter,
+  });
+  const web = require("web/index");
+  web.install(globalThis);
+  learnLazy(web.lazyNames);
+}
+
+/**
+ * Changes settings: for a context that was installed with others, then saved or forked.
+ * @param {string} optionsJson as install's; what is left out stays
+ */
+function configure(optionsJson) {
+  const options = parse(optionsJson);
+  output.setLimit(options.outputMax);
+  timers.setLimit(options.timersMax);
+  results.setLimit(options.resultHistory);
+  if (options.colors !== undefined) text.setColors(options.colors);
+}
+
+/** Loads what is otherwise loaded when first needed: for the context that others start from. */
+function preload() {
+  text.preload();
+  require("present");
+  require("table");
+  require("grid");
+  require("completion");
+  require("inspection");
+}
+
+Object.assign(exports, {
+  install,
+  configure,
+  preload,
+  setOwner,
+  flush: output.flush,
+  runTimers: timers.runTimers,
+  nextTimer: timers.nextTimer,
+  cancelOwner: timers.cancelOwner,
+  suspendTimers: timers.suspendTimers,
+  resumeTimers: timers.resumeTimers,
+  recordInput: results.recordInput,
+  present: (value, count, storeHistory) =>
+    require("present").present(value, count, storeHistory),
+  describe,
+  report,
+  prepareStackTrace,
+  complete: (code, cursor) => require("completion").complete(code, cursor),
+  inspect: (code, cursor, detail) => require("inspection").inspect(code, cursor, detail),
+  comm: (kind, json, buffers) => require("comms").receive(kind, json, buffers),
+  comms: () => require("comms").list(),
+});

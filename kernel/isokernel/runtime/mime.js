@@ -1,0 +1,145 @@
+"use strict";
+// What a value looks like: its MIME bundle. A value may say so itself, by the convention of
+// Deno's kernel, `[Symbol.for("Jupyter.display")]()`, or by IPython's `_repr_html_` and the
+// like; charts, maps and pictures are recognised.
+
+const { apply, endsWith, isArray, join, keys, startsWith, then, toBase64 } =
+  require("intrinsics");
+const { inspect } = require("text");
+const { sniff, bytesOf } = require("pictures");
+const { specTypes } = require("specs");
+const { constructorName, typeOf } = host;
+
+const DISPLAY = Symbol.for("Jupyter.display");
+const PLAIN = "text/plain";
+const REPRESENTATIONS = [
+  ["_repr_html_", "text/html"],
+  ["_repr_markdown_", "text/markdown"],
+  ["_repr_svg_", "image/svg+xml"],
+  ["_repr_png_", "image/png"],
+  ["_repr_jpeg_", "image/jpeg"],
+  ["_repr_json_", "application/json"],
+  ["_repr_latex_", "text/latex"],
+];
+
+const isObject = (value) =>
+  (typeof value === "object" && value !== null) || typeof value === "function";
+const isPromise = (value) => isObject(value) && typeOf(value) === "Promise";
+const isJson = (type) => type === "application/json" || endsWith(type, "+json");
+
+/** A method of the value's, its class's included. Proxies are never asked. */
+function methodOf(value, name) {
+  const method = value[name];
+  return typeof method === "function" ? method : undefined;
+}
+
+/** One entry of a bundle as Jupyter wants it: text, base64 for bytes, or JSON. */
+function entry(type, value) {
+  if (typeof value === "string") return value;
+  const bytes = bytesOf(value);
+  if (bytes !== undefined) return toBase64(bytes);
+  if (isJson(type)) return value;
+  if (isArray(value)) return join(value, "");
+  throw new TypeError(`display: ${type} must be a string or bytes, not ${inspect(value)}`);
+}
+
+/**
+ * Makes a bundle of what the user gave as one.
+ * @param {object} given MIME type to value
+ * @param {unknown} value what it stands for; shown as text when the bundle has none
+ * @param {object} [metadata]
+ */
+function bundle(given, value, metadata = {}) {
+  if (!isObject(given)) {
+    throw new TypeError(`display: a MIME bundle must be an object, not ${inspect(given)}`);
+  }
+  const data = { __proto__: null };
+  const types = keys(given);
+  for (let i = 0; i < types.length; i++) {
+    const item = given[types[i]];
+    if (item !== undefined && item !== null) data[types[i]] = entry(types[i], item);
+  }
+  data[PLAIN] ??= inspect(value);
+  return { data, metadata };
+}
+
+/** Calls `next` with a value, or with what its promise comes to. */
+const whenReady = (value, next) => (isPromise(value) ? then(value, next) : next(value));
+
+function fromPython(value) {
+  const whole = methodOf(value, "_repr_mimebundle_");
+  if (whole !== undefined) {
+    return whenReady(apply(whole, value, []), (given) =>
+      isArray(given) ? bundle(given[0], value, given[1]) : bundle(given, value));
+  }
+  let pending;
+  const given = { __proto__: null };
+  for (let i = 0; i < REPRESENTATIONS.length; i++) {
+    const { 0: name, 1: type } = REPRESENTATIONS[i];
+    const method = methodOf(value, name);
+    if (method === undefined) continue;
+    const shown = apply(method, value, []);
+    if (isPromise(shown)) {
+      const stored = then(shown, (text) => void (given[type] = text));
+      pending = pending === undefined ? stored : then(pending, () => stored);
+    } else {
+      given[type] = shown;
+    }
+  }
+  if (pending !== undefined) return then(pending, () => bundle(given, value));
+  return keys(given).length === 0 ? undefined : bundle(given, value);
+}
+
+/** A Blob's bytes come later; its type says what they are. */
+function fromBlob(blob) {
+  const { type } = blob;
+  return then(blob.arrayBuffer(), (buffer) => {
+    const bytes = new Uint8Array(buffer);
+    const found = startsWith(type, "image/") ? type : sniff(bytes);
+    return bundle(found === undefined ? {} : { [found]: bytes }, blob);
+  });
+}
+
+function recognised(value) {
+  const bytes = bytesOf(value);
+  if (bytes !== undefined) {
+    const type = sniff(bytes);
+    return type === undefined ? undefined : bundle({ [type]: bytes, [PLAIN]: sizeOf(type, bytes) });
+  }
+  if (constructorName(value) === "Blob") return fromBlob(value);
+  const types = specTypes(value);
+  return types.length === 0 ? undefined : bundle(under(types, value), value);
+}
+
+/** One value under several MIME types. */
+function under(types, value) {
+  const given = { __proto__: null };
+  for (let i = 0; i < types.length; i++) given[types[i]] = value;
+  return given;
+}
+
+const sizeOf = (type, bytes) => `[${type}, ${bytes.length} bytes]`;
+
+/**
+ * How a value is shown.
+ * @param {unknown} value
+ * @returns {{data: object, metadata: object} | Promise<{data: object, metadata: object}>}
+ */
+function represent(value) {
+  if (isObject(value) && typeOf(value) !== "Proxy") {
+    const own = methodOf(value, DISPLAY);
+    if (own !== undefined) {
+      return whenReady(apply(own, value, []), (given) => bundle(given ?? {}, value));
+    }
+    const found = fromPython(value) ?? recognised(value);
+    if (found !== undefined) return found;
+  }
+  return { data: { __proto__: null, [PLAIN]: inspect(value) }, metadata: {} };
+}
+
+exports.DISPLAY = DISPLAY;
+exports.bundle = bundle;
+exports.isPromise = isPromise;
+exports.represent = represent;
+exports.sizeOf = sizeOf;
+exports.under = under;

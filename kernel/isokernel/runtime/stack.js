@@ -1,0 +1,131 @@
+"use strict";
+// Stack traces as the user should see them: frames of cells only, with the lines and columns
+// that the user wrote.
+
+const { apply, endsWith, errorToString, getDescriptor, getPrototype, lastIndexOf,
+  push, replace, slice, startsWith, uncurry, weakGet, weakSet } = require("intrinsics");
+
+const CELL = /^(cell|query)-(\d+)$/;
+const EVAL_PLACE = / \((?:\w+-\d+)?:\d+:\d+\)/;
+const INTERNAL = "isokernel:";
+
+// The frames of each error whose stack has been made, for the traceback that Python draws.
+const framesOf = new WeakMap();
+let site; // CallSite's methods, uncurried; taken from the first call site that is seen
+
+function learnSite(callSite) {
+  const prototype = getPrototype(callSite);
+  const method = (name) => uncurry(prototype[name]);
+  site = {
+    __proto__: null,
+    script: method("getScriptNameOrSourceURL"),
+    line: method("getLineNumber"),
+    column: method("getColumnNumber"),
+    functionName: method("getFunctionName"),
+    text: method("toString"),
+  };
+}
+
+/** A script's name as it is shown: `cell 3` for the script `cell-3`. */
+const shownName = (script) => replace(script, CELL, "$1 $2");
+
+/** The frame's position in what the user wrote: [line, column], from 1. */
+function positionOf(script, callSite) {
+  return host.position(script, site.line(callSite), site.column(callSite));
+}
+
+/** Whether a frame belongs to the user, to a built-in function, or to isokernel. */
+function kindOf(script) {
+  if (typeof script !== "string" || script === "") return "builtin";
+  return startsWith(script, INTERNAL) ? "internal" : "user";
+}
+
+/** V8's own text for a frame, with the user's position and script name put in. */
+function lineFor(callSite, script, position) {
+  const text = site.text(callSite);
+  // V8 knows a cell that called eval by its place only, and that place may be mapped.
+  if (position === undefined) return replace(text, EVAL_PLACE, "");
+  const start = lastIndexOf(text, `${script}:`);
+  if (start < 0) return text;
+  const close = endsWith(text, ")") ? ")" : "";
+  return `${slice(text, 0, start)}${shownName(script)}:${position[0]}:${position[1]}${close}`;
+}
+
+/**
+ * Sorts call sites out. Built-in functions (Array.map, JSON.parse) stay only where the user's
+ * own code called them.
+ */
+function userFrames(sites) {
+  const frames = [];
+  let callerIsUser = false;
+  for (let i = sites.length - 1; i >= 0; i--) {
+    const callSite = sites[i];
+    if (site === undefined) learnSite(callSite);
+    const script = site.script(callSite);
+    const kind = kindOf(script);
+    if (kind === "user" || (kind === "builtin" && callerIsUser)) {
+      const position = kind === "user" ? positionOf(script, callSite) : undefined;
+      frames[frames.length] = { callSite, script, position };
+    }
+    callerIsUser = kind !== "internal" && (kind === "user" || callerIsUser);
+  }
+  return frames;
+}
+
+function headerOf(error) {
+  try {
+    return errorToString(error);
+  } catch {
+    return "<error>";
+  }
+}
+
+/** A user's own Error.prepareStackTrace, if there is one. */
+function userPreparer() {
+  const descriptor = getDescriptor(Error, "prepareStackTrace");
+  return typeof descriptor?.value === "function" ? descriptor.value : undefined;
+}
+
+/**
+ * What V8 asks for when an error's stack is read for the first time.
+ * @param {object} error
+ * @param {object[]} sites V8's call sites, innermost first
+ * @returns {unknown} the stack
+ */
+exports.prepareStackTrace = function prepareStackTrace(error, sites) {
+  const frames = userFrames(sites);
+  const kept = [];
+  const userSites = [];
+  let text = headerOf(error);
+  for (let i = frames.length - 1; i >= 0; i--) {
+    const { callSite, script, position } = frames[i];
+    push(userSites, callSite);
+    text += `\n    at ${lineFor(callSite, script, position)}`;
+    if (position === undefined) continue;
+    push(kept, {
+      function: site.functionName(callSite) ?? "",
+      script,
+      line: position[0],
+      column: position[1],
+    });
+  }
+  weakSet(framesOf, error, kept);
+  const prepare = userPreparer();
+  return prepare === undefined ? text : apply(prepare, Error, [error, userSites]);
+};
+
+/**
+ * The user's frames of an error, innermost first.
+ * @param {object} error
+ * @returns {{function: string, script: string, line: number, column: number}[]}
+ */
+exports.framesOf = function (error) {
+  if (weakGet(framesOf, error) === undefined) {
+    try {
+      void error.stack; // makes V8 ask prepareStackTrace, unless the user replaced the stack
+    } catch {
+      // A getter of the user's: there is nothing to show then.
+    }
+  }
+  return weakGet(framesOf, error) ?? [];
+};

@@ -1,0 +1,87 @@
+"use strict";
+// Values as text, as Node.js shows them. The inspection library is loaded when the first value
+// comes that needs it; strings, numbers and the like never do.
+
+const { includes, is, symbolToString, exec } = require("intrinsics");
+
+const SHORT = 200; // characters up to which a string is quoted here; the library does the rest
+// What can stand between single quotes as it is. Anything else takes the library's rules.
+const PLAIN = /^[\x20-\x26\x28-\x5b\x5d-\x7e]*$/;
+
+let colors = false;
+let library;
+
+/** @param {boolean} on whether inspected values carry ANSI colours */
+exports.setColors = (on) => {
+  colors = on === true;
+};
+
+function load() {
+  library ??= require("vendor/inspect");
+  return library;
+}
+
+/** How many columns a text takes on a screen. */
+exports.width = (text) => load().getStringWidth(text);
+
+/** Loads the library now: for an engine that is to be saved or forked with it. */
+exports.preload = load;
+
+/** A primitive's text, or undefined when it takes the library. */
+function primitive(value) {
+  switch (typeof value) {
+    case "number":
+      return is(value, -0) ? "-0" : `${value}`;
+    case "boolean":
+    case "undefined":
+      return `${value}`;
+    case "bigint":
+      return `${value}n`;
+    case "symbol":
+      return symbolToString(value);
+    default:
+      return value === null ? "null" : undefined;
+  }
+}
+
+/**
+ * Shows one value, as util.inspect does.
+ * @param {unknown} value
+ * @param {object} [options] those of util.inspect
+ * @returns {string}
+ */
+exports.inspect = function inspect(value, options) {
+  if (options === undefined) {
+    const text = primitive(value);
+    if (text !== undefined) return text;
+    if (typeof value === "string" && value.length <= SHORT && exec(PLAIN, value) !== null) {
+      return `'${value}'`;
+    }
+  }
+  return load().inspect(value, options);
+};
+
+/**
+ * Shows the arguments of a console method, as util.formatWithOptions does.
+ * @param {unknown[]} values
+ * @returns {string}
+ */
+exports.format = function format(values) {
+  const count = values.length;
+  const first = values[0];
+  if (count === 1 && typeof first === "string") return first;
+  if (colors) return formatFully(values);
+  if (typeof first === "string" && includes(first, "%")) return formatFully(values);
+  let text = "";
+  for (let i = 0; i < count; i++) {
+    const value = values[i];
+    const shown = typeof value === "string" ? value : primitive(value);
+    if (shown === undefined) return formatFully(values);
+    text = i === 0 ? shown : `${text} ${shown}`;
+  }
+  return text;
+};
+
+function formatFully(values) {
+  return load().formatWithOptions({ __proto__: null, colors }, ...values);
+}

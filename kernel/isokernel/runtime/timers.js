@@ -1,0 +1,192 @@
+"use strict";
+// setTimeout and its kin. The table is plain JavaScript data, so timers are saved and restored
+// with the heap. Python asks when the next one is due and calls runTimers then.
+
+const { floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
+  require("intrinsics");
+const { owner, runAs } = require("owner");
+
+const LONGEST = 2 ** 31 - 1; // ms; more is taken as 1, as in Node.js
+const FEWEST_DEAD = 1000; // cleared timers that may lie in the heap before it is cleaned
+
+let limit = 100000;
+let nextId = 1;
+// Live timers by id; the heap below may still hold cleared ones until they come up.
+const timers = new Map();
+let heap = [];
+
+/** @param {number | undefined} max timers that may wait at a time */
+exports.setLimit = (max) => {
+  if (max > 0) limit = max;
+};
+
+const isBefore = (a, b) => a.due < b.due || (a.due === b.due && a.order < b.order);
+
+function insert(timer) {
+  let i = heap.length;
+  heap[i] = timer;
+  while (i > 0) {
+    const parent = floor((i - 1) / 2);
+    if (!isBefore(timer, heap[parent])) break;
+    heap[i] = heap[parent];
+    i = parent;
+  }
+  heap[i] = timer;
+}
+
+function sink(timer, i) {
+  const length = heap.length;
+  for (;;) {
+    let child = 2 * i + 1;
+    if (child >= length) break;
+    if (child + 1 < length && isBefore(heap[child + 1], heap[child])) child += 1;
+    if (!isBefore(heap[child], timer)) break;
+    heap[i] = heap[child];
+    i = child;
+  }
+  heap[i] = timer;
+}
+
+function removeFirst() {
+  const last = pop(heap);
+  if (heap.length > 0) sink(last, 0);
+}
+
+/** The next live timer, or undefined; takes cleared ones off the heap on the way. */
+function first() {
+  while (heap.length > 0 && !heap[0].live) removeFirst();
+  return heap[0];
+}
+
+/** Drops cleared timers from the midst of the heap when they are most of it. */
+function clean() {
+  if (heap.length - mapSize(timers) <= FEWEST_DEAD + mapSize(timers)) return;
+  const before = heap;
+  heap = [];
+  for (let i = 0; i < before.length; i++) if (before[i].live) insert(before[i]);
+}
+
+function add(name, callback, delay, repeats, args) {
+  if (typeof callback !== "function") {
+    throw new TypeError(
+      `${name}: the callback must be a function, not ${callback === null ? "null" : typeof callback}`,
+    );
+  }
+  if (mapSize(timers) >= limit) {
+    throw new RangeError(`${name}: ${limit} timers are waiting already`);
+  }
+  const id = nextId++;
+  const timer = {
+    __proto__: null, id, order: id, due: host.now() + delay, delay, repeats, callback, args,
+    owner: owner(), live: true,
+  };
+  mapSet(timers, id, timer);
+  insert(timer);
+  return id;
+}
+
+function delayOf(value) {
+  const delay = trunc(+value);
+  return delay >= 1 && delay <= LONGEST ? delay : 1;
+}
+
+function remove(timer) {
+  timer.live = false;
+  timer.callback = timer.args = undefined;
+  mapDelete(timers, timer.id);
+}
+
+function clear(id) {
+  if (typeof id !== "number" && typeof id !== "string") return;
+  const timer = mapGet(timers, +id);
+  if (timer === undefined) return;
+  remove(timer);
+  clean();
+}
+
+exports.globals = {
+  setTimeout(callback, delay, ...args) {
+    return add("setTimeout", callback, delayOf(delay), false, args);
+  },
+  setInterval(callback, delay, ...args) {
+    return add("setInterval", callback, delayOf(delay), true, args);
+  },
+  setImmediate(callback, ...args) {
+    return add("setImmediate", callback, 0, false, args);
+  },
+  clearTimeout(id) {
+    clear(id);
+  },
+  clearInterval(id) {
+    clear(id);
+  },
+  clearImmediate(id) {
+    clear(id);
+  },
+};
+
+/** Calls back; an error is reported as the timer's owner's, and stops nothing else. */
+function call(callback, args) {
+  try {
+    callback(...args);
+  } catch (error) {
+    require("errors").report(error, "error");
+  }
+}
+
+function fire(timer, now) {
+  const { callback, args } = timer;
+  // All is in order before the callback runs: it may be terminated, and never come back here.
+  removeFirst();
+  if (timer.repeats) {
+    timer.due = now + timer.delay;
+    timer.order = nextId++;
+    insert(timer);
+  } else {
+    remove(timer);
+  }
+  runAs(timer.owner, call, [callback, args]);
+  host.microtasks();
+}
+
+/** @returns {number} ms until the next timer; 0 when one is due, -1 when there is none */
+function nextTimer() {
+  const timer = first();
+  if (timer === undefined) return -1;
+  const wait = timer.due - host.now();
+  return wait > 0 ? wait : 0;
+}
+
+/**
+ * Fires the timers that are due now; those that they set come at the next call.
+ * @returns {number} as nextTimer
+ */
+exports.runTimers = function runTimers() {
+  const now = host.now();
+  const newest = nextId;
+  for (let timer = first(); timer !== undefined; timer = first()) {
+    if (timer.due > now || timer.order >= newest) break;
+    fire(timer, now);
+  }
+  return nextTimer();
+};
+
+exports.nextTimer = nextTimer;
+
+/** Clears the timers of an execution that was interrupted. */
+exports.cancelOwner = function cancelOwner(id) {
+  mapForEach(timers, (timer) => {
+    if (timer.owner === id) remove(timer);
+  });
+  clean();
+};
+
+function shift(by) {
+  for (let i = 0; i < heap.length; i++) heap[i].due += by;
+}
+
+/** Before the heap is saved: due times become what is left of them. */
+exports.suspendTimers = () => shift(-host.now());
+
+/** After it was saved, or restored where the clock has another zero. */
+exports.resumeTimers = () => shift(host.now());

@@ -1,0 +1,116 @@
+"use strict";
+const { Event, EventTarget, defineHandler, dispatchTrusted } = require("web/event_target");
+const { DOMException } = require("web/exception");
+const { PLATFORM, defineInterface, requireArguments, requirePlatform } = require("web/idl");
+
+const aborted = () => new DOMException("This operation was aborted", "AbortError");
+const LONGEST = Number.MAX_SAFE_INTEGER; // AbortSignal.timeout: [EnforceRange] unsigned long long
+
+/** Abort a signal and the signals made from it. */
+let abort;
+
+class AbortSignal extends EventTarget {
+  #aborted = false;
+  #reason = undefined;
+  /** The plain signals that a signal made by AbortSignal.any waits for; null on a plain one. */
+  #sources = null;
+  /** The signals made from this one. Strong references: weak ones are no state to save. */
+  #dependents = new Set();
+
+  constructor(token) {
+    requirePlatform(token);
+    super();
+  }
+
+  get aborted() {
+    return this.#aborted;
+  }
+
+  get reason() {
+    return this.#reason;
+  }
+
+  throwIfAborted() {
+    if (this.#aborted) throw this.#reason;
+  }
+
+  static abort(reason = aborted()) {
+    const signal = new AbortSignal(PLATFORM);
+    signal.#settle(reason);
+    return signal;
+  }
+
+  static timeout(milliseconds) {
+    requireArguments(arguments.length, 1, "AbortSignal.timeout");
+    const delay = Math.trunc(Number(milliseconds));
+    if (!(delay >= 0 && delay <= LONGEST)) {
+      throw new TypeError("AbortSignal.timeout: the value is outside the range of a delay.");
+    }
+    const signal = new AbortSignal(PLATFORM);
+    globalThis.setTimeout(() => {
+      abort(signal, new DOMException("The operation timed out.", "TimeoutError"));
+    }, delay);
+    return signal;
+  }
+
+  static any(signals) {
+    requireArguments(arguments.length, 1, "AbortSignal.any");
+    const list = [...signals];
+    for (const signal of list) {
+      if (!(typeof signal === "object" && signal !== null && #sources in signal)) {
+        throw new TypeError("AbortSignal.any: not every member is of type 'AbortSignal'.");
+      }
+    }
+    const result = new AbortSignal(PLATFORM);
+    const first = list.find((signal) => signal.#aborted);
+    if (first) {
+      result.#settle(first.#reason);
+      return result;
+    }
+    result.#sources = new Set();
+    for (const signal of list) {
+      for (const source of signal.#sources ?? [signal]) {
+        result.#sources.add(source);
+        source.#dependents.add(result);
+      }
+    }
+    return result;
+  }
+
+  #settle(reason) {
+    this.#aborted = true;
+    this.#reason = reason;
+    for (const source of this.#sources ?? []) source.#dependents.delete(this);
+    this.#sources &&= new Set();
+  }
+
+  static {
+    abort = (signal, reason = aborted()) => {
+      if (signal.#aborted) return;
+      // All are aborted before the first listener runs and may look at them.
+      const all = [signal, ...[...signal.#dependents].filter((s) => !s.#aborted)];
+      for (const each of all) each.#settle(reason);
+      signal.#dependents.clear();
+      for (const each of all) dispatchTrusted(each, new Event("abort"));
+    };
+  }
+}
+
+defineInterface(AbortSignal, { show: ["aborted"] });
+defineHandler(AbortSignal, "abort");
+
+class AbortController {
+  #signal = new AbortSignal(PLATFORM);
+
+  get signal() {
+    return this.#signal;
+  }
+
+  abort(reason) {
+    abort(this.#signal, reason);
+  }
+}
+
+defineInterface(AbortController, { show: ["signal"] });
+
+module.exports = { AbortController, AbortSignal };

@@ -1,0 +1,78 @@
+"use strict";
+// The web platform's globals. Each is an accessor that loads its module on first touch and then
+// becomes the plain property that it is in a browser: what isn't used costs nothing.
+
+/** @type {Record<string, string[]>} the names that each module has */
+const MODULES = {
+  "web/abort": ["AbortController", "AbortSignal"],
+  "web/base64": ["atob", "btoa"],
+  "web/blob": ["Blob", "File"],
+  "web/clone": ["structuredClone"],
+  "web/crypto": ["Crypto", "crypto"],
+  "web/encoding": ["TextDecoder", "TextEncoder"],
+  "web/encoding_streams": ["TextDecoderStream", "TextEncoderStream"],
+  "web/events": ["CustomEvent", "ErrorEvent", "Event", "EventTarget", "MessageEvent"],
+  "web/exception": ["DOMException", "QuotaExceededError"],
+  "web/performance": [
+    "Performance",
+    "PerformanceEntry",
+    "PerformanceMark",
+    "PerformanceMeasure",
+    "performance",
+  ],
+  "web/streams": [
+    "ByteLengthQueuingStrategy",
+    "CountQueuingStrategy",
+    "ReadableByteStreamController",
+    "ReadableStream",
+    "ReadableStreamBYOBReader",
+    "ReadableStreamBYOBRequest",
+    "ReadableStreamDefaultController",
+    "ReadableStreamDefaultReader",
+    "TransformStream",
+    "TransformStreamDefaultController",
+    "WritableStream",
+    "WritableStreamDefaultController",
+    "WritableStreamDefaultWriter",
+  ],
+  "web/url": ["URL", "URLSearchParams"],
+};
+
+/** Names of the globals that are loaded on first touch, for those who list without touching. */
+const lazyNames = Object.values(MODULES).flat().sort();
+
+/**
+ * Define the globals.
+ *
+ * @param {object} target the global object
+ */
+function install(target) {
+  for (const [module, names] of Object.entries(MODULES)) {
+    for (const name of names) defineLazy(target, name, module);
+  }
+  for (const [name, value] of Object.entries(require("web/microtask"))) {
+    define(target, name, value);
+  }
+}
+
+function defineLazy(target, name, module) {
+  const accessor = {
+    get [name]() {
+      const value = require(module)[name];
+      define(target, name, value);
+      return value;
+    },
+    set [name](value) {
+      define(target, name, value);
+    },
+  };
+  const { get, set } = Object.getOwnPropertyDescriptor(accessor, name);
+  Object.defineProperty(target, name, { get, set, enumerable: false, configurable: true });
+}
+
+function define(target, name, value) {
+  const attributes = { writable: true, enumerable: false, configurable: true };
+  Object.defineProperty(target, name, { value, ...attributes });
+}
+
+module.exports = { install, lazyNames };

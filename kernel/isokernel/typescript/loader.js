@@ -1,0 +1,46 @@
+"use strict";
+// Loads SWC and the reader of its source maps into an isolate of their own. SWC's package
+// expects three things of Node.js; the web modules and V8 itself have them.
+
+((load, requireRuntime) => {
+  const { TextDecoder, TextEncoder } = requireRuntime("web/encoding");
+  const Buffer = { from: (text) => Uint8Array.fromBase64(text) };
+  const run = (name, require) => {
+    const module = { exports: {} };
+    load(name)(module.exports, require, module);
+    return module.exports;
+  };
+  const swc = run("swc", () => ({ Buffer, TextDecoder, TextEncoder }));
+  const { TraceMap, originalPositionFor } = run("trace_mapping", () => undefined);
+
+  const failure = (error) => ({
+    message: String(error.message ?? error),
+    code: error.code ?? "",
+    line: error.startLine ?? 0,
+    column: error.startColumn ?? 0,
+    endLine: error.endLine ?? 0,
+    endColumn: error.endColumn ?? 0,
+  });
+
+  const transform = (source, mode) => {
+    try {
+      const { code, map } = swc.transformSync(source, {
+        filename: "cell.ts",
+        mode,
+        sourceMap: mode === "transform",
+        deprecatedTsModuleAsError: false,
+      });
+      return JSON.stringify({ code, map: map ?? null });
+    } catch (error) {
+      return JSON.stringify({ error: failure(error) });
+    }
+  };
+
+  let latest = { text: undefined, map: undefined };
+  const original = (text, line, column) => {
+    if (latest.text !== text) latest = { text, map: new TraceMap(text) };
+    const found = originalPositionFor(latest.map, { line, column });
+    return JSON.stringify([found.line, found.column]);
+  };
+  return { transform, original };
+});

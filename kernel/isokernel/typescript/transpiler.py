@@ -1,0 +1,150 @@
+"""SWC's type stripper, `@swc/wasm-typescript`, the one that Node.js itself uses.
+
+Mode `strip-only` replaces types by blanks, so that every line and column stays what
+the user wrote; it is tried first. What it can't do (enums, namespaces, parameter
+properties, `<T>x`) goes through mode `transform`, with a source map.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from isokernel import scripts
+from isokernel.errors import EngineError, TranspilerError
+from isokernel.v8.calls import Operation
+from isokernel.v8.isolate import Isolate
+
+_UNSUPPORTED: Final = "UnsupportedSyntax"
+
+
+@dataclass(frozen=True, slots=True)
+class Transpiled:
+    """JavaScript made of TypeScript.
+
+    Attributes:
+        code: The JavaScript.
+        source_map: Source map (version 3, JSON text), or None when all positions are
+            what they were.
+    """
+
+    code: str
+    source_map: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxProblem:
+    """What the compiler has against the source.
+
+    Attributes:
+        message: In the compiler's words.
+        line: 1-based.
+        column: 0-based.
+        end_column: Where the marked part ends; 0 if on another line or unknown.
+    """
+
+    message: str
+    line: int
+    column: int
+    end_column: int
+
+
+class Transpiler:
+    """One SWC in one isolate; about 20 ms to start. Belongs to one thread."""
+
+    def __init__(self) -> None:
+        """Load SWC.
+
+        Raises:
+            TranspilerError: It can't be loaded.
+        """
+        try:
+            self._start()
+        except EngineError as error:
+            message = f"the TypeScript compiler can't be loaded: {error}"
+            raise TranspilerError(message) from error
+
+    def _start(self) -> None:
+        self._isolate = isolate = Isolate(
+            {
+                "load": Operation(functools.partial(self._load, folder="runtime")),
+                "compiler": Operation(
+                    functools.partial(self._load, folder="typescript/vendor")
+                ),
+            }
+        )
+        native = isolate.native_function()
+        boot = isolate.run_script(scripts.source("bootstrap"), "isokernel:bootstrap")
+        names = json.dumps(isolate.operation_names)
+        require = isolate.call(boot, native, names, None)
+        load = isolate.call(
+            isolate.run_script("(call, index) => (name) => call(index, name)", "load"),
+            native,
+            isolate.operation_names.index("compiler"),
+        )
+        loader = isolate.run_script(
+            scripts.source("loader", "typescript"), "isokernel:typescript"
+        )
+        exports = isolate.call(loader, load, require)
+        self._transform = isolate.get(exports, "transform")
+        self._original = isolate.get(exports, "original")
+
+    def _load(self, name: str, folder: str) -> Any:  # noqa: ANN401 -- a JS function
+        return self._isolate.run_script(
+            scripts.wrapped(name, folder), scripts.PREFIX + name
+        )
+
+    def transpile(self, source: str) -> Transpiled | SyntaxProblem:
+        """Turn TypeScript into JavaScript.
+
+        Raises:
+            TranspilerError: The compiler itself failed.
+        """
+        answer = self._run(source, "strip-only")
+        error = answer.get("error")
+        if error is not None and error["code"] == _UNSUPPORTED:
+            answer = self._run(source, "transform")
+            error = answer.get("error")
+        if error is None:
+            return Transpiled(answer["code"], answer["map"])
+        one_line = error["line"] == error["endLine"]
+        return SyntaxProblem(
+            message=error["message"],
+            line=error["line"],
+            column=error["column"],
+            end_column=error["endColumn"] if one_line else 0,
+        )
+
+    def _run(self, source: str, mode: str) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = json.loads(
+                self._isolate.call(self._transform, source, mode)
+            )
+        except EngineError as error:
+            message = f"the TypeScript compiler failed: {error}"
+            raise TranspilerError(message) from error
+        return answer
+
+    def original(self, source_map: str, line: int, column: int) -> tuple[int, int]:
+        """The user's place for one in the JavaScript; lines from 1, columns from 0.
+
+        A place that the map doesn't know stays as it is.
+        """
+        found = json.loads(
+            self._isolate.call(self._original, source_map, line, column)
+        )
+        if found[0] is None:
+            return line, column
+        return found[0], found[1]
+
+    def close(self) -> None:
+        """Free the isolate."""
+        self._isolate.close()
+
+
+@functools.cache
+def transpiler() -> Transpiler:
+    """The process's one compiler, started at its first use."""
+    return Transpiler()

@@ -1,0 +1,106 @@
+"""The second thread of a context: keeps output flowing, keeps deadlines.
+
+While JavaScript runs without pause it asks V8, every 50 ms, to let the context flush
+what was printed; when the execution's deadline passes it has it stopped; and when V8
+doesn't stop within the grace period it says so to the front, which can only end the
+process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PERIOD: Final = 0.05
+_DROWSY: Final = 1.0  # seconds without work after which the thread waits to be woken
+
+
+class Watchdog:
+    """Watches one context. `enter`, `leave` and `close` belong to the V8 thread."""
+
+    def __init__(
+        self,
+        *,
+        tick: Callable[[], None],
+        expire: Callable[[], None],
+        stuck: Callable[[], None],
+    ) -> None:
+        """Prepare; the thread starts with the first `enter`.
+
+        Args:
+            tick: Called every 50 ms while JavaScript runs; on the watchdog's thread.
+            expire: The deadline has passed; on the watchdog's thread.
+            stuck: V8 didn't stop in time; on the watchdog's thread.
+        """
+        self._tick, self._expire, self._stuck = tick, expire, stuck
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._asleep = False
+        self._closed = False
+        self._entered = 0.0  # when JavaScript was entered; 0 when it doesn't run
+        self._deadline = 0.0
+        self._kill_at = 0.0
+
+    def enter(self, deadline: float | None) -> None:
+        """JavaScript starts; `deadline` is on the monotonic clock."""
+        self._deadline = deadline or 0.0
+        self._kill_at = 0.0
+        self._entered = time.monotonic()
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="isokernel-watchdog", daemon=True
+            )
+            self._thread.start()
+        elif self._asleep:
+            self._wake.set()
+
+    def leave(self) -> None:
+        """JavaScript has ended."""
+        self._entered = 0.0
+
+    def give_up_after(self, grace: float) -> None:
+        """JavaScript was told to stop; any thread may say so."""
+        if not self._kill_at:
+            self._kill_at = time.monotonic() + grace
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        busy = time.monotonic()
+        while not self._closed:
+            self._wake.wait(_PERIOD)
+            now = time.monotonic()
+            if self._entered:
+                busy = now
+                self._look(now)
+            elif now - busy > _DROWSY:
+                self._sleep()
+                busy = time.monotonic()
+
+    def _look(self, now: float) -> None:
+        if self._kill_at and now >= self._kill_at:
+            self._kill_at = 0.0
+            self._stuck()
+        elif self._deadline and now >= self._deadline:
+            self._deadline = 0.0
+            self._expire()
+        elif now - self._entered >= _PERIOD:
+            self._tick()
+
+    def _sleep(self) -> None:
+        self._wake.clear()
+        self._asleep = True
+        if not self._entered and not self._closed:
+            self._wake.wait()
+        self._asleep = False
+        if not self._closed:
+            self._wake.clear()

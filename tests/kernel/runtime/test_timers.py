@@ -1,0 +1,133 @@
+"""Timers: order, arguments, clearing, owners, bounds, late errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from isokernel.events import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Session
+
+
+def late(context: Session, name: str = "stdout") -> str:
+    """What is printed after the cell, until no timer is left."""
+    return "".join(
+        e.text for e in context.idle() if isinstance(e, Stream) and e.name == name
+    )
+
+
+def test_order(context: Session) -> None:
+    """Timers fire by due time, then in the order in which they were set."""
+    context.run(
+        "for (const ms of [5, 1, 5, 3]) setTimeout((x) => console.log(x, ms), ms, 'ms');"
+        "setImmediate(() => console.log('now')); 0"
+    )
+    assert late(context) == "now\nms 1\nms 3\nms 5\nms 5\n"
+
+
+def test_awaited(context: Session) -> None:
+    """A cell that awaits a timer goes on when it fires."""
+    code = "await new Promise((done) => setTimeout(done, 5, 'value'))"
+    assert context.value(code) == "'value'"
+
+
+def test_interval(context: Session) -> None:
+    """An interval goes on until it is cleared, also from its own callback."""
+    context.run(
+        "let n = 0; const id = setInterval(() => { console.log(++n);"
+        "if (n === 3) clearInterval(id) }, 1); typeof id"
+    )
+    assert late(context) == "1\n2\n3\n"
+
+
+def test_clear(context: Session) -> None:
+    """A cleared timer never fires; clearing anything else does nothing."""
+    context.run(
+        "clearTimeout(setTimeout(() => console.log('a'), 1));"
+        "clearImmediate(setImmediate(() => console.log('b')));"
+        "clearTimeout(undefined); clearTimeout(12345); clearTimeout({}); 0"
+    )
+    assert late(context) == ""
+
+
+def test_microtasks_between(context: Session) -> None:
+    """Microtasks of a callback run before the next callback."""
+    context.run(
+        "setImmediate(() => { console.log(1); Promise.resolve().then(() => console.log(2)) });"
+        "setImmediate(() => console.log(3)); 0"
+    )
+    assert late(context) == "1\n2\n3\n"
+
+
+@pytest.mark.parametrize("delay", ["-5", "NaN", "'x'", "2 ** 31", "undefined"])
+def test_odd_delays(context: Session, delay: str) -> None:
+    """Delays out of bounds are taken as 1 ms, as in Node.js."""
+    context.run(f"setTimeout(() => console.log('fired'), {delay}); 0")
+    assert late(context) == "fired\n"
+
+
+def test_strings_are_refused(context: Session) -> None:
+    """A string is no callback."""
+    error = context.run("setTimeout('1 + 1', 1)").error
+    assert error
+    assert error.ename == "TypeError"
+
+
+def test_owner(context: Session) -> None:
+    """Late output belongs to the cell that set the timer, over promises as well."""
+    first = context.run(
+        "setTimeout(async () => { await null; console.log('mine');"
+        "setTimeout(() => console.log('too'), 1) }, 20); 0"
+    )
+    context.run("console.log('second cell')")
+    owners = {e.execution_id for e in context.idle() if isinstance(e, Stream)}
+    assert owners == {first.execution_id}
+
+
+def test_late_error(context: Session) -> None:
+    """An error in a callback is shown with its place, and later timers still fire."""
+    context.run("setTimeout(() => null.x, 1); setTimeout(() => console.log('on'), 2); 0")
+    events = context.idle()
+    stderr = "".join(e.text for e in events if isinstance(e, Stream) and e.name == "stderr")
+    stdout = "".join(e.text for e in events if isinstance(e, Stream) and e.name == "stdout")
+    assert "TypeError" in stderr
+    assert "cell 1:1:23" in stderr
+    assert stdout == "on\n"
+
+
+def test_many(context: Session) -> None:
+    """100,000 timers are set, fired in order, and cleared quickly."""
+    context.run(
+        "let last = -1, sorted = true, fired = 0;"
+        "for (let i = 0; i < 50000; i++) {"
+        "  const ms = (i * 7919) % 20;"
+        "  setTimeout(() => { fired++; sorted &&= ms >= last; last = ms }, 200 + ms) }"
+        "const ids = []; for (let i = 0; i < 49000; i++) ids.push(setTimeout(() => {}, 9e6));"
+        "ids.forEach(clearTimeout)"
+    )
+    context.idle()
+    assert context.value("[fired, sorted]") == "[ 50000, true ]"
+
+
+def test_bound(sessions: Callable[..., Session]) -> None:
+    """More timers than the setting allows are refused."""
+    context = sessions(timers_max=3)
+    error = context.run("for (;;) setTimeout(() => {}, 1)").error
+    assert error
+    assert error.ename == "RangeError"
+    context.idle()
+    assert context.run("setTimeout(() => {}, 1); 1").text == "1"
+
+
+def test_next_tick(context: Session) -> None:
+    """process.nextTick calls back before timers, with its arguments."""
+    outcome = context.run(
+        "process.nextTick((x) => console.log(x), 'tick'); setImmediate(() => {});"
+        "await null; process.hrtime.bigint() > 0n"
+    )
+    assert (outcome.stdout, outcome.text) == ("tick\n", "true")

@@ -1,0 +1,77 @@
+"""jupyter_kernel_test's own suite, every sample filled in, for both kernelspecs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from jupyter_kernel_test import IopubWelcomeTests, KernelTests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _history(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The suite counts cells in the history, so it gets one of its own."""
+    folder: Path = tmp_path_factory.mktemp("history")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOKERNEL_HISTORY", str(folder / "history.sqlite"))
+        yield
+
+
+class Samples:
+    code_hello_world = "console.log('hello, world')"
+    code_stderr = "console.error('oops')"
+    completion_samples: ClassVar = [
+        {"text": "Math.sqr", "matches": {"sqrt"}},
+        {"text": "consol", "matches": {"console"}},
+        {"text": "'abc'.toUpp", "matches": {"toUpperCase"}},
+    ]
+    complete_code_samples: ClassVar = ["1", "console.log('x')", "function f() { }"]
+    incomplete_code_samples: ClassVar = ["function f() {", "[1, 2,", "`text"]
+    invalid_code_samples: ClassVar = ["let = ;", "a b", "1 +* 2"]
+    code_generate_error = "throw new TypeError('x')"
+    code_execute_result: ClassVar = [
+        {"code": "6 * 7", "result": "42"},
+        {"code": "'text'", "result": "'text'"},
+        {"code": "[1, 2, 3]", "result": "[ 1, 2, 3 ]"},
+        {"code": "await Promise.resolve(5)", "result": "5"},
+    ]
+    code_display_data: ClassVar = [
+        {"code": "display.html('<b>bold</b>')", "mime": "text/html"},
+        {"code": "display.md('*it*')", "mime": "text/markdown"},
+        {"code": "display.svg('<svg/>')", "mime": "image/svg+xml"},
+        {"code": "display.json({a: 1})", "mime": "application/json"},
+        {"code": "display.latex('x^2')", "mime": "text/latex"},
+    ]
+    code_inspect_sample = "Math.max"
+    code_clear_output = "Jupyter.clearOutput()"
+    code_history_pattern = "6 [*] 7*"
+    supported_history_operations = ("tail", "range", "search")
+
+
+class TestJavaScript(Samples, KernelTests):
+    kernel_name = "v8-javascript"
+    language_name = "javascript"
+    file_extension = ".js"
+
+
+class TestTypeScript(Samples, KernelTests):
+    kernel_name = "v8-typescript"
+    language_name = "typescript"
+    file_extension = ".ts"
+    code_execute_result: ClassVar = [
+        *Samples.code_execute_result,
+        {"code": "const n: number = 3; n", "result": "3"},
+    ]
+
+
+class TestJavaScriptWelcome(IopubWelcomeTests):
+    kernel_name = "v8-javascript"
+    support_iopub_welcome = True
+
+
+class TestTypeScriptWelcome(IopubWelcomeTests):
+    kernel_name = "v8-typescript"
+    support_iopub_welcome = True

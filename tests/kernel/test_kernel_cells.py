@@ -1,0 +1,199 @@
+"""Cells through a real kernel: what comes back, in which order, to whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.kernel.conftest import Driver
+
+
+def kinds(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["msg_type"] for message in messages]
+
+
+def test_a_cell_is_busy_input_result_idle(kernel: Driver) -> None:
+    outcome = kernel.run("1 + 1")
+    assert kinds(outcome.messages) == [
+        "status",
+        "execute_input",
+        "execute_result",
+        "status",
+    ]
+    assert outcome.result == "2"
+    assert outcome.reply["content"]["status"] == "ok"
+
+
+def test_the_count_is_the_same_everywhere(kernel: Driver) -> None:
+    outcome = kernel.run("'x'")
+    count = outcome.reply["content"]["execution_count"]
+    assert outcome.contents("execute_input")[0]["execution_count"] == count
+    assert outcome.contents("execute_result")[0]["execution_count"] == count
+    assert kernel.run("1").reply["content"]["execution_count"] == count + 1
+
+
+def test_output_comes_before_idle_and_in_order(kernel: Driver) -> None:
+    outcome = kernel.run("for (let i = 0; i < 20000; i++) console.log(i)")
+    assert outcome.text() == "".join(f"{i}\n" for i in range(20_000))
+    assert len(outcome.contents("stream")) < 500
+    kernel.quiet()
+
+
+def test_a_failed_cell_says_so_twice(kernel: Driver) -> None:
+    outcome = kernel.run("null.x")
+    reply, error = outcome.reply["content"], outcome.contents("error")[0]
+    assert reply["status"] == "error"
+    assert reply["ename"] == error["ename"] == "TypeError"
+    assert reply["traceback"] == error["traceback"]
+    assert outcome.reply["metadata"]["status"] == "error"
+
+
+def test_an_empty_cell_has_a_reply(kernel: Driver) -> None:
+    outcome = kernel.run("")
+    assert outcome.reply["content"]["status"] == "ok"
+    assert outcome.result is None
+
+
+def test_a_cell_that_awaits_ends_with_its_promise(kernel: Driver) -> None:
+    outcome = kernel.run(
+        "await new Promise(done => setTimeout(done, 30)); console.log('a'); 7"
+    )
+    assert outcome.result == "7"
+    assert outcome.text() == "a\n"
+
+
+def test_late_output_goes_to_the_cell_that_started_it(kernel: Driver) -> None:
+    first = kernel.execute("setTimeout(() => console.log('late'), 150); 0")
+    kernel.outcome(first)
+    second = kernel.run("'between'")
+    late = [m for m in kernel.kept if m["msg_type"] == "stream"]
+    late += [] if late else kernel.until(lambda m: m["msg_type"] == "stream")
+    assert late[-1]["content"]["text"] == "late\n"
+    assert late[-1]["parent_header"]["msg_id"] == first
+    assert second.text() == ""
+
+
+def test_a_silent_cell_leaves_no_trace(kernel: Driver) -> None:
+    before = kernel.run("0").reply["content"]["execution_count"]
+    outcome = kernel.run("console.log('x'); 5", silent=True)
+    assert kinds(outcome.messages) == ["status", "status"]
+    assert outcome.reply["content"]["status"] == "ok"
+    assert kernel.run("0").reply["content"]["execution_count"] == before + 1
+
+
+def test_a_silent_cell_that_fails_says_so_in_the_reply(kernel: Driver) -> None:
+    outcome = kernel.run("nothing.here", silent=True)
+    assert outcome.reply["content"]["ename"] == "ReferenceError"
+    assert outcome.contents("error") == []
+
+
+def test_a_cell_outside_history_isnt_counted(kernel: Driver) -> None:
+    before = kernel.run("0").reply["content"]["execution_count"]
+    outcome = kernel.run("'shown'", store_history=False)
+    assert outcome.result is not None
+    assert outcome.reply["content"]["execution_count"] == before
+    assert kernel.run("0").reply["content"]["execution_count"] == before + 1
+
+
+def test_user_expressions_are_evaluated_after_the_cell(kernel: Driver) -> None:
+    outcome = kernel.run(
+        "let counted = 20", user_expressions={"good": "counted + 1", "bad": "nope.x"}
+    )
+    values = outcome.reply["content"]["user_expressions"]
+    assert values["good"]["data"]["text/plain"] == "21"
+    assert values["bad"]["status"] == "error"
+    assert values["bad"]["ename"] == "ReferenceError"
+
+
+def test_cells_run_in_the_order_in_which_they_came(kernel: Driver) -> None:
+    kernel.run("globalThis.order = []")
+    pause = "await new Promise(done => setTimeout(done, 20));"
+    requests = [kernel.execute(f"{pause} order.push({i}); {i}") for i in range(5)]
+    outcomes = [kernel.outcome(request) for request in requests]
+    assert [outcome.result for outcome in outcomes] == list("01234")
+    assert kernel.run("order.join()").result == "'0,1,2,3,4'"
+
+
+def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Driver) -> None:
+    pause = "await new Promise(done => setTimeout(done, 100));"
+    failing = kernel.execute(f"{pause} throw new Error('stop')")
+    waiting = [kernel.execute("globalThis.ran = true") for _ in range(3)]
+    assert kernel.reply(failing)["content"]["status"] == "error"
+    later = kernel.execute("typeof ran")
+    kernel.until_idle(failing)
+    for request in waiting:
+        outcome = kernel.outcome(request)
+        assert outcome.reply["content"]["status"] == "aborted"
+        assert kinds(outcome.messages) == ["status", "status"]
+    assert kernel.outcome(later).result == "'undefined'"
+
+
+def test_without_stop_on_error_the_next_cells_run(kernel: Driver) -> None:
+    failing = kernel.execute("throw 1", stop_on_error=False)
+    following = kernel.execute("'ran'")
+    assert kernel.outcome(failing).reply["content"]["status"] == "error"
+    assert kernel.outcome(following).result == "'ran'"
+
+
+def test_a_full_queue_refuses(
+    start: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOKERNEL_QUEUE_MAX", "2")
+    kernel = start()
+    pending = kernel.execute("await new Promise(done => { globalThis.end = done })")
+    kernel.begun(pending)
+    requests = [kernel.execute("1") for _ in range(3)]
+    refused = kernel.outcome(requests[2])
+    assert refused.reply["content"]["status"] == "error"
+    assert "waiting" in refused.reply["content"]["evalue"]
+    kernel.ask("interrupt_request", {}, "control")
+    assert kernel.outcome(pending).reply["content"]["status"] == "error"
+
+
+def test_displays_can_be_updated_and_cleared(kernel: Driver) -> None:
+    outcome = kernel.run(
+        "display.html('<b>1</b>'); clear_output(true);"
+        if False
+        else "Jupyter.display({'text/html': '<b>1</b>'}, {raw: true})"
+    )
+    shown = outcome.contents("display_data")
+    assert shown[0]["data"]["text/html"] == "<b>1</b>"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "expected"),
+    [("prompt('Name?')", "Ada", "'Ada'"), ("confirm('Sure?')", "y", "true")],
+)
+def test_input_is_asked_of_the_front_end_that_sent_the_cell(
+    kernel: Driver, asked: str, answer: str, expected: str
+) -> None:
+    request = kernel.execute(asked, allow_stdin=True)
+    question = kernel.client.get_stdin_msg(timeout=20)
+    kernel.validator.check(question)
+    assert question["parent_header"]["msg_id"] == request
+    assert not question["content"]["password"]
+    kernel.client.input(answer)
+    assert kernel.outcome(request).result == expected
+
+
+def test_a_password_is_asked_for_as_one(kernel: Driver) -> None:
+    request = kernel.execute("Jupyter.getpass('Key?').length", allow_stdin=True)
+    question = kernel.client.get_stdin_msg(timeout=20)
+    kernel.validator.check(question)
+    assert question["content"] == {"prompt": "Key?", "password": True}
+    kernel.client.input("secret")
+    assert kernel.outcome(request).result == "6"
+
+
+def test_a_front_end_that_cant_ask_gets_an_error(kernel: Driver) -> None:
+    outcome = kernel.run("prompt('Name?')", allow_stdin=False)
+    assert outcome.reply["content"]["status"] == "error"
+
+
+def test_typescript_cells_run(start: Callable[..., Driver]) -> None:
+    kernel = start("v8-typescript")
+    assert kernel.run("enum Color { Red = 3 }; const c: Color = Color.Red; c").result == "3"

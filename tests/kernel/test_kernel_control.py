@@ -1,0 +1,209 @@
+"""Interrupt, shutdown, signals, and the deaths of the kernel and of its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import zmq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.kernel.conftest import Driver
+
+BUSY = "while (true) {}"
+AWAITING = "await new Promise(() => {})"
+
+
+def process(kernel: Driver) -> subprocess.Popen[bytes]:
+    provisioner: Any = kernel.manager.provisioner
+    found: subprocess.Popen[bytes] = provisioner.process
+    return found
+
+
+@pytest.mark.parametrize("code", [BUSY, AWAITING], ids=["busy", "awaiting"])
+@pytest.mark.parametrize("how", ["message", "signal"])
+def test_an_interrupt_stops_the_cell_and_keeps_state(
+    kernel: Driver, code: str, how: str
+) -> None:
+    kernel.run("globalThis.kept = 'state'")
+    request = kernel.execute(code)
+    kernel.begun(request)
+    began = time.monotonic()
+    if how == "message":
+        assert kernel.ask("interrupt_request", {}, "control") == {"status": "ok"}
+    else:
+        process(kernel).send_signal(signal.SIGINT)
+    reply = kernel.reply(request)["content"]
+    assert time.monotonic() - began < 1
+    assert reply["status"] == "error"
+    assert reply["ename"] == "KeyboardInterrupt"
+    assert kernel.run("kept").result == "'state'"
+
+
+def test_an_interrupt_of_nothing_does_nothing(kernel: Driver) -> None:
+    kernel.ask("interrupt_request", {}, "control")
+    assert kernel.run("'fine'").result == "'fine'"
+
+
+def test_an_interrupt_ends_a_question(kernel: Driver) -> None:
+    request = kernel.execute("prompt('?')", allow_stdin=True)
+    kernel.validator.check(kernel.client.get_stdin_msg(timeout=20))
+    kernel.ask("interrupt_request", {}, "control")
+    assert kernel.outcome(request).reply["content"]["status"] == "error"
+    assert kernel.run("'fine'").result == "'fine'"
+
+
+def test_an_answer_that_comes_too_late_answers_nothing(kernel: Driver) -> None:
+    request = kernel.execute("prompt('first?')", allow_stdin=True)
+    kernel.validator.check(kernel.client.get_stdin_msg(timeout=20))
+    kernel.ask("interrupt_request", {}, "control")
+    kernel.outcome(request)
+    kernel.client.input("too late")
+    # The answer must have arrived before the next question is asked.
+    kernel.ask("kernel_info_request", {})
+    request = kernel.execute("prompt('second?')", allow_stdin=True)
+    kernel.validator.check(kernel.client.get_stdin_msg(timeout=20))
+    kernel.client.input("in time")
+    assert kernel.outcome(request).result == "'in time'"
+
+
+def test_control_and_heartbeat_answer_during_a_busy_loop(kernel: Driver) -> None:
+    request = kernel.execute(BUSY)
+    kernel.begun(request)
+    info = kernel.ask("kernel_info_request", {}, "control")
+    assert info["implementation"] == "isokernel"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.REQ) as heartbeat:
+        heartbeat.linger = 0
+        heartbeat.connect(f"tcp://127.0.0.1:{kernel.manager.hb_port}")
+        heartbeat.send(b"ping")
+        assert heartbeat.poll(5000)
+        assert heartbeat.recv() == b"ping"
+    kernel.ask("interrupt_request", {}, "control")
+    assert kernel.outcome(request).reply["content"]["status"] == "error"
+
+
+def test_an_interrupt_aborts_the_cells_that_wait(kernel: Driver) -> None:
+    running = kernel.execute(BUSY)
+    kernel.begun(running)
+    waiting = kernel.execute("1")
+    # Both are in the kernel's process once this reply is here: one connection, in order.
+    kernel.ask("kernel_info_request", {}, "control")
+    kernel.ask("interrupt_request", {}, "control")
+    assert kernel.outcome(running).reply["content"]["status"] == "error"
+    assert kernel.outcome(waiting).reply["content"]["status"] == "aborted"
+
+
+@pytest.mark.parametrize("code", ["1", BUSY, AWAITING], ids=["idle", "busy", "await"])
+@pytest.mark.parametrize("restart", [False, True])
+def test_shutdown_is_answered_and_quick(
+    start: Callable[..., Driver], code: str, *, restart: bool
+) -> None:
+    kernel = start()
+    kernel.begun(kernel.execute(code))
+    began = time.monotonic()
+    request = kernel.send("shutdown_request", {"restart": restart}, "control")
+    reply = kernel.reply(request, "control")
+    assert reply["content"] == {"status": "ok", "restart": restart}
+    assert process(kernel).wait(10) == 0
+    assert time.monotonic() - began < 1
+    broadcast = kernel.until(lambda m: m["msg_type"] == "shutdown_reply")
+    assert broadcast[-1]["parent_header"]["msg_id"] == request
+
+
+def test_sigterm_ends_the_kernel_cleanly(start: Callable[..., Driver]) -> None:
+    kernel = start()
+    kernel.begun(kernel.execute(BUSY))
+    process(kernel).send_signal(signal.SIGTERM)
+    assert process(kernel).wait(10) == 0
+
+
+def test_a_restarted_kernel_has_forgotten(start: Callable[..., Driver]) -> None:
+    kernel = start()
+    kernel.run("globalThis.x = 1")
+    kernel.manager.restart_kernel()
+    kernel.until(lambda m: m["msg_type"] == "iopub_welcome")
+    outcome = kernel.run("typeof x")
+    assert outcome.result == "'undefined'"
+    assert outcome.reply["content"]["execution_count"] == 1
+
+
+def test_a_kernel_leaves_no_process_and_no_file(
+    start: Callable[..., Driver], tmp_path: Path
+) -> None:
+    kernel = start()
+    kernel.run("1")
+    children = psutil.Process(process(kernel).pid).children(recursive=True)
+    assert children == []
+    connection_file = Path(kernel.manager.connection_file)
+    kernel.manager.shutdown_kernel()
+    kernel.manager.cleanup_resources()
+    assert not connection_file.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+PARENT = """
+import sys
+from jupyter_client.manager import KernelManager
+manager = KernelManager(kernel_name="v8-javascript")
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=30)
+print(manager.provisioner.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_kernel_dies_with_its_parent(tmp_path: Path) -> None:
+    environment = {**os.environ, "ISOKERNEL_HISTORY": "off"}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment,
+    )
+    with parent:
+        assert parent.stdout is not None
+        kernel = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        psutil.wait_procs([kernel], timeout=10)
+        assert not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE
+
+
+def test_v8s_fatal_errors_are_told_before_the_end(start: Callable[..., Driver]) -> None:
+    kernel = start()
+    request = kernel.execute("new Array(1e9).fill(0)")
+    outcome = kernel.outcome(request)
+    if outcome.reply["content"]["ename"] == "OutOfMemoryError":
+        pytest.skip("this engine survives it")
+    assert outcome.reply["content"]["ename"] == "EngineFatalError"
+    assert "state is lost" in outcome.text("stderr")
+    assert process(kernel).wait(10) == 71
+
+
+@pytest.mark.slow
+def test_what_cant_be_stopped_is_killed_and_said_so(
+    start: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOKERNEL_INTERRUPT_GRACE", "0.5")
+    kernel = start()
+    # One call of a native function that looks for interrupts too seldom.
+    code = "const huge = 'a'.repeat(2 ** 28); huge.split('').sort().length"
+    request = kernel.execute(code)
+    kernel.begun(request)
+    kernel.ask("interrupt_request", {}, "control")
+    outcome = kernel.outcome(request)
+    assert outcome.reply["content"]["status"] == "error"
+    if outcome.reply["content"]["ename"] == "KernelKilledError":
+        assert process(kernel).wait(10) == 70

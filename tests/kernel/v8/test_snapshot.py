@@ -1,0 +1,145 @@
+"""Saved heaps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from isokernel.errors import SnapshotFailedError, SnapshotFormatError
+from isokernel.v8 import snapshot
+from isokernel.v8.snapshot import Snapshot
+
+STATE = """
+let count = 40; const next = () => ++count;
+class Secret { #value = 5; get value() { return this.#value } }
+const secret = new Secret();
+const map = new Map([[{}, 1], ['k', new Set([1, 2])]]);
+const bytes = new Uint8Array(100000).fill(7);
+const weak = new WeakRef(map), weakly = new WeakMap([[secret, 'held']]);
+const date = new Date(5), pattern = /a(b)/gi, big = 2n ** 100n;
+function* counter() { yield 1; yield 2 }
+const generator = counter(); generator.next();
+var resume; const waiting = new Promise((resolve) => { resume = resolve }).then((v) => v * 2);
+"""
+LOOK = """
+next(); resume(21);
+[count, secret.value, map.get('k').size, bytes[5], weak.deref() === map,
+ weakly.get(secret), date.getTime(), pattern.exec('xAB')[1], big, generator.next().value,
+ await waiting, typeof Temporal, typeof WebAssembly, typeof Float16Array].join()
+"""
+SEEN = (
+    "41,5,2,7,true,held,5,B,1267650600228229401496703205376,2,42,"
+    "object,object,function"
+)
+
+
+def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
+    bench.cell(STATE)
+    data = snapshot.save(bench.isolate).to_bytes()
+    copy = benches(Snapshot.from_bytes(data))
+    assert copy.cell(LOOK) == SEEN
+    assert bench.cell(LOOK) == SEEN, "the original went on from where it was"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "var held = new Error('x')",
+        "var held = (() => { try { null.x } catch (error) { return error } })()",
+        "var held = Promise.reject(new TypeError('x')); held.catch(() => {}); 0",
+    ],
+)
+def test_errors_with_unread_stacks(bench: Any, benches: Any, code: str) -> None:
+    """V8 writes call sites that it can't read back, unless the text was made."""
+    bench.cell(code)
+    copy = benches(snapshot.save(bench.isolate))
+    assert "cell-1" in copy.cell("String((held.stack ?? (await held.catch((e) => e)).stack))")
+
+
+def test_host_functions_survive(bench: Any, benches: Any) -> None:
+    copy = benches(snapshot.save(bench.isolate))
+    copy.cell("note('from the copy')")
+    assert copy.notes == [("from the copy",)]
+
+
+def test_chains(bench: Any, benches: Any) -> None:
+    bench.cell("let n = 0")
+    sizes = []
+    for _ in range(12):
+        saved = snapshot.save(bench.isolate)
+        sizes.append(len(saved.blob))
+        bench = benches(saved)
+        bench.cell("n += 1")
+    assert bench.cell("n") == 12
+    assert sizes[-1] < 1.1 * sizes[0]
+
+
+def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
+    bench.cell("function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)")
+    copy = benches(snapshot.save(bench.isolate))
+    assert copy.isolate.optimizer.found
+    assert copy.cell("fib(20)") == 6765
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "globalThis.held = new Intl.DateTimeFormat('en')",
+        "globalThis.held = Temporal.Now.instant()",
+        "globalThis.held = new WebAssembly.Module("
+        "new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))",
+    ],
+)
+def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
+    bench.cell("let kept = 1")
+    bench.cell(code)
+    with pytest.raises(SnapshotFailedError) as caught:
+        snapshot.save(bench.isolate)
+    assert caught.value.reason
+    assert bench.cell("kept") == 1
+    bench.cell("held = null")
+    bench.isolate.collect_garbage()
+
+
+def test_prepare_runs_on_the_copy_alone(bench: Any, benches: Any) -> None:
+    bench.cell("let where = 'original'")
+    saved = snapshot.save(bench.isolate, lambda: bench.cell("where = 'copy'"))
+    assert bench.cell("where") == "original"
+    assert benches(saved).cell("where") == "copy"
+
+
+def test_a_failing_preparation_is_told(bench: Any) -> None:
+    def fail() -> None:
+        message = "not now"
+        raise RuntimeError(message)
+
+    with pytest.raises(SnapshotFailedError, match="RuntimeError: not now"):
+        snapshot.save(bench.isolate, fail)
+
+
+def _change(data: bytes, **changes: object) -> bytes:
+    header, blob = snapshot._split(data)
+    raw = json.dumps({**header, **changes}).encode()
+    return b"".join((snapshot._MAGIC, snapshot._LENGTH.pack(len(raw)), raw, blob))
+
+
+def test_bytes_that_are_no_heap_are_refused(bench: Any) -> None:
+    data = snapshot.save(bench.isolate).to_bytes()
+    for bad in (
+        b"",
+        b"nonsense",
+        data[:10],
+        data[:30],
+        data[:-1],
+        data + b"x",
+        snapshot._MAGIC + b"\xff\xff\xff\xff",
+        snapshot._MAGIC + snapshot._LENGTH.pack(4) + b"oops",
+        snapshot._MAGIC + snapshot._LENGTH.pack(2) + b"[]",
+    ):
+        with pytest.raises(SnapshotFormatError):
+            Snapshot.from_bytes(bad)
+    with pytest.raises(SnapshotFormatError, match="was saved by the engine 'other'"):
+        Snapshot.from_bytes(_change(data, engine="other"))
+    assert Snapshot.from_bytes(_change(data)).blob
