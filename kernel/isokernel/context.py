@@ -394,6 +394,9 @@ class Context:
         line, column = thrown.line, thrown.column + 1
         width = max(thrown.end_column - thrown.column, 1)
         line, column = json.loads(self.position(execution.script, line, column))
+        source = self._sources.get(execution.script)
+        if source is not None:
+            line, column = tracebacks.place_in(source.code, line, column)
         return self._syntax_error(
             execution,
             described["evalue"],

@@ -58,19 +58,15 @@ def _packages() -> list[Finding]:
 
 
 def _engine() -> list[Finding]:
-    from isokernel.v8.selfcheck import selfcheck  # noqa: PLC0415 - loads V8
+    from isokernel.v8.selfcheck import check_engine  # noqa: PLC0415 - loads V8
 
     remedy = (
         "reinstall the engine: "
         f"{sys.executable} -m pip install --force-reinstall isokernel"
     )
-    try:
-        results = selfcheck()
-    except IsokernelError as error:
-        return [Finding("V8", ok=False, detail=str(error), remedy=remedy)]
     return [
-        Finding(f"V8: {check.name}", check.ok, check.detail, "" if check.ok else remedy)
-        for check in results
+        Finding(check.what, check.passed, check.detail, "" if check.passed else remedy)
+        for check in check_engine()
     ]
 
 

@@ -22,6 +22,7 @@
     ├── ConnectionFileError             (ValueError) a Jupyter connection file is unusable
     ├── MessageError                    (ValueError) a Jupyter message that can't be served
     │   └── SignatureError              it isn't signed with our key, or came before
+    ├── SettingsError                   (ValueError) a setting has no sensible value
     └── InstallationError               kernelspecs could not be written or found
 
 The failure of the user's JavaScript is not here: it is data
@@ -154,6 +155,10 @@ class MessageError(IsokernelError, ValueError):
 
 class SignatureError(MessageError):
     """A Jupyter message isn't signed with our key, or it came before."""
+
+
+class SettingsError(IsokernelError, ValueError):
+    """A setting, such as an environment variable, has no sensible value."""
 
 
 class InstallationError(IsokernelError):

@@ -7,6 +7,7 @@ cells. Plain text, no colours.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,13 @@ _SOURCES_MAX: Final = 10_000
 _FRAMES_MAX: Final = 50
 _LINE_MAX: Final = 200
 """Longer source lines are cut around the place that is shown."""
+
+
+_REDECLARED: Final = re.compile(r"Identifier '.*' has already been declared")
+_KIND_HINT: Final = (
+    "  In a later cell a name keeps its kind: let and class, const, var and function. "
+    "Assign to it, choose another name, or restart."
+)
 
 
 @dataclass(slots=True)
@@ -89,6 +97,16 @@ def marked_line(
     yield f"{' ' * (len(prefix) - 2)}| {indent}{'^' * length}"
 
 
+def place_in(code: str, line: int, column: int) -> tuple[int, int]:
+    """A place that V8 found behind the code's end is the code's end."""
+    lines = code.split("\n")
+    if line <= len(lines):
+        return line, column
+    while len(lines) > 1 and not lines[-1].strip():
+        lines.pop()
+    return len(lines), len(lines[-1]) + 1
+
+
 def heading(ename: str, evalue: str) -> str:
     """The first line of an error."""
     return f"{ename}: {evalue}" if evalue else ename
@@ -117,6 +135,8 @@ def syntax_error(
     if line:
         traceback.append(f"    at {shown_name(script)}:{line}:{column}")
         traceback.extend(marked_line(sources, script, line, column, end_column))
+    if _REDECLARED.match(message):
+        traceback.append(_KIND_HINT)
     return ErrorInfo(ename, message, tuple(traceback))
 
 

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
@@ -13,24 +12,7 @@ from jupyter_client.manager import KernelManager
 from isokernel.errors import InstallationError
 from isokernel.install import KERNELS, LOGOS, find, install, specification
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 SHARE = Path(__file__).parents[2] / "share" / "jupyter" / "kernels"
-SHADOWS = (
-    "isokernel",
-    "zmq",
-    "json",
-    "msgspec",
-    "py_mini_racer",
-    "sitecustomize",
-    "usercustomize",
-    "signal",
-    "threading",
-    "hmac",
-    "sqlite3",
-    "typing",
-)
 
 
 def kernel_json(folder: Path) -> dict[str, Any]:
@@ -87,32 +69,6 @@ def test_what_jupyter_finds_is_found(
     assert set(found) == set(KERNELS)
     assert found["v8-javascript"].folder.is_relative_to(tmp_path)
     assert found["v8-javascript"].interpreter == sys.executable
-
-
-@pytest.fixture
-def shadows(tmp_path: Path) -> Path:
-    """A folder full of modules with the names of ours and of those that we use."""
-    for name in SHADOWS:
-        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('shadow: {name}')\n")
-    return tmp_path
-
-
-def test_files_beside_the_notebook_dont_shadow_our_modules(
-    shadows: Path, start: Callable[..., Any]
-) -> None:
-    """The kernel fixture starts its kernels in tmp_path, where the shadows are."""
-    kernel = start()
-    assert (shadows / "isokernel.py").exists()
-    assert kernel.run("1 + 1").result == "2"
-
-
-def test_the_shadows_would_be_loaded_otherwise(shadows: Path) -> None:
-    """If this fails the test above proves nothing."""
-    command = [sys.executable, "-c", "import isokernel"]
-    done = subprocess.run(
-        command, cwd=shadows, capture_output=True, text=True, check=False
-    )
-    assert "shadow: isokernel" in done.stderr
 
 
 def test_jupyter_puts_its_own_python_into_the_shipped_kernelspec() -> None:

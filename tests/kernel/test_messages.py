@@ -71,7 +71,12 @@ def test_each_event_has_its_message(
 def test_a_comm_event_carries_metadata_and_buffers() -> None:
     event = CommEvent(1, "comm_msg", "c", {"x": 1}, {"m": 2}, "", (b"b",))
     message = publication(event)
-    assert message == ("comm_msg", {"comm_id": "c", "data": {"x": 1}}, {"m": 2}, (b"b",))
+    assert message == (
+        "comm_msg",
+        {"comm_id": "c", "data": {"x": 1}},
+        {"m": 2},
+        (b"b",),
+    )
 
 
 def test_only_opening_a_comm_names_the_target() -> None:

@@ -31,7 +31,8 @@ __all__ = ["Broadcast", "Channels", "Connection"]
 # A cell's output is bounded and batched, so this is far more than a cell can make.
 _OUTPUT_MESSAGES_MAX = 100_000
 _LINGER_MS = 1000
-_SUBSCRIBE = 1
+_UNSUBSCRIBE = b"\0"
+_SUBSCRIBE = b"\1"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Broadcast:
     cell is said once more after it.
 
     The socket is an XPUB: a front end is welcomed when its subscription has arrived
-    (protocol 5.4), and knows from then on that it misses nothing.
+    (protocol 5.4), and knows from then on that it misses nothing. A subscription counts
+    only from when it was read here (XPUB_MANUAL), so the welcome is what comes first.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], session: Session) -> None:
@@ -100,7 +102,7 @@ class Broadcast:
         self._session = session
         self._lock = threading.RLock()
         self._running: bytes | None = None
-        self.fileno: int = socket.get(zmq.FD)
+        self.fileno = int(socket.get(zmq.FD))
 
     def send(
         self,
@@ -120,6 +122,7 @@ class Broadcast:
             route=(f"kernel.{self._session.id}.{kind}".encode(),),
         )
         with self._lock:
+            self.welcome()
             self._socket.send_multipart(frames)
             self.welcome()
 
@@ -130,15 +133,14 @@ class Broadcast:
         has arrived as well, and then `fileno` doesn't tell of it any more.
         """
         with self._lock:
-            while self._socket.get(zmq.EVENTS) & zmq.POLLIN:
-                topic = self._socket.recv()
-                if topic[:1] == bytes((_SUBSCRIBE,)):
-                    text = topic[1:].decode(errors="replace")
-                    content = {"subscription": text}
-                    frames = self._session.pack(
-                        "iopub_welcome", content, route=(topic[1:],)
-                    )
-                    self._socket.send_multipart(frames)
+            while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                notice = self._socket.recv()
+                change, topic = notice[:1], notice[1:]
+                if change == _UNSUBSCRIBE:
+                    self._socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+                elif change == _SUBSCRIBE:
+                    self._socket.setsockopt(zmq.SUBSCRIBE, topic)
+                    self._greet(topic)
 
     def begin(self, parent: bytes) -> None:
         """Say that an execution is being served, until `end` is called."""
@@ -171,6 +173,11 @@ class Broadcast:
             False when another thread held on to the socket for `timeout` seconds.
         """
         return self._lock.acquire(timeout=timeout)
+
+    def _greet(self, topic: bytes) -> None:
+        content = {"subscription": topic.decode(errors="replace")}
+        frames = self._session.pack("iopub_welcome", content, route=(topic,))
+        self._socket.send_multipart(frames)
 
     def _status(self, state: str, parent: bytes) -> None:
         self.send("status", {"execution_state": state}, parent)
@@ -257,7 +264,7 @@ class Channels:
             socket.router_handover = 1
         else:
             socket.sndhwm = _OUTPUT_MESSAGES_MAX
-            socket.xpub_verbose = 1
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)
         address = self.connection.address(name)
         try:
             socket.bind(address)

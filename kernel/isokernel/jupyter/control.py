@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from isokernel.context import Context
     from isokernel.jupyter.channels import Channels
+    from isokernel.jupyter.executions import Executions
     from isokernel.jupyter.pulse import Pulse
     from isokernel.jupyter.wire import Message
 
@@ -33,13 +34,15 @@ _PARENT_MS = 1000
 # hold it up; then nothing but the process itself is left to be ended.
 _END_SECONDS = 1.0
 _END_STEP = 0.05
+_BEGIN_SECONDS = 0.1
 
 
 class Control(threading.Thread):
-    """The control thread. Other threads start and join it, and set `context`.
+    """The control thread. Other threads start and join it, and set its attributes.
 
     Attributes:
         context: What an interrupt stops; None until it has been made.
+        executions: Tells whether a cell is running; None until it has been made.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Control(threading.Thread):
         self._parent_pid = os.getppid()
         self._parent = _parent_descriptor(self._parent_pid)
         self.context: Context | None = None
+        self.executions: Executions | None = None
         self._information = information
         self._answers: dict[str, Callable[[Message], dict[str, Any]]] = {
             "kernel_info_request": self._kernel_info,
@@ -112,8 +116,20 @@ class Control(threading.Thread):
                 self._ended = True
 
     def _interrupt(self) -> None:
-        if self.context is not None:
-            self.context.interrupt()
+        if self.context is None or self.executions is None:
+            return
+        # The cell may have been announced and not begun: then the context knows nothing
+        # yet that could be interrupted.
+        target = self.executions.running
+        moment = time.monotonic() + _BEGIN_SECONDS
+        while (
+            target is not None
+            and target is self.executions.running
+            and not self.context.busy
+            and time.monotonic() < moment
+        ):
+            time.sleep(0.001)
+        self.context.interrupt()
 
     def _receive(self) -> None:
         frames = self._channels.control.recv_multipart()

@@ -78,5 +78,5 @@ class Inputs:
 
     def _discard(self) -> None:
         """Drop answers to questions that were given up."""
-        while self._channels.stdin.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(self._channels.stdin.get(zmq.EVENTS)) & zmq.POLLIN:
             self._channels.stdin.recv_multipart()

@@ -76,7 +76,7 @@ class Kernel:
             self._history,
             queue_max=settings.queue_max,
         )
-        last_words.executions = self._executions
+        last_words.executions = self._control.executions = self._executions
         self._requests = Requests(self._context, channels, self._history, information)
         self._poller = self._make_poller()
 

@@ -62,21 +62,19 @@ def _serve(connection_file: Path, language: Language, pulse: Pulse) -> None:
     # The rest is imported while front ends connect to the sockets.
     from isokernel.context import Context  # noqa: PLC0415
     from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
-    from isokernel.jupyter.settings import KernelSettings, history_path  # noqa: PLC0415
-    from isokernel.settings import ContextSettings  # noqa: PLC0415
+    from isokernel.jupyter.settings import (  # noqa: PLC0415
+        context_settings,
+        kernel_settings,
+    )
     from isokernel.v8.library import V8_VERSION  # noqa: PLC0415
 
-    context_settings = ContextSettings(language=language)
-    settings = KernelSettings(
-        language=language,
-        history=history_path(),
-    )
+    settings = context_settings(language)
     kernel = Kernel(
         channels,
-        settings,
+        kernel_settings(language),
         pulse,
         lambda outputs, inputs, last_words: Context(
-            context_settings,
+            settings,
             outputs,
             read_input=inputs,
             on_fatal=last_words.fatal,

@@ -1,18 +1,37 @@
-"""What can be set about the Jupyter front, apart from its context."""
+"""What can be set about the Jupyter front, and where from: the environment.
+
+Jupyter starts kernels with a fixed command line, and hands on its environment. Each
+setting is a variable named ISOKERNEL_ and the setting in capitals, such as
+ISOKERNEL_EXECUTION_DEADLINE=60.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from isokernel.errors import SettingsError
+from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.settings import Language
 
-__all__ = ["KernelSettings", "history_path"]
+__all__ = ["KernelSettings", "context_settings", "history_path", "kernel_settings"]
 
-_HISTORY_VARIABLE = "ISOKERNEL_HISTORY"
+_PREFIX = "ISOKERNEL_"
+_CONTEXT_NUMBERS: dict[str, Callable[[float], Any]] = {
+    "execution_deadline": float,
+    "interrupt_grace": float,
+    "heap_memory_max": int,
+    "array_buffer_max": int,
+    "output_max": int,
+    "timers_max": int,
+    "result_history": int,
+}
 
 
 @dataclass(frozen=True)
@@ -32,12 +51,40 @@ class KernelSettings:
     queue_max: int = 1000
 
 
+def kernel_settings(language: Language) -> KernelSettings:
+    """Read the kernel's settings from the environment.
+
+    Raises:
+        SettingsError: A variable has no sensible value.
+    """
+    return KernelSettings(
+        language=language,
+        history=history_path(),
+        history_rows_max=int(_number("HISTORY_ROWS_MAX", 100_000)),
+        queue_max=int(_number("QUEUE_MAX", 1000)),
+    )
+
+
+def context_settings(language: Language) -> ContextSettings:
+    """Read the settings of the kernel's context from the environment.
+
+    Raises:
+        SettingsError: A variable has no sensible value.
+    """
+    numbers = {
+        name: kind(value)
+        for name, kind in _CONTEXT_NUMBERS.items()
+        if (value := _number(name.upper(), None)) is not None
+    }
+    return ContextSettings(language=language, **numbers)
+
+
 def history_path() -> Path | None:
     """Find the history file: in the user's folder for Jupyter's data.
 
     The environment variable ISOKERNEL_HISTORY names another file, or says `off`.
     """
-    chosen = os.environ.get(_HISTORY_VARIABLE, "")
+    chosen = os.environ.get(f"{_PREFIX}HISTORY", "")
     if chosen == "off":
         return None
     if chosen:
@@ -55,3 +102,17 @@ def _data_folder() -> Path:
     if folder := os.environ.get("XDG_DATA_HOME"):
         return Path(folder) / "jupyter"
     return Path.home() / ".local" / "share" / "jupyter"
+
+
+def _number(name: str, default: Any) -> Any:
+    text = os.environ.get(f"{_PREFIX}{name}", "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        message = f"{_PREFIX}{name} is {text!r}, which is no number from 0 on"
+        raise SettingsError(message)
+    return value

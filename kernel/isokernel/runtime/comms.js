@@ -1,8 +1,8 @@
 "use strict";
 // Comms: Jupyter's two-way channels between a cell and the front end (widgets use them).
 
-const { arrayFrom, create, mapDelete, mapForEach, mapGet, mapSet, parse, stringify, toText } =
-  require("intrinsics");
+const { apply, arrayFrom, create, mapDelete, mapForEach, mapGet, mapSet, parse, stringify,
+  toText } = require("intrinsics");
 const { emit, newId } = require("output");
 const { report } = require("errors");
 
@@ -96,7 +96,7 @@ function unregisterTarget(name) {
 function call(callback, ...values) {
   if (typeof callback !== "function") return true;
   try {
-    callback(...values);
+    apply(callback, undefined, values);
     return true;
   } catch (error) {
     report(error, "error");

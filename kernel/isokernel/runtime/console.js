@@ -5,9 +5,10 @@
 const { captureStackTrace, defineProperty, floor, includes, keys, mapDelete, mapGet, mapHas,
   mapKeys, mapNext, mapSet, mapSize, padStart, replaceAll, slice, split, toFixed, toText } =
   require("intrinsics");
-const { format, inspect } = require("text");
+const { format, hasColors, inspect } = require("text");
 const { emit, write } = require("output");
 const { owner } = require("owner");
+const { now } = require("web/clock");
 
 const INDENT = "  ";
 const SECOND = 1000;
@@ -57,7 +58,7 @@ function logTime(method, label, data) {
     warning(`No such label '${label}' for console.${method}()`);
     return false;
   }
-  const text = `${label}: ${duration(host.now() - start)}`;
+  const text = `${label}: ${duration(now() - start)}`;
   print("stdout", data.length === 0 ? text : `${text} ${format(data)}`);
   return true;
 }
@@ -70,12 +71,12 @@ const methods = {
     print("stderr", format(data));
   },
   dir(value, options) {
-    print("stdout", inspect(value, { customInspect: false, ...options }));
+    print("stdout", inspect(value, { customInspect: false, colors: hasColors(), ...options }));
   },
   time(label = "default") {
     label = `${label}`;
     if (mapHas(starts, label)) warning(`Label '${label}' already exists for console.time()`);
-    else mapSet(starts, label, host.now());
+    else mapSet(starts, label, now());
   },
   timeEnd(label = "default") {
     label = `${label}`;

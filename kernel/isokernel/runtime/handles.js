@@ -92,7 +92,7 @@ function showBundle(shown, { id, update, metadata } = {}) {
  * @returns {DisplayHandle}
  */
 function showValue(value, options = {}) {
-  return showBundle(options.raw ? bundle(value, "[display]") : represent(value), options);
+  return showBundle(options.raw ? bundle(value, undefined) : represent(value), options);
 }
 
 exports.isHandle = DisplayHandle.isHandle;

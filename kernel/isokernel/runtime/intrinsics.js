@@ -6,7 +6,6 @@
 const { bind, call } = Function.prototype;
 const uncurry = bind.bind(call);
 
-const IteratorPrototype = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]()));
 const TypedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype);
 const getterOf = (object, name) => uncurry(Object.getOwnPropertyDescriptor(object, name).get);
 
@@ -15,9 +14,7 @@ module.exports = {
   uncurry,
 
   apply: Reflect.apply,
-  construct: Reflect.construct,
   ownKeys: Reflect.ownKeys,
-  IteratorPrototype,
 
   create: Object.create,
   defineProperty: Object.defineProperty,
@@ -27,22 +24,18 @@ module.exports = {
   keys: Object.keys,
   is: Object.is,
   hasOwn: Object.hasOwn,
-  freeze: Object.freeze,
   ObjectPrototype: Object.prototype,
 
   isArray: Array.isArray,
   arrayFrom: Array.from,
   filter: uncurry(Array.prototype.filter),
   concat: uncurry(Array.prototype.concat),
-  includesItem: uncurry(Array.prototype.includes),
-  indexOfItem: uncurry(Array.prototype.indexOf),
   join: uncurry(Array.prototype.join),
   map: uncurry(Array.prototype.map),
   pop: uncurry(Array.prototype.pop),
   push: uncurry(Array.prototype.push),
   sliceItems: uncurry(Array.prototype.slice),
   sort: uncurry(Array.prototype.sort),
-  splice: uncurry(Array.prototype.splice),
 
   parse: JSON.parse,
   stringify: JSON.stringify,
@@ -52,9 +45,7 @@ module.exports = {
   charCode: uncurry(String.prototype.charCodeAt),
   endsWith: uncurry(String.prototype.endsWith),
   includes: uncurry(String.prototype.includes),
-  indexOf: uncurry(String.prototype.indexOf),
   lastIndexOf: uncurry(String.prototype.lastIndexOf),
-  padEnd: uncurry(String.prototype.padEnd),
   padStart: uncurry(String.prototype.padStart),
   repeat: uncurry(String.prototype.repeat),
   replace: uncurry(String.prototype.replace),
@@ -65,12 +56,10 @@ module.exports = {
   toLowerCase: uncurry(String.prototype.toLowerCase),
   trim: uncurry(String.prototype.trim),
   trimEnd: uncurry(String.prototype.trimEnd),
-  trimStart: uncurry(String.prototype.trimStart),
   exec: uncurry(RegExp.prototype.exec),
 
   numberToString: uncurry(Number.prototype.toString),
   toFixed: uncurry(Number.prototype.toFixed),
-  isInteger: Number.isInteger,
   floor: Math.floor,
   trunc: Math.trunc,
   max: Math.max,
@@ -80,9 +69,7 @@ module.exports = {
   errorToString: uncurry(Error.prototype.toString),
   captureStackTrace: Error.captureStackTrace,
   functionToString: uncurry(Function.prototype.toString),
-  objectToString: uncurry(Object.prototype.toString),
   symbolToString: uncurry(Symbol.prototype.toString),
-  dateToISOString: uncurry(Date.prototype.toISOString),
 
   mapGet: uncurry(Map.prototype.get),
   mapSet: uncurry(Map.prototype.set),
@@ -94,8 +81,6 @@ module.exports = {
   mapNext: uncurry(Object.getPrototypeOf(new Map().keys()).next),
   setAdd: uncurry(Set.prototype.add),
   setHas: uncurry(Set.prototype.has),
-  setDelete: uncurry(Set.prototype.delete),
-  setForEach: uncurry(Set.prototype.forEach),
   weakGet: uncurry(WeakMap.prototype.get),
   weakSet: uncurry(WeakMap.prototype.set),
 

@@ -22,7 +22,8 @@ const declares = (name) =>
   );
 
 /** The comment without its stars. */
-const clean = (body) => trim(join(map(split(body, "\n"), (line) => replace(line, MARGIN, "")), "\n"));
+const clean = (body) =>
+  trim(join(map(split(body, "\n"), (line) => replace(line, MARGIN, "")), "\n"));
 
 function findIn(code, declaration) {
   let found;

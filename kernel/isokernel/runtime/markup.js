@@ -4,6 +4,7 @@
 const { isArray, join, map, toText } = require("intrinsics");
 const { DISPLAY } = require("mime");
 
+const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 const TYPES = {
   __proto__: null,
   html: "text/html",
@@ -35,6 +36,10 @@ class Markup {
 
   [DISPLAY]() {
     return markupBundle(this.#kind, this.#text);
+  }
+
+  [INSPECT]() {
+    return `${this.#kind}\`${this.#text}\``;
   }
 
   /** The text itself, so that a piece can be put into another one. */

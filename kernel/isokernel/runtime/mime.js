@@ -46,7 +46,8 @@ function entry(type, value) {
 /**
  * Makes a bundle of what the user gave as one.
  * @param {object} given MIME type to value
- * @param {unknown} value what it stands for; shown as text when the bundle has none
+ * @param {unknown} value what it stands for, shown as text when the bundle has none; undefined
+ *   when there is no such thing
  * @param {object} [metadata]
  */
 function bundle(given, value, metadata = {}) {
@@ -59,7 +60,7 @@ function bundle(given, value, metadata = {}) {
     const item = given[types[i]];
     if (item !== undefined && item !== null) data[types[i]] = entry(types[i], item);
   }
-  data[PLAIN] ??= inspect(value);
+  data[PLAIN] ??= value === undefined ? `[${join(types, ", ")}]` : inspect(value);
   return { data, metadata };
 }
 

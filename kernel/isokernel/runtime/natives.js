@@ -44,8 +44,8 @@ const util = {
   },
   Proxy,
   previewEntries(value, isIterator) {
-    const [entries, areKeyed] = previewEntries(value) ?? [[], false];
-    return isIterator ? [entries, areKeyed] : entries;
+    const details = previewEntries(value) ?? [[], false];
+    return isIterator ? details : details[0];
   },
   getConstructorName: constructorName,
   getExternalValue: () => 0n,

@@ -62,7 +62,8 @@ function cut(stream, text, id, before) {
   if (end > 0 && (charCode(text, end - 1) & 0xfc00) === 0xd800) end -= 1;
   const rest = slice(text, 0, end);
   if (rest !== "") append(stream, rest, id);
-  const notice = `[output cut after ${limit} characters; raise the setting output_max to see more]\n`;
+  const notice =
+    `[output cut after ${limit} characters; raise the setting output_max to see more]\n`;
   append("stderr", rest === "" || endsWith(rest, "\n") ? notice : `\n${notice}`, id);
 }
 

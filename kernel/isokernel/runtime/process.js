@@ -2,7 +2,7 @@
 // The little of Node.js's process that cells use for output. There is no process to speak of:
 // no environment, no arguments, no exit.
 
-const { then, resolve, trunc } = require("intrinsics");
+const { apply, resolve, then, trunc } = require("intrinsics");
 const { write } = require("output");
 
 function decode(bytes, name) {
@@ -55,7 +55,7 @@ exports.createProcess = function createProcess({ platform = "linux", versions = 
       if (typeof callback !== "function") {
         throw new TypeError("process.nextTick: the callback must be a function");
       }
-      then(resolve(), () => callback(...args));
+      then(resolve(), () => apply(callback, undefined, args));
     },
     hrtime,
     exit() {

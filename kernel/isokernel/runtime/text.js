@@ -2,7 +2,7 @@
 // Values as text, as Node.js shows them. The inspection library is loaded when the first value
 // comes that needs it; strings, numbers and the like never do.
 
-const { includes, is, symbolToString, exec } = require("intrinsics");
+const { apply, concat, exec, includes, is, symbolToString } = require("intrinsics");
 
 const SHORT = 200; // characters up to which a string is quoted here; the library does the rest
 // What can stand between single quotes as it is. Anything else takes the library's rules.
@@ -23,6 +23,9 @@ function load() {
 
 /** How many columns a text takes on a screen. */
 exports.width = (text) => load().getStringWidth(text);
+
+/** Whether colours are on, for those who call the library with options of their own. */
+exports.hasColors = () => colors;
 
 /** Loads the library now: for an engine that is to be saved or forked with it. */
 exports.preload = load;
@@ -83,5 +86,5 @@ exports.format = function format(values) {
 };
 
 function formatFully(values) {
-  return load().formatWithOptions({ __proto__: null, colors }, ...values);
+  return apply(load().formatWithOptions, undefined, concat([{ colors }], values));
 }

@@ -2,7 +2,7 @@
 // setTimeout and its kin. The table is plain JavaScript data, so timers are saved and restored
 // with the heap. Python asks when the next one is due and calls runTimers then.
 
-const { floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
+const { apply, floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
   require("intrinsics");
 const { owner, runAs } = require("owner");
 
@@ -68,9 +68,7 @@ function clean() {
 
 function add(name, callback, delay, repeats, args) {
   if (typeof callback !== "function") {
-    throw new TypeError(
-      `${name}: the callback must be a function, not ${callback === null ? "null" : typeof callback}`,
-    );
+    throw new TypeError(`${name}: the callback must be a function, not ${host.typeOf(callback)}`);
   }
   if (mapSize(timers) >= limit) {
     throw new RangeError(`${name}: ${limit} timers are waiting already`);
@@ -128,7 +126,7 @@ exports.globals = {
 /** Calls back; an error is reported as the timer's owner's, and stops nothing else. */
 function call(callback, args) {
   try {
-    callback(...args);
+    apply(callback, undefined, args);
   } catch (error) {
     require("errors").report(error, "error");
   }

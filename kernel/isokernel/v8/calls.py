@@ -12,6 +12,7 @@ kept in the isolate and raised when Python is back in charge.
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -162,7 +163,9 @@ INTERRUPTED: Final = ctypes.cast(_interrupted, ctypes.c_void_p)
 
 @ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p)
 def _fatal(location: bytes | None, message: bytes | None) -> None:
+    # V8 goes on after this one, in an undefined state, as its embedder knows best.
     _tell_fatal(f"{_text(message)} ({_text(location)})")
+    os.abort()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)

@@ -382,6 +382,7 @@ class Isolate:
         if handle:
             return to_python(self, handle)
         if caught.terminated or not caught.exception:
+            self._stop_callers()
             raise TerminatedError
         raise ScriptError(self._describe(caught.exception))
 
@@ -397,6 +398,7 @@ class Isolate:
 
     def _thrown(self, caught: TryCatch) -> Thrown:
         if caught.terminated or not caught.exception:
+            self._stop_callers()
             return Thrown(None)
         value = self._own(caught.exception)
         message = caught.message
@@ -422,7 +424,18 @@ class Isolate:
         with Entered(self):
             self.library.microtasks(self.pointer)
             self._raise_failure()
-            return not self.library.is_terminating(self.pointer)
+            stopped = bool(self.library.is_terminating(self.pointer))
+            if stopped:
+                self._stop_callers()
+            return not stopped
+
+    def _stop_callers(self) -> None:
+        """A call was terminated; when JavaScript called us, that was meant as well.
+
+        V8 takes a termination as served once the innermost call has ended with it.
+        """
+        if self._depth > 1:
+            self.library.terminate(self.pointer)
 
     # -- reading -----------------------------------------------------------------
 
@@ -516,7 +529,8 @@ class Isolate:
 
     def owner(self) -> int:
         """The continuation-preserved data of now, which the runtime keeps owners in."""
-        value = to_python(self, self.library.embedder_data(self.pointer))
+        with Entered(self):
+            value = to_python(self, self.library.embedder_data(self.pointer))
         return value if isinstance(value, int) else 0
 
     # -- from other threads ------------------------------------------------------

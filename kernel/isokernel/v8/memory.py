@@ -157,7 +157,9 @@ class MemoryGuard:
 
     def collected(self, *, full: bool) -> None:
         """Look after a collection; called by V8, which must not be re-entered."""
-        if self.heap_max is None or self.statistics().heap_used <= self.heap_max:
+        if self.heap_max is None or self.out_of_memory is not None:
+            return
+        if self.statistics().heap_used <= self.heap_max:
             return
         if full:
             self.exceeded("heap")

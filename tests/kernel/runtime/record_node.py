@@ -27,7 +27,7 @@ console.log(JSON.stringify(table));
 
 def main() -> None:
     """Rewrite the table with the texts of the given Node.js."""
-    answer = subprocess.run(  # noqa: S603 - the developer's own choice of program
+    answer = subprocess.run(
         [sys.argv[1] if len(sys.argv) > 1 else "node", "-e", PROGRAM],
         input=TABLE.read_text(encoding="utf-8"),
         capture_output=True,

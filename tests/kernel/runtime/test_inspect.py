@@ -1,4 +1,4 @@
-"""Values as text: the same as Node.js shows, row by row, and never running user code."""
+"""Values as text: the same as Node.js shows, row by row."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.kernel.conftest import Driver
+    from tests.kernel.jupyter.conftest import Driver
 
 
 @pytest.fixture
@@ -134,8 +134,7 @@ def test_a_comm_of_an_unknown_target_is_closed(kernel: Driver) -> None:
 def test_comms_carry_data_and_buffers_both_ways(kernel: Driver) -> None:
     kernel.run(
         "Jupyter.comms.registerTarget('echo', comm => {"
-        "  comm.onMsg = msg => comm.send({got: msg.content.data}, msg.metadata,"
-        "    msg.buffers);"
+        "  comm.onMsg = msg => comm.send({got: msg.data}, {buffers: msg.buffers});"
         "})"
     )
     opening = {"comm_id": "c1", "target_name": "echo", "data": {}}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from jsonschema import Draft202012Validator
 from jupyter_client.manager import KernelManager
@@ -283,15 +284,15 @@ class Driver:
     def until_idle(self, request: str) -> list[dict[str, Any]]:
         """Collect what a request broadcasts up to its idle; keep the rest."""
 
+        def ours(message: dict[str, Any]) -> bool:
+            return bool(message["parent_header"].get("msg_id") == request)
+
         def idle(message: dict[str, Any]) -> bool:
             return (
                 message["msg_type"] == "status"
-                and message["content"]["execution_state"] == "idle"
-                and message["parent_header"].get("msg_id") == request
+                and message["content"] == {"execution_state": "idle"}
+                and ours(message)
             )
-
-        def ours(message: dict[str, Any]) -> bool:
-            return bool(message["parent_header"].get("msg_id") == request)
 
         every = self.until(idle)
         self.kept += [message for message in every if not ours(message)]
@@ -346,6 +347,18 @@ def _start(name: str, folder: Path, history: str) -> Driver:
     driver.until(lambda message: message["msg_type"] == "iopub_welcome")
     driver.ask("kernel_info_request", {})
     return driver
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """A test ends the kernels that it started.
+
+    What the test's own process holds is jupyter_client's business: it keeps an event
+    loop and opens sockets when it needs them.
+    """
+    before = set(psutil.Process().children())
+    yield
+    assert set(psutil.Process().children()) <= before
 
 
 @pytest.fixture

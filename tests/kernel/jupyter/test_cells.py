@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.kernel.conftest import Driver
+    from tests.kernel.jupyter.conftest import Driver
 
 
 def kinds(messages: list[dict[str, Any]]) -> list[str]:
@@ -156,12 +156,18 @@ def test_a_full_queue_refuses(
 
 def test_displays_can_be_updated_and_cleared(kernel: Driver) -> None:
     outcome = kernel.run(
-        "display.html('<b>1</b>'); clear_output(true);"
-        if False
-        else "Jupyter.display({'text/html': '<b>1</b>'}, {raw: true})"
+        "const raw = true, id = 'one', kind = 'text/html';"
+        "Jupyter.display({[kind]: '<b>1</b>'}, {raw, id});"
+        "Jupyter.display({[kind]: '<b>2</b>'}, {raw, update: id});"
+        "Jupyter.clearOutput(true)"
     )
-    shown = outcome.contents("display_data")
-    assert shown[0]["data"]["text/html"] == "<b>1</b>"
+    shown = outcome.contents("display_data")[0]
+    assert shown["data"]["text/html"] == "<b>1</b>"
+    assert shown["transient"] == {"display_id": "one"}
+    updated = outcome.contents("update_display_data")[0]
+    assert updated["data"]["text/html"] == "<b>2</b>"
+    assert updated["transient"] == {"display_id": "one"}
+    assert outcome.contents("clear_output") == [{"wait": True}]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +190,7 @@ def test_a_password_is_asked_for_as_one(kernel: Driver) -> None:
     request = kernel.execute("Jupyter.getpass('Key?').length", allow_stdin=True)
     question = kernel.client.get_stdin_msg(timeout=20)
     kernel.validator.check(question)
-    assert question["content"] == {"prompt": "Key?", "password": True}
+    assert question["content"] == {"prompt": "Key? ", "password": True}
     kernel.client.input("secret")
     assert kernel.outcome(request).result == "6"
 
@@ -196,4 +202,7 @@ def test_a_front_end_that_cant_ask_gets_an_error(kernel: Driver) -> None:
 
 def test_typescript_cells_run(start: Callable[..., Driver]) -> None:
     kernel = start("v8-typescript")
-    assert kernel.run("enum Color { Red = 3 }; const c: Color = Color.Red; c").result == "3"
+    assert (
+        kernel.run("enum Color { Red = 3 }; const c: Color = Color.Red; c").result
+        == "3"
+    )

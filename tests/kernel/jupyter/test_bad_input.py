@@ -10,7 +10,7 @@ from jupyter_client.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.kernel.conftest import Driver
+    from tests.kernel.jupyter.conftest import Driver
 
 
 @pytest.fixture(autouse=True)

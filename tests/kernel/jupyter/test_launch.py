@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from isokernel.errors import ConnectionFileError
+from isokernel.jupyter.channels import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.kernel.jupyter.conftest import Driver
+
+SHADOWS = (
+    "isokernel",
+    "zmq",
+    "json",
+    "msgspec",
+    "py_mini_racer",
+    "sitecustomize",
+    "usercustomize",
+    "signal",
+    "threading",
+    "hmac",
+    "sqlite3",
+    "typing",
+)
+
+HEAVY = {
+    "IPython",
+    "asyncio",
+    "dataclasses_json",
+    "importlib.metadata",
+    "ipykernel",
+    "jupyter_client",
+    "jupyter_core",
+    "logging",
+    "msgspec",
+    "pydantic",
+    "sqlite3",
+    "tornado",
+    "traitlets",
+    "uuid",
+}
+"""What a kernel must not import before its first reply: each costs 3 to 120 ms."""
+
+
+@pytest.fixture
+def shadows(tmp_path: Path) -> Path:
+    """A folder full of modules with the names of ours and of those that we use."""
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('shadow: {name}')\n")
+    return tmp_path
+
+
+def test_files_beside_the_notebook_dont_shadow_our_modules(
+    shadows: Path, start: Callable[..., Driver]
+) -> None:
+    """The kernel fixture starts its kernels in tmp_path, where the shadows are."""
+    kernel = start()
+    assert (shadows / "isokernel.py").exists()
+    assert kernel.run("1 + 1").result == "2"
+
+
+def test_the_shadows_would_be_loaded_otherwise(shadows: Path) -> None:
+    """If this fails the test above proves nothing."""
+    command = [sys.executable, "-c", "import isokernel"]
+    done = subprocess.run(
+        command, cwd=shadows, capture_output=True, text=True, check=False
+    )
+    assert "shadow: isokernel" in done.stderr
+
+
+def test_nothing_heavy_is_imported_at_the_start() -> None:
+    code = (
+        "import sys, isokernel.jupyter.kernel, isokernel.jupyter.channels, "
+        "isokernel.context, isokernel.jupyter.launch; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert HEAVY & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["-f"], ["--what"], ["-f", "file", "--language", "cobol"]],
+)
+def test_a_wrong_command_line_is_explained(arguments: list[str]) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from isokernel.jupyter.launch import main; main()",
+    ]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "usage" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"ip": "127.0.0.1", "shell_port": "x"}',
+        '{"ip": "127.0.0.1", "shell_port": 1, "iopub_port": 2, "stdin_port": 3}',
+    ],
+)
+def test_a_connection_file_that_cant_be_used_is_named(
+    tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "connection.json"
+    path.write_text(content)
+    with pytest.raises(ConnectionFileError, match=r"connection\.json"):
+        Connection.read(path)
+
+
+def test_a_port_that_is_taken_is_an_error(start: Callable[..., Driver]) -> None:
+    kernel = start()
+    file = str(kernel.manager.connection_file)
+    command = [
+        sys.executable,
+        "-c",
+        "from isokernel.jupyter.launch import main; main()",
+        "-f",
+        file,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ISOKERNEL_HISTORY": "off"},
+    )
+    assert done.returncode == 1
+    assert "can't bind" in done.stderr
+    assert kernel.run("1").result == "1"

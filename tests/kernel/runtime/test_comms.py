@@ -1,0 +1,136 @@
+"""Comms in both directions, and questions to the person at the front end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from isokernel.errors import InputUnavailableError
+from isokernel.events import CommEvent, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Session
+
+
+def said(context: Session, code: str) -> list[CommEvent]:
+    """The comm messages that a cell sends."""
+    outcome = context.run(code)
+    assert outcome.error is None, outcome.error
+    return [e for e in outcome.events if isinstance(e, CommEvent)]
+
+
+def printed(context: Session) -> str:
+    return "".join(e.text for e in context.events if isinstance(e, Stream))
+
+
+def test_outgoing(context: Session) -> None:
+    """A cell opens a comm, sends on it with buffers, and closes it."""
+    opened, message, closed = said(
+        context,
+        "const options = {id: 'x', data: {a: 1}, metadata: {v: 2}};"
+        "const c = new Jupyter.Comm('widget', options);"
+        "const bytes = (...b) => new Uint8Array(b);"
+        "c.send({b: 2}, {buffers: [bytes(1, 2), bytes(3).buffer]});"
+        "c.close({c: 3}); c.close(); [c.commId, c.targetName, c.isDisposed]",
+    )
+    assert (opened.kind, opened.comm_id, opened.target_name) == (
+        "comm_open",
+        "x",
+        "widget",
+    )
+    assert (opened.data, opened.metadata) == ({"a": 1}, {"v": 2})
+    assert (message.kind, message.data) == ("comm_msg", {"b": 2})
+    assert [bytes(b) for b in message.buffers] == [b"\x01\x02", b"\x03"]
+    assert (closed.kind, closed.data) == ("comm_close", {"c": 3})
+    assert context.context.comms() == {}
+    assert context.run("c.send({})").error
+
+
+def test_incoming(context: Session) -> None:
+    """The front end opens a comm; messages reach the callbacks, buffers too."""
+    context.run(
+        "Jupyter.comms.registerTarget('t', (comm, message) => {"
+        "  console.log('open', message.data, comm.commId);"
+        "  comm.onMsg = (m) => {"
+        "    console.log(m.data, m.content.data.n, [...m.buffers[0]]);"
+        "    comm.send({back: 1}) };"
+        "  comm.onClose = () => console.log('closed') })"
+    )
+    engine = context.context
+    assert engine.comm_open("c1", "t", {"hi": 1})
+    assert engine.comms() == {"c1": "t"}
+    engine.comm_message("c1", {"n": 5}, buffers=(b"\x07",))
+    engine.comm_close("c1", {})
+    assert engine.comms() == {}
+    assert "open { hi: 1 } c1\n{ n: 5 } 5 [ 7 ]\n" in printed(context)
+    assert "closed\n" in printed(context)
+    (back,) = (e for e in context.events if isinstance(e, CommEvent))
+    assert (back.kind, back.data) == ("comm_msg", {"back": 1})
+
+
+def test_unknown_target(context: Session) -> None:
+    """A comm for a target that nobody registered is refused."""
+    assert not context.context.comm_open("c1", "nope", {})
+    context.run("Jupyter.comms.registerTarget('t', () => {})")
+    context.run("Jupyter.comms.unregisterTarget('t')")
+    assert not context.context.comm_open("c1", "t", {})
+
+
+def test_failing_callbacks(context: Session) -> None:
+    """An error in a callback is shown; a target that fails to open refuses."""
+    context.run(
+        "Jupyter.comms.registerTarget('bad', () => { throw new Error('no') });"
+        "Jupyter.comms.registerTarget('good', (c) => { c.onMsg = () => null.x })"
+    )
+    assert not context.context.comm_open("c1", "bad", {})
+    assert context.context.comm_open("c2", "good", {})
+    context.context.comm_message("c2", {})
+    assert "Error: no" in printed(context)
+    assert "TypeError" in printed(context)
+
+
+@pytest.mark.parametrize(
+    ("code", "answer", "question", "text"),
+    [
+        ("prompt('Name?')", "Ada", "Name? ", "'Ada'"),
+        ("prompt('Name?')", "", "Name? ", "null"),
+        ("prompt('Name?', 'Bob')", "", "Name? [Bob] ", "'Bob'"),
+        ("prompt()", "x", "", "'x'"),
+        ("confirm('Sure?')", "Y", "Sure? [y/N] ", "true"),
+        ("confirm('Sure?')", "no", "Sure? [y/N] ", "false"),
+        ("alert('Note')", "", "Note [Enter] ", None),
+        ("Jupyter.getpass('Key:')", "s3", "Key: ", "'s3'"),
+    ],
+)
+def test_dialogs(
+    sessions: Callable[..., Session],
+    code: str,
+    answer: str,
+    question: str,
+    text: str | None,
+) -> None:
+    """Dialogs ask, wait, and give the answer as in a browser."""
+    asked: list[tuple[str, bool]] = []
+
+    def read_input(prompt: str, password: bool) -> str:  # noqa: FBT001 - the interface
+        asked.append((prompt, password))
+        return answer
+
+    context = sessions(read_input)
+    outcome = context.run(f"console.log('first'); {code}")
+    assert outcome.text == text
+    assert asked == [(question, "getpass" in code)]
+
+
+def test_nobody_to_ask(sessions: Callable[..., Session]) -> None:
+    """Where nobody can be asked, the cell fails."""
+
+    def read_input(*_: object) -> str:
+        raise InputUnavailableError
+
+    error = sessions(read_input).run("prompt('?')").error
+    assert error
+    assert error.ename == "Error"

@@ -1,0 +1,251 @@
+"""Rich output: what values look like, display(), its shorthands, updates, templates."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from isokernel.events import ClearOutput, DisplayData, Stream
+
+if TYPE_CHECKING:
+    from tests.conftest import Session
+
+PNG = "new Uint8Array([0x89,0x50,0x4e,0x47,0x0d,0x0a,0x1a,0x0a,1,2])"
+PNG_BASE64 = base64.b64encode(b"\x89PNG\r\n\x1a\n\x01\x02").decode()
+VEGALITE = "https://vega.github.io/schema/vega-lite"
+
+
+def shown(context: Session, code: str) -> list[DisplayData]:
+    """What a cell displays; the cell must not fail."""
+    outcome = context.run(code)
+    assert outcome.error is None, outcome.error
+    return [e for e in outcome.events if isinstance(e, DisplayData)]
+
+
+def data(context: Session, code: str) -> Any:
+    """The bundle of the one thing that a cell displays."""
+    (event,) = shown(context, code)
+    return event.data
+
+
+@pytest.mark.parametrize(
+    ("code", "bundle"),
+    [
+        (
+            "display.html('<b>x</b>')",
+            {"text/html": "<b>x</b>", "text/plain": "<b>x</b>"},
+        ),
+        ("display.md('*x*')", {"text/markdown": "*x*", "text/plain": "*x*"}),
+        ("display.svg('<svg/>')", {"image/svg+xml": "<svg/>", "text/plain": "<svg/>"}),
+        ("display.latex('$x$')", {"text/latex": "$x$", "text/plain": "$x$"}),
+        ("display.javascript('1')", {"application/javascript": "1", "text/plain": "1"}),
+        ("display.text('raw')", {"text/plain": "raw"}),
+        (
+            "display.json({a: [1]})",
+            {"application/json": {"a": [1]}, "text/plain": "{ a: [ 1 ] }"},
+        ),
+        (
+            f"display.png({PNG})",
+            {"image/png": PNG_BASE64, "text/plain": "[image/png, 10 bytes]"},
+        ),
+        ("display.jpeg('QUJD')", {"image/jpeg": "QUJD", "text/plain": "[image/jpeg]"}),
+        (
+            f"display.image({PNG}.buffer)",
+            {"image/png": PNG_BASE64, "text/plain": "[image/png, 10 bytes]"},
+        ),
+        ("display({a: 1})", {"text/plain": "{ a: 1 }"}),
+        ("display('s')", {"text/plain": "'s'"}),
+        (
+            "display({'text/html': 'h', 'x/y': 'z'}, {raw: true})",
+            {"text/html": "h", "x/y": "z", "text/plain": "[text/html, x/y]"},
+        ),
+        (
+            "display.geojson({type: 'Point', coordinates: [1, 2]})",
+            {
+                "application/geo+json": {"type": "Point", "coordinates": [1, 2]},
+                "text/plain": "{ type: 'Point', coordinates: [ 1, 2 ] }",
+            },
+        ),
+    ],
+)
+def test_shorthands(context: Session, code: str, bundle: dict[str, Any]) -> None:
+    """Each shorthand gives its MIME type, and plain text."""
+    assert data(context, code) == bundle
+
+
+@pytest.mark.parametrize(
+    ("value", "types"),
+    [
+        (PNG, ["image/png"]),
+        ("new Uint8Array([0xff, 0xd8, 0xff, 0xe0])", ["image/jpeg"]),
+        ("new TextEncoder().encode('GIF89a')", ["image/gif"]),
+        ("new TextEncoder().encode('%PDF-1.7')", ["application/pdf"]),
+        (f"{PNG}.buffer", ["image/png"]),
+        (f"new Blob([{PNG}])", ["image/png"]),
+        ("new Blob(['<svg/>'], {type: 'image/svg+xml'})", ["image/svg+xml"]),
+        (f"({{$schema: '{VEGALITE}/v5.json'}})", ["application/vnd.vegalite.v5+json"]),
+        (
+            f"({{$schema: '{VEGALITE}/v6.1.0.json'}})",
+            ["application/vnd.vegalite.v6+json", "application/vnd.vegalite.v5+json"],
+        ),
+        (
+            "({$schema: 'https://vega.github.io/schema/vega/v5.json'})",
+            ["application/vnd.vega.v5+json"],
+        ),
+        ("({type: 'FeatureCollection', features: []})", ["application/geo+json"]),
+        ("html`<b>`", ["text/html"]),
+        ("md`*b*`", ["text/markdown"]),
+        ("svg`<svg/>`", ["image/svg+xml"]),
+        ("({_repr_html_() { return this.h }, h: '<i>'})", ["text/html"]),
+        (
+            "({_repr_markdown_: () => 'm', _repr_latex_: () => 'l'})",
+            ["text/markdown", "text/latex"],
+        ),
+        ("({_repr_png_: async () => new Uint8Array(3)})", ["image/png"]),
+        ("({_repr_html_: () => null})", []),
+        ("({_repr_mimebundle_: () => [{'text/html': 'x'}, {}]})", ["text/html"]),
+        ("({[Symbol.for('Jupyter.display')]: () => ({'a/b': 'c'})})", ["a/b"]),
+        ("({[Symbol.for('Jupyter.display')]: async () => ({'a/b': 'c'})})", ["a/b"]),
+        ("({$schema: 5})", []),
+        ("({type: 'Point'})", []),
+        ("new Uint8Array(3)", []),
+        ("[1, 2]", []),
+        ("new Proxy({_repr_html_() { throw 1 }}, {})", []),
+    ],
+)
+def test_results_look_rich(context: Session, value: str, types: list[str]) -> None:
+    """A result is recognised, or says itself how it looks; text is always there."""
+    outcome = context.run(value)
+    assert outcome.error is None
+    assert outcome.result
+    assert sorted(outcome.result) == sorted([*types, "text/plain"])
+
+
+def test_plain_text_is_the_objects_own(context: Session) -> None:
+    """Plain text that a display method gives is kept."""
+    code = "({[Symbol.for('Jupyter.display')]: () => ({'text/plain': 'mine'})})"
+    assert context.value(code) == "mine"
+
+
+def test_templates_nest(context: Session) -> None:
+    """Values go in as they are; lists and other templates piece by piece."""
+    outcome = context.run(
+        "html`<ul>${[1, 2].map((n) => html`<li>${n}</li>`)}${null}</ul>`"
+    )
+    assert outcome.result
+    assert outcome.result["text/html"] == "<ul><li>1</li><li>2</li></ul>"
+
+
+def test_table(context: Session) -> None:
+    """display.table gives an escaped HTML table and the console's text."""
+    bundle = data(context, "display.table([{a: 1, b: '<&>'}, {b: 2, c: null}])")
+    assert bundle["text/html"] == (
+        "<table>\n<thead><tr><th></th><th>a</th><th>b</th><th>c</th></tr></thead>\n"
+        "<tbody>\n"
+        "<tr><th>0</th><td>1</td><td>&lt;&amp;&gt;</td><td></td></tr>\n"
+        "<tr><th>1</th><td></td><td>2</td><td>null</td></tr>\n</tbody>\n</table>"
+    )
+    assert bundle["text/plain"].startswith("┌─")
+
+
+@pytest.mark.parametrize(
+    ("value", "cells"),
+    [
+        ("new Map([['k', {a: 1}], ['j', 2]])", ["k", "1", "j", "2"]),
+        ("[[1, 2], [3, 4]]", ["1", "2", "3", "4"]),
+        ("new Set(['x'])", ["x"]),
+        ("[{a: 1, b: 2}], {columns: ['b']}", ["2"]),
+    ],
+)
+def test_table_of(context: Session, value: str, cells: list[str]) -> None:
+    """Maps, Sets and lists of lists are tables, too; columns can be chosen."""
+    html = data(context, f"display.table({value})")["text/html"]
+    assert all(f">{cell}<" in html for cell in cells)
+    assert "columns" not in value or ">1<" not in html
+
+
+def test_update(context: Session) -> None:
+    """A handle shows another value in the same place."""
+    first, second, third = shown(
+        context, "const h = display(1); h.update(2); updateDisplay(h.id, 3)"
+    )
+    assert first.display_id == second.display_id == third.display_id
+    assert [e.update for e in (first, second, third)] == [False, True, True]
+    assert third.data == {"text/plain": "3"}
+
+
+def test_own_id(context: Session) -> None:
+    """The id of what is shown can be chosen, and updated from another cell."""
+    (event,) = shown(context, "display(1, {id: 'mine', metadata: {m: 1}})")
+    assert (event.display_id, event.metadata, event.update) == ("mine", {"m": 1}, False)
+    (event,) = shown(context, "display.html('h', {update: 'mine'})")
+    assert (event.display_id, event.update) == ("mine", True)
+
+
+def test_handle_is_no_result(context: Session) -> None:
+    """display() as the last expression shows its value once."""
+    outcome = context.run("display(1)")
+    assert outcome.result is None
+    assert context.value("_ === undefined") == "true"
+
+
+def test_async_display_ends_before_its_cell(context: Session) -> None:
+    """What takes time to show itself is shown before the cell is over."""
+    events = context.run(
+        "display({_repr_html_: () => new Promise((r) => setTimeout(r, 20, '<b>'))});"
+        "console.log('on'); 5"
+    ).events
+    kinds = [type(e).__name__ for e in events]
+    assert kinds == ["Stream", "DisplayData", "ExecuteResult", "ExecutionDone"]
+
+
+@pytest.mark.parametrize("method", ["() =>", "async () =>"])
+@pytest.mark.parametrize("use", ["display(it)", "it"])
+def test_failing_display(context: Session, method: str, use: str) -> None:
+    """An error inside a display method is the cell's error, with its frames."""
+    context.run(
+        "var it = {[Symbol.for('Jupyter.display')]: "
+        f"{method} {{ throw new Error('in it') }}}}"
+    )
+    error = context.run(use).error
+    assert error
+    assert error.evalue == "in it"
+    assert any("cell 1:1:" in line for line in error.traceback)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "display({'text/html': 5}, {raw: true})",
+        "display(5, {raw: true})",
+        "display.image('x')",
+        "display.json({big: 1n})",
+        "display.table(5)",
+    ],
+)
+def test_refused(context: Session, code: str) -> None:
+    """What can't be shown that way is a TypeError in the cell."""
+    error = context.run(code).error
+    assert error
+    assert error.ename == "TypeError"
+
+
+def test_clear(context: Session) -> None:
+    """ClearOutput comes after what was printed before it."""
+    events = context.run("console.log('a'); clearOutput(true)").events
+    assert isinstance(events[0], Stream)
+    assert events[1] == ClearOutput(1, wait=True)
+
+
+def test_proxy_runs_no_traps(context: Session) -> None:
+    """Showing a proxy runs none of its traps."""
+    context.run("var ran = 0; const h = new Proxy({}, {get: () => (() => { ran++ })});")
+    context.run("display(new Proxy({a: 1}, h)); new Proxy({a: 1}, h)")
+    assert context.value("ran") == "0"
+
+
+def test_no_ansi(context: Session) -> None:
+    """Plain text carries no escape codes."""
+    assert "\x1b" not in context.value("[{a: 1, b: 'x', c: null, d: /r/}]")
