@@ -13,12 +13,12 @@ from isokernel import scripts
 from isokernel.errors import InputInterruptedError, InputUnavailableError
 from isokernel.v8.calls import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
-from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.snapshot import Snapshot
+    from isokernel.v8.values import Value
 
 _ROOT: Final = "isokernel"
 """Where the runtime's exports hang on V8's extras object, unseen by the user."""
@@ -83,7 +83,7 @@ class Bridge:
             "reportError": Operation(host.report_error),
         }
 
-    def _load_module(self, name: str) -> Any:  # noqa: ANN401 -- a JS function
+    def _load_module(self, name: str) -> Any:
         return self.isolate.run_script(scripts.wrapped(name), scripts.PREFIX + name)
 
     def _microtasks(self) -> None:
@@ -117,7 +117,7 @@ class Bridge:
             function = self._exports[name] = self.isolate.get(self._root, name)
         return function
 
-    def call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 -- from JS
+    def call(self, name: str, *arguments: Any) -> Any:
         """Call one of the runtime's functions, which must not throw.
 
         Raises:
@@ -126,7 +126,7 @@ class Bridge:
         """
         return self.isolate.call(self.export(name), *arguments)
 
-    def try_call(self, name: str, *arguments: Any) -> Any | Thrown:  # noqa: ANN401
+    def try_call(self, name: str, *arguments: Any) -> Any | Thrown:
         """Call one that runs the user's code, which may throw."""
         return self.isolate.try_call(self.export(name), *arguments)
 

@@ -133,7 +133,7 @@ def _in_comment(code: str) -> bool:
 
 
 def _is_cut(problem: SyntaxProblem, code: str) -> bool:
-    if "<eof>" in problem.message or "eof" in problem.message.lower():
+    if "got '<eof>'" in problem.message:
         return True
     lines = code.split("\n")
     at_end = problem.line == len(lines) and problem.column >= len(lines[-1].rstrip())

@@ -7,26 +7,22 @@ thread, and the front calls `step` when `wait_time` is over or `wakeup` is reada
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel import tracebacks
 from isokernel.bridge import Bridge
+from isokernel.comms import ContextComms
 from isokernel.compiler import Completeness, compile_cell, completeness, recompile
 from isokernel.errors import (
     ContextBusyError,
     ContextClosedError,
-    InputUnavailableError,
     TerminatedError,
 )
 from isokernel.events import (
-    ClearOutput,
-    CommEvent,
-    DisplayData,
     ErrorInfo,
     Event,
     ExecuteResult,
@@ -36,24 +32,24 @@ from isokernel.events import (
     Stream,
 )
 from isokernel.execution import Execution, Stop
+from isokernel.hosting import ContextHost
 from isokernel.queries import Completions, complete, inspect
-from isokernel.settings import ContextSettings, Language
-from isokernel.typescript.transpiler import SyntaxProblem, transpiler
+from isokernel.turns import Turns
+from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
 from isokernel.v8.values import Value
-from isokernel.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from isokernel.settings import ContextSettings, Language
     from isokernel.v8.snapshot import Snapshot
 
 _RESULT: Final = ".repl_result"
 _FULFILLED, _REJECTED = 1, 2
-_STREAMS: Final = {"stdout": "stdout", "stderr": "stderr"}
 
 
-class Context:
+class Context(ContextComms):
     """One isolate, one REPL.
 
     Attributes:
@@ -63,7 +59,7 @@ class Context:
             before `wait_time` is over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a front has to offer
         self,
         settings: ContextSettings,
         sink: Callable[[Event], None],
@@ -90,28 +86,17 @@ class Context:
         """
         self.settings = settings
         self.execution_count = 0
-        self._sink = sink
-        self._read_input = read_input
-        self._sources = tracebacks.Sources()
         self._execution: Execution | None = None
         self._unstored = 0
-        self._lock = threading.Lock()
-        self._running = False  # JavaScript is on the stack
-        self._stop: Stop | None = None
         self._closed = False
-        self.wakeup, self._waker = os.pipe()
-        os.set_blocking(self.wakeup, False)
-        os.set_blocking(self._waker, False)
-        self._bridge = Bridge(
-            self, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
+        self._host = ContextHost(sink, read_input)
+        self.bridge = Bridge(
+            self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
-        self._isolate = self._bridge.isolate
+        self._isolate = self.bridge.isolate
         self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
-        self._watchdog = Watchdog(
-            tick=lambda: self._isolate.request(self._flush),
-            expire=lambda: self._stop_running(Stop.DEADLINE),
-            stuck=on_stuck or _abort,
-        )
+        self.turns = Turns(self._isolate, settings, self._flush, on_stuck or _abort)
+        self.wakeup = self.turns.wakeup
 
     # -- running cells -------------------------------------------------------------
 
@@ -145,7 +130,7 @@ class Context:
             ContextClosedError: The context is closed.
             TranspilerError: The TypeScript compiler itself failed.
         """
-        self._check_open()
+        self.check_open()
         if self._execution is not None:
             raise ContextBusyError
         seconds = self.settings.execution_deadline if deadline is None else deadline
@@ -160,7 +145,7 @@ class Context:
             seconds=seconds,
         )
         self._execution = execution
-        with self._turn(execution.deadline):
+        with self.turns.turn(execution.deadline):
             self._evaluate(execution, code, language or self.settings.language)
         self._settle()
 
@@ -168,7 +153,7 @@ class Context:
         if not store:
             return self.execution_count
         self.execution_count += 1
-        self._bridge.call("recordInput", self.execution_count, code)
+        self.bridge.call("recordInput", self.execution_count, code)
         return self.execution_count
 
     def _script_name(self, *, store: bool) -> str:
@@ -180,14 +165,14 @@ class Context:
     def _evaluate(self, execution: Execution, code: str, language: Language) -> None:
         compiled = compile_cell(self._isolate, code, language)
         source = tracebacks.CellSource(code)
-        self._sources.add(execution.script, source)
+        self._host.sources.add(execution.script, source)
         if isinstance(compiled, SyntaxProblem):
             place = (compiled.line, compiled.column + 1, compiled.end_column + 1)
             self._fail(self._syntax_error(execution, compiled.message, place))
             return
         source.source_map = compiled.source_map
         source.first_line_shift = compiled.first_line_shift
-        self._bridge.call("setOwner", execution.id)
+        self.bridge.call("setOwner", execution.id)
         outcome = self._isolate.evaluate(compiled.code, execution.script)
         if isinstance(outcome, Thrown) and not outcome.terminated:
             again = None
@@ -210,11 +195,16 @@ class Context:
         self._isolate.mark_handled(outcome)
         self._isolate.run_microtasks()
 
+    def after_turn(self) -> None:
+        """Settle what a turn has changed, hand out what it printed."""
+        self._settle()
+        self._flush()
+
     def _settle(self) -> None:
         """Look whether the execution is over, and go on with it as far as it goes."""
         self._report_rejections()
         while (execution := self._execution) is not None:
-            if self._stop is not None:
+            if self.turns.stop is not None:
                 self._fail_stopped(execution)
                 return
             if execution.promise is None:
@@ -236,10 +226,10 @@ class Context:
         if execution.silent:
             self._finish(execution, "")
             return
-        value = self._isolate.get(result, _RESULT)
-        with self._turn(execution.deadline):
-            self._bridge.call("setOwner", execution.id)
-            shown = self._bridge.try_call(
+        value = self._isolate.get_value(result, _RESULT)
+        with self.turns.turn(execution.deadline):
+            self.bridge.call("setOwner", execution.id)
+            shown = self.bridge.try_call(
                 "present", value, execution.count, execution.store
             )
             self._isolate.run_microtasks()
@@ -257,12 +247,12 @@ class Context:
         self._execution = None
         if shown:
             bundle = json.loads(shown)
-            self._sink(
+            self._host.sink(
                 ExecuteResult(
                     execution.id, execution.count, bundle["data"], bundle["metadata"]
                 )
             )
-        self._sink(ExecutionDone(execution.id, execution.count, None))
+        self._host.sink(ExecutionDone(execution.id, execution.count, None))
 
     def _fail(self, error: ErrorInfo) -> None:
         execution = self._execution
@@ -270,52 +260,20 @@ class Context:
             return
         self._flush()
         self._execution = None
-        self._sink(ExecutionError(execution.id, error))
-        self._sink(ExecutionDone(execution.id, execution.count, error))
+        self._host.sink(ExecutionError(execution.id, error))
+        self._host.sink(ExecutionDone(execution.id, execution.count, error))
 
     def _fail_stopped(self, execution: Execution) -> None:
-        stop, self._stop = self._stop, None
-        self._bridge.call("cancelOwner", execution.id)
+        stop = self.turns.take_stop()
+        self.bridge.call("cancelOwner", execution.id)
         if stop is Stop.DEADLINE:
             message = f"the execution took longer than {execution.seconds:g} s"
         elif stop is Stop.MEMORY:
-            message = self._memory_message
+            message = self.turns.memory_message
         else:
             message = "the execution was interrupted"
         name = (stop or Stop.INTERRUPT).value
         self._fail(ErrorInfo(name, message, (tracebacks.heading(name, message),)))
-
-    # -- turns: the times when JavaScript runs ---------------------------------------
-
-    @contextmanager
-    def _turn(self, deadline: float | None = None) -> Iterator[None]:
-        """JavaScript runs inside; it can be stopped, and afterwards it may again."""
-        with self._lock:
-            self._running = True
-        self._watchdog.enter(deadline)
-        try:
-            yield
-        except TerminatedError:
-            pass  # _stop says why
-        finally:
-            self._watchdog.leave()
-            with self._lock:
-                self._running = False
-            self._isolate.resume()
-            self._recover_memory()
-
-    def _recover_memory(self) -> None:
-        what = self._isolate.memory.out_of_memory
-        if what is None:
-            return
-        settings = self.settings
-        bound = settings.heap_memory_max or self._isolate.memory.born_limit
-        self._memory_message = (
-            f"the heap of the context is full ({bound >> 20} MiB); "
-            "what the cell did until then is kept"
-        )
-        self._stop = self._stop or Stop.MEMORY
-        self._isolate.memory.reset()
 
     def interrupt(self) -> None:
         """Stop what runs now, a busy loop and a pending await alike; thread-safe.
@@ -323,52 +281,36 @@ class Context:
         Nothing happens when nothing runs. State is kept; the execution fails with
         the error `KeyboardInterrupt`, and its timers are cleared.
         """
-        self._stop_running(Stop.INTERRUPT)
-
-    def _stop_running(self, stop: Stop) -> None:
-        with self._lock:
-            if self._closed or not (self._running or self._execution):
-                return
-            self._stop = self._stop or stop
-            if self._running:
-                self._isolate.terminate()
-                self._watchdog.give_up_after(self.settings.interrupt_grace)
-        try:
-            os.write(self._waker, b"!")
-        except BlockingIOError:
-            pass  # it is readable already
+        waiting = self._execution is not None
+        self.turns.request_stop(Stop.INTERRUPT, waiting=waiting)
 
     def step(self) -> None:
         """Fire due timers, run microtasks, settle the execution, hand out output."""
-        self._check_open()
-        try:
-            os.read(self.wakeup, 4096)
-        except BlockingIOError:
-            pass
+        self.check_open()
+        self.turns.drain()
         execution = self._execution
         if execution and execution.deadline and time.monotonic() >= execution.deadline:
-            self._stop = self._stop or Stop.DEADLINE
-        if self._stop is None:
-            with self._turn(execution.deadline if execution else None):
-                self._bridge.call("runTimers")
+            self.turns.stop = self.turns.stop or Stop.DEADLINE
+        if self.turns.stop is None:
+            with self.turns.turn(execution.deadline if execution else None):
+                self.bridge.call("runTimers")
                 self._isolate.run_microtasks()
-        if execution is None and self._stop is not None:
+        if execution is None and self.turns.stop is not None:
             self._tell_stopped_timer()
-        self._settle()
-        self._flush()
+        self.after_turn()
 
     def _tell_stopped_timer(self) -> None:
         """A timer's callback was stopped while no cell ran."""
-        stop, self._stop = self._stop, None
+        stop = self.turns.take_stop()
         name = (stop or Stop.INTERRUPT).value
         text = f"{name}: a timer's callback was stopped\n"
-        self._sink(Stream(self._isolate.owner(), "stderr", text))
+        self._host.sink(Stream(self._isolate.owner(), "stderr", text))
 
     def wait_time(self) -> float | None:
         """Seconds until `step` has something to do; None if nothing is waiting."""
-        if self._stop is not None:
+        if self.turns.stop is not None:
             return 0.0
-        milliseconds = self._bridge.call("nextTimer")
+        milliseconds = self.bridge.call("nextTimer")
         waits = [milliseconds / 1e3] if milliseconds >= 0 else []
         execution = self._execution
         if execution is not None and execution.deadline is not None:
@@ -376,27 +318,22 @@ class Context:
         return min(waits) if waits else None
 
     def _flush(self) -> None:
-        try:
-            self._bridge.call("flush")
-        except TerminatedError:
-            pass  # stopped while flushing; the rest is flushed at the end
+        with contextlib.suppress(TerminatedError):  # the rest is flushed at the end
+            self.bridge.call("flush")
 
     # -- errors ----------------------------------------------------------------------
 
     def _describe(self, value: Value) -> ErrorInfo:
-        with self._turn():
-            details = self._bridge.call("describe", value)
-            return tracebacks.error_info(details, self._sources)
+        with self.turns.turn():
+            details = self.bridge.call("describe", value)
+            return tracebacks.error_info(details, self._host.sources)
         return ErrorInfo("Error", "the error could not be described")
 
     def _thrown_syntax(self, execution: Execution, thrown: Thrown) -> ErrorInfo:
-        described = json.loads(self._bridge.call("describe", thrown.value))
+        described = json.loads(self.bridge.call("describe", thrown.value))
         line, column = thrown.line, thrown.column + 1
         width = max(thrown.end_column - thrown.column, 1)
-        line, column = json.loads(self.position(execution.script, line, column))
-        source = self._sources.get(execution.script)
-        if source is not None:
-            line, column = tracebacks.place_in(source.code, line, column)
+        line, column = self._host.place(execution.script, line, column)
         return self._syntax_error(
             execution,
             described["evalue"],
@@ -412,74 +349,14 @@ class Context:
         ename: str = "SyntaxError",
     ) -> ErrorInfo:
         return tracebacks.syntax_error(
-            self._sources, execution.script, message, place, ename
+            self._host.sources, execution.script, message, place, ename
         )
 
     def _report_rejections(self) -> None:
         for reason, owner in self._isolate.rejections.take():
-            with self._turn():
-                self._bridge.call("setOwner", owner)
-                self._bridge.call("report", reason, "rejection")
-
-    # -- what the runtime asks for (bridge.Host) ---------------------------------------
-
-    def write(self, stream: str, text: str, owner: int) -> None:
-        """Text was printed."""
-        name = "stderr" if stream == "stderr" else "stdout"
-        self._sink(Stream(owner, name, text))
-
-    def emit(self, kind: str, content: str, owner: int, *buffers: Value) -> None:
-        """Something is to be shown or sent."""
-        data = json.loads(content)
-        if kind == "clear_output":
-            self._sink(ClearOutput(owner, bool(data.get("wait"))))
-        elif kind in {"display_data", "update_display_data"}:
-            display_id = data.get("transient", {}).get("display_id")
-            self._sink(
-                DisplayData(
-                    owner,
-                    data["data"],
-                    data.get("metadata", {}),
-                    display_id,
-                    update=kind == "update_display_data",
-                )
-            )
-        else:
-            self._sink(
-                CommEvent(
-                    owner,
-                    kind,  # type: ignore[arg-type]  # the runtime's three comm kinds
-                    data["comm_id"],
-                    data.get("data", {}),
-                    data.get("metadata", {}),
-                    data.get("target_name", ""),
-                    tuple(buffer.bytes() for buffer in buffers),
-                )
-            )
-
-    def input(self, prompt: str, password: bool) -> str:  # noqa: FBT001 -- from JS
-        """Ask the user; blocks the context."""
-        if self._read_input is None:
-            message = "input can't be asked for here"
-            raise InputUnavailableError(message)
-        return self._read_input(prompt, password)
-
-    def position(self, script: str, line: int, column: int) -> str:
-        """The user's place for one in what V8 ran; lines and columns from 1."""
-        source = self._sources.get(script)
-        if source is not None and line == 1:
-            column = max(column - source.first_line_shift, 1)
-        if source is not None and source.source_map is not None:
-            line, column = transpiler().original(source.source_map, line, column - 1)
-            column += 1
-        return json.dumps([line, column])
-
-    def report_error(self, details: str, kind: str, owner: int) -> None:
-        """An error that no cell waits for is shown in its cell, on stderr."""
-        error = tracebacks.error_info(details, self._sources)
-        origin = "Unhandled rejection" if kind == "rejection" else "Uncaught"
-        text = "\n".join(error.traceback)
-        self._sink(Stream(owner, "stderr", f"{origin} {text}\n"))
+            with self.turns.turn():
+                self.bridge.call("setOwner", owner)
+                self.bridge.call("report", reason, "rejection")
 
     # -- questions -------------------------------------------------------------------
 
@@ -492,7 +369,7 @@ class Context:
             ContextBusyError: An execution is pending.
         """
         events: list[Event] = []
-        sink, self._sink = self._sink, events.append
+        sink, self._host.sink = self._host.sink, events.append
         try:
             self.begin(expression, execution_id=execution_id, store_history=False)
             if self._execution is not None:
@@ -500,7 +377,7 @@ class Context:
                 message = "the expression is still waiting for a promise"
                 return ErrorInfo("TimeoutError", message, (message,))
         finally:
-            self._sink = sink
+            self._host.sink = sink
         for event in events:
             if isinstance(event, ExecuteResult):
                 return event.data, event.metadata
@@ -510,14 +387,14 @@ class Context:
 
     def complete(self, code: str, cursor: int) -> Completions:
         """Completions at a cursor, counted in code points; runs none of the code."""
-        with self._turn():
-            return complete(self._bridge, code, cursor)
+        with self.turns.turn():
+            return complete(self.bridge, code, cursor)
         return Completions([], cursor, cursor, [])
 
     def inspect(self, code: str, cursor: int, detail: int = 0) -> MimeBundle | None:
         """What is known of the name under the cursor; None if nothing."""
-        with self._turn():
-            return inspect(self._bridge, code, cursor, detail)
+        with self.turns.turn():
+            return inspect(self.bridge, code, cursor, detail)
         return None
 
     def is_complete(
@@ -526,65 +403,10 @@ class Context:
         """Whether a console should run the text, and the next line's indent."""
         return completeness(self._isolate, code, language or self.settings.language)
 
-    # -- comms -----------------------------------------------------------------------
-
-    def comm_open(
-        self,
-        comm_id: str,
-        target_name: str,
-        data: dict[str, Any],
-        metadata: dict[str, Any] | None = None,
-        buffers: tuple[bytes, ...] = (),
-    ) -> bool:
-        """The front opened a comm; False when JavaScript has no such target."""
-        content = {
-            "comm_id": comm_id,
-            "target_name": target_name,
-            "data": data,
-            "metadata": metadata or {},
-        }
-        self._comm("comm_open", content, buffers)
-        return comm_id in self.comms()
-
-    def comm_message(
-        self,
-        comm_id: str,
-        data: dict[str, Any],
-        metadata: dict[str, Any] | None = None,
-        buffers: tuple[bytes, ...] = (),
-    ) -> None:
-        """The front sent something on a comm."""
-        content = {"comm_id": comm_id, "data": data, "metadata": metadata or {}}
-        self._comm("comm_msg", content, buffers)
-
-    def comm_close(
-        self,
-        comm_id: str,
-        data: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        """The front closed a comm."""
-        content = {"comm_id": comm_id, "data": data or {}, "metadata": metadata or {}}
-        self._comm("comm_close", content, ())
-
-    def _comm(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...]
-    ) -> None:
-        self._check_open()
-        with self._turn():
-            self._bridge.call("comm", kind, json.dumps(content), list(buffers))
-            self._isolate.run_microtasks()
-        self._settle()
-        self._flush()
-
-    def comms(self) -> dict[str, str]:
-        """Open comms: id to target."""
-        known: dict[str, str] = json.loads(self._bridge.call("comms"))
-        return known
-
     # -- the end -----------------------------------------------------------------------
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise ContextClosedError if the context is closed."""
         if self._closed:
             raise ContextClosedError
 
@@ -592,13 +414,10 @@ class Context:
         """Free everything; safe to call twice. No event comes afterwards."""
         if self._closed:
             return
-        with self._lock:
-            self._closed = True
-        self._watchdog.close()
+        self._closed = True
         self._execution = None
-        self._bridge.close()
-        os.close(self.wakeup)
-        os.close(self._waker)
+        self.turns.close()
+        self.bridge.close()
 
 
 def _abort() -> None:

@@ -2,26 +2,26 @@
 
     IsokernelError
     ├── EngineError                     V8 or the binding to it
-    │   ├── EngineNotFoundError         (ImportError) the library isn't installed
-    │   ├── EngineCheckError            the library isn't the one we know
-    │   ├── IsolateClosedError          the isolate is gone
-    │   ├── IsolateThreadError          an isolate belongs to one thread
-    │   ├── ScriptError                 a script of ours failed inside V8
-    │   ├── TerminatedError             JavaScript was stopped from outside
+    │   ├── EngineNotFoundError     (ImportError) the library isn't installed
+    │   ├── EngineCheckError        the library isn't the one we know
+    │   ├── IsolateClosedError      the isolate is gone
+    │   ├── IsolateThreadError      an isolate belongs to one thread
+    │   ├── ScriptError             a script of ours failed inside V8
+    │   ├── TerminatedError         JavaScript was stopped from outside
     │   └── SnapshotError
     │       ├── SnapshotFailedError     V8 could not write this heap
     │       └── SnapshotFormatError     (ValueError) not a heap that this engine reads
     ├── TranspilerError                 the TypeScript compiler itself failed
     ├── ContextError
-    │   ├── ContextBusyError            one execution at a time
+    │   ├── ContextBusyError        one execution at a time
     │   └── ContextClosedError
     ├── InputError                      prompt() and its kin
-    │   ├── InputUnavailableError       nobody can be asked
-    │   └── InputInterruptedError       the user interrupted instead of answering
+    │   ├── InputUnavailableError   nobody can be asked
+    │   └── InputInterruptedError   the user interrupted instead of answering
     ├── HistoryError                    the history file can't be used
-    ├── ConnectionFileError             (ValueError) a Jupyter connection file is unusable
-    ├── MessageError                    (ValueError) a Jupyter message that can't be served
-    │   └── SignatureError              it isn't signed with our key, or came before
+    ├── ConnectionFileError             (ValueError) an unusable connection file
+    ├── MessageError                    (ValueError) a message that can't be served
+    │   └── SignatureError          it isn't signed with our key, or came before
     ├── SettingsError                   (ValueError) a setting has no sensible value
     └── InstallationError               kernelspecs could not be written or found
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jupyter_client.blocking.client import BlockingKernelClient
-
     from tests.bench.peers import Peer
 
 DEADLINE = 30.0
@@ -65,8 +64,9 @@ class Run:
 class Session:
     """A running kernel and its client."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, settle: float = 0.0) -> None:
         self.peer = peer
+        self.settle = settle  # seconds of quiet after idle, for outputs that come late
         self.started = time.perf_counter()
         self.manager = KernelManager(kernel_name=peer.spec)
         self.manager.start_kernel()
@@ -101,6 +101,8 @@ class Session:
         message_id = self.client.execute(code, **options)
         run = self.collect(message_id, seconds)
         run.seconds = time.perf_counter() - start
+        if self.settle:
+            run.messages += self.later(self.settle)
         return run
 
     def collect(self, message_id: str, seconds: float = DEADLINE) -> Run:
@@ -189,9 +191,9 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(peer: Peer) -> Iterator[Session]:
+def session(peer: Peer, settle: float = 0.0) -> Iterator[Session]:
     """A kernel that is ready, and gone afterwards."""
-    opened = Session(peer)
+    opened = Session(peer, settle)
     try:
         opened.connect()
         yield opened

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.conftest import Session
 
 from isokernel.context import Context
 from isokernel.errors import ContextBusyError, ContextClosedError, InputUnavailableError
@@ -17,7 +18,6 @@ from isokernel.events import (
     Stream,
 )
 from isokernel.settings import ContextSettings
-from tests.conftest import Session
 
 MIB = 1 << 20
 
@@ -210,7 +210,7 @@ def test_output_flows_while_the_cell_runs(context: Any) -> None:
                 seen.append(time.perf_counter() - start)
             sink.append(event)
 
-    context.context._sink = Watch().append
+    context.context._host.sink = Watch().append
     code = """
     console.log('first'); console.log('second');
     const end = performance.now() + 400; while (performance.now() < end);
@@ -323,7 +323,7 @@ def test_deadline_of_the_settings(sessions: Any) -> None:
     "code",
     [
         "const all = []; for (;;) all.push({ x: [1, 2, 3] })",
-        "for (const all = [];;) { all.push('x'.repeat(1e5) + all.length); all.at(-1)[5] }",
+        "for (const a = [];;) { a.push('x'.repeat(1e5) + a.length); a.at(-1)[5] }",
         "const all = []; for (;;) { all.push(new Array(1e4).fill(0.5)); await null }",
     ],
 )

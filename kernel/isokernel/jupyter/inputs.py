@@ -12,6 +12,7 @@ from isokernel.errors import (
     MessageError,
 )
 from isokernel.jupyter import log
+from isokernel.jupyter.wire import sent_id
 
 if TYPE_CHECKING:
     from isokernel.jupyter.channels import Channels
@@ -54,9 +55,9 @@ class Inputs:
             route=request.identities,
         )
         self._channels.stdin.send_multipart(question)
-        return self._answer()
+        return self._answer(sent_id(question))
 
-    def _answer(self) -> str:
+    def _answer(self, question: str) -> str:
         poller = zmq.Poller()
         poller.register(self._channels.stdin, zmq.POLLIN)
         for descriptor in self.wakeups:
@@ -72,7 +73,7 @@ class Inputs:
                 log.warning(f"dropped a message on stdin: {error}")
                 continue
             value = reply.content.get("value")
-            if reply.kind == "input_reply" and isinstance(value, str):
+            if _answers(reply, question) and isinstance(value, str):
                 return value
             log.warning(f"dropped a {reply.kind} on stdin")
 
@@ -80,3 +81,15 @@ class Inputs:
         """Drop answers to questions that were given up."""
         while int(self._channels.stdin.get(zmq.EVENTS)) & zmq.POLLIN:
             self._channels.stdin.recv_multipart()
+
+
+def _answers(reply: Message, question: str) -> bool:
+    """Tell whether a message answers this question.
+
+    Not every front end says what it answers; one that does may be late with the answer
+    to an earlier question, which was interrupted.
+    """
+    asked = reply.parent_header
+    if asked.get("msg_type") == "input_request" and asked.get("msg_id") != question:
+        return False
+    return reply.kind == "input_reply"

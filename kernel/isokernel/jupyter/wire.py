@@ -22,7 +22,14 @@ from isokernel.errors import ConnectionFileError, MessageError, SignatureError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DELIMITER", "PROTOCOL_VERSION", "Message", "Session", "timestamp"]
+__all__ = [
+    "DELIMITER",
+    "PROTOCOL_VERSION",
+    "Message",
+    "Session",
+    "sent_id",
+    "timestamp",
+]
 
 PROTOCOL_VERSION = "5.4"
 DELIMITER = b"<IDS|MSG>"
@@ -200,6 +207,12 @@ class Session:
             self._seen[signature] = None
             if len(self._seen) > _SIGNATURES_KEPT:
                 del self._seen[next(iter(self._seen))]
+
+
+def sent_id(frames: Sequence[bytes]) -> str:
+    """Give the id of a message that `Session.pack` made."""
+    header = json.loads(frames[frames.index(DELIMITER) + 2])
+    return str(header["msg_id"])
 
 
 def timestamp() -> str:

@@ -91,7 +91,7 @@ class Transpiler:
         self._transform = isolate.get(exports, "transform")
         self._original = isolate.get(exports, "original")
 
-    def _load(self, name: str, folder: str) -> Any:  # noqa: ANN401 -- a JS function
+    def _load(self, name: str, folder: str) -> Any:
         return self._isolate.run_script(
             scripts.wrapped(name, folder), scripts.PREFIX + name
         )
@@ -132,9 +132,7 @@ class Transpiler:
 
         A place that the map doesn't know stays as it is.
         """
-        found = json.loads(
-            self._isolate.call(self._original, source_map, line, column)
-        )
+        found = json.loads(self._isolate.call(self._original, source_map, line, column))
         if found[0] is None:
             return line, column
         return found[0], found[1]

@@ -36,6 +36,15 @@ _WORDS = (ctypes.c_size_t * 3).from_address
 _ISOLATE_OFFSET: Final = 8
 _RETURN_OFFSET: Final = 24
 
+_CALLBACKS: Final[list[object]] = []
+"""ctypes's function objects, which must live as long as V8 may call them."""
+
+
+def _address(callback: Any) -> ctypes.c_void_p:
+    _CALLBACKS.append(callback)
+    return ctypes.cast(callback, ctypes.c_void_p)
+
+
 REJECTED_UNHANDLED: Final = 0
 HANDLER_ADDED: Final = 1
 
@@ -71,7 +80,9 @@ class Operation:
         self.raw = raw
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_TRAMPOLINE_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
 def _trampoline(info: int) -> None:
     implicit, first, count = _WORDS(info)
     isolate = ISOLATES[_WORD(implicit + _ISOLATE_OFFSET).value]
@@ -95,12 +106,15 @@ def _trampoline(info: int) -> None:
         isolate.fail(error)
 
 
-TRAMPOLINE_ADDRESS: Final = ctypes.cast(_trampoline, ctypes.c_void_p).value or 0
+_TRAMPOLINE = _TRAMPOLINE_TYPE(_trampoline)
+TRAMPOLINE_ADDRESS: Final = ctypes.cast(_TRAMPOLINE, ctypes.c_void_p).value or 0
 
 
-@ctypes.CFUNCTYPE(
+_PREPARE_STACK_TRACE_TYPE = ctypes.CFUNCTYPE(
     ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 )
+
+
 def _prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
     isolate = ISOLATES.get(_current_isolate())
     if isolate is None or isolate.stack_formatter is None:
@@ -113,7 +127,7 @@ def _prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
     return result
 
 
-PREPARE_STACK_TRACE: Final = ctypes.cast(_prepare_stack_trace, ctypes.c_void_p)
+PREPARE_STACK_TRACE: Final = _address(_PREPARE_STACK_TRACE_TYPE(_prepare_stack_trace))
 
 _ENTERED: Final[list[int]] = []
 """Addresses of the isolates that are entered, innermost last."""
@@ -133,8 +147,10 @@ def _current_isolate() -> int:
     return _ENTERED[-1] if _ENTERED else 0
 
 
-@ctypes.CFUNCTYPE(None, RejectMessage)
-def _promise_rejected(message: Any) -> None:  # noqa: ANN401 -- a ctypes structure
+_PROMISE_REJECTED_TYPE = ctypes.CFUNCTYPE(None, RejectMessage)
+
+
+def _promise_rejected(message: Any) -> None:
     isolate = ISOLATES.get(_current_isolate())
     if isolate is None:
         return
@@ -144,10 +160,12 @@ def _promise_rejected(message: Any) -> None:  # noqa: ANN401 -- a ctypes structu
         isolate.rejections.discard(message.promise)
 
 
-PROMISE_REJECTED: Final = ctypes.cast(_promise_rejected, ctypes.c_void_p)
+PROMISE_REJECTED: Final = _address(_PROMISE_REJECTED_TYPE(_promise_rejected))
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+_INTERRUPTED_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+
+
 def _interrupted(pointer: int, _data: int) -> None:
     isolate = ISOLATES.get(pointer)
     if isolate is None:
@@ -158,23 +176,27 @@ def _interrupted(pointer: int, _data: int) -> None:
         isolate.fail(error)
 
 
-INTERRUPTED: Final = ctypes.cast(_interrupted, ctypes.c_void_p)
+INTERRUPTED: Final = _address(_INTERRUPTED_TYPE(_interrupted))
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p)
+_FATAL_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p)
+
+
 def _fatal(location: bytes | None, message: bytes | None) -> None:
     # V8 goes on after this one, in an undefined state, as its embedder knows best.
     _tell_fatal(f"{_text(message)} ({_text(location)})")
     os.abort()
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
+_OUT_OF_MEMORY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
+
+
 def _out_of_memory(location: bytes | None, _details: int) -> None:
     _tell_fatal(f"out of memory ({_text(location)})")
 
 
-FATAL: Final = ctypes.cast(_fatal, ctypes.c_void_p)
-OUT_OF_MEMORY: Final = ctypes.cast(_out_of_memory, ctypes.c_void_p)
+FATAL: Final = _address(_FATAL_TYPE(_fatal))
+OUT_OF_MEMORY: Final = _address(_OUT_OF_MEMORY_TYPE(_out_of_memory))
 
 
 def _text(raw: bytes | None) -> str:

@@ -108,11 +108,14 @@ class Library:
             for name, prototype in symbols.PROTOTYPES.items()
             if not self._resolve(name, *prototype)
         ]
-        for name in {*dict(symbols.BRANDS).values(), *symbols.KINDS}:
-            if not self._resolve(name, symbols.predicate(name), "b", "p"):
-                missing.append(name)
+        missing += [
+            name
+            for name in {*dict(symbols.BRANDS).values(), *symbols.KINDS}
+            if not self._resolve(name, symbols.predicate(name), "b", "p")
+        ]
         if missing:
-            raise EngineCheckError("symbols", f"missing {', '.join(sorted(missing))}")
+            what = "symbols"
+            raise EngineCheckError(what, f"missing {', '.join(sorted(missing))}")
         self.kinds = tuple(
             (brand, getattr(self, name)) for brand, name in symbols.BRANDS
         )
@@ -127,7 +130,7 @@ class Library:
         setattr(self, name, function)
         return True
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- a C function of any type
+    def __getattr__(self, name: str) -> Any:
         """Name a function that isn't in the table."""
         raise AttributeError(name)
 
@@ -179,5 +182,6 @@ def load() -> Library:
     library.initialize(" ".join(FLAGS).encode(), os.fsencode(data))
     version = library.version().decode()
     if version != V8_VERSION:
-        raise EngineCheckError("version", f"V8 is {version}, expected {V8_VERSION}")
+        what = "version"
+        raise EngineCheckError(what, f"V8 is {version}, expected {V8_VERSION}")
     return library

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.v8.isolate import Isolate
 
 _GC_ALL: Final = 31
@@ -44,17 +46,21 @@ class HeapStatistics:
     global_handles: int
 
 
-@ctypes.CFUNCTYPE(
+_NEAR_HEAP_LIMIT_TYPE = ctypes.CFUNCTYPE(
     ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
 )
+
+
 def _near_heap_limit(data: int, current: int, _initial: int) -> int:
     guard = _GUARDS.get(data)
     return int(current) if guard is None else guard.next_limit(int(current))
 
 
-@ctypes.CFUNCTYPE(
+_COLLECTED_TYPE = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
 )
+
+
 def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
     guard = _GUARDS.get(data)
     if guard is not None:
@@ -62,8 +68,10 @@ def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
 
 
 _ALLOCATOR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_NEAR = ctypes.cast(_near_heap_limit, ctypes.c_void_p)
-_COLLECTED = ctypes.cast(_collected, ctypes.c_void_p)
+_NEAR_CALLBACK = _NEAR_HEAP_LIMIT_TYPE(_near_heap_limit)
+_COLLECTED_CALLBACK = _COLLECTED_TYPE(_collected)
+_NEAR = ctypes.cast(_NEAR_CALLBACK, ctypes.c_void_p)
+_COLLECTED = ctypes.cast(_COLLECTED_CALLBACK, ctypes.c_void_p)
 
 
 class MemoryGuard:
@@ -145,7 +153,7 @@ class MemoryGuard:
         table.value = ctypes.addressof(self._vtable)
         self._table = table
 
-    def _bounded(self, original: ctypes._CFuncPtr) -> object:
+    def _bounded(self, original: Any) -> Callable[[int, int], int | None]:
         def allocate(allocator: int, size: int) -> int | None:
             bound = self.buffers_max
             if bound is not None and self.statistics().buffers + size > bound:

@@ -12,12 +12,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from isokernel.v8.calls import Operation, ThrowError
-from isokernel.v8.library import Span
 from isokernel.v8.scopes import TryCatch
-from isokernel.v8.values import new_string, to_local, to_python
+from isokernel.v8.values import UNDEFINED, new_string, to_local, to_python
 
 if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
+    from isokernel.v8.library import Span
 
 _SERIALIZER_BYTES: Final = 64  # sizeof(ValueSerializer) is one pointer; room to spare
 _RANDOM_MAX: Final = 65_536  # the quota of crypto.getRandomValues
@@ -27,7 +27,7 @@ _FREE.restype = None
 
 
 def _array(isolate: Isolate, *handles: int | None) -> int:
-    undefined = isolate.constant(None, undefined=True)
+    undefined = isolate.constant(UNDEFINED)
     elements = (ctypes.c_void_p * len(handles))(*(h or undefined for h in handles))
     handle: int = isolate.library.array_new(
         isolate.pointer, ctypes.addressof(elements), len(handles)

@@ -58,11 +58,10 @@ def _search(library: Library, isolate: int) -> int | None:
         return None
     for offset in (_KNOWN, *_SEARCH):
         byte = _BYTE(isolate + offset)
-        if byte.value != 1:
-            continue
-        byte.value = 0
-        found = library.use_optimizer(isolate)
-        byte.value = 1
-        if found:
-            return offset
+        if byte.value == 1:
+            byte.value = 0
+            found = library.use_optimizer(isolate)
+            byte.value = 1
+            if found:
+                return int(offset)
     return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from isokernel.v8.values import UNDEFINED
+
 if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.values import Value
@@ -31,7 +33,7 @@ class Rejections:
             self.dropped += 1
             return
         isolate = self._isolate
-        value = isolate.own(reason or isolate.constant(None, undefined=True))
+        value = isolate.own(reason or isolate.constant(UNDEFINED))
         self._pending.append((isolate.own(promise), value, isolate.owner()))
 
     def discard(self, promise: int) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
+from typing_extensions import Self
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -71,7 +73,7 @@ class TryCatch:
         self._buffer = (ctypes.c_ubyte * _TRY_CATCH_BYTES)()
         self._address = ctypes.addressof(self._buffer)
 
-    def __enter__(self) -> TryCatch:
+    def __enter__(self) -> Self:
         """Open the block."""
         self._library.catch_new(self._address, self._isolate)
         return self

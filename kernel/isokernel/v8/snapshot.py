@@ -191,7 +191,7 @@ def _child(
         isolate.on_fatal = None
         if prepare is not None:
             prepare()
-        with open(storage, "wb", closefd=False) as file:  # noqa: PTH123 -- a descriptor
+        with open(storage, "wb", closefd=False) as file:
             file.write(_write(isolate))
         status = _OK
     except BaseException as error:  # noqa: BLE001 -- the child must not go on

@@ -275,8 +275,7 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "serializer_delete": ("_ZN2v815ValueSerializerD1Ev", "-", "p"),
     "serializer_header": ("_ZN2v815ValueSerializer11WriteHeaderEv", "-", "p"),
     "serializer_write": (
-        "_ZN2v815ValueSerializer10WriteValueENS_5LocalINS_7ContextEEENS1_INS_5Value"
-        "EEE",
+        "_ZN2v815ValueSerializer10WriteValueENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE",
         "m",
         "ppp",
     ),
@@ -399,16 +398,32 @@ WASM_FUNCTIONS: Final[tuple[str, ...]] = tuple(
     # A snapshot refers to them, so they stand in the list of external references.
     f"_ZN2v88internal4wasm{len(name)}{name}ERKNS_20FunctionCallbackInfoINS_5ValueEEE"
     for name in (
-        "WebAssemblyTag WebAssemblyTable WebAssemblyGlobal WebAssemblyMemory "
-        "WebAssemblyModule WebAssemblyCompile WebAssemblyInstance "
-        "WebAssemblyTableGet WebAssemblyTableSet WebAssemblyValidate "
-        "WebAssemblyException WebAssemblyTableGrow WebAssemblyMemoryGrow "
-        "WebAssemblyExceptionIs WebAssemblyInstantiate WebAssemblyGlobalValueOf "
-        "WebAssemblyModuleExports WebAssemblyModuleImports "
-        "WebAssemblyGlobalGetValue WebAssemblyGlobalSetValue "
-        "WebAssemblyTableGetLength WebAssemblyExceptionGetArg "
-        "WebAssemblyMemoryGetBuffer WebAssemblyInstanceGetExports "
-        "WebAssemblyModuleCustomSections WebAssemblyMemoryToResizableBuffer "
-        "WebAssemblyMemoryToFixedLengthBuffer"
-    ).split()
+        "WebAssemblyTag",
+        "WebAssemblyTable",
+        "WebAssemblyGlobal",
+        "WebAssemblyMemory",
+        "WebAssemblyModule",
+        "WebAssemblyCompile",
+        "WebAssemblyInstance",
+        "WebAssemblyTableGet",
+        "WebAssemblyTableSet",
+        "WebAssemblyValidate",
+        "WebAssemblyException",
+        "WebAssemblyTableGrow",
+        "WebAssemblyMemoryGrow",
+        "WebAssemblyExceptionIs",
+        "WebAssemblyInstantiate",
+        "WebAssemblyGlobalValueOf",
+        "WebAssemblyModuleExports",
+        "WebAssemblyModuleImports",
+        "WebAssemblyGlobalGetValue",
+        "WebAssemblyGlobalSetValue",
+        "WebAssemblyTableGetLength",
+        "WebAssemblyExceptionGetArg",
+        "WebAssemblyMemoryGetBuffer",
+        "WebAssemblyInstanceGetExports",
+        "WebAssemblyModuleCustomSections",
+        "WebAssemblyMemoryToResizableBuffer",
+        "WebAssemblyMemoryToFixedLengthBuffer",
+    )
 )

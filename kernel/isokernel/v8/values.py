@@ -153,7 +153,7 @@ class Constants:
         }
 
 
-def to_python(isolate: Isolate, handle: int) -> Any:  # noqa: ANN401 -- any JS value
+def to_python(isolate: Isolate, handle: int) -> Any:
     """Convert a local handle; see the module's table."""
     tagged = _SLOT(handle).value
     if not tagged & 1:  # a small integer, in the upper 31 bits of the low word
@@ -171,7 +171,7 @@ def to_python(isolate: Isolate, handle: int) -> Any:  # noqa: ANN401 -- any JS v
     return Value(isolate, library.globalize(isolate.pointer, tagged))
 
 
-def to_local(isolate: Isolate, value: Any) -> int:  # noqa: ANN401 -- any of the table
+def to_local(isolate: Isolate, value: Any) -> int:  # noqa: PLR0911 -- one a type
     """Convert into a handle that is local to the current scope.
 
     Raises:
@@ -186,18 +186,15 @@ def to_local(isolate: Isolate, value: Any) -> int:  # noqa: ANN401 -- any of the
         return isolate.constant(value)
     if isinstance(value, BigInt):
         return new_bigint(library, isolate.context, value)
-    handle: int
     if isinstance(value, (int, float)):
-        handle = library.number_new(pointer, value)
-        return handle
+        return int(library.number_new(pointer, value))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _new_bytes(isolate, bytes(value))
     if isinstance(value, (tuple, list)):
         elements = (ctypes.c_void_p * len(value))(
             *(to_local(isolate, element) for element in value)
         )
-        handle = library.array_new(pointer, ctypes.addressof(elements), len(value))
-        return handle
+        return int(library.array_new(pointer, ctypes.addressof(elements), len(value)))
     message = f"{type(value).__name__} has no JavaScript counterpart"
     raise TypeError(message)
 

@@ -189,7 +189,9 @@ class Validator:
             schema = ERROR_REPLY
         assert schema is not None, f"a {kind} was sent"
         Draft202012Validator(schema).validate(content)
-        parent = message["parent_header"].get("msg_id", "")
+        # A manager and its clients have the same session, so each gives the same ids.
+        header = message["parent_header"]
+        parent = f"{header['msg_type']} {header['msg_id']}" if header else ""
         if kind == "status":
             self._status(content["execution_state"], parent)
         elif kind == "execute_input":
@@ -272,17 +274,19 @@ class Driver:
         return message
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-        """Collect broadcast messages up to the first for which something holds."""
-        collected = []
+        """Listen up to the first message for which something holds; all are kept."""
         moment = time.monotonic() + DEADLINE
+        index = 0
         while time.monotonic() < moment:
-            collected.append(self.heard())
-            if holds(collected[-1]):
-                return collected
+            if index == len(self.kept):
+                self.kept.append(self.heard())
+            index += 1
+            if holds(self.kept[index - 1]):
+                return self.kept[:index]
         raise TimeoutError
 
     def until_idle(self, request: str) -> list[dict[str, Any]]:
-        """Collect what a request broadcasts up to its idle; keep the rest."""
+        """Take what a request broadcasts up to its idle; the rest stays kept."""
 
         def ours(message: dict[str, Any]) -> bool:
             return bool(message["parent_header"].get("msg_id") == request)
@@ -295,8 +299,9 @@ class Driver:
             )
 
         every = self.until(idle)
-        self.kept += [message for message in every if not ours(message)]
-        return [message for message in every if ours(message)]
+        taken = [message for message in every if ours(message)]
+        self.kept = [message for message in self.kept if message not in taken]
+        return taken
 
     def ask(
         self, kind: str, content: dict[str, Any], channel: str = "shell"
@@ -346,6 +351,7 @@ def _start(name: str, folder: Path, history: str) -> Driver:
     driver = Driver(manager)
     driver.until(lambda message: message["msg_type"] == "iopub_welcome")
     driver.ask("kernel_info_request", {})
+    driver.kept.clear()
     return driver
 
 
@@ -388,4 +394,5 @@ def kernel(shared: Driver) -> Driver:
     with contextlib.suppress(Empty):
         while True:
             shared.heard(timeout=0.02)
+    shared.kept.clear()
     return shared

@@ -148,7 +148,7 @@ def test_comms_carry_data_and_buffers_both_ways(kernel: Driver) -> None:
     assert answers[0]["content"]["data"] == {"got": {"x": 1}}
     assert [bytes(buffer) for buffer in answers[0]["buffers"]] == [b"\x00\x01"]
     kernel.until_idle(kernel.send("comm_close", {"comm_id": "c1", "data": {}}))
-    assert kernel.ask("comm_info_request", {})["comms"] == {}
+    assert "c1" not in kernel.ask("comm_info_request", {})["comms"]
 
 
 def test_a_comm_can_end_what_a_cell_awaits(kernel: Driver) -> None:

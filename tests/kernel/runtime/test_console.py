@@ -294,7 +294,7 @@ def test_tampering(context: Session, code: str) -> None:
 @pytest.mark.parametrize("code", HOSTILE[1:])
 def test_tampering_with_objects(context: Session, code: str) -> None:
     """Objects are shown, too, once the inspection library is loaded."""
-    context.context._bridge.call("preload")
+    context.context.bridge.call("preload")
     context.run(code + "; 0")
     outcome = context.run("console.log([1], {a: {c: /r/}}); ({b: 1})")
     assert (outcome.stdout, outcome.text) == (

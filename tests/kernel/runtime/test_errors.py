@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def describe(context: Session, code: str) -> dict[str, Any]:
     """The runtime's own description of what a cell throws."""
-    bridge = context.context._bridge
+    bridge = context.context.bridge
     described: list[str] = []
     original = bridge.call
 
@@ -23,11 +23,11 @@ def describe(context: Session, code: str) -> dict[str, Any]:
             described.append(answer)
         return answer
 
-    bridge.call = spy  # type: ignore[method-assign]
+    bridge.call = spy
     try:
         assert context.run(code).error
     finally:
-        bridge.call = original  # type: ignore[method-assign]
+        bridge.call = original
     answer: dict[str, Any] = json.loads(described[-1])
     return answer
 

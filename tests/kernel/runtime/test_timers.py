@@ -146,7 +146,7 @@ def test_next_tick(context: Session) -> None:
 def test_remaining_time_is_kept(context: Session) -> None:
     """A saved heap keeps what is left of each timer, whatever the clock says later."""
     context.run("setTimeout(() => console.log('fired'), 200); 0")
-    bridge = context.context._bridge
+    bridge = context.context.bridge
     bridge.call("suspendTimers")
     left = bridge.call("nextTimer")
     assert left == 0  # counted from the clock's own zero: due long ago

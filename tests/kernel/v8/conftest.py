@@ -54,7 +54,9 @@ class Bench:
         self.isolate.run_microtasks()
         state, result = self.isolate.promise(promise)
         assert state, "the cell waits"
-        return Thrown(result) if state == 2 else self.isolate.get(result, ".repl_result")
+        return (
+            Thrown(result) if state == 2 else self.isolate.get(result, ".repl_result")
+        )
 
     def text(self, value: Any) -> str:
         """String(value), by V8."""

@@ -50,7 +50,9 @@ def test_host_calls(bench: Any) -> None:
 
 
 def test_thrown_errors(bench: Any) -> None:
-    process, heap = _growth(bench, lambda: bench.isolate.evaluate("let = ;", "c"), 1_000)
+    process, heap = _growth(
+        bench, lambda: bench.isolate.evaluate("let = ;", "c"), 1_000
+    )
     assert heap < 1_000 * 400
     assert process < 4 << 20
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from isokernel.errors import EngineCheckError, EngineNotFoundError
 from isokernel.v8 import library, symbols
 from isokernel.v8.selfcheck import check_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_symbol_is_there() -> None:
@@ -31,7 +33,9 @@ def test_the_self_check_passes() -> None:
 
 def test_an_absent_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(EngineNotFoundError, match="mini-racer==0.14.1 is not installed"):
+    with pytest.raises(
+        EngineNotFoundError, match=r"mini-racer==0\.14\.1 is not installed"
+    ):
         library.find()
 
 
@@ -48,16 +52,21 @@ def test_a_missing_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fatal_error_is_told_before_the_process_ends(tmp_path: Path) -> None:
-    """V8 ends the process at once; the words come first, and the signal says the rest."""
+    """V8 ends the process at once; its words come first, the signal says the rest."""
     script = tmp_path / "fatal.py"
     script.write_text(
         "from isokernel.v8.isolate import Isolate\n"
-        "isolate = Isolate(on_fatal=lambda reason: print('told:', reason, flush=True))\n"
+        "tell = lambda reason: print('told:', reason, flush=True)\n"
+        "isolate = Isolate(on_fatal=tell)\n"
         "isolate.evaluate('new Array(1e9).fill(0)', 'cell-1')\n"
         "print('alive')\n"
     )
     done: Any = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert "told: out of memory" in done.stdout
     assert "alive" not in done.stdout

@@ -21,17 +21,17 @@ const weak = new WeakRef(map), weakly = new WeakMap([[secret, 'held']]);
 const date = new Date(5), pattern = /a(b)/gi, big = 2n ** 100n;
 function* counter() { yield 1; yield 2 }
 const generator = counter(); generator.next();
-var resume; const waiting = new Promise((resolve) => { resume = resolve }).then((v) => v * 2);
+var resume;
+const waiting = new Promise((r) => { resume = r }).then((v) => v * 2);
 """
 LOOK = """
 next(); resume(21);
 [count, secret.value, map.get('k').size, bytes[5], weak.deref() === map,
- weakly.get(secret), date.getTime(), pattern.exec('xAB')[1], big, generator.next().value,
+ weakly.get(secret), +date, pattern.exec('xAB')[1], big, generator.next().value,
  await waiting, typeof Temporal, typeof WebAssembly, typeof Float16Array].join()
 """
 SEEN = (
-    "41,5,2,7,true,held,5,B,1267650600228229401496703205376,2,42,"
-    "object,object,function"
+    "41,5,2,7,true,held,5,B,1267650600228229401496703205376,2,42,object,object,function"
 )
 
 
@@ -55,7 +55,9 @@ def test_errors_with_unread_stacks(bench: Any, benches: Any, code: str) -> None:
     """V8 writes call sites that it can't read back, unless the text was made."""
     bench.cell(code)
     copy = benches(snapshot.save(bench.isolate))
-    assert "cell-1" in copy.cell("String((held.stack ?? (await held.catch((e) => e)).stack))")
+    assert "cell-1" in copy.cell(
+        "String((held.stack ?? (await held.catch((e) => e)).stack))"
+    )
 
 
 def test_host_functions_survive(bench: Any, benches: Any) -> None:
@@ -77,7 +79,9 @@ def test_chains(bench: Any, benches: Any) -> None:
 
 
 def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
-    bench.cell("function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)")
+    bench.cell(
+        "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
+    )
     copy = benches(snapshot.save(bench.isolate))
     assert copy.isolate.optimizer.found
     assert copy.cell("fib(20)") == 6765
