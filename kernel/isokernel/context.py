@@ -175,9 +175,7 @@ class Context(ContextComms):
         self.bridge.call("setOwner", execution.id)
         outcome = self._isolate.evaluate(compiled.code, execution.script)
         if isinstance(outcome, Thrown) and not outcome.terminated:
-            again = None
-            if language == "javascript":
-                again = recompile(self._isolate, code)
+            again = recompile(self._isolate, code)
             if again is None:
                 self._fail(self._thrown_syntax(execution, outcome))
                 return
@@ -202,7 +200,8 @@ class Context(ContextComms):
 
     def _settle(self) -> None:
         """Look whether the execution is over, and go on with it as far as it goes."""
-        self._report_rejections()
+        if self.turns.stop is None:
+            self._report_rejections()
         while (execution := self._execution) is not None:
             if self.turns.stop is not None:
                 self._fail_stopped(execution)

@@ -114,9 +114,10 @@ def _start(interpreter: str) -> str:
 
 
 def _history() -> Finding:
-    path = history_path()
-    if path is None:
+    chosen = history_path()
+    if chosen is None:
         return Finding("history", ok=True, detail="switched off by ISOKERNEL_HISTORY")
+    path = Path(chosen)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)

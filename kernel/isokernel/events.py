@@ -9,8 +9,7 @@ output where it belongs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 MimeBundle: TypeAlias = dict[str, Any]
 """MIME type to value: text, base64 text for binary types, objects for JSON types."""
@@ -18,8 +17,7 @@ MimeBundle: TypeAlias = dict[str, Any]
 StreamName: TypeAlias = Literal["stdout", "stderr"]
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorInfo:
+class ErrorInfo(NamedTuple):
     """A failure of the user's code, ready to be shown.
 
     Attributes:
@@ -34,8 +32,7 @@ class ErrorInfo:
     traceback: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """Text that was printed, whole lines or pieces, batched."""
 
     execution_id: int
@@ -43,8 +40,7 @@ class Stream:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class DisplayData:
+class DisplayData(NamedTuple):
     """Something to show. With `update`, it replaces what has the same display id."""
 
     execution_id: int
@@ -54,16 +50,14 @@ class DisplayData:
     update: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ClearOutput:
+class ClearOutput(NamedTuple):
     """Remove the output so far; with `wait`, when the next output comes."""
 
     execution_id: int
     wait: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExecuteResult:
+class ExecuteResult(NamedTuple):
     """The value of a cell's last expression."""
 
     execution_id: int
@@ -72,16 +66,14 @@ class ExecuteResult:
     metadata: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionError:
+class ExecutionError(NamedTuple):
     """The cell failed: its code threw, it was interrupted, or a bound was reached."""
 
     execution_id: int
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionDone:
+class ExecutionDone(NamedTuple):
     """The cell is over; nothing that it printed comes after this but timers' output.
 
     Attributes:
@@ -95,8 +87,7 @@ class ExecutionDone:
     error: ErrorInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class CommEvent:
+class CommEvent(NamedTuple):
     """JavaScript opened, used or closed a comm (Jupyter's two-way channel).
 
     Attributes:
@@ -113,7 +104,7 @@ class CommEvent:
     kind: Literal["comm_open", "comm_msg", "comm_close"]
     comm_id: str
     data: dict[str, Any]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any]
     target_name: str = ""
     buffers: tuple[bytes, ...] = ()
 

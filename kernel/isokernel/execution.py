@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ class Stop(Enum):
     MEMORY = "OutOfMemoryError"
 
 
-@dataclass(slots=True)
 class Execution:
     """What is known of the execution that a context is busy with.
 
@@ -34,12 +32,36 @@ class Execution:
         presenting: The cell has ended; its result is being rendered.
     """
 
-    id: int
-    count: int
-    script: str
-    silent: bool
-    store: bool
-    deadline: float | None
-    seconds: float | None
-    promise: Value | None = None
-    presenting: bool = False
+    __slots__ = (
+        "count",
+        "deadline",
+        "id",
+        "presenting",
+        "promise",
+        "script",
+        "seconds",
+        "silent",
+        "store",
+    )
+
+    def __init__(  # noqa: PLR0913 -- the fields of an execute request
+        self,
+        *,
+        id: int,  # noqa: A002 -- the word that every front uses
+        count: int,
+        script: str,
+        silent: bool,
+        store: bool,
+        deadline: float | None,
+        seconds: float | None,
+    ) -> None:
+        """Begin: nothing is awaited yet."""
+        self.id = id
+        self.count = count
+        self.script = script
+        self.silent = silent
+        self.store = store
+        self.deadline = deadline
+        self.seconds = seconds
+        self.promise: Value | None = None
+        self.presenting = False

@@ -11,6 +11,7 @@ from isokernel.events import (
     ClearOutput,
     CommEvent,
     DisplayData,
+    ErrorInfo,
     Event,
     ExecuteResult,
     ExecutionDone,
@@ -21,7 +22,7 @@ from isokernel.events import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from isokernel.events import ErrorInfo, MimeBundle
+    from isokernel.events import MimeBundle
 
 __all__ = [
     "Publication",
@@ -99,10 +100,10 @@ def expression_content(
     value: tuple[MimeBundle, dict[str, Any]] | ErrorInfo,
 ) -> dict[str, Any]:
     """Give one value of a reply's `user_expressions`."""
-    if isinstance(value, tuple):
-        data, metadata = value
-        return {"status": "ok", "data": data, "metadata": metadata}
-    return {"status": "error", **error_content(value)}
+    if isinstance(value, ErrorInfo):
+        return {"status": "error", **error_content(value)}
+    data, metadata = value
+    return {"status": "ok", "data": data, "metadata": metadata}
 
 
 def _content(

@@ -6,16 +6,14 @@ JavaScript counts strings in UTF-16 units, Jupyter (since 5.2) in code points.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from isokernel.bridge import Bridge
     from isokernel.events import MimeBundle
 
 
-@dataclass(frozen=True, slots=True)
-class Completions:
+class Completions(NamedTuple):
     """What may stand between two places of the code.
 
     Attributes:

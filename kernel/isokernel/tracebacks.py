@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.events import ErrorInfo
@@ -29,7 +28,6 @@ _KIND_HINT: Final = (
 )
 
 
-@dataclass(slots=True)
 class CellSource:
     """What V8 ran under a script's name.
 
@@ -39,16 +37,21 @@ class CellSource:
         first_line_shift: Columns that we put before the first line.
     """
 
-    code: str
-    source_map: str | None = None
-    first_line_shift: int = 0
+    __slots__ = ("code", "first_line_shift", "source_map")
+
+    def __init__(self, code: str) -> None:
+        """Remember a cell that runs as it was written."""
+        self.code = code
+        self.source_map: str | None = None
+        self.first_line_shift = 0
 
 
-@dataclass(slots=True)
 class Sources:
     """The sources of the last cells, by script name; bounded."""
 
-    _cells: dict[str, CellSource] = field(default_factory=dict)
+    def __init__(self) -> None:
+        """Know none."""
+        self._cells: dict[str, CellSource] = {}
 
     def add(self, script: str, cell: CellSource) -> None:
         """Remember a cell; the oldest is forgotten beyond the bound."""

@@ -66,9 +66,15 @@ class Turns:
 
     def enter(self, deadline: float | None) -> None:
         """A turn begins."""
+        self._watchdog.enter(deadline)
         with self._lock:
             self._running = True
-        self._watchdog.enter(deadline)
+            if self.stop is not None:  # it came between two turns
+                self._terminate()
+
+    def _terminate(self) -> None:
+        self._isolate.terminate()
+        self._watchdog.give_up_after(self._settings.interrupt_grace)
 
     def leave(self) -> None:
         """A turn ends; whatever stopped it, JavaScript may run again."""
@@ -99,8 +105,7 @@ class Turns:
                 return
             self.stop = self.stop or stop
             if self._running:
-                self._isolate.terminate()
-                self._watchdog.give_up_after(self._settings.interrupt_grace)
+                self._terminate()
             with contextlib.suppress(BlockingIOError):  # it is readable already
                 os.write(self._waker, b"!")
 

@@ -7,6 +7,7 @@ takes.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,8 @@ def _host_calls(isolate: Isolate) -> dict[str, report.Summary]:
             "globalThis.text = 'x'.repeat(1000);"
             f"for (let i = 0; i < 1000; i++) {call}; 0"
         )
-        runs = report.timed(lambda c=code: isolate.evaluate(c, "cell-1"), 50)
+        evaluate = functools.partial(isolate.evaluate, code, "cell-1")
+        runs = report.timed(evaluate, 50)
         found[label] = report.summary(seconds * 1e3 for seconds in runs)
     return found
 

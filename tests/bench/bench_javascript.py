@@ -156,11 +156,15 @@ def _rendered(middle: dict[str, dict[str, float]], names: list[str]) -> str:
         ratios = [f"{cells['node'] / cells[name]:.2f}" for name in others]
         lines.append([program, f"{cells['node']:.1f}", *ratios])
     means = [
-        statistics.geometric_mean(cells["node"] / cells[name] for cells in middle.values())
+        statistics.geometric_mean(
+            cells["node"] / cells[name] for cells in middle.values()
+        )
         for name in others
     ]
     lines.append(["geometric mean", "", *(f"{mean:.2f}" for mean in means)])
-    return report.table(["program", "node, ms", *(f"{n} × node" for n in others)], lines)
+    return report.table(
+        ["program", "node, ms", *(f"{n} vs node" for n in others)], lines
+    )
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def lines(sheet: Sheet, peers: list[Peer], rounds: int) -> None:
 
 
 def rows(sheet: Sheet, peers: list[Peer], rounds: int) -> None:
-    """Rows d, e, f, j to o: each in a session of its own, so that none spoils another."""
+    """Rows d, e, f, j to o: each in a session of its own, so none spoils another."""
     for peer in peers:
         for row in PER_SESSION:
             with session(peer, SETTLE) as opened:
@@ -75,7 +75,9 @@ def rows(sheet: Sheet, peers: list[Peer], rounds: int) -> None:
         rows_speed.shutdown(sheet, peer, min(rounds, 5))
 
 
-def _guarded(row: Callable[[Sheet, Session], None], sheet: Sheet, opened: Session) -> None:
+def _guarded(
+    row: Callable[[Sheet, Session], None], sheet: Sheet, opened: Session
+) -> None:
     """A kernel that dies in one row is not the end of the table."""
     try:
         row(sheet, opened)
@@ -121,10 +123,10 @@ FUNCTIONS = dict(
 
 
 def render(sheet: Sheet, peers: list[Peer]) -> str:
-    """The table, rows in the order of their letters."""
-    order = sorted(sheet.rows, key=lambda row: (row[1] not in " '", row[:2].strip("'")))
+    """The table, rows in the order of their letters, others last."""
+    order = sorted(sheet.rows, key=lambda row: row[0] if row[1] in " '" else "~")
     body = [
-        [row, *(sheet.rows[row].get(peer.spec, "–") for peer in peers)] for row in order
+        [row, *(sheet.rows[row].get(peer.spec, "-") for peer in peers)] for row in order
     ]
     return report.table(["", *(peer.title for peer in peers)], body)
 

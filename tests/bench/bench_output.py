@@ -6,6 +6,7 @@ a client that reads every message.
 
 from __future__ import annotations
 
+import functools
 import re
 import select
 import time
@@ -85,13 +86,14 @@ def main() -> None:
         count = COUNT // divisor
         code = template.format(n=count)
         ways = {
-            "context": lambda c=code, n=count: context_rate(c, n),
-            JAVASCRIPT.title: lambda c=code, n=count: kernel_rate(JAVASCRIPT, c, n),
-            TYPESCRIPT.title: lambda c=code, n=count: kernel_rate(TYPESCRIPT, c, n),
+            "context": functools.partial(context_rate, code, count),
+            JAVASCRIPT.title: functools.partial(kernel_rate, JAVASCRIPT, code, count),
+            TYPESCRIPT.title: functools.partial(kernel_rate, TYPESCRIPT, code, count),
         }
         for where, measure in ways.items():
             runs = [measure() for _ in range(options.rounds)]
             rate = report.summary(run["lines_per_second"] for run in runs)
+            spread = f"{rate['minimum']:,.0f}-{rate['maximum']:,.0f}"
             lost = sum(run["lost"] for run in runs)
             figures[f"{name}, {where}"] = {"rate": rate, "runs": runs}
             order = "yes" if all(run["ordered"] for run in runs) else "NO"
@@ -99,13 +101,13 @@ def main() -> None:
             lines.append(
                 [
                     f"{count:,} {name}, {where}",
-                    f"{rate['p50']:,.0f} ({rate['minimum']:,.0f}–{rate['maximum']:,.0f})",
+                    f"{rate['p50']:,.0f} ({spread})",
                     str(lost),
                     order,
                     f"{pieces:.0f}",
                 ]
             )
-    head = ["one cell", "lines/s, p50 (min–max)", "lost", "in order", "messages"]
+    head = ["one cell", "lines/s, p50 (min-max)", "lost", "in order", "messages"]
     report.publish(options, "output", figures, report.table(head, lines))
 
 

@@ -98,7 +98,9 @@ DENO = Peer(
         "html": "Deno.jupyter.html`<b>x</b>`",
         "svg": "Deno.jupyter.svg`<svg/>`",
         "png": "Deno.jupyter.image(Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10))",
-        "json": "await Deno.jupyter.display({'application/json': {a: [1]}},{raw: true})",
+        "json": (
+            "await Deno.jupyter.display({'application/json': {a: [1]}}, {raw: true})"
+        ),
         "markdown": "Deno.jupyter.md`**x**`",
         "custom": (
             "await Deno.jupyter.display({'application/x-own+json': {a: 1}},{raw: true})"

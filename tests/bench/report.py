@@ -8,7 +8,8 @@ own.
 from __future__ import annotations
 
 import argparse
-import datetime
+import contextlib
+import datetime as dt
 import json
 import os
 import platform
@@ -76,10 +77,8 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "v8": V8_VERSION}
     for name in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -140,7 +139,7 @@ def publish(
     """
     report = {
         "question": question,
-        "date": datetime.datetime.now(tz=datetime.timezone.utc).isoformat("T", "minutes"),
+        "date": dt.datetime.now(tz=dt.timezone.utc).isoformat("T", "minutes"),
         "machine": machine(),
         "versions": {**versions(), **(extra_versions or {})},
         "figures": figures,

@@ -35,7 +35,7 @@ def _interrupt(peer: Peer, code: str, how: str, rounds: int) -> tuple[str, Any]:
                 return _failed(opened), None
             samples.append(taken * 1e3)
         kept = "5" in opened.run(peer.ask, seconds=PATIENCE).shown()
-        spread = f"{rounded(min(samples))}–{rounded(max(samples))} ms"
+        spread = f"{rounded(min(samples))}-{rounded(max(samples))} ms"
         return f"{spread}, state {'kept' if kept else 'LOST'}", samples
 
 

@@ -94,7 +94,9 @@ def requests(sheet: Sheet, opened: Session) -> None:
     ids = [opened.client.execute(code) for code in (peer.error, "1", "2")]
     states = [opened.collect(one, 5).status or "no reply" for one in ids]
     later = opened.run("1").status
-    sheet.put("j stop_on_error: two queued cells; one later", peer, _queue(states, later))
+    sheet.put(
+        "j stop_on_error: two queued cells; one later", peer, _queue(states, later)
+    )
 
 
 def _queue(states: list[str], later: str) -> str:
@@ -106,7 +108,10 @@ def errors(sheet: Sheet, opened: Session) -> None:
     peer = opened.peer
     if peer is PYTHON:
         return
-    bad = "function bad() {\n  const x = 1;\n  throw new TypeError('bad thing');\n}\nbad()"
+    bad = (
+        "function bad() {\n  const x = 1;\n"
+        "  throw new TypeError('bad thing');\n}\nbad()"
+    )
     traceback = _traceback(opened.run(bad))
     line = next((w for w in traceback.split("\n") if "bad (" in w or "at bad" in w), "")
     sheet.put("n frame of a throw in line 3", peer, f"`{line.strip()}`", traceback)
@@ -114,7 +119,8 @@ def errors(sheet: Sheet, opened: Session) -> None:
     sheet.put("n source line shown", peer, "yes" if shown else "no")
     typed = (
         "enum Level { Low, High }\nclass Box {\n  constructor(private n: number) {}\n"
-        "  get(): number {\n    throw new Error('in line five');\n  }\n}\nnew Box(1).get()"
+        "  get(): number {\n    throw new Error('in line five');\n  }\n}\n"
+        "new Box(1).get()"
     )
     traceback = _traceback(opened.run(typed))
     line = next((w for w in traceback.split("\n") if " at " in w), "no frame")

@@ -27,15 +27,15 @@ def notebooks(sheet: Sheet, peer: Peer, rounds: int) -> None:
     sheet.put(row, peer, ", ".join(map(str, logs)), logs)
     row = f"nbclient: wrong of {CELLS} cells that are expressions"
     sheet.put(row, peer, ", ".join(map(str, values)), values)
-    text = f"5 × {LINES} each time"
+    text = f"5 of {LINES} each time"
     if any(run != [LINES] * 5 for run in prints):
         text = "; ".join(str(run) for run in prints)
     sheet.put(f"nbclient: lines kept of 5 cells of {LINES}", peer, text, prints)
 
 
 def _execute(peer: Peer, codes: list[str]) -> list[Any]:
-    cells = [new_code_cell(code) for code in codes]  # type: ignore[no-untyped-call]
-    notebook = new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    cells = [new_code_cell(code) for code in codes]
+    notebook = new_notebook(cells=cells)
     client = NotebookClient(notebook, kernel_name=peer.spec, timeout=60)
     asyncio.run(client.async_execute())
     return [cell.outputs for cell in notebook.cells]
@@ -54,7 +54,8 @@ def _wrong_logs(peer: Peer) -> int:
 def _wrong_values(peer: Peer) -> int:
     found = _execute(peer, [f"{i} + 1000" for i in range(CELLS)])
     return sum(
-        [str(1000 + i) in o.data["text/plain"] for o in outputs if "data" in o] != [True]
+        [str(1000 + i) in o.data["text/plain"] for o in outputs if "data" in o]
+        != [True]
         for i, outputs in enumerate(found)
     )
 

@@ -23,9 +23,12 @@ def completion(sheet: Sheet, opened: Session) -> None:
     """What completes, and how long it takes."""
     peer = opened.peer
     python = peer is PYTHON
-    opened.run("import math\nclass F: alpha = 1; beta = 2\nfoo = F()" if python else
-               "globalThis.foo = {alpha: 1, beta: 2}; const loc = {zed: 1};"
-               " const arr = [{x: {deep: 1}}];")
+    opened.run(
+        "import math\nclass F: alpha = 1; beta = 2\nfoo = F()"
+        if python
+        else "globalThis.foo = {alpha: 1, beta: 2}; const loc = {zed: 1};"
+        " const arr = [{x: {deep: 1}}];"
+    )
     text = "math." if python else "Math."
     first, _ = _complete(opened, text)
     then, matches = _complete(opened, text)
@@ -41,7 +44,9 @@ def completion(sheet: Sheet, opened: Session) -> None:
         "d `foo.` (the user's variable), ms",
         peer,
         f"{rounded(time_taken)}: {len(ours)} of its own, first {matches[:2]}; "
-        f"{len(matches)} in all" if matches else "none",
+        f"{len(matches)} in all"
+        if matches
+        else "none",
     )
     samples = {
         "d `'abc'.toU`": ("'abc'.upp" if python else "'abc'.toU", "oUpperCase"),
@@ -82,7 +87,9 @@ def inspection(sheet: Sheet, opened: Session) -> None:
     if "return a + b" in text:
         parts.append("source")
     said = f"{', '.join(parts) or 'found'}; {rounded(taken)} ms"
-    sheet.put("e inspect the user's function", peer, said if reply.get("found") else "no")
+    sheet.put(
+        "e inspect the user's function", peer, said if reply.get("found") else "no"
+    )
 
 
 def completeness(sheet: Sheet, opened: Session) -> None:
@@ -95,12 +102,13 @@ def completeness(sheet: Sheet, opened: Session) -> None:
         str((opened.ask("is_complete_request", {"code": code}) or {}).get("status"))
         for code in codes
     ]
-    row = "f is_complete ``function f(){``, `1+1`, `let = ;`, open template"
+    row = "f is_complete `function f(){`, `1+1`, `let = ;`, open template"
     sheet.put(row, peer, " / ".join(found))
 
 
 def while_awaiting(sheet: Sheet, opened: Session) -> None:
     """Completion while a cell awaits two seconds."""
+    opened.run("1")
     message_id = opened.client.execute(opened.peer.sleep)
     opened.wait_busy(message_id)
     taken, matches = _complete(opened, "math." if opened.peer is PYTHON else "Math.")
@@ -122,7 +130,8 @@ def rich(sheet: Sheet, opened: Session) -> None:
         "markdown": "text/markdown",
         "custom": "application/x-own+json",
     }
-    good, bad = [], []
+    good: list[str] = []
+    bad: list[str] = []
     for name, code in (peer.rich or {}).items():
         shown = opened.run(code).of("display_data", "execute_result")
         data = shown[0]["data"] if shown else {}
@@ -206,8 +215,10 @@ def comms(sheet: Sheet, opened: Session) -> None:
 def others(sheet: Sheet, opened: Session) -> None:
     """Requests that few kernels answer."""
     peer = opened.peer
-    debug = opened.control("debug_request", {"seq": 1, "type": "request",
-                                             "command": "debugInfo", "arguments": {}})
+    debug = opened.control(
+        "debug_request",
+        {"seq": 1, "type": "request", "command": "debugInfo", "arguments": {}},
+    )
     sheet.put("m debug_request", peer, _answer(debug))
     info = opened.ask("kernel_info_request") or {}
     flags = f"{info.get('debugger', False)}; {info.get('protocol_version')}"
@@ -243,4 +254,3 @@ def _heartbeat(opened: Session) -> bool:
         heart.connect(f"tcp://{info['ip']}:{info['hb_port']}")
         heart.send(b"ping")
         return bool(heart.poll(2000)) and heart.recv() == b"ping"
-

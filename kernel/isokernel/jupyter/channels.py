@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
@@ -21,7 +20,6 @@ from isokernel.jupyter.wire import EMPTY, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from isokernel.jupyter.wire import Message
 
@@ -35,8 +33,7 @@ _UNSUBSCRIBE = b"\0"
 _SUBSCRIBE = b"\1"
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(NamedTuple):
     """What a connection file says.
 
     Attributes:
@@ -54,14 +51,15 @@ class Connection:
     signature_scheme: str
 
     @classmethod
-    def read(cls, path: Path) -> Connection:
+    def read(cls, path: str) -> Connection:
         """Read a connection file.
 
         Raises:
             ConnectionFileError: It is missing or lacks something.
         """
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 -- no pathlib
+                fields = json.load(file)
             names = ("shell", "iopub", "stdin", "control", "hb")
             connection = cls(
                 transport=fields.get("transport", "tcp"),

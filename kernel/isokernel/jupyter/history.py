@@ -16,7 +16,6 @@ from isokernel.jupyter import log
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
-    from pathlib import Path
 
 __all__ = ["History", "Row"]
 
@@ -55,7 +54,7 @@ class _Cell(NamedTuple):
 class History:
     """The history of one kernel. Of the V8 thread."""
 
-    def __init__(self, path: Path | None, language: str, *, rows_max: int) -> None:
+    def __init__(self, path: str | None, language: str, *, rows_max: int) -> None:
         """Keep history in `path`, or only in memory.
 
         Args:
@@ -209,11 +208,13 @@ class History:
             self._connection = self._begin(_IN_MEMORY)
         return self._connection
 
-    def _prepare(self) -> Path | None:
+    def _prepare(self) -> str | None:
         """Make the file where it is missing, readable by its owner alone."""
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
+            from pathlib import Path  # noqa: PLC0415 - 4 ms that a start can do without
+
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+            Path(self._path).touch(mode=0o600)
         return self._path
 
     def _begin(self, path: str) -> sqlite3.Connection:

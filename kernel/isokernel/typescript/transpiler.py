@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from isokernel import scripts
 from isokernel.errors import EngineError, TranspilerError
@@ -20,8 +19,7 @@ from isokernel.v8.isolate import Isolate
 _UNSUPPORTED: Final = "UnsupportedSyntax"
 
 
-@dataclass(frozen=True, slots=True)
-class Transpiled:
+class Transpiled(NamedTuple):
     """JavaScript made of TypeScript.
 
     Attributes:
@@ -34,8 +32,7 @@ class Transpiled:
     source_map: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SyntaxProblem:
+class SyntaxProblem(NamedTuple):
     """What the compiler has against the source.
 
     Attributes:

@@ -10,8 +10,7 @@ that costs otherwise (no optimizing compiler) is undone, see `optimizer`.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import ScriptError, TerminatedError
 from isokernel.v8 import calls
@@ -35,8 +34,7 @@ _MODE: Final = 0  # EvaluateGlobalMode::kDefault
 _REPL: Final = True
 
 
-@dataclass(frozen=True, slots=True)
-class Thrown:
+class Thrown(NamedTuple):
     """What JavaScript threw, at the border.
 
     Attributes:

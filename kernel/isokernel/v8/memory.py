@@ -10,8 +10,7 @@ limit, near which V8 calls us once more. Beyond any, the execution is terminated
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +26,7 @@ _ALLOCATE, _ALLOCATE_UNINITIALIZED = 2, 3  # after the two destructors
 _GUARDS: Final[dict[int, MemoryGuard]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class HeapStatistics:
+class HeapStatistics(NamedTuple):
     """v8::HeapStatistics, in bytes.
 
     Attributes:
