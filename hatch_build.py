@@ -89,6 +89,7 @@ BUNDLES = (
     ),
     Bundle("inspect", options=("--external:natives",), patches=NATIVES),
     Bundle("trace_mapping", TYPESCRIPT),
+    Bundle("acorn", TYPESCRIPT),
 )
 
 ESBUILD_OPTIONS = (

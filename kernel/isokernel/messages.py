@@ -73,15 +73,23 @@ def error_reply_content(ename: str, evalue: str) -> dict[str, Any]:
 
 
 def execute_reply_content(
-    done: ExecutionDone, expressions: Mapping[str, dict[str, Any]]
+    done: ExecutionDone,
+    expressions: Mapping[str, dict[str, Any]],
+    page: MimeBundle | None = None,
 ) -> dict[str, Any]:
-    """Give the content of an `execute_reply` to an execution that ran."""
+    """Give the content of an `execute_reply` to an execution that ran.
+
+    Args:
+        done: How it ended.
+        expressions: Its `user_expressions`, evaluated.
+        page: What the front shall show in its pager.
+    """
     status = {"status": "ok"} if done.error is None else {"status": "error"}
     return {
         **status,
         **({} if done.error is None else error_content(done.error)),
         "execution_count": done.execution_count,
-        "payload": [],
+        "payload": [{"source": "page", "data": page, "start": 0}] if page else [],
         "user_expressions": dict(expressions),
     }
 

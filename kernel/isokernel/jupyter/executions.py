@@ -7,6 +7,8 @@ those: what is sent afterwards was sent by somebody who may know of the failure.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from isokernel.messages import (
 
 if TYPE_CHECKING:
     from isokernel.context import Context
+    from isokernel.events import MimeBundle
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.history import History
     from isokernel.jupyter.inbox import Inbox
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from isokernel.jupyter.wire import Message
 
 __all__ = ["Execution", "Executions"]
+
+# `Math.max?` and `Math.max??`, as in IPython; no JavaScript ends with a question mark.
+_HELP = re.compile(r"\s*([\w$][\w$.\[\]'\"]*)(\?\??)\s*")
 
 
 class Execution:
@@ -44,6 +50,8 @@ class Execution:
         expressions: Evaluated after the cell: name to expression.
         allow_stdin: The sender can ask its user.
         stop_on_error: Failing aborts what waits.
+        help: The name that a cell like `name?` asks about, and the detail level.
+        page: The answer to it, shown in the front's pager.
         count: Its number, the N of `In [N]`, once it has begun.
         started: When it began, ISO 8601, empty before.
     """
@@ -53,6 +61,8 @@ class Execution:
         "code",
         "count",
         "expressions",
+        "help",
+        "page",
         "request",
         "silent",
         "started",
@@ -84,6 +94,9 @@ class Execution:
         self.expressions: dict[str, Any] = expressions
         self.allow_stdin = bool(content.get("allow_stdin", False))
         self.stop_on_error = bool(content.get("stop_on_error", True))
+        question = _HELP.fullmatch(code)
+        self.help = (question[1], len(question[2]) - 1) if question else None
+        self.page: MimeBundle | None = None
         self.count = 0
         self.started = ""
 
@@ -150,7 +163,7 @@ class Executions:
         self._channels.reply(
             execution.request,
             "execute_reply",
-            execute_reply_content(done, expressions),
+            execute_reply_content(done, expressions, execution.page),
             {
                 "started": execution.started,
                 "status": "ok" if done.error is None else "error",
@@ -179,7 +192,7 @@ class Executions:
             broadcast.send("execute_input", content, header)
         try:
             self._context.begin(
-                execution.code,
+                execution.code if execution.help is None else self._answer(execution),
                 execution_id=self._serial,
                 silent=execution.silent,
                 store_history=execution.store_history,
@@ -188,6 +201,14 @@ class Executions:
             log.failure("beginning a cell", error)
             info = ErrorInfo(type(error).__name__, str(error), (str(error),))
             self._outputs.done = ExecutionDone(self._serial, execution.count, info)
+
+    def _answer(self, execution: Execution) -> str:
+        """Look up what `name?` asks about; what is left to run then."""
+        name, detail = execution.help or ("", 0)
+        execution.page = self._context.inspect(name, len(name), detail)
+        if execution.page is None:
+            return f"console.log({json.dumps(f'{name} is not known.')})"
+        return ""
 
     def _evaluate(self, execution: Execution) -> dict[str, dict[str, Any]]:
         values: dict[str, dict[str, Any]] = {}

@@ -55,9 +55,13 @@ EXPRESSION = {
         closed({"status": {"const": "error"}, **ERROR}),
     ]
 }
+PAYLOAD = {
+    "type": "array",
+    "items": closed({"source": {"const": "page"}, "data": MIME, "start": COUNT}),
+}
 EXECUTED = {
     "execution_count": COUNT,
-    "payload": {"type": "array", "maxItems": 0},
+    "payload": PAYLOAD,
     "user_expressions": {"type": "object", "additionalProperties": EXPRESSION},
 }
 OK = {"status": {"const": "ok"}}

@@ -47,6 +47,7 @@ class Samples:
         {"code": "display.latex('x^2')", "mime": "text/latex"},
     ]
     code_inspect_sample = "Math.max"
+    code_page_something = "Math.max?"
     code_clear_output = "Jupyter.clearOutput()"
     code_history_pattern = "6 [*] 7*"
     supported_history_operations = ("tail", "range", "search")

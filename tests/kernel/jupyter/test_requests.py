@@ -58,6 +58,19 @@ def test_inspection_finds_and_doesnt_find(kernel: Driver) -> None:
     assert absent["data"] == {}
 
 
+def test_a_question_mark_asks_about_a_name(kernel: Driver) -> None:
+    """`name?` fills the pager, `name??` with the source; nothing else happens."""
+    kernel.run("function twice(x) { return 2 * x }")
+    (page,) = kernel.run("twice?").reply["content"]["payload"]
+    assert page["source"] == "page"
+    assert "twice" in page["data"]["text/plain"]
+    (page,) = kernel.run(" twice?? ").reply["content"]["payload"]
+    assert "return 2 * x" in page["data"]["text/plain"]
+    absent = kernel.run("thrice?")
+    assert absent.reply["content"]["payload"] == []
+    assert absent.text() == "thrice is not known.\n"
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("1 + 1", "complete"), ("function f() {", "incomplete"), ("let = ;", "invalid")],
