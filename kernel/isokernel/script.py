@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from isokernel.context import Context
 from isokernel.events import (
@@ -17,6 +17,7 @@ from isokernel.events import (
 from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from isokernel.settings import Language
@@ -75,7 +76,7 @@ def run_script(path: Path, language: Language) -> bool:
 
 
 def run_notebook(path: Path, output: Path | None, timeout: int | None) -> bool:
-    """Run a notebook with the kernel that it names, and keep its outputs.
+    """Run a notebook with the kernel that it names; print and keep its outputs.
 
     Args:
         path: The notebook.
@@ -91,16 +92,32 @@ def run_notebook(path: Path, output: Path | None, timeout: int | None) -> bool:
 
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=timeout, resources=resources)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        resources=resources,
+        on_cell_executed=lambda cell, **_: _print_outputs(cell["outputs"]),
+    )
     try:
         client.execute()
-    except CellExecutionError as error:
-        sys.stderr.write(f"{error}\n")
-        return False
+    except CellExecutionError:
+        return False  # the cell's error was printed with its outputs
     finally:
         if output is not None:
             nbformat.write(notebook, output)
     return True
+
+
+def _print_outputs(outputs: Iterable[dict[str, Any]]) -> None:
+    """Print what a terminal can show of a cell's outputs."""
+    for output in outputs:
+        if output["output_type"] == "stream":
+            stream = sys.stderr if output["name"] == "stderr" else sys.stdout
+            stream.write(output["text"])
+        elif output["output_type"] == "error":
+            sys.stderr.write("\n".join(output["traceback"]) + "\n")
+        else:
+            sys.stdout.write(f"{output['data'].get('text/plain', '')}\n")
 
 
 def _ask(prompt: str, password: bool) -> str:  # noqa: FBT001 - the context's contract

@@ -92,6 +92,7 @@ def test_a_notebook_is_run_with_its_kernel(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     cells = nbformat.read(out, as_version=4).cells
     assert cells[0].outputs[0].data["text/plain"] == "42"
+    assert done.stdout == "42\n"
 
 
 @pytest.mark.parametrize("name", ["x.py", "x"])
