@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from isokernel.moves import Move
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ _MAY_HAVE_TYPES: Final = re.compile(
     r"[:<!?@]|\b(?:abstract|as|declare|enum|export|implements|import|interface|module|"
     r"namespace|override|private|protected|public|readonly|satisfies|type)\b"
 )
+_PARENTHESIS: Final = (
+    Move(1, 0, 1, 0, inserted=True),
+    Move(1, 1, 1, 0, inserted=False),
+)
 _STATEMENT_END: Final = re.compile(r";\s*$")
 _ASYNC_HEAD: Final = "(async () => {"
 _INDENT: Final = "  "
@@ -39,12 +44,12 @@ class Compiled(NamedTuple):
     Attributes:
         code: JavaScript.
         source_map: Back to the user's text, if positions differ.
-        first_line_shift: Columns that were put before the first line.
+        moves: What we changed in it, after what the source map tells.
     """
 
     code: str
     source_map: str | None = None
-    first_line_shift: int = 0
+    moves: tuple[Move, ...] = ()
 
 
 def compile_cell(
@@ -84,7 +89,7 @@ def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
         return compiled
     if isolate.compile_error(f"async () => ({code}\n)") is not None:
         return compiled
-    return Compiled(f"({code}\n)", compiled.source_map, 1)
+    return Compiled(f"({code}\n)", compiled.source_map, _PARENTHESIS)
 
 
 def completeness(

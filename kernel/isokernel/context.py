@@ -32,8 +32,10 @@ from isokernel.events import (
     Stream,
 )
 from isokernel.execution import Execution, Stop
+from isokernel.forks import ContextForks
 from isokernel.hosting import ContextHost
 from isokernel.queries import Completions, complete, inspect
+from isokernel.redeclaration import Cell, Clash
 from isokernel.turns import Turns
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
@@ -49,7 +51,7 @@ _RESULT: Final = ".repl_result"
 _FULFILLED, _REJECTED = 1, 2
 
 
-class Context(ContextComms):
+class Context(ContextComms, ContextForks):
     """One isolate, one REPL.
 
     Attributes:
@@ -114,6 +116,7 @@ class Context(ContextComms):
         store_history: bool = True,
         language: Language | None = None,
         deadline: float | None = None,
+        script: str | None = None,
     ) -> None:
         """Run a cell up to its end or to its first await.
 
@@ -124,6 +127,7 @@ class Context(ContextComms):
             store_history: Count it, and keep its result in `Out`.
             language: What the code is; the context's language if None.
             deadline: Seconds for this execution instead of the settings'.
+            script: What stack traces call it, without spaces; else `cell N`.
 
         Raises:
             ContextBusyError: An execution is pending.
@@ -138,15 +142,19 @@ class Context(ContextComms):
         execution = Execution(
             id=execution_id,
             count=self._next_count(code, store=store),
-            script=self._script_name(store=store),
+            script=script or self._script_name(store=store),
             silent=silent,
             store=store,
             deadline=None if seconds is None else time.monotonic() + seconds,
             seconds=seconds,
         )
         self._execution = execution
-        with self.turns.turn(execution.deadline):
-            self._evaluate(execution, code, language or self.settings.language)
+        try:
+            with self.turns.turn(execution.deadline):
+                self._evaluate(execution, code, language or self.settings.language)
+        except BaseException:
+            self._execution = None  # a defect of ours must not leave it busy
+            raise
         self._settle()
 
     def _next_count(self, code: str, *, store: bool) -> int:
@@ -170,21 +178,28 @@ class Context(ContextComms):
             place = (compiled.line, compiled.column + 1, compiled.end_column + 1)
             self._fail(self._syntax_error(execution, compiled.message, place))
             return
-        source.source_map = compiled.source_map
-        source.first_line_shift = compiled.first_line_shift
         self.bridge.call("setOwner", execution.id)
-        outcome = self._isolate.evaluate(compiled.code, execution.script)
+        cell = Cell(
+            self._isolate,
+            execution.script,
+            source,
+            message=lambda thrown: str(self._described(thrown)["evalue"]),
+            constants=self._host.sources.constants,
+        )
+        outcome = cell.run(compiled)
         if isinstance(outcome, Thrown) and not outcome.terminated:
             again = recompile(self._isolate, code)
-            if again is None:
-                self._fail(self._thrown_syntax(execution, outcome))
-                return
-            source.source_map = again.source_map
-            source.first_line_shift = again.first_line_shift
-            outcome = self._isolate.evaluate(again.code, execution.script)
+            if again is not None:
+                outcome = cell.run(again)
         self._await(execution, outcome)
 
-    def _await(self, execution: Execution, outcome: Value | Thrown) -> None:
+    def _await(self, execution: Execution, outcome: Value | Thrown | Clash) -> None:
+        if isinstance(outcome, Clash):
+            error = self._thrown_syntax(execution, outcome.thrown)
+            if outcome.hint:
+                error = error._replace(traceback=(*error.traceback, outcome.hint))
+            self._fail(error)
+            return
         if isinstance(outcome, Thrown):
             if not outcome.terminated:
                 self._fail(self._thrown_syntax(execution, outcome))
@@ -328,8 +343,14 @@ class Context(ContextComms):
             return tracebacks.error_info(details, self._host.sources)
         return ErrorInfo("Error", "the error could not be described")
 
+    def _described(self, thrown: Thrown) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads(
+            self.bridge.call("describe", thrown.value)
+        )
+        return described
+
     def _thrown_syntax(self, execution: Execution, thrown: Thrown) -> ErrorInfo:
-        described = json.loads(self.bridge.call("describe", thrown.value))
+        described = self._described(thrown)
         line, column = thrown.line, thrown.column + 1
         width = max(thrown.end_column - thrown.column, 1)
         line, column = self._host.place(execution.script, line, column)

@@ -22,6 +22,8 @@
     ├── ConnectionFileError             (ValueError) an unusable connection file
     ├── MessageError                    (ValueError) a message that can't be served
     │   └── SignatureError          it isn't signed with our key, or came before
+    ├── FrameError                      (ValueError) not a frame of our sockets, or too large
+    ├── ForkServerError                 the fork server can't be had, or refused
     ├── SettingsError                   (ValueError) a setting has no sensible value
     └── InstallationError               kernelspecs could not be written or found
 
@@ -155,6 +157,14 @@ class MessageError(IsokernelError, ValueError):
 
 class SignatureError(MessageError):
     """A Jupyter message isn't signed with our key, or it came before."""
+
+
+class FrameError(IsokernelError, ValueError):
+    """Bytes between a server and a context aren't a frame, or one is too large."""
+
+
+class ForkServerError(IsokernelError):
+    """The fork server could not be started, or could not do what was asked."""
 
 
 class SettingsError(IsokernelError, ValueError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isokernel import tracebacks
 from isokernel.errors import InputUnavailableError
 from isokernel.events import ClearOutput, CommEvent, DisplayData, Event, Stream
+from isokernel.moves import origin
 from isokernel.typescript.transpiler import transpiler
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class ContextHost:
     Attributes:
         sink: Gets the events.
         sources: The cells' sources, for tracebacks.
+        read_input: Asks the user; None where nobody can be asked.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class ContextHost:
         """Wire a host to a front."""
         self.sink = sink
         self.sources = tracebacks.Sources()
-        self._read_input = read_input
+        self.read_input = read_input
 
     def write(self, stream: str, text: str, owner: int) -> None:
         """Text was printed."""
@@ -51,10 +53,10 @@ class ContextHost:
 
     def input(self, prompt: str, password: bool) -> str:  # noqa: FBT001 -- from JS
         """Ask the user; blocks the context."""
-        if self._read_input is None:
+        if self.read_input is None:
             message = "input can't be asked for here"
             raise InputUnavailableError(message)
-        return self._read_input(prompt, password)
+        return self.read_input(prompt, password)
 
     def position(self, script: str, line: int, column: int) -> str:
         """The user's place for one in what V8 ran, as JSON text."""
@@ -65,12 +67,10 @@ class ContextHost:
         source = self.sources.get(script)
         if source is None:
             return line, column
-        if line == 1:
-            column = max(column - source.first_line_shift, 1)
+        line, column = origin(source.moves, line, column - 1)
         if source.source_map is not None:
-            line, column = transpiler().original(source.source_map, line, column - 1)
-            column += 1
-        return tracebacks.place_in(source.code, line, column)
+            line, column = transpiler().original(source.source_map, line, column)
+        return tracebacks.place_in(source.code, line, column + 1)
 
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for is shown in its cell, on stderr."""

@@ -66,7 +66,8 @@ def run_script(path: Path, language: Language) -> bool:
     printer = _Printer(sys.stdout, sys.stderr)
     context = Context(ContextSettings(language=language), printer, read_input=_ask)
     try:
-        context.begin(path.read_text(encoding="utf-8"), execution_id=1)
+        name = "_".join(path.name.split()) or None
+        context.begin(path.read_text(encoding="utf-8"), execution_id=1, script=name)
         while context.busy or context.wait_time() is not None:
             select.select([context.wakeup], [], [], context.wait_time())
             context.step()

@@ -46,9 +46,10 @@ def wrapped(name: str, folder: str = "runtime") -> str:
 
 def preload() -> None:
     """Read every module now; for a process that will be confined."""
-    top = f"{_PACKAGE}/runtime"
-    for folder, _, files in os.walk(top):
-        for file in files:
-            name, ending = os.path.splitext(file)  # noqa: PTH122 -- as above
-            if ending == ".js":
-                source(f"{folder}/{name}".removeprefix(f"{top}/"))
+    for part in ("runtime", "typescript"):
+        top = f"{_PACKAGE}/{part}"
+        for folder, _, files in os.walk(top):
+            for file in files:
+                name, ending = os.path.splitext(file)  # noqa: PTH122 -- as above
+                if ending == ".js":
+                    source(f"{folder}/{name}".removeprefix(f"{top}/"), part)

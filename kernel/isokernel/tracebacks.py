@@ -7,7 +7,6 @@ cells. Plain text, no colours.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.events import ErrorInfo
@@ -15,16 +14,19 @@ from isokernel.events import ErrorInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from isokernel.compiler import Compiled
+    from isokernel.moves import Move
+
 _SOURCES_MAX: Final = 10_000
 _FRAMES_MAX: Final = 50
 _LINE_MAX: Final = 200
 """Longer source lines are cut around the place that is shown."""
 
 
-_REDECLARED: Final = re.compile(r"Identifier '.*' has already been declared")
-_KIND_HINT: Final = (
-    "  In a later cell a name keeps its kind: let and class, const, var and function. "
-    "Assign to it, choose another name, or restart."
+_CONSTANT: Final = "Assignment to constant variable."
+_CONSTANT_HINT: Final = (
+    "  Declared with const by an earlier cell, so constant for good: {}. "
+    "Choose another name, or restart."
 )
 
 
@@ -34,23 +36,33 @@ class CellSource:
     Attributes:
         code: What the user wrote.
         source_map: From what V8 ran to the user's, if positions differ.
-        first_line_shift: Columns that we put before the first line.
+        moves: What we changed in it, after what the source map tells.
     """
 
-    __slots__ = ("code", "first_line_shift", "source_map")
+    __slots__ = ("code", "moves", "source_map")
 
     def __init__(self, code: str) -> None:
         """Remember a cell that runs as it was written."""
         self.code = code
         self.source_map: str | None = None
-        self.first_line_shift = 0
+        self.moves: tuple[Move, ...] = ()
+
+    def runs(self, compiled: Compiled) -> None:
+        """V8 is about to run this for it."""
+        self.source_map = compiled.source_map
+        self.moves = compiled.moves
 
 
 class Sources:
-    """The sources of the last cells, by script name; bounded."""
+    """The sources of the last cells, by script name; bounded.
+
+    Attributes:
+        constants: Names that cells declared otherwise but that had to stay constants.
+    """
 
     def __init__(self) -> None:
         """Know none."""
+        self.constants: set[str] = set()
         self._cells: dict[str, CellSource] = {}
 
     def add(self, script: str, cell: CellSource) -> None:
@@ -118,11 +130,10 @@ def heading(ename: str, evalue: str) -> str:
 def error_info(details: str, sources: Sources) -> ErrorInfo:
     """What the runtime's `describe` said, as an error to show."""
     described = json.loads(details)
-    return ErrorInfo(
-        described["ename"],
-        described["evalue"],
-        tuple(_lines(described, sources)),
-    )
+    lines = _lines(described, sources)
+    if described["evalue"] == _CONSTANT and sources.constants:
+        lines.append(_CONSTANT_HINT.format(", ".join(sorted(sources.constants))))
+    return ErrorInfo(described["ename"], described["evalue"], tuple(lines))
 
 
 def syntax_error(
@@ -138,8 +149,6 @@ def syntax_error(
     if line:
         traceback.append(f"    at {shown_name(script)}:{line}:{column}")
         traceback.extend(marked_line(sources, script, line, column, end_column))
-    if _REDECLARED.match(message):
-        traceback.append(_KIND_HINT)
     return ErrorInfo(ename, message, tuple(traceback))
 
 

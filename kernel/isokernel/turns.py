@@ -45,6 +45,12 @@ class Turns:
             on_stuck: V8 didn't stop in time; called on the watchdog's thread.
         """
         self._isolate = isolate
+        self._flush = flush
+        self._on_stuck = on_stuck
+        self._prepare(settings)
+
+    def _prepare(self, settings: ContextSettings) -> None:
+        """Make what belongs to one process and one user of the context."""
         self._settings = settings
         self._lock = threading.Lock()
         self._running = False
@@ -55,10 +61,32 @@ class Turns:
         os.set_blocking(self.wakeup, False)
         os.set_blocking(self._waker, False)
         self._watchdog = Watchdog(
-            tick=lambda: isolate.request(flush),
+            tick=lambda: self._isolate.request(self._flush),
             expire=lambda: self.request_stop(Stop.DEADLINE),
-            stuck=on_stuck,
+            stuck=self._on_stuck,
         )
+
+    def after_fork(
+        self,
+        settings: ContextSettings,
+        flush: Callable[[], None],
+        on_stuck: Callable[[], None],
+    ) -> None:
+        """Part from the process that this one was forked from, in the child.
+
+        The pipe is shared with the parent and its other children, the watchdog's
+        thread stayed behind. Arguments as the constructor's.
+        """
+        if not self._closed:
+            os.close(self.wakeup)
+            os.close(self._waker)
+        self._flush = flush
+        self._on_stuck = on_stuck
+        self._prepare(settings)
+
+    def rest(self) -> None:
+        """Hold nothing of the process: no thread, no pipe. `after_fork` ends it."""
+        self.close()
 
     def turn(self, deadline: float | None = None) -> Turn:
         """JavaScript runs inside; it can be stopped, and afterwards it may again."""

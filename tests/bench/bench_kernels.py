@@ -8,6 +8,7 @@ psutil from PyPI.
 from __future__ import annotations
 
 import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 from tests.bench import (
@@ -138,6 +139,8 @@ def main() -> None:
     parser.add_argument("--kernels", nargs="*", help="only these kernelspecs")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
+    # In the background of a shell SIGINT is ignored, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sheet = Sheet()
     with environment():
         peers = [

@@ -46,11 +46,11 @@ STEPS = {
         f"{_CONTEXT} c = Context(ContextSettings(), lambda event: None); "
         "c.begin('1+1', execution_id=1)"
     ),
-    "+ a first TypeScript cell": (
+    "+ a first cell with types instead": (
         "import zmq, isokernel.jupyter.channels, isokernel.jupyter.kernel; "
         f"{_CONTEXT} "
         "c = Context(ContextSettings(language='typescript'), lambda event: None); "
-        "c.begin('1+1', execution_id=1)"
+        "c.begin('const n: number = 1; n', execution_id=1)"
     ),
 }
 _END = "; import os; os._exit(0)"

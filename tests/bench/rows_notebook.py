@@ -27,7 +27,7 @@ def notebooks(sheet: Sheet, peer: Peer, rounds: int) -> None:
     sheet.put(row, peer, ", ".join(map(str, logs)), logs)
     row = f"nbclient: wrong of {CELLS} cells that are expressions"
     sheet.put(row, peer, ", ".join(map(str, values)), values)
-    text = f"5 of {LINES} each time"
+    text = "all, each time"
     if any(run != [LINES] * 5 for run in prints):
         text = "; ".join(str(run) for run in prints)
     sheet.put(f"nbclient: lines kept of 5 cells of {LINES}", peer, text, prints)

@@ -458,9 +458,9 @@ def test_syntax_errors_point_at_the_place(
 
 def test_a_name_that_changes_its_kind_is_explained(context: Any) -> None:
     context.run("const a = 1")
-    text = _traceback(context, "let a = 2")
+    text = _traceback(context, "let a = 2; a += 1")
     assert "Identifier 'a' has already been declared" in text
-    assert "a name keeps its kind" in text
+    assert "An earlier cell made it a constant" in text
 
 
 # -- questions -------------------------------------------------------------------------
@@ -507,3 +507,23 @@ def test_the_result_comes_before_done(context: Any) -> None:
     events = context.run("5").events
     assert isinstance(events[-2], ExecuteResult)
     assert events[-1] == ExecutionDone(1, 1, None)
+
+
+def test_a_defect_of_ours_leaves_the_context_usable(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        message = "a defect"
+        raise LookupError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("isokernel.context.compile_cell", fail)
+        with pytest.raises(LookupError):
+            context.context.begin("1", execution_id=1)
+    assert not context.context.busy
+    assert context.value("1 + 1") == "2"
+
+
+def test_a_script_can_have_a_name(context: Any) -> None:
+    error = context.run("throw new Error('x')", script="main.js").error
+    assert error.traceback[1] == "    at main.js:1:7"

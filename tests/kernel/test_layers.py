@@ -19,8 +19,9 @@ LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
     {"_version", "errors"},
     {"v8"},
-    {"scripts", "settings", "events", "typescript"},
+    {"scripts", "settings", "events", "moves", "typescript"},
     {"compiler", "bridge", "execution", "queries", "tracebacks", "watchdog"},
+    {"redeclaration"},
     {"turns", "hosting", "comms", "context"},
     {"messages"},
     {"jupyter", "install"},

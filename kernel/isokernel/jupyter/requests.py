@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from isokernel import answers
 from isokernel.errors import IsokernelError, MessageError
 from isokernel.jupyter import log
 from isokernel.messages import error_reply_content
@@ -98,99 +99,31 @@ class Requests:
         }
 
     def _complete(self, request: Message) -> dict[str, Any]:
-        code, cursor = _code_at_cursor(request)
-        found = self._context.complete(code, cursor)
-        types = [
-            {"start": found.start, "end": found.end, "text": text, "type": kind}
-            for text, kind in zip(found.matches, found.types, strict=False)
-        ]
-        return {
-            "status": "ok",
-            "matches": list(found.matches),
-            "cursor_start": found.start,
-            "cursor_end": found.end,
-            "metadata": {"_jupyter_types_experimental": types},
-        }
+        return answers.complete(self._context, request.content)
 
     def _inspect(self, request: Message) -> dict[str, Any]:
-        code, cursor = _code_at_cursor(request)
-        detail = 1 if request.content.get("detail_level") == 1 else 0
-        data = self._context.inspect(code, cursor, detail)
-        return {
-            "status": "ok",
-            "found": data is not None,
-            "data": data or {},
-            "metadata": {},
-        }
+        return answers.inspect(self._context, request.content)
 
     def _is_complete(self, request: Message) -> dict[str, Any]:
-        status, indent = self._context.is_complete(_text(request, "code"))
-        if status == "incomplete":
-            return {"status": status, "indent": indent}
-        return {"status": status}
+        return answers.is_complete(self._context, request.content)
 
     def _search_history(self, request: Message) -> dict[str, Any]:
         return {"status": "ok", "history": self._history.answer(request.content)}
 
     def _comm_info(self, request: Message) -> dict[str, Any]:
-        wanted = request.content.get("target_name")
-        comms = {
-            comm_id: {"target_name": target}
-            for comm_id, target in self._context.comms().items()
-            if wanted in {None, "", target}
-        }
-        return {"status": "ok", "comms": comms}
+        return answers.comm_info(self._context, request.content)
 
     def _comm_open(self, message: Message) -> None:
-        comm_id = _text(message, "comm_id")
-        known = self._context.comm_open(
-            comm_id,
-            _text(message, "target_name"),
-            _data(message),
-            message.metadata,
-            tuple(message.buffers),
+        refusal = answers.comm_open(
+            self._context, message.content, message.metadata, message.buffers
         )
-        if not known:
-            content = {"comm_id": comm_id, "data": {}}
-            self._channels.broadcast.send("comm_close", content, message.header_frame)
+        if refusal is not None:
+            self._channels.broadcast.send("comm_close", refusal, message.header_frame)
 
     def _comm_message(self, message: Message) -> None:
-        self._context.comm_message(
-            _text(message, "comm_id"),
-            _data(message),
-            message.metadata,
-            tuple(message.buffers),
+        answers.comm_message(
+            self._context, message.content, message.metadata, message.buffers
         )
 
     def _comm_close(self, message: Message) -> None:
-        self._context.comm_close(
-            _text(message, "comm_id"), _data(message), message.metadata
-        )
-
-
-def _text(message: Message, field: str) -> str:
-    value = message.content.get(field)
-    if not isinstance(value, str):
-        problem = f"{message.kind} has no {field}"
-        raise MessageError(problem)
-    return value
-
-
-def _data(message: Message) -> dict[str, Any]:
-    value = message.content.get("data", {})
-    if not isinstance(value, dict):
-        problem = f"the data of {message.kind} is no object"
-        raise MessageError(problem)
-    return value
-
-
-def _code_at_cursor(message: Message) -> tuple[str, int]:
-    """Read code and cursor; a cursor outside, or none, is taken as the nearest end."""
-    code = _text(message, "code")
-    cursor = message.content.get("cursor_pos")
-    if cursor is None:
-        cursor = len(code)
-    if isinstance(cursor, bool) or not isinstance(cursor, int):
-        problem = f"cursor_pos of {message.kind} is no integer"
-        raise MessageError(problem)
-    return code, min(max(cursor, 0), len(code))
+        answers.comm_close(self._context, message.content, message.metadata)

@@ -59,6 +59,11 @@ function configure(optionsJson) {
   if (options.colors !== undefined) text.setColors(options.colors);
 }
 
+/** The context begins now, though it was made before: in a process forked with a blank one. */
+function restartClock() {
+  require("web/clock").restart();
+}
+
 /** Loads what is otherwise loaded when first needed: for the context that others start from. */
 function preload() {
   text.preload();
@@ -73,6 +78,8 @@ Object.assign(exports, {
   install,
   configure,
   preload,
+  restartClock,
+  lendEnvironment: (json) => require("process").lend(parse(json)),
   setOwner,
   flush: output.flush,
   runTimers: timers.runTimers,

@@ -1,8 +1,9 @@
 "use strict";
 // The little of Node.js's process that cells use for output. There is no process to speak of:
-// no environment, no arguments, no exit.
+// no arguments, no exit, and an environment that is empty but for what an execution brings.
 
-const { apply, resolve, then, trunc } = require("intrinsics");
+const { apply, defineProperty, getDescriptor, keys, resolve, then, trunc } =
+  require("intrinsics");
 const { write } = require("output");
 
 function decode(bytes, name) {
@@ -39,6 +40,37 @@ function hrtime(earlier) {
 }
 hrtime.bigint = () => BigInt(trunc(host.now() * 1e6));
 
+const env = {};
+// What the names were before they were lent: property descriptors, undefined for a new one.
+let before = { __proto__: null };
+
+function put(name, descriptor) {
+  try {
+    if (descriptor === undefined) delete env[name];
+    else defineProperty(env, name, descriptor);
+  } catch {
+    // The user has made it unchangeable: then it is theirs.
+  }
+}
+
+/**
+ * Shows an execution's variables in process.env, and takes back those of the one before.
+ * @param {Record<string, string>} variables
+ */
+exports.lend = function lend(variables) {
+  const lent = keys(before);
+  for (let i = 0; i < lent.length; i++) put(lent[i], before[lent[i]]);
+  before = { __proto__: null };
+  const names = keys(variables);
+  for (let i = 0; i < names.length; i++) {
+    before[names[i]] = getDescriptor(env, names[i]);
+    put(names[i], {
+      __proto__: null, value: variables[names[i]], writable: true, enumerable: true,
+      configurable: true,
+    });
+  }
+};
+
 /**
  * Makes the process object.
  * @param {{platform?: string, versions?: Record<string, string>}} options
@@ -49,7 +81,7 @@ exports.createProcess = function createProcess({ platform = "linux", versions = 
     stderr: stream("stderr"),
     platform,
     argv: [],
-    env: {},
+    env,
     versions,
     nextTick(callback, ...args) {
       if (typeof callback !== "function") {

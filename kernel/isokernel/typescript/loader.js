@@ -1,6 +1,7 @@
 "use strict";
-// Loads SWC and the reader of its source maps into an isolate of their own. SWC's package
-// expects three things of Node.js; the web modules and V8 itself have them.
+// Loads SWC and the reader of its source maps into an isolate of their own, and at its first
+// use what rewrites declarations. SWC's package expects three things of Node.js; the web
+// modules and V8 itself have them.
 
 ((load, requireRuntime) => {
   const { TextDecoder, TextEncoder } = requireRuntime("web/encoding");
@@ -10,8 +11,8 @@
     load(name)(module.exports, require, module);
     return module.exports;
   };
-  const swc = run("swc", () => ({ Buffer, TextDecoder, TextEncoder }));
-  const { TraceMap, originalPositionFor } = run("trace_mapping", () => undefined);
+  const swc = run("vendor/swc", () => ({ Buffer, TextDecoder, TextEncoder }));
+  const { TraceMap, originalPositionFor } = run("vendor/trace_mapping", () => undefined);
 
   const failure = (error) => ({
     message: String(error.message ?? error),
@@ -42,5 +43,11 @@
     const found = originalPositionFor(latest.map, { line, column });
     return JSON.stringify([found.line, found.column]);
   };
-  return { transform, original };
+
+  let rewriter;
+  const redeclare = (...details) => {
+    rewriter ??= run("redeclare", (name) => run(name));
+    return rewriter.redeclare(...details);
+  };
+  return { transform, original, redeclare };
 });

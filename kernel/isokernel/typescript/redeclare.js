@@ -23,12 +23,15 @@ class Refusal extends Error {
 }
 
 /** The nodes directly below a node. */
-function* children(node) {
+function children(node) {
+  const found = [];
   for (const key in node) {
-    for (const item of [node[key]].flat()) {
-      if (typeof item?.type === "string") yield item;
-    }
+    const value = node[key];
+    if (typeof value !== "object" || value === null) continue;
+    if (typeof value.type === "string") found.push(value);
+    else if (Array.isArray(value)) found.push(...value.filter((item) => item?.type));
   }
+  return found;
 }
 
 /** A node and all below it, but not below those that `skip` tells. */
@@ -68,13 +71,21 @@ function assignedNames(program) {
 class Edits {
   #list = [];
 
-  /** Puts parts, text or ranges `[start, end]` of the source, in the place of a range. */
+  /**
+   * Puts parts in the place of a range: text, text that counts as being elsewhere, and
+   * ranges `[start, end]` of the source.
+   */
   replace(start, end, ...parts) {
     this.#list.push({ start, end, parts });
   }
 
   insert(at, ...parts) {
     this.replace(at, at, ...parts);
+  }
+
+  /** Inserts before what else was inserted there. */
+  insertFirst(at, ...parts) {
+    this.#list.unshift({ start: at, end: at, parts });
   }
 
   get some() {
@@ -94,10 +105,13 @@ class Edits {
     };
     const copy = (start, end) => put(source.slice(start, end), start, false);
     let done = 0;
-    for (const { start, end, parts } of this.#list.toSorted((a, b) => a.start - b.start)) {
+    // What is inserted where a replaced range begins comes before it.
+    const list = this.#list.toSorted((a, b) => a.start - b.start || a.end - b.end);
+    for (const { start, end, parts } of list) {
       copy(done, start);
       for (const part of parts) {
         if (typeof part === "string") put(part, start, true);
+        else if (part.text) put(part.text, part.from, true);
         else copy(...part);
       }
       done = end;
@@ -165,8 +179,9 @@ class Rewriter {
     for (const declarator of node.declarations) {
       const wanted = this.#keyword(node.kind, declarator);
       if (keyword === undefined) {
-        const text = wanted.padEnd(node.kind.length); // so that columns mostly stay
-        if (wanted !== node.kind) this.#edits.replace(node.start, node.start + node.kind.length, text);
+        const { start, kind } = node;
+        const text = wanted.padEnd(kind.length); // so that columns mostly stay
+        if (wanted !== kind) this.#edits.replace(start, start + kind.length, text);
       } else if (wanted !== keyword) {
         this.#edits.replace(end, declarator.start, `; ${wanted} `);
       }
@@ -185,12 +200,12 @@ class Rewriter {
       return keyword;
     }
     if (kind === "const") this.#constant(declarator, names);
+    if (declarator.init === null) this.#edits.insert(declarator.end, " = void 0");
     return kind;
   }
 
-  #constant({ id, init, end }, names) {
+  #constant({ id, init }, names) {
     this.#requireConstant(names);
-    if (init === null) this.#edits.insert(end, " = void 0");
     // An enum, as SWC writes it, adds to the one that it finds: here that is another thing.
     const found = init?.type === "CallExpression" ? init.arguments.at(-1) : undefined;
     if (found?.operator === "||" && found.left.name === id.name) {
@@ -208,7 +223,8 @@ class Rewriter {
       this.#edits.replace(start, end, "{} = []");
     } else {
       const others = names.filter((name) => !this.#kinds.has(name));
-      this.#edits.insert(start, "{} = [");
+      // Where V8 sees an initialiser begin, there it says that a name in it is unknown.
+      this.#edits.insert(start, "{} = ", { text: "[", from: init.start });
       this.#edits.insert(end, ["]", ...others].join(", "));
     }
     this.#reset(names);
@@ -292,7 +308,7 @@ class Rewriter {
     }
     if (parts.length === 0) return;
     const first = this.#program.body.find(({ directive }) => directive === undefined);
-    this.#edits.insert(first.start, ...parts);
+    this.#edits.insertFirst(first.start, ...parts);
   }
 }
 
@@ -337,17 +353,17 @@ function parsed(source) {
 /**
  * Rewrites a cell's clashing declarations.
  * @param {string} source
- * @param {string} kinds JSON: a list of names with the kinds that they have, the name that
- *   V8 complained of last
- * @returns {string} JSON: code and moves, or the reason why not; and the last name's place
+ * @param {string} kinds JSON: a list of names with the kinds that they have
+ * @param {string} name the one whose place is asked for
+ * @returns {string} JSON: code and moves, or the reason why not; and the name's place
  */
-exports.redeclare = function redeclare(source, kinds) {
+exports.redeclare = function redeclare(source, kinds, name) {
   let place = null;
   try {
     const program = parsed(source);
-    const map = new Map(JSON.parse(kinds));
-    place = placeOf(program, [...map.keys()].at(-1));
-    return JSON.stringify({ place, ...new Rewriter(program, map).rewrite(source) });
+    place = placeOf(program, name);
+    const rewriter = new Rewriter(program, new Map(JSON.parse(kinds)));
+    return JSON.stringify({ place, ...rewriter.rewrite(source) });
   } catch (error) {
     return JSON.stringify({ place, reason: error.reason ?? "invalid" });
   }

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel import scripts
 from isokernel.errors import EngineError, TranspilerError
 from isokernel.v8.calls import Operation
 from isokernel.v8.isolate import Isolate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _UNSUPPORTED: Final = "UnsupportedSyntax"
 
@@ -49,7 +52,11 @@ class SyntaxProblem(NamedTuple):
 
 
 class Transpiler:
-    """One SWC in one isolate; about 20 ms to start. Belongs to one thread."""
+    """One SWC in one isolate; about 20 ms to start. Belongs to one thread.
+
+    Attributes:
+        modules: Names of what its isolate has loaded.
+    """
 
     def __init__(self) -> None:
         """Load SWC.
@@ -57,6 +64,7 @@ class Transpiler:
         Raises:
             TranspilerError: It can't be loaded.
         """
+        self.modules: list[str] = []
         try:
             self._start()
         except EngineError as error:
@@ -68,7 +76,7 @@ class Transpiler:
             {
                 "load": Operation(functools.partial(self._load, folder="runtime")),
                 "compiler": Operation(
-                    functools.partial(self._load, folder="typescript/vendor")
+                    functools.partial(self._load, folder="typescript")
                 ),
             }
         )
@@ -87,8 +95,10 @@ class Transpiler:
         exports = isolate.call(loader, load, require)
         self._transform = isolate.get(exports, "transform")
         self._original = isolate.get(exports, "original")
+        self._redeclare = isolate.get(exports, "redeclare")
 
     def _load(self, name: str, folder: str) -> Any:
+        self.modules.append(name)
         return self._isolate.run_script(
             scripts.wrapped(name, folder), scripts.PREFIX + name
         )
@@ -133,6 +143,31 @@ class Transpiler:
         if found[0] is None:
             return line, column
         return found[0], found[1]
+
+    def redeclare(
+        self, source: str, kinds: Mapping[str, str], name: str
+    ) -> dict[str, Any]:
+        """Give declarations the kinds that their names have; see redeclare.js.
+
+        Args:
+            source: JavaScript.
+            kinds: By name.
+            name: The one whose place is asked for.
+
+        Returns:
+            `code` and `moves`, or the `reason` why not; and the `place` or None.
+
+        Raises:
+            TranspilerError: The rewriter itself failed.
+        """
+        names = json.dumps(list(kinds.items()))
+        try:
+            text = self._isolate.call(self._redeclare, source, names, name)
+        except EngineError as error:
+            message = f"the cell could not be rewritten: {error}"
+            raise TranspilerError(message) from error
+        answer: dict[str, Any] = json.loads(text)
+        return answer
 
     def close(self) -> None:
         """Free the isolate."""

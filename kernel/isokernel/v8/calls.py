@@ -188,6 +188,14 @@ def _fatal(location: bytes | None, message: bytes | None) -> None:
     os.abort()
 
 
+_BROKEN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+
+
+def _broken(_file: bytes | None, _line: int, message: bytes | None) -> None:
+    """V8 has found itself in a state that can't be; it aborts on return."""
+    _tell_fatal(_text(message))
+
+
 _OUT_OF_MEMORY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
 
 
@@ -196,6 +204,7 @@ def _out_of_memory(location: bytes | None, _details: int) -> None:
 
 
 FATAL: Final = _address(_FATAL_TYPE(_fatal))
+BROKEN: Final = _address(_BROKEN_TYPE(_broken))
 OUT_OF_MEMORY: Final = _address(_OUT_OF_MEMORY_TYPE(_out_of_memory))
 
 
@@ -204,6 +213,9 @@ def _text(raw: bytes | None) -> str:
 
 
 def _tell_fatal(reason: str) -> None:
-    isolate = ISOLATES.get(_current_isolate())
-    if isolate is not None and isolate.on_fatal is not None:
-        isolate.on_fatal(reason)
+    # It is the process that ends, so if the isolate has nobody to tell, another has.
+    isolates = (ISOLATES.get(_current_isolate()), *ISOLATES.values())
+    for isolate in isolates:
+        if isolate is not None and isolate.on_fatal is not None:
+            isolate.on_fatal(reason)
+            return

@@ -287,10 +287,11 @@ class Isolate(IsolateLife):
         """Names of the top-level let, const and class of all scripts so far."""
         library = self.library
         vector = (ctypes.c_void_p * 3)()  # libc++: begin, end, capacity
-        library.lexical_names(self.context, ctypes.addressof(vector))
-        begin, end = vector[0] or 0, vector[1] or 0
-        slots = [_WORD(address).value for address in range(begin, end, 8)]
-        names = [read_string(library, self.pointer, slot) for slot in slots]
+        with Entered(self):
+            library.lexical_names(self.context, ctypes.addressof(vector))
+            begin, end = vector[0] or 0, vector[1] or 0
+            slots = [_WORD(address).value for address in range(begin, end, 8)]
+            names = [read_string(library, self.pointer, slot) for slot in slots]
         for slot in slots:
             library.dispose_global(slot)
         if begin:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from typing import TYPE_CHECKING, Final, cast
 
@@ -150,6 +151,7 @@ class IsolateLife:
 
     def _install(self) -> None:
         library, pointer = self.library, self.pointer
+        library.fatal_function(calls.BROKEN)
         library.fatal_handler(pointer, calls.FATAL)
         library.oom_handler(pointer, calls.OUT_OF_MEMORY)
         library.rejection_handler(pointer, calls.PROMISE_REJECTED)
@@ -172,6 +174,14 @@ class IsolateLife:
         self.stack_formatter = formatter
         with Entered(self):
             self.library.stack_trace_handler(self.pointer, calls.PREPARE_STACK_TRACE)
+
+    def reseed(self) -> None:
+        """Go on with random numbers of its own, in a process forked from another."""
+        library = self.library
+        with Entered(self):
+            generator = library.random_generator(self.pointer)
+            library.random_seed(generator, int.from_bytes(os.urandom(8), "little"))
+            library.random_restart(_WORD(self.context).value)
 
     def native_function(self) -> Value:
         """The native function `call(operation, ...arguments)` of this context."""

@@ -66,6 +66,18 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
         "-",
         "pp",
     ),
+    "fatal_function": ("_ZN2v84base16SetFatalFunctionEPFvPKciS2_E", "-", "p"),
+    "random_generator": (
+        "_ZN2v88internal7Isolate23random_number_generatorEv",
+        "p",
+        "p",
+    ),
+    "random_seed": ("_ZN2v84base21RandomNumberGenerator7SetSeedEl", "-", "pz"),
+    "random_restart": (
+        "_ZN2v88internal10MathRandom12ResetContextENS0_6TaggedINS0_7ContextEEE",
+        "-",
+        "p",
+    ),
     "stack_trace_handler": (
         "_ZN2v87Isolate28SetPrepareStackTraceCallbackEPFNS_10MaybeLocalINS_5Value"
         "EEENS_5LocalINS_7ContextEEENS4_IS2_EENS4_INS_5ArrayEEEE",

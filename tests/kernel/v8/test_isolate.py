@@ -200,6 +200,7 @@ def test_lexical_names_and_values(bench: Any) -> None:
     assert bench.cell("lexicalNames().join()") == "a,b,D"
     assert bench.cell("lexicalValue('b')[0].c") == 2
     assert bench.text(bench.cell("String(lexicalValue('e'))")) == "undefined"
+    assert bench.isolate.lexical_names() == ["a", "b", "D"], "and from outside"
 
 
 def test_natives_see_through_disguises(bench: Any) -> None:

@@ -1,0 +1,107 @@
+"""A context in a process that was forked with it: what it must part from.
+
+V8 runs without threads of its own, so a forked process has the context as it was, heap
+and timers and all. What the two processes would share is replaced: the pipe behind
+`wakeup`, the watchdog's thread, the front, and the course of the random numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from isokernel.typescript.transpiler import Transpiled, transpiler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from isokernel.bridge import Bridge
+    from isokernel.events import Event
+    from isokernel.hosting import ContextHost
+    from isokernel.settings import ContextSettings
+    from isokernel.turns import Turns
+
+
+class ContextForks(ABC):
+    """The part of a context that concerns its process. On the V8 thread.
+
+    Attributes:
+        settings: Of the context.
+        bridge: The runtime.
+        turns: Who runs when.
+        wakeup: See `Context`.
+    """
+
+    settings: ContextSettings
+    bridge: Bridge
+    turns: Turns
+    wakeup: int
+    _host: ContextHost
+
+    @abstractmethod
+    def _flush(self) -> None:
+        """Hand out what was printed."""
+
+    def rest(self) -> None:
+        """Make ready to be forked, again and again; only `after_fork` ends it."""
+        self.turns.rest()
+
+    def after_fork(  # noqa: PLR0913 -- what a front has to offer
+        self,
+        settings: ContextSettings,
+        sink: Callable[[Event], None],
+        *,
+        read_input: Callable[[str, bool], str] | None = None,
+        on_fatal: Callable[[str], None] | None = None,
+        on_stuck: Callable[[], None],
+        on_tick: Callable[[], None] | None = None,
+        blank: bool = False,
+    ) -> None:
+        """Begin a life of its own, in the child of a fork. No execution may be pending.
+
+        Args:
+            settings: As the constructor's, and so the following.
+            sink: Gets the events.
+            read_input: Asks the user.
+            on_fatal: V8 is about to end the process.
+            on_stuck: V8 did not stop; called on the watchdog's thread.
+            on_tick: Called every 50 ms amid running JavaScript, after what was printed
+                has gone to `sink`.
+            blank: It was made to be forked and has run nothing: its clock starts now.
+        """
+        self.settings = settings
+        self._host.sink = sink
+        self._host.read_input = read_input
+        isolate = self.bridge.isolate
+        isolate.on_fatal = on_fatal
+        isolate.reseed()
+        isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
+
+        def flush() -> None:
+            self._flush()
+            if on_tick is not None:
+                on_tick()
+
+        self.turns.after_fork(settings, flush, on_stuck)
+        self.wakeup = self.turns.wakeup
+        self.bridge.call("configure", json.dumps(settings.runtime_options()))
+        if blank:
+            self.bridge.call("restartClock")
+
+    def lend_environment(self, variables: Mapping[str, str]) -> None:
+        """Show these in `process.env`, instead of those that were lent before."""
+        self.bridge.call("lendEnvironment", json.dumps(dict(variables)))
+
+    def warm(self) -> None:
+        """Load and compile what is otherwise loaded when first needed.
+
+        For a context that processes are to be forked from, which may not be able to
+        read a file any more. It stays blank.
+        """
+        self.bridge.call("preload")
+        compiler = transpiler()
+        made = compiler.transpile("enum A { b }")
+        if isinstance(made, Transpiled) and made.source_map is not None:
+            compiler.original(made.source_map, 1, 0)
+        compiler.redeclare("const a = 1", {"a": "let"}, "a")

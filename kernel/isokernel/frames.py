@@ -1,0 +1,158 @@
+"""Frames: the messages between a server and a context's process, as bytes.
+
+Four bytes of length, big-endian, then MessagePack of a map: `type`, `content`, what it
+is a part of (`id` in a request, `parent` in an answer or a broadcast), and `metadata`
+and `buffers` where there are any. The types and contents are those of Jupyter's
+messages. Both sockets of a context carry them, both ways.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from isokernel.errors import FrameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["MAX_BYTES", "Decoder", "Frame", "encode"]
+
+MAX_BYTES: Final = 64 << 20
+"""What a frame may have unless somebody says otherwise."""
+
+_LENGTH: Final = struct.Struct(">I")
+_LENGTH_MAX: Final = (1 << 32) - 1
+_INTEGER_MIN, _INTEGER_MAX = -(1 << 63), (1 << 64) - 1
+
+
+class Frame(msgspec.Struct, omit_defaults=True):
+    """One message.
+
+    Attributes:
+        type: Jupyter's message type.
+        content: Its content.
+        id: The request's number, given by who asks; None in all that answers.
+        parent: The `id` of the request that this belongs to; 0 if to none.
+        metadata: Jupyter's metadata.
+        buffers: Binary attachments.
+    """
+
+    type: str
+    content: dict[str, Any]
+    id: int | None = None
+    parent: int | None = None
+    metadata: dict[str, Any] = {}
+    buffers: list[bytes] = []
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Frame)
+
+
+def encode(  # noqa: PLR0913 -- the parts of a frame
+    kind: str,
+    content: Mapping[str, Any],
+    *,
+    id: int | None = None,  # noqa: A002 -- the word of the protocol
+    parent: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    buffers: Sequence[bytes] = (),
+    max_bytes: int = _LENGTH_MAX,
+) -> bytes:
+    """Make the bytes of a frame.
+
+    What MessagePack has no word for is replaced: half of a surrogate pair by U+FFFD, an
+    integer beyond 64 bits by the nearest float.
+
+    Raises:
+        FrameError: It would be larger than `max_bytes`, or holds what isn't data.
+    """
+    frame = Frame(
+        kind, dict(content), id, parent, dict(metadata or {}), list(buffers)
+    )
+    packed = bytearray(_LENGTH.size)
+    try:
+        try:
+            _encoder.encode_into(frame, packed, _LENGTH.size)
+        except (UnicodeEncodeError, OverflowError):
+            frame.content = _plain(frame.content)
+            frame.metadata = _plain(frame.metadata)
+            _encoder.encode_into(frame, packed, _LENGTH.size)
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"a {kind} can't be a frame: {error}"
+        raise FrameError(message) from error
+    size = len(packed) - _LENGTH.size
+    if size > min(max_bytes, _LENGTH_MAX):
+        message = f"a {kind} of {size} bytes is larger than {max_bytes} bytes"
+        raise FrameError(message)
+    _LENGTH.pack_into(packed, 0, size)
+    return bytes(packed)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX:
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+    return value
+
+
+class Decoder:
+    """Puts a stream of bytes together to frames. One for each socket."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        """Take frames of up to `max_bytes`."""
+        self._max_bytes = max_bytes
+        self._waiting = bytearray()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of a frame that isn't whole yet."""
+        return len(self._waiting)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take in bytes; the frames that they complete.
+
+        Raises:
+            FrameError: The stream can't be read any further: a frame is too large, or
+                isn't one.
+        """
+        self._waiting += data
+        return list(self._whole())
+
+    def _whole(self) -> Iterator[Frame]:
+        waiting, start = self._waiting, 0
+        try:
+            while len(waiting) - start >= _LENGTH.size:
+                (size,) = _LENGTH.unpack_from(waiting, start)
+                if size > self._max_bytes:
+                    message = f"a frame of {size} bytes; {self._max_bytes} are allowed"
+                    raise FrameError(message)
+                end = start + _LENGTH.size + size
+                if len(waiting) < end:
+                    return
+                with memoryview(waiting) as view:
+                    yield _read(view[start + _LENGTH.size : end])
+                start = end
+        finally:
+            del waiting[:start]
+
+
+def _read(data: memoryview) -> Frame:
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        message = f"not a frame: {error}"
+        raise FrameError(message) from error
+    finally:
+        data.release()
