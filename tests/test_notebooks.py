@@ -48,7 +48,7 @@ def _no_history() -> Iterator[None]:
 
 
 def read(path: Path) -> Any:
-    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return nbformat.read(path, as_version=4)
 
 
 def executed(path: Path) -> Any:
@@ -88,7 +88,7 @@ def joined(items: list[Any]) -> list[Any]:
         ):
             last.text += item.text
         else:
-            kept.append(nbformat.from_dict(item))  # type: ignore[no-untyped-call]
+            kept.append(nbformat.from_dict(item))
     return kept
 
 
@@ -146,7 +146,7 @@ def store(names: list[str]) -> None:
             for cell in notebook.cells:
                 if cell.cell_type == "code":
                     cell.outputs = joined(cell.outputs)
-            nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
+            nbformat.write(notebook, path)
 
 
 if __name__ == "__main__":
