@@ -26,13 +26,15 @@ test *args:
 test-all *args:
     pytest -m "not bench" {{ args }}
 
-# Measure
+# Measure, one question after the other, and write docs/benchmarks.md
 bench *args:
-    pytest -m bench -s -p no:randomly --timeout 0 tests/bench {{ args }}
+    for question in engine output start javascript kernels; do \
+        python -m tests.bench.bench_$question --page {{ args }}; \
+    done
 
 # Run the example notebooks anew and keep their outputs
 docs:
-    jupyter nbconvert --to notebook --inplace --execute notebooks/*.ipynb
+    python tests/test_notebooks.py
 
 # All that must hold before a commit
 check: lint type test-all

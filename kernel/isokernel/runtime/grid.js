@@ -1,12 +1,13 @@
 "use strict";
 // Rows of data as an HTML table, beside the text that console.table draws.
 
-const { hasOwn, isArray, join, keys, map, push, replaceAll, setAdd, setHas } =
+const { create, exec, hasOwn, isArray, join, keys, map, push, replaceAll, setAdd, setHas } =
   require("intrinsics");
 const { inspect } = require("text");
 const { table } = require("table");
 const { previewEntries, typeOf } = host;
 
+const INDEX = /^[0-9]+$/;
 const SHORTEST = { depth: 1, maxArrayLength: 10, maxStringLength: 200, breakLength: Infinity };
 
 function escape(text) {
@@ -67,6 +68,20 @@ function rowHtml(row, columns, hasScalars) {
 }
 
 /**
+ * What console.table draws with the same columns: a Map's rows under their labels. Labels that
+ * an object would put into another order stay in their Map, and its rows in one column.
+ */
+function textRows(value, rows, labels) {
+  if (labels === undefined) return rows;
+  const named = create(null);
+  for (let i = 0; i < rows.length; i++) {
+    if (typeof labels[i] !== "string" || exec(INDEX, labels[i]) !== null) return value;
+    named[labels[i]] = rows[i];
+  }
+  return named;
+}
+
+/**
  * An array of objects or arrays, a Map or a Set as a table.
  * @param {object} value
  * @param {string[]} [wanted] the columns to show
@@ -88,6 +103,6 @@ exports.grid = function grid(value, wanted) {
   return {
     "text/html": `<table>\n<thead><tr><th></th>${cells("th", head)}</tr></thead>\n` +
       `<tbody>\n${body}</tbody>\n</table>`,
-    "text/plain": table(value, wanted),
+    "text/plain": table(textRows(value, rows, labels), wanted),
   };
 };

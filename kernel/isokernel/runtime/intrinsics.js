@@ -45,6 +45,7 @@ module.exports = {
   charCode: uncurry(String.prototype.charCodeAt),
   endsWith: uncurry(String.prototype.endsWith),
   includes: uncurry(String.prototype.includes),
+  indexOf: uncurry(String.prototype.indexOf),
   lastIndexOf: uncurry(String.prototype.lastIndexOf),
   padStart: uncurry(String.prototype.padStart),
   repeat: uncurry(String.prototype.repeat),

@@ -2,7 +2,7 @@
 // Stack traces as the user should see them: frames of cells only, with the lines and columns
 // that the user wrote.
 
-const { apply, endsWith, errorToString, getDescriptor, getPrototype, lastIndexOf,
+const { apply, endsWith, errorToString, getDescriptor, getPrototype, indexOf, lastIndexOf,
   push, replace, slice, startsWith, uncurry, weakGet, weakSet } = require("intrinsics");
 
 const CELL = /^(cell|query)-(\d+)$/;
@@ -21,7 +21,6 @@ function learnSite(callSite) {
     script: method("getScriptNameOrSourceURL"),
     line: method("getLineNumber"),
     column: method("getColumnNumber"),
-    functionName: method("getFunctionName"),
     text: method("toString"),
   };
 }
@@ -38,6 +37,12 @@ function positionOf(script, callSite) {
 function kindOf(script) {
   if (typeof script !== "string" || script === "") return "builtin";
   return startsWith(script, INTERNAL) ? "internal" : "user";
+}
+
+/** What V8's text for a frame calls its function: `Box.get`, `new Box`, `async f`. */
+function functionIn(text) {
+  const end = indexOf(text, " (");
+  return end > 0 && endsWith(text, ")") ? slice(text, 0, end) : "";
 }
 
 /** V8's own text for a frame, with the user's position and script name put in. */
@@ -103,7 +108,7 @@ exports.prepareStackTrace = function prepareStackTrace(error, sites) {
     text += `\n    at ${lineFor(callSite, script, position)}`;
     if (position === undefined) continue;
     push(kept, {
-      function: site.functionName(callSite) ?? "",
+      function: functionIn(site.text(callSite)),
       script,
       line: position[0],
       column: position[1],

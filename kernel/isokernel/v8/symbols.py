@@ -67,6 +67,7 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
         "pp",
     ),
     "fatal_function": ("_ZN2v84base16SetFatalFunctionEPFvPKciS2_E", "-", "p"),
+    "entropy_source": ("_ZN2v82V816SetEntropySourceEPFbPhmE", "-", "p"),
     "random_generator": (
         "_ZN2v88internal7Isolate23random_number_generatorEv",
         "p",

@@ -47,7 +47,7 @@ def test_frames(context: Session) -> None:
     assert places == [
         ("deep", "cell-1", 2, 17),
         ("deep", "cell-1", 3, 3),
-        ("bar", "cell-2", 2, 25),
+        ("Foo.bar", "cell-2", 2, 25),
         ("", "cell-2", 3, 11),
     ]
 
