@@ -97,7 +97,7 @@ class Context(ContextComms, ContextForks):
         )
         self._isolate = self.bridge.isolate
         self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
-        self.turns = Turns(self._isolate, settings, self._flush, on_stuck or _abort)
+        self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
         self.wakeup = self.turns.wakeup
 
     # -- running cells -------------------------------------------------------------
@@ -330,6 +330,11 @@ class Context(ContextComms, ContextForks):
         if execution is not None and execution.deadline is not None:
             waits.append(max(execution.deadline - time.monotonic(), 0.0))
         return min(waits) if waits else None
+
+    def _tick(self) -> None:
+        """Hand out what has waited long enough; called amid running JavaScript."""
+        with contextlib.suppress(TerminatedError):
+            self.bridge.call("tick")
 
     def _flush(self) -> None:
         with contextlib.suppress(TerminatedError):  # the rest is flushed at the end

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.tracebacks import Sources
 from isokernel.typescript.transpiler import Transpiled, transpiler
 
 if TYPE_CHECKING:
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from isokernel.hosting import ContextHost
     from isokernel.settings import ContextSettings
     from isokernel.turns import Turns
+
+
+_WARMING: Final = (
+    # What cells do most: it declares nothing and leaves nothing.
+    "1 + 1",
+    "'text'",
+    "({ a: [1, 'b'], c: new Map([[1, { d: undefined }]]) })",
+    "console.log('%s', 'text', { a: 1 })",
+    "await null",
+    "throw new Error('as an example')",
+    "= a syntax error",
+)
 
 
 class ContextForks(ABC):
@@ -38,10 +51,23 @@ class ContextForks(ABC):
     turns: Turns
     wakeup: int
     _host: ContextHost
+    _unstored: int
 
     @abstractmethod
-    def _flush(self) -> None:
-        """Hand out what was printed."""
+    def _tick(self) -> None:
+        """Hand out what has waited long enough."""
+
+    @abstractmethod
+    def evaluate(self, expression: str) -> Any:
+        """See `Context`."""
+
+    @abstractmethod
+    def complete(self, code: str, cursor: int) -> Any:
+        """See `Context`."""
+
+    @abstractmethod
+    def inspect(self, code: str, cursor: int) -> Any:
+        """See `Context`."""
 
     def rest(self) -> None:
         """Make ready to be forked, again and again; only `after_fork` ends it."""
@@ -79,7 +105,7 @@ class ContextForks(ABC):
         isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
 
         def flush() -> None:
-            self._flush()
+            self._tick()
             if on_tick is not None:
                 on_tick()
 
@@ -100,6 +126,12 @@ class ContextForks(ABC):
         read a file any more. It stays blank.
         """
         self.bridge.call("preload")
+        for code in _WARMING:
+            self.evaluate(code)
+        self.complete("Math.ma", 7)
+        self.inspect("Math.max", 8)
+        self._host.sources = Sources()
+        self._unstored = 0
         compiler = transpiler()
         made = compiler.transpile("enum A { b }")
         if isinstance(made, Transpiled) and made.source_map is not None:

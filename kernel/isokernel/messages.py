@@ -20,7 +20,7 @@ from isokernel.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from isokernel.events import MimeBundle
 
@@ -75,33 +75,31 @@ def error_reply_content(ename: str, evalue: str) -> dict[str, Any]:
 def execute_reply_content(
     done: ExecutionDone,
     expressions: Mapping[str, dict[str, Any]],
-    page: MimeBundle | None = None,
+    payload: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Give the content of an `execute_reply` to an execution that ran.
 
     Args:
         done: How it ended.
         expressions: Its `user_expressions`, evaluated.
-        page: What the front shall show in its pager.
+        payload: What the front shall do: show a page, or end.
     """
     status = {"status": "ok"} if done.error is None else {"status": "error"}
     return {
         **status,
         **({} if done.error is None else error_content(done.error)),
         "execution_count": done.execution_count,
-        "payload": [{"source": "page", "data": page, "start": 0}] if page else [],
+        "payload": list(payload),
         "user_expressions": dict(expressions),
     }
 
 
-def aborted_content(execution_count: int) -> dict[str, Any]:
-    """Give the content of an `execute_reply` to an execution that never began."""
-    return {
-        "status": "aborted",
-        "execution_count": execution_count,
-        "payload": [],
-        "user_expressions": {},
-    }
+def aborted_content() -> dict[str, Any]:
+    """Give the content of an `execute_reply` to an execution that never began.
+
+    Nothing but its status: front ends show a count as if the cell had run.
+    """
+    return {"status": "aborted"}
 
 
 def expression_content(

@@ -25,7 +25,6 @@ from isokernel.messages import (
 
 if TYPE_CHECKING:
     from isokernel.context import Context
-    from isokernel.events import MimeBundle
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.history import History
     from isokernel.jupyter.inbox import Inbox
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution", "Executions"]
 
+# `exit` and `quit`, as long as the user has nothing of that name.
+_EXIT = re.compile(r"\s*(exit|quit)(?:\(\))?\s*;?\s*")
 # `Math.max?` and `Math.max??`, as in IPython; no JavaScript ends with a question mark.
 _HELP = re.compile(r"\s*([\w$][\w$.\[\]'\"]*)(\?\??)\s*")
 
@@ -50,8 +51,7 @@ class Execution:
         expressions: Evaluated after the cell: name to expression.
         allow_stdin: The sender can ask its user.
         stop_on_error: Failing aborts what waits.
-        help: The name that a cell like `name?` asks about, and the detail level.
-        page: The answer to it, shown in the front's pager.
+        payload: What the front shall do after it: show a page, or end.
         count: Its number, the N of `In [N]`, once it has begun.
         started: When it began, ISO 8601, empty before.
     """
@@ -61,8 +61,7 @@ class Execution:
         "code",
         "count",
         "expressions",
-        "help",
-        "page",
+        "payload",
         "request",
         "silent",
         "started",
@@ -94,9 +93,7 @@ class Execution:
         self.expressions: dict[str, Any] = expressions
         self.allow_stdin = bool(content.get("allow_stdin", False))
         self.stop_on_error = bool(content.get("stop_on_error", True))
-        question = _HELP.fullmatch(code)
-        self.help = (question[1], len(question[2]) - 1) if question else None
-        self.page: MimeBundle | None = None
+        self.payload: list[dict[str, Any]] = []
         self.count = 0
         self.started = ""
 
@@ -163,7 +160,7 @@ class Executions:
         self._channels.reply(
             execution.request,
             "execute_reply",
-            execute_reply_content(done, expressions, execution.page),
+            execute_reply_content(done, expressions, execution.payload),
             {
                 "started": execution.started,
                 "status": "ok" if done.error is None else "error",
@@ -192,7 +189,7 @@ class Executions:
             broadcast.send("execute_input", content, header)
         try:
             self._context.begin(
-                execution.code if execution.help is None else self._answer(execution),
+                self._understood(execution),
                 execution_id=self._serial,
                 silent=execution.silent,
                 store_history=execution.store_history,
@@ -202,12 +199,20 @@ class Executions:
             info = ErrorInfo(type(error).__name__, str(error), (str(error),))
             self._outputs.done = ExecutionDone(self._serial, execution.count, info)
 
-    def _answer(self, execution: Execution) -> str:
-        """Look up what `name?` asks about; what is left to run then."""
-        name, detail = execution.help or ("", 0)
-        execution.page = self._context.inspect(name, len(name), detail)
-        if execution.page is None:
+    def _understood(self, execution: Execution) -> str:
+        """Answer what is no JavaScript, `name?` and `exit`; what is left to run."""
+        leaving = _EXIT.fullmatch(execution.code)
+        if leaving and not self._context.inspect(leaving[1], len(leaving[1])):
+            execution.payload = [{"source": "ask_exit", "keepkernel": False}]
+            return ""
+        question = _HELP.fullmatch(execution.code)
+        if question is None:
+            return execution.code
+        name, detail = question[1], len(question[2]) - 1
+        page = self._context.inspect(name, len(name), detail)
+        if page is None:
             return f"console.log({json.dumps(f'{name} is not known.')})"
+        execution.payload = [{"source": "page", "data": page, "start": 0}]
         return ""
 
     def _evaluate(self, execution: Execution) -> dict[str, dict[str, Any]]:
@@ -229,7 +234,7 @@ class Executions:
         return queued + self._inbox.take("execute_request")
 
     def _abort(self, request: Message) -> None:
-        content = aborted_content(self._context.execution_count)
+        content = aborted_content()
         with self._channels.broadcast.serving(request.header_frame):
             metadata = {"status": "aborted"}
             self._channels.reply(request, "execute_reply", content, metadata)

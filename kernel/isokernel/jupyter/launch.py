@@ -108,9 +108,9 @@ def _options(arguments: Sequence[str]) -> tuple[str, Language] | None:
     values = {"-f": "", "--language": "javascript"}
     rest = iter(arguments)
     for name in rest:
-        if name not in values:
-            return None
-        values[name] = next(rest, "")
+        # What else is there is jupyter_client's: `jupyter run` adds its files' names.
+        if name in values:
+            values[name] = next(rest, "")
     language = _LANGUAGES.get(values["--language"])
     if not values["-f"] or language is None:
         return None

@@ -1,7 +1,7 @@
 "use strict";
 // Comms: Jupyter's two-way channels between a cell and the front end (widgets use them).
 
-const { apply, arrayFrom, create, mapDelete, mapForEach, mapGet, mapSet, parse, stringify,
+const { apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse, stringify,
   toText } = require("intrinsics");
 const { emit, newId } = require("output");
 const { report } = require("errors");
@@ -9,6 +9,19 @@ const { report } = require("errors");
 const targets = new Map();
 const open = new Map();
 const OPENING = {}; // given to the constructor for a comm that the front end has opened
+
+const OPTIONS = { __proto__: null, data: 1, metadata: 1, buffers: 1, id: 1 };
+
+/** Data given in place of the options would be lost without a word. */
+function checkOptions(options) {
+  const names = keys(options);
+  for (let i = 0; i < names.length; i++) {
+    if (!(names[i] in OPTIONS)) {
+      throw new TypeError(`new Jupyter.Comm(target, {data, metadata, buffers, id}): ` +
+        `there is no option ${names[i]}`);
+    }
+  }
+}
 
 /** One channel. `onMsg` and `onClose` are the user's functions, called with the message. */
 class Comm {
@@ -21,6 +34,7 @@ class Comm {
    * @param {{data?: object, metadata?: object, buffers?: Uint8Array[], id?: string}} [options]
    */
   constructor(targetName, options = {}, origin = undefined) {
+    if (origin !== OPENING) checkOptions(options);
     this.#id = toText(options.id ?? newId());
     this.#target = toText(targetName);
     this.onMsg = undefined;

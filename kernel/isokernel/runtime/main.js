@@ -82,6 +82,7 @@ Object.assign(exports, {
   lendEnvironment: (json) => require("process").lend(parse(json)),
   setOwner,
   flush: output.flush,
+  tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   cancelOwner: timers.cancelOwner,

@@ -4,11 +4,16 @@
 // stream and one owner only, and an event sends the gathered text first.
 
 const { currentTime, charCode, endsWith, mapDelete, mapGet, mapKeys, mapNext, mapSet, mapSize,
-  numberToString, slice, stringify } = require("intrinsics");
+  min, numberToString, slice, stringify } = require("intrinsics");
 const { owner } = require("owner");
 
-const PIECE = 16384; // characters: enough that the crossing costs little, few enough to stream
-const STREAM_INTERVAL = 20; // ms: slow writers are seen at once, fast ones are gathered
+const PIECE = 131072; // characters: what is gathered at most
+// ms: slow writers are seen at once. One that goes on printing is seen less and less often, as a
+// front end draws its whole growing text anew for each piece.
+const SHORTEST_INTERVAL = 20;
+const LONGEST_INTERVAL = 200;
+const GROWTH = 1.25;
+const PAUSE = 1000; // ms without output after which the next is seen at once again
 const OWNERS_KEPT = 1000; // executions whose amount of output is remembered
 
 let limit = Infinity;
@@ -16,6 +21,7 @@ let pending = "";
 let pendingStream = "stdout";
 let pendingOwner = 0;
 let lastWrite = 0;
+let interval = SHORTEST_INTERVAL;
 
 // How much each execution has printed. The current one's amount is in plain variables.
 const amounts = new Map();
@@ -50,7 +56,16 @@ function append(stream, text, id) {
     pendingOwner = id;
   }
   pending += text;
-  if (pending.length >= PIECE || currentTime() - lastWrite > STREAM_INTERVAL) flush();
+  const quiet = currentTime() - lastWrite;
+  if (quiet > PAUSE) interval = SHORTEST_INTERVAL;
+  if (quiet <= interval && pending.length < PIECE) return;
+  interval = min(interval * GROWTH, LONGEST_INTERVAL);
+  flush();
+}
+
+/** Hands over what has waited long enough, for a writer that has stopped to write. */
+function tick() {
+  if (currentTime() - lastWrite > interval) flush();
 }
 
 /** Prints what still fits and says once that the rest is missing. */
@@ -103,6 +118,7 @@ function newId() {
 }
 
 exports.flush = flush;
+exports.tick = tick;
 exports.write = write;
 exports.emit = emit;
 exports.newId = newId;

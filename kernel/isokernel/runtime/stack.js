@@ -40,7 +40,7 @@ function kindOf(script) {
 }
 
 /** What V8's text for a frame calls its function: `Box.get`, `new Box`, `async f`. */
-function functionIn(text) {
+function calledFunction(text) {
   const end = indexOf(text, " (");
   return end > 0 && endsWith(text, ")") ? slice(text, 0, end) : "";
 }
@@ -108,7 +108,7 @@ exports.prepareStackTrace = function prepareStackTrace(error, sites) {
     text += `\n    at ${lineFor(callSite, script, position)}`;
     if (position === undefined) continue;
     push(kept, {
-      function: functionIn(site.text(callSite)),
+      function: calledFunction(site.text(callSite)),
       script,
       line: position[0],
       column: position[1],

@@ -78,11 +78,15 @@ class RejectMessage(ctypes.Structure):
 NO_CALLBACK: Final = Callback(None, None)
 
 
-@ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_size_t)
 def _entropy(target: int, size: int) -> bool:
     """Seeds V8's random numbers; it would open /dev/urandom, which not all may."""
     ctypes.memmove(target, os.urandom(size), size)
     return True
+
+
+_ENTROPY: Final = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_size_t)(
+    _entropy
+)
 
 
 _TYPES: Final[dict[str, Any]] = {
@@ -248,7 +252,7 @@ def _load() -> Library:
         message = f"V8's ICU data is missing beside {path}"
         raise EngineNotFoundError(message)
     library = Library(path)
-    library.entropy_source(ctypes.cast(_entropy, ctypes.c_void_p))
+    library.entropy_source(ctypes.cast(_ENTROPY, ctypes.c_void_p))
     library.initialize(" ".join(FLAGS).encode(), os.fsencode(data))
     _drop_clean_pages(path)
     version = library.version().decode()

@@ -57,7 +57,12 @@ EXPRESSION = {
 }
 PAYLOAD = {
     "type": "array",
-    "items": closed({"source": {"const": "page"}, "data": MIME, "start": COUNT}),
+    "items": {
+        "anyOf": [
+            closed({"source": {"const": "page"}, "data": MIME, "start": COUNT}),
+            closed({"source": {"const": "ask_exit"}, "keepkernel": FLAG}),
+        ]
+    },
 }
 EXECUTED = {
     "execution_count": COUNT,
@@ -90,7 +95,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "oneOf": [
             closed({**OK, **EXECUTED}),
             closed({"status": {"const": "error"}, **ERROR, **EXECUTED}),
-            closed({"status": {"const": "aborted"}, **EXECUTED}),
+            closed({"status": {"const": "aborted"}}),
             ERROR_REPLY,
         ]
     },

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def opened(path: Path | None, rows_max: int = 1000) -> History:
-    return History(path, "javascript", rows_max=rows_max)
+    return History(str(path) if path else None, "javascript", rows_max=rows_max)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_connection_file_that_cant_be_used_is_named(
     path = tmp_path / "connection.json"
     path.write_text(content)
     with pytest.raises(ConnectionFileError, match=r"connection\.json"):
-        Connection.read(path)
+        Connection.read(str(path))
 
 
 def test_a_port_that_is_taken_is_an_error(start: Callable[..., Driver]) -> None:

@@ -71,6 +71,17 @@ def test_a_question_mark_asks_about_a_name(kernel: Driver) -> None:
     assert absent.text() == "thrice is not known.\n"
 
 
+def test_exit_asks_the_front_to_end(kernel: Driver) -> None:
+    """Unless the user has something of that name."""
+    for code in ("exit", "quit()", " exit; "):
+        (end,) = kernel.run(code).reply["content"]["payload"]
+        assert end == {"source": "ask_exit", "keepkernel": False}
+    kernel.run("let exit = 5")
+    outcome = kernel.run("exit")
+    assert outcome.reply["content"]["payload"] == []
+    assert outcome.result == "5"
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("1 + 1", "complete"), ("function f() {", "incomplete"), ("let = ;", "invalid")],

@@ -134,3 +134,10 @@ def test_nobody_to_ask(sessions: Callable[..., Session]) -> None:
     error = sessions(read_input).run("prompt('?')").error
     assert error
     assert error.ename == "Error"
+
+
+def test_data_in_place_of_the_options_is_refused(context: Session) -> None:
+    error = context.run("new Jupyter.Comm('target', { hello: 1 })").error
+    assert error is not None
+    assert error.ename == "TypeError"
+    assert "there is no option hello" in error.evalue

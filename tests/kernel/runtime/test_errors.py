@@ -23,11 +23,9 @@ def describe(context: Session, code: str) -> dict[str, Any]:
             described.append(answer)
         return answer
 
-    bridge.call = spy
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bridge, "call", spy)
         assert context.run(code).error
-    finally:
-        bridge.call = original
     answer: dict[str, Any] = json.loads(described[-1])
     return answer
 
