@@ -210,16 +210,17 @@ class Isolate(IsolateLife):
             return self.own(handle)
 
     def get(self, value: Value, key: str) -> Any:
-        """Read a property; getters run.
+        """Read a property and convert it; getters run.
 
         Raises:
             ScriptError: A getter threw.
         """
-        library = self.library
-        with Entered(self), TryCatch(library, self.pointer) as caught:
-            name = new_string(library, self.pointer, key)
-            handle = library.object_get(value.slot, self.context, name)
-            return self._converted(handle, caught)
+        with Entered(self):
+            item = self.get_value(value, key)
+            try:
+                return to_python(self, item.slot)
+            finally:
+                item.close()
 
     def set(self, value: Value, key: str, item: Any) -> None:
         """Write a property."""

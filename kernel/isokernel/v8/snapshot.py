@@ -188,7 +188,7 @@ def _child(
     try:
         os.dup2(errors, 1)  # V8 prints its complaints to either
         os.dup2(errors, 2)
-        isolate.on_fatal = None
+        isolate.on_fatal = _say
         if prepare is not None:
             prepare()
         with open(storage, "wb", closefd=False) as file:
@@ -198,6 +198,11 @@ def _child(
         os.write(errors, f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(status)
+
+
+def _say(reason: str) -> None:
+    """Why V8 aborts, before it says so at length."""
+    os.write(2, f"# {reason}\n".encode())
 
 
 def _write(isolate: Isolate) -> memoryview:
