@@ -213,11 +213,12 @@ def test_output_flows_while_the_cell_runs(context: Any) -> None:
     context.context._host.sink = Watch().append
     code = """
     console.log('first'); console.log('second');
-    const end = performance.now() + 400; while (performance.now() < end);
+    const end = performance.now() + 1000; while (performance.now() < end);
     """
     context.context.begin(code, execution_id=1)
-    assert time.perf_counter() - start > 0.4
-    assert max(seen) < 0.3
+    finished = time.perf_counter() - start
+    assert finished > 1
+    assert max(seen) < finished - 0.2
     texts = [e.text for e in sink if isinstance(e, Stream)]
     assert "".join(texts) == "first\nsecond\n"
 

@@ -371,9 +371,9 @@ def _no_leaks() -> Iterator[None]:
     What the test's own process holds is jupyter_client's business: it keeps an event
     loop and opens sockets when it needs them.
     """
-    before = set(psutil.Process().children())
+    before = {child.pid for child in psutil.Process().children()}
     yield
-    assert set(psutil.Process().children()) <= before
+    assert {child.pid for child in psutil.Process().children()} <= before
 
 
 @pytest.fixture
