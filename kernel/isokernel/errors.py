@@ -22,7 +22,7 @@
     ├── ConnectionFileError             (ValueError) an unusable connection file
     ├── MessageError                    (ValueError) a message that can't be served
     │   └── SignatureError          it isn't signed with our key, or came before
-    ├── FrameError                      (ValueError) not a frame of our sockets, or too large
+    ├── FrameError                      (ValueError) not a frame, or one too large
     ├── ForkServerError                 the fork server can't be had, or refused
     ├── SettingsError                   (ValueError) a setting has no sensible value
     └── InstallationError               kernelspecs could not be written or found

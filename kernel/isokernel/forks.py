@@ -34,6 +34,35 @@ _WARMING: Final = (
     "throw new Error('as an example')",
     "= a syntax error",
 )
+_TYPES: Final = (
+    # What a cell may have of TypeScript: WebAssembly compiles a function of the
+    # compiler's when it is first called, and each context would do so again.
+    """
+    import type { A } from "a";
+    interface I<T> extends A { a?: T; m(): void; readonly [key: string]: unknown }
+    type U<T> = T extends I<infer V> ? V | string : { [K in keyof T]?: T[K] };
+    declare const d: number;
+    abstract class C<T> implements I<T> {
+      private readonly p: T; static s?: string; declare z: number; #q = 1;
+      constructor(p: T) { this.p = p }
+      get g(): T { return this.p! }
+      m<K extends keyof T>(this: C<T>, k: K, ...rest: number[]): asserts k is K {}
+    }
+    function f(x: number): number; function f(x: any): any { return x }
+    const g = async <T,>(x: T, y: [a: string, b?: number] = ["a"]): Promise<T> => x;
+    let v: U<string> = "a" as any, w = { a: 1 } satisfies object;
+    for (const i of [1, 2] as const) { if (i > 1) console.log(`${f(i) as number}`) }
+    try { label: while (true) break label } catch (e: unknown) { throw e }
+    const { a: renamed = 1, ...others }: Record<string, any> = w ?? {};
+    """,
+    """
+    enum Color { Red = 1, Green, Blue = "b" as any }
+    namespace N { export const x = 1; export function y(): void {} }
+    class P { constructor(private a: number, public readonly b = 2) {} }
+    let t = <string>"t", u = Color.Green, [h, ...k]: number[] = [1];
+    """,
+    "let x: = 1",
+)
 
 
 class ContextForks(ABC):
@@ -130,10 +159,16 @@ class ContextForks(ABC):
             self.evaluate(code)
         self.complete("Math.ma", 7)
         self.inspect("Math.max", 8)
+        self.forget()
+        compiler = transpiler()
+        for source in _TYPES:
+            made = compiler.transpile(source)
+            if isinstance(made, Transpiled) and made.source_map is not None:
+                compiler.original(made.source_map, 1, 0)
+        compiler.redeclare("const a = 1", {"a": "let"}, "a")
+
+    def forget(self) -> None:
+        """Drop the traces of cells that were not stored: the context is blank again."""
         self._host.sources = Sources()
         self._unstored = 0
-        compiler = transpiler()
-        made = compiler.transpile("enum A { b }")
-        if isinstance(made, Transpiled) and made.source_map is not None:
-            compiler.original(made.source_map, 1, 0)
-        compiler.redeclare("const a = 1", {"a": "let"}, "a")
+        self.bridge.call("setOwner", 0)

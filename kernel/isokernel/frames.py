@@ -70,9 +70,7 @@ def encode(  # noqa: PLR0913 -- the parts of a frame
     Raises:
         FrameError: It would be larger than `max_bytes`, or holds what isn't data.
     """
-    frame = Frame(
-        kind, dict(content), id, parent, dict(metadata or {}), list(buffers)
-    )
+    frame = Frame(kind, dict(content), id, parent, dict(metadata or {}), list(buffers))
     packed = bytearray(_LENGTH.size)
     try:
         try:
