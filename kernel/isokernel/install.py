@@ -38,14 +38,10 @@ _TITLES: dict[Language, str] = {
     "javascript": "JavaScript (V8)",
     "typescript": "TypeScript (V8)",
 }
-PROVISIONER = "isokernel-provisioner"
-"""What jupyter_client knows `isokernel.provisioner` by."""
-
-START = (
+_START = (
     "import sys; sys.path[:1] == [''] and sys.path.pop(0); "
     "from isokernel.jupyter.launch import main; main()"
 )
-"""What the interpreter runs."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +65,13 @@ def specification(language: Language, interpreter: str) -> dict[str, Any]:
     Args:
         language: The kernel's language.
         interpreter: A Python; for a plain `python` Jupyter takes the one that it runs
-            on itself. Then the kernel is forked by the provisioner, which is where
-            Jupyter is; anywhere else Jupyter doesn't know it, and with its name in the
-            kernelspec would not start the kernel at all.
+            on itself.
     """
-    metadata: dict[str, Any] = {"debugger": False}
-    if interpreter == "python":
-        metadata["kernel_provisioner"] = {"provisioner_name": PROVISIONER}
     return {
         "argv": [
             interpreter,
             "-c",
-            START,
+            _START,
             "-f",
             "{connection_file}",
             "--language",
@@ -89,7 +80,7 @@ def specification(language: Language, interpreter: str) -> dict[str, Any]:
         "display_name": _TITLES[language],
         "language": language,
         "interrupt_mode": "message",
-        "metadata": metadata,
+        "metadata": {"debugger": False},
     }
 
 

@@ -19,10 +19,6 @@ from isokernel.v8.library import preload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isokernel.context import Context
-    from isokernel.jupyter.inputs import Inputs
-    from isokernel.jupyter.lastwords import LastWords
-    from isokernel.jupyter.outputs import Outputs
     from isokernel.settings import Language
 
 __all__ = ["launch"]
@@ -34,26 +30,18 @@ _LANGUAGES: dict[str, Language] = {
 }
 
 
-def launch(
-    arguments: Sequence[str],
-    *,
-    base: Context | None = None,
-    manager: int | None = None,
-) -> int:
+def launch(arguments: Sequence[str]) -> int:
     """Run a kernel until it is told to stop.
 
     Args:
         arguments: The command line without the program's name.
-        base: A blank context that was forked with this process; None makes one.
-        manager: See `Parent`.
 
     Returns:
         The exit code of the process.
     """
     # What a start makes, it keeps: looking for garbage meanwhile costs 4 ms.
     gc.disable()
-    if base is None:
-        preload()
+    preload()
     pulse = Pulse()
     _catch_signals(pulse)
     options = _options(arguments)
@@ -61,20 +49,14 @@ def launch(
         log.warning(_USAGE)
         return 2
     try:
-        _serve(*options, pulse, base, manager)
+        _serve(*options, pulse)
     except IsokernelError as error:
         log.warning(str(error))
         return 1
     return 0
 
 
-def _serve(
-    connection_file: str,
-    language: Language,
-    pulse: Pulse,
-    base: Context | None,
-    manager: int | None,
-) -> None:
+def _serve(connection_file: str, language: Language, pulse: Pulse) -> None:
     from isokernel.jupyter.channels import (  # noqa: PLC0415 - see above
         Channels,
         Connection,
@@ -84,7 +66,6 @@ def _serve(
     # The rest is imported while front ends connect to the sockets.
     from isokernel.context import Context  # noqa: PLC0415
     from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
-    from isokernel.jupyter.parent import Parent  # noqa: PLC0415
     from isokernel.jupyter.settings import (  # noqa: PLC0415
         context_settings,
         kernel_settings,
@@ -92,35 +73,18 @@ def _serve(
     from isokernel.v8.library import V8_VERSION  # noqa: PLC0415
 
     settings = context_settings(language)
-
-    def make_context(
-        outputs: Outputs, inputs: Inputs, last_words: LastWords
-    ) -> Context:
-        if base is None:
-            return Context(
-                settings,
-                outputs,
-                read_input=inputs,
-                on_fatal=last_words.fatal,
-                on_stuck=last_words.unstoppable,
-            )
-        base.after_fork(
+    kernel = Kernel(
+        channels,
+        kernel_settings(language),
+        pulse,
+        lambda outputs, inputs, last_words: Context(
             settings,
             outputs,
             read_input=inputs,
             on_fatal=last_words.fatal,
             on_stuck=last_words.unstoppable,
-            blank=True,
-        )
-        return base
-
-    kernel = Kernel(
-        channels,
-        kernel_settings(language),
-        pulse,
-        make_context,
+        ),
         V8_VERSION,
-        Parent(manager),
     )
     gc.freeze()
     gc.enable()

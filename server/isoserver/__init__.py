@@ -1,1 +1,0 @@
-"""isokernel's contexts over HTTP."""
