@@ -84,7 +84,7 @@ class Bridge:
         }
 
     def _load_module(self, name: str) -> Any:
-        return self.isolate.run_script(scripts.wrapped(name), scripts.PREFIX + name)
+        return scripts.load(self.isolate, name)
 
     def _microtasks(self) -> None:
         self.isolate.run_microtasks()
@@ -100,12 +100,7 @@ class Bridge:
 
     def _load(self, options: dict[str, Any]) -> None:
         isolate = self.isolate
-        native = isolate.native_function()
-        boot = isolate.run_script(
-            scripts.source("bootstrap"), scripts.PREFIX + "bootstrap"
-        )
-        names = json.dumps(isolate.operation_names)
-        require = isolate.call(boot, native, names, isolate.extras())
+        require = scripts.boot(isolate, isolate.extras())
         isolate.set(isolate.extras(), _ROOT, isolate.call(require, "main"))
         self._root = isolate.get(isolate.extras(), _ROOT)
         self.call("install", json.dumps(options))

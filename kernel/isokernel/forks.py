@@ -100,7 +100,7 @@ class ContextForks(ABC):
 
     def rest(self) -> None:
         """Make ready to be forked, again and again; only `after_fork` ends it."""
-        self.turns.rest()
+        self.turns.close()
 
     def after_fork(  # noqa: PLR0913 -- what a front has to offer
         self,

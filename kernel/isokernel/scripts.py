@@ -7,11 +7,16 @@ module is first needed.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import ScriptError
+
+if TYPE_CHECKING:
+    from isokernel.v8.isolate import Isolate
+    from isokernel.v8.values import Value
 
 _PACKAGE: Final = os.path.dirname(__file__)  # noqa: PTH120 -- pathlib: 4 ms
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
@@ -42,6 +47,19 @@ def source(name: str, folder: str = "runtime") -> str:
 def wrapped(name: str, folder: str = "runtime") -> str:
     """The module as a function expression of its four parameters."""
     return f"(function (exports, require, module, host) {{{source(name, folder)}\n}})"
+
+
+def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
+    """Compile a module in an isolate: the function of its four parameters."""
+    return isolate.run_script(wrapped(name, folder), PREFIX + name)
+
+
+def boot(isolate: Isolate, extras: Value | None = None) -> Value:
+    """Run the first script in an isolate; its value is the runtime's `require`."""
+    start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap")
+    names = json.dumps(isolate.operation_names)
+    require: Value = isolate.call(start, isolate.native_function(), names, extras)
+    return require
 
 
 def preload() -> None:

@@ -152,7 +152,7 @@ def syntax_error(
     return ErrorInfo(ename, message, tuple(traceback))
 
 
-def _lines(described: dict[str, Any], sources: Sources, indent: str = "") -> list[str]:
+def _lines(described: dict[str, Any], sources: Sources) -> list[str]:
     lines = [*heading(described["ename"], described["evalue"]).split("\n")]
     frames = described.get("frames", ())[:_FRAMES_MAX]
     for index, frame in enumerate(frames):
@@ -164,12 +164,12 @@ def _lines(described: dict[str, Any], sources: Sources, indent: str = "") -> lis
                 marked_line(sources, frame["script"], frame["line"], frame["column"])
             )
     for number, error in enumerate(described.get("errors", ()), 1):
-        inner = _lines(error, sources, indent)
+        inner = _lines(error, sources)
         lines.append(f"  [{number}] {inner[0]}")
         lines.extend(f"      {line}" for line in inner[1:])
     cause = described.get("cause")
     if cause is not None:
-        inner = _lines(cause, sources, indent)
+        inner = _lines(cause, sources)
         lines.append(f"  caused by {inner[0]}")
         lines.extend(f"  {line}" for line in inner[1:])
     return lines

@@ -84,10 +84,6 @@ class Turns:
         self._on_stuck = on_stuck
         self._prepare(settings)
 
-    def rest(self) -> None:
-        """Hold nothing of the process: no thread, no pipe. `after_fork` ends it."""
-        self.close()
-
     def turn(self, deadline: float | None = None) -> Turn:
         """JavaScript runs inside; it can be stopped, and afterwards it may again."""
         return Turn(self, deadline)

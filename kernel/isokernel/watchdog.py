@@ -77,7 +77,8 @@ class Watchdog:
     def _run(self) -> None:
         busy = time.monotonic()
         while not self._closed:
-            self._wake.wait(_PERIOD)
+            if self._wake.wait(_PERIOD):
+                self._wake.clear()
             now = time.monotonic()
             if self._entered:
                 busy = now
@@ -97,10 +98,7 @@ class Watchdog:
             self._tick()
 
     def _sleep(self) -> None:
-        self._wake.clear()
         self._asleep = True
         if not self._entered and not self._closed:
             self._wake.wait()
         self._asleep = False
-        if not self._closed:
-            self._wake.clear()

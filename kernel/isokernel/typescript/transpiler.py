@@ -80,13 +80,10 @@ class Transpiler:
                 ),
             }
         )
-        native = isolate.native_function()
-        boot = isolate.run_script(scripts.source("bootstrap"), "isokernel:bootstrap")
-        names = json.dumps(isolate.operation_names)
-        require = isolate.call(boot, native, names, None)
+        require = scripts.boot(isolate)
         load = isolate.call(
             isolate.run_script("(call, index) => (name) => call(index, name)", "load"),
-            native,
+            isolate.native_function(),
             isolate.operation_names.index("compiler"),
         )
         loader = isolate.run_script(
@@ -99,9 +96,7 @@ class Transpiler:
 
     def _load(self, name: str, folder: str) -> Any:
         self.modules.append(name)
-        return self._isolate.run_script(
-            scripts.wrapped(name, folder), scripts.PREFIX + name
-        )
+        return scripts.load(self._isolate, name, folder)
 
     def transpile(self, source: str) -> Transpiled | SyntaxProblem:
         """Turn TypeScript into JavaScript.

@@ -249,11 +249,6 @@ class IsolateLife:
         while self.orphans:
             self.release(self.orphans.pop())
 
-    @property
-    def inside(self) -> bool:
-        """Whether JavaScript or a host function of this isolate is on the stack."""
-        return self.depth > 0
-
     # -- handles -----------------------------------------------------------------
 
     def own(self, handle: int) -> Value:

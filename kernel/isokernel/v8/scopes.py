@@ -8,10 +8,10 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from typing_extensions import Self
-
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from typing_extensions import Self
 
     from isokernel.v8.library import Library
 
