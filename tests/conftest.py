@@ -156,6 +156,8 @@ def typescript(sessions: Callable[..., Session]) -> Session:
 @pytest.fixture(scope="session", autouse=True)
 def _warm() -> None:
     """What a process makes once is made before leaks are counted."""
+    # A fork server is made beside the first kernel, whichever test starts it.
+    os.environ["ISOKERNEL_FORKS"] = "off"
     transpiler()
     psutil.Process().children()
 

@@ -1,4 +1,4 @@
-"""The command line: install, doctor, run, version."""
+"""The command line: install, doctor, run, serve, version."""
 
 from __future__ import annotations
 
@@ -88,6 +88,17 @@ def run(
         raise typer.BadParameter(message)
     if not succeeded:
         raise typer.Exit(1)
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def serve(context: typer.Context) -> None:
+    """Serve contexts over HTTP; `isokernel serve --help` lists the settings."""
+    from isoserver.cli import serve as run_server  # noqa: PLC0415 - another package
+
+    raise typer.Exit(run_server(context.args))
 
 
 @application.command()

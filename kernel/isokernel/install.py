@@ -38,10 +38,14 @@ _TITLES: dict[Language, str] = {
     "javascript": "JavaScript (V8)",
     "typescript": "TypeScript (V8)",
 }
-_START = (
+PROVISIONER = "isokernel-provisioner"
+"""What jupyter_client knows `isokernel.provisioner` by."""
+
+START = (
     "import sys; sys.path[:1] == [''] and sys.path.pop(0); "
     "from isokernel.jupyter.launch import main; main()"
 )
+"""What the interpreter runs."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,18 @@ def specification(language: Language, interpreter: str) -> dict[str, Any]:
     Args:
         language: The kernel's language.
         interpreter: A Python; for a plain `python` Jupyter takes the one that it runs
-            on itself.
+            on itself. Then the kernel is forked by the provisioner, which is where
+            Jupyter is; anywhere else Jupyter doesn't know it, and with its name in the
+            kernelspec would not start the kernel at all.
     """
+    metadata: dict[str, Any] = {"debugger": False}
+    if interpreter == "python":
+        metadata["kernel_provisioner"] = {"provisioner_name": PROVISIONER}
     return {
         "argv": [
             interpreter,
             "-c",
-            _START,
+            START,
             "-f",
             "{connection_file}",
             "--language",
@@ -80,7 +89,7 @@ def specification(language: Language, interpreter: str) -> dict[str, Any]:
         "display_name": _TITLES[language],
         "language": language,
         "interrupt_mode": "message",
-        "metadata": {"debugger": False},
+        "metadata": metadata,
     }
 
 

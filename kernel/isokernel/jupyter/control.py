@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from isokernel.context import Context
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.executions import Executions
+    from isokernel.jupyter.parent import Parent
     from isokernel.jupyter.pulse import Pulse
     from isokernel.jupyter.wire import Message
 
@@ -50,6 +51,7 @@ class Control(threading.Thread):
         channels: Channels,
         information: dict[str, Any],
         pulse: Pulse,
+        parent: Parent,
     ) -> None:
         """Serve the control side of `channels` from `start` on.
 
@@ -57,13 +59,13 @@ class Control(threading.Thread):
             channels: The sockets.
             information: The content of kernel_info_reply.
             pulse: Shared with the V8 thread.
+            parent: With whose end the kernel ends; closed by this thread.
         """
         super().__init__(name="isokernel-control", daemon=True)
         self._channels = channels
         self._pulse = pulse
         self._ended = False
-        self._parent_pid = os.getppid()
-        self._parent = _parent_descriptor(self._parent_pid)
+        self._parent = parent
         self.context: Context | None = None
         self.executions: Executions | None = None
         self._information = information
@@ -91,8 +93,8 @@ class Control(threading.Thread):
         poller.register(self._channels.heartbeat, zmq.POLLIN)
         poller.register(self._channels.broadcast.fileno, zmq.POLLIN)
         poller.register(self._pulse.nerve.fileno, zmq.POLLIN)
-        if self._parent is not None:
-            poller.register(self._parent, zmq.POLLIN)
+        if self._parent.fileno is not None:
+            poller.register(self._parent.fileno, zmq.POLLIN)
         return poller
 
     def _turn(self, ready: dict[Any, int]) -> None:
@@ -105,7 +107,7 @@ class Control(threading.Thread):
             self._feel(self._pulse.nerve.answer())
         if self._channels.control in ready:
             self._receive()
-        if self._parent in ready or os.getppid() != self._parent_pid:
+        if self._parent.fileno in ready or self._parent.gone():
             self._ended = True
 
     def _feel(self, words: bytes) -> None:
@@ -183,23 +185,4 @@ class Control(threading.Thread):
             if self.context is not None and self._pulse.inside:
                 self.context.interrupt()
             self._pulse.finished.wait(_END_STEP)
-        if self._parent is not None:
-            os.close(self._parent)
-
-
-def _parent_descriptor(pid: int) -> int | None:
-    """Get a descriptor that becomes readable when the parent process dies.
-
-    Only for a kernel that was started by a manager of this machine, which gives its
-    own pid in the environment; any other kernel may outlive who started it.
-
-    Returns:
-        None where the kernel may live on or the system has no such descriptor. Then
-        the change of the parent's pid tells, once a second.
-    """
-    if os.environ.get("JPY_PARENT_PID") != str(pid) or not hasattr(os, "pidfd_open"):
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
+        self._parent.close()

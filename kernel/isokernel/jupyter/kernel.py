@@ -20,6 +20,7 @@ from isokernel.jupyter.information import kernel_information
 from isokernel.jupyter.inputs import Inputs
 from isokernel.jupyter.lastwords import LastWords
 from isokernel.jupyter.outputs import Outputs
+from isokernel.jupyter.parent import Parent
 from isokernel.jupyter.requests import Requests
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ __all__ = ["Kernel"]
 class Kernel:
     """One context served over ZMQ. Made and run on one thread, which then runs V8."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it joins the parts
         self,
         channels: Channels,
         settings: KernelSettings,
         pulse: Pulse,
         make_context: ContextFactory,
         engine_version: str,
+        parent: Parent | None = None,
     ) -> None:
         """Start to answer on control and heartbeat, then make the context.
 
@@ -55,7 +57,7 @@ class Kernel:
         self._pulse = pulse
         information = kernel_information(settings.language, engine_version)
         last_words = LastWords(channels)
-        self._control = Control(channels, information, pulse)
+        self._control = Control(channels, information, pulse, parent or Parent())
         channels.broadcast.send("status", {"execution_state": "starting"})
         self._control.start()
         outputs = Outputs(channels.broadcast)

@@ -19,6 +19,10 @@ from isokernel.v8.library import preload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from isokernel.context import Context
+    from isokernel.jupyter.inputs import Inputs
+    from isokernel.jupyter.lastwords import LastWords
+    from isokernel.jupyter.outputs import Outputs
     from isokernel.settings import Language
 
 __all__ = ["launch"]
@@ -30,18 +34,26 @@ _LANGUAGES: dict[str, Language] = {
 }
 
 
-def launch(arguments: Sequence[str]) -> int:
+def launch(
+    arguments: Sequence[str],
+    *,
+    base: Context | None = None,
+    manager: int | None = None,
+) -> int:
     """Run a kernel until it is told to stop.
 
     Args:
         arguments: The command line without the program's name.
+        base: A blank context that was forked with this process; None makes one.
+        manager: See `Parent`.
 
     Returns:
         The exit code of the process.
     """
     # What a start makes, it keeps: looking for garbage meanwhile costs 4 ms.
     gc.disable()
-    preload()
+    if base is None:
+        preload()
     pulse = Pulse()
     _catch_signals(pulse)
     options = _options(arguments)
@@ -49,14 +61,20 @@ def launch(arguments: Sequence[str]) -> int:
         log.warning(_USAGE)
         return 2
     try:
-        _serve(*options, pulse)
+        _serve(*options, pulse, base, manager)
     except IsokernelError as error:
         log.warning(str(error))
         return 1
     return 0
 
 
-def _serve(connection_file: str, language: Language, pulse: Pulse) -> None:
+def _serve(
+    connection_file: str,
+    language: Language,
+    pulse: Pulse,
+    base: Context | None,
+    manager: int | None,
+) -> None:
     from isokernel.jupyter.channels import (  # noqa: PLC0415 - see above
         Channels,
         Connection,
@@ -66,6 +84,7 @@ def _serve(connection_file: str, language: Language, pulse: Pulse) -> None:
     # The rest is imported while front ends connect to the sockets.
     from isokernel.context import Context  # noqa: PLC0415
     from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
+    from isokernel.jupyter.parent import Parent  # noqa: PLC0415
     from isokernel.jupyter.settings import (  # noqa: PLC0415
         context_settings,
         kernel_settings,
@@ -73,18 +92,35 @@ def _serve(connection_file: str, language: Language, pulse: Pulse) -> None:
     from isokernel.v8.library import V8_VERSION  # noqa: PLC0415
 
     settings = context_settings(language)
-    kernel = Kernel(
-        channels,
-        kernel_settings(language),
-        pulse,
-        lambda outputs, inputs, last_words: Context(
+
+    def make_context(
+        outputs: Outputs, inputs: Inputs, last_words: LastWords
+    ) -> Context:
+        if base is None:
+            return Context(
+                settings,
+                outputs,
+                read_input=inputs,
+                on_fatal=last_words.fatal,
+                on_stuck=last_words.unstoppable,
+            )
+        base.after_fork(
             settings,
             outputs,
             read_input=inputs,
             on_fatal=last_words.fatal,
             on_stuck=last_words.unstoppable,
-        ),
+            blank=True,
+        )
+        return base
+
+    kernel = Kernel(
+        channels,
+        kernel_settings(language),
+        pulse,
+        make_context,
         V8_VERSION,
+        Parent(manager),
     )
     gc.freeze()
     gc.enable()

@@ -1,0 +1,255 @@
+"""The loop on the thread that runs V8."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import socket
+import time
+import warnings
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from isokernel.errors import MessageError
+from isokernel.worker.channel import Channel
+from isokernel.worker.control import Control
+from isokernel.worker.endings import Endings
+from isokernel.worker.executions import Executions
+from isokernel.worker.memory import Memory
+from isokernel.worker.requests import Requests
+
+if TYPE_CHECKING:
+    from isokernel.context import Context
+    from isokernel.frames import Frame
+    from isokernel.settings import ContextSettings
+
+__all__ = ["Sockets", "Worker"]
+
+_PID_BYTES: Final = 32
+_ORDERED: Final = frozenset({"execute_request", "fork_request"})
+"""Served one after the other; all else is served at once."""
+
+
+class Sockets(NamedTuple):
+    """The context's ends of its two sockets; owned by whoever holds the pair."""
+
+    work: socket.socket
+    control: socket.socket
+
+
+class Worker:
+    """One context served over two sockets. Made and run on the V8 thread."""
+
+    def __init__(
+        self,
+        context: Context,
+        settings: ContextSettings,
+        sockets: Sockets,
+        *,
+        rollup: int | None = None,
+        blank: bool = False,
+    ) -> None:
+        """Take over a context that was forked into this process, and the sockets.
+
+        Args:
+            context: Without a pending execution.
+            settings: What shall hold from now on.
+            sockets: Where to serve it.
+            rollup: See `Memory`.
+            blank: The context was made to be forked, and has run nothing.
+        """
+        self._context = context
+        self._settings = settings
+        self._sockets = sockets
+        self._channel = Channel(sockets.work)
+        self._executions = Executions(context, self._channel)
+        self._requests = Requests(context, self._channel)
+        self._endings = Endings(self._channel)
+        self._waiting: deque[Frame] = deque()
+        context.after_fork(
+            settings,
+            self._executions.sink,
+            on_fatal=self._endings.fatal,
+            on_stuck=self._endings.stuck,
+            on_tick=self._tick,
+            blank=blank,
+        )
+        self._memory = Memory(context, rollup)
+        self._control = Control(
+            sockets.control, context, self._executions, self._memory
+        )
+        self._poller = select.poll()
+        self._poller.register(self._channel.fileno(), select.POLLIN)
+        self._poller.register(context.wakeup, select.POLLIN)
+
+    def run(self) -> Sockets:
+        """Serve; the process ends when the server closes a socket.
+
+        Returns:
+            Only in a process that this one was cloned to: the clone's own sockets.
+        """
+        self._control.start()
+        try:
+            while True:
+                clone = self._turn()
+                if clone is not None:
+                    return clone
+        except BaseException as error:  # noqa: BLE001 -- the server must hear of it
+            self._endings.defect(error)
+
+    def _tick(self) -> None:
+        """Amid running JavaScript: what was printed leaves."""
+        self._memory.look()
+        self._channel.flush()
+
+    def rehearse(self) -> None:
+        """Serve what has been sent already, then give up the sockets."""
+        self._channel.fill()
+        self._serve()
+        self._channel.flush()
+        self._memory.look()
+        self._channel.close()
+        self._sockets.control.close()
+
+    def _turn(self) -> Sockets | None:
+        clone = self._serve()
+        if clone is None:
+            self._channel.flush()
+            if not self._channel.inbox:  # else it came while the server made us wait
+                self._wait()
+        return clone
+
+    def _serve(self) -> Sockets | None:
+        inbox = self._channel.inbox
+        clone = self._advance()
+        while clone is None and inbox:
+            request = inbox.popleft()
+            if request.type in _ORDERED:
+                self._waiting.append(request)
+                clone = self._advance()
+            else:
+                self._requests.serve(request)
+        return clone
+
+    def _wait(self) -> None:
+        self._memory.look()
+        due = self._due()
+        ready = dict(self._poller.poll(_milliseconds(due)))
+        if self._context.wakeup in ready or _is_past(due):
+            self._context.step()
+        if self._channel.fileno() in ready:
+            self._channel.fill()
+
+    def _due(self) -> float | None:
+        wait = self._context.wait_time()
+        return None if wait is None else time.monotonic() + wait
+
+    def _advance(self) -> Sockets | None:
+        """End what is over, begin what waits."""
+        executions, waiting = self._executions, self._waiting
+        stops = executions.settle()
+        while True:
+            if stops:
+                self._abort()
+            if executions.running or not waiting:
+                return None
+            request = waiting.popleft()
+            if request.type == "execute_request":
+                executions.begin(request)
+                stops = executions.settle()
+            else:
+                clone = self._clone(request)
+                if clone is not None:
+                    return clone
+                stops = False
+
+    def _abort(self) -> None:
+        """A cell has failed: those that were sent before it did won't run."""
+        self._channel.fill()
+        inbox, waiting = self._channel.inbox, self._waiting
+        for queue in (waiting, inbox):
+            for request in list(queue):
+                if request.type == "execute_request":
+                    queue.remove(request)
+                    self._executions.abort(request)
+
+    # -- clones --------------------------------------------------------------------
+
+    def _clone(self, request: Frame) -> Sockets | None:
+        """Go on in two processes; the clone's sockets, in the clone."""
+        descriptors = self._channel.take_descriptors()
+        self._channel.flush()
+        pid = -1
+        if len(descriptors) != len(Sockets._fields):
+            problem = MessageError("a fork_request comes with two sockets")
+            self._requests.refuse(request, problem)
+        else:
+            try:
+                pid = fork_orphan()
+            except OSError as error:
+                self._requests.refuse(request, error)
+        if pid == 0:
+            self._part()
+            return Sockets(*(socket.socket(fileno=fd) for fd in descriptors))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if pid > 0:
+            content = {"status": "ok", "pid": pid}
+            self._channel.send("fork_reply", content, request.id or 0)
+        return None
+
+    def _part(self) -> None:
+        """In the clone: give up what is the original's."""
+        self._channel.close()
+        self._sockets.control.close()
+        if self._memory.rollup is not None:
+            os.close(self._memory.rollup)
+
+
+def fork_orphan() -> int:
+    """Fork a process that isn't a child of this one, so that others reap it.
+
+    Returns:
+        Its id; 0 in the new process.
+
+    Raises:
+        OSError: The system allows no more processes.
+    """
+    reader, writer = os.pipe()
+    try:
+        child = _fork()
+        if child == 0:
+            try:
+                pid = _fork()
+            except OSError:
+                os._exit(1)
+            if pid == 0:
+                return 0
+            os.write(writer, str(pid).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.set_blocking(reader, False)
+        return int(os.read(reader, _PID_BYTES))
+    except BlockingIOError as error:
+        message = "the context may fork no further process"
+        raise OSError(message) from error
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns of forking with threads; both of ours hold no lock that matters,
+        # as everything that they share with us is made anew in the child.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _milliseconds(due: float | None) -> int | None:
+    return None if due is None else max(0, math.ceil((due - time.monotonic()) * 1000))
+
+
+def _is_past(due: float | None) -> bool:
+    return due is not None and time.monotonic() >= due

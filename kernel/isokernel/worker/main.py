@@ -1,0 +1,107 @@
+"""From a forked process to a running loop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from isokernel.context import Context
+from isokernel.frames import encode
+from isokernel.sandbox import confine
+from isokernel.v8.snapshot import Snapshot
+from isokernel.worker.channel import Channel
+from isokernel.worker.endings import Endings
+from isokernel.worker.loop import Sockets, Worker
+from isokernel.worker.memory import open_rollup
+
+if TYPE_CHECKING:
+    from isokernel.sandbox import SandboxSettings
+    from isokernel.settings import ContextSettings
+
+__all__ = ["rehearse", "serve"]
+
+_STANDARD: Final = (0, 1, 2)
+
+
+def serve(
+    base: Context,
+    settings: ContextSettings,
+    sockets: Sockets,
+    snapshot: int | None,
+    sandbox: SandboxSettings | None,
+) -> NoReturn:
+    """Serve a context in a process that was just forked for it; ends the process.
+
+    Args:
+        base: The blank context that was forked with the process.
+        settings: The new context's.
+        sockets: Its two sockets; the server has their other ends.
+        snapshot: A file with the heap that it goes on from, instead of a blank one.
+        sandbox: The walls around the process; None leaves it as it is.
+    """
+    try:
+        context, blank = base, True
+        rollup = open_rollup()
+        keep = [work.fileno() for work in sockets]
+        keep += [fd for fd in (rollup, snapshot) if fd is not None]
+        _close_others(keep)
+        if sandbox is not None:
+            confine(sandbox, _memory_max(base, settings))
+        if snapshot is not None:
+            context, blank = _restored(settings, snapshot), False
+        while True:
+            worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
+            sockets, rollup, blank = worker.run(), None, False
+    except BaseException as error:  # noqa: BLE001 -- the server must hear of it
+        Endings(Channel(sockets.work)).defect(error)
+
+
+def rehearse(base: Context) -> None:
+    """Do once what a context does up to its first result; it stays blank.
+
+    A forked process gets each page of memory at its first touch; this is for one that
+    has the time for it before it is needed.
+    """
+    pairs = [socket.socketpair() for _ in Sockets._fields]
+    sockets = Sockets(*(theirs for _, theirs in pairs))
+    content = {"code": "({ a: 1 + 1 })", "store_history": False}
+    pairs[0][0].sendall(encode("execute_request", content, id=1))
+    Worker(base, base.settings, sockets, blank=True).rehearse()
+    for ours, _ in pairs:
+        ours.close()
+    base.forget()
+    base.rest()
+
+
+def _memory_max(base: Context, settings: ContextSettings) -> int | None:
+    if settings.array_buffer_max is None:
+        return None
+    guard = base.bridge.isolate.memory
+    heap = settings.heap_memory_max or guard.born_limit
+    return heap + settings.array_buffer_max
+
+
+def _restored(settings: ContextSettings, file: int) -> Context:
+    data = os.pread(file, os.fstat(file).st_size, 0)
+    os.close(file)
+    heap = Snapshot.from_bytes(data)
+    return Context(settings, lambda _event: None, snapshot=heap)
+
+
+def _close_others(keep: list[int]) -> None:
+    """Close every descriptor but these; the standard ones lead nowhere."""
+    _silence()
+    start = len(_STANDARD)
+    for descriptor in sorted(keep):
+        os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def _silence() -> None:
+    """Nobody reads what V8 or Python print here; what matters goes over `work`."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in _STANDARD:
+        os.dup2(null, descriptor)
+    os.close(null)

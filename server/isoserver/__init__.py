@@ -1,0 +1,1 @@
+"""isokernel's contexts over HTTP."""

@@ -1,0 +1,165 @@
+"""The server: its parts put together, started, and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, stream_request_body
+
+from isoserver.contexts.pool import Contexts
+from isoserver.errors import BodyTooLargeError
+from isoserver.guards import Guard
+from isoserver.handlers.base import Handler, MissingHandler
+from isoserver.logs import make_log
+from isoserver.metrics import Metrics
+from isoserver.openapi import make_document
+from isoserver.routes import url_specs
+from isoserver.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from tornado.httputil import HTTPServerRequest
+
+    from isoserver.settings import ServerSettings
+
+__all__ = ["Server"]
+
+_ANSWERS_WAIT: Final = 5.0
+"""Seconds that the last answers have to get out, once all contexts are closed."""
+_DROPPED_MAX: Final = 1 << 40
+_BODY_SECONDS: Final = 120.0
+_IDLE_SECONDS: Final = 3600.0
+
+
+@stream_request_body
+class _TooLarge(Handler):
+    """Answers requests whose body is larger than the server takes."""
+
+    def prepare(self) -> None:
+        """Refuse, before the body is read."""
+        # Else Tornado itself would answer too, and not in JSON. It drops what comes.
+        connection: Any = self.request.connection
+        connection.set_max_body_size(_DROPPED_MAX)
+        super().prepare()
+        raise BodyTooLargeError(self.service.settings.body_max)
+
+
+class _Application(Application):
+    """Tornado's, which looks at the size of a body before it is read."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        super().__init__(
+            url_specs(service),
+            default_handler_class=MissingHandler,
+            default_handler_args={"service": service},
+            log_function=lambda _handler: None,  # ours is in Handler.on_finish
+        )
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Find what answers a request."""
+        length = request.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) <= self._service.settings.body_max:
+            return super().find_handler(request, **kwargs)
+        return self.get_handler_delegate(request, _TooLarge, {"service": self._service})
+
+
+class Server:
+    """One server.
+
+    Attributes:
+        settings: Its settings.
+        contexts: Its contexts.
+        service: What its handlers share.
+        url: Where it listens, once started.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, log_file: TextIO | None = None
+    ) -> None:
+        """Make a server that isn't started; inside of a running event loop.
+
+        Args:
+            settings: Its settings.
+            log_file: Where the log goes; stderr if None.
+        """
+        self.settings = settings
+        self.metrics = Metrics()
+        self.contexts = Contexts(settings, self.metrics)
+        self.metrics.watch(self.contexts)
+        self.service = Service(
+            settings,
+            self.contexts,
+            self.metrics,
+            make_log(settings.log_level, log_file),
+            Guard(settings),
+            make_document(),
+        )
+        self.url = ""
+        self._http: HTTPServer | None = None
+
+    async def start(self) -> None:
+        """Start what contexts come from, then listen.
+
+        Raises:
+            OSError: It can't listen there.
+        """
+        sockets = bind_sockets(self.settings.port, self.settings.host)
+        await self.contexts.start()
+        for wall in self.contexts.missing_walls:
+            self.service.log.warning("not confined", reason=wall)
+        self._http = HTTPServer(
+            _Application(self.service),
+            max_body_size=self.settings.body_max,
+            max_header_size=self.settings.header_max,
+            idle_connection_timeout=_IDLE_SECONDS,
+            body_timeout=_BODY_SECONDS,
+        )
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        self._http.add_sockets(sockets)
+        host = self.settings.host
+        port = sockets[0].getsockname()[1]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def stop(self) -> None:
+        """Stop listening, let running cells end in their grace period, end the rest."""
+        if self._http is not None:
+            self._http.stop()
+        await self.contexts.close()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
+        if self._http is not None:
+            await self._http.close_all_connections()
+
+    async def run(self, ready: Callable[[str], None]) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the grace period.
+
+        Args:
+            ready: Called with the URL once requests are answered.
+        """
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+
+        def stop() -> None:
+            if stopped.is_set():
+                self.contexts.hurry()
+            stopped.set()
+
+        await self.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        ready(self.url)
+        try:
+            await stopped.wait()
+        finally:
+            await self.stop()

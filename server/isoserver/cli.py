@@ -1,0 +1,81 @@
+"""`isokernel serve`: the flags are the fields of the settings."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from isoserver.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["load", "serve"]
+
+USAGE = 2
+
+
+def load(arguments: Sequence[str]) -> ServerSettings:
+    """Read the settings: flags, else the environment, else the TOML file.
+
+    Raises:
+        ValidationError: One of them has no sensible value.
+        OSError: The file can't be read.
+        SystemExit: The flags can't be understood, or help was asked for.
+    """
+    # The file has to be known before pydantic reads its sources.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    known, _ = first.parse_known_args(arguments)
+    given = {} if known.config is None else {"config": known.config}
+    return CliApp.run(ServerSettings, cli_args=list(arguments), **given)
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serve until SIGTERM.
+
+    Args:
+        arguments: The flags.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        settings = load(arguments)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
+            _complain(f"{name}: {detail['msg']}")
+        return USAGE
+    except (OSError, ValueError) as error:
+        _complain(f"the settings can't be read: {error}")
+        return USAGE
+    try:
+        asyncio.run(_run(settings))
+    except OSError as error:
+        _complain(f"can't listen on {settings.host}:{settings.port}: {error}")
+        return 1
+    return 0
+
+
+async def _run(settings: ServerSettings) -> None:
+    from isoserver.app import Server  # noqa: PLC0415 - a second; not for wrong flags
+    from isoserver.logs import route_foreign  # noqa: PLC0415
+
+    server = Server(settings)
+    route_foreign(server.service.log)
+    await server.run(_ready)
+
+
+def _ready(url: str) -> None:
+    sys.stdout.write(f"isokernel is listening on {url}\n")
+    sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"isokernel: {text}\n")

@@ -1,0 +1,1 @@
+"""Contexts: where code runs, one process each, in the terms of Jupyter's protocol."""

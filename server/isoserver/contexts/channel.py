@@ -1,0 +1,133 @@
+"""Frames over a non-blocking Unix socket, in the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.errors import FrameError
+from isokernel.frames import Decoder, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isokernel.frames import Frame
+
+__all__ = ["Channel"]
+
+_PIECE: Final = 256 * 1024
+"""Bytes read at a time: no context keeps the loop for longer than that takes."""
+
+
+class Channel:
+    """One end of a socket that carries frames both ways.
+
+    Attributes:
+        closed: Whether it was closed, by either side.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_frame: Callable[[Frame], None],
+        on_end: Callable[[], None],
+        max_bytes: int,
+    ) -> None:
+        """Start reading.
+
+        Args:
+            sock: A non-blocking stream socket; owned from now on.
+            on_frame: Called with each frame that comes.
+            on_end: Called once when the other side is gone or talks nonsense, not
+                after `close`.
+            max_bytes: Bytes that one frame may have.
+        """
+        self.closed = False
+        self._sock = sock
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._decoder = Decoder(max_bytes)
+        self._unsent = bytearray()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    def send(
+        self, kind: str, content: dict[str, Any], number: int, fds: tuple[int, ...] = ()
+    ) -> None:
+        """Send a request, as soon as the socket takes it.
+
+        Args:
+            kind: Its type.
+            content: Its content.
+            number: Its id.
+            fds: Descriptors that go with it; only while nothing is unsent.
+        """
+        if self.closed:
+            return
+        data = encode(kind, content, id=number)
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            if fds:
+                sent = socket.send_fds(self._sock, [data], list(fds))
+            else:
+                sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # the end of the other side is read soon
+        if sent < len(data):
+            self._unsent += data[sent:]
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    def close(self) -> None:
+        """Stop reading and close the socket; safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+
+    def drain(self) -> None:
+        """Read what the other side left when it ended, without waiting."""
+        while not self.closed and self._readable():
+            pass
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _readable(self) -> bool:
+        """Read a piece; False when there was none."""
+        try:
+            data = self._sock.recv(_PIECE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._end()
+            return False
+        try:
+            for frame in self._decoder.feed(data):
+                self._on_frame(frame)
+                if self.closed:
+                    return False
+        except FrameError:  # nothing that follows can be trusted
+            self._end()
+            return False
+        return True
+
+    def _end(self) -> None:
+        self.close()
+        self._on_end()

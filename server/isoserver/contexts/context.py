@@ -1,0 +1,410 @@
+"""One context: its process, its queue and its state, the same for every language.
+
+A context does one job at a time, in the order in which they came. A job is over when
+its reply has come, an execution when idle has come too. Every job has a deadline, and
+the end of the process ends all that wait on it.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import secrets
+import time
+from collections import deque
+from datetime import datetime, timezone
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
+from isoserver.errors import (
+    ContextDeadError,
+    ContextDeadlineError,
+    ContextReplacedError,
+    FieldProblem,
+    InvalidRequestError,
+    QueueLimitError,
+)
+
+if TYPE_CHECKING:
+    from isoserver.contexts.languages import Language
+    from isoserver.settings import ServerSettings
+
+__all__ = ["Context", "Observer", "State", "new_id"]
+
+_ID_CHARACTERS: Final = 21
+SECOND_HALF: Final = 5.0
+"""Seconds between reply and idle, whichever comes first: no code runs any more."""
+DIED: Final = "ContextDiedError"
+
+
+class State(str, Enum):
+    """What a context is at."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DEAD = "dead"
+
+
+class Observer(Protocol):
+    """Who counts what contexts do (the metrics)."""
+
+    def executed(self, language: str, outcome: str, seconds: float) -> None:
+        """An execution is over."""
+
+    def started(self, language: str, seconds: float) -> None:
+        """A context's process is ready."""
+
+    def died(self, language: str) -> None:
+        """A context's process ended by itself."""
+
+
+def new_id() -> str:
+    """Make an id: 126 random bits in 21 characters that are safe in a URL."""
+    return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
+
+
+class Context(abc.ABC):
+    """A place where code runs and state stays.
+
+    Attributes:
+        id: Its name; who knows it may use it.
+        language: What its code is in unless a request says otherwise.
+        cwd: The working folder, as it was asked for.
+        state: What it is at.
+        reason: Why it is dead.
+        execution_count: Number of the last execution.
+        created_at: When it was made.
+        last_used: When something was asked of it last.
+        pid: Its process; 0 if there is none.
+    """
+
+    def __init__(
+        self,
+        language: Language,
+        cwd: str,
+        settings: ServerSettings,
+        observer: Observer,
+    ) -> None:
+        self.id = new_id()
+        self.language = language
+        self.cwd = cwd
+        self.settings = settings
+        self.observer = observer
+        self.state = State.STARTING
+        self.reason = ""
+        self.execution_count = 0
+        self.created_at = datetime.now(timezone.utc)
+        self.last_used = self.created_at
+        self.used = time.monotonic()
+        self.pid = 0
+        self.history: deque[Execution] = deque()
+        self._remembered = 0
+        self._queue: deque[Job] = deque()
+        self._current: Job | None = None
+        self._ids = count(1)
+        self._changing = asyncio.Lock()
+
+    # -- what each kind of context does in its own way --------------------------------
+
+    @abc.abstractmethod
+    async def _launch(self) -> None:
+        """Start the process; called by `start` and `restart`, never twice at a time.
+
+        Raises:
+            ContextStartError: It could not be started.
+        """
+
+    @abc.abstractmethod
+    async def _kill(self) -> None:
+        """End the process and free what it used; called when none may be there too."""
+
+    @abc.abstractmethod
+    def _send(self, job: Job) -> None:
+        """Send a job's request; called in its turn."""
+
+    @abc.abstractmethod
+    def _interrupt(self) -> None:
+        """Stop what runs, without waiting for it."""
+
+    @abc.abstractmethod
+    def _content(self, request: Request) -> dict[str, Any]:
+        """Give the content of an execute request."""
+
+    def _patience(self, job: Job) -> float:
+        """Seconds after which `_overdue` is called for a job that has begun."""
+        return job.seconds
+
+    @abc.abstractmethod
+    def _give_up(self, job: Job) -> None:
+        """End a job that an interrupt did not end, or whose second half is missing."""
+
+    # -- its life ----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the process.
+
+        Raises:
+            ContextStartError: It could not be started.
+        """
+        async with self._changing:
+            await self._begin_process()
+
+    async def _begin_process(self) -> None:
+        begin = time.monotonic()
+        try:
+            await self._launch()
+        except BaseException:
+            self.died("it could not be started")
+            raise
+        self.observer.started(self.language.name, time.monotonic() - begin)
+        if self.state is State.STARTING:
+            self.state = State.IDLE
+        self._advance()
+
+    async def restart(self, reason: str = "the context was restarted") -> None:
+        """Begin anew with the same id: all state is lost, jobs that wait fail.
+
+        Raises:
+            ContextStartError: The process could not be started.
+        """
+        self._abandon("ContextRestartedError", reason)
+        self.state = State.STARTING
+        async with self._changing:
+            await self._kill()
+            self.state = State.STARTING
+            self.reason = ""
+            self.execution_count = 0
+            self.history.clear()
+            self._remembered = 0
+            self.touch()
+            await self._begin_process()
+
+    async def close(self, reason: str = "the context was deleted") -> None:
+        """End it for good; jobs that wait fail."""
+        self._abandon("ContextDeletedError", reason)
+        self.state = State.DEAD
+        self.reason = reason
+        async with self._changing:
+            await self._kill()
+
+    def died(self, reason: str) -> None:
+        """Note that the process is gone: everything that waits on it fails."""
+        if self.state is State.DEAD:
+            return
+        self.state = State.DEAD
+        self.reason = reason
+        self.observer.died(self.language.name)
+        text = f"the context's process ended: {reason}; its state is lost"
+        self._fail_current(DIED, text)
+        self._refuse_queue(ContextDeadError(reason))
+
+    def _abandon(self, name: str, reason: str) -> None:
+        self._fail_current(name, reason)
+        self._refuse_queue(ContextReplacedError(reason))
+
+    def _fail_current(self, name: str, reason: str) -> None:
+        job, self._current = self._current, None
+        if isinstance(job, Execution):
+            job.count = job.count or self.execution_count + 1
+            job.fail(failure(name, reason))
+            self._record(job)
+        elif job is not None:
+            job.refuse(ContextReplacedError(reason))
+
+    def _refuse_queue(self, error: Exception) -> None:
+        while self._queue:
+            self._queue.popleft().refuse(error)
+
+    # -- jobs --------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return len(self._queue)
+
+    @property
+    def current(self) -> Job | None:
+        """What it does now."""
+        return self._current
+
+    def touch(self) -> None:
+        """Note that something was asked of it."""
+        self.used = time.monotonic()
+        self.last_used = datetime.now(timezone.utc)
+
+    def execute(self, request: Request) -> Execution:
+        """Run a cell, now or when it is its turn.
+
+        Raises:
+            InvalidRequestError: The context can't run that language.
+            QueueLimitError: Too many wait already.
+            ContextDeadError: Its process is gone.
+        """
+        language = request.language or self.language
+        if not language.runs_in(self.language):
+            problem = f"the context is locked to {self.language.name}"
+            raise InvalidRequestError(FieldProblem("language", problem))
+        content = self._content(request)
+        job = Execution(request, language, content, self.settings.output_max)
+        self.submit(job)
+        return job
+
+    async def ask(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Ask something in its turn and give the reply's content.
+
+        Raises:
+            ContextDeadlineError: No reply came in time.
+            QueueLimitError: Too many wait already.
+            ContextDeadError: Its process is gone.
+        """
+        job = Job(kind, content, self.settings.question_deadline)
+        self.submit(job)
+        return await job.done
+
+    def submit(self, job: Job) -> None:
+        """Put a job at the end of the queue."""
+        if self.state is State.DEAD:
+            raise ContextDeadError(self.reason)
+        if len(self._queue) >= self.settings.queue_max:
+            raise QueueLimitError(self.settings.queue_max)
+        self.touch()
+        job.id = next(self._ids)
+        self._queue.append(job)
+        self._advance()
+
+    def cancel(self, job: Job) -> None:
+        """Take a job back: out of the queue, or interrupted when it runs."""
+        if job is self._current:
+            self._interrupt()
+        elif job in self._queue:
+            self._queue.remove(job)
+            job.refuse(ContextReplacedError("the execution was cancelled"))
+
+    def interrupt(self) -> None:
+        """Stop what runs; state is kept. Nothing happens when nothing runs.
+
+        Raises:
+            ContextDeadError: Its process is gone.
+        """
+        if self.state is State.DEAD:
+            raise ContextDeadError(self.reason)
+        self.touch()
+        if self._current is not None:
+            self._interrupt()
+
+    def _advance(self) -> None:
+        if self.state is not State.IDLE or not self._queue:
+            return
+        job = self._queue.popleft()
+        self._current = job
+        self.state = State.BUSY
+        job.began = time.monotonic()
+        job.set_timer(self._patience(job), self._overdue)
+        self._send(job)
+
+    # -- messages ----------------------------------------------------------------------
+
+    def received(self, parent: int, message: Message) -> None:
+        """Take a message from the process.
+
+        Args:
+            parent: The id of the job that caused it.
+            message: What it says.
+        """
+        job = self._current
+        if job is None or job.id != parent:
+            self._late(parent, message)
+        elif message.kind == "status":
+            if message.content.get("execution_state") == "idle":
+                job.idle = True
+                self._settle(job)
+            else:
+                job.take(message)
+        elif message.kind.endswith("_reply"):
+            job.reply = message.content
+            self._settle(job)
+        else:
+            job.take(message)
+
+    def _late(self, parent: int, message: Message) -> None:
+        """Put what comes after an execution's end (a timer printed) to its outputs."""
+        for execution in reversed(self.history):
+            if execution.id == parent:
+                execution.outputs.add(message.kind, message.content)
+                return
+
+    def _settle(self, job: Job) -> None:
+        if not job.over:
+            if job.needs_idle:
+                job.set_timer(SECOND_HALF, self._give_up)
+            return
+        job.stop_timer()
+        self._current = None
+        self.state = State.IDLE
+        self.touch()
+        if isinstance(job, Execution):
+            self._conclude(job)
+        job.succeed()
+        if isinstance(job, Execution):
+            self._record(job)
+        self._advance()
+
+    def _conclude(self, job: Execution) -> None:
+        """Read an execution's number and failure from its reply."""
+        reply = job.reply or {}
+        job.count = reply.get("execution_count") or self.execution_count
+        self.execution_count = job.count
+        if reply.get("status") == "ok":
+            return
+        lines = reply.get("traceback") or []
+        name = str(reply.get("ename") or "AbortedError")
+        value = str(reply.get("evalue") or "")
+        text = "\n".join(lines) or f"{name}: {value}"
+        job.failure = failure(name, value)._replace(traceback=text.rstrip("\n") + "\n")
+        if job.overdue and name != TIMEOUT:
+            value = f"the execution took longer than {job.seconds:g} s"
+            job.failure = failure(TIMEOUT, value)
+
+    def _record(self, job: Execution) -> None:
+        self.execution_count = job.count
+        self._remember(job)
+        outcome = "ok" if job.failure is None else "error"
+        if job.failure is not None and job.failure.name == TIMEOUT:
+            outcome = "timeout"
+        self.observer.executed(job.language.name, outcome, job.seconds_taken)
+
+    def _remember(self, job: Execution) -> None:
+        """Keep an execution for the notebook, and forget old ones over the bounds."""
+        self.history.append(job)
+        self._remembered += job.size
+        while len(self.history) > self.settings.history_max or (
+            self.history and self._remembered > self.settings.history_size_max
+        ):
+            self._remembered -= self.history.popleft().size
+
+    def _overdue(self, job: Job) -> None:
+        if job is not self._current:
+            return
+        job.overdue = True
+        if not isinstance(job, Execution):
+            job.refuse(ContextDeadlineError(job.seconds))
+        self._interrupt()
+        job.set_timer(self.settings.interrupt_grace, self._give_up)
+
+    # -- what is known of it -----------------------------------------------------------
+
+    async def memory(self) -> dict[str, int] | None:
+        """How many bytes it uses, by kind; None if its process doesn't say."""
+        return None
+
+    async def complete(self, code: str, cursor: int) -> dict[str, Any]:
+        """Completions at a cursor, counted in code points."""
+        return await self.ask("complete_request", {"code": code, "cursor_pos": cursor})
+
+    async def inspect(self, code: str, cursor: int, detail: int) -> dict[str, Any]:
+        """What is known of the name under the cursor."""
+        content = {"code": code, "cursor_pos": cursor, "detail_level": detail}
+        return await self.ask("inspect_request", content)

@@ -1,0 +1,249 @@
+"""A V8 context: a forked process, spoken to in frames over two sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.errors import IsokernelError
+from isokernel.settings import ContextSettings
+from isoserver.contexts.channel import Channel
+from isoserver.contexts.context import Context, State
+from isoserver.contexts.jobs import Execution, Job, Message, Request
+from isoserver.errors import ContextStartError, ForkError
+
+if TYPE_CHECKING:
+    from isokernel.frames import Frame
+    from isoserver.contexts.context import Observer
+    from isoserver.contexts.forks import Forks
+    from isoserver.contexts.languages import Language
+    from isoserver.settings import ServerSettings
+
+__all__ = ["JavaScriptContext"]
+
+_FRAME_MAX: Final = 256 << 20
+_REASON_WAIT: Final = 1.0
+"""Seconds between the end of the sockets and the report why."""
+_MEMORY_WAIT: Final = 1.0
+_KILL_WAIT: Final = 5.0
+
+
+class JavaScriptContext(Context):
+    """A context in a process that was forked from the fork server."""
+
+    def __init__(
+        self,
+        language: Language,
+        cwd: str,
+        settings: ServerSettings,
+        observer: Observer,
+        forks: Forks,
+    ) -> None:
+        super().__init__(language, cwd, settings, observer)
+        self._forks = forks
+        self._work: Channel | None = None
+        self._control: Channel | None = None
+        self._ended: asyncio.Future[str] | None = None
+        self._last_words = ""
+        self._memory: list[asyncio.Future[dict[str, Any]]] = []
+
+    # -- the process -------------------------------------------------------------------
+
+    async def _launch(self) -> None:
+        name = "typescript" if self.language.name == "typescript" else "javascript"
+        settings = ContextSettings(
+            language=name,  # type: ignore[arg-type]  # one of the two, as it says
+            interrupt_grace=self.settings.interrupt_grace,
+            heap_memory_max=self.settings.heap_memory_max,
+            array_buffer_max=self.settings.array_buffer_max,
+            output_max=self.settings.output_max,
+        )
+        try:
+            spawned = self._forks.spawn(settings)
+        except (OSError, IsokernelError) as error:
+            message = f"the context's process could not be forked: {error}"
+            raise ContextStartError(message) from error
+        self._adopt(spawned.pid, spawned.work, spawned.control)
+
+    def _adopt(self, pid: int, work: socket.socket, control: socket.socket) -> None:
+        """Take over a process that is there."""
+        self.pid = pid
+        self._ended = asyncio.get_running_loop().create_future()
+        self._last_words = ""
+        self._forks.watch(pid, self._exited)
+        self._work = Channel(work, self._frame, self._cut, _FRAME_MAX)
+        self._control = Channel(control, self._answer, self._cut, _FRAME_MAX)
+
+    def _exited(self, reason: str) -> None:
+        """Note that the process is gone, after what it said last."""
+        ended = self._ended
+        if ended is not None and not ended.done():
+            ended.set_result(reason)
+        if self._work is not None and self._work.closed is False:
+            self._work.drain()
+        words = self._last_words
+        self._gone(f"{reason} ({words})" if words else reason)
+
+    def _cut(self) -> None:
+        """A socket ended: the process is about to be reported, or stuck."""
+        ended = self._ended
+        if ended is not None and ended.done():
+            return
+        asyncio.get_running_loop().call_later(_REASON_WAIT, self._unexplained, ended)
+
+    def _unexplained(self, ended: asyncio.Future[str] | None) -> None:
+        if ended is self._ended and ended is not None and not ended.done():
+            self._signal()
+            self._gone("it closed its sockets")
+
+    def _gone(self, reason: str) -> None:
+        self._close_sockets()
+        self.pid = 0
+        self.died(reason)
+
+    def _close_sockets(self) -> None:
+        for channel in (self._work, self._control):
+            if channel is not None:
+                channel.close()
+        while self._memory:
+            self._memory.pop().cancel()
+
+    async def _kill(self) -> None:
+        ended, self._ended = self._ended, None
+        pid, self.pid = self.pid, 0
+        if pid:
+            self._forks.watch(
+                pid, lambda reason: _resolve(ended, reason) if ended else None
+            )
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._close_sockets()
+        if pid and ended is not None:
+            await asyncio.wait([ended], timeout=_KILL_WAIT)
+
+    def _signal(self) -> None:
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    # -- jobs --------------------------------------------------------------------------
+
+    def _content(self, request: Request) -> dict[str, Any]:
+        language = request.language
+        return {
+            "code": request.code,
+            "silent": False,
+            "store_history": True,
+            "language": None if language is None else language.name,
+            "deadline": request.seconds,
+            "env": request.env,
+            "user_expressions": {},
+            "stop_on_error": False,
+        }
+
+    def _send(self, job: Job) -> None:
+        if self._work is not None:
+            self._work.send(job.kind, job.content, job.id, job.fds)
+
+    def _interrupt(self) -> None:
+        if self._control is not None:
+            number = self._current.id if self._current is not None else None
+            self._control.send("interrupt_request", {"execution": number}, 0)
+
+    def _patience(self, job: Job) -> float:
+        """The process keeps an execution's deadline itself; here is the second wall."""
+        if isinstance(job, Execution):
+            return job.seconds + self.settings.interrupt_grace + 1
+        return job.seconds
+
+    def _give_up(self, job: Job) -> None:
+        if job is self._current:
+            self._signal()
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.type == "fatal":
+            self._last_words = str(frame.content.get("detail", "")).partition("\n")[0]
+            return
+        message = Message(frame.type, frame.content, frame.metadata)
+        self.received(frame.parent or 0, message)
+
+    # -- memory and fork ---------------------------------------------------------------
+
+    def _answer(self, frame: Frame) -> None:
+        if frame.type == "memory_reply" and self._memory:
+            waiting = self._memory.pop(0)
+            if not waiting.done():
+                waiting.set_result(frame.content)
+
+    async def memory(self) -> dict[str, int] | None:
+        """Ask the process, which answers also while it is busy."""
+        if self._control is None or self.state is State.DEAD:
+            return None
+        answer: asyncio.Future[dict[str, Any]] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._memory.append(answer)
+        self._control.send("memory_request", {}, 0)
+        await asyncio.wait([answer], timeout=_MEMORY_WAIT)
+        if not answer.done() or answer.cancelled():
+            return None
+        return {
+            name: value
+            for name, value in answer.result().items()
+            if isinstance(value, int) and not isinstance(value, bool)
+        }
+
+    async def fork_into(self, other: JavaScriptContext) -> None:
+        """Let another context, which isn't started, begin with this one's state.
+
+        Raises:
+            ForkError: It could not be forked.
+        """
+        work, far_work = socket.socketpair()
+        control, far_control = socket.socketpair()
+        job = Job("fork_request", {}, self.settings.question_deadline)
+        job.fds = (far_work.fileno(), far_control.fileno())
+        try:
+            self.submit(job)
+            pid = _forked(await job.done)
+        except BaseException:
+            work.close()
+            control.close()
+            raise
+        finally:
+            far_work.close()
+            far_control.close()
+        work.setblocking(False)  # noqa: FBT003 - socket's own signature
+        control.setblocking(False)  # noqa: FBT003
+        self._forks.adopt(pid)
+        other._inherit(self, pid, work, control)
+
+    def _inherit(
+        self,
+        origin: JavaScriptContext,
+        pid: int,
+        work: socket.socket,
+        control: socket.socket,
+    ) -> None:
+        self._adopt(pid, work, control)
+        self.execution_count = origin.execution_count
+        self.history.extend(origin.history)
+        self._remembered = origin._remembered
+        self._ids = origin._ids
+        self.state = State.IDLE
+
+
+def _forked(reply: dict[str, Any]) -> int:
+    pid: int = reply.get("pid") or 0
+    if reply.get("status", "ok") != "ok" or not pid:
+        raise ForkError(reply.get("evalue") or "the context can't be forked")
+    return pid
+
+
+def _resolve(future: asyncio.Future[str], reason: str) -> None:
+    if not future.done():
+        future.set_result(reason)

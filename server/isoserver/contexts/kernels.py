@@ -1,0 +1,340 @@
+"""A context in a Jupyter kernel: Python by ipykernel, or any installed kernelspec."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import resource
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyter_client.manager import AsyncKernelManager
+
+from isoserver.contexts.context import DIED, Context, State
+from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
+from isoserver.contexts.memory import resident
+from isoserver.errors import ContextStartError, FieldProblem, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from isoserver.contexts.context import Observer
+    from isoserver.contexts.languages import Language
+    from isoserver.settings import ServerSettings
+
+__all__ = ["KernelContext"]
+
+# Plain tracebacks as one text; what a terminal would colour stays uncoloured.
+_PYTHON_OPTIONS: Final = (
+    "--InteractiveShell.xmode=Plain",
+    "--InteractiveShell.colors=NoColor",
+    "--HistoryManager.enabled=False",
+    # Jedi takes seconds when first asked, in each new process; the names are there.
+    "--IPCompleter.use_jedi=False",
+    "--InlineBackend.figure_formats={'png','svg'}",
+)
+_ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
+_OPEN_FILES: Final = 1024
+
+# One expression each, so that no name is left behind; the values are JSON in a literal.
+_LEND: Final = """(lambda os, new: (
+    setattr(os, "_isokernel_lent", {{name: os.environ.get(name) for name in new}}),
+    os.environ.update(new),
+))(__import__("os"), __import__("json").loads({literal}))"""
+_TAKE_BACK: Final = """(lambda os: [
+    os.environ.pop(name, None)
+    if value is None
+    else os.environ.__setitem__(name, value)
+    for name, value in os.__dict__.pop("_isokernel_lent", {}).items()
+])(__import__("os"))"""
+
+
+class KernelContext(Context):
+    """A context in a kernel of its own, with one client for it."""
+
+    def __init__(
+        self,
+        language: Language,
+        cwd: str,
+        settings: ServerSettings,
+        observer: Observer,
+        folder: Path,
+    ) -> None:
+        """Make a context that isn't started.
+
+        Args:
+            language: Its language.
+            cwd: The working folder, which is made inside of the context's own.
+            settings: Settings of the server.
+            observer: Who counts.
+            folder: Where contexts have their folders.
+        """
+        super().__init__(language, cwd, settings, observer)
+        self._parent_folder = folder
+        self._folder: Path | None = None
+        self._manager: AsyncKernelManager | None = None
+        self._client: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pidfd = -1
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    # -- the process -------------------------------------------------------------------
+
+    async def _launch(self) -> None:
+        folder = _make_folder(self._parent_folder)
+        self._folder = folder
+        cwd = folder / "files" / _relative(self.cwd)
+        await asyncio.to_thread(cwd.mkdir, parents=True)
+        manager = AsyncKernelManager(
+            kernel_name=self.language.kernelspec,
+            transport="ipc",
+            ip=str(folder / "kernel"),
+            connection_file=str(folder / "connection.json"),
+        )
+        self._manager = manager
+        options = _PYTHON_OPTIONS if self.language.name == "python" else ()
+        deadline = self.settings.start_deadline
+        try:
+            await asyncio.wait_for(
+                manager.start_kernel(
+                    cwd=str(cwd),
+                    env=_environment(folder),
+                    extra_arguments=list(options),
+                ),
+                deadline,
+            )
+            self._watch(manager)
+            await self._connect(manager, deadline)
+        except BaseException as error:
+            await self._kill()
+            if not isinstance(error, Exception):
+                raise
+            message = f"the kernel {self.language.name} did not start: {error}"
+            raise ContextStartError(message) from error
+
+    def _watch(self, manager: AsyncKernelManager) -> None:
+        """Notice the end of the process; bound what it may take."""
+        provisioner: Any = manager.provisioner
+        self.pid = provisioner.pid
+        self._ended = asyncio.get_running_loop().create_future()
+        python = (
+            self.language.name == "python"
+        )  # others may reserve much and use little
+        limit = self.settings.python_memory_max if python else None
+        with suppress(OSError):
+            if limit is not None:
+                resource.prlimit(self.pid, resource.RLIMIT_AS, (limit, limit))
+            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
+            files = (_OPEN_FILES, _OPEN_FILES)
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
+        self._pidfd = os.pidfd_open(self.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
+
+    async def _connect(self, manager: AsyncKernelManager, deadline: float) -> None:
+        """Open the channels and wait until both of them carry messages."""
+        client = manager.client()
+        self._client = client
+        client.start_channels(hb=False, stdin=False)
+        ready = asyncio.ensure_future(self._first_words(client))
+        self._keep(ready)
+        waits: list[asyncio.Future[Any]] = [ready, self._ended]
+        await asyncio.wait(waits, timeout=deadline, return_when="FIRST_COMPLETED")
+        if self._ended.done():
+            raise ContextStartError(self._ended.result())
+        if not ready.done():
+            message = f"it did not answer within {deadline:g} s"
+            raise ContextStartError(message)
+        for channel in (client.shell_channel, client.iopub_channel):
+            self._keep(asyncio.ensure_future(self._pump(channel.get_msg)))
+
+    async def _first_words(self, client: Any) -> None:
+        """Ask until an answer has come on shell and its idle on iopub."""
+        heard = False
+        while not heard:
+            self._send_message("kernel_info_request", {}, "0")
+            shell = asyncio.ensure_future(client.get_shell_msg(timeout=1))
+            iopub = asyncio.ensure_future(client.get_iopub_msg(timeout=1))
+            answers = await asyncio.gather(shell, iopub, return_exceptions=True)
+            heard = all(isinstance(answer, dict) for answer in answers)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _exited(self) -> None:
+        code = None
+        provisioner: Any = self._manager.provisioner if self._manager else None
+        if provisioner is not None and provisioner.process is not None:
+            code = provisioner.process.poll()
+        self._forget_process()
+        reason = _reason(code)
+        if not self._ended.done():
+            self._ended.set_result(reason)
+        self.died(reason)
+
+    def _forget_process(self) -> None:
+        self.pid = 0
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    async def _kill(self) -> None:
+        self._forget_process()
+        for task in [
+            task for task in self._tasks if task is not asyncio.current_task()
+        ]:
+            task.cancel()
+        client, self._client = self._client, None
+        manager, self._manager = self._manager, None
+        if client is not None:
+            client.stop_channels()
+        if manager is not None:
+            with suppress(Exception):  # it may be gone, or never have been there
+                await manager.shutdown_kernel(now=True)
+            with suppress(Exception):
+                manager.cleanup_connection_file()
+                manager.context.destroy(linger=0)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    # -- jobs --------------------------------------------------------------------------
+
+    def _content(self, request: Request) -> dict[str, Any]:
+        if request.env and self.language.name != "python":
+            problem = f"{self.language.name} has no environment variables for one run"
+            raise InvalidRequestError(FieldProblem("env_vars", problem))
+        return {
+            "code": request.code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
+
+    def _send(self, job: Job) -> None:
+        env = job.request.env if isinstance(job, Execution) else None
+        if env:
+            literal = repr(json.dumps(env))
+            self._send_silent(_LEND.format(literal=literal))
+        self._send_message(job.kind, job.content, str(job.id))
+        if env:  # the kernel takes requests in order, so this is before the next job
+            self._send_silent(_TAKE_BACK)
+
+    def _send_silent(self, code: str) -> None:
+        content = {
+            "code": code,
+            "silent": True,
+            "store_history": False,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
+        self._send_message("execute_request", content, "0")
+
+    def _send_message(self, kind: str, content: dict[str, Any], number: str) -> None:
+        if self._client is None:
+            return
+        session = self._client.session
+        message = session.msg(kind, content)
+        message["header"]["msg_id"] = message["msg_id"] = number
+        # Not by the channel's own `send`: that goes around asyncio's socket, which then
+        # may miss that a reply has come meanwhile, and wait for it for ever.
+        frames = session.serialize(message)
+        self._client.shell_channel.socket.send_multipart(frames)
+
+    async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Take messages from one channel until the context ends."""
+        while True:
+            message = await get()
+            number = (message.get("parent_header") or {}).get("msg_id") or "0"
+            content = message["content"]
+            if isinstance(content.get("traceback"), list):
+                lines = [_ANSI.sub("", line) for line in content["traceback"]]
+                content["traceback"] = "\n".join(lines).split("\n")
+            taken = Message(message["msg_type"], content, message["metadata"])
+            self.received(int(number) if number.isdecimal() else 0, taken)
+
+    def _interrupt(self) -> None:
+        if self._manager is not None and self.pid:
+            self._keep(asyncio.ensure_future(self._interrupt_kernel(self._manager)))
+
+    async def _interrupt_kernel(self, manager: AsyncKernelManager) -> None:
+        with suppress(OSError, RuntimeError):  # it ended meanwhile
+            await manager.interrupt_kernel()
+
+    def _give_up(self, job: Job) -> None:
+        """Restart, because code can ignore an interrupt; the answer says so."""
+        if job is not self._current:
+            return
+        what = (
+            f"the execution took longer than {job.seconds:g} s and ignored an interrupt"
+            if job.overdue
+            else "the kernel did not finish its answer"
+        )
+        reason = f"{what}: the context was restarted, its state is lost"
+        if isinstance(job, Execution):
+            self._current = None
+            job.count = self.execution_count + 1
+            job.fail(failure(TIMEOUT if job.overdue else DIED, reason))
+            self._record(job)
+        restart = asyncio.ensure_future(self._restart_quietly(reason))
+        _RESTARTS.add(restart)
+        restart.add_done_callback(_RESTARTS.discard)
+
+    async def _restart_quietly(self, reason: str) -> None:
+        with suppress(ContextStartError):  # the context is dead, and says why
+            await self.restart(reason)
+
+    async def memory(self) -> dict[str, int] | None:
+        """Read the resident memory of the process."""
+        if not self.pid or self.state is State.DEAD:
+            return None
+        return {"rss": resident(self.pid).all}
+
+
+_RESTARTS: Final[set[asyncio.Task[None]]] = set()
+"""Restarts on their way: the loop itself keeps tasks only weakly."""
+
+
+def _make_folder(parent: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent)).resolve()
+    (folder / "home").mkdir()
+    return folder
+
+
+def _relative(cwd: str) -> PurePosixPath:
+    """Make of any path one that stays inside of the folder that it is put under."""
+    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
+    return PurePosixPath(*[part.replace("\0", "") for part in parts])
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Give a kernel its variables: none of the server's own, which may be secrets."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    home = str(folder / "home")
+    return {
+        **kept,
+        "HOME": home,
+        "IPYTHONDIR": f"{home}/.ipython",
+        "JUPYTER_RUNTIME_DIR": str(folder),
+        "MPLCONFIGDIR": f"{home}/.matplotlib",
+        "TMPDIR": home,
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def _reason(code: int | None) -> str:
+    if code is None:
+        return "its process ended"
+    if code < 0:
+        return f"killed by signal {-code}"
+    return f"exit {code}"

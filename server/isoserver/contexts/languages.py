@@ -1,0 +1,92 @@
+"""Languages: the names that requests use, and what runs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from isoserver.errors import FieldProblem, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ALIASES", "Engine", "Language", "Languages"]
+
+Engine = Literal["v8", "kernel"]
+
+
+class Language(NamedTuple):
+    """A language that code can be in.
+
+    Attributes:
+        name: Our name for it.
+        number: The API's number for it; 0 for what the API doesn't know.
+        engine: What runs it: V8, or a Jupyter kernel.
+        kernelspec: For kernels, the kernelspec's name.
+    """
+
+    name: str
+    number: int
+    engine: Engine
+    kernelspec: str = ""
+
+    def runs_in(self, other: Language) -> bool:
+        """Tell whether a context of another language can run this one."""
+        return self.engine == other.engine and self.kernelspec == other.kernelspec
+
+
+PYTHON: Final = Language("python", 1, "kernel", "python3")
+JAVASCRIPT: Final = Language("javascript", 2, "v8")
+TYPESCRIPT: Final = Language("typescript", 2, "v8")
+
+ALIASES: Final[dict[str, Language]] = {
+    "python": PYTHON,
+    "py": PYTHON,
+    "python3": PYTHON,
+    "typescript": TYPESCRIPT,
+    "ts": TYPESCRIPT,
+    "javascript": JAVASCRIPT,
+    "js": JAVASCRIPT,
+    "bun": TYPESCRIPT,
+    "node": JAVASCRIPT,
+}
+"""The documented names."""
+
+
+class Languages:
+    """The languages that a server offers."""
+
+    def __init__(self, names: Iterable[str], default: str) -> None:
+        """Take names of languages and of installed kernelspecs.
+
+        Args:
+            names: What is served.
+            default: What code is when nobody says.
+        """
+        self.served: dict[str, Language] = {}
+        for name in names:
+            language = ALIASES.get(name) or Language(name, 0, "kernel", name)
+            self.served.setdefault(language.name, language)
+        self.default = default
+
+    def names(self, language: Language) -> list[str]:
+        """Give every name that a language goes by."""
+        aliases = [name for name, known in ALIASES.items() if known == language]
+        return aliases or [language.name]
+
+    def find(self, name: str | None) -> Language:
+        """Find a language by any of its names.
+
+        Args:
+            name: As the request has it; None takes the default.
+
+        Raises:
+            InvalidRequestError: There is no such language here.
+        """
+        asked = self.default if name is None else name
+        known = ALIASES.get(asked)
+        language = self.served.get(known.name if known else asked)
+        if language is None:
+            offered = ", ".join(self.served)
+            problem = f"{asked[:64]!r} is not served here; there are: {offered}"
+            raise InvalidRequestError(FieldProblem("language", problem))
+        return language

@@ -1,0 +1,136 @@
+"""A context's history as a notebook, and a notebook run in a context."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
+from nbformat.validator import NotebookValidationError, ValidationError, normalize
+
+from isoserver.contexts.jobs import Request
+from isoserver.errors import FieldProblem, InvalidRequestError
+
+if TYPE_CHECKING:
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.languages import Language
+
+__all__ = ["history", "read", "run"]
+
+_KERNELS: Final = {
+    "python": ("python3", "Python 3"),
+    "javascript": ("v8-javascript", "JavaScript (V8)"),
+    "typescript": ("v8-typescript", "TypeScript (V8)"),
+}
+
+_UNREADABLE: Final = (
+    ValidationError,
+    NotebookValidationError,
+    AssertionError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What nbformat raises for what is no notebook."""
+
+
+def history(context: Context) -> dict[str, Any]:
+    """Make a notebook of what was run in a context."""
+    cells = [_cell(number, done) for number, done in enumerate(context.history, 1)]
+    notebook: dict[str, Any] = new_notebook(
+        cells=cells, metadata=_metadata(context.language)
+    )
+    return notebook
+
+
+async def read(body: bytes) -> dict[str, Any]:
+    """Read a notebook of any version as one of version 4.
+
+    Raises:
+        InvalidRequestError: It isn't a notebook.
+    """
+    try:
+        return await asyncio.to_thread(_read, body.decode())
+    except _UNREADABLE as error:
+        text = str(error).partition("\n")[0]
+        problem = FieldProblem("body", f"not a notebook: {text}")
+        raise InvalidRequestError(problem) from error
+
+
+async def run(
+    context: Context, notebook: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Run a notebook's cells in order, up to the first that fails.
+
+    Args:
+        context: Where.
+        notebook: Gets the outputs; those that it has are removed.
+        seconds: How long each cell may take.
+
+    Returns:
+        The same notebook.
+    """
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell in cells:
+        cell["outputs"], cell["execution_count"] = [], None
+    for cell in cells:
+        if not cell["source"].strip():
+            continue
+        execution = context.execute(Request(cell["source"], None, seconds))
+        await execution.done
+        cell["outputs"] = _outputs(execution)
+        cell["execution_count"] = execution.count
+        if execution.failure is not None:
+            break
+    return notebook
+
+
+def _read(text: str) -> dict[str, Any]:
+    data = json.loads(text)
+    if not isinstance(data, dict) or not isinstance(data.get("nbformat"), int):
+        message = "it has no nbformat"
+        raise TypeError(message)
+    if data["nbformat"] == nbformat.current_nbformat:
+        _, data = normalize(data)
+    notebook = nbformat.reads(json.dumps(data), as_version=4)
+    nbformat.validate(notebook)
+    result: dict[str, Any] = notebook
+    return result
+
+
+def _cell(number: int, execution: Execution) -> Any:
+    return new_code_cell(
+        source=execution.request.code,
+        execution_count=execution.count,
+        outputs=_outputs(execution),
+        id=f"cell-{number}",
+    )
+
+
+def _outputs(execution: Execution) -> list[Any]:
+    return [_output(item) for item in execution.outputs.items]
+
+
+def _output(item: dict[str, Any]) -> Any:
+    content = {key: value for key, value in item.items() if key != "output_type"}
+    if item["output_type"] == "stream":
+        content["text"] = "".join(item["text"])
+    kind = item["output_type"]
+    return output_from_msg({"header": {"msg_type": kind}, "content": content})
+
+
+def _metadata(language: Language) -> dict[str, Any]:
+    name, title = _KERNELS.get(language.name, (language.kernelspec, language.name))
+    return {
+        "kernelspec": {
+            "name": name,
+            "display_name": title,
+            "language": language.name,
+        },
+        "language_info": {"name": language.name},
+    }

@@ -1,0 +1,137 @@
+"""What an execution put out, gathered from its messages, within a bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Outputs"]
+
+_DISPLAYS: Final = {"display_data", "execute_result"}
+
+
+class Outputs:
+    """The outputs of one execution, in order, as a notebook has them.
+
+    Text that follows text of the same stream is one output. What comes after the
+    bound is dropped, and a line on stderr says so.
+
+    Attributes:
+        items: Outputs in nbformat's form, but for the pieces of a stream's text, which
+            stay apart until `text` joins them.
+        size: Characters so far.
+    """
+
+    __slots__ = ("_clear", "_displays", "_full", "_limit", "items", "size")
+
+    def __init__(self, limit: int) -> None:
+        """Start with nothing.
+
+        Args:
+            limit: Characters that may be kept.
+        """
+        self.items: list[dict[str, Any]] = []
+        self.size = 0
+        self._limit = limit
+        self._full = False
+        self._clear = False
+        self._displays: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, kind: str, content: dict[str, Any]) -> None:
+        """Take a message of a kind that puts out something; others do nothing."""
+        if kind == "clear_output":
+            self._clear = True
+            if not content.get("wait"):
+                self._forget()
+            return
+        if kind == "update_display_data":
+            self._update(content)
+            return
+        if kind not in _DISPLAYS and kind not in {"stream", "error"}:
+            return
+        if self._clear:
+            self._forget()
+        if self._take(_weight(kind, content)) or kind == "error":
+            self._append(kind, content)
+
+    def stream(self, name: str, text: str) -> None:
+        """Add text to a stream."""
+        last = self.items[-1] if self.items else None
+        if last is not None and last.get("name") == name:
+            last["text"].append(text)
+        else:
+            self.items.append({"output_type": "stream", "name": name, "text": [text]})
+
+    def text(self, name: str) -> str:
+        """Give all the text of a stream."""
+        return "".join(
+            piece
+            for item in self.items
+            if item.get("name") == name
+            for piece in item["text"]
+        )
+
+    def displays(self) -> Iterator[dict[str, Any]]:
+        """Give what was shown, the result included."""
+        return (item for item in self.items if item["output_type"] in _DISPLAYS)
+
+    def _append(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == "stream":
+            self.stream(content["name"], content["text"])
+            return
+        if kind == "error":
+            fields = ("ename", "evalue", "traceback")
+            self.items.append(
+                {"output_type": "error", **{name: content[name] for name in fields}}
+            )
+            return
+        item = {
+            "output_type": kind,
+            "data": content["data"],
+            "metadata": content.get("metadata") or {},
+        }
+        if kind == "execute_result":
+            item["execution_count"] = content.get("execution_count")
+        self.items.append(item)
+        display_id = (content.get("transient") or {}).get("display_id")
+        if display_id is not None:
+            self._displays.setdefault(display_id, []).append(item)
+
+    def _update(self, content: dict[str, Any]) -> None:
+        display_id = (content.get("transient") or {}).get("display_id")
+        shown = self._displays.get(display_id or "")
+        if shown and self._take(_weight("display_data", content)):
+            for item in shown:
+                item["data"] = content["data"]
+                item["metadata"] = content.get("metadata") or {}
+
+    def _forget(self) -> None:
+        self._clear = False
+        self.items.clear()
+        self._displays.clear()
+
+    def _take(self, weight: int) -> bool:
+        if self._full:
+            return False
+        if self.size + weight <= self._limit:
+            self.size += weight
+            return True
+        self._full = True
+        notice = f"isokernel: output beyond {self._limit} characters was dropped\n"
+        text = self.text("stderr")
+        self.stream("stderr", notice if not text or text[-1] == "\n" else f"\n{notice}")
+        return False
+
+
+def _weight(kind: str, content: dict[str, Any]) -> int:
+    """Estimate how many characters a message adds."""
+    if kind == "stream":
+        return len(content["text"])
+    if kind == "error":
+        return 0
+    return sum(
+        len(value) if isinstance(value, str) else len(repr(value))
+        for value in content["data"].values()
+    )

@@ -1,0 +1,234 @@
+"""Everything that the server itself can raise, and the status that HTTP gives it.
+
+    ServerError
+    ├── RequestError                    (ValueError) it can't be served as it is
+    │   ├── InvalidRequestError         fields are missing, wrong or unknown
+    │   ├── BodyTooLargeError
+    │   ├── KeyMissingError             no API key, or none that is known
+    │   ├── OriginError                 a Host or Origin that isn't allowed
+    │   ├── RouteMissingError           no such path
+    │   └── MethodError                 the path has no such method
+    ├── ContextError
+    │   ├── ContextMissingError     (LookupError) no context has that id
+    │   ├── ContextDeadError            its process is gone
+    │   ├── ContextReplacedError        restarted or deleted while a request waited
+    │   ├── ContextStartError           its process could not be started
+    │   ├── ContextDeadlineError    (TimeoutError) it did not answer in time
+    │   └── ForkError                   it can't be forked
+    ├── LimitError                      a bound is reached; try again later
+    │   ├── ContextLimitError           contexts in all
+    │   └── QueueLimitError             executions that wait in one context
+    └── StoppingError                   the server is about to end
+
+The failure of the user's code is not here: it is an answer
+(`isokernel.events.ErrorInfo`), also when it ran out of time or took its process along.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+__all__ = [
+    "STATUS",
+    "BodyTooLargeError",
+    "ContextDeadError",
+    "ContextDeadlineError",
+    "ContextError",
+    "ContextLimitError",
+    "ContextMissingError",
+    "ContextReplacedError",
+    "ContextStartError",
+    "FieldProblem",
+    "ForkError",
+    "InvalidRequestError",
+    "KeyMissingError",
+    "LimitError",
+    "MethodError",
+    "OriginError",
+    "QueueLimitError",
+    "RequestError",
+    "RouteMissingError",
+    "ServerError",
+    "StoppingError",
+    "status_of",
+]
+
+
+class ServerError(Exception):
+    """Root of all errors of the server."""
+
+
+class RequestError(ServerError, ValueError):
+    """The request can't be served as it is."""
+
+
+class FieldProblem(NamedTuple):
+    """What is wrong with one field of a request.
+
+    Attributes:
+        field: Its JSON name, dots between levels; `body` for the whole.
+        error: What is wrong, for people.
+    """
+
+    field: str
+    error: str
+
+
+class InvalidRequestError(RequestError):
+    """Fields are missing, wrong or unknown.
+
+    Attributes:
+        problems: One for each field.
+    """
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        """Keep what is wrong."""
+        self.problems = problems
+        super().__init__("Invalid request")
+
+
+class BodyTooLargeError(RequestError):
+    """The body has more bytes than the server takes."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"the body is larger than {limit} bytes")
+
+
+class KeyMissingError(RequestError):
+    """There is no API key in the request, or none that is known."""
+
+    def __init__(self) -> None:
+        """Say how a key is sent."""
+        super().__init__(
+            "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
+        )
+
+
+class OriginError(RequestError):
+    """A Host or Origin header names what isn't allowed."""
+
+
+class RouteMissingError(RequestError):
+    """There is no such path."""
+
+    def __init__(self) -> None:
+        """State what happened."""
+        super().__init__("Not found")
+
+
+class MethodError(RequestError):
+    """The path has no such method."""
+
+    def __init__(self) -> None:
+        """State what happened."""
+        super().__init__("Method not allowed")
+
+
+class ContextError(ServerError):
+    """Something about one context."""
+
+
+class ContextMissingError(ContextError, LookupError):
+    """No context has that id."""
+
+    def __init__(self, context_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"Context {context_id[:64]} not found")
+
+
+class ContextDeadError(ContextError):
+    """The context's process is gone; a restart brings a new one.
+
+    Attributes:
+        reason: Why it is gone.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        self.reason = reason
+        super().__init__(f"the context is dead ({reason}): restart or delete it")
+
+
+class ContextReplacedError(ContextError):
+    """The context was restarted or deleted while a request waited for its turn."""
+
+
+class ContextStartError(ContextError):
+    """The process of a new context could not be started."""
+
+
+class ContextDeadlineError(ContextError, TimeoutError):
+    """The context did not answer a question in time."""
+
+    def __init__(self, seconds: float) -> None:
+        """Say how long was waited."""
+        super().__init__(f"the context did not answer within {seconds:g} s")
+
+
+class ForkError(ContextError):
+    """The context can't be forked."""
+
+
+class LimitError(ServerError):
+    """A bound of the server is reached.
+
+    Attributes:
+        retry_after: Seconds after which trying again makes sense.
+    """
+
+    retry_after = 1
+
+
+class ContextLimitError(LimitError):
+    """There are as many contexts as the server may have."""
+
+    retry_after = 10
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"there are {limit} contexts, which is all that may be")
+
+
+class QueueLimitError(LimitError):
+    """As many executions wait in the context as may."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} executions wait in this context, no more may")
+
+
+class StoppingError(ServerError):
+    """The server is about to end and takes no new work."""
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__("the server is stopping")
+
+
+STATUS: dict[type[ServerError], HTTPStatus] = {
+    InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    KeyMissingError: HTTPStatus.UNAUTHORIZED,
+    OriginError: HTTPStatus.FORBIDDEN,
+    RouteMissingError: HTTPStatus.NOT_FOUND,
+    MethodError: HTTPStatus.METHOD_NOT_ALLOWED,
+    ContextMissingError: HTTPStatus.NOT_FOUND,
+    ContextDeadError: HTTPStatus.CONFLICT,
+    ContextReplacedError: HTTPStatus.CONFLICT,
+    ContextStartError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ContextDeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
+    ForkError: HTTPStatus.CONFLICT,
+    ContextLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""Every error that can reach a client, and its status; nothing else maps errors."""
+
+
+def status_of(error: BaseException) -> HTTPStatus:
+    """Give the status of an error; what isn't in the table is a defect of ours."""
+    if isinstance(error, ServerError):
+        return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return HTTPStatus.INTERNAL_SERVER_ERROR

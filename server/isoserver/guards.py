@@ -1,0 +1,116 @@
+"""Who may ask: keys, names of the host, origins of pages."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from isoserver.errors import KeyMissingError, OriginError
+
+if TYPE_CHECKING:
+    from tornado.httputil import HTTPHeaders, HTTPServerRequest
+
+    from isoserver.settings import ServerSettings
+
+__all__ = ["Guard", "security_headers"]
+
+_ANY: Final = "*"
+
+
+class Guard:
+    """Checks requests before anything of them is looked at."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Take what is allowed.
+
+        Args:
+            settings: Settings of the server.
+        """
+        # Digests have one length, so that comparing tells nothing about a key's own.
+        self._keys = [_digest(key) for key in settings.api_key]
+        self._hosts = {"localhost", settings.host.lower()} | {
+            host.lower() for host in settings.allowed_host
+        }
+        self._origins = set(settings.cors_origin)
+
+    def check_host(self, request: HTTPServerRequest) -> None:
+        """Refuse names that aren't ours: a page's own name may lead here (rebinding).
+
+        An address can't be rebound, so every address is fine.
+
+        Raises:
+            OriginError: The Host header names something else.
+        """
+        name = (urlsplit(f"//{request.host}").hostname or "").lower()
+        if _ANY in self._hosts or name in self._hosts or _is_address(name):
+            return
+        message = "the Host header isn't allowed (--allowed-host)"
+        raise OriginError(message)
+
+    def check_origin(self, request: HTTPServerRequest) -> None:
+        """Refuse what other sites' pages send.
+
+        Raises:
+            OriginError: The Origin header isn't ours and isn't allowed.
+        """
+        origin = request.headers.get("Origin")
+        if origin is None or self.allows(origin):
+            return
+        if origin == f"{request.protocol}://{request.host}":
+            return
+        message = "the Origin isn't allowed (--cors-origin)"
+        raise OriginError(message)
+
+    def allows(self, origin: str) -> bool:
+        """Tell whether pages of an origin may call."""
+        return _ANY in self._origins or origin in self._origins
+
+    def check_key(self, headers: HTTPHeaders) -> None:
+        """Refuse who brings no key, where keys are asked for.
+
+        Raises:
+            KeyMissingError: There is no known key in the request.
+        """
+        if not self._keys:
+            return
+        scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+        given = [headers.get("X-API-Key", "")]
+        if scheme.lower() == "bearer":
+            given.append(bearer.strip())
+        # Each key is compared with each, whatever the first comparisons say.
+        matches = [
+            hmac.compare_digest(_digest(key), known)
+            for key in given
+            if key
+            for known in self._keys
+        ]
+        if not any(matches):
+            raise KeyMissingError
+
+
+def security_headers() -> dict[str, str]:
+    """Give the headers that every answer has."""
+    return {
+        "Server": "isokernel",
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

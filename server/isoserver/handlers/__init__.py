@@ -1,0 +1,1 @@
+"""What answers HTTP requests: parse, one call, status."""

@@ -1,0 +1,270 @@
+"""What every handler does: checks, parsing, JSON, errors, the access log."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+from tornado.web import HTTPError, RequestHandler
+
+from isoserver.errors import (
+    FieldProblem,
+    InvalidRequestError,
+    KeyMissingError,
+    LimitError,
+    MethodError,
+    RouteMissingError,
+    ServerError,
+    StoppingError,
+    status_of,
+)
+from isoserver.guards import security_headers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tornado.httputil import HTTPServerRequest
+
+    from isoserver.service import Service
+
+__all__ = ["Handler", "MissingHandler"]
+
+JSON: Final = "application/json"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS: Final = security_headers()
+_SERVER_ERRORS: Final = 500
+_PREFLIGHT_SECONDS: Final = "600"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Handler(RequestHandler):
+    """Root of all handlers.
+
+    Attributes:
+        open: Whether it answers without an API key.
+        service: The server's parts.
+        route: Its path in the route table.
+    """
+
+    open: ClassVar[bool] = False
+
+    def initialize(
+        self, service: Service, route: str = "", methods: tuple[str, ...] = ()
+    ) -> None:
+        """Take what the route table says; called by Tornado for each request."""
+        self.service = service
+        self.route = route
+        self.methods = methods
+        self.gone = False
+        self.began = time.perf_counter()
+
+    # -- before the method -------------------------------------------------------------
+
+    def set_default_headers(self) -> None:
+        """Put the headers that every answer has; called by Tornado, first of all."""
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("X-Request-Id", request_id(self.request))
+
+    def prepare(self) -> None:
+        """Check who asks; called by Tornado before the method."""
+        self.service.enter(self)
+        guard = self.service.guard
+        guard.check_host(self.request)
+        self._allow_origin()
+        if self.request.method == "OPTIONS":
+            return
+        guard.check_origin(self.request)
+        if not self.open:
+            guard.check_key(self.request.headers)
+        if self.request.method not in self.methods and self.methods:
+            raise MethodError
+
+    def _allow_origin(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin is None or not self.service.guard.allows(origin):
+            return
+        self.set_header("Access-Control-Allow-Origin", origin)
+        self.set_header("Access-Control-Expose-Headers", "X-Request-Id, X-Context-Id")
+        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        self.set_header("Vary", "Origin")
+
+    def options(self, **_path: str) -> None:
+        """Answer a browser that asks whether its page may call."""
+        origin = self.request.headers.get("Origin")
+        if origin is None or not self.service.guard.allows(origin):
+            raise MethodError
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
+        allowed = "Authorization, Content-Type, X-API-Key, X-Request-Id"
+        self.set_header("Access-Control-Allow-Headers", allowed)
+        self.set_header("Access-Control-Max-Age", _PREFLIGHT_SECONDS)
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    # -- reading -----------------------------------------------------------------------
+
+    def parse(self, model: type[Model]) -> Model:
+        """Read the body.
+
+        Raises:
+            InvalidRequestError: It isn't what the model says.
+        """
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0]
+        if kind.strip().lower() != JSON:
+            raise InvalidRequestError(FieldProblem("Content-Type", f"must be {JSON}"))
+        try:
+            return model.model_validate_json(self.request.body)
+        except ValidationError as error:
+            raise InvalidRequestError(*_problems(error)) from None
+
+    def choice(self, name: str, default: str, *others: str) -> str:
+        """Read a query argument that has a few values.
+
+        Raises:
+            InvalidRequestError: It has another one.
+        """
+        value = self.get_query_argument(name, default)
+        if value in {default, *others}:
+            return value
+        problem = f"must be one of {', '.join([default, *others])}"
+        raise InvalidRequestError(FieldProblem(name, problem))
+
+    def check_open(self) -> None:
+        """Refuse new work while the server stops.
+
+        Raises:
+            StoppingError: It does.
+        """
+        if self.service.contexts.stopping:
+            raise StoppingError
+
+    # -- writing -----------------------------------------------------------------------
+
+    def answer(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+        """Send plain data as JSON, and be done."""
+        self.set_status(status)
+        self.set_header("Content-Type", JSON)
+        self.finish(msgspec.json.encode(content))
+
+    def compute_etag(self) -> str | None:
+        """Give no ETag: nothing here is cached, and hashing answers costs time."""
+        return None
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an error in JSON; called by Tornado when a method raised."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if isinstance(error, HTTPError):
+            error = _from_tornado(error)
+        if isinstance(error, ServerError):
+            self._allow_origin()
+            self._error_headers(error)
+            self.answer(_error_content(error), status_of(error))
+            return
+        self.internal_error(HTTPStatus(status_code))
+
+    def _error_headers(self, error: ServerError) -> None:
+        if isinstance(error, LimitError):
+            self.set_header("Retry-After", str(error.retry_after))
+        if isinstance(error, KeyMissingError):
+            self.set_header("WWW-Authenticate", "Bearer")
+        if isinstance(error, MethodError):
+            self.set_header("Allow", ", ".join(self.methods))
+
+    def internal_error(self, status: HTTPStatus) -> None:
+        """Answer a defect of ours, which the log has with its traceback."""
+        self.answer({"message": status.phrase}, status)
+
+    # -- afterwards --------------------------------------------------------------------
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log what is a defect of ours; called by Tornado."""
+        if isinstance(value, (ServerError, HTTPError)) or typ is None or value is None:
+            return
+        self.service.log.error(
+            "failed",
+            route=self.route,
+            request_id=request_id(self.request),
+            exc_info=(typ, value, tb),
+        )
+
+    def on_connection_close(self) -> None:
+        """Note that the client is gone; called by Tornado."""
+        self.gone = True
+        self.service.leave(self)
+
+    def on_finish(self) -> None:
+        """Count and log the request; called by Tornado when the answer is sent."""
+        service = self.service
+        service.leave(self)
+        status = self.get_status()
+        method = self.request.method or ""
+        service.metrics.requested(self.route or "none", method, status)
+        if service.settings.access_log:
+            taken = time.perf_counter() - self.began
+            log = service.log.error if status >= _SERVER_ERRORS else service.log.info
+            log(
+                "request",
+                method=method,
+                route=self.route,
+                status=status,
+                ms=round(taken * 1e3, 2),
+                size=len(self.request.body or b""),
+                remote=self.request.remote_ip,
+                request_id=request_id(self.request),
+            )
+
+
+class MissingHandler(Handler):
+    """Answers paths that aren't there."""
+
+    def prepare(self) -> None:
+        """Refuse."""
+        super().prepare()
+        raise RouteMissingError
+
+
+def request_id(request: HTTPServerRequest) -> str:
+    """Give a request's id: the client's if it has a sensible one, else a new one."""
+    known: str | None = getattr(request, "isokernel_id", None)
+    if known is None:
+        given = request.headers.get("X-Request-Id", "")
+        known = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request.isokernel_id = known  # type: ignore[attr-defined]  # it lives as long
+    return known
+
+
+def _problems(error: ValidationError) -> list[FieldProblem]:
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False):
+        place = [str(part) for part in detail["loc"] if part != "[key]"]
+        text = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"]
+        problems.append(FieldProblem(".".join(place) or "body", text))
+    return problems
+
+
+def _from_tornado(error: HTTPError) -> ServerError | HTTPError:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return RouteMissingError()
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodError()
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        text = error.log_message or "malformed"
+        return InvalidRequestError(FieldProblem("request", text.partition("%")[0]))
+    return error
+
+
+def _error_content(error: ServerError) -> dict[str, Any]:
+    content: dict[str, Any] = {"message": str(error)}
+    if isinstance(error, InvalidRequestError):
+        content["errors"] = [problem._asdict() for problem in error.problems]
+    return content

@@ -1,0 +1,59 @@
+"""The server's log: one JSON object a line on stderr; never code, ids or keys."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import msgspec
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger
+
+__all__ = ["make_log", "route_foreign"]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def make_log(level: str, file: TextIO | None = None) -> FilteringBoundLogger:
+    """Make a server's logger.
+
+    Args:
+        level: The least that is written.
+        file: Where to; stderr if None.
+    """
+    log: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(file or sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    return log.bind()
+
+
+def _render(_logger: Any, _method: str, event: EventDict) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
+class _Foreign(logging.Handler):
+    """Writes what libraries log into the server's log."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self._log.log(record.levelno, record.getMessage(), logger=record.name)
+
+
+def route_foreign(log: FilteringBoundLogger) -> None:
+    """Send what libraries log to the server's log; for the process's own server."""
+    logging.basicConfig(handlers=[_Foreign(log)], level=logging.WARNING, force=True)

@@ -1,0 +1,129 @@
+"""Figures for Prometheus. Each server has a registry of its own."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from isoserver.contexts.context import State
+from isoserver.contexts.memory import resident
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from isoserver.contexts.context import Context
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_STARTS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+_DURATIONS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
+
+
+class Metrics:
+    """What is counted; an `Observer` of contexts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        # Finding a counter by its labels takes longer than counting.
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._outcomes: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._requests = Counter(
+            "isokernel_requests",
+            "HTTP requests",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self._executions = Counter(
+            "isokernel_executions",
+            "Executions that are over",
+            ["language", "outcome"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "isokernel_execution_seconds",
+            "How long executions took",
+            ["language"],
+            buckets=_DURATIONS,
+            registry=self._registry,
+        )
+        self._starts = Histogram(
+            "isokernel_start_seconds",
+            "How long the processes of contexts took to start (a fork, for V8)",
+            ["language"],
+            buckets=_STARTS,
+            registry=self._registry,
+        )
+        self._deaths = Counter(
+            "isokernel_deaths",
+            "Contexts whose process ended by itself",
+            ["language"],
+            registry=self._registry,
+        )
+
+    def requested(self, route: str, method: str, status: int) -> None:
+        """Count a request."""
+        key = (route, method, status)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._requests.labels(route, method, str(status))
+            self._counters[key] = counter
+        counter.inc()
+
+    def executed(self, language: str, outcome: str, seconds: float) -> None:
+        """Count an execution that is over."""
+        key = (language, outcome)
+        found = self._outcomes.get(key)
+        if found is None:
+            found = (self._executions.labels(*key), self._seconds.labels(language))
+            self._outcomes[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def started(self, language: str, seconds: float) -> None:
+        """Count a process that is ready."""
+        self._starts.labels(language).observe(seconds)
+
+    def died(self, language: str) -> None:
+        """Count a process that ended by itself."""
+        self._deaths.labels(language).inc()
+
+    def watch(self, contexts: Iterable[Context]) -> None:
+        """Show states and memory of contexts, read anew for each scrape."""
+        self._registry.register(_ContextsCollector(contexts))
+
+    def text(self) -> bytes:
+        """Give all figures in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class _ContextsCollector:
+    """Reads the contexts when somebody scrapes."""
+
+    def __init__(self, contexts: Iterable[Context]) -> None:
+        self._contexts = contexts
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Give the gauges."""
+        states: Tally[str] = Tally()
+        memory: Tally[str] = Tally()
+        for context in self._contexts:
+            states[context.state.value] += 1
+            memory[context.language.name] += resident(context.pid).own
+        gauge = GaugeMetricFamily(
+            "isokernel_contexts", "Contexts by state", labels=["state"]
+        )
+        for state in State:
+            gauge.add_metric([state.value], states[state.value])
+        yield gauge
+        gauge = GaugeMetricFamily(
+            "isokernel_context_memory_bytes",
+            "Resident memory of contexts that no file or parent backs",
+            labels=["language"],
+        )
+        for language, size in memory.items():
+            gauge.add_metric([language], size)
+        yield gauge

@@ -1,0 +1,267 @@
+"""Requests and answers as HTTP has them. The OpenAPI document is made of these."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from isoserver.contexts.languages import ALIASES
+from isoserver.contexts.pool import HOME
+
+__all__ = [
+    "CompleteRequest",
+    "Completions",
+    "ContextModel",
+    "ContextsModel",
+    "CreateContextRequest",
+    "ErrorModel",
+    "ExecuteRequest",
+    "ExecutionModel",
+    "Health",
+    "InspectRequest",
+    "Inspection",
+    "LanguageModel",
+    "LanguagesModel",
+    "Notebook",
+    "StreamEvent",
+    "StreamRequest",
+    "ValidationErrorModel",
+]
+
+TIMEOUT_MAX_MS = 24 * 3600 * 1000
+Text = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
+Variable = Annotated[
+    str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^=\x00]+$")
+]
+LanguageName = Annotated[
+    str,
+    Field(max_length=64, json_schema_extra={"enum": list(ALIASES)}),
+]
+
+
+class RequestModel(BaseModel):
+    """What a client sends: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StreamRequest(RequestModel):
+    """Code to run in a context."""
+
+    code: str = Field(min_length=1, description="Source code to execute.")
+    context_id: str | None = Field(
+        None, description="An existing context; a new one is made if omitted."
+    )
+    language: LanguageName | None = Field(
+        None,
+        description=(
+            "What the code is in. If omitted, the context's language; for a new "
+            "context the server's default, which is python unless it was changed."
+        ),
+    )
+    timeout_ms: int = Field(
+        30_000,
+        ge=1,
+        le=TIMEOUT_MAX_MS,
+        description="Milliseconds that the code may run, from its beginning.",
+    )
+
+
+class ExecuteRequest(StreamRequest):
+    """Code to run in a context, with environment variables."""
+
+    env_vars: dict[Variable, Text] | None = Field(
+        None, description="Environment variables, for this execution only."
+    )
+
+
+class CreateContextRequest(RequestModel):
+    """What a new context shall be."""
+
+    language: LanguageName | None = Field(
+        None, description="Its language; the server's default if omitted."
+    )
+    cwd: Annotated[Text, Field(max_length=1024)] | None = Field(
+        HOME,
+        description="Its working folder, made inside of a folder of the context's own.",
+    )
+
+
+class CompleteRequest(RequestModel):
+    """A place in code to complete."""
+
+    code: str = Field(description="The source text.")
+    cursor_pos: int | None = Field(
+        None, ge=0, description="The cursor in Unicode code points; the end if omitted."
+    )
+
+
+class InspectRequest(CompleteRequest):
+    """A place in code to explain."""
+
+    detail_level: int = Field(
+        0, ge=0, le=1, description="1 asks for the source as well."
+    )
+
+
+class AnswerModel(BaseModel):
+    """What the server sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Item(AnswerModel):
+    """Something that was shown, in all the forms that it has; absent ones left out."""
+
+    is_primary: bool = Field(
+        default=False, description="Whether it is the cell's result."
+    )
+    text: str = Field("", description="Plain text.")
+    html: str = ""
+    markdown: str = ""
+    svg: str = ""
+    png: str = Field("", description="Base64-encoded PNG image.")
+    jpeg: str = Field("", description="Base64-encoded JPEG image.")
+    pdf: str = Field("", description="Base64-encoded PDF.")
+    latex: str = ""
+    # The API's name; pydantic has a deprecated method of that name.
+    json_: dict[str, Any] = Field({}, alias="json")
+    javascript: str = ""
+    extra: dict[str, Any] = Field({}, description="Other MIME types, by name.")
+
+
+class Logs(AnswerModel):
+    """What was printed, a line an entry, without its newline."""
+
+    stdout: list[str] = Field(description="Lines of standard output.")
+    stderr: list[str] = Field(description="Lines of standard error.")
+
+
+class ExecutionFailure(AnswerModel):
+    """How the code failed."""
+
+    name: str = Field(description="Error type name.", examples=["NameError"])
+    value: str = Field(
+        description="Error message.", examples=["name 'x' is not defined"]
+    )
+    traceback: str = Field(description="Full traceback, which ends with a newline.")
+
+
+class ExecutionModel(AnswerModel):
+    """What an execution gave. Failing code is an answer like any other."""
+
+    context_id: str = Field(description="The context that was used.")
+    items: list[Item] = Field(description="What was shown, in order.")
+    logs: Logs
+    error: ExecutionFailure | None = Field(
+        None, description="Null when the code succeeded."
+    )
+    execution_count: int = Field(
+        0, description="Its number in the context; failed ones count as well."
+    )
+
+
+class StreamEvent(AnswerModel):
+    """One frame of a stream, the JSON after `data:`."""
+
+    type: Literal[0, 1, 2, 3] = Field(
+        description="0: stdout, 1: stderr, 2: exit, 3: the execution could not go on."
+    )
+    data: str = Field("", description="A line of output; for 3, what happened.")
+    code: int = Field(0, description="For 2: 0 when the code succeeded, else 1.")
+
+
+class ContextModel(AnswerModel):
+    """A context."""
+
+    id: str = Field(description="21 characters that are safe in a URL.")
+    language: int = Field(
+        description="1: python, 2: typescript and javascript, 0: another kernel."
+    )
+    cwd: str = Field(description="The working folder, as it was asked for.")
+    language_name: str = Field(description="What code is in unless a request says.")
+    state: Literal["starting", "idle", "busy", "dead"]
+    reason: str = Field("", description="Why it is dead.")
+    created_at: datetime
+    last_used: datetime
+    execution_count: int
+    waiting: int = Field(description="Executions that wait for their turn.")
+    memory: dict[str, int] = Field({}, description="Bytes by kind, where known.")
+
+
+class ContextsModel(AnswerModel):
+    """All contexts, oldest first."""
+
+    items: list[ContextModel]
+
+
+class Completions(AnswerModel):
+    """What could stand at the cursor."""
+
+    matches: list[str]
+    cursor_start: int = Field(description="Where the replaced text begins.")
+    cursor_end: int
+    metadata: dict[str, Any]
+
+
+class Inspection(AnswerModel):
+    """What is known of a name, by MIME type."""
+
+    found: bool
+    data: dict[str, Any]
+
+
+class LanguageModel(AnswerModel):
+    """A language that can be asked for."""
+
+    name: str
+    aliases: list[str]
+    number: int = Field(description="Its number in a context's `language`.")
+    engine: Literal["v8", "kernel"]
+    can_fork: bool
+
+
+class LanguagesModel(AnswerModel):
+    """The languages of this server."""
+
+    default: str
+    items: list[LanguageModel]
+
+
+class Health(AnswerModel):
+    """The server works."""
+
+    status: Literal["ok"]
+
+
+class Notebook(BaseModel):
+    """A Jupyter notebook, version 4."""
+
+    model_config = ConfigDict(extra="allow")
+
+    cells: list[dict[str, Any]]
+    metadata: dict[str, Any]
+    nbformat: Literal[4]
+    nbformat_minor: int = Field(ge=0)
+
+
+class ErrorModel(AnswerModel):
+    """Why a request could not be served."""
+
+    message: str
+
+
+class FieldError(AnswerModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="JSON field name that failed validation.")
+    error: str = Field(description="What is wrong, for people.")
+
+
+class ValidationErrorModel(AnswerModel):
+    """A request that isn't what the API takes."""
+
+    message: str = Field(description="Summary message.", examples=["Invalid request"])
+    errors: list[FieldError]

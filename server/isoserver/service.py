@@ -1,0 +1,56 @@
+"""What all handlers share: one object instead of module state."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from isoserver.contexts.pool import Contexts
+    from isoserver.guards import Guard
+    from isoserver.metrics import Metrics
+    from isoserver.settings import ServerSettings
+
+__all__ = ["Service"]
+
+
+@dataclass
+class Service:
+    """A running server's parts, for its handlers.
+
+    Attributes:
+        settings: Its settings.
+        contexts: Its contexts.
+        metrics: What it counts.
+        log: Where it logs to.
+        guard: Who may ask.
+        document: The OpenAPI document.
+        quiet: Set while no request is being served.
+    """
+
+    settings: ServerSettings
+    contexts: Contexts
+    metrics: Metrics
+    log: FilteringBoundLogger
+    guard: Guard
+    document: dict[str, Any]
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    _active: set[object] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Begin without any request."""
+        self.quiet.set()
+
+    def enter(self, handler: object) -> None:
+        """Note that a handler has a request to answer."""
+        self._active.add(handler)
+        self.quiet.clear()
+
+    def leave(self, handler: object) -> None:
+        """Note that a handler has answered, or that its client is gone."""
+        self._active.discard(handler)
+        if not self._active:
+            self.quiet.set()

@@ -1,0 +1,170 @@
+"""What can be set about the server. A flag, else ISOKERNEL_*, else the TOML file.
+
+Seconds and bytes. The flags of `isokernel serve` are made of the fields below.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
+
+__all__ = ["CONFIG_VARIABLE", "ServerSettings"]
+
+CONFIG_VARIABLE = "ISOKERNEL_CONFIG"
+"""Names the TOML file, unless `--config` does."""
+
+_MIB = 1 << 20
+Names = Annotated[list[str], NoDecode]
+
+
+class ServerSettings(BaseSettings):
+    """Settings of one server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ISOKERNEL_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        cli_prog_name="isokernel serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    config: Path | None = Field(None, description="A TOML file with settings.")
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(3000, ge=0, le=65535, description="The port; 0 takes a free one.")
+    data_dir: Path | None = Field(
+        None, description="Where contexts have their folders; a temporary one if unset."
+    )
+    languages: Names = Field(
+        ["python", "javascript", "typescript"],
+        min_length=1,
+        description="Languages to serve; also names of installed kernelspecs.",
+    )
+    default_language: str = Field(
+        "python", description="What code is when a request doesn't say."
+    )
+
+    api_key: Names = Field(
+        [], repr=False, description="A key that requests must bring; several may be."
+    )
+    allowed_host: Names = Field(
+        [], description="A name that the Host header may have; * allows every one."
+    )
+    cors_origin: Names = Field(
+        [], description="An origin whose pages may call; * allows every one."
+    )
+    body_max: PositiveInt = Field(10 * _MIB, description="Bytes of a request's body.")
+    header_max: PositiveInt = Field(
+        64 * 1024, description="Bytes of a request's headers."
+    )
+
+    contexts_max: PositiveInt = Field(1000, description="Contexts in all.")
+    queue_max: PositiveInt = Field(
+        64, description="Executions that may wait in one context."
+    )
+    context_ttl: PositiveFloat | None = Field(
+        1800.0, description="Seconds after which an idle context is deleted."
+    )
+    output_max: PositiveInt = Field(
+        10_000_000, description="Characters that one execution may put out."
+    )
+    history_max: int = Field(
+        1000, ge=0, description="Executions that a context's notebook remembers."
+    )
+    history_size_max: PositiveInt = Field(
+        16 * _MIB, description="Characters that a context's notebook remembers."
+    )
+    heap_memory_max: PositiveInt | None = Field(
+        512 * _MIB, description="Bytes of V8 heap of one context."
+    )
+    array_buffer_max: PositiveInt | None = Field(
+        512 * _MIB, description="Bytes of ArrayBuffers of one context."
+    )
+    python_memory_max: PositiveInt | None = Field(
+        4096 * _MIB, description="Bytes of address space of one Python context."
+    )
+
+    start_deadline: PositiveFloat = Field(
+        60.0, description="Seconds that the process of a context has to start."
+    )
+    question_deadline: PositiveFloat = Field(
+        10.0, description="Seconds that completion, inspection and forking may take."
+    )
+    interrupt_grace: PositiveFloat = Field(
+        5.0, description="Seconds between an interrupt and the end of the process."
+    )
+    shutdown_grace: NonNegativeFloat = Field(
+        10.0, description="Seconds that running cells have when the server stops."
+    )
+    stream_ping: PositiveFloat = Field(
+        15.0, description="Seconds between the heartbeats of a stream."
+    )
+    stream_buffer_max: PositiveInt = Field(
+        16 * _MIB, description="Characters that wait for a client that doesn't read."
+    )
+    stream_stall: PositiveFloat = Field(
+        60.0, description="Seconds after which a client that doesn't read is cut off."
+    )
+
+    sandbox: bool = Field(
+        default=True, description="Confine the processes of contexts."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least that is logged."
+    )
+    access_log: bool = Field(default=True, description="Log a line for each request.")
+
+    @field_validator(
+        "languages", "api_key", "allowed_host", "cors_origin", mode="before"
+    )
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Take commas between the values, as a variable or one flag has them."""
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, list):
+            return parts
+        return [
+            item.strip()
+            for part in parts
+            for item in (part.split(",") if isinstance(part, str) else [part])
+            if not isinstance(item, str) or item.strip()
+        ]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments (flags), the environment, the file."""
+        given = init_settings().get("config") or os.environ.get(CONFIG_VARIABLE)
+        if not given:
+            return init_settings, env_settings
+        if not Path(given).is_file():
+            message = f"there is no file {given}"
+            raise FileNotFoundError(message)
+        file = TomlConfigSettingsSource(settings_cls, Path(given))
+        return init_settings, env_settings, file

@@ -1,0 +1,55 @@
+"""A client that costs little: one connection, requests made of bytes beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+__all__ = ["Connection", "request"]
+
+_LENGTH: Final = b"content-length:"
+_STATUS: Final = slice(9, 12)
+
+
+def request(method: str, path: str, body: Any = None) -> bytes:
+    """Make the bytes of a request."""
+    data = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    if data:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+    return head.encode() + b"\r\n" + data
+
+
+class Connection:
+    """One connection that is kept."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, url: str) -> Connection:
+        """Connect."""
+        parts = urlsplit(url)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+
+    async def send(self, data: bytes) -> tuple[int, bytes]:
+        """Send a request; status and body of the answer."""
+        self._writer.write(data)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        start = head.lower().find(_LENGTH)
+        length = 0
+        if start >= 0:
+            end = head.find(b"\r\n", start)
+            length = int(head[start + len(_LENGTH) : end])
+        body = await self._reader.readexactly(length) if length else b""
+        return int(head[_STATUS]), body
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._writer.close()
+        await self._writer.wait_closed()

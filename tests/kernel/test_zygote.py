@@ -1,0 +1,330 @@
+"""The fork server: starting, ends, its own death, its server's death."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.kernel.contexts import DEADLINE, Client, await_exit, orphans_reaped
+
+from isokernel.errors import ForkServerError
+from isokernel.settings import ContextSettings
+from isokernel.worker.endings import in_words
+from isokernel.zygote import ForkServer
+from isokernel.zygote.protocol import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTINGS = ContextSettings()
+
+
+@pytest.fixture
+def server() -> Iterator[ForkServer]:
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+def readable(descriptor: int, seconds: float = DEADLINE) -> bool:
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def test_it_starts_with_the_first_context(server: ForkServer) -> None:
+    assert server.pid is None
+    client = Client(*server.spawn(SETTINGS))
+    assert client.value("1 + 1") == "2"
+    assert server.starts == 1
+    server.start()
+    assert server.starts == 1
+    client.close()
+
+
+def test_sockets_do_not_block_and_are_not_inherited(server: ForkServer) -> None:
+    spawned = server.spawn(SETTINGS)
+    for sock in (spawned.work, spawned.control):
+        with pytest.raises(BlockingIOError):
+            sock.recv(1)
+        assert not os.get_inheritable(sock.fileno())
+        sock.close()
+
+
+def test_contexts_know_nothing_of_each_other(server: ForkServer) -> None:
+    first, second = (Client(*server.spawn(SETTINGS)) for _ in range(2))
+    first.run("globalThis.x = 1")
+    assert second.value("typeof x") == "'undefined'"
+    # The end of one is seen by its server, though the other was forked meanwhile.
+    first.close()
+    assert await_exit(server, first.pid).status == 0
+    second.close()
+
+
+def test_the_base_is_blank(server: ForkServer) -> None:
+    client = Client(*server.spawn(SETTINGS))
+    assert client.value("[Object.keys(In), Object.keys(Out), typeof _]") == (
+        "[ [ '1' ], [], 'undefined' ]"
+    )
+    assert "cell 2:1:7" in "\n".join(
+        client.run("throw Error('x')")[-2].content["traceback"]
+    )
+    client.close()
+
+
+def test_ends_are_told_in_words(server: ForkServer) -> None:
+    clients = [Client(*server.spawn(SETTINGS)) for _ in range(3)]
+    assert server.poll_exits() == []
+    assert not readable(server.exits_fd, 0)
+    os.kill(clients[0].pid, signal.SIGKILL)
+    os.kill(clients[1].pid, signal.SIGSEGV)
+    clients[2].close()
+    found = {client.pid: None for client in clients}
+    while None in found.values():
+        assert readable(server.exits_fd)
+        for exited in server.poll_exits():
+            found[exited.pid] = exited  # type: ignore[assignment]
+    ends = [found[client.pid] for client in clients]
+    assert [end.status for end in ends] == [-9, -11, 0]  # type: ignore[attr-defined]
+    assert "SIGKILL" in ends[0].reason  # type: ignore[attr-defined]
+    assert ends[1].reason == "killed by SIGSEGV"  # type: ignore[attr-defined]
+    assert not readable(server.exits_fd, 0)
+    for client in clients:
+        client.close()
+
+
+def test_its_death_leaves_the_contexts(server: ForkServer) -> None:
+    client = Client(*server.spawn(SETTINGS))
+    client.run("let kept = 1")
+    descriptor, dead = server.exits_fd, server.pid
+    assert dead is not None
+    os.kill(dead, signal.SIGKILL)
+    assert readable(descriptor)
+    assert server.poll_exits() == []
+    assert server.pid is None
+    assert client.value("kept") == "1"
+    other = Client(*server.spawn(SETTINGS))
+    assert other.value("2") == "2"
+    assert server.starts == 2
+    assert server.pid != dead
+    assert server.exits_fd == descriptor
+    # Both ends are told, that of the orphan too.
+    os.kill(client.pid, signal.SIGKILL)
+    assert await_exit(server, client.pid).status == -9
+    client.close()
+    other.close()
+    assert await_exit(server, other.pid).status == 0
+
+
+def test_an_end_between_two_fork_servers_is_told(server: ForkServer) -> None:
+    clients = [Client(*server.spawn(SETTINGS)) for _ in range(2)]
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    os.kill(clients[0].pid, signal.SIGKILL)
+    os.kill(server.pid, signal.SIGKILL)
+    assert await_exit(server, clients[0].pid).status == -9
+    clients[1].close()
+    assert await_exit(server, clients[1].pid).status == 0
+    clients[0].close()
+
+
+@pytest.mark.parametrize("spares", [0, 1, 3])
+def test_processes_are_forked_in_advance(spares: int) -> None:
+    server = ForkServer(spares=spares)
+    server.start()
+    assert server.pid is not None
+    zygote = psutil.Process(server.pid)
+    end = time.monotonic() + DEADLINE
+    while len(waiting := zygote.children()) < spares:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    client = Client(*server.spawn(SETTINGS))
+    assert (client.pid in {process.pid for process in waiting}) is (spares > 0)
+    assert client.value("[Math.random() < 1, Object.keys(In)]") == "[ true, [ '1' ] ]"
+    # Their ends are nobody's business, and another one takes the place.
+    killed = [child for child in zygote.children() if child.pid != client.pid]
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, DEADLINE)
+    other = Client(*server.spawn(SETTINGS))
+    assert other.value("1") == "1"
+    assert server.poll_exits() == []
+    for each in (client, other):
+        each.close()
+        await_exit(server, each.pid)
+    server.close()
+
+
+def test_its_death_is_found_by_the_next_spawn(server: ForkServer) -> None:
+    server.start()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    client = Client(*server.spawn(SETTINGS))
+    assert client.value("1") == "1"
+    assert server.starts == 2
+    client.close()
+
+
+def test_clones_outlive_the_fork_server_too(server: ForkServer) -> None:
+    client = Client(*server.spawn(SETTINGS))
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    assert readable(server.exits_fd)
+    server.poll_exits()
+    clone = client.clone()
+    server.adopt(clone.pid)
+    clone.close()
+    assert await_exit(server, clone.pid).status == 0
+    client.close()
+
+
+def test_a_clone_may_end_before_it_is_adopted(server: ForkServer) -> None:
+    client = Client(*server.spawn(SETTINGS))
+    clone = client.clone()
+    clone.close()
+    assert readable(server.exits_fd)
+    assert server.poll_exits() == []
+    server.adopt(clone.pid)
+    assert readable(server.exits_fd)
+    [exited] = server.poll_exits()
+    assert (exited.pid, exited.status) == (clone.pid, 0)
+    client.close()
+
+
+def test_many_threads_may_ask(server: ForkServer) -> None:
+    server.start()
+    values: list[str] = []
+
+    def work() -> None:
+        for _ in range(5):
+            client = Client(*server.spawn(SETTINGS))
+            values.append(client.value("1"))
+            client.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert values == ["1"] * 20
+
+
+def test_a_hundred_contexts_and_their_ends(server: ForkServer) -> None:
+    clients = [Client(*server.spawn(SETTINGS)) for _ in range(100)]
+    for number, client in enumerate(clients):
+        client.execute(f"let own = {number}; own")
+    for number, client in enumerate(clients):
+        assert client.finish(1)[2].content["data"]["text/plain"] == f"{number}"
+    for client in clients:
+        client.close()
+    left = {client.pid for client in clients}
+    while left:
+        assert readable(server.exits_fd)
+        left -= {exited.pid for exited in server.poll_exits()}
+
+
+def test_what_makes_no_sense_is_refused(server: ForkServer) -> None:
+    server.start()
+    assert isinstance(server._exchange(b"\xc1", []), Refused)
+    assert isinstance(server._exchange(b"\x80", []), Refused)
+
+
+def test_a_fork_server_that_cannot_start(
+    monkeypatch: pytest.MonkeyPatch, server: ForkServer
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(ForkServerError, match="can't be started"):
+        server.start()
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    with pytest.raises(ForkServerError, match="ended"):
+        server.spawn(SETTINGS)
+    monkeypatch.undo()
+    client = Client(*server.spawn(SETTINGS))
+    assert client.value("1") == "1"
+    client.close()
+
+
+def test_closing_ends_everything() -> None:
+    server = ForkServer()
+    clients = [Client(*server.spawn(SETTINGS)) for _ in range(3)]
+    clients[0].execute("for (;;);")
+    pidfds = [os.pidfd_open(client.pid) for client in clients]
+    server.close()
+    server.close()
+    for pidfd, client in zip(pidfds, clients, strict=True):
+        assert readable(pidfd)
+        os.close(pidfd)
+        client.close()
+    with pytest.raises(ForkServerError, match="closed"):
+        server.spawn(SETTINGS)
+
+
+def test_closing_may_leave_what_was_forked() -> None:
+    server = ForkServer()
+    client = Client(*server.spawn(SETTINGS))
+    server.close(kill=False)
+    assert client.value("1") == "1"
+    client.close()
+    os.waitpid(client.pid, 0)  # an orphan, so ours
+
+
+_SERVER = """
+import sys
+from isokernel.settings import ContextSettings
+from isokernel.zygote import ForkServer
+server = ForkServer()
+spawned = server.spawn(ContextSettings())
+print(server.pid, spawned.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_all_die_with_the_server() -> None:
+    command = [sys.executable, "-c", _SERVER]
+    with (
+        orphans_reaped(),
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process,
+    ):
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        pidfds = [os.pidfd_open(pid) for pid in pids]
+        process.kill()
+        for pidfd in pidfds:
+            assert readable(pidfd)
+            os.close(pidfd)
+
+
+def test_there_is_none_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ForkServerError, match="only on Linux"):
+        ForkServer()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (None, "nobody knows"),
+        (0, "ended"),
+        (70, "could not be stopped"),
+        (71, "fatal error"),
+        (72, "out of memory"),
+        (73, "defect"),
+        (5, "exit code 5"),
+        (-9, "SIGKILL"),
+        (-31, "may not do"),
+        (-5, "V8 ended it"),
+        (-64, "signal|SIGRTMAX"),
+    ],
+)
+def test_every_status_has_words(status: int | None, words: str) -> None:
+    import re  # noqa: PLC0415
+
+    assert re.search(words, in_words(status))

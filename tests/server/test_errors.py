@@ -1,0 +1,131 @@
+"""The error tree, its table, and how errors look over HTTP."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from isoserver import errors
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Client, Server
+
+
+def _errors() -> list[type]:
+    return [
+        item
+        for _, item in inspect.getmembers(errors, inspect.isclass)
+        if item.__module__ == errors.__name__ and issubclass(item, Exception)
+    ]
+
+
+def test_every_error_is_in_the_tree_of_the_docstring() -> None:
+    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
+    defined = [error.__name__ for error in _errors()]
+    assert sorted([*drawn, "ServerError"]) == sorted(defined)
+
+
+def test_every_error_without_kinds_of_its_own_has_a_status() -> None:
+    leaves = {error for error in _errors() if not error.__subclasses__()}
+    assert leaves == set(errors.STATUS)
+
+
+def test_errors_have_one_root_and_one_suffix() -> None:
+    for error in _errors():
+        assert issubclass(error, errors.ServerError)
+        assert error.__name__.endswith("Error")
+        assert error.__doc__
+
+
+def _invalid(answer: Any) -> dict[str, str]:
+    assert answer.status_code == 400, answer.text
+    body = answer.json()
+    assert body["message"] == "Invalid request"
+    assert set(body) == {"message", "errors"}
+    return {error["field"]: error["error"] for error in body["errors"]}
+
+
+@pytest.mark.parametrize("path", ["/execute", "/execute/async"])
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, {"code"}),
+        ({"code": ""}, {"code"}),
+        ({"code": 1}, {"code"}),
+        ({"code": "1", "timeout_ms": 0}, {"timeout_ms"}),
+        ({"code": "1", "timeout_ms": "30"}, {"timeout_ms"}),
+        ({"code": "1", "language": "cobol"}, {"language"}),
+        ({"code": "1", "context_id": 5}, {"context_id"}),
+        ({"code": "1", "unknown": 5, "other": 6}, {"unknown", "other"}),
+        ([], {"body"}),
+    ],
+)
+def test_wrong_fields_are_named(
+    client: Client, path: str, body: Any, fields: set[str]
+) -> None:
+    assert set(_invalid(client.post(path, json=body))) == fields
+
+
+def test_wrong_environments_are_named(client: Client) -> None:
+    for env in ({"a=b": "1"}, {"": "1"}, {"a": "\0"}, {"a": 1}, "a"):
+        fields = _invalid(client.post("/execute", json={"code": "1", "env_vars": env}))
+        assert all(field.startswith("env_vars") for field in fields)
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'{"code": "\\ud800"}'])
+def test_malformed_json_is_invalid(client: Client, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert _invalid(client.post("/execute", content=body, headers=headers))
+
+
+def test_another_content_type_is_invalid(client: Client) -> None:
+    answer = client.post("/execute", content=b'{"code": "1"}')
+    assert set(_invalid(answer)) == {"Content-Type"}
+
+
+def test_a_large_body_is_refused(client: Client) -> None:
+    answer = client.post("/execute", json={"code": "1" * (11 << 20)})
+    assert answer.status_code == 413
+    assert answer.json() == {"message": "the body is larger than 10485760 bytes"}
+    assert client.get("/healthz").status_code == 200
+
+
+def test_missing_paths_and_methods_are_json(client: Client) -> None:
+    missing = client.get("/nothing")
+    assert (missing.status_code, missing.json()) == (404, {"message": "Not found"})
+    method = client.put("/execute")
+    assert method.status_code == 405
+    assert method.json() == {"message": "Method not allowed"}
+    assert method.headers["Allow"] == "POST"
+    assert client.request("OPTIONS", "/execute").status_code == 405
+    assert client.request("BREW", "/execute").status_code == 405
+
+
+def test_query_arguments_are_checked(client: Client) -> None:
+    answer = client.post("/execute?on_disconnect=explode", json={"code": "1"})
+    assert set(_invalid(answer)) == {"on_disconnect"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: "
+        + b"x" * 100_000
+        + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_harms_nothing(
+    server: Server, client: Client, sent: bytes
+) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = connection.recv(1000)
+    assert b" 200 " not in answer
+    assert client.get("/healthz").json() == {"status": "ok"}

@@ -1,0 +1,198 @@
+"""`isokernel serve`: settings, readiness, the end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.server.conftest import DEADLINE, START, connect, wait_for
+
+from isoserver.cli import load
+from isoserver.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_it_says_where_it_listens(servers: Any) -> None:
+    server = servers("--languages", "python")
+    assert re.fullmatch(
+        r"isokernel is listening on http://127\.0\.0\.1:\d+\n", server.first_line
+    )
+
+
+def test_flags_go_before_variables_and_these_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "isokernel.toml"
+    file.write_text("port = 1\nqueue_max = 1\ncontexts_max = 1\nlanguages = ['js']\n")
+    monkeypatch.setenv("ISOKERNEL_PORT", "2")
+    monkeypatch.setenv("ISOKERNEL_QUEUE_MAX", "2")
+    settings = load(["--config", str(file), "--port", "3"])
+    assert (settings.port, settings.queue_max, settings.contexts_max) == (3, 2, 1)
+    assert settings.languages == ["js"]
+    monkeypatch.setenv("ISOKERNEL_CONFIG", str(file))
+    assert load([]).contexts_max == 1
+
+
+def test_lists_have_commas_or_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOKERNEL_API_KEY", "a,b")
+    assert load([]).api_key == ["a", "b"]
+    settings = load(["--api-key", "c", "--api-key", "d", "--languages", "js, ts"])
+    assert (settings.api_key, settings.languages) == (["c", "d"], ["js", "ts"])
+
+
+def test_keys_are_not_shown() -> None:
+    assert "secret" not in repr(load(["--api-key", "secret"]))
+
+
+def test_every_setting_has_a_description() -> None:
+    for name, field in ServerSettings.model_fields.items():
+        assert field.description, name
+
+
+def _serve(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", START, "serve", *flags],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def test_help_lists_every_setting() -> None:
+    said = _serve("--help")
+    assert said.returncode == 0
+    for name in ServerSettings.model_fields:
+        assert f"--{name.replace('_', '-')}" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "x"], "port"),
+        (["--port", "70000"], "port"),
+        (["--no-such-flag"], "no-such-flag"),
+        (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
+    ],
+)
+def test_wrong_settings_are_said(flags: list[str], words: str) -> None:
+    said = _serve(*flags)
+    assert said.returncode == 2
+    assert words in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_port_in_use_is_said(servers: Any) -> None:
+    server = servers("--languages", "python")
+    port = server.url.rpartition(":")[2]
+    said = _serve("--port", port, "--languages", "python")
+    assert said.returncode == 1
+    assert f"can't listen on 127.0.0.1:{port}" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+class Cell:
+    """A cell that runs while the server is stopped."""
+
+    def __init__(self, client: Any, code: str, language: str) -> None:
+        self.context_id = client.create(language)
+        body = {"code": code, "context_id": self.context_id}
+        self.answer: Any = None
+
+        def run() -> None:
+            self.answer = client.post("/execute", json=body)
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+        client.wait_state(self.context_id, "busy")
+
+    def join(self) -> Any:
+        self._thread.join()
+        assert self.answer.status_code == 200
+        return self.answer.json()
+
+
+@pytest.mark.parametrize("language", ["javascript", "python"])
+def test_running_cells_end_before_the_server(servers: Any, language: str) -> None:
+    server = servers()
+    code = {
+        "javascript": "await new Promise(d => setTimeout(d, 700)); 'done'",
+        "python": "import time\ntime.sleep(0.7)\n'done'",
+    }[language]
+    with connect(server) as client:
+        cell = Cell(client, code, language)
+        processes = server.children()
+        assert server.stop() == 0
+        assert cell.join()["items"][0]["text"] == "'done'"
+    assert processes
+    _all_gone(processes)
+
+
+def test_cells_that_do_not_end_are_interrupted(servers: Any) -> None:
+    server = servers("--shutdown-grace", "0.3", "--interrupt-grace", "0.5")
+    with connect(server) as client:
+        cells = [
+            Cell(client, "while (true) {}", "javascript"),
+            Cell(client, "while True: pass", "python"),
+        ]
+        processes = server.children()
+        begin = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begin < 10
+        names = {cell.join()["error"]["name"] for cell in cells}
+    assert names <= {"KeyboardInterrupt", "ContextDeletedError"}
+    _all_gone(processes)
+
+
+def test_a_second_signal_ends_the_grace_period(servers: Any) -> None:
+    server = servers("--shutdown-grace", "600", "--interrupt-grace", "0.5")
+    with connect(server) as client:
+        cell = Cell(client, "while (true) {}", "javascript")
+        server.process.send_signal(signal.SIGTERM)
+        # It has stopped listening when a new connection is refused.
+        _until_refused(server)
+        assert server.stop(signal.SIGINT) == 0
+        assert cell.join()["error"] is not None
+
+
+def _until_refused(server: Any) -> None:
+    import httpx  # noqa: PLC0415
+
+    def refused() -> bool:
+        try:
+            httpx.get(f"{server.url}/healthz")
+        except httpx.ConnectError:
+            return True
+        return False
+
+    wait_for(refused)
+
+
+def _all_gone(processes: set[int]) -> None:
+    import psutil  # noqa: PLC0415
+
+    gone = {pid for pid in processes if not psutil.pid_exists(pid)}
+    assert gone == processes
+
+
+def test_a_killed_server_leaves_no_process(servers: Any) -> None:
+    server = servers()
+    with connect(server) as client:
+        Cell_ids = [client.create(), client.create("python")]  # noqa: N806
+        assert len(Cell_ids) == 2
+        processes = server.children()
+    assert processes
+    server.stop(signal.SIGKILL)
+    import psutil  # noqa: PLC0415
+
+    end = time.monotonic() + DEADLINE
+    while any(psutil.pid_exists(pid) for pid in processes):
+        assert time.monotonic() < end, "a process outlived the server"
