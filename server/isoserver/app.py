@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import signal
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
@@ -13,6 +16,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, stream_request_body
 
 from isoserver.contexts.pool import Contexts
+from isoserver.database import Database, url_of
 from isoserver.errors import BodyTooLargeError
 from isoserver.guards import Guard
 from isoserver.handlers.base import Handler, MissingHandler
@@ -78,6 +82,8 @@ class Server:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        database: Its database.
+        folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
     """
@@ -93,11 +99,14 @@ class Server:
         """
         self.settings = settings
         self.metrics = Metrics()
+        self.folder, self._temporary = _folder(settings)
+        self.database = Database(url_of(settings.database_url, self.folder))
         self.contexts = Contexts(settings, self.metrics)
         self.metrics.watch(self.contexts)
         self.service = Service(
             settings,
             self.contexts,
+            self.database,
             self.metrics,
             make_log(settings.log_level, log_file),
             Guard(settings),
@@ -113,6 +122,7 @@ class Server:
             OSError: It can't listen there.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
+        await self.database.start()
         await self.contexts.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
@@ -140,6 +150,9 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.database.close()
+        if self._temporary:
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
@@ -163,3 +176,11 @@ class Server:
             await stopped.wait()
         finally:
             await self.stop()
+
+
+def _folder(settings: ServerSettings) -> tuple[Path, bool]:
+    """Make the data folder; whether it is a temporary one."""
+    if settings.data_dir is None:
+        return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return settings.data_dir, False

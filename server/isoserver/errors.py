@@ -18,6 +18,7 @@
     ├── LimitError                      a bound is reached; try again later
     │   ├── ContextLimitError           contexts in all
     │   └── QueueLimitError             executions that wait in one context
+    ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
 The failure of the user's code is not here: it is an answer
@@ -39,6 +40,7 @@ __all__ = [
     "ContextMissingError",
     "ContextReplacedError",
     "ContextStartError",
+    "DatabaseError",
     "FieldProblem",
     "ForkError",
     "InvalidRequestError",
@@ -199,6 +201,10 @@ class QueueLimitError(LimitError):
         super().__init__(f"{limit} executions wait in this context, no more may")
 
 
+class DatabaseError(ServerError):
+    """The database can't be opened or used."""
+
+
 class StoppingError(ServerError):
     """The server is about to end and takes no new work."""
 
@@ -222,6 +228,7 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ForkError: HTTPStatus.CONFLICT,
     ContextLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Every error that can reach a client, and its status; nothing else maps errors."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from isoserver.errors import KeyMissingError, OriginError
+from isoserver.principal import Principal
 
 if TYPE_CHECKING:
     from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -68,14 +69,14 @@ class Guard:
         """Tell whether pages of an origin may call."""
         return _ANY in self._origins or origin in self._origins
 
-    def check_key(self, headers: HTTPHeaders) -> None:
-        """Refuse who brings no key, where keys are asked for.
+    def identify(self, headers: HTTPHeaders) -> Principal:
+        """Tell who asks; refuse who brings no key, where keys are asked for.
 
         Raises:
             KeyMissingError: There is no known key in the request.
         """
         if not self._keys:
-            return
+            return Principal()
         scheme, _, bearer = headers.get("Authorization", "").partition(" ")
         given = [headers.get("X-API-Key", "")]
         if scheme.lower() == "bearer":
@@ -89,6 +90,7 @@ class Guard:
         ]
         if not any(matches):
             raise KeyMissingError
+        return Principal()
 
 
 def security_headers() -> dict[str, str]:

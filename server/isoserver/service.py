@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.pool import Contexts
+    from isoserver.database import Database
     from isoserver.guards import Guard
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
@@ -24,6 +25,7 @@ class Service:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        database: What outlives it.
         metrics: What it counts.
         log: Where it logs to.
         guard: Who may ask.
@@ -33,6 +35,7 @@ class Service:
 
     settings: ServerSettings
     contexts: Contexts
+    database: Database
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

@@ -53,7 +53,15 @@ class ServerSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(3000, ge=0, le=65535, description="The port; 0 takes a free one.")
     data_dir: Path | None = Field(
-        None, description="Where contexts have their folders; a temporary one if unset."
+        None,
+        description="Where the server keeps what outlives it; a temporary folder, "
+        "which goes with the server, if unset.",
+    )
+    database_url: str | None = Field(
+        None,
+        repr=False,
+        description="sqlite:///FILE or postgresql://…; a file in the data folder if "
+        "unset.",
     )
     languages: Names = Field(
         ["python", "javascript", "typescript"],

@@ -16,7 +16,8 @@ MODULES = sorted(SERVER.rglob("*.py"))
 
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "settings", "logs"},
+    {"errors", "settings", "logs", "principal"},
+    {"database"},
     {"contexts"},
     {"results", "metrics", "guards", "models", "page"},
     {"service", "feeds"},

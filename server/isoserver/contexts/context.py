@@ -15,7 +15,7 @@ from collections import deque
 from datetime import datetime, timezone
 from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
 from isoserver.errors import (
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from isoserver.contexts.languages import Language
     from isoserver.settings import ServerSettings
 
-__all__ = ["Context", "Observer", "State", "new_id"]
+__all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
+
+Key: TypeAlias = tuple[str, str]
+"""Workspace and id."""
 
 _ID_CHARACTERS: Final = 21
 SECOND_HALF: Final = 5.0
@@ -66,11 +69,29 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
 
 
+class Identity(NamedTuple):
+    """What a context is, whatever becomes of its process.
+
+    Attributes:
+        workspace: Whose it is.
+        id: Its name, unique in the workspace.
+        language: What its code is in unless a request says otherwise.
+        cwd: The working folder, as it was asked for.
+    """
+
+    workspace: str
+    id: str
+    language: Language
+    cwd: str
+
+
 class Context(abc.ABC):
     """A place where code runs and state stays.
 
     Attributes:
-        id: Its name; who knows it may use it.
+        identity: What it is; the next four are of it.
+        id: Its name, unique in its workspace.
+        workspace: Whose it is.
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
         state: What it is at.
@@ -83,14 +104,15 @@ class Context(abc.ABC):
 
     def __init__(
         self,
-        language: Language,
-        cwd: str,
+        identity: Identity,
         settings: ServerSettings,
         observer: Observer,
     ) -> None:
-        self.id = new_id()
-        self.language = language
-        self.cwd = cwd
+        self.identity = identity
+        self.id = identity.id
+        self.workspace = identity.workspace
+        self.language = identity.language
+        self.cwd = identity.cwd
         self.settings = settings
         self.observer = observer
         self.state = State.STARTING
@@ -106,6 +128,11 @@ class Context(abc.ABC):
         self._current: Job | None = None
         self._ids = count(1)
         self._changing = asyncio.Lock()
+
+    @property
+    def key(self) -> Key:
+        """By what a server knows it."""
+        return self.workspace, self.id
 
     # -- what each kind of context does in its own way --------------------------------
 

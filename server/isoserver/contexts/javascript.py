@@ -18,9 +18,8 @@ from isoserver.errors import ContextStartError, ForkError
 
 if TYPE_CHECKING:
     from isokernel.frames import Frame
-    from isoserver.contexts.context import Observer
+    from isoserver.contexts.context import Identity, Observer
     from isoserver.contexts.forks import Forks
-    from isoserver.contexts.languages import Language
     from isoserver.settings import ServerSettings
 
 __all__ = ["JavaScriptContext"]
@@ -37,13 +36,12 @@ class JavaScriptContext(Context):
 
     def __init__(
         self,
-        language: Language,
-        cwd: str,
+        identity: Identity,
         settings: ServerSettings,
         observer: Observer,
         forks: Forks,
     ) -> None:
-        super().__init__(language, cwd, settings, observer)
+        super().__init__(identity, settings, observer)
         self._forks = forks
         self._work: Channel | None = None
         self._control: Channel | None = None

@@ -23,8 +23,7 @@ from isoserver.errors import ContextStartError, FieldProblem, InvalidRequestErro
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from isoserver.contexts.context import Observer
-    from isoserver.contexts.languages import Language
+    from isoserver.contexts.context import Identity, Observer
     from isoserver.settings import ServerSettings
 
 __all__ = ["KernelContext"]
@@ -60,8 +59,7 @@ class KernelContext(Context):
 
     def __init__(
         self,
-        language: Language,
-        cwd: str,
+        identity: Identity,
         settings: ServerSettings,
         observer: Observer,
         folder: Path,
@@ -69,13 +67,13 @@ class KernelContext(Context):
         """Make a context that isn't started.
 
         Args:
-            language: Its language.
-            cwd: The working folder, which is made inside of the context's own.
+            identity: What it is; the working folder is made inside of one of the
+                context's own.
             settings: Settings of the server.
             observer: Who counts.
             folder: Where contexts have their folders.
         """
-        super().__init__(language, cwd, settings, observer)
+        super().__init__(identity, settings, observer)
         self._parent_folder = folder
         self._folder: Path | None = None
         self._manager: AsyncKernelManager | None = None

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.contexts.context import Context, State
+from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.kernels import KernelContext
 from isoserver.contexts.languages import Languages
@@ -23,7 +23,7 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from isoserver.contexts.context import Observer
+    from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.forks import Forks
     from isoserver.contexts.languages import Language
     from isoserver.settings import ServerSettings
@@ -56,7 +56,7 @@ class Contexts:
         self.languages = Languages(settings.languages, settings.default_language)
         self._settings = settings
         self._observer = observer
-        self._contexts: dict[str, Context] = {}
+        self._contexts: dict[Key, Context] = {}
         self._forks: Forks | None = None
         self.stopping = False
         self.missing_walls: list[str] = []
@@ -90,29 +90,40 @@ class Contexts:
         """Give all of them, oldest first."""
         return iter(list(self._contexts.values()))
 
-    def get(self, context_id: str) -> Context:
+    def of(self, workspace: str) -> list[Context]:
+        """Give those of a workspace, oldest first."""
+        return [context for context in self if context.workspace == workspace]
+
+    def get(self, workspace: str, context_id: str) -> Context:
         """Find a context.
 
         Raises:
-            ContextMissingError: There is none of that id.
+            ContextMissingError: The workspace has none of that id.
         """
         try:
-            return self._contexts[context_id]
+            return self._contexts[workspace, context_id]
         except KeyError:
             raise ContextMissingError(context_id) from None
 
-    async def create(self, language: Language, cwd: str = HOME) -> Context:
+    async def create(
+        self, workspace: str, language: Language, cwd: str = HOME
+    ) -> Context:
         """Make a context and start it.
+
+        Args:
+            workspace: Whose it is.
+            language: Its language.
+            cwd: Its working folder, as it was asked for.
 
         Raises:
             ContextLimitError: There are as many as may be.
             ContextStartError: Its process could not be started.
         """
-        context = self._add(self._make(language, cwd))
+        context = self._add(self._make(Identity(workspace, new_id(), language, cwd)))
         try:
             await context.start()
         except BaseException:
-            self._contexts.pop(context.id, None)
+            self._contexts.pop(context.key, None)
             raise
         return context
 
@@ -126,19 +137,19 @@ class Contexts:
         if not isinstance(context, JavaScriptContext):
             message = f"a {context.language.name} context can't be forked"
             raise ForkError(message)
-        made = self._make(context.language, context.cwd)
+        made = self._make(context.identity._replace(id=new_id()))
         assert isinstance(made, JavaScriptContext)  # noqa: S101 - of the same language
         self._add(made)
         try:
             await context.fork_into(made)
         except BaseException:
-            self._contexts.pop(made.id, None)
+            self._contexts.pop(made.key, None)
             raise
         return made
 
-    async def delete(self, context_id: str) -> None:
+    async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
-        context = self._contexts.pop(context_id, None)
+        context = self._contexts.pop((workspace, context_id), None)
         if context is not None:
             await context.close()
 
@@ -171,21 +182,19 @@ class Contexts:
             raise StoppingError
         if len(self._contexts) >= self._settings.contexts_max:
             raise ContextLimitError(self._settings.contexts_max)
-        self._contexts[context.id] = context
+        self._contexts[context.key] = context
         return context
 
-    def _make(self, language: Language, cwd: str) -> Context:
+    def _make(self, identity: Identity) -> Context:
         if self.stopping:
             raise StoppingError
-        if language.engine == "v8":
+        if identity.language.engine == "v8":
             assert self._forks is not None  # noqa: S101 - started for such languages
             return JavaScriptContext(
-                language, cwd, self._settings, self._observer, self._forks
+                identity, self._settings, self._observer, self._forks
             )
         assert self._folder is not None  # noqa: S101 - set by start
-        return KernelContext(
-            language, cwd, self._settings, self._observer, self._folder
-        )
+        return KernelContext(identity, self._settings, self._observer, self._folder)
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -212,5 +221,5 @@ class Contexts:
             now = time.monotonic()
             for context in self:
                 if context.state is not State.BUSY and now - context.used > ttl:
-                    self._contexts.pop(context.id, None)
+                    self._contexts.pop(context.key, None)
                     await context.close("it was idle for too long")

@@ -24,12 +24,14 @@ from isoserver.errors import (
     status_of,
 )
 from isoserver.guards import security_headers
+from isoserver.principal import Principal
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from tornado.httputil import HTTPServerRequest
 
+    from isoserver.contexts.context import Context
     from isoserver.service import Service
 
 __all__ = ["Handler", "MissingHandler"]
@@ -50,6 +52,7 @@ class Handler(RequestHandler):
         open: Whether it answers without an API key.
         service: The server's parts.
         route: Its path in the route table.
+        principal: Who asks.
     """
 
     open: ClassVar[bool] = False
@@ -61,6 +64,7 @@ class Handler(RequestHandler):
         self.service = service
         self.route = route
         self.methods = methods
+        self.principal = Principal()
         self.gone = False
         self.began = time.perf_counter()
 
@@ -82,7 +86,7 @@ class Handler(RequestHandler):
             return
         guard.check_origin(self.request)
         if not self.open:
-            guard.check_key(self.request.headers)
+            self.principal = guard.identify(self.request.headers)
         if self.request.method not in self.methods and self.methods:
             raise MethodError
 
@@ -133,6 +137,14 @@ class Handler(RequestHandler):
             return value
         problem = f"must be one of {', '.join([default, *others])}"
         raise InvalidRequestError(FieldProblem(name, problem))
+
+    def find_context(self, context_id: str) -> Context:
+        """Find one of the asker's contexts.
+
+        Raises:
+            ContextMissingError: There is none of that id in the workspace.
+        """
+        return self.service.contexts.get(self.principal.workspace, context_id)
 
     def check_open(self) -> None:
         """Refuse new work while the server stops.

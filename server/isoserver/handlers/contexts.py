@@ -34,7 +34,10 @@ class ContextsHandler(Handler):
 
     def get(self) -> None:
         """List them."""
-        items = [context_answer(context) for context in self.service.contexts]
+        items = [
+            context_answer(context)
+            for context in self.service.contexts.of(self.principal.workspace)
+        ]
         self.answer({"items": items})
 
     async def post(self) -> None:
@@ -43,7 +46,9 @@ class ContextsHandler(Handler):
         asked = self.parse(CreateContextRequest)
         contexts = self.service.contexts
         language = contexts.languages.find(asked.language)
-        context = await contexts.create(language, asked.cwd or HOME)
+        context = await contexts.create(
+            self.principal.workspace, language, asked.cwd or HOME
+        )
         self.answer(context_answer(context), HTTPStatus.CREATED)
 
 
@@ -52,13 +57,13 @@ class ContextHandler(Handler):
 
     async def get(self, context_id: str) -> None:
         """Show it."""
-        context = self.service.contexts.get(context_id)
+        context = self.find_context(context_id)
         memory = await context.memory()
         self.answer(context_answer(context, memory))
 
     async def delete(self, context_id: str) -> None:
         """Delete it; a context that isn't there is as good as deleted."""
-        await self.service.contexts.delete(context_id)
+        await self.service.contexts.delete(self.principal.workspace, context_id)
         self.clear_header("Content-Type")
         self.set_status(HTTPStatus.NO_CONTENT)
 
@@ -68,7 +73,7 @@ class InterruptHandler(Handler):
 
     def post(self, context_id: str) -> None:
         """Interrupt the context."""
-        context = self.service.contexts.get(context_id)
+        context = self.find_context(context_id)
         context.interrupt()
         self.answer(context_answer(context))
 
@@ -79,7 +84,7 @@ class RestartHandler(Handler):
     async def post(self, context_id: str) -> None:
         """Restart the context."""
         self.check_open()
-        context = self.service.contexts.get(context_id)
+        context = self.find_context(context_id)
         await context.restart()
         self.answer(context_answer(context))
 
@@ -91,7 +96,7 @@ class ForkHandler(Handler):
         """Fork the context."""
         self.check_open()
         contexts = self.service.contexts
-        made = await contexts.fork(contexts.get(context_id))
+        made = await contexts.fork(self.find_context(context_id))
         self.answer(context_answer(made), HTTPStatus.CREATED)
 
 
@@ -100,7 +105,7 @@ class CompleteHandler(Handler):
 
     async def post(self, context_id: str) -> None:
         """Say what could stand at the cursor."""
-        context = self.service.contexts.get(context_id)
+        context = self.find_context(context_id)
         asked = self.parse(CompleteRequest)
         reply = await context.complete(asked.code, _cursor(asked))
         self.answer(
@@ -118,7 +123,7 @@ class InspectHandler(Handler):
 
     async def post(self, context_id: str) -> None:
         """Say what is known of the name at the cursor."""
-        context = self.service.contexts.get(context_id)
+        context = self.find_context(context_id)
         asked = self.parse(InspectRequest)
         reply = await context.inspect(asked.code, _cursor(asked), asked.detail_level)
         found = bool(reply.get("found", False))
@@ -130,12 +135,12 @@ class NotebookHandler(Handler):
 
     def get(self, context_id: str) -> None:
         """Give what was run in the context."""
-        self.answer(notebooks.history(self.service.contexts.get(context_id)))
+        self.answer(notebooks.history(self.find_context(context_id)))
 
     async def post(self, context_id: str) -> None:
         """Run a notebook in the context."""
         self.check_open()
-        context = self.service.contexts.get(context_id)
+        context = self.find_context(context_id)
         seconds = self._timeout() / 1e3
         self.parse(Notebook)
         notebook = await notebooks.read(self.request.body)

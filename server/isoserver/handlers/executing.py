@@ -36,9 +36,9 @@ class ExecutingHandler(Handler):
         language = None
         if asked.context_id is None:
             language = contexts.languages.find(asked.language)
-            context = await contexts.create(language)
+            context = await contexts.create(self.principal.workspace, language)
         else:
-            context = contexts.get(asked.context_id)
+            context = self.find_context(asked.context_id)
             if asked.language is not None:
                 language = contexts.languages.find(asked.language)
         env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
@@ -47,7 +47,7 @@ class ExecutingHandler(Handler):
             execution = context.execute(request)
         except BaseException:
             if asked.context_id is None:
-                await contexts.delete(context.id)
+                await contexts.delete(context.workspace, context.id)
             raise
         self.context, self.execution = context, execution
         self.set_header("X-Context-Id", context.id)

@@ -1,0 +1,121 @@
+"""The database: what outlives the server's process, but for heaps.
+
+SQLite in a file under the data folder, or PostgreSQL by URL; SQLAlchemy Core over
+both. A package declares its tables on `METADATA` in a module `tables.py` of its own,
+and nobody else touches them. Every table has a column `workspace` that every query
+names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import MetaData, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from isoserver.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+__all__ = ["METADATA", "Database", "url_of"]
+
+METADATA: Final = MetaData()
+"""All tables of the server."""
+
+_DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+_FILE: Final = "isokernel.sqlite"
+_POOL: Final = 5
+_BUSY_SECONDS: Final = 30.0
+_PRAGMAS: Final = (
+    # Readers don't wait for the writer, and a commit is one write without a sync: it
+    # outlives the process, kill -9 included, if not always the machine.
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA foreign_keys=ON",
+)
+
+
+def url_of(given: str | None, folder: Path) -> str:
+    """Give the URL with its driver; of a file in `folder` if none is given.
+
+    Raises:
+        DatabaseError: It isn't the URL of a database that we know.
+    """
+    if given is None:
+        return f"sqlite+aiosqlite:///{folder / _FILE}"
+    try:
+        url = make_url(given)
+    except ArgumentError as error:
+        message = f"the database's URL can't be read: {error}"
+        raise DatabaseError(message) from error
+    driver = _DRIVERS.get(url.drivername, url.drivername)
+    if driver not in _DRIVERS.values():
+        message = f"{url.drivername} is no database of ours: sqlite or postgresql"
+        raise DatabaseError(message)
+    return url.set(drivername=driver).render_as_string(hide_password=False)
+
+
+class Database:
+    """One database, used from the event loop only.
+
+    Attributes:
+        engine: SQLAlchemy's; for those who need more than `begin` and `connect`.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        Args:
+            url: With driver, as `url_of` gives it.
+        """
+        self.engine: AsyncEngine = create_async_engine(url, **_options(url))
+        if url.startswith("sqlite"):
+            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+
+    async def start(self) -> None:
+        """Open it and make the tables that it lacks.
+
+        Raises:
+            DatabaseError: It can't be opened, or can't be written to.
+        """
+        try:
+            async with self.engine.begin() as connection:
+                await connection.run_sync(METADATA.create_all)
+        except (SQLAlchemyError, OSError) as error:
+            message = f"the database can't be used: {error}"
+            raise DatabaseError(message) from error
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Give a connection with a transaction, which its end commits."""
+        return self.engine.begin()
+
+    def connect(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Give a connection for reading."""
+        return self.engine.connect()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": _BUSY_SECONDS}}
+    return {"pool_size": _POOL, "pool_pre_ping": True}
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
