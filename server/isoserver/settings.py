@@ -86,7 +86,12 @@ class ServerSettings(BaseSettings):
         64 * 1024, description="Bytes of a request's headers."
     )
 
-    contexts_max: PositiveInt = Field(1000, description="Contexts in all.")
+    contexts_max: PositiveInt = Field(
+        1000, description="Contexts that live, those of executions left out."
+    )
+    executions_max: PositiveInt = Field(
+        16, description="Executions that run at a time in contexts of their own."
+    )
     queue_max: PositiveInt = Field(
         64, description="Executions that may wait in one context."
     )
@@ -117,6 +122,9 @@ class ServerSettings(BaseSettings):
     )
     question_deadline: PositiveFloat = Field(
         10.0, description="Seconds that completion, inspection and forking may take."
+    )
+    checkpoint_deadline: PositiveFloat = Field(
+        60.0, description="Seconds that saving the heap of a context may take."
     )
     interrupt_grace: PositiveFloat = Field(
         5.0, description="Seconds between an interrupt and the end of the process."

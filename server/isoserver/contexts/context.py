@@ -23,6 +23,7 @@ from isoserver.errors import (
     ContextDeadlineError,
     ContextReplacedError,
     FieldProblem,
+    ForkError,
     InvalidRequestError,
     QueueLimitError,
 )
@@ -160,6 +161,16 @@ class Context(abc.ABC):
     def _content(self, request: Request) -> dict[str, Any]:
         """Give the content of an execute request."""
 
+    def _begin_from(self, snapshot: bytes | None) -> None:
+        """Have the next process go on from a heap; None has it begin with nothing.
+
+        Raises:
+            ForkError: It has no heap.
+        """
+        if snapshot is not None:
+            message = f"a {self.language.name} context can't begin from a heap"
+            raise ForkError(message)
+
     def _patience(self, job: Job) -> float:
         """Seconds after which `_overdue` is called for a job that has begun."""
         return job.seconds
@@ -191,19 +202,32 @@ class Context(abc.ABC):
             self.state = State.IDLE
         self._advance()
 
-    async def restart(self, reason: str = "the context was restarted") -> None:
+    async def restart(
+        self,
+        reason: str = "the context was restarted",
+        *,
+        snapshot: bytes | None = None,
+        execution_count: int = 0,
+    ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
+
+        Args:
+            reason: What those who wait are told.
+            snapshot: A heap that it goes on from, instead of a blank one.
+            execution_count: Number of the last execution in that heap.
 
         Raises:
             ContextStartError: The process could not be started.
+            ForkError: It isn't one of V8, and has no heap.
         """
+        self._begin_from(snapshot)
         self._abandon("ContextRestartedError", reason)
         self.state = State.STARTING
         async with self._changing:
             await self._kill()
             self.state = State.STARTING
             self.reason = ""
-            self.execution_count = 0
+            self.execution_count = execution_count
             self.history.clear()
             self._remembered = 0
             self.touch()

@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import IsokernelError
@@ -14,6 +16,7 @@ from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
 from isoserver.contexts.jobs import Execution, Job, Message, Request
+from isoserver.contexts.saving import Saving
 from isoserver.errors import ContextStartError, ForkError
 
 if TYPE_CHECKING:
@@ -32,17 +35,37 @@ _KILL_WAIT: Final = 5.0
 
 
 class JavaScriptContext(Context):
-    """A context in a process that was forked from the fork server."""
+    """A context in a process that was forked from the fork server.
 
-    def __init__(
+    Attributes:
+        heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a server, and two of its own
         self,
         identity: Identity,
         settings: ServerSettings,
         observer: Observer,
         forks: Forks,
+        *,
+        heap_memory_max: int | None = None,
+        snapshot: bytes | None = None,
     ) -> None:
+        """Make a context that isn't started.
+
+        Args:
+            identity: What it is.
+            settings: Settings of the server.
+            observer: Who counts.
+            forks: Where its processes come from.
+            heap_memory_max: Bytes of V8 heap, if not what the settings say.
+            snapshot: A heap that it goes on from.
+        """
         super().__init__(identity, settings, observer)
+        self.heap_memory_max = heap_memory_max or settings.heap_memory_max
         self._forks = forks
+        self._snapshot: bytes | None = None
+        self._begin_from(snapshot)
         self._work: Channel | None = None
         self._control: Channel | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -56,16 +79,24 @@ class JavaScriptContext(Context):
         settings = ContextSettings(
             language=name,  # type: ignore[arg-type]  # one of the two, as it says
             interrupt_grace=self.settings.interrupt_grace,
-            heap_memory_max=self.settings.heap_memory_max,
+            heap_memory_max=self.heap_memory_max,
             array_buffer_max=self.settings.array_buffer_max,
             output_max=self.settings.output_max,
         )
         try:
-            spawned = self._forks.spawn(settings)
+            spawned = self._forks.spawn(settings, self._snapshot)
         except (OSError, IsokernelError) as error:
             message = f"the context's process could not be forked: {error}"
             raise ContextStartError(message) from error
+        self._snapshot = None
         self._adopt(spawned.pid, spawned.work, spawned.control)
+
+    def _begin_from(self, snapshot: bytes | None) -> None:
+        self._snapshot = snapshot
+        if snapshot is not None:
+            # Timers in a heap name the executions that they are of: ids which no
+            # earlier life can have used.
+            self._ids = count(time.time_ns() // 1000)
 
     def _adopt(self, pid: int, work: socket.socket, control: socket.socket) -> None:
         """Take over a process that is there."""
@@ -169,7 +200,7 @@ class JavaScriptContext(Context):
         message = Message(frame.type, frame.content, frame.metadata)
         self.received(frame.parent or 0, message)
 
-    # -- memory and fork ---------------------------------------------------------------
+    # -- memory, checkpoint and fork ---------------------------------------------------
 
     def _answer(self, frame: Frame) -> None:
         if frame.type == "memory_reply" and self._memory:
@@ -194,6 +225,24 @@ class JavaScriptContext(Context):
             for name, value in answer.result().items()
             if isinstance(value, int) and not isinstance(value, bool)
         }
+
+    async def checkpoint(self) -> bytes:
+        """Save its state, in its turn; it goes on at once, and is as it was.
+
+        Returns:
+            What `create` and `restart` take as `snapshot`.
+
+        Raises:
+            HeapUnsavableError: V8 can't save what is there, or not in time.
+            ContextDeadError: Its process is gone.
+            QueueLimitError: Too many wait already.
+        """
+        async with Saving(self.settings.checkpoint_deadline) as saving:
+            job = Job("checkpoint_request", {}, self.settings.question_deadline)
+            job.fds = saving.descriptors
+            self.submit(job)
+            saving.begun(await job.done, self._forks.reap)
+            return await saving.result()
 
     async def fork_into(self, other: JavaScriptContext) -> None:
         """Let another context, which isn't started, begin with this one's state.

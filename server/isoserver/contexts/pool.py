@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +15,10 @@ from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.kernels import KernelContext
 from isoserver.contexts.languages import Languages
 from isoserver.errors import (
+    ContextExistsError,
     ContextLimitError,
     ContextMissingError,
+    EphemeralLimitError,
     ForkError,
     StoppingError,
 )
@@ -57,6 +60,7 @@ class Contexts:
         self._settings = settings
         self._observer = observer
         self._contexts: dict[Key, Context] = {}
+        self._ephemeral: dict[Key, Context] = {}
         self._forks: Forks | None = None
         self.stopping = False
         self.missing_walls: list[str] = []
@@ -105,8 +109,16 @@ class Contexts:
         except KeyError:
             raise ContextMissingError(context_id) from None
 
-    async def create(
-        self, workspace: str, language: Language, cwd: str = HOME
+    async def create(  # noqa: PLR0913 - a context has that many sides
+        self,
+        workspace: str,
+        language: Language,
+        cwd: str = HOME,
+        *,
+        context_id: str | None = None,
+        snapshot: bytes | None = None,
+        heap_memory_max: int | None = None,
+        ephemeral: bool = False,
     ) -> Context:
         """Make a context and start it.
 
@@ -114,18 +126,48 @@ class Contexts:
             workspace: Whose it is.
             language: Its language.
             cwd: Its working folder, as it was asked for.
+            context_id: Its id; a new one if None.
+            snapshot: A heap that it goes on from (V8 only).
+            heap_memory_max: Bytes of V8 heap, if not what the settings say.
+            ephemeral: It is for one execution: neither listed nor found, but deleted by
+                its id like others.
+
+        Raises:
+            ContextExistsError: There is one of that id.
+            ContextLimitError: There are as many as may be; of ephemeral ones, an
+                EphemeralLimitError.
+            ContextStartError: Its process could not be started.
+            ForkError: A heap was given for what isn't V8.
+        """
+        identity = Identity(workspace, context_id or new_id(), language, cwd)
+        context = self._make(identity, heap_memory_max, snapshot)
+        self._add(context, ephemeral=ephemeral)
+        try:
+            await context.start()
+        except BaseException:
+            self._forget(context)
+            raise
+        return context
+
+    async def session(
+        self,
+        workspace: str,
+        name: str,
+        language: Language,
+        *,
+        heap_memory_max: int | None = None,
+    ) -> Context:
+        """Find the context of that id, or make it; one that sleeps wakes when used.
 
         Raises:
             ContextLimitError: There are as many as may be.
             ContextStartError: Its process could not be started.
         """
-        context = self._add(self._make(Identity(workspace, new_id(), language, cwd)))
-        try:
-            await context.start()
-        except BaseException:
-            self._contexts.pop(context.key, None)
-            raise
-        return context
+        with suppress(ContextMissingError):
+            return self.get(workspace, name)
+        return await self.create(
+            workspace, language, context_id=name, heap_memory_max=heap_memory_max
+        )
 
     async def fork(self, context: Context) -> Context:
         """Make a context that has the state of another.
@@ -137,21 +179,24 @@ class Contexts:
         if not isinstance(context, JavaScriptContext):
             message = f"a {context.language.name} context can't be forked"
             raise ForkError(message)
-        made = self._make(context.identity._replace(id=new_id()))
+        made = self._make(
+            context.identity._replace(id=new_id()), context.heap_memory_max
+        )
         assert isinstance(made, JavaScriptContext)  # noqa: S101 - of the same language
         self._add(made)
         try:
             await context.fork_into(made)
         except BaseException:
-            self._contexts.pop(made.key, None)
+            self._forget(made)
             raise
         return made
 
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
-        context = self._contexts.pop((workspace, context_id), None)
-        if context is not None:
-            await context.close()
+        for group in (self._contexts, self._ephemeral):
+            context = group.pop((workspace, context_id), None)
+            if context is not None:
+                await context.close()
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
@@ -159,15 +204,16 @@ class Contexts:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self._wait_idle(self._settings.shutdown_grace)
-        for context in self:
+        for context in self._all():
             if context.state is State.BUSY:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace, 2.0))
         reason = "the server stopped"
         await asyncio.gather(
-            *(context.close(reason) for context in self), return_exceptions=True
+            *(context.close(reason) for context in self._all()), return_exceptions=True
         )
         self._contexts.clear()
+        self._ephemeral.clear()
         if self._forks is not None:
             self._forks.close()
         if self._folder is not None:
@@ -177,33 +223,60 @@ class Contexts:
         """End the grace period of `close`."""
         self._hurried.set()
 
-    def _add(self, context: Context) -> Context:
+    def _all(self) -> list[Context]:
+        return [*self._contexts.values(), *self._ephemeral.values()]
+
+    def _add(self, context: Context, *, ephemeral: bool = False) -> None:
         if self.stopping:
             raise StoppingError
+        if ephemeral:
+            if len(self._ephemeral) >= self._settings.executions_max:
+                raise EphemeralLimitError(self._settings.executions_max)
+            self._ephemeral[context.key] = context
+            return
+        if context.key in self._contexts:
+            raise ContextExistsError(context.id)
         if len(self._contexts) >= self._settings.contexts_max:
             raise ContextLimitError(self._settings.contexts_max)
         self._contexts[context.key] = context
-        return context
 
-    def _make(self, identity: Identity) -> Context:
+    def _forget(self, context: Context) -> None:
+        for group in (self._contexts, self._ephemeral):
+            if group.get(context.key) is context:
+                del group[context.key]
+
+    def _make(
+        self,
+        identity: Identity,
+        heap_memory_max: int | None = None,
+        snapshot: bytes | None = None,
+    ) -> Context:
         if self.stopping:
             raise StoppingError
         if identity.language.engine == "v8":
             assert self._forks is not None  # noqa: S101 - started for such languages
             return JavaScriptContext(
-                identity, self._settings, self._observer, self._forks
+                identity,
+                self._settings,
+                self._observer,
+                self._forks,
+                heap_memory_max=heap_memory_max,
+                snapshot=snapshot,
             )
+        if snapshot is not None:
+            message = f"a {identity.language.name} context can't begin from a heap"
+            raise ForkError(message)
         assert self._folder is not None  # noqa: S101 - set by start
         return KernelContext(identity, self._settings, self._observer, self._folder)
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while any(c.state is State.BUSY for c in self):
+        while any(c.state is State.BUSY for c in self._all()):
             left = end - time.monotonic()
             if left <= 0:
                 return
             waits: list[asyncio.Future[Any]] = [
-                c.current.done for c in self if c.current is not None
+                c.current.done for c in self._all() if c.current is not None
             ]
             hurried = asyncio.ensure_future(self._hurried.wait())
             await asyncio.wait(
