@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
+    from isoserver.executions.service import Executions
     from isoserver.guards import Guard
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
@@ -26,6 +27,7 @@ class Service:
         settings: Its settings.
         contexts: Its contexts.
         database: What outlives it.
+        executions: Its executions.
         metrics: What it counts.
         log: Where it logs to.
         guard: Who may ask.
@@ -36,6 +38,7 @@ class Service:
     settings: ServerSettings
     contexts: Contexts
     database: Database
+    executions: Executions
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard
