@@ -68,6 +68,7 @@ function restartClock() {
 function preload() {
   text.preload();
   require("present");
+  require("conclude");
   require("table");
   require("grid");
   require("completion");
@@ -91,6 +92,9 @@ Object.assign(exports, {
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),
+  conclude: (value, count, storeHistory, silent) =>
+    require("conclude").conclude(value, count, storeHistory, silent),
+  showLevels: (owner) => require("console").showLevels(owner),
   describe,
   report,
   prepareStackTrace,

@@ -9,14 +9,14 @@ import socket
 import time
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import IsokernelError
 from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
 from isoserver.contexts.jobs import Execution, Job, Message, Request
-from isoserver.contexts.saving import Saving
+from isoserver.contexts.saving import Saved, Saving
 from isoserver.errors import (
     ContextDeadError,
     ContextStartError,
@@ -32,25 +32,13 @@ if TYPE_CHECKING:
     from isoserver.contexts.forks import Forks
     from isoserver.settings import ServerSettings
 
-__all__ = ["JavaScriptContext", "Saved"]
+__all__ = ["JavaScriptContext"]
 
 _FRAME_MAX: Final = 256 << 20
 _REASON_WAIT: Final = 1.0
 """Seconds between the end of the sockets and the report why."""
 _MEMORY_WAIT: Final = 1.0
 _KILL_WAIT: Final = 5.0
-
-
-class Saved(NamedTuple):
-    """A state that was saved.
-
-    Attributes:
-        snapshot: What `create` and `restart` take.
-        execution_count: Number of the last execution in it.
-    """
-
-    snapshot: bytes
-    execution_count: int
 
 
 class JavaScriptContext(Context):
@@ -193,6 +181,7 @@ class JavaScriptContext(Context):
             "env": request.env,
             "user_expressions": {},
             "stop_on_error": False,
+            **(request.options or {}),
         }
 
     def _send(self, job: Job) -> None:

@@ -280,7 +280,7 @@ class Contexts:
         except BaseException:
             self._forget(made)
             raise
-        await self.resting.inherit(context, made)
+        await self.resting.archive.inherit(context, made)
         self.resting.born(made)
         return made
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from isoserver.contexts.identity import State
+
 if TYPE_CHECKING:
-    from isoserver.contexts.context import Key
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.identity import Key
     from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.contexts.jobs import Execution
 
@@ -63,6 +67,55 @@ class Record(NamedTuple):
     heap: str | None
     heap_count: int
     heap_at: float | None
+
+    @classmethod
+    def of(cls, context: Context, state: str, reason: str) -> Record:
+        """Write a context down."""
+        made = context.checkpoint
+        return cls(
+            context.workspace,
+            context.id,
+            context.language.name,
+            context.cwd,
+            state,
+            reason,
+            context.created_at.timestamp(),
+            context.last_used.timestamp(),
+            context.execution_count,
+            context.heap_memory_max,
+            None if made is None else made.key,
+            0 if made is None else made.execution_count,
+            None if made is None else made.at,
+        )
+
+    def recall(self, context: Context) -> None:
+        """Let a context without a process be what was written down."""
+        context.state = State(self.state)
+        context.reason = self.reason
+        context.execution_count = self.execution_count
+        context.created_at = datetime.fromtimestamp(self.created_at, timezone.utc)
+        context.last_used = datetime.fromtimestamp(self.last_used, timezone.utc)
+        context.checkpoint = self.checkpoint
+        context.archived = True
+
+    def found(self) -> Record:
+        """What becomes of a row that an earlier server has left."""
+        if self.state != LIVE:
+            return self
+        return self.without_process("the server ended and had not saved it")
+
+    def without_process(self, why: str) -> Record:
+        """Go back to the last checkpoint; without one, all is lost."""
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            return self._replace(state=State.DEAD.value, reason=f"lost: {why}")
+        at = datetime.fromtimestamp(checkpoint.at, timezone.utc)
+        moment = at.isoformat(timespec="seconds")
+        return self._replace(
+            state=State.HIBERNATED.value,
+            reason=f"what ran after its checkpoint of {moment} is lost: {why}",
+            execution_count=checkpoint.execution_count,
+        )
 
     @property
     def key(self) -> Key:

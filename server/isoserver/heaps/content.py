@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final, NamedTuple
 
@@ -47,7 +48,8 @@ def examine(data: bytes) -> Facts:
         snapshot = Snapshot.from_bytes(data)
     except SnapshotFormatError as error:
         raise _translated(error) from error
-    return Facts(snapshot.key, len(data), load().identity())
+    key = hashlib.sha256(snapshot.blob).hexdigest()
+    return Facts(key, len(data), load().identity())
 
 
 def verify(key: str, data: bytes) -> None:

@@ -14,7 +14,7 @@ from isoserver.heaps.tables import ENTRIES, HEAPS, TAGS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from isoserver.database import Database
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HeapRecords", "Owned"]
 
-_COLUMNS: Final = tuple(
-    HEAPS.c[name] for name in HeapRecord._fields if name != "tags"
-)
+_COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
 Owned = tuple[str, str, float, int]
 """Workspace, key, last use, bytes of the file."""
 
@@ -75,7 +73,7 @@ class HeapRecords:
             if row is None:
                 return None
             tags = await _tags(connection, workspace, [key])
-        return HeapRecord(*row, tags=tags.get(key, {}))
+        return _record(row, tags)
 
     async def newest(
         self, workspace: str, wanted: dict[str, str], limit: int
@@ -90,7 +88,7 @@ class HeapRecords:
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
             tags = await _tags(connection, workspace, [row.key for row in rows])
-        return [HeapRecord(*row, tags=tags.get(row.key, {})) for row in rows]
+        return [_record(row, tags) for row in rows]
 
     async def touch(self, workspace: str, key: str) -> None:
         """Note that a heap was used."""
@@ -240,7 +238,13 @@ class HeapRecords:
         size = select(func.coalesce(func.sum(one.subquery().c.size), 0))
         async with self._database.connect() as connection:
             rows = (await connection.execute(counts)).all()
-            return {row[0]: row[1] for row in rows}, int(await connection.scalar(size) or 0)
+            return {row[0]: row[1] for row in rows}, int(
+                await connection.scalar(size) or 0
+            )
+
+
+def _record(row: Row[Any], tags: dict[str, dict[str, str]]) -> HeapRecord:
+    return HeapRecord._make((*row, tags.get(row.key, {})))
 
 
 def _is(workspace: str, key: str, table: Any = HEAPS) -> ColumnElement[bool]:

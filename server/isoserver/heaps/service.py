@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Heaps", "check_tags"]
 
-_TAGS_MAX: Final = 64
+_TAGS_MAX: Final = 100
 _NAME_MAX: Final = 256
 _VALUE_MAX: Final = 4096
 _LIST_MAX: Final = 1000
@@ -113,6 +113,8 @@ class Heaps:
         saved = await context.save()
         count = saved.execution_count
         values = {"language": context.language.name, "execution_count": count}
+        if entry.input_heap is None and context.checkpoint is not None:
+            entry = entry._replace(input_heap=context.checkpoint.key)
         key = await self._keep(saved.snapshot, entry, values)
         context.checkpoint = Checkpoint(key, count, time.time())
         context.changed(context)
@@ -120,8 +122,7 @@ class Heaps:
 
     async def keep(self, context: JavaScriptContext) -> str:
         """Save what a context holds, so that it can go on from there; see `save`."""
-        parent = None if context.checkpoint is None else context.checkpoint.key
-        entry = HeapEntry(context.workspace, None, parent, "", None, {})
+        entry = HeapEntry(context.workspace, None, None, "", None, {})
         return await self.save(context, entry)
 
     async def take_in(self, workspace: str, packed: bytes) -> str:
