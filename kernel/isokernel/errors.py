@@ -95,11 +95,19 @@ class SnapshotFailedError(SnapshotError):
 
     Attributes:
         reason: What V8 said.
+        kind: Of the object that can't be saved, such as `Intl.DateTimeFormat`; None if
+            unknown.
+        path: An expression that gives it, such as `globalThis.format`; None if there
+            is none.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(
+        self, reason: str, kind: str | None = None, path: str | None = None
+    ) -> None:
         """Keep V8's own words."""
         self.reason = reason
+        self.kind = kind
+        self.path = path
         super().__init__(f"the heap can't be saved: {reason}")
 
 
