@@ -11,6 +11,7 @@
     │   └── SnapshotError
     │       ├── SnapshotFailedError     V8 could not write this heap
     │       └── SnapshotFormatError     (ValueError) not a heap that this engine reads
+    │           └── SnapshotEngineError     another engine wrote it
     ├── TranspilerError                 the TypeScript compiler itself failed
     ├── ContextError
     │   ├── ContextBusyError        one execution at a time
@@ -113,6 +114,22 @@ class SnapshotFailedError(SnapshotError):
 
 class SnapshotFormatError(SnapshotError, ValueError):
     """The bytes aren't a snapshot, are damaged, or come from another engine."""
+
+
+class SnapshotEngineError(SnapshotFormatError):
+    """Another engine wrote the snapshot.
+
+    Attributes:
+        saved: The engine that wrote it.
+        engine: The engine that is here.
+    """
+
+    def __init__(self, saved: str, engine: str) -> None:
+        """Name both."""
+        self.saved, self.engine = saved, engine
+        super().__init__(
+            f"the heap was saved by the engine {saved!r}; this is {engine!r}"
+        )
 
 
 class TranspilerError(IsokernelError):

@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from isokernel.errors import SnapshotFormatError
+from isokernel.errors import SnapshotEngineError, SnapshotFormatError
 from isokernel.v8.library import load
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -82,11 +82,7 @@ class Snapshot:
         header, blob = _split(data)
         engine = load().identity()
         if header.get("engine") != engine:
-            message = (
-                f"the heap was saved by the engine {header.get('engine')!r}; "
-                f"this is {engine!r}"
-            )
-            raise SnapshotFormatError(message)
+            raise SnapshotEngineError(str(header.get("engine")), engine)
         if header.get("size") != len(blob):
             message = f"the heap has {len(blob)} bytes, expected {header.get('size')}"
             raise SnapshotFormatError(message)

@@ -37,7 +37,7 @@ class Archive:
         """Give what a context has run and doesn't remember itself, oldest first."""
         if not context.archived:
             return []
-        remembered = {done.id for done in context.history}
+        remembered = {done.number for done in context.history}
         cells = await self._ledger.cells(context.key)
         return [cell for cell in cells if cell.number not in remembered]
 

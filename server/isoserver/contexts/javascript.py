@@ -8,7 +8,6 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import IsokernelError
@@ -102,10 +101,6 @@ class JavaScriptContext(Context):
 
     def _begin_from(self, snapshot: bytes | None) -> None:
         self._snapshot = snapshot
-        if snapshot is not None:
-            # Timers in a heap name the executions that they are of: ids which no
-            # earlier life can have used.
-            self._ids = count(time.time_ns() // 1000)
 
     def _adopt(self, pid: int, work: socket.socket, control: socket.socket) -> None:
         """Take over a process that is there."""

@@ -134,7 +134,7 @@ class Cell(NamedTuple):
     """What a context has run, for its notebook.
 
     Attributes:
-        number: The execution's id; they ascend.
+        number: The execution's.
         size: Characters of code and outputs.
         data: The rest of it, as `of` packs it.
     """
@@ -151,7 +151,7 @@ class Cell(NamedTuple):
             "count": execution.count,
             "outputs": execution.outputs.plain(),
         }
-        return cls(execution.id, execution.size, msgspec.json.encode(content))
+        return cls(execution.number, execution.size, msgspec.json.encode(content))
 
     def content(self) -> dict[str, Any]:
         """Give code, count and outputs (nbformat's, streams as one text)."""

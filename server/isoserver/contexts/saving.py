@@ -137,7 +137,7 @@ class Saving:
 def _parse(data: bytes) -> dict[str, Any]:
     """Read the outcome; nothing if the process died before it was told."""
     try:
-        said = msgspec.msgpack.decode(data)
+        said = msgspec.json.decode(data)
     except msgspec.DecodeError:
         return {}
     return said if isinstance(said, dict) else {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final, NamedTuple
 
 import zstandard
 
-from isokernel.errors import SnapshotFormatError
+from isokernel.errors import SnapshotEngineError, SnapshotFormatError
 from isokernel.v8.library import load
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import HeapDamagedError, HeapEngineError
@@ -45,11 +44,14 @@ def examine(data: bytes) -> Facts:
         HeapEngineError: Another engine has written it.
     """
     try:
-        snapshot = Snapshot.from_bytes(data)
+        # Its own hash is no proof: it stands beside what it is of.
+        snapshot = Snapshot.from_bytes(memoryview(data), check=False)
+    except SnapshotEngineError as error:
+        raise HeapEngineError(error.saved, error.engine) from error
     except SnapshotFormatError as error:
-        raise _translated(error) from error
-    key = hashlib.sha256(snapshot.blob).hexdigest()
-    return Facts(key, len(data), load().identity())
+        message = f"the heap is damaged: {error}"
+        raise HeapDamagedError(message) from error
+    return Facts(snapshot.key, len(data), load().identity())
 
 
 def verify(key: str, data: bytes) -> None:
@@ -63,13 +65,6 @@ def verify(key: str, data: bytes) -> None:
     if found != key:
         message = f"the heap {key} is damaged: what is stored has the hash {found}"
         raise HeapDamagedError(message)
-
-
-def _translated(error: SnapshotFormatError) -> HeapDamagedError | HeapEngineError:
-    saved = getattr(error, "engine", None)
-    if saved is not None:
-        return HeapEngineError(str(saved), load().identity())
-    return HeapDamagedError(str(error))
 
 
 def pack(data: bytes, level: int) -> bytes:
