@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isokernel import tracebacks
 from isokernel.bridge import Bridge
+from isokernel.checkpoints import ContextCheckpoints
 from isokernel.comms import ContextComms
 from isokernel.compiler import Completeness, compile_cell, completeness, recompile
 from isokernel.errors import (
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 _NO_OPTIONS: Final = ExecutionOptions()
 
 
-class Context(ContextComms, ContextForks, ContextResults):
+class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
     """One isolate, one REPL.
 
     Attributes:
@@ -95,6 +96,7 @@ class Context(ContextComms, ContextForks, ContextResults):
             self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
         self._isolate = self.bridge.isolate
+        self._resume(self.bridge.saved)
         self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
         self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
         self.wakeup = self.turns.wakeup
@@ -180,9 +182,9 @@ class Context(ContextComms, ContextForks, ContextResults):
             place = (compiled.line, compiled.column + 1, compiled.end_column + 1)
             self._fail(self._syntax_error(execution, compiled.message, place))
             return
-        self.bridge.call("setOwner", execution.id)
+        self.bridge.call("setOwner", self._host.own(execution.id))
         if execution.options.levels:
-            self.bridge.call("showLevels", execution.id)
+            self.bridge.call("showLevels", self._host.own(execution.id))
         cell = Cell(
             self._isolate,
             execution.script,
@@ -243,7 +245,7 @@ class Context(ContextComms, ContextForks, ContextResults):
 
     def _fail_stopped(self, execution: Execution) -> None:
         stop = self.turns.take_stop()
-        self.bridge.call("cancelOwner", execution.id)
+        self.bridge.call("cancelOwner", self._host.own(execution.id))
         if stop is Stop.DEADLINE:
             message = f"the execution took longer than {execution.seconds:g} s"
         elif stop is Stop.MEMORY:
@@ -282,7 +284,8 @@ class Context(ContextComms, ContextForks, ContextResults):
         stop = self.turns.take_stop()
         name = (stop or Stop.INTERRUPT).value
         text = f"{name}: a timer's callback was stopped\n"
-        self._host.sink(Stream(self._isolate.owner(), "stderr", text))
+        owner = self._host.execution(self._isolate.owner())
+        self._host.sink(Stream(owner, "stderr", text))
 
     def wait_time(self) -> float | None:
         """Seconds until `step` has something to do; None if nothing is waiting."""

@@ -21,6 +21,7 @@ from isoserver.errors import BodyTooLargeError
 from isoserver.executions.service import Executions
 from isoserver.guards import Guard
 from isoserver.handlers.base import Handler, MissingHandler
+from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
@@ -83,6 +84,7 @@ class Server:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        heaps: Its heaps.
         database: Its database.
         executions: Its executions.
         folder: Where it keeps what outlives it.
@@ -103,13 +105,17 @@ class Server:
         self.metrics = Metrics()
         self.folder, self._temporary = _folder(settings)
         self.database = Database(url_of(settings.database_url, self.folder))
-        self.contexts = Contexts(settings, self.metrics)
+        self.heaps = Heaps(settings, self.database, self.folder)
+        self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
-        self.executions = Executions(settings, self.database, self.contexts, None, log)
+        self.executions = Executions(
+            settings, self.database, self.contexts, self.heaps, log
+        )
         self.service = Service(
             settings,
             self.contexts,
+            self.heaps,
             self.database,
             self.executions,
             self.metrics,
@@ -128,6 +134,7 @@ class Server:
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.database.start()
+        await self.heaps.start()
         await self.contexts.start()
         await self.executions.start()
         for wall in self.contexts.missing_walls:
@@ -158,6 +165,7 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.heaps.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)

@@ -37,6 +37,8 @@ _NAMES: Final = {
 _PARAMETERS: Final = {
     "context_id": "The context's id.",
     "id": "The execution's id.",
+    "key": "The heap's key: 64 lower-case hex digits.",
+    "session": "The session's name.",
     "platform": "What the client shall run on.",
 }
 
@@ -132,7 +134,10 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
         schema = {"$ref": _name(operation.request)}
         content: dict[str, Any] = {"application/json": {"schema": schema}}
         content.update({kind: {"schema": _SCRIPT} for kind in operation.texts})
-        made["requestBody"] = {"required": True, "content": content}
+        made["requestBody"] = {
+            "required": not operation.body_optional,
+            "content": content,
+        }
     answers = list(operation.answers)
     if not route.handler.open:
         made["security"] = [{}, {"bearer": []}, {"key": []}]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from isoserver.database import Database
     from isoserver.executions.service import Executions
     from isoserver.guards import Guard
+    from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
 
@@ -26,6 +27,7 @@ class Service:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        heaps: What contexts were saved to.
         database: What outlives it.
         executions: Its executions.
         metrics: What it counts.
@@ -37,6 +39,7 @@ class Service:
 
     settings: ServerSettings
     contexts: Contexts
+    heaps: Heaps
     database: Database
     executions: Executions
     metrics: Metrics

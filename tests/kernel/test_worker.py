@@ -18,7 +18,7 @@ from tests.kernel.contexts import (
 
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
@@ -501,7 +501,7 @@ def test_it_goes_on_from_a_snapshot(
     spawn: Callable[..., Client], context: Session
 ) -> None:
     context.run("let saved = { list: [1, 2] }; const f = () => saved.list.length")
-    heap = snapshot.save(context.context.bridge.isolate).to_bytes()
+    heap = writing.save(context.context.bridge.isolate).to_bytes()
     first, second = spawn(heap), spawn(heap)
     assert first.value("saved.list.push(3); f()") == "3"
     assert second.value("f()") == "2"

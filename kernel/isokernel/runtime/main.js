@@ -8,6 +8,7 @@ const output = require("output");
 const timers = require("timers");
 const text = require("text");
 const results = require("results");
+const saved = require("saved");
 const { learnLazy } = require("values");
 const { prepareStackTrace } = require("stack");
 const { describe, report } = require("errors");
@@ -87,8 +88,8 @@ Object.assign(exports, {
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   cancelOwner: timers.cancelOwner,
-  suspendTimers: timers.suspendTimers,
-  resumeTimers: timers.resumeTimers,
+  suspend: saved.suspend,
+  resume: saved.resume,
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),

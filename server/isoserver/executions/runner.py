@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isoserver.contexts.context import DIED
 from isoserver.contexts.javascript import JavaScriptContext
@@ -16,6 +16,7 @@ from isoserver.errors import (
     in_words,
 )
 from isoserver.executions.records import Outcome, Status
+from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from isoserver.executions.runs import Run
     from isoserver.settings import ServerSettings
 
-__all__ = ["CANCELLED", "HeapEntry", "HeapStore", "Runner"]
+__all__ = ["CANCELLED", "HeapStore", "Runner"]
 
 CANCELLED: Final = Outcome(Status.CANCELLED, error="Cancelled by user")
 _MEMORY: Final = "OutOfMemoryError"
@@ -34,26 +35,6 @@ _STOP_SECONDS: Final = 1.0
 """Seconds that code has to stop before its own context's process is ended."""
 _PRECISION: Final = 0.999
 """Part of the time limit after which a TimeoutError can only come from it."""
-
-
-class HeapEntry(NamedTuple):
-    """Where a heap comes from.
-
-    Attributes:
-        workspace: Whose it is.
-        session: The named context that it is of.
-        input_heap: The heap from which its context went on.
-        code: What ran in between, as the client sent it.
-        execution_id: The execution that yielded it.
-        tags: What it is tagged with.
-    """
-
-    workspace: str
-    session: str | None
-    input_heap: str | None
-    code: str
-    execution_id: str | None
-    tags: dict[str, str]
 
 
 class HeapStore(Protocol):
@@ -136,8 +117,7 @@ class Runner:
         order = run.order
         with suppress(ContextMissingError):
             context = self._contexts.get(order.workspace, session)
-            reason = "the session was reset to a heap"
-            await context.restart(reason, snapshot=snapshot)
+            await self._contexts.restart(context, snapshot=snapshot)
             return context
         return await self._contexts.create(
             order.workspace,

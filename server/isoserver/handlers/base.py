@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
     FieldProblem,
+    HeapUnsavableError,
     InvalidRequestError,
     KeyMissingError,
     LimitError,
@@ -228,6 +229,8 @@ class Handler(RequestHandler):
         content: dict[str, Any] = {"message": str(error)}
         if isinstance(error, InvalidRequestError):
             content["errors"] = [problem._asdict() for problem in error.problems]
+        if isinstance(error, HeapUnsavableError):
+            content.update(reason=error.reason, kind=error.kind, path=error.path)
         return content
 
     # -- afterwards --------------------------------------------------------------------
