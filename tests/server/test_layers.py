@@ -22,6 +22,7 @@ LAYERS = (
     {"results", "metrics", "guards", "models", "page"},
     {"service", "feeds"},
     {"handlers"},
+    {"bodies"},
     {"routes"},
     {"openapi"},
     {"app"},
