@@ -31,8 +31,10 @@ MIB = 1 << 20
 BOUNDS = (
     *("--heap-memory-max", str(96 * MIB), "--array-buffer-max", str(96 * MIB)),
     *("--python-memory-max", str(2048 * MIB), "--interrupt-grace", "1"),
+    *("--context-niceness", "19"),
 )
-"""Of the shared server: what is to be used up is used up soon."""
+"""Of the shared server: what is to be used up is used up soon, and hundreds of contexts
+that compute leave the tests some time."""
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
 START = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
