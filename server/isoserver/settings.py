@@ -231,6 +231,12 @@ class ServerSettings(BaseSettings):
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
+    context_niceness: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="How much confined contexts stand back when all compute at once.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
     )

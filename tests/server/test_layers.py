@@ -30,6 +30,7 @@ LAYERS = (
     {"handlers"},
     {"operations"},
     {"api_routes", "heap_routes"},
+    {"bodies"},
     {"routes"},
     {"openapi"},
     {"app"},
