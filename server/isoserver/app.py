@@ -15,6 +15,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, stream_request_body
 
+from isoserver.access.rates import RateLimits
+from isoserver.access.service import Access
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
 from isoserver.errors import BodyTooLargeError
@@ -47,12 +49,12 @@ _IDLE_SECONDS: Final = 3600.0
 class _TooLarge(Handler):
     """Answers requests whose body is larger than the server takes."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Refuse, before the body is read."""
         # Else Tornado itself would answer too, and not in JSON. It drops what comes.
         connection: Any = self.request.connection
         connection.set_max_body_size(_DROPPED_MAX)
-        super().prepare()
+        await super().prepare()
         raise BodyTooLargeError(self.service.settings.body_max)
 
 
@@ -103,13 +105,16 @@ class Server:
         self.database = Database(url_of(settings.database_url, self.folder))
         self.contexts = Contexts(settings, self.metrics)
         self.metrics.watch(self.contexts)
+        log = make_log(settings.log_level, log_file)
         self.service = Service(
             settings,
             self.contexts,
             self.database,
             self.metrics,
-            make_log(settings.log_level, log_file),
+            log,
             Guard(settings),
+            Access(settings, log, self.metrics.refused),
+            RateLimits(settings, self.metrics.refused),
             make_document(),
         )
         self.url = ""
@@ -150,6 +155,7 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.service.access.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.access.rates import RateLimits
+    from isoserver.access.service import Access
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
     from isoserver.guards import Guard
@@ -28,7 +30,9 @@ class Service:
         database: What outlives it.
         metrics: What it counts.
         log: Where it logs to.
-        guard: Who may ask.
+        guard: Where requests may come from.
+        access: Who may ask.
+        rates: How often.
         document: The OpenAPI document.
         quiet: Set while no request is being served.
     """
@@ -39,6 +43,8 @@ class Service:
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard
+    access: Access
+    rates: RateLimits
     document: dict[str, Any]
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
