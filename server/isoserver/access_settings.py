@@ -120,7 +120,7 @@ class KeySettings(_Table):
     def _read(self) -> Self:
         if sum(given is not None for given in (self.key, self.env, self.file)) != 1:
             _refuse("give one of key, env and file")
-        if self.client and not re.match(_CLIENT, self.client):
+        if self.client and not re.fullmatch(_CLIENT, self.client):
             _refuse("client must be up to 100 printable characters")
         self._secret = self._find().strip()
         if len(self._secret) < KEY_LENGTH_MIN or not _KEY.fullmatch(self._secret):

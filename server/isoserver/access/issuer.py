@@ -73,17 +73,16 @@ class Issuer:
         Raises:
             IssuerError: No keys are known, and the issuer can't be asked.
         """
-        asked = False
-        if self._age() > self._settings.oauth_keys_ttl:
+        settings, asked = self._settings, False
+        if self._age() > settings.oauth_keys_ttl:
+            before = self._got
             asked = await self._ask()
+            stale = settings.oauth_keys_ttl + settings.oauth_keys_stale
+            if self._got == before and self._age() > stale:
+                raise IssuerError
         found = self._fitting(key_id, algorithm)
         if not found and not asked and await self._ask():
             found = self._fitting(key_id, algorithm)
-        if (
-            self._age()
-            > self._settings.oauth_keys_ttl + self._settings.oauth_keys_stale
-        ):
-            raise IssuerError
         return found
 
     async def close(self) -> None:
@@ -156,21 +155,13 @@ class Issuer:
 
     async def _discover(self, client: httpx.AsyncClient) -> str:
         """Find where the keys are: RFC 8414, and OpenID Connect's way."""
-        last = IssuerError("it says nowhere where its keys are")
+        reasons = []
         for url in _metadata_urls(self._url):
             try:
-                document = await _get(client, url)
-            except IssuerError as error:
-                last = error
-                continue
-            if str(document.get("issuer")).rstrip("/") != self._url.rstrip("/"):
-                last = IssuerError("its metadata are another issuer's")
-                continue
-            place = document.get("jwks_uri")
-            if isinstance(place, str) and _is_safe(place, self._url):
-                return place
-            last = IssuerError("its metadata have no jwks_uri with https")
-        raise last
+                return _keys_url(await _get(client, url), self._url)
+            except IssuerError as error:  # noqa: PERF203 - there are three
+                reasons.append(f"{error.reason} at {urlsplit(url).path}")
+        raise IssuerError("; ".join(reasons))
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
@@ -192,6 +183,18 @@ async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
         reason = "its answer is no JSON object"
         raise IssuerError(reason)
     return document
+
+
+def _keys_url(document: dict[str, Any], issuer: str) -> str:
+    """Give the place that metadata name for the keys."""
+    if str(document.get("issuer")).rstrip("/") != issuer.rstrip("/"):
+        reason = "metadata are another issuer's"
+        raise IssuerError(reason)
+    place = document.get("jwks_uri")
+    if isinstance(place, str) and _is_safe(place, issuer):
+        return place
+    reason = "metadata have no jwks_uri that is safe"
+    raise IssuerError(reason)
 
 
 def _metadata_urls(issuer: str) -> list[str]:

@@ -173,7 +173,9 @@ class Tokens:
         if not isinstance(listed, list):
             raise WorkspaceError
         opened = [
-            each for each in listed if isinstance(each, str) and re.match(NAME, each)
+            each
+            for each in listed
+            if isinstance(each, str) and re.fullmatch(NAME, each)
         ]
         if workspace is not None:
             if workspace not in opened:
