@@ -24,7 +24,7 @@ from isoserver.errors import (
     status_of,
 )
 from isoserver.guards import security_headers
-from isoserver.principal import Principal
+from isoserver.principal import DEFAULT_WORKSPACE, Principal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -157,6 +157,16 @@ class Handler(RequestHandler):
             AdminError: It isn't.
         """
         if not self.principal.admin:
+            raise self.service.access.refuse(AdminError())
+
+    def require_operator(self) -> None:
+        """Refuse who isn't an administrator of the default workspace, the server's.
+
+        Raises:
+            AdminError: It isn't.
+        """
+        self.require_admin()
+        if self.principal.workspace != DEFAULT_WORKSPACE:
             raise self.service.access.refuse(AdminError())
 
     def check_open(self) -> None:

@@ -52,7 +52,7 @@ class MetricsHandler(Handler):
 
     def get(self) -> None:
         """Give them; they are about all workspaces."""
-        self.require_admin()
+        self.require_operator()
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(self.service.metrics.text())
 

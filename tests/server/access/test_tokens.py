@@ -175,15 +175,19 @@ def test_without_a_token_it_is_said_where_one_comes_from(
 
 
 def test_scopes_make_administrators(trusting: Server, issuer: Issuer) -> None:
-    plain = _get(trusting, issuer.token(scope="mcp:tools"), "/metrics")
+    def ask(scope: Any, workspace: str = "default") -> Any:
+        token = issuer.token(scope=scope, workspace=workspace)
+        return _get(trusting, token, "/metrics")
+
+    plain = ask("mcp:tools")
     assert plain.status_code == 403
     challenge = plain.headers["WWW-Authenticate"]
     assert 'error="insufficient_scope", scope="isokernel:admin"' in challenge
-    for given in ("mcp:tools isokernel:admin", ["isokernel:admin"]):
-        assert _get(trusting, issuer.token(scope=given), "/metrics").status_code == 200
-    others: list[Any] = ["isokernel:administrator", "isokernel:admin,x", 5, {"a": 1}]
-    for scope in others:
-        assert _get(trusting, issuer.token(scope=scope), "/metrics").status_code == 403
+    for scope in ("mcp:tools isokernel:admin", ["isokernel:admin"]):
+        assert ask(scope).status_code == 200
+    assert ask("isokernel:admin", "red").status_code == 403
+    for other in ("isokernel:administrator", "isokernel:admin,x", 5, {"a": 1}):
+        assert ask(other).status_code == 403
 
 
 def test_a_token_opens_its_workspaces(trusting: Server, issuer: Issuer) -> None:
