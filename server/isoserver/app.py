@@ -15,6 +15,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from isoserver.access.rates import RateLimits
+from isoserver.access.service import Access
 from isoserver.bodies import (
     BoundedBody,
     TooLargeHandler,
@@ -120,6 +122,8 @@ class Server:
             self.metrics,
             log,
             Guard(settings),
+            Access(settings, log, self.metrics.refused),
+            RateLimits(settings, self.metrics.refused),
             make_document(),
         )
         self.url = ""
@@ -165,6 +169,7 @@ class Server:
         if self._http is not None:
             await self._http.close_all_connections()
         await self.heaps.close()
+        await self.service.access.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)

@@ -31,10 +31,10 @@ _PATIENCE: Final = 4
 class TooLargeHandler(Handler):
     """Answers requests whose body is larger than the server takes."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Refuse, before the body is read."""
         drop_the_rest(self.request)
-        super().prepare()
+        await super().prepare()
         raise BodyTooLargeError(self.service.settings.body_max)
 
 

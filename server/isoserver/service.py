@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.access.rates import RateLimits
+    from isoserver.access.service import Access
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
     from isoserver.executions.service import Executions
@@ -32,7 +34,9 @@ class Service:
         executions: Its executions.
         metrics: What it counts.
         log: Where it logs to.
-        guard: Who may ask.
+        guard: Where requests may come from.
+        access: Who may ask.
+        rates: How often.
         document: The OpenAPI document.
         quiet: Set while no request is being served.
     """
@@ -45,6 +49,8 @@ class Service:
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard
+    access: Access
+    rates: RateLimits
     document: dict[str, Any]
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)

@@ -23,6 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from isoserver.access_settings import AccessSettings
+
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
@@ -35,7 +37,7 @@ _MIB = 1 << 20
 Names = Annotated[list[str], NoDecode]
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(AccessSettings):
     """Settings of one server."""
 
     model_config = SettingsConfigDict(
@@ -78,9 +80,6 @@ class ServerSettings(BaseSettings):
         "python", description="What code is when a request doesn't say."
     )
 
-    api_key: Names = Field(
-        [], repr=False, description="A key that requests must bring; several may be."
-    )
     allowed_host: Names = Field(
         [], description="A name that the Host header may have; * allows every one."
     )
@@ -243,7 +242,13 @@ class ServerSettings(BaseSettings):
     access_log: bool = Field(default=True, description="Log a line for each request.")
 
     @field_validator(
-        "languages", "api_key", "allowed_host", "cors_origin", mode="before"
+        "languages",
+        "api_key",
+        "allowed_host",
+        "cors_origin",
+        "oauth_audience",
+        "oauth_algorithms",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
