@@ -25,11 +25,15 @@ from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.configuration import Limits
+from isoserver.tools.service import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from pydantic import BaseModel
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
@@ -83,6 +87,7 @@ class Server:
         settings: Its settings.
         contexts: Its contexts.
         database: Its database.
+        tools: What code in its contexts can call.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -103,14 +108,17 @@ class Server:
         self.database = Database(url_of(settings.database_url, self.folder))
         self.contexts = Contexts(settings, self.metrics)
         self.metrics.watch(self.contexts)
+        log = make_log(settings.log_level, log_file)
+        self.tools = assemble(self.database, log, _plan(settings))
         self.service = Service(
             settings,
             self.contexts,
             self.database,
             self.metrics,
-            make_log(settings.log_level, log_file),
+            log,
             Guard(settings),
             make_document(),
+            self.tools,
         )
         self.url = ""
         self._http: HTTPServer | None = None
@@ -124,6 +132,7 @@ class Server:
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.database.start()
         await self.contexts.start()
+        await self.tools.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
         self._http = HTTPServer(
@@ -150,6 +159,7 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.tools.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
@@ -184,3 +194,36 @@ def _folder(settings: ServerSettings) -> tuple[Path, bool]:
         return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return settings.data_dir, False
+
+
+def _plan(settings: ServerSettings) -> Plan:
+    """Give what `tools` needs to know of the settings."""
+    return Plan(
+        sources=[_plain(source) for source in settings.sources],
+        policies=[_plain(policy) for policy in settings.policies],
+        limits=Limits(
+            start_deadline=settings.source_start_deadline,
+            call_deadline=settings.tool_deadline,
+            response_max=settings.tool_response_max,
+            document_max=settings.source_document_max,
+            concurrency=settings.tool_source_calls_max,
+            tools_max=settings.source_tools_max,
+        ),
+        bounds=Bounds(
+            input_max=settings.tool_input_max,
+            parallel=settings.tool_task_calls_max,
+            waiting=settings.tool_task_waiting_max,
+            shown_max=settings.approval_input_max,
+        ),
+        sources_local=settings.sources_local,
+        sources_max=settings.sources_max,
+        policies_max=settings.policies_max,
+        approval_deadline=settings.approval_deadline,
+        approval_poll=settings.approval_poll,
+        approvals_max=settings.approvals_max,
+        audit_retention=settings.audit_retention,
+    )
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(by_alias=True, exclude_none=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from isoserver.guards import Guard
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
+    from isoserver.tools.service import Tools
 
 __all__ = ["Service"]
 
@@ -30,6 +31,7 @@ class Service:
         log: Where it logs to.
         guard: Who may ask.
         document: The OpenAPI document.
+        tools: What code in contexts can call.
         quiet: Set while no request is being served.
     """
 
@@ -40,6 +42,7 @@ class Service:
     log: FilteringBoundLogger
     guard: Guard
     document: dict[str, Any]
+    tools: Tools
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
 

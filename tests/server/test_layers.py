@@ -16,9 +16,11 @@ MODULES = sorted(SERVER.rglob("*.py"))
 
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "settings", "logs", "principal"},
+    {"errors", "logs", "principal"},
+    {"tool_settings"},
+    {"settings"},
     {"database"},
-    {"contexts"},
+    {"contexts", "tools"},
     {"results", "metrics", "guards", "models", "page"},
     {"service", "feeds"},
     {"handlers"},

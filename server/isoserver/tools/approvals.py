@@ -90,7 +90,7 @@ class Approval(NamedTuple):
 class Approvals:
     """The approvals of all workspaces; used from the event loop only."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three of them are bounds
         self,
         database: Database,
         audit: Audit,
@@ -219,8 +219,9 @@ class Approvals:
         """
         _, waiting = await self.pending(call.workspace, limit=1)
         if waiting >= self._limit:
+            message = f"{waiting} approvals are pending, no more may be"
             raise ToolFailedError(
-                f"{waiting} approvals are pending, no more may be",
+                message,
                 code="too_many_approvals",
                 retryable=True,
             )

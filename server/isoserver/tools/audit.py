@@ -155,14 +155,10 @@ class Audit:
             return [dict(row) for row in rows.mappings()], total or 0
 
     async def prune(self) -> None:
-        """Delete what is older than entries are kept; at most once an hour."""
-        now = time.time()
-        if now - self._pruned < _PRUNE_SECONDS:
-            return
-        self._pruned = now
+        """Delete what is older than entries are kept."""
         async with self._database.begin() as connection:
             await connection.execute(
-                delete(AUDIT).where(AUDIT.c.at < now - self._retention)
+                delete(AUDIT).where(AUDIT.c.at < time.time() - self._retention)
             )
 
     async def close(self) -> None:
@@ -171,6 +167,17 @@ class Audit:
             await asyncio.gather(self._writer, return_exceptions=True)
 
     # -- writing -----------------------------------------------------------------------
+
+    async def _prune(self) -> None:
+        now = time.monotonic()
+        if self._pruned and now - self._pruned < _PRUNE_SECONDS:
+            return
+        self._pruned = now
+        try:
+            await self.prune()
+        except Exception as error:  # noqa: BLE001 - the next hour will do
+            kind = type(error).__name__
+            self._log.error("the audit can't be pruned", error=kind)
 
     def _row(self, entry: Entry) -> tuple[str, dict[str, Any]]:
         now = time.time()
@@ -215,4 +222,5 @@ class Audit:
                     future.set_result(None)
                 else:
                     future.set_exception(failure)
-
+            if failure is None:
+                await self._prune()

@@ -20,7 +20,29 @@ __all__ = ["Catalog", "Hit"]
 
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _STOP: Final = frozenset(
-    "a an the of to in on for and or with by from is are be this that it as at".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "to",
+        "in",
+        "on",
+        "for",
+        "and",
+        "or",
+        "with",
+        "by",
+        "from",
+        "is",
+        "are",
+        "be",
+        "this",
+        "that",
+        "it",
+        "as",
+        "at",
+    ]
 )
 _PATH_WEIGHT: Final = 4.0
 _TEXT_WEIGHT: Final = 1.0

@@ -187,9 +187,10 @@ def read(data: Any) -> SourceConfiguration:
         SourceError: It isn't one.
     """
     try:
-        return msgspec.convert(data, SourceConfiguration)
+        made: SourceConfiguration = msgspec.convert(data, SourceConfiguration)
     except msgspec.ValidationError as error:
         raise SourceError(str(error)) from error
+    return made
 
 
 def write(source: SourceConfiguration) -> dict[str, Any]:

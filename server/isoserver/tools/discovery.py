@@ -74,7 +74,11 @@ class Discovery:
         for tool in filter(self._visible, self._catalog.tools):
             found.setdefault(tool.source, []).append(tool.path)
         items = [
-            {"namespace": name, "toolCount": len(paths), "samplePaths": paths[:_SAMPLES]}
+            {
+                "namespace": name,
+                "toolCount": len(paths),
+                "samplePaths": paths[:_SAMPLES],
+            }
             for name, paths in sorted(found.items())
         ]
         return {"namespaces": items[:limit], "total": len(items)}
@@ -149,14 +153,16 @@ def _within(tool: Tool, namespace: str) -> bool:
     return tool.key == namespace or tool.key.startswith(f"{namespace}.")
 
 
-def _fields(path: str, given: Any, text: str | None, **defaults: Any) -> dict[str, Any]:
+def _fields(
+    of: str, given: Any, text: str | None, /, **defaults: Any
+) -> dict[str, Any]:
     """Give the input's fields; a text alone is the one field that there is for it."""
     if isinstance(given, str) and text is not None:
         given = {text: given}
     if given is None:
         given = {}
     if not isinstance(given, dict):
-        raise ToolArgumentsError(path, [{"field": "input", "error": "is no object"}])
+        raise ToolArgumentsError(of, [{"field": "input", "error": "is no object"}])
     return {**defaults, **{k: v for k, v in given.items() if v is not None}}
 
 

@@ -52,7 +52,7 @@ def key(path: str) -> str:
 
 
 def distinct(paths: Sequence[str]) -> list[str]:
-    """Number the paths that would be one, in the order given: `_2`, `_3`, …"""
+    """Number the paths that would be one, `_2`, `_3` and so on, in the order given."""
     taken: set[str] = set()
     made = []
     for path in paths:

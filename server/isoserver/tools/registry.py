@@ -1,4 +1,4 @@
-"""The sources of all workspaces: started, added, deleted, and their tools put together."""
+"""The sources of all workspaces: started, added, deleted; their tools, together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Registry:
     are asked for, at most every two seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is what holds them together
         self,
         database: Database,
         audit: Audit,
@@ -139,7 +139,8 @@ class Registry:
             message = f"there are {self._max} sources, which is all that may be"
             raise SourceError(message)
         if (workspace, name) in self._sources:
-            raise SourceExistsError(f"there is a source {name} already")
+            message = f"there is a source {name} already"
+            raise SourceExistsError(message)
         revision = secrets.token_hex(8)
         source = self._make(configuration)
         try:
@@ -155,7 +156,8 @@ class Registry:
                     )
                 )
         except IntegrityError as error:
-            raise SourceExistsError(f"there is a source {name} already") from error
+            message = f"there is a source {name} already"
+            raise SourceExistsError(message) from error
         await self._replace((workspace, name), source, revision)
         await self._audit.add(Entry(workspace, "source.added", by, name))
         await source.settled()
@@ -169,7 +171,8 @@ class Registry:
             SourceExistsError: It is of the configuration file.
         """
         if (workspace, name) in self._fixed:
-            raise SourceExistsError(f"{name} belongs to the configuration file")
+            message = f"{name} belongs to the configuration file"
+            raise SourceExistsError(message)
         await self.get(workspace, name)
         async with self._database.begin() as connection:
             await connection.execute(

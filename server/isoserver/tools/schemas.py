@@ -94,7 +94,7 @@ def _compile(schema: Any) -> Any:
             return jsonschema_rs.validator_for(
                 schema, pattern_options=options, retriever=_refuse
             )
-        except (ValueError, LookupError):
+        except (ValueError, LookupError):  # noqa: PERF203 - twice at most
             continue
     return None
 

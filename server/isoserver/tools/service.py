@@ -87,7 +87,7 @@ class Tools:
         audit: The audit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it is what holds them together
         self,
         registry: Registry,
         policies: Policies,
@@ -191,8 +191,9 @@ class Tools:
         place = (call.workspace, call.task_id)
         slots = self._slots[place]
         if slots.count >= self._bounds.waiting:
+            message = f"{slots.count} calls of this task are under way, no more may be"
             raise ToolFailedError(
-                f"{slots.count} calls of this task are under way, no more may be",
+                message,
                 code="too_many_calls",
                 retryable=True,
             )
@@ -275,8 +276,9 @@ class Tools:
             raise ToolArgumentsError(tool.path, [problem])
         size = len(msgspec.json.encode(arguments))
         if size > self._bounds.input_max:
+            message = f"the input has {size} bytes, {self._bounds.input_max} may be"
             raise ToolFailedError(
-                f"the input has {size} bytes, {self._bounds.input_max} may be",
+                message,
                 code="input_too_large",
             )
         problems = catalog.checker(tool).problems(arguments)
@@ -393,4 +395,3 @@ class _Ending:
                 self._audit.change(self._workspace, self._entry_id, **fields)
             )
         )
-

@@ -90,9 +90,7 @@ class Types:
         for word in ("anyOf", "oneOf"):
             members = schema.get(word)
             if isinstance(members, list) and members:
-                parts.append(
-                    _union([self.write(m, scope, depth + 1) for m in members])
-                )
+                parts.append(_union([self.write(m, scope, depth + 1) for m in members]))
         members = schema.get("allOf")
         if isinstance(members, list):
             parts += [self.write(m, scope, depth + 1) for m in members]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.tools.services import Services
 
 from isoserver.database import Database, url_of
 from isoserver.logs import make_log
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from isoserver.tools.service import Tools
 
 UPSTREAM = Path(__file__).with_name("upstream.py")
-SECONDS = 30.0
+SECONDS = 50.0
 
 
 def stdio(**fields: Any) -> dict[str, Any]:
@@ -40,9 +41,10 @@ def stdio(**fields: Any) -> dict[str, Any]:
 class World:
     """One set of tools, and what tests do with it."""
 
-    def __init__(self, tools: Tools, log: Path) -> None:
+    def __init__(self, tools: Tools, services: Services, folder: Path) -> None:
         self.tools = tools
-        self.log = log
+        self.services = services
+        self.folder = folder
         self.waits: list[bool] = []
         self._ids = itertools.count(1)
 
@@ -81,7 +83,7 @@ class World:
 class Client:
     """A client that can be asked."""
 
-    def __init__(self, answer: Answer | None | Exception) -> None:
+    def __init__(self, answer: Answer | Exception | None) -> None:
         self.answer = answer
         self.asked: list[Question] = []
 
@@ -92,29 +94,40 @@ class Client:
         return self.answer
 
 
-
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Runs a scenario with tools of its own."""
     log = tmp_path / "log"
 
-    def start(scenario: Callable[[World], Awaitable[None]], **plan: Any) -> None:
-        asyncio.run(asyncio.wait_for(_run(scenario, tmp_path, plan), SECONDS))
+    def start(
+        scenario: Callable[[World], Awaitable[None]],
+        *,
+        sources: Callable[[Services], list[dict[str, Any]]] | None = None,
+        **plan: Any,
+    ) -> None:
+        started = _run(scenario, tmp_path, sources, plan)
+        asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start
     assert "Traceback" not in log.read_text()
 
 
 async def _run(
-    scenario: Callable[[World], Awaitable[None]], folder: Path, plan: dict[str, Any]
+    scenario: Callable[[World], Awaitable[None]],
+    folder: Path,
+    sources: Callable[[Services], list[dict[str, Any]]] | None,
+    plan: dict[str, Any],
 ) -> None:
+    services = Services(asyncio.get_running_loop().create_future)
     database = Database(url_of(None, folder))
     with (folder / "log").open("a") as log:
-        tools = assemble(database, make_log("debug", log), Plan(**plan))
+        made = Plan(**plan, sources=sources(services) if sources else [])
+        tools = assemble(database, make_log("debug", log), made)
         await database.start()
         try:
             await tools.start()
-            await scenario(World(tools, folder / "log"))
+            await scenario(World(tools, services, folder))
         finally:
             await tools.close()
             await database.close()
+            await services.close()

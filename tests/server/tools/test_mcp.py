@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.server.tools.conftest import World, stdio
 
@@ -14,4 +14,4 @@ def test_a_tool_answers(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         assert await world.call("up.add", {"a": 1, "b": 2}) == {"result": 3}
 
-    run(scenario, sources=[stdio()])
+    run(scenario, sources=lambda _: [stdio()])

@@ -1,8 +1,8 @@
 """An MCP server as others write them, and worse: run as a program of its own.
 
-    python upstream.py stdio
-    python upstream.py http     prints its port
-    python upstream.py sse      prints its port
+python upstream.py stdio
+python upstream.py http     prints its port
+python upstream.py sse      prints its port
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def serve(kind: str) -> None:
 
     async def run() -> None:
         serving = asyncio.create_task(made.serve())
-        while not made.started:
+        while not made.started:  # noqa: ASYNC110 - uvicorn has no event
             await asyncio.sleep(0.01)
         (listening,) = made.servers
         print(listening.sockets[0].getsockname()[1], flush=True)  # noqa: T201

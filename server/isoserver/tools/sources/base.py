@@ -209,15 +209,18 @@ class Source(ABC):
                 raise self._redacted(error) from None
             except (asyncio.TimeoutError, TimeoutError):
                 self._late()
-                raise ToolFailedError(
+                message = (
                     f"{tool.path} did not answer in "
-                    f"{self.limits.call_deadline:g} seconds",
+                    f"{self.limits.call_deadline:g} seconds"
+                )
+                raise ToolFailedError(
+                    message,
                     code="tool_timeout",
                     retryable=tool.reads,
                 ) from None
         return self.redactor.data(made)
 
-    def _late(self) -> None:
+    def _late(self) -> None:  # noqa: B027 - most have nothing to do
         """Note that a call took too long; for those whom that tells something."""
 
     def _redacted(self, error: ToolError) -> ToolError:
@@ -257,4 +260,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
     except (asyncio.TimeoutError, TimeoutError):
         return False
     return True
-

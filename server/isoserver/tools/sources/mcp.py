@@ -24,7 +24,6 @@ from pydantic import ValidationError
 
 from isokernel._version import __version__
 from isoserver.errors import SourceError, ToolFailedError
-from isoserver.tools.configuration import McpSource
 from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import credentials
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from mcp.types import Tool as Listed
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.tools.configuration import Limits
+    from isoserver.tools.configuration import Limits, McpSource
 
 __all__ = ["McpServer"]
 
@@ -117,15 +116,23 @@ class McpServer(Source):
         if source.transport == "sse":
             return sse_client(
                 url,
-                httpx_client_factory=lambda **options: make_client(
-                    self._known, self.limits, **options
-                ),
+                httpx_client_factory=self._make_http,
             )
         http = make_client(self._known, self.limits)
         await stack.enter_async_context(http)
         return streamable_http_client(
             url, http_client=http, max_sse_event_size=self.limits.response_max
         )
+
+    def _make_http(
+        self,
+        headers: dict[str, str] | None = None,
+        timeout: Any = None,
+        auth: Any = None,
+    ) -> Any:
+        """Make a client; the SDK's own bounds and keys aren't used."""
+        del timeout, auth
+        return make_client(self._known, self.limits, headers=headers)
 
     async def _stay(self, client: Client) -> None:
         """Stay until the session is lost; list the tools anew when asked to."""
@@ -210,8 +217,9 @@ class McpServer(Source):
         except MCPError as error:
             raise self._failed(tool, error) from error
         except (ValidationError, RuntimeError) as error:
+            message = f"{tool.path} answered what it should not: {_first_line(error)}"
             raise ToolFailedError(
-                f"{tool.path} answered what it should not: {_first_line(error)}",
+                message,
                 code="invalid_result",
             ) from error
         return self._result(tool, result)
@@ -266,8 +274,9 @@ class McpServer(Source):
             blocks = [_block(block) for block in result.content]
             texts = [block for block in blocks if isinstance(block, str)]
             text = "\n".join(texts) or "it failed"
+            message = f"{tool.path}: {text[:_TEXT_MAX]}"
             raise ToolFailedError(
-                f"{tool.path}: {text[:_TEXT_MAX]}",
+                message,
                 code="tool_failed",
                 details=result.structured_content or blocks,
             )
@@ -320,5 +329,3 @@ def _with_query(url: str, query: dict[str, str]) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
-
-

@@ -165,7 +165,7 @@ class Pipes:
         received: MemoryObjectSendStream[Any],
     ) -> None:
         stdout = process.stdout
-        assert stdout is not None
+        assert stdout is not None  # noqa: S101 - it was asked for
         lines = Lines(self._limit)
         try:
             while piece := await stdout.read(_PIECE):
@@ -182,7 +182,7 @@ class Pipes:
 
     async def _write(self, process: asyncio.subprocess.Process, sent: Any) -> None:
         stdin = process.stdin
-        assert stdin is not None
+        assert stdin is not None  # noqa: S101 - it was asked for
         try:
             async for item in sent:
                 text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
@@ -193,7 +193,7 @@ class Pipes:
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         stderr = process.stderr
-        assert stderr is not None
+        assert stderr is not None  # noqa: S101 - it was asked for
         while piece := await stderr.read(_PIECE):
             text = self.complaint + piece.decode("utf-8", "replace")
             self.complaint = text[-_STDERR_MAX:]
@@ -237,5 +237,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 async def _gone(process: asyncio.subprocess.Process) -> None:
     # Not `process.wait()`, which waits for the pipes as well.
-    while process.returncode is None:
+    while process.returncode is None:  # noqa: ASYNC110 - there is no event of it
         await asyncio.sleep(0.01)
