@@ -27,7 +27,7 @@ from isoserver.routes import url_specs
 from isoserver.service import Service
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.configuration import Limits
-from isoserver.tools.service import Bounds
+from isoserver.tools.slots import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -84,7 +84,7 @@ def test_the_kernel_knows_the_server_in_one_command_only() -> None:
 def test_modules_stay_small() -> None:
     for path in MODULES:
         lines = len(path.read_text().splitlines())
-        allowed = 450 if path.name in {"context.py", "routes.py"} else 350
+        allowed = 450 if path.name in {"context.py", "errors.py", "routes.py"} else 350
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, insert, select, update
 
@@ -20,6 +20,15 @@ from isoserver.errors import (
     ApprovalDeniedError,
     ApprovalMissingError,
     ToolFailedError,
+)
+from isoserver.tools.approval import (
+    APPROVED,
+    DENIED,
+    EXPIRED,
+    PENDING,
+    WITHDRAWN,
+    Approval,
+    Decision,
 )
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Question
@@ -33,58 +42,12 @@ if TYPE_CHECKING:
     from isoserver.tools.calls import Asker, Call
     from isoserver.tools.tool import Tool
 
-__all__ = ["APPROVED", "DENIED", "PENDING", "Approval", "Approvals"]
+__all__ = ["Approvals"]
 
-PENDING: Final = "pending"
-APPROVED: Final = "approved"
-DENIED: Final = "denied"
-EXPIRED: Final = "expired"
-WITHDRAWN: Final = "withdrawn"
-Decision = Literal["approved", "denied"]
 
 _ID_BYTES: Final = 24
 _REASON_MAX: Final = 2000
 _DESCRIPTION_MAX: Final = 1000
-
-
-class Approval(NamedTuple):
-    """One approval, as the database has it.
-
-    Attributes:
-        id: Unguessable: who knows it may have it decided, with an administrator's key.
-        workspace: The workspace.
-        task_id: The task that waits.
-        call_id: The call that waits.
-        session: The context that persists, if there is one.
-        client: Who started the task.
-        path: The tool.
-        description: What the tool says that it does.
-        input: The input as text, redacted and cut.
-        rule: The rule that asks for it; empty for the tool's default.
-        state: pending, approved, denied, expired or withdrawn.
-        reason: The reviewer's, or what happened.
-        decided_by: Who decided.
-        created_at: When it was asked for, in seconds since 1970.
-        expires_at: When it won't be waited for any longer.
-        decided_at: When that was decided.
-    """
-
-    id: str
-    workspace: str
-    task_id: str
-    call_id: str
-    session: str | None
-    client: str
-    path: str
-    description: str
-    input: str
-    rule: str
-    state: str
-    reason: str
-    decided_by: str
-    created_at: float
-    expires_at: float
-    decided_at: float | None
 
 
 class Approvals:
@@ -145,9 +108,7 @@ class Approvals:
                 .limit(limit)
                 .offset(offset)
             )
-            return [Approval(*row) for row in map(_ordered, rows.mappings())], (
-                total or 0
-            )
+            return [Approval.of(row) for row in rows.mappings()], (total or 0)
 
     async def get(self, workspace: str, approval_id: str) -> Approval:
         """Give one.
@@ -164,7 +125,7 @@ class Approvals:
             row = rows.mappings().first()
         if row is None:
             raise ApprovalMissingError(approval_id)
-        found = Approval(*_ordered(row))
+        found = Approval.of(row)
         if found.state == PENDING and found.expires_at <= time.time():
             # Nobody waits any more, even if nobody was left to write that down.
             return found._replace(state=EXPIRED, reason=self._late())
@@ -384,7 +345,3 @@ class Approvals:
 
     def _late(self) -> str:
         return f"nobody decided within {self._seconds:g} seconds"
-
-
-def _ordered(row: Any) -> list[Any]:
-    return [row[name] for name in Approval._fields]

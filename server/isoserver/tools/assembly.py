@@ -9,7 +9,8 @@ from isoserver.tools.audit import Audit
 from isoserver.tools.configuration import Limits, read
 from isoserver.tools.policies import Policies, read_rule
 from isoserver.tools.registry import Registry
-from isoserver.tools.service import Bounds, Tools
+from isoserver.tools.service import Tools
+from isoserver.tools.slots import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from isoserver.errors import ApprovalDeniedError, ToolError
 from isoserver.tools.tables import AUDIT
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from isoserver.database import Database
 
-__all__ = ["Audit", "Entry", "Filter"]
+__all__ = ["Audit", "Ending", "Entry", "Filter"]
 
 _PRUNE_SECONDS: Final = 3600.0
 _TEXT_MAX: Final = 2000
@@ -224,3 +225,51 @@ class Audit:
                     future.set_exception(failure)
             if failure is None:
                 await self._prune()
+
+
+class Ending:
+    """Completes a call's entry in the audit, however the call ends.
+
+    Attributes:
+        began: When the call itself began, on the clock that counts up.
+        fields: What else is known of it.
+    """
+
+    def __init__(self, audit: Audit, workspace: str, entry_id: str) -> None:
+        """Take the entry.
+
+        Args:
+            audit: The audit.
+            workspace: The entry's workspace.
+            entry_id: The entry's id.
+        """
+        self._audit = audit
+        self._workspace = workspace
+        self._entry_id = entry_id
+        self.began: float | None = None
+        self.fields: dict[str, Any] = {}
+
+    async def __aenter__(self) -> None:
+        """Begin."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        """Note how it ended; also when it was cancelled."""
+        fields: dict[str, Any] = {**self.fields, "outcome": "completed"}
+        if self.began is not None:
+            fields["ms"] = round((time.perf_counter() - self.began) * 1e3)
+        if isinstance(error, ApprovalDeniedError):
+            fields |= {"outcome": "denied", "code": error.code}
+            fields["reason"] = error.reason
+        elif isinstance(error, ToolError):
+            fields |= {"outcome": "failed", "code": error.code}
+        elif isinstance(error, asyncio.CancelledError):
+            fields["outcome"] = "cancelled"
+        elif error is not None:
+            fields |= {"outcome": "failed", "code": "internal_error"}
+        await asyncio.shield(
+            asyncio.ensure_future(
+                self._audit.change(self._workspace, self._entry_id, **fields)
+            )
+        )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,7 +15,7 @@ from isoserver.errors import (
     ToolFailedError,
     ToolMissingError,
 )
-from isoserver.tools.audit import Entry
+from isoserver.tools.audit import Ending, Entry
 from isoserver.tools.calls import Call
 from isoserver.tools.declarations import declare
 from isoserver.tools.discovery import PATHS, Discovery
@@ -32,9 +30,10 @@ from isoserver.tools.policy import (
     strictest,
 )
 from isoserver.tools.redaction import shown
+from isoserver.tools.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -45,36 +44,13 @@ if TYPE_CHECKING:
     from isoserver.tools.policies import Policies
     from isoserver.tools.policy import Effect, Rule
     from isoserver.tools.registry import Registry
+    from isoserver.tools.slots import Bounds
     from isoserver.tools.tool import Tool
 
-__all__ = ["Bounds", "Tools"]
+__all__ = ["Tools"]
 
 _DECLARED_MAX: Final = 64
 _DENIED: Final = "the policy denies it"
-
-
-class Bounds(NamedTuple):
-    """Bounds of calls.
-
-    Attributes:
-        input_max: Bytes of an input, as JSON.
-        parallel: Calls that one task makes at a time; others wait.
-        waiting: Calls of one task that may be under way or wait.
-        shown_max: Characters of an input that reviewers and the audit see.
-    """
-
-    input_max: int = 1 << 20
-    parallel: int = 16
-    waiting: int = 1000
-    shown_max: int = 2000
-
-
-class _Slots:
-    """The calls of one task."""
-
-    def __init__(self, parallel: int) -> None:
-        self.free = asyncio.Semaphore(parallel)
-        self.count = 0
 
 
 class Tools:
@@ -112,9 +88,7 @@ class Tools:
         self.audit = audit
         self._log = log
         self._bounds = bounds
-        self._slots: defaultdict[tuple[str, str], _Slots] = defaultdict(
-            lambda: _Slots(bounds.parallel)
-        )
+        self._slots = Slots(bounds)
         self._declared: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     async def start(self) -> None:
@@ -182,28 +156,8 @@ class Tools:
         )
         if call.path in PATHS:
             return PATHS[call.path](self._discovery(call, catalog, rules), call.input)
-        async with self._slot(call):
+        async with self._slots.hold(call):
             return await self._run(call, catalog, rules, asker, waiting)
-
-    @asynccontextmanager
-    async def _slot(self, call: Call) -> AsyncIterator[None]:
-        """Hold one of the task's places; waiting for an approval takes none."""
-        place = (call.workspace, call.task_id)
-        slots = self._slots[place]
-        if slots.count >= self._bounds.waiting:
-            message = f"{slots.count} calls of this task are under way, no more may be"
-            raise ToolFailedError(
-                message,
-                code="too_many_calls",
-                retryable=True,
-            )
-        slots.count += 1
-        try:
-            yield
-        finally:
-            slots.count -= 1
-            if not slots.count:
-                self._slots.pop(place, None)
 
     async def _run(
         self,
@@ -241,7 +195,7 @@ class Tools:
             raise ApprovalDeniedError(tool.path, _DENIED, code=code)
         # In the audit before anything is done.
         entry_id = await self.audit.add(entry._replace(outcome="running"))
-        end = _Ending(self.audit, call.workspace, entry_id)
+        end = Ending(self.audit, call.workspace, entry_id)
         async with end:
             if verdict.effect == REQUIRE_APPROVAL:
                 await self._approve(call, tool, verdict, text, asker, waiting, end)
@@ -311,7 +265,7 @@ class Tools:
         text: str,
         asker: Asker | None,
         waiting: Callable[[bool], None],
-        end: _Ending,
+        end: Ending,
     ) -> None:
         """Wait until the call is approved.
 
@@ -335,12 +289,12 @@ class Tools:
             raise ApprovalDeniedError(tool.path, _DENIED, code="policy_denied")
 
     async def _make(
-        self, call: Call, tool: Tool, arguments: dict[str, Any], end: _Ending
+        self, call: Call, tool: Tool, arguments: dict[str, Any], end: Ending
     ) -> Any:
         source = self.registry.source(call.workspace, tool.source)
         if source is None:  # deleted meanwhile
             raise ToolMissingError(tool.path, [])
-        async with self._slots[call.workspace, call.task_id].free:
+        async with self._slots.turn(call):
             end.began = time.perf_counter()
             return await source.call(tool, arguments)
 
@@ -358,40 +312,4 @@ class Tools:
 
         return Discovery(
             catalog, lambda tool: not hides(rules, call, tool.path), approval
-        )
-
-
-class _Ending:
-    """Completes a call's entry in the audit, however the call ends."""
-
-    def __init__(self, audit: Audit, workspace: str, entry_id: str) -> None:
-        self._audit = audit
-        self._workspace = workspace
-        self._entry_id = entry_id
-        self.began: float | None = None
-        self.fields: dict[str, Any] = {}
-
-    async def __aenter__(self) -> None:
-        """Begin."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        """Note how it ended; also when it was cancelled."""
-        fields: dict[str, Any] = {**self.fields, "outcome": "completed"}
-        if self.began is not None:
-            fields["ms"] = round((time.perf_counter() - self.began) * 1e3)
-        if isinstance(error, ApprovalDeniedError):
-            fields |= {"outcome": "denied", "code": error.code}
-            fields["reason"] = error.reason
-        elif isinstance(error, ToolError):
-            fields |= {"outcome": "failed", "code": error.code}
-        elif isinstance(error, asyncio.CancelledError):
-            fields["outcome"] = "cancelled"
-        elif error is not None:
-            fields |= {"outcome": "failed", "code": "internal_error"}
-        await asyncio.shield(
-            asyncio.ensure_future(
-                self._audit.change(self._workspace, self._entry_id, **fields)
-            )
         )

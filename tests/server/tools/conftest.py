@@ -19,7 +19,7 @@ from isoserver.tools.calls import Answer, Call, Question
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from isoserver.tools.approvals import Approval
+    from isoserver.tools.approval import Approval
     from isoserver.tools.service import Tools
 
 UPSTREAM = Path(__file__).with_name("upstream.py")

@@ -245,7 +245,7 @@ class _Graphql(_Handler):
             variable_values=given.get("variables"),
             operation_name=given.get("operationName"),
         )
-        self.finish(made.formatted)
+        self.finish(dict(made.formatted))
 
 
 def _broken(_info: Any) -> str:

@@ -7,22 +7,21 @@ theirs, so that a schema that refers to itself stays as small as it is.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
 import yaml
 
 from isoserver.errors import SourceError
-from isoserver.tools.names import distinct, snake
 from isoserver.tools.schemas import PREFIX
+from isoserver.tools.sources.operations import Body, Operation, Parameter, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Body", "Document", "Operation", "Parameter"]
+__all__ = ["Document"]
 
-READS: Final = frozenset({"get", "head", "options"})
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _COMPONENT: Final = "#/components/schemas/"
 _REFERENCES_MAX: Final = 16
@@ -38,68 +37,6 @@ _BODIES: Final = (
     "text/plain",
     "application/octet-stream",
 )
-
-
-class Parameter(NamedTuple):
-    """A parameter of an operation.
-
-    Attributes:
-        field: Its name in the tool's input.
-        name: Its own name.
-        place: path, query, header or cookie.
-        style: How arrays and objects are written.
-        explode: Whether each of their parts is written by itself.
-        as_json: Whether it is written as JSON.
-        required: Whether it has to be there.
-        schema: What it may be.
-    """
-
-    field: str
-    name: str
-    place: str
-    style: str
-    explode: bool
-    as_json: bool
-    required: bool
-    schema: dict[str, Any]
-
-
-class Body(NamedTuple):
-    """The body of an operation.
-
-    Attributes:
-        kind: Its media type.
-        required: Whether it has to be there.
-        schema: What it may be.
-    """
-
-    kind: str
-    required: bool
-    schema: dict[str, Any]
-
-
-class Operation(NamedTuple):
-    """An operation.
-
-    Attributes:
-        name: Its name within the source.
-        original: Its operationId, or method and path.
-        description: What it does.
-        method: The method, in lower case.
-        path: The path, with its placeholders.
-        parameters: The parameters.
-        body: The body, if it takes one that can be written.
-        output: JSON Schema of what it answers when all is well.
-    """
-
-    name: str
-    original: str
-    description: str
-    method: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    body: Body | None
-    output: Any
 
 
 class Document:
@@ -153,10 +90,10 @@ class Document:
     def operations(self) -> list[Operation]:
         """Give its operations, in order; those that can't be called are left out."""
         found = list(self._operations())
-        names = _names([(operation, tags) for operation, tags in found])
+        given = names(found)
         return [
             operation._replace(name=name)
-            for (operation, _), name in zip(found, names, strict=True)
+            for (operation, _), name in zip(found, given, strict=True)
         ]
 
     def _operations(self) -> Iterator[tuple[Operation, list[str]]]:
@@ -202,13 +139,13 @@ class Document:
                 one = self._resolved(each)
                 if isinstance(one, dict) and isinstance(one.get("name"), str):
                     found[str(one.get("in")), one["name"]] = one
-        names = [name for _, name in found]
+        own = [name for _, name in found]
         for (place, name), one in found.items():
             if place not in {"path", "query", "header", "cookie"}:
                 continue
             if place == "header" and name.lower() in _IGNORED:
                 continue
-            twice = names.count(name) > 1 or name == "body"
+            twice = own.count(name) > 1 or name == "body"
             yield self._parameter(f"{name}_{place}" if twice else name, place, one)
 
     def _parameter(self, field: str, place: str, one: dict[str, Any]) -> Parameter:
@@ -352,28 +289,6 @@ def _modern(schema: dict[str, Any]) -> dict[str, Any]:
             schema["enum"] = [*schema["enum"], None]
         return schema
     return {"anyOf": [schema, {"type": "null"}]} if schema else schema
-
-
-def _names(found: list[tuple[Operation, list[str]]]) -> list[str]:
-    """Name the operations; the tag comes before those that would be the same."""
-    plain = [_name(operation) for operation, _ in found]
-    counts: dict[str, int] = {}
-    for name in plain:
-        counts[name] = counts.get(name, 0) + 1
-    return distinct(
-        [
-            f"{snake(tags[0])}.{name}" if counts[name] > 1 and tags else name
-            for name, (_, tags) in zip(plain, found, strict=True)
-        ]
-    )
-
-
-def _name(operation: Operation) -> str:
-    if operation.original == f"{operation.method} {operation.path}":
-        path = re.sub(r"[{}]", "", operation.path).replace("/", "_")
-        return snake(f"{operation.method}_{path}")
-    parts = [part for part in re.split(r"[/.]", operation.original) if part.strip()]
-    return ".".join(snake(part) for part in parts) or "tool"
 
 
 def _parse(data: bytes, kind: str) -> dict[str, Any]:

@@ -7,31 +7,33 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from graphql import (
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
-    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
     OverlappingFieldsCanBeMergedRule,
-    build_client_schema,
-    build_schema,
     get_introspection_query,
     parse,
-    print_ast,
     specified_rules,
     validate,
-    value_from_ast_untyped,
 )
 
-from isoserver.errors import SourceError, ToolArgumentsError, ToolFailedError
+from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import credentials
 from isoserver.tools.sources.fetching import Fetcher
 from isoserver.tools.sources.openapi import read_file
+from isoserver.tools.sources.queries import (
+    TOKENS_MAX,
+    client_schema,
+    failed,
+    given_to,
+    read_schema,
+    selected,
+    top_fields,
+    wrong,
+)
 from isoserver.tools.sources.selection import (
     arguments_schema,
     definitions,
@@ -41,8 +43,6 @@ from isoserver.tools.sources.selection import (
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from graphql import DocumentNode, GraphQLField
     from structlog.typing import FilteringBoundLogger
 
@@ -50,10 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Graphql"]
 
-_TOKENS_MAX: Final = 5000
 _ERRORS_MAX: Final = 10
-_SELECT_MAX: Final = 10_000
-_DETAILS_MAX: Final = 20
 _RULES: Final = [
     # Takes quadratic time, and says nothing that the endpoint doesn't.
     rule
@@ -129,7 +126,7 @@ class Graphql(Source):
         place = self.configuration.schema
         if place is not None:
             data = await asyncio.to_thread(read_file, place, self.limits.document_max)
-            return await asyncio.to_thread(_read_schema, data)
+            return await asyncio.to_thread(read_schema, data)
         query = get_introspection_query(descriptions=True)
         found = await fetcher.call(
             self.name, "POST", self.configuration.url, json={"query": query}
@@ -139,7 +136,7 @@ class Graphql(Source):
         if not isinstance(answer, dict):
             message = "the endpoint does not answer introspection: set schema"
             raise SourceError(message)
-        return await asyncio.to_thread(_client_schema, answer)
+        return await asyncio.to_thread(client_schema, answer)
 
     def _tools(self, schema: GraphQLSchema) -> list[Tool]:
         shared = definitions(dict(schema.type_map))
@@ -201,11 +198,11 @@ class Graphql(Source):
         document, operation = self._document(tool, arguments)
         variables = arguments.get("variables") or {}
         fields = []
-        for node in _top_fields(document, operation):
+        for node in top_fields(document, operation):
             path = self._paths.get((operation.operation.value, node.name.value))
             if path is not None:
                 reads = operation.operation == OperationType.QUERY
-                fields.append((path, _given(node, variables), reads))
+                fields.append((path, given_to(node, variables), reads))
         return own + fields
 
     def _document(
@@ -220,13 +217,13 @@ class Graphql(Source):
             raise self.unavailable()
         try:
             document = parse(
-                arguments["query"], max_tokens=_TOKENS_MAX, no_location=True
+                arguments["query"], max_tokens=TOKENS_MAX, no_location=True
             )
             problems = validate(self._schema, document, _RULES, _ERRORS_MAX)
         except (GraphQLError, RecursionError) as error:
-            raise _wrong(tool, "query", str(error)) from error
+            raise wrong(tool, "query", str(error)) from error
         if problems:
-            raise _wrong(tool, "query", *(problem.message for problem in problems))
+            raise wrong(tool, "query", *(problem.message for problem in problems))
         name = arguments.get("operationName")
         operations = [
             node
@@ -235,9 +232,9 @@ class Graphql(Source):
             and (name is None or (node.name is not None and node.name.value == name))
         ]
         if len(operations) != 1:
-            raise _wrong(tool, "operationName", "must name one of the operations")
+            raise wrong(tool, "operationName", "must name one of the operations")
         if operations[0].operation == OperationType.SUBSCRIPTION:
-            raise _wrong(tool, "query", "subscriptions are not known")
+            raise wrong(tool, "query", "subscriptions are not known")
         return document, operations[0]
 
     # -- calls -------------------------------------------------------------------------
@@ -254,7 +251,7 @@ class Graphql(Source):
         found = await self._send(tool, body)
         value = (found.get("data") or {}).get(native.name)
         if value is None and found.get("errors"):
-            raise _failed(tool, found["errors"])
+            raise failed(tool, found["errors"])
         return value
 
     def _query(
@@ -267,7 +264,7 @@ class Graphql(Source):
         """
         chosen = selection(native.field.type, self.configuration.depth)
         if select is not None:
-            chosen = _selected(tool, select)
+            chosen = selected(tool, select)
         known = {name: native.field.args[name] for name in given}
         heads = [f"${name}: {argument.type}" for name, argument in known.items()]
         uses = [f"{name}: ${name}" for name in known]
@@ -277,7 +274,7 @@ class Graphql(Source):
         if select is not None and self._schema is not None:
             problems = validate(self._schema, parse(query), _RULES, _ERRORS_MAX)
             if problems:
-                raise _wrong(tool, "_select", *(one.message for one in problems))
+                raise wrong(tool, "_select", *(one.message for one in problems))
         return query
 
     async def _send(self, tool: Tool, body: dict[str, Any]) -> dict[str, Any]:
@@ -298,85 +295,5 @@ class Graphql(Source):
                 code="invalid_result",
             )
         if value.get("data") is None and value.get("errors"):
-            raise _failed(tool, value["errors"])
+            raise failed(tool, value["errors"])
         return {name: value[name] for name in ("data", "errors") if name in value}
-
-
-def _top_fields(
-    document: DocumentNode, operation: OperationDefinitionNode
-) -> Iterator[FieldNode]:
-    """Give the fields at the top, those in fragments too."""
-    fragments = {
-        node.name.value: node
-        for node in document.definitions
-        if isinstance(node, FragmentDefinitionNode)
-    }
-    waiting = list(operation.selection_set.selections)
-    seen: set[str] = set()
-    # It ends: each fragment is looked into once.
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, FieldNode):
-            yield node
-        elif isinstance(node, InlineFragmentNode):
-            waiting.extend(node.selection_set.selections)
-        elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
-            seen.add(node.name.value)
-            waiting.extend(fragments[node.name.value].selection_set.selections)
-
-
-def _given(node: FieldNode, variables: dict[str, Any]) -> dict[str, Any]:
-    return {
-        argument.name.value: value_from_ast_untyped(argument.value, variables)
-        for argument in node.arguments or ()
-    }
-
-
-def _selected(tool: Tool, select: str) -> str:
-    """Read what code wants selected; it can be nothing but a selection.
-
-    Raises:
-        ToolArgumentsError: It isn't one.
-    """
-    if len(select) > _SELECT_MAX:
-        raise _wrong(tool, "_select", f"has more than {_SELECT_MAX} characters")
-    try:
-        document = parse(f"{{ {select} }}", max_tokens=_TOKENS_MAX, no_location=True)
-    except (GraphQLError, RecursionError) as error:
-        raise _wrong(tool, "_select", str(error)) from error
-    first = document.definitions[0]
-    one = len(document.definitions) == 1
-    if not one or not isinstance(first, OperationDefinitionNode):
-        raise _wrong(tool, "_select", "must be a selection")
-    return print_ast(first.selection_set)
-
-
-def _read_schema(data: bytes) -> GraphQLSchema:
-    try:
-        return build_schema(data.decode())
-    except (GraphQLError, ValueError, TypeError, RecursionError) as error:
-        message = f"the schema can't be read: {str(error)[:200]}"
-        raise SourceError(message) from error
-
-
-def _client_schema(data: dict[str, Any]) -> GraphQLSchema:
-    try:
-        return build_client_schema(data)  # type: ignore[arg-type]  # as it came
-    except (GraphQLError, ValueError, TypeError, KeyError, RecursionError) as error:
-        message = f"the endpoint's schema can't be read: {str(error)[:200]}"
-        raise SourceError(message) from error
-
-
-def _wrong(tool: Tool, field: str, *errors: str) -> ToolArgumentsError:
-    problems = [{"field": field, "error": error[:300]} for error in errors]
-    return ToolArgumentsError(tool.path, problems)
-
-
-def _failed(tool: Tool, errors: Any) -> ToolFailedError:
-    listed = errors if isinstance(errors, list) else [errors]
-    first = listed[0].get("message") if isinstance(listed[0], dict) else None
-    return ToolFailedError(
-        f"{tool.path}: {str(first or 'it failed')[:1000]}",
-        code="graphql_error",
-        details={"errors": listed[:_DETAILS_MAX]},
-    )

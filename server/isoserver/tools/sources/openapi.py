@@ -14,15 +14,16 @@ import msgspec
 from isoserver.errors import SourceError, ToolArgumentsError
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import credentials
-from isoserver.tools.sources.document import READS, Document, Operation
+from isoserver.tools.sources.document import Document
 from isoserver.tools.sources.fetching import Fetcher, origin
+from isoserver.tools.sources.operations import READS, Operation
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.tools.configuration import Limits, OpenapiSource
-    from isoserver.tools.sources.document import Parameter
+    from isoserver.tools.sources.operations import Parameter
 
 __all__ = ["Openapi", "read_file"]
 
