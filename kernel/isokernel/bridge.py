@@ -44,7 +44,12 @@ class Host(Protocol):
 
 
 class Bridge:
-    """The runtime inside one isolate. Belongs to the isolate's thread."""
+    """The runtime inside one isolate. Belongs to the isolate's thread.
+
+    Attributes:
+        isolate: The isolate.
+        saved: What the export `suspend` was told before the snapshot was made.
+    """
 
     def __init__(
         self,
@@ -67,8 +72,10 @@ class Bridge:
         root = self.isolate.get(self.isolate.extras(), _ROOT)
         self._root: Value = root
         self.isolate.format_stacks(self.export("prepareStackTrace"))
+        self.saved = ""
         if snapshot is not None:
-            self.call("resumeTimers")
+            self.call("configure", json.dumps(options))
+            self.saved = self.call("resume")
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.

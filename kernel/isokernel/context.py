@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isokernel import tracebacks
 from isokernel.bridge import Bridge
+from isokernel.checkpoints import ContextCheckpoints
 from isokernel.comms import ContextComms
 from isokernel.compiler import Completeness, compile_cell, completeness, recompile
 from isokernel.errors import (
@@ -26,32 +27,31 @@ from isokernel.events import (
     ErrorInfo,
     Event,
     ExecuteResult,
-    ExecutionDone,
     ExecutionError,
     MimeBundle,
     Stream,
 )
-from isokernel.execution import Execution, Stop
+from isokernel.execution import Execution, ExecutionOptions, Stop
 from isokernel.forks import ContextForks
 from isokernel.hosting import ContextHost
 from isokernel.queries import Completions, complete, inspect
 from isokernel.redeclaration import Cell, Clash
+from isokernel.results import FULFILLED, REJECTED, ContextResults
 from isokernel.turns import Turns
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
-from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.settings import ContextSettings, Language
     from isokernel.v8.snapshot import Snapshot
+    from isokernel.v8.values import Value
 
-_RESULT: Final = ".repl_result"
-_FULFILLED, _REJECTED = 1, 2
+_NO_OPTIONS: Final = ExecutionOptions()
 
 
-class Context(ContextComms, ContextForks):
+class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
     """One isolate, one REPL.
 
     Attributes:
@@ -96,6 +96,7 @@ class Context(ContextComms, ContextForks):
             self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
         self._isolate = self.bridge.isolate
+        self._resume(self.bridge.saved)
         self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
         self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
         self.wakeup = self.turns.wakeup
@@ -117,6 +118,7 @@ class Context(ContextComms, ContextForks):
         language: Language | None = None,
         deadline: float | None = None,
         script: str | None = None,
+        options: ExecutionOptions = _NO_OPTIONS,
     ) -> None:
         """Run a cell up to its end or to its first await.
 
@@ -128,6 +130,7 @@ class Context(ContextComms, ContextForks):
             language: What the code is; the context's language if None.
             deadline: Seconds for this execution instead of the settings'.
             script: What stack traces call it, without spaces; else `cell N`.
+            options: What else is wanted of it.
 
         Raises:
             ContextBusyError: An execution is pending.
@@ -147,6 +150,7 @@ class Context(ContextComms, ContextForks):
             store=store,
             deadline=None if seconds is None else time.monotonic() + seconds,
             seconds=seconds,
+            options=options,
         )
         self._execution = execution
         try:
@@ -178,7 +182,9 @@ class Context(ContextComms, ContextForks):
             place = (compiled.line, compiled.column + 1, compiled.end_column + 1)
             self._fail(self._syntax_error(execution, compiled.message, place))
             return
-        self.bridge.call("setOwner", execution.id)
+        self.bridge.call("setOwner", self._host.own(execution.id))
+        if execution.options.levels:
+            self.bridge.call("showLevels", self._host.own(execution.id))
         cell = Cell(
             self._isolate,
             execution.script,
@@ -216,70 +222,30 @@ class Context(ContextComms, ContextForks):
     def _settle(self) -> None:
         """Look whether the execution is over, and go on with it as far as it goes."""
         if self.turns.stop is None:
+            self._claim_result()
             self._report_rejections()
         while (execution := self._execution) is not None:
             if self.turns.stop is not None:
                 self._fail_stopped(execution)
                 return
+            if execution.done is not None:
+                self._end(execution, execution.done)
+                self._flush()
+                return
             if execution.promise is None:
                 return
             state, result = self._isolate.promise(execution.promise)
-            if state == _REJECTED:
+            if state == REJECTED:
                 self._fail(self._describe(result))
-            elif state == _FULFILLED:
+            elif state == FULFILLED:
                 self._fulfilled(execution, result)
             else:
                 self._flush()
                 return
 
-    def _fulfilled(self, execution: Execution, result: Value) -> None:
-        if execution.presenting:
-            self._finish(execution, self._isolate.to_text(result))
-            return
-        execution.presenting = True
-        if execution.silent:
-            self._finish(execution, "")
-            return
-        value = self._isolate.get_value(result, _RESULT)
-        with self.turns.turn(execution.deadline):
-            self.bridge.call("setOwner", execution.id)
-            shown = self.bridge.try_call(
-                "present", value, execution.count, execution.store
-            )
-            self._isolate.run_microtasks()
-        if isinstance(shown, str):
-            self._finish(execution, shown)
-        elif isinstance(shown, Thrown):
-            if shown.value is not None:
-                self._fail(self._describe(shown.value))
-        elif isinstance(shown, Value):  # the text comes later
-            execution.promise = shown
-            self._isolate.mark_handled(shown)
-
-    def _finish(self, execution: Execution, shown: str) -> None:
-        self._flush()
-        self._execution = None
-        if shown:
-            bundle = json.loads(shown)
-            self._host.sink(
-                ExecuteResult(
-                    execution.id, execution.count, bundle["data"], bundle["metadata"]
-                )
-            )
-        self._host.sink(ExecutionDone(execution.id, execution.count, None))
-
-    def _fail(self, error: ErrorInfo) -> None:
-        execution = self._execution
-        if execution is None:
-            return
-        self._flush()
-        self._execution = None
-        self._host.sink(ExecutionError(execution.id, error))
-        self._host.sink(ExecutionDone(execution.id, execution.count, error))
-
     def _fail_stopped(self, execution: Execution) -> None:
         stop = self.turns.take_stop()
-        self.bridge.call("cancelOwner", execution.id)
+        self.bridge.call("cancelOwner", self._host.own(execution.id))
         if stop is Stop.DEADLINE:
             message = f"the execution took longer than {execution.seconds:g} s"
         elif stop is Stop.MEMORY:
@@ -318,7 +284,8 @@ class Context(ContextComms, ContextForks):
         stop = self.turns.take_stop()
         name = (stop or Stop.INTERRUPT).value
         text = f"{name}: a timer's callback was stopped\n"
-        self._host.sink(Stream(self._isolate.owner(), "stderr", text))
+        owner = self._host.execution(self._isolate.owner())
+        self._host.sink(Stream(owner, "stderr", text))
 
     def wait_time(self) -> float | None:
         """Seconds until `step` has something to do; None if nothing is waiting."""

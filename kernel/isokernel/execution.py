@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from isokernel.events import ExecutionDone
     from isokernel.v8.values import Value
+
+
+class ExecutionOptions(NamedTuple):
+    """What an execution may be asked for beyond a notebook's cell.
+
+    Attributes:
+        result_json: Give its value as JSON too (`ResultJson`). The value of a promise
+            is awaited for it.
+        levels: Print `[INFO] `, `[WARN] ` and `[ERROR] ` before what console.info, warn
+            and error say, its timers included.
+        drain: Go on after the last line until no timer of the context waits.
+    """
+
+    result_json: bool = False
+    levels: bool = False
+    drain: bool = False
 
 
 class Stop(Enum):
@@ -30,12 +47,16 @@ class Execution:
         seconds: What the deadline was, for the message.
         promise: What it waits for: its own end, or its result's text.
         presenting: The cell has ended; its result is being rendered.
+        options: What else it was asked for.
+        done: How it ended, while it waits for timers.
     """
 
     __slots__ = (
         "count",
         "deadline",
+        "done",
         "id",
+        "options",
         "presenting",
         "promise",
         "script",
@@ -54,6 +75,7 @@ class Execution:
         store: bool,
         deadline: float | None,
         seconds: float | None,
+        options: ExecutionOptions,
     ) -> None:
         """Begin: nothing is awaited yet."""
         self.id = id
@@ -65,3 +87,5 @@ class Execution:
         self.seconds = seconds
         self.promise: Value | None = None
         self.presenting = False
+        self.options = options
+        self.done: ExecutionDone | None = None

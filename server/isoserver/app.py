@@ -18,8 +18,10 @@ from tornado.web import Application, stream_request_body
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
 from isoserver.errors import BodyTooLargeError
+from isoserver.executions.service import Executions
 from isoserver.guards import Guard
 from isoserver.handlers.base import Handler, MissingHandler
+from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
@@ -86,8 +88,10 @@ class Server:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        heaps: Its heaps.
         database: Its database.
         tools: What code in its contexts can call.
+        executions: Its executions.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -106,14 +110,20 @@ class Server:
         self.metrics = Metrics()
         self.folder, self._temporary = _folder(settings)
         self.database = Database(url_of(settings.database_url, self.folder))
-        self.contexts = Contexts(settings, self.metrics)
+        self.heaps = Heaps(settings, self.database, self.folder)
+        self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
         self.tools = assemble(self.database, log, _plan(settings))
+        self.executions = Executions(
+            settings, self.database, self.contexts, self.heaps, log
+        )
         self.service = Service(
             settings,
             self.contexts,
+            self.heaps,
             self.database,
+            self.executions,
             self.metrics,
             log,
             Guard(settings),
@@ -131,8 +141,10 @@ class Server:
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.database.start()
+        await self.heaps.start()
         await self.contexts.start()
         await self.tools.start()
+        await self.executions.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
         self._http = HTTPServer(
@@ -154,12 +166,15 @@ class Server:
         """Stop listening, let running cells end in their grace period, end the rest."""
         if self._http is not None:
             self._http.stop()
+        self.contexts.stopping = True
+        await self.executions.close()
         await self.contexts.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
         await self.tools.close()
+        await self.heaps.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
@@ -176,6 +191,7 @@ class Server:
         def stop() -> None:
             if stopped.is_set():
                 self.contexts.hurry()
+                self.executions.hurry()
             stopped.set()
 
         await self.start()

@@ -4,9 +4,11 @@
     ├── RequestError                    (ValueError) it can't be served as it is
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError
+    │   ├── MediaTypeError              the body is of a kind that isn't taken
     │   ├── KeyMissingError             no API key, or none that is known
     │   ├── OriginError                 a Host or Origin that isn't allowed
     │   ├── RouteMissingError           no such path
+    │   ├── ClientMissingError          there is no client for a platform
     │   └── MethodError                 the path has no such method
     ├── ContextError
     │   ├── ContextMissingError     (LookupError) no context has that id
@@ -14,9 +16,24 @@
     │   ├── ContextReplacedError        restarted or deleted while a request waited
     │   ├── ContextStartError           its process could not be started
     │   ├── ContextDeadlineError    (TimeoutError) it did not answer in time
-    │   └── ForkError                   it can't be forked
+    │   ├── ContextExistsError          there is one of that id
+    │   ├── ForkError                   it can't be forked
+    │   └── CheckpointMissingError      it has no checkpoint to go back to
+    ├── HeapError
+    │   ├── HeapMissingError        (LookupError) the workspace has no such heap
+    │   ├── HeapUnsavableError          V8 can't save what a context holds
+    │   ├── HeapDamagedError            what is stored isn't what was saved
+    │   ├── HeapEngineError             another engine saved it
+    │   └── HeapStoreError              the store can't be used
+    ├── ExecutionError
+    │   ├── ExecutionMissingError   (LookupError) no execution has that id
+    │   └── NotRunningError             it has ended, so it can't be cancelled
     ├── LimitError                      a bound is reached; try again later
     │   ├── ContextLimitError           contexts in all
+    │   ├── HibernatedLimitError        contexts that sleep
+    │   ├── EphemeralLimitError         contexts that live for one execution
+    │   ├── HeapLimitError              bytes of heaps that are needed
+    │   ├── ExecutionLimitError         executions that wait in all
     │   └── QueueLimitError             executions that wait in one context
     ├── ToolError                       a call of a tool failed: data for the context
     │   ├── ToolMissingError        (LookupError) no tool has that name
@@ -50,20 +67,37 @@ __all__ = [
     "ApprovalDeniedError",
     "ApprovalMissingError",
     "BodyTooLargeError",
+    "CheckpointMissingError",
+    "ClientMissingError",
     "ContextDeadError",
     "ContextDeadlineError",
     "ContextError",
+    "ContextExistsError",
     "ContextLimitError",
     "ContextMissingError",
     "ContextReplacedError",
     "ContextStartError",
     "DatabaseError",
+    "EphemeralLimitError",
+    "ExecutionError",
+    "ExecutionLimitError",
+    "ExecutionMissingError",
     "FieldProblem",
     "ForkError",
+    "HeapDamagedError",
+    "HeapEngineError",
+    "HeapError",
+    "HeapLimitError",
+    "HeapMissingError",
+    "HeapStoreError",
+    "HeapUnsavableError",
+    "HibernatedLimitError",
     "InvalidRequestError",
     "KeyMissingError",
     "LimitError",
+    "MediaTypeError",
     "MethodError",
+    "NotRunningError",
     "OriginError",
     "PolicyMissingError",
     "QueueLimitError",
@@ -79,6 +113,7 @@ __all__ = [
     "ToolError",
     "ToolFailedError",
     "ToolMissingError",
+    "in_words",
     "status_of",
 ]
 
@@ -124,6 +159,10 @@ class BodyTooLargeError(RequestError):
         super().__init__(f"the body is larger than {limit} bytes")
 
 
+class MediaTypeError(RequestError):
+    """The body is of a kind that isn't taken here."""
+
+
 class KeyMissingError(RequestError):
     """There is no API key in the request, or none that is known."""
 
@@ -144,6 +183,16 @@ class RouteMissingError(RequestError):
     def __init__(self) -> None:
         """State what happened."""
         super().__init__("Not found")
+
+
+class ClientMissingError(RequestError):
+    """There is no client for a platform."""
+
+    def __init__(self, platform: str, known: tuple[str, ...]) -> None:
+        """Name it, and those that there are."""
+        super().__init__(
+            f"Unknown platform {platform[:64]!r}. Valid platforms: {', '.join(known)}"
+        )
 
 
 class MethodError(RequestError):
@@ -195,8 +244,100 @@ class ContextDeadlineError(ContextError, TimeoutError):
         super().__init__(f"the context did not answer within {seconds:g} s")
 
 
+class ContextExistsError(ContextError):
+    """There is a context of that id already."""
+
+    def __init__(self, context_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"there is a context {context_id[:64]} already")
+
+
 class ForkError(ContextError):
     """The context can't be forked."""
+
+
+class CheckpointMissingError(ContextError):
+    """The context has no checkpoint that it could go back to."""
+
+    def __init__(self) -> None:
+        """State what is missing."""
+        super().__init__("the context has no checkpoint")
+
+
+class HeapError(ServerError):
+    """Something about one heap."""
+
+
+class HeapMissingError(HeapError, LookupError):
+    """The workspace has no heap of that key."""
+
+    def __init__(self, key: str) -> None:
+        """Name the key."""
+        super().__init__(f"Heap {key[:64]!r} not found")
+
+
+class HeapUnsavableError(HeapError):
+    """V8 can't save what a context holds.
+
+    Attributes:
+        reason: Why, in V8's words or ours.
+        kind: What kind of object is in the way; None if that isn't known.
+        path: What leads to it, from `globalThis`; None if that wasn't found.
+    """
+
+    def __init__(
+        self, reason: str, kind: str | None = None, path: str | None = None
+    ) -> None:
+        """Keep what is known."""
+        self.reason, self.kind, self.path = reason, kind, path
+        found = "" if kind is None else f" ({kind}{f' at {path}' if path else ''})"
+        super().__init__(f"the heap can't be saved: {reason}{found}")
+
+
+class HeapDamagedError(HeapError):
+    """What is stored under a heap's key isn't what was saved."""
+
+
+class HeapEngineError(HeapError):
+    """A heap was saved by another engine, and none else can read it.
+
+    Attributes:
+        saved: The engine that has saved it.
+        engine: The engine of this server.
+    """
+
+    def __init__(self, saved: str, engine: str) -> None:
+        """Name both."""
+        self.saved, self.engine = saved, engine
+        super().__init__(
+            f"the heap was saved by the engine {saved!r}; this is {engine!r}"
+        )
+
+
+class HeapStoreError(HeapError):
+    """The store of heaps can't be used."""
+
+
+class ExecutionError(ServerError):
+    """Something about one execution."""
+
+
+class ExecutionMissingError(ExecutionError, LookupError):
+    """No execution of the workspace has that id."""
+
+    def __init__(self, execution_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"Execution {execution_id[:64]!r} not found")
+
+
+class NotRunningError(ExecutionError):
+    """The execution has ended, so that it can't be cancelled."""
+
+    def __init__(self, execution_id: str, status: str) -> None:
+        """Name the id, and what it is at."""
+        super().__init__(
+            f"Execution {execution_id[:64]!r} is not running (status: {status})"
+        )
 
 
 class LimitError(ServerError):
@@ -217,6 +358,42 @@ class ContextLimitError(LimitError):
     def __init__(self, limit: int) -> None:
         """Name the bound."""
         super().__init__(f"there are {limit} contexts, which is all that may be")
+
+
+class HibernatedLimitError(LimitError):
+    """As many contexts sleep as may."""
+
+    retry_after = 10
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} contexts sleep, which is all that may")
+
+
+class EphemeralLimitError(LimitError):
+    """As many contexts live for one execution each as may."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} executions run, which is all that may")
+
+
+class HeapLimitError(LimitError):
+    """The store is full of heaps that are needed."""
+
+    retry_after = 60
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"the heaps have {limit} bytes, which is all that may be")
+
+
+class ExecutionLimitError(LimitError):
+    """As many executions wait as may."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} executions wait, no more may")
 
 
 class QueueLimitError(LimitError):
@@ -395,17 +572,32 @@ class StoppingError(ServerError):
 STATUS: dict[type[ServerError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     KeyMissingError: HTTPStatus.UNAUTHORIZED,
     OriginError: HTTPStatus.FORBIDDEN,
     RouteMissingError: HTTPStatus.NOT_FOUND,
+    ClientMissingError: HTTPStatus.NOT_FOUND,
     MethodError: HTTPStatus.METHOD_NOT_ALLOWED,
     ContextMissingError: HTTPStatus.NOT_FOUND,
     ContextDeadError: HTTPStatus.CONFLICT,
     ContextReplacedError: HTTPStatus.CONFLICT,
     ContextStartError: HTTPStatus.SERVICE_UNAVAILABLE,
     ContextDeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
+    ContextExistsError: HTTPStatus.CONFLICT,
     ForkError: HTTPStatus.CONFLICT,
+    CheckpointMissingError: HTTPStatus.CONFLICT,
+    HeapMissingError: HTTPStatus.NOT_FOUND,
+    HeapUnsavableError: HTTPStatus.CONFLICT,
+    HeapDamagedError: HTTPStatus.CONFLICT,
+    HeapEngineError: HTTPStatus.CONFLICT,
+    HeapStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ExecutionMissingError: HTTPStatus.NOT_FOUND,
+    NotRunningError: HTTPStatus.BAD_REQUEST,
+    ExecutionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     ContextLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    HibernatedLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    EphemeralLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    HeapLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     ToolMissingError: HTTPStatus.NOT_FOUND,
     ToolArgumentsError: HTTPStatus.BAD_REQUEST,
@@ -429,3 +621,13 @@ def status_of(error: BaseException) -> HTTPStatus:
     if isinstance(error, ServerError):
         return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def in_words(error: ServerError) -> str:
+    """Give all that an error says in one line, problems with fields included."""
+    if not isinstance(error, InvalidRequestError):
+        return str(error)
+    problems = "; ".join(
+        f"{problem.field}: {problem.error}" for problem in error.problems
+    )
+    return f"{error}: {problems}"

@@ -87,6 +87,11 @@ class CreateContextRequest(RequestModel):
         HOME,
         description="Its working folder, made inside of a folder of the context's own.",
     )
+    heap: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None,
+        description="A heap that it goes on from (V8 only); its language is that of "
+        "the heap if omitted.",
+    )
 
 
 class CompleteRequest(RequestModel):
@@ -182,8 +187,13 @@ class ContextModel(AnswerModel):
     )
     cwd: str = Field(description="The working folder, as it was asked for.")
     language_name: str = Field(description="What code is in unless a request says.")
-    state: Literal["starting", "idle", "busy", "dead"]
-    reason: str = Field("", description="Why it is dead.")
+    state: Literal["starting", "hibernated", "idle", "busy", "dead"] = Field(
+        description="hibernated: saved, without a process until something is asked."
+    )
+    reason: str = Field("", description="Why it is dead, or what of it was lost.")
+    heap: str | None = Field(
+        None, description="Its last checkpoint, or the heap that it began from."
+    )
     created_at: datetime
     last_used: datetime
     execution_count: int

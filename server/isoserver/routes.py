@@ -3,70 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from tornado.routing import URLSpec
 
-from isoserver import models
-from isoserver.handlers import contexts, executing, information, streaming
+from isoserver import heap_models, models
+from isoserver.api_routes import API_ROUTES
+from isoserver.handlers import contexts, durable, executing, information, streaming
+from isoserver.heap_routes import HEAP_ROUTES
+from isoserver.operations import Answer, Operation, Query, Route
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from isoserver.handlers.base import Handler
     from isoserver.service import Service
 
 __all__ = ["ROUTES", "Answer", "Operation", "Query", "Route", "url_specs"]
-
-
-class Query(NamedTuple):
-    """An argument in the query."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-
-
-class Answer(NamedTuple):
-    """One status that an operation can have.
-
-    Attributes:
-        status: The status code.
-        description: When it comes.
-        model: What the body is; None if there is none, or it is no JSON.
-        media: Its content type.
-    """
-
-    status: int
-    description: str
-    model: type[BaseModel] | None = None
-    media: str = "application/json"
-
-
-class Operation(NamedTuple):
-    """A method of a path.
-
-    Attributes:
-        method: The method.
-        summary: What it does.
-        answers: What it answers when all is well, and errors of its own.
-        request: The body, if it takes one.
-        queries: Arguments in the query.
-    """
-
-    method: str
-    summary: str
-    answers: tuple[Answer, ...]
-    request: type[BaseModel] | None = None
-    queries: tuple[Query, ...] = ()
-
-
-class Route(NamedTuple):
-    """A path."""
-
-    path: str
-    handler: type[Handler]
-    operations: tuple[Operation, ...]
 
 
 _EXECUTED: Final = Answer(200, "Execution completed.", models.ExecutionModel)
@@ -87,6 +37,9 @@ _DEAD: Final = Answer(
 )
 _CANNOT_FORK: Final = Answer(
     409, "The context can't be forked, or is dead.", models.ErrorModel
+)
+_NO_HEAP: Final = Answer(
+    409, "The heap is damaged, of another engine, or missing.", models.ErrorModel
 )
 _LIMIT: Final = Answer(
     429, "A bound is reached; Retry-After says when to come back.", models.ErrorModel
@@ -175,8 +128,16 @@ ROUTES: Final = (
             ),
             Operation(
                 "POST",
-                "Make a context.",
-                (_CREATED, _INVALID, _LARGE, _LIMIT, _UNREADY),
+                "Make a context, blank or from a heap.",
+                (
+                    _CREATED,
+                    _INVALID,
+                    Answer(404, "There is no such heap.", models.ErrorModel),
+                    _NO_HEAP,
+                    _LARGE,
+                    _LIMIT,
+                    _UNREADY,
+                ),
                 models.CreateContextRequest,
             ),
         ),
@@ -206,12 +167,14 @@ ROUTES: Final = (
     ),
     Route(
         f"{_ONE}/restart",
-        contexts.RestartHandler,
+        durable.RestartHandler,
         (
             Operation(
                 "POST",
-                "Begin anew under the same id.",
-                (_CONTEXT, _MISSING, _UNREADY),
+                "Begin anew under the same id, with nothing or from its checkpoint.",
+                (_CONTEXT, _INVALID, _MISSING, _NO_HEAP, _LARGE, _LIMIT, _UNREADY),
+                heap_models.RestartRequest,
+                body_optional=True,
             ),
         ),
     ),
@@ -272,6 +235,28 @@ ROUTES: Final = (
         ),
     ),
     Route(
+        f"{_ONE}/checkpoint",
+        durable.CheckpointHandler,
+        (
+            Operation(
+                "POST",
+                "Save the state of a context as a heap (V8 only).",
+                (
+                    Answer(200, "The heap.", heap_models.CheckpointModel),
+                    _MISSING,
+                    Answer(
+                        409,
+                        "V8 can't save it, or the context is dead.",
+                        heap_models.UnsavableModel,
+                    ),
+                    _LIMIT,
+                    _UNREADY,
+                    _LATE,
+                ),
+            ),
+        ),
+    ),
+    Route(
         "/languages",
         information.LanguagesHandler,
         (
@@ -309,6 +294,8 @@ ROUTES: Final = (
             ),
         ),
     ),
+    *API_ROUTES,
+    *HEAP_ROUTES,
 )
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
+    from isoserver.executions.service import Executions
     from isoserver.guards import Guard
+    from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
     from isoserver.tools.service import Tools
@@ -26,7 +28,9 @@ class Service:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        heaps: What contexts were saved to.
         database: What outlives it.
+        executions: Its executions.
         metrics: What it counts.
         log: Where it logs to.
         guard: Who may ask.
@@ -37,7 +41,9 @@ class Service:
 
     settings: ServerSettings
     contexts: Contexts
+    heaps: Heaps
     database: Database
+    executions: Executions
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

@@ -58,14 +58,16 @@ class AuthModel(_Model):
     """How a source is told who asks."""
 
     type: Literal["none", "bearer", "basic", "api_key"] = "none"
-    token: SecretValue | None = Field(None, description="For bearer.")
-    username: SecretValue | None = Field(None, description="For basic.")
-    password: SecretValue | None = Field(None, description="For basic.")
-    value: SecretValue | None = Field(None, description="For api_key.")
+    token: SecretValue | None = Field(default=None, description="For bearer.")
+    username: SecretValue | None = Field(default=None, description="For basic.")
+    password: SecretValue | None = Field(default=None, description="For basic.")
+    value: SecretValue | None = Field(default=None, description="For api_key.")
     header: str | None = Field(
-        None, description="For api_key: the header, X-API-Key if omitted."
+        default=None, description="For api_key: the header, X-API-Key if omitted."
     )
-    query: str | None = Field(None, description="For api_key: the query argument.")
+    query: str | None = Field(
+        default=None, description="For api_key: the query argument."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -22,7 +22,7 @@ LAYERS = (
     {"scripts", "settings", "events", "moves", "frames", "sandbox", "typescript"},
     {"compiler", "bridge", "execution", "queries", "tracebacks", "watchdog"},
     {"redeclaration"},
-    {"turns", "hosting", "comms", "forks", "context"},
+    {"turns", "hosting", "comms", "forks", "results", "checkpoints", "context"},
     {"messages", "answers"},
     {"worker"},
     {"jupyter", "install"},

@@ -25,7 +25,7 @@ from isokernel.context import Context
 from isokernel.errors import SnapshotFailedError
 from isokernel.sandbox import SandboxSettings, confine, landlock, missing, seccomp
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def test_cells_run_and_heaps_are_saved(context: Session) -> None:
         text = run(
             context.context, context, "await new Promise(r => setTimeout(r, 5)); ++n"
         )
-        saved = snapshot.save(context.context.bridge.isolate)
+        saved = writing.save(context.context.bridge.isolate)
         restored = Context(ContextSettings(), lambda _event: None, snapshot=saved)
         value = restored.evaluate("n + Math.random() * 0")
         return [text, len(saved.blob) > 1000, value[0]]
@@ -328,7 +328,7 @@ def test_a_heap_that_cannot_be_saved_is_told(context: Session) -> None:
 
     def work() -> str:
         try:
-            snapshot.save(context.context.bridge.isolate)
+            writing.save(context.context.bridge.isolate)
         except SnapshotFailedError as error:
             return error.reason
         return "saved"

@@ -8,6 +8,7 @@ const output = require("output");
 const timers = require("timers");
 const text = require("text");
 const results = require("results");
+const saved = require("saved");
 const { learnLazy } = require("values");
 const { prepareStackTrace } = require("stack");
 const { describe, report } = require("errors");
@@ -68,6 +69,7 @@ function restartClock() {
 function preload() {
   text.preload();
   require("present");
+  require("conclude");
   require("table");
   require("grid");
   require("completion");
@@ -86,11 +88,14 @@ Object.assign(exports, {
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   cancelOwner: timers.cancelOwner,
-  suspendTimers: timers.suspendTimers,
-  resumeTimers: timers.resumeTimers,
+  suspend: saved.suspend,
+  resume: saved.resume,
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),
+  conclude: (value, count, storeHistory, silent) =>
+    require("conclude").conclude(value, count, storeHistory, silent),
+  showLevels: (owner) => require("console").showLevels(owner),
   describe,
   report,
   prepareStackTrace,

@@ -184,7 +184,7 @@ function shift(by) {
 }
 
 /** Before the heap is saved: due times become what is left of them. */
-exports.suspendTimers = () => shift(-host.now());
+exports.suspend = () => shift(-host.now());
 
 /** After it was saved, or restored where the clock has another zero. */
-exports.resumeTimers = () => shift(host.now());
+exports.resume = () => shift(host.now());

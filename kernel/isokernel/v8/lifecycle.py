@@ -29,11 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from isokernel.v8.isolate import Isolate
-    from isokernel.v8.snapshot import Snapshot
+    from isokernel.v8.snapshot import Buffer, Snapshot
 
 _WORD = ctypes.c_size_t.from_address
 _EXPLICIT_MICROTASKS: Final = 0
 _CREATOR_BYTES: Final = 64  # sizeof(SnapshotCreator) is one pointer; room to spare
+
+
+def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:
+    """The blob where V8 can read it, for the isolate's life; copied only if it must."""
+    if isinstance(blob, memoryview) and not blob.readonly:
+        return (ctypes.c_char * len(blob)).from_buffer(blob)
+    return ctypes.create_string_buffer(bytes(blob), len(blob))
 
 
 class Entered:
@@ -119,7 +126,7 @@ class IsolateLife:
         self._creator = ctypes.create_string_buffer(_CREATOR_BYTES)
         blob = None
         if snapshot is not None:
-            self._blob = ctypes.create_string_buffer(snapshot.blob, len(snapshot.blob))
+            self._blob = _in_place(snapshot.blob)
             blob = StartupData(ctypes.addressof(self._blob), len(snapshot.blob))
             self._startup = blob
         library.creator_new(

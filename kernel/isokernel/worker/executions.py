@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import FrameError, MessageError
-from isokernel.events import CommEvent, ErrorInfo, ExecutionDone
+from isokernel.events import CommEvent, ErrorInfo, ExecutionDone, ResultJson
+from isokernel.execution import ExecutionOptions
 from isokernel.messages import (
     aborted_content,
     error_content,
@@ -53,6 +54,7 @@ class Execution:
         "expressions",
         "id",
         "language",
+        "options",
         "silent",
         "stop_on_error",
         "store_history",
@@ -76,6 +78,9 @@ class Execution:
         self.stop_on_error: bool = _typed(content, "stop_on_error", bool, False)  # noqa: FBT003
         self.deadline: float | None = (
             _typed(content, "deadline", (int, float), 0) or None
+        )
+        self.options = ExecutionOptions(
+            *(_typed(content, name, bool, False) for name in ExecutionOptions._fields)  # noqa: FBT003
         )
         language = content.get("language")
         if language not in _LANGUAGES:
@@ -111,6 +116,7 @@ class Executions:
         self._channel = channel
         self._execution: Execution | None = None
         self._done: ExecutionDone | None = None
+        self._result: ResultJson | None = None
         self._silent: dict[int, None] = {}
         self.running = 0
         self.ended = 0
@@ -122,6 +128,9 @@ class Executions:
         """Send one event. Called by the context, in the middle of JavaScript."""
         if isinstance(event, ExecutionDone):
             self._done = event
+            return
+        if isinstance(event, ResultJson):
+            self._result = event
             return
         owner = event.execution_id
         if owner in self._silent and not isinstance(event, CommEvent):
@@ -155,7 +164,7 @@ class Executions:
     def _begin(self, execution: Execution) -> None:
         self.running = execution.id
         self._execution = execution
-        self._done = None
+        self._done = self._result = None
         if execution.silent:
             self._silent[execution.id] = None
             if len(self._silent) > _SILENT_KEPT:
@@ -180,6 +189,7 @@ class Executions:
                 store_history=execution.store_history,
                 language=execution.language,
                 deadline=execution.deadline,
+                options=execution.options,
             )
         except Exception as error:  # noqa: BLE001 -- the cell must get its reply
             self._fail(ErrorInfo(type(error).__name__, str(error), (str(error),)))
@@ -208,7 +218,7 @@ class Executions:
         self.ended = max(self.ended, execution.id)
         self.running = 0
         self.cancelled.discard(execution.id)
-        content = execute_reply_content(done, expressions)
+        content = execute_reply_content(done, expressions, result=self._result)
         try:
             self._channel.send("execute_reply", content, execution.id)
         except FrameError as error:

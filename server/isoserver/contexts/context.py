@@ -9,80 +9,39 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import secrets
 import time
 from collections import deque
 from datetime import datetime, timezone
-from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.identity import Identity, Key, Observer, State, new_id
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
     ContextReplacedError,
     FieldProblem,
+    ForkError,
     InvalidRequestError,
     QueueLimitError,
 )
 
 if TYPE_CHECKING:
-    from isoserver.contexts.languages import Language
+    from collections.abc import Callable
+
+    from isoserver.contexts.records import Checkpoint
     from isoserver.settings import ServerSettings
 
 __all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
 
-Key: TypeAlias = tuple[str, str]
-"""Workspace and id."""
-
-_ID_CHARACTERS: Final = 21
 SECOND_HALF: Final = 5.0
 """Seconds between reply and idle, whichever comes first: no code runs any more."""
 DIED: Final = "ContextDiedError"
 
 
-class State(str, Enum):
-    """What a context is at."""
-
-    STARTING = "starting"
-    IDLE = "idle"
-    BUSY = "busy"
-    DEAD = "dead"
-
-
-class Observer(Protocol):
-    """Who counts what contexts do (the metrics)."""
-
-    def executed(self, language: str, outcome: str, seconds: float) -> None:
-        """An execution is over."""
-
-    def started(self, language: str, seconds: float) -> None:
-        """A context's process is ready."""
-
-    def died(self, language: str) -> None:
-        """A context's process ended by itself."""
-
-
-def new_id() -> str:
-    """Make an id: 126 random bits in 21 characters that are safe in a URL."""
-    return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
-
-
-class Identity(NamedTuple):
-    """What a context is, whatever becomes of its process.
-
-    Attributes:
-        workspace: Whose it is.
-        id: Its name, unique in the workspace.
-        language: What its code is in unless a request says otherwise.
-        cwd: The working folder, as it was asked for.
-    """
-
-    workspace: str
-    id: str
-    language: Language
-    cwd: str
+def _ignore(_context: Context) -> None:
+    """Nobody has written anything down of it."""
 
 
 class Context(abc.ABC):
@@ -95,11 +54,15 @@ class Context(abc.ABC):
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
         state: What it is at.
-        reason: Why it is dead.
+        reason: Why it is dead, or what of it was lost when it was woken.
         execution_count: Number of the last execution.
         created_at: When it was made.
         last_used: When something was asked of it last.
         pid: Its process; 0 if there is none.
+        heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
+        checkpoint: The heap that it can go back to.
+        archived: Whether some of what it has run is kept in the database.
+        changed: Called with it when what is written down of it isn't so any more.
     """
 
     def __init__(
@@ -122,6 +85,10 @@ class Context(abc.ABC):
         self.last_used = self.created_at
         self.used = time.monotonic()
         self.pid = 0
+        self.heap_memory_max: int | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.archived = False
+        self.changed: Callable[[Context], None] = _ignore
         self.history: deque[Execution] = deque()
         self._remembered = 0
         self._queue: deque[Job] = deque()
@@ -160,6 +127,20 @@ class Context(abc.ABC):
     def _content(self, request: Request) -> dict[str, Any]:
         """Give the content of an execute request."""
 
+    def _begin_from(self, snapshot: bytes | None) -> None:
+        """Have the next process go on from a heap; None has it begin with nothing.
+
+        Raises:
+            ForkError: It has no heap.
+        """
+        if snapshot is not None:
+            message = f"a {self.language.name} context can't begin from a heap"
+            raise ForkError(message)
+
+    def _wake(self) -> None:
+        """Begin to wake; called when a job comes while it sleeps."""
+        raise NotImplementedError  # only those sleep that can wake
+
     def _patience(self, job: Job) -> float:
         """Seconds after which `_overdue` is called for a job that has begun."""
         return job.seconds
@@ -191,19 +172,33 @@ class Context(abc.ABC):
             self.state = State.IDLE
         self._advance()
 
-    async def restart(self, reason: str = "the context was restarted") -> None:
+    async def restart(
+        self,
+        reason: str = "the context was restarted",
+        *,
+        snapshot: bytes | None = None,
+        execution_count: int = 0,
+    ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
+
+        Args:
+            reason: What those who wait are told.
+            snapshot: A heap that it goes on from, instead of a blank one.
+            execution_count: Number of the last execution in that heap.
 
         Raises:
             ContextStartError: The process could not be started.
+            ForkError: It isn't one of V8, and has no heap.
         """
+        self._begin_from(snapshot)
         self._abandon("ContextRestartedError", reason)
         self.state = State.STARTING
         async with self._changing:
             await self._kill()
+            self._begin_from(snapshot)  # it may have been about to wake
             self.state = State.STARTING
             self.reason = ""
-            self.execution_count = 0
+            self.execution_count = execution_count
             self.history.clear()
             self._remembered = 0
             self.touch()
@@ -223,6 +218,7 @@ class Context(abc.ABC):
             return
         self.state = State.DEAD
         self.reason = reason
+        self.changed(self)
         self.observer.died(self.language.name)
         text = f"the context's process ended: {reason}; its state is lost"
         self._fail_current(DIED, text)
@@ -251,6 +247,11 @@ class Context(abc.ABC):
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
         return len(self._queue)
+
+    def is_quiet(self) -> bool:
+        """Whether it is idle and nothing is on its way to it."""
+        idle = self.state is State.IDLE and not self._queue
+        return idle and not self._changing.locked()
 
     @property
     def current(self) -> Job | None:
@@ -297,9 +298,12 @@ class Context(abc.ABC):
             raise ContextDeadError(self.reason)
         if len(self._queue) >= self.settings.queue_max:
             raise QueueLimitError(self.settings.queue_max)
-        self.touch()
+        if job.counts:
+            self.touch()
         job.id = next(self._ids)
         self._queue.append(job)
+        if self.state is State.HIBERNATED:
+            self._wake()
         self._advance()
 
     def cancel(self, job: Job) -> None:
@@ -371,7 +375,8 @@ class Context(abc.ABC):
         job.stop_timer()
         self._current = None
         self.state = State.IDLE
-        self.touch()
+        if job.counts:
+            self.touch()
         if isinstance(job, Execution):
             self._conclude(job)
         job.succeed()

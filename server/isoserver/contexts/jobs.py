@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isoserver.contexts.outputs import Outputs
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TIMEOUT", "Execution", "Failure", "Job", "Message", "Request", "failure"]
 
 TIMEOUT: Final = "TimeoutError"
+_NUMBERS: Final = count(time.time_ns() // 1000)
 
 
 class Message(NamedTuple):
@@ -48,12 +50,14 @@ class Request(NamedTuple):
         language: What it is in; None for the context's.
         seconds: How long it may take, from its beginning.
         env: Environment variables, for this execution only.
+        options: More that a context's process is asked for, by name.
     """
 
     code: str
     language: Language | None
     seconds: float
     env: dict[str, str] | None = None
+    options: dict[str, Any] | None = None
 
 
 def failure(name: str, value: str) -> Failure:
@@ -76,6 +80,7 @@ class Job:
         idle: Whether the context has said that it is idle again.
         overdue: Whether it was interrupted because its time was over.
         fds: Descriptors that go with the request.
+        counts: Whether asking it means that the context is used.
     """
 
     needs_idle = False
@@ -93,6 +98,7 @@ class Job:
         self.idle = False
         self.overdue = False
         self.fds: tuple[int, ...] = ()
+        self.counts = True
         self.timer: asyncio.TimerHandle | None = None
 
     @property
@@ -134,6 +140,7 @@ class Execution(Job):
     Attributes:
         request: What was asked.
         language: What the code is in.
+        number: Higher than those of all executions before, by earlier servers too.
         outputs: What it has put out so far.
         count: Its number, the N of `In [N]`; 0 until it is known.
         failure: How it failed; None while it runs, and when it succeeded.
@@ -149,6 +156,7 @@ class Execution(Job):
         super().__init__("execute_request", content, request.seconds)
         self.request = request
         self.language = language
+        self.number = next(_NUMBERS)
         self.outputs = Outputs(limit)
         self.count = 0
         self.failure: Failure | None = None

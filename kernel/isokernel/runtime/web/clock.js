@@ -26,4 +26,15 @@ function restart() {
   last = 0;
 }
 
-module.exports = { now, restart };
+/** Before the heap is saved: stands still. */
+function suspend() {
+  now();
+  offset = NaN;
+}
+
+/** Goes on from where it stood, whatever the clock of the process says. */
+function resume() {
+  offset = last - host.now();
+}
+
+module.exports = { now, restart, suspend, resume };
