@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
+    from isoserver.tools.service import Tools
 
 __all__ = ["Service"]
 
@@ -38,6 +39,7 @@ class Service:
         access: Who may ask.
         rates: How often.
         document: The OpenAPI document.
+        tools: What code in contexts can call.
         quiet: Set while no request is being served.
     """
 
@@ -52,6 +54,7 @@ class Service:
     access: Access
     rates: RateLimits
     document: dict[str, Any]
+    tools: Tools
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
 

