@@ -27,7 +27,7 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(scope="package")
 def trusting(issuer: Issuer) -> Iterator[Server]:
     """A server that takes the issuer's tokens, which runs nothing."""
-    server = Server(*trust(issuer))
+    server = Server(*trust(issuer, "--failure-rate", "0"))
     yield server
     server.stop()
 
@@ -65,5 +65,5 @@ def trust(issuer: Issuer, *flags: str) -> tuple[str, ...]:
     return (
         *("--oauth-issuer", issuer.url, "--oauth-audience", AUDIENCE),
         *("--languages", "javascript", "--oauth-workspace-claim", "workspace"),
-        *("--default-language", "javascript", "--failure-rate", "0", *flags),
+        *("--default-language", "javascript", *flags),
     )
