@@ -7,86 +7,27 @@ one, that isn't covered here fails, until it is said how such a thing is made.
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import Client, Server, connect, wait_for
+from tests.server.access.two import SESSION, executed, use_session
 
 from isoserver.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.server.access.two import Two
+    from tests.server.conftest import Client
+
     from isoserver.routes import Operation, Route
-
-RED, BLUE = (f"the-secret-key-of-{name}" for name in ("red", "blue"))
-FILE = f"""
-[[workspaces]]
-name = "red"
-execute_rate = 0
-api_keys = [{{ key = "{RED}", client = "ci", admin = true }}]
-[[workspaces]]
-name = "blue"
-execute_rate = 0
-api_keys = [{{ key = "{BLUE}", client = "ci", admin = true }}]
-"""
-SESSION = "red-session"
-
-
-class Two(NamedTuple):
-    """A server, and a client in each of its workspaces."""
-
-    server: Server
-    red: Client
-    blue: Client
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    """A server with two workspaces."""
-    file = tmp_path_factory.mktemp("workspaces") / "isokernel.toml"
-    file.write_text(FILE)
-    flags = ("--languages", "javascript,typescript", "--default-language", "js")
-    server = Server("--config", str(file), *flags)
-    with ExitStack() as stack:
-        red, blue = (
-            stack.enter_context(connect(server, **{"X-API-Key": key}))
-            for key in (RED, BLUE)
-        )
-        for client in (red, blue):
-            client.get("/healthz")  # the connection that stays
-        yield Two(server, red, blue)
-    assert server.stop() == 0
-    assert not server.wrong()
-
-
-def _executed(client: Client, **fields: Any) -> dict[str, Any]:
-    """An execution that is over."""
-    answer = client.post("/api/exec", json={"code": "var mine = 'red'", **fields})
-    assert answer.status_code == 202, answer.text
-    place = f"/api/executions/{answer.json()['execution_id']}"
-
-    def over() -> dict[str, Any] | None:
-        shown: dict[str, Any] = client.get(place).json()
-        return shown if shown["completed_at"] else None
-
-    found: dict[str, Any] = wait_for(over)
-    assert found["status"] == "completed", found
-    return found
-
-
-def _session(client: Client) -> str:
-    _executed(client, session=SESSION)
-    return SESSION
-
 
 MAKERS: dict[str, tuple[Callable[[Client], str], str]] = {
     # By the name in the path: how one is made, and an id that nobody has.
     "context_id": (lambda client: client.create(), "nobody"),
-    "id": (lambda client: str(_executed(client)["execution_id"]), "nobody"),
-    "key": (lambda client: str(_executed(client)["heap"]), "0" * 64),
-    "session": (_session, "nobody"),
+    "id": (lambda client: str(executed(client)["execution_id"]), "nobody"),
+    "key": (lambda client: str(executed(client)["heap"]), "0" * 64),
+    "session": (use_session, "nobody"),
 }
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 BODIES: dict[str, Any] = {
@@ -239,8 +180,8 @@ def test_lists_do_not_show_what_another_has(two: Two, path: str) -> None:
     assert before.status_code == 200, before.text
     two.red.create()
     if "/api/exec" in paths:
-        _executed(two.red, tags={"owner": "red"})
-        _session(two.red)
+        executed(two.red, tags={"owner": "red"})
+        use_session(two.red)
     after = two.blue.get(path)
     assert after.json() == before.json()
     assert [*after.headers] == [*before.headers]
@@ -254,19 +195,19 @@ def test_figures_are_neither_workspaces(two: Two) -> None:
 def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:
     if "/api/exec" not in {route.path for route in ROUTES}:
         pytest.skip("there are no sessions")
-    _session(two.red)
-    found = _executed(two.blue, code="typeof mine", session=SESSION)
+    use_session(two.red)
+    found = executed(two.blue, code="typeof mine", session=SESSION)
     assert found["result"] == '"undefined"'
     assert two.blue.delete(f"/contexts/{SESSION}").status_code == 204
     assert two.red.get(f"/contexts/{SESSION}").status_code == 200
-    again = _executed(two.red, code="mine", session=SESSION)
+    again = executed(two.red, code="mine", session=SESSION)
     assert again["result"] == '"red"'
 
 
 def test_the_same_state_in_two_workspaces_is_two_heaps(two: Two) -> None:
     if "/api/exec" not in {route.path for route in ROUTES}:
         pytest.skip("there are no heaps")
-    heap = _executed(two.red)["heap"]
+    heap = executed(two.red)["heap"]
     for path in (f"/api/heaps/{heap}", f"/api/heaps/{heap}/tags"):
         assert two.blue.delete(path).status_code == 404
     assert two.red.get(f"/api/heaps/{heap}").status_code == 200
