@@ -52,10 +52,11 @@ def issuers() -> Iterator[Callable[..., Issuer]]:
 @pytest.fixture(scope="package")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     """A server with two workspaces."""
-    file = tmp_path_factory.mktemp("workspaces") / "isokernel.toml"
+    folder = tmp_path_factory.mktemp("workspaces")
+    file = folder / "isokernel.toml"
     file.write_text(FILE)
     flags = ("--languages", "javascript,typescript", "--default-language", "js")
-    server = Server("--config", str(file), *flags)
+    server = Server("--config", str(file), "--data-dir", str(folder), *flags)
     with ExitStack() as stack:
         red, blue = (
             stack.enter_context(connect(server, **{"X-API-Key": key}))
@@ -63,7 +64,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         )
         for client in (red, blue):
             client.get("/healthz")  # the connection that stays
-        yield Two(server, red, blue)
+        yield Two(server, folder, red, blue)
     assert server.stop() == 0
     assert not server.wrong()
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tests.server.conftest import wait_for
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.server.conftest import Client, Server
 
 RED, BLUE = (f"the-secret-key-of-{name}" for name in ("red", "blue"))
@@ -24,9 +26,10 @@ SESSION = "red-session"
 
 
 class Two(NamedTuple):
-    """A server, and a client in each of its workspaces."""
+    """A server, its data folder, and a client in each of its workspaces."""
 
     server: Server
+    folder: Path
     red: Client
     blue: Client
 
