@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from isoserver.executions.orders import Order
     from isoserver.executions.pages import Page
     from isoserver.executions.records import ExecutionRecord
-    from isoserver.executions.runner import HeapStore
+    from isoserver.heaps.service import Heaps
     from isoserver.settings import ServerSettings
 
 __all__ = ["LIST_DEFAULT", "LIST_MAX", "Executions"]
@@ -60,7 +60,7 @@ class Executions:
         settings: ServerSettings,
         database: Database,
         contexts: Contexts,
-        heaps: HeapStore | None,
+        heaps: Heaps | None,
         log: FilteringBoundLogger,
     ) -> None:
         """Prepare; `start` starts.
