@@ -102,8 +102,8 @@ async def _seen(executions: Executions, execution_id: str) -> list[Status]:
     while Status.RUNNING in seen[-1:] or not seen:
         seen.append((await executions.get(HERE, execution_id)).status)
         await asyncio.sleep(0)
-    for _ in range(3):
-        seen.append((await executions.get(HERE, execution_id)).status)
+    later = [await executions.get(HERE, execution_id) for _ in range(3)]
+    seen += [record.status for record in later]
     return [status for status in seen if status is not Status.RUNNING]
 
 
@@ -148,6 +148,34 @@ def test_cancelling_against_the_time_limit(race: Any) -> None:
     assert set(found) == {Status.CANCELLED, Status.TIMED_OUT}
 
 
+async def _by_byte(executions: Executions, one: str, chance: random.Random) -> str:
+    text, place = "", 0
+    while True:
+        asked = PageRequest(byte_offset=place, byte_limit=chance.randint(1, 999))
+        page = await executions.page(HERE, one, asked)
+        assert page.start_byte == place
+        assert place <= page.next_byte_offset <= page.total_bytes
+        text, place = text + page.data, page.next_byte_offset
+        if not page.has_more and page.status is not Status.RUNNING:
+            return text
+
+
+async def _by_line(executions: Executions, one: str, chance: random.Random) -> str:
+    found: list[str] = []
+    while True:
+        asked = PageRequest(len(found) + 1, chance.randint(1, 9))
+        page = await executions.page(HERE, one, asked)
+        if page.end_line:
+            found += page.data.split("\n")
+        assert page.next_line_offset == len(found) + 1
+        if not page.has_more and page.status is not Status.RUNNING:
+            return "".join(f"{line}\n" for line in found)
+
+
+async def _follow(executions: Executions, one: str, _chance: random.Random) -> str:
+    return "".join([text async for text in executions.follow(HERE, one)])
+
+
 def test_reading_while_it_is_written(race: Any) -> None:
     code = """
     for (let i = 0; i < 40; i++) {
@@ -157,38 +185,12 @@ def test_reading_while_it_is_written(race: Any) -> None:
     """
     lines = [f"{'é' * (i * 7)}{i}" for i in range(40)]
 
-    async def by_byte(executions: Executions, one: str, chance: random.Random) -> str:
-        text, place = "", 0
-        while True:
-            asked = PageRequest(byte_offset=place, byte_limit=chance.randint(1, 999))
-            page = await executions.page(HERE, one, asked)
-            assert page.start_byte == place
-            assert place <= page.next_byte_offset <= page.total_bytes
-            text, place = text + page.data, page.next_byte_offset
-            if not page.has_more and page.status is not Status.RUNNING:
-                return text
-
-    async def by_line(executions: Executions, one: str, chance: random.Random) -> str:
-        found: list[str] = []
-        while True:
-            asked = PageRequest(len(found) + 1, chance.randint(1, 9))
-            page = await executions.page(HERE, one, asked)
-            assert page.next_line_offset >= len(found) + 1
-            if page.end_line:
-                found += page.data.split("\n")
-            assert page.next_line_offset == len(found) + 1
-            if not page.has_more and page.status is not Status.RUNNING:
-                return "".join(f"{line}\n" for line in found)
-
-    async def follow(executions: Executions, one: str, _chance: random.Random) -> str:
-        return "".join([text async for text in executions.follow(HERE, one)])
-
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
         for _ in turns(executions, 4):
             one = await executions.submit(order(code, name))
             readers = [
                 read(executions, one, chance)
-                for read in (by_byte, by_line, follow, follow)
+                for read in (_by_byte, _by_line, _follow, _follow)
             ]
             wanted = "".join(f"{line}\n" for line in lines)
             assert await asyncio.gather(*readers) == [wanted] * 4
