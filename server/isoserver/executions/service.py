@@ -285,6 +285,7 @@ class Executions:
             ended = asyncio.ensure_future(run.ended.wait())
             await asyncio.wait({ended}, timeout=seconds)
             ended.cancel()
+            return run.record()
         return await self.get(workspace, execution_id)
 
     async def follow(self, workspace: str, execution_id: str) -> AsyncIterator[str]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isoserver.app import Server
+from isoserver.cli import load
 from isoserver.contexts.languages import TYPESCRIPT
 from isoserver.errors import NotRunningError
 from isoserver.executions.orders import Order
 from isoserver.executions.pages import PageRequest
 from isoserver.executions.records import Status
-from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,13 +65,12 @@ def race(
     flags = database_flags()
 
     async def run(turn: Any) -> None:
-        settings = ServerSettings(
-            port=0,
-            data_dir=tmp_path,
-            database_url=flags[1] if flags else None,
-            languages=["typescript"],
-            default_language="typescript",
-            access_log=False,
+        settings = load(
+            [
+                *("--port", "0", "--data-dir", str(tmp_path), "--no-access-log"),
+                *("--languages", "typescript", "--default-language", "typescript"),
+                *flags,
+            ]
         )
         server = Server(settings, io.StringIO())
         await server.start()
@@ -98,7 +97,7 @@ async def _cancelled(executions: Executions, execution_id: str) -> bool:
 
 async def _seen(executions: Executions, execution_id: str) -> list[Status]:
     """Every status that is seen until a while after the end."""
-    seen = []
+    seen: list[Status] = []
     while Status.RUNNING in seen[-1:] or not seen:
         seen.append((await executions.get(HERE, execution_id)).status)
         await asyncio.sleep(0)
