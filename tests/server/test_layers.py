@@ -14,6 +14,9 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
+COMMANDS = {"serve", "heaps", "client"}
+"""Of the kernel's command line; they lead to the server's."""
+
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
     {"errors", "settings", "logs", "principal"},
@@ -71,7 +74,7 @@ def test_imports_go_one_way(path: Path) -> None:
     assert {other for other in imported if _layer(other) > own} == set()
 
 
-def test_the_kernel_knows_the_server_in_two_commands_only() -> None:
+def test_the_kernel_knows_the_server_in_commands_only() -> None:
     for path in KERNEL.rglob("*.py"):
         tree = ast.parse(path.read_text())
         if path == KERNEL / "cli.py":
@@ -79,7 +82,7 @@ def test_the_kernel_knows_the_server_in_two_commands_only() -> None:
                 [
                     node
                     for node in tree.body
-                    if getattr(node, "name", "") not in {"serve", "client"}
+                    if getattr(node, "name", "") not in COMMANDS
                 ],
                 [],
             )
@@ -91,7 +94,7 @@ def test_the_kernel_knows_the_server_in_two_commands_only() -> None:
 def test_modules_stay_small() -> None:
     for path in MODULES:
         lines = len(path.read_text().splitlines())
-        large = {"context.py", "errors.py", "pool.py", "routes.py"}
+        large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
         allowed = 450 if path.name in large else 350
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
