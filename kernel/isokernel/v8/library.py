@@ -17,7 +17,7 @@ import threading
 from typing import Any, Final
 
 from isokernel.errors import EngineCheckError, EngineError, EngineNotFoundError
-from isokernel.v8 import symbols
+from isokernel.v8 import internals, symbols
 
 MINI_RACER_VERSION: Final = "0.14.1"
 """The release of mini-racer whose library the binding knows; pinned exactly."""
@@ -120,7 +120,7 @@ class Library:
         self.handle = _open(path)
         missing = [
             name
-            for name, prototype in symbols.PROTOTYPES.items()
+            for name, prototype in (symbols.PROTOTYPES | internals.PROTOTYPES).items()
             if not self._resolve(name, *prototype)
         ]
         missing += [
@@ -128,11 +128,19 @@ class Library:
             for name in {*dict(symbols.BRANDS).values(), *symbols.KINDS}
             if not self._resolve(name, symbols.predicate(name), "b", "p")
         ]
+        missing += [
+            name
+            for name in internals.UNSAVABLE.values()
+            if not self._resolve(name, internals.predicate(name), "b", "z")
+        ]
         if missing:
             what = "symbols"
             raise EngineCheckError(what, f"missing {', '.join(sorted(missing))}")
         self.kinds = tuple(
             (brand, getattr(self, name)) for brand, name in symbols.BRANDS
+        )
+        self.unsavable = tuple(
+            (kind, getattr(self, name)) for kind, name in internals.UNSAVABLE.items()
         )
 
     def _resolve(self, name: str, symbol: str, result: str, arguments: str) -> bool:
