@@ -91,6 +91,7 @@ def test_what_cannot_be_saved_says_why(client: Client) -> None:
     said = answer.json()
     assert set(said) == {"message", "reason", "kind", "path"}
     assert said["reason"] in said["message"]
+    assert (said["kind"], said["path"]) == ("Intl.DateTimeFormat", "globalThis.fmt")
     assert client.text("fmt.format(0).length > 0", context_id=here) == "true"
     python = client.create("python")
     answer = client.post(f"/contexts/{python}/checkpoint")
