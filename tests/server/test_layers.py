@@ -14,7 +14,7 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
-COMMANDS = {"heaps", "serve"}
+COMMANDS = {"serve", "heaps", "client"}
 """Of the kernel's command line; they lead to the server's."""
 
 LAYERS = (

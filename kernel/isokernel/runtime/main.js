@@ -35,6 +35,7 @@ function define(globals) {
 function install(optionsJson) {
   configure(optionsJson);
   results.install();
+  saved.watch();
   define(timers.globals);
   define(require("display").globals);
   define(require("dialogs").globals);
@@ -70,6 +71,7 @@ function preload() {
   text.preload();
   require("present");
   require("conclude");
+  require("unsavable");
   require("table");
   require("grid");
   require("completion");
@@ -92,8 +94,12 @@ Object.assign(exports, {
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   cancelOwner: timers.cancelOwner,
+  beginSaving: saved.begin,
+  hasMemory: saved.hasMemory,
   suspend: saved.suspend,
   resume: saved.resume,
+  takeShared: saved.takeShared,
+  findUnsavable: (targets) => require("unsavable").find(targets),
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),
