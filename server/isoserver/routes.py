@@ -12,6 +12,7 @@ from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, durable, executing, information, streaming
 from isoserver.heap_routes import HEAP_ROUTES
 from isoserver.operations import Answer, Operation, Query, Route
+from isoserver.tool_routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
     from isoserver.service import Service
@@ -296,6 +297,7 @@ ROUTES: Final = (
     ),
     *API_ROUTES,
     *HEAP_ROUTES,
+    *TOOL_ROUTES,
 )
 
 
