@@ -13,6 +13,7 @@ from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, durable, executing, information, streaming
 from isoserver.heap_routes import HEAP_ROUTES
 from isoserver.operations import Answer, Operation, Query, Route
+from isoserver.tool_routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
     from isoserver.service import Service
@@ -312,6 +313,7 @@ ROUTES: Final = (
     *API_ROUTES,
     *HEAP_ROUTES,
     *(_metadata_route(resource) for resource in ("", *RESOURCES)),
+    *TOOL_ROUTES,
 )
 
 

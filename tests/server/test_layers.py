@@ -28,11 +28,11 @@ LAYERS = (
     {"heaps"},
     {"executions"},
     {"results", "metrics", "guards", "models", "page"},
-    {"api_models", "heap_models"},
+    {"api_models", "heap_models", "tool_models"},
     {"service", "feeds"},
     {"handlers"},
     {"operations"},
-    {"api_routes", "heap_routes"},
+    {"api_routes", "heap_routes", "tool_routes"},
     {"bodies"},
     {"routes"},
     {"openapi"},
@@ -106,6 +106,8 @@ def test_modules_stay_small() -> None:
 
 
 def test_pydantic_stays_at_the_border() -> None:
-    for folder in ("access", "contexts", "executions"):
+    for folder in ("access", "contexts", "executions", "tools"):
         for path in (SERVER / folder).rglob("*.py"):
-            assert "pydantic" not in path.read_text(), path
+            # The MCP SDK raises its errors.
+            if path != SERVER / "tools" / "sources" / "mcp.py":
+                assert "pydantic" not in path.read_text(), path
