@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from isokernel.events import Event
     from isokernel.hosting import ContextHost
     from isokernel.settings import ContextSettings
+    from isokernel.turns import Turns
     from isokernel.v8.values import Value
 
 _UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
@@ -39,11 +40,13 @@ class ContextCheckpoints(ABC):
     Attributes:
         settings: Of the context.
         bridge: The runtime.
+        turns: Who runs when.
         execution_count: Number of the last cell that was counted.
     """
 
     settings: ContextSettings
     bridge: Bridge
+    turns: Turns
     execution_count: int
     _host: ContextHost
     _unstored: int
@@ -59,8 +62,29 @@ class ContextCheckpoints(ABC):
         """See `Context`."""
 
     @abstractmethod
+    def after_turn(self) -> None:
+        """See `Context`."""
+
+    @abstractmethod
     def evaluate(self, expression: str) -> Any:
         """See `Context`."""
+
+    def keep_heaps(self, heaps: Callable[[str, str], str]) -> None:
+        """Offer `Jupyter.checkpoint` and its kin.
+
+        Args:
+            heaps: Takes what shall be done (`checkpoint`, `restore`, `list`) and the
+                heap's name, amid running JavaScript; the list is its result, as JSON.
+                May raise HeapFileError.
+        """
+        self._host.heaps = heaps
+
+    def tell_saved(self, said: str) -> None:
+        """Tell the user's JavaScript how a `checkpoint` went, as JSON."""
+        with self.turns.turn():
+            self.bridge.call("heapSettled", said)
+            self.bridge.isolate.run_microtasks()
+        self.after_turn()
 
     def save(self) -> Snapshot:
         """Save the context, which goes on unharmed; as `write`."""
@@ -74,7 +98,8 @@ class ContextCheckpoints(ABC):
     def write(self, file: int, *, seconds: float = writing.DEADLINE) -> None:
         """Save the context into a file, and try in another process what it is worth.
 
-        No execution may be pending.
+        No JavaScript may run. An execution that awaits is not there any more in what
+        is saved.
 
         Args:
             file: A descriptor; gets what `Snapshot.to_bytes` gives.
