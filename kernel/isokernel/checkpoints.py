@@ -6,12 +6,13 @@ before it is written, in the forked child that writes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.errors import SnapshotFailedError
+from isokernel.errors import ScriptError, SnapshotFailedError
 from isokernel.moves import Move
 from isokernel.tracebacks import CellSource
 from isokernel.v8 import writing
@@ -119,9 +120,8 @@ class ContextCheckpoints(ABC):
         isolate = self.bridge.isolate
         # Few heaps have errors with stacks that nobody has read, and to look for them
         # takes as long as all the rest; those that have show it when they are tried.
-        attempts = (True,) if "captureStackTrace" in isolate.features else (False, True)
         said = ""
-        for stacks in attempts:
+        for stacks in (False, True):
             writing.write(
                 isolate, file, Suspension(self), stacks=stacks, seconds=seconds
             )
@@ -161,10 +161,11 @@ class ContextCheckpoints(ABC):
             return
         kind, path = found[0][0], None
         values = [value for _, value in found[:_SOUGHT_MAX]]
-        answer = json.loads(self.bridge.call("findUnsavable", values))
-        if answer:
-            index, path = answer
-            kind = found[index][0]
+        with contextlib.suppress(ScriptError):  # the kind alone is better than nothing
+            answer = json.loads(self.bridge.call("findUnsavable", values))
+            if answer:
+                index, path = answer
+                kind = found[index][0]
         os.write(2, json.dumps([kind, path]).encode())
 
     def mute(self) -> None:
