@@ -134,11 +134,20 @@ class ServerSettings(BaseSettings):
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 
+    python_network: bool = Field(
+        default=False, description="Let Python contexts use the network."
+    )
+    python_readable: Names = Field(
+        [],
+        description="A folder that Python contexts may read, beside their own and "
+        "Python's.",
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
     context_niceness: int = Field(
-        10,
+        5,
         ge=0,
         le=19,
         description="How much confined contexts stand back when all compute at once.",
@@ -149,7 +158,12 @@ class ServerSettings(BaseSettings):
     access_log: bool = Field(default=True, description="Log a line for each request.")
 
     @field_validator(
-        "languages", "api_key", "allowed_host", "cors_origin", mode="before"
+        "languages",
+        "api_key",
+        "allowed_host",
+        "cors_origin",
+        "python_readable",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -8,6 +8,8 @@ import os
 import re
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_client.manager import AsyncKernelManager
 
+from isokernel.sandbox.launch import LaunchSettings, command
 from isoserver.contexts.context import DIED, Context, State
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
 from isoserver.contexts.memory import resident
@@ -89,7 +92,8 @@ class KernelContext(Context):
         self._folder = folder
         cwd = folder / "files" / _relative(self.cwd)
         await asyncio.to_thread(cwd.mkdir, parents=True)
-        manager = AsyncKernelManager(
+        manager = _Manager(
+            walls=self._walls(folder),
             kernel_name=self.language.kernelspec,
             transport="ipc",
             ip=str(folder / "kernel"),
@@ -104,6 +108,9 @@ class KernelContext(Context):
                     cwd=str(cwd),
                     env=_environment(folder),
                     extra_arguments=list(options),
+                    # What it prints past its own channels is not for the server's log.
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                 ),
                 deadline,
             )
@@ -116,18 +123,18 @@ class KernelContext(Context):
             message = f"the kernel {self.language.name} did not start: {error}"
             raise ContextStartError(message) from error
 
+    def _walls(self, folder: Path) -> LaunchSettings | None:
+        """How the process is confined; what other kernels need, nobody knows."""
+        if self.language.name != "python" or not self.settings.sandbox:
+            return None
+        return python_walls(self.settings, folder)
+
     def _watch(self, manager: AsyncKernelManager) -> None:
         """Notice the end of the process; bound what it may take."""
         provisioner: Any = manager.provisioner
         self.pid = provisioner.pid
         self._ended = asyncio.get_running_loop().create_future()
-        python = (
-            self.language.name == "python"
-        )  # others may reserve much and use little
-        limit = self.settings.python_memory_max if python else None
         with suppress(OSError):
-            if limit is not None:
-                resource.prlimit(self.pid, resource.RLIMIT_AS, (limit, limit))
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
             files = (_OPEN_FILES, _OPEN_FILES)
             resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
@@ -297,6 +304,33 @@ class KernelContext(Context):
         if not self.pid or self.state is State.DEAD:
             return None
         return {"rss": resident(self.pid).all}
+
+
+class _Manager(AsyncKernelManager):
+    """Jupyter's, which starts the kernel by a program that confines itself first."""
+
+    def __init__(self, *, walls: LaunchSettings | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._walls = walls
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Give the command that starts the kernel."""
+        program: list[str] = super().format_kernel_cmd(extra_arguments)
+        return program if self._walls is None else command(self._walls, program)
+
+
+def python_walls(settings: ServerSettings, folder: Path) -> LaunchSettings:
+    """Give the walls of a Python context whose folder this is."""
+    places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
+    readable = [*places, *map(str, settings.python_readable)]
+    return LaunchSettings(
+        folder=str(folder),
+        readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
+        network=settings.python_network,
+        memory_max=settings.python_memory_max,
+        descriptors_max=_OPEN_FILES,
+        niceness=settings.context_niceness,
+    )
 
 
 _RESTARTS: Final[set[asyncio.Task[None]]] = set()

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.sandbox.launch import missing
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.javascript import JavaScriptContext
-from isoserver.contexts.kernels import KernelContext
+from isoserver.contexts.kernels import KernelContext, python_walls
 from isoserver.contexts.languages import Languages
 from isoserver.errors import (
     ContextLimitError,
@@ -82,6 +83,8 @@ class Contexts:
             )
             await self._forks.start()
             self.missing_walls = self._forks.missing
+        if self._settings.sandbox and "python" in self.languages.served:
+            self.missing_walls += missing(python_walls(self._settings, self._folder))
         if self._settings.context_ttl is not None:
             self._sweeper = asyncio.ensure_future(self._sweep())
 
