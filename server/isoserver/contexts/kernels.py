@@ -40,6 +40,11 @@ _PYTHON_OPTIONS: Final = (
     "--IPCompleter.use_jedi=False",
     "--InlineBackend.figure_formats={'png','svg'}",
 )
+# What it prints past its own channels is not for the server's log.
+_UNHEARD: Final[dict[str, Any]] = {
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+}
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
 _OPEN_FILES: Final = 1024
@@ -92,8 +97,9 @@ class KernelContext(Context):
         self._folder = folder
         cwd = folder / "files" / _relative(self.cwd)
         await asyncio.to_thread(cwd.mkdir, parents=True)
+        walls = self._walls(folder)
         manager = _Manager(
-            walls=self._walls(folder),
+            walls=walls,
             kernel_name=self.language.kernelspec,
             transport="ipc",
             ip=str(folder / "kernel"),
@@ -108,9 +114,7 @@ class KernelContext(Context):
                     cwd=str(cwd),
                     env=_environment(folder),
                     extra_arguments=list(options),
-                    # What it prints past its own channels is not for the server's log.
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
+                    **(_UNHEARD if walls else {}),
                 ),
                 deadline,
             )
