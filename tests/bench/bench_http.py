@@ -209,7 +209,8 @@ async def peer(url: str, pid: int, spec: str) -> dict[str, Any]:
         samples["delete"].append((time.perf_counter() - middle) * 1e3)
     kernels = [await gateway.Kernel.start(url, spec) for _ in range(PEER_LIVE)]
     for index, kernel in enumerate(kernels):
-        await kernel.run(f"own = {index}" if spec == "python3" else f"let own={index}")
+        state = f"own = {index}" if spec == "python3" else f"let own = {index}"
+        await kernel.run(f"{state}\nown")
     found: dict[str, Any] = {
         "trips": {str(n): await peer_trips(kernels[:n]) for n in PEER_CONNECTIONS},
         "lives": {name: report.summary(values) for name, values in samples.items()},

@@ -77,7 +77,10 @@ class Kernel:
         return cls(url, kernel_id, await websocket_connect(path))
 
     async def run(self, code: str) -> str:
-        """Run a cell; its result as text, once reply and idle have come."""
+        """Run a cell; its result as text, once it, reply and idle have come.
+
+        Deno's result may come after idle: who counts only to idle may miss it.
+        """
         number = uuid.uuid4().hex
         header = {
             "msg_id": number,
@@ -104,13 +107,14 @@ class Kernel:
             "buffers": [],
         }
         await self._channels.write_message(json.dumps(message))
-        text, waiting = "", {"execute_reply", "idle"}
+        text, waiting = "", {"execute_reply", "idle", "execute_result"}
         while waiting:
             said = await asyncio.wait_for(self._channels.read_message(), START_SECONDS)
             answer = json.loads(said)
             if (answer.get("parent_header") or {}).get("msg_id") != number:
                 continue
             waiting.discard(answer["msg_type"])
+            assert answer["msg_type"] != "error", answer["content"]
             waiting.discard(answer["content"].get("execution_state", ""))
             if answer["msg_type"] == "execute_result":
                 text = answer["content"]["data"]["text/plain"]
