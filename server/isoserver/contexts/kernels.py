@@ -8,23 +8,28 @@ import os
 import re
 import resource
 import shutil
-import subprocess
-import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_client.manager import AsyncKernelManager
-
-from isokernel.sandbox.launch import LaunchSettings, command
 from isoserver.contexts.context import DIED, Context, State
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
+from isoserver.contexts.launching import (
+    OPEN_FILES,
+    UNHEARD,
+    Manager,
+    environment,
+    make_folder,
+    python_walls,
+    relative,
+)
 from isoserver.contexts.memory import resident
 from isoserver.errors import ContextStartError, FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from jupyter_client.manager import AsyncKernelManager
 
     from isoserver.contexts.context import Identity, Observer
     from isoserver.settings import ServerSettings
@@ -40,14 +45,7 @@ _PYTHON_OPTIONS: Final = (
     "--IPCompleter.use_jedi=False",
     "--InlineBackend.figure_formats={'png','svg'}",
 )
-# What it prints past its own channels is not for the server's log.
-_UNHEARD: Final[dict[str, Any]] = {
-    "stdout": subprocess.DEVNULL,
-    "stderr": subprocess.DEVNULL,
-}
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
-_OPEN_FILES: Final = 1024
 
 # One expression each, so that no name is left behind; the values are JSON in a literal.
 _LEND: Final = """(lambda os, new: (
@@ -93,13 +91,14 @@ class KernelContext(Context):
     # -- the process -------------------------------------------------------------------
 
     async def _launch(self) -> None:
-        folder = _make_folder(self._parent_folder)
+        folder = make_folder(self._parent_folder)
         self._folder = folder
-        cwd = folder / "files" / _relative(self.cwd)
+        cwd = folder / "files" / relative(self.cwd)
         await asyncio.to_thread(cwd.mkdir, parents=True)
-        walls = self._walls(folder)
-        manager = _Manager(
-            walls=walls,
+        # What other kernels need, nobody knows.
+        confined = self.language.name == "python" and self.settings.sandbox
+        manager = Manager(
+            walls=python_walls(self.settings, folder) if confined else None,
             kernel_name=self.language.kernelspec,
             transport="ipc",
             ip=str(folder / "kernel"),
@@ -112,9 +111,9 @@ class KernelContext(Context):
             await asyncio.wait_for(
                 manager.start_kernel(
                     cwd=str(cwd),
-                    env=_environment(folder),
+                    env=environment(folder),
                     extra_arguments=list(options),
-                    **(_UNHEARD if walls else {}),
+                    **(UNHEARD if confined else {}),
                 ),
                 deadline,
             )
@@ -127,12 +126,6 @@ class KernelContext(Context):
             message = f"the kernel {self.language.name} did not start: {error}"
             raise ContextStartError(message) from error
 
-    def _walls(self, folder: Path) -> LaunchSettings | None:
-        """How the process is confined; what other kernels need, nobody knows."""
-        if self.language.name != "python" or not self.settings.sandbox:
-            return None
-        return python_walls(self.settings, folder)
-
     def _watch(self, manager: AsyncKernelManager) -> None:
         """Notice the end of the process; bound what it may take."""
         provisioner: Any = manager.provisioner
@@ -140,7 +133,7 @@ class KernelContext(Context):
         self._ended = asyncio.get_running_loop().create_future()
         with suppress(OSError):
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
-            files = (_OPEN_FILES, _OPEN_FILES)
+            files = (OPEN_FILES, OPEN_FILES)
             resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
         self._pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
@@ -310,62 +303,8 @@ class KernelContext(Context):
         return {"rss": resident(self.pid).all}
 
 
-class _Manager(AsyncKernelManager):
-    """Jupyter's, which starts the kernel by a program that confines itself first."""
-
-    def __init__(self, *, walls: LaunchSettings | None, **options: Any) -> None:
-        super().__init__(**options)
-        self._walls = walls
-
-    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-        """Give the command that starts the kernel."""
-        program: list[str] = super().format_kernel_cmd(extra_arguments)
-        return program if self._walls is None else command(self._walls, program)
-
-
-def python_walls(settings: ServerSettings, folder: Path) -> LaunchSettings:
-    """Give the walls of a Python context whose folder this is."""
-    places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
-    readable = [*places, *map(str, settings.python_readable)]
-    return LaunchSettings(
-        folder=str(folder),
-        readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
-        network=settings.python_network,
-        memory_max=settings.python_memory_max,
-        descriptors_max=_OPEN_FILES,
-        niceness=settings.context_niceness,
-    )
-
-
 _RESTARTS: Final[set[asyncio.Task[None]]] = set()
 """Restarts on their way: the loop itself keeps tasks only weakly."""
-
-
-def _make_folder(parent: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent)).resolve()
-    (folder / "home").mkdir()
-    return folder
-
-
-def _relative(cwd: str) -> PurePosixPath:
-    """Make of any path one that stays inside of the folder that it is put under."""
-    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
-    return PurePosixPath(*[part.replace("\0", "") for part in parts])
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Give a kernel its variables: none of the server's own, which may be secrets."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    home = str(folder / "home")
-    return {
-        **kept,
-        "HOME": home,
-        "IPYTHONDIR": f"{home}/.ipython",
-        "JUPYTER_RUNTIME_DIR": str(folder),
-        "MPLCONFIGDIR": f"{home}/.matplotlib",
-        "TMPDIR": home,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
 
 
 def _reason(code: int | None) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from isokernel.sandbox.launch import missing
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.javascript import JavaScriptContext
-from isoserver.contexts.kernels import KernelContext, python_walls
+from isoserver.contexts.kernels import KernelContext
 from isoserver.contexts.languages import Languages
+from isoserver.contexts.launching import python_walls
 from isoserver.errors import (
     ContextLimitError,
     ContextMissingError,
