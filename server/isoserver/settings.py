@@ -147,7 +147,7 @@ class ServerSettings(BaseSettings):
         default=True, description="Confine the processes of contexts."
     )
     context_niceness: int = Field(
-        5,
+        0,
         ge=0,
         le=19,
         description="How much confined contexts stand back when all compute at once.",

@@ -62,7 +62,7 @@ class LaunchSettings(NamedTuple):
     network: bool = False
     memory_max: int | None = None
     descriptors_max: int = 1024
-    niceness: int = 5
+    niceness: int = 0
 
 
 def command(settings: LaunchSettings, program: list[str]) -> list[str]:
