@@ -290,11 +290,20 @@ class ServerSettings(AccessSettings):
         30 * 86400.0, description="Seconds that the audit keeps its entries."
     )
 
+    python_network: bool = Field(
+        default=False, description="Let Python contexts use the network."
+    )
+    python_readable: Names = Field(
+        [],
+        description="A folder that Python contexts may read, beside their own and "
+        "Python's.",
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
     context_niceness: int = Field(
-        10,
+        0,
         ge=0,
         le=19,
         description="How much confined contexts stand back when all compute at once.",
@@ -311,6 +320,7 @@ class ServerSettings(AccessSettings):
         "cors_origin",
         "oauth_audience",
         "oauth_algorithms",
+        "python_readable",
         mode="before",
     )
     @classmethod
