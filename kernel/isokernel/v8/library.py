@@ -117,6 +117,8 @@ class Library:
     def __init__(self, path: str) -> None:
         """Open the library at `path` and resolve every function of the table."""
         self.path = path
+        # Asked now: behind the walls of a context no file can be looked at.
+        self._size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
         self.handle = _open(path)
         missing = [
             name
@@ -167,8 +169,7 @@ class Library:
 
     def identity(self) -> str:
         """What a snapshot depends on: V8's version, its flags, this library's size."""
-        size = os.path.getsize(self.path)  # noqa: PTH202 -- importing pathlib: 4 ms
-        return f"{V8_VERSION}:{size}:{' '.join(FLAGS)}"
+        return f"{V8_VERSION}:{self._size}:{' '.join(FLAGS)}"
 
 
 def _open(path: str) -> ctypes.CDLL:
