@@ -61,6 +61,8 @@ class Context(abc.ABC):
         pid: Its process; 0 if there is none.
         heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
         checkpoint: The heap that it can go back to.
+        origin: The key of the heap that its state has come from; None if it began with
+            nothing.
         archived: Whether some of what it has run is kept in the database.
         changed: Called with it when what is written down of it isn't so any more.
     """
@@ -87,6 +89,7 @@ class Context(abc.ABC):
         self.pid = 0
         self.heap_memory_max: int | None = None
         self.checkpoint: Checkpoint | None = None
+        self.origin: str | None = None
         self.archived = False
         self.changed: Callable[[Context], None] = _ignore
         self.history: deque[Execution] = deque()
