@@ -149,7 +149,7 @@ class Heaps:
         key = await self._keep(saved.snapshot, entry, values)
         context.checkpoint = Checkpoint(key, saved.execution_count, time.time())
         context.origin = key
-        context.changed(context)
+        await context.written(context)
         return key
 
     async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
