@@ -101,7 +101,7 @@ def test_modules_stay_small() -> None:
         large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
         allowed = 450 if path.name in large else 350
         # One tree, with a docstring for each error.
-        allowed = 700 if path.name == "errors.py" else allowed
+        allowed = 750 if path.name == "errors.py" else allowed
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 

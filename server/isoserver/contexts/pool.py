@@ -191,6 +191,7 @@ class Contexts:
         context = self._make(identity, heap_memory_max, snapshot)
         if checkpoint is not None:
             context.checkpoint = checkpoint
+            context.origin = checkpoint.key
             context.execution_count = checkpoint.execution_count
         self._add(context, ephemeral=ephemeral)
         try:
@@ -230,6 +231,7 @@ class Contexts:
         self.resting.leave(context)
         await context.restart(snapshot=snapshot, execution_count=count)
         context.checkpoint = checkpoint or context.checkpoint
+        context.origin = None if checkpoint is None else checkpoint.key
         await self.resting.begin_anew(context, keep_past=keep_past)
 
     async def reopen(self, context: Context) -> None:
