@@ -23,6 +23,7 @@ from isoserver.guards import Guard
 from isoserver.handlers.base import Handler, MissingHandler
 from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
+from isoserver.mcp.door import McpDoor
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
@@ -123,6 +124,7 @@ class Server:
             Guard(settings),
             make_document(),
         )
+        self.service.mcp = McpDoor(self.service)
         self.url = ""
         self._http: HTTPServer | None = None
 
@@ -133,12 +135,7 @@ class Server:
             OSError: It can't listen there.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
-        await self.database.start()
-        await self.heaps.start()
-        await self.contexts.start()
-        await self.executions.start()
-        for wall in self.contexts.missing_walls:
-            self.service.log.warning("not confined", reason=wall)
+        await self.open()
         self._http = HTTPServer(
             _Application(self.service),
             max_body_size=self.settings.body_max,
@@ -154,6 +151,15 @@ class Server:
         port = sockets[0].getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
+    async def open(self) -> None:
+        """Start what contexts come from, without listening."""
+        await self.database.start()
+        await self.heaps.start()
+        await self.contexts.start()
+        await self.executions.start()
+        for wall in self.contexts.missing_walls:
+            self.service.log.warning("not confined", reason=wall)
+
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
         if self._http is not None:
@@ -161,6 +167,8 @@ class Server:
         self.contexts.stopping = True
         await self.executions.close()
         await self.contexts.close()
+        # After the contexts: who waits for one of their runs still gets its answer.
+        await self.service.mcp.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
@@ -169,6 +177,11 @@ class Server:
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def hurry(self) -> None:
+        """End the grace period of `stop`."""
+        self.contexts.hurry()
+        self.executions.hurry()
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
@@ -181,8 +194,7 @@ class Server:
 
         def stop() -> None:
             if stopped.is_set():
-                self.contexts.hurry()
-                self.executions.hurry()
+                self.hurry()
             stopped.set()
 
         await self.start()

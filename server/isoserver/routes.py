@@ -11,6 +11,7 @@ from isoserver import heap_models, models
 from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, durable, executing, information, streaming
 from isoserver.heap_routes import HEAP_ROUTES
+from isoserver.mcp.door import McpHandler, mcp_paths
 from isoserver.operations import Answer, Operation, Query, Route
 
 if TYPE_CHECKING:
@@ -307,4 +308,8 @@ def url_specs(service: Service) -> list[URLSpec]:
         methods = tuple(operation.method for operation in route.operations)
         arguments = {"service": service, "route": route.path, "methods": methods}
         specs.append(URLSpec(pattern, route.handler, arguments))
+    # Not in the table, which is the OpenAPI document: this is another protocol's.
+    for path, methods in mcp_paths().items():
+        arguments = {"service": service, "route": path, "methods": methods}
+        specs.append(URLSpec(path, McpHandler, arguments))
     return specs

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -17,7 +18,23 @@ if TYPE_CHECKING:
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
 
-__all__ = ["Service"]
+__all__ = ["Application", "Door", "Service"]
+
+Application = Callable[
+    [dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
+    Awaitable[None],
+]
+"""An ASGI application."""
+
+
+class Door(Protocol):
+    """A way in that is loaded when somebody comes."""
+
+    async def application(self) -> Application:
+        """Give what answers requests."""
+
+    async def close(self) -> None:
+        """End all streams; nobody comes in any more."""
 
 
 @dataclass
@@ -34,6 +51,7 @@ class Service:
         log: Where it logs to.
         guard: Who may ask.
         document: The OpenAPI document.
+        mcp: The door for agents; set before the server listens.
         quiet: Set while no request is being served.
     """
 
@@ -46,6 +64,7 @@ class Service:
     log: FilteringBoundLogger
     guard: Guard
     document: dict[str, Any]
+    mcp: Door = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
 

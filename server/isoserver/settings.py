@@ -228,6 +228,29 @@ class ServerSettings(BaseSettings):
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 
+    mcp_connections_max: PositiveInt = Field(
+        1000, description="Connections over MCP's streamable HTTP."
+    )
+    mcp_connection_ttl: PositiveFloat = Field(
+        1800.0, description="Seconds after which such a connection without use ends."
+    )
+    run_js_wait: float = Field(
+        300.0,
+        gt=0,
+        le=300,
+        description="Seconds that run_js waits over MCP when the server is stateless.",
+    )
+    session_id: str | None = Field(
+        None,
+        description="The session of MCP clients that name none with X-MCP-Session-Id.",
+    )
+    mcp_instructions: str | None = Field(
+        None, description="What MCP clients are told about the server, instead of ours."
+    )
+    run_js_description: str | None = Field(
+        None, description="What models are told about run_js, instead of ours."
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
