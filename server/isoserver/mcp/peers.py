@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from isoserver.api_models import SessionName
@@ -112,11 +113,19 @@ class Peer(NamedTuple):
         principal: Who asks.
         session: The session that it named; None if it named none.
         gone: Set once nobody waits for the answer.
+        hangs_up: Whether going away is how this client cancels: where each request is
+            for itself, it has no other way to.
     """
 
     principal: Principal
     session: str | None
     gone: asyncio.Event
+    hangs_up: bool
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a request that is given up was cancelled, not only its client lost."""
+        return self.hangs_up or not self.gone.is_set()
 
     def named_session(self) -> str | None:
         """Give the session, once its name is known to be one.
@@ -150,7 +159,8 @@ class Peer(NamedTuple):
         caller: Caller | None = None if request is None else request.scope[CALLER]
         principal = Principal() if caller is None else caller.principal
         if link is not None:
-            return cls(principal, link.session or default, link.gone)
+            return cls(principal, link.session or default, link.gone, hangs_up=False)
         gone = asyncio.Event() if caller is None else caller.gone
         named = None if request is None else names.find(request)
-        return cls(principal, named or default, gone)
+        modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return cls(principal, named or default, gone, hangs_up=modern)

@@ -49,7 +49,6 @@ class Protocol:
 
     Attributes:
         server: The SDK's server.
-        stopping: Whether the server ends, so that requests end without being cancelled.
     """
 
     def __init__(self, service: Service, names: SessionNames) -> None:
@@ -65,7 +64,6 @@ class Protocol:
         self._resources = Resources(service, self._toolbox)
         self._prompts = Prompts(stateless=service.settings.stateless)
         self._tasks: set[asyncio.Future[None]] = set()
-        self.stopping = False
         self.server: Server[Link | None] = Server(
             "isokernel",
             version=__version__,

@@ -70,7 +70,6 @@ class Transports:
 
     async def close(self) -> None:
         """End all connections; requests in flight are answered as cancelled."""
-        self._protocol.stopping = True
         if self._answering:
             await asyncio.wait(self._answering, timeout=_ANSWERS_WAIT)
         for connection in tuple(self._links):
