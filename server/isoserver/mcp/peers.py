@@ -124,7 +124,7 @@ class Peer(NamedTuple):
 
     @property
     def cancels(self) -> bool:
-        """Whether a request that is given up was cancelled, not only its client lost."""
+        """Whether a request given up was cancelled, and its client not merely lost."""
         return self.hangs_up or not self.gone.is_set()
 
     def named_session(self) -> str | None:
