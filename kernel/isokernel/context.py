@@ -14,9 +14,16 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel import tracebacks
+from isokernel.bodies import compile_body, has_return
 from isokernel.bridge import Bridge
 from isokernel.comms import ContextComms
-from isokernel.compiler import Completeness, compile_cell, completeness, recompile
+from isokernel.compiler import (
+    Compiled,
+    Completeness,
+    compile_cell,
+    completeness,
+    recompile,
+)
 from isokernel.errors import (
     ContextBusyError,
     ContextClosedError,
@@ -36,6 +43,7 @@ from isokernel.forks import ContextForks
 from isokernel.hosting import ContextHost
 from isokernel.queries import Completions, complete, inspect
 from isokernel.redeclaration import Cell, Clash
+from isokernel.toolcalls import ContextTools, ToolLimits
 from isokernel.turns import Turns
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
@@ -51,7 +59,7 @@ _RESULT: Final = ".repl_result"
 _FULFILLED, _REJECTED = 1, 2
 
 
-class Context(ContextComms, ContextForks):
+class Context(ContextComms, ContextForks, ContextTools):
     """One isolate, one REPL.
 
     Attributes:
@@ -117,6 +125,8 @@ class Context(ContextComms, ContextForks):
         language: Language | None = None,
         deadline: float | None = None,
         script: str | None = None,
+        tools: ToolLimits | None = None,
+        body: bool = False,
     ) -> None:
         """Run a cell up to its end or to its first await.
 
@@ -128,6 +138,8 @@ class Context(ContextComms, ContextForks):
             language: What the code is; the context's language if None.
             deadline: Seconds for this execution instead of the settings'.
             script: What stack traces call it, without spaces; else `cell N`.
+            tools: It has the global `tools`, within these limits.
+            body: It is a function's body: what it returns is the value.
 
         Raises:
             ContextBusyError: An execution is pending.
@@ -150,8 +162,10 @@ class Context(ContextComms, ContextForks):
         )
         self._execution = execution
         try:
+            self._give_tools(execution, tools)
             with self.turns.turn(execution.deadline):
-                self._evaluate(execution, code, language or self.settings.language)
+                chosen = language or self.settings.language
+                self._evaluate(execution, code, chosen, body=body)
         except BaseException:
             self._execution = None  # a defect of ours must not leave it busy
             raise
@@ -170,13 +184,16 @@ class Context(ContextComms, ContextForks):
         self._unstored += 1
         return f"query-{self._unstored}"
 
-    def _evaluate(self, execution: Execution, code: str, language: Language) -> None:
+    def _evaluate(
+        self, execution: Execution, code: str, language: Language, *, body: bool
+    ) -> None:
         compiled = compile_cell(self._isolate, code, language)
+        if body and isinstance(compiled, SyntaxProblem) and has_return(compiled):
+            compiled = compile_body(self._isolate, code)
         source = tracebacks.CellSource(code)
         self._host.sources.add(execution.script, source)
         if isinstance(compiled, SyntaxProblem):
-            place = (compiled.line, compiled.column + 1, compiled.end_column + 1)
-            self._fail(self._syntax_error(execution, compiled.message, place))
+            self._fail_syntax(execution, compiled)
             return
         self.bridge.call("setOwner", execution.id)
         cell = Cell(
@@ -188,10 +205,25 @@ class Context(ContextComms, ContextForks):
         )
         outcome = cell.run(compiled)
         if isinstance(outcome, Thrown) and not outcome.terminated:
-            again = recompile(self._isolate, code)
+            again = self._again(outcome, code, body=body)
+            if isinstance(again, SyntaxProblem):
+                self._fail_syntax(execution, again)
+                return
             if again is not None:
                 outcome = cell.run(again)
         self._await(execution, outcome)
+
+    def _again(
+        self, thrown: Thrown, code: str, *, body: bool
+    ) -> Compiled | SyntaxProblem | None:
+        """A second chance for what V8 refused."""
+        if body and has_return(self._described(thrown)["evalue"]):
+            return compile_body(self._isolate, code)
+        return recompile(self._isolate, code)
+
+    def _fail_syntax(self, execution: Execution, problem: SyntaxProblem) -> None:
+        place = (problem.line, problem.column + 1, problem.end_column + 1)
+        self._fail(self._syntax_error(execution, problem.message, place))
 
     def _await(self, execution: Execution, outcome: Value | Thrown | Clash) -> None:
         if isinstance(outcome, Clash):
@@ -225,7 +257,8 @@ class Context(ContextComms, ContextForks):
                 return
             state, result = self._isolate.promise(execution.promise)
             if state == _REJECTED:
-                self._fail(self._describe(result))
+                denied = self._is_denial(execution, result)
+                self._fail(self._describe(result), denied=denied)
             elif state == _FULFILLED:
                 self._fulfilled(execution, result)
             else:
@@ -259,6 +292,7 @@ class Context(ContextComms, ContextForks):
     def _finish(self, execution: Execution, shown: str) -> None:
         self._flush()
         self._execution = None
+        self._take_tools(execution)
         if shown:
             bundle = json.loads(shown)
             self._host.sink(
@@ -268,14 +302,15 @@ class Context(ContextComms, ContextForks):
             )
         self._host.sink(ExecutionDone(execution.id, execution.count, None))
 
-    def _fail(self, error: ErrorInfo) -> None:
+    def _fail(self, error: ErrorInfo, *, denied: bool = False) -> None:
         execution = self._execution
         if execution is None:
             return
         self._flush()
         self._execution = None
+        self._take_tools(execution)
         self._host.sink(ExecutionError(execution.id, error))
-        self._host.sink(ExecutionDone(execution.id, execution.count, error))
+        self._host.sink(ExecutionDone(execution.id, execution.count, error, denied))
 
     def _fail_stopped(self, execution: Execution) -> None:
         stop = self.turns.take_stop()
@@ -327,8 +362,8 @@ class Context(ContextComms, ContextForks):
         milliseconds = self.bridge.call("nextTimer")
         waits = [milliseconds / 1e3] if milliseconds >= 0 else []
         execution = self._execution
-        if execution is not None and execution.deadline is not None:
-            waits.append(max(execution.deadline - time.monotonic(), 0.0))
+        if execution is not None and execution.due is not None:
+            waits.append(max(execution.due - time.monotonic(), 0.0))
         return min(waits) if waits else None
 
     def _tick(self) -> None:

@@ -17,6 +17,7 @@ from isokernel.events import (
     ExecutionDone,
     ExecutionError,
     Stream,
+    ToolCall,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def publication(event: Event) -> Publication | None:
         return None
     if isinstance(event, CommEvent):
         return _comm(event)
+    if isinstance(event, ToolCall):
+        return _tool_call(event)
     kind, content = _content(event)
     return Publication(kind, content, {}, ())
 
@@ -88,6 +91,7 @@ def execute_reply_content(
     return {
         **status,
         **({} if done.error is None else error_content(done.error)),
+        **({"denied": True} if done.denied else {}),
         "execution_count": done.execution_count,
         "payload": list(payload),
         "user_expressions": dict(expressions),
@@ -133,6 +137,11 @@ def _content(
         "metadata": event.metadata,
         "transient": transient,
     }
+
+
+def _tool_call(event: ToolCall) -> Publication:
+    content = {"call_id": event.call_id, "path": event.path, "input": event.input}
+    return Publication("tool_call", content, {}, ())
 
 
 def _comm(event: CommEvent) -> Publication:

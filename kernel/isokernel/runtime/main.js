@@ -11,6 +11,7 @@ const results = require("results");
 const { learnLazy } = require("values");
 const { prepareStackTrace } = require("stack");
 const { describe, report } = require("errors");
+const tools = require("tools");
 
 // The web's modules hand over errors as they are; errors.js has taken the host's own function,
 // which wants them described.
@@ -98,4 +99,9 @@ Object.assign(exports, {
   inspect: (code, cursor, detail) => require("inspection").inspect(code, cursor, detail),
   comm: (kind, json, buffers) => require("comms").receive(kind, json, buffers),
   comms: () => require("comms").list(),
+  beginTools: tools.begin,
+  endTools: tools.end,
+  settleTool: tools.settle,
+  loseTools: tools.lose,
+  isDenial: tools.isDenial,
 });

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import FrameError, MessageError
-from isokernel.events import CommEvent, ErrorInfo, ExecutionDone
+from isokernel.events import CommEvent, ErrorInfo, ExecutionDone, ToolCall
 from isokernel.messages import (
     aborted_content,
     error_content,
@@ -14,6 +14,7 @@ from isokernel.messages import (
     expression_content,
     publication,
 )
+from isokernel.toolcalls import ToolLimits
 
 if TYPE_CHECKING:
     from isokernel.context import Context
@@ -46,6 +47,7 @@ class Execution:
     """
 
     __slots__ = (
+        "body",
         "code",
         "count",
         "deadline",
@@ -56,6 +58,7 @@ class Execution:
         "silent",
         "stop_on_error",
         "store_history",
+        "tools",
     )
 
     def __init__(self, request: Frame) -> None:
@@ -77,6 +80,8 @@ class Execution:
         self.deadline: float | None = (
             _typed(content, "deadline", (int, float), 0) or None
         )
+        self.body: bool = _typed(content, "body", bool, False)  # noqa: FBT003
+        self.tools = _tools(content.get("tools"))
         language = content.get("language")
         if language not in _LANGUAGES:
             message = f"a context doesn't speak {language!r}"
@@ -93,6 +98,21 @@ def _typed(content: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
         message = f"execute_request has no sensible {name}"
         raise MessageError(message)
     return value
+
+
+def _tools(value: Any) -> ToolLimits | None:
+    """Read what tools are asked for: true, or limits by name."""
+    if not value:
+        return None
+    limits = {} if value is True else value
+    if (
+        not isinstance(limits, dict)
+        or not limits.keys() <= set(ToolLimits._fields)
+        or not all(type(limit) is int for limit in limits.values())
+    ):
+        message = "execute_request has no sensible tools"
+        raise MessageError(message)
+    return ToolLimits(**limits)
 
 
 class Executions:
@@ -124,7 +144,7 @@ class Executions:
             self._done = event
             return
         owner = event.execution_id
-        if owner in self._silent and not isinstance(event, CommEvent):
+        if owner in self._silent and not isinstance(event, (CommEvent, ToolCall)):
             return
         message = publication(event)
         if message is None:
@@ -180,6 +200,8 @@ class Executions:
                 store_history=execution.store_history,
                 language=execution.language,
                 deadline=execution.deadline,
+                tools=execution.tools,
+                body=execution.body,
             )
         except Exception as error:  # noqa: BLE001 -- the cell must get its reply
             self._fail(ErrorInfo(type(error).__name__, str(error), (str(error),)))

@@ -73,6 +73,10 @@ class Requests:
             )
         elif request.type == "comm_close":
             answers.comm_close(self._context, request.content, request.metadata)
+        elif request.type == "tool_result":
+            answers.tool_result(self._context, request.content)
+        elif request.type == "pause_request":
+            answers.pause(self._context, request.content)
         else:
             message = f"a context doesn't know {request.type}"
             raise MessageError(message)
