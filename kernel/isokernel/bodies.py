@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from isokernel.compiler import Compiled
+from isokernel.compiler import Compiled, compile_cell
 from isokernel.moves import Move
 from isokernel.typescript.transpiler import SyntaxProblem, transpiler
 
 if TYPE_CHECKING:
+    from isokernel.settings import Language
     from isokernel.v8.isolate import Isolate
 
-__all__ = ["compile_body", "has_return"]
+__all__ = ["compile_body", "compile_function", "has_return"]
 
 _HEAD: Final = "await (async () => {"
 _TAIL: Final = "\n})()"
@@ -34,8 +35,22 @@ def has_return(problem: SyntaxProblem | str) -> bool:
     return message in _ILLEGAL
 
 
-def compile_body(isolate: Isolate, code: str) -> Compiled | SyntaxProblem:
-    """Turn the body of a function into JavaScript, before V8 has seen it.
+def compile_body(
+    isolate: Isolate, code: str, language: Language
+) -> Compiled | SyntaxProblem:
+    """Turn a function's body into JavaScript, as a cell as long as that may do.
+
+    Raises:
+        TranspilerError: The TypeScript compiler itself failed.
+    """
+    compiled = compile_cell(isolate, code, language)
+    if isinstance(compiled, SyntaxProblem) and has_return(compiled):
+        return compile_function(isolate, code)
+    return compiled
+
+
+def compile_function(isolate: Isolate, code: str) -> Compiled | SyntaxProblem:
+    """Turn a function's body that returns into JavaScript.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.

@@ -14,16 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel import tracebacks
-from isokernel.bodies import compile_body, has_return
+from isokernel.bodies import compile_body, compile_function, has_return
 from isokernel.bridge import Bridge
 from isokernel.comms import ContextComms
-from isokernel.compiler import (
-    Compiled,
-    Completeness,
-    compile_cell,
-    completeness,
-    recompile,
-)
+from isokernel.compiler import Completeness, compile_cell, completeness, recompile
 from isokernel.errors import (
     ContextBusyError,
     ContextClosedError,
@@ -33,33 +27,33 @@ from isokernel.events import (
     ErrorInfo,
     Event,
     ExecuteResult,
-    ExecutionDone,
     ExecutionError,
     MimeBundle,
     Stream,
 )
-from isokernel.execution import Execution, Stop
+from isokernel.execution import Execution, ExecutionOptions, Stop
 from isokernel.forks import ContextForks
 from isokernel.hosting import ContextHost
 from isokernel.queries import Completions, complete, inspect
 from isokernel.redeclaration import Cell, Clash
-from isokernel.toolcalls import ContextTools, ToolLimits
+from isokernel.results import FULFILLED, REJECTED, ContextResults
+from isokernel.toolcalls import ContextTools
 from isokernel.turns import Turns
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
-from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.compiler import Compiled
     from isokernel.settings import ContextSettings, Language
     from isokernel.v8.snapshot import Snapshot
+    from isokernel.v8.values import Value
 
-_RESULT: Final = ".repl_result"
-_FULFILLED, _REJECTED = 1, 2
+_NO_OPTIONS: Final = ExecutionOptions()
 
 
-class Context(ContextComms, ContextForks, ContextTools):
+class Context(ContextComms, ContextForks, ContextTools, ContextResults):
     """One isolate, one REPL.
 
     Attributes:
@@ -125,8 +119,7 @@ class Context(ContextComms, ContextForks, ContextTools):
         language: Language | None = None,
         deadline: float | None = None,
         script: str | None = None,
-        tools: ToolLimits | None = None,
-        body: bool = False,
+        options: ExecutionOptions = _NO_OPTIONS,
     ) -> None:
         """Run a cell up to its end or to its first await.
 
@@ -138,8 +131,7 @@ class Context(ContextComms, ContextForks, ContextTools):
             language: What the code is; the context's language if None.
             deadline: Seconds for this execution instead of the settings'.
             script: What stack traces call it, without spaces; else `cell N`.
-            tools: It has the global `tools`, within these limits.
-            body: It is a function's body: what it returns is the value.
+            options: What else is wanted of it.
 
         Raises:
             ContextBusyError: An execution is pending.
@@ -159,13 +151,13 @@ class Context(ContextComms, ContextForks, ContextTools):
             store=store,
             deadline=None if seconds is None else time.monotonic() + seconds,
             seconds=seconds,
+            options=options,
         )
         self._execution = execution
         try:
-            self._give_tools(execution, tools)
+            self._give_tools(execution)
             with self.turns.turn(execution.deadline):
-                chosen = language or self.settings.language
-                self._evaluate(execution, code, chosen, body=body)
+                self._evaluate(execution, code, language or self.settings.language)
         except BaseException:
             self._execution = None  # a defect of ours must not leave it busy
             raise
@@ -184,18 +176,17 @@ class Context(ContextComms, ContextForks, ContextTools):
         self._unstored += 1
         return f"query-{self._unstored}"
 
-    def _evaluate(
-        self, execution: Execution, code: str, language: Language, *, body: bool
-    ) -> None:
-        compiled = compile_cell(self._isolate, code, language)
-        if body and isinstance(compiled, SyntaxProblem) and has_return(compiled):
-            compiled = compile_body(self._isolate, code)
+    def _evaluate(self, execution: Execution, code: str, language: Language) -> None:
+        compile_code = compile_body if execution.options.body else compile_cell
+        compiled = compile_code(self._isolate, code, language)
         source = tracebacks.CellSource(code)
         self._host.sources.add(execution.script, source)
         if isinstance(compiled, SyntaxProblem):
             self._fail_syntax(execution, compiled)
             return
         self.bridge.call("setOwner", execution.id)
+        if execution.options.levels:
+            self.bridge.call("showLevels", execution.id)
         cell = Cell(
             self._isolate,
             execution.script,
@@ -205,7 +196,7 @@ class Context(ContextComms, ContextForks, ContextTools):
         )
         outcome = cell.run(compiled)
         if isinstance(outcome, Thrown) and not outcome.terminated:
-            again = self._again(outcome, code, body=body)
+            again = self._again(execution, outcome, code)
             if isinstance(again, SyntaxProblem):
                 self._fail_syntax(execution, again)
                 return
@@ -214,11 +205,11 @@ class Context(ContextComms, ContextForks, ContextTools):
         self._await(execution, outcome)
 
     def _again(
-        self, thrown: Thrown, code: str, *, body: bool
+        self, execution: Execution, thrown: Thrown, code: str
     ) -> Compiled | SyntaxProblem | None:
         """A second chance for what V8 refused."""
-        if body and has_return(self._described(thrown)["evalue"]):
-            return compile_body(self._isolate, code)
+        if execution.options.body and has_return(self._described(thrown)["evalue"]):
+            return compile_function(self._isolate, code)
         return recompile(self._isolate, code)
 
     def _fail_syntax(self, execution: Execution, problem: SyntaxProblem) -> None:
@@ -248,69 +239,27 @@ class Context(ContextComms, ContextForks, ContextTools):
     def _settle(self) -> None:
         """Look whether the execution is over, and go on with it as far as it goes."""
         if self.turns.stop is None:
+            self._claim_result()
             self._report_rejections()
         while (execution := self._execution) is not None:
             if self.turns.stop is not None:
                 self._fail_stopped(execution)
                 return
+            if execution.done is not None:
+                self._end(execution, execution.done)
+                self._flush()
+                return
             if execution.promise is None:
                 return
             state, result = self._isolate.promise(execution.promise)
-            if state == _REJECTED:
+            if state == REJECTED:
                 denied = self._is_denial(execution, result)
                 self._fail(self._describe(result), denied=denied)
-            elif state == _FULFILLED:
+            elif state == FULFILLED:
                 self._fulfilled(execution, result)
             else:
                 self._flush()
                 return
-
-    def _fulfilled(self, execution: Execution, result: Value) -> None:
-        if execution.presenting:
-            self._finish(execution, self._isolate.to_text(result))
-            return
-        execution.presenting = True
-        if execution.silent:
-            self._finish(execution, "")
-            return
-        value = self._isolate.get_value(result, _RESULT)
-        with self.turns.turn(execution.deadline):
-            self.bridge.call("setOwner", execution.id)
-            shown = self.bridge.try_call(
-                "present", value, execution.count, execution.store
-            )
-            self._isolate.run_microtasks()
-        if isinstance(shown, str):
-            self._finish(execution, shown)
-        elif isinstance(shown, Thrown):
-            if shown.value is not None:
-                self._fail(self._describe(shown.value))
-        elif isinstance(shown, Value):  # the text comes later
-            execution.promise = shown
-            self._isolate.mark_handled(shown)
-
-    def _finish(self, execution: Execution, shown: str) -> None:
-        self._flush()
-        self._execution = None
-        self._take_tools(execution)
-        if shown:
-            bundle = json.loads(shown)
-            self._host.sink(
-                ExecuteResult(
-                    execution.id, execution.count, bundle["data"], bundle["metadata"]
-                )
-            )
-        self._host.sink(ExecutionDone(execution.id, execution.count, None))
-
-    def _fail(self, error: ErrorInfo, *, denied: bool = False) -> None:
-        execution = self._execution
-        if execution is None:
-            return
-        self._flush()
-        self._execution = None
-        self._take_tools(execution)
-        self._host.sink(ExecutionError(execution.id, error))
-        self._host.sink(ExecutionDone(execution.id, execution.count, error, denied))
 
     def _fail_stopped(self, execution: Execution) -> None:
         stop = self.turns.take_stop()

@@ -66,6 +66,24 @@ class ExecuteResult(NamedTuple):
     metadata: dict[str, Any]
 
 
+class ResultJson(NamedTuple):
+    """The value of a cell's last expression as data, for executions that ask for it.
+
+    Comes after the `ExecuteResult`; not at all for what JSON has no word for, such as
+    undefined and functions.
+
+    Attributes:
+        execution_id: Whose value.
+        text: What `JSON.stringify` gives; where it refuses (a cycle, a bigint), a JSON
+            string with the text that inspecting shows.
+        cut: It was longer than an execution may print; `text` says so instead.
+    """
+
+    execution_id: int
+    text: str
+    cut: bool
+
+
 class ExecutionError(NamedTuple):
     """The cell failed: its code threw, it was interrupted, or a bound was reached."""
 
@@ -132,6 +150,7 @@ Event: TypeAlias = (
     | DisplayData
     | ClearOutput
     | ExecuteResult
+    | ResultJson
     | ExecutionError
     | ExecutionDone
     | CommEvent

@@ -16,6 +16,7 @@ from isokernel.events import (
     ExecuteResult,
     ExecutionDone,
     ExecutionError,
+    ResultJson,
     Stream,
     ToolCall,
 )
@@ -49,9 +50,10 @@ def publication(event: Event) -> Publication | None:
     """Turn an event into the message that tells the front ends about it.
 
     Returns:
-        None for `ExecutionDone`, which is not broadcast: it becomes the reply.
+        None for `ExecutionDone` and `ResultJson`, which are not broadcast: they become
+        the reply.
     """
-    if isinstance(event, ExecutionDone):
+    if isinstance(event, (ExecutionDone, ResultJson)):
         return None
     if isinstance(event, CommEvent):
         return _comm(event)
@@ -79,6 +81,7 @@ def execute_reply_content(
     done: ExecutionDone,
     expressions: Mapping[str, dict[str, Any]],
     payload: Sequence[dict[str, Any]] = (),
+    result: ResultJson | None = None,
 ) -> dict[str, Any]:
     """Give the content of an `execute_reply` to an execution that ran.
 
@@ -86,6 +89,7 @@ def execute_reply_content(
         done: How it ended.
         expressions: Its `user_expressions`, evaluated.
         payload: What the front shall do: show a page, or end.
+        result: Its value as JSON, if it was asked for and there is one.
     """
     status = {"status": "ok"} if done.error is None else {"status": "error"}
     return {
@@ -95,6 +99,8 @@ def execute_reply_content(
         "execution_count": done.execution_count,
         "payload": list(payload),
         "user_expressions": dict(expressions),
+        **({} if result is None else {"result_json": result.text}),
+        **({"result_cut": True} if result is not None and result.cut else {}),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from isokernel.bridge import Bridge
@@ -18,21 +18,9 @@ if TYPE_CHECKING:
     from isokernel.turns import Turns
     from isokernel.v8.values import Value
 
-__all__ = ["Answer", "ContextTools", "ToolLimits"]
+__all__ = ["Answer", "ContextTools"]
 
 Answer: TypeAlias = Literal["value", "error", "denied"]
-
-
-class ToolLimits(NamedTuple):
-    """What an execution may ask of tools.
-
-    Attributes:
-        calls_max: Calls that wait for their answers at a time.
-        input_max: Bytes of one call's input, as JSON.
-    """
-
-    calls_max: int = 256
-    input_max: int = 1 << 20
 
 
 class ContextTools(ABC):
@@ -55,17 +43,16 @@ class ContextTools(ABC):
     def after_turn(self) -> None:
         """Settle what a turn has changed, hand out what it printed."""
 
-    def _give_tools(self, execution: Execution, limits: ToolLimits | None) -> None:
+    def _give_tools(self, execution: Execution) -> None:
         """The execution begins."""
-        if limits is None:
-            return
-        execution.tools = True
-        options = {"callsMax": limits.calls_max, "inputMax": limits.input_max}
-        self.bridge.call("beginTools", execution.id, json.dumps(options))
+        limits = execution.options.tools
+        if limits is not None:
+            options = {"callsMax": limits.calls_max, "inputMax": limits.input_max}
+            self.bridge.call("beginTools", execution.id, json.dumps(options))
 
     def _take_tools(self, execution: Execution) -> None:
         """The execution is over."""
-        if execution.tools:
+        if execution.options.tools is not None:
             self.bridge.call("endTools", execution.id)
 
     def _is_denial(self, execution: Execution, reason: Value) -> bool:
@@ -74,9 +61,9 @@ class ContextTools(ABC):
         It is the same object or it isn't; what it looks like doesn't matter, as code
         can make anything look like it.
         """
-        denial: bool = execution.tools and self.bridge.call(
-            "isDenial", reason, execution.id
-        )
+        if execution.options.tools is None:
+            return False
+        denial: bool = self.bridge.call("isDenial", reason, execution.id)
         return denial
 
     def settle_tool(self, call_id: int, answer: Answer, text: str) -> None:
@@ -99,4 +86,4 @@ class ContextTools(ABC):
         """Begin or end a pause of the running execution; none of another one."""
         execution = self._execution
         if execution is not None and execution.id == execution_id:
-            execution.pause(self.turns, paused=paused)
+            execution.pause(lambda: self.turns.ran, paused=paused)

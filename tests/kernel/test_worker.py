@@ -189,6 +189,28 @@ def test_the_environment_is_lent_for_one_execution(client: Client) -> None:
     assert client.value("process.env") == "{ KEPT: 'own' }"
 
 
+def test_the_result_as_json_is_in_the_reply(client: Client) -> None:
+    def reply(code: str, **content: object) -> dict[str, object]:
+        return client.run(code, **content)[-2].content
+
+    assert reply("({ a: 1 })", result_json=True)["result_json"] == '{"a":1}'
+    assert "result_json" not in reply("undefined", result_json=True)
+    assert "result_json" not in reply("({ a: 1 })")
+    cut = reply("'x'.repeat(2e7)", result_json=True)
+    assert cut["result_cut"] is True
+
+
+def test_levels_and_timers_of_an_execution(client: Client) -> None:
+    frames = client.run(
+        "setTimeout(() => console.warn('late'), 5); console.info('now')",
+        levels=True,
+        drain=True,
+    )
+    assert texts(frames) == "[INFO] now\n"
+    assert texts(frames, "stderr") == "[WARN] late\n"
+    assert frames[-2].type == "execute_reply"
+
+
 def test_a_deadline_of_its_own(client: Client) -> None:
     assert "longer than 0.1 s" in client.value("for (;;);", deadline=0.1)
     assert "longer than 0.1 s" in client.value(

@@ -3,7 +3,8 @@
 // (warn, error, trace, assert) print to stderr, the others to stdout.
 
 const { captureStackTrace, defineProperty, floor, includes, keys, mapDelete, mapGet, mapHas,
-  mapKeys, mapNext, mapSet, mapSize, padStart, replaceAll, slice, split, toFixed, toText } =
+  mapKeys, mapNext, mapSet, mapSize, padStart, replaceAll, setAdd, setDelete, setHas, setNext,
+  setSize, setValues, slice, split, toFixed, toText } =
   require("intrinsics");
 const { format, hasColors, inspect } = require("text");
 const { emit, write } = require("output");
@@ -18,6 +19,9 @@ const GROUPS_KEPT = 100; // executions that may leave a group open
 
 const counts = new Map();
 const starts = new Map();
+// Executions whose levels are shown.
+const leveled = new Set();
+const LEVELED_KEPT = 1000;
 // Indentation by execution: what a cell left open must not indent the next one's output.
 const groups = new Map();
 
@@ -31,6 +35,21 @@ function print(stream, text) {
   }
   write(stream, text + "\n");
 }
+
+/** Prints a message, with its level before it if its execution wants that. */
+function say(stream, level, data) {
+  const text = format(data);
+  print(stream, setSize(leveled) > 0 && setHas(leveled, owner()) ? `[${level}] ${text}` : text);
+}
+
+/**
+ * Shows levels in all that an execution prints from now on, its timers included.
+ * @param {number} id
+ */
+exports.showLevels = function showLevels(id) {
+  setAdd(leveled, id);
+  if (setSize(leveled) > LEVELED_KEPT) setDelete(leveled, setNext(setValues(leveled)).value);
+};
 
 const warning = (text) => print("stderr", `Warning: ${text}`);
 
@@ -68,7 +87,7 @@ const methods = {
     print("stdout", format(data));
   },
   warn(...data) {
-    print("stderr", format(data));
+    say("stderr", "WARN", data);
   },
   dir(value, options) {
     print("stdout", inspect(value, { customInspect: false, colors: hasColors(), ...options }));
@@ -128,13 +147,13 @@ const methods = {
     print("stdout", format(data));
   },
   info(...data) {
-    print("stdout", format(data));
+    say("stdout", "INFO", data);
   },
   dirxml(...data) {
     print("stdout", format(data));
   },
   error(...data) {
-    print("stderr", format(data));
+    say("stderr", "ERROR", data);
   },
   groupCollapsed(...label) {
     openGroup(label);

@@ -83,6 +83,10 @@ module.exports = {
   mapNext: uncurry(Object.getPrototypeOf(new Map().keys()).next),
   setAdd: uncurry(Set.prototype.add),
   setHas: uncurry(Set.prototype.has),
+  setDelete: uncurry(Set.prototype.delete),
+  setSize: getterOf(Set.prototype, "size"),
+  setValues: uncurry(Set.prototype.values),
+  setNext: uncurry(Object.getPrototypeOf(new Set().values()).next),
   weakGet: uncurry(WeakMap.prototype.get),
   weakSet: uncurry(WeakMap.prototype.set),
 

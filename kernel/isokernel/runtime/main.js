@@ -69,6 +69,7 @@ function restartClock() {
 function preload() {
   text.preload();
   require("present");
+  require("conclude");
   require("table");
   require("grid");
   require("completion");
@@ -92,6 +93,9 @@ Object.assign(exports, {
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),
+  conclude: (value, count, storeHistory, silent) =>
+    require("conclude").conclude(value, count, storeHistory, silent),
+  showLevels: (owner) => require("console").showLevels(owner),
   describe,
   report,
   prepareStackTrace,

@@ -33,6 +33,9 @@ exports.setLimit = (max) => {
   if (max > 0) limit = max;
 };
 
+/** How many characters a piece of an execution's output may have at all. */
+exports.limit = () => limit;
+
 /** Hands the gathered text to Python. Safe to call at any time, also in the midst of write. */
 function flush() {
   if (pending === "") return;

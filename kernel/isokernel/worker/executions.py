@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import FrameError, MessageError
-from isokernel.events import CommEvent, ErrorInfo, ExecutionDone, ToolCall
+from isokernel.events import (
+    CommEvent,
+    ErrorInfo,
+    ExecutionDone,
+    ResultJson,
+    ToolCall,
+)
+from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.messages import (
     aborted_content,
     error_content,
@@ -14,7 +21,6 @@ from isokernel.messages import (
     expression_content,
     publication,
 )
-from isokernel.toolcalls import ToolLimits
 
 if TYPE_CHECKING:
     from isokernel.context import Context
@@ -31,6 +37,7 @@ _LANGUAGES: Final[dict[object, Language | None]] = {
     "typescript": "typescript",
 }
 _SILENT_KEPT: Final = 1024
+_FLAGS: Final = ("result_json", "levels", "drain", "body")
 _CANCELLED: Final = ErrorInfo(
     "KeyboardInterrupt",
     "the execution was interrupted",
@@ -47,7 +54,6 @@ class Execution:
     """
 
     __slots__ = (
-        "body",
         "code",
         "count",
         "deadline",
@@ -55,10 +61,10 @@ class Execution:
         "expressions",
         "id",
         "language",
+        "options",
         "silent",
         "stop_on_error",
         "store_history",
-        "tools",
     )
 
     def __init__(self, request: Frame) -> None:
@@ -80,8 +86,9 @@ class Execution:
         self.deadline: float | None = (
             _typed(content, "deadline", (int, float), 0) or None
         )
-        self.body: bool = _typed(content, "body", bool, False)  # noqa: FBT003
-        self.tools = _tools(content.get("tools"))
+        flags = {name: _typed(content, name, bool, False) for name in _FLAGS}  # noqa: FBT003
+        tools = _tools(content.get("tools"))
+        self.options = ExecutionOptions(**flags, tools=tools)
         language = content.get("language")
         if language not in _LANGUAGES:
             message = f"a context doesn't speak {language!r}"
@@ -131,6 +138,7 @@ class Executions:
         self._channel = channel
         self._execution: Execution | None = None
         self._done: ExecutionDone | None = None
+        self._result: ResultJson | None = None
         self._silent: dict[int, None] = {}
         self.running = 0
         self.ended = 0
@@ -142,6 +150,9 @@ class Executions:
         """Send one event. Called by the context, in the middle of JavaScript."""
         if isinstance(event, ExecutionDone):
             self._done = event
+            return
+        if isinstance(event, ResultJson):
+            self._result = event
             return
         owner = event.execution_id
         if owner in self._silent and not isinstance(event, (CommEvent, ToolCall)):
@@ -175,7 +186,7 @@ class Executions:
     def _begin(self, execution: Execution) -> None:
         self.running = execution.id
         self._execution = execution
-        self._done = None
+        self._done = self._result = None
         if execution.silent:
             self._silent[execution.id] = None
             if len(self._silent) > _SILENT_KEPT:
@@ -200,8 +211,7 @@ class Executions:
                 store_history=execution.store_history,
                 language=execution.language,
                 deadline=execution.deadline,
-                tools=execution.tools,
-                body=execution.body,
+                options=execution.options,
             )
         except Exception as error:  # noqa: BLE001 -- the cell must get its reply
             self._fail(ErrorInfo(type(error).__name__, str(error), (str(error),)))
@@ -230,7 +240,7 @@ class Executions:
         self.ended = max(self.ended, execution.id)
         self.running = 0
         self.cancelled.discard(execution.id)
-        content = execute_reply_content(done, expressions)
+        content = execute_reply_content(done, expressions, result=self._result)
         try:
             self._channel.send("execute_reply", content, execution.id)
         except FrameError as error:

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import Outcome, Session
 
 from isokernel.events import Event, ExecutionDone, Stream, ToolCall
+from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
-from isokernel.toolcalls import ToolLimits
 from isokernel.v8 import snapshot
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class Caller:
         self.denied = False
         self._id = 0
 
-    def begin(self, code: str, **options: Any) -> None:
+    def begin(self, code: str, *, tools: bool = True, **options: Any) -> None:
         """Begin a cell; what it does until its first await has happened then."""
         self._id = next(_IDS)
         del self.session.events[:]
-        options = {"tools": self.limits, **options}
-        self.context.begin(code, execution_id=self._id, **options)
+        asked = ExecutionOptions(tools=self.limits if tools else None)
+        self.context.begin(code, execution_id=self._id, options=asked, **options)
 
     def calls(self) -> list[ToolCall]:
         """The calls so far."""
@@ -200,14 +200,14 @@ def test_tools_can_not_be_changed(caller: Caller, change: str) -> None:
 def test_only_executions_that_were_given_tools_have_them(caller: Caller) -> None:
     names = "[typeof tools, typeof ToolError, typeof ApprovalDeniedError]"
     assert caller.text(names) == "[ 'object', 'function', 'function' ]"
-    without = caller.text(names, tools=None)
+    without = caller.text(names, tools=False)
     assert without == "[ 'undefined', 'undefined', 'undefined' ]"
 
 
 def test_kept_tools_are_of_no_use_to_other_executions(caller: Caller) -> None:
     caller.text("globalThis.kept = tools; globalThis.Kept = ToolError")
     code = "try { await kept.a.b() } catch (e) { [e instanceof Kept, e.code] }"
-    assert caller.text(code, tools=None) == "[ true, 'no_tools' ]"
+    assert caller.text(code, tools=False) == "[ true, 'no_tools' ]"
     assert not caller.calls()
 
 
@@ -220,15 +220,13 @@ def test_a_timer_of_an_execution_that_is_over_calls_nothing(caller: Caller) -> N
 
 
 def test_globals_of_the_user_come_back(alone: Caller) -> None:
-    alone.text("var tools = 'mine'; globalThis.ToolError = 'mine too'", tools=None)
+    alone.text("var tools = 'mine'; globalThis.ToolError = 'mine too'", tools=False)
     assert alone.text("typeof tools") == "'object'"
-    assert alone.text("[tools, ToolError]", tools=None) == "[ 'mine', 'mine too' ]"
+    assert alone.text("[tools, ToolError]", tools=False) == "[ 'mine', 'mine too' ]"
 
 
 def test_an_answer_after_the_end_is_dropped(caller: Caller) -> None:
-    caller.begin(
-        "globalThis.late = 'no'; void tools.a().then((v) => { late = v })"
-    )
+    caller.begin("globalThis.late = 'no'; void tools.a().then((v) => { late = v })")
     caller.finish()
     caller.give(caller.call(), "something")
     assert caller.text("late") == "'no'"
@@ -309,7 +307,7 @@ def test_a_broken_environment_breaks_no_call(alone: Caller) -> None:
         Object.prototype.denied = Object.prototype.kind = 'denied';
         0
     """,
-        tools=None,
+        tools=False,
     )
     alone.begin("tools.a.b({ x: 1 }).then; await tools.a.c({ x: 2 })")
     alone.deny(alone.calls()[1])
@@ -488,7 +486,7 @@ def test_an_interrupt_ends_a_cell_that_waits(caller: Caller) -> None:
     assert error is not None
     assert error.ename == "KeyboardInterrupt"
     caller.give(caller.call(), 0)
-    assert caller.text("typeof tools", tools=None) == "'undefined'"
+    assert caller.text("typeof tools", tools=False) == "'undefined'"
 
 
 @pytest.fixture
@@ -514,7 +512,7 @@ def test_heaps_with_tools_can_be_saved(
     alone.finish()
     copy = restored()
     assert (
-        copy.text("[typeof tools, old.reason]", tools=None) == "[ 'undefined', 'no' ]"
+        copy.text("[typeof tools, old.reason]", tools=False) == "[ 'undefined', 'no' ]"
     )
     copy.begin("await kept.c({ x: 1 })")
     assert copy.call().path == "a.c"
@@ -532,7 +530,7 @@ def test_calls_that_wait_in_a_saved_heap_fail_there(
         await tools.b()
     """)
     copy = restored()
-    shown = copy.text("await 1; seen", tools=None)
+    shown = copy.text("await 1; seen", tools=False)
     assert "'call_lost'" in shown
     assert "restored" in shown
     for call in alone.calls():
