@@ -27,6 +27,7 @@
     │   ├── ContextLimitError           contexts in all
     │   ├── HibernatedLimitError        contexts that sleep
     │   ├── EphemeralLimitError         contexts that live for one execution
+    │   ├── HeapLimitError              bytes of heaps that are needed
     │   └── QueueLimitError             executions that wait in one context
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
@@ -59,6 +60,7 @@ __all__ = [
     "HeapDamagedError",
     "HeapEngineError",
     "HeapError",
+    "HeapLimitError",
     "HeapMissingError",
     "HeapStoreError",
     "HeapUnsavableError",
@@ -301,6 +303,16 @@ class EphemeralLimitError(LimitError):
         super().__init__(f"{limit} executions run, which is all that may")
 
 
+class HeapLimitError(LimitError):
+    """The store is full of heaps that are needed."""
+
+    retry_after = 60
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"the heaps have {limit} bytes, which is all that may be")
+
+
 class QueueLimitError(LimitError):
     """As many executions wait in the context as may."""
 
@@ -344,6 +356,7 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ContextLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     HibernatedLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     EphemeralLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    HeapLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import IsokernelError
 from isokernel.settings import ContextSettings
@@ -17,15 +17,22 @@ from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
 from isoserver.contexts.jobs import Execution, Job, Message, Request
 from isoserver.contexts.saving import Saving
-from isoserver.errors import ContextStartError, ForkError
+from isoserver.errors import (
+    ContextDeadError,
+    ContextStartError,
+    ForkError,
+    ServerError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from isokernel.frames import Frame
     from isoserver.contexts.context import Identity, Observer
     from isoserver.contexts.forks import Forks
     from isoserver.settings import ServerSettings
 
-__all__ = ["JavaScriptContext"]
+__all__ = ["JavaScriptContext", "Saved"]
 
 _FRAME_MAX: Final = 256 << 20
 _REASON_WAIT: Final = 1.0
@@ -34,11 +41,23 @@ _MEMORY_WAIT: Final = 1.0
 _KILL_WAIT: Final = 5.0
 
 
+class Saved(NamedTuple):
+    """A state that was saved.
+
+    Attributes:
+        snapshot: What `create` and `restart` take.
+        execution_count: Number of the last execution in it.
+    """
+
+    snapshot: bytes
+    execution_count: int
+
+
 class JavaScriptContext(Context):
     """A context in a process that was forked from the fork server.
 
     Attributes:
-        heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
+        waker: Asked for its heap when it sleeps and has something to do.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a server, and two of its own
@@ -64,6 +83,8 @@ class JavaScriptContext(Context):
         super().__init__(identity, settings, observer)
         self.heap_memory_max = heap_memory_max or settings.heap_memory_max
         self._forks = forks
+        self.waker: Callable[[JavaScriptContext], Awaitable[bytes]] | None = None
+        self._waking: asyncio.Task[None] | None = None
         self._snapshot: bytes | None = None
         self._begin_from(snapshot)
         self._work: Channel | None = None
@@ -226,11 +247,8 @@ class JavaScriptContext(Context):
             if isinstance(value, int) and not isinstance(value, bool)
         }
 
-    async def checkpoint(self) -> bytes:
+    async def save(self) -> Saved:
         """Save its state, in its turn; it goes on at once, and is as it was.
-
-        Returns:
-            What `create` and `restart` take as `snapshot`.
 
         Raises:
             HeapUnsavableError: V8 can't save what is there, or not in time.
@@ -240,9 +258,50 @@ class JavaScriptContext(Context):
         async with Saving(self.settings.checkpoint_deadline) as saving:
             job = Job("checkpoint_request", {}, self.settings.question_deadline)
             job.fds = saving.descriptors
+            job.counts = False
             self.submit(job)
-            saving.begun(await job.done, self._forks.reap)
-            return await saving.result()
+            reply = await job.done
+            execution_count = self.execution_count
+            saving.begun(reply, self._forks.reap)
+            return Saved(await saving.result(), execution_count)
+
+    # -- sleep -------------------------------------------------------------------------
+
+    async def hibernate(self) -> None:
+        """End the process of an idle context; the next job wakes it by its `waker`."""
+        self.state = State.HIBERNATED
+        self.reason = ""
+        self.history.clear()
+        self._remembered = 0
+        async with self._changing:
+            await self._kill()
+
+    def _wake(self) -> None:
+        self.state = State.STARTING
+        self._waking = asyncio.ensure_future(self._rise())
+
+    async def _rise(self) -> None:
+        began = time.monotonic()
+        try:
+            async with self._changing:
+                assert self.waker is not None  # noqa: S101 - set when it fell asleep
+                snapshot = await self.waker(self)
+                if self.state is not State.STARTING:
+                    return  # deleted meanwhile
+                self._begin_from(snapshot)
+                await self._launch()
+                self.state = State.IDLE
+        except ContextDeadError as error:
+            self.state, self.reason = State.DEAD, error.reason
+            self._refuse_queue(error)
+        except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+            self.state = State.HIBERNATED
+            known = isinstance(error, ServerError)
+            text = f"the context can't be woken now: {error}"
+            self._refuse_queue(error if known else ContextStartError(text))
+        else:
+            self.observer.started(self.language.name, time.monotonic() - began)
+            self._advance()
 
     async def fork_into(self, other: JavaScriptContext) -> None:
         """Let another context, which isn't started, begin with this one's state.
