@@ -20,6 +20,7 @@ from isoserver.database import Database, url_of
 from isoserver.errors import BodyTooLargeError
 from isoserver.guards import Guard
 from isoserver.handlers.base import Handler, MissingHandler
+from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
@@ -82,6 +83,7 @@ class Server:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        heaps: Its heaps.
         database: Its database.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
@@ -101,11 +103,13 @@ class Server:
         self.metrics = Metrics()
         self.folder, self._temporary = _folder(settings)
         self.database = Database(url_of(settings.database_url, self.folder))
-        self.contexts = Contexts(settings, self.metrics)
+        self.heaps = Heaps(settings, self.database, self.folder)
+        self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
         self.service = Service(
             settings,
             self.contexts,
+            self.heaps,
             self.database,
             self.metrics,
             make_log(settings.log_level, log_file),
@@ -123,6 +127,7 @@ class Server:
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.database.start()
+        await self.heaps.start()
         await self.contexts.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
@@ -150,6 +155,7 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.heaps.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)

@@ -14,9 +14,20 @@
     │   ├── ContextReplacedError        restarted or deleted while a request waited
     │   ├── ContextStartError           its process could not be started
     │   ├── ContextDeadlineError    (TimeoutError) it did not answer in time
-    │   └── ForkError                   it can't be forked
+    │   ├── ContextExistsError          there is one of that id
+    │   ├── ForkError                   it can't be forked
+    │   └── CheckpointMissingError      it has no checkpoint to go back to
+    ├── HeapError
+    │   ├── HeapMissingError        (LookupError) the workspace has no such heap
+    │   ├── HeapUnsavableError          V8 can't save what a context holds
+    │   ├── HeapDamagedError            what is stored isn't what was saved
+    │   ├── HeapEngineError             another engine saved it
+    │   └── HeapStoreError              the store can't be used
     ├── LimitError                      a bound is reached; try again later
     │   ├── ContextLimitError           contexts in all
+    │   ├── HibernatedLimitError        contexts that sleep
+    │   ├── EphemeralLimitError         contexts that live for one execution
+    │   ├── HeapLimitError              bytes of heaps that are needed
     │   └── QueueLimitError             executions that wait in one context
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
@@ -33,16 +44,27 @@ from typing import NamedTuple
 __all__ = [
     "STATUS",
     "BodyTooLargeError",
+    "CheckpointMissingError",
     "ContextDeadError",
     "ContextDeadlineError",
     "ContextError",
+    "ContextExistsError",
     "ContextLimitError",
     "ContextMissingError",
     "ContextReplacedError",
     "ContextStartError",
     "DatabaseError",
+    "EphemeralLimitError",
     "FieldProblem",
     "ForkError",
+    "HeapDamagedError",
+    "HeapEngineError",
+    "HeapError",
+    "HeapLimitError",
+    "HeapMissingError",
+    "HeapStoreError",
+    "HeapUnsavableError",
+    "HibernatedLimitError",
     "InvalidRequestError",
     "KeyMissingError",
     "LimitError",
@@ -169,8 +191,78 @@ class ContextDeadlineError(ContextError, TimeoutError):
         super().__init__(f"the context did not answer within {seconds:g} s")
 
 
+class ContextExistsError(ContextError):
+    """There is a context of that id already."""
+
+    def __init__(self, context_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"there is a context {context_id[:64]} already")
+
+
 class ForkError(ContextError):
     """The context can't be forked."""
+
+
+class CheckpointMissingError(ContextError):
+    """The context has no checkpoint that it could go back to."""
+
+    def __init__(self) -> None:
+        """State what is missing."""
+        super().__init__("the context has no checkpoint")
+
+
+class HeapError(ServerError):
+    """Something about one heap."""
+
+
+class HeapMissingError(HeapError, LookupError):
+    """The workspace has no heap of that key."""
+
+    def __init__(self, key: str) -> None:
+        """Name the key."""
+        super().__init__(f"Heap {key[:64]!r} not found")
+
+
+class HeapUnsavableError(HeapError):
+    """V8 can't save what a context holds.
+
+    Attributes:
+        reason: Why, in V8's words or ours.
+        kind: What kind of object is in the way; None if that isn't known.
+        path: What leads to it, from `globalThis`; None if that wasn't found.
+    """
+
+    def __init__(
+        self, reason: str, kind: str | None = None, path: str | None = None
+    ) -> None:
+        """Keep what is known."""
+        self.reason, self.kind, self.path = reason, kind, path
+        found = "" if kind is None else f" ({kind}{f' at {path}' if path else ''})"
+        super().__init__(f"the heap can't be saved: {reason}{found}")
+
+
+class HeapDamagedError(HeapError):
+    """What is stored under a heap's key isn't what was saved."""
+
+
+class HeapEngineError(HeapError):
+    """A heap was saved by another engine, and none else can read it.
+
+    Attributes:
+        saved: The engine that has saved it.
+        engine: The engine of this server.
+    """
+
+    def __init__(self, saved: str, engine: str) -> None:
+        """Name both."""
+        self.saved, self.engine = saved, engine
+        super().__init__(
+            f"the heap was saved by the engine {saved!r}; this is {engine!r}"
+        )
+
+
+class HeapStoreError(HeapError):
+    """The store of heaps can't be used."""
 
 
 class LimitError(ServerError):
@@ -191,6 +283,34 @@ class ContextLimitError(LimitError):
     def __init__(self, limit: int) -> None:
         """Name the bound."""
         super().__init__(f"there are {limit} contexts, which is all that may be")
+
+
+class HibernatedLimitError(LimitError):
+    """As many contexts sleep as may."""
+
+    retry_after = 10
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} contexts sleep, which is all that may")
+
+
+class EphemeralLimitError(LimitError):
+    """As many contexts live for one execution each as may."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} executions run, which is all that may")
+
+
+class HeapLimitError(LimitError):
+    """The store is full of heaps that are needed."""
+
+    retry_after = 60
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"the heaps have {limit} bytes, which is all that may be")
 
 
 class QueueLimitError(LimitError):
@@ -225,8 +345,18 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ContextReplacedError: HTTPStatus.CONFLICT,
     ContextStartError: HTTPStatus.SERVICE_UNAVAILABLE,
     ContextDeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
+    ContextExistsError: HTTPStatus.CONFLICT,
     ForkError: HTTPStatus.CONFLICT,
+    CheckpointMissingError: HTTPStatus.CONFLICT,
+    HeapMissingError: HTTPStatus.NOT_FOUND,
+    HeapUnsavableError: HTTPStatus.CONFLICT,
+    HeapDamagedError: HTTPStatus.CONFLICT,
+    HeapEngineError: HTTPStatus.CONFLICT,
+    HeapStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     ContextLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    HibernatedLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    EphemeralLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    HeapLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -12,9 +12,9 @@ from isoserver.contexts.context import State
 from isoserver.contexts.memory import resident
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from isoserver.contexts.context import Context
+    from isoserver.contexts.pool import Contexts
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -91,7 +91,7 @@ class Metrics:
         """Count a process that ended by itself."""
         self._deaths.labels(language).inc()
 
-    def watch(self, contexts: Iterable[Context]) -> None:
+    def watch(self, contexts: Contexts) -> None:
         """Show states and memory of contexts, read anew for each scrape."""
         self._registry.register(_ContextsCollector(contexts))
 
@@ -103,12 +103,12 @@ class Metrics:
 class _ContextsCollector:
     """Reads the contexts when somebody scrapes."""
 
-    def __init__(self, contexts: Iterable[Context]) -> None:
+    def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Give the gauges."""
-        states: Tally[str] = Tally()
+        states: Tally[str] = self._contexts.resting.states()
         memory: Tally[str] = Tally()
         for context in self._contexts:
             states[context.state.value] += 1

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
-
-from isoserver.contexts.context import State
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution, Failure
+    from isoserver.contexts.languages import Language
+    from isoserver.contexts.records import Record
 
-__all__ = ["context_answer", "execution_answer", "failed_answer", "lines"]
+__all__ = [
+    "context_answer",
+    "execution_answer",
+    "failed_answer",
+    "lines",
+    "record_answer",
+]
 
 FIELDS: Final = {
     "text/plain": "text",
@@ -100,8 +107,30 @@ def context_answer(
         "execution_count": context.execution_count,
         "waiting": context.waiting,
     }
-    if context.state is State.DEAD:
+    if context.reason:
         answer["reason"] = context.reason
+    if context.checkpoint is not None:
+        answer["heap"] = context.checkpoint.key
     if memory:
         answer["memory"] = memory
+    return answer
+
+
+def record_answer(record: Record, language: Language) -> dict[str, Any]:
+    """Give a context without a process as the API shows it."""
+    answer: dict[str, Any] = {
+        "id": record.id,
+        "language": language.number,
+        "cwd": record.cwd,
+        "language_name": language.name,
+        "state": record.state,
+        "created_at": datetime.fromtimestamp(record.created_at, timezone.utc),
+        "last_used": datetime.fromtimestamp(record.last_used, timezone.utc),
+        "execution_count": record.execution_count,
+        "waiting": 0,
+    }
+    if record.reason:
+        answer["reason"] = record.reason
+    if record.heap is not None:
+        answer["heap"] = record.heap
     return answer

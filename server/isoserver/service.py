@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
     from isoserver.guards import Guard
+    from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
 
@@ -25,6 +26,7 @@ class Service:
     Attributes:
         settings: Its settings.
         contexts: Its contexts.
+        heaps: What contexts were saved to.
         database: What outlives it.
         metrics: What it counts.
         log: Where it logs to.
@@ -35,6 +37,7 @@ class Service:
 
     settings: ServerSettings
     contexts: Contexts
+    heaps: Heaps
     database: Database
     metrics: Metrics
     log: FilteringBoundLogger

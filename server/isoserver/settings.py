@@ -63,6 +63,12 @@ class ServerSettings(BaseSettings):
         description="sqlite:///FILE or postgresql://…; a file in the data folder if "
         "unset.",
     )
+    heap_store: str | None = Field(
+        None,
+        repr=False,
+        description="A folder or URL (s3://BUCKET/PATH) for heaps; the folder heaps in "
+        "the data folder if unset.",
+    )
     languages: Names = Field(
         ["python", "javascript", "typescript"],
         min_length=1,
@@ -86,7 +92,12 @@ class ServerSettings(BaseSettings):
         64 * 1024, description="Bytes of a request's headers."
     )
 
-    contexts_max: PositiveInt = Field(1000, description="Contexts in all.")
+    contexts_max: PositiveInt = Field(
+        1000, description="Contexts that live, those of executions left out."
+    )
+    executions_max: PositiveInt = Field(
+        16, description="Executions that run at a time in contexts of their own."
+    )
     queue_max: PositiveInt = Field(
         64, description="Executions that may wait in one context."
     )
@@ -112,11 +123,59 @@ class ServerSettings(BaseSettings):
         4096 * _MIB, description="Bytes of address space of one Python context."
     )
 
+    heap_max: PositiveInt = Field(
+        256 * _MIB, description="Bytes of one saved heap, before it is compressed."
+    )
+    heap_level: int = Field(
+        3, ge=-7, le=22, description="How hard zstd tries to make heaps smaller."
+    )
+    heap_ttl: PositiveFloat = Field(
+        7 * 86_400.0,
+        description="Seconds after which a heap is deleted that was not used and that "
+        "nothing needs.",
+    )
+    heaps_max: PositiveInt = Field(
+        20_000, description="Heaps of one workspace; those that are needed may be more."
+    )
+    heaps_size_max: PositiveInt = Field(
+        20 * 1024 * _MIB, description="Bytes of all heaps, compressed."
+    )
+    heap_grace: NonNegativeFloat = Field(
+        60.0, description="Seconds for which a heap is kept, whatever the other bounds."
+    )
+    heap_sweep: PositiveFloat = Field(
+        600.0, description="Seconds between the searches for heaps to delete."
+    )
+    session_entries_max: PositiveInt = Field(
+        1000, description="Steps that the history of a session remembers."
+    )
+
+    hibernate_after: PositiveFloat | None = Field(
+        300.0,
+        description="Seconds after which the process of an idle context is saved and "
+        "ended, if V8 can save it.",
+    )
+    hibernated_max: PositiveInt = Field(
+        100_000, description="Contexts without a process: saved ones and lost ones."
+    )
+    hibernated_ttl: PositiveFloat | None = Field(
+        7 * 86_400.0,
+        description="Seconds after which a context without a process is deleted.",
+    )
+    save_deadline: NonNegativeFloat = Field(
+        30.0,
+        description="Seconds in which contexts are saved when the server stops; what "
+        "isn't by then is lost.",
+    )
+
     start_deadline: PositiveFloat = Field(
         60.0, description="Seconds that the process of a context has to start."
     )
     question_deadline: PositiveFloat = Field(
         10.0, description="Seconds that completion, inspection and forking may take."
+    )
+    checkpoint_deadline: PositiveFloat = Field(
+        60.0, description="Seconds that saving the heap of a context may take."
     )
     interrupt_grace: PositiveFloat = Field(
         5.0, description="Seconds between an interrupt and the end of the process."

@@ -18,17 +18,22 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
+from isoserver.contexts.records import Record
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
     ContextReplacedError,
     FieldProblem,
+    ForkError,
     InvalidRequestError,
     QueueLimitError,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isoserver.contexts.languages import Language
+    from isoserver.contexts.records import Checkpoint
     from isoserver.settings import ServerSettings
 
 __all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
@@ -46,6 +51,7 @@ class State(str, Enum):
     """What a context is at."""
 
     STARTING = "starting"
+    HIBERNATED = "hibernated"
     IDLE = "idle"
     BUSY = "busy"
     DEAD = "dead"
@@ -62,6 +68,10 @@ class Observer(Protocol):
 
     def died(self, language: str) -> None:
         """A context's process ended by itself."""
+
+
+def _ignore(_context: Context) -> None:
+    """Nobody has written anything down of it."""
 
 
 def new_id() -> str:
@@ -95,11 +105,15 @@ class Context(abc.ABC):
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
         state: What it is at.
-        reason: Why it is dead.
+        reason: Why it is dead, or what of it was lost when it was woken.
         execution_count: Number of the last execution.
         created_at: When it was made.
         last_used: When something was asked of it last.
         pid: Its process; 0 if there is none.
+        heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
+        checkpoint: The heap that it can go back to.
+        archived: Whether some of what it has run is kept in the database.
+        changed: Called with it when what is written down of it isn't so any more.
     """
 
     def __init__(
@@ -122,6 +136,10 @@ class Context(abc.ABC):
         self.last_used = self.created_at
         self.used = time.monotonic()
         self.pid = 0
+        self.heap_memory_max: int | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.archived = False
+        self.changed: Callable[[Context], None] = _ignore
         self.history: deque[Execution] = deque()
         self._remembered = 0
         self._queue: deque[Job] = deque()
@@ -160,6 +178,20 @@ class Context(abc.ABC):
     def _content(self, request: Request) -> dict[str, Any]:
         """Give the content of an execute request."""
 
+    def _begin_from(self, snapshot: bytes | None) -> None:
+        """Have the next process go on from a heap; None has it begin with nothing.
+
+        Raises:
+            ForkError: It has no heap.
+        """
+        if snapshot is not None:
+            message = f"a {self.language.name} context can't begin from a heap"
+            raise ForkError(message)
+
+    def _wake(self) -> None:
+        """Begin to wake; called when a job comes while it sleeps."""
+        raise NotImplementedError  # only those sleep that can wake
+
     def _patience(self, job: Job) -> float:
         """Seconds after which `_overdue` is called for a job that has begun."""
         return job.seconds
@@ -191,19 +223,33 @@ class Context(abc.ABC):
             self.state = State.IDLE
         self._advance()
 
-    async def restart(self, reason: str = "the context was restarted") -> None:
+    async def restart(
+        self,
+        reason: str = "the context was restarted",
+        *,
+        snapshot: bytes | None = None,
+        execution_count: int = 0,
+    ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
+
+        Args:
+            reason: What those who wait are told.
+            snapshot: A heap that it goes on from, instead of a blank one.
+            execution_count: Number of the last execution in that heap.
 
         Raises:
             ContextStartError: The process could not be started.
+            ForkError: It isn't one of V8, and has no heap.
         """
+        self._begin_from(snapshot)
         self._abandon("ContextRestartedError", reason)
         self.state = State.STARTING
         async with self._changing:
             await self._kill()
+            self._begin_from(snapshot)  # it may have been about to wake
             self.state = State.STARTING
             self.reason = ""
-            self.execution_count = 0
+            self.execution_count = execution_count
             self.history.clear()
             self._remembered = 0
             self.touch()
@@ -223,6 +269,7 @@ class Context(abc.ABC):
             return
         self.state = State.DEAD
         self.reason = reason
+        self.changed(self)
         self.observer.died(self.language.name)
         text = f"the context's process ended: {reason}; its state is lost"
         self._fail_current(DIED, text)
@@ -245,12 +292,46 @@ class Context(abc.ABC):
         while self._queue:
             self._queue.popleft().refuse(error)
 
+    # -- without a process -------------------------------------------------------------
+
+    def record(self, state: str, reason: str) -> Record:
+        """Write it down, in a state that the table knows."""
+        made = self.checkpoint
+        return Record(
+            *self.identity[:2],
+            self.language.name,
+            self.cwd,
+            state,
+            reason,
+            self.created_at.timestamp(),
+            self.last_used.timestamp(),
+            self.execution_count,
+            self.heap_memory_max,
+            *((None, 0, None) if made is None else made),
+        )
+
+    def recall(self, record: Record) -> None:
+        """Be what was written down."""
+        self.state = State(record.state)
+        self.reason = record.reason
+        self.execution_count = record.execution_count
+        self.created_at = datetime.fromtimestamp(record.created_at, timezone.utc)
+        self.last_used = datetime.fromtimestamp(record.last_used, timezone.utc)
+        self.checkpoint = record.checkpoint
+        self.archived = True
+
     # -- jobs --------------------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
         return len(self._queue)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it is idle and nothing is on its way to it."""
+        idle = self.state is State.IDLE and not self._queue
+        return idle and not self._changing.locked()
 
     @property
     def current(self) -> Job | None:
@@ -297,9 +378,12 @@ class Context(abc.ABC):
             raise ContextDeadError(self.reason)
         if len(self._queue) >= self.settings.queue_max:
             raise QueueLimitError(self.settings.queue_max)
-        self.touch()
+        if job.counts:
+            self.touch()
         job.id = next(self._ids)
         self._queue.append(job)
+        if self.state is State.HIBERNATED:
+            self._wake()
         self._advance()
 
     def cancel(self, job: Job) -> None:
@@ -371,7 +455,8 @@ class Context(abc.ABC):
         job.stop_timer()
         self._current = None
         self.state = State.IDLE
-        self.touch()
+        if job.counts:
+            self.touch()
         if isinstance(job, Execution):
             self._conclude(job)
         job.succeed()

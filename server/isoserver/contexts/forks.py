@@ -45,16 +45,27 @@ class Forks:
         self.missing = self._server.missing
         self._loop.add_reader(self._server.exits_fd, self._exited)
 
-    def spawn(self, settings: ContextSettings) -> Spawned:
+    def spawn(
+        self, settings: ContextSettings, snapshot: bytes | None = None
+    ) -> Spawned:
         """Fork a process for a context; a dead fork server is started again first.
+
+        Args:
+            settings: The context's.
+            snapshot: A heap that it goes on from.
 
         Raises:
             ForkServerError: It could not be forked.
         """
-        return self._server.spawn(settings)
+        return self._server.spawn(settings, snapshot=snapshot)
 
     def adopt(self, pid: int) -> None:
         """Take a process that a context has forked under watch."""
+        self._server.adopt(pid)
+
+    def reap(self, pid: int) -> None:
+        """Take a process that a context has forked and that ends by itself."""
+        self._watched[pid] = _ignore
         self._server.adopt(pid)
 
     def watch(self, pid: int, on_end: Callable[[str], None]) -> None:
@@ -71,3 +82,7 @@ class Forks:
             on_end = self._watched.pop(exited.pid, None)
             if on_end is not None:
                 on_end(exited.reason)
+
+
+def _ignore(_reason: str) -> None:
+    """Nobody wants to know."""

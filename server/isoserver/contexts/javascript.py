@@ -6,23 +6,33 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import IsokernelError
 from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
 from isoserver.contexts.jobs import Execution, Job, Message, Request
-from isoserver.errors import ContextStartError, ForkError
+from isoserver.contexts.saving import Saving
+from isoserver.errors import (
+    ContextDeadError,
+    ContextStartError,
+    ForkError,
+    ServerError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from isokernel.frames import Frame
     from isoserver.contexts.context import Identity, Observer
     from isoserver.contexts.forks import Forks
     from isoserver.settings import ServerSettings
 
-__all__ = ["JavaScriptContext"]
+__all__ = ["JavaScriptContext", "Saved"]
 
 _FRAME_MAX: Final = 256 << 20
 _REASON_WAIT: Final = 1.0
@@ -31,18 +41,52 @@ _MEMORY_WAIT: Final = 1.0
 _KILL_WAIT: Final = 5.0
 
 
-class JavaScriptContext(Context):
-    """A context in a process that was forked from the fork server."""
+class Saved(NamedTuple):
+    """A state that was saved.
 
-    def __init__(
+    Attributes:
+        snapshot: What `create` and `restart` take.
+        execution_count: Number of the last execution in it.
+    """
+
+    snapshot: bytes
+    execution_count: int
+
+
+class JavaScriptContext(Context):
+    """A context in a process that was forked from the fork server.
+
+    Attributes:
+        waker: Asked for its heap when it sleeps and has something to do.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a server, and two of its own
         self,
         identity: Identity,
         settings: ServerSettings,
         observer: Observer,
         forks: Forks,
+        *,
+        heap_memory_max: int | None = None,
+        snapshot: bytes | None = None,
     ) -> None:
+        """Make a context that isn't started.
+
+        Args:
+            identity: What it is.
+            settings: Settings of the server.
+            observer: Who counts.
+            forks: Where its processes come from.
+            heap_memory_max: Bytes of V8 heap, if not what the settings say.
+            snapshot: A heap that it goes on from.
+        """
         super().__init__(identity, settings, observer)
+        self.heap_memory_max = heap_memory_max or settings.heap_memory_max
         self._forks = forks
+        self.waker: Callable[[JavaScriptContext], Awaitable[bytes]] | None = None
+        self._waking: asyncio.Task[None] | None = None
+        self._snapshot: bytes | None = None
+        self._begin_from(snapshot)
         self._work: Channel | None = None
         self._control: Channel | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -56,16 +100,24 @@ class JavaScriptContext(Context):
         settings = ContextSettings(
             language=name,  # type: ignore[arg-type]  # one of the two, as it says
             interrupt_grace=self.settings.interrupt_grace,
-            heap_memory_max=self.settings.heap_memory_max,
+            heap_memory_max=self.heap_memory_max,
             array_buffer_max=self.settings.array_buffer_max,
             output_max=self.settings.output_max,
         )
         try:
-            spawned = self._forks.spawn(settings)
+            spawned = self._forks.spawn(settings, self._snapshot)
         except (OSError, IsokernelError) as error:
             message = f"the context's process could not be forked: {error}"
             raise ContextStartError(message) from error
+        self._snapshot = None
         self._adopt(spawned.pid, spawned.work, spawned.control)
+
+    def _begin_from(self, snapshot: bytes | None) -> None:
+        self._snapshot = snapshot
+        if snapshot is not None:
+            # Timers in a heap name the executions that they are of: ids which no
+            # earlier life can have used.
+            self._ids = count(time.time_ns() // 1000)
 
     def _adopt(self, pid: int, work: socket.socket, control: socket.socket) -> None:
         """Take over a process that is there."""
@@ -169,7 +221,7 @@ class JavaScriptContext(Context):
         message = Message(frame.type, frame.content, frame.metadata)
         self.received(frame.parent or 0, message)
 
-    # -- memory and fork ---------------------------------------------------------------
+    # -- memory, checkpoint and fork ---------------------------------------------------
 
     def _answer(self, frame: Frame) -> None:
         if frame.type == "memory_reply" and self._memory:
@@ -194,6 +246,62 @@ class JavaScriptContext(Context):
             for name, value in answer.result().items()
             if isinstance(value, int) and not isinstance(value, bool)
         }
+
+    async def save(self) -> Saved:
+        """Save its state, in its turn; it goes on at once, and is as it was.
+
+        Raises:
+            HeapUnsavableError: V8 can't save what is there, or not in time.
+            ContextDeadError: Its process is gone.
+            QueueLimitError: Too many wait already.
+        """
+        async with Saving(self.settings.checkpoint_deadline) as saving:
+            job = Job("checkpoint_request", {}, self.settings.question_deadline)
+            job.fds = saving.descriptors
+            job.counts = False
+            self.submit(job)
+            reply = await job.done
+            execution_count = self.execution_count
+            saving.begun(reply, self._forks.reap)
+            return Saved(await saving.result(), execution_count)
+
+    # -- sleep -------------------------------------------------------------------------
+
+    async def hibernate(self) -> None:
+        """End the process of an idle context; the next job wakes it by its `waker`."""
+        self.state = State.HIBERNATED
+        self.reason = ""
+        self.history.clear()
+        self._remembered = 0
+        async with self._changing:
+            await self._kill()
+
+    def _wake(self) -> None:
+        self.state = State.STARTING
+        self._waking = asyncio.ensure_future(self._rise())
+
+    async def _rise(self) -> None:
+        began = time.monotonic()
+        try:
+            async with self._changing:
+                assert self.waker is not None  # noqa: S101 - set when it fell asleep
+                snapshot = await self.waker(self)
+                if self.state is not State.STARTING:
+                    return  # deleted meanwhile
+                self._begin_from(snapshot)
+                await self._launch()
+                self.state = State.IDLE
+        except ContextDeadError as error:
+            self.state, self.reason = State.DEAD, error.reason
+            self._refuse_queue(error)
+        except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+            self.state = State.HIBERNATED
+            known = isinstance(error, ServerError)
+            text = f"the context can't be woken now: {error}"
+            self._refuse_queue(error if known else ContextStartError(text))
+        else:
+            self.observer.started(self.language.name, time.monotonic() - began)
+            self._advance()
 
     async def fork_into(self, other: JavaScriptContext) -> None:
         """Let another context, which isn't started, begin with this one's state.

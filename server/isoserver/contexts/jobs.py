@@ -76,6 +76,7 @@ class Job:
         idle: Whether the context has said that it is idle again.
         overdue: Whether it was interrupted because its time was over.
         fds: Descriptors that go with the request.
+        counts: Whether asking it means that the context is used.
     """
 
     needs_idle = False
@@ -93,6 +94,7 @@ class Job:
         self.idle = False
         self.overdue = False
         self.fds: tuple[int, ...] = ()
+        self.counts = True
         self.timer: asyncio.TimerHandle | None = None
 
     @property

@@ -14,9 +14,12 @@ from isoserver.contexts.jobs import Request
 from isoserver.errors import FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
+    from isoserver.contexts.records import Cell
 
 __all__ = ["history", "read", "run"]
 
@@ -39,9 +42,23 @@ _UNREADABLE: Final = (
 """What nbformat raises for what is no notebook."""
 
 
-def history(context: Context) -> dict[str, Any]:
-    """Make a notebook of what was run in a context."""
-    cells = [_cell(number, done) for number, done in enumerate(context.history, 1)]
+def history(context: Context, past: Sequence[Cell] = ()) -> dict[str, Any]:
+    """Make a notebook of what was run in a context.
+
+    Args:
+        context: It.
+        past: What it has run and doesn't remember itself.
+    """
+    contents = [cell.content() for cell in past]
+    contents += [
+        {
+            "code": done.request.code,
+            "count": done.count,
+            "outputs": done.outputs.plain(),
+        }
+        for done in context.history
+    ]
+    cells = [_cell(number, content) for number, content in enumerate(contents, 1)]
     notebook: dict[str, Any] = new_notebook(
         cells=cells, metadata=_metadata(context.language)
     )
@@ -103,23 +120,21 @@ def _read(text: str) -> dict[str, Any]:
     return result
 
 
-def _cell(number: int, execution: Execution) -> Any:
+def _cell(number: int, content: dict[str, Any]) -> Any:
     return new_code_cell(
-        source=execution.request.code,
-        execution_count=execution.count,
-        outputs=_outputs(execution),
+        source=content["code"],
+        execution_count=content["count"],
+        outputs=[_output(item) for item in content["outputs"]],
         id=f"cell-{number}",
     )
 
 
 def _outputs(execution: Execution) -> list[Any]:
-    return [_output(item) for item in execution.outputs.items]
+    return [_output(item) for item in execution.outputs.plain()]
 
 
 def _output(item: dict[str, Any]) -> Any:
     content = {key: value for key, value in item.items() if key != "output_type"}
-    if item["output_type"] == "stream":
-        content["text"] = "".join(item["text"])
     kind = item["output_type"]
     return output_from_msg({"header": {"msg_type": kind}, "content": content})
 

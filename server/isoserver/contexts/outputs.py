@@ -77,6 +77,15 @@ class Outputs:
         """Give what was shown, the result included."""
         return (item for item in self.items if item["output_type"] in _DISPLAYS)
 
+    def plain(self) -> list[dict[str, Any]]:
+        """Give them in nbformat's form, each stream as one text."""
+        return [
+            {**item, "text": "".join(item["text"])}
+            if item["output_type"] == "stream"
+            else item
+            for item in self.items
+        ]
+
     def _append(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "stream":
             self.stream(content["name"], content["text"])

@@ -6,16 +6,23 @@ import asyncio
 import shutil
 import tempfile
 import time
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.context import Context, Identity, State, new_id
+from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.kernels import KernelContext
 from isoserver.contexts.languages import Languages
+from isoserver.contexts.ledger import Ledger
 from isoserver.errors import (
+    CheckpointMissingError,
+    ContextExistsError,
     ContextLimitError,
     ContextMissingError,
+    EphemeralLimitError,
     ForkError,
     StoppingError,
 )
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.forks import Forks
     from isoserver.contexts.languages import Language
+    from isoserver.contexts.records import Checkpoint, Record, Vault
+    from isoserver.database import Database
     from isoserver.settings import ServerSettings
 
 __all__ = ["HOME", "Contexts"]
@@ -42,21 +51,39 @@ class Contexts:
 
     Attributes:
         languages: What can run.
+        resting: Those that have no process.
         missing_walls: What contexts can't be confined by here, a sentence each.
         stopping: Whether it takes no new work because the server ends.
     """
 
-    def __init__(self, settings: ServerSettings, observer: Observer) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        observer: Observer,
+        database: Database,
+        vault: Vault,
+    ) -> None:
         """Start with none.
 
         Args:
             settings: Settings of the server.
             observer: Who counts what contexts do.
+            database: What outlives them.
+            vault: Where their heaps are kept.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self._settings = settings
         self._observer = observer
         self._contexts: dict[Key, Context] = {}
+        self._ephemeral: dict[Key, Context] = {}
+        self._vault = vault
+        self.resting = Hibernation(
+            settings,
+            Ledger(database, settings.history_max, settings.history_size_max),
+            vault,
+            self._contexts,
+            self._remade,
+        )
         self._forks: Forks | None = None
         self.stopping = False
         self.missing_walls: list[str] = []
@@ -79,34 +106,59 @@ class Contexts:
             self._forks = Forks(sandbox=self._settings.sandbox)
             await self._forks.start()
             self.missing_walls = self._forks.missing
-        if self._settings.context_ttl is not None:
-            self._sweeper = asyncio.ensure_future(self._sweep())
+        await self.resting.start(self.languages.served)
+        settings = self._settings
+        times = (settings.context_ttl, settings.hibernate_after)
+        known = [each for each in (*times, settings.hibernated_ttl) if each is not None]
+        if known:
+            pause = min(*known, _SWEEP_MAX * _SWEEPS) / _SWEEPS
+            self._sweeper = asyncio.ensure_future(self._sweep(pause))
 
     def __len__(self) -> int:
-        """How many there are, dead ones included."""
+        """How many have a process, or had one in this server's time."""
         return len(self._contexts)
 
     def __iter__(self) -> Iterator[Context]:
-        """Give all of them, oldest first."""
+        """Give those, oldest first."""
         return iter(list(self._contexts.values()))
 
-    def of(self, workspace: str) -> list[Context]:
-        """Give those of a workspace, oldest first."""
-        return [context for context in self if context.workspace == workspace]
+    def of(self, workspace: str) -> list[Context | Record]:
+        """Give all of a workspace, those without a process as records; oldest first."""
+        found: list[tuple[float, Context | Record]] = [
+            (record.created_at, record)
+            for record in self.resting.records.values()
+            if record.workspace == workspace
+        ]
+        found += [
+            (context.created_at.timestamp(), context)
+            for context in self
+            if context.workspace == workspace
+        ]
+        return [one for _, one in sorted(found, key=itemgetter(0))]
 
     def get(self, workspace: str, context_id: str) -> Context:
-        """Find a context.
+        """Find a context; one that sleeps wakes with the first job that it gets.
 
         Raises:
             ContextMissingError: The workspace has none of that id.
         """
-        try:
-            return self._contexts[workspace, context_id]
-        except KeyError:
-            raise ContextMissingError(context_id) from None
+        key = workspace, context_id
+        context = self._contexts.get(key) or self.resting.find(key)
+        if context is None:
+            raise ContextMissingError(context_id)
+        return context
 
-    async def create(
-        self, workspace: str, language: Language, cwd: str = HOME
+    async def create(  # noqa: PLR0913 - a context has that many sides
+        self,
+        workspace: str,
+        language: Language,
+        cwd: str = HOME,
+        *,
+        context_id: str | None = None,
+        snapshot: bytes | None = None,
+        checkpoint: Checkpoint | None = None,
+        heap_memory_max: int | None = None,
+        ephemeral: bool = False,
     ) -> Context:
         """Make a context and start it.
 
@@ -114,18 +166,99 @@ class Contexts:
             workspace: Whose it is.
             language: Its language.
             cwd: Its working folder, as it was asked for.
+            context_id: Its id; a new one if None.
+            snapshot: A heap that it goes on from (V8 only).
+            checkpoint: The stored heap that `snapshot` is, if it is one.
+            heap_memory_max: Bytes of V8 heap, if not what the settings say.
+            ephemeral: It is for one execution: neither listed nor found, but deleted by
+                its id like others.
+
+        Raises:
+            ContextExistsError: There is one of that id.
+            ContextLimitError: There are as many as may be; of ephemeral ones, an
+                EphemeralLimitError.
+            ContextStartError: Its process could not be started.
+            ForkError: A heap was given for what isn't V8.
+        """
+        identity = Identity(workspace, context_id or new_id(), language, cwd)
+        context = self._make(identity, heap_memory_max, snapshot)
+        if checkpoint is not None:
+            context.checkpoint = checkpoint
+            context.execution_count = checkpoint.execution_count
+        self._add(context, ephemeral=ephemeral)
+        try:
+            await context.start()
+        except BaseException:
+            self._forget(context)
+            raise
+        if not ephemeral:
+            self.resting.born(context)
+        return context
+
+    async def restart(
+        self,
+        context: Context,
+        *,
+        snapshot: bytes | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Let a context begin anew under its id, with or without a process until now.
+
+        Args:
+            context: It.
+            snapshot: A heap that it goes on from, instead of nothing.
+            checkpoint: The stored heap that `snapshot` is, if it is one.
+
+        Raises:
+            ContextLimitError: There are as many as may be.
+            ContextStartError: Its process could not be started.
+            ForkError: A heap was given for what isn't V8.
+        """
+        if self.stopping:
+            raise StoppingError
+        if context.key not in self._contexts:
+            self._check_room()
+        keep_past = checkpoint is not None and checkpoint == context.checkpoint
+        count = 0 if checkpoint is None else checkpoint.execution_count
+        self._contexts[context.key] = context
+        await context.restart(snapshot=snapshot, execution_count=count)
+        context.checkpoint = checkpoint or context.checkpoint
+        await self.resting.begin_anew(context, keep_past=keep_past)
+
+    async def reopen(self, context: Context) -> None:
+        """Let a context go on from its last checkpoint, whatever became of it since.
+
+        Raises:
+            CheckpointMissingError: It has none.
+            HeapError: That can't be used.
+            ContextLimitError: There are as many as may be.
+            ContextStartError: Its process could not be started.
+        """
+        checkpoint = context.checkpoint
+        if checkpoint is None:
+            raise CheckpointMissingError
+        snapshot = await self._vault.load(context.workspace, checkpoint.key)
+        await self.restart(context, snapshot=snapshot, checkpoint=checkpoint)
+
+    async def session(
+        self,
+        workspace: str,
+        name: str,
+        language: Language,
+        *,
+        heap_memory_max: int | None = None,
+    ) -> Context:
+        """Find the context of that id, or make it; one that sleeps wakes when used.
 
         Raises:
             ContextLimitError: There are as many as may be.
             ContextStartError: Its process could not be started.
         """
-        context = self._add(self._make(Identity(workspace, new_id(), language, cwd)))
-        try:
-            await context.start()
-        except BaseException:
-            self._contexts.pop(context.key, None)
-            raise
-        return context
+        with suppress(ContextMissingError):
+            return self.get(workspace, name)
+        return await self.create(
+            workspace, language, context_id=name, heap_memory_max=heap_memory_max
+        )
 
     async def fork(self, context: Context) -> Context:
         """Make a context that has the state of another.
@@ -137,21 +270,29 @@ class Contexts:
         if not isinstance(context, JavaScriptContext):
             message = f"a {context.language.name} context can't be forked"
             raise ForkError(message)
-        made = self._make(context.identity._replace(id=new_id()))
+        made = self._make(
+            context.identity._replace(id=new_id()), context.heap_memory_max
+        )
         assert isinstance(made, JavaScriptContext)  # noqa: S101 - of the same language
         self._add(made)
         try:
             await context.fork_into(made)
         except BaseException:
-            self._contexts.pop(made.key, None)
+            self._forget(made)
             raise
+        await self.resting.inherit(context, made)
+        self.resting.born(made)
         return made
 
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
-        context = self._contexts.pop((workspace, context_id), None)
-        if context is not None:
-            await context.close()
+        key = workspace, context_id
+        found = [self._contexts.pop(key, None) or self.resting.known(key)]
+        found.append(self._ephemeral.pop(key, None))
+        for context in found:
+            if context is not None:
+                await context.close()
+        await self.resting.forget(key)
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
@@ -159,15 +300,18 @@ class Contexts:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self._wait_idle(self._settings.shutdown_grace)
-        for context in self:
+        for context in self._all():
             if context.state is State.BUSY:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace, 2.0))
+        await self.resting.stop(self._hurried)
         reason = "the server stopped"
         await asyncio.gather(
-            *(context.close(reason) for context in self), return_exceptions=True
+            *(context.close(reason) for context in self._all()), return_exceptions=True
         )
+        await self.resting.close()
         self._contexts.clear()
+        self._ephemeral.clear()
         if self._forks is not None:
             self._forks.close()
         if self._folder is not None:
@@ -177,33 +321,66 @@ class Contexts:
         """End the grace period of `close`."""
         self._hurried.set()
 
-    def _add(self, context: Context) -> Context:
+    def _all(self) -> list[Context]:
+        return [*self._contexts.values(), *self._ephemeral.values()]
+
+    def _add(self, context: Context, *, ephemeral: bool = False) -> None:
         if self.stopping:
             raise StoppingError
+        if ephemeral:
+            if len(self._ephemeral) >= self._settings.executions_max:
+                raise EphemeralLimitError(self._settings.executions_max)
+            self._ephemeral[context.key] = context
+            return
+        if context.key in self._contexts or context.key in self.resting.records:
+            raise ContextExistsError(context.id)
+        self._check_room()
+        self._contexts[context.key] = context
+
+    def _check_room(self) -> None:
         if len(self._contexts) >= self._settings.contexts_max:
             raise ContextLimitError(self._settings.contexts_max)
-        self._contexts[context.key] = context
-        return context
 
-    def _make(self, identity: Identity) -> Context:
-        if self.stopping:
-            raise StoppingError
+    def _forget(self, context: Context) -> None:
+        for group in (self._contexts, self._ephemeral):
+            if group.get(context.key) is context:
+                del group[context.key]
+
+    def _make(
+        self,
+        identity: Identity,
+        heap_memory_max: int | None = None,
+        snapshot: bytes | None = None,
+    ) -> Context:
         if identity.language.engine == "v8":
             assert self._forks is not None  # noqa: S101 - started for such languages
             return JavaScriptContext(
-                identity, self._settings, self._observer, self._forks
+                identity,
+                self._settings,
+                self._observer,
+                self._forks,
+                heap_memory_max=heap_memory_max,
+                snapshot=snapshot,
             )
+        if snapshot is not None:
+            message = f"a {identity.language.name} context can't begin from a heap"
+            raise ForkError(message)
         assert self._folder is not None  # noqa: S101 - set by start
         return KernelContext(identity, self._settings, self._observer, self._folder)
 
+    def _remade(self, record: Record) -> Context:
+        language = self.languages.served[record.language]
+        identity = Identity(record.workspace, record.id, language, record.cwd)
+        return self._make(identity, record.heap_memory_max)
+
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while any(c.state is State.BUSY for c in self):
+        while any(c.state is State.BUSY for c in self._all()):
             left = end - time.monotonic()
             if left <= 0:
                 return
             waits: list[asyncio.Future[Any]] = [
-                c.current.done for c in self if c.current is not None
+                c.current.done for c in self._all() if c.current is not None
             ]
             hurried = asyncio.ensure_future(self._hurried.wait())
             await asyncio.wait(
@@ -213,13 +390,14 @@ class Contexts:
             if self._hurried.is_set():
                 return
 
-    async def _sweep(self) -> None:
-        """Delete the contexts that nobody has used for long."""
-        ttl = self._settings.context_ttl or 0.0
+    async def _sweep(self, pause: float) -> None:
+        """Delete the contexts that nobody has used for long, or let them sleep."""
+        ttl = self._settings.context_ttl
         while True:
-            await asyncio.sleep(min(ttl / _SWEEPS, _SWEEP_MAX))
+            await asyncio.sleep(pause)
             now = time.monotonic()
             for context in self:
-                if context.state is not State.BUSY and now - context.used > ttl:
-                    self._contexts.pop(context.key, None)
-                    await context.close("it was idle for too long")
+                idle = context.state is not State.BUSY and ttl is not None
+                if idle and now - context.used > (ttl or 0.0):
+                    await self.delete(context.workspace, context.id)
+            await self.resting.sweep()

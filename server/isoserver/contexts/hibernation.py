@@ -1,0 +1,396 @@
+"""Contexts that sleep: saved without a process, woken by whatever is asked of them.
+
+A context without a process is a `Record`, a few hundred bytes. Who finds it gets a
+context made of it, the same one as long as anybody has it, which takes jobs like any
+other; the first one wakes it. V8 contexts only: others die with their process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final, NamedTuple
+from weakref import WeakValueDictionary
+
+from isoserver.contexts.context import State
+from isoserver.contexts.javascript import JavaScriptContext
+from isoserver.contexts.records import LIVE, Cell, Record
+from isoserver.errors import (
+    ContextDeadError,
+    ContextError,
+    ContextLimitError,
+    DatabaseError,
+    HeapError,
+    HeapStoreError,
+    HeapUnsavableError,
+    LimitError,
+    StoppingError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from isoserver.contexts.context import Context, Key
+    from isoserver.contexts.ledger import Ledger
+    from isoserver.contexts.records import Vault
+    from isoserver.settings import ServerSettings
+
+__all__ = ["Hibernation"]
+
+_SAVES: Final = 4
+"""Contexts that are saved at a time; each takes a processor for some 20 ms."""
+_UNSAVABLE: Final = "a {language} context can't be saved"
+
+
+class _Refusal(NamedTuple):
+    """Why a context could not be saved, and what it had been asked by then."""
+
+    used: float
+    reason: str
+
+
+class Hibernation:
+    """The contexts of a server that have no process.
+
+    Attributes:
+        records: What is left of each.
+        durable: Whether contexts outlive the server.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        ledger: Ledger,
+        vault: Vault,
+        live: dict[Key, Context],
+        make: Callable[[Record], Context],
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            settings: Settings of the server.
+            ledger: Where rows are.
+            vault: Where heaps are.
+            live: The contexts that have a process; changed when one sleeps or wakes.
+            make: Makes a context, not started, of what is left of it.
+        """
+        self._settings = settings
+        self._ledger = ledger
+        self._vault = vault
+        self._live = live
+        self._make = make
+        self._known: WeakValueDictionary[Key, Context] = WeakValueDictionary()
+        self._refusals: dict[Key, _Refusal] = {}
+        self._stopping = False
+        self.records: dict[Key, Record] = {}
+        self.durable = (
+            settings.data_dir is not None or settings.database_url is not None
+        )
+
+    def states(self) -> Counter[str]:
+        """Count them by state."""
+        return Counter(record.state for record in self.records.values())
+
+    # -- the server's life -------------------------------------------------------------
+
+    async def start(self, served: Iterable[str]) -> None:
+        """Take up what an earlier server has left.
+
+        Args:
+            served: The languages that can run; contexts of others stay where they are.
+        """
+        if not self.durable:
+            return
+        languages = set(served)
+        for row in await self._ledger.load():
+            if row.language not in languages:
+                continue
+            record = _found(row)
+            self.records[record.key] = record
+            if record is not row:
+                self._ledger.note(record.key, lambda record=record: record)  # type: ignore[misc]
+
+    async def stop(self, hurried: asyncio.Event) -> None:
+        """Save every context that can be saved, and write down what becomes of each.
+
+        Args:
+            hurried: Ends the saving when it is set.
+        """
+        self._stopping = True
+        if not self.durable:
+            return
+        saving = asyncio.ensure_future(self._sleep_all(list(self._live.values())))
+        hurry = asyncio.ensure_future(hurried.wait())
+        await asyncio.wait(
+            [saving, hurry],
+            timeout=self._settings.save_deadline,
+            return_when="FIRST_COMPLETED",
+        )
+        hurry.cancel()
+        saving.cancel()
+        await asyncio.wait([saving])
+        left = list(self._live.values())
+        for context in left:
+            with suppress(DatabaseError):
+                await self.archive(context)
+        with suppress(DatabaseError):
+            await self._ledger.write(*(self._last_record(one) for one in left))
+
+    async def close(self) -> None:
+        """Write what waits to be written."""
+        await self._ledger.close()
+
+    def _last_record(self, context: Context) -> Record:
+        """What becomes of a context that lives when the server ends."""
+        if context.state is State.DEAD:
+            return context.record(State.DEAD.value, context.reason)
+        refusal = self._refusals.get(context.key)
+        if not isinstance(context, JavaScriptContext):
+            why = _UNSAVABLE.format(language=context.language.name)
+        elif refusal is not None:
+            why = refusal.reason
+        else:
+            why = "there was no time to save it"
+        return _fallback(context.record(LIVE, ""), f"when the server stopped, {why}")
+
+    # -- finding -----------------------------------------------------------------------
+
+    def find(self, key: Key) -> Context | None:
+        """Give the context of that name that has no process, if there is one."""
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        record = self.records.get(key)
+        if record is None:
+            return None
+        context = self._make(record)
+        context.recall(record)
+        self._know(context)
+        return context
+
+    def known(self, key: Key) -> Context | None:
+        """Give the context of that name without a process, if anybody has it."""
+        return self._known.get(key)
+
+    def _know(self, context: Context) -> None:
+        self._known[context.key] = context
+        if isinstance(context, JavaScriptContext):
+            context.waker = self.rouse
+
+    async def forget(self, *keys: Key) -> None:
+        """Delete what is left of contexts."""
+        for key in keys:
+            self.records.pop(key, None)
+            self._known.pop(key, None)
+            self._refusals.pop(key, None)
+        await self._ledger.forget(*keys)
+
+    # -- rows of those that live -------------------------------------------------------
+
+    def born(self, context: Context) -> None:
+        """Note that there is a new context, so that it can be missed."""
+        context.changed = self._changed
+        if self.durable or context.checkpoint is not None:
+            self._changed(context)
+
+    def _changed(self, context: Context) -> None:
+        if self.durable or context.checkpoint is not None:
+            self._ledger.note(context.key, lambda: _row(context))
+
+    # -- checkpoints -------------------------------------------------------------------
+
+    async def checkpoint(self, context: Context) -> str:
+        """Save a context, so that it can go on from here; it lives on.
+
+        Returns:
+            The heap's key.
+
+        Raises:
+            HeapUnsavableError: V8 can't save it.
+            ContextError: It isn't one of V8, or is dead.
+        """
+        if not isinstance(context, JavaScriptContext):
+            text = _UNSAVABLE.format(language=context.language.name)
+            raise HeapUnsavableError(text)
+        if context.state is State.HIBERNATED and context.checkpoint is not None:
+            return context.checkpoint.key  # nothing has run since
+        key = await self._vault.keep(context)
+        await self.archive(context)
+        await self._ledger.write(_row(context))
+        return key
+
+    async def archive(self, context: Context) -> None:
+        """Keep what a context has run up to its last checkpoint, or in all."""
+        checkpoint = context.checkpoint
+        last = None if checkpoint is None else checkpoint.execution_count
+        cells = [
+            Cell.of(done)
+            for done in context.history
+            if last is None or done.count <= last
+        ]
+        if cells:
+            await self._ledger.archive(context.key, cells)
+            context.archived = True
+
+    async def past(self, context: Context) -> list[Cell]:
+        """Give what a context has run and doesn't remember itself, oldest first."""
+        if not context.archived:
+            return []
+        remembered = {done.id for done in context.history}
+        cells = await self._ledger.cells(context.key)
+        return [cell for cell in cells if cell.number not in remembered]
+
+    async def inherit(self, origin: Context, made: Context) -> None:
+        """Let a fork have the past of the context that it is of."""
+        if origin.archived:
+            await self._ledger.archive(made.key, await self.past(origin))
+            made.archived = True
+
+    async def begin_anew(self, context: Context, *, keep_past: bool) -> None:
+        """Note that a context was restarted: what is left of it, and of its past."""
+        self.records.pop(context.key, None)
+        self._refusals.pop(context.key, None)
+        self._live[context.key] = context
+        self.born(context)
+        if context.archived and not keep_past:
+            await self._ledger.drop_cells(context.key)
+            context.archived = False
+
+    # -- sleeping ----------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Let those sleep that were idle for long; forget those that slept for long."""
+        after = self._settings.hibernate_after
+        if after is not None:
+            now = time.monotonic()
+            idle = [one for one in self._live.values() if now - one.used > after]
+            await self._sleep_all(idle)
+        ttl = self._settings.hibernated_ttl
+        if ttl is not None:
+            moment = time.time() - ttl
+            old = [one.key for one in self.records.values() if one.last_used < moment]
+            await self.forget(*(key for key in old if key not in self._live))
+
+    async def _sleep_all(self, contexts: list[Context]) -> None:
+        gate = asyncio.Semaphore(_SAVES)
+
+        async def one(context: JavaScriptContext) -> None:
+            async with gate:
+                await self._sleep(context)
+
+        ended = await asyncio.gather(
+            *(one(each) for each in contexts if isinstance(each, JavaScriptContext)),
+            return_exceptions=True,
+        )
+        for error in ended:
+            if isinstance(error, Exception):  # a defect, which the log shall have
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a context was not saved", "exception": error}
+                )
+
+    async def _sleep(self, context: JavaScriptContext) -> None:
+        """Save an idle context and end its process, unless something is asked of it."""
+        if context.state is State.HIBERNATED:
+            self._rest(context, context.record(State.HIBERNATED.value, ""))
+            return
+        used, refusal = context.used, self._refusals.get(context.key)
+        full = len(self.records) >= self._settings.hibernated_max
+        if not context.quiet or full or (refusal and refusal.used == used):
+            return
+        try:
+            await self._vault.keep(context)
+            await self.archive(context)
+            record = context.record(State.HIBERNATED.value, "")
+            await self._ledger.write(record)
+        except (HeapError, LimitError, ContextError, DatabaseError) as error:
+            self._refusals[context.key] = _Refusal(used, str(error))
+            return
+        if context.quiet and context.used == used:
+            self._rest(context, record)
+            await context.hibernate()
+        else:
+            self._changed(context)
+
+    def _rest(self, context: JavaScriptContext, record: Record) -> None:
+        """Move a context from those that live to those that don't."""
+        if self._live.get(context.key) is context:
+            del self._live[context.key]
+        self._refusals.pop(context.key, None)
+        self.records[context.key] = record
+        self._know(context)
+
+    # -- waking ------------------------------------------------------------------------
+
+    async def rouse(self, context: JavaScriptContext) -> bytes:
+        """Let a context live again; called by it when it has something to do.
+
+        Returns:
+            The heap that it goes on from.
+
+        Raises:
+            ContextDeadError: Its heap can't be used.
+            ContextLimitError: There are as many contexts as may live.
+            ServerError: It could not be read now; it sleeps on.
+        """
+        if self._stopping:
+            raise StoppingError
+        record = self.records.get(context.key)
+        checkpoint = context.checkpoint
+        if record is None or checkpoint is None:
+            reason = "its heap is gone"
+            raise ContextDeadError(reason)
+        if len(self._live) >= self._settings.contexts_max:
+            raise ContextLimitError(self._settings.contexts_max)
+        del self.records[context.key]
+        self._live[context.key] = context
+        try:
+            data = await self._vault.load(context.workspace, checkpoint.key)
+        except BaseException as error:
+            if self._live.get(context.key) is not context:
+                raise
+            lost = isinstance(error, HeapError) and not isinstance(
+                error, HeapStoreError
+            )
+            if lost:
+                reason = f"it can't be woken: {error}"
+                record = record._replace(state=State.DEAD.value, reason=reason)
+                self._ledger.note(context.key, lambda: record)
+            self._rest(context, record)
+            if lost:
+                raise ContextDeadError(record.reason) from error
+            raise
+        if self._live.get(context.key) is not context:
+            reason = "it was deleted"
+            raise ContextDeadError(reason)
+        self.born(context)
+        return data
+
+
+def _row(context: Context) -> Record:
+    dead = context.state is State.DEAD
+    return context.record(State.DEAD.value if dead else LIVE, context.reason)
+
+
+def _found(row: Record) -> Record:
+    """What becomes of a row that an earlier server has left."""
+    if row.state != LIVE:
+        return row
+    return _fallback(row, "the server ended and had not saved it")
+
+
+def _fallback(row: Record, why: str) -> Record:
+    """Go back to the last checkpoint; without one, all is lost."""
+    checkpoint = row.checkpoint
+    if checkpoint is None:
+        reason = f"lost: {why}"
+        return row._replace(state=State.DEAD.value, reason=reason)
+    at = datetime.fromtimestamp(checkpoint.at, timezone.utc)
+    moment = at.isoformat(timespec="seconds")
+    return row._replace(
+        state=State.HIBERNATED.value,
+        reason=f"what ran after its checkpoint of {moment} is lost: {why}",
+        execution_count=checkpoint.execution_count,
+    )

@@ -1,0 +1,1 @@
+"""Heaps: saved states of V8 contexts, under the hash of their content."""

@@ -1,0 +1,128 @@
+"""What becomes of heaps that nothing needs: forgotten by age, count and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from isoserver.errors import DatabaseError, HeapStoreError
+from isoserver.heaps.entries import Collected
+
+if TYPE_CHECKING:
+    from isoserver.heaps.records import HeapRecords, Owned
+    from isoserver.heaps.store import HeapStore, Stored
+    from isoserver.settings import ServerSettings
+
+__all__ = ["Retention"]
+
+_ROOM_SECONDS: Final = 10.0
+
+
+class Retention:
+    """Forgets heaps, and deletes files that nobody owns."""
+
+    def __init__(
+        self, settings: ServerSettings, records: HeapRecords, store: HeapStore
+    ) -> None:
+        """Look after a store, by what the settings say."""
+        self._settings = settings
+        self._records = records
+        self._store = store
+        self._room = True
+        self._looked = 0.0
+        self._busy = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Collect now and from time to time."""
+        while True:
+            with suppress(
+                HeapStoreError, DatabaseError
+            ):  # it may be back the next time
+                await self.collect()
+            await asyncio.sleep(self._settings.heap_sweep)
+
+    async def has_room(self) -> bool:
+        """Tell whether another heap may be stored; collects if there is no room."""
+        if time.monotonic() - self._looked > _ROOM_SECONDS:
+            await self._look()
+        if not self._room:
+            await self.collect()
+        return self._room
+
+    async def _look(self) -> None:
+        _, size = await self._records.totals()
+        self._room = size < self._settings.heaps_size_max
+        self._looked = time.monotonic()
+
+    async def collect(self) -> Collected:
+        """Forget what the settings don't keep, then delete what nobody owns."""
+        async with self._busy:
+            forgotten = await self._forget()
+            deleted, freed = await self._sweep()
+            await self._look()
+            return Collected(forgotten, deleted, freed)
+
+    async def _forget(self) -> int:
+        forgotten = 0
+        counts, size = await self._records.totals()
+        for workspace, key, used, bytes_ in await self._records.loose():
+            one = (workspace, key, used, bytes_)
+            if not self._too_much(one, counts[workspace], size):
+                continue
+            if await self._records.forget_loose(workspace, key):
+                forgotten += 1
+                counts[workspace] -= 1
+                size -= bytes_
+                await self.discard(key)
+        return forgotten
+
+    def _too_much(self, owned: Owned, count: int, size: int) -> bool:
+        settings, age = self._settings, time.time() - owned[2]
+        if age < settings.heap_grace:
+            return False
+        return (
+            age > settings.heap_ttl
+            or count > settings.heaps_max
+            or size > settings.heaps_size_max
+        )
+
+    async def discard(self, key: str) -> bool:
+        """Delete a heap's file unless somebody owns it; whether it was deleted."""
+        store = self._store
+        if await self._records.owned(key):
+            return False
+        if not await asyncio.to_thread(store.set_aside, key):
+            return False
+        return await self._decide(key)
+
+    async def _decide(self, key: str) -> bool:
+        """Delete what is set aside, or bring it back for those who own it by now."""
+        if await self._records.owned(key):
+            await asyncio.to_thread(self._store.bring_back, key)
+            return False
+        await asyncio.to_thread(self._store.drop_aside, key)
+        return True
+
+    async def _sweep(self) -> tuple[int, int]:
+        """Delete files without an owner, and what was left half done."""
+        deleted = freed = 0
+        stored = await asyncio.to_thread(self._store.files)
+        owned = await self._records.keys()
+        newest = time.time() - self._settings.heap_grace
+        for one in stored:
+            if one.changed > newest or (one.state == "whole" and one.key in owned):
+                continue
+            if await self._clear(one):
+                deleted += 1
+                freed += one.size
+        return deleted, freed
+
+    async def _clear(self, one: Stored) -> bool:
+        if one.state == "part":
+            await asyncio.to_thread(self._store.drop, one.path)
+            return True
+        if one.state == "aside":
+            return await self._decide(one.key)
+        return await self.discard(one.key)
