@@ -18,6 +18,7 @@ from tornado.web import Application, stream_request_body
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
 from isoserver.errors import BodyTooLargeError
+from isoserver.executions.service import Executions
 from isoserver.guards import Guard
 from isoserver.handlers.base import Handler, MissingHandler
 from isoserver.heaps.service import Heaps
@@ -85,6 +86,7 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
+        executions: Its executions.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -106,13 +108,16 @@ class Server:
         self.heaps = Heaps(settings, self.database, self.folder)
         self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
+        log = make_log(settings.log_level, log_file)
+        self.executions = Executions(settings, self.database, self.contexts, None, log)
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
+            self.executions,
             self.metrics,
-            make_log(settings.log_level, log_file),
+            log,
             Guard(settings),
             make_document(),
         )
@@ -129,6 +134,7 @@ class Server:
         await self.database.start()
         await self.heaps.start()
         await self.contexts.start()
+        await self.executions.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
         self._http = HTTPServer(
@@ -150,6 +156,8 @@ class Server:
         """Stop listening, let running cells end in their grace period, end the rest."""
         if self._http is not None:
             self._http.stop()
+        self.contexts.stopping = True
+        await self.executions.close()
         await self.contexts.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
@@ -172,6 +180,7 @@ class Server:
         def stop() -> None:
             if stopped.is_set():
                 self.contexts.hurry()
+                self.executions.hurry()
             stopped.set()
 
         await self.start()

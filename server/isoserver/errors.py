@@ -4,9 +4,11 @@
     ├── RequestError                    (ValueError) it can't be served as it is
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError
+    │   ├── MediaTypeError              the body is of a kind that isn't taken
     │   ├── KeyMissingError             no API key, or none that is known
     │   ├── OriginError                 a Host or Origin that isn't allowed
     │   ├── RouteMissingError           no such path
+    │   ├── ClientMissingError          there is no client for a platform
     │   └── MethodError                 the path has no such method
     ├── ContextError
     │   ├── ContextMissingError     (LookupError) no context has that id
@@ -23,11 +25,15 @@
     │   ├── HeapDamagedError            what is stored isn't what was saved
     │   ├── HeapEngineError             another engine saved it
     │   └── HeapStoreError              the store can't be used
+    ├── ExecutionError
+    │   ├── ExecutionMissingError   (LookupError) no execution has that id
+    │   └── NotRunningError             it has ended, so it can't be cancelled
     ├── LimitError                      a bound is reached; try again later
     │   ├── ContextLimitError           contexts in all
     │   ├── HibernatedLimitError        contexts that sleep
     │   ├── EphemeralLimitError         contexts that live for one execution
     │   ├── HeapLimitError              bytes of heaps that are needed
+    │   ├── ExecutionLimitError         executions that wait in all
     │   └── QueueLimitError             executions that wait in one context
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
@@ -45,6 +51,7 @@ __all__ = [
     "STATUS",
     "BodyTooLargeError",
     "CheckpointMissingError",
+    "ClientMissingError",
     "ContextDeadError",
     "ContextDeadlineError",
     "ContextError",
@@ -55,6 +62,9 @@ __all__ = [
     "ContextStartError",
     "DatabaseError",
     "EphemeralLimitError",
+    "ExecutionError",
+    "ExecutionLimitError",
+    "ExecutionMissingError",
     "FieldProblem",
     "ForkError",
     "HeapDamagedError",
@@ -68,13 +78,16 @@ __all__ = [
     "InvalidRequestError",
     "KeyMissingError",
     "LimitError",
+    "MediaTypeError",
     "MethodError",
+    "NotRunningError",
     "OriginError",
     "QueueLimitError",
     "RequestError",
     "RouteMissingError",
     "ServerError",
     "StoppingError",
+    "in_words",
     "status_of",
 ]
 
@@ -120,6 +133,10 @@ class BodyTooLargeError(RequestError):
         super().__init__(f"the body is larger than {limit} bytes")
 
 
+class MediaTypeError(RequestError):
+    """The body is of a kind that isn't taken here."""
+
+
 class KeyMissingError(RequestError):
     """There is no API key in the request, or none that is known."""
 
@@ -140,6 +157,16 @@ class RouteMissingError(RequestError):
     def __init__(self) -> None:
         """State what happened."""
         super().__init__("Not found")
+
+
+class ClientMissingError(RequestError):
+    """There is no client for a platform."""
+
+    def __init__(self, platform: str, known: tuple[str, ...]) -> None:
+        """Name it, and those that there are."""
+        super().__init__(
+            f"Unknown platform {platform[:64]!r}. Valid platforms: {', '.join(known)}"
+        )
 
 
 class MethodError(RequestError):
@@ -265,6 +292,28 @@ class HeapStoreError(HeapError):
     """The store of heaps can't be used."""
 
 
+class ExecutionError(ServerError):
+    """Something about one execution."""
+
+
+class ExecutionMissingError(ExecutionError, LookupError):
+    """No execution of the workspace has that id."""
+
+    def __init__(self, execution_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"Execution {execution_id[:64]!r} not found")
+
+
+class NotRunningError(ExecutionError):
+    """The execution has ended, so that it can't be cancelled."""
+
+    def __init__(self, execution_id: str, status: str) -> None:
+        """Name the id, and what it is at."""
+        super().__init__(
+            f"Execution {execution_id[:64]!r} is not running (status: {status})"
+        )
+
+
 class LimitError(ServerError):
     """A bound of the server is reached.
 
@@ -313,6 +362,14 @@ class HeapLimitError(LimitError):
         super().__init__(f"the heaps have {limit} bytes, which is all that may be")
 
 
+class ExecutionLimitError(LimitError):
+    """As many executions wait as may."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} executions wait, no more may")
+
+
 class QueueLimitError(LimitError):
     """As many executions wait in the context as may."""
 
@@ -336,9 +393,11 @@ class StoppingError(ServerError):
 STATUS: dict[type[ServerError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     KeyMissingError: HTTPStatus.UNAUTHORIZED,
     OriginError: HTTPStatus.FORBIDDEN,
     RouteMissingError: HTTPStatus.NOT_FOUND,
+    ClientMissingError: HTTPStatus.NOT_FOUND,
     MethodError: HTTPStatus.METHOD_NOT_ALLOWED,
     ContextMissingError: HTTPStatus.NOT_FOUND,
     ContextDeadError: HTTPStatus.CONFLICT,
@@ -353,6 +412,9 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     HeapDamagedError: HTTPStatus.CONFLICT,
     HeapEngineError: HTTPStatus.CONFLICT,
     HeapStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ExecutionMissingError: HTTPStatus.NOT_FOUND,
+    NotRunningError: HTTPStatus.BAD_REQUEST,
+    ExecutionLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     ContextLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     HibernatedLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     EphemeralLimitError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -369,3 +431,13 @@ def status_of(error: BaseException) -> HTTPStatus:
     if isinstance(error, ServerError):
         return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def in_words(error: ServerError) -> str:
+    """Give all that an error says in one line, problems with fields included."""
+    if not isinstance(error, InvalidRequestError):
+        return str(error)
+    problems = "; ".join(
+        f"{problem.field}: {problem.error}" for problem in error.problems
+    )
+    return f"{error}: {problems}"

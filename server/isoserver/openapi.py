@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["make_document", "text"]
 
 _REFERENCE: Final = "#/components/schemas/{model}"
+_SCRIPT: Final = {"type": "string", "description": "The source text."}
 _NAMES: Final = {
     models.ExecuteRequest: "ExecuteRequest",
     models.StreamRequest: "ExecuteAsyncRequest",
@@ -31,6 +32,13 @@ _NAMES: Final = {
     models.ValidationErrorModel: "ValidationErrorResponse",
 }
 """Names of the documented API where ours differ."""
+
+
+_PARAMETERS: Final = {
+    "context_id": "The context's id.",
+    "id": "The execution's id.",
+    "platform": "What the client shall run on.",
+}
 
 
 def make_document() -> dict[str, Any]:
@@ -109,7 +117,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
             "name": name,
             "in": "path",
             "required": True,
-            "description": "The context's id.",
+            "description": _PARAMETERS[name],
             "schema": {"type": "string"},
         }
         for name in re.findall(r"\{(\w+)\}", route.path)
@@ -122,10 +130,9 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
         made["parameters"] = parameters
     if operation.request is not None:
         schema = {"$ref": _name(operation.request)}
-        made["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        content.update({kind: {"schema": _SCRIPT} for kind in operation.texts})
+        made["requestBody"] = {"required": True, "content": content}
     answers = list(operation.answers)
     if not route.handler.open:
         made["security"] = [{}, {"bearer": []}, {"key": []}]

@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from tornado.routing import URLSpec
 
 from isoserver import models
+from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, executing, information, streaming
+from isoserver.operations import Answer, Operation, Query, Route
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from isoserver.handlers.base import Handler
     from isoserver.service import Service
 
 __all__ = ["ROUTES", "Answer", "Operation", "Query", "Route", "url_specs"]
-
-
-class Query(NamedTuple):
-    """An argument in the query."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-
-
-class Answer(NamedTuple):
-    """One status that an operation can have.
-
-    Attributes:
-        status: The status code.
-        description: When it comes.
-        model: What the body is; None if there is none, or it is no JSON.
-        media: Its content type.
-    """
-
-    status: int
-    description: str
-    model: type[BaseModel] | None = None
-    media: str = "application/json"
-
-
-class Operation(NamedTuple):
-    """A method of a path.
-
-    Attributes:
-        method: The method.
-        summary: What it does.
-        answers: What it answers when all is well, and errors of its own.
-        request: The body, if it takes one.
-        queries: Arguments in the query.
-    """
-
-    method: str
-    summary: str
-    answers: tuple[Answer, ...]
-    request: type[BaseModel] | None = None
-    queries: tuple[Query, ...] = ()
-
-
-class Route(NamedTuple):
-    """A path."""
-
-    path: str
-    handler: type[Handler]
-    operations: tuple[Operation, ...]
 
 
 _EXECUTED: Final = Answer(200, "Execution completed.", models.ExecutionModel)
@@ -309,6 +258,7 @@ ROUTES: Final = (
             ),
         ),
     ),
+    *API_ROUTES,
 )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
+    from isoserver.executions.service import Executions
     from isoserver.guards import Guard
     from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
@@ -28,6 +29,7 @@ class Service:
         contexts: Its contexts.
         heaps: What contexts were saved to.
         database: What outlives it.
+        executions: Its executions.
         metrics: What it counts.
         log: Where it logs to.
         guard: Who may ask.
@@ -39,6 +41,7 @@ class Service:
     contexts: Contexts
     heaps: Heaps
     database: Database
+    executions: Executions
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

@@ -174,6 +174,41 @@ class ServerSettings(BaseSettings):
     question_deadline: PositiveFloat = Field(
         10.0, description="Seconds that completion, inspection and forking may take."
     )
+    executions_queue_max: PositiveInt = Field(
+        1000, description="Executions that may wait for their turn."
+    )
+    executions_wait_max: PositiveFloat = Field(
+        300.0,
+        description="Seconds that an execution waits for its turn before it fails.",
+    )
+    execution_timeout: float = Field(
+        30.0,
+        ge=1,
+        le=300,
+        description="Seconds that an execution may run unless its request says.",
+    )
+    execution_output_max: PositiveInt = Field(
+        16 * _MIB, description="Bytes of output that are kept of one execution."
+    )
+    execution_memory_max: PositiveInt = Field(
+        4096 * _MIB, description="Bytes of V8 heap that a request may ask for."
+    )
+    execution_ttl: PositiveFloat = Field(
+        7 * 24 * 3600.0,
+        description="Seconds that an execution can be looked up after its end.",
+    )
+    executions_kept: PositiveInt = Field(
+        100_000, description="Executions that can be looked up; the oldest go."
+    )
+    executions_size_max: PositiveInt = Field(
+        10 * 1024 * _MIB,
+        description="Bytes that code, results and output of all executions may have; "
+        "the oldest go.",
+    )
+    stateless: bool = Field(
+        default=False,
+        description="Let executions yield no heaps, and have no sessions.",
+    )
     checkpoint_deadline: PositiveFloat = Field(
         60.0, description="Seconds that saving the heap of a context may take."
     )

@@ -193,6 +193,7 @@ class JavaScriptContext(Context):
             "env": request.env,
             "user_expressions": {},
             "stop_on_error": False,
+            **(request.options or {}),
         }
 
     def _send(self, job: Job) -> None:

@@ -48,12 +48,14 @@ class Request(NamedTuple):
         language: What it is in; None for the context's.
         seconds: How long it may take, from its beginning.
         env: Environment variables, for this execution only.
+        options: More that a context's process is asked for, by name.
     """
 
     code: str
     language: Language | None
     seconds: float
     env: dict[str, str] | None = None
+    options: dict[str, Any] | None = None
 
 
 def failure(name: str, value: str) -> Failure:

@@ -21,6 +21,7 @@ from isoserver.errors import (
     RouteMissingError,
     ServerError,
     StoppingError,
+    in_words,
     status_of,
 )
 from isoserver.guards import security_headers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "MissingHandler"]
 
 JSON: Final = "application/json"
+API: Final = "/api/"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS: Final = security_headers()
 _SERVER_ERRORS: Final = 500
@@ -121,8 +123,32 @@ class Handler(RequestHandler):
         kind = self.request.headers.get("Content-Type", "").partition(";")[0]
         if kind.strip().lower() != JSON:
             raise InvalidRequestError(FieldProblem("Content-Type", f"must be {JSON}"))
+        return self.parse_json(model)
+
+    def parse_json(self, model: type[Model]) -> Model:
+        """Read the body, whatever kind the client calls it.
+
+        Raises:
+            InvalidRequestError: It isn't what the model says.
+        """
         try:
             return model.model_validate_json(self.request.body)
+        except ValidationError as error:
+            raise InvalidRequestError(*_problems(error)) from None
+
+    def parse_query(self, model: type[Model]) -> Model:
+        """Read the arguments in the query; those that a model doesn't know are left.
+
+        Raises:
+            InvalidRequestError: One isn't what the model says.
+        """
+        given = {
+            name: self.get_query_argument(name)
+            for name in model.model_fields
+            if name in self.request.query_arguments
+        }
+        try:
+            return model.model_validate_strings(given)
         except ValidationError as error:
             raise InvalidRequestError(*_problems(error)) from None
 
@@ -175,7 +201,7 @@ class Handler(RequestHandler):
         if isinstance(error, ServerError):
             self._allow_origin()
             self._error_headers(error)
-            self.answer(_error_content(error), status_of(error))
+            self.answer(self._error_content(error), status_of(error))
             return
         self.internal_error(HTTPStatus(status_code))
 
@@ -189,7 +215,20 @@ class Handler(RequestHandler):
 
     def internal_error(self, status: HTTPStatus) -> None:
         """Answer a defect of ours, which the log has with its traceback."""
-        self.answer({"message": status.phrase}, status)
+        self.answer({self._error_key: status.phrase}, status)
+
+    @property
+    def _error_key(self) -> str:
+        """Name what holds an error's text; what is under /api has its own form."""
+        return "error" if self.request.path.startswith(API) else "message"
+
+    def _error_content(self, error: ServerError) -> dict[str, Any]:
+        if self._error_key == "error":
+            return {"error": in_words(error)}
+        content: dict[str, Any] = {"message": str(error)}
+        if isinstance(error, InvalidRequestError):
+            content["errors"] = [problem._asdict() for problem in error.problems]
+        return content
 
     # -- afterwards --------------------------------------------------------------------
 
@@ -273,10 +312,3 @@ def _from_tornado(error: HTTPError) -> ServerError | HTTPError:
         text = error.log_message or "malformed"
         return InvalidRequestError(FieldProblem("request", text.partition("%")[0]))
     return error
-
-
-def _error_content(error: ServerError) -> dict[str, Any]:
-    content: dict[str, Any] = {"message": str(error)}
-    if isinstance(error, InvalidRequestError):
-        content["errors"] = [problem._asdict() for problem in error.problems]
-    return content

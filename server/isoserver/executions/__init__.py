@@ -1,0 +1,1 @@
+"""Executions: code that runs by itself, and what stays of it to be looked up."""
