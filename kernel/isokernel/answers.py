@@ -24,6 +24,7 @@ __all__ = [
     "complete",
     "inspect",
     "is_complete",
+    "names",
     "pause",
     "tool_result",
 ]
@@ -150,6 +151,11 @@ def tool_result(context: Context, content: Mapping[str, Any]) -> None:
         message = "the message says nothing of a tool call"
         raise MessageError(message)
     context.settle_tool(call_id, answer, _text(content, "content"))
+
+
+def names(context: Context) -> dict[str, Any]:
+    """Give the content of names_reply."""
+    return {"status": "ok", "names": context.names()}
 
 
 def pause(context: Context, content: Mapping[str, Any]) -> None:

@@ -271,7 +271,8 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
         else:
             message = "the execution was interrupted"
         name = (stop or Stop.INTERRUPT).value
-        self._fail(ErrorInfo(name, message, (tracebacks.heading(name, message),)))
+        error = ErrorInfo(name, message, (tracebacks.heading(name, message),))
+        self._fail(error, stopped=True)
 
     def interrupt(self) -> None:
         """Stop what runs now, a busy loop and a pending await alike; thread-safe.
@@ -411,6 +412,11 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
     ) -> tuple[Completeness, str]:
         """Whether a console should run the text, and the next line's indent."""
         return completeness(self._isolate, code, language or self.settings.language)
+
+    def names(self) -> list[str]:
+        """Names that cells have declared, or put on the global object."""
+        on_global: list[str] = json.loads(self.bridge.call("globalNames"))
+        return sorted({*self._isolate.lexical_names(), *on_global})
 
     # -- the end -----------------------------------------------------------------------
 

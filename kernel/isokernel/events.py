@@ -99,12 +99,15 @@ class ExecutionDone(NamedTuple):
         execution_count: Its number, the N of `In [N]`.
         error: None when it succeeded.
         denied: The code ended with the very error of a call of its that was denied.
+        stopped: Whether it was stopped from outside; the error says why. Code can
+            throw an error that looks like it.
     """
 
     execution_id: int
     execution_count: int
     error: ErrorInfo | None
     denied: bool = False
+    stopped: bool = False
 
 
 class ToolCall(NamedTuple):

@@ -96,6 +96,7 @@ def execute_reply_content(
         **status,
         **({} if done.error is None else error_content(done.error)),
         **({"denied": True} if done.denied else {}),
+        **({"stopped": True} if done.stopped else {}),
         "execution_count": done.execution_count,
         "payload": list(payload),
         "user_expressions": dict(expressions),

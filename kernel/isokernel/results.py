@@ -124,7 +124,9 @@ class ContextResults(ABC):
         self._take_tools(execution)
         self._host.sink(done)
 
-    def _fail(self, error: ErrorInfo, *, denied: bool = False) -> None:
+    def _fail(
+        self, error: ErrorInfo, *, denied: bool = False, stopped: bool = False
+    ) -> None:
         execution = self._execution
         if execution is None:
             return
@@ -132,4 +134,5 @@ class ContextResults(ABC):
         self._execution = None
         self._take_tools(execution)
         self._host.sink(ExecutionError(execution.id, error))
-        self._host.sink(ExecutionDone(execution.id, execution.count, error, denied))
+        done = (execution.id, execution.count, error, denied, stopped)
+        self._host.sink(ExecutionDone(*done))

@@ -27,6 +27,7 @@ from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tasks.service import TaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]
 
@@ -87,19 +89,25 @@ class Server:
         heaps: Its heaps.
         database: Its database.
         executions: Its executions.
+        tasks: Its tasks.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
     """
 
     def __init__(
-        self, settings: ServerSettings, log_file: TextIO | None = None
+        self,
+        settings: ServerSettings,
+        log_file: TextIO | None = None,
+        *,
+        toolbox: Toolbox | None = None,
     ) -> None:
         """Make a server that isn't started; inside of a running event loop.
 
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
+            toolbox: What the `tools` of tasks calls.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -110,12 +118,16 @@ class Server:
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
         self.executions = Executions(settings, self.database, self.contexts, None, log)
+        self.tasks = TaskRunner(
+            settings, self.database, self.contexts, toolbox, None, log
+        )
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
             self.executions,
+            self.tasks,
             self.metrics,
             log,
             Guard(settings),
@@ -135,6 +147,7 @@ class Server:
         await self.heaps.start()
         await self.contexts.start()
         await self.executions.start()
+        await self.tasks.open()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
         self._http = HTTPServer(
@@ -157,7 +170,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
-        await self.executions.close()
+        await asyncio.gather(self.executions.close(), self.tasks.close())
         await self.contexts.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
@@ -181,6 +194,7 @@ class Server:
             if stopped.is_set():
                 self.contexts.hurry()
                 self.executions.hurry()
+                self.tasks.hurry()
             stopped.set()
 
         await self.start()

@@ -11,6 +11,7 @@ from isoserver import models
 from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, executing, information, streaming
 from isoserver.operations import Answer, Operation, Query, Route
+from isoserver.task_routes import TASK_ROUTES
 
 if TYPE_CHECKING:
     from isoserver.service import Service
@@ -259,6 +260,7 @@ ROUTES: Final = (
         ),
     ),
     *API_ROUTES,
+    *TASK_ROUTES,
 )
 
 

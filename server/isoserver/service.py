@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.service import TaskRunner
 
 __all__ = ["Service"]
 
@@ -30,6 +31,7 @@ class Service:
         heaps: What contexts were saved to.
         database: What outlives it.
         executions: Its executions.
+        tasks: Its tasks.
         metrics: What it counts.
         log: Where it logs to.
         guard: Who may ask.
@@ -42,6 +44,7 @@ class Service:
     heaps: Heaps
     database: Database
     executions: Executions
+    tasks: TaskRunner
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

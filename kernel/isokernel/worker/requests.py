@@ -22,6 +22,7 @@ _ANSWERS: Final[dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]]] 
     "inspect_request": answers.inspect,
     "is_complete_request": answers.is_complete,
     "comm_info_request": answers.comm_info,
+    "names_request": lambda context, _content: answers.names(context),
 }
 
 
