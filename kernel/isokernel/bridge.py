@@ -42,6 +42,9 @@ class Host(Protocol):
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for."""
 
+    def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
+        """An execution calls a tool; the input is JSON text."""
+
 
 class Bridge:
     """The runtime inside one isolate. Belongs to the isolate's thread.
@@ -76,6 +79,7 @@ class Bridge:
         if snapshot is not None:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
+            self.call("loseTools", "the call was lost: its context was restored")
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.
@@ -88,6 +92,7 @@ class Bridge:
             "input": Operation(self._input),
             "position": Operation(host.position),
             "reportError": Operation(host.report_error),
+            "callTool": Operation(host.call_tool),
         }
 
     def _load_module(self, name: str) -> Any:

@@ -28,6 +28,7 @@ from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tasks.service import TaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]
 
@@ -88,19 +90,25 @@ class Server:
         heaps: Its heaps.
         database: Its database.
         executions: Its executions.
+        tasks: Its tasks.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
     """
 
     def __init__(
-        self, settings: ServerSettings, log_file: TextIO | None = None
+        self,
+        settings: ServerSettings,
+        log_file: TextIO | None = None,
+        *,
+        toolbox: Toolbox | None = None,
     ) -> None:
         """Make a server that isn't started; inside of a running event loop.
 
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
+            toolbox: What the `tools` of tasks calls.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -113,12 +121,16 @@ class Server:
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )
+        self.tasks = TaskRunner(
+            settings, self.database, self.contexts, toolbox, None, log
+        )
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
             self.executions,
+            self.tasks,
             self.metrics,
             log,
             Guard(settings),
@@ -157,6 +169,7 @@ class Server:
         await self.heaps.start()
         await self.contexts.start()
         await self.executions.start()
+        await self.tasks.open()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
 
@@ -165,7 +178,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
-        await self.executions.close()
+        await asyncio.gather(self.executions.close(), self.tasks.close())
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.service.mcp.close()
@@ -182,6 +195,7 @@ class Server:
         """End the grace period of `stop`."""
         self.contexts.hurry()
         self.executions.hurry()
+        self.tasks.hurry()
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.

@@ -34,7 +34,17 @@
     │   ├── EphemeralLimitError         contexts that live for one execution
     │   ├── HeapLimitError              bytes of heaps that are needed
     │   ├── ExecutionLimitError         executions that wait in all
+    │   ├── TaskLimitError              tasks that haven't ended
     │   └── QueueLimitError             executions that wait in one context
+    ├── ToolError                       a call of a tool failed: data for the context
+    │   ├── ToolMissingError        (LookupError) no tool has that name
+    │   ├── ToolArgumentsError      (ValueError) the input isn't what the tool takes
+    │   ├── ToolFailedError             the tool, or the way to it
+    │   └── ApprovalDeniedError         a policy or a reviewer says no
+    ├── TaskError
+    │   ├── TaskMissingError        (LookupError) no task has that id
+    │   ├── TaskEndedError              it has ended, so it can't be cancelled
+    │   └── TypeCheckError              types can't be checked, or not in time
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
@@ -45,10 +55,11 @@ The failure of the user's code is not here: it is an answer
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "STATUS",
+    "ApprovalDeniedError",
     "BodyTooLargeError",
     "CheckpointMissingError",
     "ClientMissingError",
@@ -87,6 +98,15 @@ __all__ = [
     "RouteMissingError",
     "ServerError",
     "StoppingError",
+    "TaskEndedError",
+    "TaskError",
+    "TaskLimitError",
+    "TaskMissingError",
+    "ToolArgumentsError",
+    "ToolError",
+    "ToolFailedError",
+    "ToolMissingError",
+    "TypeCheckError",
     "in_words",
     "status_of",
 ]
@@ -378,6 +398,136 @@ class QueueLimitError(LimitError):
         super().__init__(f"{limit} executions wait in this context, no more may")
 
 
+class ToolError(ServerError):
+    """A call of a tool failed; the code that called it gets this as data.
+
+    Attributes:
+        code: Which kind of failure, for programs.
+        status: The HTTP status of whoever answered, where there is one.
+        details: More about it, plain data.
+        retryable: Whether the same call may succeed later.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int | None = None,
+        details: Any = None,
+        retryable: bool = False,
+    ) -> None:
+        """Keep what is known."""
+        self.code = code
+        self.status = status
+        self.details = details
+        self.retryable = retryable
+        super().__init__(message)
+
+    def as_data(self) -> dict[str, Any]:
+        """Give it as plain data."""
+        return {
+            "name": type(self).__name__,
+            "code": self.code,
+            "message": str(self),
+            "status": self.status,
+            "details": self.details,
+            "retryable": self.retryable,
+            "denied": False,
+        }
+
+
+class ToolMissingError(ToolError, LookupError):
+    """No tool has that name."""
+
+    def __init__(self, path: str, nearest: list[str]) -> None:
+        """Name it, and the names that are most like it."""
+        hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
+        super().__init__(
+            f"there is no tool {path[:200]}{hint} (tools.discover finds tools)",
+            code="tool_not_found",
+            details={"nearest": nearest},
+        )
+
+
+class ToolArgumentsError(ToolError, ValueError):
+    """The input isn't what the tool takes."""
+
+    def __init__(self, path: str, problems: list[dict[str, str]]) -> None:
+        """Say what is wrong with it."""
+        first = problems[0] if problems else {"field": "input", "error": "is wrong"}
+        super().__init__(
+            f"{path}: {first['field']}: {first['error']}",
+            code="invalid_arguments",
+            details={"problems": problems},
+        )
+
+
+class ToolFailedError(ToolError):
+    """The tool failed, or it could not be reached."""
+
+
+class ApprovalDeniedError(ToolError):
+    """A policy or a reviewer says no; or nobody said yes in time.
+
+    Attributes:
+        reason: The reviewer's, or what stands for it.
+        approval_id: The approval; empty when a policy denies.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        reason: str,
+        *,
+        code: str = "approval_denied",
+        approval_id: str = "",
+    ) -> None:
+        """Keep the reason."""
+        self.reason = reason
+        self.approval_id = approval_id
+        details = {"reason": reason, "approval_id": approval_id or None, "path": path}
+        super().__init__(f"{path} was denied: {reason}", code=code, details=details)
+
+    def as_data(self) -> dict[str, Any]:
+        """Give it as plain data, with the reason."""
+        return {**super().as_data(), "denied": True, "reason": self.reason}
+
+
+class TaskError(ServerError):
+    """Something about one task."""
+
+
+class TaskMissingError(TaskError, LookupError):
+    """No task has that id."""
+
+    def __init__(self, task_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"Task {task_id[:64]} not found")
+
+
+class TaskEndedError(TaskError):
+    """The task has ended, so it can't be cancelled."""
+
+    def __init__(self, task_id: str, status: str) -> None:
+        """Say how it stands."""
+        super().__init__(f"Task {task_id[:64]} is {status}")
+
+
+class TypeCheckError(TaskError):
+    """The types of some code can't be checked, or not in time."""
+
+
+class TaskLimitError(LimitError):
+    """As many tasks as may be haven't ended."""
+
+    retry_after = 5
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} tasks haven't ended, no more may be")
+
+
 class DatabaseError(ServerError):
     """The database can't be opened or used."""
 
@@ -420,6 +570,14 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     EphemeralLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     HeapLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    ToolMissingError: HTTPStatus.NOT_FOUND,
+    ToolArgumentsError: HTTPStatus.BAD_REQUEST,
+    ToolFailedError: HTTPStatus.BAD_GATEWAY,
+    ApprovalDeniedError: HTTPStatus.FORBIDDEN,
+    TaskMissingError: HTTPStatus.NOT_FOUND,
+    TaskEndedError: HTTPStatus.CONFLICT,
+    TypeCheckError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

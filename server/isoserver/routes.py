@@ -13,6 +13,7 @@ from isoserver.handlers import contexts, durable, executing, information, stream
 from isoserver.heap_routes import HEAP_ROUTES
 from isoserver.mcp.door import McpHandler, mcp_paths
 from isoserver.operations import Answer, Operation, Query, Route
+from isoserver.task_routes import TASK_ROUTES
 
 if TYPE_CHECKING:
     from isoserver.service import Service
@@ -297,6 +298,7 @@ ROUTES: Final = (
     ),
     *API_ROUTES,
     *HEAP_ROUTES,
+    *TASK_ROUTES,
 )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.service import TaskRunner
 
 __all__ = ["Application", "Door", "Service"]
 
@@ -47,6 +48,7 @@ class Service:
         heaps: What contexts were saved to.
         database: What outlives it.
         executions: Its executions.
+        tasks: Its tasks.
         metrics: What it counts.
         log: Where it logs to.
         guard: Who may ask.
@@ -60,6 +62,7 @@ class Service:
     heaps: Heaps
     database: Database
     executions: Executions
+    tasks: TaskRunner
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

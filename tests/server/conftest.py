@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 DEADLINE = 30.0
 """Seconds that anything here may take at most."""
@@ -32,10 +32,15 @@ START = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; 
 class Server:
     """`isokernel serve` on a free port."""
 
-    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-c", START),
+    ) -> None:
         self.files_at_rest = 0
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop
-        command = [sys.executable, "-c", START, "serve", "--port", "0", *flags]
+        command = [sys.executable, *program, "serve", "--port", "0", *flags]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""What code in a context can call: sources, their tools, and who may."""

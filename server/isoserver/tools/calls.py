@@ -1,0 +1,71 @@
+"""A call of a tool, and the question that a person may have to answer first."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Answer", "Asker", "Call", "Question"]
+
+
+class Call(NamedTuple):
+    """A call that code makes.
+
+    Attributes:
+        workspace: The workspace; only its sources, rules and approvals count.
+        session: The context that persists, if the code runs in one.
+        client: Who started the task.
+        task_id: The task.
+        call_id: The call within the task.
+        path: `source.tool` in any spelling, or one of the paths of discovery.
+        input: What the code gave, plain data.
+    """
+
+    workspace: str
+    session: str | None
+    client: str
+    task_id: str
+    call_id: str
+    path: str
+    input: Any
+
+
+class Question(NamedTuple):
+    """What a person is asked.
+
+    Attributes:
+        approval_id: The approval, by which it can be decided elsewhere as well.
+        path: The tool.
+        description: What the tool says that it does.
+        shown: The input as JSON text, without secrets, cut.
+        seconds: How long the answer is waited for.
+    """
+
+    approval_id: str
+    path: str
+    description: str
+    shown: str
+    seconds: float
+
+
+class Answer(NamedTuple):
+    """What a person answers.
+
+    Attributes:
+        approved: Whether the call may be made.
+        reason: Why, for whoever reads the audit, and for the code if it is denied.
+    """
+
+    approved: bool
+    reason: str = ""
+
+
+class Asker(Protocol):
+    """Asks the person behind a client; implemented by doors that can (elicitation)."""
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Ask; cancelled when somebody else has decided.
+
+        Returns:
+            The answer; None if the client can't be asked or gives none, in which case
+            the other ways to decide remain.
+        """
