@@ -112,6 +112,17 @@ def mcp(context: typer.Context) -> None:
     raise typer.Exit(serve_mcp(context.args))
 
 
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def heaps(context: typer.Context) -> None:
+    """Look at a server's heaps, move them, clean up; see `isokernel heaps --help`."""
+    from isoserver.heaps.commands import run as run_heaps  # noqa: PLC0415 - as above
+
+    raise typer.Exit(run_heaps(context.args))
+
+
 @application.command()
 def version() -> None:
     """Print the versions of isokernel and of V8."""

@@ -29,11 +29,15 @@ from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
 from isoserver.tasks.service import TaskRunner
+from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.configuration import Limits
+from isoserver.tools.slots import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from pydantic import BaseModel
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
@@ -89,6 +93,7 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
+        tools: What code in its contexts can call.
         executions: Its executions.
         tasks: Its tasks.
         folder: Where it keeps what outlives it.
@@ -118,11 +123,17 @@ class Server:
         self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
+        self.tools = assemble(self.database, log, _plan(settings))
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )
         self.tasks = TaskRunner(
-            settings, self.database, self.contexts, toolbox, None, log
+            settings,
+            self.database,
+            self.contexts,
+            self.tools if toolbox is None else toolbox,
+            None,
+            log,
         )
         self.service = Service(
             settings,
@@ -135,6 +146,7 @@ class Server:
             log,
             Guard(settings),
             make_document(),
+            self.tools,
         )
         self.service.mcp = McpDoor(self.service)
         self.url = ""
@@ -168,6 +180,7 @@ class Server:
         await self.database.start()
         await self.heaps.start()
         await self.contexts.start()
+        await self.tools.start()
         await self.executions.start()
         await self.tasks.open()
         for wall in self.contexts.missing_walls:
@@ -186,6 +199,7 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.tools.close()
         await self.heaps.close()
         await self.database.close()
         if self._temporary:
@@ -227,3 +241,36 @@ def _folder(settings: ServerSettings) -> tuple[Path, bool]:
         return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return settings.data_dir, False
+
+
+def _plan(settings: ServerSettings) -> Plan:
+    """Give what `tools` needs to know of the settings."""
+    return Plan(
+        sources=[_plain(source) for source in settings.sources],
+        policies=[_plain(policy) for policy in settings.policies],
+        limits=Limits(
+            start_deadline=settings.source_start_deadline,
+            call_deadline=settings.tool_deadline,
+            response_max=settings.tool_response_max,
+            document_max=settings.source_document_max,
+            concurrency=settings.tool_source_calls_max,
+            tools_max=settings.source_tools_max,
+        ),
+        bounds=Bounds(
+            input_max=settings.tool_input_max,
+            parallel=settings.tool_task_calls_max,
+            waiting=settings.tool_task_waiting_max,
+            shown_max=settings.approval_input_max,
+        ),
+        sources_local=settings.sources_local,
+        sources_max=settings.sources_max,
+        policies_max=settings.policies_max,
+        approval_deadline=settings.approval_deadline,
+        approval_poll=settings.approval_poll,
+        approvals_max=settings.approvals_max,
+        audit_retention=settings.audit_retention,
+    )
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(by_alias=True, exclude_none=True)

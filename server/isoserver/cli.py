@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from isoserver.errors import ServerError
 from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def serve(arguments: Sequence[str]) -> int:
         return USAGE
     try:
         asyncio.run(_run(settings))
+    except ServerError as error:
+        _complain(str(error))
+        return 1
     except OSError as error:
         _complain(f"can't listen on {settings.host}:{settings.port}: {error}")
         return 1

@@ -45,6 +45,14 @@
     │   ├── TaskMissingError        (LookupError) no task has that id
     │   ├── TaskEndedError              it has ended, so it can't be cancelled
     │   └── TypeCheckError              types can't be checked, or not in time
+    ├── ToolAdministrationError         about sources, policies and approvals
+    │   ├── AdminError                  an administrator's key is needed
+    │   ├── SourceError                 a source can't be set up like that
+    │   ├── SourceMissingError      (LookupError) no source has that name
+    │   ├── SourceExistsError           one has that name already
+    │   ├── PolicyMissingError      (LookupError) no rule has that id
+    │   ├── ApprovalMissingError    (LookupError) no approval has that id
+    │   └── ApprovalDecidedError        it is decided already, otherwise
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
@@ -59,7 +67,10 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "STATUS",
+    "AdminError",
+    "ApprovalDecidedError",
     "ApprovalDeniedError",
+    "ApprovalMissingError",
     "BodyTooLargeError",
     "CheckpointMissingError",
     "ClientMissingError",
@@ -93,15 +104,20 @@ __all__ = [
     "MethodError",
     "NotRunningError",
     "OriginError",
+    "PolicyMissingError",
     "QueueLimitError",
     "RequestError",
     "RouteMissingError",
     "ServerError",
+    "SourceError",
+    "SourceExistsError",
+    "SourceMissingError",
     "StoppingError",
     "TaskEndedError",
     "TaskError",
     "TaskLimitError",
     "TaskMissingError",
+    "ToolAdministrationError",
     "ToolArgumentsError",
     "ToolError",
     "ToolFailedError",
@@ -528,6 +544,63 @@ class TaskLimitError(LimitError):
         super().__init__(f"{limit} tasks haven't ended, no more may be")
 
 
+class ToolAdministrationError(ServerError):
+    """Something about sources, policies and approvals."""
+
+
+class AdminError(ToolAdministrationError):
+    """Only an administrator of the workspace may do that."""
+
+    def __init__(self) -> None:
+        """Say what is needed."""
+        super().__init__("an administrator's key is needed")
+
+
+class SourceError(ToolAdministrationError):
+    """A source can't be set up as it is described."""
+
+
+class SourceMissingError(ToolAdministrationError, LookupError):
+    """The workspace has no source of that name."""
+
+    def __init__(self, name: str) -> None:
+        """Name it."""
+        super().__init__(f"Source {name[:64]} not found")
+
+
+class SourceExistsError(ToolAdministrationError):
+    """The name is taken, or belongs to a source of the configuration file."""
+
+
+class PolicyMissingError(ToolAdministrationError, LookupError):
+    """The workspace has no rule of that id."""
+
+    def __init__(self, policy_id: str) -> None:
+        """Name it."""
+        super().__init__(f"Policy {policy_id[:64]} not found")
+
+
+class ApprovalMissingError(ToolAdministrationError, LookupError):
+    """The workspace has no approval of that id."""
+
+    def __init__(self, approval_id: str) -> None:
+        """Name it."""
+        super().__init__(f"Approval {approval_id[:64]} not found")
+
+
+class ApprovalDecidedError(ToolAdministrationError):
+    """The approval was decided otherwise, or isn't waited for any more.
+
+    Attributes:
+        state: How it stands.
+    """
+
+    def __init__(self, state: str) -> None:
+        """Say how it stands."""
+        self.state = state
+        super().__init__(f"the approval is already {state}")
+
+
 class DatabaseError(ServerError):
     """The database can't be opened or used."""
 
@@ -578,6 +651,13 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     TaskEndedError: HTTPStatus.CONFLICT,
     TypeCheckError: HTTPStatus.SERVICE_UNAVAILABLE,
     TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    AdminError: HTTPStatus.FORBIDDEN,
+    SourceError: HTTPStatus.BAD_REQUEST,
+    SourceMissingError: HTTPStatus.NOT_FOUND,
+    SourceExistsError: HTTPStatus.CONFLICT,
+    PolicyMissingError: HTTPStatus.NOT_FOUND,
+    ApprovalMissingError: HTTPStatus.NOT_FOUND,
+    ApprovalDecidedError: HTTPStatus.CONFLICT,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

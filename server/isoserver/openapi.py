@@ -40,6 +40,9 @@ _PARAMETERS: Final = {
     "id": "The execution's id.",
     "key": "The heap's key: 64 lower-case hex digits.",
     "session": "The session's name.",
+    "name": "The source's name.",
+    "policy_id": "The rule's id.",
+    "approval_id": "The approval's id.",
     "platform": "What the client shall run on.",
 }
 

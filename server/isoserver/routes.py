@@ -14,6 +14,7 @@ from isoserver.heap_routes import HEAP_ROUTES
 from isoserver.mcp.door import McpHandler, mcp_paths
 from isoserver.operations import Answer, Operation, Query, Route
 from isoserver.task_routes import TASK_ROUTES
+from isoserver.tool_routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
     from isoserver.service import Service
@@ -299,6 +300,7 @@ ROUTES: Final = (
     *API_ROUTES,
     *HEAP_ROUTES,
     *TASK_ROUTES,
+    *TOOL_ROUTES,
 )
 
 

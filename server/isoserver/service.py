@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
     from isoserver.tasks.service import TaskRunner
+    from isoserver.tools.service import Tools
 
 __all__ = ["Application", "Door", "Service"]
 
@@ -53,6 +54,7 @@ class Service:
         log: Where it logs to.
         guard: Who may ask.
         document: The OpenAPI document.
+        tools: What code in contexts can call.
         mcp: The door for agents; set before the server listens.
         quiet: Set while no request is being served.
     """
@@ -67,6 +69,7 @@ class Service:
     log: FilteringBoundLogger
     guard: Guard
     document: dict[str, Any]
+    tools: Tools
     mcp: Door = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)

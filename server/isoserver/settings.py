@@ -18,9 +18,15 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    CliSuppress,
     NoDecode,
     SettingsConfigDict,
     TomlConfigSettingsSource,
+)
+
+from isoserver.tool_settings import (  # noqa: TC001 - pydantic reads annotations
+    PolicySettings,
+    SourceSettings,
 )
 
 if TYPE_CHECKING:
@@ -279,6 +285,11 @@ class ServerSettings(BaseSettings):
         le=300,
         description="Seconds that run_js waits over MCP when the server is stateless.",
     )
+    execute_approval_wait: NonNegativeFloat = Field(
+        30.0,
+        description="Seconds that execute waits for an approval that its client can't "
+        "ask for, before it answers that it is waited for.",
+    )
     session_id: str | None = Field(
         None,
         description="The session of MCP clients that name none with X-MCP-Session-Id.",
@@ -288,6 +299,64 @@ class ServerSettings(BaseSettings):
     )
     run_js_description: str | None = Field(
         None, description="What models are told about run_js, instead of ours."
+    )
+    execute_description: str | None = Field(
+        None, description="What models are told about execute, instead of ours."
+    )
+
+    # Sources and rules are tables of the file; as flags they would be JSON.
+    sources: CliSuppress[list[SourceSettings]] = Field(
+        [], repr=False, description="Where code in contexts finds its tools."
+    )
+    policies: CliSuppress[list[PolicySettings]] = Field(
+        [], description="Which calls are allowed, to be approved, or denied."
+    )
+    sources_local: bool = Field(
+        default=False,
+        description="Let sources that are added over REST run commands, and read "
+        "files and variables of this host.",
+    )
+    sources_max: PositiveInt = Field(100, description="Sources of one workspace.")
+    policies_max: PositiveInt = Field(
+        1000, description="Rules that may be added in one workspace."
+    )
+    source_tools_max: PositiveInt = Field(10_000, description="Tools of one source.")
+    source_start_deadline: PositiveFloat = Field(
+        30.0, description="Seconds that a source has to list its tools."
+    )
+    source_document_max: PositiveInt = Field(
+        32 * _MIB, description="Bytes of a source's document or schema."
+    )
+    tool_deadline: PositiveFloat = Field(
+        60.0, description="Seconds that a call of a tool may take."
+    )
+    tool_response_max: PositiveInt = Field(
+        8 * _MIB, description="Bytes of a tool's answer."
+    )
+    tool_source_calls_max: PositiveInt = Field(
+        16, description="Calls that one source gets at a time; others wait."
+    )
+    tool_task_calls_max: PositiveInt = Field(
+        16, description="Calls that one task makes at a time; others wait."
+    )
+    tool_task_waiting_max: PositiveInt = Field(
+        1000, description="Calls of one task that may be under way or wait."
+    )
+    approval_deadline: PositiveFloat = Field(
+        600.0, description="Seconds that an approval is waited for; then it is denied."
+    )
+    approval_poll: PositiveFloat = Field(
+        1.0,
+        description="Seconds between looks for decisions of other server processes.",
+    )
+    approval_input_max: PositiveInt = Field(
+        2000, description="Characters of an input that reviewers and the audit see."
+    )
+    approvals_max: PositiveInt = Field(
+        1000, description="Approvals that may be pending in one workspace."
+    )
+    audit_retention: PositiveFloat = Field(
+        30 * 86400.0, description="Seconds that the audit keeps its entries."
     )
 
     sandbox: bool = Field(

@@ -14,22 +14,27 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
+COMMANDS = {"heaps", "mcp", "serve"}
+"""Of the kernel's command line; they lead to the server's."""
+
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "settings", "logs", "principal"},
+    {"errors", "logs", "principal"},
+    {"tool_settings"},
+    {"settings"},
     {"database"},
-    {"contexts", "client"},
+    {"contexts", "client", "tools"},
     {"heaps"},
-    {"executions", "tools"},
+    {"executions"},
     {"results", "metrics", "guards", "models", "page"},
     {"tasks"},
-    {"api_models", "heap_models"},
+    {"api_models", "heap_models", "tool_models"},
     {"task_models"},
     {"service", "feeds"},
     {"handlers"},
     {"mcp"},
     {"operations"},
-    {"api_routes", "heap_routes"},
+    {"api_routes", "heap_routes", "tool_routes"},
     {"task_routes"},
     {"routes"},
     {"openapi"},
@@ -75,7 +80,7 @@ def test_imports_go_one_way(path: Path) -> None:
     assert {other for other in imported if _layer(other) > own} == set()
 
 
-def test_the_kernel_knows_the_server_in_one_command_only() -> None:
+def test_the_kernel_knows_the_server_in_commands_only() -> None:
     for path in KERNEL.rglob("*.py"):
         tree = ast.parse(path.read_text())
         if path == KERNEL / "cli.py":
@@ -83,7 +88,7 @@ def test_the_kernel_knows_the_server_in_one_command_only() -> None:
                 [
                     node
                     for node in tree.body
-                    if getattr(node, "name", "") not in {"serve", "mcp"}
+                    if getattr(node, "name", "") not in COMMANDS
                 ],
                 [],
             )
@@ -95,12 +100,14 @@ def test_the_kernel_knows_the_server_in_one_command_only() -> None:
 def test_modules_stay_small() -> None:
     for path in MODULES:
         lines = len(path.read_text().splitlines())
-        large = {"context.py", "errors.py", "pool.py", "routes.py"}
+        large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
         allowed = 450 if path.name in large else 350
+        # One tree, with a docstring for each error.
+        allowed = 700 if path.name == "errors.py" else allowed
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 
 def test_pydantic_stays_at_the_border() -> None:
-    for folder in ("contexts", "executions", "tasks"):
+    for folder in ("contexts", "executions", "tasks", "tools"):
         for path in (SERVER / folder).rglob("*.py"):
             assert "pydantic" not in path.read_text(), path

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -88,6 +89,7 @@ class Hibernation:
         self._known: WeakValueDictionary[Key, Context] = WeakValueDictionary()
         self._refusals: dict[Key, _Refusal] = {}
         self._stopping = False
+        self._choosing = asyncio.Lock()
         self.records: dict[Key, Record] = {}
         self.durable = (
             settings.data_dir is not None or settings.database_url is not None
@@ -186,11 +188,16 @@ class Hibernation:
 
     async def forget(self, *keys: Key) -> None:
         """Delete what is left of contexts."""
+        heaps: list[tuple[str, str]] = []
         for key in keys:
-            self.records.pop(key, None)
+            record = self.records.pop(key, None)
             self._known.pop(key, None)
             self._refusals.pop(key, None)
+            if record is not None and record.heap is not None:
+                heaps.append((record.workspace, record.heap))
         await self._ledger.forget(*keys)
+        for workspace, heap in heaps:
+            await self._vault.release(workspace, heap)
 
     # -- rows of those that live -------------------------------------------------------
 
@@ -226,11 +233,14 @@ class Hibernation:
         await self._ledger.write(_row(context))
         return key
 
-    async def begin_anew(self, context: Context, *, keep_past: bool) -> None:
-        """Note that a context was restarted: what is left of it, and of its past."""
+    def leave(self, context: Context) -> None:
+        """Let a context have a process again, or for the first time."""
         self.records.pop(context.key, None)
         self._refusals.pop(context.key, None)
         self._live[context.key] = context
+
+    async def begin_anew(self, context: Context, *, keep_past: bool) -> None:
+        """Note that a context was restarted, and what becomes of its past."""
         self.born(context)
         if not keep_past:
             await self.archive.drop(context)
@@ -276,14 +286,17 @@ class Hibernation:
         full = len(self.records) >= self._settings.hibernated_max
         if not context.is_quiet() or full or (refusal and refusal.used == used):
             return
+        before = context.checkpoint
         try:
-            await self._vault.keep(context)
+            await self._vault.keep(context, automatic=True)
             await self.archive.keep(context)
             record = Record.of(context, State.HIBERNATED.value, "")
             await self._ledger.write(record)
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
             self._refusals[context.key] = _Refusal(used, str(error))
             return
+        if before is not None and before.key != record.heap:
+            await self._vault.release(context.workspace, before.key)
         if context.is_quiet() and context.used == used:
             self._rest(context, record)
             await context.hibernate()
@@ -313,14 +326,12 @@ class Hibernation:
         """
         if self._stopping:
             raise StoppingError
-        record = self.records.get(context.key)
+        await self._make_room()
+        record = self.records.pop(context.key, None)
         checkpoint = context.checkpoint
         if record is None or checkpoint is None:
-            reason = "its heap is gone"
+            reason = "it was deleted"
             raise ContextDeadError(reason)
-        if len(self._live) >= self._settings.contexts_max:
-            raise ContextLimitError(self._settings.contexts_max)
-        del self.records[context.key]
         self._live[context.key] = context
         try:
             data = await self._vault.load(context.workspace, checkpoint.key)
@@ -343,6 +354,22 @@ class Hibernation:
             raise ContextDeadError(reason)
         self.born(context)
         return data
+
+    async def _make_room(self) -> None:
+        """Let the one sleep that was idle for longest, if too many live."""
+        limit = self._settings.contexts_max
+        async with self._choosing:
+            if len(self._live) < limit:
+                return
+            idle = [
+                one
+                for one in self._live.values()
+                if isinstance(one, JavaScriptContext) and one.is_quiet()
+            ]
+            if idle:
+                await self._sleep(min(idle, key=attrgetter("used")))
+        if len(self._live) >= limit:
+            raise ContextLimitError(limit)
 
 
 def _row(context: Context) -> Record:

@@ -220,7 +220,7 @@ class Contexts:
             self._check_room()
         keep_past = checkpoint is not None and checkpoint == context.checkpoint
         count = 0 if checkpoint is None else checkpoint.execution_count
-        self._contexts[context.key] = context
+        self.resting.leave(context)
         await context.restart(snapshot=snapshot, execution_count=count)
         context.checkpoint = checkpoint or context.checkpoint
         await self.resting.begin_anew(context, keep_past=keep_past)
@@ -293,6 +293,9 @@ class Contexts:
             if context is not None:
                 await context.close()
         await self.resting.forget(key)
+        for context in found:
+            if context is not None and context.checkpoint is not None:
+                await self._vault.release(workspace, context.checkpoint.key)
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""

@@ -162,8 +162,11 @@ class Cell(NamedTuple):
 class Vault(Protocol):
     """Where heaps are kept."""
 
-    async def keep(self, context: JavaScriptContext) -> str:
+    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
         """Save what a context holds, set its checkpoint, and give the heap's key."""
+
+    async def release(self, workspace: str, key: str) -> None:
+        """Delete a heap that was kept automatically, unless anything needs it."""
 
     async def load(self, workspace: str, key: str) -> bytes:
         """Read a heap."""

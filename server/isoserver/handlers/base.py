@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
+    AdminError,
     FieldProblem,
     HeapUnsavableError,
     InvalidRequestError,
@@ -172,6 +173,15 @@ class Handler(RequestHandler):
             ContextMissingError: There is none of that id in the workspace.
         """
         return self.service.contexts.get(self.principal.workspace, context_id)
+
+    def require_admin(self) -> None:
+        """Refuse who isn't an administrator of the workspace.
+
+        Raises:
+            AdminError: It isn't.
+        """
+        if not self.principal.admin:
+            raise AdminError
 
     def check_open(self) -> None:
         """Refuse new work while the server stops.

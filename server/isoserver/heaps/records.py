@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, delete, exists, func, insert, not_, select, update
+from sqlalchemy import and_, delete, exists, func, insert, literal, not_, select, update
 
 from isoserver.contexts.tables import CONTEXTS
 from isoserver.heaps.entries import HeapRecord, SnapshotEntry
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HeapRecords", "Owned"]
 
 _COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
+_TEXT: Final = ("utf-8", "surrogatepass")
 Owned = tuple[str, str, float, int]
 """Workspace, key, last use, bytes of the file."""
 
@@ -47,7 +48,12 @@ class HeapRecords:
         where = _is(entry.workspace, values["key"])
         async with self._database.begin() as connection:
             found = await connection.execute(
-                update(HEAPS).where(where).values(last_used=now)
+                update(HEAPS)
+                .where(where)
+                .values(
+                    last_used=now,
+                    automatic=and_(HEAPS.c.automatic, literal(values["automatic"])),
+                )
             )
             if not found.rowcount:
                 row = {
@@ -194,7 +200,10 @@ class HeapRecords:
         )
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [SnapshotEntry(row[0], row[1], row[2], row[3], row[4]) for row in rows]
+        return [
+            SnapshotEntry(row[0], row[1], row[2], row[3].decode(*_TEXT), row[4])
+            for row in rows
+        ]
 
     async def trim_session(self, workspace: str, session: str, keep: int) -> None:
         """Forget the oldest steps of a session, so that no more than some are left."""
@@ -222,9 +231,19 @@ class HeapRecords:
             rows = (await connection.execute(query)).all()
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
-    async def forget_loose(self, workspace: str, key: str) -> bool:
-        """Forget a heap if nothing needs it even now; whether it was forgotten."""
+    async def forget_loose(
+        self, workspace: str, key: str, *, automatic: bool = False
+    ) -> bool:
+        """Forget a heap if nothing needs it even now; whether it was forgotten.
+
+        Args:
+            workspace: Whose it is.
+            key: Its key.
+            automatic: Only if it was made for a context that fell asleep.
+        """
         where = and_(_is(workspace, key), _unneeded())
+        if automatic:
+            where = and_(where, HEAPS.c.automatic)
         async with self._database.begin() as connection:
             gone = await connection.execute(delete(HEAPS).where(where))
         return bool(gone.rowcount)
@@ -334,7 +353,7 @@ async def _append(
         "number": 0 if last is None else last + 1,
         "input_heap": entry.input_heap,
         "output_heap": key,
-        "code": entry.code,
+        "code": entry.code.encode(*_TEXT),
         "created_at": now,
     }
     await connection.execute(insert(ENTRIES).values(row))

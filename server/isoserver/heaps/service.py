@@ -108,11 +108,20 @@ class Heaps:
             HeapStoreError: The store can't be used.
             InvalidRequestError: There is something wrong with the tags.
         """
+        return await self._save(context, entry, automatic=False)
+
+    async def _save(
+        self, context: JavaScriptContext, entry: HeapEntry, *, automatic: bool
+    ) -> str:
         check_tags(entry.tags)
         await self._check_room()
         saved = await context.save()
         count = saved.execution_count
-        values = {"language": context.language.name, "execution_count": count}
+        values = {
+            "language": context.language.name,
+            "execution_count": count,
+            "automatic": automatic,
+        }
         if entry.input_heap is None and context.checkpoint is not None:
             entry = entry._replace(input_heap=context.checkpoint.key)
         key = await self._keep(saved.snapshot, entry, values)
@@ -120,10 +129,21 @@ class Heaps:
         context.changed(context)
         return key
 
-    async def keep(self, context: JavaScriptContext) -> str:
-        """Save what a context holds, so that it can go on from there; see `save`."""
+    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
+        """Save what a context holds, so that it can go on from there; see `save`.
+
+        Args:
+            context: It.
+            automatic: Nobody has asked for it, or is told: `release` may delete it.
+        """
         entry = HeapEntry(context.workspace, None, None, "", None, {})
-        return await self.save(context, entry)
+        return await self._save(context, entry, automatic=automatic)
+
+    async def release(self, workspace: str, key: str) -> None:
+        """Delete a heap that `keep` made by itself, unless anything needs it."""
+        assert self._retention is not None  # noqa: S101 - set by start
+        if await self._records.forget_loose(workspace, key, automatic=True):
+            await self._retention.discard(key)
 
     async def take_in(self, workspace: str, packed: bytes) -> str:
         """Own a heap that `export` gave, here or elsewhere; its key.
@@ -134,7 +154,11 @@ class Heaps:
         """
         data = await asyncio.to_thread(self._unpacked, packed)
         entry = HeapEntry(workspace, None, None, "", None, {})
-        values = {"language": "javascript", "execution_count": 0}
+        values = {
+            "language": "javascript",
+            "execution_count": 0,
+            "automatic": False,
+        }
         return await self._keep(data, entry, values)
 
     async def _keep(self, data: bytes, entry: HeapEntry, values: dict[str, Any]) -> str:

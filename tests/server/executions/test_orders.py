@@ -21,6 +21,8 @@ KEYS = {
     "completed_at",
 }
 NO_HEAP = "0" * 64
+SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
+"""For what comes to no database, or to none in a way of its own."""
 
 
 def test_code_runs_by_itself(api: Api) -> None:
@@ -33,6 +35,7 @@ def test_code_runs_by_itself(api: Api) -> None:
     assert info["started_at"] <= info["completed_at"]
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     ("code", "result"),
     [
@@ -67,6 +70,7 @@ def test_runs_share_nothing_without_a_session(api: Api) -> None:
     assert api.get("/contexts").json()["items"] == []
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -89,6 +93,7 @@ def test_an_error_names_the_place_in_the_clients_text(api: Api) -> None:
     assert ":4:" in api.done(code)["error"]
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     "code",
     [
@@ -105,7 +110,9 @@ def test_a_text_makes_no_status(api: Api, code: str) -> None:
 
 
 def test_typescript_is_taken(api: Api) -> None:
-    code = "type P = {x: number}; enum E { A = 3 }; const p: P = {x: 1}; <number>p.x + E.A"
+    code = (
+        "type P = {x: number}; enum E { A = 3 }; const p: P = {x: 1}; <number>p.x + E.A"
+    )
     assert api.result(code) == "4"
 
 
@@ -116,11 +123,13 @@ def test_the_time_limit_ends_a_run(api: Api) -> None:
     assert api.output(info["execution_id"])["data"] == "before"
 
 
+@SQLITE_ONLY
 def test_the_time_limit_ends_an_await(api: Api) -> None:
     info = api.done("await new Promise(() => {})", execution_timeout_secs=1)
     assert info["status"] == "timed_out"
 
 
+@SQLITE_ONLY
 def test_the_memory_bound_ends_a_run(api: Api) -> None:
     code = "const all = []; while (true) all.push(new Array(1000).fill(1.5))"
     info = api.done(code, heap_memory_max_mb=16)
@@ -128,6 +137,7 @@ def test_the_memory_bound_ends_a_run(api: Api) -> None:
     assert "Out of memory" in info["error"]
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("megabytes", [0, 1, 7])
 def test_a_small_memory_bound_is_raised(api: Api, megabytes: int) -> None:
     code = "new Array(300000).fill(0.5).length"  # 2.4 MB
@@ -144,8 +154,10 @@ def test_levels_have_their_prefixes(api: Api) -> None:
     )
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
-    "kind", ["application/javascript", "text/plain", "application/x-www-form-urlencoded"]
+    "kind",
+    ["application/javascript", "text/plain", "application/x-www-form-urlencoded"],
 )
 def test_a_script_can_be_the_body(api: Api, kind: str) -> None:
     answer = api.post(
@@ -168,6 +180,7 @@ def test_a_body_without_a_type_is_json(api: Api) -> None:
     assert answer.status_code == 202
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     ("body", "word"),
     [
@@ -207,6 +220,7 @@ def test_null_is_as_good_as_absent(api: Api) -> None:
     assert api.result("1", **dict.fromkeys(names)) == "1"
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'{"code": "\\ud800"}'])
 def test_malformed_json_is_refused(api: Api, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
@@ -214,6 +228,7 @@ def test_malformed_json_is_refused(api: Api, body: bytes) -> None:
     assert (answer.status_code, set(answer.json())) == (400, {"error"})
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("query", ["execution_timeout_secs=abc", "heap=x", "session="])
 def test_wrong_queries_are_refused(api: Api, query: str) -> None:
     headers = {"Content-Type": "text/plain"}
@@ -221,6 +236,7 @@ def test_wrong_queries_are_refused(api: Api, query: str) -> None:
     assert (answer.status_code, set(answer.json())) == (400, {"error"})
 
 
+@SQLITE_ONLY
 def test_other_bodies_are_refused(api: Api) -> None:
     script = {"Content-Type": "text/plain"}
     answer = api.post("/api/exec", content=b"\xff\xfe", headers=script)
@@ -266,6 +282,7 @@ def test_the_newest_come_first(api: Api) -> None:
     assert [one["execution_id"] for one in failed] == [ids[1]]
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=x", "limit=1001", "status=unknown", "limit=-1"]
 )
