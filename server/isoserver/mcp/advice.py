@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from isoserver.errors import (
+    ApprovalDecidedError,
+    ApprovalMissingError,
     ExecutionMissingError,
     HeapDamagedError,
     HeapEngineError,
@@ -12,6 +14,8 @@ from isoserver.errors import (
     LimitError,
     NotRunningError,
     StoppingError,
+    TaskEndedError,
+    TaskMissingError,
     in_words,
 )
 
@@ -25,6 +29,11 @@ _ADVICE: Final[dict[type[ServerError], str]] = {
     NotRunningError: "There is nothing to cancel; get_execution has its result.",
     HeapMissingError: "query_heaps_by_tags and list_session_snapshots show those that "
     "there are; get_execution tells the heap of an execution.",
+    TaskMissingError: "execute tells the taskId of each task that it begins.",
+    TaskEndedError: "There is nothing to cancel; get_task has its result.",
+    ApprovalMissingError: "get_task shows the approvals that a task waits for.",
+    ApprovalDecidedError: "Nothing is left to decide; get_task shows how its task "
+    "stands.",
     HeapEngineError: "It can't be used here: run its code again.",
     HeapDamagedError: "It can't be used any more: run its code again.",
     StoppingError: "Connect again in a few seconds.",

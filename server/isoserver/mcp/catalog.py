@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from isoserver.mcp.executions import execution_tools, stateless_tools
 from isoserver.mcp.heaps import heap_tools
+from isoserver.mcp.tasks import task_tools
 from isoserver.mcp.texts import read
 from isoserver.mcp.toolbox import Toolbox
 
@@ -19,7 +20,7 @@ def toolbox(settings: ServerSettings) -> Toolbox:
     """Make the tools that the settings ask for."""
     if settings.stateless:
         return Toolbox(stateless_tools(settings))
-    return Toolbox([*execution_tools(settings), *heap_tools()])
+    return Toolbox([*execution_tools(settings), *heap_tools(), *task_tools(settings)])
 
 
 def instructions(settings: ServerSettings) -> str:

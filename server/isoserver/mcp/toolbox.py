@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Arguments", "Asked", "Reply", "Result", "Tool", "Toolbox"]
 
 _PROBLEMS_MAX: Final = 10
+_DEFECT: Final = "The server failed; its log says why. Other calls are not affected."
 
 
 class Arguments(BaseModel):
@@ -136,11 +137,16 @@ class Toolbox:
         tool = self._tools[asked.parameters.name]
         try:
             arguments = tool.arguments.model_validate(asked.parameters.arguments or {})
-            answer = await tool.call(asked, arguments)
         except ValidationError as error:
             return _failure(_problems(tool, error))
+        try:
+            answer = await tool.call(asked, arguments)
         except ServerError as error:
             return _failure(explain(error))
+        except Exception:
+            # The SDK would tell the client, and nobody else, the exception's text.
+            asked.service.log.exception("failed", tool=tool.name)
+            return _failure(_DEFECT)
         if isinstance(answer, InputRequiredResult):
             return answer
         reply = answer if isinstance(answer, Reply) else Reply(answer)
