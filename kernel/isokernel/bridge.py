@@ -13,12 +13,14 @@ from isokernel import scripts
 from isokernel.errors import InputInterruptedError, InputUnavailableError
 from isokernel.v8.calls import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.lifecycle import Entered
+from isokernel.v8.shared import set_shared
+from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.snapshot import Snapshot
-    from isokernel.v8.values import Value
 
 _ROOT: Final = "isokernel"
 """Where the runtime's exports hang on V8's extras object, unseen by the user."""
@@ -80,6 +82,15 @@ class Bridge:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
             self.call("loseTools", "the call was lost: its context was restored")
+            self._share_again()
+
+    def _share_again(self) -> None:
+        buffers: list[Value] = []
+        while isinstance(buffer := self.call("takeShared"), Value):
+            buffers.append(buffer)
+        if buffers:
+            with Entered(self.isolate):
+                set_shared(self.isolate, buffers, shared=True)
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.

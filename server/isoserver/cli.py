@@ -72,7 +72,11 @@ def serve_mcp(arguments: Sequence[str]) -> int:
     settings = _load(arguments)
     if settings is None:
         return USAGE
-    asyncio.run(_run_mcp(settings))
+    try:
+        asyncio.run(_run_mcp(settings))
+    except ServerError as error:
+        _complain(str(error))
+        return 1
     return 0
 
 
@@ -83,7 +87,7 @@ def _load(arguments: Sequence[str]) -> ServerSettings | None:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-            _complain(f"{name}: {detail['msg']}")
+            _complain(f"{name}: {detail['msg']}" if name else detail["msg"])
     except (OSError, ValueError) as error:
         _complain(f"the settings can't be read: {error}")
     return None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.access.rates import RateLimits
+    from isoserver.access.service import Access
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
     from isoserver.executions.service import Executions
@@ -52,7 +54,9 @@ class Service:
         tasks: Its tasks.
         metrics: What it counts.
         log: Where it logs to.
-        guard: Who may ask.
+        guard: Where requests may come from.
+        access: Who may ask.
+        rates: How often.
         document: The OpenAPI document.
         tools: What code in contexts can call.
         mcp: The door for agents; set before the server listens.
@@ -68,6 +72,8 @@ class Service:
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard
+    access: Access
+    rates: RateLimits
     document: dict[str, Any]
     tools: Tools
     mcp: Door = field(init=False)

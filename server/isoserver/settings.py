@@ -24,6 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from isoserver.access_settings import AccessSettings
 from isoserver.tool_settings import (  # noqa: TC001 - pydantic reads annotations
     PolicySettings,
     SourceSettings,
@@ -41,7 +42,7 @@ _MIB = 1 << 20
 Names = Annotated[list[str], NoDecode]
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(AccessSettings):
     """Settings of one server."""
 
     model_config = SettingsConfigDict(
@@ -84,9 +85,6 @@ class ServerSettings(BaseSettings):
         "python", description="What code is when a request doesn't say."
     )
 
-    api_key: Names = Field(
-        [], repr=False, description="A key that requests must bring; several may be."
-    )
     allowed_host: Names = Field(
         [], description="A name that the Host header may have; * allows every one."
     )
@@ -362,13 +360,25 @@ class ServerSettings(BaseSettings):
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
+    context_niceness: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="How much confined contexts stand back when all compute at once.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
     )
     access_log: bool = Field(default=True, description="Log a line for each request.")
 
     @field_validator(
-        "languages", "api_key", "allowed_host", "cors_origin", mode="before"
+        "languages",
+        "api_key",
+        "allowed_host",
+        "cors_origin",
+        "oauth_audience",
+        "oauth_algorithms",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

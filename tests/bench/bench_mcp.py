@@ -5,7 +5,7 @@ answer and to the end of the run as `get_execution` tells it; stateless `run_js`
 waits; and `list_sessions`, which does next to nothing: that is what the SDK takes.
 
 Then `execute` whose code calls a tool of another MCP server 0, 1 and 100 times, one
-after the other and side by side, against an agent that calls the tool itself that often.
+after the other and side by side, against an agent that calls the tool itself.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ class Hibernation:
         self._refusals: dict[Key, _Refusal] = {}
         self._stopping = False
         self._choosing = asyncio.Lock()
+        self._falling: dict[Key, asyncio.Future[None]] = {}
         self.records: dict[Key, Record] = {}
         self.durable = (
             settings.data_dir is not None or settings.database_url is not None
@@ -279,6 +280,19 @@ class Hibernation:
 
     async def _sleep(self, context: JavaScriptContext) -> None:
         """Save an idle context and end its process, unless something is asked of it."""
+        known = self._falling.get(context.key)
+        if known is not None:
+            await asyncio.wait([known])
+            return
+        falling: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._falling[context.key] = falling
+        try:
+            await self._fall_asleep(context)
+        finally:
+            del self._falling[context.key]
+            falling.set_result(None)
+
+    async def _fall_asleep(self, context: JavaScriptContext) -> None:
         if context.state is State.HIBERNATED:
             self._rest(context, Record.of(context, State.HIBERNATED.value, ""))
             return
@@ -359,6 +373,9 @@ class Hibernation:
         """Let the one sleep that was idle for longest, if too many live."""
         limit = self._settings.contexts_max
         async with self._choosing:
+            while len(self._live) >= limit and self._falling:
+                falling = list(self._falling.values())
+                await asyncio.wait(falling, return_when="FIRST_COMPLETED")
             if len(self._live) < limit:
                 return
             idle = [

@@ -103,7 +103,10 @@ class Contexts:
         if any(lang.engine == "v8" for lang in self.languages.served.values()):
             from isoserver.contexts.forks import Forks  # noqa: PLC0415 - loads V8
 
-            self._forks = Forks(sandbox=self._settings.sandbox)
+            settings = self._settings
+            self._forks = Forks(
+                sandbox=settings.sandbox, niceness=settings.context_niceness
+            )
             await self._forks.start()
             self.missing_walls = self._forks.missing
         await self.resting.start(self.languages.served)

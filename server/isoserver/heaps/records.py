@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,7 @@ class HeapRecords:
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._database = database
+        self._adding = asyncio.Lock()  # steps of a session are numbered one by one
 
     # -- heaps -------------------------------------------------------------------------
 
@@ -46,7 +48,7 @@ class HeapRecords:
         """
         now = time.time()
         where = _is(entry.workspace, values["key"])
-        async with self._database.begin() as connection:
+        async with self._adding, self._database.begin() as connection:
             found = await connection.execute(
                 update(HEAPS)
                 .where(where)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.records import Checkpoint
@@ -45,6 +46,8 @@ _NAME_MAX: Final = 256
 _VALUE_MAX: Final = 4096
 _LIST_MAX: Final = 1000
 _TOUCH_SECONDS: Final = 60.0
+_ATTEMPTS: Final = 4
+_PAUSE: Final = 0.05
 _HEADER: Final = 1 << 20
 """Bytes that a heap may have beside what V8 wrote."""
 
@@ -164,7 +167,6 @@ class Heaps:
     async def _keep(self, data: bytes, entry: HeapEntry, values: dict[str, Any]) -> str:
         store = self._opened()
         facts, packed = await asyncio.to_thread(self._packed, data)
-        await asyncio.to_thread(store.write, facts.key, packed)
         values = {
             **values,
             "key": facts.key,
@@ -172,9 +174,12 @@ class Heaps:
             "compressed_size": len(packed),
             "engine": facts.engine,
         }
-        await self._records.add(entry, values)
-        if not await asyncio.to_thread(store.exists, facts.key):
+        assert self._retention is not None  # noqa: S101 - set by start
+        async with self._retention.changing(facts.key):
             await asyncio.to_thread(store.write, facts.key, packed)
+            await self._records.add(entry, values)
+            if not await asyncio.to_thread(store.exists, facts.key):
+                await asyncio.to_thread(store.write, facts.key, packed)
         if entry.session is not None:
             keep = self._settings.session_entries_max
             await self._records.trim_session(entry.workspace, entry.session, keep)
@@ -210,14 +215,13 @@ class Heaps:
             HeapDamagedError: There should be one, and is none.
             HeapStoreError: The store can't be used.
         """
-        await self._used(workspace, key)
-        try:
-            return await asyncio.to_thread(self._opened().read, key)
-        except FileNotFoundError:
-            # Deleted a moment ago, or lost.
+        for _ in range(_ATTEMPTS):
             await self._used(workspace, key)
-            message = f"the heap {key} is not in the store"
-            raise HeapDamagedError(message) from None
+            with suppress(FileNotFoundError):
+                return await asyncio.to_thread(self._opened().read, key)
+            await asyncio.sleep(_PAUSE)  # another process may be about to store it
+        message = f"the heap {key} is not in the store"
+        raise HeapDamagedError(message)
 
     def _packed(self, data: bytes) -> tuple[Facts, bytes]:
         if len(data) > self._settings.heap_max + _HEADER:

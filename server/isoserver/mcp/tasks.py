@@ -59,7 +59,11 @@ class TaskTools:
     async def execute(
         self, asked: Asked, arguments: task_schemas.Execute
     ) -> Reply | InputRequiredResult:
-        """Run code, or go on with what an earlier answer wanted input for."""
+        """Run code, or go on with what an earlier answer wanted input for.
+
+        Raises:
+            RateLimitError: The workspace has begun as many as it may, for now.
+        """
         seconds = arguments.timeoutMs / 1e3
         wait = max(seconds + _SLACK, _WAIT_MIN)
         if arguments.resultTimeoutMs is not None:
@@ -129,6 +133,7 @@ class TaskTools:
     async def _start(
         self, asked: Asked, arguments: task_schemas.Execute, seconds: float
     ) -> Task:
+        asked.service.rates.check(asked.peer.principal, "execute")
         order = TaskOrder(
             asked.workspace,
             arguments.code,

@@ -158,7 +158,7 @@ EDGES: list[tuple[str, dict[str, int], str, tuple[int, ...], tuple[int, ...], bo
 
 
 @pytest.mark.parametrize(("text", "asked", "data", "lines", "places", "more"), EDGES)
-def test_edges(
+def test_edges(  # noqa: PLR0913, PLR0917 - the columns of the table
     api: Api,
     text: str,
     asked: dict[str, int],
