@@ -12,6 +12,7 @@
     │       ├── SnapshotFailedError     V8 could not write this heap
     │       └── SnapshotFormatError     (ValueError) not a heap that this engine reads
     ├── TranspilerError                 the TypeScript compiler itself failed
+    ├── TypeCheckerError                types can't be checked
     ├── ContextError
     │   ├── ContextBusyError        one execution at a time
     │   └── ContextClosedError
@@ -109,6 +110,10 @@ class SnapshotFormatError(SnapshotError, ValueError):
 
 class TranspilerError(IsokernelError):
     """The TypeScript compiler failed; not the user's code, the compiler itself."""
+
+
+class TypeCheckerError(IsokernelError):
+    """The type checker failed, or has no memory left; not the user's code's fault."""
 
 
 class ContextError(IsokernelError):

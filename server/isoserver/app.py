@@ -27,6 +27,7 @@ from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tasks.checks import TypeChecks
 from isoserver.tasks.service import TaskRunner
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Server:
         database: Its database.
         executions: Its executions.
         tasks: Its tasks.
+        checks: Its type checker.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -118,8 +120,9 @@ class Server:
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
         self.executions = Executions(settings, self.database, self.contexts, None, log)
+        self.checks = TypeChecks(settings)
         self.tasks = TaskRunner(
-            settings, self.database, self.contexts, toolbox, None, log
+            settings, self.database, self.contexts, toolbox, self.checks, log
         )
         self.service = Service(
             settings,
@@ -171,6 +174,7 @@ class Server:
             self._http.stop()
         self.contexts.stopping = True
         await asyncio.gather(self.executions.close(), self.tasks.close())
+        await self.checks.close()
         await self.contexts.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)

@@ -44,7 +44,7 @@
     ├── TaskError
     │   ├── TaskMissingError        (LookupError) no task has that id
     │   ├── TaskEndedError              it has ended, so it can't be cancelled
-    │   └── TypeCheckError              types can't be checked, or not in time
+    │   └── TypeCheckerError              types can't be checked, or not in time
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
@@ -106,7 +106,7 @@ __all__ = [
     "ToolError",
     "ToolFailedError",
     "ToolMissingError",
-    "TypeCheckError",
+    "TypeCheckerError",
     "in_words",
     "status_of",
 ]
@@ -514,7 +514,7 @@ class TaskEndedError(TaskError):
         super().__init__(f"Task {task_id[:64]} is {status}")
 
 
-class TypeCheckError(TaskError):
+class TypeCheckerError(TaskError):
     """The types of some code can't be checked, or not in time."""
 
 
@@ -576,7 +576,7 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ApprovalDeniedError: HTTPStatus.FORBIDDEN,
     TaskMissingError: HTTPStatus.NOT_FOUND,
     TaskEndedError: HTTPStatus.CONFLICT,
-    TypeCheckError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TypeCheckerError: HTTPStatus.SERVICE_UNAVAILABLE,
     TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
