@@ -35,6 +35,7 @@ from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tasks.checks import TypeChecks
 from isoserver.tasks.service import TaskRunner
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.configuration import Limits
@@ -97,6 +98,7 @@ class Server:
         tools: What code in its contexts can call.
         executions: Its executions.
         tasks: Its tasks.
+        checks: Its type checker.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -128,12 +130,13 @@ class Server:
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )
+        self.checks = TypeChecks(settings)
         self.tasks = TaskRunner(
             settings,
             self.database,
             self.contexts,
             self.tools if toolbox is None else toolbox,
-            None,
+            self.checks,
             log,
         )
         self.service = Service(
@@ -195,6 +198,7 @@ class Server:
             self._http.stop()
         self.contexts.stopping = True
         await asyncio.gather(self.executions.close(), self.tasks.close())
+        await self.checks.close()
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.service.mcp.close()

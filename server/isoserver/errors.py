@@ -52,7 +52,7 @@
     ├── TaskError
     │   ├── TaskMissingError        (LookupError) no task has that id
     │   ├── TaskEndedError              it has ended, so it can't be cancelled
-    │   └── TypeCheckError              types can't be checked, or not in time
+    │   └── TypeCheckerError            types can't be checked, or not in time
     ├── ToolAdministrationError         about sources, policies and approvals
     │   ├── SourceError                 a source can't be set up like that
     │   ├── SourceMissingError      (LookupError) no source has that name
@@ -136,7 +136,7 @@ __all__ = [
     "ToolError",
     "ToolFailedError",
     "ToolMissingError",
-    "TypeCheckError",
+    "TypeCheckerError",
     "WorkspaceError",
     "in_words",
     "status_of",
@@ -617,7 +617,7 @@ class TaskEndedError(TaskError):
         super().__init__(f"Task {task_id[:64]} is {status}")
 
 
-class TypeCheckError(TaskError):
+class TypeCheckerError(TaskError):
     """The types of some code can't be checked, or not in time."""
 
 
@@ -734,7 +734,7 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ApprovalDeniedError: HTTPStatus.FORBIDDEN,
     TaskMissingError: HTTPStatus.NOT_FOUND,
     TaskEndedError: HTTPStatus.CONFLICT,
-    TypeCheckError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TypeCheckerError: HTTPStatus.SERVICE_UNAVAILABLE,
     TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     SourceError: HTTPStatus.BAD_REQUEST,
     SourceMissingError: HTTPStatus.NOT_FOUND,

@@ -28,7 +28,7 @@ LAYERS = (
     {"worker"},
     {"jupyter", "install"},
     {"zygote"},
-    {"provisioner"},
+    {"provisioner", "typecheck"},
     {"doctor", "script", "cli", "__main__"},
 )
 

@@ -51,7 +51,7 @@ class TypeChecker(Protocol):
             What is wrong; nothing if nothing is.
 
         Raises:
-            TypeCheckError: It can't be checked, or not in time.
+            TypeCheckerError: It can't be checked, or not in time.
         """
 
 
@@ -91,10 +91,13 @@ class TaskWorker:
         await run.take_place()
         if self._contexts.stopping:
             raise StoppingError
+        if order.session is None and (found := await self._check(order, None)):
+            return _ill_typed(found)
         async with self._context(order, run.task.id) as context:
-            diagnostics = await self._check(order, context)
-            if diagnostics:
-                return _ill_typed(diagnostics)
+            if order.session is not None and (
+                found := await self._check(order, context)
+            ):
+                return _ill_typed(found)
             return await self._execute(run, context)
 
     # -- the context -------------------------------------------------------------------
@@ -120,8 +123,9 @@ class TaskWorker:
             await asyncio.shield(self._contexts.delete(order.workspace, context.id))
 
     async def _check(
-        self, order: TaskOrder, context: JavaScriptContext
+        self, order: TaskOrder, context: JavaScriptContext | None
     ) -> list[Diagnostic]:
+        """Check the types, if that is asked for; a session's names are of any type."""
         wanted = order.typecheck
         if wanted is None:
             wanted = self._settings.typecheck
@@ -130,7 +134,7 @@ class TaskWorker:
         declarations = "declare const tools: {};\n"
         if self._toolbox is not None:
             declarations = await self._toolbox.describe(order.workspace)
-        names = [] if order.session is None else await context.names()
+        names = [] if context is None else await context.names()
         return await self._checker.check(order.code, declarations, names)
 
     # -- the code ----------------------------------------------------------------------

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROGRAM = Path(__file__).with_name("toolbox.py")
-AT_REST = 3
-"""Processes that a server without contexts has."""
+AT_REST = 4
+"""Processes that a server without contexts has: the fork server, two spare ones, and
+what type checks are forked from."""
 
 
 class Tasks:
@@ -93,7 +94,7 @@ def shared_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     try:
         with connect(server) as client:
             tasks = Tasks(server, client, folder)
-            tasks.run("return 1")
+            tasks.run("return 1", typecheck=True)
             server.files_at_rest = server.files()
             yield tasks
     finally:
