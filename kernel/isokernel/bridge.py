@@ -51,6 +51,9 @@ class Host(Protocol):
     def heap(self, action: str, name: str) -> str:
         """Saved heaps are to be made, used or listed."""
 
+    def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
+        """An execution calls a tool; the input is JSON text."""
+
 
 class Bridge:
     """The runtime inside one isolate. Belongs to the isolate's thread.
@@ -85,6 +88,7 @@ class Bridge:
         if snapshot is not None:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
+            self.call("loseTools", "the call was lost: its context was restored")
             self._share_again()
 
     def _share_again(self) -> None:
@@ -107,6 +111,7 @@ class Bridge:
             "position": Operation(host.position),
             "reportError": Operation(host.report_error),
             "heap": Operation(self._heap),
+            "callTool": Operation(host.call_tool),
         }
 
     def _load_module(self, name: str) -> Any:
