@@ -8,14 +8,14 @@ import re
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "shown"]
+__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "clean", "shown"]
 
 HIDDEN: Final = "[redacted]"
 SECRET_MIN: Final = 4
 """Characters of the shortest secret: a shorter one would be found everywhere."""
 
 _KEY: Final = re.compile(
-    r"authorization|api[-_ ]?key|token|secret|passwor?d|passwd|cookie|credential",
+    r"authorization|api[-_ ]?key|token|secret|password|passwd|cookie|credential",
     re.IGNORECASE,
 )
 _PERCENT: Final = re.compile("%[0-9A-F]{2}")
@@ -81,10 +81,15 @@ def shown(value: Any, limit: int) -> str:
         value: Plain data.
         limit: Characters at most.
     """
-    text = json.dumps(_hide(value, 0), ensure_ascii=False, default=str)
+    text = clean(json.dumps(_hide(value, 0), ensure_ascii=False, default=str))
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… [{len(text) - limit} more characters]"
+
+
+def clean(text: str) -> str:
+    """Give a text without what databases don't take: NUL, halves of characters."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _hide(value: Any, depth: int) -> Any:

@@ -226,7 +226,7 @@ class _Odd(_Handler):
             self.set_status(204)
         elif kind == "text":
             self.set_header("Content-Type", "text/plain; charset=latin-1")
-            self.finish("caf\u00e9".encode("latin-1"))
+            self.finish("café".encode("latin-1"))
         elif kind == "bytes":
             self.set_header("Content-Type", "image/png")
             self.finish(b"\x89PNG")

@@ -274,6 +274,8 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
             await world.call("github.odd", {"kind": "none"})
         with pytest.raises(ToolError):
             await world.call("github.nothing", {"password": "hunter2"})
+        with pytest.raises(ToolError):
+            await world.call("odd\x00\ud800", {"a": "\x00\ud800"})
         with pytest.raises(ApprovalDeniedError):
             await world.call("github.post_form", {})
         task = create(world)
@@ -293,14 +295,15 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
             ("github.issues.list", "allow", "completed", None),
             ("github.odd", "allow", "failed", "http_error"),
             ("github.nothing", "", "failed", "tool_not_found"),
+            ("odd\ufffd?", "", "failed", "tool_not_found"),
             ("github.post_form", "deny", "denied", "policy_denied"),
             ("github.issues.create", "require_approval", "completed", None),
             ("github.issues.create", "approved", "completed", None),
         ]
-        assert entries[3]["rule"] == "config-1"
-        assert entries[4]["approval_id"] == waiting.id
-        assert entries[5]["reason"] == "yes"
-        assert all(entry["ms"] is not None for entry in (entries[0], entries[4]))
+        assert entries[4]["rule"] == "config-1"
+        assert entries[5]["approval_id"] == waiting.id
+        assert entries[6]["reason"] == "yes"
+        assert all(entry["ms"] is not None for entry in (entries[0], entries[5]))
         assert "hunter2" not in json.dumps(entries)
 
     policies = [{"workspace": "default", "effect": "deny", "tool": "github.post_form"}]
