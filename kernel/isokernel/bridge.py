@@ -10,15 +10,21 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isokernel import scripts
-from isokernel.errors import InputInterruptedError, InputUnavailableError
+from isokernel.errors import (
+    HeapFileError,
+    InputInterruptedError,
+    InputUnavailableError,
+)
 from isokernel.v8.calls import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.lifecycle import Entered
+from isokernel.v8.shared import set_shared
+from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.snapshot import Snapshot
-    from isokernel.v8.values import Value
 
 _ROOT: Final = "isokernel"
 """Where the runtime's exports hang on V8's extras object, unseen by the user."""
@@ -41,6 +47,9 @@ class Host(Protocol):
 
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for."""
+
+    def heap(self, action: str, name: str) -> str:
+        """Saved heaps are to be made, used or listed."""
 
 
 class Bridge:
@@ -76,6 +85,15 @@ class Bridge:
         if snapshot is not None:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
+            self._share_again()
+
+    def _share_again(self) -> None:
+        buffers: list[Value] = []
+        while isinstance(buffer := self.call("takeShared"), Value):
+            buffers.append(buffer)
+        if buffers:
+            with Entered(self.isolate):
+                set_shared(self.isolate, buffers, shared=True)
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.
@@ -88,6 +106,7 @@ class Bridge:
             "input": Operation(self._input),
             "position": Operation(host.position),
             "reportError": Operation(host.report_error),
+            "heap": Operation(self._heap),
         }
 
     def _load_module(self, name: str) -> Any:
@@ -104,6 +123,12 @@ class Bridge:
         except InputInterruptedError:
             self.isolate.terminate()
             return ""
+
+    def _heap(self, action: str, name: str) -> str:
+        try:
+            return self._host.heap(action, name)
+        except HeapFileError as error:
+            raise ThrowError(str(error)) from error
 
     def _load(self, options: dict[str, Any]) -> None:
         isolate = self.isolate

@@ -6,14 +6,17 @@ before it is written, in the forked child that writes.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.errors import SnapshotFailedError
+from isokernel.errors import ScriptError, SnapshotFailedError
 from isokernel.moves import Move
 from isokernel.tracebacks import CellSource
 from isokernel.v8 import writing
+from isokernel.v8.census import unsavable_objects
 from isokernel.v8.children import run_in_child
 from isokernel.v8.snapshot import Snapshot
 
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
     from isokernel.events import Event
     from isokernel.hosting import ContextHost
     from isokernel.settings import ContextSettings
+    from isokernel.turns import Turns
+    from isokernel.v8.values import Value
+
+_UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
+"""What leaves traces that can't be saved and that no object is, when it was used."""
+_SOUGHT_MAX: Final = 10_000
 
 
 class ContextCheckpoints(ABC):
@@ -32,11 +41,13 @@ class ContextCheckpoints(ABC):
     Attributes:
         settings: Of the context.
         bridge: The runtime.
+        turns: Who runs when.
         execution_count: Number of the last cell that was counted.
     """
 
     settings: ContextSettings
     bridge: Bridge
+    turns: Turns
     execution_count: int
     _host: ContextHost
     _unstored: int
@@ -52,48 +63,120 @@ class ContextCheckpoints(ABC):
         """See `Context`."""
 
     @abstractmethod
+    def after_turn(self) -> None:
+        """See `Context`."""
+
+    @abstractmethod
     def evaluate(self, expression: str) -> Any:
         """See `Context`."""
 
-    def save(self) -> Snapshot:
-        """Save the context, which goes on unharmed. No execution may be pending.
+    def keep_heaps(self, heaps: Callable[[str, str], str]) -> None:
+        """Offer `Jupyter.checkpoint` and its kin.
 
-        Raises:
-            SnapshotFailedError: Something on the heap can't be saved.
+        Args:
+            heaps: Takes what shall be done (`checkpoint`, `restore`, `list`) and the
+                heap's name, amid running JavaScript; the list is its result, as JSON.
+                May raise HeapFileError.
         """
-        return writing.save(self.bridge.isolate, self._suspend)
+        self._host.heaps = heaps
+
+    def tell_saved(self, said: str) -> None:
+        """Tell the user's JavaScript how a `checkpoint` went, as JSON."""
+        with self.turns.turn():
+            self.bridge.call("heapSettled", said)
+            self.bridge.isolate.run_microtasks()
+        self.after_turn()
+
+    def save(self) -> Snapshot:
+        """Save the context, which goes on unharmed; as `write`."""
+        storage = os.memfd_create("isokernel-heap")
+        try:
+            self.write(storage)
+            return writing.read(storage)
+        finally:
+            os.close(storage)
 
     def write(self, file: int, *, seconds: float = writing.DEADLINE) -> None:
         """Save the context into a file, and try in another process what it is worth.
 
+        No JavaScript may run. An execution that awaits is not there any more in what
+        is saved.
+
         Args:
-            file: A descriptor of an empty file; gets what `Snapshot.to_bytes` gives.
-            seconds: For the writing, and again for trying it.
+            file: A descriptor; gets what `Snapshot.to_bytes` gives.
+            seconds: That each step may take.
 
         Raises:
             SnapshotFailedError: Something on the heap can't be saved, or what was
                 written can't be read back.
         """
+        try:
+            self._write(file, seconds)
+        except SnapshotFailedError as error:
+            kind, path = self._search(seconds)
+            raise SnapshotFailedError(error.reason, kind, path) from error
+
+    def _write(self, file: int, seconds: float) -> None:
         isolate = self.bridge.isolate
-        writing.write(isolate, file, self._suspend, seconds=seconds)
-        ended = run_in_child(isolate, lambda: self._try_out(file), seconds)
-        if ended.status:
-            message = f"what was written can't be read back: {ended.reason}"
-            raise SnapshotFailedError(message)
+        # Few heaps have errors with stacks that nobody has read, and to look for them
+        # takes as long as all the rest; those that have show it when they are tried.
+        said = ""
+        for stacks in (False, True):
+            writing.write(
+                isolate, file, Suspension(self), stacks=stacks, seconds=seconds
+            )
+            ended = run_in_child(isolate, lambda: self._try_out(file), seconds)
+            if not ended.status:
+                return
+            said = ended.reason
+        message = f"what was written can't be read back: {said}"
+        raise SnapshotFailedError(message)
 
     def _try_out(self, file: int) -> None:
         """Go on from a saved heap. In a forked child only, of which nothing is left."""
-        heap = Snapshot.from_file(file)
+        heap = Snapshot.from_file(file, check=False)
         context = type(self)(self.settings, lambda _event: None, snapshot=heap)
         value = context.evaluate("6 * 7")
         if not isinstance(value, tuple) or value[0].get("text/plain") != "42":
             message = f"6 * 7 is {value}"
             raise SnapshotFailedError(message)
-        context.bridge.isolate.collect_garbage()  # looks at every object
 
-    def _suspend(self) -> None:
+    def _search(self, seconds: float) -> tuple[str | None, str | None]:
+        """Kind of an object that can't be saved, and an expression that leads to it."""
+        isolate = self.bridge.isolate
+        ended = run_in_child(isolate, self._tell_unsavable, seconds)
+        if ended.status == 0 and ended.said:
+            kind, path = json.loads(ended.said)
+            return kind, path
+        for kind in _UNSEEN:
+            if kind in isolate.features:
+                return kind, None
+        return None, None
+
+    def _tell_unsavable(self) -> None:
+        """Search the heap. In a forked child only, which says what it has found."""
+        self.mute()
+        found = unsavable_objects(self.bridge.isolate)
+        if not found:
+            return
+        kind, path = found[0][0], None
+        values = [value for _, value in found[:_SOUGHT_MAX]]
+        with contextlib.suppress(ScriptError):  # the kind alone is better than nothing
+            answer = json.loads(self.bridge.call("findUnsavable", values))
+            if answer:
+                index, path = answer
+                kind = found[index][0]
+        os.write(2, json.dumps([kind, path]).encode())
+
+    def mute(self) -> None:
+        """In a forked child: say nothing, neither to the front nor to its user."""
+        self._host.sink = lambda _event: None
+        self._host.read_input = None
+
+    def suspend(self, shared: list[Value]) -> None:
         """Put what Python knows into the heap, and stop its clocks."""
-        self.bridge.call("suspend", json.dumps(self._state(), separators=(",", ":")))
+        state = json.dumps(self._state(), separators=(",", ":"))
+        self.bridge.call("suspend", state, shared)
 
     def _state(self) -> dict[str, Any]:
         host = self._host
@@ -101,6 +184,7 @@ class ContextCheckpoints(ABC):
             "executionCount": self.execution_count,
             "unstored": self._unstored,
             "owners": host.newest_owner,
+            "features": sorted(self.bridge.isolate.features),
             "constants": sorted(host.sources.constants),
             "sources": [
                 [script, cell.code, cell.source_map, cell.moves]
@@ -109,7 +193,7 @@ class ContextCheckpoints(ABC):
         }
 
     def _resume(self, saved: str) -> None:
-        """Take in again what `_suspend` has put into the heap."""
+        """Take in again what `suspend` has put into the heap."""
         if not saved:
             return  # the heap of a bare isolate
         state = json.loads(saved)
@@ -117,9 +201,30 @@ class ContextCheckpoints(ABC):
         self.execution_count = state["executionCount"]
         self._unstored = state["unstored"]
         host.newest_owner = host.owners_before = state["owners"]
+        self.bridge.isolate.features.update(state["features"])
         host.sources.constants.update(state["constants"])
         for script, code, source_map, moves in state["sources"]:
             cell = CellSource(code)
             cell.source_map = source_map
             cell.moves = tuple(Move(*move) for move in moves)
             host.sources.add(script, cell)
+
+
+class Suspension(writing.Preparation):
+    """What is done to a context in the process that writes it."""
+
+    def __init__(self, context: ContextCheckpoints) -> None:
+        """Prepare this context."""
+        self._context = context
+
+    def begin(self) -> None:
+        """Say nothing any more: what the user's code prints from now on is nobody's."""
+        self._context.mute()
+        bridge = self._context.bridge
+        bridge.call("beginSaving")
+        if bridge.call("hasMemory"):
+            bridge.isolate.features.add("WebAssembly.Memory")
+
+    def finish(self, shared: list[Value]) -> None:
+        """Put what Python knows into the heap."""
+        self._context.suspend(shared)

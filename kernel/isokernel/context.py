@@ -90,6 +90,8 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
         self.execution_count = 0
         self._execution: Execution | None = None
         self._unstored = 0
+        self._due = -1.0
+        self._due_turn = -1
         self._closed = False
         self._host = ContextHost(sink, read_input)
         self.bridge = Bridge(
@@ -291,12 +293,13 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
         """Seconds until `step` has something to do; None if nothing is waiting."""
         if self.turns.stop is not None:
             return 0.0
-        milliseconds = self.bridge.call("nextTimer")
-        waits = [milliseconds / 1e3] if milliseconds >= 0 else []
+        if self._due_turn != self.turns.count:
+            self._flush()
+        dues = [self._due / 1e3] if self._due >= 0 else []
         execution = self._execution
         if execution is not None and execution.deadline is not None:
-            waits.append(max(execution.deadline - time.monotonic(), 0.0))
-        return min(waits) if waits else None
+            dues.append(execution.deadline)
+        return max(min(dues) - time.monotonic(), 0.0) if dues else None
 
     def _tick(self) -> None:
         """Hand out what has waited long enough; called amid running JavaScript."""
@@ -304,8 +307,10 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
             self.bridge.call("tick")
 
     def _flush(self) -> None:
+        """Hand out what was printed, and learn when the next timer is due."""
         with contextlib.suppress(TerminatedError):  # the rest is flushed at the end
-            self.bridge.call("flush")
+            self._due = self.bridge.call("flush")
+            self._due_turn = self.turns.count
 
     # -- errors ----------------------------------------------------------------------
 

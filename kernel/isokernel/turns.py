@@ -27,6 +27,8 @@ class Turns:
         stop: Why JavaScript was stopped, until somebody has taken note of it.
         wakeup: A file descriptor that becomes readable when a stop was requested.
         memory_message: What ran out, when `stop` is MEMORY.
+        count: How many turns there were: what was asked of JavaScript since the last
+            one still holds.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Turns:
         self._isolate = isolate
         self._flush = flush
         self._on_stuck = on_stuck
+        self.count = 0
         self._prepare(settings)
 
     def _prepare(self, settings: ContextSettings) -> None:
@@ -90,6 +93,7 @@ class Turns:
 
     def enter(self, deadline: float | None) -> None:
         """A turn begins."""
+        self.count += 1
         self._watchdog.enter(deadline)
         with self._lock:
             self._running = True

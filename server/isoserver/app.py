@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, stream_request_body
+from tornado.web import Application
 
+from isoserver.access.rates import RateLimits
+from isoserver.access.service import Access
+from isoserver.bodies import (
+    BoundedBody,
+    TooLargeHandler,
+    declared_size,
+    drop_the_rest,
+)
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
-from isoserver.errors import BodyTooLargeError
 from isoserver.executions.service import Executions
 from isoserver.guards import Guard
-from isoserver.handlers.base import Handler, MissingHandler
+from isoserver.handlers.base import MissingHandler
 from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
 from isoserver.metrics import Metrics
@@ -44,22 +51,8 @@ __all__ = ["Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
-_DROPPED_MAX: Final = 1 << 40
 _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
-
-
-@stream_request_body
-class _TooLarge(Handler):
-    """Answers requests whose body is larger than the server takes."""
-
-    def prepare(self) -> None:
-        """Refuse, before the body is read."""
-        # Else Tornado itself would answer too, and not in JSON. It drops what comes.
-        connection: Any = self.request.connection
-        connection.set_max_body_size(_DROPPED_MAX)
-        super().prepare()
-        raise BodyTooLargeError(self.service.settings.body_max)
 
 
 class _Application(Application):
@@ -76,10 +69,18 @@ class _Application(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request."""
-        length = request.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) <= self._service.settings.body_max:
-            return super().find_handler(request, **kwargs)
-        return self.get_handler_delegate(request, _TooLarge, {"service": self._service})
+        size, size_max = declared_size(request.headers), self._service.settings.body_max
+        if size is not None and size > size_max:
+            return self._refusal(request)
+        served = super().find_handler(request, **kwargs)
+        if size is not None:
+            return served
+        drop_the_rest(request)
+        return BoundedBody(served, lambda: self._refusal(request), size_max)
+
+    def _refusal(self, request: HTTPServerRequest) -> Any:
+        own = {"service": self._service}
+        return self.get_handler_delegate(request, TooLargeHandler, own)
 
 
 class Server:
@@ -127,6 +128,8 @@ class Server:
             self.metrics,
             log,
             Guard(settings),
+            Access(settings, log, self.metrics.refused),
+            RateLimits(settings, self.metrics.refused),
             make_document(),
             self.tools,
         )
@@ -176,6 +179,7 @@ class Server:
             await self._http.close_all_connections()
         await self.tools.close()
         await self.heaps.close()
+        await self.service.access.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)

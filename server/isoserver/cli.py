@@ -51,7 +51,7 @@ def serve(arguments: Sequence[str]) -> int:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-            _complain(f"{name}: {detail['msg']}")
+            _complain(f"{name}: {detail['msg']}" if name else detail["msg"])
         return USAGE
     except (OSError, ValueError) as error:
         _complain(f"the settings can't be read: {error}")

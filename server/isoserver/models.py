@@ -25,6 +25,7 @@ __all__ = [
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
+    "ResourceModel",
     "StreamEvent",
     "StreamRequest",
     "ValidationErrorModel",
@@ -244,6 +245,16 @@ class Health(AnswerModel):
     """The server works."""
 
     status: Literal["ok"]
+
+
+class ResourceModel(AnswerModel):
+    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
+
+    resource: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    scopes_supported: list[str]
+    resource_name: str
 
 
 class Notebook(BaseModel):

@@ -144,14 +144,27 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     answers = list(operation.answers)
     if not route.handler.open:
         made["security"] = [{}, {"bearer": []}, {"key": []}]
-        answers.append(_denied(401, "An API key is needed."))
-    answers.append(_denied(403, "The Host or Origin isn't allowed."))
-    made["responses"] = {str(a.status): _answer(a) for a in sorted(answers, key=_order)}
+        answers += _DENIED
+    answers.append(_denied(403, "It isn't allowed: the Host, the Origin, or to you."))
+    # What an operation says of its own statuses is said first, and holds.
+    known = {answer.status: answer for answer in reversed(answers)}
+    made["responses"] = {
+        str(answer.status): _answer(answer)
+        for answer in sorted(known.values(), key=_order)
+    }
     return made
 
 
 def _denied(status: int, description: str) -> Answer:
     return Answer(status, description, models.ErrorModel)
+
+
+_DENIED: Final = (
+    _denied(400, "The workspace isn't clear, or a key is in the URL."),
+    _denied(401, "An API key or token is needed."),
+    _denied(429, "Too much was asked; Retry-After says when to come back."),
+    _denied(503, "The server can't serve it now."),
+)
 
 
 def _order(answer: Answer) -> int:

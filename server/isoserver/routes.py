@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tornado.routing import URLSpec
 
 from isoserver import heap_models, models
+from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, durable, executing, information, streaming
 from isoserver.heap_routes import HEAP_ROUTES
@@ -71,6 +72,20 @@ _TIMEOUT: Final = Query(
 _EXECUTING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _UNREADY)
 _ASKING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _LATE)
 _ONE: Final = "/contexts/{context_id}"
+
+
+def _metadata_route(resource: str) -> Route:
+    answers = (
+        Answer(200, "Whose tokens are taken.", models.ResourceModel),
+        Answer(404, "The server takes no tokens.", models.ErrorModel),
+    )
+    summary = f"Whose bearer tokens open {resource or 'the server'} (RFC 9728)."
+    return Route(
+        METADATA_PATH + resource,
+        information.ResourceHandler,
+        (Operation("GET", summary, answers),),
+    )
+
 
 ROUTES: Final = (
     Route(
@@ -297,6 +312,7 @@ ROUTES: Final = (
     ),
     *API_ROUTES,
     *HEAP_ROUTES,
+    *(_metadata_route(resource) for resource in ("", *RESOURCES)),
     *TOOL_ROUTES,
 )
 

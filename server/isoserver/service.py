@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.access.rates import RateLimits
+    from isoserver.access.service import Access
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
     from isoserver.executions.service import Executions
@@ -33,7 +35,9 @@ class Service:
         executions: Its executions.
         metrics: What it counts.
         log: Where it logs to.
-        guard: Who may ask.
+        guard: Where requests may come from.
+        access: Who may ask.
+        rates: How often.
         document: The OpenAPI document.
         tools: What code in contexts can call.
         quiet: Set while no request is being served.
@@ -47,6 +51,8 @@ class Service:
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard
+    access: Access
+    rates: RateLimits
     document: dict[str, Any]
     tools: Tools
     quiet: asyncio.Event = field(default_factory=asyncio.Event)

@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from isoserver.access_settings import AccessSettings
 from isoserver.tool_settings import (  # noqa: TC001 - pydantic reads annotations
     PolicySettings,
     SourceSettings,
@@ -40,7 +41,7 @@ _MIB = 1 << 20
 Names = Annotated[list[str], NoDecode]
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(AccessSettings):
     """Settings of one server."""
 
     model_config = SettingsConfigDict(
@@ -83,9 +84,6 @@ class ServerSettings(BaseSettings):
         "python", description="What code is when a request doesn't say."
     )
 
-    api_key: Names = Field(
-        [], repr=False, description="A key that requests must bring; several may be."
-    )
     allowed_host: Names = Field(
         [], description="A name that the Host header may have; * allows every one."
     )
@@ -294,8 +292,23 @@ class ServerSettings(BaseSettings):
         30 * 86400.0, description="Seconds that the audit keeps its entries."
     )
 
+    python_network: bool = Field(
+        default=False, description="Let Python contexts use the network."
+    )
+    python_readable: Names = Field(
+        [],
+        description="A folder that Python contexts may read, beside their own and "
+        "Python's.",
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
+    )
+    context_niceness: int = Field(
+        0,
+        ge=0,
+        le=19,
+        description="How much confined contexts stand back when all compute at once.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
@@ -303,7 +316,14 @@ class ServerSettings(BaseSettings):
     access_log: bool = Field(default=True, description="Log a line for each request.")
 
     @field_validator(
-        "languages", "api_key", "allowed_host", "cors_origin", mode="before"
+        "languages",
+        "api_key",
+        "allowed_host",
+        "cors_origin",
+        "oauth_audience",
+        "oauth_algorithms",
+        "python_readable",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -14,14 +14,15 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
-COMMANDS = {"heaps", "serve"}
+COMMANDS = {"serve", "heaps", "client"}
 """Of the kernel's command line; they lead to the server's."""
 
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
     {"errors", "logs", "principal"},
-    {"tool_settings"},
+    {"tool_settings", "access_settings"},
     {"settings"},
+    {"access"},
     {"database"},
     {"contexts", "client", "tools"},
     {"heaps"},
@@ -32,6 +33,7 @@ LAYERS = (
     {"handlers"},
     {"operations"},
     {"api_routes", "heap_routes", "tool_routes"},
+    {"bodies"},
     {"routes"},
     {"openapi"},
     {"app"},
@@ -99,12 +101,12 @@ def test_modules_stay_small() -> None:
         large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
         allowed = 450 if path.name in large else 350
         # One tree, with a docstring for each error.
-        allowed = 700 if path.name == "errors.py" else allowed
+        allowed = 750 if path.name == "errors.py" else allowed
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 
 def test_pydantic_stays_at_the_border() -> None:
-    for folder in ("contexts", "executions", "tools"):
+    for folder in ("access", "contexts", "executions", "tools"):
         for path in (SERVER / folder).rglob("*.py"):
             # The MCP SDK raises its errors.
             if path != SERVER / "tools" / "sources" / "mcp.py":

@@ -35,6 +35,7 @@ function define(globals) {
 function install(optionsJson) {
   configure(optionsJson);
   results.install();
+  saved.watch();
   define(timers.globals);
   define(require("display").globals);
   define(require("dialogs").globals);
@@ -70,6 +71,7 @@ function preload() {
   text.preload();
   require("present");
   require("conclude");
+  require("unsavable");
   require("table");
   require("grid");
   require("completion");
@@ -83,13 +85,22 @@ Object.assign(exports, {
   restartClock,
   lendEnvironment: (json) => require("process").lend(parse(json)),
   setOwner,
-  flush: output.flush,
+  // Each call from Python costs microseconds, and these two are wanted together.
+  flush: () => {
+    output.flush();
+    return timers.nextDue();
+  },
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   cancelOwner: timers.cancelOwner,
+  beginSaving: saved.begin,
+  hasMemory: saved.hasMemory,
   suspend: saved.suspend,
   resume: saved.resume,
+  takeShared: saved.takeShared,
+  heapSettled: (json) => require("heaps").settled(json),
+  findUnsavable: (targets) => require("unsavable").find(targets),
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),

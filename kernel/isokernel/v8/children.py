@@ -11,6 +11,8 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from isokernel.errors import SnapshotFailedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -79,7 +81,9 @@ def _be_child(isolate: Isolate, work: Callable[[], None], writer: int) -> None:
         work()
         status = _OK
     except BaseException as error:  # noqa: BLE001 -- the child must not go on
-        os.write(writer, f"{type(error).__name__}: {error}".encode(errors="replace"))
+        said = error.reason if isinstance(error, SnapshotFailedError) else None
+        said = said or f"{type(error).__name__}: {error}"
+        os.write(writer, said.encode(errors="replace"))
     finally:
         os._exit(status)
 

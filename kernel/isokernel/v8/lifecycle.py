@@ -72,6 +72,7 @@ class IsolateLife:
         operations: The table behind the native function; filled at construction.
         rejections: Promises rejected without a handler since last asked.
         on_fatal: Called with V8's words just before V8 ends the process.
+        features: What of `calls.FEATURES` was ever used.
         out_of_memory: What ran out (`heap` or `buffers`) when a bound was reached.
     """
 
@@ -104,6 +105,7 @@ class IsolateLife:
         self.on_fatal = on_fatal
         self.handles: set[int] = set()
         self.orphans: list[int] = []
+        self.features: set[str] = set()
         self.rejections = Rejections(self._whole)
         self.stack_formatter: Value | None = None
         self.closed = False
@@ -162,6 +164,7 @@ class IsolateLife:
         library.fatal_handler(pointer, calls.FATAL)
         library.oom_handler(pointer, calls.OUT_OF_MEMORY)
         library.rejection_handler(pointer, calls.PROMISE_REJECTED)
+        library.use_counter(pointer, calls.USED)
         words = [
             _WORD(self._run_local(source)).value
             for source in ("undefined", "null", "true", "false")

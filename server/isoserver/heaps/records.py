@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,7 @@ class HeapRecords:
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._database = database
+        self._adding = asyncio.Lock()  # steps of a session are numbered one by one
 
     # -- heaps -------------------------------------------------------------------------
 
@@ -46,7 +48,7 @@ class HeapRecords:
         """
         now = time.time()
         where = _is(entry.workspace, values["key"])
-        async with self._database.begin() as connection:
+        async with self._adding, self._database.begin() as connection:
             found = await connection.execute(
                 update(HEAPS)
                 .where(where)
@@ -107,6 +109,14 @@ class HeapRecords:
         query = select(HEAPS.c.last_used).where(_is(workspace, key))
         async with self._database.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
+
+    async def asked_for(self, workspace: str, key: str) -> str | None:
+        """Go back from a heap to one that wasn't made for a sleep alone."""
+        query = select(HEAPS.c.automatic, HEAPS.c.parent).where(_is(workspace, key))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        # What such a heap came from was gone back to when it was saved.
+        return row.parent if row is not None and row.automatic else key
 
     async def forget(self, workspace: str, key: str) -> bool:
         """Let a workspace own a heap no more; whether it did."""

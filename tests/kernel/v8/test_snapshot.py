@@ -109,18 +109,24 @@ def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
 
 def test_prepare_runs_on_the_copy_alone(bench: Any, benches: Any) -> None:
     bench.cell("let where = 'original'")
-    saved = writing.save(bench.isolate, lambda: bench.cell("where = 'copy'"))
+
+    class Change(writing.Preparation):
+        def begin(self) -> None:
+            bench.cell("where = 'copy'")
+
+    saved = writing.save(bench.isolate, Change())
     assert bench.cell("where") == "original"
     assert benches(saved).cell("where") == "copy"
 
 
 def test_a_failing_preparation_is_told(bench: Any) -> None:
-    def fail() -> None:
-        message = "not now"
-        raise RuntimeError(message)
+    class Failing(writing.Preparation):
+        def finish(self, shared: list[Any]) -> None:
+            message = f"not now {shared}"
+            raise RuntimeError(message)
 
     with pytest.raises(SnapshotFailedError, match="RuntimeError: not now"):
-        writing.save(bench.isolate, fail)
+        writing.save(bench.isolate, Failing())
 
 
 def _change(data: bytes, **changes: object) -> bytes:

@@ -26,10 +26,9 @@ function restart() {
   last = 0;
 }
 
-/** Before the heap is saved: stands still. */
+/** Before the heap is saved: remembers where it stands. */
 function suspend() {
   now();
-  offset = NaN;
 }
 
 /** Goes on from where it stood, whatever the clock of the process says. */
