@@ -163,6 +163,7 @@ class Server:
 
         Raises:
             OSError: It can't listen there.
+            SourceError: A source of the configuration file can't be set up.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.open()
@@ -184,9 +185,9 @@ class Server:
     async def open(self) -> None:
         """Start what contexts come from, without listening."""
         await self.database.start()
+        await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
-        await self.tools.start()
         await self.executions.start()
         await self.tasks.open()
         for wall in self.contexts.missing_walls:

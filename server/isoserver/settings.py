@@ -18,7 +18,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    CliSuppress,
     NoDecode,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -307,7 +306,9 @@ class ServerSettings(AccessSettings):
         [], repr=False, description="Where code in contexts finds its tools."
     )
     policies: CliSuppress[list[PolicySettings]] = Field(
-        [], description="Which calls are allowed, to be approved, or denied."
+        [],
+        description="Which calls are allowed, to be approved, or denied: tables of "
+        "the file.",
     )
     sources_local: bool = Field(
         default=False,

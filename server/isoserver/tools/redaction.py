@@ -6,18 +6,19 @@ import base64
 import json
 import re
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "shown"]
+__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "clean", "shown"]
 
 HIDDEN: Final = "[redacted]"
 SECRET_MIN: Final = 4
 """Characters of the shortest secret: a shorter one would be found everywhere."""
 
 _KEY: Final = re.compile(
-    r"authorization|api[-_ ]?key|token|secret|passwor?d|passwd|cookie|credential",
+    r"authorization|api[-_ ]?key|token|secret|password|passwd|cookie|credential",
     re.IGNORECASE,
 )
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _DEPTH_MAX: Final = 64
 
 
@@ -36,7 +37,9 @@ class Redactor:
                 continue
             coded = base64.b64encode(secret.encode()).decode()
             escaped = json.dumps(secret)[1:-1]
-            forms.update((secret, quote(secret, safe=""), coded, escaped))
+            forms.update((secret, coded, escaped))
+            for made in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+                forms.update((made, _PERCENT.sub(_lower, made)))
         # The longest first, so that no part of one is left over by a shorter one.
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = (
@@ -67,6 +70,10 @@ class Redactor:
         return value
 
 
+def _lower(found: re.Match[str]) -> str:
+    return found.group().lower()
+
+
 def shown(value: Any, limit: int) -> str:
     """Give an input as text for people: values of telling keys hidden, and cut.
 
@@ -74,10 +81,15 @@ def shown(value: Any, limit: int) -> str:
         value: Plain data.
         limit: Characters at most.
     """
-    text = json.dumps(_hide(value, 0), ensure_ascii=False, default=str)
+    text = clean(json.dumps(_hide(value, 0), ensure_ascii=False, default=str))
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… [{len(text) - limit} more characters]"
+
+
+def clean(text: str) -> str:
+    """Give a text without what databases don't take: NUL, halves of characters."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _hide(value: Any, depth: int) -> Any:
