@@ -141,12 +141,13 @@ class Server:
 
         Raises:
             OSError: It can't listen there.
+            SourceError: A source of the configuration file can't be set up.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.database.start()
+        await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
-        await self.tools.start()
         await self.executions.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)

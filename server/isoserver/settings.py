@@ -18,7 +18,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    CliSuppress,
     NoDecode,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -232,12 +231,15 @@ class ServerSettings(AccessSettings):
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 
-    # Sources and rules are tables of the file; as flags they would be JSON.
-    sources: CliSuppress[list[SourceSettings]] = Field(
-        [], repr=False, description="Where code in contexts finds its tools."
+    sources: list[SourceSettings] = Field(
+        [],
+        repr=False,
+        description="Where code in contexts finds its tools: tables of the file.",
     )
-    policies: CliSuppress[list[PolicySettings]] = Field(
-        [], description="Which calls are allowed, to be approved, or denied."
+    policies: list[PolicySettings] = Field(
+        [],
+        description="Which calls are allowed, to be approved, or denied: tables of "
+        "the file.",
     )
     sources_local: bool = Field(
         default=False,

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 __all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "shown"]
 
@@ -18,6 +18,7 @@ _KEY: Final = re.compile(
     r"authorization|api[-_ ]?key|token|secret|passwor?d|passwd|cookie|credential",
     re.IGNORECASE,
 )
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _DEPTH_MAX: Final = 64
 
 
@@ -36,7 +37,9 @@ class Redactor:
                 continue
             coded = base64.b64encode(secret.encode()).decode()
             escaped = json.dumps(secret)[1:-1]
-            forms.update((secret, quote(secret, safe=""), coded, escaped))
+            forms.update((secret, coded, escaped))
+            for made in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+                forms.update((made, _PERCENT.sub(_lower, made)))
         # The longest first, so that no part of one is left over by a shorter one.
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = (
@@ -65,6 +68,10 @@ class Redactor:
                 for name, item in value.items()
             }
         return value
+
+
+def _lower(found: re.Match[str]) -> str:
+    return found.group().lower()
 
 
 def shown(value: Any, limit: int) -> str:

@@ -88,8 +88,21 @@ class Registry:
         Raises:
             SourceError: One of the configuration file can't be set up at all.
         """
+        made: dict[tuple[str, str], Source] = {}
         for configuration in self._configured:
-            self._begin(configuration)
+            place = (configuration.workspace, configuration.name)
+            if place in made:
+                message = f"there are two sources {configuration.name}"
+                raise SourceError(message)
+            try:
+                made[place] = self._make(configuration)
+            except SourceError as error:
+                message = f"source {configuration.name}: {error}"
+                raise SourceError(message) from error
+        # None before all are known to be good.
+        self._sources.update(made)
+        for source in made.values():
+            source.start()
         await self._look()
 
     async def close(self) -> None:
@@ -256,14 +269,6 @@ class Registry:
         source = self._sources.pop(place, None)
         if source is not None:
             await source.close()
-
-    def _begin(self, configuration: SourceConfiguration) -> None:
-        place = (configuration.workspace, configuration.name)
-        if place in self._sources:
-            message = f"there are two sources {configuration.name}"
-            raise SourceError(message)
-        source = self._sources[place] = self._make(configuration)
-        source.start()
 
     def _make(self, configuration: SourceConfiguration) -> Source:
         """Make a source; its kind's libraries are loaded when there is one of it."""

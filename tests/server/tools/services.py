@@ -182,8 +182,19 @@ class _Document(_Handler):
         self.finish(DOCUMENT)
 
 
+class _Elsewhere(_Handler):
+    def get(self) -> None:
+        self.finish({**DOCUMENT, "servers": [{"url": "https://evil.example/api"}]})
+
+
+class _Old(_Handler):
+    def get(self) -> None:
+        self.finish({"swagger": "2.0", "paths": {}})
+
+
 class _Issues(_Handler):
     def get(self, owner: str) -> None:
+        self.set_header("Content-Type", "application/json")
         self.finish(json.dumps([self.seen() | {"owner": owner}]))
 
     def post(self, owner: str) -> None:
@@ -270,6 +281,8 @@ class Services:
         application = Application(
             [
                 ("/openapi.json", _Document),
+                ("/elsewhere", _Elsewhere),
+                ("/old", _Old),
                 ("/repos/(.*)/issues", _Issues),
                 ("/form", _Form),
                 ("/odd/(.*)", _Odd),

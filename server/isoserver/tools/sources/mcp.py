@@ -84,7 +84,8 @@ class McpServer(Source):
                     client = await self._connect(stack)
                     self._ready(await self._list(client))
                     scope.deadline = math.inf
-                    self._client = client
+                    if not self._lost:
+                        self._client = client
                     await self._stay(client)
         finally:
             self._client = None
@@ -162,6 +163,7 @@ class McpServer(Source):
     def _lose(self, reason: str) -> None:
         """End the session, so that another one is begun."""
         self._lost = self._lost or reason
+        self._client = None
         self._again.set()
 
     def describe(self, error: BaseException) -> str:
@@ -257,9 +259,10 @@ class McpServer(Source):
 
     async def _probe(self, client: Client) -> None:
         try:
-            await asyncio.wait_for(client.list_tools(), _PROBE_SECONDS)
+            seconds = min(_PROBE_SECONDS, self.limits.call_deadline)
+            await asyncio.wait_for(client.list_tools(), seconds)
         except Exception:  # noqa: BLE001 - whatever it is, it doesn't answer
-            if client is self._client:
+            if client is self._client:  # and not another one by now
                 self._lose("it does not answer any more")
 
     async def close(self) -> None:
