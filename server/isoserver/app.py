@@ -51,6 +51,7 @@ __all__ = ["Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_OF_OTHERS: Final = 0o077
 _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
 
@@ -151,6 +152,9 @@ class Server:
         await self.executions.start()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
+        if self.folder.stat().st_mode & _OF_OTHERS:
+            # Somebody else has made it, and may want it so.
+            self.service.log.warning("others may read", folder=str(self.folder))
         self._http = HTTPServer(
             _Application(self.service),
             max_body_size=self.settings.body_max,
@@ -213,7 +217,7 @@ def _folder(settings: ServerSettings) -> tuple[Path, bool]:
     """Make the data folder; whether it is a temporary one."""
     if settings.data_dir is None:
         return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     return settings.data_dir, False
 
 
@@ -237,6 +241,7 @@ def _plan(settings: ServerSettings) -> Plan:
             shown_max=settings.approval_input_max,
         ),
         sources_local=settings.sources_local,
+        sources_private=settings.sources_private,
         sources_max=settings.sources_max,
         policies_max=settings.policies_max,
         approval_deadline=settings.approval_deadline,

@@ -246,6 +246,11 @@ class ServerSettings(AccessSettings):
         description="Let sources that are added over REST run commands, and read "
         "files and variables of this host.",
     )
+    sources_private: bool = Field(
+        default=False,
+        description="Let sources that are added over REST be at addresses that aren't "
+        "public: this host's, and those of its networks.",
+    )
     sources_max: PositiveInt = Field(100, description="Sources of one workspace.")
     policies_max: PositiveInt = Field(
         1000, description="Rules that may be added in one workspace."
