@@ -13,12 +13,14 @@ from isokernel import scripts
 from isokernel.errors import InputInterruptedError, InputUnavailableError
 from isokernel.v8.calls import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.lifecycle import Entered
+from isokernel.v8.shared import set_shared
+from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.snapshot import Snapshot
-    from isokernel.v8.values import Value
 
 _ROOT: Final = "isokernel"
 """Where the runtime's exports hang on V8's extras object, unseen by the user."""
@@ -47,7 +49,12 @@ class Host(Protocol):
 
 
 class Bridge:
-    """The runtime inside one isolate. Belongs to the isolate's thread."""
+    """The runtime inside one isolate. Belongs to the isolate's thread.
+
+    Attributes:
+        isolate: The isolate.
+        saved: What the export `suspend` was told before the snapshot was made.
+    """
 
     def __init__(
         self,
@@ -70,9 +77,20 @@ class Bridge:
         root = self.isolate.get(self.isolate.extras(), _ROOT)
         self._root: Value = root
         self.isolate.format_stacks(self.export("prepareStackTrace"))
+        self.saved = ""
         if snapshot is not None:
-            self.call("resumeTimers")
+            self.call("configure", json.dumps(options))
+            self.saved = self.call("resume")
+            self._share_again()
             self.call("loseTools", "the call was lost: its context was restored")
+
+    def _share_again(self) -> None:
+        buffers: list[Value] = []
+        while isinstance(buffer := self.call("takeShared"), Value):
+            buffers.append(buffer)
+        if buffers:
+            with Entered(self.isolate):
+                set_shared(self.isolate, buffers, shared=True)
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.

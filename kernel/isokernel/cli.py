@@ -1,4 +1,4 @@
-"""The command line: install, doctor, run, serve, version."""
+"""The command line: install, doctor, run, serve, client, version."""
 
 from __future__ import annotations
 
@@ -99,6 +99,28 @@ def serve(context: typer.Context) -> None:
     from isoserver.cli import serve as run_server  # noqa: PLC0415 - another package
 
     raise typer.Exit(run_server(context.args))
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def client(context: typer.Context) -> None:
+    """Talk to a server; `isokernel client --help` lists the commands."""
+    from isoserver.client.main import run as run_client  # noqa: PLC0415 - as above
+
+    raise typer.Exit(run_client(context.args))
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def heaps(context: typer.Context) -> None:
+    """Look at a server's heaps, move them, clean up; see `isokernel heaps --help`."""
+    from isoserver.heaps.commands import run as run_heaps  # noqa: PLC0415 - as above
+
+    raise typer.Exit(run_heaps(context.args))
 
 
 @application.command()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isokernel import tracebacks
 from isokernel.bodies import compile_body, compile_function, has_return
 from isokernel.bridge import Bridge
+from isokernel.checkpoints import ContextCheckpoints
 from isokernel.comms import ContextComms
 from isokernel.compiler import Completeness, compile_cell, completeness, recompile
 from isokernel.errors import (
@@ -53,7 +54,9 @@ if TYPE_CHECKING:
 _NO_OPTIONS: Final = ExecutionOptions()
 
 
-class Context(ContextComms, ContextForks, ContextTools, ContextResults):
+class Context(
+    ContextComms, ContextForks, ContextCheckpoints, ContextTools, ContextResults
+):
     """One isolate, one REPL.
 
     Attributes:
@@ -92,12 +95,15 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
         self.execution_count = 0
         self._execution: Execution | None = None
         self._unstored = 0
+        self._due = -1.0
+        self._due_turn = -1
         self._closed = False
         self._host = ContextHost(sink, read_input)
         self.bridge = Bridge(
             self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
         self._isolate = self.bridge.isolate
+        self._resume(self.bridge.saved)
         self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
         self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
         self.wakeup = self.turns.wakeup
@@ -184,9 +190,9 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
         if isinstance(compiled, SyntaxProblem):
             self._fail_syntax(execution, compiled)
             return
-        self.bridge.call("setOwner", execution.id)
+        self.bridge.call("setOwner", self._host.own(execution.id))
         if execution.options.levels:
-            self.bridge.call("showLevels", execution.id)
+            self.bridge.call("showLevels", self._host.own(execution.id))
         cell = Cell(
             self._isolate,
             execution.script,
@@ -263,7 +269,7 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
 
     def _fail_stopped(self, execution: Execution) -> None:
         stop = self.turns.take_stop()
-        self.bridge.call("cancelOwner", execution.id)
+        self.bridge.call("cancelOwner", self._host.own(execution.id))
         if stop is Stop.DEADLINE:
             message = f"the execution took longer than {execution.seconds:g} s"
         elif stop is Stop.MEMORY:
@@ -303,18 +309,20 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
         stop = self.turns.take_stop()
         name = (stop or Stop.INTERRUPT).value
         text = f"{name}: a timer's callback was stopped\n"
-        self._host.sink(Stream(self._isolate.owner(), "stderr", text))
+        owner = self._host.execution(self._isolate.owner())
+        self._host.sink(Stream(owner, "stderr", text))
 
     def wait_time(self) -> float | None:
         """Seconds until `step` has something to do; None if nothing is waiting."""
         if self.turns.stop is not None:
             return 0.0
-        milliseconds = self.bridge.call("nextTimer")
-        waits = [milliseconds / 1e3] if milliseconds >= 0 else []
+        if self._due_turn != self.turns.count:
+            self._flush()
+        dues = [self._due / 1e3] if self._due >= 0 else []
         execution = self._execution
         if execution is not None and execution.due is not None:
-            waits.append(max(execution.due - time.monotonic(), 0.0))
-        return min(waits) if waits else None
+            dues.append(execution.due)
+        return max(min(dues) - time.monotonic(), 0.0) if dues else None
 
     def _tick(self) -> None:
         """Hand out what has waited long enough; called amid running JavaScript."""
@@ -322,8 +330,10 @@ class Context(ContextComms, ContextForks, ContextTools, ContextResults):
             self.bridge.call("tick")
 
     def _flush(self) -> None:
+        """Hand out what was printed, and learn when the next timer is due."""
         with contextlib.suppress(TerminatedError):  # the rest is flushed at the end
-            self.bridge.call("flush")
+            self._due = self.bridge.call("flush")
+            self._due_turn = self.turns.count
 
     # -- errors ----------------------------------------------------------------------
 

@@ -11,6 +11,7 @@
     │   └── SnapshotError
     │       ├── SnapshotFailedError     V8 could not write this heap
     │       └── SnapshotFormatError     (ValueError) not a heap that this engine reads
+    │           └── SnapshotEngineError     another engine wrote it
     ├── TranspilerError                 the TypeScript compiler itself failed
     ├── TypeCheckerError                types can't be checked
     ├── ContextError
@@ -96,16 +97,40 @@ class SnapshotFailedError(SnapshotError):
 
     Attributes:
         reason: What V8 said.
+        kind: Of the object that can't be saved, such as `Intl.DateTimeFormat`; None if
+            unknown.
+        path: An expression that gives it, such as `globalThis.format`; None if there
+            is none.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(
+        self, reason: str, kind: str | None = None, path: str | None = None
+    ) -> None:
         """Keep V8's own words."""
         self.reason = reason
+        self.kind = kind
+        self.path = path
         super().__init__(f"the heap can't be saved: {reason}")
 
 
 class SnapshotFormatError(SnapshotError, ValueError):
     """The bytes aren't a snapshot, are damaged, or come from another engine."""
+
+
+class SnapshotEngineError(SnapshotFormatError):
+    """Another engine wrote the snapshot.
+
+    Attributes:
+        saved: The engine that wrote it.
+        engine: The engine that is here.
+    """
+
+    def __init__(self, saved: str, engine: str) -> None:
+        """Name both."""
+        self.saved, self.engine = saved, engine
+        super().__init__(
+            f"the heap was saved by the engine {saved!r}; this is {engine!r}"
+        )
 
 
 class TranspilerError(IsokernelError):

@@ -16,7 +16,7 @@ import msgspec
 from isokernel.errors import FrameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["MAX_BYTES", "Decoder", "Frame", "encode"]
 
@@ -70,7 +70,14 @@ def encode(  # noqa: PLR0913 -- the parts of a frame
     Raises:
         FrameError: It would be larger than `max_bytes`, or holds what isn't data.
     """
-    frame = Frame(kind, dict(content), id, parent, dict(metadata or {}), list(buffers))
+    frame = Frame(
+        kind,
+        content if type(content) is dict else dict(content),
+        id,
+        parent,
+        {} if not metadata else dict(metadata),
+        list(buffers),
+    )
     packed = bytearray(_LENGTH.size)
     try:
         try:
@@ -125,25 +132,38 @@ class Decoder:
             FrameError: The stream can't be read any further: a frame is too large, or
                 isn't one.
         """
-        self._waiting += data
-        return list(self._whole())
-
-    def _whole(self) -> Iterator[Frame]:
-        waiting, start = self._waiting, 0
-        try:
-            while len(waiting) - start >= _LENGTH.size:
-                (size,) = _LENGTH.unpack_from(waiting, start)
-                if size > self._max_bytes:
-                    message = f"a frame of {size} bytes; {self._max_bytes} are allowed"
-                    raise FrameError(message)
-                end = start + _LENGTH.size + size
-                if len(waiting) < end:
-                    return
+        waiting = self._waiting
+        if waiting:
+            waiting += data
+            start = 0
+            try:
                 with memoryview(waiting) as view:
-                    yield _read(view[start + _LENGTH.size : end])
-                start = end
-        finally:
-            del waiting[:start]
+                    frames, start = self._whole(view)
+            finally:
+                del waiting[:start]
+            return frames
+        # Most pieces are whole frames: they needn't be copied first.
+        with memoryview(data) as view:
+            frames, start = self._whole(view)
+        if start < len(data):
+            waiting += data[start:]
+        return frames
+
+    def _whole(self, view: memoryview) -> tuple[list[Frame], int]:
+        """Read the frames that are there; where the rest begins."""
+        frames, start, size_of_all = [], 0, len(view)
+        while size_of_all - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(view, start)
+            if size > self._max_bytes:
+                message = f"a frame of {size} bytes; {self._max_bytes} are allowed"
+                raise FrameError(message)
+            end = start + _LENGTH.size + size
+            if size_of_all < end:
+                break
+            with view[start + _LENGTH.size : end] as data:
+                frames.append(_read(data))
+            start = end
+        return frames, start
 
 
 def _read(data: memoryview) -> Frame:
@@ -152,5 +172,3 @@ def _read(data: memoryview) -> Frame:
     except (msgspec.MsgspecError, RecursionError) as error:
         message = f"not a frame: {error}"
         raise FrameError(message) from error
-    finally:
-        data.release()

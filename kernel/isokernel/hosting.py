@@ -31,6 +31,9 @@ class ContextHost:
         sink: Gets the events.
         sources: The cells' sources, for tracebacks.
         read_input: Asks the user; None where nobody can be asked.
+        owners_before: Owners up to this one are executions of another process, from
+            which the context goes on here: nobody's in this one.
+        newest_owner: The highest owner so far.
     """
 
     def __init__(
@@ -42,14 +45,27 @@ class ContextHost:
         self.sink = sink
         self.sources = tracebacks.Sources()
         self.read_input = read_input
+        self.owners_before = self.newest_owner = 0
+
+    def own(self, execution_id: int) -> int:
+        """Name the owner, for the runtime, of what an execution prints."""
+        owner = self.owners_before + execution_id
+        self.newest_owner = max(self.newest_owner, owner)
+        return owner
+
+    def execution(self, owner: int) -> int:
+        """Tell the execution by its owner; 0 for one that isn't the front's."""
+        return max(owner - self.owners_before, 0)
 
     def write(self, stream: str, text: str, owner: int) -> None:
         """Text was printed."""
+        owner = self.execution(owner)
         self.sink(Stream(owner, "stderr" if stream == "stderr" else "stdout", text))
 
     def emit(self, kind: str, content: str, owner: int, *buffers: Value) -> None:
         """Something is to be shown or sent."""
         data = json.loads(content)
+        owner = self.execution(owner)
         if kind == "clear_output":
             self.sink(ClearOutput(owner, bool(data.get("wait"))))
         elif kind in {"display_data", "update_display_data"}:
@@ -81,14 +97,14 @@ class ContextHost:
 
     def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
         """A tool is called."""
-        self.sink(ToolCall(owner, call_id, path, text))
+        self.sink(ToolCall(self.execution(owner), call_id, path, text))
 
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for is shown in its cell, on stderr."""
         error = tracebacks.error_info(details, self.sources)
         origin = "Unhandled rejection" if kind == "rejection" else "Uncaught"
         text = "\n".join(error.traceback)
-        self.sink(Stream(owner, "stderr", f"{origin} {text}\n"))
+        self.sink(Stream(self.execution(owner), "stderr", f"{origin} {text}\n"))
 
 
 def _display(kind: str, data: dict[str, Any], owner: int) -> DisplayData:

@@ -83,7 +83,7 @@ class ContextResults(ABC):
     def _present(self, execution: Execution, value: Value) -> Any:
         shown: Any = None  # it was stopped
         with self.turns.turn(execution.deadline):
-            self.bridge.call("setOwner", execution.id)
+            self.bridge.call("setOwner", self._host.own(execution.id))
             kept = (execution.count, execution.store)
             if execution.options.result_json:
                 silent = execution.silent

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isokernel.events import ErrorInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import ItemsView, Iterator
 
     from isokernel.compiler import Compiled
     from isokernel.moves import Move
@@ -74,6 +74,10 @@ class Sources:
     def get(self, script: str) -> CellSource | None:
         """The cell, if it is still known."""
         return self._cells.get(script)
+
+    def items(self) -> ItemsView[str, CellSource]:
+        """All that are known, oldest first."""
+        return self._cells.items()
 
     def line(self, script: str, number: int) -> str | None:
         """One line, counted from 1."""

@@ -29,6 +29,8 @@ class Turns:
         wakeup: A file descriptor that becomes readable when a stop was requested.
         memory_message: What ran out, when `stop` is MEMORY.
         ran: Seconds that JavaScript has run, in turns that are over.
+        count: How many turns there were: what was asked of JavaScript since the last
+            one still holds.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Turns:
         self._isolate = isolate
         self._flush = flush
         self._on_stuck = on_stuck
+        self.count = 0
         self._prepare(settings)
 
     def _prepare(self, settings: ContextSettings) -> None:
@@ -95,6 +98,7 @@ class Turns:
     def enter(self, deadline: float | None) -> None:
         """A turn begins."""
         self._entered = time.monotonic()
+        self.count += 1
         self._watchdog.enter(deadline)
         with self._lock:
             self._running = True

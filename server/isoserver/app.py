@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, stream_request_body
+from tornado.web import Application
 
+from isoserver.access.rates import RateLimits
+from isoserver.access.service import Access
+from isoserver.bodies import (
+    BoundedBody,
+    TooLargeHandler,
+    declared_size,
+    drop_the_rest,
+)
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
-from isoserver.errors import BodyTooLargeError
 from isoserver.executions.service import Executions
 from isoserver.guards import Guard
-from isoserver.handlers.base import Handler, MissingHandler
+from isoserver.handlers.base import MissingHandler
 from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
 from isoserver.metrics import Metrics
@@ -29,11 +36,15 @@ from isoserver.routes import url_specs
 from isoserver.service import Service
 from isoserver.tasks.checks import TypeChecks
 from isoserver.tasks.service import TaskRunner
+from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.configuration import Limits
+from isoserver.tools.slots import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from pydantic import BaseModel
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
@@ -43,22 +54,8 @@ __all__ = ["Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
-_DROPPED_MAX: Final = 1 << 40
 _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
-
-
-@stream_request_body
-class _TooLarge(Handler):
-    """Answers requests whose body is larger than the server takes."""
-
-    def prepare(self) -> None:
-        """Refuse, before the body is read."""
-        # Else Tornado itself would answer too, and not in JSON. It drops what comes.
-        connection: Any = self.request.connection
-        connection.set_max_body_size(_DROPPED_MAX)
-        super().prepare()
-        raise BodyTooLargeError(self.service.settings.body_max)
 
 
 class _Application(Application):
@@ -75,10 +72,18 @@ class _Application(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request."""
-        length = request.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) <= self._service.settings.body_max:
-            return super().find_handler(request, **kwargs)
-        return self.get_handler_delegate(request, _TooLarge, {"service": self._service})
+        size, size_max = declared_size(request.headers), self._service.settings.body_max
+        if size is not None and size > size_max:
+            return self._refusal(request)
+        served = super().find_handler(request, **kwargs)
+        if size is not None:
+            return served
+        drop_the_rest(request)
+        return BoundedBody(served, lambda: self._refusal(request), size_max)
+
+    def _refusal(self, request: HTTPServerRequest) -> Any:
+        own = {"service": self._service}
+        return self.get_handler_delegate(request, TooLargeHandler, own)
 
 
 class Server:
@@ -89,9 +94,10 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
+        tools: What code in its contexts can call.
         executions: Its executions.
-        tasks: Its tasks.
         checks: Its type checker.
+        tasks: Its tasks.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -109,7 +115,7 @@ class Server:
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
-            toolbox: What the `tools` of tasks calls.
+            toolbox: What the `tools` of tasks calls, instead of the server's own.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -119,10 +125,18 @@ class Server:
         self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
-        self.executions = Executions(settings, self.database, self.contexts, None, log)
+        self.tools = assemble(self.database, log, _plan(settings))
+        self.executions = Executions(
+            settings, self.database, self.contexts, self.heaps, log
+        )
         self.checks = TypeChecks(settings)
         self.tasks = TaskRunner(
-            settings, self.database, self.contexts, toolbox, self.checks, log
+            settings,
+            self.database,
+            self.contexts,
+            toolbox or self.tools,
+            self.checks,
+            log,
         )
         self.service = Service(
             settings,
@@ -134,7 +148,10 @@ class Server:
             self.metrics,
             log,
             Guard(settings),
+            Access(settings, log, self.metrics.refused),
+            RateLimits(settings, self.metrics.refused),
             make_document(),
+            self.tools,
         )
         self.url = ""
         self._http: HTTPServer | None = None
@@ -149,6 +166,7 @@ class Server:
         await self.database.start()
         await self.heaps.start()
         await self.contexts.start()
+        await self.tools.start()
         await self.executions.start()
         await self.tasks.open()
         for wall in self.contexts.missing_walls:
@@ -180,7 +198,9 @@ class Server:
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.tools.close()
         await self.heaps.close()
+        await self.service.access.close()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
@@ -217,3 +237,36 @@ def _folder(settings: ServerSettings) -> tuple[Path, bool]:
         return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return settings.data_dir, False
+
+
+def _plan(settings: ServerSettings) -> Plan:
+    """Give what `tools` needs to know of the settings."""
+    return Plan(
+        sources=[_plain(source) for source in settings.sources],
+        policies=[_plain(policy) for policy in settings.policies],
+        limits=Limits(
+            start_deadline=settings.source_start_deadline,
+            call_deadline=settings.tool_deadline,
+            response_max=settings.tool_response_max,
+            document_max=settings.source_document_max,
+            concurrency=settings.tool_source_calls_max,
+            tools_max=settings.source_tools_max,
+        ),
+        bounds=Bounds(
+            input_max=settings.tool_input_max,
+            parallel=settings.tool_task_calls_max,
+            waiting=settings.tool_task_waiting_max,
+            shown_max=settings.approval_input_max,
+        ),
+        sources_local=settings.sources_local,
+        sources_max=settings.sources_max,
+        policies_max=settings.policies_max,
+        approval_deadline=settings.approval_deadline,
+        approval_poll=settings.approval_poll,
+        approvals_max=settings.approvals_max,
+        audit_retention=settings.audit_retention,
+    )
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(by_alias=True, exclude_none=True)

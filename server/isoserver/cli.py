@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from isoserver.errors import ServerError
 from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -50,13 +51,16 @@ def serve(arguments: Sequence[str]) -> int:
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-            _complain(f"{name}: {detail['msg']}")
+            _complain(f"{name}: {detail['msg']}" if name else detail["msg"])
         return USAGE
     except (OSError, ValueError) as error:
         _complain(f"the settings can't be read: {error}")
         return USAGE
     try:
         asyncio.run(_run(settings))
+    except ServerError as error:
+        _complain(str(error))
+        return 1
     except OSError as error:
         _complain(f"can't listen on {settings.host}:{settings.port}: {error}")
         return 1

@@ -5,7 +5,13 @@
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError
     │   ├── MediaTypeError              the body is of a kind that isn't taken
-    │   ├── KeyMissingError             no API key, or none that is known
+    │   ├── CredentialError             it isn't known who asks
+    │   │   ├── KeyMissingError         no API key or token, or no known key
+    │   │   └── TokenError              a bearer token that isn't valid here
+    │   ├── AccessError                 who asks may not do that
+    │   │   ├── AdminError              it takes an administrator
+    │   │   ├── ScopeError              the token lacks a scope
+    │   │   └── WorkspaceError          the workspace isn't the asker's
     │   ├── OriginError                 a Host or Origin that isn't allowed
     │   ├── RouteMissingError           no such path
     │   ├── ClientMissingError          there is no client for a platform
@@ -35,16 +41,25 @@
     │   ├── HeapLimitError              bytes of heaps that are needed
     │   ├── ExecutionLimitError         executions that wait in all
     │   ├── TaskLimitError              tasks that haven't ended
-    │   └── QueueLimitError             executions that wait in one context
+    │   ├── QueueLimitError             executions that wait in one context
+    │   └── RateLimitError              it is done too often
+    ├── IssuerError                     its keys, which tokens need, can't be had
     ├── ToolError                       a call of a tool failed: data for the context
     │   ├── ToolMissingError        (LookupError) no tool has that name
     │   ├── ToolArgumentsError      (ValueError) the input isn't what the tool takes
     │   ├── ToolFailedError             the tool, or the way to it
     │   └── ApprovalDeniedError         a policy or a reviewer says no
+    ├── ToolAdministrationError         about sources, policies and approvals
+    │   ├── SourceError                 a source can't be set up like that
+    │   ├── SourceMissingError      (LookupError) no source has that name
+    │   ├── SourceExistsError           one has that name already
+    │   ├── PolicyMissingError      (LookupError) no rule has that id
+    │   ├── ApprovalMissingError    (LookupError) no approval has that id
+    │   └── ApprovalDecidedError        it is decided already, otherwise
     ├── TaskError
     │   ├── TaskMissingError        (LookupError) no task has that id
     │   ├── TaskEndedError              it has ended, so it can't be cancelled
-    │   └── TypeCheckerError              types can't be checked, or not in time
+    │   └── TypeCheckerError            types can't be checked, or not in time
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
@@ -54,12 +69,17 @@ The failure of the user's code is not here: it is an answer
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 __all__ = [
     "STATUS",
+    "AccessError",
+    "AdminError",
+    "ApprovalDecidedError",
     "ApprovalDeniedError",
+    "ApprovalMissingError",
     "BodyTooLargeError",
     "CheckpointMissingError",
     "ClientMissingError",
@@ -71,6 +91,7 @@ __all__ = [
     "ContextMissingError",
     "ContextReplacedError",
     "ContextStartError",
+    "CredentialError",
     "DatabaseError",
     "EphemeralLimitError",
     "ExecutionError",
@@ -87,26 +108,36 @@ __all__ = [
     "HeapUnsavableError",
     "HibernatedLimitError",
     "InvalidRequestError",
+    "IssuerError",
     "KeyMissingError",
     "LimitError",
     "MediaTypeError",
     "MethodError",
     "NotRunningError",
     "OriginError",
+    "PolicyMissingError",
     "QueueLimitError",
+    "RateLimitError",
     "RequestError",
     "RouteMissingError",
+    "ScopeError",
     "ServerError",
+    "SourceError",
+    "SourceExistsError",
+    "SourceMissingError",
     "StoppingError",
     "TaskEndedError",
     "TaskError",
     "TaskLimitError",
     "TaskMissingError",
+    "TokenError",
+    "ToolAdministrationError",
     "ToolArgumentsError",
     "ToolError",
     "ToolFailedError",
     "ToolMissingError",
     "TypeCheckerError",
+    "WorkspaceError",
     "in_words",
     "status_of",
 ]
@@ -157,14 +188,59 @@ class MediaTypeError(RequestError):
     """The body is of a kind that isn't taken here."""
 
 
-class KeyMissingError(RequestError):
-    """There is no API key in the request, or none that is known."""
+class CredentialError(RequestError):
+    """It isn't known who asks."""
+
+
+class KeyMissingError(CredentialError):
+    """There is no API key or token in the request, or no key that is known."""
 
     def __init__(self) -> None:
         """Say how a key is sent."""
         super().__init__(
             "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
         )
+
+
+class TokenError(CredentialError):
+    """The bearer token isn't valid here.
+
+    Attributes:
+        signed: Whether the issuer has signed it, so that it is no guess.
+    """
+
+    def __init__(self, reason: str, *, signed: bool = False) -> None:
+        """Say why, without anything of the token."""
+        self.signed = signed
+        super().__init__(f"the bearer token isn't valid: {reason}")
+
+
+class AccessError(RequestError):
+    """Who asks is known, and may not do that."""
+
+
+class AdminError(AccessError):
+    """It takes an administrator's key or token."""
+
+    def __init__(self) -> None:
+        """State what is needed."""
+        super().__init__("only an administrator's key or token may do that")
+
+
+class ScopeError(AccessError):
+    """The token lacks a scope that every token must have."""
+
+    def __init__(self, scope: str) -> None:
+        """Name the scope."""
+        super().__init__(f"the token lacks the scope {scope}")
+
+
+class WorkspaceError(AccessError):
+    """The workspace isn't one of the asker's."""
+
+    def __init__(self) -> None:
+        """State what happened; the same whether there is such a workspace or not."""
+        super().__init__("the key or token doesn't open that workspace")
 
 
 class OriginError(RequestError):
@@ -398,6 +474,33 @@ class QueueLimitError(LimitError):
         super().__init__(f"{limit} executions wait in this context, no more may")
 
 
+class RateLimitError(LimitError):
+    """It is done more often than it may be."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        """Say of what there is too much, and when the next one may come.
+
+        Args:
+            what: What is counted.
+            seconds: Until the next one.
+        """
+        self.retry_after = max(1, math.ceil(seconds))
+        super().__init__(f"too many {what}: try again in {self.retry_after} s")
+
+
+class IssuerError(ServerError):
+    """The authorization server doesn't give the keys that tokens are checked with.
+
+    Attributes:
+        reason: Why, for the log.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        """Keep the reason."""
+        self.reason = reason
+        super().__init__("tokens can't be checked now: their issuer can't be reached")
+
+
 class ToolError(ServerError):
     """A call of a tool failed; the code that called it gets this as data.
 
@@ -494,6 +597,55 @@ class ApprovalDeniedError(ToolError):
         return {**super().as_data(), "denied": True, "reason": self.reason}
 
 
+class ToolAdministrationError(ServerError):
+    """Something about sources, policies and approvals."""
+
+
+class SourceError(ToolAdministrationError):
+    """A source can't be set up as it is described."""
+
+
+class SourceMissingError(ToolAdministrationError, LookupError):
+    """The workspace has no source of that name."""
+
+    def __init__(self, name: str) -> None:
+        """Name it."""
+        super().__init__(f"Source {name[:64]} not found")
+
+
+class SourceExistsError(ToolAdministrationError):
+    """The name is taken, or belongs to a source of the configuration file."""
+
+
+class PolicyMissingError(ToolAdministrationError, LookupError):
+    """The workspace has no rule of that id."""
+
+    def __init__(self, policy_id: str) -> None:
+        """Name it."""
+        super().__init__(f"Policy {policy_id[:64]} not found")
+
+
+class ApprovalMissingError(ToolAdministrationError, LookupError):
+    """The workspace has no approval of that id."""
+
+    def __init__(self, approval_id: str) -> None:
+        """Name it."""
+        super().__init__(f"Approval {approval_id[:64]} not found")
+
+
+class ApprovalDecidedError(ToolAdministrationError):
+    """The approval was decided otherwise, or isn't waited for any more.
+
+    Attributes:
+        state: How it stands.
+    """
+
+    def __init__(self, state: str) -> None:
+        """Say how it stands."""
+        self.state = state
+        super().__init__(f"the approval is already {state}")
+
+
 class TaskError(ServerError):
     """Something about one task."""
 
@@ -545,6 +697,10 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     KeyMissingError: HTTPStatus.UNAUTHORIZED,
+    TokenError: HTTPStatus.UNAUTHORIZED,
+    AdminError: HTTPStatus.FORBIDDEN,
+    ScopeError: HTTPStatus.FORBIDDEN,
+    WorkspaceError: HTTPStatus.FORBIDDEN,
     OriginError: HTTPStatus.FORBIDDEN,
     RouteMissingError: HTTPStatus.NOT_FOUND,
     ClientMissingError: HTTPStatus.NOT_FOUND,
@@ -570,10 +726,18 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     EphemeralLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     HeapLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     QueueLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
+    IssuerError: HTTPStatus.SERVICE_UNAVAILABLE,
     ToolMissingError: HTTPStatus.NOT_FOUND,
     ToolArgumentsError: HTTPStatus.BAD_REQUEST,
     ToolFailedError: HTTPStatus.BAD_GATEWAY,
     ApprovalDeniedError: HTTPStatus.FORBIDDEN,
+    SourceError: HTTPStatus.BAD_REQUEST,
+    SourceMissingError: HTTPStatus.NOT_FOUND,
+    SourceExistsError: HTTPStatus.CONFLICT,
+    PolicyMissingError: HTTPStatus.NOT_FOUND,
+    ApprovalMissingError: HTTPStatus.NOT_FOUND,
+    ApprovalDecidedError: HTTPStatus.CONFLICT,
     TaskMissingError: HTTPStatus.NOT_FOUND,
     TaskEndedError: HTTPStatus.CONFLICT,
     TypeCheckerError: HTTPStatus.SERVICE_UNAVAILABLE,

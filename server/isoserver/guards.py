@@ -1,18 +1,17 @@
-"""Who may ask: keys, names of the host, origins of pages."""
+"""Where requests may come from: names of the host, origins of pages."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import hmac
 import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from isoserver.errors import KeyMissingError, OriginError
-from isoserver.principal import Principal
+from isoserver.errors import OriginError
 
 if TYPE_CHECKING:
-    from tornado.httputil import HTTPHeaders, HTTPServerRequest
+    from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
 
@@ -30,8 +29,6 @@ class Guard:
         Args:
             settings: Settings of the server.
         """
-        # Digests have one length, so that comparing tells nothing about a key's own.
-        self._keys = [_digest(key) for key in settings.api_key]
         self._hosts = {"localhost", settings.host.lower()} | {
             host.lower() for host in settings.allowed_host
         }
@@ -69,29 +66,6 @@ class Guard:
         """Tell whether pages of an origin may call."""
         return _ANY in self._origins or origin in self._origins
 
-    def identify(self, headers: HTTPHeaders) -> Principal:
-        """Tell who asks; refuse who brings no key, where keys are asked for.
-
-        Raises:
-            KeyMissingError: There is no known key in the request.
-        """
-        if not self._keys:
-            return Principal()
-        scheme, _, bearer = headers.get("Authorization", "").partition(" ")
-        given = [headers.get("X-API-Key", "")]
-        if scheme.lower() == "bearer":
-            given.append(bearer.strip())
-        # Each key is compared with each, whatever the first comparisons say.
-        matches = [
-            hmac.compare_digest(_digest(key), known)
-            for key in given
-            if key
-            for known in self._keys
-        ]
-        if not any(matches):
-            raise KeyMissingError
-        return Principal()
-
 
 def security_headers() -> dict[str, str]:
     """Give the headers that every answer has."""
@@ -110,6 +84,7 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

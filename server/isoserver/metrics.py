@@ -37,6 +37,12 @@ class Metrics:
             ["route", "method", "status"],
             registry=self._registry,
         )
+        self._refusals = Counter(
+            "isokernel_refusals",
+            "What was refused for want of a key, token, right or rate",
+            ["reason"],
+            registry=self._registry,
+        )
         self._executions = Counter(
             "isokernel_executions",
             "Executions that are over",
@@ -63,6 +69,10 @@ class Metrics:
             ["language"],
             registry=self._registry,
         )
+
+    def refused(self, reason: str) -> None:
+        """Count what was refused to somebody: by key, token, scope or rate."""
+        self._refusals.labels(reason).inc()
 
     def requested(self, route: str, method: str, status: int) -> None:
         """Count a request."""

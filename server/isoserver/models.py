@@ -25,6 +25,7 @@ __all__ = [
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
+    "ResourceModel",
     "StreamEvent",
     "StreamRequest",
     "ValidationErrorModel",
@@ -86,6 +87,11 @@ class CreateContextRequest(RequestModel):
     cwd: Annotated[Text, Field(max_length=1024)] | None = Field(
         HOME,
         description="Its working folder, made inside of a folder of the context's own.",
+    )
+    heap: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None,
+        description="A heap that it goes on from (V8 only); its language is that of "
+        "the heap if omitted.",
     )
 
 
@@ -182,8 +188,13 @@ class ContextModel(AnswerModel):
     )
     cwd: str = Field(description="The working folder, as it was asked for.")
     language_name: str = Field(description="What code is in unless a request says.")
-    state: Literal["starting", "idle", "busy", "dead"]
-    reason: str = Field("", description="Why it is dead.")
+    state: Literal["starting", "hibernated", "idle", "busy", "dead"] = Field(
+        description="hibernated: saved, without a process until something is asked."
+    )
+    reason: str = Field("", description="Why it is dead, or what of it was lost.")
+    heap: str | None = Field(
+        None, description="Its last checkpoint, or the heap that it began from."
+    )
     created_at: datetime
     last_used: datetime
     execution_count: int
@@ -234,6 +245,16 @@ class Health(AnswerModel):
     """The server works."""
 
     status: Literal["ok"]
+
+
+class ResourceModel(AnswerModel):
+    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
+
+    resource: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    scopes_supported: list[str]
+    resource_name: str
 
 
 class Notebook(BaseModel):

@@ -38,6 +38,11 @@ _PARAMETERS: Final = {
     "task_id": "The task.",
     "context_id": "The context's id.",
     "id": "The execution's id.",
+    "key": "The heap's key: 64 lower-case hex digits.",
+    "session": "The session's name.",
+    "name": "The source's name.",
+    "policy_id": "The rule's id.",
+    "approval_id": "The approval's id.",
     "platform": "What the client shall run on.",
 }
 
@@ -133,18 +138,34 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
         schema = {"$ref": _name(operation.request)}
         content: dict[str, Any] = {"application/json": {"schema": schema}}
         content.update({kind: {"schema": _SCRIPT} for kind in operation.texts})
-        made["requestBody"] = {"required": True, "content": content}
+        made["requestBody"] = {
+            "required": not operation.body_optional,
+            "content": content,
+        }
     answers = list(operation.answers)
     if not route.handler.open:
         made["security"] = [{}, {"bearer": []}, {"key": []}]
-        answers.append(_denied(401, "An API key is needed."))
-    answers.append(_denied(403, "The Host or Origin isn't allowed."))
-    made["responses"] = {str(a.status): _answer(a) for a in sorted(answers, key=_order)}
+        answers += _DENIED
+    answers.append(_denied(403, "It isn't allowed: the Host, the Origin, or to you."))
+    # What an operation says of its own statuses is said first, and holds.
+    known = {answer.status: answer for answer in reversed(answers)}
+    made["responses"] = {
+        str(answer.status): _answer(answer)
+        for answer in sorted(known.values(), key=_order)
+    }
     return made
 
 
 def _denied(status: int, description: str) -> Answer:
     return Answer(status, description, models.ErrorModel)
+
+
+_DENIED: Final = (
+    _denied(400, "The workspace isn't clear, or a key is in the URL."),
+    _denied(401, "An API key or token is needed."),
+    _denied(429, "Too much was asked; Retry-After says when to come back."),
+    _denied(503, "The server can't serve it now."),
+)
 
 
 def _order(answer: Answer) -> int:

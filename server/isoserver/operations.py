@@ -45,6 +45,7 @@ class Operation(NamedTuple):
         answers: What it answers when all is well, and errors of its own.
         request: The body, if it takes one.
         queries: Arguments in the query.
+        body_optional: Whether the body may be left out.
         texts: Content types of bodies that are text, which it takes as well.
     """
 
@@ -54,6 +55,7 @@ class Operation(NamedTuple):
     request: type[BaseModel] | None = None
     queries: tuple[Query, ...] = ()
     texts: tuple[str, ...] = ()
+    body_optional: bool = False
 
 
 class Route(NamedTuple):

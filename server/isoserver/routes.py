@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from tornado.routing import URLSpec
 
-from isoserver import models
+from isoserver import heap_models, models
+from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.api_routes import API_ROUTES
-from isoserver.handlers import contexts, executing, information, streaming
+from isoserver.handlers import contexts, durable, executing, information, streaming
+from isoserver.heap_routes import HEAP_ROUTES
 from isoserver.operations import Answer, Operation, Query, Route
 from isoserver.task_routes import TASK_ROUTES
+from isoserver.tool_routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
     from isoserver.service import Service
@@ -37,6 +40,9 @@ _DEAD: Final = Answer(
 )
 _CANNOT_FORK: Final = Answer(
     409, "The context can't be forked, or is dead.", models.ErrorModel
+)
+_NO_HEAP: Final = Answer(
+    409, "The heap is damaged, of another engine, or missing.", models.ErrorModel
 )
 _LIMIT: Final = Answer(
     429, "A bound is reached; Retry-After says when to come back.", models.ErrorModel
@@ -67,6 +73,20 @@ _TIMEOUT: Final = Query(
 _EXECUTING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _UNREADY)
 _ASKING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _LATE)
 _ONE: Final = "/contexts/{context_id}"
+
+
+def _metadata_route(resource: str) -> Route:
+    answers = (
+        Answer(200, "Whose tokens are taken.", models.ResourceModel),
+        Answer(404, "The server takes no tokens.", models.ErrorModel),
+    )
+    summary = f"Whose bearer tokens open {resource or 'the server'} (RFC 9728)."
+    return Route(
+        METADATA_PATH + resource,
+        information.ResourceHandler,
+        (Operation("GET", summary, answers),),
+    )
+
 
 ROUTES: Final = (
     Route(
@@ -125,8 +145,16 @@ ROUTES: Final = (
             ),
             Operation(
                 "POST",
-                "Make a context.",
-                (_CREATED, _INVALID, _LARGE, _LIMIT, _UNREADY),
+                "Make a context, blank or from a heap.",
+                (
+                    _CREATED,
+                    _INVALID,
+                    Answer(404, "There is no such heap.", models.ErrorModel),
+                    _NO_HEAP,
+                    _LARGE,
+                    _LIMIT,
+                    _UNREADY,
+                ),
                 models.CreateContextRequest,
             ),
         ),
@@ -156,12 +184,14 @@ ROUTES: Final = (
     ),
     Route(
         f"{_ONE}/restart",
-        contexts.RestartHandler,
+        durable.RestartHandler,
         (
             Operation(
                 "POST",
-                "Begin anew under the same id.",
-                (_CONTEXT, _MISSING, _UNREADY),
+                "Begin anew under the same id, with nothing or from its checkpoint.",
+                (_CONTEXT, _INVALID, _MISSING, _NO_HEAP, _LARGE, _LIMIT, _UNREADY),
+                heap_models.RestartRequest,
+                body_optional=True,
             ),
         ),
     ),
@@ -222,6 +252,28 @@ ROUTES: Final = (
         ),
     ),
     Route(
+        f"{_ONE}/checkpoint",
+        durable.CheckpointHandler,
+        (
+            Operation(
+                "POST",
+                "Save the state of a context as a heap (V8 only).",
+                (
+                    Answer(200, "The heap.", heap_models.CheckpointModel),
+                    _MISSING,
+                    Answer(
+                        409,
+                        "V8 can't save it, or the context is dead.",
+                        heap_models.UnsavableModel,
+                    ),
+                    _LIMIT,
+                    _UNREADY,
+                    _LATE,
+                ),
+            ),
+        ),
+    ),
+    Route(
         "/languages",
         information.LanguagesHandler,
         (
@@ -260,6 +312,9 @@ ROUTES: Final = (
         ),
     ),
     *API_ROUTES,
+    *HEAP_ROUTES,
+    *(_metadata_route(resource) for resource in ("", *RESOURCES)),
+    *TOOL_ROUTES,
     *TASK_ROUTES,
 )
 

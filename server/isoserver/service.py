@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.access.rates import RateLimits
+    from isoserver.access.service import Access
     from isoserver.contexts.pool import Contexts
     from isoserver.database import Database
     from isoserver.executions.service import Executions
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
     from isoserver.tasks.service import TaskRunner
+    from isoserver.tools.service import Tools
 
 __all__ = ["Service"]
 
@@ -34,8 +37,11 @@ class Service:
         tasks: Its tasks.
         metrics: What it counts.
         log: Where it logs to.
-        guard: Who may ask.
+        guard: Where requests may come from.
+        access: Who may ask.
+        rates: How often.
         document: The OpenAPI document.
+        tools: What code in contexts can call.
         quiet: Set while no request is being served.
     """
 
@@ -48,7 +54,10 @@ class Service:
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard
+    access: Access
+    rates: RateLimits
     document: dict[str, Any]
+    tools: Tools
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
 

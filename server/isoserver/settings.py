@@ -18,9 +18,16 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    CliSuppress,
     NoDecode,
     SettingsConfigDict,
     TomlConfigSettingsSource,
+)
+
+from isoserver.access_settings import AccessSettings
+from isoserver.tool_settings import (  # noqa: TC001 - pydantic reads annotations
+    PolicySettings,
+    SourceSettings,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ _MIB = 1 << 20
 Names = Annotated[list[str], NoDecode]
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(AccessSettings):
     """Settings of one server."""
 
     model_config = SettingsConfigDict(
@@ -78,9 +85,6 @@ class ServerSettings(BaseSettings):
         "python", description="What code is when a request doesn't say."
     )
 
-    api_key: Names = Field(
-        [], repr=False, description="A key that requests must bring; several may be."
-    )
     allowed_host: Names = Field(
         [], description="A name that the Host header may have; * allows every one."
     )
@@ -226,15 +230,6 @@ class ServerSettings(BaseSettings):
         description="Bytes that code, results and output of all tasks may have; the "
         "oldest go.",
     )
-    tool_calls_max: PositiveInt = Field(
-        256, description="Calls of tools of one task that wait for their answers."
-    )
-    tool_input_max: PositiveInt = Field(
-        _MIB, le=32 * _MIB, description="Bytes of the input of one call of a tool."
-    )
-    tool_result_max: PositiveInt = Field(
-        8 * _MIB, le=32 * _MIB, description="Bytes of the result of one call of a tool."
-    )
     typecheck: bool = Field(
         default=False, description="Check the types of tasks unless they say."
     )
@@ -267,8 +262,72 @@ class ServerSettings(BaseSettings):
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 
+    # Sources and rules are tables of the file; as flags they would be JSON.
+    sources: CliSuppress[list[SourceSettings]] = Field(
+        [], repr=False, description="Where code in contexts finds its tools."
+    )
+    policies: CliSuppress[list[PolicySettings]] = Field(
+        [], description="Which calls are allowed, to be approved, or denied."
+    )
+    sources_local: bool = Field(
+        default=False,
+        description="Let sources that are added over REST run commands, and read "
+        "files and variables of this host.",
+    )
+    sources_max: PositiveInt = Field(100, description="Sources of one workspace.")
+    policies_max: PositiveInt = Field(
+        1000, description="Rules that may be added in one workspace."
+    )
+    source_tools_max: PositiveInt = Field(10_000, description="Tools of one source.")
+    source_start_deadline: PositiveFloat = Field(
+        30.0, description="Seconds that a source has to list its tools."
+    )
+    source_document_max: PositiveInt = Field(
+        32 * _MIB, description="Bytes of a source's document or schema."
+    )
+    tool_deadline: PositiveFloat = Field(
+        60.0, description="Seconds that a call of a tool may take."
+    )
+    tool_input_max: PositiveInt = Field(
+        1 * _MIB, description="Bytes of a tool's input."
+    )
+    tool_response_max: PositiveInt = Field(
+        8 * _MIB, description="Bytes of a tool's answer."
+    )
+    tool_source_calls_max: PositiveInt = Field(
+        16, description="Calls that one source gets at a time; others wait."
+    )
+    tool_task_calls_max: PositiveInt = Field(
+        16, description="Calls that one task makes at a time; others wait."
+    )
+    tool_task_waiting_max: PositiveInt = Field(
+        1000, description="Calls of one task that may be under way or wait."
+    )
+    approval_deadline: PositiveFloat = Field(
+        600.0, description="Seconds that an approval is waited for; then it is denied."
+    )
+    approval_poll: PositiveFloat = Field(
+        1.0,
+        description="Seconds between looks for decisions of other server processes.",
+    )
+    approval_input_max: PositiveInt = Field(
+        2000, description="Characters of an input that reviewers and the audit see."
+    )
+    approvals_max: PositiveInt = Field(
+        1000, description="Approvals that may be pending in one workspace."
+    )
+    audit_retention: PositiveFloat = Field(
+        30 * 86400.0, description="Seconds that the audit keeps its entries."
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
+    )
+    context_niceness: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="How much confined contexts stand back when all compute at once.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least that is logged."
@@ -276,7 +335,13 @@ class ServerSettings(BaseSettings):
     access_log: bool = Field(default=True, description="Log a line for each request.")
 
     @field_validator(
-        "languages", "api_key", "allowed_host", "cors_origin", mode="before"
+        "languages",
+        "api_key",
+        "allowed_host",
+        "cors_origin",
+        "oauth_audience",
+        "oauth_algorithms",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -22,7 +22,7 @@ from isokernel.context import Context
 from isokernel.frames import Decoder, Frame, encode
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def saved_heap() -> bytes:
     context = Context(SETTINGS, lambda _event: None)
     try:
         context.begin(HEAP, execution_id=1)
-        return snapshot.save(context.bridge.isolate).to_bytes()
+        return writing.save(context.bridge.isolate).to_bytes()
     finally:
         context.close()
 

@@ -16,7 +16,7 @@ from tests.bench import report
 
 from isokernel.context import Context
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.v8.calls import Operation
 from isokernel.v8.isolate import Isolate
 
@@ -130,8 +130,8 @@ def _heap(code: str, rounds: int) -> dict[str, Any]:
         isolate = context.bridge.isolate
         isolate.collect_garbage()
         used = isolate.memory.statistics().heap_used
-        saved = snapshot.save(isolate)
-        saves = report.timed(lambda: snapshot.save(isolate), rounds)
+        saved = writing.save(isolate)
+        saves = report.timed(lambda: writing.save(isolate), rounds)
         forks = [_fork(isolate) for _ in range(rounds)]
     finally:
         context.close()
@@ -164,7 +164,7 @@ def _fork(isolate: Isolate) -> float:
 
     os.fork = fork
     try:
-        snapshot.save(isolate)
+        writing.save(isolate)
     finally:
         os.fork = real
     return taken[0]

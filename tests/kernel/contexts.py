@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import select
 import socket
@@ -143,6 +144,34 @@ class Client:
         reply = self.reply(number)
         assert reply["status"] == "ok", reply
         return Client(reply["pid"], pairs[0][0], pairs[1][0])
+
+    def checkpoint(self) -> tuple[bytes, dict[str, Any]]:
+        """The context's saved heap, and how the saving went."""
+        file = os.memfd_create("heap")
+        reader, writer = os.pipe()
+        try:
+            number = self.send("checkpoint_request", descriptors=(file, writer))
+            os.close(writer)
+            reply = self.reply(number)
+            assert reply["status"] == "ok", reply
+            outcome = json.loads(read_to_end(reader))
+            return os.pread(file, os.fstat(file).st_size, 0), outcome
+        finally:
+            os.close(file)
+            os.close(reader)
+
+
+def read_to_end(descriptor: int) -> bytes:
+    """All that comes out of a pipe until its other ends are closed."""
+    end = time.monotonic() + DEADLINE
+    data = b""
+    while True:
+        ready, _, _ = select.select([descriptor], [], [], end - time.monotonic())
+        assert ready, "nobody closes the pipe"
+        chunk = os.read(descriptor, 1 << 16)
+        if not chunk:
+            return data
+        data += chunk
 
 
 def texts(frames: list[Frame], name: str = "stdout") -> str:

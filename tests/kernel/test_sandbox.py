@@ -25,7 +25,7 @@ from isokernel.context import Context
 from isokernel.errors import SnapshotFailedError
 from isokernel.sandbox import SandboxSettings, confine, landlock, missing, seccomp
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
@@ -152,6 +152,11 @@ def test_a_socket_that_was_left_open_leads_nowhere(walls: SandboxSettings) -> No
         ("unshare", (0x10000000,)),
         ("setuid", (0,)),
         ("setsid", ()),
+        ("stat", (b"/etc/hostname", ctypes.create_string_buffer(512))),
+        ("lstat", (b"/etc/hostname", ctypes.create_string_buffer(512))),
+        ("fstatat", (0, b"/etc/hostname", ctypes.create_string_buffer(512), 0)),
+        ("statx", (0, b"/etc/hostname", 0, 1, ctypes.create_string_buffer(512))),
+        ("access", (b"/etc/hostname", 0)),
         ("unlink", (b"/etc/hostname",)),
         ("rename", (b"/etc/hostname", b"/etc/other")),
         ("chmod", (b"/", 0o777)),
@@ -312,7 +317,7 @@ def test_cells_run_and_heaps_are_saved(context: Session) -> None:
         text = run(
             context.context, context, "await new Promise(r => setTimeout(r, 5)); ++n"
         )
-        saved = snapshot.save(context.context.bridge.isolate)
+        saved = writing.save(context.context.bridge.isolate)
         restored = Context(ContextSettings(), lambda _event: None, snapshot=saved)
         value = restored.evaluate("n + Math.random() * 0")
         return [text, len(saved.blob) > 1000, value[0]]
@@ -328,7 +333,7 @@ def test_a_heap_that_cannot_be_saved_is_told(context: Session) -> None:
 
     def work() -> str:
         try:
-            snapshot.save(context.context.bridge.isolate)
+            writing.save(context.context.bridge.isolate)
         except SnapshotFailedError as error:
             return error.reason
         return "saved"

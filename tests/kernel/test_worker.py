@@ -18,7 +18,7 @@ from tests.kernel.contexts import (
 
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
@@ -337,15 +337,18 @@ def test_an_interrupt_of_what_is_over_does_nothing(client: Client) -> None:
     assert client.value("2") == "2"
 
 
-@pytest.mark.parametrize("execution", [None, "own"])
-def test_a_hundred_interrupts_right_after_the_request(
-    client: Client, execution: str | None
-) -> None:
+def test_a_hundred_interrupts_right_after_the_request(client: Client) -> None:
     for _ in range(100):
         number = client.execute("for (;;);", deadline=5)
-        if execution is None:
-            client.wait(lambda frame: frame.type == "execute_input")
-        client.interrupt(number if execution else None)
+        client.interrupt(number)
+        assert client.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
+
+
+def test_interrupts_of_whatever_runs_once_it_runs(client: Client) -> None:
+    for _ in range(10):
+        number = client.execute("for (;;);", deadline=5)
+        client.wait(lambda frame: frame.type == "execute_input")
+        client.interrupt()
         assert client.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
 
 
@@ -501,7 +504,7 @@ def test_it_goes_on_from_a_snapshot(
     spawn: Callable[..., Client], context: Session
 ) -> None:
     context.run("let saved = { list: [1, 2] }; const f = () => saved.list.length")
-    heap = snapshot.save(context.context.bridge.isolate).to_bytes()
+    heap = writing.save(context.context.bridge.isolate).to_bytes()
     first, second = spawn(heap), spawn(heap)
     assert first.value("saved.list.push(3); f()") == "3"
     assert second.value("f()") == "2"

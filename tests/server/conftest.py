@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
 
 DEADLINE = 30.0
 """Seconds that anything here may take at most."""
-BUSY_SECONDS = 0.3
+BUSY_SECONDS = 0.2
 """Processor time by which a process shows that it computes."""
+POLL_SECONDS = 0.005
+"""Between two looks at what can only be looked at: it leaves the processor to others."""
+MIB = 1 << 20
+BOUNDS = (
+    *("--heap-memory-max", str(96 * MIB), "--array-buffer-max", str(96 * MIB)),
+    *("--python-memory-max", str(2048 * MIB), "--interrupt-grace", "1"),
+    *("--context-niceness", "19"),
+)
+"""Of the shared server: what is to be used up is used up soon, and hundreds of contexts
+that compute leave the tests some time."""
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
 START = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
@@ -79,6 +90,11 @@ class Server:
         """What it said that it should never say, once it is stopped."""
         lines = self.said.splitlines()
         return [line for line in lines if "Traceback" in line or "Uncaught" in line]
+
+    def connection(self) -> socket.socket:
+        """A connection to it, with nothing sent yet."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=DEADLINE)
 
     def children(self) -> set[int]:
         """Its processes."""
@@ -162,7 +178,7 @@ def wait_for(ask: Callable[[], Any], seconds: float = DEADLINE) -> Any:
     end = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < end, "it did not happen in time"
-        os.sched_yield()
+        time.sleep(POLL_SECONDS)
     return answer
 
 
@@ -175,7 +191,7 @@ def connect(server: Server, **headers: str) -> Client:
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
     """One server for all tests that need nothing special of it."""
-    server = Server("--interrupt-grace", "1")
+    server = Server(*BOUNDS)
     try:
         # What it makes once, with its first contexts, is no leak.
         with connect(server) as client:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import socket
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.conftest import MIB
 
 from isoserver import errors
 
@@ -94,6 +97,47 @@ def test_a_large_body_is_refused(client: Client) -> None:
     assert client.get("/healthz").status_code == 200
 
 
+CHUNKED = (
+    b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _answer(connection: socket.socket) -> tuple[int, Any]:
+    answer = HTTPResponse(connection)
+    answer.begin()
+    assert answer.getheader("Content-Type") == "application/json"
+    return answer.status, json.loads(answer.read())
+
+
+TOO_LARGE = (413, {"message": "the body is larger than 10485760 bytes"})
+
+
+def test_a_large_body_of_unknown_size_is_refused(server: Server) -> None:
+    """It has no Content-Length: how large it is shows when it has come."""
+    piece = _chunk(b" " * MIB)
+    with server.connection() as connection:
+        connection.sendall(CHUNKED + piece * 11 + _chunk(b""))
+        assert _answer(connection) == TOO_LARGE
+        # It has read all of it, so the connection can be used again.
+        body = b'{"code": "1 + 1", "language": "js"}'
+        small = b"".join(_chunk(body[at : at + 7]) for at in range(0, len(body), 7))
+        connection.sendall(CHUNKED + small + _chunk(b""))
+        status, content = _answer(connection)
+        assert (status, content["items"][0]["text"]) == (200, "2")
+
+
+def test_a_body_without_end_is_cut_off(server: Server) -> None:
+    with server.connection() as connection:
+        connection.sendall(CHUNKED + _chunk(b" " * (40 * MIB)) + b"1\r\n ")
+        assert _answer(connection) == TOO_LARGE
+        assert connection.recv(1) == b""
+
+
 def test_missing_paths_and_methods_are_json(client: Client) -> None:
     missing = client.get("/nothing")
     assert (missing.status_code, missing.json()) == (404, {"message": "Not found"})
@@ -123,8 +167,7 @@ def test_query_arguments_are_checked(client: Client) -> None:
 def test_what_is_no_http_harms_nothing(
     server: Server, client: Client, sent: bytes
 ) -> None:
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with server.connection() as connection:
         connection.sendall(sent)
         answer = connection.recv(1000)
     assert b" 200 " not in answer

@@ -127,7 +127,7 @@ HARD = {
 @pytest.mark.parametrize("code", HARD.values(), ids=HARD)
 def test_hard_code_is_answered(client: Client, code: str) -> None:
     begin = time.monotonic()
-    answer = client.run(code, timeout_ms=3000)
+    answer = client.run(code, timeout_ms=1000)
     assert time.monotonic() - begin < 15
     assert answer["error"] is not None
     here = answer["context_id"]
@@ -154,7 +154,7 @@ def test_python_that_ends_itself(client: Client) -> None:
 
 def _loop_in_all(server: Server, number: int) -> None:
     with connect(server) as client:
-        client.timeout = httpx.Timeout(240)
+        client.timeout = httpx.Timeout(120)
         ids = [client.create() for _ in range(number)]
         answers: list[Any] = []
 
@@ -168,11 +168,11 @@ def _loop_in_all(server: Server, number: int) -> None:
             thread.start()
         wait_for(lambda: _states(client, ids) == {"busy"}, 60)
         times = []
-        for _ in range(10):
+        for _ in range(3):
             begin = time.monotonic()
             assert client.text("6 * 7", timeout_ms=60_000) == "42"
             times.append(time.monotonic() - begin)
-        assert sorted(times)[5] < DEADLINE / 2
+        assert sorted(times)[1] < DEADLINE / 2
         for here in ids:
             assert client.post(f"/contexts/{here}/interrupt").status_code == 200
         for thread in threads:

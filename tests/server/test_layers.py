@@ -14,21 +14,29 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
+COMMANDS = {"serve", "heaps", "client"}
+"""Of the kernel's command line; they lead to the server's."""
+
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "settings", "logs", "principal"},
+    {"errors", "logs", "principal"},
+    {"tool_settings", "access_settings"},
+    {"settings"},
+    {"access"},
     {"database"},
-    {"contexts", "client"},
-    {"executions", "tools"},
+    {"contexts", "client", "tools"},
+    {"heaps"},
+    {"executions"},
     {"results", "metrics", "guards", "models", "page"},
     {"tasks"},
-    {"api_models"},
+    {"api_models", "heap_models", "tool_models"},
     {"task_models"},
     {"service", "feeds"},
     {"handlers"},
     {"operations"},
-    {"api_routes"},
+    {"api_routes", "heap_routes", "tool_routes"},
     {"task_routes"},
+    {"bodies"},
     {"routes"},
     {"openapi"},
     {"app"},
@@ -73,12 +81,16 @@ def test_imports_go_one_way(path: Path) -> None:
     assert {other for other in imported if _layer(other) > own} == set()
 
 
-def test_the_kernel_knows_the_server_in_one_command_only() -> None:
+def test_the_kernel_knows_the_server_in_commands_only() -> None:
     for path in KERNEL.rglob("*.py"):
         tree = ast.parse(path.read_text())
         if path == KERNEL / "cli.py":
             tree = ast.Module(
-                [node for node in tree.body if getattr(node, "name", "") != "serve"],
+                [
+                    node
+                    for node in tree.body
+                    if getattr(node, "name", "") not in COMMANDS
+                ],
                 [],
             )
         for node in ast.walk(tree):
@@ -89,12 +101,16 @@ def test_the_kernel_knows_the_server_in_one_command_only() -> None:
 def test_modules_stay_small() -> None:
     for path in MODULES:
         lines = len(path.read_text().splitlines())
-        large = {"context.py", "errors.py", "pool.py", "routes.py"}
+        large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
         allowed = 450 if path.name in large else 350
+        # One tree, with a docstring for each error.
+        allowed = 700 if path.name == "errors.py" else allowed
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 
 def test_pydantic_stays_at_the_border() -> None:
-    for folder in ("contexts", "executions", "tasks"):
+    for folder in ("access", "contexts", "executions", "tasks", "tools"):
         for path in (SERVER / folder).rglob("*.py"):
-            assert "pydantic" not in path.read_text(), path
+            # The MCP SDK raises its errors.
+            if path != SERVER / "tools" / "sources" / "mcp.py":
+                assert "pydantic" not in path.read_text(), path

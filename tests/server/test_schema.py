@@ -28,7 +28,7 @@ def test_the_document_holds(servers: Any) -> None:
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),
             f"{server.url}/openapi.json",
-            *("--checks", CHECKS, "--max-examples", "60", "--seed", "1"),
+            *("--checks", CHECKS, "--max-examples", "25", "--seed", "1"),
             *("--request-timeout", "40", "--no-color"),
         ],
         capture_output=True,

@@ -9,6 +9,7 @@ const output = require("output");
 const timers = require("timers");
 const text = require("text");
 const results = require("results");
+const saved = require("saved");
 const { learnLazy } = require("values");
 const { prepareStackTrace } = require("stack");
 const { describe, report } = require("errors");
@@ -38,6 +39,7 @@ function define(globals) {
 function install(optionsJson) {
   configure(optionsJson);
   results.install();
+  saved.watch();
   define(timers.globals);
   define(require("display").globals);
   define(require("dialogs").globals);
@@ -80,6 +82,7 @@ function preload() {
   text.preload();
   require("present");
   require("conclude");
+  require("unsavable");
   require("table");
   require("grid");
   require("completion");
@@ -93,13 +96,21 @@ Object.assign(exports, {
   restartClock,
   lendEnvironment: (json) => require("process").lend(parse(json)),
   setOwner,
-  flush: output.flush,
+  // Each call from Python costs microseconds, and these two are wanted together.
+  flush: () => {
+    output.flush();
+    return timers.nextDue();
+  },
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   cancelOwner: timers.cancelOwner,
-  suspendTimers: timers.suspendTimers,
-  resumeTimers: timers.resumeTimers,
+  beginSaving: saved.begin,
+  hasMemory: saved.hasMemory,
+  suspend: saved.suspend,
+  resume: saved.resume,
+  takeShared: saved.takeShared,
+  findUnsavable: (targets) => require("unsavable").find(targets),
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
     require("present").present(value, count, storeHistory),

@@ -85,6 +85,16 @@ function headerOf(error) {
   }
 }
 
+let onlyTexts = false;
+
+/** @param {boolean} on whether a stack is a text even if the user's own function gives call sites */
+exports.keepTexts = (on) => {
+  onlyTexts = on;
+};
+
+const isObject = (value) =>
+  (typeof value === "object" && value !== null) || typeof value === "function";
+
 /** A user's own Error.prepareStackTrace, if there is one. */
 function userPreparer() {
   const descriptor = getDescriptor(Error, "prepareStackTrace");
@@ -116,7 +126,9 @@ exports.prepareStackTrace = function prepareStackTrace(error, sites) {
   }
   weakSet(framesOf, error, kept);
   const prepare = userPreparer();
-  return prepare === undefined ? text : apply(prepare, Error, [error, userSites]);
+  if (prepare === undefined) return text;
+  const prepared = apply(prepare, Error, [error, userSites]);
+  return onlyTexts && isObject(prepared) ? text : prepared;
 };
 
 /**

@@ -147,6 +147,11 @@ function fire(timer, now) {
   host.microtasks();
 }
 
+/** @returns {number} when the next timer is due, by the host's clock; -1 when there is none */
+exports.nextDue = function nextDue() {
+  return first()?.due ?? -1;
+};
+
 /** @returns {number} ms until the next timer; 0 when one is due, -1 when there is none */
 function nextTimer() {
   const timer = first();
@@ -184,7 +189,7 @@ function shift(by) {
 }
 
 /** Before the heap is saved: due times become what is left of them. */
-exports.suspendTimers = () => shift(-host.now());
+exports.suspend = () => shift(-host.now());
 
 /** After it was saved, or restored where the clock has another zero. */
-exports.resumeTimers = () => shift(host.now());
+exports.resume = () => shift(host.now());

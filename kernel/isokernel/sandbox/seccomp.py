@@ -4,6 +4,11 @@ A context computes, waits, reads and writes descriptors that it has, makes threa
 forks for clones and saved heaps. It opens nothing, connects to nothing and executes
 nothing, whatever V8 may be brought to do. A call that isn't on the list fails with
 EPERM.
+
+`newfstatat` is how C libraries do `fstat`, with an empty path and a flag that allows
+that. The flag is asked for here, so that `stat` and its kin fail; but a filter can't read
+the path. Who can make the call with any arguments can still learn that a file is there,
+its size and its times, as Landlock hides no metadata.
 """
 
 from __future__ import annotations
@@ -42,6 +47,7 @@ _COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 # CLONE_NEW* and what changes who the parent or the tracer is.
 _CLONE_DENIED: Final = 0x7E82A000
+_AT_EMPTY_PATH: Final = 0x1000
 _IOCTLS: Final = (0x5421, 0x5450, 0x5451, 0x5401)  # FIONBIO, FION-, FIOCLEX, TCGETS
 
 _ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
@@ -56,7 +62,6 @@ _ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
     "close": (3, 57),
     "close_range": (436, 436),
     "fstat": (5, 80),
-    "newfstatat": (262, 79),
     "ftruncate": (77, 46),
     "dup": (32, 23),
     "dup2": (33, None),
@@ -138,6 +143,7 @@ _LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "ioctl": (16, 29),
+    "newfstatat": (262, 79),
     "prlimit64": (302, 261),
     "kill": (62, 129),
     "tgkill": (234, 131),
@@ -201,6 +207,7 @@ def _program(machine: str, own: int | None) -> bytes:
     # The C library falls back to clone, whose flags can be looked at.
     code += _when(number["clone3"], [_step(_RETURN, _FAIL | _ENOSYS)])
     code += _when(number["ioctl"], _one_of(1, _IOCTLS))
+    code += _when(number["newfstatat"], _one_of(3, (_AT_EMPTY_PATH,)))
     code += _when(number["prlimit64"], _zero(0, 2))
     for name in ("kill", "tgkill"):
         rule = [_step(_RETURN, _ALLOW)] if own is None else _one_of(0, (own,))

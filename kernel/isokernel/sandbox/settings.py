@@ -21,6 +21,8 @@ class SandboxSettings(NamedTuple):
         processor_seconds: Processor time, for the context's whole life; None for any.
         memory_extra: Bytes of private memory beside the heap and the ArrayBuffers that
             the context's own settings allow; None for any.
+        niceness: How much it stands back when the processors don't suffice for all, 0
+            to 19: whoever serves contexts must get on while hundreds of them compute.
     """
 
     seccomp: bool = True
@@ -31,3 +33,4 @@ class SandboxSettings(NamedTuple):
     file_max: int = 4 << 30
     processor_seconds: int | None = None
     memory_extra: int | None = 512 << 20
+    niceness: int = 10

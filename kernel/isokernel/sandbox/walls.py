@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from isokernel.sandbox.syscalls import prctl
 if TYPE_CHECKING:
     from isokernel.sandbox.settings import SandboxSettings
 
-__all__ = ["confine", "missing"]
+__all__ = ["confine", "missing", "stand_back"]
 
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -37,6 +38,7 @@ def confine(settings: SandboxSettings, memory_max: int | None = None) -> None:
         OSError: The system refused a wall that `missing` doesn't tell of.
     """
     os.environ.clear()
+    stand_back(settings.niceness)
     _limit(settings, memory_max)
     own = settings.own_user and os.geteuid() == 0 and _change_user()
     if own:
@@ -72,6 +74,20 @@ def missing(settings: SandboxSettings) -> list[str]:
             "has no bound: only root can give them users of their own."
         )
     return said
+
+
+def stand_back(niceness: int) -> None:
+    """Let others compute first; for a process that leads a session of its own."""
+    with contextlib.suppress(OSError):
+        os.nice(niceness)
+    # Where each session is scheduled as one, as on most desktops, it is the session's
+    # niceness that counts.
+    with contextlib.suppress(OSError):
+        group = os.open("/proc/self/autogroup", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(group, str(niceness).encode())
+        finally:
+            os.close(group)
 
 
 def _limit(settings: SandboxSettings, memory_max: int | None) -> None:

@@ -45,6 +45,15 @@ def _address(callback: Any) -> ctypes.c_void_p:
     return ctypes.cast(callback, ctypes.c_void_p)
 
 
+FEATURES: Final = {
+    # v8::Isolate::UseCounterFeature, in V8 14.4
+    43: "captureStackTrace",
+    82: "SharedArrayBuffer",
+    131: "WebAssembly.Module",
+    156: "Atomics.waitAsync",
+}
+"""What saving a heap has to know of: whether it was ever used."""
+
 REJECTED_UNHANDLED: Final = 0
 HANDLER_ADDED: Final = 1
 
@@ -161,6 +170,19 @@ def _promise_rejected(message: Any) -> None:
 
 
 PROMISE_REJECTED: Final = _address(_PROMISE_REJECTED_TYPE(_promise_rejected))
+
+
+_USED_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
+
+
+def _used(pointer: int, feature: int) -> None:
+    if feature in FEATURES:
+        isolate = ISOLATES.get(pointer)
+        if isolate is not None:
+            isolate.features.add(FEATURES[feature])
+
+
+USED: Final = _address(_USED_TYPE(_used))
 
 
 _INTERRUPTED_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)

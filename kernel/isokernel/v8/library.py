@@ -17,7 +17,7 @@ import threading
 from typing import Any, Final
 
 from isokernel.errors import EngineCheckError, EngineError, EngineNotFoundError
-from isokernel.v8 import symbols
+from isokernel.v8 import internals, symbols
 
 MINI_RACER_VERSION: Final = "0.14.1"
 """The release of mini-racer whose library the binding knows; pinned exactly."""
@@ -117,10 +117,12 @@ class Library:
     def __init__(self, path: str) -> None:
         """Open the library at `path` and resolve every function of the table."""
         self.path = path
+        # A confined process, which may save heaps, can't look at files any more.
+        self._size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
         self.handle = _open(path)
         missing = [
             name
-            for name, prototype in symbols.PROTOTYPES.items()
+            for name, prototype in (symbols.PROTOTYPES | internals.PROTOTYPES).items()
             if not self._resolve(name, *prototype)
         ]
         missing += [
@@ -128,11 +130,19 @@ class Library:
             for name in {*dict(symbols.BRANDS).values(), *symbols.KINDS}
             if not self._resolve(name, symbols.predicate(name), "b", "p")
         ]
+        missing += [
+            name
+            for name in internals.UNSAVABLE.values()
+            if not self._resolve(name, internals.predicate(name), "b", "z")
+        ]
         if missing:
             what = "symbols"
             raise EngineCheckError(what, f"missing {', '.join(sorted(missing))}")
         self.kinds = tuple(
             (brand, getattr(self, name)) for brand, name in symbols.BRANDS
+        )
+        self.unsavable = tuple(
+            (kind, getattr(self, name)) for kind, name in internals.UNSAVABLE.items()
         )
 
     def _resolve(self, name: str, symbol: str, result: str, arguments: str) -> bool:
@@ -159,8 +169,7 @@ class Library:
 
     def identity(self) -> str:
         """What a snapshot depends on: V8's version, its flags, this library's size."""
-        size = os.path.getsize(self.path)  # noqa: PTH202 -- importing pathlib: 4 ms
-        return f"{V8_VERSION}:{size}:{' '.join(FLAGS)}"
+        return f"{V8_VERSION}:{self._size}:{' '.join(FLAGS)}"
 
 
 def _open(path: str) -> ctypes.CDLL:

@@ -29,11 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from isokernel.v8.isolate import Isolate
-    from isokernel.v8.snapshot import Snapshot
+    from isokernel.v8.snapshot import Buffer, Snapshot
 
 _WORD = ctypes.c_size_t.from_address
 _EXPLICIT_MICROTASKS: Final = 0
 _CREATOR_BYTES: Final = 64  # sizeof(SnapshotCreator) is one pointer; room to spare
+
+
+def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:
+    """The blob where V8 can read it, for the isolate's life; copied only if it must."""
+    if isinstance(blob, memoryview) and not blob.readonly:
+        return (ctypes.c_char * len(blob)).from_buffer(blob)
+    return ctypes.create_string_buffer(bytes(blob), len(blob))
 
 
 class Entered:
@@ -65,6 +72,7 @@ class IsolateLife:
         operations: The table behind the native function; filled at construction.
         rejections: Promises rejected without a handler since last asked.
         on_fatal: Called with V8's words just before V8 ends the process.
+        features: What of `calls.FEATURES` was ever used.
         out_of_memory: What ran out (`heap` or `buffers`) when a bound was reached.
     """
 
@@ -97,6 +105,7 @@ class IsolateLife:
         self.on_fatal = on_fatal
         self.handles: set[int] = set()
         self.orphans: list[int] = []
+        self.features: set[str] = set()
         self.rejections = Rejections(self._whole)
         self.stack_formatter: Value | None = None
         self.closed = False
@@ -119,7 +128,7 @@ class IsolateLife:
         self._creator = ctypes.create_string_buffer(_CREATOR_BYTES)
         blob = None
         if snapshot is not None:
-            self._blob = ctypes.create_string_buffer(snapshot.blob, len(snapshot.blob))
+            self._blob = _in_place(snapshot.blob)
             blob = StartupData(ctypes.addressof(self._blob), len(snapshot.blob))
             self._startup = blob
         library.creator_new(
@@ -155,6 +164,7 @@ class IsolateLife:
         library.fatal_handler(pointer, calls.FATAL)
         library.oom_handler(pointer, calls.OUT_OF_MEMORY)
         library.rejection_handler(pointer, calls.PROMISE_REJECTED)
+        library.use_counter(pointer, calls.USED)
         words = [
             _WORD(self._run_local(source)).value
             for source in ("undefined", "null", "true", "false")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import EngineError
-from isokernel.v8 import snapshot
+from isokernel.v8 import writing
 from isokernel.v8.calls import Operation
 from isokernel.v8.isolate import Isolate, Thrown
 from isokernel.v8.library import load
@@ -135,7 +135,7 @@ def _memory(isolate: Isolate) -> str:
 
 def _snapshots(isolate: Isolate) -> str:
     run_cell(isolate, "const next = ((n) => () => ++n)(40); next()")
-    saved = snapshot.save(isolate)
+    saved = writing.save(isolate)
     copy = Isolate({"note": Operation(lambda *_: None)}, snapshot=saved)
     try:
         _expect(run_cell(copy, "next()"), 42)

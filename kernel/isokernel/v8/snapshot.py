@@ -1,44 +1,30 @@
-"""Saved heaps: V8 startup blobs of live isolates.
-
-Writing one consumes the isolate and aborts the process when something on the heap
-can't be saved, so it is done in a forked child: the live isolate goes on at once and
-is never harmed. Forking is safe because V8 runs without threads of its own.
+"""Saved heaps: V8 startup blobs of live isolates, with what is needed to read them.
 
 The format: magic, length of the header, the header (JSON: the engine's identity, the
-distances of `references`, the names of the operations, the blob's size), the blob.
+distances of `references`, the names of the operations, the blob's size and SHA-256),
+the blob.
 """
 
 from __future__ import annotations
 
-import ctypes
+import hashlib
 import json
+import mmap
 import os
-import re
-import select
 import struct
-import time
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
-from isokernel.errors import SnapshotFailedError, SnapshotFormatError
-from isokernel.v8.library import NO_CALLBACK, load
-from isokernel.v8.stacks import make_stacks
+from isokernel.errors import SnapshotEngineError, SnapshotFormatError
+from isokernel.v8.library import load
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from isokernel.v8.isolate import Isolate
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 _MAGIC: Final = b"isokernel heap 1\n"
 _LENGTH: Final = struct.Struct(">I")
 _HEADER_MAX: Final = 65_536
-_CLEAR: Final = 0  # FunctionCodeHandling::kClear: functions compile again, lazily
-_ROUNDS: Final = 64  # each finds one unknown native function; 4 are usual
-_DEADLINE: Final = 60.0  # seconds for one child; 100,000 objects take 0.3 s
-_MESSAGE_MAX: Final = 65_536
-_UNKNOWN = re.compile(r"Unknown external reference (0x[0-9a-f]+)")
-_OK, _FAILED = 0, 1
+_ALIGNMENT: Final = 16  # of the blob in a file, as V8 reads it in place
+_DAMAGED: Final = "the heap's header is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,171 +37,90 @@ class Snapshot:
         operations: Names of the host functions, in their order.
     """
 
-    blob: bytes
+    blob: Buffer
     references: tuple[int, ...]
     operations: tuple[str, ...]
 
-    def to_bytes(self) -> bytes:
-        """Everything in one piece, for a file."""
+    @property
+    def key(self) -> str:
+        """SHA-256 of the blob, in hexadecimal: the heap's name."""
+        return hashlib.sha256(self.blob).hexdigest()
+
+    @property
+    def header(self) -> bytes:
+        """What stands before the blob, in a file."""
         header = json.dumps(
             {
                 "engine": load().identity(),
                 "references": self.references,
                 "operations": self.operations,
                 "size": len(self.blob),
+                "sha256": self.key,
             },
             separators=(",", ":"),
         ).encode()
-        return b"".join((_MAGIC, _LENGTH.pack(len(header)), header, self.blob))
+        padding = -(len(_MAGIC) + _LENGTH.size + len(header)) % _ALIGNMENT
+        header += b" " * padding
+        return b"".join((_MAGIC, _LENGTH.pack(len(header)), header))
+
+    def to_bytes(self) -> bytes:
+        """Everything in one piece, for a file."""
+        return self.header + self.blob
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Snapshot:
-        """Read what `to_bytes` gave.
+    def from_bytes(cls, data: Buffer, *, check: bool = True) -> Snapshot:
+        """Read what `to_bytes` gave; the blob isn't copied if `data` is a view.
+
+        Args:
+            data: The whole.
+            check: Whether the blob's hash is looked at.
 
         Raises:
-            SnapshotFormatError: It isn't one, is cut, or is of another engine.
+            SnapshotFormatError: It isn't one, is cut or damaged, or is of another
+                engine.
         """
         header, blob = _split(data)
         engine = load().identity()
         if header.get("engine") != engine:
-            message = (
-                f"the heap was saved by the engine {header.get('engine')!r}; "
-                f"this is {engine!r}"
-            )
-            raise SnapshotFormatError(message)
+            raise SnapshotEngineError(str(header.get("engine")), engine)
         if header.get("size") != len(blob):
             message = f"the heap has {len(blob)} bytes, expected {header.get('size')}"
             raise SnapshotFormatError(message)
-        return cls(blob, tuple(header["references"]), tuple(header["operations"]))
+        try:
+            heap = cls(blob, tuple(header["references"]), tuple(header["operations"]))
+        except (KeyError, TypeError) as error:
+            raise SnapshotFormatError(_DAMAGED) from error
+        if check and heap.key != header.get("sha256"):
+            message = "the heap is damaged: its hash isn't that of its header"
+            raise SnapshotFormatError(message)
+        return heap
+
+    @classmethod
+    def from_file(cls, descriptor: int, *, check: bool = True) -> Snapshot:
+        """Read what is in a file, in place; as `from_bytes`.
+
+        The blob is a view of the file's pages, so it must not be changed.
+        """
+        size = os.fstat(descriptor).st_size
+        if not size:
+            return cls.from_bytes(b"")
+        # V8 wants an address, and ctypes gives none of what can't be written to.
+        view = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
+        return cls.from_bytes(memoryview(view), check=check)
 
 
-def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _split(data: Buffer) -> tuple[dict[str, Any], Buffer]:
     start = len(_MAGIC) + _LENGTH.size
-    if not data.startswith(_MAGIC) or len(data) < start:
+    if bytes(data[: len(_MAGIC)]) != _MAGIC or len(data) < start:
         message = "this is not a heap of isokernel"
         raise SnapshotFormatError(message)
     (length,) = _LENGTH.unpack_from(data, len(_MAGIC))
     if length > _HEADER_MAX or len(data) < start + length:
-        message = "the heap's header is damaged"
-        raise SnapshotFormatError(message)
+        raise SnapshotFormatError(_DAMAGED)
     try:
-        header = json.loads(data[start : start + length])
+        header = json.loads(bytes(data[start : start + length]))
     except ValueError as error:
-        message = "the heap's header is damaged"
-        raise SnapshotFormatError(message) from error
+        raise SnapshotFormatError(_DAMAGED) from error
     if not isinstance(header, dict):
-        message = "the heap's header is damaged"
-        raise SnapshotFormatError(message)
+        raise SnapshotFormatError(_DAMAGED)
     return header, data[start + length :]
-
-
-def save(isolate: Isolate, prepare: Callable[[], None] | None = None) -> Snapshot:
-    """Save a live isolate, which stays as it is.
-
-    Call it on the isolate's thread, with no JavaScript running.
-
-    Args:
-        isolate: What to save.
-        prepare: Called in the child first, on the copy of the isolate.
-
-    Raises:
-        SnapshotFailedError: V8 couldn't; the error has its words.
-    """
-    for _ in range(_ROUNDS):
-        status, blob, message = _attempt(isolate, prepare)
-        if status == _OK:
-            return Snapshot(
-                blob, tuple(isolate.references.distances), isolate.operation_names
-            )
-        unknown = _UNKNOWN.search(message)
-        if unknown is None or not isolate.references.add(int(unknown[1], 16)):
-            raise SnapshotFailedError(_reason(status, message))
-    raise SnapshotFailedError(_reason(_FAILED, "too many unknown native functions"))
-
-
-def _reason(status: int, message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith("# ") and len(line) > 2]  # noqa: PLR2004
-    said = (fatal or lines or ["V8 gave no reason"])[0].lstrip("# ")
-    return said if status > 0 else f"{said} (signal {-status})"
-
-
-def _attempt(
-    isolate: Isolate, prepare: Callable[[], None] | None
-) -> tuple[int, bytes, str]:
-    """Fork, write in the child; (exit status or -signal, blob, what V8 said)."""
-    reader, writer = os.pipe()
-    storage = os.memfd_create("isokernel-heap")
-    try:
-        with warnings.catch_warnings():
-            # Python warns of forking with threads; the child only calls V8, and exits.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            _child(isolate, prepare, storage, writer)
-        os.close(writer)
-        writer = -1
-        message = _read_until_exit(reader, pid)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        size = os.fstat(storage).st_size
-        return status, os.pread(storage, size, 0) if status == _OK else b"", message
-    finally:
-        os.close(reader)
-        os.close(storage)
-        if writer >= 0:
-            os.close(writer)
-
-
-def _read_until_exit(reader: int, pid: int) -> str:
-    """What the child writes to its stderr; a child that takes too long is killed."""
-    deadline = time.monotonic() + _DEADLINE
-    chunks: list[bytes] = []
-    while True:
-        ready, _, _ = select.select([reader], [], [], deadline - time.monotonic())
-        if not ready:
-            os.kill(pid, 9)
-            return f"it took longer than {_DEADLINE:g} s"
-        chunk = os.read(reader, _MESSAGE_MAX)
-        if not chunk:
-            return b"".join(chunks)[:_MESSAGE_MAX].decode(errors="replace")
-        chunks.append(chunk)
-
-
-def _child(
-    isolate: Isolate, prepare: Callable[[], None] | None, storage: int, errors: int
-) -> None:
-    status = _FAILED
-    try:
-        os.dup2(errors, 1)  # V8 prints its complaints to either
-        os.dup2(errors, 2)
-        isolate.on_fatal = _say
-        if prepare is not None:
-            prepare()
-        with open(storage, "wb", closefd=False) as file:
-            file.write(_write(isolate))
-        status = _OK
-    except BaseException as error:  # noqa: BLE001 -- the child must not go on
-        os.write(errors, f"{type(error).__name__}: {error}".encode())
-    finally:
-        os._exit(status)
-
-
-def _say(reason: str) -> None:
-    """Why V8 aborts, before it says so at length."""
-    os.write(2, f"# {reason}\n".encode())
-
-
-def _write(isolate: Isolate) -> memoryview:
-    """Consume the isolate. In the child only."""
-    isolate.claim()
-    make_stacks(isolate)
-    library, creator = isolate.library, isolate.consume()
-    isolate.optimizer.set()
-    # Optimized code can't be saved. CreateBlob collects garbage by itself, often
-    # enough: asking for it before made a blob 10% slower and no smaller.
-    library.deoptimize_all(isolate.pointer)
-    context = isolate.context
-    library.creator_context(creator, context, *(NO_CALLBACK,) * 3)
-    isolate.release_all()
-    data = library.creator_blob(creator, _CLEAR)
-    return memoryview((ctypes.c_char * data.size).from_address(data.data))

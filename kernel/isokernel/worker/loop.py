@@ -12,12 +12,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import MessageError
+from isokernel.v8.writing import DEADLINE
 from isokernel.worker.channel import Channel
+from isokernel.worker.checkpoints import checkpoint
 from isokernel.worker.control import Control
 from isokernel.worker.endings import Endings
 from isokernel.worker.executions import Executions
 from isokernel.worker.memory import Memory
-from isokernel.worker.requests import Requests
+from isokernel.worker.requests import Requests, reply_type
 
 if TYPE_CHECKING:
     from isokernel.context import Context
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Sockets", "Worker"]
 
 _PID_BYTES: Final = 32
-_ORDERED: Final = frozenset({"execute_request", "fork_request"})
+_ORDERED: Final = frozenset({"execute_request", "fork_request", "checkpoint_request"})
 """Served one after the other; all else is served at once."""
 
 
@@ -158,6 +160,9 @@ class Worker:
             if request.type == "execute_request":
                 executions.begin(request)
                 stops = executions.settle()
+            elif request.type == "checkpoint_request":
+                self._checkpoint(request)
+                stops = False
             else:
                 clone = self._clone(request)
                 if clone is not None:
@@ -174,15 +179,36 @@ class Worker:
                     queue.remove(request)
                     self._executions.abort(request)
 
-    # -- clones --------------------------------------------------------------------
+    # -- copies of the process -----------------------------------------------------
 
     def _clone(self, request: Frame) -> Sockets | None:
         """Go on in two processes; the clone's sockets, in the clone."""
+        descriptors = self._fork(request)
+        if descriptors is None:
+            return None
+        return Sockets(*(socket.socket(fileno=fd) for fd in descriptors))
+
+    def _checkpoint(self, request: Frame) -> None:
+        """Have a copy of this process save the context."""
+        descriptors = self._fork(request)
+        if descriptors is not None:
+            seconds = request.content.get("deadline")
+            if not isinstance(seconds, (int, float)):
+                seconds = DEADLINE
+            file, outcome = descriptors
+            checkpoint(self._context, file, outcome, seconds)
+
+    def _fork(self, request: Frame) -> tuple[int, ...] | None:
+        """Answer a request for a copy of this process with two descriptors.
+
+        Returns:
+            The descriptors, in the copy alone.
+        """
         descriptors = self._channel.take_descriptors()
         self._channel.flush()
         pid = -1
         if len(descriptors) != len(Sockets._fields):
-            problem = MessageError("a fork_request comes with two sockets")
+            problem = MessageError(f"a {request.type} comes with two descriptors")
             self._requests.refuse(request, problem)
         else:
             try:
@@ -191,12 +217,12 @@ class Worker:
                 self._requests.refuse(request, error)
         if pid == 0:
             self._part()
-            return Sockets(*(socket.socket(fileno=fd) for fd in descriptors))
+            return descriptors
         for descriptor in descriptors:
             os.close(descriptor)
         if pid > 0:
             content = {"status": "ok", "pid": pid}
-            self._channel.send("fork_reply", content, request.id or 0)
+            self._channel.send(reply_type(request.type), content, request.id or 0)
         return None
 
     def _part(self) -> None:

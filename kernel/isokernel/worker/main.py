@@ -83,9 +83,8 @@ def _memory_max(base: Context, settings: ContextSettings) -> int | None:
 
 
 def _restored(settings: ContextSettings, file: int) -> Context:
-    data = os.pread(file, os.fstat(file).st_size, 0)
+    heap = Snapshot.from_file(file)
     os.close(file)
-    heap = Snapshot.from_bytes(data)
     return Context(settings, lambda _event: None, snapshot=heap)
 
 

@@ -42,6 +42,8 @@ def base_context() -> Context:
     for codec in _CODECS:
         codecs.lookup(codec)
     context = Context(ContextSettings(), lambda _event: None)
+    # Finds the native functions that a saved heap refers to, for all that are forked.
+    context.save()
     context.warm()
     context.rest()
     gc.collect()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-_PIECE: Final = 256 * 1024
+_PIECE: Final = 64 * 1024
 """Bytes read at a time: no context keeps the loop for longer than that takes."""
 
 

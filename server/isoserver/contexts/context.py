@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import abc
 import asyncio
-import secrets
 import time
 from collections import deque
 from datetime import datetime, timezone
-from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.identity import Identity, Key, Observer, State, new_id
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
-from isoserver.contexts.records import Record
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
@@ -32,67 +30,18 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isoserver.contexts.languages import Language
     from isoserver.contexts.records import Checkpoint
     from isoserver.settings import ServerSettings
 
 __all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
 
-Key: TypeAlias = tuple[str, str]
-"""Workspace and id."""
-
-_ID_CHARACTERS: Final = 21
 SECOND_HALF: Final = 5.0
 """Seconds between reply and idle, whichever comes first: no code runs any more."""
 DIED: Final = "ContextDiedError"
 
 
-class State(str, Enum):
-    """What a context is at."""
-
-    STARTING = "starting"
-    HIBERNATED = "hibernated"
-    IDLE = "idle"
-    BUSY = "busy"
-    DEAD = "dead"
-
-
-class Observer(Protocol):
-    """Who counts what contexts do (the metrics)."""
-
-    def executed(self, language: str, outcome: str, seconds: float) -> None:
-        """An execution is over."""
-
-    def started(self, language: str, seconds: float) -> None:
-        """A context's process is ready."""
-
-    def died(self, language: str) -> None:
-        """A context's process ended by itself."""
-
-
 def _ignore(_context: Context) -> None:
     """Nobody has written anything down of it."""
-
-
-def new_id() -> str:
-    """Make an id: 126 random bits in 21 characters that are safe in a URL."""
-    return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
-
-
-class Identity(NamedTuple):
-    """What a context is, whatever becomes of its process.
-
-    Attributes:
-        workspace: Whose it is.
-        id: Its name, unique in the workspace.
-        language: What its code is in unless a request says otherwise.
-        cwd: The working folder, as it was asked for.
-    """
-
-    workspace: str
-    id: str
-    language: Language
-    cwd: str
 
 
 class Context(abc.ABC):
@@ -292,34 +241,6 @@ class Context(abc.ABC):
         while self._queue:
             self._queue.popleft().refuse(error)
 
-    # -- without a process -------------------------------------------------------------
-
-    def record(self, state: str, reason: str) -> Record:
-        """Write it down, in a state that the table knows."""
-        made = self.checkpoint
-        return Record(
-            *self.identity[:2],
-            self.language.name,
-            self.cwd,
-            state,
-            reason,
-            self.created_at.timestamp(),
-            self.last_used.timestamp(),
-            self.execution_count,
-            self.heap_memory_max,
-            *((None, 0, None) if made is None else made),
-        )
-
-    def recall(self, record: Record) -> None:
-        """Be what was written down."""
-        self.state = State(record.state)
-        self.reason = record.reason
-        self.execution_count = record.execution_count
-        self.created_at = datetime.fromtimestamp(record.created_at, timezone.utc)
-        self.last_used = datetime.fromtimestamp(record.last_used, timezone.utc)
-        self.checkpoint = record.checkpoint
-        self.archived = True
-
     # -- jobs --------------------------------------------------------------------------
 
     @property
@@ -327,8 +248,7 @@ class Context(abc.ABC):
         """How many jobs wait for their turn."""
         return len(self._queue)
 
-    @property
-    def quiet(self) -> bool:
+    def is_quiet(self) -> bool:
         """Whether it is idle and nothing is on its way to it."""
         idle = self.state is State.IDLE and not self._queue
         return idle and not self._changing.locked()

@@ -24,13 +24,15 @@ class Forks:
         missing: What of the sandbox this machine can't have, a sentence each.
     """
 
-    def __init__(self, *, sandbox: bool) -> None:
+    def __init__(self, *, sandbox: bool, niceness: int) -> None:
         """Make a fork server that isn't started.
 
         Args:
             sandbox: Whether contexts are confined.
+            niceness: How much they stand back, if they are.
         """
-        self._server = ForkServer(sandbox=SandboxSettings() if sandbox else None)
+        walls = SandboxSettings(niceness=niceness) if sandbox else None
+        self._server = ForkServer(sandbox=walls)
         self._watched: dict[int, Callable[[str], None]] = {}
         self._loop = asyncio.get_running_loop()
         self.missing: list[str] = []

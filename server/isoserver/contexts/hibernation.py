@@ -11,13 +11,14 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import datetime, timezone
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary
 
-from isoserver.contexts.context import State
+from isoserver.contexts.archive import Archive
+from isoserver.contexts.identity import State
 from isoserver.contexts.javascript import JavaScriptContext
-from isoserver.contexts.records import LIVE, Cell, Record
+from isoserver.contexts.records import LIVE, Record
 from isoserver.errors import (
     ContextDeadError,
     ContextError,
@@ -33,7 +34,8 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from isoserver.contexts.context import Context, Key
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.identity import Key
     from isoserver.contexts.ledger import Ledger
     from isoserver.contexts.records import Vault
     from isoserver.settings import ServerSettings
@@ -57,6 +59,7 @@ class Hibernation:
 
     Attributes:
         records: What is left of each.
+        archive: What they had run.
         durable: Whether contexts outlive the server.
     """
 
@@ -79,12 +82,15 @@ class Hibernation:
         """
         self._settings = settings
         self._ledger = ledger
+        self.archive = Archive(ledger)
         self._vault = vault
         self._live = live
         self._make = make
         self._known: WeakValueDictionary[Key, Context] = WeakValueDictionary()
         self._refusals: dict[Key, _Refusal] = {}
         self._stopping = False
+        self._choosing = asyncio.Lock()
+        self._falling: dict[Key, asyncio.Future[None]] = {}
         self.records: dict[Key, Record] = {}
         self.durable = (
             settings.data_dir is not None or settings.database_url is not None
@@ -108,7 +114,7 @@ class Hibernation:
         for row in await self._ledger.load():
             if row.language not in languages:
                 continue
-            record = _found(row)
+            record = row.found()
             self.records[record.key] = record
             if record is not row:
                 self._ledger.note(record.key, lambda record=record: record)  # type: ignore[misc]
@@ -135,7 +141,7 @@ class Hibernation:
         left = list(self._live.values())
         for context in left:
             with suppress(DatabaseError):
-                await self.archive(context)
+                await self.archive.keep(context)
         with suppress(DatabaseError):
             await self._ledger.write(*(self._last_record(one) for one in left))
 
@@ -146,7 +152,7 @@ class Hibernation:
     def _last_record(self, context: Context) -> Record:
         """What becomes of a context that lives when the server ends."""
         if context.state is State.DEAD:
-            return context.record(State.DEAD.value, context.reason)
+            return Record.of(context, State.DEAD.value, context.reason)
         refusal = self._refusals.get(context.key)
         if not isinstance(context, JavaScriptContext):
             why = _UNSAVABLE.format(language=context.language.name)
@@ -154,7 +160,8 @@ class Hibernation:
             why = refusal.reason
         else:
             why = "there was no time to save it"
-        return _fallback(context.record(LIVE, ""), f"when the server stopped, {why}")
+        row = Record.of(context, LIVE, "")
+        return row.without_process(f"when the server stopped, {why}")
 
     # -- finding -----------------------------------------------------------------------
 
@@ -167,7 +174,7 @@ class Hibernation:
         if record is None:
             return None
         context = self._make(record)
-        context.recall(record)
+        record.recall(context)
         self._know(context)
         return context
 
@@ -182,11 +189,16 @@ class Hibernation:
 
     async def forget(self, *keys: Key) -> None:
         """Delete what is left of contexts."""
+        heaps: list[tuple[str, str]] = []
         for key in keys:
-            self.records.pop(key, None)
+            record = self.records.pop(key, None)
             self._known.pop(key, None)
             self._refusals.pop(key, None)
+            if record is not None and record.heap is not None:
+                heaps.append((record.workspace, record.heap))
         await self._ledger.forget(*keys)
+        for workspace, heap in heaps:
+            await self._vault.release(workspace, heap)
 
     # -- rows of those that live -------------------------------------------------------
 
@@ -218,46 +230,21 @@ class Hibernation:
         if context.state is State.HIBERNATED and context.checkpoint is not None:
             return context.checkpoint.key  # nothing has run since
         key = await self._vault.keep(context)
-        await self.archive(context)
+        await self.archive.keep(context)
         await self._ledger.write(_row(context))
         return key
 
-    async def archive(self, context: Context) -> None:
-        """Keep what a context has run up to its last checkpoint, or in all."""
-        checkpoint = context.checkpoint
-        last = None if checkpoint is None else checkpoint.execution_count
-        cells = [
-            Cell.of(done)
-            for done in context.history
-            if last is None or done.count <= last
-        ]
-        if cells:
-            await self._ledger.archive(context.key, cells)
-            context.archived = True
-
-    async def past(self, context: Context) -> list[Cell]:
-        """Give what a context has run and doesn't remember itself, oldest first."""
-        if not context.archived:
-            return []
-        remembered = {done.id for done in context.history}
-        cells = await self._ledger.cells(context.key)
-        return [cell for cell in cells if cell.number not in remembered]
-
-    async def inherit(self, origin: Context, made: Context) -> None:
-        """Let a fork have the past of the context that it is of."""
-        if origin.archived:
-            await self._ledger.archive(made.key, await self.past(origin))
-            made.archived = True
-
-    async def begin_anew(self, context: Context, *, keep_past: bool) -> None:
-        """Note that a context was restarted: what is left of it, and of its past."""
+    def leave(self, context: Context) -> None:
+        """Let a context have a process again, or for the first time."""
         self.records.pop(context.key, None)
         self._refusals.pop(context.key, None)
         self._live[context.key] = context
+
+    async def begin_anew(self, context: Context, *, keep_past: bool) -> None:
+        """Note that a context was restarted, and what becomes of its past."""
         self.born(context)
-        if context.archived and not keep_past:
-            await self._ledger.drop_cells(context.key)
-            context.archived = False
+        if not keep_past:
+            await self.archive.drop(context)
 
     # -- sleeping ----------------------------------------------------------------------
 
@@ -293,22 +280,38 @@ class Hibernation:
 
     async def _sleep(self, context: JavaScriptContext) -> None:
         """Save an idle context and end its process, unless something is asked of it."""
+        known = self._falling.get(context.key)
+        if known is not None:
+            await asyncio.wait([known])
+            return
+        falling: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._falling[context.key] = falling
+        try:
+            await self._fall_asleep(context)
+        finally:
+            del self._falling[context.key]
+            falling.set_result(None)
+
+    async def _fall_asleep(self, context: JavaScriptContext) -> None:
         if context.state is State.HIBERNATED:
-            self._rest(context, context.record(State.HIBERNATED.value, ""))
+            self._rest(context, Record.of(context, State.HIBERNATED.value, ""))
             return
         used, refusal = context.used, self._refusals.get(context.key)
         full = len(self.records) >= self._settings.hibernated_max
-        if not context.quiet or full or (refusal and refusal.used == used):
+        if not context.is_quiet() or full or (refusal and refusal.used == used):
             return
+        before = context.checkpoint
         try:
-            await self._vault.keep(context)
-            await self.archive(context)
-            record = context.record(State.HIBERNATED.value, "")
+            await self._vault.keep(context, automatic=True)
+            await self.archive.keep(context)
+            record = Record.of(context, State.HIBERNATED.value, "")
             await self._ledger.write(record)
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
             self._refusals[context.key] = _Refusal(used, str(error))
             return
-        if context.quiet and context.used == used:
+        if before is not None and before.key != record.heap:
+            await self._vault.release(context.workspace, before.key)
+        if context.is_quiet() and context.used == used:
             self._rest(context, record)
             await context.hibernate()
         else:
@@ -337,14 +340,12 @@ class Hibernation:
         """
         if self._stopping:
             raise StoppingError
-        record = self.records.get(context.key)
+        await self._make_room()
+        record = self.records.pop(context.key, None)
         checkpoint = context.checkpoint
         if record is None or checkpoint is None:
-            reason = "its heap is gone"
+            reason = "it was deleted"
             raise ContextDeadError(reason)
-        if len(self._live) >= self._settings.contexts_max:
-            raise ContextLimitError(self._settings.contexts_max)
-        del self.records[context.key]
         self._live[context.key] = context
         try:
             data = await self._vault.load(context.workspace, checkpoint.key)
@@ -368,29 +369,26 @@ class Hibernation:
         self.born(context)
         return data
 
+    async def _make_room(self) -> None:
+        """Let the one sleep that was idle for longest, if too many live."""
+        limit = self._settings.contexts_max
+        async with self._choosing:
+            while len(self._live) >= limit and self._falling:
+                falling = list(self._falling.values())
+                await asyncio.wait(falling, return_when="FIRST_COMPLETED")
+            if len(self._live) < limit:
+                return
+            idle = [
+                one
+                for one in self._live.values()
+                if isinstance(one, JavaScriptContext) and one.is_quiet()
+            ]
+            if idle:
+                await self._sleep(min(idle, key=attrgetter("used")))
+        if len(self._live) >= limit:
+            raise ContextLimitError(limit)
+
 
 def _row(context: Context) -> Record:
     dead = context.state is State.DEAD
-    return context.record(State.DEAD.value if dead else LIVE, context.reason)
-
-
-def _found(row: Record) -> Record:
-    """What becomes of a row that an earlier server has left."""
-    if row.state != LIVE:
-        return row
-    return _fallback(row, "the server ended and had not saved it")
-
-
-def _fallback(row: Record, why: str) -> Record:
-    """Go back to the last checkpoint; without one, all is lost."""
-    checkpoint = row.checkpoint
-    if checkpoint is None:
-        reason = f"lost: {why}"
-        return row._replace(state=State.DEAD.value, reason=reason)
-    at = datetime.fromtimestamp(checkpoint.at, timezone.utc)
-    moment = at.isoformat(timespec="seconds")
-    return row._replace(
-        state=State.HIBERNATED.value,
-        reason=f"what ran after its checkpoint of {moment} is lost: {why}",
-        execution_count=checkpoint.execution_count,
-    )
+    return Record.of(context, State.DEAD.value if dead else LIVE, context.reason)

@@ -8,15 +8,14 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import IsokernelError
 from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
 from isoserver.contexts.jobs import Execution, Job, Message, Request
-from isoserver.contexts.saving import Saving
+from isoserver.contexts.saving import Saved, Saving
 from isoserver.errors import (
     ContextDeadError,
     ContextStartError,
@@ -32,25 +31,13 @@ if TYPE_CHECKING:
     from isoserver.contexts.forks import Forks
     from isoserver.settings import ServerSettings
 
-__all__ = ["JavaScriptContext", "Saved"]
+__all__ = ["JavaScriptContext"]
 
 _FRAME_MAX: Final = 256 << 20
 _REASON_WAIT: Final = 1.0
 """Seconds between the end of the sockets and the report why."""
 _MEMORY_WAIT: Final = 1.0
 _KILL_WAIT: Final = 5.0
-
-
-class Saved(NamedTuple):
-    """A state that was saved.
-
-    Attributes:
-        snapshot: What `create` and `restart` take.
-        execution_count: Number of the last execution in it.
-    """
-
-    snapshot: bytes
-    execution_count: int
 
 
 class JavaScriptContext(Context):
@@ -114,10 +101,6 @@ class JavaScriptContext(Context):
 
     def _begin_from(self, snapshot: bytes | None) -> None:
         self._snapshot = snapshot
-        if snapshot is not None:
-            # Timers in a heap name the executions that they are of: ids which no
-            # earlier life can have used.
-            self._ids = count(time.time_ns() // 1000)
 
     def _adopt(self, pid: int, work: socket.socket, control: socket.socket) -> None:
         """Take over a process that is there."""

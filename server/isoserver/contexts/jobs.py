@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isoserver.contexts.outputs import Outputs
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TIMEOUT", "Execution", "Failure", "Job", "Message", "Request", "failure"]
 
 TIMEOUT: Final = "TimeoutError"
+_NUMBERS: Final = count(time.time_ns() // 1000)
 
 
 class Message(NamedTuple):
@@ -138,6 +140,7 @@ class Execution(Job):
     Attributes:
         request: What was asked.
         language: What the code is in.
+        number: Higher than those of all executions before, by earlier servers too.
         outputs: What it has put out so far.
         count: Its number, the N of `In [N]`; 0 until it is known.
         failure: How it failed; None while it runs, and when it succeeded.
@@ -153,6 +156,7 @@ class Execution(Job):
         super().__init__("execute_request", content, request.seconds)
         self.request = request
         self.language = language
+        self.number = next(_NUMBERS)
         self.outputs = Outputs(limit)
         self.count = 0
         self.failure: Failure | None = None

@@ -103,7 +103,10 @@ class Contexts:
         if any(lang.engine == "v8" for lang in self.languages.served.values()):
             from isoserver.contexts.forks import Forks  # noqa: PLC0415 - loads V8
 
-            self._forks = Forks(sandbox=self._settings.sandbox)
+            settings = self._settings
+            self._forks = Forks(
+                sandbox=settings.sandbox, niceness=settings.context_niceness
+            )
             await self._forks.start()
             self.missing_walls = self._forks.missing
         await self.resting.start(self.languages.served)
@@ -220,7 +223,7 @@ class Contexts:
             self._check_room()
         keep_past = checkpoint is not None and checkpoint == context.checkpoint
         count = 0 if checkpoint is None else checkpoint.execution_count
-        self._contexts[context.key] = context
+        self.resting.leave(context)
         await context.restart(snapshot=snapshot, execution_count=count)
         context.checkpoint = checkpoint or context.checkpoint
         await self.resting.begin_anew(context, keep_past=keep_past)
@@ -280,7 +283,7 @@ class Contexts:
         except BaseException:
             self._forget(made)
             raise
-        await self.resting.inherit(context, made)
+        await self.resting.archive.inherit(context, made)
         self.resting.born(made)
         return made
 
@@ -293,6 +296,9 @@ class Contexts:
             if context is not None:
                 await context.close()
         await self.resting.forget(key)
+        for context in found:
+            if context is not None and context.checkpoint is not None:
+                await self._vault.release(workspace, context.checkpoint.key)
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""

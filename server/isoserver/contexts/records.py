@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from isoserver.contexts.identity import State
+
 if TYPE_CHECKING:
-    from isoserver.contexts.context import Key
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.identity import Key
     from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.contexts.jobs import Execution
 
@@ -64,6 +68,55 @@ class Record(NamedTuple):
     heap_count: int
     heap_at: float | None
 
+    @classmethod
+    def of(cls, context: Context, state: str, reason: str) -> Record:
+        """Write a context down."""
+        made = context.checkpoint
+        return cls(
+            context.workspace,
+            context.id,
+            context.language.name,
+            context.cwd,
+            state,
+            reason,
+            context.created_at.timestamp(),
+            context.last_used.timestamp(),
+            context.execution_count,
+            context.heap_memory_max,
+            None if made is None else made.key,
+            0 if made is None else made.execution_count,
+            None if made is None else made.at,
+        )
+
+    def recall(self, context: Context) -> None:
+        """Let a context without a process be what was written down."""
+        context.state = State(self.state)
+        context.reason = self.reason
+        context.execution_count = self.execution_count
+        context.created_at = datetime.fromtimestamp(self.created_at, timezone.utc)
+        context.last_used = datetime.fromtimestamp(self.last_used, timezone.utc)
+        context.checkpoint = self.checkpoint
+        context.archived = True
+
+    def found(self) -> Record:
+        """What becomes of a row that an earlier server has left."""
+        if self.state != LIVE:
+            return self
+        return self.without_process("the server ended and had not saved it")
+
+    def without_process(self, why: str) -> Record:
+        """Go back to the last checkpoint; without one, all is lost."""
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            return self._replace(state=State.DEAD.value, reason=f"lost: {why}")
+        at = datetime.fromtimestamp(checkpoint.at, timezone.utc)
+        moment = at.isoformat(timespec="seconds")
+        return self._replace(
+            state=State.HIBERNATED.value,
+            reason=f"what ran after its checkpoint of {moment} is lost: {why}",
+            execution_count=checkpoint.execution_count,
+        )
+
     @property
     def key(self) -> Key:
         """By what a server knows it."""
@@ -81,7 +134,7 @@ class Cell(NamedTuple):
     """What a context has run, for its notebook.
 
     Attributes:
-        number: The execution's id; they ascend.
+        number: The execution's.
         size: Characters of code and outputs.
         data: The rest of it, as `of` packs it.
     """
@@ -98,7 +151,7 @@ class Cell(NamedTuple):
             "count": execution.count,
             "outputs": execution.outputs.plain(),
         }
-        return cls(execution.id, execution.size, msgspec.json.encode(content))
+        return cls(execution.number, execution.size, msgspec.json.encode(content))
 
     def content(self) -> dict[str, Any]:
         """Give code, count and outputs (nbformat's, streams as one text)."""
@@ -109,8 +162,11 @@ class Cell(NamedTuple):
 class Vault(Protocol):
     """Where heaps are kept."""
 
-    async def keep(self, context: JavaScriptContext) -> str:
+    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
         """Save what a context holds, set its checkpoint, and give the heap's key."""
+
+    async def release(self, workspace: str, key: str) -> None:
+        """Delete a heap that was kept automatically, unless anything needs it."""
 
     async def load(self, workspace: str, key: str) -> bytes:
         """Read a heap."""

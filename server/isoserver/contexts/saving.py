@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,9 +18,21 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Saving"]
+__all__ = ["Saved", "Saving"]
 
 _OUTCOME_MAX: Final = 65_536
+
+
+class Saved(NamedTuple):
+    """A state that was saved.
+
+    Attributes:
+        snapshot: What `create` and `restart` take.
+        execution_count: Number of the last execution in it.
+    """
+
+    snapshot: bytes
+    execution_count: int
 
 
 class Saving:
@@ -125,7 +137,7 @@ class Saving:
 def _parse(data: bytes) -> dict[str, Any]:
     """Read the outcome; nothing if the process died before it was told."""
     try:
-        said = msgspec.msgpack.decode(data)
+        said = msgspec.json.decode(data)
     except msgspec.DecodeError:
         return {}
     return said if isinstance(said, dict) else {}

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.context import DIED
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.jobs import TIMEOUT, Request
+from isoserver.contexts.records import Checkpoint
 from isoserver.errors import (
     ContextDeadError,
     ContextMissingError,
+    HeapMissingError,
     ServerError,
     in_words,
 )
 from isoserver.executions.records import Outcome, Status
+from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution, Message
     from isoserver.contexts.pool import Contexts
+    from isoserver.executions.orders import Order
     from isoserver.executions.runs import Run
+    from isoserver.heaps.service import Heaps
     from isoserver.settings import ServerSettings
 
-__all__ = ["CANCELLED", "HeapEntry", "HeapStore", "Runner"]
+__all__ = ["CANCELLED", "Runner"]
 
 CANCELLED: Final = Outcome(Status.CANCELLED, error="Cancelled by user")
 _MEMORY: Final = "OutOfMemoryError"
@@ -36,44 +41,11 @@ _PRECISION: Final = 0.999
 """Part of the time limit after which a TimeoutError can only come from it."""
 
 
-class HeapEntry(NamedTuple):
-    """Where a heap comes from.
-
-    Attributes:
-        workspace: Whose it is.
-        session: The named context that it is of.
-        input_heap: The heap from which its context went on.
-        code: What ran in between, as the client sent it.
-        execution_id: The execution that yielded it.
-        tags: What it is tagged with.
-    """
-
-    workspace: str
-    session: str | None
-    input_heap: str | None
-    code: str
-    execution_id: str | None
-    tags: dict[str, str]
-
-
-class HeapStore(Protocol):
-    """Saves and gives heaps."""
-
-    async def save(self, context: JavaScriptContext, entry: HeapEntry) -> str:
-        """Save the heap of a context; its key."""
-
-    async def load(self, workspace: str, key: str) -> bytes:
-        """Give a heap."""
-
-    async def exists(self, workspace: str, key: str) -> bool:
-        """Tell whether there is such a heap."""
-
-
 class Runner:
     """Runs executions, each to an outcome that is decided but not saved."""
 
     def __init__(
-        self, settings: ServerSettings, contexts: Contexts, heaps: HeapStore | None
+        self, settings: ServerSettings, contexts: Contexts, heaps: Heaps | None
     ) -> None:
         """Prepare.
 
@@ -111,41 +83,42 @@ class Runner:
 
     async def _open(self, run: Run) -> Context:
         order = run.order
-        snapshot = None
-        if order.heap is not None and self._heaps is not None:
-            snapshot = await self._heaps.load(order.workspace, order.heap)
+        memory = order.heap_memory_max
+        begin = {} if order.heap is None else await self._heap(order)
         if order.session is None:
             return await self._contexts.create(
                 order.workspace,
                 order.language,
-                snapshot=snapshot,
-                heap_memory_max=order.heap_memory_max,
+                heap_memory_max=memory,
                 ephemeral=True,
+                **begin,
             )
-        if snapshot is not None:
-            return await self._reset(run, order.session, snapshot)
-        return await self._contexts.session(
-            order.workspace,
-            order.session,
-            order.language,
-            heap_memory_max=order.heap_memory_max,
-        )
-
-    async def _reset(self, run: Run, session: str, snapshot: bytes) -> Context:
-        """Have the context of a session go on from a heap; make it if there is none."""
-        order = run.order
+        if not begin:
+            return await self._contexts.session(
+                order.workspace, order.session, order.language, heap_memory_max=memory
+            )
         with suppress(ContextMissingError):
-            context = self._contexts.get(order.workspace, session)
-            reason = "the session was reset to a heap"
-            await context.restart(reason, snapshot=snapshot)
+            context = self._contexts.get(order.workspace, order.session)
+            await self._contexts.restart(context, **begin)
             return context
         return await self._contexts.create(
             order.workspace,
             order.language,
-            context_id=session,
-            snapshot=snapshot,
-            heap_memory_max=order.heap_memory_max,
+            context_id=order.session,
+            heap_memory_max=memory,
+            **begin,
         )
+
+    async def _heap(self, order: Order) -> dict[str, Any]:
+        """Give what lets a context go on from a heap."""
+        key = order.heap or ""
+        if self._heaps is None:
+            raise HeapMissingError(key)
+        heap = await self._heaps.get(order.workspace, key)
+        return {
+            "snapshot": await self._heaps.load(order.workspace, key),
+            "checkpoint": Checkpoint(key, heap.execution_count, heap.created_at),
+        }
 
     # -- the code ----------------------------------------------------------------------
 

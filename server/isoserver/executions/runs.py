@@ -90,17 +90,15 @@ class Run:
             self.outcome = outcome
 
     def record(self) -> ExecutionRecord:
-        """Give it as others see it."""
+        """Give it as others see it: its end once that is saved."""
+        ended = self.outcome if self.ended.is_set() else None
+        shown = ended or Outcome(Status.RUNNING)
         return ExecutionRecord(
             id=self.id,
             workspace=self.order.workspace,
-            status=Status.RUNNING,
-            result=None,
-            heap=None,
-            heap_error=None,
-            error=None,
+            **shown._asdict(),
             started_at=moment(self._started_at),
-            completed_at=None,
+            completed_at=moment(self._completed_at) if ended else None,
             session=self.order.session,
             output=self.output.extent,
         )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from isoserver.executions.orders import Order
     from isoserver.executions.pages import Page
     from isoserver.executions.records import ExecutionRecord
-    from isoserver.executions.runner import HeapStore
+    from isoserver.heaps.service import Heaps
     from isoserver.settings import ServerSettings
 
 __all__ = ["LIST_DEFAULT", "LIST_MAX", "Executions"]
@@ -60,7 +60,7 @@ class Executions:
         settings: ServerSettings,
         database: Database,
         contexts: Contexts,
-        heaps: HeapStore | None,
+        heaps: Heaps | None,
         log: FilteringBoundLogger,
     ) -> None:
         """Prepare; `start` starts.
@@ -285,6 +285,7 @@ class Executions:
             ended = asyncio.ensure_future(run.ended.wait())
             await asyncio.wait({ended}, timeout=seconds)
             ended.cancel()
+            return run.record()
         return await self.get(workspace, execution_id)
 
     async def follow(self, workspace: str, execution_id: str) -> AsyncIterator[str]:

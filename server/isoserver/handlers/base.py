@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
+    AdminError,
     FieldProblem,
+    HeapUnsavableError,
     InvalidRequestError,
-    KeyMissingError,
     LimitError,
     MethodError,
     RouteMissingError,
@@ -25,7 +26,7 @@ from isoserver.errors import (
     status_of,
 )
 from isoserver.guards import security_headers
-from isoserver.principal import Principal
+from isoserver.principal import DEFAULT_WORKSPACE, NOBODY
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,6 +43,7 @@ API: Final = "/api/"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS: Final = security_headers()
 _SERVER_ERRORS: Final = 500
+_IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
 _PREFLIGHT_SECONDS: Final = "600"
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,7 +56,7 @@ class Handler(RequestHandler):
         open: Whether it answers without an API key.
         service: The server's parts.
         route: Its path in the route table.
-        principal: Who asks.
+        principal: Who asks; nobody where that isn't asked.
     """
 
     open: ClassVar[bool] = False
@@ -66,7 +68,7 @@ class Handler(RequestHandler):
         self.service = service
         self.route = route
         self.methods = methods
-        self.principal = Principal()
+        self.principal = NOBODY
         self.gone = False
         self.began = time.perf_counter()
 
@@ -74,11 +76,12 @@ class Handler(RequestHandler):
 
     def set_default_headers(self) -> None:
         """Put the headers that every answer has; called by Tornado, first of all."""
+        # Not by set_header, which checks what is known to be good.
         for name, value in _HEADERS.items():
-            self.set_header(name, value)
-        self.set_header("X-Request-Id", request_id(self.request))
+            self._headers[name] = value
+        self._headers["X-Request-Id"] = request_id(self.request)
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Check who asks; called by Tornado before the method."""
         self.service.enter(self)
         guard = self.service.guard
@@ -88,7 +91,8 @@ class Handler(RequestHandler):
             return
         guard.check_origin(self.request)
         if not self.open:
-            self.principal = guard.identify(self.request.headers)
+            self.principal = await self.service.access.identify(self.request)
+            self.service.rates.check(self.principal, "request")
         if self.request.method not in self.methods and self.methods:
             raise MethodError
 
@@ -97,7 +101,10 @@ class Handler(RequestHandler):
         if origin is None or not self.service.guard.allows(origin):
             return
         self.set_header("Access-Control-Allow-Origin", origin)
-        self.set_header("Access-Control-Expose-Headers", "X-Request-Id, X-Context-Id")
+        self.set_header(
+            "Access-Control-Expose-Headers",
+            "X-Request-Id, X-Context-Id, Retry-After, WWW-Authenticate",
+        )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("Vary", "Origin")
 
@@ -107,7 +114,7 @@ class Handler(RequestHandler):
         if origin is None or not self.service.guard.allows(origin):
             raise MethodError
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
-        allowed = "Authorization, Content-Type, X-API-Key, X-Request-Id"
+        allowed = "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id"
         self.set_header("Access-Control-Allow-Headers", allowed)
         self.set_header("Access-Control-Max-Age", _PREFLIGHT_SECONDS)
         self.set_status(HTTPStatus.NO_CONTENT)
@@ -172,6 +179,25 @@ class Handler(RequestHandler):
         """
         return self.service.contexts.get(self.principal.workspace, context_id)
 
+    def require_admin(self) -> None:
+        """Refuse who isn't an administrator of the workspace.
+
+        Raises:
+            AdminError: It isn't.
+        """
+        if not self.principal.admin:
+            raise self.service.access.refuse(AdminError())
+
+    def require_operator(self) -> None:
+        """Refuse who isn't an administrator of the default workspace, the server's.
+
+        Raises:
+            AdminError: It isn't.
+        """
+        self.require_admin()
+        if self.principal.workspace != DEFAULT_WORKSPACE:
+            raise self.service.access.refuse(AdminError())
+
     def check_open(self) -> None:
         """Refuse new work while the server stops.
 
@@ -208,8 +234,9 @@ class Handler(RequestHandler):
     def _error_headers(self, error: ServerError) -> None:
         if isinstance(error, LimitError):
             self.set_header("Retry-After", str(error.retry_after))
-        if isinstance(error, KeyMissingError):
-            self.set_header("WWW-Authenticate", "Bearer")
+        challenge = self.service.access.challenge(error, self.request)
+        if challenge is not None:
+            self.set_header("WWW-Authenticate", challenge)
         if isinstance(error, MethodError):
             self.set_header("Allow", ", ".join(self.methods))
 
@@ -228,6 +255,8 @@ class Handler(RequestHandler):
         content: dict[str, Any] = {"message": str(error)}
         if isinstance(error, InvalidRequestError):
             content["errors"] = [problem._asdict() for problem in error.problems]
+        if isinstance(error, HeapUnsavableError):
+            content.update(reason=error.reason, kind=error.kind, path=error.path)
         return content
 
     # -- afterwards --------------------------------------------------------------------
@@ -278,9 +307,9 @@ class Handler(RequestHandler):
 class MissingHandler(Handler):
     """Answers paths that aren't there."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Refuse."""
-        super().prepare()
+        await super().prepare()
         raise RouteMissingError
 
 
@@ -289,9 +318,14 @@ def request_id(request: HTTPServerRequest) -> str:
     known: str | None = getattr(request, "isokernel_id", None)
     if known is None:
         given = request.headers.get("X-Request-Id", "")
-        known = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        known = given if _REQUEST_ID.fullmatch(given) else _new_id()
         request.isokernel_id = known  # type: ignore[attr-defined]  # it lives as long
     return known
+
+
+def _new_id() -> str:
+    """Make an id that no other request has; it needn't be a secret."""
+    return f"{_IDS.getrandbits(64):016x}"
 
 
 def _problems(error: ValidationError) -> list[FieldProblem]:

@@ -6,8 +6,10 @@ from http import HTTPStatus
 
 from isoserver.contexts import notebooks
 from isoserver.contexts.pool import HOME
+from isoserver.contexts.records import Record
 from isoserver.errors import FieldProblem, InvalidRequestError
 from isoserver.handlers.base import Handler
+from isoserver.handlers.durable import create_from_heap
 from isoserver.models import (
     TIMEOUT_MAX_MS,
     CompleteRequest,
@@ -15,7 +17,7 @@ from isoserver.models import (
     InspectRequest,
     Notebook,
 )
-from isoserver.results import context_answer
+from isoserver.results import context_answer, record_answer
 
 __all__ = [
     "CompleteHandler",
@@ -25,7 +27,6 @@ __all__ = [
     "InspectHandler",
     "InterruptHandler",
     "NotebookHandler",
-    "RestartHandler",
 ]
 
 
@@ -34,9 +35,13 @@ class ContextsHandler(Handler):
 
     def get(self) -> None:
         """List them."""
+        contexts = self.service.contexts
+        served = contexts.languages.served
         items = [
-            context_answer(context)
-            for context in self.service.contexts.of(self.principal.workspace)
+            record_answer(one, served[one.language])
+            if isinstance(one, Record)
+            else context_answer(one)
+            for one in contexts.of(self.principal.workspace)
         ]
         self.answer({"items": items})
 
@@ -44,11 +49,13 @@ class ContextsHandler(Handler):
         """Make one."""
         self.check_open()
         asked = self.parse(CreateContextRequest)
-        contexts = self.service.contexts
-        language = contexts.languages.find(asked.language)
-        context = await contexts.create(
-            self.principal.workspace, language, asked.cwd or HOME
-        )
+        contexts, workspace = self.service.contexts, self.principal.workspace
+        cwd = asked.cwd or HOME
+        if asked.heap is not None:
+            context = await create_from_heap(self.service, workspace, asked, cwd)
+        else:
+            language = contexts.languages.find(asked.language)
+            context = await contexts.create(workspace, language, cwd)
         self.answer(context_answer(context), HTTPStatus.CREATED)
 
 
@@ -75,17 +82,6 @@ class InterruptHandler(Handler):
         """Interrupt the context."""
         context = self.find_context(context_id)
         context.interrupt()
-        self.answer(context_answer(context))
-
-
-class RestartHandler(Handler):
-    """Begins anew."""
-
-    async def post(self, context_id: str) -> None:
-        """Restart the context."""
-        self.check_open()
-        context = self.find_context(context_id)
-        await context.restart()
         self.answer(context_answer(context))
 
 
@@ -133,9 +129,11 @@ class InspectHandler(Handler):
 class NotebookHandler(Handler):
     """The context as a notebook."""
 
-    def get(self, context_id: str) -> None:
+    async def get(self, context_id: str) -> None:
         """Give what was run in the context."""
-        self.answer(notebooks.history(self.find_context(context_id)))
+        context = self.find_context(context_id)
+        past = await self.service.contexts.resting.archive.past(context)
+        self.answer(notebooks.history(context, past))
 
     async def post(self, context_id: str) -> None:
         """Run a notebook in the context."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isoserver.errors import RouteMissingError
 from isoserver.handlers.base import Handler
 from isoserver.metrics import CONTENT_TYPE
 from isoserver.page import STYLE_POLICY, page
@@ -12,6 +13,7 @@ __all__ = [
     "HealthHandler",
     "LanguagesHandler",
     "MetricsHandler",
+    "ResourceHandler",
 ]
 
 
@@ -49,9 +51,23 @@ class MetricsHandler(Handler):
     """Figures for Prometheus."""
 
     def get(self) -> None:
-        """Give them."""
+        """Give them; they are about all workspaces."""
+        self.require_operator()
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(self.service.metrics.text())
+
+
+class ResourceHandler(Handler):
+    """Whose tokens are taken, for clients that have none yet (RFC 9728)."""
+
+    open = True
+
+    def get(self) -> None:
+        """Say so."""
+        metadata = self.service.access.metadata(self.request)
+        if metadata is None:
+            raise RouteMissingError
+        self.answer(metadata)
 
 
 class DocumentHandler(Handler):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import zstandard
 
-from isokernel.errors import SnapshotFormatError
+from isokernel.errors import SnapshotEngineError, SnapshotFormatError
 from isokernel.v8.library import load
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import HeapDamagedError, HeapEngineError
@@ -44,9 +44,13 @@ def examine(data: bytes) -> Facts:
         HeapEngineError: Another engine has written it.
     """
     try:
-        snapshot = Snapshot.from_bytes(data)
+        # Its own hash is no proof: it stands beside what it is of.
+        snapshot = Snapshot.from_bytes(memoryview(data), check=False)
+    except SnapshotEngineError as error:
+        raise HeapEngineError(error.saved, error.engine) from error
     except SnapshotFormatError as error:
-        raise _translated(error) from error
+        message = f"the heap is damaged: {error}"
+        raise HeapDamagedError(message) from error
     return Facts(snapshot.key, len(data), load().identity())
 
 
@@ -61,13 +65,6 @@ def verify(key: str, data: bytes) -> None:
     if found != key:
         message = f"the heap {key} is damaged: what is stored has the hash {found}"
         raise HeapDamagedError(message)
-
-
-def _translated(error: SnapshotFormatError) -> HeapDamagedError | HeapEngineError:
-    saved = getattr(error, "engine", None)
-    if saved is not None:
-        return HeapEngineError(str(saved), load().identity())
-    return HeapDamagedError(str(error))
 
 
 def pack(data: bytes, level: int) -> bytes:
@@ -88,9 +85,11 @@ def unpack(packed: bytes, size_max: int) -> bytes:
     try:
         size = zstandard.get_frame_parameters(packed).content_size
         if size > size_max:  # also when it doesn't say
-            message = f"the heap would have {size} bytes; {size_max} may be"
+            message = (
+                f"the heap is damaged or too large: {size} bytes, {size_max} may be"
+            )
             raise HeapDamagedError(message)
         return zstandard.ZstdDecompressor().decompress(packed)
     except zstandard.ZstdError as error:
-        message = f"the stored heap can't be unpacked: {error}"
+        message = f"the heap is damaged: it can't be unpacked: {error}"
         raise HeapDamagedError(message) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, delete, exists, func, insert, not_, select, update
+from sqlalchemy import and_, delete, exists, func, insert, literal, not_, select, update
 
 from isoserver.contexts.tables import CONTEXTS
 from isoserver.heaps.entries import HeapRecord, SnapshotEntry
@@ -14,7 +15,7 @@ from isoserver.heaps.tables import ENTRIES, HEAPS, TAGS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from isoserver.database import Database
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HeapRecords", "Owned"]
 
-_COLUMNS: Final = tuple(
-    HEAPS.c[name] for name in HeapRecord._fields if name != "tags"
-)
+_COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
+_TEXT: Final = ("utf-8", "surrogatepass")
 Owned = tuple[str, str, float, int]
 """Workspace, key, last use, bytes of the file."""
 
@@ -35,6 +35,7 @@ class HeapRecords:
     def __init__(self, database: Database) -> None:
         """Use a database."""
         self._database = database
+        self._adding = asyncio.Lock()  # steps of a session are numbered one by one
 
     # -- heaps -------------------------------------------------------------------------
 
@@ -47,9 +48,14 @@ class HeapRecords:
         """
         now = time.time()
         where = _is(entry.workspace, values["key"])
-        async with self._database.begin() as connection:
+        async with self._adding, self._database.begin() as connection:
             found = await connection.execute(
-                update(HEAPS).where(where).values(last_used=now)
+                update(HEAPS)
+                .where(where)
+                .values(
+                    last_used=now,
+                    automatic=and_(HEAPS.c.automatic, literal(values["automatic"])),
+                )
             )
             if not found.rowcount:
                 row = {
@@ -75,7 +81,7 @@ class HeapRecords:
             if row is None:
                 return None
             tags = await _tags(connection, workspace, [key])
-        return HeapRecord(*row, tags=tags.get(key, {}))
+        return _record(row, tags)
 
     async def newest(
         self, workspace: str, wanted: dict[str, str], limit: int
@@ -90,7 +96,7 @@ class HeapRecords:
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
             tags = await _tags(connection, workspace, [row.key for row in rows])
-        return [HeapRecord(*row, tags=tags.get(row.key, {})) for row in rows]
+        return [_record(row, tags) for row in rows]
 
     async def touch(self, workspace: str, key: str) -> None:
         """Note that a heap was used."""
@@ -196,7 +202,10 @@ class HeapRecords:
         )
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return [SnapshotEntry(row[0], row[1], row[2], row[3], row[4]) for row in rows]
+        return [
+            SnapshotEntry(row[0], row[1], row[2], row[3].decode(*_TEXT), row[4])
+            for row in rows
+        ]
 
     async def trim_session(self, workspace: str, session: str, keep: int) -> None:
         """Forget the oldest steps of a session, so that no more than some are left."""
@@ -224,9 +233,19 @@ class HeapRecords:
             rows = (await connection.execute(query)).all()
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
-    async def forget_loose(self, workspace: str, key: str) -> bool:
-        """Forget a heap if nothing needs it even now; whether it was forgotten."""
+    async def forget_loose(
+        self, workspace: str, key: str, *, automatic: bool = False
+    ) -> bool:
+        """Forget a heap if nothing needs it even now; whether it was forgotten.
+
+        Args:
+            workspace: Whose it is.
+            key: Its key.
+            automatic: Only if it was made for a context that fell asleep.
+        """
         where = and_(_is(workspace, key), _unneeded())
+        if automatic:
+            where = and_(where, HEAPS.c.automatic)
         async with self._database.begin() as connection:
             gone = await connection.execute(delete(HEAPS).where(where))
         return bool(gone.rowcount)
@@ -240,7 +259,13 @@ class HeapRecords:
         size = select(func.coalesce(func.sum(one.subquery().c.size), 0))
         async with self._database.connect() as connection:
             rows = (await connection.execute(counts)).all()
-            return {row[0]: row[1] for row in rows}, int(await connection.scalar(size) or 0)
+            return {row[0]: row[1] for row in rows}, int(
+                await connection.scalar(size) or 0
+            )
+
+
+def _record(row: Row[Any], tags: dict[str, dict[str, str]]) -> HeapRecord:
+    return HeapRecord._make((*row, tags.get(row.key, {})))
 
 
 def _is(workspace: str, key: str, table: Any = HEAPS) -> ColumnElement[bool]:
@@ -330,7 +355,7 @@ async def _append(
         "number": 0 if last is None else last + 1,
         "input_heap": entry.input_heap,
         "output_heap": key,
-        "code": entry.code,
+        "code": entry.code.encode(*_TEXT),
         "created_at": now,
     }
     await connection.execute(insert(ENTRIES).values(row))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from isoserver.errors import DatabaseError, HeapStoreError
 from isoserver.heaps.entries import Collected
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Retention"]
 
 _ROOM_SECONDS: Final = 10.0
+_PART_SECONDS: Final = 600.0
+"""After which nobody writes to a file any more that has not been finished."""
 
 
 class Retention:
@@ -33,6 +37,7 @@ class Retention:
         self._room = True
         self._looked = 0.0
         self._busy = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self) -> None:
         """Collect now and from time to time."""
@@ -66,7 +71,8 @@ class Retention:
 
     async def _forget(self) -> int:
         forgotten = 0
-        counts, size = await self._records.totals()
+        found, size = await self._records.totals()
+        counts = Counter(found)
         for workspace, key, used, bytes_ in await self._records.loose():
             one = (workspace, key, used, bytes_)
             if not self._too_much(one, counts[workspace], size):
@@ -90,12 +96,16 @@ class Retention:
 
     async def discard(self, key: str) -> bool:
         """Delete a heap's file unless somebody owns it; whether it was deleted."""
-        store = self._store
-        if await self._records.owned(key):
-            return False
-        if not await asyncio.to_thread(store.set_aside, key):
-            return False
-        return await self._decide(key)
+        async with self.changing(key):
+            if await self._records.owned(key):
+                return False
+            if not await asyncio.to_thread(self._store.set_aside, key):
+                return False
+            return await self._decide(key)
+
+    def changing(self, key: str) -> asyncio.Lock:
+        """Give the lock of those here who write or delete a heap's file."""
+        return self._locks.setdefault(key, asyncio.Lock())
 
     async def _decide(self, key: str) -> bool:
         """Delete what is set aside, or bring it back for those who own it by now."""
@@ -110,9 +120,10 @@ class Retention:
         deleted = freed = 0
         stored = await asyncio.to_thread(self._store.files)
         owned = await self._records.keys()
-        newest = time.time() - self._settings.heap_grace
+        grace, now = self._settings.heap_grace, time.time()
         for one in stored:
-            if one.changed > newest or (one.state == "whole" and one.key in owned):
+            wait = max(grace, _PART_SECONDS) if one.state == "part" else grace
+            if one.changed > now - wait or (one.state == "whole" and one.key in owned):
                 continue
             if await self._clear(one):
                 deleted += 1
@@ -124,5 +135,6 @@ class Retention:
             await asyncio.to_thread(self._store.drop, one.path)
             return True
         if one.state == "aside":
-            return await self._decide(one.key)
+            async with self.changing(one.key):
+                return await self._decide(one.key)
         return await self.discard(one.key)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.records import Checkpoint
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Heaps", "check_tags"]
 
-_TAGS_MAX: Final = 64
+_TAGS_MAX: Final = 100
 _NAME_MAX: Final = 256
 _VALUE_MAX: Final = 4096
 _LIST_MAX: Final = 1000
 _TOUCH_SECONDS: Final = 60.0
+_ATTEMPTS: Final = 4
+_PAUSE: Final = 0.05
 _HEADER: Final = 1 << 20
 """Bytes that a heap may have beside what V8 wrote."""
 
@@ -108,21 +111,42 @@ class Heaps:
             HeapStoreError: The store can't be used.
             InvalidRequestError: There is something wrong with the tags.
         """
+        return await self._save(context, entry, automatic=False)
+
+    async def _save(
+        self, context: JavaScriptContext, entry: HeapEntry, *, automatic: bool
+    ) -> str:
         check_tags(entry.tags)
         await self._check_room()
         saved = await context.save()
         count = saved.execution_count
-        values = {"language": context.language.name, "execution_count": count}
+        values = {
+            "language": context.language.name,
+            "execution_count": count,
+            "automatic": automatic,
+        }
+        if entry.input_heap is None and context.checkpoint is not None:
+            entry = entry._replace(input_heap=context.checkpoint.key)
         key = await self._keep(saved.snapshot, entry, values)
         context.checkpoint = Checkpoint(key, count, time.time())
         context.changed(context)
         return key
 
-    async def keep(self, context: JavaScriptContext) -> str:
-        """Save what a context holds, so that it can go on from there; see `save`."""
-        parent = None if context.checkpoint is None else context.checkpoint.key
-        entry = HeapEntry(context.workspace, None, parent, "", None, {})
-        return await self.save(context, entry)
+    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
+        """Save what a context holds, so that it can go on from there; see `save`.
+
+        Args:
+            context: It.
+            automatic: Nobody has asked for it, or is told: `release` may delete it.
+        """
+        entry = HeapEntry(context.workspace, None, None, "", None, {})
+        return await self._save(context, entry, automatic=automatic)
+
+    async def release(self, workspace: str, key: str) -> None:
+        """Delete a heap that `keep` made by itself, unless anything needs it."""
+        assert self._retention is not None  # noqa: S101 - set by start
+        if await self._records.forget_loose(workspace, key, automatic=True):
+            await self._retention.discard(key)
 
     async def take_in(self, workspace: str, packed: bytes) -> str:
         """Own a heap that `export` gave, here or elsewhere; its key.
@@ -133,13 +157,16 @@ class Heaps:
         """
         data = await asyncio.to_thread(self._unpacked, packed)
         entry = HeapEntry(workspace, None, None, "", None, {})
-        values = {"language": "javascript", "execution_count": 0}
+        values = {
+            "language": "javascript",
+            "execution_count": 0,
+            "automatic": False,
+        }
         return await self._keep(data, entry, values)
 
     async def _keep(self, data: bytes, entry: HeapEntry, values: dict[str, Any]) -> str:
         store = self._opened()
         facts, packed = await asyncio.to_thread(self._packed, data)
-        await asyncio.to_thread(store.write, facts.key, packed)
         values = {
             **values,
             "key": facts.key,
@@ -147,9 +174,12 @@ class Heaps:
             "compressed_size": len(packed),
             "engine": facts.engine,
         }
-        await self._records.add(entry, values)
-        if not await asyncio.to_thread(store.exists, facts.key):
+        assert self._retention is not None  # noqa: S101 - set by start
+        async with self._retention.changing(facts.key):
             await asyncio.to_thread(store.write, facts.key, packed)
+            await self._records.add(entry, values)
+            if not await asyncio.to_thread(store.exists, facts.key):
+                await asyncio.to_thread(store.write, facts.key, packed)
         if entry.session is not None:
             keep = self._settings.session_entries_max
             await self._records.trim_session(entry.workspace, entry.session, keep)
@@ -185,14 +215,13 @@ class Heaps:
             HeapDamagedError: There should be one, and is none.
             HeapStoreError: The store can't be used.
         """
-        await self._used(workspace, key)
-        try:
-            return await asyncio.to_thread(self._opened().read, key)
-        except FileNotFoundError:
-            # Deleted a moment ago, or lost.
+        for _ in range(_ATTEMPTS):
             await self._used(workspace, key)
-            message = f"the heap {key} is not in the store"
-            raise HeapDamagedError(message) from None
+            with suppress(FileNotFoundError):
+                return await asyncio.to_thread(self._opened().read, key)
+            await asyncio.sleep(_PAUSE)  # another process may be about to store it
+        message = f"the heap {key} is not in the store"
+        raise HeapDamagedError(message)
 
     def _packed(self, data: bytes) -> tuple[Facts, bytes]:
         if len(data) > self._settings.heap_max + _HEADER:

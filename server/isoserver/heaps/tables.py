@@ -6,11 +6,13 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -36,6 +38,8 @@ HEAPS: Final = Table(
     Column("engine", Text, nullable=False),
     Column("language", String, nullable=False),
     Column("execution_count", Integer, nullable=False),
+    # Made for a context that fell asleep: of no use once that has another one.
+    Column("automatic", Boolean, nullable=False),
     Index("heaps_by_key", "key"),
     Index("heaps_by_use", "last_used"),
 )
@@ -62,7 +66,7 @@ ENTRIES: Final = Table(
     Column("number", Integer, primary_key=True),
     Column("input_heap", String(64)),
     Column("output_heap", String(64), nullable=False),
-    Column("code", Text, nullable=False),
+    Column("code", LargeBinary, nullable=False),  # not every database takes NUL
     Column("created_at", Double, nullable=False),
     Index("session_entries_by_heap", "workspace", "output_heap"),
 )

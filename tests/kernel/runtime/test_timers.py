@@ -147,9 +147,9 @@ def test_remaining_time_is_kept(context: Session) -> None:
     """A saved heap keeps what is left of each timer, whatever the clock says later."""
     context.run("setTimeout(() => console.log('fired'), 200); 0")
     bridge = context.context.bridge
-    bridge.call("suspendTimers")
+    bridge.call("suspend", "")
     left = bridge.call("nextTimer")
     assert left == 0  # counted from the clock's own zero: due long ago
-    bridge.call("resumeTimers")
+    bridge.call("resume")
     assert 0 < bridge.call("nextTimer") <= 200
     assert late(context) == "fired\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from isokernel.errors import SnapshotFailedError, SnapshotFormatError
-from isokernel.v8 import snapshot
+from isokernel.v8 import snapshot, writing
 from isokernel.v8.snapshot import Snapshot
 
 STATE = """
@@ -37,7 +37,7 @@ SEEN = (
 
 def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
     bench.cell(STATE)
-    data = snapshot.save(bench.isolate).to_bytes()
+    data = writing.save(bench.isolate).to_bytes()
     copy = benches(Snapshot.from_bytes(data))
     assert copy.cell(LOOK) == SEEN
     assert bench.cell(LOOK) == SEEN, "the original went on from where it was"
@@ -54,14 +54,14 @@ def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
 def test_errors_with_unread_stacks(bench: Any, benches: Any, code: str) -> None:
     """V8 writes call sites that it can't read back, unless the text was made."""
     bench.cell(code)
-    copy = benches(snapshot.save(bench.isolate))
+    copy = benches(writing.save(bench.isolate))
     assert "cell-1" in copy.cell(
         "String((held.stack ?? (await held.catch((e) => e)).stack))"
     )
 
 
 def test_host_functions_survive(bench: Any, benches: Any) -> None:
-    copy = benches(snapshot.save(bench.isolate))
+    copy = benches(writing.save(bench.isolate))
     copy.cell("note('from the copy')")
     assert copy.notes == [("from the copy",)]
 
@@ -70,7 +70,7 @@ def test_chains(bench: Any, benches: Any) -> None:
     bench.cell("let n = 0")
     sizes = []
     for _ in range(12):
-        saved = snapshot.save(bench.isolate)
+        saved = writing.save(bench.isolate)
         sizes.append(len(saved.blob))
         bench = benches(saved)
         bench.cell("n += 1")
@@ -82,7 +82,7 @@ def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
     bench.cell(
         "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
     )
-    copy = benches(snapshot.save(bench.isolate))
+    copy = benches(writing.save(bench.isolate))
     assert copy.isolate.optimizer.found
     assert copy.cell("fib(20)") == 6765
 
@@ -100,7 +100,7 @@ def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
     bench.cell("let kept = 1")
     bench.cell(code)
     with pytest.raises(SnapshotFailedError) as caught:
-        snapshot.save(bench.isolate)
+        writing.save(bench.isolate)
     assert caught.value.reason
     assert bench.cell("kept") == 1
     bench.cell("held = null")
@@ -109,18 +109,24 @@ def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
 
 def test_prepare_runs_on_the_copy_alone(bench: Any, benches: Any) -> None:
     bench.cell("let where = 'original'")
-    saved = snapshot.save(bench.isolate, lambda: bench.cell("where = 'copy'"))
+
+    class Change(writing.Preparation):
+        def begin(self) -> None:
+            bench.cell("where = 'copy'")
+
+    saved = writing.save(bench.isolate, Change())
     assert bench.cell("where") == "original"
     assert benches(saved).cell("where") == "copy"
 
 
 def test_a_failing_preparation_is_told(bench: Any) -> None:
-    def fail() -> None:
-        message = "not now"
-        raise RuntimeError(message)
+    class Failing(writing.Preparation):
+        def finish(self, shared: list[Any]) -> None:
+            message = f"not now {shared}"
+            raise RuntimeError(message)
 
     with pytest.raises(SnapshotFailedError, match="RuntimeError: not now"):
-        snapshot.save(bench.isolate, fail)
+        writing.save(bench.isolate, Failing())
 
 
 def _change(data: bytes, **changes: object) -> bytes:
@@ -130,7 +136,7 @@ def _change(data: bytes, **changes: object) -> bytes:
 
 
 def test_bytes_that_are_no_heap_are_refused(bench: Any) -> None:
-    data = snapshot.save(bench.isolate).to_bytes()
+    data = writing.save(bench.isolate).to_bytes()
     for bad in (
         b"",
         b"nonsense",

@@ -1,0 +1,63 @@
+"""Saving the context, in a process that was forked for it: the context goes on at once.
+
+What is asked for is a `checkpoint_request` with two descriptors: a file that gets the
+heap, and the write end of a pipe that gets one JSON map when it is all done:
+
+    {"status": "ok", "size": …, "digest": …, "seconds": …}
+    {"status": "error", "reason": …, "kind": …, "path": …}
+
+The pipe's end without a map says that the process has died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from isokernel.errors import SnapshotFailedError
+from isokernel.v8.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from isokernel.context import Context
+
+__all__ = ["checkpoint"]
+
+
+def checkpoint(context: Context, file: int, outcome: int, seconds: float) -> NoReturn:
+    """Save the context into a file, tell how it went, end the process.
+
+    Args:
+        context: A copy, in a process that is nothing else.
+        file: A descriptor; gets what `Snapshot.to_bytes` gives.
+        outcome: A descriptor; see above.
+        seconds: That each step may take.
+    """
+    try:
+        os.write(outcome, json.dumps(_saved(context, file, seconds)).encode())
+    finally:
+        os._exit(0)
+
+
+def _saved(context: Context, file: int, seconds: float) -> dict[str, Any]:
+    start = time.monotonic()
+    try:
+        context.write(file, seconds=seconds)
+        heap = Snapshot.from_file(file, check=False)  # it was, when it was tried
+    except SnapshotFailedError as error:
+        return _failed(error.reason, error.kind, error.path)
+    except Exception as error:  # noqa: BLE001 -- whoever asked must hear of it
+        return _failed(f"{type(error).__name__}: {error}")
+    return {
+        "status": "ok",
+        "size": os.fstat(file).st_size,
+        "digest": heap.key,
+        "seconds": time.monotonic() - start,
+    }
+
+
+def _failed(
+    reason: str, kind: str | None = None, path: str | None = None
+) -> dict[str, Any]:
+    return {"status": "error", "reason": reason, "kind": kind, "path": path}

@@ -1,0 +1,1 @@
+"""Who may ask, what opens to whom, and how often."""

@@ -1,0 +1,246 @@
+"""Who asks: found from a request's headers, and told how to do better if not."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from isoserver.access.keys import Keys
+from isoserver.access.rates import Buckets
+from isoserver.errors import (
+    AccessError,
+    AdminError,
+    CredentialError,
+    FieldProblem,
+    InvalidRequestError,
+    KeyMissingError,
+    RateLimitError,
+    ScopeError,
+    ServerError,
+    TokenError,
+    WorkspaceError,
+)
+from isoserver.principal import DEFAULT_WORKSPACE, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+    from tornado.httputil import HTTPServerRequest
+
+    from isoserver.access.tokens import Tokens
+    from isoserver.access_settings import AccessSettings
+
+__all__ = ["METADATA_PATH", "RESOURCES", "Access"]
+
+METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
+"""Where it is said which issuer's tokens are taken (RFC 9728)."""
+RESOURCES: Final = ("/mcp", "/sse")
+"""Paths that clients know as resources of their own."""
+_HOST: Final = re.compile(r"[\w.:\[\]-]+", re.ASCII)
+_IN_QUERY: Final = ("access_token", "api_key")
+_REASONS: Final = {
+    KeyMissingError: "key",
+    TokenError: "token",
+    WorkspaceError: "workspace",
+    ScopeError: "scope",
+    AdminError: "admin",
+    RateLimitError: "failure_rate",
+}
+
+
+class Access:
+    """Identifies who asks; used from the event loop only.
+
+    Attributes:
+        guarded: Whether requests must bring a key or a token.
+    """
+
+    def __init__(
+        self,
+        settings: AccessSettings,
+        log: FilteringBoundLogger,
+        refused: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take keys, and whose tokens are taken.
+
+        Args:
+            settings: What they are.
+            log: Where it is said that the issuer can't be reached.
+            refused: Called with the reason for each refusal.
+            clock: Gives the time in seconds.
+        """
+        self._settings = settings
+        self._refused = refused
+        self._keys = Keys(settings)
+        self._tokens = _make_tokens(settings, log)
+        self._failures = Buckets(clock)
+        self.guarded = bool(self._keys) or self._tokens is not None
+
+    async def identify(self, request: HTTPServerRequest) -> Principal:
+        """Tell who asks.
+
+        Raises:
+            CredentialError: It brings nothing that is known, where that is asked for.
+            AccessError: It may not do anything here, or not in that workspace.
+            RateLimitError: Too many wrong keys or tokens came from its address.
+            InvalidRequestError: A key is in the URL, or the workspace isn't clear.
+            IssuerError: Its token can't be checked now.
+        """
+        workspace = _workspace(request)
+        if not self.guarded:
+            if workspace not in (None, DEFAULT_WORKSPACE):
+                raise self.refuse(WorkspaceError())
+            return Principal()
+        try:
+            return await self._identify(request, workspace)
+        except (CredentialError, AccessError, RateLimitError) as error:
+            raise self.refuse(error) from None
+
+    async def close(self) -> None:
+        """Stop asking the issuer."""
+        if self._tokens is not None:
+            await self._tokens.close()
+
+    def refuse(self, error: ServerError) -> ServerError:
+        """Count a refusal; the error again."""
+        self._refused(_REASONS[type(error)])
+        return error
+
+    async def _identify(
+        self, request: HTTPServerRequest, workspace: str | None
+    ) -> Principal:
+        for name in _IN_QUERY:
+            if name in request.query_arguments:
+                text = "keys and tokens belong into the header, not into the URL"
+                raise InvalidRequestError(FieldProblem(name, text))
+        key, bearer = _credentials(request)
+        if not key and not bearer:
+            raise KeyMissingError
+        place = _place(request.remote_ip)
+        self._check_failures(place)
+        for each in (key, bearer):
+            principal = self._keys.find(each) if each else None
+            if principal is not None:
+                if workspace not in (None, principal.workspace):
+                    raise WorkspaceError
+                return principal
+        if key:
+            # Also when a token comes along: else whoever has one could guess keys.
+            self._count_failure(place)
+        try:
+            return await self._check_token(bearer, workspace)
+        except CredentialError as error:
+            if bearer and not (isinstance(error, TokenError) and error.signed):
+                self._count_failure(place)
+            raise
+
+    async def _check_token(self, token: str, workspace: str | None) -> Principal:
+        if self._tokens is None or not token:
+            raise KeyMissingError
+        return await self._tokens.check(token, workspace)
+
+    def _check_failures(self, place: str) -> None:
+        rate = self._settings.failure_rate
+        seconds = self._failures.wait(place, rate) if rate else 0.0
+        if seconds:
+            what = "wrong keys or tokens"
+            raise RateLimitError(what, seconds)
+
+    def _count_failure(self, place: str) -> None:
+        if self._settings.failure_rate:
+            self._failures.take(place, self._settings.failure_rate)
+
+    # -- what is answered --------------------------------------------------------------
+
+    def challenge(self, error: ServerError, request: HTTPServerRequest) -> str | None:
+        """Give the WWW-Authenticate header for an error; None if it has none."""
+        if self._tokens is None:
+            return "Bearer" if isinstance(error, CredentialError) else None
+        parts = []
+        if isinstance(error, TokenError):
+            parts = ['error="invalid_token"', f'error_description="{error}"']
+        elif isinstance(error, (AdminError, ScopeError)):
+            scope = self._settings.oauth_required_scope
+            if isinstance(error, AdminError):
+                scope = self._settings.oauth_admin_scope
+            parts = ['error="insufficient_scope"', f'scope="{scope}"']
+        elif not isinstance(error, CredentialError):
+            return None
+        place = f"{self._base(request)}{METADATA_PATH}{_resource(request.path)}"
+        return "Bearer " + ", ".join([*parts, f'resource_metadata="{place}"'])
+
+    def metadata(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Say whose tokens are taken; None if nobody's are."""
+        if self._tokens is None:
+            return None
+        settings = self._settings
+        scopes = [settings.oauth_required_scope, settings.oauth_admin_scope]
+        resource = request.path.removeprefix(METADATA_PATH)
+        return {
+            "resource": self._base(request) + resource,
+            "authorization_servers": [settings.oauth_issuer],
+            "bearer_methods_supported": ["header"],
+            "scopes_supported": [scope for scope in scopes if scope],
+            "resource_name": "isokernel",
+        }
+
+    def _base(self, request: HTTPServerRequest) -> str:
+        if self._settings.public_url is not None:
+            return self._settings.public_url.rstrip("/")
+        host = request.host if _HOST.fullmatch(request.host) else "localhost"
+        return f"{request.protocol}://{host}"
+
+
+def _make_tokens(settings: AccessSettings, log: FilteringBoundLogger) -> Tokens | None:
+    if settings.oauth_issuer is None:
+        return None
+    # 60 ms, which servers without an issuer spare.
+    from isoserver.access.tokens import Tokens  # noqa: PLC0415
+
+    return Tokens(settings, settings.oauth_issuer, log)
+
+
+def _workspace(request: HTTPServerRequest) -> str | None:
+    """Give the workspace that a request names; None if it names none."""
+    named = request.headers.get("X-Workspace-Id")
+    asked = request.query_arguments.get("workspaceId") if request.query else None
+    if not asked:
+        return named
+    names = {each.decode("utf-8", "replace") for each in asked}
+    names |= set() if named is None else {named}
+    if len(names) > 1:
+        text = "names another workspace than the rest of the request"
+        raise InvalidRequestError(FieldProblem("workspaceId", text))
+    return names.pop()
+
+
+def _credentials(request: HTTPServerRequest) -> tuple[str, str]:
+    """Give the API key and the bearer's key or token of a request; empty if none."""
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else ""
+    return request.headers.get("X-API-Key", ""), given
+
+
+def _resource(path: str) -> str:
+    """Give the resource that a path belongs to; empty for the server itself."""
+    for resource in RESOURCES:
+        if path == resource or path.startswith(f"{resource}/"):
+            return resource
+    return ""
+
+
+def _place(remote: str | None) -> str:
+    """Give what wrong keys are counted for: an address, or a network of one owner's."""
+    try:
+        address = ipaddress.ip_address((remote or "").partition("%")[0])
+    except ValueError:
+        return ""
+    if address.version == 4:  # noqa: PLR2004
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,0 +1,238 @@
+"""Sources and rules as the configuration file and REST have them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Self
+
+from isoserver.principal import DEFAULT_WORKSPACE
+
+__all__ = ["PolicySettings", "RuleModel", "SourceModel", "SourceSettings"]
+
+_NAME: Final = r"^[a-z][a-z0-9_]{0,63}$"
+_RESERVED: Final = frozenset(
+    {"discover", "search", "catalog", "describe", "then", "constructor", "prototype"}
+)
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_URL: Final = r"^https?://[^\s@/]+(/\S*)?$"
+
+Effect = Literal["allow", "require_approval", "deny"]
+Url = Annotated[str, StringConstraints(pattern=_URL, max_length=2048)]
+Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00]*$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SecretReference(_Model):
+    """Where a secret is found on the server's host."""
+
+    env: str | None = Field(None, description="A variable of its environment.")
+    file: str | None = Field(None, description="A file that has it.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            message = "must have either env or file"
+            raise ValueError(message)
+        return self
+
+
+SecretValue = Annotated[str, StringConstraints(max_length=8192)] | SecretReference
+
+
+class AuthModel(_Model):
+    """How a source is told who asks."""
+
+    type: Literal["none", "bearer", "basic", "api_key"] = "none"
+    token: SecretValue | None = Field(default=None, description="For bearer.")
+    username: SecretValue | None = Field(default=None, description="For basic.")
+    password: SecretValue | None = Field(default=None, description="For basic.")
+    value: SecretValue | None = Field(default=None, description="For api_key.")
+    header: str | None = Field(
+        default=None, description="For api_key: the header, X-API-Key if omitted."
+    )
+    query: str | None = Field(
+        default=None, description="For api_key: the query argument."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needed = {"bearer": "token", "basic": "password", "api_key": "value"}
+        name = needed.get(self.type)
+        if name is not None and getattr(self, name) is None:
+            message = f"{self.type} needs {name}"
+            raise ValueError(message)
+        if self.header is not None and self.query is not None:
+            message = "must have either header or query"
+            raise ValueError(message)
+        return self
+
+
+class _SourceModel(_Model):
+    """What all kinds of sources have."""
+
+    name: Annotated[str, StringConstraints(pattern=_NAME)] = Field(
+        description="The first segment of its tools' names."
+    )
+    auth: AuthModel = AuthModel()
+    headers: dict[str, SecretValue] = Field({}, description="Headers always sent.")
+    reads: Effect = Field(
+        "allow", description="The default for tools that change nothing."
+    )
+    writes: Effect = Field(
+        "require_approval", description="The default for all other tools."
+    )
+    call_deadline: PositiveFloat | None = Field(
+        None, description="Seconds for a call; the server's setting if omitted."
+    )
+    response_max: PositiveInt | None = Field(
+        None, description="Bytes of an answer; the server's setting if omitted."
+    )
+    concurrency: PositiveInt | None = Field(
+        None, description="Calls at a time; the server's setting if omitted."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value in _RESERVED:
+            message = f"{value} is taken by discovery"
+            raise ValueError(message)
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not _HEADER.fullmatch(name):
+                message = f"{name[:64]!r} is no header's name"
+                raise ValueError(message)
+        return value
+
+
+class McpModel(_SourceModel):
+    """An MCP server."""
+
+    type: Literal["mcp"]
+    command: Text | None = Field(None, description="The program, for stdio.")
+    args: list[Text] = Field([], description="Its arguments.")
+    env: dict[str, SecretValue] = Field(
+        {}, description="Variables besides PATH, HOME and the like."
+    )
+    cwd: Text | None = Field(None, description="Its working folder.")
+    url: Url | None = Field(None, description="The endpoint, for HTTP.")
+    transport: Literal["http", "sse"] = Field(
+        "http", description="How the endpoint speaks."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            message = "must have either command or url"
+            raise ValueError(message)
+        return self
+
+
+class OpenapiModel(_SourceModel):
+    """A service that an OpenAPI document describes."""
+
+    type: Literal["openapi"]
+    document: Text = Field(description="The document's file or URL; JSON or YAML.")
+    base_url: Url | None = Field(
+        None, description="Where the service is; the document says it if omitted."
+    )
+
+
+class GraphqlModel(_SourceModel):
+    """A GraphQL endpoint."""
+
+    type: Literal["graphql"]
+    url: Url = Field(description="The endpoint.")
+    schema_: Text | None = Field(
+        None,
+        alias="schema",
+        description="A file in the schema language; the endpoint is asked if omitted.",
+    )
+    depth: int = Field(
+        2, ge=1, le=5, description="Levels of objects that are selected by default."
+    )
+
+
+SourceModel = Annotated[
+    McpModel | OpenapiModel | GraphqlModel, Field(discriminator="type")
+]
+
+
+class _OfWorkspace(_Model):
+    workspace: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        DEFAULT_WORKSPACE, description="Whose it is."
+    )
+
+
+class McpSettings(McpModel, _OfWorkspace):
+    """An MCP server, of a workspace."""
+
+
+class OpenapiSettings(OpenapiModel, _OfWorkspace):
+    """A service that an OpenAPI document describes, of a workspace."""
+
+
+class GraphqlSettings(GraphqlModel, _OfWorkspace):
+    """A GraphQL endpoint, of a workspace."""
+
+
+SourceSettings = Annotated[
+    McpSettings | OpenapiSettings | GraphqlSettings, Field(discriminator="type")
+]
+
+
+class ConditionModel(_Model):
+    """What an argument must be like."""
+
+    key: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
+        description="Which argument; dots between levels."
+    )
+    operator: Literal["equals", "not_equals", "contains", "starts_with", "matches"]
+    value: Any = Field(None, description="What it is compared with.")
+
+
+class RuleModel(_Model):
+    """A rule of the policy."""
+
+    effect: Effect
+    tool: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9_*.\-]+$", max_length=256)
+    ] = Field(
+        "**",
+        description="Tools: * is one segment or a part of it, ** any number of them.",
+    )
+    source: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Only tools of this source."
+    )
+    session: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="Only calls of this session."
+    )
+    client: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        None, description="Only calls of this client."
+    )
+    conditions: list[ConditionModel] = Field(
+        [], max_length=32, description="What the arguments must be like; all must hold."
+    )
+
+
+class PolicySettings(RuleModel, _OfWorkspace):
+    """A rule of the policy, of a workspace."""

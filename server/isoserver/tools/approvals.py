@@ -1,0 +1,347 @@
+"""Approvals: asked once for a call, decided once, by whoever is first.
+
+The database is what counts, so that an approval can be decided through any server
+process on it; the one that waits hears of its own at once, and looks for others'
+decisions every second or so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, insert, select, update
+
+from isoserver.errors import (
+    ApprovalDecidedError,
+    ApprovalDeniedError,
+    ApprovalMissingError,
+    ToolFailedError,
+)
+from isoserver.tools.approval import (
+    APPROVED,
+    DENIED,
+    EXPIRED,
+    PENDING,
+    WITHDRAWN,
+    Approval,
+    Decision,
+)
+from isoserver.tools.audit import Entry
+from isoserver.tools.calls import Question
+from isoserver.tools.tables import APPROVALS
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from isoserver.database import Database
+    from isoserver.tools.audit import Audit
+    from isoserver.tools.calls import Asker, Call
+    from isoserver.tools.tool import Tool
+
+__all__ = ["Approvals"]
+
+
+_ID_BYTES: Final = 24
+_REASON_MAX: Final = 2000
+_DESCRIPTION_MAX: Final = 1000
+
+
+class Approvals:
+    """The approvals of all workspaces; used from the event loop only."""
+
+    def __init__(  # noqa: PLR0913 - three of them are bounds
+        self,
+        database: Database,
+        audit: Audit,
+        log: FilteringBoundLogger,
+        *,
+        seconds: float,
+        poll: float,
+        limit: int,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            database: Where they are.
+            audit: Where it is noted who decided what.
+            log: Where it is said that a client could not be asked.
+            seconds: How long a decision is waited for.
+            poll: Seconds between looks for what other processes decided.
+            limit: How many may be pending in one workspace.
+        """
+        self._database = database
+        self._audit = audit
+        self._log = log
+        self._seconds = seconds
+        self._poll = poll
+        self._limit = limit
+        self._decided: dict[str, asyncio.Event] = {}
+        self._resolving: set[asyncio.Future[Approval]] = set()
+
+    async def close(self) -> None:
+        """Wait until what clients decided is written."""
+        await asyncio.gather(*self._resolving, return_exceptions=True)
+
+    # -- for administrators ------------------------------------------------------------
+
+    async def pending(
+        self, workspace: str, limit: int = 100, offset: int = 0
+    ) -> tuple[list[Approval], int]:
+        """Give those that wait for a decision, oldest first, and how many there are."""
+        waiting = (
+            APPROVALS.c.workspace == workspace,
+            APPROVALS.c.state == PENDING,
+            APPROVALS.c.expires_at > time.time(),
+        )
+        async with self._database.connect() as connection:
+            total = await connection.scalar(
+                select(func.count()).select_from(APPROVALS).where(*waiting)
+            )
+            rows = await connection.execute(
+                select(APPROVALS)
+                .where(*waiting)
+                .order_by(APPROVALS.c.created_at, APPROVALS.c.id)
+                .limit(limit)
+                .offset(offset)
+            )
+            return [Approval.of(row) for row in rows.mappings()], (total or 0)
+
+    async def get(self, workspace: str, approval_id: str) -> Approval:
+        """Give one.
+
+        Raises:
+            ApprovalMissingError: The workspace has none of that id.
+        """
+        async with self._database.connect() as connection:
+            rows = await connection.execute(
+                select(APPROVALS).where(
+                    APPROVALS.c.workspace == workspace, APPROVALS.c.id == approval_id
+                )
+            )
+            row = rows.mappings().first()
+        if row is None:
+            raise ApprovalMissingError(approval_id)
+        found = Approval.of(row)
+        if found.state == PENDING and found.expires_at <= time.time():
+            # Nobody waits any more, even if nobody was left to write that down.
+            return found._replace(state=EXPIRED, reason=self._late())
+        return found
+
+    async def resolve(
+        self, workspace: str, approval_id: str, decision: Decision, reason: str, by: str
+    ) -> Approval:
+        """Decide; the same decision again changes nothing and gives the same answer.
+
+        Args:
+            workspace: The workspace of whoever decides.
+            approval_id: The approval.
+            decision: What is decided.
+            reason: Why.
+            by: Who decides.
+
+        Raises:
+            ApprovalMissingError: The workspace has none of that id.
+            ApprovalDecidedError: It was decided otherwise, or isn't waited for.
+        """
+        fields = {"state": decision, "reason": reason[:_REASON_MAX], "decided_by": by}
+        won = await self._set(workspace, approval_id, fields, in_time=True)
+        found = await self.get(workspace, approval_id)
+        if won:
+            self._tell(approval_id)
+            await self._audit.add(
+                Entry(
+                    workspace,
+                    "approval.decided",
+                    by,
+                    found.path,
+                    session=found.session,
+                    task_id=found.task_id,
+                    call_id=found.call_id,
+                    decision=decision,
+                    approval_id=approval_id,
+                    reason=reason,
+                )
+            )
+        elif found.state != decision:
+            raise ApprovalDecidedError(found.state)
+        return found
+
+    # -- for calls ---------------------------------------------------------------------
+
+    async def request(self, call: Call, tool: Tool, rule: str, shown: str) -> Approval:
+        """Ask for the approval of a call.
+
+        Raises:
+            ToolFailedError: As many as may be are pending in the workspace.
+        """
+        _, waiting = await self.pending(call.workspace, limit=1)
+        if waiting >= self._limit:
+            message = f"{waiting} approvals are pending, no more may be"
+            raise ToolFailedError(
+                message,
+                code="too_many_approvals",
+                retryable=True,
+            )
+        now = time.time()
+        made = Approval(
+            secrets.token_urlsafe(_ID_BYTES),
+            call.workspace,
+            call.task_id,
+            call.call_id,
+            call.session,
+            call.client,
+            tool.path,
+            tool.description[:_DESCRIPTION_MAX],
+            shown,
+            rule,
+            PENDING,
+            "",
+            "",
+            now,
+            now + self._seconds,
+            None,
+        )
+        # Before it can be decided: a decision must not be missed.
+        self._decided[made.id] = asyncio.Event()
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(insert(APPROVALS).values(made._asdict()))
+        except BaseException:
+            del self._decided[made.id]
+            raise
+        return made
+
+    async def wait(self, approval: Approval, asker: Asker | None = None) -> Approval:
+        """Wait for the decision, from wherever it comes.
+
+        Args:
+            approval: What was asked for.
+            asker: Asks the client at the same time.
+
+        Returns:
+            It, approved.
+
+        Raises:
+            ApprovalDeniedError: It was denied, withdrawn, or not decided in time.
+        """
+        asking = None
+        if asker is not None:
+            asking = asyncio.create_task(self._ask(approval, asker))
+        try:
+            found = await self._settled(approval)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._withdraw(approval))
+            raise
+        finally:
+            self._decided.pop(approval.id, None)
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+        if found.state == APPROVED:
+            return found
+        raise ApprovalDeniedError(
+            approval.path,
+            found.reason or "the reviewer gave no reason",
+            code=f"approval_{found.state}",
+            approval_id=approval.id,
+        )
+
+    async def end_task(self, workspace: str, task_id: str) -> None:
+        """Withdraw what a task has asked for, because the task is over."""
+        async with self._database.connect() as connection:
+            rows = await connection.execute(
+                select(APPROVALS.c.id).where(
+                    APPROVALS.c.workspace == workspace,
+                    APPROVALS.c.task_id == task_id,
+                    APPROVALS.c.state == PENDING,
+                )
+            )
+            waiting = list(rows.scalars())
+        for approval_id in waiting:
+            fields = {"state": WITHDRAWN, "reason": "the task is over"}
+            await self._set(workspace, approval_id, fields)
+            self._tell(approval_id)
+
+    async def _settled(self, approval: Approval) -> Approval:
+        """Wait until it isn't pending any more, or its time is over."""
+        decided = self._decided.setdefault(approval.id, asyncio.Event())
+        while True:
+            left = approval.expires_at - time.time()
+            if left <= 0:
+                fields = {"state": EXPIRED, "reason": self._late()}
+                await self._set(approval.workspace, approval.id, fields)
+                return await self.get(approval.workspace, approval.id)
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(decided.wait(), min(self._poll, left))
+            found = await self.get(approval.workspace, approval.id)
+            if found.state not in {PENDING, EXPIRED}:
+                return found
+            decided.clear()
+
+    async def _ask(self, approval: Approval, asker: Asker) -> None:
+        question = Question(
+            approval.id,
+            approval.path,
+            approval.description,
+            approval.input,
+            self._seconds,
+        )
+        try:
+            answer = await asker.ask(question)
+        except Exception as error:  # noqa: BLE001 - the other ways to decide remain
+            kind = type(error).__name__
+            self._log.warning("a client could not be asked", error=kind)
+            return
+        if answer is None:
+            return
+        decision: Decision = APPROVED if answer.approved else DENIED
+        by = f"client:{approval.client}"
+        # Somebody else was first: fine.
+        resolving = asyncio.ensure_future(
+            self.resolve(approval.workspace, approval.id, decision, answer.reason, by)
+        )
+        # Finished in any case: whoever waits is told before the audit is written.
+        self._resolving.add(resolving)
+        resolving.add_done_callback(self._resolving.discard)
+        with contextlib.suppress(ApprovalDecidedError):
+            await asyncio.shield(resolving)
+
+    async def _withdraw(self, approval: Approval) -> None:
+        fields = {"state": WITHDRAWN, "reason": "the call was cancelled"}
+        await self._set(approval.workspace, approval.id, fields)
+
+    async def _set(
+        self,
+        workspace: str,
+        approval_id: str,
+        fields: dict[str, Any],
+        *,
+        in_time: bool = False,
+    ) -> bool:
+        """Change one that is pending; whether it was."""
+        conditions = [
+            APPROVALS.c.workspace == workspace,
+            APPROVALS.c.id == approval_id,
+            APPROVALS.c.state == PENDING,
+        ]
+        if in_time:
+            conditions.append(APPROVALS.c.expires_at > time.time())
+        async with self._database.begin() as connection:
+            changed = await connection.execute(
+                update(APPROVALS)
+                .where(*conditions)
+                .values(decided_at=time.time(), **fields)
+            )
+        return changed.rowcount == 1
+
+    def _tell(self, approval_id: str) -> None:
+        event = self._decided.get(approval_id)
+        if event is not None:
+            event.set()
+
+    def _late(self) -> str:
+        return f"nobody decided within {self._seconds:g} seconds"

@@ -1,0 +1,90 @@
+"""The parts of `tools`, made of plain settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from isoserver.tools.approvals import Approvals
+from isoserver.tools.audit import Audit
+from isoserver.tools.configuration import Limits, read
+from isoserver.tools.policies import Policies, read_rule
+from isoserver.tools.registry import Registry
+from isoserver.tools.service import Tools
+from isoserver.tools.slots import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from isoserver.database import Database
+    from isoserver.tools.policy import Rule
+
+__all__ = ["Plan", "assemble"]
+
+
+class Plan(NamedTuple):
+    """What `tools` shall be.
+
+    Attributes:
+        sources: The sources of the configuration file, as plain data.
+        policies: Its rules, as plain data, each with its workspace.
+        limits: Bounds of each source.
+        bounds: Bounds of calls.
+        sources_local: Whether sources added over REST may use the server's host.
+        sources_max: Sources of one workspace.
+        policies_max: Rules that may be added in one workspace.
+        approval_deadline: Seconds that an approval is waited for.
+        approval_poll: Seconds between looks for what other processes decided.
+        approvals_max: Approvals that may be pending in one workspace.
+        audit_retention: Seconds that entries of the audit are kept.
+    """
+
+    sources: Sequence[dict[str, Any]] = ()
+    policies: Sequence[dict[str, Any]] = ()
+    limits: Limits = Limits()
+    bounds: Bounds = Bounds()
+    sources_local: bool = False
+    sources_max: int = 100
+    policies_max: int = 1000
+    approval_deadline: float = 600.0
+    approval_poll: float = 1.0
+    approvals_max: int = 1000
+    audit_retention: float = 30 * 86400.0
+
+
+def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools:
+    """Make `tools`; `Tools.start` starts it.
+
+    Raises:
+        SourceError: A source or a rule can't be understood.
+    """
+    audit = Audit(database, log, plan.audit_retention)
+    registry = Registry(
+        database,
+        audit,
+        log,
+        [read(source) for source in plan.sources],
+        plan.limits,
+        sources_max=plan.sources_max,
+        local=plan.sources_local,
+    )
+    policies = Policies(database, audit, _rules(plan.policies), plan.policies_max)
+    approvals = Approvals(
+        database,
+        audit,
+        log,
+        seconds=plan.approval_deadline,
+        poll=plan.approval_poll,
+        limit=plan.approvals_max,
+    )
+    return Tools(registry, policies, approvals, audit, log, plan.bounds)
+
+
+def _rules(given: Sequence[dict[str, Any]]) -> dict[str, list[Rule]]:
+    rules: dict[str, list[Rule]] = {}
+    for number, fields in enumerate(given, 1):
+        own = {name: value for name, value in fields.items() if name != "workspace"}
+        rule = read_rule({**own, "id": f"config-{number}"})
+        rules.setdefault(fields["workspace"], []).append(rule)
+    return rules

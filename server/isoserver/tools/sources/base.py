@@ -1,0 +1,262 @@
+"""What all sources have in common: they are started, watched and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from isoserver.errors import SourceError, ToolError, ToolFailedError
+from isoserver.tools.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from isoserver.tools.configuration import Limits, SourceConfiguration
+    from isoserver.tools.policy import Effect
+    from isoserver.tools.tool import Tool
+
+__all__ = ["Source"]
+
+_FIRST_DELAY: Final = 0.5
+_LAST_DELAY: Final = 60.0
+_STEADY_SECONDS: Final = 30.0
+"""A session that lasted this long is begun again at once."""
+_REASON_MAX: Final = 500
+
+
+class Source(ABC):
+    """One source; used from the event loop only.
+
+    Attributes:
+        configuration: What it was made of.
+        limits: Its bounds.
+        redactor: Takes its secrets out of everything that comes from it.
+        state: How it stands.
+        reason: Why it failed, for administrators, without secrets.
+        tools: What it offers; kept while it is being reconnected.
+        version: Counts the changes of `tools`; 0 if they were never listed.
+        changed_at: When they were listed.
+    """
+
+    def __init__(
+        self,
+        configuration: SourceConfiguration,
+        limits: Limits,
+        log: FilteringBoundLogger,
+        *,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            configuration: What it is.
+            limits: Its bounds.
+            log: Where what happens to it is logged.
+            secrets: Values that must not be seen.
+        """
+        self.configuration = configuration
+        self.limits = limits
+        self.redactor = Redactor(*secrets)
+        self.state: Literal["starting", "ready", "failed"] = "starting"
+        self.reason = ""
+        self.tools: tuple[Tool, ...] = ()
+        self.version = 0
+        self.changed_at = time.time()
+        self._log = log.bind(source=self.name, workspace=configuration.workspace)
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._settled = asyncio.Event()
+        self._again = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.configuration.name
+
+    # -- for subclasses ----------------------------------------------------------------
+
+    @abstractmethod
+    async def _serve(self) -> None:
+        """Connect, call `_ready` with the tools, and stay until that is over.
+
+        Called again, after a while, when it returns or raises. `_again` asks it to
+        list its tools anew.
+        """
+
+    @abstractmethod
+    async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
+        """Make one call; deadline, bounds and redaction are the caller's business.
+
+        Raises:
+            ToolError: It failed.
+        """
+
+    def _ready(self, tools: Sequence[Tool]) -> None:
+        """Take the tools; called by `_serve` whenever they are listed."""
+        limit = self.limits.tools_max
+        if len(tools) > limit:
+            self._log.warning("tools left out", tools=len(tools), limit=limit)
+        self.tools = tuple(tools[:limit])
+        self.version += 1
+        self.changed_at = time.time()
+        self.state = "ready"
+        self.reason = ""
+        self._again.clear()
+        self._settled.set()
+
+    # -- life --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._supervise())
+
+    async def close(self) -> None:
+        """End the session and wait until it has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def settled(self) -> None:
+        """Wait until the first attempt to connect is over, well or not.
+
+        Never longer than the start deadline.
+        """
+        if not self._settled.is_set():
+            seconds = self.limits.start_deadline + 1
+            await _wait(self._settled, seconds)
+
+    async def refresh(self) -> None:
+        """List the tools anew, and wait until that has succeeded or failed."""
+        self._settled.clear()
+        self._again.set()
+        await self.settled()
+
+    async def _supervise(self) -> None:
+        delay = _FIRST_DELAY
+        while True:
+            began = time.monotonic()
+            try:
+                await self._serve()
+                reason = "the connection has ended"
+            except Exception as error:  # noqa: BLE001 - whatever a library raises
+                reason = self.describe(error)
+            self._fail(reason)
+            steady = time.monotonic() - began > _STEADY_SECONDS
+            delay = _FIRST_DELAY if steady else min(delay * 2, _LAST_DELAY)
+            await _wait(self._again, delay)
+            self._again.clear()
+
+    def _fail(self, reason: str) -> None:
+        self.state = "failed"
+        self.reason = self.redactor.text(reason)[:_REASON_MAX]
+        self._log.warning("source failed", reason=self.reason)
+        self._settled.set()
+
+    def describe(self, error: BaseException) -> str:
+        """Say what an error is, for administrators."""
+        # Of task groups; Python 3.10 has no class for them.
+        while inner := getattr(error, "exceptions", None):
+            error = inner[0]
+        if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+            return f"it did not start in {self.limits.start_deadline:g} seconds"
+        text = str(error)
+        if isinstance(error, SourceError):
+            return text
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+    # -- calls -------------------------------------------------------------------------
+
+    def default(self, *, reads: bool) -> Effect:
+        """Give what holds for its tools where no rule fits."""
+        return self.configuration.reads if reads else self.configuration.writes
+
+    def parts(
+        self, tool: Tool, arguments: dict[str, Any]
+    ) -> list[tuple[str, Any, bool]]:
+        """Give what a call consists of: path, input, and whether it only reads.
+
+        One part for most; the policy decides about each, and the strictest counts.
+
+        Raises:
+            ToolArgumentsError: That can't be told, because the input is wrong.
+        """
+        return [(tool.path, arguments, tool.reads)]
+
+    async def call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
+        """Call one of its tools.
+
+        Args:
+            tool: The tool.
+            arguments: Its input, which has been checked.
+
+        Returns:
+            Plain data, without the source's secrets.
+
+        Raises:
+            ToolError: It failed, took too long, answered too much or can't be reached.
+        """
+        async with self._slots:
+            try:
+                made = await asyncio.wait_for(
+                    self._call(tool, arguments), self.limits.call_deadline
+                )
+            except ToolError as error:
+                raise self._redacted(error) from None
+            except (asyncio.TimeoutError, TimeoutError):
+                self._late()
+                message = (
+                    f"{tool.path} did not answer in "
+                    f"{self.limits.call_deadline:g} seconds"
+                )
+                raise ToolFailedError(
+                    message,
+                    code="tool_timeout",
+                    retryable=tool.reads,
+                ) from None
+        return self.redactor.data(made)
+
+    def _late(self) -> None:  # noqa: B027 - most have nothing to do
+        """Note that a call took too long; for those whom that tells something."""
+
+    def _redacted(self, error: ToolError) -> ToolError:
+        if not isinstance(error, ToolFailedError):
+            return error
+        return ToolFailedError(
+            self.redactor.text(str(error)),
+            code=error.code,
+            status=error.status,
+            details=self.redactor.data(error.details),
+            retryable=error.retryable,
+        )
+
+    def unavailable(self) -> ToolFailedError:
+        """Give the error for calls while it can't be reached."""
+        return ToolFailedError(
+            f"the source {self.name} can't be reached now",
+            code="source_unavailable",
+            details={"source": self.name, "state": self.state},
+            retryable=True,
+        )
+
+    def too_large(self) -> ToolFailedError:
+        """Give the error for answers that are larger than they may be."""
+        limit = self.limits.response_max
+        return ToolFailedError(
+            f"the answer has more than {limit} bytes, which is all that may be: "
+            "ask for less",
+            code="response_too_large",
+            details={"limit": limit},
+        )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except (asyncio.TimeoutError, TimeoutError):
+        return False
+    return True

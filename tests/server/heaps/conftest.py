@@ -1,0 +1,87 @@
+"""Heaps of real contexts, and stores and databases to keep them in."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from tests.server.conftest import Server, connect
+from tests.server.postgresql import PostgreSQL
+
+from isoserver.database import Database, url_of
+from isoserver.heaps.service import Heaps
+from isoserver.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FLAGS = ("--languages", "javascript,typescript", "--default-language", "javascript")
+HEAPS = 5
+
+
+class Packed(NamedTuple):
+    """A heap's file."""
+
+    key: str
+    data: bytes
+
+
+@pytest.fixture(scope="session")
+def packed() -> list[Packed]:
+    """Some heaps: the n-th has `n`, a number, and `next`, which gives n + 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(*FLAGS, "--data-dir", folder)
+        with connect(server) as client:
+            keys = []
+            for number in range(HEAPS):
+                here = client.create()
+                code = f"let n = {number}; const next = () => n + 1"
+                client.run(code, context_id=here)
+                answer = client.post(f"/contexts/{here}/checkpoint")
+                assert answer.status_code == 200, answer.text
+                keys.append(answer.json()["heap"])
+        assert server.stop() == 0
+        files = Path(folder) / "heaps"
+        return [Packed(key, (files / f"{key}.heap").read_bytes()) for key in keys]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server."""
+    server = PostgreSQL()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of one kind or the other."""
+    if request.param == "sqlite":
+        return url_of(None, tmp_path)
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return url_of(server.database(), tmp_path)
+
+
+@pytest.fixture
+def use(tmp_path: Path) -> Callable[..., None]:
+    """Runs a test with heaps in a folder, or elsewhere, by settings of one's own."""
+
+    def run(test: Any, url: str | None = None, **settings: Any) -> None:
+        async def main() -> None:
+            database = Database(url or url_of(None, tmp_path))
+            await database.start()
+            made = ServerSettings(**{"data_dir": tmp_path, **settings})
+            heaps = Heaps(made, database, tmp_path)
+            await heaps.start(collect=False)
+            try:
+                await test(heaps, database)
+            finally:
+                await heaps.close()
+                await database.close()
+
+        asyncio.run(main())
+
+    return run

@@ -1,0 +1,234 @@
+"""Heaps as a service: owned by workspaces, tagged, in sessions, over both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from isoserver.errors import (
+    HeapDamagedError,
+    HeapMissingError,
+    InvalidRequestError,
+)
+from isoserver.heaps.content import unpack
+from isoserver.heaps.entries import HeapEntry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.server.heaps.conftest import Packed
+
+    from isoserver.database import Database
+    from isoserver.heaps.service import Heaps
+
+SIZE_MAX = 64 << 20
+VALUES = {"language": "javascript", "execution_count": 1, "automatic": False}
+
+
+async def keep(
+    heaps: Heaps, packed: Packed, workspace: str = "one", **fields: Any
+) -> str:
+    """Have a workspace own a heap, as if one of its contexts had it."""
+    given: dict[str, Any] = {
+        "session": None,
+        "input_heap": None,
+        "code": "",
+        "execution_id": None,
+        "tags": {},
+    }
+    entry = HeapEntry(workspace, **{**given, **fields})
+    return await heaps._keep(unpack(packed.data, SIZE_MAX), entry, VALUES)
+
+
+def test_a_heap_is_of_its_workspaces(
+    use: Any, packed: list[Packed], database_url: str
+) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        key = await keep(heaps, packed[0])
+        assert key == packed[0].key
+        assert await heaps.load("one", key) == unpack(packed[0].data, SIZE_MAX)
+        assert await heaps.exists("one", key)
+        assert not await heaps.exists("two", key)
+        for call in (heaps.load, heaps.get, heaps.export, heaps.delete):
+            with pytest.raises(HeapMissingError):
+                await call("two", key)
+        with pytest.raises(HeapMissingError):
+            await heaps.set_tags("two", key, {"a": "b"})
+        with pytest.raises(HeapMissingError):
+            await heaps.delete_tags("two", key, None)
+        assert await heaps.newest("two", {}) == []
+        # Another workspace may own the same one, and give it up.
+        await heaps.set_tags("one", key, {"a": "1"})
+        assert await keep(heaps, packed[0], "two", tags={"a": "2"}) == key
+        assert await heaps.tags("one", key) == {"a": "1"}
+        assert await heaps.query("two", {"a": "1"}) == []
+        await heaps.delete("one", key)
+        with pytest.raises(HeapMissingError):
+            await heaps.load("one", key)
+        await heaps.load("two", key)
+        await heaps.delete("two", key)
+        with pytest.raises(HeapMissingError):
+            await heaps.load("two", key)
+        assert heaps._opened().files() == []
+
+    use(test, database_url)
+
+
+@pytest.mark.parametrize("key", ["", "../../etc/passwd", "A" * 64, "0" * 64, "a\0b"])
+def test_what_is_no_heap_is_missing(use: Any, key: str) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        assert not await heaps.exists("one", key)
+        for call in (heaps.load, heaps.get, heaps.export, heaps.delete):
+            with pytest.raises(HeapMissingError):
+                await call("one", key)
+
+    use(test)
+
+
+def test_tags(use: Any, packed: list[Packed], database_url: str) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        keys = [await keep(heaps, one) for one in packed[:3]]
+        await heaps.set_tags("one", keys[0], {"env": "prod", "v": "1"})
+        await heaps.set_tags("one", keys[1], {"env": "prod", "v": "2"})
+        found = await heaps.query("one", {"env": "prod"})
+        assert [key for key, _ in found] == sorted(keys[:2])
+        assert await heaps.query("one", {"env": "prod", "v": "2"}) == [
+            (keys[1], {"env": "prod", "v": "2"})
+        ]
+        assert await heaps.query("one", {"env": "PROD"}) == []
+        # Without pairs: all that have a tag. Heaps without tags are in no answer.
+        assert len(await heaps.query("one", {})) == 2
+        assert await heaps.tags("one", keys[2]) == {}
+        await heaps.set_tags("one", keys[0], {"only": "this"})
+        assert await heaps.tags("one", keys[0]) == {"only": "this"}
+        await heaps.delete_tags("one", keys[1], ["v", "nothing"])
+        assert await heaps.tags("one", keys[1]) == {"env": "prod"}
+        await heaps.delete_tags("one", keys[1], None)
+        assert await heaps.tags("one", keys[1]) == {}
+        with pytest.raises(HeapMissingError):
+            await heaps.set_tags("one", "0" * 64, {"a": "b"})
+        for wrong in ({"": "a"}, {"a": "b\0"}, {"n" * 257: ""}, {"a": "v" * 4097}):
+            with pytest.raises(InvalidRequestError):
+                await heaps.set_tags("one", keys[0], wrong)
+        newest = await heaps.newest("one", {"only": "this"})
+        assert [heap.key for heap in newest] == [keys[0]]
+        assert [h.key for h in await heaps.newest("one", {})] == keys[::-1]
+
+    use(test, database_url)
+
+
+def test_sessions(use: Any, packed: list[Packed], database_url: str) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        codes = ["let a = 1", "a\0 'ü'", "a"]
+        previous = None
+        for number, code in enumerate(codes):
+            previous = await keep(
+                heaps, packed[number], session="s", input_heap=previous, code=code
+            )
+        await keep(heaps, packed[3], session="other", code="x")
+        await keep(heaps, packed[3], "two", session="theirs", code="x")
+        assert await heaps.sessions("one") == ["other", "s"]
+        steps = await heaps.snapshots("one", "s")
+        assert [step.index for step in steps] == [0, 1, 2]
+        assert [step.code for step in steps] == codes
+        assert [step.output_heap for step in steps] == [p.key for p in packed[:3]]
+        assert [step.input_heap for step in steps] == [
+            None,
+            packed[0].key,
+            packed[1].key,
+        ]
+        assert await heaps.snapshots("one", "theirs") == []
+        assert await heaps.snapshots("two", "s") == []
+
+    use(test, database_url)
+
+
+def test_a_history_is_bounded(use: Any, packed: list[Packed]) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        for number in range(5):
+            await keep(heaps, packed[number % 2], session="s", code=str(number))
+        steps = await heaps.snapshots("one", "s")
+        assert [(step.index, step.code) for step in steps] == [
+            (2, "2"),
+            (3, "3"),
+            (4, "4"),
+        ]
+
+    use(test, session_entries_max=3)
+
+
+def test_a_lost_file_is_an_error(
+    use: Any, packed: list[Packed], tmp_path: Path
+) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        key = await keep(heaps, packed[0])
+        (tmp_path / "heaps" / f"{key}.heap").unlink()
+        with pytest.raises(HeapDamagedError, match="not in the store"):
+            await heaps.load("one", key)
+
+    use(test)
+
+
+class Crowd:
+    """Those who save, load and delete two heaps at random."""
+
+    def __init__(self, heaps: Heaps, packed: list[Packed]) -> None:
+        self.heaps = heaps
+        self.packed = packed[:2]
+        self.owners = ["one", "two", "three"]
+        self.loaded = 0
+        self.random = random.Random(2)  # noqa: S311 -- no secret
+
+    async def save(self, owner: str, one: Packed) -> None:
+        await keep(self.heaps, one, owner)
+
+    async def load(self, owner: str, one: Packed) -> None:
+        with suppress(HeapMissingError):
+            await self.heaps.load(owner, one.key)
+            self.loaded += 1
+
+    async def delete(self, owner: str, one: Packed) -> None:
+        with suppress(HeapMissingError):
+            await self.heaps.delete(owner, one.key)
+
+    async def collect(self, _owner: str, _one: Packed) -> None:
+        await self.heaps.collect()
+
+    async def do(self, *calls: Any) -> None:
+        choose = self.random.choice
+        for _ in range(60):
+            await choose(calls)(choose(self.owners), choose(self.packed))
+
+    async def owned(self) -> set[str]:
+        """Load all that anybody owns; the keys."""
+        keys = set()
+        for owner in self.owners:
+            for heap in await self.heaps.newest(owner, {}):
+                await self.heaps.load(owner, heap.key)
+                keys.add(heap.key)
+        return keys
+
+
+@pytest.mark.slow
+def test_saving_loading_and_deleting_at_once(use: Any, packed: list[Packed]) -> None:
+    """A heap that a workspace owns can always be loaded, whatever others do."""
+
+    async def test(heaps: Heaps, _database: Database) -> None:
+        crowd = Crowd(heaps, packed)
+        work = [
+            crowd.do(crowd.save, crowd.save, crowd.load, crowd.delete) for _ in range(4)
+        ]
+        await asyncio.gather(*work, crowd.do(crowd.collect))
+        assert crowd.loaded
+        owned = await crowd.owned()
+        await heaps.collect()
+        stored = heaps._opened().files()
+        assert {(one.key, one.state) for one in stored} == {
+            (key, "whole") for key in owned
+        }
+
+    use(test, heap_grace=0.0, heap_level=-7)

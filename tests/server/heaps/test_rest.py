@@ -1,0 +1,286 @@
+"""Heaps and sessions over REST, in each kind of store, and on the command line."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from tests.server.conftest import START, Server, wait_for
+from tests.server.executions.conftest import Api, reach
+from tests.server.heaps.conftest import FLAGS
+
+from isoserver.heaps.commands import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MISSING = "0" * 64
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="module")
+def heap_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that need nothing special of it."""
+    folder = tmp_path_factory.mktemp("data")
+    server = Server(*FLAGS, "--data-dir", str(folder))
+    yield server
+    assert server.stop() == 0
+    assert not server.wrong()
+
+
+@pytest.fixture
+def api(heap_server: Server) -> Iterator[Api]:
+    """A client of it."""
+    with reach(heap_server) as client:
+        yield client
+        client.clean()
+
+
+def _checkpoint(client: Api, code: str) -> str:
+    here = client.create()
+    client.run(code, context_id=here)
+    answer = client.post(f"/contexts/{here}/checkpoint")
+    assert answer.status_code == 200, answer.text
+    key: str = answer.json()["heap"]
+    client.delete(f"/contexts/{here}")
+    return key
+
+
+def _restored(client: Api, key: str, code: str) -> Any:
+    answer = client.post("/contexts", json={"heap": key})
+    assert answer.status_code == 201, answer.text
+    here = answer.json()["id"]
+    text = client.run(code, context_id=here)["items"][-1]["text"]
+    client.delete(f"/contexts/{here}")
+    return text
+
+
+def test_a_heap_is_shown(api: Api) -> None:
+    key = _checkpoint(api, "let a = 41; a += 1")
+    shown = api.get(f"/api/heaps/{key}").json()
+    assert re.fullmatch(r"[0-9a-f]{64}", shown["heap"])
+    assert shown["heap"] == key
+    assert shown["tags"] == {}
+    assert 0 < shown["compressed_size"] < shown["size"]
+    assert (shown["language"], shown["execution_count"]) == ("javascript", 1)
+    assert shown["created_at"].endswith("Z")
+    assert shown["engine"]
+    assert _restored(api, key, "a") == "42"
+
+
+def test_tags_over_rest(api: Api) -> None:
+    first, second = (_checkpoint(api, f"let a = {n}") for n in range(2))
+    for key, tags in ((first, {"k": "1", "x:y": "z"}), (second, {"k": "1"})):
+        answer = api.put(f"/api/heaps/{key}/tags", json={"tags": tags})
+        assert (answer.status_code, answer.json()) == (200, {"ok": True})
+
+    def found(*pairs: str) -> list[str]:
+        answer = api.get("/api/heaps", params={"tag": list(pairs)})
+        assert answer.status_code == 200, answer.text
+        return [heap["heap"] for heap in answer.json()["heaps"]]
+
+    assert found("k:1") == [second, first]
+    assert found("k:1", "k:1") == [second, first]
+    assert found("k:1", "k:2") == []
+    assert found("k:2") == []
+    answer = api.delete(f"/api/heaps/{first}/tags", params={"keys": " k , nothing"})
+    assert answer.json() == {"ok": True}
+    assert api.get(f"/api/heaps/{first}").json()["tags"] == {"x:y": "z"}
+    assert found("k:1") == [second]
+    api.delete(f"/api/heaps/{second}/tags")
+    assert found("k:1") == []
+    assert api.delete(f"/api/heaps/{first}").json() == {"ok": True}
+    assert api.get(f"/api/heaps/{first}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/api/heaps/{}", None),
+        ("DELETE", "/api/heaps/{}", None),
+        ("PUT", "/api/heaps/{}/tags", {"tags": {"a": "b"}}),
+        ("DELETE", "/api/heaps/{}/tags", None),
+        ("POST", "/contexts", {"heap": "{}"}),
+        ("POST", "/api/exec", {"code": "1", "heap": "{}"}),
+    ],
+)
+def test_what_is_no_heap(
+    api: Api, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    for key, status in ((MISSING, 404), ("..%2F..%2Fetc", 400), ("A" * 64, 400)):
+        filled = {
+            name: value.format(key) if isinstance(value, str) else value
+            for name, value in (body or {}).items()
+        }
+        answer = api.request(method, path.format(key), json=filled or None)
+        assert answer.status_code == status, answer.text
+        name = "error" if path.startswith("/api") else "message"
+        assert answer.json()[name]
+
+
+def test_wrong_arguments_are_named(api: Api) -> None:
+    for path in (
+        "/api/heaps?tag=nothing",
+        "/api/heaps?limit=0",
+        "/api/heaps?limit=99999999999999999999",
+        "/api/sessions/s/snapshots?fields=index,wrong",
+    ):
+        answer = api.get(path)
+        assert answer.status_code == 400, path
+        assert list(answer.json()) == ["error"]
+
+
+def test_a_session_has_a_history(api: Api) -> None:
+    codes = ["let a: number = 1", "a++", "a"]
+    runs = [api.done(code, session="story", tags={"step": code}) for code in codes]
+    heaps = [run["heap"] for run in runs]
+    assert all(heaps), runs
+    assert "story" in api.get("/api/sessions").json()["sessions"]
+    entries = api.get("/api/sessions/story/snapshots").json()["entries"]
+    assert [entry["index"] for entry in entries] == [0, 1, 2]
+    assert [entry["code"] for entry in entries] == codes
+    assert [entry["output_heap"] for entry in entries] == heaps
+    assert [entry["input_heap"] for entry in entries] == [None, *heaps[:-1]]
+    some = api.get("/api/sessions/story/snapshots?fields=index, code").json()
+    assert some["entries"][1] == {"index": 1, "code": "a++"}
+    tagged = api.get("/api/heaps", params={"tag": "step:a++"}).json()["heaps"]
+    assert [heap["heap"] for heap in tagged] == [heaps[1]]
+    assert tagged[0]["execution_id"] == runs[1]["execution_id"]
+    assert api.result("a", heap=heaps[0]) == "1"
+    assert api.result("a", heap=heaps[2]) == "2"
+
+
+def test_an_unknown_session_has_none(api: Api) -> None:
+    assert api.get("/api/sessions/nobody/snapshots").json() == {"entries": []}
+    assert "nobody" not in api.get("/api/sessions").json()["sessions"]
+
+
+# -- other stores ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, dict[str, str]]]:
+    """A bucket of a server that speaks S3, and the variables that lead to it."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def made() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.put(f"{url}/heaps").status_code == 200
+        return False
+
+    try:
+        wait_for(made)
+        yield "s3://heaps/in/here", {**CREDENTIALS, "AWS_ENDPOINT_URL": url}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_heaps_in_s3(
+    servers: Callable[..., Server], tmp_path: Path, bucket: Any
+) -> None:
+    pytest.importorskip("moto.server")
+    url, env = bucket
+    flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
+    first = servers(*flags, "--heap-grace", "0", env=env)
+    with reach(first) as client:
+        key = _checkpoint(client, "let a = 42")
+        other = _checkpoint(client, "let b = 1")
+        assert _restored(client, key, "a") == "42"
+        assert client.delete(f"/api/heaps/{other}").status_code == 200
+    assert first.stop() == 0
+    assert not (tmp_path / "heaps").exists()
+    listed = httpx.get(f"{env['AWS_ENDPOINT_URL']}/heaps").text
+    assert re.findall(r"<Key>(.*?)</Key>", listed) == [f"in/here/{key}.heap"]
+    second = servers(*flags, env=env)
+    with reach(second) as client:
+        assert _restored(client, key, "a") == "42"
+
+
+def test_heaps_in_memory(servers: Callable[..., Server], tmp_path: Path) -> None:
+    flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", "memory://heaps")
+    with reach(servers(*flags)) as client:
+        key = _checkpoint(client, "let a = 42")
+        assert _restored(client, key, "a") == "42"
+    assert not (tmp_path / "heaps").exists()
+
+
+def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", START, "serve", "--port", "0", "--data-dir"]
+    done = subprocess.run(
+        [*command, str(tmp_path), "--heap-store", "nosuch://heaps"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "nosuch" in done.stderr
+
+
+# -- the command line ------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs `isokernel heaps` on a data folder; status, output, errors."""
+
+    def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("ISOKERNEL_DATA_DIR", str(folder))
+        status = run(list(arguments))
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def test_the_command_line(
+    servers: Callable[..., Server], tmp_path: Path, packed: Any, command: Any
+) -> None:
+    folder, elsewhere, file = tmp_path / "a", tmp_path / "b", tmp_path / "file"
+    elsewhere.mkdir()
+    server = servers(*FLAGS, "--data-dir", str(folder))
+    with reach(server) as client:
+        key = _checkpoint(client, "let a = 42")
+        client.put(f"/api/heaps/{key}/tags", json={"tags": {"k": "v"}})
+        # Beside a server that runs, as a program.
+        done = subprocess.run(
+            [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"{key} " in done.stdout, done.stderr
+        assert f"{key} " in command(folder, "list", "--tag", "k:v")[1]
+    assert key not in command(folder, "list", "--tag", "k:w")[1]
+    assert f"key: {key}\n" in command(folder, "show", key)[1]
+    assert command(folder, "export", key, str(file))[0] == 0
+    assert command(elsewhere, "import", str(file)) == (0, f"{key}\n", "")
+    file.write_bytes(packed[0].data[:-100])
+    status, _, complaint = command(elsewhere, "import", str(file))
+    assert status == 1
+    assert complaint.startswith("isokernel: ")
+    assert complaint.count("\n") == 1
+    assert "0 heaps forgotten" in command(folder, "gc")[1]
+    assert command(folder, "show", MISSING)[0] == 1
+    server.stop(signal.SIGTERM)
+    with reach(servers(*FLAGS, "--data-dir", str(elsewhere))) as client:
+        assert _restored(client, key, "a") == "42"

@@ -1,0 +1,199 @@
+"""The stores and the envelope: whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from isoserver.errors import HeapDamagedError, HeapEngineError, HeapStoreError
+from isoserver.heaps.content import examine, is_key, pack, unpack, verify
+from isoserver.heaps.store import HeapStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.server.heaps.conftest import Packed
+
+SIZE_MAX = 64 << 20
+KEYS = ["0" * 64, "a" * 64]
+
+WRITER = """
+import sys
+from isoserver.heaps.store import HeapStore
+store, data = HeapStore(sys.argv[1]), open(sys.argv[3], "rb").read() * 64
+print("ready", flush=True)
+while True:
+    store.write(sys.argv[2], data)
+"""
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> HeapStore:
+    """An empty store of each kind."""
+    folder = str(tmp_path / "heaps")
+    url = folder if request.param == "folder" else f"memory://{tmp_path.name}"
+    made = HeapStore(url)
+    made.prepare()
+    return made
+
+
+def test_what_is_written_can_be_read(store: HeapStore) -> None:
+    assert not store.exists(KEYS[0])
+    with pytest.raises(FileNotFoundError):
+        store.read(KEYS[0])
+    store.write(KEYS[0], b"first")
+    store.write(KEYS[1], b"second")
+    store.write(KEYS[0], b"replaced")
+    assert store.read(KEYS[0]) == b"replaced"
+    assert store.exists(KEYS[1])
+    found = sorted(store.files())
+    assert [(one.key, one.state, one.size) for one in found] == [
+        (KEYS[0], "whole", 8),
+        (KEYS[1], "whole", 6),
+    ]
+
+
+def test_what_is_set_aside_can_be_had_back(store: HeapStore) -> None:
+    store.write(KEYS[0], b"data")
+    assert store.set_aside(KEYS[0])
+    assert not store.set_aside(KEYS[0])
+    assert store.exists(KEYS[0])
+    assert store.read(KEYS[0]) == b"data"
+    assert [one.state for one in store.files()] == ["aside"]
+    store.bring_back(KEYS[0])
+    assert [one.state for one in store.files()] == ["whole"]
+    store.set_aside(KEYS[0])
+    store.write(KEYS[0], b"again")
+    store.bring_back(KEYS[0])
+    assert store.read(KEYS[0]) == b"again"
+    assert [one.state for one in store.files()] == ["whole"]
+    store.set_aside(KEYS[0])
+    store.drop_aside(KEYS[0])
+    assert not store.exists(KEYS[0])
+    store.drop_aside(KEYS[0])
+    store.bring_back(KEYS[0])
+    assert store.files() == []
+
+
+def test_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(HeapStoreError, match="nosuch"):
+        HeapStore("nosuch://place")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(HeapStoreError):
+        HeapStore(str(file / "heaps")).prepare()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n", "a" * 65]
+)
+def test_what_is_no_key(text: str) -> None:
+    assert not is_key(text)
+
+
+def test_a_heap_comes_out_as_it_went_in(packed: list[Packed]) -> None:
+    for key, data in packed:
+        heap = unpack(data, SIZE_MAX)
+        verify(key, heap)
+        assert examine(heap).key == key
+        assert unpack(pack(heap, 1), SIZE_MAX) == heap
+        assert len(data) < len(heap)
+
+
+def test_damage_is_found(packed: list[Packed]) -> None:
+    key, data = packed[0]
+    chosen = random.Random(1)  # noqa: S311 -- no secret
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
+        with pytest.raises(HeapDamagedError):
+            verify(key, unpack(bytes(damaged), SIZE_MAX))
+    for length in (0, 1, 100, len(data) - 1):
+        with pytest.raises(HeapDamagedError):
+            verify(key, unpack(data[:length], SIZE_MAX))
+    heap = bytearray(unpack(data, SIZE_MAX))
+    for _ in range(100):
+        place = chosen.randrange(len(heap))
+        heap[place] ^= 0xFF
+        # Whatever is changed, what V8 gets is what was saved or nothing.
+        try:
+            verify(key, bytes(heap))
+        except (HeapDamagedError, HeapEngineError):
+            pass
+        else:
+            assert place < 2000
+        heap[place] ^= 0xFF
+
+
+def test_another_heap_under_the_key_is_found(packed: list[Packed]) -> None:
+    with pytest.raises(HeapDamagedError, match=packed[1].key):
+        verify(packed[0].key, unpack(packed[1].data, SIZE_MAX))
+
+
+def test_a_heap_of_another_engine_names_both(packed: list[Packed]) -> None:
+    heap = unpack(packed[0].data, SIZE_MAX)
+    engine = examine(heap).engine
+    other = engine.replace("14.", "13.")
+    assert other != engine
+    foreign = heap.replace(engine.encode(), other.encode(), 1)
+    with pytest.raises(HeapEngineError) as caught:
+        verify(packed[0].key, foreign)
+    assert engine in str(caught.value)
+    assert other in str(caught.value)
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    bomb = pack(bytes(1 << 24), 19)
+    assert len(bomb) < 1 << 12
+    with pytest.raises(HeapDamagedError, match="16777216"):
+        unpack(bomb, 1 << 20)
+
+
+@pytest.fixture
+def writers() -> Iterator[list[subprocess.Popen[Any]]]:
+    """Processes, which are ended."""
+    started: list[subprocess.Popen[Any]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.slow
+def test_kill_9_amid_a_write_leaves_nothing_that_could_be_read(
+    packed: list[Packed], tmp_path: Path, writers: list[subprocess.Popen[Any]]
+) -> None:
+    key, data = packed[0]
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    folder = tmp_path / "heaps"
+    parts = 0
+    chosen = random.Random(3)  # noqa: S311 -- no secret
+    for _ in range(12):
+        command = [sys.executable, "-c", WRITER, str(folder), key, str(source)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        writers.append(process)
+        assert process.stdout is not None
+        folder.mkdir(exist_ok=True)
+        assert process.stdout.readline() == b"ready\n"
+        end = time.monotonic() + chosen.random() / 20
+        while time.monotonic() < end:
+            os.sched_yield()
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        found = HeapStore(str(folder)).files()
+        parts += sum(one.state == "part" for one in found)
+        for one in found:
+            if one.state == "whole":
+                assert Path(one.path).read_bytes() == data * 64
+    assert parts, "no write was interrupted: the test shows nothing"

