@@ -44,6 +44,9 @@ class Host(Protocol):
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for."""
 
+    def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
+        """An execution calls a tool; the input is JSON text."""
+
 
 class Bridge:
     """The runtime inside one isolate. Belongs to the isolate's thread.
@@ -79,6 +82,7 @@ class Bridge:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
             self._share_again()
+            self.call("loseTools", "the call was lost: its context was restored")
 
     def _share_again(self) -> None:
         buffers: list[Value] = []
@@ -99,6 +103,7 @@ class Bridge:
             "input": Operation(self._input),
             "position": Operation(host.position),
             "reportError": Operation(host.report_error),
+            "callTool": Operation(host.call_tool),
         }
 
     def _load_module(self, name: str) -> Any:

@@ -13,6 +13,7 @@
     │       └── SnapshotFormatError     (ValueError) not a heap that this engine reads
     │           └── SnapshotEngineError     another engine wrote it
     ├── TranspilerError                 the TypeScript compiler itself failed
+    ├── TypeCheckerError                types can't be checked
     ├── ContextError
     │   ├── ContextBusyError        one execution at a time
     │   └── ContextClosedError
@@ -134,6 +135,10 @@ class SnapshotEngineError(SnapshotFormatError):
 
 class TranspilerError(IsokernelError):
     """The TypeScript compiler failed; not the user's code, the compiler itself."""
+
+
+class TypeCheckerError(IsokernelError):
+    """The type checker failed, or has no memory left; not the user's code's fault."""
 
 
 class ContextError(IsokernelError):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from isokernel import tracebacks
 from isokernel.errors import InputUnavailableError
-from isokernel.events import ClearOutput, CommEvent, DisplayData, Event, Stream
+from isokernel.events import (
+    ClearOutput,
+    CommEvent,
+    DisplayData,
+    Event,
+    Stream,
+    ToolCall,
+)
 from isokernel.moves import origin
 from isokernel.typescript.transpiler import transpiler
 
@@ -87,6 +94,10 @@ class ContextHost:
         if source.source_map is not None:
             line, column = transpiler().original(source.source_map, line, column)
         return tracebacks.place_in(source.code, line, column + 1)
+
+    def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
+        """A tool is called."""
+        self.sink(ToolCall(self.execution(owner), call_id, path, text))
 
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for is shown in its cell, on stderr."""

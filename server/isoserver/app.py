@@ -34,6 +34,8 @@ from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tasks.checks import TypeChecks
+from isoserver.tasks.service import TaskRunner
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.configuration import Limits
 from isoserver.tools.slots import Bounds
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]
 
@@ -94,19 +97,26 @@ class Server:
         database: Its database.
         tools: What code in its contexts can call.
         executions: Its executions.
+        checks: Its type checker.
+        tasks: Its tasks.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
     """
 
     def __init__(
-        self, settings: ServerSettings, log_file: TextIO | None = None
+        self,
+        settings: ServerSettings,
+        log_file: TextIO | None = None,
+        *,
+        toolbox: Toolbox | None = None,
     ) -> None:
         """Make a server that isn't started; inside of a running event loop.
 
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
+            toolbox: What the `tools` of tasks calls, instead of the server's own.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -120,12 +130,22 @@ class Server:
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )
+        self.checks = TypeChecks(settings)
+        self.tasks = TaskRunner(
+            settings,
+            self.database,
+            self.contexts,
+            toolbox or self.tools,
+            self.checks,
+            log,
+        )
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
             self.executions,
+            self.tasks,
             self.metrics,
             log,
             Guard(settings),
@@ -150,6 +170,7 @@ class Server:
         await self.heaps.start()
         await self.contexts.start()
         await self.executions.start()
+        await self.tasks.open()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
         if self.folder.stat().st_mode & _OF_OTHERS:
@@ -175,7 +196,8 @@ class Server:
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
-        await self.executions.close()
+        await asyncio.gather(self.executions.close(), self.tasks.close())
+        await self.checks.close()
         await self.contexts.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
@@ -201,6 +223,7 @@ class Server:
             if stopped.is_set():
                 self.contexts.hurry()
                 self.executions.hurry()
+                self.tasks.hurry()
             stopped.set()
 
         await self.start()

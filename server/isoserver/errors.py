@@ -40,6 +40,7 @@
     │   ├── EphemeralLimitError         contexts that live for one execution
     │   ├── HeapLimitError              bytes of heaps that are needed
     │   ├── ExecutionLimitError         executions that wait in all
+    │   ├── TaskLimitError              tasks that haven't ended
     │   ├── QueueLimitError             executions that wait in one context
     │   └── RateLimitError              it is done too often
     ├── IssuerError                     its keys, which tokens need, can't be had
@@ -55,6 +56,10 @@
     │   ├── PolicyMissingError      (LookupError) no rule has that id
     │   ├── ApprovalMissingError    (LookupError) no approval has that id
     │   └── ApprovalDecidedError        it is decided already, otherwise
+    ├── TaskError
+    │   ├── TaskMissingError        (LookupError) no task has that id
+    │   ├── TaskEndedError              it has ended, so it can't be cancelled
+    │   └── TypeCheckerError            types can't be checked, or not in time
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
@@ -121,12 +126,17 @@ __all__ = [
     "SourceExistsError",
     "SourceMissingError",
     "StoppingError",
+    "TaskEndedError",
+    "TaskError",
+    "TaskLimitError",
+    "TaskMissingError",
     "TokenError",
     "ToolAdministrationError",
     "ToolArgumentsError",
     "ToolError",
     "ToolFailedError",
     "ToolMissingError",
+    "TypeCheckerError",
     "WorkspaceError",
     "in_words",
     "status_of",
@@ -636,6 +646,40 @@ class ApprovalDecidedError(ToolAdministrationError):
         super().__init__(f"the approval is already {state}")
 
 
+class TaskError(ServerError):
+    """Something about one task."""
+
+
+class TaskMissingError(TaskError, LookupError):
+    """No task has that id."""
+
+    def __init__(self, task_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"Task {task_id[:64]} not found")
+
+
+class TaskEndedError(TaskError):
+    """The task has ended, so it can't be cancelled."""
+
+    def __init__(self, task_id: str, status: str) -> None:
+        """Say how it stands."""
+        super().__init__(f"Task {task_id[:64]} is {status}")
+
+
+class TypeCheckerError(TaskError):
+    """The types of some code can't be checked, or not in time."""
+
+
+class TaskLimitError(LimitError):
+    """As many tasks as may be haven't ended."""
+
+    retry_after = 5
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} tasks haven't ended, no more may be")
+
+
 class DatabaseError(ServerError):
     """The database can't be opened or used."""
 
@@ -694,6 +738,10 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     PolicyMissingError: HTTPStatus.NOT_FOUND,
     ApprovalMissingError: HTTPStatus.NOT_FOUND,
     ApprovalDecidedError: HTTPStatus.CONFLICT,
+    TaskMissingError: HTTPStatus.NOT_FOUND,
+    TaskEndedError: HTTPStatus.CONFLICT,
+    TypeCheckerError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

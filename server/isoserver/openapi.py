@@ -35,6 +35,7 @@ _NAMES: Final = {
 
 
 _PARAMETERS: Final = {
+    "task_id": "The task.",
     "context_id": "The context's id.",
     "id": "The execution's id.",
     "key": "The heap's key: 64 lower-case hex digits.",

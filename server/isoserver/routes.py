@@ -13,6 +13,7 @@ from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, durable, executing, information, streaming
 from isoserver.heap_routes import HEAP_ROUTES
 from isoserver.operations import Answer, Operation, Query, Route
+from isoserver.task_routes import TASK_ROUTES
 from isoserver.tool_routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
@@ -314,6 +315,7 @@ ROUTES: Final = (
     *HEAP_ROUTES,
     *(_metadata_route(resource) for resource in ("", *RESOURCES)),
     *TOOL_ROUTES,
+    *TASK_ROUTES,
 )
 
 

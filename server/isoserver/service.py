@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isoserver.heaps.service import Heaps
     from isoserver.metrics import Metrics
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.service import TaskRunner
     from isoserver.tools.service import Tools
 
 __all__ = ["Service"]
@@ -33,6 +34,7 @@ class Service:
         heaps: What contexts were saved to.
         database: What outlives it.
         executions: Its executions.
+        tasks: Its tasks.
         metrics: What it counts.
         log: Where it logs to.
         guard: Where requests may come from.
@@ -48,6 +50,7 @@ class Service:
     heaps: Heaps
     database: Database
     executions: Executions
+    tasks: TaskRunner
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

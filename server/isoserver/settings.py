@@ -212,6 +212,36 @@ class ServerSettings(AccessSettings):
         default=False,
         description="Let executions yield no heaps, and have no sessions.",
     )
+    tasks_max: PositiveInt = Field(
+        200, description="Tasks that haven't ended, those that wait included."
+    )
+    tasks_parallel_max: PositiveInt = Field(
+        16, description="Tasks that run at a time; those that wait for people don't."
+    )
+    task_ttl: PositiveFloat = Field(
+        7 * 86_400.0, description="Seconds that a task can be looked up after its end."
+    )
+    tasks_kept: PositiveInt = Field(
+        100_000, description="Tasks that can be looked up; the oldest go."
+    )
+    tasks_size_max: PositiveInt = Field(
+        4096 * _MIB,
+        description="Bytes that code, results and output of all tasks may have; the "
+        "oldest go.",
+    )
+    typecheck: bool = Field(
+        default=False, description="Check the types of tasks unless they say."
+    )
+    typecheck_deadline: PositiveFloat = Field(
+        30.0, description="Seconds that checking the types of one task may take."
+    )
+    typecheck_memory_max: PositiveInt = Field(
+        512 * _MIB, description="Bytes of V8 heap of the type checker."
+    )
+    typechecks_max: PositiveInt = Field(
+        2, description="Type checks at a time; others wait for their turn."
+    )
+
     checkpoint_deadline: PositiveFloat = Field(
         60.0, description="Seconds that saving the heap of a context may take."
     )

@@ -21,7 +21,7 @@ import pytest
 from isokernel.sandbox.syscalls import prctl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 DEADLINE = 30.0
 """Seconds that anything here may take at most."""
@@ -53,10 +53,15 @@ def _reaps_no_orphans() -> None:
 class Server:
     """`isokernel serve` on a free port."""
 
-    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-c", START),
+    ) -> None:
         self.files_at_rest = 0
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop
-        command = [sys.executable, "-c", START, "serve", "--port", "0", *flags]
+        command = [sys.executable, *program, "serve", "--port", "0", *flags]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

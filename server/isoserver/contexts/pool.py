@@ -334,8 +334,9 @@ class Contexts:
         if self.stopping:
             raise StoppingError
         if ephemeral:
-            if len(self._ephemeral) >= self._settings.executions_max:
-                raise EphemeralLimitError(self._settings.executions_max)
+            limit = self._settings.executions_max + self._settings.tasks_max
+            if len(self._ephemeral) >= limit:
+                raise EphemeralLimitError(limit)
             self._ephemeral[context.key] = context
             return
         if context.key in self._contexts or context.key in self.resting.records:
