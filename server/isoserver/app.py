@@ -55,6 +55,7 @@ __all__ = ["Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_OF_OTHERS: Final = 0o077
 _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
 
@@ -97,8 +98,8 @@ class Server:
         database: Its database.
         tools: What code in its contexts can call.
         executions: Its executions.
-        tasks: Its tasks.
         checks: Its type checker.
+        tasks: Its tasks.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -116,7 +117,7 @@ class Server:
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
-            toolbox: What the `tools` of tasks calls.
+            toolbox: What the `tools` of tasks calls, instead of the server's own.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -192,6 +193,9 @@ class Server:
         await self.tasks.open()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
+        if self.folder.stat().st_mode & _OF_OTHERS:
+            # Somebody else has made it, and may want it so.
+            self.service.log.warning("others may read", folder=str(self.folder))
 
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
@@ -248,7 +252,7 @@ def _folder(settings: ServerSettings) -> tuple[Path, bool]:
     """Make the data folder; whether it is a temporary one."""
     if settings.data_dir is None:
         return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     return settings.data_dir, False
 
 
@@ -272,6 +276,7 @@ def _plan(settings: ServerSettings) -> Plan:
             shown_max=settings.approval_input_max,
         ),
         sources_local=settings.sources_local,
+        sources_private=settings.sources_private,
         sources_max=settings.sources_max,
         policies_max=settings.policies_max,
         approval_deadline=settings.approval_deadline,

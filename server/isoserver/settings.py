@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    CliSuppress,
     NoDecode,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -229,15 +230,6 @@ class ServerSettings(AccessSettings):
         description="Bytes that code, results and output of all tasks may have; the "
         "oldest go.",
     )
-    tool_calls_max: PositiveInt = Field(
-        256, description="Calls of tools of one task that wait for their answers."
-    )
-    tool_input_max: PositiveInt = Field(
-        _MIB, le=32 * _MIB, description="Bytes of the input of one call of a tool."
-    )
-    tool_result_max: PositiveInt = Field(
-        8 * _MIB, le=32 * _MIB, description="Bytes of the result of one call of a tool."
-    )
     typecheck: bool = Field(
         default=False, description="Check the types of tasks unless they say."
     )
@@ -315,6 +307,11 @@ class ServerSettings(AccessSettings):
         description="Let sources that are added over REST run commands, and read "
         "files and variables of this host.",
     )
+    sources_private: bool = Field(
+        default=False,
+        description="Let sources that are added over REST be at addresses that aren't "
+        "public: this host's, and those of its networks.",
+    )
     sources_max: PositiveInt = Field(100, description="Sources of one workspace.")
     policies_max: PositiveInt = Field(
         1000, description="Rules that may be added in one workspace."
@@ -328,6 +325,9 @@ class ServerSettings(AccessSettings):
     )
     tool_deadline: PositiveFloat = Field(
         60.0, description="Seconds that a call of a tool may take."
+    )
+    tool_input_max: PositiveInt = Field(
+        1 * _MIB, description="Bytes of a tool's input."
     )
     tool_response_max: PositiveInt = Field(
         8 * _MIB, description="Bytes of a tool's answer."

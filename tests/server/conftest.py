@@ -18,6 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from isokernel.sandbox.syscalls import prctl
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -36,6 +38,14 @@ BOUNDS = (
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
 START = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture(autouse=True)
+def _reaps_no_orphans() -> None:
+    """Let orphans of killed servers go to init, whatever ran here before."""
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
 class Server:

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from isoserver.contexts.records import Checkpoint
 from isoserver.errors import (
     HeapDamagedError,
+    HeapEngineError,
     HeapLimitError,
     HeapMissingError,
     HeapUnsavableError,
@@ -46,6 +47,7 @@ _LIST_MAX: Final = 1000
 _TOUCH_SECONDS: Final = 60.0
 _ATTEMPTS: Final = 4
 _PAUSE: Final = 0.05
+_OTHERWISE: Final = "there is a heap of its key that is described otherwise"
 _HEADER: Final = 1 << 20
 """Bytes that a heap may have beside what V8 wrote."""
 
@@ -196,7 +198,7 @@ class Heaps:
         }
         assert self._retention is not None  # noqa: S101 - set by start
         async with self._retention.changing(facts.key):
-            await asyncio.to_thread(store.write, facts.key, packed)
+            await asyncio.to_thread(self._write, facts.key, data, packed)
             await self._records.add(entry, values)
             if not await asyncio.to_thread(store.exists, facts.key):
                 await asyncio.to_thread(store.write, facts.key, packed)
@@ -242,6 +244,23 @@ class Heaps:
             await asyncio.sleep(_PAUSE)  # another process may be about to store it
         message = f"the heap {key} is not in the store"
         raise HeapDamagedError(message)
+
+    def _write(self, key: str, data: bytes, packed: bytes) -> None:
+        """Store a heap, unless there is one of that key that says otherwise.
+
+        The key is of what V8 wrote, not of what stands before it, which tells V8 how
+        to read it: that comes from a context, and other workspaces may own the heap.
+
+        Raises:
+            HeapUnsavableError: There is.
+        """
+        store = self._opened()
+        with suppress(FileNotFoundError, HeapDamagedError, HeapEngineError):
+            found = self._unpacked(store.read(key))
+            verify(key, found)
+            if found != data:
+                raise HeapUnsavableError(_OTHERWISE)
+        store.write(key, packed)
 
     def _packed(self, data: bytes) -> tuple[Facts, bytes]:
         if len(data) > self._settings.heap_max + _HEADER:

@@ -54,7 +54,7 @@ def test_approved(run: Callable[..., None]) -> None:
         assert (waiting.task_id, waiting.session) == ("task-9", "s1")
         assert json.loads(waiting.input)["body"] == {
             "title": "t",
-            "api_token": "[redacted]",
+            "api_token": "[redacted: text of 7 characters]",
         }
         assert world.waits == [True]
         approvals = world.tools.approvals
@@ -62,6 +62,30 @@ def test_approved(run: Callable[..., None]) -> None:
         assert (made.state, made.reason, made.decided_by) == ("approved", "ok", "eve")
         assert (await task)["path"] == "/repos/o/issues"
         assert world.waits == [True, False]
+        assert await approvals.pending("default") == ([], 0)
+
+    run(scenario, sources=service)
+
+
+def test_what_a_reviewer_can_not_see_is_not_asked(run: Callable[..., None]) -> None:
+    async def scenario(world: World) -> None:
+        body: dict[str, Any] = {"title": "t" * 5000, "api_token": "a"}
+        task = asyncio.create_task(
+            world.call("github.issues.create", {"body": body, "owner": "mallory"})
+        )
+        waiting = await world.pending()
+        assert len(waiting.input) <= 2000
+        # Behind what is long and what is hidden.
+        assert json.loads(waiting.input)["owner"] == "mallory"
+        approvals = world.tools.approvals
+        await approvals.resolve("default", waiting.id, "denied", "no", "eve")
+        await denied(task)
+        many = {**body, **{f"field{number}": "" for number in range(1000)}}
+        with pytest.raises(ToolError, match="send less") as caught:
+            await world.call("github.issues.create", {"body": many, "owner": "o"})
+        assert caught.value.code == "input_not_reviewable"
+        entry = (await world.audit())[-1]
+        assert (entry["outcome"], entry["code"]) == ("failed", "input_not_reviewable")
         assert await approvals.pending("default") == ([], 0)
 
     run(scenario, sources=service)

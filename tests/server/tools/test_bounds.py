@@ -234,7 +234,7 @@ def test_sources_of_the_database(run: Callable[..., None]) -> None:
         assert ("source.added", "added") in kinds
         assert ("source.deleted", "added") in kinds
 
-    run(scenario, sources=service, sources_max=2)
+    run(scenario, sources=service, sources_max=2, sources_private=True)
 
 
 def test_an_expired_approval_of_a_dead_server_can_not_be_decided(

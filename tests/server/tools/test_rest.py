@@ -65,7 +65,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     flags = ("--config", str(folder / "isokernel.toml"), "--data-dir", str(folder))
-    server = Server(*flags, "--languages", "javascript", env={"UPSTREAM_KEY": KEY})
+    server = Server(
+        *flags,
+        "--languages",
+        "javascript",
+        "--sources-private",
+        env={"UPSTREAM_KEY": KEY},
+    )
     yield server
     assert server.stop() == 0
     assert not server.wrong()
