@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,8 +26,15 @@ NPM_TIMEOUT = 600.0
 
 RUNTIME = "kernel/isokernel/runtime/vendor"
 TYPESCRIPT = "kernel/isokernel/typescript/vendor"
+TYPECHECK = "kernel/isokernel/typecheck/vendor"
 STAMP = "bundles.sha256"
 SWC = "@swc/wasm-typescript"
+
+# The language without the web page: what it brings with it is declared by ourselves.
+LIBRARIES = re.compile(r"lib\.(?:es\d+|esnext|decorators)(?:\.[a-z0-9.]+)?\.d\.ts")
+UNWANTED = re.compile(r"\.full\.d\.ts$")
+COMMENT = re.compile(r"^\s*/\*(?!\*/).*?\*/", re.DOTALL | re.MULTILINE)
+REFERENCE = '/// <reference lib="'
 
 # The encoding package looks for native codecs on the global object, where our own lazy
 # ones are: finding them would load it again while it loads.
@@ -90,6 +98,20 @@ BUNDLES = (
     Bundle("inspect", options=("--external:natives",), patches=NATIVES),
     Bundle("trace_mapping", TYPESCRIPT),
     Bundle("acorn", TYPESCRIPT),
+    Bundle(
+        "typescript",
+        TYPECHECK,
+        # Nobody sees its names, and they are a third of it. It asks for Node.js's
+        # modules only where it finds Node.js.
+        options=(
+            "--keep-names=false",
+            "--minify",
+            *(f"--external:{name}" for name in ("fs", "os", "path", "inspector")),
+            "--external:source-map-support",
+            "--external:perf_hooks",
+            "--external:url",
+        ),
+    ),
 )
 
 ESBUILD_OPTIONS = (
@@ -155,7 +177,8 @@ def source_hash(root: Path) -> str:
 
 def outputs() -> list[str]:
     """List the files that a finished build has, besides stamp and licences."""
-    return [f"{b.target}/{b.name}.js" for b in BUNDLES] + [f"{TYPESCRIPT}/swc.js"]
+    made = [f"{bundle.target}/{bundle.name}.js" for bundle in BUNDLES]
+    return [*made, f"{TYPESCRIPT}/swc.js", f"{TYPECHECK}/libraries.json"]
 
 
 def is_current(root: Path) -> bool:
@@ -192,7 +215,8 @@ def make_bundles(root: Path) -> None:
             work / "node_modules" / SWC / "wasm.js", out / TYPESCRIPT / "swc.js"
         )
         copy_licences(work, {SWC}, out / TYPESCRIPT / "LICENSES")
-        for target in (RUNTIME, TYPESCRIPT):
+        write_libraries(work, out / TYPECHECK / "libraries.json")
+        for target in (RUNTIME, TYPESCRIPT, TYPECHECK):
             replace_folder(out / target, root / target)
         # Written last, so that a build that was cut short is done again.
         stamp = root / RUNTIME / STAMP
@@ -329,6 +353,26 @@ def run_esbuild(esbuild: Path, bundle: Bundle, work: Path, out: Path) -> set[str
         for path, info in inputs.items()
         if path.startswith("node_modules/") and info["bytes"]
     }
+
+
+def write_libraries(work: Path, target: Path) -> None:
+    """Put TypeScript's declarations of the language into one file, by name.
+
+    Comments are left out: nobody reads them, and they are half of it.
+
+    Raises:
+        BundleError: they are not where they were: another version of the package.
+    """
+    folder = work / "node_modules" / "typescript" / "lib"
+    texts = {}
+    for path in sorted(folder.glob("lib.*.d.ts")):
+        if LIBRARIES.fullmatch(path.name) and not UNWANTED.search(path.name):
+            text = path.read_text(encoding="utf-8")
+            texts[path.name] = COMMENT.sub("", text).strip() + "\n"
+    if "lib.esnext.d.ts" not in texts or REFERENCE not in texts["lib.esnext.d.ts"]:
+        message = "TypeScript's declarations of the language are not where they were"
+        raise BundleError(message)
+    target.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
 
 
 def package_of(path: str) -> str:

@@ -6,7 +6,7 @@ the context; on the V8 thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import MessageError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from isokernel.context import Context
+    from isokernel.toolcalls import Answer
 
 __all__ = [
     "comm_close",
@@ -23,7 +24,13 @@ __all__ = [
     "complete",
     "inspect",
     "is_complete",
+    "names",
+    "pause",
+    "tool_result",
 ]
+
+
+_TOOL_ANSWERS: Final[frozenset[Answer]] = frozenset({"value", "error", "denied"})
 
 
 def complete(context: Context, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +138,37 @@ def comm_close(
         MessageError: The message can't be understood.
     """
     context.comm_close(_text(content, "comm_id"), _data(content), metadata)
+
+
+def tool_result(context: Context, content: Mapping[str, Any]) -> None:
+    """Take in the answer to a tool call; see `Context.settle_tool`.
+
+    Raises:
+        MessageError: The message can't be understood.
+    """
+    call_id, answer = content.get("call_id"), content.get("answer")
+    if type(call_id) is not int or answer not in _TOOL_ANSWERS:
+        message = "the message says nothing of a tool call"
+        raise MessageError(message)
+    context.settle_tool(call_id, answer, _text(content, "content"))
+
+
+def names(context: Context) -> dict[str, Any]:
+    """Give the content of names_reply."""
+    return {"status": "ok", "names": context.names()}
+
+
+def pause(context: Context, content: Mapping[str, Any]) -> None:
+    """Begin or end a pause of the running execution; see `Context.pause`.
+
+    Raises:
+        MessageError: The message can't be understood.
+    """
+    execution, paused = content.get("execution"), content.get("paused")
+    if type(execution) is not int or type(paused) is not bool:
+        message = "the message names no execution, or not what to do with it"
+        raise MessageError(message)
+    context.pause(execution, paused=paused)
 
 
 def _text(content: Mapping[str, Any], field: str) -> str:

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel import tracebacks
+from isokernel.bodies import compile_body, compile_function, has_return
 from isokernel.bridge import Bridge
 from isokernel.checkpoints import ContextCheckpoints
 from isokernel.comms import ContextComms
@@ -37,6 +38,7 @@ from isokernel.hosting import ContextHost
 from isokernel.queries import Completions, complete, inspect
 from isokernel.redeclaration import Cell, Clash
 from isokernel.results import FULFILLED, REJECTED, ContextResults
+from isokernel.toolcalls import ContextTools
 from isokernel.turns import Turns
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
@@ -44,6 +46,7 @@ from isokernel.v8.isolate import Thrown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.compiler import Compiled
     from isokernel.settings import ContextSettings, Language
     from isokernel.v8.snapshot import Snapshot
     from isokernel.v8.values import Value
@@ -51,7 +54,9 @@ if TYPE_CHECKING:
 _NO_OPTIONS: Final = ExecutionOptions()
 
 
-class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
+class Context(
+    ContextComms, ContextForks, ContextCheckpoints, ContextTools, ContextResults
+):
     """One isolate, one REPL.
 
     Attributes:
@@ -156,6 +161,7 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
         )
         self._execution = execution
         try:
+            self._give_tools(execution)
             with self.turns.turn(execution.deadline):
                 self._evaluate(execution, code, language or self.settings.language)
         except BaseException:
@@ -177,12 +183,12 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
         return f"query-{self._unstored}"
 
     def _evaluate(self, execution: Execution, code: str, language: Language) -> None:
-        compiled = compile_cell(self._isolate, code, language)
+        compile_code = compile_body if execution.options.body else compile_cell
+        compiled = compile_code(self._isolate, code, language)
         source = tracebacks.CellSource(code)
         self._host.sources.add(execution.script, source)
         if isinstance(compiled, SyntaxProblem):
-            place = (compiled.line, compiled.column + 1, compiled.end_column + 1)
-            self._fail(self._syntax_error(execution, compiled.message, place))
+            self._fail_syntax(execution, compiled)
             return
         self.bridge.call("setOwner", self._host.own(execution.id))
         if execution.options.levels:
@@ -196,10 +202,25 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
         )
         outcome = cell.run(compiled)
         if isinstance(outcome, Thrown) and not outcome.terminated:
-            again = recompile(self._isolate, code)
+            again = self._again(execution, outcome, code)
+            if isinstance(again, SyntaxProblem):
+                self._fail_syntax(execution, again)
+                return
             if again is not None:
                 outcome = cell.run(again)
         self._await(execution, outcome)
+
+    def _again(
+        self, execution: Execution, thrown: Thrown, code: str
+    ) -> Compiled | SyntaxProblem | None:
+        """A second chance for what V8 refused."""
+        if execution.options.body and has_return(self._described(thrown)["evalue"]):
+            return compile_function(self._isolate, code)
+        return recompile(self._isolate, code)
+
+    def _fail_syntax(self, execution: Execution, problem: SyntaxProblem) -> None:
+        place = (problem.line, problem.column + 1, problem.end_column + 1)
+        self._fail(self._syntax_error(execution, problem.message, place))
 
     def _await(self, execution: Execution, outcome: Value | Thrown | Clash) -> None:
         if isinstance(outcome, Clash):
@@ -238,7 +259,8 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
                 return
             state, result = self._isolate.promise(execution.promise)
             if state == REJECTED:
-                self._fail(self._describe(result))
+                denied = self._is_denial(execution, result)
+                self._fail(self._describe(result), denied=denied)
             elif state == FULFILLED:
                 self._fulfilled(execution, result)
             else:
@@ -255,7 +277,8 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
         else:
             message = "the execution was interrupted"
         name = (stop or Stop.INTERRUPT).value
-        self._fail(ErrorInfo(name, message, (tracebacks.heading(name, message),)))
+        error = ErrorInfo(name, message, (tracebacks.heading(name, message),))
+        self._fail(error, stopped=True)
 
     def interrupt(self) -> None:
         """Stop what runs now, a busy loop and a pending await alike; thread-safe.
@@ -297,8 +320,8 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
             self._flush()
         dues = [self._due / 1e3] if self._due >= 0 else []
         execution = self._execution
-        if execution is not None and execution.deadline is not None:
-            dues.append(execution.deadline)
+        if execution is not None and execution.due is not None:
+            dues.append(execution.due)
         return max(min(dues) - time.monotonic(), 0.0) if dues else None
 
     def _tick(self) -> None:
@@ -399,6 +422,11 @@ class Context(ContextComms, ContextForks, ContextCheckpoints, ContextResults):
     ) -> tuple[Completeness, str]:
         """Whether a console should run the text, and the next line's indent."""
         return completeness(self._isolate, code, language or self.settings.language)
+
+    def names(self) -> list[str]:
+        """Names that cells have declared, or put on the global object."""
+        on_global: list[str] = json.loads(self.bridge.call("globalNames"))
+        return sorted({*self._isolate.lexical_names(), *on_global})
 
     # -- the end -----------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
     │       └── SnapshotFormatError     (ValueError) not a heap that this engine reads
     │           └── SnapshotEngineError     another engine wrote it
     ├── TranspilerError                 the TypeScript compiler itself failed
+    ├── TypeCheckerError                types can't be checked
     ├── ContextError
     │   ├── ContextBusyError        one execution at a time
     │   └── ContextClosedError
@@ -20,6 +21,7 @@
     │   ├── InputUnavailableError   nobody can be asked
     │   └── InputInterruptedError   the user interrupted instead of answering
     ├── HistoryError                    the history file can't be used
+    ├── HeapFileError                   a saved heap isn't there, or can't be used
     ├── ConnectionFileError             (ValueError) an unusable connection file
     ├── MessageError                    (ValueError) a message that can't be served
     │   └── SignatureError          it isn't signed with our key, or came before
@@ -136,6 +138,10 @@ class TranspilerError(IsokernelError):
     """The TypeScript compiler failed; not the user's code, the compiler itself."""
 
 
+class TypeCheckerError(IsokernelError):
+    """The type checker failed, or has no memory left; not the user's code's fault."""
+
+
 class ContextError(IsokernelError):
     """A context was used in a way that it can't serve."""
 
@@ -170,6 +176,10 @@ class InputInterruptedError(InputError):
 
 class HistoryError(IsokernelError):
     """The history file can't be read or written."""
+
+
+class HeapFileError(IsokernelError):
+    """A saved heap isn't there or can't be used, or there is no place for heaps."""
 
 
 class ConnectionFileError(IsokernelError, ValueError):

@@ -98,11 +98,32 @@ class ExecutionDone(NamedTuple):
         execution_id: Which execution.
         execution_count: Its number, the N of `In [N]`.
         error: None when it succeeded.
+        denied: The code ended with the very error of a call of its that was denied.
+        stopped: Whether it was stopped from outside; the error says why. Code can
+            throw an error that looks like it.
     """
 
     execution_id: int
     execution_count: int
     error: ErrorInfo | None
+    denied: bool = False
+    stopped: bool = False
+
+
+class ToolCall(NamedTuple):
+    """The code has called a tool, and waits for `Context.settle_tool`.
+
+    Attributes:
+        execution_id: Who calls.
+        call_id: Its number in the context.
+        path: The tool's name, dots between its parts.
+        input: JSON text of an object.
+    """
+
+    execution_id: int
+    call_id: int
+    path: str
+    input: str
 
 
 class CommEvent(NamedTuple):
@@ -136,4 +157,5 @@ Event: TypeAlias = (
     | ExecutionError
     | ExecutionDone
     | CommEvent
+    | ToolCall
 )

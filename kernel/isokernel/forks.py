@@ -143,6 +143,8 @@ class ContextForks(ABC):
         self.bridge.call("configure", json.dumps(settings.runtime_options()))
         if blank:
             self.bridge.call("restartClock")
+        else:
+            self.bridge.call("loseTools", "the call was lost: its context was cloned")
 
     def lend_environment(self, variables: Mapping[str, str]) -> None:
         """Show these in `process.env`, instead of those that were lent before."""
@@ -166,6 +168,7 @@ class ContextForks(ABC):
             if isinstance(made, Transpiled) and made.source_map is not None:
                 compiler.original(made.source_map, 1, 0)
         compiler.redeclare("const a = 1", {"a": "let"}, "a")
+        compiler.without_return("return 1")
 
     def forget(self) -> None:
         """Drop the traces of cells that were not stored: the context is blank again."""

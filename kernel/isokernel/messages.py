@@ -18,6 +18,7 @@ from isokernel.events import (
     ExecutionError,
     ResultJson,
     Stream,
+    ToolCall,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def publication(event: Event) -> Publication | None:
         return None
     if isinstance(event, CommEvent):
         return _comm(event)
+    if isinstance(event, ToolCall):
+        return _tool_call(event)
     kind, content = _content(event)
     return Publication(kind, content, {}, ())
 
@@ -92,6 +95,8 @@ def execute_reply_content(
     return {
         **status,
         **({} if done.error is None else error_content(done.error)),
+        **({"denied": True} if done.denied else {}),
+        **({"stopped": True} if done.stopped else {}),
         "execution_count": done.execution_count,
         "payload": list(payload),
         "user_expressions": dict(expressions),
@@ -139,6 +144,11 @@ def _content(
         "metadata": event.metadata,
         "transient": transient,
     }
+
+
+def _tool_call(event: ToolCall) -> Publication:
+    content = {"call_id": event.call_id, "path": event.path, "input": event.input}
+    return Publication("tool_call", content, {}, ())
 
 
 def _comm(event: CommEvent) -> Publication:

@@ -44,6 +44,10 @@ class ContextResults(ABC):
     def _describe(self, value: Value) -> ErrorInfo:
         """What was thrown, as an error to show."""
 
+    @abstractmethod
+    def _take_tools(self, execution: Execution) -> None:
+        """It is over: the global `tools` goes."""
+
     def _claim_result(self) -> None:
         """A promise that is the value is awaited, so its rejection is handled."""
         execution = self._execution
@@ -117,13 +121,18 @@ class ContextResults(ABC):
             return
         self._flush()
         self._execution = None
+        self._take_tools(execution)
         self._host.sink(done)
 
-    def _fail(self, error: ErrorInfo) -> None:
+    def _fail(
+        self, error: ErrorInfo, *, denied: bool = False, stopped: bool = False
+    ) -> None:
         execution = self._execution
         if execution is None:
             return
         self._flush()
         self._execution = None
+        self._take_tools(execution)
         self._host.sink(ExecutionError(execution.id, error))
-        self._host.sink(ExecutionDone(execution.id, execution.count, error))
+        done = (execution.id, execution.count, error, denied, stopped)
+        self._host.sink(ExecutionDone(*done))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import TerminatedError
@@ -27,6 +28,7 @@ class Turns:
         stop: Why JavaScript was stopped, until somebody has taken note of it.
         wakeup: A file descriptor that becomes readable when a stop was requested.
         memory_message: What ran out, when `stop` is MEMORY.
+        ran: Seconds that JavaScript has run, in turns that are over.
         count: How many turns there were: what was asked of JavaScript since the last
             one still holds.
     """
@@ -58,6 +60,8 @@ class Turns:
         self._lock = threading.Lock()
         self._running = False
         self._closed = False
+        self._entered = 0.0
+        self.ran = 0.0
         self.stop: Stop | None = None
         self.memory_message = ""
         self.wakeup, self._waker = os.pipe()
@@ -93,6 +97,7 @@ class Turns:
 
     def enter(self, deadline: float | None) -> None:
         """A turn begins."""
+        self._entered = time.monotonic()
         self.count += 1
         self._watchdog.enter(deadline)
         with self._lock:
@@ -107,6 +112,7 @@ class Turns:
     def leave(self) -> None:
         """A turn ends; whatever stopped it, JavaScript may run again."""
         self._watchdog.leave()
+        self.ran += time.monotonic() - self._entered
         with self._lock:
             self._running = False
         self._isolate.resume()

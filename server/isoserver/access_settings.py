@@ -26,11 +26,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from isoserver.principal import DEFAULT_WORKSPACE
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
     "ALGORITHMS",
+    "CONFINED",
     "ISSUER_VARIABLE",
     "AccessSettings",
     "KeySettings",
@@ -55,6 +58,8 @@ the issuer, so that whoever can check a token can't make one."""
 
 ISSUER_VARIABLE: Final = "MCP_AUTHORIZATION_SERVER"
 """Names the issuer, unless a setting does."""
+CONFINED: Final = frozenset({"javascript", "js", "node", "typescript", "ts", "bun"})
+"""Names of languages whose processes are confined: those of V8."""
 KEY_LENGTH_MIN: Final = 16
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SCOPE: Final = r"^[!#-\[\]-~]+$"
@@ -180,6 +185,11 @@ class AccessSettings(BaseSettings):
         default=False,
         description="Let everybody in who can reach an address that isn't loopback.",
     )
+    insecure_kernels: bool = Field(
+        default=False,
+        description="Serve Python and other kernels, whose processes are those of the "
+        "server's user and not confined, to several workspaces.",
+    )
     public_url: Url | None = Field(
         None, description="Where clients find the server, when that isn't --host."
     )
@@ -292,6 +302,23 @@ class AccessSettings(BaseSettings):
         text = f"others can reach {host or 'every address'} and would run code here: "
         text += "give --api-key, [[workspaces]] with api_keys, or --oauth-issuer; "
         _refuse(text + "or --insecure-no-auth, where something else guards it")
+
+    @model_validator(mode="after")
+    def _check_kernels(self) -> Self:
+        languages: list[str] = getattr(self, "languages", [])
+        kernels = [name for name in languages if name not in CONFINED]
+        if not kernels or not self._separates or self.insecure_kernels:
+            return self
+        text = f"{kernels[0][:64]} code can read what the server's user can, keys and "
+        text += "other workspaces' files too: set languages and default-language to "
+        _refuse(text + "javascript and typescript, or give --insecure-kernels")
+
+    @property
+    def _separates(self) -> bool:
+        """Whether there are several workspaces to keep apart."""
+        names = {each.name for each in self.workspaces if each.api_keys}
+        names |= {DEFAULT_WORKSPACE} if self.api_key else set()
+        return len(names) > 1 or self.oauth_workspace_claim is not None
 
     @property
     def guarded(self) -> bool:

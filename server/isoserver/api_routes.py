@@ -11,7 +11,7 @@ from isoserver.operations import Answer, Operation, Query, Route
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["API_ROUTES"]
+__all__ = ["API_ROUTES", "queries_of"]
 
 _ERROR: Final = models.ApiError
 _INVALID: Final = Answer(400, "The request isn't as it must be.", _ERROR)
@@ -22,7 +22,7 @@ _UNREADY: Final = Answer(503, "The server can't do it now.", _ERROR)
 _ONE: Final = "/api/executions/{id}"
 
 
-def _queries(model: type[BaseModel]) -> tuple[Query, ...]:
+def queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
     """Give the arguments that a model reads from the query."""
     found = []
     for name, schema in model.model_json_schema()["properties"].items():
@@ -58,7 +58,7 @@ API_ROUTES: Final = (
                     _UNREADY,
                 ),
                 models.ExecRequest,
-                _queries(models.ExecOptions),
+                queries_of(models.ExecOptions),
                 ("application/javascript", "application/typescript", "text/plain"),
             ),
         ),
@@ -71,7 +71,7 @@ API_ROUTES: Final = (
                 "GET",
                 "List the executions, newest first.",
                 (Answer(200, "They.", models.ExecutionList), _INVALID),
-                queries=_queries(models.ListQuery),
+                queries=queries_of(models.ListQuery),
             ),
         ),
     ),
@@ -99,7 +99,7 @@ API_ROUTES: Final = (
                     _MISSING,
                     _UNREADY,
                 ),
-                queries=_queries(models.OutputQuery),
+                queries=queries_of(models.OutputQuery),
             ),
         ),
     ),

@@ -30,10 +30,13 @@ from isoserver.guards import Guard
 from isoserver.handlers.base import MissingHandler
 from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
+from isoserver.mcp.door import McpDoor
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
 from isoserver.service import Service
+from isoserver.tasks.checks import TypeChecks
+from isoserver.tasks.service import TaskRunner
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.configuration import Limits
 from isoserver.tools.slots import Bounds
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.settings import ServerSettings
+    from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]
 
@@ -93,19 +97,26 @@ class Server:
         database: Its database.
         tools: What code in its contexts can call.
         executions: Its executions.
+        tasks: Its tasks.
+        checks: Its type checker.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
     """
 
     def __init__(
-        self, settings: ServerSettings, log_file: TextIO | None = None
+        self,
+        settings: ServerSettings,
+        log_file: TextIO | None = None,
+        *,
+        toolbox: Toolbox | None = None,
     ) -> None:
         """Make a server that isn't started; inside of a running event loop.
 
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
+            toolbox: What the `tools` of tasks calls.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -119,12 +130,22 @@ class Server:
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )
+        self.checks = TypeChecks(settings)
+        self.tasks = TaskRunner(
+            settings,
+            self.database,
+            self.contexts,
+            self.tools if toolbox is None else toolbox,
+            self.checks,
+            log,
+        )
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
             self.executions,
+            self.tasks,
             self.metrics,
             log,
             Guard(settings),
@@ -133,6 +154,7 @@ class Server:
             make_document(),
             self.tools,
         )
+        self.service.mcp = McpDoor(self.service)
         self.url = ""
         self._http: HTTPServer | None = None
 
@@ -143,13 +165,7 @@ class Server:
             OSError: It can't listen there.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
-        await self.database.start()
-        await self.heaps.start()
-        await self.contexts.start()
-        await self.tools.start()
-        await self.executions.start()
-        for wall in self.contexts.missing_walls:
-            self.service.log.warning("not confined", reason=wall)
+        await self.open()
         self._http = HTTPServer(
             _Application(self.service),
             max_body_size=self.settings.body_max,
@@ -165,13 +181,27 @@ class Server:
         port = sockets[0].getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
+    async def open(self) -> None:
+        """Start what contexts come from, without listening."""
+        await self.database.start()
+        await self.heaps.start()
+        await self.contexts.start()
+        await self.tools.start()
+        await self.executions.start()
+        await self.tasks.open()
+        for wall in self.contexts.missing_walls:
+            self.service.log.warning("not confined", reason=wall)
+
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
-        await self.executions.close()
+        await asyncio.gather(self.executions.close(), self.tasks.close())
+        await self.checks.close()
         await self.contexts.close()
+        # After the contexts: who waits for one of their runs still gets its answer.
+        await self.service.mcp.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
@@ -182,6 +212,12 @@ class Server:
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def hurry(self) -> None:
+        """End the grace period of `stop`."""
+        self.contexts.hurry()
+        self.executions.hurry()
+        self.tasks.hurry()
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
@@ -194,8 +230,7 @@ class Server:
 
         def stop() -> None:
             if stopped.is_set():
-                self.contexts.hurry()
-                self.executions.hurry()
+                self.hurry()
             stopped.set()
 
         await self.start()

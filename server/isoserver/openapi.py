@@ -35,10 +35,14 @@ _NAMES: Final = {
 
 
 _PARAMETERS: Final = {
+    "task_id": "The task.",
     "context_id": "The context's id.",
     "id": "The execution's id.",
     "key": "The heap's key: 64 lower-case hex digits.",
     "session": "The session's name.",
+    "name": "The source's name.",
+    "policy_id": "The rule's id.",
+    "approval_id": "The approval's id.",
     "platform": "What the client shall run on.",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["DEFAULT_WORKSPACE", "Principal"]
+__all__ = ["DEFAULT_WORKSPACE", "NOBODY", "Principal"]
 
 DEFAULT_WORKSPACE: Final = "default"
 """The workspace of a server that has no others."""
@@ -24,3 +24,7 @@ class Principal(NamedTuple):
     workspace: str = DEFAULT_WORKSPACE
     client: str = ""
     admin: bool = True
+
+
+NOBODY: Final = Principal("", "", admin=False)
+"""Who a request comes from until that is known: nothing belongs to it."""

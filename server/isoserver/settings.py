@@ -213,6 +213,45 @@ class ServerSettings(AccessSettings):
         default=False,
         description="Let executions yield no heaps, and have no sessions.",
     )
+    tasks_max: PositiveInt = Field(
+        200, description="Tasks that haven't ended, those that wait included."
+    )
+    tasks_parallel_max: PositiveInt = Field(
+        16, description="Tasks that run at a time; those that wait for people don't."
+    )
+    task_ttl: PositiveFloat = Field(
+        7 * 86_400.0, description="Seconds that a task can be looked up after its end."
+    )
+    tasks_kept: PositiveInt = Field(
+        100_000, description="Tasks that can be looked up; the oldest go."
+    )
+    tasks_size_max: PositiveInt = Field(
+        4096 * _MIB,
+        description="Bytes that code, results and output of all tasks may have; the "
+        "oldest go.",
+    )
+    tool_calls_max: PositiveInt = Field(
+        256, description="Calls of tools of one task that wait for their answers."
+    )
+    tool_input_max: PositiveInt = Field(
+        _MIB, le=32 * _MIB, description="Bytes of the input of one call of a tool."
+    )
+    tool_result_max: PositiveInt = Field(
+        8 * _MIB, le=32 * _MIB, description="Bytes of the result of one call of a tool."
+    )
+    typecheck: bool = Field(
+        default=False, description="Check the types of tasks unless they say."
+    )
+    typecheck_deadline: PositiveFloat = Field(
+        30.0, description="Seconds that checking the types of one task may take."
+    )
+    typecheck_memory_max: PositiveInt = Field(
+        512 * _MIB, description="Bytes of V8 heap of the type checker."
+    )
+    typechecks_max: PositiveInt = Field(
+        2, description="Type checks at a time; others wait for their turn."
+    )
+
     checkpoint_deadline: PositiveFloat = Field(
         60.0, description="Seconds that saving the heap of a context may take."
     )
@@ -230,6 +269,37 @@ class ServerSettings(AccessSettings):
     )
     stream_stall: PositiveFloat = Field(
         60.0, description="Seconds after which a client that doesn't read is cut off."
+    )
+
+    mcp_connections_max: PositiveInt = Field(
+        1000, description="Connections over MCP's streamable HTTP."
+    )
+    mcp_connection_ttl: PositiveFloat = Field(
+        1800.0, description="Seconds after which such a connection without use ends."
+    )
+    run_js_wait: float = Field(
+        300.0,
+        gt=0,
+        le=300,
+        description="Seconds that run_js waits over MCP when the server is stateless.",
+    )
+    execute_approval_wait: NonNegativeFloat = Field(
+        30.0,
+        description="Seconds that execute waits for an approval that its client can't "
+        "ask for, before it answers that it is waited for.",
+    )
+    session_id: str | None = Field(
+        None,
+        description="The session of MCP clients that name none with X-MCP-Session-Id.",
+    )
+    mcp_instructions: str | None = Field(
+        None, description="What MCP clients are told about the server, instead of ours."
+    )
+    run_js_description: str | None = Field(
+        None, description="What models are told about run_js, instead of ours."
+    )
+    execute_description: str | None = Field(
+        None, description="What models are told about execute, instead of ours."
     )
 
     # Sources and rules are tables of the file; as flags they would be JSON.
@@ -257,9 +327,6 @@ class ServerSettings(AccessSettings):
     )
     tool_deadline: PositiveFloat = Field(
         60.0, description="Seconds that a call of a tool may take."
-    )
-    tool_input_max: PositiveInt = Field(
-        1 * _MIB, description="Bytes of a tool's input."
     )
     tool_response_max: PositiveInt = Field(
         8 * _MIB, description="Bytes of a tool's answer."
@@ -290,11 +357,20 @@ class ServerSettings(AccessSettings):
         30 * 86400.0, description="Seconds that the audit keeps its entries."
     )
 
+    python_network: bool = Field(
+        default=False, description="Let Python contexts use the network."
+    )
+    python_readable: Names = Field(
+        [],
+        description="A folder that Python contexts may read, beside their own and "
+        "Python's.",
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
     context_niceness: int = Field(
-        10,
+        0,
         ge=0,
         le=19,
         description="How much confined contexts stand back when all compute at once.",
@@ -311,6 +387,7 @@ class ServerSettings(AccessSettings):
         "cors_origin",
         "oauth_audience",
         "oauth_algorithms",
+        "python_readable",
         mode="before",
     )
     @classmethod

@@ -34,7 +34,7 @@ Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00]*$")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class SecretReference(_Model):
@@ -159,8 +159,6 @@ class OpenapiModel(_SourceModel):
 
 class GraphqlModel(_SourceModel):
     """A GraphQL endpoint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     type: Literal["graphql"]
     url: Url = Field(description="The endpoint.")

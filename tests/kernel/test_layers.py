@@ -21,13 +21,14 @@ LAYERS = (
     {"v8"},
     {"scripts", "settings", "events", "moves", "frames", "sandbox", "typescript"},
     {"compiler", "bridge", "execution", "queries", "tracebacks", "watchdog"},
-    {"redeclaration"},
-    {"turns", "hosting", "comms", "forks", "results", "checkpoints", "context"},
+    {"redeclaration", "bodies"},
+    {"turns", "hosting", "comms", "forks", "results", "checkpoints"},
+    {"toolcalls", "context"},
     {"messages", "answers"},
     {"worker"},
     {"jupyter", "install"},
     {"zygote"},
-    {"provisioner"},
+    {"provisioner", "typecheck"},
     {"doctor", "script", "cli", "__main__"},
 )
 

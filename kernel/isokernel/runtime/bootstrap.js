@@ -31,6 +31,8 @@
     emit: (kind, json, owner, buffers) =>
       call(operation.emit, kind, json, owner, ...(buffers ?? [])),
     input: (prompt, password) => call(operation.input, prompt, password),
+    heap: (action, name) => call(operation.heap, action, name),
+    callTool: (id, path, json, owner) => call(operation.callTool, id, path, json, owner),
     position: (script, line, column) =>
       parse(call(operation.position, script, line, column)),
     // Modules that only have the thrown value leave its description to the errors module.

@@ -24,6 +24,7 @@ module.exports = {
   keys: Object.keys,
   is: Object.is,
   hasOwn: Object.hasOwn,
+  preventExtensions: Object.preventExtensions,
   ObjectPrototype: Object.prototype,
 
   isArray: Array.isArray,

@@ -2,7 +2,8 @@
 // What Python calls. Arguments and results are strings, numbers and booleans; structured data
 // goes as JSON text.
 
-const { defineProperty, keys, parse } = require("intrinsics");
+const { defineProperty, filter, getNames, keys, parse, setAdd, setHas, stringify } =
+  require("intrinsics");
 const { setOwner } = require("owner");
 const output = require("output");
 const timers = require("timers");
@@ -12,10 +13,13 @@ const saved = require("saved");
 const { learnLazy } = require("values");
 const { prepareStackTrace } = require("stack");
 const { describe, report } = require("errors");
+const tools = require("tools");
 
 // The web's modules hand over errors as they are; errors.js has taken the host's own function,
 // which wants them described.
 host.reportError = (error) => report(error, "error");
+
+const ours = new Set(); // names of the globals that are there from the beginning
 
 /** Defines globals the way the language's own are: not enumerable, but changeable. */
 function define(globals) {
@@ -47,6 +51,13 @@ function install(optionsJson) {
   const web = require("web/index");
   web.install(globalThis);
   learnLazy(web.lazyNames);
+  const names = getNames(globalThis);
+  for (let i = 0; i < names.length; i++) setAdd(ours, names[i]);
+}
+
+/** Names of globals that were not there at the beginning, as JSON. */
+function globalNames() {
+  return stringify(filter(getNames(globalThis), (name) => !setHas(ours, name)));
 }
 
 /**
@@ -99,6 +110,7 @@ Object.assign(exports, {
   suspend: saved.suspend,
   resume: saved.resume,
   takeShared: saved.takeShared,
+  heapSettled: (json) => require("heaps").settled(json),
   findUnsavable: (targets) => require("unsavable").find(targets),
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>
@@ -113,4 +125,10 @@ Object.assign(exports, {
   inspect: (code, cursor, detail) => require("inspection").inspect(code, cursor, detail),
   comm: (kind, json, buffers) => require("comms").receive(kind, json, buffers),
   comms: () => require("comms").list(),
+  globalNames,
+  beginTools: tools.begin,
+  endTools: tools.end,
+  settleTool: tools.settle,
+  loseTools: tools.lose,
+  isDenial: tools.isDenial,
 });

@@ -37,11 +37,22 @@
     }
   };
 
-  let latest = { text: undefined, map: undefined };
+  // What stands before the user's text on its first line doesn't count.
+  let latest = { text: undefined, map: undefined, head: 0 };
   const original = (text, line, column) => {
-    if (latest.text !== text) latest = { text, map: new TraceMap(text) };
+    if (latest.text !== text) {
+      const parsed = JSON.parse(text);
+      latest = { text, map: new TraceMap(parsed), head: parsed.x_isokernel_head ?? 0 };
+    }
     const found = originalPositionFor(latest.map, { line, column });
+    if (found.line === 1) found.column = Math.max(found.column - latest.head, 0);
     return JSON.stringify([found.line, found.column]);
+  };
+
+  let bodies;
+  const withoutReturn = (code) => {
+    bodies ??= run("bodies", (name) => run(name));
+    return bodies.withoutReturn(code) ?? "";
   };
 
   let rewriter;
@@ -49,5 +60,5 @@
     rewriter ??= run("redeclare", (name) => run(name));
     return rewriter.redeclare(...details);
   };
-  return { transform, original, redeclare };
+  return { transform, original, redeclare, withoutReturn };
 });

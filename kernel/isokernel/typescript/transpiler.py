@@ -93,13 +93,19 @@ class Transpiler:
         self._transform = isolate.get(exports, "transform")
         self._original = isolate.get(exports, "original")
         self._redeclare = isolate.get(exports, "redeclare")
+        self._without_return = isolate.get(exports, "withoutReturn")
 
     def _load(self, name: str, folder: str) -> Any:
         self.modules.append(name)
         return scripts.load(self._isolate, name, folder)
 
-    def transpile(self, source: str) -> Transpiled | SyntaxProblem:
+    def transpile(self, source: str, *, head: int = 0) -> Transpiled | SyntaxProblem:
         """Turn TypeScript into JavaScript.
+
+        Args:
+            source: The text.
+            head: Columns of the first line that aren't the user's; places in what
+                comes back are counted without them.
 
         Raises:
             TranspilerError: The compiler itself failed.
@@ -110,13 +116,14 @@ class Transpiler:
             answer = self._run(source, "transform")
             error = answer.get("error")
         if error is None:
-            return Transpiled(answer["code"], answer["map"])
+            return Transpiled(answer["code"], _with_head(answer["map"], head))
+        shift = head if error["line"] == 1 else 0
         one_line = error["line"] == error["endLine"]
         return SyntaxProblem(
             message=error["message"],
             line=error["line"],
-            column=error["column"],
-            end_column=error["endColumn"] if one_line else 0,
+            column=max(error["column"] - shift, 0),
+            end_column=max(error["endColumn"] - shift, 0) if one_line else 0,
         )
 
     def _run(self, source: str, mode: str) -> dict[str, Any]:
@@ -164,9 +171,32 @@ class Transpiler:
         answer: dict[str, Any] = json.loads(text)
         return answer
 
+    def without_return(self, body: str) -> str | None:
+        """Make a cell of a function's body; see bodies.js.
+
+        Returns:
+            JavaScript in which every place is where it was; None if it can't be done.
+
+        Raises:
+            TranspilerError: The rewriter itself failed.
+        """
+        try:
+            text: str = self._isolate.call(self._without_return, body)
+        except EngineError as error:
+            message = f"the code could not be rewritten: {error}"
+            raise TranspilerError(message) from error
+        return text or None
+
     def close(self) -> None:
         """Free the isolate."""
         self._isolate.close()
+
+
+def _with_head(source_map: str | None, head: int) -> str | None:
+    """Let a source map say how much of the first line isn't the user's."""
+    if source_map is None or not head:
+        return source_map
+    return f'{{"x_isokernel_head":{head},{source_map.lstrip()[1:]}'
 
 
 @functools.cache

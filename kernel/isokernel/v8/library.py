@@ -117,7 +117,7 @@ class Library:
     def __init__(self, path: str) -> None:
         """Open the library at `path` and resolve every function of the table."""
         self.path = path
-        # Asked now: behind the walls of a context no file can be looked at.
+        # A confined process, which may save heaps, can't look at files any more.
         self._size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
         self.handle = _open(path)
         missing = [

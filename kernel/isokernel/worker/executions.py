@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import FrameError, MessageError
-from isokernel.events import CommEvent, ErrorInfo, ExecutionDone, ResultJson
-from isokernel.execution import ExecutionOptions
+from isokernel.events import (
+    CommEvent,
+    ErrorInfo,
+    ExecutionDone,
+    ResultJson,
+    ToolCall,
+)
+from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.messages import (
     aborted_content,
     error_content,
@@ -31,6 +37,7 @@ _LANGUAGES: Final[dict[object, Language | None]] = {
     "typescript": "typescript",
 }
 _SILENT_KEPT: Final = 1024
+_FLAGS: Final = ("result_json", "levels", "drain", "body")
 _CANCELLED: Final = ErrorInfo(
     "KeyboardInterrupt",
     "the execution was interrupted",
@@ -79,9 +86,9 @@ class Execution:
         self.deadline: float | None = (
             _typed(content, "deadline", (int, float), 0) or None
         )
-        self.options = ExecutionOptions(
-            *(_typed(content, name, bool, False) for name in ExecutionOptions._fields)  # noqa: FBT003
-        )
+        flags = {name: _typed(content, name, bool, False) for name in _FLAGS}  # noqa: FBT003
+        tools = _tools(content.get("tools"))
+        self.options = ExecutionOptions(**flags, tools=tools)
         language = content.get("language")
         if language not in _LANGUAGES:
             message = f"a context doesn't speak {language!r}"
@@ -98,6 +105,21 @@ def _typed(content: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
         message = f"execute_request has no sensible {name}"
         raise MessageError(message)
     return value
+
+
+def _tools(value: Any) -> ToolLimits | None:
+    """Read what tools are asked for: true, or limits by name."""
+    if not value:
+        return None
+    limits = {} if value is True else value
+    if (
+        not isinstance(limits, dict)
+        or not limits.keys() <= set(ToolLimits._fields)
+        or not all(type(limit) is int for limit in limits.values())
+    ):
+        message = "execute_request has no sensible tools"
+        raise MessageError(message)
+    return ToolLimits(**limits)
 
 
 class Executions:
@@ -133,7 +155,7 @@ class Executions:
             self._result = event
             return
         owner = event.execution_id
-        if owner in self._silent and not isinstance(event, CommEvent):
+        if owner in self._silent and not isinstance(event, (CommEvent, ToolCall)):
             return
         message = publication(event)
         if message is None:

@@ -129,9 +129,9 @@ class Worker:
             request = inbox.popleft()
             if request.type in _ORDERED:
                 self._waiting.append(request)
-                clone = self._advance()
             else:
-                self._requests.serve(request)
+                self._requests.serve(request)  # it may be what a cell has waited for
+            clone = self._advance()
         return clone
 
     def _wait(self) -> None:

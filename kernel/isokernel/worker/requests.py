@@ -22,6 +22,7 @@ _ANSWERS: Final[dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]]] 
     "inspect_request": answers.inspect,
     "is_complete_request": answers.is_complete,
     "comm_info_request": answers.comm_info,
+    "names_request": lambda context, _content: answers.names(context),
 }
 
 
@@ -73,6 +74,10 @@ class Requests:
             )
         elif request.type == "comm_close":
             answers.comm_close(self._context, request.content, request.metadata)
+        elif request.type == "tool_result":
+            answers.tool_result(self._context, request.content)
+        elif request.type == "pause_request":
+            answers.pause(self._context, request.content)
         else:
             message = f"a context doesn't know {request.type}"
             raise MessageError(message)

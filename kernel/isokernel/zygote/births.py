@@ -17,7 +17,13 @@ from isokernel.sandbox import seccomp
 from isokernel.settings import ContextSettings
 from isokernel.worker.loop import Sockets
 from isokernel.worker.main import rehearse, serve
-from isokernel.zygote.protocol import DESCRIPTORS_MAX, PACKET_MAX, Launch, Request
+from isokernel.zygote.protocol import (
+    DESCRIPTORS_MAX,
+    PACKET_MAX,
+    Launch,
+    Request,
+    Spawn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +64,9 @@ def become(base: Context, request: Request, descriptors: Sequence[int]) -> NoRet
         os.setsid()
         if isinstance(request, Launch):
             _be_kernel(base, request, descriptors)
+        if not isinstance(request, Spawn):
+            message = "this fork server makes contexts and kernels"
+            raise TypeError(message)  # noqa: TRY301 -- one end for all
         work, control, *snapshots = descriptors
         serve(
             base,

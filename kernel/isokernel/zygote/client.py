@@ -43,7 +43,7 @@ _CLOSE_SECONDS: Final = 5.0
 # the server's own path, the fork server loads the very modules that the server has.
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from isokernel.zygote.process import main; main(*map(int, sys.argv[2:]))"
+    "from isokernel.{module} import main; main(*map(int, sys.argv[2:]))"
 )
 _INHERITED: Final = ("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TZ", "TZDIR")
 
@@ -83,6 +83,7 @@ class ForkServer:
         subreaper: bool = True,
         kernels: bool = False,
         spares: int = 2,
+        module: str = "zygote.process",
     ) -> None:
         """Prepare; `start` starts.
 
@@ -93,6 +94,7 @@ class ForkServer:
             kernels: Make it ready to start Jupyter kernels.
             spares: How many processes are forked in advance. They halve the time of a
                 start; each holds the memory of a context.
+            module: What the fork server's process runs, below `isokernel`.
 
         Raises:
             ForkServerError: This isn't Linux.
@@ -104,6 +106,7 @@ class ForkServer:
         self._subreaper = subreaper
         self._kernels = kernels
         self._spares = spares
+        self._module = module
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
@@ -157,9 +160,8 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         exits, exits_writer = os.pipe()
         try:
-            self._process = _launch(
-                theirs.fileno(), exits_writer, self._spares, int(self._kernels)
-            )
+            numbers = (theirs.fileno(), exits_writer, self._spares, int(self._kernels))
+            self._process = _launch(self._module, *numbers)
         except OSError as error:
             ours.close()
             os.close(exits)
@@ -308,7 +310,7 @@ def is_inherited(name: str) -> bool:
     return name in _INHERITED or name.startswith("LC_")
 
 
-def _launch(*numbers: int) -> subprocess.Popen[bytes]:
+def _launch(module: str, *numbers: int) -> subprocess.Popen[bytes]:
     """Start the fork server: two descriptors of it, and two more numbers."""
     environment = {
         name: value for name, value in os.environ.items() if is_inherited(name)
@@ -317,7 +319,14 @@ def _launch(*numbers: int) -> subprocess.Popen[bytes]:
     environment["MALLOC_ARENA_MAX"] = "1"
     path = json.dumps([entry for entry in sys.path if entry])
     return subprocess.Popen(  # noqa: S603 -- this interpreter, our own module
-        [sys.executable, "-I", "-c", _START, path, *map(str, numbers)],
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            _START.format(module=module),
+            path,
+            *map(str, numbers),
+        ],
         stdin=subprocess.DEVNULL,
         cwd="/",
         env=environment,

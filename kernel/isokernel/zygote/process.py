@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -26,7 +26,10 @@ from isokernel.zygote.protocol import (
     Started,
 )
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Zygote", "main"]
 
 _SIGNALS_CHUNK: Final = 4096
 _QUIET_MS: Final = 1
@@ -51,8 +54,16 @@ class Zygote:
         os.set_blocking(exits, False)
         become_subreaper()  # of clones, which are forked by contexts
         self._signals = _catch_children()
+        self._spares = self._prepare(spares)
+
+    def _prepare(self, spares: int) -> Spares:
+        """Load all that what is forked shall have."""
         self._base = base_context()
-        self._spares = Spares(self._base, spares, self._leave)
+        return Spares(self._base, spares, self._leave)
+
+    def _become(self, request: Request, descriptors: Sequence[int]) -> NoReturn:
+        """Be what was asked for, in a process that was just forked."""
+        become(self._base, request, descriptors)
 
     def run(self) -> None:
         """Serve until the server closes its end."""
@@ -90,7 +101,7 @@ class Zygote:
         else:
             if pid == 0:
                 self._leave()
-                become(self._base, request, descriptors)
+                self._become(request, descriptors)
             self._reply(Started(pid))
         for descriptor in descriptors:
             os.close(descriptor)

@@ -19,6 +19,7 @@ __all__ = [
     "DESCRIPTORS_MAX",
     "EXIT",
     "PACKET_MAX",
+    "Check",
     "Launch",
     "Ready",
     "Refused",
@@ -63,6 +64,20 @@ class Launch(msgspec.Struct, tag=True):
     manager: int
 
 
+class Check(msgspec.Struct, tag=True):
+    """Check types once. With the socket of whoever asks.
+
+    Attributes:
+        seconds: After which the process ends, whatever it is at.
+        memory_max: Bytes of V8 heap.
+        sandbox: The walls around it; None for none.
+    """
+
+    seconds: float
+    memory_max: int
+    sandbox: SandboxSettings | None = None
+
+
 class Ready(msgspec.Struct, tag=True):
     """The fork server has loaded everything.
 
@@ -85,5 +100,5 @@ class Refused(msgspec.Struct, tag=True):
     reason: str
 
 
-Request = Spawn | Launch
+Request = Spawn | Launch | Check
 Reply = Ready | Started | Refused

@@ -117,26 +117,29 @@ class Access:
             if name in request.query_arguments:
                 text = "keys and tokens belong into the header, not into the URL"
                 raise InvalidRequestError(FieldProblem(name, text))
-        given = _credentials(request)
-        if not given:
+        key, bearer = _credentials(request)
+        if not key and not bearer:
             raise KeyMissingError
         place = _place(request.remote_ip)
         self._check_failures(place)
-        for key in given:
-            principal = self._keys.find(key)
+        for each in (key, bearer):
+            principal = self._keys.find(each) if each else None
             if principal is not None:
                 if workspace not in (None, principal.workspace):
                     raise WorkspaceError
                 return principal
+        if key:
+            # Also when a token comes along: else whoever has one could guess keys.
+            self._count_failure(place)
         try:
-            return await self._check_token(given[-1], workspace)
+            return await self._check_token(bearer, workspace)
         except CredentialError as error:
-            if not (isinstance(error, TokenError) and error.signed):
+            if bearer and not (isinstance(error, TokenError) and error.signed):
                 self._count_failure(place)
             raise
 
     async def _check_token(self, token: str, workspace: str | None) -> Principal:
-        if self._tokens is None:
+        if self._tokens is None or not token:
             raise KeyMissingError
         return await self._tokens.check(token, workspace)
 
@@ -215,13 +218,11 @@ def _workspace(request: HTTPServerRequest) -> str | None:
     return names.pop()
 
 
-def _credentials(request: HTTPServerRequest) -> list[str]:
-    """Give keys and tokens of a request, the bearer's last."""
+def _credentials(request: HTTPServerRequest) -> tuple[str, str]:
+    """Give the API key and the bearer's key or token of a request; empty if none."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    given = [request.headers.get("X-API-Key", "")]
-    if scheme.lower() == "bearer":
-        given.append(bearer.strip())
-    return [each for each in given if each]
+    given = bearer.strip() if scheme.lower() == "bearer" else ""
+    return request.headers.get("X-API-Key", ""), given
 
 
 def _resource(path: str) -> str:

@@ -90,6 +90,7 @@ class Hibernation:
         self._refusals: dict[Key, _Refusal] = {}
         self._stopping = False
         self._choosing = asyncio.Lock()
+        self._falling: dict[Key, asyncio.Future[None]] = {}
         self.records: dict[Key, Record] = {}
         self.durable = (
             settings.data_dir is not None or settings.database_url is not None
@@ -140,7 +141,7 @@ class Hibernation:
         left = list(self._live.values())
         for context in left:
             with suppress(DatabaseError):
-                await self.archive.keep(context)
+                await self.archive.keep(context, again=True)
         with suppress(DatabaseError):
             await self._ledger.write(*(self._last_record(one) for one in left))
 
@@ -204,12 +205,27 @@ class Hibernation:
     def born(self, context: Context) -> None:
         """Note that there is a new context, so that it can be missed."""
         context.changed = self._changed
-        if self.durable or context.checkpoint is not None:
-            self._changed(context)
+        context.written = self._written
+        self._changed(context)
 
     def _changed(self, context: Context) -> None:
-        if self.durable or context.checkpoint is not None:
+        lives = self._live.get(context.key) is context
+        if lives and (self.durable or context.checkpoint is not None):
             self._ledger.note(context.key, lambda: _row(context))
+
+    async def _written(self, context: Context) -> None:
+        """Write down that a context was saved: it can go on from there from now on."""
+        await self.archive.keep(context)
+        await self._write(context, _row(context))
+
+    async def _write(self, context: Context, record: Record) -> bool:
+        """Write a row of a context that lives; False if it was deleted meanwhile."""
+        if self._live.get(context.key) is context:
+            await self._ledger.write(record)
+            if self._live.get(context.key) is context:
+                return True
+            await self._ledger.forget(context.key)
+        return False
 
     # -- checkpoints -------------------------------------------------------------------
 
@@ -228,10 +244,7 @@ class Hibernation:
             raise HeapUnsavableError(text)
         if context.state is State.HIBERNATED and context.checkpoint is not None:
             return context.checkpoint.key  # nothing has run since
-        key = await self._vault.keep(context)
-        await self.archive.keep(context)
-        await self._ledger.write(_row(context))
-        return key
+        return await self._vault.keep(context)
 
     def leave(self, context: Context) -> None:
         """Let a context have a process again, or for the first time."""
@@ -279,6 +292,19 @@ class Hibernation:
 
     async def _sleep(self, context: JavaScriptContext) -> None:
         """Save an idle context and end its process, unless something is asked of it."""
+        known = self._falling.get(context.key)
+        if known is not None:
+            await asyncio.wait([known])
+            return
+        falling: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._falling[context.key] = falling
+        try:
+            await self._fall_asleep(context)
+        finally:
+            del self._falling[context.key]
+            falling.set_result(None)
+
+    async def _fall_asleep(self, context: JavaScriptContext) -> None:
         if context.state is State.HIBERNATED:
             self._rest(context, Record.of(context, State.HIBERNATED.value, ""))
             return
@@ -289,9 +315,10 @@ class Hibernation:
         before = context.checkpoint
         try:
             await self._vault.keep(context, automatic=True)
-            await self.archive.keep(context)
+            await self.archive.keep(context, again=True)
             record = Record.of(context, State.HIBERNATED.value, "")
-            await self._ledger.write(record)
+            if not await self._write(context, record):
+                return
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
             self._refusals[context.key] = _Refusal(used, str(error))
             return
@@ -359,6 +386,9 @@ class Hibernation:
         """Let the one sleep that was idle for longest, if too many live."""
         limit = self._settings.contexts_max
         async with self._choosing:
+            while len(self._live) >= limit and self._falling:
+                falling = list(self._falling.values())
+                await asyncio.wait(falling, return_when="FIRST_COMPLETED")
             if len(self._live) < limit:
                 return
             idle = [

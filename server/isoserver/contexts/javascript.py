@@ -205,6 +205,35 @@ class JavaScriptContext(Context):
         message = Message(frame.type, frame.content, frame.metadata)
         self.received(frame.parent or 0, message)
 
+    def tell(self, kind: str, content: dict[str, Any]) -> None:
+        """Tell the process something that has no answer; heard amid an await too."""
+        if self._work is not None:
+            self._work.send(kind, content, 0)
+
+    def pause(self, job: Job, *, paused: bool) -> None:
+        """Let a running job's time stand still but while its JavaScript runs.
+
+        The process counts; the second wall begins anew when the pause ends.
+        """
+        if job is not self._current:
+            return
+        if paused:
+            job.stop_timer()
+        else:
+            job.set_timer(self._patience(job), self._overdue)
+        self.tell("pause_request", {"execution": job.id, "paused": paused})
+
+    async def names(self) -> list[str]:
+        """Names that its cells have declared, in its turn.
+
+        Raises:
+            ContextDeadlineError: No reply came in time.
+            QueueLimitError: Too many wait already.
+            ContextDeadError: Its process is gone.
+        """
+        reply = await self.ask("names_request", {})
+        return [name for name in reply.get("names", []) if isinstance(name, str)]
+
     # -- memory, checkpoint and fork ---------------------------------------------------
 
     def _answer(self, frame: Frame) -> None:

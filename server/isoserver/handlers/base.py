@@ -26,7 +26,7 @@ from isoserver.errors import (
     status_of,
 )
 from isoserver.guards import security_headers
-from isoserver.principal import DEFAULT_WORKSPACE, Principal
+from isoserver.principal import DEFAULT_WORKSPACE, NOBODY
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,7 +56,7 @@ class Handler(RequestHandler):
         open: Whether it answers without an API key.
         service: The server's parts.
         route: Its path in the route table.
-        principal: Who asks.
+        principal: Who asks; nobody where that isn't asked.
     """
 
     open: ClassVar[bool] = False
@@ -68,7 +68,7 @@ class Handler(RequestHandler):
         self.service = service
         self.route = route
         self.methods = methods
-        self.principal = Principal()
+        self.principal = NOBODY
         self.gone = False
         self.began = time.perf_counter()
 

@@ -85,9 +85,11 @@ def unpack(packed: bytes, size_max: int) -> bytes:
     try:
         size = zstandard.get_frame_parameters(packed).content_size
         if size > size_max:  # also when it doesn't say
-            message = f"the heap would have {size} bytes; {size_max} may be"
+            message = (
+                f"the heap is damaged or too large: {size} bytes, {size_max} may be"
+            )
             raise HeapDamagedError(message)
         return zstandard.ZstdDecompressor().decompress(packed)
     except zstandard.ZstdError as error:
-        message = f"the stored heap can't be unpacked: {error}"
+        message = f"the heap is damaged: it can't be unpacked: {error}"
         raise HeapDamagedError(message) from error

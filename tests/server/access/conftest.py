@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from tests.server.access.issuer import AUDIENCE, Issuer
-from tests.server.conftest import DEADLINE, Server, wait_for
+from tests.server.access.two import BLUE, FILE, RED, Two
+from tests.server.conftest import DEADLINE, Server, connect, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +29,7 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(scope="package")
 def trusting(issuer: Issuer) -> Iterator[Server]:
     """A server that takes the issuer's tokens, which runs nothing."""
-    server = Server(*trust(issuer))
+    server = Server(*trust(issuer, "--failure-rate", "0"))
     yield server
     server.stop()
 
@@ -45,6 +47,26 @@ def issuers() -> Iterator[Callable[..., Issuer]]:
     yield make
     for each in made:
         each.stop()
+
+
+@pytest.fixture(scope="package")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    """A server with two workspaces."""
+    folder = tmp_path_factory.mktemp("workspaces")
+    file = folder / "isokernel.toml"
+    file.write_text(FILE)
+    flags = ("--languages", "javascript,typescript", "--default-language", "js")
+    server = Server("--config", str(file), "--data-dir", str(folder), *flags)
+    with ExitStack() as stack:
+        red, blue = (
+            stack.enter_context(connect(server, **{"X-API-Key": key}))
+            for key in (RED, BLUE)
+        )
+        for client in (red, blue):
+            client.get("/healthz")  # the connection that stays
+        yield Two(server, folder, red, blue)
+    assert server.stop() == 0
+    assert not server.wrong()
 
 
 @pytest.fixture(autouse=True)
@@ -65,5 +87,5 @@ def trust(issuer: Issuer, *flags: str) -> tuple[str, ...]:
     return (
         *("--oauth-issuer", issuer.url, "--oauth-audience", AUDIENCE),
         *("--languages", "javascript", "--oauth-workspace-claim", "workspace"),
-        *("--default-language", "javascript", "--failure-rate", "0", *flags),
+        *("--default-language", "javascript", *flags),
     )

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from tests.server.access.conftest import CLIENT
 from tests.server.conftest import DEADLINE, START, Server
 
+from isoserver.access_settings import CONFINED
 from isoserver.cli import load
+from isoserver.contexts.languages import ALIASES
 from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -110,6 +112,34 @@ def test_guesses_are_slowed_down(servers: Any) -> None:
     assert _get(server, "/healthz").status_code == 200
 
 
+KERNELS = """
+[[workspaces]]
+name = "a"
+api_keys = [{ key = "the-secret-0123456" }]
+[[workspaces]]
+name = "b"
+api_keys = [{ key = "the-secret-1234567" }]
+"""
+
+
+def test_kernels_are_not_for_several_workspaces(tmp_path: Path) -> None:
+    file = tmp_path / "isokernel.toml"
+    for text in (KERNELS, "oauth_workspace_claim = 'w'"):
+        file.write_text(text)
+        given = ["--config", str(file)]
+        for languages in ([], ["--languages", "javascript,bash"]):
+            with pytest.raises(ValidationError, match="--insecure-kernels"):
+                load([*given, *languages])
+        assert load([*given, "--insecure-kernels"]).insecure_kernels
+        load([*given, "--languages", "javascript,ts", "--default-language", "js"])
+    load(["--api-key", "one"])
+
+
+def test_confined_languages_are_those_of_v8() -> None:
+    of_v8 = {name for name, known in ALIASES.items() if known.engine == "v8"}
+    assert of_v8 == CONFINED
+
+
 WRONG: dict[str, tuple[str, str]] = {
     "no name": ("[[workspaces]]", "workspaces.0.name"),
     "odd name": ("[[workspaces]]\nname = 'a/b'", "workspaces.0.name"),
@@ -154,7 +184,7 @@ WRONG: dict[str, tuple[str, str]] = {
 def test_wrong_settings_are_said_without_secrets(tmp_path: Path) -> None:
     file = tmp_path / "isokernel.toml"
     for case, (text, words) in WRONG.items():
-        file.write_text(text)
+        file.write_text(f"languages = ['js']\n{text}")
         with pytest.raises(ValidationError) as caught:
             load(["--config", str(file)])
         assert words in str(caught.value), case

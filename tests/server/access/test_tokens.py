@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from tests.server.access.conftest import CLIENT
+from tests.server.access.conftest import CLIENT, trust
 from tests.server.access.issuer import AUDIENCE, make_key, part, public_pem
 
 if TYPE_CHECKING:
@@ -155,6 +155,32 @@ def test_a_token_in_the_url_is_refused(trusting: Server, issuer: Issuer) -> None
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "access_token"
     assert _get(trusting, token, "/contexts?api_key=x").status_code == 400
+
+
+def test_a_token_is_no_api_key(trusting: Server, issuer: Issuer) -> None:
+    answer = CLIENT.get(
+        f"{trusting.url}/contexts", headers={"X-API-Key": issuer.token()}
+    )
+    assert answer.status_code == 401
+
+
+def test_who_has_a_token_cannot_guess_keys(servers: Any, issuer: Issuer) -> None:
+    flags = trust(issuer, "--failure-rate", "3", "--api-key", "the-secret-key")
+    server = servers(*flags)
+    token = issuer.token()
+    statuses = [
+        _get(server, token, **{"X-API-Key": f"guess-{number}"}).status_code
+        for number in range(5)
+    ]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_tokens_that_are_old_are_no_guesses(servers: Any, issuer: Issuer) -> None:
+    server = servers(*trust(issuer, "--failure-rate", "3"))
+    old, forged = issuer.token(exp=_now(-60)), issuer.token(header={"kid": "curve"})
+    assert [_get(server, old).status_code for _ in range(9)] == [401] * 9
+    statuses = [_get(server, forged).status_code for _ in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
 
 
 def test_without_a_token_it_is_said_where_one_comes_from(

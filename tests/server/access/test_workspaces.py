@@ -6,93 +6,86 @@ one, that isn't covered here fails, until it is said how such a thing is made.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+import secrets
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import Client, Server, connect, wait_for
+from tests.server.access.two import SESSION, executed, use_session
 
 from isoserver.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.server.access.two import Two
+    from tests.server.conftest import Client
+
     from isoserver.routes import Operation, Route
 
-RED, BLUE = (f"the-secret-key-of-{name}" for name in ("red", "blue"))
-FILE = f"""
-[[workspaces]]
-name = "red"
-execute_rate = 0
-api_keys = [{{ key = "{RED}", client = "ci", admin = true }}]
-[[workspaces]]
-name = "blue"
-execute_rate = 0
-api_keys = [{{ key = "{BLUE}", client = "ci", admin = true }}]
-"""
-SESSION = "red-session"
+
+def _added(client: Client, path: str, name: str, body: dict[str, Any]) -> str:
+    """The name of something that was just added."""
+    answer = client.post(path, json=body)
+    assert answer.status_code in {200, 201, 202}, answer.text
+    added: str = answer.json()[name]
+    return added
 
 
-class Two(NamedTuple):
-    """A server, and a client in each of its workspaces."""
-
-    server: Server
-    red: Client
-    blue: Client
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    """A server with two workspaces."""
-    file = tmp_path_factory.mktemp("workspaces") / "isokernel.toml"
-    file.write_text(FILE)
-    flags = ("--languages", "javascript,typescript", "--default-language", "js")
-    server = Server("--config", str(file), *flags)
-    with ExitStack() as stack:
-        red, blue = (
-            stack.enter_context(connect(server, **{"X-API-Key": key}))
-            for key in (RED, BLUE)
-        )
-        for client in (red, blue):
-            client.get("/healthz")  # the connection that stays
-        yield Two(server, red, blue)
-    assert server.stop() == 0
-    assert not server.wrong()
+def _source(client: Client) -> str:
+    name = f"red{secrets.token_hex(4)}"
+    # Nobody is there, which is no reason not to have it.
+    body = {"type": "graphql", "name": name, "url": "http://127.0.0.1:9/"}
+    return _added(client, "/sources", "name", body)
 
 
-def _executed(client: Client, **fields: Any) -> dict[str, Any]:
-    """An execution that is over."""
-    answer = client.post("/api/exec", json={"code": "var mine = 'red'", **fields})
-    assert answer.status_code == 202, answer.text
-    place = f"/api/executions/{answer.json()['execution_id']}"
-
-    def over() -> dict[str, Any] | None:
-        shown: dict[str, Any] = client.get(place).json()
-        return shown if shown["completed_at"] else None
-
-    found: dict[str, Any] = wait_for(over)
-    assert found["status"] == "completed", found
-    return found
+def _policy(client: Client) -> str:
+    return _added(client, "/policies", "id", {"effect": "deny", "tool": "red.**"})
 
 
-def _session(client: Client) -> str:
-    _executed(client, session=SESSION)
-    return SESSION
+def _task(client: Client) -> str:
+    return _added(client, "/tasks", "taskId", {"code": "return 1"})
 
 
-MAKERS: dict[str, tuple[Callable[[Client], str], str]] = {
+def _approval(two: Two) -> str:
+    """One that waits for a decision, as a call of a task's leaves it."""
+    made = {
+        "id": secrets.token_urlsafe(24),
+        "workspace": "red",
+        **dict.fromkeys(("task_id", "call_id", "client", "path"), "red"),
+        **dict.fromkeys(("description", "input", "rule", "reason", "decided_by"), ""),
+        "state": "pending",
+        "created_at": time.time(),
+        "expires_at": time.time() + 600,
+    }
+    columns, places = ", ".join(made), ", ".join("?" * len(made))
+    with contextlib.closing(sqlite3.connect(two.folder / "isokernel.sqlite")) as base:
+        text = f"INSERT INTO tool_approvals ({columns}) VALUES ({places})"  # noqa: S608
+        base.execute(text, list(made.values()))
+        base.commit()
+    return str(made["id"])
+
+
+MAKERS: dict[str, tuple[Callable[[Two], str], str]] = {
     # By the name in the path: how one is made, and an id that nobody has.
-    "context_id": (lambda client: client.create(), "nobody"),
-    "id": (lambda client: str(_executed(client)["execution_id"]), "nobody"),
-    "key": (lambda client: str(_executed(client)["heap"]), "0" * 64),
-    "session": (_session, "nobody"),
+    "context_id": (lambda two: two.red.create(), "nobody"),
+    "id": (lambda two: str(executed(two.red)["execution_id"]), "nobody"),
+    "key": (lambda two: str(executed(two.red)["heap"]), "0" * 64),
+    "session": (lambda two: use_session(two.red), "nobody"),
+    "name": (lambda two: _source(two.red), "nobody"),
+    "policy_id": (lambda two: _policy(two.red), "nobody"),
+    "task_id": (lambda two: _task(two.red), "nobody"),
+    "approval_id": (_approval, "nobody"),
 }
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 BODIES: dict[str, Any] = {
     "POST /contexts/{context_id}/complete": {"code": "1"},
     "POST /contexts/{context_id}/inspect": {"code": "1"},
     "POST /contexts/{context_id}/notebook": NOTEBOOK,
+    "POST /approvals/{approval_id}": {"decision": "denied"},
     "PUT /api/heaps/{key}/tags": {"tags": {"a": "b"}},
 }
 ABSENT = {
@@ -108,8 +101,13 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /contexts heap": ("key", {}),
     "POST /api/exec heap": ("key", {"code": "1"}),
 }
-OWN_TEST = {"POST /api/exec session"}
-"""Names that are free in each workspace, so that nothing is absent: tested below."""
+FREE = {
+    "POST /api/exec session",
+    "POST /tasks sessionId",
+    "POST /policies source",
+    "POST /policies session",
+}
+"""Names that each workspace is free to use, so that nothing is absent."""
 _NAMING = re.compile(
     r"(^|_)(id|key|heap|session|context|execution|task|approval|source)s?$|[a-z]Id$"
 )
@@ -146,7 +144,7 @@ def _make(two: Two, name: str) -> tuple[str, str]:
     if name not in MAKERS:
         pytest.fail(f"say in MAKERS how what {{{name}}} names is made")
     make, absent = MAKERS[name]
-    return make(two.red), absent
+    return make(two), absent
 
 
 def _same(answers: list[Any], ids: tuple[str, str]) -> None:
@@ -177,7 +175,7 @@ def test_what_another_has_is_as_if_it_were_not(two: Two, name: str) -> None:
     if operation.request is not None and name not in BODIES and _needs_body(operation):
         pytest.fail(f"say in BODIES what {name} takes")
     body = BODIES.get(name)
-    whole = _one(route).format(**{parameter: ids[0]})
+    whole = _shown_at(route).format(**{parameter: ids[0]})
     before = two.red.get(whole)
     assert before.status_code == 200, before.text
     answers = [
@@ -199,11 +197,16 @@ def _needs_body(operation: Operation) -> bool:
     )
 
 
-def _one(route: Route) -> str:
-    """The path that shows the thing that a route is about."""
-    known = {each.path for each in ROUTES}
-    whole = route.path[: route.path.index("}") + 1]
-    return whole if whole in known else route.path
+def _shown_at(route: Route) -> str:
+    """Where the thing that a route is about is shown, or listed at least."""
+    shown = {
+        each.path
+        for each in ROUTES
+        if "GET" in {operation.method for operation in each.operations}
+    }
+    one = route.path[: route.path.index("}") + 1]
+    listed = one.rpartition("/")[0]
+    return next(path for path in (one, listed, route.path) if path in shown)
 
 
 def _lasting(answer: Any) -> dict[str, Any]:
@@ -218,7 +221,7 @@ def _lasting(answer: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", IN_BODIES)
 def test_what_another_has_cannot_be_named(two: Two, name: str) -> None:
-    if name in OWN_TEST:
+    if name in FREE:
         return
     if name not in NAMED:
         pytest.fail(f"say in NAMED what {name} is")
@@ -232,18 +235,17 @@ def test_what_another_has_cannot_be_named(two: Two, name: str) -> None:
     assert answers[0].status_code == 404
 
 
-@pytest.mark.parametrize("path", LISTS)
-def test_lists_do_not_show_what_another_has(two: Two, path: str) -> None:
-    paths = {route.path for route in ROUTES}
-    before = two.blue.get(path)
-    assert before.status_code == 200, before.text
-    two.red.create()
-    if "/api/exec" in paths:
-        _executed(two.red, tags={"owner": "red"})
-        _session(two.red)
-    after = two.blue.get(path)
-    assert after.json() == before.json()
-    assert [*after.headers] == [*before.headers]
+def test_lists_do_not_show_what_another_has(two: Two) -> None:
+    before = {path: two.blue.get(path) for path in LISTS}
+    known = {name for route in ROUTES for name in _names(route.path)}
+    for name, (make, _) in MAKERS.items():
+        if name in known:
+            make(two)
+    for path in LISTS:
+        assert before[path].status_code == 200, path
+        after = two.blue.get(path)
+        assert after.json() == before[path].json(), path
+        assert [*after.headers] == [*before[path].headers], path
 
 
 def test_figures_are_neither_workspaces(two: Two) -> None:
@@ -254,19 +256,19 @@ def test_figures_are_neither_workspaces(two: Two) -> None:
 def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:
     if "/api/exec" not in {route.path for route in ROUTES}:
         pytest.skip("there are no sessions")
-    _session(two.red)
-    found = _executed(two.blue, code="typeof mine", session=SESSION)
+    use_session(two.red)
+    found = executed(two.blue, code="typeof mine", session=SESSION)
     assert found["result"] == '"undefined"'
     assert two.blue.delete(f"/contexts/{SESSION}").status_code == 204
     assert two.red.get(f"/contexts/{SESSION}").status_code == 200
-    again = _executed(two.red, code="mine", session=SESSION)
+    again = executed(two.red, code="mine", session=SESSION)
     assert again["result"] == '"red"'
 
 
 def test_the_same_state_in_two_workspaces_is_two_heaps(two: Two) -> None:
     if "/api/exec" not in {route.path for route in ROUTES}:
         pytest.skip("there are no heaps")
-    heap = _executed(two.red)["heap"]
+    heap = executed(two.red)["heap"]
     for path in (f"/api/heaps/{heap}", f"/api/heaps/{heap}/tags"):
         assert two.blue.delete(path).status_code == 404
     assert two.red.get(f"/api/heaps/{heap}").status_code == 200

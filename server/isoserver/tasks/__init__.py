@@ -1,0 +1,1 @@
+"""Tasks: code that runs to an end with tools at hand, and can be looked up later."""
