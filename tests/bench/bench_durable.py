@@ -2,7 +2,8 @@
 
 Checkpoints and new contexts from heaps of several sizes, through HTTP; how long other
 cells of a context wait for its checkpoint; and many contexts that sleep: how long each
-takes to save, memory and disk of each, and how long a cell takes that wakes one.
+takes to save, memory and disk of each, and how long a cell takes that wakes one. As
+there is no time to save as many as may be, also a server that finds that many rows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sqlite3
 import tempfile
 import time
 from pathlib import Path
@@ -29,7 +31,7 @@ OBJECTS = (
     "globalThis.kept = Array.from({{ length: {count} }},"
     " (_, i) => ({{ id: i, name: `item ${{i}}`, list: [i, i + 0.5] }})); 0"
 )
-SIZES = {"blank": 0, "1 MiB": 9_000, "32 MiB": 300_000}
+SIZES = {"blank": 0, "1 MiB": 9_000, "16 MiB": 200_000}
 FLAGS = ("--languages", "javascript", "--default-language", "javascript")
 AT_ONCE = 16
 """Contexts that live at a time while many are made."""
@@ -150,6 +152,66 @@ async def sleepers(
     }
 
 
+def copies(count: int) -> dict[str, Any]:
+    """Start a server beside whose one sleeping context stand copies of its row."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = (*FLAGS, "--no-access-log", "--data-dir", folder)
+        first = Server(*flags)
+        asyncio.run(_prepare(first))
+        first.stop()
+        bare = Server(*flags)
+        before = psutil.Process(bare.process.pid).memory_info().rss
+        bare.stop()
+        _copy(Path(folder) / "isokernel.sqlite", count)
+        start = time.perf_counter()
+        server = Server(*flags, "--save-deadline", "1")
+        seconds = time.perf_counter() - start
+        memory = psutil.Process(server.process.pid).memory_info().rss - before
+        wakes = asyncio.run(_wake_copies(server, count))
+        server.stop()
+    return {
+        "n": count,
+        "start_seconds": seconds,
+        "memory_bytes_each": memory / count,
+        "wake_ms": report.summary(wakes),
+    }
+
+
+async def _prepare(server: Server) -> None:
+    api = Api(await Connection.open(server.url))
+    here = (await api.ask("POST", "/contexts", {}))["id"]
+    await api.run(here, "globalThis.mine = 7")
+
+
+def _copy(file: Path, count: int) -> None:
+    """Copy the only row of contexts, under ids of their own."""
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        found = database.execute("SELECT * FROM contexts")
+        names = [column[0] for column in found.description]
+        row = found.fetchone()
+        place = names.index("id")
+        rows = (
+            [f"copy-{number}" if n == place else value for n, value in enumerate(row)]
+            for number in range(count)
+        )
+        marks = ", ".join("?" * len(names))
+        # The number of columns is all that goes into it.
+        database.executemany(f"INSERT INTO contexts VALUES ({marks})", rows)  # noqa: S608
+        database.commit()
+
+
+async def _wake_copies(server: Server, count: int) -> list[float]:
+    api = Api(await Connection.open(server.url))
+    wakes = []
+    for number in range(0, count, max(1, count // WAKES)):
+        start = time.perf_counter()
+        answer = await api.run(f"copy-{number}", "mine")
+        wakes.append((time.perf_counter() - start) * 1e3)
+        if answer["items"][0]["text"] != "7":
+            raise RuntimeError(answer)
+    return wakes
+
+
 async def _one(server: Server, number: int) -> str:
     """Make a context that has a number, and wait until it sleeps."""
     connection = await Connection.open(server.url)
@@ -221,7 +283,18 @@ def text(figures: dict[str, Any]) -> str:
             ]
         ],
     )
-    return f"{first}\n\n{second}"
+    return f"{first}\n\n{second}\n\n{_copies_text(figures['copies'])}"
+
+
+def _copies_text(found: dict[str, Any]) -> str:
+    wake = found["wake_ms"]
+    return (
+        f"A server that finds {found['n']:,} sleeping contexts (copies of one row) "
+        f"starts in {found['start_seconds']:.1f} s, has "
+        f"{found['memory_bytes_each'] / 1024:.1f} KiB for each, and wakes one in "
+        f"{report.rounded(wake['p50'])} ms (p50; p95 {report.rounded(wake['p95'])}, "
+        f"n {wake['n']})."
+    )
 
 
 def main() -> None:
@@ -234,10 +307,14 @@ def main() -> None:
     figures: dict[str, Any] = {"cores": os.cpu_count()}
     with serving("--body-max", str(64 * MIB)) as (server, _):
         figures["sizes"] = asyncio.run(sizes(server, options.rounds))
-    with serving("--hibernate-after", str(SLEEPY)) as (server, folder):
+    with serving("--hibernate-after", str(SLEEPY), "--save-deadline", "5") as (
+        server,
+        folder,
+    ):
         figures["sleepers"] = asyncio.run(
             sleepers(server, folder, options.contexts, options.seconds)
         )
+    figures["copies"] = copies(options.contexts)
     report.publish(options, "durable", figures, text(figures))
 
 

@@ -435,7 +435,7 @@ def test_kill_9_amid_checkpoints_loses_none_that_was_acknowledged(
                 key = client.post(f"/contexts/{here}/checkpoint").json()["heap"]
                 acknowledged[key] = f"'{name}-{number}'"
 
-    for turn in range(4):
+    for turn in range(3):
         server = servers(*V8, "--data-dir", str(tmp_path))
         stop: list[bool] = []
         with connect(server) as client, ThreadPoolExecutor(3) as pool:
@@ -448,7 +448,7 @@ def test_kill_9_amid_checkpoints_loses_none_that_was_acknowledged(
             stop.append(True)
         server.stop(signal.SIGKILL)
     with connect(servers(*V8, "--data-dir", str(tmp_path))) as client:
-        assert len(acknowledged) > 20
+        assert len(acknowledged) >= 15
         for key, value in list(acknowledged.items())[-25:]:
             here = client.post("/contexts", json={"heap": key}).json()["id"]
             assert client.text("v", context_id=here) == value

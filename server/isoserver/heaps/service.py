@@ -217,7 +217,7 @@ class Heaps:
             HeapStoreError: The store can't be used.
         """
         used = await self._used(workspace, key)
-        packed = await self.export(workspace, key)
+        packed = await self._read(workspace, key)
 
         def checked() -> bytes:
             data = self._unpacked(packed)
@@ -237,11 +237,16 @@ class Heaps:
             HeapDamagedError: There should be one, and is none.
             HeapStoreError: The store can't be used.
         """
+        await self._used(workspace, key)
+        return await self._read(workspace, key)
+
+    async def _read(self, workspace: str, key: str) -> bytes:
+        """Read the file of a heap that a workspace owned a moment ago."""
         for _ in range(_ATTEMPTS):
-            await self._used(workspace, key)
             with suppress(FileNotFoundError):
                 return await asyncio.to_thread(self._opened().read, key)
             await asyncio.sleep(_PAUSE)  # another process may be about to store it
+            await self._used(workspace, key)
         message = f"the heap {key} is not in the store"
         raise HeapDamagedError(message)
 
@@ -289,7 +294,10 @@ class Heaps:
         Raises:
             HeapMissingError: The workspace has no such heap.
         """
-        return await self._get(workspace, key)
+        found = await self._records.find(workspace, key) if is_key(key) else None
+        if found is None:
+            raise HeapMissingError(key)
+        return found
 
     async def newest(
         self, workspace: str, tags: dict[str, str], limit: int = 100
@@ -314,12 +322,6 @@ class Heaps:
         if used is None:
             raise HeapMissingError(key)
         return used
-
-    async def _get(self, workspace: str, key: str) -> HeapRecord:
-        found = await self._records.find(workspace, key) if is_key(key) else None
-        if found is None:
-            raise HeapMissingError(key)
-        return found
 
     # -- tags and sessions -------------------------------------------------------------
 
