@@ -122,9 +122,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         scenario: Callable[[World], Awaitable[None]],
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
+        url: str | None = None,
         **plan: Any,
     ) -> None:
-        started = _run(scenario, tmp_path, sources, plan)
+        started = _run(scenario, tmp_path, url_of(url, tmp_path), sources, plan)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start
@@ -134,11 +135,12 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
 async def _run(
     scenario: Callable[[World], Awaitable[None]],
     folder: Path,
+    url: str,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
     plan: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
-    database = Database(url_of(None, folder))
+    database = Database(url)
     with (folder / "log").open("a") as log:
         made = Plan(**plan, sources=sources(services) if sources else [])
         tools = assemble(database, make_log("debug", log), made)

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.postgresql import PostgreSQL
 from tests.server.tools.conftest import Asked
 
 from isoserver.database import Database, url_of
@@ -19,9 +20,11 @@ from isoserver.errors import (
 from isoserver.logs import make_log
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.calls import Answer
+from isoserver.tools.configuration import read
+from isoserver.tools.policy import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.server.tools.conftest import World
     from tests.server.tools.services import Services
@@ -263,10 +266,48 @@ async def _until(ask: Any, *arguments: Any) -> Any:
     return found
 
 
+@pytest.fixture
+def postgresql() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
+    yield server
+    server.stop()
+
+
+def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> None:
+    async def scenario(world: World) -> None:
+        tools = world.tools
+        task = create(world, session="s" * 500, client="c" * 500)
+        waiting = await world.pending()
+        decisions = await asyncio.gather(
+            *(
+                tools.approvals.resolve("default", waiting.id, state, "", "eve")
+                for state in ("approved", "denied", "approved", "denied")
+            ),
+            return_exceptions=True,
+        )
+        lost = [made for made in decisions if isinstance(made, BaseException)]
+        assert len(lost) == 2
+        assert all(isinstance(made, ApprovalDecidedError) for made in lost)
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(ApprovalMissingError):
+            await tools.approvals.get("default", "\x00")
+        with pytest.raises(ToolError):
+            await world.call("odd\x00\ud800", {"a": "\x00\ud800"})
+        rule = await tools.policies.add("default", Rule("deny", "github.**"), "eve")
+        assert (await denied(create(world))).code == "policy_denied"
+        await tools.policies.delete("default", rule.rule.id, "eve")
+        fields = {**world.services.openapi(name="added"), "workspace": "a"}
+        await tools.registry.add(read(fields), "eve")
+        await tools.registry.delete("a", "added", "eve")
+        await tools.end_task("default", "task-1")
+        assert len(await world.audit()) == 6
+        await tools.audit.prune()
+
+    run(scenario, sources=service, url=postgresql.database())
+
+
 def test_a_rule_that_comes_while_waiting_counts(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        from isoserver.tools.policy import Rule  # noqa: PLC0415
-
         task = create(world)
         waiting = await world.pending()
         await world.tools.policies.add("default", Rule("deny", "github.**"), "eve")
