@@ -71,7 +71,7 @@ def test_a_result_that_is_too_large_is_an_error(tasks: Tasks) -> None:
 def test_a_call_that_nobody_awaits_is_cancelled(tasks: Tasks) -> None:
     task = tasks.run("void tools.bad.hang(); return 1")
     assert task["result"] == 1
-    assert "1 calls of tools were not awaited" in task["logs"]["stderr"][-1]
+    assert "not awaited, and so cancelled: 1" in task["logs"]["stderr"][-1]
     tasks.told(f"cancelled-{task['taskId']}")
 
 
