@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.server.conftest import AT_REST, connect, wait_for
+from tests.server.executions.conftest import reach
 from tests.server.postgresql import PostgreSQL
 
 from isoserver.heaps.content import examine, pack, unpack
@@ -223,6 +224,19 @@ def test_a_checkpoint_of_a_sleeping_context_is_the_heap_that_it_has(
         here = _asleep(client, "let a = 1")
         assert _checkpoint(client, here) == client.show(here)["heap"]
         assert client.show(here)["state"] == "hibernated"
+
+
+def test_sleep_leaves_no_trace_in_a_session(sleepy: Server) -> None:
+    with reach(sleepy) as client:
+        heaps = [client.done("var a = 1", session="s")["heap"]]
+        client.wait_state("s", "hibernated")
+        assert client.show("s")["heap"] not in heaps
+        heaps.append(client.done("a += 1", session="s")["heap"])
+        client.post("/contexts/s/restart")
+        heaps.append(client.done("var a = 3", session="s")["heap"])
+        entries = client.get("/api/sessions/s/snapshots").json()["entries"]
+        assert [entry["output_heap"] for entry in entries] == heaps
+        assert [entry["input_heap"] for entry in entries] == [None, heaps[0], None]
 
 
 def test_what_cannot_be_saved_stays_awake(sleepy: Server) -> None:

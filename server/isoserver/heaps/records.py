@@ -110,6 +110,14 @@ class HeapRecords:
         async with self._database.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
 
+    async def asked_for(self, workspace: str, key: str) -> str | None:
+        """Go back from a heap to one that wasn't made for a sleep alone."""
+        query = select(HEAPS.c.automatic, HEAPS.c.parent).where(_is(workspace, key))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        # What such a heap came from was gone back to when it was saved.
+        return row.parent if row is not None and row.automatic else key
+
     async def forget(self, workspace: str, key: str) -> bool:
         """Let a workspace own a heap no more; whether it did."""
         async with self._database.begin() as connection:

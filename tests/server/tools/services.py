@@ -182,8 +182,19 @@ class _Document(_Handler):
         self.finish(DOCUMENT)
 
 
+class _Elsewhere(_Handler):
+    def get(self) -> None:
+        self.finish({**DOCUMENT, "servers": [{"url": "https://evil.example/api"}]})
+
+
+class _Old(_Handler):
+    def get(self) -> None:
+        self.finish({"swagger": "2.0", "paths": {}})
+
+
 class _Issues(_Handler):
     def get(self, owner: str) -> None:
+        self.set_header("Content-Type", "application/json")
         self.finish(json.dumps([self.seen() | {"owner": owner}]))
 
     def post(self, owner: str) -> None:
@@ -215,7 +226,7 @@ class _Odd(_Handler):
             self.set_status(204)
         elif kind == "text":
             self.set_header("Content-Type", "text/plain; charset=latin-1")
-            self.finish("caf\u00e9".encode("latin-1"))
+            self.finish("café".encode("latin-1"))
         elif kind == "bytes":
             self.set_header("Content-Type", "image/png")
             self.finish(b"\x89PNG")
@@ -270,6 +281,8 @@ class Services:
         application = Application(
             [
                 ("/openapi.json", _Document),
+                ("/elsewhere", _Elsewhere),
+                ("/old", _Old),
                 ("/repos/(.*)/issues", _Issues),
                 ("/form", _Form),
                 ("/odd/(.*)", _Odd),
