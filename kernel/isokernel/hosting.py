@@ -97,7 +97,7 @@ class ContextHost:
 
     def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
         """A tool is called."""
-        self.sink(ToolCall(owner, call_id, path, text))
+        self.sink(ToolCall(self.execution(owner), call_id, path, text))
 
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for is shown in its cell, on stderr."""

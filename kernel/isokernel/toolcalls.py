@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from isokernel.bridge import Bridge
     from isokernel.execution import Execution
+    from isokernel.hosting import ContextHost
     from isokernel.turns import Turns
     from isokernel.v8.values import Value
 
@@ -34,6 +35,7 @@ class ContextTools(ABC):
     bridge: Bridge
     turns: Turns
     _execution: Execution | None
+    _host: ContextHost
 
     @abstractmethod
     def check_open(self) -> None:
@@ -48,12 +50,13 @@ class ContextTools(ABC):
         limits = execution.options.tools
         if limits is not None:
             options = {"callsMax": limits.calls_max, "inputMax": limits.input_max}
-            self.bridge.call("beginTools", execution.id, json.dumps(options))
+            owner = self._host.own(execution.id)
+            self.bridge.call("beginTools", owner, json.dumps(options))
 
     def _take_tools(self, execution: Execution) -> None:
         """The execution is over."""
         if execution.options.tools is not None:
-            self.bridge.call("endTools", execution.id)
+            self.bridge.call("endTools", self._host.own(execution.id))
 
     def _is_denial(self, execution: Execution, reason: Value) -> bool:
         """Whether that is the error of a call that the execution was denied.
@@ -63,7 +66,8 @@ class ContextTools(ABC):
         """
         if execution.options.tools is None:
             return False
-        denial: bool = self.bridge.call("isDenial", reason, execution.id)
+        owner = self._host.own(execution.id)
+        denial: bool = self.bridge.call("isDenial", reason, owner)
         return denial
 
     def settle_tool(self, call_id: int, answer: Answer, text: str) -> None:

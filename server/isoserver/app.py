@@ -97,8 +97,8 @@ class Server:
         database: Its database.
         tools: What code in its contexts can call.
         executions: Its executions.
-        tasks: Its tasks.
         checks: Its type checker.
+        tasks: Its tasks.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -116,7 +116,7 @@ class Server:
         Args:
             settings: Its settings.
             log_file: Where the log goes; stderr if None.
-            toolbox: What the `tools` of tasks calls.
+            toolbox: What the `tools` of tasks calls, instead of the server's own.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -135,7 +135,7 @@ class Server:
             settings,
             self.database,
             self.contexts,
-            self.tools if toolbox is None else toolbox,
+            toolbox or self.tools,
             self.checks,
             log,
         )

@@ -49,10 +49,6 @@
     │   ├── ToolArgumentsError      (ValueError) the input isn't what the tool takes
     │   ├── ToolFailedError             the tool, or the way to it
     │   └── ApprovalDeniedError         a policy or a reviewer says no
-    ├── TaskError
-    │   ├── TaskMissingError        (LookupError) no task has that id
-    │   ├── TaskEndedError              it has ended, so it can't be cancelled
-    │   └── TypeCheckerError            types can't be checked, or not in time
     ├── ToolAdministrationError         about sources, policies and approvals
     │   ├── SourceError                 a source can't be set up like that
     │   ├── SourceMissingError      (LookupError) no source has that name
@@ -60,6 +56,10 @@
     │   ├── PolicyMissingError      (LookupError) no rule has that id
     │   ├── ApprovalMissingError    (LookupError) no approval has that id
     │   └── ApprovalDecidedError        it is decided already, otherwise
+    ├── TaskError
+    │   ├── TaskMissingError        (LookupError) no task has that id
+    │   ├── TaskEndedError              it has ended, so it can't be cancelled
+    │   └── TypeCheckerError            types can't be checked, or not in time
     ├── DatabaseError                   it can't be opened or used
     └── StoppingError                   the server is about to end
 
@@ -597,40 +597,6 @@ class ApprovalDeniedError(ToolError):
         return {**super().as_data(), "denied": True, "reason": self.reason}
 
 
-class TaskError(ServerError):
-    """Something about one task."""
-
-
-class TaskMissingError(TaskError, LookupError):
-    """No task has that id."""
-
-    def __init__(self, task_id: str) -> None:
-        """Name the id."""
-        super().__init__(f"Task {task_id[:64]} not found")
-
-
-class TaskEndedError(TaskError):
-    """The task has ended, so it can't be cancelled."""
-
-    def __init__(self, task_id: str, status: str) -> None:
-        """Say how it stands."""
-        super().__init__(f"Task {task_id[:64]} is {status}")
-
-
-class TypeCheckerError(TaskError):
-    """The types of some code can't be checked, or not in time."""
-
-
-class TaskLimitError(LimitError):
-    """As many tasks as may be haven't ended."""
-
-    retry_after = 5
-
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"{limit} tasks haven't ended, no more may be")
-
-
 class ToolAdministrationError(ServerError):
     """Something about sources, policies and approvals."""
 
@@ -678,6 +644,40 @@ class ApprovalDecidedError(ToolAdministrationError):
         """Say how it stands."""
         self.state = state
         super().__init__(f"the approval is already {state}")
+
+
+class TaskError(ServerError):
+    """Something about one task."""
+
+
+class TaskMissingError(TaskError, LookupError):
+    """No task has that id."""
+
+    def __init__(self, task_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"Task {task_id[:64]} not found")
+
+
+class TaskEndedError(TaskError):
+    """The task has ended, so it can't be cancelled."""
+
+    def __init__(self, task_id: str, status: str) -> None:
+        """Say how it stands."""
+        super().__init__(f"Task {task_id[:64]} is {status}")
+
+
+class TypeCheckerError(TaskError):
+    """The types of some code can't be checked, or not in time."""
+
+
+class TaskLimitError(LimitError):
+    """As many tasks as may be haven't ended."""
+
+    retry_after = 5
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"{limit} tasks haven't ended, no more may be")
 
 
 class DatabaseError(ServerError):
@@ -732,16 +732,16 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ToolArgumentsError: HTTPStatus.BAD_REQUEST,
     ToolFailedError: HTTPStatus.BAD_GATEWAY,
     ApprovalDeniedError: HTTPStatus.FORBIDDEN,
-    TaskMissingError: HTTPStatus.NOT_FOUND,
-    TaskEndedError: HTTPStatus.CONFLICT,
-    TypeCheckerError: HTTPStatus.SERVICE_UNAVAILABLE,
-    TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     SourceError: HTTPStatus.BAD_REQUEST,
     SourceMissingError: HTTPStatus.NOT_FOUND,
     SourceExistsError: HTTPStatus.CONFLICT,
     PolicyMissingError: HTTPStatus.NOT_FOUND,
     ApprovalMissingError: HTTPStatus.NOT_FOUND,
     ApprovalDecidedError: HTTPStatus.CONFLICT,
+    TaskMissingError: HTTPStatus.NOT_FOUND,
+    TaskEndedError: HTTPStatus.CONFLICT,
+    TypeCheckerError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TaskLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

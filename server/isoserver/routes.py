@@ -317,6 +317,7 @@ ROUTES: Final = (
     *TASK_ROUTES,
     *(_metadata_route(resource) for resource in ("", *RESOURCES)),
     *TOOL_ROUTES,
+    *TASK_ROUTES,
 )
 
 

@@ -230,15 +230,6 @@ class ServerSettings(AccessSettings):
         description="Bytes that code, results and output of all tasks may have; the "
         "oldest go.",
     )
-    tool_calls_max: PositiveInt = Field(
-        256, description="Calls of tools of one task that wait for their answers."
-    )
-    tool_input_max: PositiveInt = Field(
-        _MIB, le=32 * _MIB, description="Bytes of the input of one call of a tool."
-    )
-    tool_result_max: PositiveInt = Field(
-        8 * _MIB, le=32 * _MIB, description="Bytes of the result of one call of a tool."
-    )
     typecheck: bool = Field(
         default=False, description="Check the types of tasks unless they say."
     )

@@ -117,13 +117,9 @@ def test_what_fills_the_memory_fails(checker: TypeChecker) -> None:
 def test_all_that_a_context_has_is_declared(
     checker: TypeChecker, context: Session
 ) -> None:
-    context.context.begin(
-        "Object.getOwnPropertyNames(globalThis).join(' ')",
-        execution_id=1,
-        options=ExecutionOptions(tools=ToolLimits()),
-    )
-    shown = next(e.data for e in context.events if hasattr(e, "data"))
-    names = shown["text/plain"].strip("'").split()
+    code = "Object.getOwnPropertyNames(globalThis).join(' ')"
+    shown = context.run(code, options=ExecutionOptions(tools=ToolLimits())).text
+    names = shown.strip("'").split()
     assert "setTimeout" in names
     code = "\n".join(f"void {name};" for name in names)
     found = checker.check(code, TOOLS, [])
@@ -165,8 +161,5 @@ def test_all_that_is_declared_is_there(context: Session) -> None:
     assert "structuredClone" in names
     listed = ", ".join(f"'{name}'" for name in names)
     code = f"[{listed}].filter((name) => !(name in globalThis)).join()"
-    context.context.begin(
-        code, execution_id=1, options=ExecutionOptions(tools=ToolLimits())
-    )
-    shown = next(e.data for e in context.events if hasattr(e, "data"))
-    assert shown["text/plain"] == "''"
+    shown = context.run(code, options=ExecutionOptions(tools=ToolLimits())).text
+    assert shown == "''"

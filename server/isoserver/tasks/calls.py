@@ -146,7 +146,7 @@ class ToolCalls:
         if len(data) > self._result_max:
             message = (
                 f"{call.path}: the result has {len(data)} bytes, "
-                f"{self._result_max} are allowed (--tool-result-max)"
+                f"{self._result_max} are allowed (--tool-response-max)"
             )
             raise ToolFailedError(message, code="result_too_large")
         return data.decode()

@@ -142,7 +142,7 @@ class TaskWorker:
     async def _execute(self, run: Run, context: JavaScriptContext) -> Ending:
         order, settings = run.task.order, self._settings
         limits = {
-            "calls_max": settings.tool_calls_max,
+            "calls_max": settings.tool_task_waiting_max,
             "input_max": settings.tool_input_max,
         }
         options = {"result_json": True, "body": True, "tools": limits}
@@ -188,7 +188,7 @@ class TaskWorker:
             asked,
             run.asker,
             self._log,
-            self._settings.tool_result_max,
+            self._settings.tool_response_max,
             run.wait_for_approval,
         )
 

@@ -12,7 +12,6 @@ from tests.conftest import Outcome, Session
 from isokernel.events import Event, ExecutionDone, Stream, ToolCall
 from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
-from isokernel.v8 import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -494,8 +493,7 @@ def restored(alone: Caller) -> Iterator[Callable[[], Caller]]:
     made: list[Session] = []
 
     def restore() -> Caller:
-        isolate = alone.context.bridge.isolate
-        saved = snapshot.save(isolate)
+        saved = alone.context.save()
         made.append(Session(ContextSettings(), snapshot=saved))
         return Caller(made[-1])
 

@@ -90,7 +90,7 @@ def _start(folder: Path, *flags: str) -> Server:
 @pytest.fixture(scope="session")
 def shared_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     folder = tmp_path_factory.mktemp("tools")
-    server = _start(folder, "--interrupt-grace", "1", "--tool-result-max", "1000000")
+    server = _start(folder, "--interrupt-grace", "1", "--tool-response-max", "1000000")
     try:
         with connect(server) as client:
             tasks = Tasks(server, client, folder)
