@@ -319,6 +319,9 @@ class ServerSettings(AccessSettings):
     tool_deadline: PositiveFloat = Field(
         60.0, description="Seconds that a call of a tool may take."
     )
+    tool_input_max: PositiveInt = Field(
+        1 * _MIB, description="Bytes of a tool's input."
+    )
     tool_response_max: PositiveInt = Field(
         8 * _MIB, description="Bytes of a tool's answer."
     )
