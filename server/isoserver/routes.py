@@ -314,9 +314,9 @@ ROUTES: Final = (
     ),
     *API_ROUTES,
     *HEAP_ROUTES,
-    *TASK_ROUTES,
     *(_metadata_route(resource) for resource in ("", *RESOURCES)),
     *TOOL_ROUTES,
+    *TASK_ROUTES,
 )
 
 

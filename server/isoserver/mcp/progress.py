@@ -10,14 +10,47 @@ if TYPE_CHECKING:
 
     from mcp.server.session import ServerSession
 
-__all__ = ["OutputProgress"]
+__all__ = ["OutputProgress", "Printed"]
 
 _MESSAGE_MAX: Final = 16 * 1024
 """Characters of one notification; the tool's answer has all of the output."""
+_WAITING_MAX: Final = 1 << 20
+"""Characters that wait for a client that reads slowly."""
 _LAST_SECONDS: Final = 1.0
 """Seconds that the last lines may take to a client that reads slowly."""
 _PAUSE: Final = 0.02
 """Seconds in which lines are gathered into one notification."""
+
+
+class Printed:
+    """Text on its way from where it is printed to where it is read; kept to a bound."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._text = ""
+        self._over = False
+        self._changed = asyncio.Event()
+
+    def put(self, text: str) -> None:
+        """Add text; of too much of it the end is kept."""
+        self._text = (self._text + text)[-_WAITING_MAX:]
+        self._changed.set()
+
+    def close(self) -> None:
+        """Say that no more comes."""
+        self._over = True
+        self._changed.set()
+
+    async def read(self) -> AsyncIterator[str]:
+        """Give it as it comes, until the end."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            text, self._text = self._text, ""
+            if text:
+                yield text
+            if self._over:
+                return
 
 
 class OutputProgress:

@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from datetime import datetime
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_types import ElicitResult, InputRequiredResult, ToolAnnotations
+from mcp_types import ElicitResult, InputRequiredResult
 
 from isoserver.errors import ApprovalDecidedError, TaskMissingError
-from isoserver.mcp import task_schemas
-from isoserver.mcp.blocks import content_blocks
-from isoserver.mcp.executions import READS, in_iso
+from isoserver.mcp.answers import task_reply
+from isoserver.mcp.progress import OutputProgress, Printed
 from isoserver.mcp.questions import Questions, can_ask, is_modern, read_answer
-from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Reply, Tool
-from isoserver.tasks.answers import task_answer, task_text
-from isoserver.tasks.records import RUNTIMES, Status, TaskOrder
+from isoserver.mcp.toolbox import Reply
+from isoserver.tasks.records import TaskOrder
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from mcp_types import InputRequests
 
+    from isoserver.mcp import task_schemas
     from isoserver.mcp.toolbox import Asked
     from isoserver.settings import ServerSettings
     from isoserver.tasks.records import Task
     from isoserver.tools.approval import Decision
 
-__all__ = ["task_tools"]
+__all__ = ["TaskTools"]
 
 _SLACK: Final = 30.0
 _WAIT_MIN: Final = 120.0
-_OPEN: Final = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, open_world_hint=True
-)
-_DECIDES: Final = ToolAnnotations(
-    read_only_hint=False,
-    destructive_hint=True,
-    idempotent_hint=True,
-    open_world_hint=True,
-)
 
 
 class TaskTools:
@@ -71,10 +61,14 @@ class TaskTools:
         if asked.parameters.request_state is not None:
             task, decided = await self._go_on(asked, asked.parameters.request_state)
         else:
-            task, decided = await self._start(asked, arguments, seconds), set()
+            printed = Printed()
+            task, decided = await self._start(asked, arguments, seconds, printed), set()
+            if arguments.waitForResult:
+                async with self._progress(asked, printed):
+                    return await self._finish(asked, task, wait, decided)
         if arguments.waitForResult:
             return await self._finish(asked, task, wait, decided)
-        return await self._reply(asked, task, f"Queued task {task.id}")
+        return await task_reply(asked, task, f"Queued task {task.id}")
 
     async def get(
         self, asked: Asked, arguments: task_schemas.GetTask
@@ -82,14 +76,14 @@ class TaskTools:
         """Look a task up, when it has ended or after some time."""
         task = await asked.service.tasks.get(asked.workspace, arguments.taskId)
         if arguments.resultTimeoutMs is None:
-            return await self._reply(asked, task)
+            return await task_reply(asked, task)
         wait = arguments.resultTimeoutMs / 1e3
         return await self._finish(asked, task, wait, set(), ends=False)
 
     async def cancel(self, asked: Asked, arguments: task_schemas.TaskId) -> Reply:
         """End a task."""
         task = await asked.service.tasks.cancel(asked.workspace, arguments.taskId)
-        return await self._reply(asked, task, failed=False)
+        return await task_reply(asked, task, failed=False)
 
     async def resume(self, asked: Asked, arguments: task_schemas.Resume) -> Reply:
         """Decide an approval, and wait for what becomes of its task."""
@@ -123,7 +117,7 @@ class TaskTools:
         if arguments.waitForResult:
             seconds = arguments.resultTimeoutMs / 1e3
             task = await self._watch(asked, task, seconds, {approval.id})
-        reply = await self._reply(asked, task)
+        reply = await task_reply(asked, task)
         return reply._replace(
             data={**data, "task": reply.data}, text=f"{text}\n\n{reply.text}"
         )
@@ -131,7 +125,11 @@ class TaskTools:
     # -- its course --------------------------------------------------------------------
 
     async def _start(
-        self, asked: Asked, arguments: task_schemas.Execute, seconds: float
+        self,
+        asked: Asked,
+        arguments: task_schemas.Execute,
+        seconds: float,
+        printed: Printed,
     ) -> Task:
         asked.service.rates.check(asked.peer.principal, "execute")
         order = TaskOrder(
@@ -145,10 +143,25 @@ class TaskTools:
             typecheck=arguments.typecheck,
         )
         questions = Questions(asked.context)
-        task = await asked.service.tasks.start(order, questions)
+        listen = printed.put if asked.wants_progress else None
+        task = await asked.service.tasks.start(order, questions, listen)
         self._questions[task.id] = questions
         asked.spawn(self._forget(asked, task))
         return task
+
+    @staticmethod
+    @asynccontextmanager
+    async def _progress(asked: Asked, printed: Printed) -> AsyncIterator[None]:
+        """Tell the client what is printed while it waits."""
+        progress = OutputProgress(
+            asked.context.session, printed.read(), wanted=asked.wants_progress
+        )
+        try:
+            yield
+            printed.close()
+            await progress.finish()
+        finally:
+            progress.stop()
 
     async def _forget(self, asked: Asked, task: Task) -> None:
         """Keep a task's questions until it ends."""
@@ -216,7 +229,7 @@ class TaskTools:
             }
             if new and can_ask(asked.context) and is_modern(asked.context):
                 return InputRequiredResult(input_requests=new, request_state=task.id)
-        return await self._reply(asked, task)
+        return await task_reply(asked, task)
 
     @staticmethod
     async def _end(asked: Asked, task: Task) -> None:
@@ -290,107 +303,3 @@ class TaskTools:
         if questions is None or questions.direct:
             return False
         return any(key not in decided for key in questions.pending)
-
-    async def _reply(
-        self,
-        asked: Asked,
-        task: Task,
-        text: str | None = None,
-        *,
-        failed: bool | None = None,
-    ) -> Reply:
-        answer = task_answer(task)
-        displays = answer.pop("displays", None) or []
-        data = {name: _plain(value) for name, value in answer.items()}
-        lines = [task_text(task) if text is None else text]
-        if task.status is Status.WAITING:
-            waiting = await self._approvals(asked, task)
-            data["approvals"] = waiting
-            lines += [
-                f"waits for approval of {each['path']} with {each['input']}: call "
-                f"resume with approvalId {each['approvalId']}, once your user has "
-                "decided"
-                for each in waiting
-            ]
-        if not task.status.terminal:
-            lines.append(
-                f"Task {task.id} is still {task.status.value}: get_task with this "
-                "taskId gives its result later."
-            )
-        if failed is None:
-            failed = task.status.terminal and task.status is not Status.COMPLETED
-        return Reply(
-            data,
-            failed=failed,
-            text="\n".join(lines),
-            blocks=content_blocks(task.id, displays),
-        )
-
-    @staticmethod
-    async def _approvals(asked: Asked, task: Task) -> list[dict[str, Any]]:
-        found, _ = await asked.service.tools.approvals.pending(
-            asked.workspace, limit=1000
-        )
-        return [
-            {
-                "approvalId": approval.id,
-                "path": approval.path,
-                "description": approval.description,
-                "input": approval.input,
-            }
-            for approval in found
-            if approval.task_id == task.id
-        ]
-
-
-def _plain(value: Any) -> Any:
-    return in_iso(value) if isinstance(value, datetime) else value
-
-
-def task_tools(settings: ServerSettings) -> list[Tool]:
-    """Make the tools of tasks."""
-    tools = TaskTools(settings)
-    text = settings.execute_description or read("execute")
-    return [
-        Tool(
-            "execute",
-            "Run TypeScript with the workspace's tools",
-            text.replace("{runtimes}", ", ".join(RUNTIMES)),
-            task_schemas.Execute,
-            task_schemas.TaskResult,
-            tools.execute,
-            _OPEN,
-        ),
-        Tool(
-            "get_task",
-            "Status and result of a task",
-            "Get the status of a task that execute began, and its result once it has "
-            "ended. With resultTimeoutMs, wait for the end that long first.",
-            task_schemas.GetTask,
-            task_schemas.TaskResult,
-            tools.get,
-            READS,
-        ),
-        Tool(
-            "cancel_task",
-            "Cancel a task",
-            "Stop a task that is queued, running or waiting for an approval. Calls of "
-            "tools that it waits for are given up; what they have done stays done.",
-            task_schemas.TaskId,
-            task_schemas.TaskResult,
-            tools.cancel,
-            _DECIDES,
-        ),
-        Tool(
-            "resume",
-            "Decide an approval",
-            "Approve or deny a call that a task waits with, and get the task's result "
-            "once it has gone on. Call it only with what your user decided; never "
-            "approve on your own. Works from every connection; the same decision again "
-            "changes nothing.",
-            task_schemas.Resume,
-            task_schemas.Resumed,
-            tools.resume,
-            _DECIDES,
-        ),
-    ]

@@ -151,7 +151,7 @@ async def test_without_waiting(tooled: Server) -> None:
         )
         assert done.structured_content["result"] == 5
         slow = await execute(agent, "for (;;);", resultTimeoutMs=100)
-        assert slow["status"] == "running"
+        assert slow["status"] in {"queued", "running"}
         ended = await agent.call_tool("cancel_task", {"taskId": slow["taskId"]})
         assert ended.structured_content["status"] == "cancelled"
 
@@ -301,3 +301,49 @@ def _wait_status(server: Server, way: object, status: str) -> None:
             return bool(found and found[0]["status"] == status)
 
         wait_for(reached)
+
+
+@pytest.mark.parametrize("way", NETWORK[::3], ids=str)
+async def test_what_is_printed_is_progress(tooled: Server, way: Way) -> None:
+    told: list[str] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        assert total is None
+        assert progress > len(told)
+        told.append(message or "")
+
+    async with connect_agent(tooled.url, way) as agent:
+        code = (
+            "for (let i = 0; i < 3; i++) { console.log(i);"
+            " await new Promise(r => setTimeout(r, 60)) } return 1"
+        )
+        result = await agent.call_tool(
+            "execute", {"code": code}, progress_callback=note
+        )
+    assert not result.is_error
+    assert "\n".join(told) == "0\n1\n2"
+    assert len(told) > 1
+
+
+async def test_too_many_tasks_are_refused(servers: Any) -> None:
+    server = servers("--execute-rate", "1")
+    async with connect_agent(server.url) as agent:
+        assert (await execute(agent, "return 1"))["result"] == 1
+        result = await agent.call_tool("execute", {"code": "return 1"})
+        assert result.is_error
+        assert "Try again in" in said(result)
+        assert (await agent.list_tools()).tools
+
+
+async def test_types_are_checked_first(tooled: Server) -> None:
+    async with connect_agent(tooled.url) as agent:
+        code = (
+            "console.log('ran')\nreturn (await tools.up.add({a: 'one', b: 2})).result"
+        )
+        result = await agent.call_tool("execute", {"code": code, "typecheck": True})
+        assert result.is_error
+        answer = result.structured_content
+        (found,) = answer["diagnostics"]
+        assert found["line"] == 2
+        assert f"2:{found['column']} - TS{found['code']}" in said(result)
+        assert answer["logs"]["stdout"] == []
