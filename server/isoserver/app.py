@@ -55,6 +55,7 @@ __all__ = ["Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_OF_OTHERS: Final = 0o077
 _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
 
@@ -135,7 +136,7 @@ class Server:
             settings,
             self.database,
             self.contexts,
-            toolbox or self.tools,
+            self.tools if toolbox is None else toolbox,
             self.checks,
             log,
         )
@@ -163,6 +164,7 @@ class Server:
 
         Raises:
             OSError: It can't listen there.
+            SourceError: A source of the configuration file can't be set up.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.open()
@@ -184,13 +186,16 @@ class Server:
     async def open(self) -> None:
         """Start what contexts come from, without listening."""
         await self.database.start()
+        await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
-        await self.tools.start()
         await self.executions.start()
         await self.tasks.open()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
+        if self.folder.stat().st_mode & _OF_OTHERS:
+            # Somebody else has made it, and may want it so.
+            self.service.log.warning("others may read", folder=str(self.folder))
 
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
@@ -247,7 +252,7 @@ def _folder(settings: ServerSettings) -> tuple[Path, bool]:
     """Make the data folder; whether it is a temporary one."""
     if settings.data_dir is None:
         return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
     return settings.data_dir, False
 
 
@@ -271,6 +276,7 @@ def _plan(settings: ServerSettings) -> Plan:
             shown_max=settings.approval_input_max,
         ),
         sources_local=settings.sources_local,
+        sources_private=settings.sources_private,
         sources_max=settings.sources_max,
         policies_max=settings.policies_max,
         approval_deadline=settings.approval_deadline,

@@ -8,6 +8,8 @@ names.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import MetaData, event
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ["METADATA", "Database", "url_of"]
@@ -89,6 +92,7 @@ class Database:
             DatabaseError: It can't be opened, or can't be written to.
         """
         try:
+            _keep_private(self.engine.url)
             async with self.engine.begin() as connection:
                 await connection.run_sync(METADATA.create_all)
         except (SQLAlchemyError, OSError) as error:
@@ -112,6 +116,19 @@ def _options(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": _BUSY_SECONDS}}
     return {"pool_size": _POOL, "pool_pre_ping": True}
+
+
+def _keep_private(url: URL) -> None:
+    """Make the file, if there is none, so that only its owner can read it.
+
+    Secrets of sources are in it. SQLite gives its other files the same mode.
+    """
+    place = url.database or ""
+    if not url.drivername.startswith("sqlite") or place in {"", ":memory:"}:
+        return
+    if not place.startswith("file:"):
+        with suppress(FileExistsError):
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

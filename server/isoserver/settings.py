@@ -298,12 +298,19 @@ class ServerSettings(AccessSettings):
         [], repr=False, description="Where code in contexts finds its tools."
     )
     policies: CliSuppress[list[PolicySettings]] = Field(
-        [], description="Which calls are allowed, to be approved, or denied."
+        [],
+        description="Which calls are allowed, to be approved, or denied: tables of "
+        "the file.",
     )
     sources_local: bool = Field(
         default=False,
         description="Let sources that are added over REST run commands, and read "
         "files and variables of this host.",
+    )
+    sources_private: bool = Field(
+        default=False,
+        description="Let sources that are added over REST be at addresses that aren't "
+        "public: this host's, and those of its networks.",
     )
     sources_max: PositiveInt = Field(100, description="Sources of one workspace.")
     policies_max: PositiveInt = Field(
@@ -351,11 +358,20 @@ class ServerSettings(AccessSettings):
         30 * 86400.0, description="Seconds that the audit keeps its entries."
     )
 
+    python_network: bool = Field(
+        default=False, description="Let Python contexts use the network."
+    )
+    python_readable: Names = Field(
+        [],
+        description="A folder that Python contexts may read, beside their own and "
+        "Python's.",
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
     context_niceness: int = Field(
-        10,
+        0,
         ge=0,
         le=19,
         description="How much confined contexts stand back when all compute at once.",
@@ -372,6 +388,7 @@ class ServerSettings(AccessSettings):
         "cors_origin",
         "oauth_audience",
         "oauth_algorithms",
+        "python_readable",
         mode="before",
     )
     @classmethod

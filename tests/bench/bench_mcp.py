@@ -94,16 +94,10 @@ async def measure_runs() -> dict[str, dict[str, Any]]:
             row["list_sessions"] = await repeat(
                 lambda: call(agent, "list_sessions", {})
             )
-            row["run_js"] = await repeat(
-                lambda: call(agent, "run_js", ONE)
-            )
-            row["run_js to its end"] = await repeat(
-                lambda: to_end(agent)
-            )
+            row["run_js"] = await repeat(lambda: call(agent, "run_js", ONE))
+            row["run_js to its end"] = await repeat(lambda: to_end(agent))
         async with connect(transport, "--stateless") as agent:
-            row["run_js, stateless"] = await repeat(
-                lambda: call(agent, "run_js", ONE)
-            )
+            row["run_js, stateless"] = await repeat(lambda: call(agent, "run_js", ONE))
     return rows
 
 

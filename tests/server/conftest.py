@@ -18,6 +18,8 @@ import httpx
 import psutil
 import pytest
 
+from isokernel.sandbox.syscalls import prctl
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -26,18 +28,24 @@ DEADLINE = 30.0
 BUSY_SECONDS = 0.2
 """Processor time by which a process shows that it computes."""
 POLL_SECONDS = 0.005
-"""Between two looks at what can only be looked at: it leaves the processor to others."""
+"""Between two looks at what can only be looked at; others compute meanwhile."""
 MIB = 1 << 20
 BOUNDS = (
     *("--heap-memory-max", str(96 * MIB), "--array-buffer-max", str(96 * MIB)),
     *("--python-memory-max", str(2048 * MIB), "--interrupt-grace", "1"),
-    *("--context-niceness", "19"),
 )
-"""Of the shared server: what is to be used up is used up soon, and hundreds of contexts
-that compute leave the tests some time."""
+"""Of the shared server: what is to be used up is used up soon."""
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
 START = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture(autouse=True)
+def _reaps_no_orphans() -> None:
+    """Let orphans of killed servers go to init, whatever ran here before."""
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
 class Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -55,6 +56,26 @@ def test_keys_are_not_shown() -> None:
 def test_every_setting_has_a_description() -> None:
     for name, field in ServerSettings.model_fields.items():
         assert field.description, name
+
+
+def test_others_can_not_read_what_it_keeps(tmp_path: Path, servers: Any) -> None:
+    folder = tmp_path / "data"
+    before = os.umask(0)
+    try:
+        server = servers("--languages", "javascript", "--data-dir", str(folder))
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    files = list(folder.glob("isokernel.sqlite*"))
+    assert files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    server.stop()
+    assert "others may read" not in server.said
+    folder.chmod(0o755)  # which somebody may want
+    server = servers("--languages", "javascript", "--data-dir", str(folder))
+    server.stop()
+    assert "others may read" in server.said
+    assert folder.stat().st_mode & 0o777 == 0o755
 
 
 def _serve(*flags: str) -> subprocess.CompletedProcess[str]:

@@ -86,6 +86,12 @@ class Ends:
         elif self._pipe < 0:
             self._watch(pid)
 
+    def forget(self, pid: int) -> None:
+        """Nobody will expect this process: its number may soon be another's."""
+        if self._pipe >= 0:
+            self._read()
+        self._unclaimed.pop(pid, None)
+
     def poll(self) -> tuple[list[Exited], bool]:
         """What has ended since the last call, and whether the fork server is alive."""
         alive = self._pipe >= 0 and self._read()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 from isokernel.sandbox import SandboxSettings
 from isokernel.zygote import ForkServer
+from isoserver.errors import ForkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from isokernel.zygote import Spawned
 
 __all__ = ["Forks"]
+
+_PID_END: Final = 1 << 22
+"""No system has a process of that number, or a higher one."""
+_NOT_ITS: Final = "the context named a process that is not its own"
 
 
 class Forks:
@@ -61,14 +67,70 @@ class Forks:
         """
         return self._server.spawn(settings, snapshot=snapshot)
 
-    def adopt(self, pid: int) -> None:
-        """Take a process that a context has forked under watch."""
-        self._server.adopt(pid)
+    def adopt(self, pid: object, session: int) -> int:
+        """Take a process that a context says it has forked under watch.
 
-    def reap(self, pid: int) -> None:
-        """Take a process that a context has forked and that ends by itself."""
-        self._watched[pid] = _ignore
-        self._server.adopt(pid)
+        That it says so is no proof: one that its code has taken over could name any
+        process, to have it killed. Only what descends from it is of its session.
+
+        Args:
+            pid: The process.
+            session: The context's session: the process that it began as.
+
+        Returns:
+            The process.
+
+        Raises:
+            ForkError: It isn't the context's, or it has ended.
+        """
+        known, descriptor = self._find(pid, session)
+        if descriptor is None:
+            message = "what the context has forked ended at once"
+            raise ForkError(message)
+        os.close(descriptor)
+        self._server.adopt(known)
+        return known
+
+    def reap(self, pid: object, session: int) -> int | None:
+        """Take a process that a context says it has forked and that ends by itself.
+
+        Args:
+            pid: The process.
+            session: As for `adopt`.
+
+        Returns:
+            A descriptor of the process, which the caller closes; None if it has ended.
+
+        Raises:
+            ForkError: It isn't the context's.
+        """
+        known, descriptor = self._find(pid, session)
+        if descriptor is None:
+            self._server.forget(known)
+            return None
+        self._watched[known] = _ignore
+        self._server.adopt(known)
+        return descriptor
+
+    def _find(self, pid: object, session: int) -> tuple[int, int | None]:
+        """Give the process and a descriptor of it, None if it has ended."""
+        known = isinstance(pid, int) and 1 < pid < _PID_END and pid not in self._watched
+        if not isinstance(pid, int) or not known:
+            raise ForkError(_NOT_ITS)
+        try:
+            # Held first, looked at then: the number may be another's a moment later.
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return pid, None
+        try:
+            found = os.getsid(pid)
+        except OSError:
+            os.close(descriptor)
+            return pid, None
+        if found != session:
+            os.close(descriptor)
+            raise ForkError(_NOT_ITS)
+        return pid, descriptor
 
     def watch(self, pid: int, on_end: Callable[[str], None]) -> None:
         """Have a function called with the reason when a process ends."""

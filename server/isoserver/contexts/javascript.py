@@ -76,6 +76,7 @@ class JavaScriptContext(Context):
         self._begin_from(snapshot)
         self._work: Channel | None = None
         self._control: Channel | None = None
+        self._session = 0
         self._ended: asyncio.Future[str] | None = None
         self._last_words = ""
         self._memory: list[asyncio.Future[dict[str, Any]]] = []
@@ -97,6 +98,7 @@ class JavaScriptContext(Context):
             message = f"the context's process could not be forked: {error}"
             raise ContextStartError(message) from error
         self._snapshot = None
+        self._session = spawned.pid  # it leads one, and what it forks stays in it
         self._adopt(spawned.pid, spawned.work, spawned.control)
 
     def _begin_from(self, snapshot: bytes | None) -> None:
@@ -275,7 +277,7 @@ class JavaScriptContext(Context):
             self.submit(job)
             reply = await job.done
             execution_count = self.execution_count
-            saving.begun(reply, self._forks.reap)
+            saving.begun(reply, lambda pid: self._forks.reap(pid, self._session))
             return Saved(await saving.result(), execution_count)
 
     # -- sleep -------------------------------------------------------------------------
@@ -328,7 +330,7 @@ class JavaScriptContext(Context):
         job.fds = (far_work.fileno(), far_control.fileno())
         try:
             self.submit(job)
-            pid = _forked(await job.done)
+            pid = self._forks.adopt(_forked(await job.done), self._session)
         except BaseException:
             work.close()
             control.close()
@@ -338,7 +340,6 @@ class JavaScriptContext(Context):
             far_control.close()
         work.setblocking(False)  # noqa: FBT003 - socket's own signature
         control.setblocking(False)  # noqa: FBT003
-        self._forks.adopt(pid)
         other._inherit(self, pid, work, control)
 
     def _inherit(
@@ -348,6 +349,7 @@ class JavaScriptContext(Context):
         work: socket.socket,
         control: socket.socket,
     ) -> None:
+        self._session = origin._session
         self._adopt(pid, work, control)
         self.execution_count = origin.execution_count
         self.history.extend(origin.history)
@@ -356,8 +358,8 @@ class JavaScriptContext(Context):
         self.state = State.IDLE
 
 
-def _forked(reply: dict[str, Any]) -> int:
-    pid: int = reply.get("pid") or 0
+def _forked(reply: dict[str, Any]) -> object:
+    pid: object = reply.get("pid")
     if reply.get("status", "ok") != "ok" or not pid:
         raise ForkError(reply.get("evalue") or "the context can't be forked")
     return pid

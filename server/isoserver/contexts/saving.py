@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from isoserver.errors import HeapUnsavableError
+from isoserver.errors import ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class Saving:
             seconds: How long the writing may take.
         """
         self._seconds = seconds
-        self._pid = 0
+        self._process: int | None = None
         self._file = self._reader = self._writer = -1
         self.descriptors: tuple[int, int] = (-1, -1)
 
@@ -68,29 +68,33 @@ class Saving:
         _traceback: TracebackType | None,
     ) -> None:
         """Close both; end the process if it still writes."""
-        if error is not None and self._pid:
+        if error is not None and self._process is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        for descriptor in (self._file, self._reader, self._writer):
-            if descriptor >= 0:
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        for descriptor in (self._process, self._file, self._reader, self._writer):
+            if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
 
-    def begun(self, reply: dict[str, Any], reap: Callable[[int], None]) -> None:
+    def begun(
+        self, reply: dict[str, Any], reap: Callable[[object], int | None]
+    ) -> None:
         """Take the context's reply.
 
         Args:
             reply: Its content.
-            reap: Told which process writes.
+            reap: Told which process writes, checks that and gives a descriptor of it.
 
         Raises:
-            HeapUnsavableError: It could not be forked.
+            HeapUnsavableError: It could not be forked, or isn't the context's.
         """
-        pid = reply.get("pid") or 0
+        pid = reply.get("pid")
         if reply.get("status", "ok") != "ok" or not pid:
             text = str(reply.get("evalue") or "its process can't be forked")
             raise HeapUnsavableError(text)
-        self._pid = pid
-        reap(pid)
+        try:
+            self._process = reap(pid)
+        except ForkError as error:
+            raise HeapUnsavableError(str(error)) from error
 
     async def result(self) -> bytes:
         """Wait until the heap is written, and read it.

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskWorker", "TypeChecker"]
 
-_UNFINISHED: Final = (
-    "isokernel: {} calls of tools were not awaited; they were cancelled"
-)
+_UNFINISHED: Final = "isokernel: calls that were not awaited, and so cancelled: {}"
 
 
 class TypeChecker(Protocol):

@@ -32,6 +32,7 @@ class Plan(NamedTuple):
         limits: Bounds of each source.
         bounds: Bounds of calls.
         sources_local: Whether sources added over REST may use the server's host.
+        sources_private: Whether they may be at addresses that aren't public.
         sources_max: Sources of one workspace.
         policies_max: Rules that may be added in one workspace.
         approval_deadline: Seconds that an approval is waited for.
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     limits: Limits = Limits()
     bounds: Bounds = Bounds()
     sources_local: bool = False
+    sources_private: bool = False
     sources_max: int = 100
     policies_max: int = 1000
     approval_deadline: float = 600.0
@@ -68,6 +70,7 @@ def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools
         plan.limits,
         sources_max=plan.sources_max,
         local=plan.sources_local,
+        private=plan.sources_private,
     )
     policies = Policies(database, audit, _rules(plan.policies), plan.policies_max)
     approvals = Approvals(

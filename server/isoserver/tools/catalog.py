@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isoserver.tools.names import key, nearest, snake
+from isoserver.tools.names import key, nearest, words
 from isoserver.tools.schemas import Checker
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Hit"]
 
-_WORD: Final = re.compile(r"[a-z0-9]+")
 _STOP: Final = frozenset(
     [
         "a",
@@ -47,6 +45,7 @@ _STOP: Final = frozenset(
 _PATH_WEIGHT: Final = 4.0
 _TEXT_WEIGHT: Final = 1.0
 _TEXT_WORDS_MAX: Final = 200
+_TEXT_MAX: Final = 4000
 _B: Final = 0.6
 _K: Final = 1.5
 _PREFIX_MIN: Final = 3
@@ -159,15 +158,7 @@ class Catalog:
 
 
 def _words(text: str) -> list[str]:
-    parts = _WORD.findall(
-        " ".join(_snake(part) for part in re.split(r"[\s./]+", text)).replace("_", " ")
-    )
-    return [_stem(part) for part in parts if part not in _STOP]
-
-
-@lru_cache(maxsize=8192)
-def _snake(part: str) -> str:
-    return snake(part)
+    return [_stem(word) for word in words(text[:_TEXT_MAX]) if word not in _STOP]
 
 
 @lru_cache(maxsize=8192)

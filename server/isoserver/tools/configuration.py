@@ -162,6 +162,7 @@ class Limits(NamedTuple):
         document_max: Bytes of a document or a schema.
         concurrency: Calls at a time.
         tools_max: Tools at most; the rest is left out.
+        private: Whether it may be at an address that isn't public.
     """
 
     start_deadline: float = 30.0
@@ -170,6 +171,7 @@ class Limits(NamedTuple):
     document_max: int = 32 << 20
     concurrency: int = 16
     tools_max: int = 10_000
+    private: bool = True
 
     def of(self, source: SourceConfiguration) -> Limits:
         """Give them with what a source has of its own."""

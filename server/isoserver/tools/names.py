@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["RESERVED", "camel", "distinct", "key", "nearest", "snake"]
+__all__ = ["RESERVED", "camel", "distinct", "key", "nearest", "snake", "words"]
 
 RESERVED: Final = frozenset(
     {"discover", "search", "catalog", "describe", "then", "constructor", "prototype"}
@@ -30,10 +30,15 @@ _LIKENESS: Final = 0.55
 _COMPARED_MAX: Final = 200
 
 
+def words(text: str) -> list[str]:
+    """Give the words of a name or a text, in lower case."""
+    spaced = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", text))
+    return [word for word in _OTHER.split(spaced.lower()) if word]
+
+
 def snake(text: str) -> str:
     """Give the canonical spelling of one segment."""
-    spaced = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", text))
-    made = _OTHER.sub("_", spaced.lower()).strip("_")[:_SEGMENT_MAX].strip("_")
+    made = "_".join(words(text))[:_SEGMENT_MAX].strip("_")
     if not made:
         return "tool"
     return f"_{made}" if made[0].isdigit() else made

@@ -5,20 +5,26 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "shown"]
+__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "Shown", "clean", "shown"]
 
 HIDDEN: Final = "[redacted]"
 SECRET_MIN: Final = 4
 """Characters of the shortest secret: a shorter one would be found everywhere."""
 
 _KEY: Final = re.compile(
-    r"authorization|api[-_ ]?key|token|secret|passwor?d|passwd|cookie|credential",
+    r"authorization|api[-_ ]?key|token|secret|password|passwd|cookie|credential",
     re.IGNORECASE,
 )
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _DEPTH_MAX: Final = 64
+_PIECE_MIN: Final = 32
+"""Characters that are shown of a long text, if there is room for no more."""
+_INVISIBLE: Final = re.compile(
+    r"[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 
 
 class Redactor:
@@ -36,7 +42,9 @@ class Redactor:
                 continue
             coded = base64.b64encode(secret.encode()).decode()
             escaped = json.dumps(secret)[1:-1]
-            forms.update((secret, quote(secret, safe=""), coded, escaped))
+            forms.update((secret, coded, escaped))
+            for made in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+                forms.update((made, _PERCENT.sub(_lower, made)))
         # The longest first, so that no part of one is left over by a shorter one.
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = (
@@ -67,27 +75,84 @@ class Redactor:
         return value
 
 
-def shown(value: Any, limit: int) -> str:
-    """Give an input as text for people: values of telling keys hidden, and cut.
+def _lower(found: re.Match[str]) -> str:
+    return found.group().lower()
+
+
+class Shown(NamedTuple):
+    """An input as people see it.
+
+    Attributes:
+        text: JSON, with notes where something is hidden or cut.
+        fits: Whether every field is there, at least by its name, type and size.
+    """
+
+    text: str
+    fits: bool
+
+
+def shown(value: Any, limit: int) -> Shown:
+    """Show an input to people: values of telling keys hidden, long texts cut.
+
+    Code chooses the order and the names of fields. So no field makes another one
+    vanish, and of what isn't shown it is said what it is and how large.
 
     Args:
         value: Plain data.
-        limit: Characters at most.
+        limit: Characters at most, but for the note that there are more.
     """
-    text = json.dumps(_hide(value, 0), ensure_ascii=False, default=str)
+    text = _dump(value, limit)
     if len(text) <= limit:
-        return text
-    return f"{text[:limit]}… [{len(text) - limit} more characters]"
+        return Shown(text, fits=True)
+    least = _dump(value, _PIECE_MIN)
+    if len(least) > limit:
+        more = len(least) - limit
+        return Shown(f"{least[:limit]}… [{more} more characters]", fits=False)
+    text, piece = least, _PIECE_MIN
+    while len(longer := _dump(value, piece := piece * 2)) <= limit:
+        text = longer
+    return Shown(text, fits=True)
 
 
-def _hide(value: Any, depth: int) -> Any:
+def clean(text: str) -> str:
+    """Give a text without what databases don't take: NUL, halves of characters."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _dump(value: Any, piece: int) -> str:
+    text = _json(_hide(value, piece, 0))
+    # What can't be seen, or turns the text around, must not hide the rest.
+    return clean(_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _hide(value: Any, piece: int, depth: int) -> Any:
+    if isinstance(value, str) and len(value) > piece:
+        return f"{value[:piece]}… [{len(value) - piece} more characters]"
+    if not isinstance(value, (list, dict)):
+        return value
     if depth > _DEPTH_MAX:
-        return "…"
+        return f"[too deep: {_kind(value)}]"
     if isinstance(value, list):
-        return [_hide(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {
-            name: HIDDEN if _KEY.search(str(name)) else _hide(item, depth + 1)
-            for name, item in value.items()
-        }
-    return value
+        return [_hide(item, piece, depth + 1) for item in value]
+    return {
+        name: f"[redacted: {_kind(item)}]"
+        if _KEY.search(str(name))
+        else _hide(item, piece, depth + 1)
+        for name, item in value.items()
+    }
+
+
+def _kind(value: Any) -> str:
+    """Say what a value is, and how large."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return f"text of {len(value)} characters"
+    if isinstance(value, (list, dict)):
+        name = "list" if isinstance(value, list) else "object"
+        return f"{name} of {len(value)}, {len(_json(value))} characters"
+    return "true or false" if isinstance(value, bool) else "number"

@@ -56,6 +56,7 @@ class Registry:
         *,
         sources_max: int,
         local: bool,
+        private: bool,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -67,6 +68,7 @@ class Registry:
             limits: Bounds of each.
             sources_max: How many one workspace may have.
             local: Whether those that were added may use the server's host.
+            private: Whether they may be at addresses that aren't public.
         """
         self._database = database
         self._audit = audit
@@ -76,6 +78,7 @@ class Registry:
         self._limits = limits
         self._max = sources_max
         self._local = local
+        self._private = private or local
         self._sources: dict[tuple[str, str], Source] = {}
         self._revisions: dict[tuple[str, str], str] = {}
         self._catalogs: dict[str, Catalog] = {}
@@ -88,8 +91,21 @@ class Registry:
         Raises:
             SourceError: One of the configuration file can't be set up at all.
         """
+        made: dict[tuple[str, str], Source] = {}
         for configuration in self._configured:
-            self._begin(configuration)
+            place = (configuration.workspace, configuration.name)
+            if place in made:
+                message = f"there are two sources {configuration.name}"
+                raise SourceError(message)
+            try:
+                made[place] = self._make(configuration)
+            except SourceError as error:
+                message = f"source {configuration.name}: {error}"
+                raise SourceError(message) from error
+        # None before all are known to be good.
+        self._sources.update(made)
+        for source in made.values():
+            source.start()
         await self._look()
 
     async def close(self) -> None:
@@ -257,17 +273,11 @@ class Registry:
         if source is not None:
             await source.close()
 
-    def _begin(self, configuration: SourceConfiguration) -> None:
-        place = (configuration.workspace, configuration.name)
-        if place in self._sources:
-            message = f"there are two sources {configuration.name}"
-            raise SourceError(message)
-        source = self._sources[place] = self._make(configuration)
-        source.start()
-
     def _make(self, configuration: SourceConfiguration) -> Source:
         """Make a source; its kind's libraries are loaded when there is one of it."""
-        limits = self._limits.of(configuration)
+        place = (configuration.workspace, configuration.name)
+        private = self._private or place in self._fixed
+        limits = self._limits.of(configuration)._replace(private=private)
         if isinstance(configuration, McpSource):
             from isoserver.tools.sources.mcp import McpServer  # noqa: PLC0415
 

@@ -180,12 +180,12 @@ class Tools:
             tool, arguments = self._check(call, catalog, rules)
             verdict = self._decide(call, tool, arguments, rules)
         except ToolError as error:
-            text = shown(call.input, self._bounds.shown_max)
+            text = shown(call.input, self._bounds.shown_max).text
             await self.audit.add(
                 entry._replace(input=text, outcome="failed", code=error.code)
             )
             raise
-        text = shown(arguments, self._bounds.shown_max)
+        text, fits = shown(arguments, self._bounds.shown_max)
         entry = entry._replace(
             path=tool.path, input=text, decision=verdict.effect, rule=verdict.rule
         )
@@ -193,6 +193,14 @@ class Tools:
             code = "policy_denied"
             await self.audit.add(entry._replace(outcome="denied", code=code))
             raise ApprovalDeniedError(tool.path, _DENIED, code=code)
+        if verdict.effect == REQUIRE_APPROVAL and not fits:
+            code = "input_not_reviewable"
+            await self.audit.add(entry._replace(outcome="failed", code=code))
+            message = (
+                f"{tool.path} needs an approval, and a reviewer could not see all of "
+                f"the input's fields in {self._bounds.shown_max} characters: send less"
+            )
+            raise ToolFailedError(message, code=code)
         # In the audit before anything is done.
         entry_id = await self.audit.add(entry._replace(outcome="running"))
         end = Ending(self.audit, call.workspace, entry_id)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import (
     HeapDamagedError,
     HeapMissingError,
+    HeapUnsavableError,
     InvalidRequestError,
 )
-from isoserver.heaps.content import unpack
+from isoserver.heaps.content import pack, unpack
 from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
@@ -232,3 +234,30 @@ def test_saving_loading_and_deleting_at_once(use: Any, packed: list[Packed]) -> 
         }
 
     use(test, heap_grace=0.0, heap_level=-7)
+
+
+def test_a_heap_is_not_described_otherwise(
+    use: Any, packed: list[Packed], tmp_path: Path
+) -> None:
+    one = packed[0]
+    true = unpack(one.data, SIZE_MAX)
+    heap = Snapshot.from_bytes(true)
+    moved = (*heap.references[:-1], heap.references[-1] + 16)
+    forged = Snapshot(heap.blob, moved, heap.operations)
+    assert forged.key == one.key
+
+    async def test(heaps: Heaps, _: Database) -> None:
+        assert await heaps.take_in("victim", one.data) == one.key
+        with pytest.raises(HeapUnsavableError, match="described otherwise"):
+            await heaps.take_in("thief", pack(forged.to_bytes(), 3))
+        with pytest.raises(HeapMissingError):
+            await heaps.get("thief", one.key)
+        assert await heaps.load("victim", one.key) == true
+        # What is the same is owned by both, however hard it was compressed.
+        assert await heaps.take_in("friend", pack(true, 1)) == one.key
+        # And what is damaged is mended by whoever has it whole.
+        (tmp_path / "heaps" / f"{one.key}.heap").write_bytes(b"damaged")
+        assert await heaps.take_in("friend", one.data) == one.key
+        assert await heaps.load("victim", one.key) == true
+
+    use(test)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.server.tools.services import Services
 from isoserver.database import Database, url_of
 from isoserver.logs import make_log
 from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.audit import Filter
 from isoserver.tools.calls import Answer, Call, Question
 
 if TYPE_CHECKING:
@@ -21,6 +24,16 @@ if TYPE_CHECKING:
 
     from isoserver.tools.approval import Approval
     from isoserver.tools.service import Tools
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen() -> None:
+    """What a process imports once need not be looked at after each test."""
+    importlib.import_module("isoserver.tools.sources.mcp")
+    importlib.import_module("isoserver.tools.sources.graphql")
+    gc.collect()
+    gc.freeze()
+
 
 UPSTREAM = Path(__file__).with_name("upstream.py")
 SECONDS = 50.0
@@ -74,24 +87,30 @@ class World:
 
     async def audit(self, workspace: str = "default") -> list[dict[str, Any]]:
         """The audit, oldest first."""
-        from isoserver.tools.audit import Filter  # noqa: PLC0415
-
         found, _ = await self.tools.audit.page(workspace, Filter(), 1000, 0)
         return found[::-1]
 
 
-class Client:
-    """A client that can be asked."""
+class Asked:
+    """A client that can be asked, and what became of that."""
 
-    def __init__(self, answer: Answer | Exception | None) -> None:
+    def __init__(self, answer: Any) -> None:
         self.answer = answer
-        self.asked: list[Question] = []
+        self.questions: list[Question] = []
+        self.let_go = False
 
     async def ask(self, question: Question) -> Answer | None:
-        self.asked.append(question)
+        self.questions.append(question)
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        if isinstance(self.answer, asyncio.Future):
+            try:
+                await self.answer
+            except asyncio.CancelledError:
+                self.let_go = True
+                raise
+        made: Answer | None = self.answer
+        return made
 
 
 @pytest.fixture
@@ -103,9 +122,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         scenario: Callable[[World], Awaitable[None]],
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
+        url: str | None = None,
         **plan: Any,
     ) -> None:
-        started = _run(scenario, tmp_path, sources, plan)
+        started = _run(scenario, tmp_path, url_of(url, tmp_path), sources, plan)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start
@@ -115,11 +135,12 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
 async def _run(
     scenario: Callable[[World], Awaitable[None]],
     folder: Path,
+    url: str,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
     plan: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
-    database = Database(url_of(None, folder))
+    database = Database(url)
     with (folder / "log").open("a") as log:
         made = Plan(**plan, sources=sources(services) if sources else [])
         tools = assemble(database, make_log("debug", log), made)

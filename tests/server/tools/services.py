@@ -182,8 +182,19 @@ class _Document(_Handler):
         self.finish(DOCUMENT)
 
 
+class _Elsewhere(_Handler):
+    def get(self) -> None:
+        self.finish({**DOCUMENT, "servers": [{"url": "https://evil.example/api"}]})
+
+
+class _Old(_Handler):
+    def get(self) -> None:
+        self.finish({"swagger": "2.0", "paths": {}})
+
+
 class _Issues(_Handler):
     def get(self, owner: str) -> None:
+        self.set_header("Content-Type", "application/json")
         self.finish(json.dumps([self.seen() | {"owner": owner}]))
 
     def post(self, owner: str) -> None:
@@ -215,7 +226,7 @@ class _Odd(_Handler):
             self.set_status(204)
         elif kind == "text":
             self.set_header("Content-Type", "text/plain; charset=latin-1")
-            self.finish("caf\u00e9".encode("latin-1"))
+            self.finish("café".encode("latin-1"))
         elif kind == "bytes":
             self.set_header("Content-Type", "image/png")
             self.finish(b"\x89PNG")
@@ -228,6 +239,7 @@ class _Odd(_Handler):
             self.set_status(503)
             self.finish({"why": "busy", "key": self.request.headers["Authorization"]})
         elif kind == "hang":
+            self.settings["hanging"].append(self)
             await self.settings["never"]
         else:
             self.set_status(404)
@@ -258,6 +270,7 @@ class Services:
 
     def __init__(self, never: Callable[[], Any]) -> None:
         self.seen: list[Any] = []
+        self.hanging: list[Any] = []
         root = {
             "person": lambda _info, id: PEOPLE.get(id),  # noqa: A006 - the schema's
             "people": lambda _info: list(PEOPLE.values()),
@@ -270,6 +283,8 @@ class Services:
         application = Application(
             [
                 ("/openapi.json", _Document),
+                ("/elsewhere", _Elsewhere),
+                ("/old", _Old),
                 ("/repos/(.*)/issues", _Issues),
                 ("/form", _Form),
                 ("/odd/(.*)", _Odd),
@@ -279,6 +294,7 @@ class Services:
             never=never(),
             root=root,
             seen=self.seen,
+            hanging=self.hanging,
             schema=graphql.build_schema(SDL),
         )
         self._server = HTTPServer(application)

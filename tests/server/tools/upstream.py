@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, Image
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
 server = MCPServer("upstream", log_level="ERROR")
@@ -55,7 +57,7 @@ def drop(name: str) -> str:
 @server.tool(annotations=READS)
 def fail(why: str) -> str:
     """Fail."""
-    raise ValueError(why)
+    raise ToolError(why)
 
 
 @server.tool(annotations=READS)
@@ -66,10 +68,10 @@ async def hang() -> str:
 
 
 @server.tool(annotations=READS)
-def freeze() -> str:
+async def freeze() -> str:
     """Never answer anything any more."""
-    while True:
-        pass
+    time.sleep(3600)  # noqa: ASYNC251 - that is it
+    return ""
 
 
 @server.tool(annotations=READS, structured_output=False)
@@ -94,7 +96,7 @@ def variable(name: str) -> str:
 async def grow(ctx: Context) -> str:
     """Have one more tool."""
     server.add_tool(lambda: "late", name="late", description="A late tool.")
-    await ctx.session.send_tool_list_changed()
+    await ctx.notify_tools_changed()
     return "grown"
 
 

@@ -70,6 +70,7 @@ class Source(ABC):
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._settled = asyncio.Event()
         self._again = asyncio.Event()
+        self._was_ready = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -105,6 +106,7 @@ class Source(ABC):
         self.changed_at = time.time()
         self.state = "ready"
         self.reason = ""
+        self._was_ready = True
         self._again.clear()
         self._settled.set()
 
@@ -140,6 +142,7 @@ class Source(ABC):
         delay = _FIRST_DELAY
         while True:
             began = time.monotonic()
+            self._was_ready = False
             try:
                 await self._serve()
                 reason = "the connection has ended"
@@ -155,7 +158,9 @@ class Source(ABC):
         self.state = "failed"
         self.reason = self.redactor.text(reason)[:_REASON_MAX]
         self._log.warning("source failed", reason=self.reason)
-        self._settled.set()
+        if not self._was_ready:
+            # Else those who wait do so for the next attempt, which follows at once.
+            self._settled.set()
 
     def describe(self, error: BaseException) -> str:
         """Say what an error is, for administrators."""

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from isoserver.errors import SourceError, ToolError, ToolFailedError
+from isoserver.tools.sources.addresses import keep_public
 
 if TYPE_CHECKING:
     from isoserver.tools.configuration import Limits
@@ -75,9 +76,13 @@ class Fetcher:
         """
         self._known = known
         self._limits = limits
+        pool = httpx.Limits(max_connections=_POOL)
+        transport = httpx.AsyncHTTPTransport(limits=pool, trust_env=False)
+        if not limits.private:
+            keep_public(transport)
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(limits.call_deadline),
-            limits=httpx.Limits(max_connections=_POOL),
+            transport=transport,
             headers={"User-Agent": "isokernel", "Accept-Encoding": "gzip"},
             follow_redirects=False,
             trust_env=False,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
+from isoserver.tools.sources.addresses import keep_public
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -72,10 +74,13 @@ class _Transport(httpx2.AsyncHTTPTransport):
 
 def make_client(known: Credentials, limits: Limits, **options: Any) -> Any:
     """Make a client, which its user closes."""
+    transport = _Transport(limits.response_max)
+    if not limits.private:
+        keep_public(transport)
     seconds = max(limits.call_deadline, limits.start_deadline)
     return httpx2.AsyncClient(
         headers={**known.headers, **(options.get("headers") or {})},
         timeout=httpx2.Timeout(limits.start_deadline, read=seconds),
-        transport=_Transport(limits.response_max),
+        transport=transport,
         follow_redirects=False,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, unquote, urljoin
 
 import msgspec
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Openapi", "read_file"]
 
+_DOTS: Final = frozenset({".", ".."})
+_ENDS: Final = re.compile(r"[/\\?#]")
 _SEPARATORS: Final = {"form": ",", "spaceDelimited": " ", "pipeDelimited": "|"}
 
 
@@ -188,7 +191,7 @@ def _request(
             continue
         text = _simple(one, value)
         if one.place == "path":
-            if text in {"", ".", ".."}:
+            if not text or text in _DOTS:
                 problem = {"field": one.field, "error": "can't be empty or dots"}
                 raise ToolArgumentsError(tool.path, [problem])
             url = url.replace(f"{{{one.name}}}", quote(text, safe=""))
@@ -199,12 +202,24 @@ def _request(
             headers[one.name] = text
         else:
             cookies.append(f"{one.name}={quote(text, safe='')}")
+    _check_path(tool, url)
     if cookies:
         headers["Cookie"] = "; ".join(cookies)
     parts: dict[str, Any] = {"params": params, "headers": headers}
     if operation.body is not None and "body" in arguments:
         parts |= _body(tool, operation.body.kind, arguments["body"], headers)
     return url, parts
+
+
+def _check_path(tool: Tool, url: str) -> None:
+    """Check that values that are harmless alone don't lead elsewhere together.
+
+    Raises:
+        ToolArgumentsError: They do, or one with what stands beside it in the path.
+    """
+    if any(unquote(segment) in _DOTS for segment in _ENDS.split(url)):
+        problem = {"field": "input", "error": "gives a path with . or .. in it"}
+        raise ToolArgumentsError(tool.path, [problem])
 
 
 def _body(tool: Tool, kind: str, value: Any, headers: dict[str, str]) -> dict[str, Any]:

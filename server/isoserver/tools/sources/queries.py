@@ -91,6 +91,8 @@ def selected(tool: Tool, select: str) -> str:
     one = len(document.definitions) == 1
     if not one or not isinstance(first, OperationDefinitionNode):
         raise wrong(tool, "_select", "must be a selection")
+    if not first.selection_set.selections:
+        raise wrong(tool, "_select", "selects nothing")
     return print_ast(first.selection_set)
 
 

@@ -153,9 +153,9 @@ class Pipes:
             # Also while being cancelled: the process must not be left behind.
             with anyio.CancelScope(shield=True):
                 await _end(process)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
             for stream in (received, inbox, outbox, sent):
                 stream.close()
 

@@ -1,0 +1,94 @@
+"""Where sources may be that aren't the server's own: at public addresses only.
+
+An address is looked at when it is connected to, so that a name can't mean one thing
+when it is looked up and another one when it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from isoserver.errors import ToolFailedError
+
+__all__ = ["PublicOnly", "is_public", "keep_public"]
+
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def is_public(text: str) -> bool:
+    """Tell whether an IP address is one of the public Internet.
+
+    Neither this host's nor its networks', nor a group's, nor an IPv6 one that stands
+    for such an IPv4 one.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if address.teredo is not None or address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+class PublicOnly:
+    """What a pool of connections connects with; it refuses addresses within."""
+
+    def __init__(self, backend: Any) -> None:
+        """Wrap the pool's own backend.
+
+        Args:
+            backend: An AsyncNetworkBackend, of httpcore or of httpcore2.
+        """
+        self._backend = backend
+
+    async def connect_tcp(self, host: str, port: int, **options: Any) -> Any:
+        """Connect to the first address of a host that answers; to no other ones.
+
+        Raises:
+            ToolFailedError: The host has no address, or one that isn't public.
+        """
+        failed: Exception | None = None
+        for address in await self._public(host, port, options.get("timeout")):
+            try:
+                return await self._backend.connect_tcp(address, port, **options)
+            except Exception as error:  # noqa: BLE001, PERF203 - of either library
+                failed = failed or error
+        assert failed is not None  # noqa: S101 - there is an address
+        raise failed
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait between two attempts; the pool calls it."""
+        await self._backend.sleep(seconds)
+
+    async def _public(self, host: str, port: int, seconds: float | None) -> list[str]:
+        loop = asyncio.get_running_loop()
+        found: list[Any] = []
+        with suppress(OSError, UnicodeError, asyncio.TimeoutError):
+            looking = loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.wait_for(looking, seconds)
+        addresses = list(dict.fromkeys(place[4][0] for place in found))
+        if not addresses:
+            message = f"{host} has no address that can be found"
+            raise ToolFailedError(message, code="source_unavailable", retryable=True)
+        if not all(map(is_public, addresses)):
+            message = (
+                f"{host} is not at a public address: such sources belong in the "
+                "configuration file (or --sources-private)"
+            )
+            raise ToolFailedError(message, code="address_refused")
+        return addresses
+
+
+def keep_public(transport: Any) -> None:
+    """Have a transport, of httpx or httpx2, connect to public addresses only."""
+    # Both pass nothing on for it, though their pools take a backend; a test looks
+    # whether this still is where they keep it.
+    pool = transport._pool  # noqa: SLF001
+    pool._network_backend = PublicOnly(pool._network_backend)  # noqa: SLF001
