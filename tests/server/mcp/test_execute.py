@@ -331,7 +331,7 @@ async def test_too_many_tasks_are_refused(servers: Any) -> None:
         assert (await execute(agent, "return 1"))["result"] == 1
         result = await agent.call_tool("execute", {"code": "return 1"})
         assert result.is_error
-        assert "Try again in" in said(result)
+        assert "Too many executions: try again in" in said(result)
         assert (await agent.list_tools()).tools
 
 
