@@ -265,7 +265,11 @@ async def test_an_approval_comes_from_elsewhere(tooled: Server) -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(run, agent)
                 await anyio.to_thread.run_sync(_approve, tooled)
-    assert results[0]["status"] in {"completed", "waiting_for_approval"}
+        # It may have answered that it waits, a moment before it was approved.
+        given = {"taskId": results[0]["taskId"], "resultTimeoutMs": 30_000}
+        done = await agent.call_tool("get_task", given)
+        assert done.structured_content["status"] == "completed", said(done)
+        assert done.structured_content["result"] == {"result": "dropped users"}
 
 
 def _approve(server: Server) -> None:
