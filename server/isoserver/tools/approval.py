@@ -12,6 +12,7 @@ __all__ = [
     "WITHDRAWN",
     "Approval",
     "Decision",
+    "Elicitation",
 ]
 
 PENDING: Final = "pending"
@@ -20,6 +21,7 @@ DENIED: Final = "denied"
 EXPIRED: Final = "expired"
 WITHDRAWN: Final = "withdrawn"
 Decision = Literal["approved", "denied"]
+Elicitation = Literal["admin", "always", "never"]
 
 
 class Approval(NamedTuple):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.database import Database
+    from isoserver.tools.approval import Elicitation
     from isoserver.tools.audit import Audit
     from isoserver.tools.calls import Asker, Call
     from isoserver.tools.tool import Tool
@@ -62,6 +63,7 @@ class Approvals:
         seconds: float,
         poll: float,
         limit: int,
+        elicitation: Elicitation = "admin",
     ) -> None:
         """Prepare.
 
@@ -72,6 +74,7 @@ class Approvals:
             seconds: How long a decision is waited for.
             poll: Seconds between looks for what other processes decided.
             limit: How many may be pending in one workspace.
+            elicitation: Whose clients are asked about their own calls.
         """
         self._database = database
         self._audit = audit
@@ -79,6 +82,7 @@ class Approvals:
         self._seconds = seconds
         self._poll = poll
         self._limit = limit
+        self._elicitation = elicitation
         self._decided: dict[str, asyncio.Event] = {}
         self._resolving: set[asyncio.Future[Approval]] = set()
 
@@ -214,6 +218,17 @@ class Approvals:
             del self._decided[made.id]
             raise
         return made
+
+    def may_decide(self, *, admin: bool) -> bool:
+        """Tell whether a client's answer about its own calls counts.
+
+        It comes from whoever holds the key that the code runs with, which may be a
+        program: who may not decide over REST may not do so this way either.
+
+        Args:
+            admin: Whether that key is an administrator's.
+        """
+        return self._elicitation == "always" or (self._elicitation == "admin" and admin)
 
     async def wait(self, approval: Approval, asker: Asker | None = None) -> Approval:
         """Wait for the decision, from wherever it comes.

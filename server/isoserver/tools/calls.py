@@ -18,6 +18,7 @@ class Call(NamedTuple):
         call_id: The call within the task.
         path: `source.tool` in any spelling, or one of the paths of discovery.
         input: What the code gave, plain data.
+        admin: Whether whoever started the task may decide about approvals.
     """
 
     workspace: str
@@ -27,6 +28,7 @@ class Call(NamedTuple):
     call_id: str
     path: str
     input: Any
+    admin: bool = False
 
 
 class Question(NamedTuple):
