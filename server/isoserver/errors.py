@@ -425,9 +425,14 @@ class ContextLimitError(LimitError):
 
     retry_after = 10
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"there are {limit} contexts, which is all that may be")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        text = f"there are {limit} contexts, which is all that may be"
+        super().__init__(
+            f"the workspace has {limit} contexts, which is its share"
+            if shared
+            else text
+        )
 
 
 class HibernatedLimitError(LimitError):
@@ -461,9 +466,14 @@ class HeapLimitError(LimitError):
 class ExecutionLimitError(LimitError):
     """As many executions wait as may."""
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"{limit} executions wait, no more may")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        text = f"{limit} executions wait, no more may"
+        super().__init__(
+            f"the workspace has {limit} executions, which is its share"
+            if shared
+            else text
+        )
 
 
 class QueueLimitError(LimitError):
@@ -675,9 +685,12 @@ class TaskLimitError(LimitError):
 
     retry_after = 5
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"{limit} tasks haven't ended, no more may be")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        text = f"{limit} tasks haven't ended, no more may be"
+        super().__init__(
+            f"the workspace has {limit} tasks, which is its share" if shared else text
+        )
 
 
 class DatabaseError(ServerError):
