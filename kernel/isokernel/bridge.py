@@ -10,7 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isokernel import scripts
-from isokernel.errors import InputInterruptedError, InputUnavailableError
+from isokernel.errors import (
+    HeapFileError,
+    InputInterruptedError,
+    InputUnavailableError,
+)
 from isokernel.v8.calls import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
 from isokernel.v8.lifecycle import Entered
@@ -43,6 +47,9 @@ class Host(Protocol):
 
     def report_error(self, details: str, kind: str, owner: int) -> None:
         """An error that no cell waits for."""
+
+    def heap(self, action: str, name: str) -> str:
+        """Saved heaps are to be made, used or listed."""
 
     def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
         """An execution calls a tool; the input is JSON text."""
@@ -81,6 +88,7 @@ class Bridge:
         if snapshot is not None:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
+            self.call("loseTools", "the call was lost: its context was restored")
             self._share_again()
             self.call("loseTools", "the call was lost: its context was restored")
 
@@ -103,6 +111,7 @@ class Bridge:
             "input": Operation(self._input),
             "position": Operation(host.position),
             "reportError": Operation(host.report_error),
+            "heap": Operation(self._heap),
             "callTool": Operation(host.call_tool),
         }
 
@@ -120,6 +129,12 @@ class Bridge:
         except InputInterruptedError:
             self.isolate.terminate()
             return ""
+
+    def _heap(self, action: str, name: str) -> str:
+        try:
+            return self._host.heap(action, name)
+        except HeapFileError as error:
+            raise ThrowError(str(error)) from error
 
     def _load(self, options: dict[str, Any]) -> None:
         isolate = self.isolate

@@ -6,12 +6,13 @@ before it is written, in the forked child that writes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.errors import SnapshotFailedError
+from isokernel.errors import ScriptError, SnapshotFailedError
 from isokernel.moves import Move
 from isokernel.tracebacks import CellSource
 from isokernel.v8 import writing
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from isokernel.events import Event
     from isokernel.hosting import ContextHost
     from isokernel.settings import ContextSettings
+    from isokernel.turns import Turns
     from isokernel.v8.values import Value
 
 _UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
@@ -39,11 +41,13 @@ class ContextCheckpoints(ABC):
     Attributes:
         settings: Of the context.
         bridge: The runtime.
+        turns: Who runs when.
         execution_count: Number of the last cell that was counted.
     """
 
     settings: ContextSettings
     bridge: Bridge
+    turns: Turns
     execution_count: int
     _host: ContextHost
     _unstored: int
@@ -59,8 +63,29 @@ class ContextCheckpoints(ABC):
         """See `Context`."""
 
     @abstractmethod
+    def after_turn(self) -> None:
+        """See `Context`."""
+
+    @abstractmethod
     def evaluate(self, expression: str) -> Any:
         """See `Context`."""
+
+    def keep_heaps(self, heaps: Callable[[str, str], str]) -> None:
+        """Offer `Jupyter.checkpoint` and its kin.
+
+        Args:
+            heaps: Takes what shall be done (`checkpoint`, `restore`, `list`) and the
+                heap's name, amid running JavaScript; the list is its result, as JSON.
+                May raise HeapFileError.
+        """
+        self._host.heaps = heaps
+
+    def tell_saved(self, said: str) -> None:
+        """Tell the user's JavaScript how a `checkpoint` went, as JSON."""
+        with self.turns.turn():
+            self.bridge.call("heapSettled", said)
+            self.bridge.isolate.run_microtasks()
+        self.after_turn()
 
     def save(self) -> Snapshot:
         """Save the context, which goes on unharmed; as `write`."""
@@ -74,7 +99,8 @@ class ContextCheckpoints(ABC):
     def write(self, file: int, *, seconds: float = writing.DEADLINE) -> None:
         """Save the context into a file, and try in another process what it is worth.
 
-        No execution may be pending.
+        No JavaScript may run. An execution that awaits is not there any more in what
+        is saved.
 
         Args:
             file: A descriptor; gets what `Snapshot.to_bytes` gives.
@@ -94,9 +120,8 @@ class ContextCheckpoints(ABC):
         isolate = self.bridge.isolate
         # Few heaps have errors with stacks that nobody has read, and to look for them
         # takes as long as all the rest; those that have show it when they are tried.
-        attempts = (True,) if "captureStackTrace" in isolate.features else (False, True)
         said = ""
-        for stacks in attempts:
+        for stacks in (False, True):
             writing.write(
                 isolate, file, Suspension(self), stacks=stacks, seconds=seconds
             )
@@ -136,10 +161,11 @@ class ContextCheckpoints(ABC):
             return
         kind, path = found[0][0], None
         values = [value for _, value in found[:_SOUGHT_MAX]]
-        answer = json.loads(self.bridge.call("findUnsavable", values))
-        if answer:
-            index, path = answer
-            kind = found[index][0]
+        with contextlib.suppress(ScriptError):  # the kind alone is better than nothing
+            answer = json.loads(self.bridge.call("findUnsavable", values))
+            if answer:
+                index, path = answer
+                kind = found[index][0]
         os.write(2, json.dumps([kind, path]).encode())
 
     def mute(self) -> None:

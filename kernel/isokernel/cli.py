@@ -1,4 +1,4 @@
-"""The command line: install, doctor, run, serve, client, version."""
+"""The command line: install, doctor, run, serve, mcp, client, version."""
 
 from __future__ import annotations
 
@@ -99,6 +99,17 @@ def serve(context: typer.Context) -> None:
     from isoserver.cli import serve as run_server  # noqa: PLC0415 - another package
 
     raise typer.Exit(run_server(context.args))
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def mcp(context: typer.Context) -> None:
+    """Serve one agent over MCP on stdin and stdout; the flags are those of serve."""
+    from isoserver.cli import serve_mcp  # noqa: PLC0415 - another package
+
+    raise typer.Exit(serve_mcp(context.args))
 
 
 @application.command(

@@ -21,6 +21,7 @@
     │   ├── InputUnavailableError   nobody can be asked
     │   └── InputInterruptedError   the user interrupted instead of answering
     ├── HistoryError                    the history file can't be used
+    ├── HeapFileError                   a saved heap isn't there, or can't be used
     ├── ConnectionFileError             (ValueError) an unusable connection file
     ├── MessageError                    (ValueError) a message that can't be served
     │   └── SignatureError          it isn't signed with our key, or came before
@@ -175,6 +176,10 @@ class InputInterruptedError(InputError):
 
 class HistoryError(IsokernelError):
     """The history file can't be read or written."""
+
+
+class HeapFileError(IsokernelError):
+    """A saved heap isn't there or can't be used, or there is no place for heaps."""
 
 
 class ConnectionFileError(IsokernelError, ValueError):

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from isokernel import tracebacks
-from isokernel.errors import InputUnavailableError
+from isokernel.errors import HeapFileError, InputUnavailableError
 from isokernel.events import (
     ClearOutput,
     CommEvent,
@@ -31,6 +31,7 @@ class ContextHost:
         sink: Gets the events.
         sources: The cells' sources, for tracebacks.
         read_input: Asks the user; None where nobody can be asked.
+        heaps: Makes, uses and lists saved heaps; None where there is no place for them.
         owners_before: Owners up to this one are executions of another process, from
             which the context goes on here: nobody's in this one.
         newest_owner: The highest owner so far.
@@ -45,6 +46,7 @@ class ContextHost:
         self.sink = sink
         self.sources = tracebacks.Sources()
         self.read_input = read_input
+        self.heaps: Callable[[str, str], str] | None = None
         self.owners_before = self.newest_owner = 0
 
     def own(self, execution_id: int) -> int:
@@ -105,6 +107,13 @@ class ContextHost:
         origin = "Unhandled rejection" if kind == "rejection" else "Uncaught"
         text = "\n".join(error.traceback)
         self.sink(Stream(self.execution(owner), "stderr", f"{origin} {text}\n"))
+
+    def heap(self, action: str, name: str) -> str:
+        """Saved heaps are to be made, used or listed."""
+        if self.heaps is None:
+            message = "there is no place for saved heaps here"
+            raise HeapFileError(message)
+        return self.heaps(action, name)
 
 
 def _display(kind: str, data: dict[str, Any], owner: int) -> DisplayData:

@@ -30,6 +30,7 @@ from isoserver.guards import Guard
 from isoserver.handlers.base import MissingHandler
 from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
+from isoserver.mcp.door import McpDoor
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.routes import url_specs
@@ -135,7 +136,7 @@ class Server:
             settings,
             self.database,
             self.contexts,
-            toolbox or self.tools,
+            self.tools if toolbox is None else toolbox,
             self.checks,
             log,
         )
@@ -154,6 +155,7 @@ class Server:
             make_document(),
             self.tools,
         )
+        self.service.mcp = McpDoor(self.service)
         self.url = ""
         self._http: HTTPServer | None = None
 
@@ -165,17 +167,7 @@ class Server:
             SourceError: A source of the configuration file can't be set up.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
-        await self.database.start()
-        await self.tools.start()
-        await self.heaps.start()
-        await self.contexts.start()
-        await self.executions.start()
-        await self.tasks.open()
-        for wall in self.contexts.missing_walls:
-            self.service.log.warning("not confined", reason=wall)
-        if self.folder.stat().st_mode & _OF_OTHERS:
-            # Somebody else has made it, and may want it so.
-            self.service.log.warning("others may read", folder=str(self.folder))
+        await self.open()
         self._http = HTTPServer(
             _Application(self.service),
             max_body_size=self.settings.body_max,
@@ -191,6 +183,20 @@ class Server:
         port = sockets[0].getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
+    async def open(self) -> None:
+        """Start what contexts come from, without listening."""
+        await self.database.start()
+        await self.tools.start()
+        await self.heaps.start()
+        await self.contexts.start()
+        await self.executions.start()
+        await self.tasks.open()
+        for wall in self.contexts.missing_walls:
+            self.service.log.warning("not confined", reason=wall)
+        if self.folder.stat().st_mode & _OF_OTHERS:
+            # Somebody else has made it, and may want it so.
+            self.service.log.warning("others may read", folder=str(self.folder))
+
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
         if self._http is not None:
@@ -199,6 +205,8 @@ class Server:
         await asyncio.gather(self.executions.close(), self.tasks.close())
         await self.checks.close()
         await self.contexts.close()
+        # After the contexts: who waits for one of their runs still gets its answer.
+        await self.service.mcp.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
@@ -209,6 +217,12 @@ class Server:
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def hurry(self) -> None:
+        """End the grace period of `stop`."""
+        self.contexts.hurry()
+        self.executions.hurry()
+        self.tasks.hurry()
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
@@ -221,9 +235,7 @@ class Server:
 
         def stop() -> None:
             if stopped.is_set():
-                self.contexts.hurry()
-                self.executions.hurry()
-                self.tasks.hurry()
+                self.hurry()
             stopped.set()
 
         await self.start()

@@ -1,4 +1,4 @@
-"""`isokernel serve`: the flags are the fields of the settings."""
+"""`isokernel serve` and `isokernel mcp`: the flags are the fields of the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from isoserver.settings import ServerSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["load", "serve"]
+__all__ = ["load", "serve", "serve_mcp"]
 
 USAGE = 2
 
@@ -46,15 +46,8 @@ def serve(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    try:
-        settings = load(arguments)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-            _complain(f"{name}: {detail['msg']}" if name else detail["msg"])
-        return USAGE
-    except (OSError, ValueError) as error:
-        _complain(f"the settings can't be read: {error}")
+    settings = _load(arguments)
+    if settings is None:
         return USAGE
     try:
         asyncio.run(_run(settings))
@@ -67,6 +60,39 @@ def serve(arguments: Sequence[str]) -> int:
     return 0
 
 
+def serve_mcp(arguments: Sequence[str]) -> int:
+    """Serve one MCP client on stdin and stdout until stdin ends.
+
+    Args:
+        arguments: The flags, which are those of `isokernel serve`.
+
+    Returns:
+        The exit status.
+    """
+    settings = _load(arguments)
+    if settings is None:
+        return USAGE
+    try:
+        asyncio.run(_run_mcp(settings))
+    except ServerError as error:
+        _complain(str(error))
+        return 1
+    return 0
+
+
+def _load(arguments: Sequence[str]) -> ServerSettings | None:
+    """Read the settings; None when that was complained about."""
+    try:
+        return load(arguments)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
+            _complain(f"{name}: {detail['msg']}" if name else detail["msg"])
+    except (OSError, ValueError) as error:
+        _complain(f"the settings can't be read: {error}")
+    return None
+
+
 async def _run(settings: ServerSettings) -> None:
     from isoserver.app import Server  # noqa: PLC0415 - a second; not for wrong flags
     from isoserver.logs import route_foreign  # noqa: PLC0415
@@ -74,6 +100,16 @@ async def _run(settings: ServerSettings) -> None:
     server = Server(settings)
     route_foreign(server.service.log)
     await server.run(_ready)
+
+
+async def _run_mcp(settings: ServerSettings) -> None:
+    from isoserver.app import Server  # noqa: PLC0415 - as above
+    from isoserver.logs import route_foreign  # noqa: PLC0415
+    from isoserver.mcp.stdio import serve_stdio  # noqa: PLC0415
+
+    server = Server(settings)
+    route_foreign(server.service.log)
+    await serve_stdio(server)
 
 
 def _ready(url: str) -> None:

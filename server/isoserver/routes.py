@@ -12,6 +12,7 @@ from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.api_routes import API_ROUTES
 from isoserver.handlers import contexts, durable, executing, information, streaming
 from isoserver.heap_routes import HEAP_ROUTES
+from isoserver.mcp.door import McpHandler, mcp_paths
 from isoserver.operations import Answer, Operation, Query, Route
 from isoserver.task_routes import TASK_ROUTES
 from isoserver.tool_routes import TOOL_ROUTES
@@ -327,4 +328,8 @@ def url_specs(service: Service) -> list[URLSpec]:
         methods = tuple(operation.method for operation in route.operations)
         arguments = {"service": service, "route": route.path, "methods": methods}
         specs.append(URLSpec(pattern, route.handler, arguments))
+    # Not in the table, which is the OpenAPI document: this is another protocol's.
+    for path, methods in mcp_paths().items():
+        arguments = {"service": service, "route": path, "methods": methods}
+        specs.append(URLSpec(path, McpHandler, arguments))
     return specs

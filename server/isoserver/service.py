@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -21,7 +22,23 @@ if TYPE_CHECKING:
     from isoserver.tasks.service import TaskRunner
     from isoserver.tools.service import Tools
 
-__all__ = ["Service"]
+__all__ = ["Application", "Door", "Service"]
+
+Application = Callable[
+    [dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
+    Awaitable[None],
+]
+"""An ASGI application."""
+
+
+class Door(Protocol):
+    """A way in that is loaded when somebody comes."""
+
+    async def application(self) -> Application:
+        """Give what answers requests."""
+
+    async def close(self) -> None:
+        """End all streams; nobody comes in any more."""
 
 
 @dataclass
@@ -42,6 +59,7 @@ class Service:
         rates: How often.
         document: The OpenAPI document.
         tools: What code in contexts can call.
+        mcp: The door for agents; set before the server listens.
         quiet: Set while no request is being served.
     """
 
@@ -58,6 +76,7 @@ class Service:
     rates: RateLimits
     document: dict[str, Any]
     tools: Tools
+    mcp: Door = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    CliSuppress,
     NoDecode,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -261,12 +262,42 @@ class ServerSettings(AccessSettings):
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 
-    sources: list[SourceSettings] = Field(
-        [],
-        repr=False,
-        description="Where code in contexts finds its tools: tables of the file.",
+    mcp_connections_max: PositiveInt = Field(
+        1000, description="Connections over MCP's streamable HTTP."
     )
-    policies: list[PolicySettings] = Field(
+    mcp_connection_ttl: PositiveFloat = Field(
+        1800.0, description="Seconds after which such a connection without use ends."
+    )
+    run_js_wait: float = Field(
+        300.0,
+        gt=0,
+        le=300,
+        description="Seconds that run_js waits over MCP when the server is stateless.",
+    )
+    execute_approval_wait: NonNegativeFloat = Field(
+        30.0,
+        description="Seconds that execute waits for an approval that its client can't "
+        "ask for, before it answers that it is waited for.",
+    )
+    session_id: str | None = Field(
+        None,
+        description="The session of MCP clients that name none with X-MCP-Session-Id.",
+    )
+    mcp_instructions: str | None = Field(
+        None, description="What MCP clients are told about the server, instead of ours."
+    )
+    run_js_description: str | None = Field(
+        None, description="What models are told about run_js, instead of ours."
+    )
+    execute_description: str | None = Field(
+        None, description="What models are told about execute, instead of ours."
+    )
+
+    # Sources and rules are tables of the file; as flags they would be JSON.
+    sources: CliSuppress[list[SourceSettings]] = Field(
+        [], repr=False, description="Where code in contexts finds its tools."
+    )
+    policies: CliSuppress[list[PolicySettings]] = Field(
         [],
         description="Which calls are allowed, to be approved, or denied: tables of "
         "the file.",
@@ -335,11 +366,20 @@ class ServerSettings(AccessSettings):
         30 * 86400.0, description="Seconds that the audit keeps its entries."
     )
 
+    python_network: bool = Field(
+        default=False, description="Let Python contexts use the network."
+    )
+    python_readable: Names = Field(
+        [],
+        description="A folder that Python contexts may read, beside their own and "
+        "Python's.",
+    )
+
     sandbox: bool = Field(
         default=True, description="Confine the processes of contexts."
     )
     context_niceness: int = Field(
-        10,
+        0,
         ge=0,
         le=19,
         description="How much confined contexts stand back when all compute at once.",
@@ -356,6 +396,7 @@ class ServerSettings(AccessSettings):
         "cors_origin",
         "oauth_audience",
         "oauth_algorithms",
+        "python_readable",
         mode="before",
     )
     @classmethod

@@ -2,7 +2,9 @@
 
 `1+1` in live contexts over 1, 8, 64 and 256 connections, a context of its own for each;
 create, first cell and delete; and many live contexts that each answer from their own
-state, with the memory that all of them take (PSS).
+state, with the memory that all of them take (PSS). Beside them the same jobs through
+jupyter_kernel_gateway with the Deno kernel and with ipykernel, as many as the memory
+and some minutes allow.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from tests.bench import report
+from tests.bench import gateway, peers, report
 from tests.bench.http_client import Connection, request
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 CONNECTIONS = (1, 8, 64, 256)
 SECONDS = 2.0
 LIVE = 1000
+PEER_CONNECTIONS = (1, 8)
+PEER_LIVE = 8
+PEER_LIVES = 5
 SERVE = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
 EMPTY = """
 import asyncio, tornado.web
@@ -175,6 +180,65 @@ async def live(url: str, pid: int, number: int) -> dict[str, Any]:
     }
 
 
+async def peer_trips(kernels: Sequence[gateway.Kernel]) -> dict[str, Any]:
+    """`1+1` in each kernel, again and again."""
+    samples: list[float] = []
+    end = time.perf_counter() + SECONDS
+
+    async def work(kernel: gateway.Kernel) -> None:
+        while (start := time.perf_counter()) < end:
+            assert await kernel.run("1+1")
+            samples.append((time.perf_counter() - start) * 1e3)
+
+    start = time.perf_counter()
+    await asyncio.gather(*map(work, kernels))
+    taken = time.perf_counter() - start
+    return {**report.summary(samples), "per_second": len(samples) / taken}
+
+
+async def peer(url: str, pid: int, spec: str) -> dict[str, Any]:
+    """The same jobs in another kernel, over the gateway."""
+    samples: dict[str, list[float]] = {"created and first result": [], "delete": []}
+    for _ in range(PEER_LIVES):
+        begin = time.perf_counter()
+        kernel = await gateway.Kernel.start(url, spec)
+        await kernel.run("1+1")
+        middle = time.perf_counter()
+        await kernel.delete()
+        samples["created and first result"].append((middle - begin) * 1e3)
+        samples["delete"].append((time.perf_counter() - middle) * 1e3)
+    kernels = [await gateway.Kernel.start(url, spec) for _ in range(PEER_LIVE)]
+    for index, kernel in enumerate(kernels):
+        state = f"own = {index}" if spec == "python3" else f"let own = {index}"
+        await kernel.run(f"{state}\nown")
+    found: dict[str, Any] = {
+        "trips": {str(n): await peer_trips(kernels[:n]) for n in PEER_CONNECTIONS},
+        "lives": {name: report.summary(values) for name, values in samples.items()},
+        "wrong_answers": 0,
+    }
+    for index, kernel in enumerate(kernels):
+        found["wrong_answers"] += str(index) not in await kernel.run("own")
+    total = sum(pss(each.pid) for each in psutil.Process(pid).children(recursive=True))
+    found["pss_mib_each"] = total / len(kernels) / 2**20
+    for kernel in kernels:
+        await kernel.delete()
+    return found
+
+
+async def others() -> dict[str, Any]:
+    """The peers that this environment has."""
+    if not gateway.available():
+        return {}
+    with peers.environment():
+        specs = {each.spec: each.title for each in peers.available()}
+        with gateway.gateway() as (url, pid):
+            return {
+                specs[spec]: await peer(url, pid, spec)
+                for spec in ("deno", "python3")
+                if spec in specs
+            }
+
+
 async def measure(rounds: int) -> dict[str, Any]:
     """Measure everything."""
     flags = ("serve", "--port", "0", "--contexts-max", str(LIVE + 300))
@@ -184,6 +248,7 @@ async def measure(rounds: int) -> dict[str, Any]:
         figures["lives"] = await lives(url, 50 * rounds)
     with server(SERVE, *flags) as (url, pid):
         figures["live"] = await live(url, pid, LIVE)
+    figures["peers"] = await others()
     return figures
 
 
@@ -216,10 +281,40 @@ def tables(figures: dict[str, Any]) -> str:
         f"{many['answer_ms']['p50']:.2f} ms, {many['pss_mib_each']:.2f} MiB PSS each, "
         f"the server itself {many['server_pss_mib']:.0f} MiB.",
     ]
+    lines += _peers(figures["peers"])
     return "\n".join(lines)
 
 
+def _peers(found: dict[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [
+        "",
+        "The same through jupyter_kernel_gateway:",
+        "",
+        "| kernel | `1+1` over 1 websocket, p50 / p95 ms, a second | over 8 "
+        "| created and first result, p50 ms | delete, p50 ms | PSS each of 8, MiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for title, of in found.items():
+        trips = [
+            f"{part['p50']:.2f} / {part['p95']:.2f}, {part['per_second']:.0f}"
+            for part in of["trips"].values()
+        ]
+        lives = [f"{part['p50']:.0f}" for part in of["lives"].values()]
+        cells = [title, *trips, *lives, f"{of['pss_mib_each']:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = report.arguments(__doc__ or "")
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    figures = asyncio.run(measure(options.rounds))
+    report.publish(options, "http", figures, tables(figures))
+
+
 if __name__ == "__main__":
-    measured = asyncio.run(measure(4))
-    print(tables(measured))
-    print(json.dumps(measured))
+    main()

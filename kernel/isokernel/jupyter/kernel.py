@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
@@ -14,6 +15,7 @@ import zmq
 from isokernel.jupyter import log
 from isokernel.jupyter.control import Control
 from isokernel.jupyter.executions import Executions
+from isokernel.jupyter.heaps import Heaps
 from isokernel.jupyter.history import History
 from isokernel.jupyter.inbox import Inbox
 from isokernel.jupyter.information import kernel_information
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     from isokernel.jupyter.pulse import Pulse
     from isokernel.jupyter.settings import KernelSettings
     from isokernel.jupyter.wire import Message
+    from isokernel.v8.snapshot import Snapshot
 
-    ContextFactory = Callable[[Outputs, Inputs, LastWords], Context]
+    ContextFactory = Callable[[Outputs, Inputs, LastWords, Snapshot | None], Context]
 
 __all__ = ["Kernel"]
 
@@ -61,10 +64,13 @@ class Kernel:
         channels.broadcast.send("status", {"execution_state": "starting"})
         self._control.start()
         outputs = Outputs(channels.broadcast)
-        inputs = Inputs(channels)
-        self._context = make_context(outputs, inputs, last_words)
+        self._inputs = inputs = Inputs(channels)
+        self._make = partial(make_context, outputs, inputs, last_words)
+        self._context = self._make(None)
         self._control.context = self._context
         inputs.wakeups = [self._context.wakeup, pulse.bell.fileno]
+        self._heaps = Heaps(settings.heaps, settings.heap_max, self._go_on_from)
+        self._context.keep_heaps(self._heaps)
         self._history = History(
             settings.history, settings.language, rows_max=settings.history_rows_max
         )
@@ -77,6 +83,7 @@ class Kernel:
             inputs,
             self._history,
             queue_max=settings.queue_max,
+            heaps=self._heaps,
         )
         last_words.executions = self._control.executions = self._executions
         self._requests = Requests(self._context, channels, self._history, information)
@@ -96,6 +103,18 @@ class Kernel:
         poller.register(self._context.wakeup, zmq.POLLIN)
         poller.register(self._pulse.bell.fileno, zmq.POLLIN)
         return poller
+
+    def _go_on_from(self, heap: Snapshot) -> None:
+        """Put another context in the place of the one that is there; no cell runs."""
+        old, new = self._context, self._make(heap)
+        new.keep_heaps(self._heaps)
+        self._poller.unregister(old.wakeup)
+        self._poller.register(new.wakeup, zmq.POLLIN)
+        self._inputs.wakeups = [new.wakeup, self._pulse.bell.fileno]
+        self._context = self._control.context = new
+        self._executions.use(new)
+        self._requests.use(new)
+        old.close()
 
     def _turn(self) -> None:
         due = self._due()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from isokernel.jupyter.lastwords import LastWords
     from isokernel.jupyter.outputs import Outputs
     from isokernel.settings import Language
+    from isokernel.v8.snapshot import Snapshot
 
 __all__ = ["launch"]
 
@@ -94,15 +95,19 @@ def _serve(
     settings = context_settings(language)
 
     def make_context(
-        outputs: Outputs, inputs: Inputs, last_words: LastWords
+        outputs: Outputs,
+        inputs: Inputs,
+        last_words: LastWords,
+        heap: Snapshot | None = None,
     ) -> Context:
-        if base is None:
+        if base is None or heap is not None:
             return Context(
                 settings,
                 outputs,
                 read_input=inputs,
                 on_fatal=last_words.fatal,
                 on_stuck=last_words.unstoppable,
+                snapshot=heap,
             )
         base.after_fork(
             settings,

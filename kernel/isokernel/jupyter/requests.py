@@ -50,6 +50,10 @@ class Requests:
             "comm_close": self._comm_close,
         }
 
+    def use(self, context: Context) -> None:
+        """Answer from another context from now on."""
+        self._context = context
+
     def serve(self, request: Message) -> None:
         """Answer a request, or take in a message that has no answer. Never raises."""
         kind = request.kind

@@ -39,12 +39,16 @@ class KernelSettings(NamedTuple):
         language: What the kernel says it speaks.
         history: Where cells are kept over restarts; None keeps them in memory only.
         history_rows_max: How many cells are kept; the oldest go first.
+        heaps: The folder of saved heaps.
+        heap_max: Bytes that a saved heap may have, uncompressed.
         queue_max: How many cells may wait for a cell that awaits.
     """
 
     language: Language = "javascript"
     history: str | None = None
     history_rows_max: int = 100_000
+    heaps: str = "heaps"
+    heap_max: int = 4 << 30
     queue_max: int = 1000
 
 
@@ -58,6 +62,8 @@ def kernel_settings(language: Language) -> KernelSettings:
         language=language,
         history=history_path(),
         history_rows_max=int(_number("HISTORY_ROWS_MAX", 100_000)),
+        heaps=heaps_folder(),
+        heap_max=int(_number("HEAP_MAX", 4 << 30)),
         queue_max=int(_number("QUEUE_MAX", 1000)),
     )
 
@@ -87,6 +93,14 @@ def history_path() -> str | None:
     if chosen:
         return os.path.expanduser(chosen)  # noqa: PTH111 -- importing pathlib: 4 ms
     return f"{_data_folder()}/isokernel/history.sqlite"
+
+
+def heaps_folder() -> str:
+    """Find the folder of saved heaps; ISOKERNEL_HEAPS_DIR names another one."""
+    chosen = os.environ.get(f"{_PREFIX}HEAPS_DIR", "")
+    if chosen:
+        return os.path.expanduser(chosen)  # noqa: PTH111 -- as above
+    return f"{_data_folder()}/isokernel/heaps"
 
 
 def _data_folder() -> str:

@@ -31,6 +31,7 @@
     emit: (kind, json, owner, buffers) =>
       call(operation.emit, kind, json, owner, ...(buffers ?? [])),
     input: (prompt, password) => call(operation.input, prompt, password),
+    heap: (action, name) => call(operation.heap, action, name),
     callTool: (id, path, json, owner) => call(operation.callTool, id, path, json, owner),
     position: (script, line, column) =>
       parse(call(operation.position, script, line, column)),

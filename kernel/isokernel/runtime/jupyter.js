@@ -3,6 +3,7 @@
 
 const { globals } = require("display");
 const { getpass } = require("dialogs");
+const heaps = require("heaps");
 const { Comm, registerTarget, unregisterTarget } = require("comms");
 
 exports.Jupyter = {
@@ -11,5 +12,6 @@ exports.Jupyter = {
   clearOutput: globals.clearOutput,
   getpass,
   Comm,
+  ...heaps.methods,
   comms: { registerTarget, unregisterTarget },
 };

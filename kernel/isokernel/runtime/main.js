@@ -110,6 +110,7 @@ Object.assign(exports, {
   suspend: saved.suspend,
   resume: saved.resume,
   takeShared: saved.takeShared,
+  heapSettled: (json) => require("heaps").settled(json),
   findUnsavable: (targets) => require("unsavable").find(targets),
   recordInput: results.recordInput,
   present: (value, count, storeHistory) =>

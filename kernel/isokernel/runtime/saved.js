@@ -64,6 +64,7 @@ exports.resume = function resume() {
   suspended = false;
   state = "";
   stack.keepTexts(false);
+  require("heaps").forget();
   timers.resume();
   clock.resume();
   return text;

@@ -6,9 +6,9 @@ nothing, whatever V8 may be brought to do. A call that isn't on the list fails w
 EPERM.
 
 `newfstatat` is how C libraries do `fstat`, with an empty path and a flag that allows
-that. The flag is asked for here, so that `stat` and its kin fail; but a filter can't read
-the path. Who can make the call with any arguments can still learn that a file is there,
-its size and its times, as Landlock hides no metadata.
+that. The flag is asked for here, so that `stat` and its kin fail; but a filter can't
+read the path. Who can make the call with any arguments can still learn that a file is
+there, its size and its times, as Landlock hides no metadata.
 """
 
 from __future__ import annotations
@@ -21,28 +21,35 @@ from typing import Final
 
 from isokernel.sandbox.syscalls import address, prctl
 
-__all__ = ["install", "prepare", "supported"]
+__all__ = [
+    "install",
+    "prepare",
+    "put_up",
+    "step",
+    "supported",
+    "when",
+]
 
 _PR_SET_SECCOMP: Final = 22
 _PR_GET_SECCOMP: Final = 21
 _MODE_FILTER: Final = 2
 
-_ALLOW: Final = 0x7FFF0000
-_FAIL: Final = 0x00050000  # and the error number
-_KILL: Final = 0x80000000
-_EPERM: Final = 1
-_ENOSYS: Final = 38
+ALLOW: Final = 0x7FFF0000
+FAIL: Final = 0x00050000  # and the error number
+KILL: Final = 0x80000000
+EPERM: Final = 1
+ENOSYS: Final = 38
 
-_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_ANY_BIT: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-_RETURN: Final = 0x06  # BPF_RET | BPF_K
+LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
+EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+ANY_BIT: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
+RETURN: Final = 0x06  # BPF_RET | BPF_K
 
-_NUMBER: Final = 0
-_ARCHITECTURE: Final = 4
-_ARGUMENTS: Final = 16  # eight bytes each; both architectures are little-endian
+NUMBER: Final = 0
+ARCHITECTURE: Final = 4
+ARGUMENTS: Final = 16  # eight bytes each; both architectures are little-endian
 
-_COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of the table below, and AUDIT_ARCH."""
 
 # CLONE_NEW* and what changes who the parent or the tracer is.
@@ -155,7 +162,7 @@ _PROGRAM: Final = struct.Struct("@HP")
 
 def supported() -> bool:
     """Whether this system and processor are ones that the filter knows."""
-    if platform.machine() not in _COLUMNS:
+    if platform.machine() not in COLUMNS:
         return False
     try:
         return prctl(_PR_GET_SECCOMP) >= 0
@@ -178,7 +185,15 @@ def install(*, signals: bool) -> None:
     Raises:
         OSError: The system refused.
     """
-    program = _program(platform.machine(), None if signals else os.getpid())
+    put_up(_program(platform.machine(), None if signals else os.getpid()))
+
+
+def put_up(program: bytes) -> None:
+    """Have the system calls of this process looked at by a program of BPF.
+
+    Raises:
+        OSError: The system refused.
+    """
     count = len(program) // _INSTRUCTION.size
     pointer = _PROGRAM.pack(count, address(program))
     prctl(_PR_SET_SECCOMP, _MODE_FILTER, address(pointer))
@@ -192,54 +207,55 @@ def _program(machine: str, own: int | None) -> bytes:
         machine: The processor.
         own: The one process that may be sent signals; None allows all.
     """
-    column, architecture = _COLUMNS[machine]
+    column, architecture = COLUMNS[machine]
     number = {name: numbers[column] for name, numbers in _LOOKED_AT.items()}
     code = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_EQUAL, architecture, 1, 0),
-        _step(_RETURN, _KILL),
-        _step(_LOAD, _NUMBER),
+        step(LOAD, ARCHITECTURE),
+        step(EQUAL, architecture, 1, 0),
+        step(RETURN, KILL),
+        step(LOAD, NUMBER),
     ]
     for numbers in _ALLOWED.values():
         if numbers[column] is not None:
-            code += _when(numbers[column], [_step(_RETURN, _ALLOW)])
-    code += _when(number["clone"], _clone())
+            code += when(numbers[column], [step(RETURN, ALLOW)])
+    code += when(number["clone"], _clone())
     # The C library falls back to clone, whose flags can be looked at.
-    code += _when(number["clone3"], [_step(_RETURN, _FAIL | _ENOSYS)])
-    code += _when(number["ioctl"], _one_of(1, _IOCTLS))
-    code += _when(number["newfstatat"], _one_of(3, (_AT_EMPTY_PATH,)))
-    code += _when(number["prlimit64"], _zero(0, 2))
+    code += when(number["clone3"], [step(RETURN, FAIL | ENOSYS)])
+    code += when(number["ioctl"], _one_of(1, _IOCTLS))
+    code += when(number["newfstatat"], _one_of(3, (_AT_EMPTY_PATH,)))
+    code += when(number["prlimit64"], _zero(0, 2))
     for name in ("kill", "tgkill"):
-        rule = [_step(_RETURN, _ALLOW)] if own is None else _one_of(0, (own,))
-        code += _when(number[name], rule)
-    code.append(_step(_RETURN, _FAIL | _EPERM))
+        rule = [step(RETURN, ALLOW)] if own is None else _one_of(0, (own,))
+        code += when(number[name], rule)
+    code.append(step(RETURN, FAIL | EPERM))
     return b"".join(code)
 
 
-def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
+def step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
+    """One instruction: what it does, with what, and how many to leave out then."""
     return _INSTRUCTION.pack(code, true, false, value)
 
 
-def _when(number: int | None, then: list[bytes]) -> list[bytes]:
+def when(number: int | None, then: list[bytes]) -> list[bytes]:
     """Do this, which ends with a decision, for one system call."""
-    return [_step(_EQUAL, number or 0, 0, len(then)), *then]
+    return [step(EQUAL, number or 0, 0, len(then)), *then]
 
 
 def _clone() -> list[bytes]:
     return [
-        _step(_LOAD, _ARGUMENTS),
-        _step(_ANY_BIT, _CLONE_DENIED, 0, 1),
-        _step(_RETURN, _FAIL | _EPERM),
-        _step(_RETURN, _ALLOW),
+        step(LOAD, ARGUMENTS),
+        step(ANY_BIT, _CLONE_DENIED, 0, 1),
+        step(RETURN, FAIL | EPERM),
+        step(RETURN, ALLOW),
     ]
 
 
 def _one_of(argument: int, values: tuple[int, ...]) -> list[bytes]:
     """Allow it if the low half of an argument is one of these."""
-    code = [_step(_LOAD, _ARGUMENTS + 8 * argument)]
+    code = [step(LOAD, ARGUMENTS + 8 * argument)]
     for value in values:
-        code += _when(value, [_step(_RETURN, _ALLOW)])
-    return [*code, _step(_RETURN, _FAIL | _EPERM)]
+        code += when(value, [step(RETURN, ALLOW)])
+    return [*code, step(RETURN, FAIL | EPERM)]
 
 
 def _zero(*arguments: int) -> list[bytes]:
@@ -247,6 +263,6 @@ def _zero(*arguments: int) -> list[bytes]:
     code = []
     for argument in arguments:
         for half in (0, 4):
-            code.append(_step(_LOAD, _ARGUMENTS + 8 * argument + half))
-            code += [_step(_EQUAL, 0, 1, 0), _step(_RETURN, _FAIL | _EPERM)]
-    return [*code, _step(_RETURN, _ALLOW)]
+            code.append(step(LOAD, ARGUMENTS + 8 * argument + half))
+            code += [step(EQUAL, 0, 1, 0), step(RETURN, FAIL | EPERM)]
+    return [*code, step(RETURN, ALLOW)]

@@ -33,4 +33,4 @@ class SandboxSettings(NamedTuple):
     file_max: int = 4 << 30
     processor_seconds: int | None = None
     memory_extra: int | None = 512 << 20
-    niceness: int = 10
+    niceness: int = 0

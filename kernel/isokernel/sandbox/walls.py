@@ -78,6 +78,8 @@ def missing(settings: SandboxSettings) -> list[str]:
 
 def stand_back(niceness: int) -> None:
     """Let others compute first; for a process that leads a session of its own."""
+    if not niceness:
+        return
     with contextlib.suppress(OSError):
         os.nice(niceness)
     # Where each session is scheduled as one, as on most desktops, it is the session's

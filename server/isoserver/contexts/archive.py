@@ -20,18 +20,25 @@ class Archive:
         """Keep it in a ledger."""
         self._ledger = ledger
 
-    async def keep(self, context: Context) -> None:
-        """Keep what a context has run up to its last checkpoint, or in all."""
+    async def keep(self, context: Context, *, again: bool = False) -> None:
+        """Keep what a context has run up to its last checkpoint, or in all.
+
+        Args:
+            context: It.
+            again: Also what is kept already, as its timers may have printed since.
+        """
         checkpoint = context.checkpoint
         last = None if checkpoint is None else checkpoint.execution_count
         cells = [
             Cell.of(done)
             for done in context.history
-            if last is None or done.count <= last
+            if (again or done.number > context.archived_to)
+            and (last is None or done.count <= last)
         ]
         if cells:
             await self._ledger.archive(context.key, cells)
             context.archived = True
+            context.archived_to = cells[-1].number
 
     async def past(self, context: Context) -> list[Cell]:
         """Give what a context has run and doesn't remember itself, oldest first."""

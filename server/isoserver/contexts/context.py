@@ -28,7 +28,7 @@ from isoserver.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from isoserver.contexts.records import Checkpoint
     from isoserver.settings import ServerSettings
@@ -42,6 +42,10 @@ DIED: Final = "ContextDiedError"
 
 def _ignore(_context: Context) -> None:
     """Nobody has written anything down of it."""
+
+
+async def _write_nothing(_context: Context) -> None:
+    """Nobody writes anything down of it."""
 
 
 class Context(abc.ABC):
@@ -61,8 +65,12 @@ class Context(abc.ABC):
         pid: Its process; 0 if there is none.
         heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
         checkpoint: The heap that it can go back to.
+        origin: The key of the heap that its state has come from; None if it began with
+            nothing.
         archived: Whether some of what it has run is kept in the database.
+        archived_to: Number of the last execution that is.
         changed: Called with it when what is written down of it isn't so any more.
+        written: Awaited with it when that must be so again, because it was saved.
     """
 
     def __init__(
@@ -87,8 +95,11 @@ class Context(abc.ABC):
         self.pid = 0
         self.heap_memory_max: int | None = None
         self.checkpoint: Checkpoint | None = None
+        self.origin: str | None = None
         self.archived = False
+        self.archived_to = 0
         self.changed: Callable[[Context], None] = _ignore
+        self.written: Callable[[Context], Awaitable[None]] = _write_nothing
         self.history: deque[Execution] = deque()
         self._remembered = 0
         self._queue: deque[Job] = deque()

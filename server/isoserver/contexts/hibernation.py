@@ -141,7 +141,7 @@ class Hibernation:
         left = list(self._live.values())
         for context in left:
             with suppress(DatabaseError):
-                await self.archive.keep(context)
+                await self.archive.keep(context, again=True)
         with suppress(DatabaseError):
             await self._ledger.write(*(self._last_record(one) for one in left))
 
@@ -205,12 +205,27 @@ class Hibernation:
     def born(self, context: Context) -> None:
         """Note that there is a new context, so that it can be missed."""
         context.changed = self._changed
-        if self.durable or context.checkpoint is not None:
-            self._changed(context)
+        context.written = self._written
+        self._changed(context)
 
     def _changed(self, context: Context) -> None:
-        if self.durable or context.checkpoint is not None:
+        lives = self._live.get(context.key) is context
+        if lives and (self.durable or context.checkpoint is not None):
             self._ledger.note(context.key, lambda: _row(context))
+
+    async def _written(self, context: Context) -> None:
+        """Write down that a context was saved: it can go on from there from now on."""
+        await self.archive.keep(context)
+        await self._write(context, _row(context))
+
+    async def _write(self, context: Context, record: Record) -> bool:
+        """Write a row of a context that lives; False if it was deleted meanwhile."""
+        if self._live.get(context.key) is context:
+            await self._ledger.write(record)
+            if self._live.get(context.key) is context:
+                return True
+            await self._ledger.forget(context.key)
+        return False
 
     # -- checkpoints -------------------------------------------------------------------
 
@@ -229,10 +244,7 @@ class Hibernation:
             raise HeapUnsavableError(text)
         if context.state is State.HIBERNATED and context.checkpoint is not None:
             return context.checkpoint.key  # nothing has run since
-        key = await self._vault.keep(context)
-        await self.archive.keep(context)
-        await self._ledger.write(_row(context))
-        return key
+        return await self._vault.keep(context)
 
     def leave(self, context: Context) -> None:
         """Let a context have a process again, or for the first time."""
@@ -303,9 +315,10 @@ class Hibernation:
         before = context.checkpoint
         try:
             await self._vault.keep(context, automatic=True)
-            await self.archive.keep(context)
+            await self.archive.keep(context, again=True)
             record = Record.of(context, State.HIBERNATED.value, "")
-            await self._ledger.write(record)
+            if not await self._write(context, record):
+                return
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
             self._refusals[context.key] = _Refusal(used, str(error))
             return

@@ -8,20 +8,28 @@ import os
 import re
 import resource
 import shutil
-import tempfile
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
-
-from jupyter_client.manager import AsyncKernelManager
 
 from isoserver.contexts.context import DIED, Context, State
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
+from isoserver.contexts.launching import (
+    OPEN_FILES,
+    UNHEARD,
+    Manager,
+    environment,
+    make_folder,
+    python_walls,
+    relative,
+)
 from isoserver.contexts.memory import resident
 from isoserver.errors import ContextStartError, FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from jupyter_client.manager import AsyncKernelManager
 
     from isoserver.contexts.context import Identity, Observer
     from isoserver.settings import ServerSettings
@@ -38,8 +46,6 @@ _PYTHON_OPTIONS: Final = (
     "--InlineBackend.figure_formats={'png','svg'}",
 )
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
-_OPEN_FILES: Final = 1024
 
 # One expression each, so that no name is left behind; the values are JSON in a literal.
 _LEND: Final = """(lambda os, new: (
@@ -85,11 +91,14 @@ class KernelContext(Context):
     # -- the process -------------------------------------------------------------------
 
     async def _launch(self) -> None:
-        folder = _make_folder(self._parent_folder)
+        folder = make_folder(self._parent_folder)
         self._folder = folder
-        cwd = folder / "files" / _relative(self.cwd)
+        cwd = folder / "files" / relative(self.cwd)
         await asyncio.to_thread(cwd.mkdir, parents=True)
-        manager = AsyncKernelManager(
+        # What other kernels need, nobody knows.
+        confined = self.language.name == "python" and self.settings.sandbox
+        manager = Manager(
+            walls=python_walls(self.settings, folder) if confined else None,
             kernel_name=self.language.kernelspec,
             transport="ipc",
             ip=str(folder / "kernel"),
@@ -102,8 +111,9 @@ class KernelContext(Context):
             await asyncio.wait_for(
                 manager.start_kernel(
                     cwd=str(cwd),
-                    env=_environment(folder),
+                    env=environment(folder),
                     extra_arguments=list(options),
+                    **(UNHEARD if confined else {}),
                 ),
                 deadline,
             )
@@ -121,15 +131,9 @@ class KernelContext(Context):
         provisioner: Any = manager.provisioner
         self.pid = provisioner.pid
         self._ended = asyncio.get_running_loop().create_future()
-        python = (
-            self.language.name == "python"
-        )  # others may reserve much and use little
-        limit = self.settings.python_memory_max if python else None
         with suppress(OSError):
-            if limit is not None:
-                resource.prlimit(self.pid, resource.RLIMIT_AS, (limit, limit))
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
-            files = (_OPEN_FILES, _OPEN_FILES)
+            files = (OPEN_FILES, OPEN_FILES)
             resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
         self._pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
@@ -301,33 +305,6 @@ class KernelContext(Context):
 
 _RESTARTS: Final[set[asyncio.Task[None]]] = set()
 """Restarts on their way: the loop itself keeps tasks only weakly."""
-
-
-def _make_folder(parent: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent)).resolve()
-    (folder / "home").mkdir()
-    return folder
-
-
-def _relative(cwd: str) -> PurePosixPath:
-    """Make of any path one that stays inside of the folder that it is put under."""
-    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
-    return PurePosixPath(*[part.replace("\0", "") for part in parts])
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Give a kernel its variables: none of the server's own, which may be secrets."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    home = str(folder / "home")
-    return {
-        **kept,
-        "HOME": home,
-        "IPYTHONDIR": f"{home}/.ipython",
-        "JUPYTER_RUNTIME_DIR": str(folder),
-        "MPLCONFIGDIR": f"{home}/.matplotlib",
-        "TMPDIR": home,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
 
 
 def _reason(code: int | None) -> str:

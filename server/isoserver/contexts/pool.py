@@ -11,11 +11,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.sandbox.launch import missing
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.kernels import KernelContext
 from isoserver.contexts.languages import Languages
+from isoserver.contexts.launching import python_walls
 from isoserver.contexts.ledger import Ledger
 from isoserver.errors import (
     CheckpointMissingError,
@@ -116,6 +118,8 @@ class Contexts:
         if known:
             pause = min(*known, _SWEEP_MAX * _SWEEPS) / _SWEEPS
             self._sweeper = asyncio.ensure_future(self._sweep(pause))
+        if self._settings.sandbox and "python" in self.languages.served:
+            self.missing_walls += missing(python_walls(self._settings, self._folder))
 
     def __len__(self) -> int:
         """How many have a process, or had one in this server's time."""
@@ -187,6 +191,7 @@ class Contexts:
         context = self._make(identity, heap_memory_max, snapshot)
         if checkpoint is not None:
             context.checkpoint = checkpoint
+            context.origin = checkpoint.key
             context.execution_count = checkpoint.execution_count
         self._add(context, ephemeral=ephemeral)
         try:
@@ -226,6 +231,7 @@ class Contexts:
         self.resting.leave(context)
         await context.restart(snapshot=snapshot, execution_count=count)
         context.checkpoint = checkpoint or context.checkpoint
+        context.origin = None if checkpoint is None else checkpoint.key
         await self.resting.begin_anew(context, keep_past=keep_past)
 
     async def reopen(self, context: Context) -> None:

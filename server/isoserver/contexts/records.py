@@ -96,6 +96,7 @@ class Record(NamedTuple):
         context.created_at = datetime.fromtimestamp(self.created_at, timezone.utc)
         context.last_used = datetime.fromtimestamp(self.last_used, timezone.utc)
         context.checkpoint = self.checkpoint
+        context.origin = self.heap
         context.archived = True
 
     def found(self) -> Record:

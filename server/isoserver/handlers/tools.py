@@ -19,6 +19,7 @@ from isoserver.tool_models import (
 from isoserver.tools.audit import Filter
 from isoserver.tools.configuration import GraphqlSource, McpSource, read
 from isoserver.tools.policies import read_rule
+from isoserver.tools.redaction import clean
 from isoserver.tools.sources.fetching import origin
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ class AuditHandler(_ToolsHandler):
         self.require_admin()
         limit, offset = self.page()
         names = Filter._fields
-        wanted = Filter(*(self.get_query_argument(name, None) for name in names))
+        values = [self.get_query_argument(name, None) for name in names]
+        wanted = Filter(*(value and clean(value) for value in values))
         found, total = await self.tools.audit.page(
             self.principal.workspace, wanted, limit, offset
         )

@@ -6,10 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, delete, exists, func, insert, literal, not_, select, update
+from sqlalchemy import and_, delete, exists, func, insert, literal, select, update
 
-from isoserver.contexts.tables import CONTEXTS
 from isoserver.heaps.entries import HeapRecord, SnapshotEntry
+from isoserver.heaps.needs import unneeded
 from isoserver.heaps.tables import ENTRIES, HEAPS, TAGS
 
 if TYPE_CHECKING:
@@ -109,6 +109,14 @@ class HeapRecords:
         query = select(HEAPS.c.last_used).where(_is(workspace, key))
         async with self._database.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none()
+
+    async def asked_for(self, workspace: str, key: str) -> str | None:
+        """Go back from a heap to one that wasn't made for a sleep alone."""
+        query = select(HEAPS.c.automatic, HEAPS.c.parent).where(_is(workspace, key))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        # What such a heap came from was gone back to when it was saved.
+        return row.parent if row is not None and row.automatic else key
 
     async def forget(self, workspace: str, key: str) -> bool:
         """Let a workspace own a heap no more; whether it did."""
@@ -226,7 +234,7 @@ class HeapRecords:
         columns = ("workspace", "key", "last_used", "compressed_size")
         query = (
             select(*(HEAPS.c[name] for name in columns))
-            .where(_unneeded())
+            .where(unneeded())
             .order_by(HEAPS.c.last_used)
         )
         async with self._database.connect() as connection:
@@ -243,7 +251,7 @@ class HeapRecords:
             key: Its key.
             automatic: Only if it was made for a context that fell asleep.
         """
-        where = and_(_is(workspace, key), _unneeded())
+        where = and_(_is(workspace, key), unneeded())
         if automatic:
             where = and_(where, HEAPS.c.automatic)
         async with self._database.begin() as connection:
@@ -281,26 +289,6 @@ def _tagged(wanted: dict[str, str]) -> list[ColumnElement[bool]]:
         exists().where(_same(TAGS), TAGS.c.name == name, TAGS.c.value == value)
         for name, value in wanted.items()
     ]
-
-
-def _unneeded() -> ColumnElement[bool]:
-    """No tags, no context that would go on from it, not the last of a session."""
-    later = ENTRIES.alias()
-    has_later = exists().where(
-        later.c.workspace == ENTRIES.c.workspace,
-        later.c.session == ENTRIES.c.session,
-        later.c.number > ENTRIES.c.number,
-    )
-    is_last = exists().where(
-        ENTRIES.c.workspace == HEAPS.c.workspace,
-        ENTRIES.c.output_heap == HEAPS.c.key,
-        not_(has_later),
-    )
-    in_context = exists().where(
-        CONTEXTS.c.workspace == HEAPS.c.workspace, CONTEXTS.c.heap == HEAPS.c.key
-    )
-    tagged = exists().where(_same(TAGS))
-    return and_(not_(tagged), not_(is_last), not_(in_context))
 
 
 def _last_number(workspace: str, session: str) -> Select[tuple[Any]]:

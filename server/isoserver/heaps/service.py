@@ -13,38 +13,36 @@ import asyncio
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from isoserver.contexts.records import Checkpoint
 from isoserver.errors import (
-    FieldProblem,
     HeapDamagedError,
     HeapEngineError,
     HeapLimitError,
     HeapMissingError,
     HeapUnsavableError,
-    InvalidRequestError,
 )
 from isoserver.heaps.content import examine, is_key, pack, unpack, verify
 from isoserver.heaps.entries import HeapEntry
 from isoserver.heaps.records import HeapRecords
 from isoserver.heaps.retention import Retention
 from isoserver.heaps.store import HeapStore
+from isoserver.heaps.tags import check_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from isoserver.contexts.javascript import JavaScriptContext
+    from isoserver.contexts.saving import Saved
     from isoserver.database import Database
     from isoserver.heaps.content import Facts
     from isoserver.heaps.entries import Collected, HeapRecord, SnapshotEntry
     from isoserver.settings import ServerSettings
 
-__all__ = ["Heaps", "check_tags"]
+__all__ = ["Heaps"]
 
-_TAGS_MAX: Final = 100
-_NAME_MAX: Final = 256
-_VALUE_MAX: Final = 4096
 _LIST_MAX: Final = 1000
 _TOUCH_SECONDS: Final = 60.0
 _ATTEMPTS: Final = 4
@@ -73,6 +71,9 @@ class Heaps:
         self._store: HeapStore | None = None
         self._retention: Retention | None = None
         self._collector: asyncio.Task[None] | None = None
+        self._turns: WeakKeyDictionary[JavaScriptContext, asyncio.Event] = (
+            WeakKeyDictionary()
+        )
 
     async def start(self, *, collect: bool = True) -> None:
         """Open the store.
@@ -120,18 +121,37 @@ class Heaps:
     ) -> str:
         check_tags(entry.tags)
         await self._check_room()
-        saved = await context.save()
-        count = saved.execution_count
+        before, mine = self._turns.get(context), asyncio.Event()
+        self._turns[context] = mine
+        try:
+            saved = await context.save()
+            if before is not None:  # what was asked for first is stored first
+                await before.wait()
+            return await self._saved(context, entry, saved, automatic=automatic)
+        finally:
+            mine.set()
+
+    async def _saved(
+        self,
+        context: JavaScriptContext,
+        entry: HeapEntry,
+        saved: Saved,
+        *,
+        automatic: bool,
+    ) -> str:
+        """Keep what a context has saved, and tell it."""
+        if entry.input_heap is None and context.origin is not None:
+            known = await self._records.asked_for(context.workspace, context.origin)
+            entry = entry._replace(input_heap=known)
         values = {
             "language": context.language.name,
-            "execution_count": count,
+            "execution_count": saved.execution_count,
             "automatic": automatic,
         }
-        if entry.input_heap is None and context.checkpoint is not None:
-            entry = entry._replace(input_heap=context.checkpoint.key)
         key = await self._keep(saved.snapshot, entry, values)
-        context.checkpoint = Checkpoint(key, count, time.time())
-        context.changed(context)
+        context.checkpoint = Checkpoint(key, saved.execution_count, time.time())
+        context.origin = key
+        await context.written(context)
         return key
 
     async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
@@ -197,7 +217,7 @@ class Heaps:
             HeapStoreError: The store can't be used.
         """
         used = await self._used(workspace, key)
-        packed = await self.export(workspace, key)
+        packed = await self._read(workspace, key)
 
         def checked() -> bytes:
             data = self._unpacked(packed)
@@ -217,11 +237,16 @@ class Heaps:
             HeapDamagedError: There should be one, and is none.
             HeapStoreError: The store can't be used.
         """
+        await self._used(workspace, key)
+        return await self._read(workspace, key)
+
+    async def _read(self, workspace: str, key: str) -> bytes:
+        """Read the file of a heap that a workspace owned a moment ago."""
         for _ in range(_ATTEMPTS):
-            await self._used(workspace, key)
             with suppress(FileNotFoundError):
                 return await asyncio.to_thread(self._opened().read, key)
             await asyncio.sleep(_PAUSE)  # another process may be about to store it
+            await self._used(workspace, key)
         message = f"the heap {key} is not in the store"
         raise HeapDamagedError(message)
 
@@ -269,7 +294,10 @@ class Heaps:
         Raises:
             HeapMissingError: The workspace has no such heap.
         """
-        return await self._get(workspace, key)
+        found = await self._records.find(workspace, key) if is_key(key) else None
+        if found is None:
+            raise HeapMissingError(key)
+        return found
 
     async def newest(
         self, workspace: str, tags: dict[str, str], limit: int = 100
@@ -294,12 +322,6 @@ class Heaps:
         if used is None:
             raise HeapMissingError(key)
         return used
-
-    async def _get(self, workspace: str, key: str) -> HeapRecord:
-        found = await self._records.find(workspace, key) if is_key(key) else None
-        if found is None:
-            raise HeapMissingError(key)
-        return found
 
     # -- tags and sessions -------------------------------------------------------------
 
@@ -353,22 +375,3 @@ class Heaps:
     def _opened(self) -> HeapStore:
         assert self._store is not None  # noqa: S101 - set by start
         return self._store
-
-
-def check_tags(tags: dict[str, str]) -> None:
-    """Check that tags aren't too many or too long.
-
-    Raises:
-        InvalidRequestError: They are.
-    """
-    if len(tags) > _TAGS_MAX:
-        problem = f"there are {len(tags)}, no more than {_TAGS_MAX} may be"
-        raise InvalidRequestError(FieldProblem("tags", problem))
-    for name, value in tags.items():
-        if not name or len(name) > _NAME_MAX or len(value) > _VALUE_MAX:
-            problem = (
-                f"names have 1 to {_NAME_MAX} characters, values up to {_VALUE_MAX}"
-            )
-            raise InvalidRequestError(FieldProblem("tags", problem))
-        if "\0" in name or "\0" in value:
-            raise InvalidRequestError(FieldProblem("tags", "no NUL characters"))

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskWorker", "TypeChecker"]
 
-_UNFINISHED: Final = (
-    "isokernel: {} calls of tools were not awaited; they were cancelled"
-)
+_UNFINISHED: Final = "isokernel: calls that were not awaited, and so cancelled: {}"
 
 
 class TypeChecker(Protocol):
@@ -152,11 +150,13 @@ class TaskWorker:
         execution = context.execute(request)
         calls.attach(context, execution)
 
-        def began(message: Message) -> None:
+        def take(message: Message) -> None:
             if message.kind == "status":
                 run.began()
+            elif message.kind == "stream" and run.on_output is not None:
+                run.on_output(message.content["text"])
 
-        execution.listeners.append(began)
+        execution.listeners.append(take)
         try:
             reply = await asyncio.shield(execution.done)  # it is the context's
         finally:

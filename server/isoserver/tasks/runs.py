@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from isoserver.tasks.records import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isoserver.tasks.places import Places
     from isoserver.tasks.records import Ending, Task
     from isoserver.tools.calls import Asker
@@ -24,6 +26,7 @@ class Run:
         asker: Asks the client for approvals.
         ending: How it ends, once that is decided; others see it when it is saved.
         ended: Set when the end is saved.
+        on_output: Told what its code prints, as it does.
         work: Runs it.
         working: Whether `work` has begun; it must not be cancelled before.
     """
@@ -40,6 +43,7 @@ class Run:
         self.asker = asker
         self.ending: Ending | None = None
         self.ended = asyncio.Event()
+        self.on_output: Callable[[str], None] | None = None
         self.work: asyncio.Task[None] | None = None
         self.working = False
         self._places = places

@@ -28,6 +28,8 @@ from isoserver.tasks.runs import Run
 from isoserver.tasks.store import TaskStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.pool import Contexts
@@ -131,12 +133,18 @@ class TaskRunner:
 
     # -- orders ------------------------------------------------------------------------
 
-    async def start(self, order: TaskOrder, asker: Asker | None = None) -> Task:
+    async def start(
+        self,
+        order: TaskOrder,
+        asker: Asker | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> Task:
         """Take an order; it outlives the server when this returns.
 
         Args:
             order: What to do.
             asker: Asks the client for approvals, if it can.
+            on_output: Told what the code prints, as it does.
 
         Returns:
             The task, queued.
@@ -152,6 +160,7 @@ class TaskRunner:
         self._last = max(time.time(), self._last + _STEP)
         task_id = f"task_{secrets.token_urlsafe(16)}"
         run = Run(Task(task_id, order, Status.QUEUED, self._last), asker, self._places)
+        run.on_output = on_output
         self._runs[task_id] = run
         try:
             await asyncio.shield(self._store.add(run.task))

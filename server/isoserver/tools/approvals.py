@@ -32,6 +32,7 @@ from isoserver.tools.approval import (
 )
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Question
+from isoserver.tools.redaction import clean
 from isoserver.tools.tables import APPROVALS
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class Approvals:
         Raises:
             ApprovalMissingError: The workspace has none of that id.
         """
+        if clean(approval_id) != approval_id:
+            raise ApprovalMissingError(approval_id)
         async with self._database.connect() as connection:
             rows = await connection.execute(
                 select(APPROVALS).where(
@@ -151,7 +154,9 @@ class Approvals:
             ApprovalMissingError: The workspace has none of that id.
             ApprovalDecidedError: It was decided otherwise, or isn't waited for.
         """
-        fields = {"state": decision, "reason": reason[:_REASON_MAX], "decided_by": by}
+        reason = clean(reason)[:_REASON_MAX]
+        await self.get(workspace, approval_id)
+        fields = {"state": decision, "reason": reason, "decided_by": by}
         won = await self._set(workspace, approval_id, fields, in_time=True)
         found = await self.get(workspace, approval_id)
         if won:
@@ -199,7 +204,7 @@ class Approvals:
             call.session,
             call.client,
             tool.path,
-            tool.description[:_DESCRIPTION_MAX],
+            clean(tool.description[:_DESCRIPTION_MAX]),
             shown,
             rule,
             PENDING,

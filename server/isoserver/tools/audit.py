@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from isoserver.errors import ApprovalDeniedError, ToolError
-from isoserver.tools.tables import AUDIT
+from isoserver.tools.redaction import clean
+from isoserver.tools.tables import APPROVALS, AUDIT
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -27,8 +28,6 @@ __all__ = ["Audit", "Ending", "Entry", "Filter"]
 _PRUNE_SECONDS: Final = 3600.0
 _TEXT_MAX: Final = 2000
 _PATH_MAX: Final = 512
-_NAME_MAX: Final = 64
-_WHO_MAX: Final = 128
 
 
 class Entry(NamedTuple):
@@ -156,10 +155,12 @@ class Audit:
             return [dict(row) for row in rows.mappings()], total or 0
 
     async def prune(self) -> None:
-        """Delete what is older than entries are kept."""
+        """Delete what is older than entries are kept, and approvals as old."""
+        until = time.time() - self._retention
         async with self._database.begin() as connection:
+            await connection.execute(delete(AUDIT).where(AUDIT.c.at < until))
             await connection.execute(
-                delete(AUDIT).where(AUDIT.c.at < time.time() - self._retention)
+                delete(APPROVALS).where(APPROVALS.c.expires_at < until)
             )
 
     async def close(self) -> None:
@@ -183,13 +184,13 @@ class Audit:
     def _row(self, entry: Entry) -> tuple[str, dict[str, Any]]:
         now = time.time()
         entry_id = f"{time.time_ns():x}-{next(self._numbers) & 0xFFFF:x}"
-        row = entry._asdict() | {
+        fields = entry._asdict().items()
+        cleaned = {n: clean(v) if isinstance(v, str) else v for n, v in fields}
+        row = cleaned | {
             "id": entry_id,
             "at": now,
-            "path": entry.path[:_PATH_MAX],
-            "client": entry.client[:_WHO_MAX],
-            "reason": entry.reason[:_TEXT_MAX],
-            "rule": entry.rule[:_NAME_MAX],
+            "path": clean(entry.path)[:_PATH_MAX],
+            "reason": clean(entry.reason)[:_TEXT_MAX],
         }
         return entry_id, row
 

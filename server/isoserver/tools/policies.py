@@ -154,6 +154,8 @@ class Policies:
             PolicyMissingError: The workspace has none of that id in the database.
         """
         found = [r for r in await self.list(workspace) if r.rule.id == policy_id]
+        if not found:
+            raise PolicyMissingError(policy_id)
         async with self._database.begin() as connection:
             gone = await connection.execute(
                 delete(POLICIES).where(

@@ -8,14 +8,14 @@ import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "Shown", "shown"]
+__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "Shown", "clean", "shown"]
 
 HIDDEN: Final = "[redacted]"
 SECRET_MIN: Final = 4
 """Characters of the shortest secret: a shorter one would be found everywhere."""
 
 _KEY: Final = re.compile(
-    r"authorization|api[-_ ]?key|token|secret|passwor?d|passwd|cookie|credential",
+    r"authorization|api[-_ ]?key|token|secret|password|passwd|cookie|credential",
     re.IGNORECASE,
 )
 _PERCENT: Final = re.compile("%[0-9A-F]{2}")
@@ -114,10 +114,15 @@ def shown(value: Any, limit: int) -> Shown:
     return Shown(text, fits=True)
 
 
+def clean(text: str) -> str:
+    """Give a text without what databases don't take: NUL, halves of characters."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def _dump(value: Any, piece: int) -> str:
     text = _json(_hide(value, piece, 0))
     # What can't be seen, or turns the text around, must not hide the rest.
-    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return clean(_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _json(value: Any) -> str:

@@ -61,6 +61,9 @@ class Types:
         """Begin with nothing."""
         self.declared: dict[str, str] = {}
         self._names: dict[tuple[int, str], str] = {}
+        # Names that are being written and can't stand here: TypeScript knows types
+        # that refer to themselves within objects and lists only.
+        self._open: frozenset[str] = frozenset()
 
     def reserve(self, name: str) -> str:
         """Give a name that isn't taken, and take it."""
@@ -95,7 +98,7 @@ class Types:
         if isinstance(members, list):
             parts += [self.write(m, scope, depth + 1) for m in members]
         own = self._own(schema, scope, depth)
-        if own is not None and not (parts and own in (ANY, "Record<string, any>")):
+        if own is not None and not (parts and own in (ANY, "{ [key: string]: any }")):
             parts.append(own)
         parts = [part for part in dict.fromkeys(parts) if part != ANY]
         if not parts:
@@ -119,11 +122,13 @@ class Types:
         return _union([self._kind(str(kind), schema, scope, depth) for kind in kinds])
 
     def _kind(self, kind: str, schema: dict[str, Any], scope: Scope, depth: int) -> str:
-        if kind == "object":
-            return self._object(schema, scope, depth)
-        if kind == "array":
-            return self._array(schema, scope, depth)
-        return _SIMPLE.get(kind, ANY)
+        if kind not in {"object", "array"}:
+            return _SIMPLE.get(kind, ANY)
+        before, self._open = self._open, frozenset()
+        write = self._object if kind == "object" else self._array
+        made = write(schema, scope, depth)
+        self._open = before
+        return made
 
     def _array(self, schema: dict[str, Any], scope: Scope, depth: int) -> str:
         items = schema.get("items")
@@ -140,7 +145,8 @@ class Types:
             if others is False:
                 return "{}"
             inner = self.write(others, scope, depth + 1)
-            return f"Record<string, {inner}>"
+            # Not Record, in which a type can't refer to itself.
+            return f"{{ [key: string]: {inner} }}"
         required = schema.get("required")
         needed = set(map(str, required)) if isinstance(required, list) else set()
         indent = "  " * (depth + 1)
@@ -165,10 +171,10 @@ class Types:
         if known is None:
             known = self.reserve(f"{scope.prefix}{pascal(name)}")
             self._names[place] = known
-            made = self.write(target, scope)
-            # A type that is nothing but itself is an error in TypeScript.
-            self.declared[known] = ANY if made == known else made
-        return known
+            before, self._open = self._open, self._open | {known}
+            self.declared[known] = self.write(target, scope)
+            self._open = before
+        return ANY if known in self._open else known
 
 
 def _find(reference: str, scope: Scope) -> tuple[str, Any, int] | None:

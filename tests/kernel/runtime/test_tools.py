@@ -12,6 +12,7 @@ from tests.conftest import Outcome, Session
 from isokernel.events import Event, ExecutionDone, Stream, ToolCall
 from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
+from isokernel.v8 import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -493,7 +494,8 @@ def restored(alone: Caller) -> Iterator[Callable[[], Caller]]:
     made: list[Session] = []
 
     def restore() -> Caller:
-        saved = alone.context.save()
+        isolate = alone.context.bridge.isolate
+        saved = writing.save(isolate)
         made.append(Session(ContextSettings(), snapshot=saved))
         return Caller(made[-1])
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.access.two import SESSION, executed, use_session
+from tests.server.access.two import SESSION, executed, make_approval, use_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +24,21 @@ INITIALIZE = {
     "capabilities": {},
     "clientInfo": {"name": "test", "version": "1"},
 }
-ABSENT = {"execution_id": "nobody", "heap": "0" * 64, "session": "nobody"}
+ABSENT = {
+    "execution_id": "nobody",
+    "heap": "0" * 64,
+    "session": "nobody",
+    "taskId": "nobody",
+    "approvalId": "nobody",
+}
 """What tools name, and an id that nobody has."""
+MADE = {"sessionId", "runtimeId"}
+"""What a tool makes under the name that is given, or that is nobody's own."""
 OTHERS: dict[str, dict[str, Any]] = {
     # What else tools want.
     "set_heap_tags": {"tags": {"a": "b"}},
     "run_js": {"code": "1"},
+    "resume": {"decision": "deny"},
 }
 LISTS: dict[str, dict[str, Any]] = {
     "list_executions": {},
@@ -86,6 +95,8 @@ def red_has(two: Two) -> dict[str, str]:
         "execution_id": done["execution_id"],
         "heap": done["heap"],
         "session": use_session(two.red),
+        "taskId": two.red.post("/tasks", json={"code": "return 1"}).json()["taskId"],
+        "approvalId": make_approval(two),
     }
 
 
@@ -98,6 +109,8 @@ def test_tools_do_not_show_what_another_has(
         name, given = tool["name"], tool["inputSchema"].get("properties", {})
         for parameter in given:
             if not re.search(r"(^|_)(id|heap|session|key)$|[a-z]Id$", parameter):
+                continue
+            if parameter in MADE:
                 continue
             assert parameter in ABSENT, f"say what {name} means by {parameter}"
             rest = OTHERS.get(name, {})
@@ -112,7 +125,7 @@ def test_tools_do_not_show_what_another_has(
             ]
             assert texts[0] == texts[1], name
             tried.add(name)
-    assert {"get_execution", "get_heap_tags", "run_js"} <= tried
+    assert {"get_execution", "get_heap_tags", "run_js", "get_task", "resume"} <= tried
     assert red.call("get_heap_tags", heap=red_has["heap"])["structuredContent"] == {
         "tags": {"owner": "red"}
     }
@@ -148,6 +161,15 @@ def test_resources_do_not_either(
         assert json.dumps(foreign).replace(red_has[name], "ID") == json.dumps(
             absent
         ).replace(ABSENT[name], "ID")
+
+
+def test_a_task_runs_in_its_own_workspace(
+    agents: tuple[Agent, Agent], red_has: dict[str, str]
+) -> None:
+    red, blue = agents
+    for agent, seen in ((red, "string"), (blue, "undefined")):
+        given = {"code": "return typeof mine", "sessionId": red_has["session"]}
+        assert agent.call("execute", **given)["structuredContent"]["result"] == seen
 
 
 def test_a_session_of_one_name_is_another_in_another_workspace(

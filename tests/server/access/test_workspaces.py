@@ -6,15 +6,12 @@ one, that isn't covered here fails, until it is said how such a thing is made.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
-import sqlite3
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.access.two import SESSION, executed, use_session
+from tests.server.access.two import SESSION, executed, make_approval, use_session
 
 from isoserver.routes import ROUTES
 
@@ -50,25 +47,6 @@ def _task(client: Client) -> str:
     return _added(client, "/tasks", "taskId", {"code": "return 1"})
 
 
-def _approval(two: Two) -> str:
-    """One that waits for a decision, as a call of a task's leaves it."""
-    made = {
-        "id": secrets.token_urlsafe(24),
-        "workspace": "red",
-        **dict.fromkeys(("task_id", "call_id", "client", "path"), "red"),
-        **dict.fromkeys(("description", "input", "rule", "reason", "decided_by"), ""),
-        "state": "pending",
-        "created_at": time.time(),
-        "expires_at": time.time() + 600,
-    }
-    columns, places = ", ".join(made), ", ".join("?" * len(made))
-    with contextlib.closing(sqlite3.connect(two.folder / "isokernel.sqlite")) as base:
-        text = f"INSERT INTO tool_approvals ({columns}) VALUES ({places})"  # noqa: S608
-        base.execute(text, list(made.values()))
-        base.commit()
-    return str(made["id"])
-
-
 MAKERS: dict[str, tuple[Callable[[Two], str], str]] = {
     # By the name in the path: how one is made, and an id that nobody has.
     "context_id": (lambda two: two.red.create(), "nobody"),
@@ -78,7 +56,7 @@ MAKERS: dict[str, tuple[Callable[[Two], str], str]] = {
     "name": (lambda two: _source(two.red), "nobody"),
     "policy_id": (lambda two: _policy(two.red), "nobody"),
     "task_id": (lambda two: _task(two.red), "nobody"),
-    "approval_id": (_approval, "nobody"),
+    "approval_id": (make_approval, "nobody"),
 }
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 BODIES: dict[str, Any] = {
@@ -103,6 +81,7 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 FREE = {
     "POST /api/exec session",
+    "POST /tasks runtimeId",
     "POST /tasks sessionId",
     "POST /policies source",
     "POST /policies session",

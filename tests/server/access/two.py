@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+import sqlite3
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.server.conftest import wait_for
@@ -52,3 +56,22 @@ def executed(client: Client, **fields: Any) -> dict[str, Any]:
 def use_session(client: Client) -> str:
     executed(client, session=SESSION)
     return SESSION
+
+
+def make_approval(two: Two) -> str:
+    """One that waits for a decision, as a call of a task's leaves it."""
+    made = {
+        "id": secrets.token_urlsafe(24),
+        "workspace": "red",
+        **dict.fromkeys(("task_id", "call_id", "client", "path"), "red"),
+        **dict.fromkeys(("description", "input", "rule", "reason", "decided_by"), ""),
+        "state": "pending",
+        "created_at": time.time(),
+        "expires_at": time.time() + 600,
+    }
+    columns, places = ", ".join(made), ", ".join("?" * len(made))
+    with contextlib.closing(sqlite3.connect(two.folder / "isokernel.sqlite")) as base:
+        text = f"INSERT INTO tool_approvals ({columns}) VALUES ({places})"  # noqa: S608
+        base.execute(text, list(made.values()))
+        base.commit()
+    return str(made["id"])

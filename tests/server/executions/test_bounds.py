@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tests.server.executions.conftest import Api
 
+SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 NOTICE = "[output cut after 1000 bytes]"
 
 
@@ -31,6 +32,7 @@ def _all(api: Api, execution_id: str) -> str:
     return text
 
 
+@SQLITE_ONLY
 def test_output_is_cut_at_its_bound(bounded: Any) -> None:
     with reach(bounded("--execution-output-max", "1000")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678é')")
@@ -49,6 +51,7 @@ def test_output_is_cut_at_its_bound(bounded: Any) -> None:
         assert _all(api, exact["execution_id"]) == "x" * 1000
 
 
+@SQLITE_ONLY
 def test_the_context_cuts_as_well(bounded: Any) -> None:
     with reach(bounded("--output-max", "100")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678')")
@@ -68,6 +71,7 @@ def _listed(api: Api) -> list[str]:
     return [one["execution_id"] for one in listed]
 
 
+@SQLITE_ONLY
 def test_old_ones_are_forgotten(bounded: Any) -> None:
     with reach(bounded("--execution-ttl", "1")) as api:
         running = api.submit("while (true) {}")

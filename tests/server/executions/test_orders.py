@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -35,22 +35,23 @@ def test_code_runs_by_itself(api: Api) -> None:
     assert info["started_at"] <= info["completed_at"]
 
 
+RESULTS = [
+    ("({a: [1, 'x', null]})", '{"a":[1,"x",null]}'),
+    ("'text'", '"text"'),
+    ("undefined", "null"),
+    ("null", "null"),
+    ("await Promise.resolve(7)", "7"),
+    ("function f() {}", "null"),
+    ("", "null"),
+    ("'\\u0000\\ud83d\\ude00'", '"\\u0000😀"'),
+]
+
+
 @SQLITE_ONLY
-@pytest.mark.parametrize(
-    ("code", "result"),
-    [
-        ("({a: [1, 'x', null]})", '{"a":[1,"x",null]}'),
-        ("'text'", '"text"'),
-        ("undefined", "null"),
-        ("null", "null"),
-        ("await Promise.resolve(7)", "7"),
-        ("function f() {}", "null"),
-        ("", "null"),
-        ("'\\u0000\\ud83d\\ude00'", '"\\u0000😀"'),
-    ],
-)
-def test_the_result_is_json_text(api: Api, code: str, result: str) -> None:
-    assert api.result(code) == result
+def test_the_result_is_json_text(api: Api) -> None:
+    ids = [api.submit(code) for code, _ in RESULTS]
+    found = [api.ended(one)["result"] for one in ids]
+    assert found == [result for _, result in RESULTS]
 
 
 def test_a_running_execution_has_all_keys(api: Api) -> None:
@@ -70,22 +71,23 @@ def test_runs_share_nothing_without_a_session(api: Api) -> None:
     assert api.get("/contexts").json()["items"] == []
 
 
+FAILING = [
+    ("let = ;", "SyntaxError"),
+    ("throw new Error('boom')", "Error: boom"),
+    ("nothing.there", "ReferenceError: nothing is not defined"),
+    ("<div/>", "SyntaxError"),
+    ("throw 'plain'", "plain"),
+    ("await Promise.reject(new TypeError('late'))", "TypeError: late"),
+]
+
+
 @SQLITE_ONLY
-@pytest.mark.parametrize(
-    ("code", "error"),
-    [
-        ("let = ;", "SyntaxError"),
-        ("throw new Error('boom')", "Error: boom"),
-        ("nothing.there", "ReferenceError: nothing is not defined"),
-        ("<div/>", "SyntaxError"),
-        ("throw 'plain'", "plain"),
-        ("await Promise.reject(new TypeError('late'))", "TypeError: late"),
-    ],
-)
-def test_failing_code_fails(api: Api, code: str, error: str) -> None:
-    info = api.done(code)
-    assert (info["status"], info["result"], info["heap"]) == ("failed", None, None)
-    assert error in info["error"]
+def test_failing_code_fails(api: Api) -> None:
+    ids = [api.submit(code) for code, _ in FAILING]
+    for one, (_, error) in zip(ids, FAILING, strict=True):
+        info = api.ended(one)
+        assert (info["status"], info["result"], info["heap"]) == ("failed", None, None)
+        assert error in info["error"]
 
 
 def test_an_error_names_the_place_in_the_clients_text(api: Api) -> None:
@@ -93,20 +95,19 @@ def test_an_error_names_the_place_in_the_clients_text(api: Api) -> None:
     assert ":4:" in api.done(code)["error"]
 
 
+TEXTS = [
+    "throw new Error('upstream timed out')",
+    "const e = new Error('Execution timed out'); e.name = 'TimeoutError'; throw e",
+    "throw new DOMException('timed out', 'TimeoutError')",
+    "throw new Error('Out of memory')",
+    "throw new Error('Cancelled by user')",
+]
+
+
 @SQLITE_ONLY
-@pytest.mark.parametrize(
-    "code",
-    [
-        "throw new Error('upstream timed out')",
-        "const e = new Error('Execution timed out'); e.name = 'TimeoutError'; throw e",
-        "throw new DOMException('timed out', 'TimeoutError')",
-        "throw new Error('Out of memory')",
-        "throw new Error('Cancelled by user')",
-    ],
-)
-def test_a_text_makes_no_status(api: Api, code: str) -> None:
-    info = api.done(code)
-    assert info["status"] == "failed"
+def test_a_text_makes_no_status(api: Api) -> None:
+    ids = [api.submit(code) for code in TEXTS]
+    assert {api.ended(one)["status"] for one in ids} == {"failed"}
 
 
 def test_typescript_is_taken(api: Api) -> None:
@@ -180,39 +181,39 @@ def test_a_body_without_a_type_is_json(api: Api) -> None:
     assert answer.status_code == 202
 
 
+WRONG = [
+    ({}, "code"),
+    ({"code": 1}, "code"),
+    ({"code": None}, "code"),
+    ([], "body"),
+    ({"code": "1", "execution_timeout_secs": 0}, "execution_timeout_secs"),
+    ({"code": "1", "execution_timeout_secs": 301}, "execution_timeout_secs"),
+    ({"code": "1", "execution_timeout_secs": 1.5}, "execution_timeout_secs"),
+    ({"code": "1", "execution_timeout_secs": "5"}, "execution_timeout_secs"),
+    ({"code": "1", "heap": ""}, "heap"),
+    ({"code": "1", "heap": "0" * 63}, "heap"),
+    ({"code": "1", "heap": "A" * 64}, "heap"),
+    ({"code": "1", "heap": "0" * 64 + "\n"}, "heap"),
+    ({"code": "1", "heap": "../../../etc/passwd"}, "heap"),
+    ({"code": "1", "heap_memory_max_mb": -1}, "heap_memory_max_mb"),
+    ({"code": "1", "heap_memory_max_mb": 5000}, "heap_memory_max_mb"),
+    ({"code": "1", "session": ""}, "session"),
+    ({"code": "1", "session": "a/b"}, "session"),
+    ({"code": "1", "session": "x" * 129}, "session"),
+    ({"code": "1", "tags": {"a": 1}}, "tags"),
+    ({"code": "1", "tags": {str(n): "" for n in range(101)}}, "tags"),
+    ({"code": "1", "tags": {"": "x"}}, "tags"),
+    ({"code": "1", "unknown": 1}, "unknown"),
+]
+
+
 @SQLITE_ONLY
-@pytest.mark.parametrize(
-    ("body", "word"),
-    [
-        ({}, "code"),
-        ({"code": 1}, "code"),
-        ({"code": None}, "code"),
-        ([], "body"),
-        ({"code": "1", "execution_timeout_secs": 0}, "execution_timeout_secs"),
-        ({"code": "1", "execution_timeout_secs": 301}, "execution_timeout_secs"),
-        ({"code": "1", "execution_timeout_secs": 1.5}, "execution_timeout_secs"),
-        ({"code": "1", "execution_timeout_secs": "5"}, "execution_timeout_secs"),
-        ({"code": "1", "heap": ""}, "heap"),
-        ({"code": "1", "heap": "0" * 63}, "heap"),
-        ({"code": "1", "heap": "A" * 64}, "heap"),
-        ({"code": "1", "heap": "0" * 64 + "\n"}, "heap"),
-        ({"code": "1", "heap": "../../../etc/passwd"}, "heap"),
-        ({"code": "1", "heap_memory_max_mb": -1}, "heap_memory_max_mb"),
-        ({"code": "1", "heap_memory_max_mb": 5000}, "heap_memory_max_mb"),
-        ({"code": "1", "session": ""}, "session"),
-        ({"code": "1", "session": "a/b"}, "session"),
-        ({"code": "1", "session": "x" * 129}, "session"),
-        ({"code": "1", "tags": {"a": 1}}, "tags"),
-        ({"code": "1", "tags": {str(n): "" for n in range(101)}}, "tags"),
-        ({"code": "1", "tags": {"": "x"}}, "tags"),
-        ({"code": "1", "unknown": 1}, "unknown"),
-    ],
-)
-def test_wrong_orders_are_refused(api: Api, body: Any, word: str) -> None:
-    answer = api.post("/api/exec", json=body)
-    assert answer.status_code == 400
-    assert set(answer.json()) == {"error"}
-    assert word in answer.json()["error"]
+def test_wrong_orders_are_refused(api: Api) -> None:
+    for body, word in WRONG:
+        answer = api.post("/api/exec", json=body)
+        assert answer.status_code == 400, body
+        assert set(answer.json()) == {"error"}
+        assert word in answer.json()["error"]
 
 
 def test_null_is_as_good_as_absent(api: Api) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.server.executions.conftest import Api
 
+SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 ENDED = "the server ended while the execution was running"
 TICKS = (
     "for (let i = 0; ; i++) { console.log(i); await new Promise(d => setTimeout(d)) }"
@@ -71,6 +72,7 @@ def test_what_ran_when_the_server_was_killed_has_failed(restart: Any) -> None:
         assert api.output(waiting)["total_bytes"] == 0
 
 
+@SQLITE_ONLY
 def test_a_server_that_stops_lets_runs_end(restart: Any) -> None:
     server = restart("--executions-max", "1")
     with reach(server) as api:
@@ -85,6 +87,7 @@ def test_a_server_that_stops_lets_runs_end(restart: Any) -> None:
         assert (info["status"], info["error"]) == ("failed", "the server stopped")
 
 
+@SQLITE_ONLY
 def test_a_server_that_stops_ends_what_does_not_end(restart: Any) -> None:
     server = restart("--shutdown-grace", "0.3")
     with reach(server) as api:

@@ -106,6 +106,9 @@ def shared_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
 def tasks(shared_tasks: Tasks) -> Iterator[Tasks]:
     """The shared server, which has no context left of the test afterwards."""
     yield shared_tasks
+    for status in ("queued", "running", "waiting_for_approval"):
+        for task in shared_tasks.client.get(f"/tasks?status={status}").json()["tasks"]:
+            shared_tasks.cancel(task["taskId"])
     shared_tasks.client.clean()
     server = shared_tasks.server
     wait_for(lambda: len(server.children()) <= AT_REST)

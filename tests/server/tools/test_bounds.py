@@ -69,6 +69,28 @@ def test_calls_of_one_task_are_bounded(run: Callable[..., None]) -> None:
     run(scenario, sources=service, bounds=Bounds(parallel=2, waiting=3))
 
 
+def test_calls_of_one_source_are_bounded(run: Callable[..., None]) -> None:
+    async def scenario(world: World) -> None:
+        hanging = [
+            asyncio.create_task(world.call("github.odd", {"kind": "hang"}))
+            for _ in range(4)
+        ]
+        while len(world.services.hanging) < 2:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+        # Those that have a place would be there by now: another source's are.
+        assert await world.call("other.odd", {"kind": "text"})
+        assert await running(world) == 4
+        assert len(world.services.hanging) == 2
+        hanging[0].cancel()
+        while len(world.services.hanging) < 3:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+
+    run(scenario, sources=lambda s: [s.openapi(concurrency=2), s.openapi(name="other")])
+
+
 def test_inputs_are_bounded(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         assert (

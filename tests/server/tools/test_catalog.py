@@ -123,6 +123,20 @@ ODD: list[Any] = [
         "allOf": [{"properties": {"a": {"type": "string"}}}, {"required": ["a"]}],
         "properties": {"b": {"oneOf": [{"type": "null"}, {"type": "number"}]}},
     },
+    {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#"}}},
+    {
+        "$ref": "#/$defs/A",
+        "$defs": {
+            "A": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/B"}]},
+            "B": {"allOf": [{"$ref": "#/$defs/A"}, {"type": "object"}]},
+            "C": {"type": "object", "additionalProperties": {"$ref": "#/$defs/C"}},
+        },
+        "properties": {"c": {"$ref": "#/$defs/C"}},
+    },
+    {
+        "type": "object",
+        "additionalProperties": {"$ref": "#"},
+    },
     {"enum": []},
     {"enum": ["a" * 1000]},
     {"enum": list(range(500))},

@@ -143,6 +143,27 @@ def test_over_http(run: Callable[..., None], kind: str) -> None:
         run(scenario, sources=lambda _: [remote(url)], approval_deadline=0.2)
 
 
+def test_a_remote_server_that_goes_away(run: Callable[..., None]) -> None:
+    with upstream("http") as url:
+        serving = psutil.Process().children()[-1]
+
+        async def scenario(world: World) -> None:
+            assert await world.call("up.add", {"a": 1, "b": 2})
+            hanging = asyncio.create_task(world.call("up.hang"))
+            while len(await world.audit()) < 2:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0)
+            serving.kill()
+            with pytest.raises(ToolError) as caught:
+                await hanging
+            assert caught.value.code == "source_lost"
+            told = await refused(world, "up.add", {"a": 1, "b": 2})
+            assert told["code"] in {"source_lost", "source_unavailable"}
+            told = await refused(world, "up.add", {"a": 1, "b": 2})
+            assert told["code"] == "source_unavailable"
+
+        run(scenario, sources=lambda _: [remote(url)])
+
+
 def test_answers_that_are_too_large(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         slow = asyncio.create_task(world.call("up.hang"))
@@ -200,7 +221,9 @@ async def changed(source: Source) -> None:
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children()}
+    """The processes of our MCP server."""
+    children = psutil.Process().children()
+    return {child.pid for child in children if str(UPSTREAM) in child.cmdline()}
 
 
 def test_new_tools_are_noticed(run: Callable[..., None]) -> None:

@@ -75,7 +75,7 @@ CONDITIONS: list[tuple[str, str, Any, bool]] = [
     ("missing.deep", "contains", "x", False),
     ("count", "not_equals", 5, False),
     ("labels", "contains", "bug", True),
-    ("labels", "contains", "bu", False),
+    ("labels", "contains", "ug", False),
     ("labels.1", "equals", "ui", True),
     ("labels.2", "equals", "ui", False),
     ("repo", "contains", "private", True),

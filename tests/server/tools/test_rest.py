@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from tests.server.conftest import Client
 
 KEY = "a-key-that-is-in-no-answer"
+ADMIN = "key-of-the-administrator-0123456789"
+AGENT = "key-of-the-agent-0123456789abcdef"
 FILE = f"""
+[[workspaces]]
+name = "default"
+api_keys = [
+    {{ key = "{ADMIN}", client = "ops", admin = true }},
+    {{ key = "{AGENT}", client = "agent" }},
+]
+
 [[sources]]
 type = "mcp"
 name = "up"
@@ -64,14 +74,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    flags = ("--config", str(folder / "isokernel.toml"), "--data-dir", str(folder))
-    server = Server(
-        *flags,
-        "--languages",
-        "javascript",
-        "--sources-private",
-        env={"UPSTREAM_KEY": KEY},
-    )
+    flags = ["--config", str(folder / "isokernel.toml"), "--data-dir", str(folder)]
+    flags += ["--languages", "javascript", "--default-language", "javascript"]
+    flags.append("--sources-private")
+    server = Server(*flags, env={"UPSTREAM_KEY": KEY})
     yield server
     assert server.stop() == 0
     assert not server.wrong()
@@ -80,14 +86,14 @@ def server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    with connect(server) as made:
+    with connect(server, **{"X-API-Key": ADMIN}) as made:
         yield made
 
 
 def check(answer: Any, status: int, model: str | None = None) -> Any:
     """An answer's body, which must be what the document says."""
     assert answer.status_code == status, answer.text
-    assert KEY not in answer.text
+    assert not any(key in answer.text for key in (KEY, ADMIN, AGENT))
     if model is None:
         return answer.json() if answer.content else None
     schema = {"$ref": f"#/components/schemas/{model}", **make_document()}
@@ -188,7 +194,12 @@ async def call(folder: Path, path: str, given: Any) -> Any:
 
 
 def test_approvals_and_audit(client: Client, server: Server, folder: Path) -> None:
-    own = {"type": "openapi", "name": "own", "document": f"{server.url}/openapi.json"}
+    own = {
+        "type": "openapi",
+        "name": "own",
+        "document": f"{server.url}/openapi.json",
+        "auth": {"type": "bearer", "token": AGENT},
+    }
     check(client.post("/sources", json=own), 201)
     results = []
     for decision in ("approved", "denied"):
@@ -199,6 +210,8 @@ def test_approvals_and_audit(client: Client, server: Server, folder: Path) -> No
     check(client.delete(f"/contexts/{approved['id']}"), 204)
     assert denied["reason"] == "because"
     assert denied["denied"] is True
+    made = check(client.get("/audit", params={"kind": "approval.decided"}), 200)
+    assert {item["client"] for item in made["items"]} == {"ops"}
     check(client.delete("/sources/own"), 204)
     page = check(client.get("/audit", params={"limit": 2}), 200, "AuditModel")
     assert (len(page["items"]), page["next_offset"]) == (2, 2)
@@ -234,11 +247,18 @@ async def _get(client: Client, path: str) -> Any:
     return check(answer, 200, "ApprovalsModel")
 
 
-def test_only_administrators() -> None:
-    for route in TOOL_ROUTES:
-        for operation in route.operations:
-            method = getattr(route.handler, operation.method.lower())
-            assert "require_admin" in method.__code__.co_names, (route.path, method)
+def test_only_administrators(client: Client, server: Server) -> None:
+    before = client.get("/policies").json()
+    with connect(server, **{"X-API-Key": AGENT}) as agent:
+        assert agent.get("/contexts").status_code == 200
+        for route in TOOL_ROUTES:
+            path = re.sub(r"\{\w+\}", "up", route.path)
+            for operation in route.operations:
+                answer = agent.request(operation.method, path, json={})
+                check(answer, 403, "ErrorResponse")
+    assert before == client.get("/policies").json()
+    names = [source["name"] for source in client.get("/sources").json()["items"]]
+    assert names == ["up"]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -12,7 +13,7 @@ import msgspec
 from mcp import Client, MCPError
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.types import (
     CONNECTION_CLOSED,
     INVALID_REQUEST,
@@ -45,6 +46,7 @@ _TEXT_MAX: Final = 4000
 _PROBE_SECONDS: Final = 5.0
 _CALM_SECONDS: Final = 0.2
 """Seconds between listings, however often a server says that they changed."""
+_LISTEN_AGAIN: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _LOST_TEXTS: Final = ("Session terminated", "Connection closed")
 
 
@@ -149,11 +151,18 @@ class McpServer(Source):
 
     async def _listen(self, client: Client) -> None:
         """Hear of changes, where the protocol has a stream for that."""
-        quiet = (ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError)
-        with suppress(*quiet):
-            async with client.listen(tools_list_changed=True) as events:
-                async for _ in events:
-                    self._again.set()
+        for seconds in itertools.chain(_LISTEN_AGAIN, itertools.repeat(60.0)):
+            try:
+                async with client.listen(tools_list_changed=True) as events:
+                    async for _ in events:
+                        self._again.set()
+            except SubscriptionLost:
+                pass
+            except Exception:  # noqa: BLE001 - it isn't known there, or not like that
+                return
+            await asyncio.sleep(seconds)
+            # Nobody knows what has changed meanwhile.
+            self._again.set()
 
     async def _notified(self, message: Any) -> None:
         """Hear of changes, where the protocol sends notifications; the SDK calls it."""

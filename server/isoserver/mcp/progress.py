@@ -1,0 +1,102 @@
+"""Progress notifications: what a run prints, while a tool waits for its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mcp.server.session import ServerSession
+
+__all__ = ["OutputProgress", "Printed"]
+
+_MESSAGE_MAX: Final = 16 * 1024
+"""Characters of one notification; the tool's answer has all of the output."""
+_WAITING_MAX: Final = 1 << 20
+"""Characters that wait for a client that reads slowly."""
+_LAST_SECONDS: Final = 1.0
+"""Seconds that the last lines may take to a client that reads slowly."""
+_PAUSE: Final = 0.02
+"""Seconds in which lines are gathered into one notification."""
+
+
+class Printed:
+    """Text on its way from where it is printed to where it is read; kept to a bound."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._text = ""
+        self._over = False
+        self._changed = asyncio.Event()
+
+    def put(self, text: str) -> None:
+        """Add text; of too much of it the end is kept."""
+        self._text = (self._text + text)[-_WAITING_MAX:]
+        self._changed.set()
+
+    def close(self) -> None:
+        """Say that no more comes."""
+        self._over = True
+        self._changed.set()
+
+    async def read(self) -> AsyncIterator[str]:
+        """Give it as it comes, until the end."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            text, self._text = self._text, ""
+            if text:
+                yield text
+            if self._over:
+                return
+
+
+class OutputProgress:
+    """Sends whole lines to the client, at the pace at which it reads.
+
+    The progress is the number of lines so far. A client that gave no token gets none.
+    """
+
+    def __init__(
+        self, session: ServerSession, output: AsyncIterator[str], *, wanted: bool
+    ) -> None:
+        """Begin.
+
+        Args:
+            session: Whom to notify.
+            output: What is printed, as it comes, until the end of the run.
+            wanted: Whether the client gave a token.
+        """
+        self._session = session
+        self._output = output
+        self._count = 0
+        self._partial = ""
+        self._task = asyncio.ensure_future(self._follow()) if wanted else None
+
+    async def finish(self) -> None:
+        """Send the last lines, once the run has ended."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_LAST_SECONDS)
+
+    def stop(self) -> None:
+        """Send nothing any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _follow(self) -> None:
+        async for text in self._output:
+            whole, newline, self._partial = (self._partial + text).rpartition("\n")
+            if newline:
+                await self._report(whole)
+                await asyncio.sleep(_PAUSE)
+        if self._partial:
+            await self._report(self._partial)
+
+    async def _report(self, lines: str) -> None:
+        self._count += lines.count("\n") + 1
+        if len(lines) > _MESSAGE_MAX:
+            left_out = len(lines) - _MESSAGE_MAX
+            lines = f"… ({left_out} characters left out)\n{lines[-_MESSAGE_MAX:]}"
+        await self._session.report_progress(self._count, None, lines)

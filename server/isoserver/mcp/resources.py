@@ -1,0 +1,179 @@
+"""Resources: documents of the server, executions and what they printed, heaps."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+    TextResourceContents,
+)
+
+from isoserver.errors import ServerError
+from isoserver.mcp.advice import explain
+from isoserver.mcp.executions import describe, some_output
+from isoserver.mcp.texts import read
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from isoserver.mcp.toolbox import Toolbox
+    from isoserver.service import Service
+
+__all__ = ["Resources"]
+
+_MARKDOWN: Final = "text/markdown"
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain"
+_OUTPUT_MAX: Final = 4 << 20
+"""Bytes of output that a resource shows; get_execution_output has the rest."""
+
+
+class _Template(NamedTuple):
+    entry: ResourceTemplate
+    pattern: re.Pattern[str]
+    read: Callable[[Service, str, str], Awaitable[str]]
+
+
+class Resources:
+    """What clients can read.
+
+    Attributes:
+        entries: Resources that are always there.
+        templates: Those that there is one of for each execution or heap.
+    """
+
+    def __init__(self, service: Service, toolbox: Toolbox) -> None:
+        """Take what they are made of.
+
+        Args:
+            service: The server's parts.
+            toolbox: The tools.
+        """
+        self._service = service
+        self._texts: dict[str, tuple[str, Callable[[], str]]] = {
+            "docs://readme": (_MARKDOWN, lambda: read("readme")),
+            "docs://openapi": (_JSON, lambda: json.dumps(service.document)),
+            "docs://tools": (_JSON, lambda: json.dumps(_plain(toolbox))),
+        }
+        self.entries = [
+            Resource(
+                uri="docs://readme",
+                name="readme",
+                title="How to work with this server",
+                description="Running code, state, output, errors; read this first.",
+                mime_type=_MARKDOWN,
+            ),
+            Resource(
+                uri="docs://tools",
+                name="tools",
+                title="The tools with their schemas",
+                description="Every tool: description, arguments, results.",
+                mime_type=_JSON,
+            ),
+            Resource(
+                uri="docs://openapi",
+                name="openapi",
+                title="The HTTP API",
+                description="The same contexts over HTTP: the OpenAPI document.",
+                mime_type=_JSON,
+            ),
+        ]
+        kinds = [] if service.settings.stateless else _TEMPLATES
+        self._templates = kinds
+        self.templates = [kind.entry for kind in kinds]
+
+    async def read(self, workspace: str, uri: str) -> ReadResourceResult:
+        """Read a resource.
+
+        Raises:
+            MCPError: There is none of that URI.
+        """
+        known = self._texts.get(uri)
+        if known is not None:
+            return _result(uri, known[0], known[1]())
+        for kind in self._templates:
+            match = kind.pattern.fullmatch(uri)
+            if match is None:
+                continue
+            try:
+                text = await kind.read(self._service, workspace, match.group(1))
+            except ServerError as error:
+                raise _missing(uri, explain(error)) from error
+            return _result(uri, kind.entry.mime_type or _TEXT, text)
+        names = ", ".join([*self._texts, *(t.uri_template for t in self.templates)])
+        raise _missing(uri, f"There are: {names}")
+
+
+def _missing(uri: str, text: str) -> MCPError:
+    message = f"There is no resource {uri[:128]!r}. {text}"
+    return MCPError(code=INVALID_PARAMS, message=message, data={"uri": uri[:1024]})
+
+
+def _result(uri: str, kind: str, text: str) -> ReadResourceResult:
+    contents = TextResourceContents(uri=uri, mime_type=kind, text=text)
+    return ReadResourceResult(contents=[contents])
+
+
+def _plain(toolbox: Toolbox) -> list[Any]:
+    return [
+        entry.model_dump(by_alias=True, mode="json", exclude_none=True)
+        for entry in toolbox.entries
+    ]
+
+
+async def _read_output(service: Service, workspace: str, execution_id: str) -> str:
+    return await some_output(service, workspace, execution_id, _OUTPUT_MAX)
+
+
+async def _read_execution(service: Service, workspace: str, execution_id: str) -> str:
+    record = await service.executions.get(workspace, execution_id)
+    return json.dumps(describe(record), indent=2)
+
+
+async def _read_heap(service: Service, workspace: str, key: str) -> str:
+    record = await service.heaps.get(workspace, key)
+    return json.dumps(record._asdict(), indent=2)
+
+
+_TEMPLATES: Final = [
+    _Template(
+        ResourceTemplate(
+            uri_template="execution://{id}/output",
+            name="execution-output",
+            title="What an execution printed",
+            description="Console output so far, from the beginning.",
+            mime_type=_TEXT,
+        ),
+        re.compile(r"execution://([^/]+)/output"),
+        _read_output,
+    ),
+    _Template(
+        ResourceTemplate(
+            uri_template="execution://{id}",
+            name="execution",
+            title="Status and result of an execution",
+            description="What get_execution answers.",
+            mime_type=_JSON,
+        ),
+        re.compile(r"execution://([^/]+)"),
+        _read_execution,
+    ),
+    _Template(
+        ResourceTemplate(
+            uri_template="heap://{key}",
+            name="heap",
+            title="A heap snapshot",
+            description="Size, age, origin and tags of a heap; not its bytes.",
+            mime_type=_JSON,
+        ),
+        re.compile(r"heap://([^/]+)"),
+        _read_heap,
+    ),
+]

@@ -1,0 +1,74 @@
+"""`isokernel mcp`: the protocol on stdin and stdout, for one client that starts us."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import typing
+from typing import TYPE_CHECKING
+
+from mcp.server.stdio import stdio_server
+
+from isoserver.mcp.peers import Link, SessionNames, link
+from isoserver.mcp.protocol import Protocol
+
+if TYPE_CHECKING:
+    from isoserver.service import Service
+
+__all__ = ["Host", "serve_stdio"]
+
+
+class Host(typing.Protocol):
+    """A server that isn't started."""
+
+    service: Service
+
+    async def open(self) -> None:
+        """Start it, without listening."""
+
+    async def stop(self) -> None:
+        """End it."""
+
+    def hurry(self) -> None:
+        """End the grace period of `stop`."""
+
+
+async def serve_stdio(server: Host) -> None:
+    """Serve until stdin ends, or SIGTERM or SIGINT; a second one ends the grace period.
+
+    Args:
+        server: A server that isn't started; it does not listen.
+    """
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        if stopped.is_set():
+            server.hurry()
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    serving = asyncio.create_task(_serve(server), name="mcp")
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if serving.done():
+        server.hurry()  # nobody waits for what still runs
+    await server.stop()
+    if not serving.done():
+        # A thread of the SDK reads stdin, which nothing can interrupt.
+        os._exit(0)
+    serving.result()
+
+
+async def _serve(server: Host) -> None:
+    protocol = Protocol(server.service, SessionNames(0))
+    link.set(Link(None, asyncio.Event()))
+    # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
+    # inherits them.
+    async with stdio_server() as (reader, writer):
+        await server.open()
+        options = protocol.server.create_initialization_options()
+        await protocol.server.run(reader, writer, options)

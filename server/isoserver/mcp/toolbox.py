@@ -1,0 +1,201 @@
+"""Tools as the protocol has them: schemas, arguments checked, results and failures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mcp_types import (
+    CallToolResult,
+    ContentBlock,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
+from mcp_types import Tool as ToolEntry
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from isoserver.errors import ServerError
+from isoserver.mcp.advice import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+
+    from mcp.server.context import ServerRequestContext
+    from mcp_types import CallToolRequestParams
+
+    from isoserver.mcp.peers import Peer
+    from isoserver.service import Service
+
+__all__ = ["Arguments", "Asked", "Reply", "Result", "Tool", "Toolbox"]
+
+_PROBLEMS_MAX: Final = 10
+_DEFECT: Final = "The server failed; its log says why. Other calls are not affected."
+
+
+class Arguments(BaseModel):
+    """Arguments of a tool: no others than those that are named."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Result(BaseModel):
+    """What a tool answers."""
+
+
+class Asked(NamedTuple):
+    """One call of a tool.
+
+    Attributes:
+        service: The server's parts.
+        peer: Who calls.
+        context: The request, as the SDK has it.
+        parameters: Its parameters, arguments included.
+        spawn: Does something in the background; its failures don't matter.
+    """
+
+    service: Service
+    peer: Peer
+    context: ServerRequestContext[Any, Any]
+    parameters: CallToolRequestParams
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+
+    @property
+    def wants_progress(self) -> bool:
+        """Whether the client gave a token for progress notifications."""
+        return "progress_token" in (self.context.meta or {})
+
+    @property
+    def workspace(self) -> str:
+        """The asker's workspace."""
+        return self.peer.principal.workspace
+
+
+class Reply(NamedTuple):
+    """What a tool answers, where data alone isn't it.
+
+    Attributes:
+        data: The structured content.
+        failed: Whether it is an error for whoever called.
+        text: The text block; the data as JSON if None.
+        blocks: Further content.
+    """
+
+    data: dict[str, Any]
+    failed: bool = False
+    text: str | None = None
+    blocks: tuple[ContentBlock, ...] = ()
+
+
+class Tool(NamedTuple):
+    """A tool.
+
+    Attributes:
+        name: Its name.
+        title: Its name for people.
+        description: What a model is told.
+        arguments: What it takes.
+        result: What it answers.
+        call: Does it.
+        annotations: Hints for clients.
+    """
+
+    name: str
+    title: str
+    description: str
+    arguments: type[Arguments]
+    result: type[Result]
+    call: Callable[
+        [Asked, Any], Awaitable[Reply | InputRequiredResult | dict[str, Any]]
+    ]
+    annotations: ToolAnnotations
+
+
+class Toolbox:
+    """The tools of one server."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        """Take them.
+
+        Args:
+            tools: All there are.
+        """
+        self._tools = {tool.name: tool for tool in tools}
+        self.entries = [_entry(tool) for tool in self._tools.values()]
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is a tool of that name."""
+        return name in self._tools
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all tools."""
+        return list(self._tools)
+
+    async def call(self, asked: Asked) -> CallToolResult | InputRequiredResult:
+        """Call a tool that is there; what goes wrong is an error for the model."""
+        tool = self._tools[asked.parameters.name]
+        try:
+            arguments = tool.arguments.model_validate(asked.parameters.arguments or {})
+        except ValidationError as error:
+            return _failure(_problems(tool, error))
+        try:
+            answer = await tool.call(asked, arguments)
+        except ServerError as error:
+            return _failure(explain(error))
+        except Exception:
+            # The SDK would tell the client, and nobody else, the exception's text.
+            asked.service.log.exception("failed", tool=tool.name)
+            return _failure(_DEFECT)
+        if isinstance(answer, InputRequiredResult):
+            return answer
+        reply = answer if isinstance(answer, Reply) else Reply(answer)
+        text = reply.text
+        if text is None:
+            text = json.dumps(reply.data, ensure_ascii=False, separators=(",", ":"))
+        return CallToolResult(
+            content=[TextContent(text=text), *reply.blocks],
+            structured_content=reply.data,
+            is_error=reply.failed,
+        )
+
+
+def _failure(text: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=text)], is_error=True)
+
+
+def _problems(tool: Tool, error: ValidationError) -> str:
+    known = ", ".join(tool.arguments.model_fields) or "none"
+    lines = [f"The arguments of {tool.name} are wrong, nothing was done:"]
+    for detail in error.errors(include_url=False, include_input=False)[:_PROBLEMS_MAX]:
+        place = ".".join(str(part) for part in detail["loc"]) or "arguments"
+        text = "unknown" if detail["type"] == "extra_forbidden" else detail["msg"]
+        lines.append(f"- {place}: {text}")
+    lines.append(f"Arguments that it takes: {known}.")
+    return "\n".join(lines)
+
+
+def _entry(tool: Tool) -> ToolEntry:
+    return ToolEntry(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=_slim(tool.arguments.model_json_schema()),
+        output_schema=_slim(tool.result.model_json_schema(mode="serialization")),
+        annotations=tool.annotations,
+    )
+
+
+def _slim(schema: Any) -> Any:
+    """Leave out what a model need not read: titles that repeat names."""
+    if isinstance(schema, list):
+        return [_slim(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    slim = {}
+    for name, part in schema.items():
+        if name == "properties":
+            slim[name] = {key: _slim(value) for key, value in part.items()}
+        elif name != "title":
+            slim[name] = _slim(part)
+    return slim

@@ -1,0 +1,154 @@
+"""The SDK's transports over HTTP, mounted: streamable HTTP and SSE."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.sse import SseServerTransport
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from isoserver.mcp.asgi import CALLER
+from isoserver.mcp.peers import (
+    SESSION_HEADER,
+    TRANSPORT_HEADER,
+    Link,
+    SessionNames,
+    link,
+)
+from isoserver.mcp.protocol import Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from isoserver.principal import Principal
+    from isoserver.service import Service
+
+__all__ = ["Transports"]
+
+MESSAGES: Final = "/messages/"
+_ANSWERS_WAIT: Final = 2.0
+"""Seconds that answers have to get out, once all runs have ended."""
+
+
+class Transports:
+    """The ASGI applications of the SDK, and what runs beside them."""
+
+    def __init__(self, service: Service) -> None:
+        """Make them; `start` lets them serve.
+
+        Args:
+            service: The server's parts.
+        """
+        settings = service.settings
+        # Names outnumber connections, since a connection that idles out says nothing.
+        self._names = SessionNames(2 * settings.mcp_connections_max)
+        self._protocol = Protocol(service, self._names)
+        self._manager = StreamableHTTPSessionManager(
+            self._protocol.server,
+            session_idle_timeout=settings.mcp_connection_ttl,
+            max_request_body_size=settings.body_max,
+            max_sessions=settings.mcp_connections_max,
+        )
+        self._sse = SseServerTransport(
+            MESSAGES, max_request_body_size=settings.body_max
+        )
+        self._links: set[Link] = set()
+        self._answering: set[asyncio.Future[None]] = set()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start what connections run in."""
+        ready = asyncio.Event()
+        self._task = asyncio.create_task(self._run(ready), name="mcp")
+        await ready.wait()
+
+    async def close(self) -> None:
+        """End all connections; requests in flight are answered as cancelled."""
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_ANSWERS_WAIT)
+        for connection in tuple(self._links):
+            connection.gone.set()
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self, ready: asyncio.Event) -> None:
+        # The SDK's task group has to be left by the task that entered it.
+        async with self._manager.run():
+            ready.set()
+            await self._stop.wait()
+
+    async def application(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Answer a request."""
+        scope["user"] = _user(scope[CALLER].principal)
+        if scope["method"] == "GET":
+            await self._pass_on(scope, receive, send)
+            return
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answering.add(answered)
+        try:
+            await self._pass_on(scope, receive, send)
+        finally:
+            self._answering.discard(answered)
+            answered.set_result(None)
+
+    async def _pass_on(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == MESSAGES:
+            # It has been accepted, but its connection ended meanwhile.
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await self._sse.handle_post_message(scope, receive, send)
+        elif scope["path"] == "/sse":
+            await self._serve_sse(scope, receive, send)
+        else:
+            await self._serve_http(scope, receive, send)
+
+    async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope["headers"])
+        transport = headers.get(TRANSPORT_HEADER.encode(), b"").decode("latin-1")
+        name = headers.get(SESSION_HEADER.encode(), b"").decode("latin-1")
+
+        async def watch(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                opened = dict(message["headers"]).get(TRANSPORT_HEADER.encode())
+                if name and not transport and opened is not None:
+                    self._names.opened(opened.decode("latin-1"), name)
+            await send(message)
+
+        await self._manager.handle_request(scope, receive, watch)
+        if transport and scope["method"] == "DELETE":
+            self._names.closed(transport)
+
+    async def _serve_sse(self, scope: Any, receive: Any, send: Any) -> None:
+        name = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"")
+        connection = Link(name.decode("latin-1") or None, scope[CALLER].gone)
+        self._links.add(connection)
+        link.set(connection)
+        server = self._protocol.server
+        try:
+            async with self._sse.connect_sse(scope, receive, send) as (reader, writer):
+                await server.run(reader, writer, server.create_initialization_options())
+        finally:
+            self._links.discard(connection)
+
+
+def _user(principal: Principal) -> AuthenticatedUser:
+    """Give the SDK what it compares, so that nobody uses another's connection."""
+    # The token itself is never looked at: the guard has done that.
+    token = AccessToken(
+        token="",
+        client_id=principal.client,
+        scopes=[],
+        subject=principal.workspace,
+    )
+    return AuthenticatedUser(token)

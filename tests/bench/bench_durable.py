@@ -1,0 +1,322 @@
+"""What does it cost that contexts last?
+
+Checkpoints and new contexts from heaps of several sizes, through HTTP; how long other
+cells of a context wait for its checkpoint; and many contexts that sleep: how long each
+takes to save, memory and disk of each, and how long a cell takes that wakes one. As
+there is no time to save as many as may be, also a server that finds that many rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from tests.bench import report
+from tests.bench.http_client import Connection, request
+from tests.server.conftest import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+OBJECTS = (
+    "globalThis.kept = Array.from({{ length: {count} }},"
+    " (_, i) => ({{ id: i, name: `item ${{i}}`, list: [i, i + 0.5] }})); 0"
+)
+SIZES = {"blank": 0, "1 MiB": 9_000, "16 MiB": 200_000}
+FLAGS = ("--languages", "javascript", "--default-language", "javascript")
+AT_ONCE = 16
+"""Contexts that live at a time while many are made."""
+SLEEPY = 0.5
+WAKES = 200
+LARGE_ROUNDS = 5
+"""Of the largest heaps, which take a second or so each."""
+
+
+@contextlib.contextmanager
+def serving(*flags: str) -> Iterator[tuple[Server, Path]]:
+    """A server with a data folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = ("--no-access-log", "--data-dir", folder)
+        server = Server(*FLAGS, *quiet, *flags)
+        try:
+            yield server, Path(folder)
+        finally:
+            server.stop()
+
+
+class Api:
+    """Requests over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request, which must succeed; the answer."""
+        data = request(method, path, body)
+        status, answer = await self._connection.send(data)
+        if status >= 300:
+            raise RuntimeError(answer)
+        return json.loads(answer) if answer else None
+
+    async def run(self, here: str, code: str) -> Any:
+        """Run a cell."""
+        body = {"code": code, "context_id": here, "timeout_ms": 120_000}
+        return await self.ask("POST", "/execute", body)
+
+
+async def sizes(server: Server, rounds: int) -> dict[str, Any]:
+    """Checkpoint and restore by size; milliseconds."""
+    found: dict[str, Any] = {}
+    api = Api(await Connection.open(server.url))
+    other = Api(await Connection.open(server.url))
+    for name, count in SIZES.items():
+        here = (await api.ask("POST", "/contexts", {}))["id"]
+        await api.run(here, OBJECTS.format(count=count))
+        saves, pauses, starts = [], [], []
+        for _ in range(min(rounds, LARGE_ROUNDS) if count > 1e5 else rounds):
+            start = time.perf_counter()
+            saving = asyncio.ensure_future(
+                api.ask("POST", f"/contexts/{here}/checkpoint")
+            )
+            await asyncio.sleep(0)
+            began = time.perf_counter()
+            await other.run(here, "globalThis.last = 1")
+            pauses.append((time.perf_counter() - began) * 1e3)
+            heap = (await saving)["heap"]
+            saves.append((time.perf_counter() - start) * 1e3)
+            start = time.perf_counter()
+            made = (await api.ask("POST", "/contexts", {"heap": heap}))["id"]
+            await api.run(made, "1+1")
+            starts.append((time.perf_counter() - start) * 1e3)
+            await api.ask("DELETE", f"/contexts/{made}")
+        known = await api.ask("GET", f"/api/heaps/{heap}")
+        found[name] = {
+            "checkpoint_ms": report.summary(saves),
+            "cell_meanwhile_ms": report.summary(pauses),
+            "restore_and_first_result_ms": report.summary(starts),
+            "bytes": known["size"],
+            "stored_bytes": known["compressed_size"],
+        }
+        await api.ask("DELETE", f"/contexts/{here}")
+    return found
+
+
+async def sleepers(
+    server: Server, folder: Path, count: int, seconds: float
+) -> dict[str, Any]:
+    """Make contexts that sleep, as many as there is time for; wake some of them."""
+    process = psutil.Process(server.process.pid)
+    api = Api(await Connection.open(server.url))
+    before = process.memory_info().rss
+    disk_before = _disk(folder)
+    start = time.perf_counter()
+    ids: list[str] = []
+    while len(ids) < count and time.perf_counter() - start < seconds:
+        ids += await asyncio.gather(
+            *(_one(server, len(ids) + n) for n in range(AT_ONCE))
+        )
+    while any(  # noqa: ASYNC110 -- it is in another process
+        item["state"] != "hibernated" for item in await _states(api)
+    ):
+        await asyncio.sleep(SLEEPY)
+    made = time.perf_counter() - start
+    memory, disk = process.memory_info().rss - before, _disk(folder) - disk_before
+    wakes = []
+    chosen = range(0, len(ids), max(1, len(ids) // WAKES))
+    for number in chosen:
+        start = time.perf_counter()
+        answer = await api.run(ids[number], "mine")
+        wakes.append((time.perf_counter() - start) * 1e3)
+        if answer["items"][0]["text"] != str(number):
+            raise RuntimeError(answer)
+    start = time.perf_counter()
+    await _states(api)
+    listing = (time.perf_counter() - start) * 1e3
+    return {
+        "n": len(ids),
+        "wanted": count,
+        "seconds_to_make_all": made,
+        "memory_bytes_each": memory / len(ids),
+        "disk_bytes_each": disk / len(ids),
+        "wake_ms": report.summary(wakes),
+        "list_all_ms": listing,
+    }
+
+
+def copies(count: int) -> dict[str, Any]:
+    """Start a server beside whose one sleeping context stand copies of its row."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = (*FLAGS, "--no-access-log", "--data-dir", folder)
+        first = Server(*flags)
+        asyncio.run(_prepare(first))
+        first.stop()
+        bare = Server(*flags)
+        before = psutil.Process(bare.process.pid).memory_info().rss
+        bare.stop()
+        _copy(Path(folder) / "isokernel.sqlite", count)
+        start = time.perf_counter()
+        server = Server(*flags, "--save-deadline", "1")
+        seconds = time.perf_counter() - start
+        memory = psutil.Process(server.process.pid).memory_info().rss - before
+        wakes = asyncio.run(_wake_copies(server, count))
+        server.stop()
+    return {
+        "n": count,
+        "start_seconds": seconds,
+        "memory_bytes_each": memory / count,
+        "wake_ms": report.summary(wakes),
+    }
+
+
+async def _prepare(server: Server) -> None:
+    api = Api(await Connection.open(server.url))
+    here = (await api.ask("POST", "/contexts", {}))["id"]
+    await api.run(here, "globalThis.mine = 7")
+
+
+def _copy(file: Path, count: int) -> None:
+    """Copy the only row of contexts, under ids of their own."""
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        found = database.execute("SELECT * FROM contexts")
+        names = [column[0] for column in found.description]
+        row = found.fetchone()
+        place = names.index("id")
+        rows = (
+            [f"copy-{number}" if n == place else value for n, value in enumerate(row)]
+            for number in range(count)
+        )
+        marks = ", ".join("?" * len(names))
+        # The number of columns is all that goes into it.
+        database.executemany(f"INSERT INTO contexts VALUES ({marks})", rows)  # noqa: S608
+        database.commit()
+
+
+async def _wake_copies(server: Server, count: int) -> list[float]:
+    api = Api(await Connection.open(server.url))
+    wakes = []
+    for number in range(0, count, max(1, count // WAKES)):
+        start = time.perf_counter()
+        answer = await api.run(f"copy-{number}", "mine")
+        wakes.append((time.perf_counter() - start) * 1e3)
+        if answer["items"][0]["text"] != "7":
+            raise RuntimeError(answer)
+    return wakes
+
+
+async def _one(server: Server, number: int) -> str:
+    """Make a context that has a number, and wait until it sleeps."""
+    connection = await Connection.open(server.url)
+    api = Api(connection)
+    here: str = (await api.ask("POST", "/contexts", {}))["id"]
+    await api.run(here, f"globalThis.mine = {number}")
+    state = ""
+    while state != "hibernated":
+        await asyncio.sleep(SLEEPY / 5)
+        state = (await api.ask("GET", f"/contexts/{here}"))["state"]
+    await connection.close()
+    return here
+
+
+async def _states(api: Api) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await api.ask("GET", "/contexts"))["items"]
+    return found
+
+
+def _disk(folder: Path) -> int:
+    return sum(
+        file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file()
+    )
+
+
+def _size_row(name: str, found: dict[str, Any]) -> list[str]:
+    parts = ("checkpoint_ms", "cell_meanwhile_ms", "restore_and_first_result_ms")
+    times = [
+        f"{report.rounded(found[part]['p50'])} / {report.rounded(found[part]['p95'])}"
+        for part in parts
+    ]
+    stored = [f"{found[part] / MIB:.2f}" for part in ("bytes", "stored_bytes")]
+    return [name, str(found["checkpoint_ms"]["n"]), *times, *stored]
+
+
+def text(figures: dict[str, Any]) -> str:
+    """Both tables."""
+    first = report.table(
+        [
+            "heap",
+            "n",
+            "checkpoint, ms p50 / p95",
+            "cell meanwhile",
+            "new context and result",
+            "MiB",
+            "stored",
+        ],
+        [_size_row(name, found) for name, found in figures["sizes"].items()],
+    )
+    found = figures["sleepers"]
+    wake = found["wake_ms"]
+    second = report.table(
+        [
+            "contexts asleep",
+            "seconds to make and save all",
+            "KiB of memory each",
+            "KiB on disk each",
+            f"cell that wakes one (n {wake['n']}), ms p50 / p95",
+            "list all, ms",
+        ],
+        [
+            [
+                f"{found['n']:,} of {found['wanted']:,}",
+                f"{found['seconds_to_make_all']:.0f}",
+                f"{found['memory_bytes_each'] / 1024:.1f}",
+                f"{found['disk_bytes_each'] / 1024:.0f}",
+                f"{report.rounded(wake['p50'])} / {report.rounded(wake['p95'])}",
+                report.rounded(found["list_all_ms"]),
+            ]
+        ],
+    )
+    return f"{first}\n\n{second}\n\n{_copies_text(figures['copies'])}"
+
+
+def _copies_text(found: dict[str, Any]) -> str:
+    wake = found["wake_ms"]
+    return (
+        f"A server that finds {found['n']:,} sleeping contexts (copies of one row) "
+        f"starts in {found['start_seconds']:.1f} s, has "
+        f"{found['memory_bytes_each'] / 1024:.1f} KiB for each, and wakes one in "
+        f"{report.rounded(wake['p50'])} ms (p50; p95 {report.rounded(wake['p95'])}, "
+        f"n {wake['n']})."
+    )
+
+
+def main() -> None:
+    """Measure and publish."""
+    parser = report.arguments(__doc__ or "")
+    parser.add_argument("--contexts", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    figures: dict[str, Any] = {"cores": os.cpu_count()}
+    with serving("--body-max", str(64 * MIB)) as (server, _):
+        figures["sizes"] = asyncio.run(sizes(server, options.rounds))
+    with serving("--hibernate-after", str(SLEEPY), "--save-deadline", "5") as (
+        server,
+        folder,
+    ):
+        figures["sleepers"] = asyncio.run(
+            sleepers(server, folder, options.contexts, options.seconds)
+        )
+    figures["copies"] = copies(options.contexts)
+    report.publish(options, "durable", figures, text(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""How long do saving and going on take, by the size of the heap, and who waits for it?
+
+Contexts are real ones: forked by the fork server, confined, asked over their sockets.
+Run: python tests/bench/bench_snapshots.py [--rounds N]. Prints JSON; milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.kernel.contexts import Client, read_to_end
+
+from isokernel.sandbox import SandboxSettings
+from isokernel.settings import ContextSettings
+from isokernel.v8.library import V8_VERSION
+from isokernel.zygote import ForkServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAPS = {
+    # name: what is on the heap; sizes are those of the blob beyond an empty one
+    "0 MB": "0",
+    "1 MB of objects": (
+        "let data = Array.from({ length: 16e3 }, (_, i) => ({ i, text: `${i}` })); 0"
+    ),
+    "1 MB of bytes": "let data = new Uint8Array(1e6).map((_, i) => i * 7); 0",
+    "32 MB of bytes": "let data = new Float64Array(4e6).map((_, i) => i / 3); 0",
+    "32 MB of objects": (
+        "let data = Array.from({ length: 45e4 }, (_, i) => ({ i, text: `${i}` })); 0"
+    ),
+}
+
+
+def _checkpoint(client: Client) -> tuple[float, float, bytes]:
+    """Milliseconds that the context waited, and until all was done; the heap."""
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    start = time.perf_counter()
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    client.reply(number)
+    paused = time.perf_counter() - start
+    outcome = json.loads(read_to_end(reader))
+    done = time.perf_counter() - start
+    assert outcome["status"] == "ok", outcome
+    data = os.pread(file, os.fstat(file).st_size, 0)
+    os.close(file)
+    os.close(reader)
+    return paused * 1e3, done * 1e3, data
+
+
+def _restore(server: ForkServer, data: bytes) -> float:
+    """Milliseconds from a heap to the first result."""
+    start = time.perf_counter()
+    client = Client(*server.spawn(ContextSettings(), snapshot=data))
+    client.value("1 + 1")
+    taken = time.perf_counter() - start
+    client.close()
+    return taken * 1e3
+
+
+def _figures(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "p50": round(statistics.median(ordered), 2),
+        "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 2),
+        "min": round(ordered[0], 2),
+    }
+
+
+def measure(server: ForkServer, rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, code in HEAPS.items():
+        client = Client(*server.spawn(ContextSettings()))
+        client.run(code)
+        saved = [_checkpoint(client) for _ in range(rounds)]
+        data = saved[-1][2]
+        start = time.perf_counter()
+        packed = zstandard.ZstdCompressor(level=3).compress(data)
+        packing = (time.perf_counter() - start) * 1e3
+        yield (
+            name,
+            {
+                "bytes": len(data),
+                "pause": _figures([paused for paused, _, _ in saved]),
+                "checkpoint": _figures([done for _, done, _ in saved]),
+                "restore": _figures([_restore(server, data) for _ in range(rounds)]),
+                "zstd_ratio": round(len(data) / len(packed), 2),
+                "zstd_ms": round(packing, 2),
+            },
+        )
+        client.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    rounds = parser.parse_args().rounds
+    server = ForkServer(sandbox=SandboxSettings())
+    server.start()
+    try:
+        result = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "v8": V8_VERSION,
+            "python": platform.python_version(),
+            "n": rounds,
+            "ms": dict(measure(server, rounds)),
+        }
+    finally:
+        server.close()
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+"""execute and its companions: values, tools of another MCP server, approvals."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from mcp_types import ElicitRequestParams, ElicitResult, ImageContent
+from tests.server.conftest import DEADLINE, connect, wait_for
+from tests.server.mcp.conftest import (
+    HANDSHAKE,
+    NETWORK,
+    WAYS,
+    Way,
+    connect_agent,
+    said,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mcp import Client
+    from tests.server.conftest import Server
+
+pytestmark = pytest.mark.anyio
+
+UPSTREAM = Path(__file__).parents[1] / "tools" / "upstream.py"
+DROP = "return await tools.up.drop({name: 'users'})"
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"
+    "AABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings with another MCP server as a source."""
+    file = tmp_path_factory.mktemp("execute") / "isokernel.toml"
+    file.write_text(
+        "execute_approval_wait = 0.5\n"
+        "[[sources]]\n"
+        'type = "mcp"\nname = "up"\nworkspace = "default"\n'
+        f"command = {json.dumps(sys.executable)}\n"
+        f"args = [{json.dumps(str(UPSTREAM))}, 'stdio']\n"
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def tooled(config: Path) -> Iterator[Server]:
+    """A server that has tools, for all tests here."""
+    from tests.server.conftest import Server  # noqa: PLC0415 - the type of the same name
+
+    server = Server("--config", str(config))
+    yield server
+    assert server.stop() == 0
+    assert not server.wrong()
+
+
+async def execute(agent: Client, code: str, **arguments: Any) -> Any:
+    """Run code; the structured answer, which may be a failure."""
+    result = await agent.call_tool("execute", {"code": code, **arguments})
+    assert result.structured_content, said(result)
+    status = result.structured_content["status"]
+    ended = status in {"completed", "failed", "timed_out", "denied", "cancelled"}
+    assert result.is_error == (ended and status != "completed")
+    assert f"status: {status}" in said(result) or not arguments.get(
+        "waitForResult", True
+    )
+    return result.structured_content
+
+
+@pytest.mark.parametrize("way", NETWORK, ids=str)
+async def test_tools_are_called(tooled: Server, way: Way) -> None:
+    async with connect_agent(tooled.url, way) as agent:
+        code = (
+            "const sums: number[] = await Promise.all("
+            "[1, 2].map(async a => (await tools.up.add({a, b: 40})).result));"
+            "console.log('added', sums.length); return { sums }"
+        )
+        done = await execute(agent, code, metadata={"for": "test"})
+        assert done["status"] == "completed", done
+        assert done["result"] == {"sums": [41, 42]}, done
+        assert done["logs"]["stdout"] == ["added 2"]
+        assert done["runtimeId"] == "isokernel-v8"
+        assert (done["exitCode"], done["error"]) == (0, None)
+        assert done["metadata"] == {"for": "test"}
+        again = await agent.call_tool("get_task", {"taskId": done["taskId"]})
+        assert again.structured_content == done
+
+
+async def test_failures(tooled: Server) -> None:
+    async with connect_agent(tooled.url) as agent:
+        failed = await execute(agent, "return nothing")
+        assert failed["status"] == "failed"
+        assert failed["error"]["name"] == "ReferenceError"
+        late = await execute(agent, "for (;;);", timeoutMs=200)
+        assert late["status"] == "timed_out"
+        code = "try { await tools.up.fail({why: 'x'}) } catch (e) { return e.code }"
+        caught = await execute(agent, code)
+        assert caught["status"] == "completed"
+        assert caught["result"]
+        for arguments, words in (
+            ({"code": "1", "runtimeId": "bun"}, "isokernel-v8"),
+            ({"code": " "}, "code"),
+            ({"code": "1", "timeoutMs": 0}, "timeoutMs"),
+            ({"code": "1", "resultTimeoutMs": 99}, "resultTimeoutMs"),
+            ({"code": "1", "sessionId": "a b"}, "sessionId"),
+        ):
+            result = await agent.call_tool("execute", arguments)
+            assert result.is_error
+            assert words in said(result)
+        for tool in ("get_task", "cancel_task"):
+            result = await agent.call_tool(tool, {"taskId": "nope"})
+            assert result.is_error
+            assert "nope" in said(result)
+        result = await agent.call_tool(
+            "resume", {"approvalId": "nope", "decision": "approve"}
+        )
+        assert "get_task shows" in said(result)
+
+
+async def test_a_session_persists_and_is_shared(tooled: Server) -> None:
+    headers = {"X-MCP-Session-Id": "tasks"}
+    async with connect_agent(tooled.url, NETWORK[0], headers) as agent:
+        await execute(agent, "globalThis.kept = 7; return 1")
+        assert (await execute(agent, "return kept"))["result"] == 7
+        other = await execute(agent, "return typeof kept", sessionId="other")
+        assert (other["result"], other["sessionId"]) == ("undefined", "other")
+    with connect(tooled) as client:
+        assert client.text("kept", context_id="tasks") == "7"
+        client.clean()
+
+
+async def test_without_waiting(tooled: Server) -> None:
+    async with connect_agent(tooled.url) as agent:
+        queued = await agent.call_tool(
+            "execute", {"code": "return 5", "waitForResult": False}
+        )
+        assert not queued.is_error
+        task_id = queued.structured_content["taskId"]
+        assert said(queued).startswith(f"Queued task {task_id}")
+        done = await agent.call_tool(
+            "get_task", {"taskId": task_id, "resultTimeoutMs": 30_000}
+        )
+        assert done.structured_content["result"] == 5
+        slow = await execute(agent, "for (;;);", resultTimeoutMs=100)
+        assert slow["status"] in {"queued", "running"}
+        ended = await agent.call_tool("cancel_task", {"taskId": slow["taskId"]})
+        assert ended.structured_content["status"] == "cancelled"
+
+
+async def test_what_is_displayed_is_content(tooled: Server) -> None:
+    async with connect_agent(tooled.url) as agent:
+        code = (
+            f"display.png('{PICTURE}'); display.html('<b>x</b>');"
+            "display.md('*m*'); return 1"
+        )
+        result = await agent.call_tool("execute", {"code": code})
+        kinds = [block.type for block in result.content]
+        assert kinds[:2] == ["text", "image"], said(result)
+        image = result.content[1]
+        assert isinstance(image, ImageContent)
+        assert image.mime_type == "image/png"
+        assert base64.b64decode(image.data).startswith(b"\x89PNG")
+        assert "*m*" in [getattr(block, "text", "") for block in result.content]
+
+
+@pytest.mark.parametrize(
+    ("way", "decision"),
+    [*((way, "approve") for way in WAYS), *((way, "deny") for way in NETWORK)],
+    ids=str,
+)
+async def test_the_client_is_asked(
+    tooled: Server, config: Path, way: Way, decision: str
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_context: Any, question: ElicitRequestParams) -> ElicitResult:
+        asked.append(question.message)
+        content: dict[str, Any] = {"decision": decision, "reason": "because"}
+        return ElicitResult(action="accept", content=content)
+
+    flags = ("--config", str(config))
+    async with connect_agent(
+        tooled.url, way, flags=flags, elicitation_callback=answer
+    ) as agent:
+        done = await execute(agent, DROP)
+        again = await agent.call_tool("get_task", {"taskId": done["taskId"]})
+        assert again.structured_content == done
+        late = await agent.call_tool("cancel_task", {"taskId": done["taskId"]})
+        assert late.is_error
+    (message,) = asked
+    assert "up.drop" in message
+    assert '"users"' in message
+    if decision == "approve":
+        assert done["status"] == "completed", done
+        assert done["result"] == {"result": "dropped users"}
+    else:
+        assert done["status"] == "denied", done
+        assert "because" in done["error"]["message"]
+
+
+async def test_a_client_that_can_not_be_asked_resumes(tooled: Server) -> None:
+    async with connect_agent(tooled.url) as agent:
+        waiting = await execute(agent, DROP)
+        assert waiting["status"] == "waiting_for_approval"
+        (approval,) = waiting["approvals"]
+        assert approval["path"] == "up.drop"
+    given = {"approvalId": approval["approvalId"], "decision": "approve"}
+    async with connect_agent(tooled.url, Way("sse", HANDSHAKE)) as other:
+        result = await other.call_tool("resume", given)
+        assert not result.is_error, said(result)
+        assert result.structured_content["state"] == "approved"
+        task = result.structured_content["task"]
+        assert (task["status"], task["taskId"]) == ("completed", waiting["taskId"])
+        again = await other.call_tool("resume", given)
+        assert again.structured_content["task"]["status"] == "completed"
+        given["decision"] = "deny"
+        late = await other.call_tool("resume", given)
+        assert late.is_error
+        assert "already approved" in said(late)
+
+
+async def test_an_approval_comes_from_elsewhere(tooled: Server) -> None:
+    results: list[Any] = []
+
+    async def run(agent: Client) -> None:
+        results.append(await execute(agent, DROP))
+
+    async with connect_agent(tooled.url) as agent:
+        with anyio.fail_after(DEADLINE):
+            async with anyio.create_task_group() as group:
+                group.start_soon(run, agent)
+                await anyio.to_thread.run_sync(_approve, tooled)
+    assert results[0]["status"] in {"completed", "waiting_for_approval"}
+
+
+def _approve(server: Server) -> None:
+    with connect(server) as client:
+        found = wait_for(lambda: client.get("/approvals").json()["items"])
+        answer = client.post(
+            f"/approvals/{found[0]['id']}", json={"decision": "approved"}
+        )
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("way", NETWORK, ids=str)
+async def test_a_cancelled_request_ends_its_task(tooled: Server, way: Way) -> None:
+    async with connect_agent(tooled.url, way) as agent:
+        with anyio.fail_after(DEADLINE):
+            async with anyio.create_task_group() as group:
+                arguments = {"code": "for (;;);", "metadata": {"way": str(way)}}
+                group.start_soon(agent.call_tool, "execute", arguments)
+                await anyio.to_thread.run_sync(_wait_status, tooled, way, "running")
+                group.cancel_scope.cancel()
+        await anyio.to_thread.run_sync(_wait_status, tooled, way, "cancelled")
+
+
+@pytest.mark.parametrize("way", NETWORK[1:], ids=str)
+async def test_a_task_goes_on_without_its_client(tooled: Server, way: Way) -> None:
+    code = "await new Promise(r => setTimeout(r, 500)); return 'done'"
+    metadata = {"way": f"lost {way}"}
+    # As a process that is killed: the connection ends, and nothing is said.
+    program = (
+        "import anyio, json, os, sys\n"
+        "from tests.server.mcp.conftest import Way, connect_agent\n"
+        "url, transport, era, arguments = sys.argv[1:]\n"
+        "async def main():\n"
+        "    async with connect_agent(url, Way(transport, era)) as agent:\n"
+        "        async with anyio.create_task_group() as group:\n"
+        "            group.start_soon(agent.call_tool, 'execute',"
+        " json.loads(arguments))\n"
+        "            await anyio.to_thread.run_sync(sys.stdin.readline)\n"
+        "            os._exit(0)\n"
+        "anyio.run(main)\n"
+    )
+    arguments = json.dumps({"code": code, "metadata": metadata})
+    command = [sys.executable, "-c", program, tooled.url, *way, arguments]
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(  # noqa: ASYNC220 - waited for in threads
+        command, stdin=subprocess.PIPE, cwd=root
+    ) as process:
+        await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "running")
+        process.communicate(b"\n", DEADLINE)
+    await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "completed")
+
+
+def _wait_status(server: Server, way: object, status: str) -> None:
+    with connect(server) as client:
+
+        def reached() -> bool:
+            tasks = client.get("/tasks").json()["tasks"]
+            found = [task for task in tasks if task["metadata"].get("way") == str(way)]
+            return bool(found and found[0]["status"] == status)
+
+        wait_for(reached)
+
+
+@pytest.mark.parametrize("way", NETWORK[::3], ids=str)
+async def test_what_is_printed_is_progress(tooled: Server, way: Way) -> None:
+    told: list[str] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        assert total is None
+        assert progress > len(told)
+        told.append(message or "")
+
+    async with connect_agent(tooled.url, way) as agent:
+        code = (
+            "for (let i = 0; i < 3; i++) { console.log(i);"
+            " await new Promise(r => setTimeout(r, 60)) } return 1"
+        )
+        result = await agent.call_tool(
+            "execute", {"code": code}, progress_callback=note
+        )
+    assert not result.is_error
+    assert "\n".join(told) == "0\n1\n2"
+    assert len(told) > 1
+
+
+async def test_too_many_tasks_are_refused(servers: Any) -> None:
+    server = servers("--execute-rate", "1")
+    async with connect_agent(server.url) as agent:
+        assert (await execute(agent, "return 1"))["result"] == 1
+        result = await agent.call_tool("execute", {"code": "return 1"})
+        assert result.is_error
+        assert "Try again in" in said(result)
+        assert (await agent.list_tools()).tools
+
+
+async def test_types_are_checked_first(tooled: Server) -> None:
+    async with connect_agent(tooled.url) as agent:
+        code = (
+            "console.log('ran')\nreturn (await tools.up.add({a: 'one', b: 2})).result"
+        )
+        result = await agent.call_tool("execute", {"code": code, "typecheck": True})
+        assert result.is_error
+        answer = result.structured_content
+        (found,) = answer["diagnostics"]
+        assert found["line"] == 2
+        assert f"2:{found['column']} - TS{found['code']}" in said(result)
+        assert answer["logs"]["stdout"] == []

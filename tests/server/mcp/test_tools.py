@@ -1,0 +1,319 @@
+"""The tools of stateful mode, over each transport."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import jsonschema
+import pytest
+from mcp import MCPError
+from tests.server.conftest import DEADLINE
+from tests.server.mcp.conftest import (
+    HANDSHAKE,
+    NETWORK,
+    WAYS,
+    Way,
+    connect_agent,
+    said,
+)
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from tests.server.conftest import Server
+
+pytestmark = pytest.mark.anyio
+
+DOCUMENTED = {
+    "run_js": {
+        "code",
+        "heap",
+        "heap_memory_max_mb",
+        "execution_timeout_secs",
+        "tags",
+    },
+    "get_execution": {"execution_id"},
+    "get_execution_output": {
+        "execution_id",
+        "line_offset",
+        "line_limit",
+        "byte_offset",
+        "byte_limit",
+    },
+    "cancel_execution": {"execution_id"},
+    "list_executions": set(),
+    "list_sessions": set(),
+    "list_session_snapshots": {"session", "fields"},
+    "get_heap_tags": {"heap"},
+    "set_heap_tags": {"heap", "tags"},
+    "delete_heap_tags": {"heap", "keys"},
+    "query_heaps_by_tags": {"tags"},
+}
+NO_HEAP = "0" * 64
+
+
+async def call(agent: Client, name: str, **arguments: Any) -> Any:
+    """Call a tool that must not fail; its data, which the text block has too."""
+    result = await agent.call_tool(name, arguments)
+    assert not result.is_error, said(result)
+    assert json.loads(said(result)) == result.structured_content
+    return result.structured_content
+
+
+async def fail(agent: Client, name: str, **arguments: Any) -> str:
+    """Call a tool that must fail; what it says."""
+    result = await agent.call_tool(name, arguments)
+    assert result.is_error
+    return said(result)
+
+
+async def run(agent: Client, code: str, **arguments: Any) -> Any:
+    """Run code and wait for its end; what get_execution tells."""
+    submitted = await call(agent, "run_js", code=code, **arguments)
+    return await ended(agent, submitted["execution_id"])
+
+
+async def ended(agent: Client, execution_id: str) -> Any:
+    """Wait for the end of an execution."""
+    with anyio.fail_after(DEADLINE):
+        while True:
+            info = await call(agent, "get_execution", execution_id=execution_id)
+            if info["status"] != "running":
+                return info
+
+
+async def test_the_tools_are_those_that_are_documented(server: Server) -> None:
+    async with connect_agent(server.url) as agent:
+        tools = {tool.name: tool for tool in (await agent.list_tools()).tools}
+    shown = {name: set(tool.input_schema["properties"]) for name, tool in tools.items()}
+    assert {name: shown[name] for name in DOCUMENTED} == DOCUMENTED
+    for tool in tools.values():
+        assert tool.description
+        assert tool.output_schema is not None
+        for schema in (tool.input_schema, tool.output_schema):
+            jsonschema.Draft202012Validator.check_schema(schema)
+    page = tools["get_execution_output"].input_schema
+    defaults = {
+        name: part.get("default")
+        for name, part in page["properties"].items()
+        if name != "execution_id"
+    }
+    assert defaults == {
+        "line_offset": 1,
+        "line_limit": 100,
+        "byte_offset": None,
+        "byte_limit": 4096,
+    }
+    assert tools["run_js"].input_schema["required"] == ["code"]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_every_tool(server: Server, way: Way) -> None:
+    session = f"every-{way}"
+    headers = {"X-MCP-Session-Id": session}
+    flags = ("--session-id", session)
+    tag = {"way": str(way)}
+    async with connect_agent(server.url, way, headers, flags) as agent:
+        first = await run(agent, "let n: number = 40; console.log('a\\nb')", tags=tag)
+        assert first["status"] == "completed", first
+        assert first["error"] is None
+        heap = first["heap"]
+        assert heap, first["heap_error"]
+        assert len(heap) == 64
+        second = await run(agent, "n + 2")
+        assert second["result"] == "42", second
+
+        page = await call(
+            agent,
+            "get_execution_output",
+            execution_id=first["execution_id"],
+            line_limit=1,
+        )
+        assert (page["data"], page["next_line_offset"]) == ("a", 2)
+        assert page["has_more"]
+        page = await call(
+            agent,
+            "get_execution_output",
+            execution_id=first["execution_id"],
+            byte_offset=2,
+        )
+        assert (page["data"], page["total_bytes"]) == ("b\n", 4)
+
+        listed = (await call(agent, "list_executions"))["executions"]
+        ids = [execution["execution_id"] for execution in listed]
+        assert ids[:2] == [second["execution_id"], first["execution_id"]]
+        assert session in (await call(agent, "list_sessions"))["sessions"]
+        entries = (await call(agent, "list_session_snapshots"))["entries"]
+        assert [entry["code"] for entry in entries][-1] == "n + 2"
+        assert entries[0]["output_heap"] == heap
+        some = await call(
+            agent, "list_session_snapshots", session=session, fields="index,code"
+        )
+        assert set(some["entries"][0]) == {"index", "code"}
+
+        assert await call(agent, "get_heap_tags", heap=heap) == {"tags": tag}
+        both = {**tag, "b": "2"}
+        assert (await call(agent, "set_heap_tags", heap=heap, tags=both))["ok"]
+        found = await call(agent, "query_heaps_by_tags", tags=both)
+        assert found == {"results": [{"heap": heap, "tags": both}]}
+        assert (await call(agent, "delete_heap_tags", heap=heap, keys="b, c"))["ok"]
+        assert await call(agent, "get_heap_tags", heap=heap) == {"tags": tag}
+        assert (await call(agent, "delete_heap_tags", heap=heap))["ok"]
+        assert await call(agent, "get_heap_tags", heap=heap) == {"tags": {}}
+
+        submitted = await call(agent, "run_js", code="for (;;);")
+        running = submitted["execution_id"]
+        assert await call(agent, "cancel_execution", execution_id=running) == {
+            "ok": True
+        }
+        info = await ended(agent, running)
+        assert (info["status"], info["error"]) == ("cancelled", "Cancelled by user")
+        assert (await run(agent, "n"))["result"] == "40"
+
+
+async def test_a_heap_is_gone_on_from(server: Server) -> None:
+    async with connect_agent(server.url) as agent:
+        first = await run(agent, "const list = [1]; const add = x => list.push(x)")
+        for value in (2, 3):
+            branch = await run(agent, f"add({value}); list.join()", heap=first["heap"])
+            assert branch["result"] == f'"1,{value}"'
+        assert (await run(agent, "typeof list"))["result"] == '"undefined"'
+
+
+async def test_failures_of_the_code_are_no_failures_of_the_tool(
+    server: Server,
+) -> None:
+    async with connect_agent(server.url) as agent:
+        thrown = await run(agent, "throw new TypeError('no')")
+        assert thrown["status"] == "failed"
+        assert "TypeError: no" in thrown["error"]
+        unparsed = await run(agent, "let let = 1 +")
+        assert "SyntaxError" in unparsed["error"]
+        late = await run(agent, "for (;;);", execution_timeout_secs=1)
+        assert late["status"] == "timed_out"
+
+
+async def test_failures_say_what_to_do(server: Server) -> None:
+    async with connect_agent(server.url) as agent:
+        for tool in ("get_execution", "get_execution_output"):
+            text = await fail(agent, tool, execution_id="nope")
+            assert "'nope' not found" in text
+            assert "list_executions" in text
+        text = await fail(agent, "cancel_execution", execution_id="nope")
+        assert json.loads(text)["ok"] is False
+        assert "list_executions" in json.loads(text)["error"]
+        done = await run(agent, "1")
+        text = await fail(agent, "cancel_execution", execution_id=done["execution_id"])
+        assert "is not running (status: completed)" in text
+        for tool, more in (
+            ("run_js", {"code": "1"}),
+            ("get_heap_tags", {}),
+            ("set_heap_tags", {"tags": {}}),
+            ("delete_heap_tags", {}),
+        ):
+            text = await fail(agent, tool, heap=NO_HEAP, **more)
+            assert "query_heaps_by_tags" in text
+        text = await fail(agent, "list_session_snapshots")
+        assert "X-MCP-Session-Id" in text
+        text = await fail(agent, "list_session_snapshots", session="a", fields="x")
+        assert "input_heap" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "code: Field required"),
+        ({"code": 1}, "code: Input should be a valid string"),
+        ({"code": "1", "cod": "2"}, "cod: unknown"),
+        ({"code": "1", "execution_timeout_secs": 301}, "execution_timeout_secs"),
+        ({"code": "1", "execution_timeout_secs": "5"}, "valid integer"),
+        ({"code": "1", "heap_memory_max_mb": 1 << 20}, "must be at most"),
+        ({"code": "1", "heap": "../x"}, "heap"),
+        ({"code": "1", "tags": {"a": 1}}, "tags.a"),
+    ],
+    ids=str,
+)
+async def test_wrong_arguments_are_told(
+    server: Server, arguments: dict[str, Any], words: str
+) -> None:
+    async with connect_agent(server.url) as agent:
+        text = await fail(agent, "run_js", **arguments)
+        assert words in text
+
+
+@pytest.mark.parametrize("way", NETWORK, ids=str)
+async def test_an_unknown_tool_is_an_error_of_the_protocol(
+    server: Server, way: Way
+) -> None:
+    async with connect_agent(server.url, way) as agent:
+        with pytest.raises(MCPError, match="run_js"):
+            await agent.call_tool("nope", {})
+
+
+async def test_a_session_is_shared_with_the_other_doors(
+    server: Server, client: Any
+) -> None:
+    headers = {"X-MCP-Session-Id": "shared"}
+    async with connect_agent(server.url, Way("http", HANDSHAKE), headers) as agent:
+        assert (await run(agent, "let there = 1"))["status"] == "completed"
+    assert client.text("there + 1", context_id="shared") == "2"
+
+
+async def test_the_name_of_a_session_is_that_of_the_handshake(
+    server: Server, client: Any
+) -> None:
+    headers = {"X-MCP-Session-Id": "bad name"}
+    async with connect_agent(server.url, NETWORK[0], headers) as agent:
+        assert "x-mcp-session-id" in await fail(agent, "run_js", code="1")
+    asked = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    accept = {"Accept": "application/json, text/event-stream"}
+    opened = client.post(
+        "/mcp", json=asked, headers={**accept, "X-MCP-Session-Id": "named-once"}
+    )
+    transport = {"Mcp-Session-Id": opened.headers["mcp-session-id"], **accept}
+    code = {"name": "run_js", "arguments": {"code": "let once = 5"}}
+    asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": code}
+    assert "execution_id" in client.post("/mcp", json=asked, headers=transport).text
+    async with connect_agent(
+        server.url, NETWORK[0], {"X-MCP-Session-Id": "named-once"}
+    ) as agent:
+        assert (await run(agent, "once"))["result"] == "5"
+    assert client.delete("/mcp", headers=transport).status_code == 200
+
+
+async def test_a_big_output_comes_whole(server: Server) -> None:
+    lines = 20_000
+    async with connect_agent(server.url) as agent:
+        code = f"for (let i = 1; i <= {lines}; i++) console.log(i)"
+        done = await run(agent, code)
+        page = {"next_line_offset": 1, "has_more": True}
+        got: list[str] = []
+        while page["has_more"]:
+            page = await call(
+                agent,
+                "get_execution_output",
+                execution_id=done["execution_id"],
+                line_offset=page["next_line_offset"],
+                line_limit=10_000,
+            )
+            got += page["data"].split("\n")
+        assert got == [str(i) for i in range(1, lines + 1)]
+
+
+async def test_a_run_goes_on_without_its_client(server: Server) -> None:
+    async with connect_agent(server.url, Way("http", HANDSHAKE)) as agent:
+        code = "await new Promise(r => setTimeout(r, 300)); 'done'"
+        submitted = await call(agent, "run_js", code=code)
+    async with connect_agent(server.url, Way("sse")) as agent:
+        done = await ended(agent, submitted["execution_id"])
+        assert done["result"] == '"done"'

@@ -1,0 +1,212 @@
+"""MCP over HTTP: what is checked, what is refused, streams and their ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.server.conftest import DEADLINE, connect, wait_for
+from tests.server.mcp.conftest import (
+    HANDSHAKE,
+    NETWORK,
+    WAYS,
+    Way,
+    connect_agent,
+)
+
+if TYPE_CHECKING:
+    import httpx
+    from tests.server.conftest import Client, Server
+
+pytestmark = pytest.mark.anyio
+
+BOTH = "application/json, text/event-stream"
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+
+
+def _post(client: Client, content: Any, **headers: str) -> httpx.Response:
+    return client.post("/mcp", json=content, headers={"Accept": BOTH, **headers})
+
+
+def _event(answer: httpx.Response) -> Any:
+    """The message of an answer, which comes as the only event of a stream."""
+    (line,) = [line for line in answer.text.splitlines() if line.startswith("data:")]
+    return json.loads(line.removeprefix("data:"))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_the_server_says_who_it_is(server: Server, way: Way) -> None:
+    async with connect_agent(server.url, way) as agent:
+        assert agent.server_info is not None
+        assert agent.server_info.name == "isokernel"
+        assert "run_js" in (agent.instructions or "")
+        modern = way.era != HANDSHAKE
+        assert (agent.protocol_version == "2026-07-28") == modern
+
+
+@pytest.mark.parametrize(
+    "version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
+)
+def test_older_versions_are_spoken(client: Client, version: str) -> None:
+    asked = json.loads(json.dumps(INITIALIZE))
+    asked["params"]["protocolVersion"] = version
+    answer = _post(client, asked)
+    assert _event(answer)["result"]["protocolVersion"] == version
+    _end(client, answer)
+
+
+def _end(client: Client, answer: httpx.Response) -> None:
+    headers = {"Mcp-Session-Id": answer.headers["mcp-session-id"]}
+    assert client.delete("/mcp", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", ""])
+def test_what_the_client_must_accept(client: Client, accept: str) -> None:
+    answer = client.post("/mcp", json=INITIALIZE, headers={"Accept": accept})
+    assert answer.status_code == 406
+    assert "Not Acceptable" in answer.json()["error"]["message"]
+
+
+def test_a_body_that_is_no_json(client: Client) -> None:
+    headers = {"Accept": BOTH, "Content-Type": "application/json"}
+    answer = client.post("/mcp", content=b"{", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == -32700
+
+
+def test_unknown_connections_and_methods(client: Client) -> None:
+    answer = _post(client, INITIALIZE, **{"Mcp-Session-Id": "nope"})
+    assert answer.status_code == 404
+    assert client.put("/mcp").status_code == 405
+    assert client.post("/sse").status_code == 405
+    assert client.get("/messages/").status_code == 405
+    assert client.post("/messages/?session_id=00").status_code == 400
+
+
+def test_large_bodies_are_refused(client: Client) -> None:
+    answer = _post(client, {**INITIALIZE, "x": "y" * (11 << 20)})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/sse", "/messages/"])
+def test_other_hosts_and_origins_are_refused(client: Client, path: str) -> None:
+    method = "GET" if path == "/sse" else "POST"
+    for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        answer = client.request(method, path, headers=headers)
+        assert answer.status_code == 403, answer.text
+
+
+async def test_keys_are_asked_for(servers: Any) -> None:
+    server = servers("--api-key", "secret")
+    with connect(server) as client:
+        for method, path in (("POST", "/mcp"), ("GET", "/sse"), ("POST", "/messages/")):
+            assert client.request(method, path).status_code == 401
+    headers = {"Authorization": "Bearer secret"}
+    for way in NETWORK:
+        async with connect_agent(server.url, way, headers) as agent:
+            assert (await agent.list_tools()).tools
+
+
+def test_pages_of_allowed_origins_may_call(servers: Any) -> None:
+    server = servers("--cors-origin", "https://a.example")
+    with connect(server, Origin="https://a.example") as client:
+        asked = "content-type, mcp-session-id, mcp-protocol-version"
+        headers = {"Access-Control-Request-Headers": asked}
+        answer = client.options("/mcp", headers=headers)
+        assert answer.headers["access-control-allow-headers"] == asked
+        answer = _post(client, INITIALIZE)
+        exposed = answer.headers["access-control-expose-headers"]
+        assert "Mcp-Session-Id" in exposed
+        _end(client, answer)
+
+
+async def test_two_clients_at_once(server: Server) -> None:
+    async with (
+        connect_agent(server.url, Way("http", HANDSHAKE)) as first,
+        connect_agent(server.url, Way("sse", HANDSHAKE)) as second,
+    ):
+        for agent in (first, second, first):
+            assert (await agent.list_tools()).tools
+
+
+def test_connections_are_bounded(servers: Any) -> None:
+    server = servers("--mcp-connections-max", "1")
+    with connect(server) as client:
+        first = _post(client, INITIALIZE)
+        assert _post(client, INITIALIZE).status_code == 503
+        _end(client, first)
+        assert _post(client, INITIALIZE).status_code == 200
+
+
+def test_streams_end_with_the_server(servers: Any) -> None:
+    server = servers()
+    with connect(server) as client:
+        opened = _post(client, INITIALIZE)
+        headers = {
+            "Accept": "text/event-stream",
+            "Mcp-Session-Id": opened.headers["mcp-session-id"],
+        }
+        with (
+            client.stream("GET", "/mcp", headers=headers) as one,
+            client.stream("GET", "/sse") as two,
+        ):
+            assert (one.status_code, two.status_code) == (200, 200)
+            server.process.send_signal(signal.SIGTERM)
+            for stream in (one, two):
+                for _ in stream.iter_raw():
+                    pass
+    assert server.stop() == 0
+
+
+def test_a_client_that_is_gone_leaves_nothing(servers: Any) -> None:
+    server = servers()
+    with connect(server) as client:
+        _end(client, _post(client, INITIALIZE))
+        at_rest = server.files()
+        with client.stream("GET", "/sse") as stream:
+            next(stream.iter_raw())
+        client.close()
+    wait_for(lambda: server.files() < at_rest)
+    wait_for(lambda: '"route":"/sse"' in server.log())
+
+
+def test_a_client_that_does_not_read_is_cut_off(servers: Any) -> None:
+    server = servers("--stream-stall", "0.2", "--stateless")
+    code = "for (let i = 0; i < 400; i++) console.log('x'.repeat(10000))"
+    body = json.dumps(
+        {
+            "jsonrpc": "2.0",
+            "id": 2,
+            "method": "tools/call",
+            "params": {"name": "run_js", "arguments": {"code": code}},
+        }
+    ).encode()
+    with connect(server) as client:
+        opened = _post(client, INITIALIZE)
+        session = opened.headers["mcp-session-id"]
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(DEADLINE)
+        raw.connect((host, int(port)))
+        head = (
+            f"POST /mcp HTTP/1.1\r\nHost: {host}\r\nAccept: {BOTH}\r\n"
+            f"Content-Type: application/json\r\nMcp-Session-Id: {session}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        raw.sendall(head.encode() + body)
+        wait_for(lambda: '"event":"stalled"' in server.log())
+    with connect(server) as client:
+        assert client.get("/healthz").status_code == 200
