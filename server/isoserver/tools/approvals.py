@@ -235,12 +235,15 @@ class Approvals:
         """
         return self._elicitation == "always" or (self._elicitation == "admin" and admin)
 
-    async def wait(self, approval: Approval, asker: Asker | None = None) -> Approval:
+    async def wait(
+        self, approval: Approval, asker: Asker | None = None, *, decides: bool = True
+    ) -> Approval:
         """Wait for the decision, from wherever it comes.
 
         Args:
             approval: What was asked for.
             asker: Asks the client at the same time.
+            decides: Whether the client may approve.
 
         Returns:
             It, approved.
@@ -250,7 +253,7 @@ class Approvals:
         """
         asking = None
         if asker is not None:
-            asking = asyncio.create_task(self._ask(approval, asker))
+            asking = asyncio.create_task(self._ask(approval, asker, decides=decides))
         try:
             found = await self._settled(approval)
         except asyncio.CancelledError:
@@ -302,13 +305,14 @@ class Approvals:
                 return found
             decided.clear()
 
-    async def _ask(self, approval: Approval, asker: Asker) -> None:
+    async def _ask(self, approval: Approval, asker: Asker, *, decides: bool) -> None:
         question = Question(
             approval.id,
             approval.path,
             approval.description,
             approval.input,
             self._seconds,
+            decides,
         )
         try:
             answer = await asker.ask(question)
@@ -316,7 +320,7 @@ class Approvals:
             kind = type(error).__name__
             self._log.warning("a client could not be asked", error=kind)
             return
-        if answer is None:
+        if answer is None or (answer.approved and not decides):
             return
         decision: Decision = APPROVED if answer.approved else DENIED
         by = f"client:{approval.client}"

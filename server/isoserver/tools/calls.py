@@ -40,6 +40,8 @@ class Question(NamedTuple):
         description: What the tool says that it does.
         shown: The input as JSON text, without secrets, cut.
         seconds: How long the answer is waited for.
+        decides: Whether the answer may approve; else asking is of no use, and the
+            client is only to know what is waited for.
     """
 
     approval_id: str
@@ -47,6 +49,7 @@ class Question(NamedTuple):
     description: str
     shown: str
     seconds: float
+    decides: bool = True
 
 
 class Answer(NamedTuple):

@@ -284,11 +284,10 @@ class Tools:
         """
         approval = await self.approvals.request(call, tool, verdict.rule, text)
         end.fields["approval_id"] = approval.id
-        if not self.approvals.may_decide(admin=call.admin):
-            asker = None
         waiting(True)  # noqa: FBT003 - the interface of those who run tasks
         try:
-            await self.approvals.wait(approval, asker)
+            decides = self.approvals.may_decide(admin=call.admin)
+            await self.approvals.wait(approval, asker, decides=decides)
         finally:
             waiting(False)  # noqa: FBT003
 

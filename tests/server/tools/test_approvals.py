@@ -222,7 +222,8 @@ def test_who_is_asked_about_calls_of_its_own(
                 "default", waiting.id, "denied", "no", "eve"
             )
             assert (await denied(task)).reason == "no"
-            assert yes.questions == []
+            # It is told what is waited for, and that it needn't ask anybody.
+            assert [question.decides for question in yes.questions] == [False]
 
     run(scenario, sources=service, approval_elicitation=elicitation)
 
