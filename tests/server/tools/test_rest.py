@@ -167,6 +167,7 @@ def test_policies(client: Client) -> None:
     for body in (
         {},
         {"effect": "maybe"},
+        {"effect": "allow", "session": "whatever-the-client-says"},
         {"effect": "deny", "tool": "a b"},
         {"effect": "deny", "conditions": [{"key": "a", "operator": "like"}]},
         {"effect": "deny", "conditions": [slow]},
