@@ -180,7 +180,7 @@ async def call(folder: Path, path: str, given: Any) -> Any:
     """Make a call as another server on the same database would."""
     database = Database(url_of(None, folder))
     with (folder / "log").open("a") as log:
-        plan = Plan(approval_poll=0.05)
+        plan = Plan(approval_poll=0.05, sources_private=True)
         tools = assemble(database, make_log("info", log), plan)
         await database.start()
         try:
@@ -227,7 +227,7 @@ def test_approvals_and_audit(client: Client, server: Server, folder: Path) -> No
 async def _decide(client: Client, folder: Path, decision: str, given: Any) -> Any:
     calling = asyncio.create_task(call(folder, "own.post_contexts", given))
     items: list[Any] = []
-    while not items:
+    while not items and not calling.done():
         items = (await _get(client, "/approvals"))["items"]
     (waiting,) = items
     assert waiting["path"] == "own.post_contexts"
