@@ -28,7 +28,8 @@ test-all *args:
 
 # Measure, one question after the other, and write docs/benchmarks.md
 bench *args:
-    for question in engine output start javascript kernels; do \
+    for question in engine output start javascript kernels \
+        contexts http snapshots executions durable mcp; do \
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
 

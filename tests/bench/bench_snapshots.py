@@ -1,30 +1,23 @@
 """How long do saving and going on take, by the size of the heap, and who waits for it?
 
 Contexts are real ones: forked by the fork server, confined, asked over their sockets.
-Run: python tests/bench/bench_snapshots.py [--rounds N]. Prints JSON; milliseconds.
+Run: python -m tests.bench.bench_snapshots [--rounds N]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zstandard
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+from tests.bench import report
 from tests.kernel.contexts import Client, read_to_end
 
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8.library import V8_VERSION
 from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
@@ -104,23 +97,39 @@ def measure(server: ForkServer, rounds: int) -> Iterator[tuple[str, dict[str, An
         client.close()
 
 
+def _table(figures: dict[str, Any]) -> str:
+    def pair(part: dict[str, float]) -> str:
+        return f"{report.rounded(part['p50'])} / {report.rounded(part['p95'])}"
+
+    return report.table(
+        ("heap", "MB", "pause, ms", "checkpoint, ms", "restore, ms", "zstd"),
+        (
+            (
+                name,
+                report.rounded(each["bytes"] / 1e6),
+                pair(each["pause"]),
+                pair(each["checkpoint"]),
+                pair(each["restore"]),
+                f"{report.rounded(each['zstd_ratio'])} times smaller in "
+                f"{report.rounded(each['zstd_ms'])} ms",
+            )
+            for name, each in figures.items()
+        ),
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, and publish."""
+    parser = report.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
+    options = parser.parse_args()
     server = ForkServer(sandbox=SandboxSettings())
     server.start()
     try:
-        result = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "v8": V8_VERSION,
-            "python": platform.python_version(),
-            "n": rounds,
-            "ms": dict(measure(server, rounds)),
-        }
+        figures = dict(measure(server, options.rounds))
     finally:
         server.close()
-    print(json.dumps(result, indent=2))
+    report.publish(options, "snapshots", figures, _table(figures))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from isoserver.errors import (
     HeapMissingError,
     LimitError,
     NotRunningError,
+    RateLimitError,
     StoppingError,
     TaskEndedError,
     TaskMissingError,
@@ -47,6 +48,7 @@ def explain(error: ServerError) -> str:
     if not text.endswith((".", "!", "?")):
         text += "."
     advice = _ADVICE.get(type(error))
-    if advice is None and isinstance(error, LimitError):
+    says_when = isinstance(error, RateLimitError)
+    if advice is None and isinstance(error, LimitError) and not says_when:
         advice = f"Try again in {error.retry_after} s."
     return text if advice is None else f"{text} {advice}"

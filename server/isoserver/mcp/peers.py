@@ -50,6 +50,7 @@ class Link:
     Attributes:
         session: The session that it named.
         gone: Set once the client is gone.
+        level: The least severe messages that it wants in its log; None for all.
     """
 
     def __init__(self, session: str | None, gone: asyncio.Event) -> None:
@@ -61,6 +62,7 @@ class Link:
         """
         self.session = session
         self.gone = gone
+        self.level: str | None = None
 
 
 link: ContextVar[Link | None] = ContextVar("link", default=None)
@@ -74,7 +76,7 @@ async def lifespan(_server: Any) -> AsyncIterator[Link | None]:
 
 
 class SessionNames:
-    """The session that each streamable HTTP connection named when it was opened."""
+    """What each streamable HTTP connection said once: its session, its log level."""
 
     def __init__(self, limit: int) -> None:
         """Start empty.
@@ -84,6 +86,7 @@ class SessionNames:
         """
         self._limit = limit
         self._names: OrderedDict[str, str] = OrderedDict()
+        self._levels: OrderedDict[str, str] = OrderedDict()
 
     def opened(self, transport: str, name: str) -> None:
         """Note the name that a new connection brought."""
@@ -94,16 +97,40 @@ class SessionNames:
     def closed(self, transport: str) -> None:
         """Forget a connection."""
         self._names.pop(transport, None)
+        self._levels.pop(transport, None)
+
+    def set_level(
+        self, context: ServerRequestContext[Link | None, Any], level: str
+    ) -> None:
+        """Note which messages a connection wants in its log."""
+        if context.lifespan_context is not None:
+            context.lifespan_context.level = level
+            return
+        transport = _transport(context.request)
+        if transport is not None:
+            self._levels[transport] = level
+            while len(self._levels) > self._limit:
+                self._levels.popitem(last=False)
+
+    def level(self, context: ServerRequestContext[Link | None, Any]) -> str | None:
+        """Give the least severe messages that a connection wants; None for all."""
+        if context.lifespan_context is not None:
+            return context.lifespan_context.level
+        return self._levels.get(_transport(context.request) or "")
 
     def find(self, request: Request) -> str | None:
         """Give the session of a request's connection; of its own without connection."""
-        transport = request.headers.get(TRANSPORT_HEADER)
+        transport = _transport(request)
         if transport is None:
             return request.headers.get(SESSION_HEADER)
         if transport not in self._names:
             return None
         self._names.move_to_end(transport)
         return self._names[transport]
+
+
+def _transport(request: Request | None) -> str | None:
+    return None if request is None else request.headers.get(TRANSPORT_HEADER)
 
 
 class Peer(NamedTuple):

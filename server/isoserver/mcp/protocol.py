@@ -29,6 +29,7 @@ from mcp_types import (
 from isokernel._version import __version__
 from isoserver.errors import ServerError
 from isoserver.mcp.catalog import instructions, toolbox
+from isoserver.mcp.notices import send_notice
 from isoserver.mcp.peers import SESSION_HEADER, Link, Peer, SessionNames, lifespan
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources
@@ -114,7 +115,7 @@ class Protocol:
             raise MCPError(code=INVALID_PARAMS, message=message)
         peer = self._peer(context)
         return await self._toolbox.call(
-            Asked(self._service, peer, context, parameters, self._spawn)
+            Asked(self._service, peer, context, parameters, self._spawn, self._notify)
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -167,7 +168,13 @@ class Protocol:
 
     async def _set_level(
         self,
-        _context: ServerRequestContext[Link | None, Any],
-        _parameters: SetLevelRequestParams,
+        context: ServerRequestContext[Link | None, Any],
+        parameters: SetLevelRequestParams,
     ) -> EmptyResult:
+        self._names.set_level(context, parameters.level)
         return EmptyResult()
+
+    async def _notify(
+        self, context: ServerRequestContext[Link | None, Any], text: str
+    ) -> None:
+        await send_notice(context, self._names, text)

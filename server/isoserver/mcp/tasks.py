@@ -297,6 +297,9 @@ class TaskTools:
             changed.cancel()
             if not self._open(task, decided):
                 return None
+            for question in tuple(questions.pending.values()):
+                text = f"{question.path} waits for an approval"
+                await asked.notify(asked.context, text)
         if can_ask(asked.context) and is_modern(asked.context):
             return 0.0
         return self._patience

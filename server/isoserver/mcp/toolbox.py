@@ -52,6 +52,7 @@ class Asked(NamedTuple):
         context: The request, as the SDK has it.
         parameters: Its parameters, arguments included.
         spawn: Does something in the background; its failures don't matter.
+        notify: Puts a message into the client's log, if it wants it.
     """
 
     service: Service
@@ -59,6 +60,7 @@ class Asked(NamedTuple):
     context: ServerRequestContext[Any, Any]
     parameters: CallToolRequestParams
     spawn: Callable[[Coroutine[Any, Any, None]], None]
+    notify: Callable[[ServerRequestContext[Any, Any], str], Awaitable[None]]
 
     @property
     def wants_progress(self) -> bool:

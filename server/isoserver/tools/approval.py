@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from isoserver.tools.redaction import clean
+
+if TYPE_CHECKING:
+    from isoserver.tools.calls import Call
+    from isoserver.tools.tool import Tool
 
 __all__ = [
     "APPROVED",
@@ -22,6 +30,9 @@ EXPIRED: Final = "expired"
 WITHDRAWN: Final = "withdrawn"
 Decision = Literal["approved", "denied"]
 Elicitation = Literal["admin", "always", "never"]
+
+_ID_BYTES: Final = 24
+_DESCRIPTION_MAX: Final = 1000
 
 
 class Approval(NamedTuple):
@@ -62,6 +73,31 @@ class Approval(NamedTuple):
     created_at: float
     expires_at: float
     decided_at: float | None
+
+    @classmethod
+    def ask(
+        cls, call: Call, tool: Tool, rule: str, shown: str, seconds: float
+    ) -> Approval:
+        """Make one for a call, which waits for so many seconds from now."""
+        now = time.time()
+        return cls(
+            secrets.token_urlsafe(_ID_BYTES),
+            call.workspace,
+            call.task_id,
+            call.call_id,
+            call.session,
+            call.client,
+            tool.path,
+            clean(tool.description[:_DESCRIPTION_MAX]),
+            shown,
+            rule,
+            PENDING,
+            "",
+            "",
+            now,
+            now + seconds,
+            None,
+        )
 
     @classmethod
     def of(cls, row: Any) -> Approval:

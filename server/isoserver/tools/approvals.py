@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,9 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Approvals"]
 
 
-_ID_BYTES: Final = 24
 _REASON_MAX: Final = 2000
-_DESCRIPTION_MAX: Final = 1000
 
 
 class Approvals:
@@ -113,7 +110,7 @@ class Approvals:
                 .limit(limit)
                 .offset(offset)
             )
-            return [Approval.of(row) for row in rows.mappings()], (total or 0)
+            return [Approval.of(row) for row in rows.mappings()], total or 0
 
     async def get(self, workspace: str, approval_id: str) -> Approval:
         """Give one.
@@ -195,25 +192,7 @@ class Approvals:
                 code="too_many_approvals",
                 retryable=True,
             )
-        now = time.time()
-        made = Approval(
-            secrets.token_urlsafe(_ID_BYTES),
-            call.workspace,
-            call.task_id,
-            call.call_id,
-            call.session,
-            call.client,
-            tool.path,
-            clean(tool.description[:_DESCRIPTION_MAX]),
-            shown,
-            rule,
-            PENDING,
-            "",
-            "",
-            now,
-            now + self._seconds,
-            None,
-        )
+        made = Approval.ask(call, tool, rule, shown, self._seconds)
         # Before it can be decided: a decision must not be missed.
         self._decided[made.id] = asyncio.Event()
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import ElicitRequestParams, ElicitResult, ImageContent
 from tests.server.conftest import DEADLINE, connect, wait_for
 from tests.server.mcp.conftest import (
@@ -207,12 +208,21 @@ async def test_the_client_is_asked(
         assert "because" in done["error"]["message"]
 
 
-async def test_a_client_that_can_not_be_asked_resumes(tooled: Server) -> None:
-    async with connect_agent(tooled.url) as agent:
+@pytest.mark.parametrize("way", NETWORK[:2], ids=str)
+async def test_a_client_that_can_not_be_asked_resumes(tooled: Server, way: Way) -> None:
+    logged: list[Any] = []
+
+    async def note(parameters: Any) -> None:
+        logged.append((parameters.level, parameters.data))
+
+    async with connect_agent(
+        tooled.url, way, logging_callback=note, log_level="notice"
+    ) as agent:
         waiting = await execute(agent, DROP)
         assert waiting["status"] == "waiting_for_approval"
         (approval,) = waiting["approvals"]
         assert approval["path"] == "up.drop"
+    assert logged == [("notice", "up.drop waits for an approval")]
     given = {"approvalId": approval["approvalId"], "decision": "approve"}
     async with connect_agent(tooled.url, Way("sse", HANDSHAKE)) as other:
         result = await other.call_tool("resume", given)
@@ -226,6 +236,22 @@ async def test_a_client_that_can_not_be_asked_resumes(tooled: Server) -> None:
         late = await other.call_tool("resume", given)
         assert late.is_error
         assert "already approved" in said(late)
+
+
+@pytest.mark.parametrize("way", NETWORK[1::2], ids=str)
+async def test_a_client_gets_the_log_that_it_wants(tooled: Server, way: Way) -> None:
+    logged: list[Any] = []
+
+    async def note(parameters: Any) -> None:
+        logged.append(parameters)
+
+    async with connect_agent(tooled.url, way, logging_callback=note) as agent:
+        with pytest.warns(MCPDeprecationWarning):
+            await agent.set_logging_level("error")
+        waiting = await execute(agent, DROP)
+        assert waiting["status"] == "waiting_for_approval"
+        await agent.call_tool("cancel_task", {"taskId": waiting["taskId"]})
+    assert logged == []
 
 
 async def test_an_approval_comes_from_elsewhere(tooled: Server) -> None:
@@ -331,7 +357,7 @@ async def test_too_many_tasks_are_refused(servers: Any) -> None:
         assert (await execute(agent, "return 1"))["result"] == 1
         result = await agent.call_tool("execute", {"code": "return 1"})
         assert result.is_error
-        assert "Try again in" in said(result)
+        assert "Too many executions: try again in" in said(result)
         assert (await agent.list_tools()).tools
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -24,15 +22,6 @@ if TYPE_CHECKING:
 
     from isoserver.tools.approval import Approval
     from isoserver.tools.service import Tools
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _frozen() -> None:
-    """What a process imports once need not be looked at after each test."""
-    importlib.import_module("isoserver.tools.sources.mcp")
-    importlib.import_module("isoserver.tools.sources.graphql")
-    gc.collect()
-    gc.freeze()
 
 
 UPSTREAM = Path(__file__).with_name("upstream.py")

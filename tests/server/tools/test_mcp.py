@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -145,14 +147,14 @@ def test_over_http(run: Callable[..., None], kind: str) -> None:
 
 def test_a_remote_server_that_goes_away(run: Callable[..., None]) -> None:
     with upstream("http") as url:
-        serving = psutil.Process().children()[-1]
+        (serving,) = children()
 
         async def scenario(world: World) -> None:
             assert await world.call("up.add", {"a": 1, "b": 2})
             hanging = asyncio.create_task(world.call("up.hang"))
             while len(await world.audit()) < 2:  # noqa: ASYNC110 - nobody is told
                 await asyncio.sleep(0)
-            serving.kill()
+            os.kill(serving, signal.SIGKILL)
             with pytest.raises(ToolError) as caught:
                 await hanging
             assert caught.value.code == "source_lost"
