@@ -185,6 +185,13 @@ class AccessSettings(BaseSettings):
         default=False,
         description="Let everybody in who can reach an address that isn't loopback.",
     )
+    workspace_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share that one of several workspaces may have of contexts, and of "
+        "executions and tasks that run or wait.",
+    )
     insecure_kernels: bool = Field(
         default=False,
         description="Serve Python and other kernels, whose processes are those of the "
@@ -319,6 +326,12 @@ class AccessSettings(BaseSettings):
         names = {each.name for each in self.workspaces if each.api_keys}
         names |= {DEFAULT_WORKSPACE} if self.api_key else set()
         return len(names) > 1 or self.oauth_workspace_claim is not None
+
+    def share_of(self, total: int) -> int:
+        """Give how much of what all workspaces have one may have."""
+        if not self._separates:
+            return total
+        return max(1, int(total * self.workspace_share))
 
     @property
     def guarded(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, CliSuppress
 
@@ -127,6 +129,9 @@ class AgentSettings(BaseSettings):
     tool_task_waiting_max: PositiveInt = Field(
         1000, description="Calls of one task that may be under way or wait."
     )
+    tool_unread_max: PositiveInt = Field(
+        64 * _MIB, description="Bytes of results that a task's code hasn't taken in."
+    )
     approval_deadline: PositiveFloat = Field(
         600.0, description="Seconds that an approval is waited for; then it is denied."
     )
@@ -139,6 +144,11 @@ class AgentSettings(BaseSettings):
     )
     approvals_max: PositiveInt = Field(
         1000, description="Approvals that may be pending in one workspace."
+    )
+    approval_elicitation: Literal["admin", "always", "never"] = Field(
+        "admin",
+        description="Whose clients may approve their own calls, when they are asked "
+        "over MCP: administrators', everybody's, or nobody's.",
     )
     audit_retention: PositiveFloat = Field(
         30 * 86400.0, description="Seconds that the audit keeps its entries."

@@ -282,6 +282,7 @@ def _plan(settings: ServerSettings) -> Plan:
         approval_deadline=settings.approval_deadline,
         approval_poll=settings.approval_poll,
         approvals_max=settings.approvals_max,
+        approval_elicitation=settings.approval_elicitation,
         audit_retention=settings.audit_retention,
     )
 

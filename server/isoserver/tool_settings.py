@@ -224,7 +224,7 @@ class RuleModel(_Model):
         None, description="Only tools of this source."
     )
     session: Annotated[str, StringConstraints(max_length=128)] | None = Field(
-        None, description="Only calls of this session."
+        None, description="Only calls of this session; not for rules that allow."
     )
     client: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, description="Only calls of this client."
@@ -232,6 +232,13 @@ class RuleModel(_Model):
     conditions: list[ConditionModel] = Field(
         [], max_length=32, description="What the arguments must be like; all must hold."
     )
+
+    @model_validator(mode="after")
+    def _of_those_who_are_known(self) -> Self:
+        if self.effect == "allow" and self.session is not None:
+            message = "a rule that allows can't have a session: clients choose its name"
+            raise ValueError(message)
+        return self
 
 
 class PolicySettings(RuleModel, _OfWorkspace):

@@ -17,15 +17,21 @@ from isokernel.settings import ContextSettings
 from isoserver.contexts.context import Identity
 from isoserver.contexts.forks import Forks
 from isoserver.contexts.javascript import JavaScriptContext
+from isoserver.contexts.jobs import Request
 from isoserver.contexts.languages import Languages
 from isoserver.errors import ForkError, HeapUnsavableError
+from isoserver.logs import make_log
 from isoserver.metrics import Metrics
 from isoserver.settings import ServerSettings
+from isoserver.tasks.calls import ToolCalls
+from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from isokernel.frames import Frame
     from isokernel.zygote import Spawned
+    from isoserver.tools.calls import Asker
 
 SECONDS = 30.0
 
@@ -42,9 +48,12 @@ def victim() -> Iterator[subprocess.Popen[bytes]]:
 class Taken(Forks):
     """Forks whose processes speak through us."""
 
-    def __init__(self, said: object) -> None:
+    def __init__(self, answer: Callable[[Frame], list[bytes]]) -> None:
         super().__init__(sandbox=False, niceness=0)
-        self.said = said
+        self.answer = answer
+        self.reads = threading.Event()
+        self.reads.set()
+        self.heard: list[Frame] = []
         self._threads: list[threading.Thread] = []
 
     def spawn(
@@ -74,14 +83,14 @@ class Taken(Forks):
                 if not data:
                     return
                 for frame in decoder.feed(data):
-                    kind = frame.type.replace("request", "reply")
-                    said = {"status": "ok", "pid": self.said}
-                    theirs.sendall(encode(kind, said, parent=frame.id))
+                    self.heard.append(frame)
+                    for said in self.answer(frame):
+                        theirs.sendall(said)
+                self.reads.wait(SECONDS)
 
 
-def _context(forks: Forks) -> JavaScriptContext:
-    given: dict[str, Any] = {"checkpoint_deadline": 0.2}
-    settings = ServerSettings(**given)
+def _context(forks: Forks, **given: Any) -> JavaScriptContext:
+    settings = ServerSettings(**{"checkpoint_deadline": 0.2, **given})
     languages = Languages(["javascript"], "javascript")
     identity = Identity("default", "c", languages.served["javascript"], "/home/user")
     return JavaScriptContext(identity, settings, Metrics(), forks)
@@ -118,7 +127,11 @@ def test_no_foreign_process_is_named(act: str, victim: subprocess.Popen[bytes]) 
             await other.close()
         await context.close()
 
-    _with(lambda: Taken(victim.pid), scenario)
+    def names(frame: Frame) -> list[bytes]:
+        said = {"status": "ok", "pid": victim.pid}
+        return [encode(frame.type.replace("request", "reply"), said, parent=frame.id)]
+
+    _with(lambda: Taken(names), scenario)
     # Closing the forks kills all that they have adopted, as a failure to save does.
     assert victim.poll() is None
 
@@ -145,3 +158,105 @@ def test_what_is_not_of_a_context_is_refused() -> None:
             assert forks.reap(gone, one.pid) is None
 
     _with(lambda: Forks(sandbox=False, niceness=0), scenario)
+
+
+class Tool:
+    """A tool that answers when it is told to."""
+
+    def __init__(self, answer: str = "") -> None:
+        self.calls = 0
+        self.answers = asyncio.Event()
+        self._answer = answer
+
+    async def call(
+        self, call: Call, *, asker: Asker | None, waiting: Callable[[bool], None]
+    ) -> Any:
+        """Wait, and answer."""
+        del call, asker, waiting
+        self.calls += 1
+        await self.answers.wait()
+        return self._answer
+
+    async def describe(self, workspace: str) -> str:
+        """Say nothing."""
+        return workspace
+
+    async def end_task(self, workspace: str, task_id: str) -> None:
+        """Do nothing."""
+
+
+def _execute(context: JavaScriptContext, tool: Tool) -> tuple[ToolCalls, Any]:
+    asked = Call("default", None, "", "task", "", "", {})
+    log = make_log("error", None)
+    calls = ToolCalls(tool, asked, None, log, context.settings, lambda _: None)
+    execution = context.execute(Request("1", None, SECONDS))
+    calls.attach(context, execution)
+    return calls, execution
+
+
+def _flood(number: int, **wrong: Any) -> Callable[[Frame], list[bytes]]:
+    def answer(frame: Frame) -> list[bytes]:
+        if frame.type != "execute_request":
+            return []
+        return [
+            encode(
+                "tool_call",
+                {"call_id": each, "path": "a.b", "input": "{}", **wrong},
+                parent=frame.id,
+            )
+            for each in range(number)
+        ]
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("flood", "calls"),
+    [(_flood(50), 3), (_flood(1, path=1), 0), (_flood(1, call_id="x"), 0)],
+)
+def test_who_breaks_the_rules_of_calls_is_ended(
+    flood: Callable[[Frame], list[bytes]], calls: int
+) -> None:
+    async def scenario(forks: Taken) -> None:
+        context = _context(forks, tool_task_waiting_max=3)
+        await context.start()
+        tool = Tool()
+        served, execution = _execute(context, tool)
+        await execution.done
+        assert execution.failure.name == "ContextDiedError"
+        assert tool.calls == calls
+        await served.close()
+        await context.close()
+
+    _with(lambda: Taken(flood), scenario)
+
+
+def test_results_that_nobody_takes_in_are_not_kept() -> None:
+    number, size = 40, 50_000
+
+    async def scenario(forks: Taken) -> None:
+        context = _context(forks, tool_unread_max=4 * size)
+        await context.start()
+        tool = Tool("x" * size)
+        served, _ = _execute(context, tool)
+        forks.reads.clear()
+        while tool.calls < number:  # noqa: ASYNC110 - another process calls
+            await asyncio.sleep(0)
+        tool.answers.set()
+        while served._calls:  # noqa: ASYNC110 - each ends by itself
+            await asyncio.sleep(0)
+        assert context.unread < 5 * size
+        forks.reads.set()
+        while len(forks.heard) < number + 1:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        results = [f.content for f in forks.heard if f.type == "tool_result"]
+        assert len(results) == number
+        texts = {each["content"][:1] for each in results if each["answer"] == "value"}
+        assert texts == {'"'}
+        lost = [each["content"] for each in results if each["answer"] == "error"]
+        assert lost
+        assert all("results_unread" in text for text in lost)
+        await served.close()
+        await context.close()
+
+    _with(lambda: Taken(_flood(number)), scenario)

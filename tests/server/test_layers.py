@@ -19,7 +19,7 @@ COMMANDS = {"client", "heaps", "mcp", "serve"}
 
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "logs", "principal"},
+    {"errors", "logs", "principal", "turns"},
     {"tool_settings", "access_settings"},
     {"agent_settings"},
     {"settings"},

@@ -52,6 +52,11 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait until the other side reads."""
+        return len(self._unsent)
+
     def send(
         self, kind: str, content: dict[str, Any], number: int, fds: tuple[int, ...] = ()
     ) -> None:

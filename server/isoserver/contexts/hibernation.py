@@ -353,7 +353,7 @@ class Hibernation:
         """
         if self._stopping:
             raise StoppingError
-        await self._make_room()
+        await self._make_room(context.workspace)
         record = self.records.pop(context.key, None)
         checkpoint = context.checkpoint
         if record is None or checkpoint is None:
@@ -382,24 +382,34 @@ class Hibernation:
         self.born(context)
         return data
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, workspace: str) -> None:
         """Let the one sleep that was idle for longest, if too many live."""
-        limit = self._settings.contexts_max
         async with self._choosing:
-            while len(self._live) >= limit and self._falling:
+            while self._crowd(workspace) and self._falling:
                 falling = list(self._falling.values())
                 await asyncio.wait(falling, return_when="FIRST_COMPLETED")
-            if len(self._live) < limit:
-                return
+            crowd = self._crowd(workspace)
             idle = [
                 one
-                for one in self._live.values()
+                for one in crowd
                 if isinstance(one, JavaScriptContext) and one.is_quiet()
             ]
             if idle:
                 await self._sleep(min(idle, key=attrgetter("used")))
+        if crowd := self._crowd(workspace):
+            shared = len(crowd) < self._settings.contexts_max
+            raise ContextLimitError(len(crowd), shared=shared)
+
+    def _crowd(self, workspace: str) -> list[Context]:
+        """Give those of whom one has to sleep before another one wakes."""
+        limit = self._settings.contexts_max
+        share = self._settings.share_of(limit)
         if len(self._live) >= limit:
-            raise ContextLimitError(limit)
+            return list(self._live.values())
+        if share == limit:
+            return []
+        own = [one for one in self._live.values() if one.workspace == workspace]
+        return own if len(own) >= share else []
 
 
 def _row(context: Context) -> Record:

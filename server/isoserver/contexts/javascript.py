@@ -212,6 +212,15 @@ class JavaScriptContext(Context):
         if self._work is not None:
             self._work.send(kind, content, 0)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that it was sent and that wait until it reads."""
+        return 0 if self._work is None else self._work.unsent
+
+    def kill(self) -> None:
+        """End its process at once, since it can't be trusted any more."""
+        self._signal()
+
     def pause(self, job: Job, *, paused: bool) -> None:
         """Let a running job's time stand still but while its JavaScript runs.
 

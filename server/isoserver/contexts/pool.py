@@ -225,7 +225,7 @@ class Contexts:
         if self.stopping:
             raise StoppingError
         if context.key not in self._contexts:
-            self._check_room()
+            self._check_room(context.workspace)
         keep_past = checkpoint is not None and checkpoint == context.checkpoint
         count = 0 if checkpoint is None else checkpoint.execution_count
         self.resting.leave(context)
@@ -347,12 +347,16 @@ class Contexts:
             return
         if context.key in self._contexts or context.key in self.resting.records:
             raise ContextExistsError(context.id)
-        self._check_room()
+        self._check_room(context.workspace)
         self._contexts[context.key] = context
 
-    def _check_room(self) -> None:
-        if len(self._contexts) >= self._settings.contexts_max:
-            raise ContextLimitError(self._settings.contexts_max)
+    def _check_room(self, workspace: str) -> None:
+        limit = self._settings.contexts_max
+        if len(self._contexts) >= limit:
+            raise ContextLimitError(limit)
+        share = self._settings.share_of(limit)
+        if share < limit and sum(w == workspace for w, _ in self._contexts) >= share:
+            raise ContextLimitError(share, shared=True)
 
     def _forget(self, context: Context) -> None:
         for group in (self._contexts, self._ephemeral):

@@ -87,9 +87,12 @@ class ContextLimitError(LimitError):
 
     retry_after = 10
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"there are {limit} contexts, which is all that may be")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        text = f"there are {limit} contexts, which is all that may be"
+        if shared:
+            text = f"the workspace has {limit} contexts, which is its share"
+        super().__init__(text)
 
 
 class HibernatedLimitError(LimitError):

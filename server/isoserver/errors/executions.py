@@ -42,9 +42,12 @@ class NotRunningError(ExecutionError):
 class ExecutionLimitError(LimitError):
     """As many executions wait as may."""
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"{limit} executions wait, no more may")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        text = f"{limit} executions wait, no more may"
+        if shared:
+            text = f"the workspace has {limit} executions, which is its share"
+        super().__init__(text)
 
 
 class TaskError(ServerError):
@@ -76,6 +79,9 @@ class TaskLimitError(LimitError):
 
     retry_after = 5
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"{limit} tasks haven't ended, no more may be")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        text = f"{limit} tasks haven't ended, no more may be"
+        if shared:
+            text = f"the workspace has {limit} tasks, which is its share"
+        super().__init__(text)

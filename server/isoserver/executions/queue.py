@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from isoserver.turns import Turns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,40 +21,38 @@ class RunQueue:
     A run whose session has one before it takes no place of those that run.
     """
 
-    def __init__(self, places: int, start: Callable[[Run], None]) -> None:
+    def __init__(self, places: int, share: int, start: Callable[[Run], None]) -> None:
         """Make an empty queue.
 
         Args:
             places: How many run at a time.
+            share: How many of those may be of one workspace.
             start: Starts a run; it must call `leave` when it is over.
         """
-        self._places = places
         self._start = start
-        self._running = 0
-        self._ready: deque[Run] = deque()
+        self._turns: Turns[Run] = Turns(places, share)
         # Who waits for the first of their session to end, which is not among them.
         self._lanes: dict[tuple[str, str], deque[Run]] = {}
 
     def __len__(self) -> int:
         """How many wait."""
-        return len(self._ready) + sum(map(len, self._lanes.values()))
+        return len(self._turns) + sum(map(len, self._lanes.values()))
 
     def enter(self, run: Run) -> None:
         """Start a run now or when it is its turn."""
         lane = run.lane
         if lane is None:
-            self._ready.append(run)
+            self._turns.enter(run.order.workspace, run)
         elif lane in self._lanes:
             self._lanes[lane].append(run)
         else:
             self._lanes[lane] = deque()
-            self._ready.append(run)
+            self._turns.enter(run.order.workspace, run)
         self._advance()
 
     def remove(self, run: Run) -> bool:
         """Take out a run that waits, which then never starts; False if it has."""
-        if run in self._ready:
-            self._ready.remove(run)
+        if self._turns.remove(run.order.workspace, run):
             self._next_of(run)
             return True
         waiting = self._lanes.get(run.lane) if run.lane is not None else None
@@ -63,24 +63,24 @@ class RunQueue:
 
     def leave(self, run: Run) -> None:
         """Give back the place of a run that was started."""
-        self._running -= 1
+        self._turns.leave(run.order.workspace)
         self._next_of(run)
 
     def waiting(self) -> list[Run]:
         """Give all that wait."""
-        return [*self._ready, *(run for lane in self._lanes.values() for run in lane)]
+        lanes = self._lanes.values()
+        return [*self._turns.waiting(), *(run for lane in lanes for run in lane)]
 
     def _next_of(self, run: Run) -> None:
         """Let the next of its session come to those that are ready."""
         if run.lane is not None:
             waiting = self._lanes[run.lane]
             if waiting:
-                self._ready.append(waiting.popleft())
+                self._turns.enter(run.order.workspace, waiting.popleft())
             else:
                 del self._lanes[run.lane]
         self._advance()
 
     def _advance(self) -> None:
-        while self._running < self._places and self._ready:
-            self._running += 1
-            self._start(self._ready.popleft())
+        while (run := self._turns.next()) is not None:
+            self._start(run)

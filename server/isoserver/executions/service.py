@@ -80,7 +80,8 @@ class Executions:
         self._writer = Writer(database, log)
         self._retention = Retention(settings, self._store, log)
         self._runner = Runner(settings, contexts, self._heaps)
-        self._queue = RunQueue(settings.executions_max, self._start)
+        places = settings.executions_max
+        self._queue = RunQueue(places, settings.share_of(places), self._start)
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last = 0.0
@@ -147,6 +148,9 @@ class Executions:
         limit = self._settings.executions_max + self._settings.executions_queue_max
         if len(self._runs) >= limit:
             raise ExecutionLimitError(self._settings.executions_queue_max)
+        share = self._settings.share_of(limit)
+        if share < limit and self._count(order.workspace) >= share:
+            raise ExecutionLimitError(share, shared=True)
         run = self._make(order)
         self._runs[run.id] = run
         try:
@@ -164,6 +168,10 @@ class Executions:
         else:
             self._spawn_end(run)
         return run.id
+
+    def _count(self, workspace: str) -> int:
+        runs = self._runs.values()
+        return sum(run.order.workspace == workspace for run in runs)
 
     async def _has_heap(self, order: Order) -> bool:
         if self._heaps is None or order.heap is None:

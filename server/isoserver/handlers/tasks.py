@@ -45,6 +45,7 @@ class TasksHandler(Handler):
                 runtime_id=asked.runtimeId,
                 metadata=asked.metadata,
                 typecheck=asked.typecheck,
+                admin=self.principal.admin,
             )
         )
         if asked.waitForResult:

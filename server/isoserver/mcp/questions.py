@@ -52,18 +52,21 @@ class Questions:
         direct: Whether the client is asked at once, by a request of ours.
     """
 
-    def __init__(self, context: ServerRequestContext[Any, Any]) -> None:
+    def __init__(
+        self, context: ServerRequestContext[Any, Any], *, decides: bool
+    ) -> None:
         """Take whom to ask.
 
         Args:
             context: The request that started the task.
+            decides: Whether the client may approve.
         """
         self.pending: dict[str, Question] = {}
         self.changed = asyncio.Event()
         self._session = context.session
         self._related = context.request_id
         self.can_ask = can_ask(context)
-        self.direct = self.can_ask and not is_modern(context)
+        self.direct = decides and self.can_ask and not is_modern(context)
 
     def over(self) -> None:
         """Note that the request is over: what is asked now is asked beside it."""
@@ -93,6 +96,7 @@ class Questions:
                 )
             )
             for approval_id, question in self.pending.items()
+            if question.decides
         }
 
 

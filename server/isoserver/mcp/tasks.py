@@ -89,7 +89,8 @@ class TaskTools:
         """Decide an approval, and wait for what becomes of its task."""
         principal = asked.peer.principal
         approved = arguments.decision == "approve"
-        if approved and not principal.admin:
+        approvals = asked.service.tools.approvals
+        if approved and not approvals.may_decide(admin=principal.admin):
             return Reply(
                 {"approvalId": arguments.approvalId, "state": "pending"},
                 failed=True,
@@ -97,7 +98,7 @@ class TaskTools:
                 "the workspace to approve it (POST /approvals/{id}), then call "
                 "get_task.",
             )
-        approval = await asked.service.tools.approvals.resolve(
+        approval = await approvals.resolve(
             asked.workspace,
             arguments.approvalId,
             "approved" if approved else "denied",
@@ -141,8 +142,10 @@ class TaskTools:
             runtime_id=arguments.runtimeId,
             metadata=arguments.metadata,
             typecheck=arguments.typecheck,
+            admin=asked.peer.principal.admin,
         )
-        questions = Questions(asked.context)
+        decides = asked.service.tools.approvals.may_decide(admin=order.admin)
+        questions = Questions(asked.context, decides=decides)
         listen = printed.put if asked.wants_progress else None
         task = await asked.service.tasks.start(order, questions, listen)
         self._questions[task.id] = questions
@@ -183,9 +186,10 @@ class TaskTools:
         task = await asked.service.tasks.get(asked.workspace, task_id)
         decided: set[str] = set()
         approvals = asked.service.tools.approvals
+        decides = approvals.may_decide(admin=asked.peer.principal.admin)
         for approval_id, given in (asked.parameters.input_responses or {}).items():
             answer = read_answer(given) if isinstance(given, ElicitResult) else None
-            if answer is None:
+            if answer is None or (answer.approved and not decides):
                 continue
             approval = await approvals.get(asked.workspace, approval_id)
             if approval.task_id != task.id:

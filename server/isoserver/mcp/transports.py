@@ -147,7 +147,8 @@ def _user(principal: Principal) -> AuthenticatedUser:
     # The token itself is never looked at: the guard has done that.
     token = AccessToken(
         token="",
-        client_id=principal.client,
+        # Of keys without a name, only those that may do the same are one user.
+        client_id=f"{'admin' if principal.admin else 'user'}:{principal.client}",
         scopes=[],
         subject=principal.workspace,
     )

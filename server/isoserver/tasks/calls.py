@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.contexts.jobs import Execution, Message
+    from isoserver.settings import ServerSettings
     from isoserver.tools.calls import Asker, Call
 
 __all__ = ["ToolCalls", "Toolbox"]
 
 _NONE: Final = "this server has no tools"
+_UNREAD: Final = "the results of other calls must be taken in first: await them"
 _DEFECT: Final = "the server failed to make the call; its log says why"
 
 
@@ -65,7 +67,7 @@ class ToolCalls:
         asked: Call,
         asker: Asker | None,
         log: FilteringBoundLogger,
-        result_max: int,
+        settings: ServerSettings,
         on_waiting: Callable[[bool], None],
     ) -> None:
         """Prepare; `take` gets what the context says.
@@ -75,7 +77,7 @@ class ToolCalls:
             asked: A call with everything that all of them have in common.
             asker: Asks the client.
             log: Where defects are told.
-            result_max: Bytes of a call's answer.
+            settings: Settings of the server.
             on_waiting: Called when the task begins to wait for approvals, and when no
                 approval is waited for any more.
         """
@@ -83,7 +85,9 @@ class ToolCalls:
         self._asked = asked
         self._asker = asker
         self._log = log
-        self._result_max = result_max
+        self._result_max = settings.tool_response_max
+        self._calls_max = settings.tool_task_waiting_max
+        self._unread_max = settings.tool_unread_max
         self._on_waiting = on_waiting
         self._calls: set[asyncio.Task[None]] = set()
         self._context: JavaScriptContext | None = None
@@ -108,7 +112,17 @@ class ToolCalls:
         return len(calls)
 
     def _take(self, message: Message) -> None:
-        if message.kind != "tool_call":
+        if message.kind != "tool_call" or self._context is None:
+            return
+        content = message.content
+        typed = isinstance(content.get("call_id"), int) and all(
+            isinstance(content.get(name), str) for name in ("path", "input")
+        )
+        if not typed or len(self._calls) >= self._calls_max:
+            # It counts them itself, so its code has taken it over.
+            self._log.warning("a context broke the rules", task=self._asked.task_id)
+            context, self._context = self._context, None
+            context.kill()
             return
         call = asyncio.ensure_future(self._serve(message.content))
         self._calls.add(call)
@@ -126,10 +140,19 @@ class ToolCalls:
             self._log.exception("a tool call failed", task=self._asked.task_id)
             defect = ToolFailedError(_DEFECT, code="internal_error")
             answer, text = "error", self._failure(defect)
-        if self._context is not None:
+        context = self._context
+        if context is None:
+            return
+        if context.unread + len(text) > self._unread_max:
+            unread = ToolFailedError(_UNREAD, code="results_unread", retryable=True)
+            text = self._failure(unread)
+            answer = "error"
+        if context.unread > 2 * self._unread_max:
+            context.kill()
+        else:
             number = content.get("call_id", 0)
             reply = {"call_id": number, "answer": answer, "content": text}
-            self._context.tell("tool_result", reply)
+            context.tell("tool_result", reply)
 
     async def _make(self, content: dict[str, Any]) -> str:
         if self._toolbox is None:

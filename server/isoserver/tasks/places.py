@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+
+from isoserver.turns import Turns
 
 __all__ = ["Places"]
 
 
 class Places:
-    """A number of places, given in the order in which they were asked for."""
+    """A number of places, given to workspaces in turn, to each in its tasks' order."""
 
-    def __init__(self, number: int) -> None:
-        """Have that many."""
-        self._free = number
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, number: int, share: int) -> None:
+        """Have that many.
 
-    async def take(self) -> None:
+        Args:
+            number: How many.
+            share: How many of them one workspace may have.
+        """
+        self._turns: Turns[asyncio.Future[None]] = Turns(number, share)
+
+    async def take(self, workspace: str) -> None:
         """Take a place, when there is one and it is one's turn."""
-        if self._free > 0 and not self._waiting:
-            self._free -= 1
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._turns.enter(workspace, turn)
+        self._advance()
+        if turn.done():
+            return
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
-            else:
-                self._waiting.remove(turn)
+            if not self._turns.remove(workspace, turn):
+                self.leave(workspace)
             raise
 
-    def take_back(self) -> None:
+    def take_back(self, workspace: str) -> None:
         """Go on in a place that was left, at once: there may be too few for a time."""
-        self._free -= 1
+        self._turns.take(workspace)
 
-    def leave(self) -> None:
+    def leave(self, workspace: str) -> None:
         """Give a place to whoever is next."""
-        self._free += 1
-        while self._free > 0 and self._waiting:
-            turn = self._waiting.popleft()
+        self._turns.leave(workspace)
+        self._advance()
+
+    def _advance(self) -> None:
+        while (turn := self._turns.next()) is not None:
             if not turn.done():
-                self._free -= 1
                 turn.set_result(None)

@@ -63,6 +63,7 @@ class TaskOrder(NamedTuple):
         runtime_id: What runs it.
         metadata: Kept with it, plain data.
         typecheck: Whether types are checked first; None for what the server is set to.
+        admin: Whether who asks may decide about approvals; not kept.
     """
 
     workspace: str
@@ -73,6 +74,7 @@ class TaskOrder(NamedTuple):
     runtime_id: str = RUNTIME_DEFAULT
     metadata: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
     typecheck: bool | None = None
+    admin: bool = False
 
 
 class TaskFailure(NamedTuple):

@@ -180,13 +180,14 @@ class TaskWorker:
             call_id="",
             path="",
             input={},
+            admin=order.admin,
         )
         return ToolCalls(
             self._toolbox,
             asked,
             run.asker,
             self._log,
-            self._settings.tool_response_max,
+            self._settings,
             run.wait_for_approval,
         )
 

@@ -51,14 +51,14 @@ class Run:
 
     async def take_place(self) -> None:
         """Wait for a place to run in."""
-        await self._places.take()
+        await self._places.take(self.task.order.workspace)
         self._placed = True
 
     def leave_place(self) -> None:
         """Give the place up, if it has one."""
         if self._placed:
             self._placed = False
-            self._places.leave()
+            self._places.leave(self.task.order.workspace)
 
     def began(self) -> None:
         """Note that the code has begun."""
@@ -75,7 +75,7 @@ class Run:
             self.leave_place()
             return
         self.task = self.task._replace(status=Status.RUNNING)
-        self._places.take_back()
+        self._places.take_back(self.task.order.workspace)
         self._placed = True
 
     def decide(self, ending: Ending) -> bool:

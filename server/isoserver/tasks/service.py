@@ -83,7 +83,8 @@ class TaskRunner:
         self._log = log
         self._store = TaskStore(database)
         self._worker = TaskWorker(settings, contexts, toolbox, checker, log)
-        self._places = Places(settings.tasks_parallel_max)
+        parallel = settings.tasks_parallel_max
+        self._places = Places(parallel, settings.share_of(parallel))
         self._runs: dict[str, Run] = {}
         self._last = 0.0
         self._stopping = False
@@ -179,6 +180,11 @@ class TaskRunner:
             raise InvalidRequestError(FieldProblem("runtimeId", problem))
         if len(self._runs) >= self._settings.tasks_max:
             raise TaskLimitError(self._settings.tasks_max)
+        share = self._settings.share_of(self._settings.tasks_max)
+        if share < self._settings.tasks_max:
+            theirs = [run.task.order.workspace for run in self._runs.values()]
+            if theirs.count(order.workspace) >= share:
+                raise TaskLimitError(share, shared=True)
 
     # -- running -----------------------------------------------------------------------
 

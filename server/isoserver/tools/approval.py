@@ -20,6 +20,7 @@ __all__ = [
     "WITHDRAWN",
     "Approval",
     "Decision",
+    "Elicitation",
 ]
 
 PENDING: Final = "pending"
@@ -28,6 +29,7 @@ DENIED: Final = "denied"
 EXPIRED: Final = "expired"
 WITHDRAWN: Final = "withdrawn"
 Decision = Literal["approved", "denied"]
+Elicitation = Literal["admin", "always", "never"]
 
 _ID_BYTES: Final = 24
 _DESCRIPTION_MAX: Final = 1000

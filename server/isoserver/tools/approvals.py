@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.database import Database
+    from isoserver.tools.approval import Elicitation
     from isoserver.tools.audit import Audit
     from isoserver.tools.calls import Asker, Call
     from isoserver.tools.tool import Tool
@@ -60,6 +61,7 @@ class Approvals:
         seconds: float,
         poll: float,
         limit: int,
+        elicitation: Elicitation = "admin",
     ) -> None:
         """Prepare.
 
@@ -70,6 +72,7 @@ class Approvals:
             seconds: How long a decision is waited for.
             poll: Seconds between looks for what other processes decided.
             limit: How many may be pending in one workspace.
+            elicitation: Whose clients are asked about their own calls.
         """
         self._database = database
         self._audit = audit
@@ -77,6 +80,7 @@ class Approvals:
         self._seconds = seconds
         self._poll = poll
         self._limit = limit
+        self._elicitation = elicitation
         self._decided: dict[str, asyncio.Event] = {}
         self._resolving: set[asyncio.Future[Approval]] = set()
 
@@ -199,12 +203,26 @@ class Approvals:
             raise
         return made
 
-    async def wait(self, approval: Approval, asker: Asker | None = None) -> Approval:
+    def may_decide(self, *, admin: bool) -> bool:
+        """Tell whether a client's answer about its own calls counts.
+
+        It comes from whoever holds the key that the code runs with, which may be a
+        program: who may not decide over REST may not do so this way either.
+
+        Args:
+            admin: Whether that key is an administrator's.
+        """
+        return self._elicitation == "always" or (self._elicitation == "admin" and admin)
+
+    async def wait(
+        self, approval: Approval, asker: Asker | None = None, *, decides: bool = True
+    ) -> Approval:
         """Wait for the decision, from wherever it comes.
 
         Args:
             approval: What was asked for.
             asker: Asks the client at the same time.
+            decides: Whether the client may approve.
 
         Returns:
             It, approved.
@@ -214,7 +232,7 @@ class Approvals:
         """
         asking = None
         if asker is not None:
-            asking = asyncio.create_task(self._ask(approval, asker))
+            asking = asyncio.create_task(self._ask(approval, asker, decides=decides))
         try:
             found = await self._settled(approval)
         except asyncio.CancelledError:
@@ -266,13 +284,14 @@ class Approvals:
                 return found
             decided.clear()
 
-    async def _ask(self, approval: Approval, asker: Asker) -> None:
+    async def _ask(self, approval: Approval, asker: Asker, *, decides: bool) -> None:
         question = Question(
             approval.id,
             approval.path,
             approval.description,
             approval.input,
             self._seconds,
+            decides,
         )
         try:
             answer = await asker.ask(question)
@@ -280,7 +299,7 @@ class Approvals:
             kind = type(error).__name__
             self._log.warning("a client could not be asked", error=kind)
             return
-        if answer is None:
+        if answer is None or (answer.approved and not decides):
             return
         decision: Decision = APPROVED if answer.approved else DENIED
         by = f"client:{approval.client}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.database import Database
+    from isoserver.tools.approval import Elicitation
     from isoserver.tools.policy import Rule
 
 __all__ = ["Plan", "assemble"]
@@ -38,6 +39,7 @@ class Plan(NamedTuple):
         approval_deadline: Seconds that an approval is waited for.
         approval_poll: Seconds between looks for what other processes decided.
         approvals_max: Approvals that may be pending in one workspace.
+        approval_elicitation: Whose clients are asked about their own calls.
         audit_retention: Seconds that entries of the audit are kept.
     """
 
@@ -52,6 +54,7 @@ class Plan(NamedTuple):
     approval_deadline: float = 600.0
     approval_poll: float = 1.0
     approvals_max: int = 1000
+    approval_elicitation: Elicitation = "admin"
     audit_retention: float = 30 * 86400.0
 
 
@@ -80,6 +83,7 @@ def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools
         seconds=plan.approval_deadline,
         poll=plan.approval_poll,
         limit=plan.approvals_max,
+        elicitation=plan.approval_elicitation,
     )
     return Tools(registry, policies, approvals, audit, log, plan.bounds)
 

@@ -18,6 +18,7 @@ class Call(NamedTuple):
         call_id: The call within the task.
         path: `source.tool` in any spelling, or one of the paths of discovery.
         input: What the code gave, plain data.
+        admin: Whether whoever started the task may decide about approvals.
     """
 
     workspace: str
@@ -27,6 +28,7 @@ class Call(NamedTuple):
     call_id: str
     path: str
     input: Any
+    admin: bool = False
 
 
 class Question(NamedTuple):
@@ -38,6 +40,8 @@ class Question(NamedTuple):
         description: What the tool says that it does.
         shown: The input as JSON text, without secrets, cut.
         seconds: How long the answer is waited for.
+        decides: Whether the answer may approve; else asking is of no use, and the
+            client is only to know what is waited for.
     """
 
     approval_id: str
@@ -45,6 +49,7 @@ class Question(NamedTuple):
     description: str
     shown: str
     seconds: float
+    decides: bool = True
 
 
 class Answer(NamedTuple):

@@ -82,7 +82,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         tool: Glob over the tool's path: `*` is one segment, or a part of one, `**` any
             number of segments.
         source: The source; None for every one.
-        session: The context that persists; None for every one.
+        session: The context that persists; None for every one. Clients choose its
+            name, so what is bound to it makes nothing laxer.
         client: Who started the task; None for everybody.
         conditions: What the arguments must be like; all must hold.
         id: The rule's id; of the configuration file's rules, their place there.
@@ -140,12 +141,11 @@ def decide(
         arguments: The input.
         default: What holds if no rule fits.
     """
-    fitting = [
-        Verdict(rule.effect, rule.id)
-        for rule in rules
-        if rule.fits(call, path, arguments)
-    ]
-    return strictest(fitting) if fitting else Verdict(default)
+    fitting = [rule for rule in rules if rule.fits(call, path, arguments)]
+    bound = [rule for rule in fitting if rule.session is not None]
+    free = [rule for rule in fitting if rule.session is None]
+    verdicts = [Verdict(rule.effect, rule.id) for rule in free] or [Verdict(default)]
+    return strictest([*verdicts, *(Verdict(rule.effect, rule.id) for rule in bound)])
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:

@@ -62,6 +62,7 @@ class World:
             f"call-{number}",
             path,
             {} if given is None else given,
+            fields.pop("admin", True),
         )
         assert not fields
         return await self.tools.call(call, asker=asker, waiting=self.waits.append)

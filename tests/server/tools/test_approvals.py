@@ -203,6 +203,31 @@ def test_clients_are_asked_at_the_same_time(run: Callable[..., None]) -> None:
     run(scenario, sources=service)
 
 
+@pytest.mark.parametrize(
+    ("elicitation", "asked"),
+    [("admin", [True]), ("always", [True, False]), ("never", [])],
+)
+def test_who_is_asked_about_calls_of_its_own(
+    run: Callable[..., None], elicitation: str, asked: list[bool]
+) -> None:
+    async def scenario(world: World) -> None:
+        for admin in (True, False):
+            yes = Asked(Answer(approved=True, reason="I approve of myself"))
+            task = create(world, asker=yes, admin=admin)
+            if admin in asked:
+                assert await task
+                continue
+            waiting = await world.pending()
+            await world.tools.approvals.resolve(
+                "default", waiting.id, "denied", "no", "eve"
+            )
+            assert (await denied(task)).reason == "no"
+            # It is told what is waited for, and that it needn't ask anybody.
+            assert [question.decides for question in yes.questions] == [False]
+
+    run(scenario, sources=service, approval_elicitation=elicitation)
+
+
 def test_nobody_decides(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         task = create(world)

@@ -222,6 +222,19 @@ def test_two_workspaces(run: Callable[..., None]) -> None:
     run(scenario, sources=two)
 
 
+def test_discovery_counts_as_well(run: Callable[..., None]) -> None:
+    async def scenario(world: World) -> None:
+        found = await asyncio.gather(
+            *(world.call("discover", {"query": "a"}, task_id="t") for _ in range(3)),
+            return_exceptions=True,
+        )
+        refused = [one for one in found if isinstance(one, ToolError)]
+        assert [one.code for one in refused] == ["too_many_calls"] * 2
+        assert await world.call("discover", {"query": "a"}, task_id="t") is not None
+
+    run(scenario, sources=service, bounds=Bounds(waiting=1))
+
+
 def test_sources_of_the_database(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         registry = world.tools.registry

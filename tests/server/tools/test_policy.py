@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,9 @@ from isoserver.errors import SourceError
 from isoserver.tools.calls import Call
 from isoserver.tools.policies import read_rule
 from isoserver.tools.policy import Rule, Verdict, decide, hides, strictest
+
+if TYPE_CHECKING:
+    from isoserver.tools.policy import Effect
 
 CALL = Call("default", "s1", "ada", "t", "c", "", {})
 
@@ -166,8 +169,10 @@ def test_the_most_restrictive_wins(
     rules: list[Rule], default: Any, random: Any
 ) -> None:
     verdict = decide(rules, CALL, "a.b", {}, default)
-    effects = [rule.effect for rule in rules if rule.fits(CALL, "a.b", {})]
-    assert verdict.effect == max(effects or [default], key=ORDER.index)
+    fitting = [rule for rule in rules if rule.fits(CALL, "a.b", {})]
+    effects = [rule.effect for rule in fitting if rule.session is None]
+    bound = [rule.effect for rule in fitting if rule.session is not None]
+    assert verdict.effect == max([*(effects or [default]), *bound], key=ORDER.index)
     # No order counts, and one more rule makes nothing laxer that a rule has decided.
     shuffled = list(rules)
     random.shuffle(shuffled)
@@ -176,6 +181,23 @@ def test_the_most_restrictive_wins(
         more = decide([*rules, Rule(effect)], CALL, "a.b", {}, default)
         if effects:
             assert ORDER.index(more.effect) >= ORDER.index(verdict.effect)
+
+
+def test_a_session_makes_nothing_laxer() -> None:
+    laxer: list[tuple[Effect, Effect]] = [
+        ("allow", "require_approval"),
+        ("allow", "deny"),
+        ("require_approval", "deny"),
+    ]
+    for effect, default in laxer:
+        rule = read_rule({"effect": effect, "session": CALL.session})
+        assert rule.fits(CALL, "a.b", {})
+        assert decide([rule], CALL, "a.b", {}, default).effect == default
+    rule = read_rule({"effect": "deny", "session": CALL.session, "id": "r"})
+    assert decide([rule, Rule("allow")], CALL, "a.b", {}, "allow") == ("deny", "r")
+    # A client's name is that of its key.
+    rule = read_rule({"effect": "allow", "client": CALL.client})
+    assert decide([rule], CALL, "a.b", {}, "deny").effect == "allow"
 
 
 def test_the_strictest_names_its_rule() -> None:

@@ -167,6 +167,7 @@ def test_policies(client: Client) -> None:
     for body in (
         {},
         {"effect": "maybe"},
+        {"effect": "allow", "session": "whatever-the-client-says"},
         {"effect": "deny", "tool": "a b"},
         {"effect": "deny", "conditions": [{"key": "a", "operator": "like"}]},
         {"effect": "deny", "conditions": [slow]},
@@ -179,7 +180,7 @@ async def call(folder: Path, path: str, given: Any) -> Any:
     """Make a call as another server on the same database would."""
     database = Database(url_of(None, folder))
     with (folder / "log").open("a") as log:
-        plan = Plan(approval_poll=0.05)
+        plan = Plan(approval_poll=0.05, sources_private=True)
         tools = assemble(database, make_log("info", log), plan)
         await database.start()
         try:
@@ -226,7 +227,7 @@ def test_approvals_and_audit(client: Client, server: Server, folder: Path) -> No
 async def _decide(client: Client, folder: Path, decision: str, given: Any) -> Any:
     calling = asyncio.create_task(call(folder, "own.post_contexts", given))
     items: list[Any] = []
-    while not items:
+    while not items and not calling.done():
         items = (await _get(client, "/approvals"))["items"]
     (waiting,) = items
     assert waiting["path"] == "own.post_contexts"

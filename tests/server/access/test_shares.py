@@ -1,0 +1,89 @@
+"""One of several workspaces leaves something for the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.server.access.two import BLUE, FILE, RED, executed
+from tests.server.conftest import connect, wait_for
+
+from isoserver.turns import Turns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOOP = "while (true) {}"
+FLAGS = (
+    *("--languages", "javascript,typescript", "--default-language", "javascript"),
+    *("--contexts-max", "4", "--executions-max", "2", "--executions-queue-max", "2"),
+    *("--tasks-max", "4", "--tasks-parallel-max", "2"),
+)
+
+
+def test_one_workspace_does_not_starve_another(tmp_path: Path, servers: Any) -> None:
+    file = tmp_path / "isokernel.toml"
+    file.write_text(FILE)
+    server = servers("--config", str(file), "--data-dir", str(tmp_path), *FLAGS)
+    with connect(server, **{"X-API-Key": RED}) as red:
+        for path, body, status, word in (
+            ("/contexts", {}, 201, "contexts"),
+            ("/api/exec", {"code": LOOP}, 202, "executions"),
+            ("/tasks", {"code": LOOP}, 202, "tasks"),
+        ):
+            answers = [red.post(path, json=body) for _ in range(3)]
+            assert [one.status_code for one in answers] == [status, status, 429]
+            said = f"the workspace has 2 {word}, which is its share"
+            assert said in answers[2].text
+        with connect(server, **{"X-API-Key": BLUE}) as blue:
+            assert blue.post("/contexts", json={}).status_code == 201
+            assert executed(blue)["status"] == "completed"
+            order = {"code": "return 1", "waitForResult": True}
+            assert blue.post("/tasks", json=order).json()["status"] == "completed"
+            blue.clean()
+        red.clean()
+        for one in red.get("/api/executions").json()["executions"]:
+            red.post(f"/api/executions/{one['execution_id']}/cancel")
+        for one in red.get("/tasks").json()["tasks"]:
+            red.post(f"/tasks/{one['taskId']}/cancel")
+        wait_for(lambda: red.post("/tasks", json={"code": "1"}).status_code == 202)
+
+
+def test_a_workspace_alone_has_everything(servers: Any) -> None:
+    with connect(servers(*FLAGS)) as client:
+        answers = [client.post("/contexts", json={}) for _ in range(5)]
+        assert [one.status_code for one in answers] == [*[201] * 4, 429]
+        assert "all that may be" in answers[4].json()["message"]
+
+
+def test_turns_go_round() -> None:
+    turns: Turns[str] = Turns(4, 3)
+    for number in range(5):
+        turns.enter("a", f"a{number}")
+    got = [turns.next() for _ in range(5)]
+    assert got == ["a0", "a1", "a2", None, None]  # its share
+    turns.enter("b", "b0")
+    turns.enter("b", "b1")
+    assert [turns.next(), turns.next()] == ["b0", None]
+    turns.leave("a")
+    assert turns.next() == "b1"  # that has fewer
+    assert turns.remove("a", "a3")
+    assert not turns.remove("a", "a3")
+    assert turns.waiting() == ["a4"]
+    for workspace in "aabb":
+        turns.leave(workspace)
+    assert turns.next() == "a4"
+    # Of those that have as few, none comes twice before another comes once.
+    turns = Turns(1, 1)
+    for number in range(9):
+        for workspace in "abc":
+            turns.enter(workspace, f"{workspace}{number}")
+    seen = []
+    while (one := turns.next()) is not None:
+        seen.append(one)
+        turns.leave(one[0])
+    assert len(seen) == 27
+    for place in range(0, 27, 3):
+        assert set(Counter(one[0] for one in seen[: place + 3]).values()) == {
+            place // 3 + 1
+        }
