@@ -332,7 +332,7 @@ def test_an_uncaught_denial_is_told_apart(caller: Caller) -> None:
     [
         "try { await tools.a() } catch (e) { throw e }",
         "await (async () => { try { await tools.a() } finally { 0 } })()",
-        "let kept; try { await tools.a() } catch (e) { kept = e }; await 1; throw kept",
+        "let mine; try { await tools.a() } catch (e) { mine = e }; await 1; throw mine",
         "try { await tools.a() } catch (e) { e.name = e.message = 'x'; throw e }",
         "try { await tools.a() } catch (e) { throw Object.setPrototypeOf(e, null) }",
         "try { await tools.a() } catch (e) { throw Object.freeze(e) }",
