@@ -63,7 +63,7 @@ def test_inputs_are_checked_first(run: Callable[..., None]) -> None:
             ({"owner": "o", "body": {"title": ""}}, "body.title"),
             ({"owner": "o", "body": {"title": "t", "parent": {"number": -1}}}, None),
             ({"owner": "o", "body": {"title": "t"}, "x": 1}, "input"),
-            ({"owner": "..", "body": {"title": "t"}}, "owner"),
+            ({"owner": "..", "body": {"title": "t"}}, "input"),
             ("text", "input"),
         ):
             told = await refused(world, "github.issues.create", given)

@@ -191,8 +191,8 @@ def _request(
             continue
         text = _simple(one, value)
         if one.place == "path":
-            if not text or text in _DOTS:
-                problem = {"field": one.field, "error": "can't be empty or dots"}
+            if not text:
+                problem = {"field": one.field, "error": "can't be empty"}
                 raise ToolArgumentsError(tool.path, [problem])
             url = url.replace(f"{{{one.name}}}", quote(text, safe=""))
         elif any(ord(char) < ord(" ") for char in text):
@@ -212,10 +212,10 @@ def _request(
 
 
 def _check_path(tool: Tool, url: str) -> None:
-    """Check that values that are harmless alone don't lead elsewhere together.
+    """Check that the values don't lead elsewhere, by whatever they make together.
 
     Raises:
-        ToolArgumentsError: They do, or one with what stands beside it in the path.
+        ToolArgumentsError: They do, alone or with what stands beside them.
     """
     if any(unquote(segment) in _DOTS for segment in _ENDS.split(url)):
         problem = {"field": "input", "error": "gives a path with . or .. in it"}
