@@ -33,6 +33,7 @@ __all__ = [
     "error_reply_content",
     "execute_reply_content",
     "expression_content",
+    "outcome_content",
     "publication",
 ]
 
@@ -81,7 +82,6 @@ def execute_reply_content(
     done: ExecutionDone,
     expressions: Mapping[str, dict[str, Any]],
     payload: Sequence[dict[str, Any]] = (),
-    result: ResultJson | None = None,
 ) -> dict[str, Any]:
     """Give the content of an `execute_reply` to an execution that ran.
 
@@ -89,17 +89,29 @@ def execute_reply_content(
         done: How it ended.
         expressions: Its `user_expressions`, evaluated.
         payload: What the front shall do: show a page, or end.
-        result: Its value as JSON, if it was asked for and there is one.
     """
     status = {"status": "ok"} if done.error is None else {"status": "error"}
     return {
         **status,
         **({} if done.error is None else error_content(done.error)),
-        **({"denied": True} if done.denied else {}),
-        **({"stopped": True} if done.stopped else {}),
         "execution_count": done.execution_count,
         "payload": list(payload),
         "user_expressions": dict(expressions),
+    }
+
+
+def outcome_content(done: ExecutionDone, result: ResultJson | None) -> dict[str, Any]:
+    """Give what a server learns of an execution's end beside Jupyter's own fields.
+
+    Jupyter's schema allows no others, so a kernel's reply must not have them.
+
+    Args:
+        done: How it ended.
+        result: Its value as JSON, if it was asked for and there is one.
+    """
+    return {
+        **({"denied": True} if done.denied else {}),
+        **({"stopped": True} if done.stopped else {}),
         **({} if result is None else {"result_json": result.text}),
         **({"result_cut": True} if result is not None and result.cut else {}),
     }

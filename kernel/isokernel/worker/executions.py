@@ -19,6 +19,7 @@ from isokernel.messages import (
     error_reply_content,
     execute_reply_content,
     expression_content,
+    outcome_content,
     publication,
 )
 
@@ -240,7 +241,10 @@ class Executions:
         self.ended = max(self.ended, execution.id)
         self.running = 0
         self.cancelled.discard(execution.id)
-        content = execute_reply_content(done, expressions, result=self._result)
+        content = {
+            **execute_reply_content(done, expressions),
+            **outcome_content(done, self._result),
+        }
         try:
             self._channel.send("execute_reply", content, execution.id)
         except FrameError as error:
