@@ -31,17 +31,18 @@ class HeapsHandler(Handler):
 
     async def get(self) -> None:
         """List those that have the tags that are asked for."""
-        tags: dict[str, str] = {}
+        tags: dict[str, set[str]] = {}
         for pair in self.get_query_arguments("tag", strip=False):
             name, colon, value = pair.partition(":")
             if not name or not colon or "\0" in pair:
                 raise InvalidRequestError(FieldProblem("tag", "must be NAME:VALUE"))
-            if tags.setdefault(name, value) != value:
-                self.answer({"heaps": []})  # no tag has two values
-                return
-        found = await self.service.heaps.newest(
-            self.principal.workspace, tags, self._limit()
-        )
+            tags.setdefault(name, set()).add(value)
+        limit = self._limit()
+        if any(len(values) > 1 for values in tags.values()):
+            self.answer({"heaps": []})  # no tag has two values
+            return
+        wanted = {name: value for name, values in tags.items() for value in values}
+        found = await self.service.heaps.newest(self.principal.workspace, wanted, limit)
         self.answer({"heaps": [_heap(heap) for heap in found]})
 
     def _limit(self) -> int:
