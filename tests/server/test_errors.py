@@ -23,7 +23,8 @@ def _errors() -> list[type]:
     return [
         item
         for _, item in inspect.getmembers(errors, inspect.isclass)
-        if item.__module__ == errors.__name__ and issubclass(item, Exception)
+        if item.__module__.startswith(f"{errors.__name__}.")
+        and issubclass(item, Exception)
     ]
 
 
