@@ -164,10 +164,10 @@ class Context(
             self._give_tools(execution)
             with self.turns.turn(execution.deadline):
                 self._evaluate(execution, code, language or self.settings.language)
+            self._settle()
         except BaseException:
             self._execution = None  # a defect of ours must not leave it busy
             raise
-        self._settle()
 
     def _next_count(self, code: str, *, store: bool) -> int:
         if not store:
@@ -269,7 +269,9 @@ class Context(
 
     def _fail_stopped(self, execution: Execution) -> None:
         stop = self.turns.take_stop()
-        self.bridge.call("cancelOwner", self._host.own(execution.id))
+        with self.turns.turn():  # the heap may still be full, and end this as well
+            self.bridge.call("cancelOwner", self._host.own(execution.id))
+        self.turns.take_stop()
         if stop is Stop.DEADLINE:
             message = f"the execution took longer than {execution.seconds:g} s"
         elif stop is Stop.MEMORY:

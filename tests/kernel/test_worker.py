@@ -399,6 +399,26 @@ def test_a_full_heap_is_an_error_and_the_context_lives(
     assert client.value("all = 0; kept") == "1"
 
 
+@pytest.mark.parametrize("deadline", [0.02, 0.05, 0.1])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "let s = 'x'; while (true) { s += s; s.charCodeAt(0) }",
+        "const c = []; for (let i = 0;; i++) c.push(String(i).repeat(99))",
+    ],
+)
+def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
+    spawn: Callable[..., Client], code: str, deadline: float
+) -> None:
+    # What stops the cell may find the heap still full, and be stopped itself.
+    for heap in (16, 32, 64):
+        client = spawn(heap_memory_max=heap * MIB)
+        number = client.send("execute_request", {"code": code, "deadline": deadline})
+        stopped = client.reply(number)
+        assert stopped["ename"] in {"TimeoutError", "OutOfMemoryError", "RangeError"}
+        assert client.value("1 + 1") == "2"
+
+
 def test_array_buffers_have_a_bound(spawn: Callable[..., Client]) -> None:
     client = spawn(array_buffer_max=16 * MIB)
     assert "allocation failed" in client.value(f"new ArrayBuffer({32 * MIB})")

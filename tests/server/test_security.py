@@ -167,7 +167,9 @@ def test_the_access_log_can_be_off(servers: Any) -> None:
     with connect(server) as client:
         client.get("/healthz")
     assert server.stop() == 0
-    assert server.said == ""
+    # What it can't enforce here, it says at its start.
+    lines = [line for line in server.said.splitlines() if "not confined" not in line]
+    assert lines == []
 
 
 def test_metrics(client: Client) -> None:
