@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.access.two import SESSION, executed, make_approval, use_session
+from tests.server.access.two import executed, make_approval, make_task, use_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def red_has(two: Two) -> dict[str, str]:
         "execution_id": done["execution_id"],
         "heap": done["heap"],
         "session": use_session(two.red),
-        "taskId": two.red.post("/tasks", json={"code": "return 1"}).json()["taskId"],
+        "taskId": make_task(two.red),
         "approvalId": make_approval(two),
     }
 
@@ -175,9 +175,9 @@ def test_a_task_runs_in_its_own_workspace(
 def test_a_session_of_one_name_is_another_in_another_workspace(
     two: Two, red_has: dict[str, str]
 ) -> None:
-    assert red_has["session"] == SESSION
+    session = red_has["session"]
     message = {"id": 0, "method": "initialize", "params": INITIALIZE}
-    opened = _post(two.blue, message, **{"X-MCP-Session-Id": SESSION})
+    opened = _post(two.blue, message, **{"X-MCP-Session-Id": session})
     agent = Agent.__new__(Agent)
     agent.client, agent.connection = two.blue, opened.headers[CONNECTION]
     history = agent.call("list_session_snapshots")["structuredContent"]["entries"]

@@ -11,7 +11,8 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.access.two import SESSION, executed, make_approval, use_session
+from tests.server.access.two import executed, make_approval, make_task, use_session
+from tests.server.conftest import wait_for
 
 from isoserver.routes import ROUTES
 
@@ -36,15 +37,14 @@ def _source(client: Client) -> str:
     name = f"red{secrets.token_hex(4)}"
     # Nobody is there, which is no reason not to have it.
     body = {"type": "graphql", "name": name, "url": "http://127.0.0.1:9/"}
-    return _added(client, "/sources", "name", body)
+    _added(client, "/sources", "name", body)
+    # It stays failed.
+    wait_for(lambda: client.get(f"/sources/{name}").json()["state"] == "failed")
+    return name
 
 
 def _policy(client: Client) -> str:
     return _added(client, "/policies", "id", {"effect": "deny", "tool": "red.**"})
-
-
-def _task(client: Client) -> str:
-    return _added(client, "/tasks", "taskId", {"code": "return 1"})
 
 
 MAKERS: dict[str, tuple[Callable[[Two], str], str]] = {
@@ -55,7 +55,7 @@ MAKERS: dict[str, tuple[Callable[[Two], str], str]] = {
     "session": (lambda two: use_session(two.red), "nobody"),
     "name": (lambda two: _source(two.red), "nobody"),
     "policy_id": (lambda two: _policy(two.red), "nobody"),
-    "task_id": (lambda two: _task(two.red), "nobody"),
+    "task_id": (lambda two: make_task(two.red), "nobody"),
     "approval_id": (make_approval, "nobody"),
 }
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -235,12 +235,12 @@ def test_figures_are_neither_workspaces(two: Two) -> None:
 def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:
     if "/api/exec" not in {route.path for route in ROUTES}:
         pytest.skip("there are no sessions")
-    use_session(two.red)
-    found = executed(two.blue, code="typeof mine", session=SESSION)
+    session = use_session(two.red)
+    found = executed(two.blue, code="typeof mine", session=session)
     assert found["result"] == '"undefined"'
-    assert two.blue.delete(f"/contexts/{SESSION}").status_code == 204
-    assert two.red.get(f"/contexts/{SESSION}").status_code == 200
-    again = executed(two.red, code="mine", session=SESSION)
+    assert two.blue.delete(f"/contexts/{session}").status_code == 204
+    assert two.red.get(f"/contexts/{session}").status_code == 200
+    again = executed(two.red, code="mine", session=session)
     assert again["result"] == '"red"'
 
 

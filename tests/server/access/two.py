@@ -26,7 +26,6 @@ name = "blue"
 execute_rate = 0
 api_keys = [{{ key = "{BLUE}", client = "ci", admin = true }}]
 """
-SESSION = "red-session"
 
 
 class Two(NamedTuple):
@@ -54,8 +53,19 @@ def executed(client: Client, **fields: Any) -> dict[str, Any]:
 
 
 def use_session(client: Client) -> str:
-    executed(client, session=SESSION)
-    return SESSION
+    """The name of a session that was used, which no other test knows."""
+    session = f"session-{secrets.token_hex(4)}"
+    executed(client, session=session)
+    return session
+
+
+def make_task(client: Client) -> str:
+    """The id of a task that has ended, so that it stays as it is."""
+    answer = client.post("/tasks", json={"code": "return 1", "waitForResult": True})
+    assert answer.status_code == 200, answer.text
+    made = answer.json()
+    assert made["status"] == "completed", made
+    return str(made["taskId"])
 
 
 def make_approval(two: Two) -> str:

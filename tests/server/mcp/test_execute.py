@@ -256,25 +256,32 @@ async def test_a_client_gets_the_log_that_it_wants(tooled: Server, way: Way) -> 
 
 async def test_an_approval_comes_from_elsewhere(tooled: Server) -> None:
     results: list[Any] = []
+    code = DROP.replace("users", "elsewhere")
 
     async def run(agent: Client) -> None:
-        results.append(await execute(agent, DROP))
+        results.append(await execute(agent, code))
 
     async with connect_agent(tooled.url) as agent:
         with anyio.fail_after(DEADLINE):
             async with anyio.create_task_group() as group:
                 group.start_soon(run, agent)
-                await anyio.to_thread.run_sync(_approve, tooled)
+                await anyio.to_thread.run_sync(_approve, tooled, "elsewhere")
         # It may have answered that it waits, a moment before it was approved.
         given = {"taskId": results[0]["taskId"], "resultTimeoutMs": 30_000}
         done = await agent.call_tool("get_task", given)
         assert done.structured_content["status"] == "completed", said(done)
-        assert done.structured_content["result"] == {"result": "dropped users"}
+        assert done.structured_content["result"] == {"result": "dropped elsewhere"}
 
 
-def _approve(server: Server) -> None:
+def _approve(server: Server, name: str) -> None:
+    """Approve the call with a name in its input; others may be waiting too."""
     with connect(server) as client:
-        found = wait_for(lambda: client.get("/approvals").json()["items"])
+
+        def asked() -> list[dict[str, Any]]:
+            items = client.get("/approvals").json()["items"]
+            return [item for item in items if f'"{name}"' in item["input"]]
+
+        found = wait_for(asked)
         answer = client.post(
             f"/approvals/{found[0]['id']}", json={"decision": "approved"}
         )
