@@ -17,7 +17,7 @@ from tests.server.tools.conftest import UPSTREAM, stdio
 
 from isoserver.errors import ToolError
 from isoserver.tools.configuration import Limits
-from isoserver.tools.sources.stdio import Lines
+from isoserver.tools.sources.stdio import Lines, Pipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -291,6 +291,59 @@ def test_a_server_that_others_wrote(run: Callable[..., None]) -> None:
 
     source = stdio(name="time", args=["-m", "mcp_server_time"], writes="allow")
     run(scenario, sources=lambda _: [source])
+
+
+def test_being_cancelled_while_a_process_ends() -> None:
+    """It is waited for all the same, and every stream closes."""
+
+    async def scenario() -> None:
+        code = (
+            "import sys, time; sys.stdin.read();"
+            "print('input closed', file=sys.stderr, flush=True); time.sleep(60)"
+        )
+        pipes = Pipes([sys.executable, "-c", code], {}, None, MIB, lambda: None)
+
+        async def use() -> None:
+            async with pipes.open() as opened:
+                streams.extend(opened)
+
+        streams: list[Any] = []
+        using = asyncio.create_task(use())
+        while "input closed" not in pipes.complaint:
+            assert not using.done()
+            await asyncio.sleep(0)
+        using.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+        received, sent = streams
+        assert received.statistics().open_receive_streams == 0
+        assert received.statistics().open_send_streams == 0
+        assert sent.statistics().open_receive_streams == 0
+        assert sent.statistics().open_send_streams == 0
+        assert psutil.Process().children() == []
+
+    asyncio.run(asyncio.wait_for(scenario(), 50))
+
+
+def test_being_cancelled_while_a_process_starts() -> None:
+    """Whenever that is, nothing is left of it, and nothing waits for ever."""
+
+    async def use() -> None:
+        pipes = Pipes(["/bin/cat"], {}, None, MIB, lambda: None)
+        async with pipes.open():
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        for turns in range(12):
+            using = asyncio.create_task(use())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            using.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await using
+            assert psutil.Process().children() == []
+
+    asyncio.run(asyncio.wait_for(scenario(), 50))
 
 
 def test_lines_have_a_bound() -> None:

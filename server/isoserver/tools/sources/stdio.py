@@ -12,7 +12,7 @@ import os
 import re
 import signal
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 from mcp.client.stdio import get_default_environment
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
 __all__ = ["TOO_LARGE", "Lines", "Pipes"]
+
+_T = TypeVar("_T")
 
 TOO_LARGE: Final = -32055
 """The JSON-RPC code that an answer over the bound is given."""
@@ -131,15 +133,7 @@ class Pipes:
         Raises:
             OSError: It can't be started.
         """
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=get_default_environment() | self._env,
-            cwd=self._cwd,
-            start_new_session=True,
-        )
+        process = await self._start()
         received, inbox = anyio.create_memory_object_stream[Any](0)
         outbox, sent = anyio.create_memory_object_stream[Any](0)
         tasks = [
@@ -150,14 +144,32 @@ class Pipes:
         try:
             yield inbox, outbox
         finally:
-            # Also while being cancelled: the process must not be left behind.
-            with anyio.CancelScope(shield=True):
-                await _end(process)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            for stream in (received, inbox, outbox, sent):
-                stream.close()
+            try:
+                # Also while being cancelled: the process must not be left behind.
+                await _whole(asyncio.create_task(_finish(process, tasks)))
+            finally:
+                for stream in (received, inbox, outbox, sent):
+                    stream.close()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        # Whole: asyncio may wait for ever when this is cancelled amid its pipes.
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=get_default_environment() | self._env,
+                cwd=self._cwd,
+                start_new_session=True,
+            )
+        )
+        try:
+            return await _whole(starting)
+        except asyncio.CancelledError:
+            if not starting.cancelled() and starting.exception() is None:
+                await _whole(asyncio.create_task(_end(starting.result())))
+            raise
 
     async def _read(
         self,
@@ -215,24 +227,54 @@ def _message(line: bytes | int | None) -> Any:
         return error
 
 
+async def _whole(task: asyncio.Task[_T]) -> _T:
+    """Wait for its end; being cancelled meanwhile is raised only then.
+
+    A shield of anyio's keeps away what scopes cancel, but not `Task.cancel`.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:  # noqa: PERF203 - it goes on
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
+
+
+async def _finish(
+    process: asyncio.subprocess.Process, tasks: list[asyncio.Task[None]]
+) -> None:
+    try:
+        await _end(process)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End it: its input closes, then SIGTERM, then SIGKILL, to its whole group."""
     if process.stdin is not None:
         process.stdin.close()
-    for number in (None, signal.SIGTERM, signal.SIGKILL):
-        if number is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, number)
-        with suppress(asyncio.TimeoutError, TimeoutError):
-            await asyncio.wait_for(_gone(process), _GRACE_SECONDS)
-            break
-    # What it started in its group goes with it.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    # A grandchild may hold the pipes open: closed from here.
-    transport: Any = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
+    try:
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, number)
+            with suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(_gone(process), _GRACE_SECONDS)
+                break
+    finally:
+        # What it started in its group goes with it.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # A grandchild may hold the pipes open: closed from here.
+        transport: Any = getattr(process, "_transport", None)
+        if transport is not None:
+            transport.close()
 
 
 async def _gone(process: asyncio.subprocess.Process) -> None:
