@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from tests.server.postgresql import PostgreSQL
 
 from isokernel.sandbox.syscalls import prctl
 
@@ -198,6 +199,21 @@ def connect(server: Server, **headers: str) -> Client:
     """A client for a server."""
     limits = httpx.Limits(max_connections=None)
     return Client(base_url=server.url, timeout=DEADLINE, headers=headers, limits=limits)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server, one for all tests of this process."""
+    server = PostgreSQL()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _postgresql_first(request: pytest.FixtureRequest) -> None:
+    """Start PostgreSQL, if it is needed, before a test counts what it leaves."""
+    if any("postgresql" in item.nodeid for item in request.session.items):
+        request.getfixturevalue("postgresql")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ import httpx
 import pytest
 from tests.server.conftest import AT_REST, connect, wait_for
 from tests.server.executions.conftest import reach
-from tests.server.postgresql import PostgreSQL
 
 from isoserver.heaps.content import examine, pack, unpack
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.server.conftest import Client, Server
+    from tests.server.postgresql import PostgreSQL
 
 V8 = ("--languages", "javascript,typescript", "--default-language", "javascript")
 UNSAVABLE = "globalThis.fmt = new Intl.DateTimeFormat('en'); 1"
@@ -300,14 +300,6 @@ def test_those_that_slept_for_long_go(
 
 
 # -- restarts of the server ------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[PostgreSQL]:
-    """A PostgreSQL server."""
-    server = PostgreSQL()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

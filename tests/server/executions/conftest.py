@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.server.conftest import AT_REST, DEADLINE, Client, Server, wait_for
-from tests.server.postgresql import PostgreSQL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.server.postgresql import PostgreSQL
 
 FLAGS = ("--languages", "javascript,typescript", "--interrupt-grace", "1")
 
@@ -85,14 +86,6 @@ def reach(server: Server, **headers: str) -> Api:
     """A client for a server."""
     limits = httpx.Limits(max_connections=None)
     return Api(base_url=server.url, timeout=DEADLINE, headers=headers, limits=limits)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """A PostgreSQL server."""
-    server = PostgreSQL()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

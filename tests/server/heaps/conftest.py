@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from tests.server.conftest import Server, connect
-from tests.server.postgresql import PostgreSQL
 
 from isoserver.database import Database, url_of
 from isoserver.heaps.service import Heaps
 from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.server.postgresql import PostgreSQL
 
 FLAGS = ("--languages", "javascript,typescript", "--default-language", "javascript")
 HEAPS = 5
@@ -46,21 +47,6 @@ def packed() -> list[Packed]:
         assert server.stop() == 0
         files = Path(folder) / "heaps"
         return [Packed(key, (files / f"{key}.heap").read_bytes()) for key in keys]
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """A PostgreSQL server."""
-    server = PostgreSQL()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _once(request: pytest.FixtureRequest) -> None:
-    """Start PostgreSQL, if it is needed, before a test counts what it leaves."""
-    if any("[postgresql]" in item.nodeid for item in request.session.items):
-        request.getfixturevalue("postgresql")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

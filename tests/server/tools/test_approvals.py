@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.postgresql import PostgreSQL
 from tests.server.tools.conftest import Asked
 
 from isoserver.database import Database, url_of
@@ -24,8 +23,9 @@ from isoserver.tools.configuration import read
 from isoserver.tools.policy import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from tests.server.postgresql import PostgreSQL
     from tests.server.tools.conftest import World
     from tests.server.tools.services import Services
 
@@ -289,13 +289,6 @@ async def _until(ask: Any, *arguments: Any) -> Any:
     while not (found := await ask(*arguments))[0]:  # noqa: ASYNC110 - other processes
         await asyncio.sleep(0)
     return found
-
-
-@pytest.fixture
-def postgresql() -> Iterator[PostgreSQL]:
-    server = PostgreSQL()
-    yield server
-    server.stop()
 
 
 def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> None:

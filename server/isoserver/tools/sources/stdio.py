@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 TOO_LARGE: Final = -32055
 """The JSON-RPC code that an answer over the bound is given."""
 
+_PATIENCE: Final = 15.0
+"""Seconds that a start or an end may go on for when nobody wants it any more."""
 _PIECE: Final = 64 * 1024
 _ENDS: Final = 512
 """Bytes of a dropped line that are kept from either end, to find its id there."""
@@ -230,15 +232,19 @@ def _message(line: bytes | int | None) -> Any:
 async def _whole(task: asyncio.Task[_T]) -> _T:
     """Wait for its end; being cancelled meanwhile is raised only then.
 
-    A shield of anyio's keeps away what scopes cancel, but not `Task.cancel`.
+    A shield of anyio's keeps away what scopes cancel, but not `Task.cancel`. Whoever
+    cancels doesn't wait for ever, though: after a while the task is cancelled as well.
     """
     cancelled: asyncio.CancelledError | None = None
+    patience = None
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
-                await asyncio.wait([task])
+                await asyncio.wait([task], timeout=patience)
+                if cancelled is not None:
+                    task.cancel()
             except asyncio.CancelledError as error:  # noqa: PERF203 - it goes on
-                cancelled = error
+                cancelled, patience = error, _PATIENCE
     if cancelled is not None:
         raise cancelled
     return task.result()
