@@ -84,6 +84,8 @@ class KernelContext(Context):
         self._folder: Path | None = None
         self._manager: AsyncKernelManager | None = None
         self._client: Any = None
+        self._begun = 0
+        self._unheard = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._pidfd = -1
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -265,7 +267,21 @@ class KernelContext(Context):
             taken = Message(message["msg_type"], content, message["metadata"])
             self.received(int(number) if number.isdecimal() else 0, taken)
 
+    def received(self, parent: int, message: Message) -> None:
+        """Take a message; a cell that shows that it has begun can be interrupted."""
+        if message.kind != "status":
+            self._begun = parent
+        super().received(parent, message)
+        if self._unheard and self._begun == self._unheard:
+            self._unheard = 0
+            self._interrupt()
+
     def _interrupt(self) -> None:
+        current = self._current
+        if isinstance(current, Execution) and self._begun != current.id:
+            # A kernel that has not begun the cell yet would take no notice.
+            self._unheard = current.id
+            return
         if self._manager is not None and self.pid:
             self._keep(asyncio.ensure_future(self._interrupt_kernel(self._manager)))
 
