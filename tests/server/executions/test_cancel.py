@@ -58,7 +58,9 @@ def test_a_cancelled_session_keeps_its_state(api: Api) -> None:
 
 
 def test_what_waits_for_its_session_never_runs_when_cancelled(api: Api) -> None:
-    first = api.submit("globalThis.ran = []; while (true) {}", session="s")
+    code = "globalThis.ran = []; console.log('begun'); while (true) {}"
+    first = api.submit(code, session="s")
+    api.printed(first, "begun")
     waiting = [api.submit(f"ran.push({n})", session="s") for n in range(4)]
     assert [api.info(one)["status"] for one in waiting] == ["running"] * 4
     for one in (waiting[2], waiting[0]):
