@@ -233,8 +233,6 @@ def test_figures_are_neither_workspaces(two: Two) -> None:
 
 
 def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:
-    if "/api/exec" not in {route.path for route in ROUTES}:
-        pytest.skip("there are no sessions")
     session = use_session(two.red)
     found = executed(two.blue, code="typeof mine", session=session)
     assert found["result"] == '"undefined"'
@@ -245,8 +243,6 @@ def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:
 
 
 def test_the_same_state_in_two_workspaces_is_two_heaps(two: Two) -> None:
-    if "/api/exec" not in {route.path for route in ROUTES}:
-        pytest.skip("there are no heaps")
     heap = executed(two.red)["heap"]
     for path in (f"/api/heaps/{heap}", f"/api/heaps/{heap}/tags"):
         assert two.blue.delete(path).status_code == 404
