@@ -79,10 +79,10 @@ class Control(threading.Thread):
         if isinstance(target, int) and target > executions.ended:
             executions.cancelled.add(target)
         if target is None or target == executions.running:
-            self._stop(executions.running)
+            self._halt(executions.running)
         return {"status": "ok"}
 
-    def _stop(self, running: int) -> None:
+    def _halt(self, running: int) -> None:
         # The cell may have been announced and not begun: then the context knows nothing
         # yet that could be interrupted.
         moment = time.monotonic() + _BEGIN_SECONDS
