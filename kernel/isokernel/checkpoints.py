@@ -17,17 +17,20 @@ from isokernel.moves import Move
 from isokernel.tracebacks import CellSource
 from isokernel.v8 import writing
 from isokernel.v8.census import unsavable_objects
-from isokernel.v8.children import run_in_child
-from isokernel.v8.snapshot import Snapshot
+from isokernel.v8.children import Children
+from isokernel.v8.snapshot import Snapshot, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from typing_extensions import Self
 
     from isokernel.bridge import Bridge
     from isokernel.events import Event
     from isokernel.hosting import ContextHost
     from isokernel.settings import ContextSettings
     from isokernel.turns import Turns
+    from isokernel.v8.children import Child, Ended
     from isokernel.v8.values import Value
 
 _UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
@@ -96,7 +99,13 @@ class ContextCheckpoints(ABC):
         finally:
             os.close(storage)
 
-    def write(self, file: int, *, seconds: float = writing.DEADLINE) -> None:
+    def write(
+        self,
+        file: int,
+        *,
+        seconds: float = writing.DEADLINE,
+        children: Children | None = None,
+    ) -> str:
         """Save the context into a file, and try in another process what it is worth.
 
         No JavaScript may run. An execution that awaits is not there any more in what
@@ -105,29 +114,46 @@ class ContextCheckpoints(ABC):
         Args:
             file: A descriptor; gets what `Snapshot.to_bytes` gives.
             seconds: That each step may take.
+            children: What forks the processes that do it; by default they are gone
+                when this returns.
+
+        Returns:
+            The heap's key.
 
         Raises:
             SnapshotFailedError: Something on the heap can't be saved, or what was
                 written can't be read back.
         """
+        if children is None:
+            with Children(self.bridge.isolate) as own:
+                return self.write(file, seconds=seconds, children=own)
         try:
-            self._write(file, seconds)
+            return self._write(children, file, seconds)
         except SnapshotFailedError as error:
-            kind, path = self._search(seconds)
+            kind, path = self._search(children, seconds)
             raise SnapshotFailedError(error.reason, kind, path) from error
 
-    def _write(self, file: int, seconds: float) -> None:
+    def _write(self, children: Children, file: int, seconds: float) -> str:
         isolate = self.bridge.isolate
         # Few heaps have errors with stacks that nobody has read, and to look for them
         # takes as long as all the rest; those that have show it when they are tried.
         said = ""
         for stacks in (False, True):
-            writing.write(
-                isolate, file, Suspension(self), stacks=stacks, seconds=seconds
-            )
-            ended = run_in_child(isolate, lambda: self._try_out(file), seconds)
+            with Trial(children, lambda: self._try_out(file)) as trial:
+                writing.write(
+                    children,
+                    isolate,
+                    file,
+                    Suspension(self),
+                    stacks=stacks,
+                    seconds=seconds,
+                    beside=trial.prepare,
+                )
+                trial.begin()
+                key = seal(file)
+                ended = trial.outcome(seconds)
             if not ended.status:
-                return
+                return key
             said = ended.reason
         message = f"what was written can't be read back: {said}"
         raise SnapshotFailedError(message)
@@ -141,10 +167,12 @@ class ContextCheckpoints(ABC):
             message = f"6 * 7 is {value}"
             raise SnapshotFailedError(message)
 
-    def _search(self, seconds: float) -> tuple[str | None, str | None]:
+    def _search(
+        self, children: Children, seconds: float
+    ) -> tuple[str | None, str | None]:
         """Kind of an object that can't be saved, and an expression that leads to it."""
         isolate = self.bridge.isolate
-        ended = run_in_child(isolate, self._tell_unsavable, seconds)
+        ended = children.run(self._tell_unsavable, seconds)
         if ended.status == 0 and ended.said:
             kind, path = json.loads(ended.said)
             return kind, path
@@ -228,3 +256,46 @@ class Suspension(writing.Preparation):
     def finish(self, shared: list[Value]) -> None:
         """Put what Python knows into the heap."""
         self._context.suspend(shared)
+
+
+class Trial:
+    """A process that is forked while a heap is written, and tries it when it is."""
+
+    def __init__(self, children: Children, work: Callable[[], None]) -> None:
+        """Fork none yet.
+
+        Args:
+            children: Forks it.
+            work: What it does.
+        """
+        self._children = children
+        self._work = work
+        self._child: Child | None = None
+        self._ready, self._go = os.pipe()
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """A process that still waits has nothing to do."""
+        os.close(self._ready)
+        os.close(self._go)
+
+    def prepare(self) -> None:
+        """Fork it."""
+        self._child = self._children.fork(self._wait)
+
+    def _wait(self) -> None:
+        os.close(self._go)
+        if os.read(self._ready, 1):
+            self._work()
+
+    def begin(self) -> None:
+        """Let it do its work."""
+        os.write(self._go, b"!")
+
+    def outcome(self, seconds: float) -> Ended:
+        """How it went, once it has begun; at most so many seconds."""
+        assert self._child is not None  # noqa: S101 -- by `prepare`
+        return self._child.outcome(seconds)

@@ -150,12 +150,12 @@ def test_what_is_not_of_a_context_is_refused() -> None:
             for end in (one.work, one.control, two.work, two.control):
                 stack.enter_context(end)
             for pid in (*foreign, os.getpid(), os.getppid(), two.pid):
-                for take in (forks.adopt, forks.reap):
+                for take in (forks.adopt, forks.hold):
                     with pytest.raises(ForkError, match="not its own"):
                         take(pid, one.pid)
             with pytest.raises(ForkError, match="ended at once"):
                 forks.adopt(gone, one.pid)
-            assert forks.reap(gone, one.pid) is None
+            assert forks.hold(gone, one.pid) is None
 
     _with(lambda: Forks(sandbox=False, niceness=0), scenario)
 

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from isokernel.errors import SnapshotFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from typing_extensions import Self
 
     from isokernel.v8.isolate import Isolate
 
 _OK, _FAILED = 0, 1
 _SAID_MAX: Final = 65_536
 _KILL: Final = 9
+_DONE: Final = b"\0"
+"""The last that a child says when all went well: waiting for its end takes longer."""
 
 
 class Ended(NamedTuple):
@@ -43,42 +47,133 @@ class Ended(NamedTuple):
         return said if self.status > 0 else f"{said} (signal {-self.status})"
 
 
-def run_in_child(isolate: Isolate, work: Callable[[], None], seconds: float) -> Ended:
-    """Do something in a copy of this process.
+class Children:
+    """The processes that were forked for one purpose; use with `with`.
 
-    Args:
-        isolate: Whose complaints are heard, should V8 end the child.
-        work: Called in the child, which ends with it. What it raises is what was said.
-        seconds: After which the child is killed.
-
-    Raises:
-        OSError: The system allows no more processes or pipes.
+    Whoever ends at once, and leaves them to others to reap, may do without.
     """
-    reader, writer = os.pipe()
-    try:
-        with warnings.catch_warnings():
-            # Python warns of forking with threads; the child only calls V8, and exits.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            _be_child(isolate, work, writer)
-        os.close(writer)
-        writer = -1
-        said = _read_until_exit(reader, pid, seconds)
-        return Ended(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said)
-    finally:
-        os.close(reader)
-        if writer >= 0:
+
+    def __init__(self, isolate: Isolate, closed: Sequence[int] = ()) -> None:
+        """Have none yet.
+
+        Args:
+            isolate: Whose complaints are heard, should V8 end a child.
+            closed: Descriptors that are closed in each child.
+        """
+        self._isolate = isolate
+        self._closed = closed
+        self._unreaped: list[Child] = []
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End those that haven't ended, and reap all."""
+        while self._unreaped:
+            self._unreaped.pop().close()
+
+    def fork(self, work: Callable[[], None]) -> Child:
+        """Do something in a copy of this process.
+
+        Args:
+            work: Called in the child, which ends with it. What it raises is what was
+                said.
+
+        Raises:
+            OSError: The system allows no more processes or pipes.
+        """
+        child = Child(self._isolate, work, self._closed)
+        self._unreaped.append(child)
+        return child
+
+    def run(self, work: Callable[[], None], seconds: float) -> Ended:
+        """Do something in a copy of this process, and wait for it; see `fork`."""
+        return self.fork(work).outcome(seconds)
+
+
+class Child:
+    """One process that does something in a copy of this one."""
+
+    def __init__(
+        self, isolate: Isolate, work: Callable[[], None], closed: Sequence[int]
+    ) -> None:
+        """Fork it; arguments as for `Children`."""
+        self._reader, writer = os.pipe()
+        self._reaped = False
+        try:
+            self._pid = fork()
+            if self._pid == 0:
+                _be_child(isolate, work, writer, closed)
+        except OSError:
+            os.close(self._reader)
+            raise
+        finally:
             os.close(writer)
 
+    def outcome(self, seconds: float) -> Ended:
+        """Wait until it has done its work, or has ended before.
 
-def _be_child(isolate: Isolate, work: Callable[[], None], writer: int) -> None:
+        It still has to end then, which takes as long as to fork it did.
+
+        Args:
+            seconds: After which it is killed.
+        """
+        deadline = time.monotonic() + seconds
+        said = b""
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            ready, _, _ = select.select([self._reader], [], [], left)
+            if not ready:
+                os.kill(self._pid, _KILL)
+                said = f"it took longer than {seconds:g} s".encode()
+                break
+            chunk = os.read(self._reader, _SAID_MAX)
+            if chunk.endswith(_DONE):
+                said = (said + chunk[: -len(_DONE)])[:_SAID_MAX]
+                return Ended(0, said.decode(errors="replace"))
+            if not chunk:
+                break
+            said = (said + chunk)[:_SAID_MAX]
+        return Ended(self._reap(), said.decode(errors="replace"))
+
+    def close(self) -> None:
+        """End it, unless it has ended; reap it."""
+        if self._reader < 0:
+            return
+        # The pipe's end comes with its own end, which is near if it has said so.
+        os.close(self._reader)
+        self._reader = -1
+        if not self._reaped:
+            os.kill(self._pid, _KILL)
+            self._reap()
+
+    def _reap(self) -> int:
+        self._reaped = True
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+
+def fork() -> int:
+    """Fork this process; as `os.fork`."""
+    with warnings.catch_warnings():
+        # Python warns of forking with threads. Ours hold no lock that matters: what
+        # they share with us is made anew in the child, which ends without them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _be_child(
+    isolate: Isolate, work: Callable[[], None], writer: int, closed: Sequence[int]
+) -> None:
     status = _FAILED
     try:
+        for descriptor in closed:
+            os.close(descriptor)
         os.dup2(writer, 1)  # V8 prints its complaints to either
         os.dup2(writer, 2)
         isolate.on_fatal = _say
         work()
+        os.write(writer, _DONE)
         status = _OK
     except BaseException as error:  # noqa: BLE001 -- the child must not go on
         said = error.reason if isinstance(error, SnapshotFailedError) else None
@@ -91,19 +186,3 @@ def _be_child(isolate: Isolate, work: Callable[[], None], writer: int) -> None:
 def _say(reason: str) -> None:
     """Why V8 aborts, before it says so at length."""
     os.write(2, f"# {reason}\n".encode())
-
-
-def _read_until_exit(reader: int, pid: int, seconds: float) -> str:
-    """What the child writes to its stderr; a child that takes too long is killed."""
-    deadline = time.monotonic() + seconds
-    said = b""
-    while True:
-        left = max(deadline - time.monotonic(), 0)
-        ready, _, _ = select.select([reader], [], [], left)
-        if not ready:
-            os.kill(pid, _KILL)
-            return f"it took longer than {seconds:g} s"
-        chunk = os.read(reader, _SAID_MAX)
-        if not chunk:
-            return said.decode(errors="replace")
-        said = (said + chunk)[:_SAID_MAX]

@@ -49,13 +49,21 @@ class Snapshot:
     @property
     def header(self) -> bytes:
         """What stands before the blob, in a file."""
+        return self._header(self.key)
+
+    @property
+    def unsealed(self) -> bytes:
+        """A header of the same length, made at once: it hasn't the blob's hash."""
+        return self._header("0" * hashlib.sha256().digest_size * 2)
+
+    def _header(self, key: str) -> bytes:
         header = json.dumps(
             {
                 "engine": load().identity(),
                 "references": self.references,
                 "operations": self.operations,
                 "size": len(self.blob),
-                "sha256": self.key,
+                "sha256": key,
             },
             separators=(",", ":"),
         ).encode()
@@ -107,6 +115,18 @@ class Snapshot:
         # V8 wants an address, and ctypes gives none of what can't be written to.
         view = mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY)
         return cls.from_bytes(memoryview(view), check=check)
+
+
+def seal(descriptor: int) -> str:
+    """Put the blob's hash into a file whose header is `unsealed`; the hash.
+
+    Raises:
+        SnapshotFormatError: It isn't a heap.
+    """
+    heap = Snapshot.from_file(descriptor, check=False)
+    key = heap.key
+    os.pwrite(descriptor, heap._header(key), 0)  # noqa: SLF001 -- of the same module
+    return key
 
 
 def _split(data: Buffer) -> tuple[dict[str, Any], Buffer]:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import SnapshotFailedError
 from isokernel.v8.census import unsavable_objects
-from isokernel.v8.children import run_in_child
+from isokernel.v8.children import Children
 from isokernel.v8.library import NO_CALLBACK
 from isokernel.v8.scopes import HandleScope
 from isokernel.v8.shared import set_shared, shared_buffers
-from isokernel.v8.snapshot import Snapshot
+from isokernel.v8.snapshot import Snapshot, seal
 from isokernel.v8.stacks import make_stacks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.values import Value
 
@@ -61,7 +63,9 @@ def save(isolate: Isolate, preparation: Preparation | None = None) -> Snapshot:
     """
     storage = os.memfd_create("isokernel-heap")
     try:
-        write(isolate, storage, preparation)
+        with Children(isolate) as children:
+            write(children, isolate, storage, preparation)
+        seal(storage)
         return read(storage)
     finally:
         os.close(storage)
@@ -73,32 +77,41 @@ def read(file: int) -> Snapshot:
     return Snapshot.from_bytes(os.pread(file, size, 0), check=False)
 
 
-def write(
+def write(  # noqa: PLR0913 -- there is that much to choose
+    children: Children,
     isolate: Isolate,
     file: int,
     preparation: Preparation | None = None,
     *,
     stacks: bool = True,
     seconds: float = DEADLINE,
+    beside: Callable[[], None] | None = None,
 ) -> None:
     """Write a live isolate into a file, from its start, as `Snapshot.to_bytes`.
 
-    Call it on the isolate's thread, with no JavaScript running.
+    But for the hash in its header, which `seal` adds. Call it on the isolate's thread,
+    with no JavaScript running.
 
     Args:
+        children: Forks the processes that write.
         isolate: What to save. It stays as it is.
         file: A descriptor.
         preparation: What else is to be done in the child.
         stacks: Make the stacks of all errors, which takes as long as the rest. A heap
             with errors whose stacks nobody has read can't be read back without.
         seconds: For one attempt.
+        beside: Called once, while another process writes.
 
     Raises:
         SnapshotFailedError: V8 couldn't; the error has its words.
     """
     writer = _Writer(isolate, file, preparation or Preparation(), stacks=stacks)
     for _ in range(_ROUNDS):
-        ended = run_in_child(isolate, writer.write, seconds)
+        child = children.fork(writer.write)
+        if beside is not None:
+            beside()
+            beside = None
+        ended = child.outcome(seconds)
         if ended.status == 0:
             return
         unknown = _UNKNOWN.search(ended.said)
@@ -184,6 +197,6 @@ class _Writer:
         )
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
-        for part in (memoryview(heap.header), blob):
+        for part in (memoryview(heap.unsealed), blob):
             while part:
                 part = part[os.write(self._file, part) :]  # noqa: PLW2901 -- the rest

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from isokernel.errors import SnapshotFailedError
-from isokernel.v8.snapshot import Snapshot
+from isokernel.v8.children import Children
 
 if TYPE_CHECKING:
     from isokernel.context import Context
@@ -35,16 +36,20 @@ def checkpoint(context: Context, file: int, outcome: int, seconds: float) -> NoR
         seconds: That each step may take.
     """
     try:
-        os.write(outcome, json.dumps(_saved(context, file, seconds)).encode())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how a child ended is asked here
+        children = Children(context.bridge.isolate, (outcome,))
+        said = _saved(context, file, seconds, children)
+        os.write(outcome, json.dumps(said).encode())
     finally:
         os._exit(0)
 
 
-def _saved(context: Context, file: int, seconds: float) -> dict[str, Any]:
+def _saved(
+    context: Context, file: int, seconds: float, children: Children
+) -> dict[str, Any]:
     start = time.monotonic()
     try:
-        context.write(file, seconds=seconds)
-        heap = Snapshot.from_file(file, check=False)  # it was, when it was tried
+        digest = context.write(file, seconds=seconds, children=children)
     except SnapshotFailedError as error:
         return _failed(error.reason, error.kind, error.path)
     except Exception as error:  # noqa: BLE001 -- whoever asked must hear of it
@@ -52,7 +57,7 @@ def _saved(context: Context, file: int, seconds: float) -> dict[str, Any]:
     return {
         "status": "ok",
         "size": os.fstat(file).st_size,
-        "digest": heap.key,
+        "digest": digest,
         "seconds": time.monotonic() - start,
     }
 

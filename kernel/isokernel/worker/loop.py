@@ -7,11 +7,11 @@ import os
 import select
 import socket
 import time
-import warnings
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import MessageError
+from isokernel.v8.children import fork
 from isokernel.v8.writing import DEADLINE
 from isokernel.worker.channel import Channel
 from isokernel.worker.checkpoints import checkpoint
@@ -22,6 +22,8 @@ from isokernel.worker.memory import Memory
 from isokernel.worker.requests import Requests, reply_type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.context import Context
     from isokernel.frames import Frame
     from isokernel.settings import ContextSettings
@@ -183,14 +185,14 @@ class Worker:
 
     def _clone(self, request: Frame) -> Sockets | None:
         """Go on in two processes; the clone's sockets, in the clone."""
-        descriptors = self._fork(request)
+        descriptors = self._fork(request, fork_orphan)
         if descriptors is None:
             return None
         return Sockets(*(socket.socket(fileno=fd) for fd in descriptors))
 
     def _checkpoint(self, request: Frame) -> None:
         """Have a copy of this process save the context."""
-        descriptors = self._fork(request)
+        descriptors = self._fork(request, fork)
         if descriptors is not None:
             seconds = request.content.get("deadline")
             if not isinstance(seconds, (int, float)):
@@ -198,8 +200,12 @@ class Worker:
             file, outcome = descriptors
             checkpoint(self._context, file, outcome, seconds)
 
-    def _fork(self, request: Frame) -> tuple[int, ...] | None:
+    def _fork(self, request: Frame, make: Callable[[], int]) -> tuple[int, ...] | None:
         """Answer a request for a copy of this process with two descriptors.
+
+        Args:
+            request: It.
+            make: Forks this process.
 
         Returns:
             The descriptors, in the copy alone.
@@ -212,7 +218,7 @@ class Worker:
             self._requests.refuse(request, problem)
         else:
             try:
-                pid = fork_orphan()
+                pid = make()
             except OSError as error:
                 self._requests.refuse(request, error)
         if pid == 0:
@@ -234,7 +240,7 @@ class Worker:
 
 
 def fork_orphan() -> int:
-    """Fork a process that isn't a child of this one, so that others reap it.
+    """Fork a process that isn't a child of this one, so that its end is told to others.
 
     Returns:
         Its id; 0 in the new process.
@@ -244,33 +250,25 @@ def fork_orphan() -> int:
     """
     reader, writer = os.pipe()
     try:
-        child = _fork()
-        if child == 0:
-            try:
-                pid = _fork()
-            except OSError:
-                os._exit(1)
-            if pid == 0:
-                return 0
-            os.write(writer, str(pid).encode())
-            os._exit(0)
-        os.waitpid(child, 0)
-        os.set_blocking(reader, False)
-        return int(os.read(reader, _PID_BYTES))
-    except BlockingIOError as error:
-        message = "the context may fork no further process"
-        raise OSError(message) from error
+        try:
+            if fork() == 0:
+                try:
+                    pid = fork()
+                except OSError:
+                    os._exit(1)
+                if pid == 0:
+                    return 0
+                os.write(writer, str(pid).encode())
+                os._exit(0)
+        finally:
+            os.close(writer)
+        said = os.read(reader, _PID_BYTES)  # its end comes if the second fork fails
     finally:
         os.close(reader)
-        os.close(writer)
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        # Python warns of forking with threads; both of ours hold no lock that matters,
-        # as everything that they share with us is made anew in the child.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+    if not said:
+        message = "the context may fork no further process"
+        raise OSError(message)
+    return int(said)
 
 
 def _milliseconds(due: float | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -41,6 +42,8 @@ def serve(
         sandbox: The walls around the process; None leaves it as it is.
     """
     try:
+        # What saves the context ends by itself, and nobody here asks how.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         context, blank = base, True
         rollup = open_rollup()
         keep = [work.fileno() for work in sockets]

@@ -290,11 +290,6 @@ class ForkServer:
         with self._lock:
             self._ends.expect(pid)
 
-    def forget(self, pid: int) -> None:
-        """Don't tell of a process that has ended before it was adopted."""
-        with self._lock:
-            self._ends.forget(pid)
-
     def poll_exits(self) -> list[Exited]:
         """What has ended since the last call; never waits.
 

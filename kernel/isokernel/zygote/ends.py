@@ -81,16 +81,12 @@ class Ends:
     def expect(self, pid: int) -> None:
         """Tell of this process's end; it may have ended already."""
         self.live.add(pid)
-        if pid in self._unclaimed:
-            self._tell(pid, self._unclaimed.pop(pid))
+        status = self._unclaimed.pop(pid, None)
+        # What nobody ever expected, as what saves heaps, may have had the same number.
+        if status is not None and not _exists(pid):
+            self._tell(pid, status)
         elif self._pipe < 0:
             self._watch(pid)
-
-    def forget(self, pid: int) -> None:
-        """Nobody will expect this process: its number may soon be another's."""
-        if self._pipe >= 0:
-            self._read()
-        self._unclaimed.pop(pid, None)
 
     def poll(self) -> tuple[list[Exited], bool]:
         """What has ended since the last call, and whether the fork server is alive."""
@@ -141,7 +137,8 @@ class Ends:
                 if pid in self.live:
                     self._tell(pid, status)
                     continue
-                # A clone, whose fork_reply nobody has read yet.
+                # A clone, whose fork_reply nobody has read yet; or what saved a heap
+                # and has outlived its context.
                 self._unclaimed[pid] = status
                 if len(self._unclaimed) > _UNCLAIMED_MAX:
                     del self._unclaimed[next(iter(self._unclaimed))]
@@ -176,6 +173,17 @@ class Ends:
         self.live.discard(pid)
         self._told.append(Exited(pid, status, in_words(status)))
         os.eventfd_write(self._bell, 1)
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process of that number that has not been reaped."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _wait(pid: int) -> int | None:

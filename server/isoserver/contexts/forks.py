@@ -91,8 +91,8 @@ class Forks:
         self._server.adopt(known)
         return known
 
-    def reap(self, pid: object, session: int) -> int | None:
-        """Take a process that a context says it has forked and that ends by itself.
+    def hold(self, pid: object, session: int) -> int | None:
+        """Get hold of a process that a context says it has forked, and waits for.
 
         Args:
             pid: The process.
@@ -104,13 +104,7 @@ class Forks:
         Raises:
             ForkError: It isn't the context's.
         """
-        known, descriptor = self._find(pid, session)
-        if descriptor is None:
-            self._server.forget(known)
-            return None
-        self._watched[known] = _ignore
-        self._server.adopt(known)
-        return descriptor
+        return self._find(pid, session)[1]
 
     def _find(self, pid: object, session: int) -> tuple[int, int | None]:
         """Give the process and a descriptor of it, None if it has ended."""
@@ -146,7 +140,3 @@ class Forks:
             on_end = self._watched.pop(exited.pid, None)
             if on_end is not None:
                 on_end(exited.reason)
-
-
-def _ignore(_reason: str) -> None:
-    """Nobody wants to know."""

@@ -286,7 +286,7 @@ class JavaScriptContext(Context):
             self.submit(job)
             reply = await job.done
             execution_count = self.execution_count
-            saving.begun(reply, lambda pid: self._forks.reap(pid, self._session))
+            saving.begun(reply, lambda pid: self._forks.hold(pid, self._session))
             return Saved(await saving.result(), execution_count)
 
     # -- sleep -------------------------------------------------------------------------

@@ -76,13 +76,13 @@ class Saving:
                 os.close(descriptor)
 
     def begun(
-        self, reply: dict[str, Any], reap: Callable[[object], int | None]
+        self, reply: dict[str, Any], hold: Callable[[object], int | None]
     ) -> None:
         """Take the context's reply.
 
         Args:
             reply: Its content.
-            reap: Told which process writes, checks that and gives a descriptor of it.
+            hold: Told which process writes, checks that and gives a descriptor of it.
 
         Raises:
             HeapUnsavableError: It could not be forked, or isn't the context's.
@@ -92,7 +92,7 @@ class Saving:
             text = str(reply.get("evalue") or "its process can't be forked")
             raise HeapUnsavableError(text)
         try:
-            self._process = reap(pid)
+            self._process = hold(pid)
         except ForkError as error:
             raise HeapUnsavableError(str(error)) from error
 
