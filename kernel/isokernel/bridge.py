@@ -90,7 +90,6 @@ class Bridge:
             self.saved = self.call("resume")
             self.call("loseTools", "the call was lost: its context was restored")
             self._share_again()
-            self.call("loseTools", "the call was lost: its context was restored")
 
     def _share_again(self) -> None:
         buffers: list[Value] = []

@@ -17,7 +17,7 @@ import threading
 from typing import Any, Final
 
 from isokernel.errors import EngineCheckError, EngineError, EngineNotFoundError
-from isokernel.v8 import internals, symbols
+from isokernel.v8 import internals, pages, symbols
 
 MINI_RACER_VERSION: Final = "0.14.1"
 """The release of mini-racer whose library the binding knows; pinned exactly."""
@@ -32,8 +32,15 @@ FLAGS: Final = (
     # process share the first one's, and an isolate from another blob loses names.
     "--no-extensible-ro-snapshot",
 )
+"""What a heap depends on, too."""
 
-_MADV_DONTNEED: Final = 4
+_OTHER_FLAGS: Final = (
+    # Collecting all garbage of one isolate, as for writing it, throws away the code of
+    # the process's WebAssembly: the TypeScript compiler would need 10 ms to have it
+    # again.
+    "--no-flush-liftoff-code",
+)
+
 _LOCK: Final = threading.Lock()
 _LIBRARY_NAMES: Final = {
     "linux": "libmini_racer.so",
@@ -185,27 +192,6 @@ def _open(path: str) -> ctypes.CDLL:
     return ctypes.CDLL(path, handle=handle) if handle else ctypes.CDLL(path)
 
 
-def _drop_clean_pages(path: str) -> None:
-    """Give back what only the loading has touched: 19 MiB of symbol tables.
-
-    They are pages of the file, unchanged: what is needed again is read again. Where
-    /proc has no maps, they stay.
-    """
-    try:
-        with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123 -- no pathlib
-            lines = [line for line in maps if line.rstrip().endswith(path)]
-    except OSError:
-        return
-    for line in lines:
-        addresses, mode, *_ = line.split()
-        if mode == "r--p":
-            start, end = (int(address, 16) for address in addresses.split("-"))
-            advise = ctypes.CDLL(None).madvise
-            advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-            advise(start, end - start, _MADV_DONTNEED)
-            return  # the first is the one with the symbols
-
-
 def find() -> str:
     """The path of py_mini_racer's library.
 
@@ -262,8 +248,9 @@ def _load() -> Library:
         raise EngineNotFoundError(message)
     library = Library(path)
     library.entropy_source(ctypes.cast(_ENTROPY, ctypes.c_void_p))
-    library.initialize(" ".join(FLAGS).encode(), os.fsencode(data))
-    _drop_clean_pages(path)
+    library.initialize(" ".join(FLAGS + _OTHER_FLAGS).encode(), os.fsencode(data))
+    pages.drop_symbols(path)
+    pages.share_data(data)
     version = library.version().decode()
     if version != V8_VERSION:
         what = "version"

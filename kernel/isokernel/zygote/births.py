@@ -15,6 +15,7 @@ from isokernel import scripts
 from isokernel.context import Context
 from isokernel.sandbox import seccomp
 from isokernel.settings import ContextSettings
+from isokernel.v8 import pages
 from isokernel.worker.loop import Sockets
 from isokernel.worker.main import rehearse, serve
 from isokernel.zygote.protocol import (
@@ -47,6 +48,7 @@ def base_context() -> Context:
     context.warm()
     context.rest()
     gc.collect()
+    pages.trim()
     gc.freeze()
     return context
 

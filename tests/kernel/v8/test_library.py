@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from isokernel.errors import EngineCheckError, EngineNotFoundError
 from isokernel.v8 import library, symbols
 from isokernel.v8.selfcheck import check_engine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_every_symbol_is_there() -> None:
@@ -71,3 +70,15 @@ def test_a_fatal_error_is_told_before_the_process_ends(tmp_path: Path) -> None:
     assert "told: out of memory" in done.stdout
     assert "alive" not in done.stdout
     assert done.returncode < 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_the_data_of_icu_is_the_files(bench: Any) -> None:
+    """Processes share its pages; V8 reads them as it read its own."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+    [line] = [line for line in maps.splitlines() if line.endswith("/icudtl.dat")]
+    start, end = (int(part, 16) for part in line.split()[0].split("-"))
+    data = Path(line.split(maxsplit=5)[5])
+    assert 0 <= data.stat().st_size - (end - start) < mmap.PAGESIZE
+    code = "new Intl.DateTimeFormat('ja', { dateStyle: 'full', timeZone: 'UTC' })"
+    assert bench.cell(f"{code}.format(0)") == "1970年1月1日木曜日"
