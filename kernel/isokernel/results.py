@@ -41,6 +41,10 @@ class ContextResults(ABC):
         """Hand out what was printed."""
 
     @abstractmethod
+    def _flush_turn(self) -> None:
+        """Flush, unless no JavaScript has run since the last time."""
+
+    @abstractmethod
     def _describe(self, value: Value) -> ErrorInfo:
         """What was thrown, as an error to show."""
 
@@ -70,7 +74,7 @@ class ContextResults(ABC):
         if execution.silent and not execution.options.result_json:
             self._finish(execution, "")
             return
-        shown = self._present(execution, self._isolate.get_value(result, _RESULT))
+        shown = self._present(execution, result)
         if isinstance(shown, str):
             self._finish(execution, shown)
         elif isinstance(shown, Thrown):
@@ -80,16 +84,16 @@ class ContextResults(ABC):
             execution.promise = shown
             self._isolate.mark_handled(shown)
 
-    def _present(self, execution: Execution, value: Value) -> Any:
+    def _present(self, execution: Execution, end: Value) -> Any:
         shown: Any = None  # it was stopped
+        owner = self._host.own(execution.id)
         with self.turns.turn(execution.deadline):
-            self.bridge.call("setOwner", self._host.own(execution.id))
-            kept = (execution.count, execution.store)
+            kept = (owner, execution.count, execution.store)
             if execution.options.result_json:
                 silent = execution.silent
-                shown = self.bridge.try_call("conclude", value, *kept, silent)
+                shown = self.bridge.try_call("conclude", end, *kept, silent)
             else:
-                shown = self.bridge.try_call("present", value, *kept)
+                shown = self.bridge.try_call("present", end, *kept)
             self._isolate.run_microtasks()
         return shown
 
@@ -119,7 +123,7 @@ class ContextResults(ABC):
         """It is over, unless it waits for timers and there are any."""
         if execution.options.drain and self.bridge.call("nextTimer") >= 0:
             return
-        self._flush()
+        self._flush_turn()
         self._execution = None
         self._take_tools(execution)
         self._host.sink(done)

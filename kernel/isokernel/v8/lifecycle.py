@@ -64,6 +64,30 @@ class Entered:
         self._isolate.leave()
 
 
+class Held:
+    """The isolate stays entered, so that `Entered` inside has nothing to do for it.
+
+    Entering and leaving are two calls into the library, a tenth of a short cell's time
+    when each of its steps does so. It isn't counted in `depth`: no JavaScript runs.
+    """
+
+    __slots__ = ("_isolate",)
+
+    def __init__(self, isolate: IsolateLife) -> None:
+        """Prepare; nothing happens before it is entered."""
+        self._isolate = isolate
+
+    def __enter__(self) -> None:
+        """Enter the isolate on this thread."""
+        self._isolate.claim()
+        self._isolate.depth -= 1
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it."""
+        self._isolate.depth += 1
+        self._isolate.leave()
+
+
 class IsolateLife:
     """One V8 heap, one context.
 
@@ -244,16 +268,20 @@ class IsolateLife:
             message = "the isolate belongs to the thread that made it"
             raise IsolateThreadError(message)
         self.depth += 1
-        self.library.isolate_enter(self.pointer)
-        calls.enter(self.pointer)
+        if calls.enter(self.pointer):
+            self.library.isolate_enter(self.pointer)
         if self.orphans:
             self._bury()
 
     def leave(self) -> None:
         """Undo `claim`."""
-        calls.leave()
-        self.library.isolate_exit(self.pointer)
+        if calls.leave():
+            self.library.isolate_exit(self.pointer)
         self.depth -= 1
+
+    def held(self) -> Held:
+        """Stay entered for several things in a row; see `Held`."""
+        return Held(self)
 
     def _bury(self) -> None:
         while self.orphans:
