@@ -342,11 +342,6 @@ class Context(
             self._due = self.bridge.call("flush")
             self._due_turn = self.turns.count
 
-    def _flush_turn(self) -> None:
-        """Flush, unless no JavaScript has run since the last time."""
-        if self._due_turn != self.turns.count:
-            self._flush()
-
     # -- errors ----------------------------------------------------------------------
 
     def _describe(self, value: Value) -> ErrorInfo:

@@ -35,14 +35,11 @@ class ContextResults(ABC):
     _host: ContextHost
     _isolate: Isolate
     _execution: Execution | None
+    _due_turn: int
 
     @abstractmethod
     def _flush(self) -> None:
         """Hand out what was printed."""
-
-    @abstractmethod
-    def _flush_turn(self) -> None:
-        """Flush, unless no JavaScript has run since the last time."""
 
     @abstractmethod
     def _describe(self, value: Value) -> ErrorInfo:
@@ -51,6 +48,11 @@ class ContextResults(ABC):
     @abstractmethod
     def _take_tools(self, execution: Execution) -> None:
         """It is over: the global `tools` goes."""
+
+    def _flush_turn(self) -> None:
+        """Flush, unless no JavaScript has run since the last time."""
+        if self._due_turn != self.turns.count:
+            self._flush()
 
     def _claim_result(self) -> None:
         """A promise that is the value is awaited, so its rejection is handled."""

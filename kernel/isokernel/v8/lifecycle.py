@@ -43,24 +43,24 @@ def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(bytes(blob), len(blob))
 
 
-class Entered:
+class Entered(HandleScope):
     """The isolate is entered and a handle scope is open; nests."""
 
-    __slots__ = ("_isolate", "_scope")
+    __slots__ = ("_isolate",)
 
     def __init__(self, isolate: IsolateLife) -> None:
         """Prepare; nothing happens before it is entered."""
         self._isolate = isolate
-        self._scope = HandleScope(isolate.scope_slots)
+        self._slots = isolate.scope_slots
 
     def __enter__(self) -> None:
         """Enter the isolate on this thread."""
         self._isolate.claim()
-        self._scope.__enter__()
+        super().__enter__()
 
     def __exit__(self, *_: object) -> None:
         """Leave it; handles made since are gone."""
-        self._scope.__exit__()
+        super().__exit__()
         self._isolate.leave()
 
 
