@@ -149,9 +149,12 @@ class Context(
             raise ContextBusyError
         seconds = self.settings.execution_deadline if deadline is None else deadline
         store = store_history and not silent
+        count = self.execution_count
+        if store:
+            self.execution_count = count = count + 1
         execution = Execution(
             id=execution_id,
-            count=self._next_count(code, store=store),
+            count=count,
             script=script or self._script_name(store=store),
             silent=silent,
             store=store,
@@ -161,20 +164,24 @@ class Context(
         )
         self._execution = execution
         try:
-            self._give_tools(execution)
-            with self.turns.turn(execution.deadline):
-                self._evaluate(execution, code, language or self.settings.language)
-            self._settle()
+            # Entered once for all of it: the entries inside cost nothing then.
+            with self._isolate.held():
+                self._announce(execution, code)
+                self._give_tools(execution)
+                with self.turns.turn(execution.deadline):
+                    self._evaluate(execution, code, language or self.settings.language)
+                self._settle()
         except BaseException:
             self._execution = None  # a defect of ours must not leave it busy
             raise
 
-    def _next_count(self, code: str, *, store: bool) -> int:
-        if not store:
-            return self.execution_count
-        self.execution_count += 1
-        self.bridge.call("recordInput", self.execution_count, code)
-        return self.execution_count
+    def _announce(self, execution: Execution, code: str) -> None:
+        """Tell the runtime what begins: what is printed from now on is its output."""
+        owner = self._host.own(execution.id)
+        if execution.store:
+            self.bridge.call("beginCell", owner, execution.count, code)
+        else:
+            self.bridge.call("setOwner", owner)
 
     def _script_name(self, *, store: bool) -> str:
         if store:
@@ -190,7 +197,6 @@ class Context(
         if isinstance(compiled, SyntaxProblem):
             self._fail_syntax(execution, compiled)
             return
-        self.bridge.call("setOwner", self._host.own(execution.id))
         if execution.options.levels:
             self.bridge.call("showLevels", self._host.own(execution.id))
         cell = Cell(
@@ -318,8 +324,7 @@ class Context(
         """Seconds until `step` has something to do; None if nothing is waiting."""
         if self.turns.stop is not None:
             return 0.0
-        if self._due_turn != self.turns.count:
-            self._flush()
+        self._flush_turn()
         dues = [self._due / 1e3] if self._due >= 0 else []
         execution = self._execution
         if execution is not None and execution.due is not None:

@@ -35,6 +35,7 @@ class ContextResults(ABC):
     _host: ContextHost
     _isolate: Isolate
     _execution: Execution | None
+    _due_turn: int
 
     @abstractmethod
     def _flush(self) -> None:
@@ -47,6 +48,11 @@ class ContextResults(ABC):
     @abstractmethod
     def _take_tools(self, execution: Execution) -> None:
         """It is over: the global `tools` goes."""
+
+    def _flush_turn(self) -> None:
+        """Flush, unless no JavaScript has run since the last time."""
+        if self._due_turn != self.turns.count:
+            self._flush()
 
     def _claim_result(self) -> None:
         """A promise that is the value is awaited, so its rejection is handled."""
@@ -70,7 +76,7 @@ class ContextResults(ABC):
         if execution.silent and not execution.options.result_json:
             self._finish(execution, "")
             return
-        shown = self._present(execution, self._isolate.get_value(result, _RESULT))
+        shown = self._present(execution, result)
         if isinstance(shown, str):
             self._finish(execution, shown)
         elif isinstance(shown, Thrown):
@@ -80,16 +86,16 @@ class ContextResults(ABC):
             execution.promise = shown
             self._isolate.mark_handled(shown)
 
-    def _present(self, execution: Execution, value: Value) -> Any:
+    def _present(self, execution: Execution, end: Value) -> Any:
         shown: Any = None  # it was stopped
+        owner = self._host.own(execution.id)
         with self.turns.turn(execution.deadline):
-            self.bridge.call("setOwner", self._host.own(execution.id))
-            kept = (execution.count, execution.store)
+            kept = (owner, execution.count, execution.store)
             if execution.options.result_json:
                 silent = execution.silent
-                shown = self.bridge.try_call("conclude", value, *kept, silent)
+                shown = self.bridge.try_call("conclude", end, *kept, silent)
             else:
-                shown = self.bridge.try_call("present", value, *kept)
+                shown = self.bridge.try_call("present", end, *kept)
             self._isolate.run_microtasks()
         return shown
 
@@ -119,7 +125,7 @@ class ContextResults(ABC):
         """It is over, unless it waits for timers and there are any."""
         if execution.options.drain and self.bridge.call("nextTimer") >= 0:
             return
-        self._flush()
+        self._flush_turn()
         self._execution = None
         self._take_tools(execution)
         self._host.sink(done)

@@ -22,6 +22,7 @@ from isoserver.bodies import (
     TooLargeHandler,
     declared_size,
     drop_the_rest,
+    is_whole,
 )
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
@@ -77,6 +78,9 @@ class _Application(Application):
         size, size_max = declared_size(request.headers), self._service.settings.body_max
         if size is not None and size > size_max:
             return self._refusal(request)
+        if not is_whole(request, size):
+            connection: Any = request.connection
+            connection.set_body_timeout(_BODY_SECONDS)
         served = super().find_handler(request, **kwargs)
         if size is not None:
             return served
@@ -173,7 +177,6 @@ class Server:
             max_body_size=self.settings.body_max,
             max_header_size=self.settings.header_max,
             idle_connection_timeout=_IDLE_SECONDS,
-            body_timeout=_BODY_SECONDS,
         )
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
         ResponseStartLine,
     )
 
-__all__ = ["BoundedBody", "TooLargeHandler", "declared_size", "drop_the_rest"]
+__all__ = [
+    "BoundedBody",
+    "TooLargeHandler",
+    "declared_size",
+    "drop_the_rest",
+    "is_whole",
+]
 
 _DROPPED_MAX: Final = 1 << 40
 _PATIENCE: Final = 4
@@ -104,6 +110,17 @@ def declared_size(headers: HTTPHeaders) -> int | None:
         return None
     length = headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else 0
+
+
+def is_whole(request: HTTPServerRequest, size: int | None) -> bool:
+    """Whether all of a request's body came with its head, so that nobody waits for it.
+
+    Most bodies do. Waiting with a deadline makes Tornado begin a task, a timer and
+    three turns of the event loop: a tenth of what a short request costs.
+    """
+    stream = getattr(request.connection, "stream", None)
+    there: int = getattr(stream, "_read_buffer_size", 0)  # 0 if Tornado renames it
+    return size is not None and size <= there
 
 
 def drop_the_rest(request: HTTPServerRequest) -> None:

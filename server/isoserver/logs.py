@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_log", "route_foreign"]
 
+_encoder: Final = msgspec.json.Encoder(enc_hook=str)
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -25,21 +27,20 @@ def make_log(level: str, file: TextIO | None = None) -> FilteringBoundLogger:
         file: Where to; stderr if None.
     """
     log: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(file or sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _render,
-        ],
+        structlog.WriteLogger(file or sys.stderr),  # a line is one write
+        processors=[structlog.processors.format_exc_info, _render],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     return log.bind()
 
 
-def _render(_logger: Any, _method: str, event: EventDict) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+def _render(_logger: Any, method: str, event: EventDict) -> str:
+    # Level and time are put here: structlog's own steps for them take twice as long.
+    event["level"] = method
+    moment = datetime.now(timezone.utc).replace(tzinfo=None)
+    event["timestamp"] = f"{moment.isoformat()}Z"
+    return _encoder.encode(event).decode()
 
 
 class _Foreign(logging.Handler):

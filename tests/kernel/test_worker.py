@@ -79,6 +79,16 @@ def test_a_cell_has_jupyters_messages(client: Client) -> None:
     assert frames[4].content["execution_count"] == 1
 
 
+def test_a_cell_that_nobody_watches_begins_silently(client: Client) -> None:
+    frames = client.run("console.log('hello'); 6 * 7", announce=False)
+    assert [frame.type for frame in frames] == [
+        "stream",
+        "execute_result",
+        "execute_reply",
+        "status",
+    ]
+
+
 def test_state_persists(client: Client) -> None:
     client.run("let x = 1; class A { #p = 2; get() { return this.#p } }")
     assert client.value("x + new A().get()") == "3"

@@ -9,12 +9,13 @@ from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import MIB
+from tests.server.conftest import MIB, START
 
 from isoserver import errors
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from tests.server.conftest import Client, Server
 
@@ -138,6 +139,29 @@ def test_a_body_without_end_is_cut_off(server: Server) -> None:
         connection.sendall(CHUNKED + _chunk(b" " * (40 * MIB)) + b"1\r\n ")
         assert _answer(connection) == TOO_LARGE
         assert connection.recv(1) == b""
+
+
+HASTY = f"import isoserver.app; isoserver.app._BODY_SECONDS = 0.2; {START}"
+HEAD = (
+    b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 36\r\n\r\n"
+)
+BODY = b'{"code": "1 + 1", "language": "js" }'
+
+
+def test_a_body_that_stays_away_is_not_waited_for(
+    servers: Callable[..., Server],
+) -> None:
+    server = servers(program=("-c", HASTY))
+    with server.connection() as connection:
+        connection.sendall(HEAD + BODY[:20])
+        assert connection.recv(1) == b""
+    with server.connection() as connection:
+        for pieces in ((HEAD + BODY,), (HEAD, BODY), (HEAD + BODY[:20], BODY[20:])):
+            for piece in pieces:
+                connection.sendall(piece)
+            status, content = _answer(connection)
+            assert (status, content["items"][0]["text"]) == (200, "2")
 
 
 def test_missing_paths_and_methods_are_json(client: Client) -> None:

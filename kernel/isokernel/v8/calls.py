@@ -142,14 +142,17 @@ _ENTERED: Final[list[int]] = []
 """Addresses of the isolates that are entered, innermost last."""
 
 
-def enter(pointer: int) -> None:
-    """Note that an isolate was entered."""
+def enter(pointer: int) -> bool:
+    """Note that an isolate is entered; whether V8 must be told, as it isn't yet."""
+    inside = bool(_ENTERED) and _ENTERED[-1] == pointer
     _ENTERED.append(pointer)
+    return not inside
 
 
-def leave() -> None:
-    """Note that the innermost isolate was left."""
-    _ENTERED.pop()
+def leave() -> bool:
+    """Note that the innermost isolate is left; whether V8 must be told."""
+    pointer = _ENTERED.pop()
+    return not _ENTERED or _ENTERED[-1] != pointer
 
 
 def _current_isolate() -> int:

@@ -122,7 +122,7 @@ class Isolate(IsolateLife):
 
     def _call(self, function: Value, arguments: tuple[Any, ...]) -> int | None:
         handles = (ctypes.c_void_p * len(arguments))(
-            *(to_local(self, argument) for argument in arguments)
+            *[to_local(self, argument) for argument in arguments]
         )
         result: int | None = self.library.call(
             function.slot,

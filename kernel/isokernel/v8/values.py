@@ -180,6 +180,8 @@ def to_local(isolate: Isolate, value: Any) -> int:  # noqa: PLR0911 -- one a typ
     library, pointer = isolate.library, isolate.pointer
     if isinstance(value, Value):
         return value.slot
+    if type(value) is int:  # the most common by far, and in no other class below
+        return int(library.number_new(pointer, value))
     if isinstance(value, str):
         return new_string(library, pointer, value)
     if value is None or value is UNDEFINED or isinstance(value, bool):

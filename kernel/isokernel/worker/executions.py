@@ -52,9 +52,12 @@ class Execution:
     Attributes:
         id: The request's.
         count: Its number, once it has begun.
+        announce: Whether to say that it begins, and with which code; a server that
+            nobody watches leaves that out, two messages of five.
     """
 
     __slots__ = (
+        "announce",
         "code",
         "count",
         "deadline",
@@ -77,6 +80,7 @@ class Execution:
         content = request.content
         self.id = request.id or 0
         self.code: str = _typed(content, "code", str, None)
+        self.announce: bool = _typed(content, "announce", bool, True)  # noqa: FBT003
         self.silent: bool = _typed(content, "silent", bool, False)  # noqa: FBT003
         self.store_history: bool = (
             _typed(content, "store_history", bool, True) and not self.silent  # noqa: FBT003
@@ -194,10 +198,8 @@ class Executions:
                 del self._silent[next(iter(self._silent))]
         context = self._context
         execution.count = context.execution_count + execution.store_history
-        self._status("busy", execution.id)
-        if not execution.silent:
-            content = {"code": execution.code, "execution_count": execution.count}
-            self._channel.send("execute_input", content, execution.id)
+        if execution.announce:
+            self._say_begun(execution)
         if execution.id in self.cancelled:
             execution.count = context.execution_count
             self._fail(_CANCELLED)
@@ -216,6 +218,12 @@ class Executions:
             )
         except Exception as error:  # noqa: BLE001 -- the cell must get its reply
             self._fail(ErrorInfo(type(error).__name__, str(error), (str(error),)))
+
+    def _say_begun(self, execution: Execution) -> None:
+        self._status("busy", execution.id)
+        if not execution.silent:
+            content = {"code": execution.code, "execution_count": execution.count}
+            self._channel.send("execute_input", content, execution.id)
 
     def _fail(self, error: ErrorInfo) -> None:
         """The cell has not begun: say what the context would have said."""

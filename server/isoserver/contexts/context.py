@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.alarm import Alarm
 from isoserver.contexts.identity import Identity, Key, Observer, State, new_id
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
 from isoserver.errors import (
@@ -106,6 +107,7 @@ class Context(abc.ABC):
         self._current: Job | None = None
         self._ids = count(1)
         self._changing = asyncio.Lock()
+        self._alarm = Alarm()  # of the current job
 
     @property
     def key(self) -> Key:
@@ -157,7 +159,7 @@ class Context(abc.ABC):
         return job.seconds
 
     @abc.abstractmethod
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self) -> None:
         """End a job that an interrupt did not end, or whose second half is missing."""
 
     # -- its life ----------------------------------------------------------------------
@@ -241,6 +243,7 @@ class Context(abc.ABC):
 
     def _fail_current(self, name: str, reason: str) -> None:
         job, self._current = self._current, None
+        self._alarm.close()
         if isinstance(job, Execution):
             job.count = job.count or self.execution_count + 1
             job.fail(failure(name, reason))
@@ -344,7 +347,7 @@ class Context(abc.ABC):
         self._current = job
         self.state = State.BUSY
         job.began = time.monotonic()
-        job.set_timer(self._patience(job), self._overdue)
+        self._alarm.set(self._patience(job), self._overdue)
         self._send(job)
 
     # -- messages ----------------------------------------------------------------------
@@ -381,9 +384,9 @@ class Context(abc.ABC):
     def _settle(self, job: Job) -> None:
         if not job.over:
             if job.needs_idle:
-                job.set_timer(SECOND_HALF, self._give_up)
+                self._alarm.set(SECOND_HALF, self._give_up)
             return
-        job.stop_timer()
+        self._alarm.stop()
         self._current = None
         self.state = State.IDLE
         if job.counts:
@@ -428,14 +431,15 @@ class Context(abc.ABC):
         ):
             self._remembered -= self.history.popleft().size
 
-    def _overdue(self, job: Job) -> None:
-        if job is not self._current:
+    def _overdue(self) -> None:
+        job = self._current
+        if job is None:
             return
         job.overdue = True
         if not isinstance(job, Execution):
             job.refuse(ContextDeadlineError(job.seconds))
         self._interrupt()
-        job.set_timer(self.settings.interrupt_grace, self._give_up)
+        self._alarm.set(self.settings.interrupt_grace, self._give_up)
 
     # -- what is known of it -----------------------------------------------------------
 

@@ -196,9 +196,8 @@ class JavaScriptContext(Context):
             return job.seconds + self.settings.interrupt_grace + 1
         return job.seconds
 
-    def _give_up(self, job: Job) -> None:
-        if job is self._current:
-            self._signal()
+    def _give_up(self) -> None:
+        self._signal()
 
     def _frame(self, frame: Frame) -> None:
         if frame.type == "fatal":
@@ -229,9 +228,9 @@ class JavaScriptContext(Context):
         if job is not self._current:
             return
         if paused:
-            job.stop_timer()
+            self._alarm.stop()
         else:
-            job.set_timer(self._patience(job), self._overdue)
+            self._alarm.set(self._patience(job), self._overdue)
         self.tell("pause_request", {"execution": job.id, "paused": paused})
 
     async def names(self) -> list[str]:
@@ -297,6 +296,7 @@ class JavaScriptContext(Context):
         self.reason = ""
         self.history.clear()
         self._remembered = 0
+        self._alarm.close()
         async with self._changing:
             await self._kill()
 

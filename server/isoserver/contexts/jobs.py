@@ -99,36 +99,22 @@ class Job:
         self.overdue = False
         self.fds: tuple[int, ...] = ()
         self.counts = True
-        self.timer: asyncio.TimerHandle | None = None
 
     @property
     def over(self) -> bool:
         """Whether all that ends it has come."""
         return self.reply is not None and (self.idle or not self.needs_idle)
 
-    def set_timer(self, seconds: float, call: Callable[[Job], None]) -> None:
-        """Have a function called with it when it isn't over by then."""
-        self.stop_timer()
-        self.timer = asyncio.get_running_loop().call_later(seconds, call, self)
-
-    def stop_timer(self) -> None:
-        """Forget the timer."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
     def take(self, message: Message) -> None:
         """Take a message that isn't its end; questions have none."""
 
     def succeed(self) -> None:
         """Give its reply to whoever waits for it."""
-        self.stop_timer()
         if not self.done.done():
             self.done.set_result(self.reply or {})
 
     def refuse(self, error: Exception) -> None:
         """Fail with an error of ours, because it can't be run or answered."""
-        self.stop_timer()
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # whoever asked may be gone: that is no defect

@@ -289,9 +289,10 @@ class KernelContext(Context):
         with suppress(OSError, RuntimeError):  # it ended meanwhile
             await manager.interrupt_kernel()
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self) -> None:
         """Restart, because code can ignore an interrupt; the answer says so."""
-        if job is not self._current:
+        job = self._current
+        if job is None:
             return
         what = (
             f"the execution took longer than {job.seconds:g} s and ignored an interrupt"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from isoserver.contexts.jobs import Request, failure
 from isoserver.handlers.base import Handler
@@ -27,6 +27,8 @@ class ExecutingHandler(Handler):
     context: Context | None = None
     execution: Execution | None = None
     on_disconnect = KEEP
+    announced: ClassVar[bool] = True
+    """Whether the context says that the cell begins, to whoever listens."""
 
     async def begin(self, asked: StreamRequest) -> tuple[Context, Execution]:
         """Put a cell into its context's queue; make the context if none is named."""
@@ -42,7 +44,8 @@ class ExecutingHandler(Handler):
             if asked.language is not None:
                 language = contexts.languages.find(asked.language)
         env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
-        request = Request(asked.code, language, asked.timeout_ms / 1e3, env)
+        seconds, options = asked.timeout_ms / 1e3, {"announce": self.announced}
+        request = Request(asked.code, language, seconds, env, options)
         try:
             execution = context.execute(request)
         except BaseException:
@@ -69,6 +72,8 @@ class ExecutingHandler(Handler):
 
 class ExecuteHandler(ExecutingHandler):
     """Runs a cell and answers when it is over."""
+
+    announced = False  # nobody would hear it
 
     async def post(self) -> None:
         """Run the code of the body."""
