@@ -22,9 +22,9 @@ type:
 test *args:
     pytest -m "not slow and not bench" {{ args }}
 
-# Run every test
+# Run every test, races for thousands of turns
 test-all *args:
-    pytest -m "not bench" {{ args }}
+    pytest -m "not bench" --turns=20 {{ args }}
 
 # Measure, one question after the other, and write docs/benchmarks.md
 bench *args:

@@ -32,8 +32,33 @@ if TYPE_CHECKING:
 
     from isokernel.events import MimeBundle
 
+RACE_SECONDS = 120
+"""Seconds that a race may take, with as many turns as usual."""
 DEADLINE = 20.0
 """Seconds after which a test gives up waiting; nothing here takes as long."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let races have more turns than there is time for in every run."""
+    text = "run races with so many times their usual number of turns"
+    parser.addoption("--turns", type=int, default=1, metavar="TIMES", help=text)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Give races the time that their turns take."""
+    seconds = RACE_SECONDS * config.getoption("turns")
+    for item in items:
+        if item.get_closest_marker("race"):
+            item.add_marker(pytest.mark.timeout(seconds))
+
+
+@pytest.fixture(scope="session")
+def times(request: pytest.FixtureRequest) -> int:
+    """How often a race has its usual number of turns."""
+    number: int = request.config.getoption("turns")
+    return number
 
 
 class Outcome:

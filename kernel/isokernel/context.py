@@ -170,6 +170,7 @@ class Context(
                 self._give_tools(execution)
                 with self.turns.turn(execution.deadline):
                     self._evaluate(execution, code, language or self.settings.language)
+                    self._bury()
                 self._settle()
         except BaseException:
             self._execution = None  # a defect of ours must not leave it busy
@@ -308,6 +309,7 @@ class Context(
             with self.turns.turn(execution.deadline if execution else None):
                 self.bridge.call("runTimers")
                 self._isolate.run_microtasks()
+                self._bury()
         if execution is None and self.turns.stop is not None:
             self._tell_stopped_timer()
         self.after_turn()

@@ -99,6 +99,14 @@ class ContextResults(ABC):
             self._isolate.run_microtasks()
         return shown
 
+    def _bury(self) -> None:
+        """Tell FinalizationRegistries what was collected; inside of a turn."""
+        isolate = self._isolate
+        while isolate.has_dead() and not self.turns.stopped:
+            for thrown in isolate.bury():
+                self.bridge.call("report", thrown, "error")
+            isolate.run_microtasks()
+
     def _finish(self, execution: Execution, shown: str) -> None:
         self._flush()
         if execution.options.result_json:

@@ -143,6 +143,12 @@ class Turns:
             with contextlib.suppress(BlockingIOError):  # it is readable already
                 os.write(self._waker, b"!")
 
+    @property
+    def stopped(self) -> bool:
+        """Whether this turn shall end, or the next one not begin."""
+        full = self._isolate.memory.out_of_memory is not None
+        return self.stop is not None or full
+
     def take_stop(self) -> Stop | None:
         """Why JavaScript was stopped; asks only once."""
         stop, self.stop = self.stop, None

@@ -175,6 +175,18 @@ def _promise_rejected(message: Any) -> None:
 PROMISE_REJECTED: Final = _address(_PROMISE_REJECTED_TYPE(_promise_rejected))
 
 
+_THROWN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+
+
+def _thrown(_message: int, value: int) -> None:
+    isolate = ISOLATES.get(_current_isolate())
+    if isolate is not None:
+        isolate.uncaught.append(isolate.own(value))
+
+
+THROWN: Final = _address(_THROWN_TYPE(_thrown))
+
+
 _USED_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
 
 

@@ -20,6 +20,33 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
         "p",
         "p",
     ),
+    "has_dirty_registries": (
+        "_ZN2v88internal4Heap32HasDirtyJSFinalizationRegistriesEv",
+        "b",
+        "p",
+    ),
+    "registries_task_new": (
+        "_ZN2v88internal31FinalizationRegistryCleanupTaskC1EPNS0_4HeapE",
+        "-",
+        "pp",
+    ),
+    "registries_task_run": (
+        "_ZN2v88internal31FinalizationRegistryCleanupTask11RunInternalEv",
+        "-",
+        "p",
+    ),
+    "listener_add": (
+        "_ZN2v87Isolate18AddMessageListenerEPFvNS_5LocalINS_7MessageEEENS1_INS_5Value"
+        "EEEES5_",
+        "b",
+        "ppp",
+    ),
+    "listener_remove": (
+        "_ZN2v87Isolate22RemoveMessageListenersEPFvNS_5LocalINS_7MessageEEENS1_INS_5"
+        "ValueEEEE",
+        "-",
+        "pp",
+    ),
     "formatted_stack": (
         "_ZN2v88internal10ErrorUtils17GetFormattedStackEPNS0_7IsolateENS0_12Direct"
         "HandleINS0_8JSObjectEEE",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _WORD = ctypes.c_size_t.from_address
 _MODE: Final = 0  # EvaluateGlobalMode::kDefault
 _REPL: Final = True
+_TASK_BYTES: Final = 128  # FinalizationRegistryCleanupTask has 48; room to spare
 
 
 class Thrown(NamedTuple):
@@ -174,6 +175,32 @@ class Isolate(IsolateLife):
         """Collect all garbage, also of the weak kind; slow on large heaps."""
         with Entered(self):
             self.library.low_memory(self.pointer)
+
+    def has_dead(self) -> bool:
+        """Whether callbacks of FinalizationRegistries wait for `bury`."""
+        return bool(self.library.has_dirty_registries(self._heap))
+
+    def bury(self) -> list[Value]:
+        """Call the callbacks of a FinalizationRegistry whose objects are collected.
+
+        V8 has its platform's loop do that, which we don't run. It ends at what is
+        thrown, or at a termination; what is left has to be asked for again.
+
+        Returns:
+            What was thrown.
+        """
+        library, pointer = self.library, self.pointer
+        with Entered(self):
+            if self._burial is None:
+                self._burial = ctypes.create_string_buffer(_TASK_BYTES)
+                library.registries_task_new(self._burial, self._heap)
+            # Not for longer: a heap with a listener can't be saved.
+            library.listener_add(pointer, calls.THROWN, None)
+            library.registries_task_run(self._burial)
+            library.listener_remove(pointer, calls.THROWN)
+            self.raise_failure()
+            thrown, self.uncaught = self.uncaught, []
+            return thrown
 
     def run_microtasks(self) -> bool:
         """Run all pending microtasks; False when they were terminated."""

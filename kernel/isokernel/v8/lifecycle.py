@@ -97,6 +97,7 @@ class IsolateLife:
         rejections: Promises rejected without a handler since last asked.
         on_fatal: Called with V8's words just before V8 ends the process.
         features: What of `calls.FEATURES` was ever used.
+        uncaught: What callbacks threw that V8 itself has called.
         out_of_memory: What ran out (`heap` or `buffers`) when a bound was reached.
     """
 
@@ -136,6 +137,9 @@ class IsolateLife:
         self.depth = 0
         self._thread = threading.get_ident()
         self._failure: BaseException | None = None
+        # V8 knows of it until the isolate's end.
+        self._burial: ctypes.Array[ctypes.c_char] | None = None
+        self.uncaught: list[Value] = []
         self.requested: Callable[[], None] | None = None
         self._create(snapshot)
 
@@ -161,6 +165,7 @@ class IsolateLife:
             ctypes.byref(blob) if blob else None,
         )
         self.pointer: int = library.creator_isolate(self._creator)
+        self._heap: int = library.isolate_heap(self.pointer)
         calls.ISOLATES[self.pointer] = self._whole
         self.scope_slots = HandleScopeSlots(library, self.pointer)
         library.isolate_exit(self.pointer)  # SnapshotCreator leaves it entered

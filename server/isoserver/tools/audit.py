@@ -107,7 +107,7 @@ class Audit:
             Its id.
 
         Raises:
-            SQLAlchemyError: It could not be written.
+            DatabaseError: It could not be written.
         """
         entry_id, row = self._row(entry)
         await self._write(insert(AUDIT), row)
@@ -117,7 +117,7 @@ class Audit:
         """Complete an entry.
 
         Raises:
-            SQLAlchemyError: It could not be written.
+            DatabaseError: It could not be written.
         """
         statement = (
             update(AUDIT)

@@ -32,13 +32,7 @@ LANES = 8
 """How many clients there are at a time, each with a session of its own."""
 WAIT = 20.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-def turns(executions: Executions, number: int) -> range:
-    """So many turns; a part of them where each takes longer."""
-    engine = executions._store._database.engine
-    return range(number if engine.dialect.name == "sqlite" else number // 4)
+pytestmark = [pytest.mark.slow, pytest.mark.race]
 
 
 def order(code: str, session: str | None, seconds: float = 10.0) -> Order:
@@ -55,6 +49,19 @@ def order(code: str, session: str | None, seconds: float = 10.0) -> Order:
         language=TYPESCRIPT,
         drain=False,
     )
+
+
+@pytest.fixture
+def turns(times: int) -> Callable[[Executions, int], range]:
+    """So many turns; a part of them where each takes longer."""
+
+    def count(executions: Executions, number: int) -> range:
+        engine = executions._store._database.engine
+        return range(
+            times * (number if engine.dialect.name == "sqlite" else number // 4)
+        )
+
+    return count
 
 
 @pytest.fixture
@@ -106,7 +113,7 @@ async def _seen(executions: Executions, execution_id: str) -> list[Status]:
     return [status for status in seen if status is not Status.RUNNING]
 
 
-def test_cancelling_against_completing(race: Any) -> None:
+def test_cancelling_against_completing(race: Any, turns: Any) -> None:
     found: Counter[Status] = Counter()
 
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
@@ -127,7 +134,7 @@ def test_cancelling_against_completing(race: Any) -> None:
     assert set(found) == {Status.CANCELLED, Status.COMPLETED}
 
 
-def test_cancelling_against_the_time_limit(race: Any) -> None:
+def test_cancelling_against_the_time_limit(race: Any, turns: Any) -> None:
     found: Counter[Status] = Counter()
 
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
@@ -175,7 +182,7 @@ async def _follow(executions: Executions, one: str, _chance: random.Random) -> s
     return "".join([text async for text in executions.follow(HERE, one)])
 
 
-def test_reading_while_it_is_written(race: Any) -> None:
+def test_reading_while_it_is_written(race: Any, turns: Any) -> None:
     code = """
     for (let i = 0; i < 40; i++) {
       console.log("é".repeat(i * 7) + i);
@@ -197,7 +204,7 @@ def test_reading_while_it_is_written(race: Any) -> None:
     race(lane)
 
 
-def test_two_runs_of_one_session(race: Any) -> None:
+def test_two_runs_of_one_session(race: Any, turns: Any) -> None:
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
         first = await executions.submit(order("let n = 0", name))
         await executions.wait(HERE, first, WAIT)
