@@ -33,6 +33,7 @@ from isoserver.logs import make_log
 from isoserver.mcp.door import McpDoor
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
+from isoserver.ownership import Ownership
 from isoserver.routes import url_specs
 from isoserver.service import Service
 from isoserver.tasks.checks import TypeChecks
@@ -96,6 +97,7 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
+        ownership: What keeps other servers off its folder and database.
         tools: What code in its contexts can call.
         executions: Its executions.
         checks: Its type checker.
@@ -127,6 +129,7 @@ class Server:
         self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
+        self.ownership = Ownership(self.database, self.folder, log)
         self.tools = assemble(self.database, log, _plan(settings))
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
@@ -184,7 +187,18 @@ class Server:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def open(self) -> None:
-        """Start what contexts come from, without listening."""
+        """Start what contexts come from, without listening.
+
+        Raises:
+            TakenError: Another server has the data folder or the database.
+            DatabaseError: It can't be used.
+        """
+        try:
+            await self.ownership.take()
+        except BaseException:
+            await self.ownership.release()
+            await self.database.close()
+            raise
         await self.database.start()
         await self.tools.start()
         await self.heaps.start()
@@ -214,6 +228,7 @@ class Server:
         await self.tools.close()
         await self.heaps.close()
         await self.service.access.close()
+        await self.ownership.release()
         await self.database.close()
         if self._temporary:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
@@ -242,9 +257,13 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         ready(self.url)
+        causes = (stopped, self.ownership.lost)
+        ends = [asyncio.ensure_future(cause.wait()) for cause in causes]
         try:
-            await stopped.wait()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for end in ends:
+                end.cancel()
             await self.stop()
 
 

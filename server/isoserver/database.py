@@ -8,19 +8,28 @@ names.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import MetaData, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from isoserver.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from sqlalchemy.engine import URL
@@ -37,6 +46,9 @@ _DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
 }
 _FILE: Final = "isokernel.sqlite"
+_DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
+"""What a database says of a query that is wrong, rather than of itself."""
+_OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
 _POOL: Final = 5
 _BUSY_SECONDS: Final = 30.0
 _PRAGMAS: Final = (
@@ -99,17 +111,45 @@ class Database:
             message = f"the database can't be used: {error}"
             raise DatabaseError(message) from error
 
-    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Give a connection with a transaction, which its end commits."""
-        return self.engine.begin()
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection with a transaction, which its end commits.
 
-    def connect(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Give a connection for reading."""
-        return self.engine.connect()
+        Raises:
+            DatabaseError: It can't be reached, or not be written.
+        """
+        with _mapped():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection for reading.
+
+        Raises:
+            DatabaseError: It can't be reached, or not be read.
+        """
+        with _mapped():
+            async with self.engine.connect() as connection:
+                yield connection
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Have it arrive as an error of ours when the database can't be used now."""
+    try:
+        yield
+    except _DEFECTS:
+        raise
+    except _OUTAGES as error:
+        # What SQLAlchemy says has the query in it, and what drivers say has addresses.
+        cause = getattr(error, "orig", None) or error
+        message = f"the database can't be used now: {type(cause).__name__}"
+        raise DatabaseError(message) from error
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -61,6 +61,7 @@
     │   ├── ApprovalMissingError    (LookupError) no approval has that id
     │   └── ApprovalDecidedError        it is decided already, otherwise
     ├── DatabaseError                   it can't be opened or used
+    ├── TakenError                      another server has it, or the data folder
     └── StoppingError                   the server is about to end
 
 The failure of the user's code is not here: it is an answer
@@ -74,6 +75,7 @@ from isoserver.errors.base import (
     LimitError,
     ServerError,
     StoppingError,
+    TakenError,
 )
 from isoserver.errors.contexts import (
     CheckpointMissingError,
@@ -203,6 +205,7 @@ __all__ = [
     "SourceExistsError",
     "SourceMissingError",
     "StoppingError",
+    "TakenError",
     "TaskEndedError",
     "TaskError",
     "TaskLimitError",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["DatabaseError", "LimitError", "ServerError", "StoppingError"]
+__all__ = [
+    "DatabaseError",
+    "LimitError",
+    "ServerError",
+    "StoppingError",
+    "TakenError",
+]
 
 
 class ServerError(Exception):
@@ -21,6 +27,16 @@ class LimitError(ServerError):
 
 class DatabaseError(ServerError):
     """The database can't be opened or used."""
+
+
+class TakenError(ServerError):
+    """Another server uses the data folder or the database; ours doesn't start."""
+
+    def __init__(self, what: str) -> None:
+        """Name what is taken."""
+        super().__init__(
+            f"{what} is used by another isokernel server, which must end first"
+        )
 
 
 class StoppingError(ServerError):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from isoserver.errors.base import DatabaseError, ServerError, StoppingError
+from isoserver.errors.base import (
+    DatabaseError,
+    ServerError,
+    StoppingError,
+    TakenError,
+)
 from isoserver.errors.contexts import (
     CheckpointMissingError,
     ContextDeadError,
@@ -119,6 +124,7 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ApprovalDecidedError: HTTPStatus.CONFLICT,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TakenError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Every error that can reach a client, and its status; nothing else maps errors."""
 

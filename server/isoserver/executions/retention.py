@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from isoserver.errors import DatabaseError
+
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
@@ -69,7 +71,7 @@ class Retention:
             self._ended = 0
             try:
                 await self._forget()
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, DatabaseError) as error:
                 self._log.error("retention failed", error=type(error).__name__)
 
     async def _forget(self) -> None:

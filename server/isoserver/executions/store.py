@@ -6,10 +6,11 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from isoserver.executions.records import ExecutionRecord, Extent, Status
 from isoserver.executions.tables import EXECUTIONS, OUTPUT
+from isoserver.retention import expired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Store", "moment"]
 
 DIED: Final = "the server ended while the execution was running"
-_AT_ONCE: Final = 200
-"""Executions that are deleted in one transaction."""
 _SHOWN: Final = (
     EXECUTIONS.c.id,
     EXECUTIONS.c.workspace,
@@ -155,25 +154,11 @@ class Store:
             count: How many are kept in all.
             size: Bytes that all of them may have.
         """
-        total = select(func.count(), func.coalesce(func.sum(EXECUTIONS.c.size), 0))
-        oldest = (
-            select(EXECUTIONS.c.id, EXECUTIONS.c.completed_at, EXECUTIONS.c.size)
-            .where(EXECUTIONS.c.status != Status.RUNNING.value)
-            .order_by(EXECUTIONS.c.completed_at)
-            .limit(_AT_ONCE)
+        of = EXECUTIONS.c
+        columns = (of.id, of.completed_at, of.size)
+        return await expired(
+            self._database, *columns, age=age, count=count, size_max=size
         )
-        async with self._database.connect() as connection:
-            number, taken = (await connection.execute(total)).one()
-            rows = (await connection.execute(oldest)).all()
-        limit = time.time() - age
-        gone: list[str] = []
-        for row in rows:
-            if row.completed_at >= limit and number <= count and taken <= size:
-                break
-            gone.append(row.id)
-            number -= 1
-            taken -= row.size
-        return gone
 
     async def delete(self, execution_ids: list[str]) -> None:
         """Forget executions and what they put out, whoever's they are."""

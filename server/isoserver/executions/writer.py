@@ -160,7 +160,7 @@ class Writer:
     async def _attempt(self, batch: _Batch) -> Exception | None:
         try:
             await self._execute(batch)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, DatabaseError) as error:
             return error
         return None
 

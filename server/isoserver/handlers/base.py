@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
     AdminError,
+    DatabaseError,
     FieldProblem,
     HeapUnsavableError,
     InvalidRequestError,
@@ -267,7 +268,14 @@ class Handler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Log what is a defect of ours; called by Tornado."""
+        """Log what is a defect, ours or the database's; called by Tornado."""
+        if isinstance(value, DatabaseError):
+            self.service.log.error(
+                "the database can't be used",
+                route=self.route,
+                request_id=request_id(self.request),
+                reason=str(getattr(value.__cause__, "orig", None) or value.__cause__),
+            )
         if isinstance(value, (ServerError, HTTPError)) or typ is None or value is None:
             return
         self.service.log.error(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import typing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.stdio import stdio_server
 
+from isoserver.errors import ServerError
 from isoserver.mcp.peers import Link, SessionNames, link
 from isoserver.mcp.protocol import Protocol
 
@@ -50,10 +52,17 @@ async def serve_stdio(server: Host) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    serving = asyncio.create_task(_serve(server), name="mcp")
+    failed: asyncio.Future[ServerError] = loop.create_future()
+    serving = asyncio.create_task(_serve(server, failed), name="mcp")
     stopping = asyncio.create_task(stopped.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    first: set[asyncio.Future[Any]] = {serving, stopping, failed}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    if failed.done():
+        await server.stop()
+        sys.stderr.write(f"isokernel: {failed.result()}\n")
+        sys.stderr.flush()
+        os._exit(1)  # for the reason below
     if serving.done():
         server.hurry()  # nobody waits for what still runs
     await server.stop()
@@ -63,12 +72,16 @@ async def serve_stdio(server: Host) -> None:
     serving.result()
 
 
-async def _serve(server: Host) -> None:
+async def _serve(server: Host, failed: asyncio.Future[ServerError]) -> None:
     protocol = Protocol(server.service, SessionNames(0))
     link.set(Link(None, asyncio.Event()))
     # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
     # inherits them.
     async with stdio_server() as (reader, writer):
-        await server.open()
+        try:
+            await server.open()
+        except ServerError as error:
+            failed.set_result(error)
+            return
         options = protocol.server.create_initialization_options()
         await protocol.server.run(reader, writer, options)

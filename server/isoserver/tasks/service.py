@@ -321,6 +321,6 @@ class TaskRunner:
                     settings.task_ttl, settings.tasks_kept, settings.tasks_size_max
                 ):
                     pass
-            except (SQLAlchemyError, OSError, DatabaseError) as error:
+            except (SQLAlchemyError, DatabaseError) as error:
                 self._log.error("retention failed", error=type(error).__name__)
             await asyncio.sleep(min(_SWEEP, settings.task_ttl))

@@ -6,10 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.errors import DatabaseError
+from isoserver.retention import expired
 from isoserver.tasks.records import Ending, Status, Task, TaskFailure, TaskOrder
 from isoserver.tasks.tables import TASKS
 
@@ -22,8 +23,6 @@ _DIED: Final = Ending(
     Status.FAILED,
     TaskFailure("ServerStoppedError", "the server ended while the task was running"),
 )
-_AT_ONCE: Final = 200
-"""Tasks that are deleted in one transaction."""
 _LISTED: Final = tuple(column for column in TASKS.c if column.name != "ending")
 
 
@@ -139,24 +138,11 @@ class TaskStore:
             count: How many are kept in all.
             size: Bytes that all of them may have.
         """
-        total = select(func.count(), func.coalesce(func.sum(TASKS.c.size), 0))
-        oldest = (
-            select(TASKS.c.id, TASKS.c.ended_at, TASKS.c.size)
-            .where(TASKS.c.ended_at.is_not(None))
-            .order_by(TASKS.c.ended_at)
-            .limit(_AT_ONCE)
+        of = TASKS.c
+        columns = (of.id, of.ended_at, of.size)
+        gone = await expired(
+            self._database, *columns, age=age, count=count, size_max=size
         )
-        async with self._database.connect() as connection:
-            number, taken = (await connection.execute(total)).one()
-            rows = (await connection.execute(oldest)).all()
-        limit = time.time() - age
-        gone: list[str] = []
-        for row in rows:
-            if row.ended_at >= limit and number <= count and taken <= size:
-                break
-            gone.append(row.id)
-            number -= 1
-            taken -= row.size
         if gone:
             await self._write(delete(TASKS).where(TASKS.c.id.in_(gone)))
         return len(gone)

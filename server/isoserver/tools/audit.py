@@ -106,7 +106,7 @@ class Audit:
             Its id.
 
         Raises:
-            SQLAlchemyError: It could not be written.
+            DatabaseError: It could not be written.
         """
         entry_id, row = self._row(entry)
         await self._journal.add(row)
@@ -116,7 +116,7 @@ class Audit:
         """Complete an entry.
 
         Raises:
-            SQLAlchemyError: It could not be written.
+            DatabaseError: It could not be written.
         """
         await self._journal.change(workspace, entry_id, fields)
 
