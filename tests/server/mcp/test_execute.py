@@ -31,26 +31,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-UPSTREAM = Path(__file__).parents[1] / "tools" / "upstream.py"
 DROP = "return await tools.up.drop({name: 'users'})"
 PICTURE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"
     "AABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings with another MCP server as a source."""
-    file = tmp_path_factory.mktemp("execute") / "isokernel.toml"
-    file.write_text(
-        "execute_approval_wait = 0.5\n"
-        "[[sources]]\n"
-        'type = "mcp"\nname = "up"\nworkspace = "default"\n'
-        f"command = {json.dumps(sys.executable)}\n"
-        f"args = [{json.dumps(str(UPSTREAM))}, 'stdio']\n"
-    )
-    return file
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.exc import SQLAlchemyError
 
+from isoserver.errors import DatabaseError
 from isoserver.logs import make_log
 from isoserver.tools.audit import Entry
 from isoserver.tools.configuration import Limits, McpSource
@@ -89,7 +89,7 @@ def test_a_call_is_not_made_when_it_can_not_be_noted(
             for number in range(3)
         ]
         failed = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(isinstance(error, SQLAlchemyError) for error in failed), failed
+        assert all(isinstance(error, DatabaseError) for error in failed), failed
         assert world.services.hanging == []
         async with database.begin() as connection:
             await connection.execute(text("ALTER TABLE away RENAME TO tool_audit"))
