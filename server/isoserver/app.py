@@ -32,6 +32,7 @@ from isoserver.handlers.base import MissingHandler
 from isoserver.heaps.service import Heaps
 from isoserver.logs import make_log
 from isoserver.mcp.door import McpDoor
+from isoserver.mcp.relay import Relay
 from isoserver.metrics import Metrics
 from isoserver.openapi import make_document
 from isoserver.ownership import Ownership
@@ -164,6 +165,9 @@ class Server:
         )
         self.service.mcp = McpDoor(self.service)
         self.url = ""
+        # Nobody else finds a temporary folder.
+        self._relay = None if self._temporary else Relay(self.service, self.folder)
+        self._claimed = False
         self._http: HTTPServer | None = None
 
     async def start(self) -> None:
@@ -189,11 +193,11 @@ class Server:
         port = sockets[0].getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    async def open(self) -> None:
-        """Start what contexts come from, without listening.
+    async def claim(self) -> None:
+        """Keep other servers off the data folder and the database.
 
         Raises:
-            TakenError: Another server has the data folder or the database.
+            TakenError: Another server has one of them.
             DatabaseError: It can't be used.
         """
         try:
@@ -202,12 +206,25 @@ class Server:
             await self.ownership.release()
             await self.database.close()
             raise
+        self._claimed = True
+
+    async def open(self) -> None:
+        """Start what contexts come from, without listening for HTTP.
+
+        Raises:
+            TakenError: Another server has the data folder or the database.
+            DatabaseError: It can't be used.
+        """
+        if not self._claimed:
+            await self.claim()
         await self.database.start()
         await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
         await self.executions.start()
         await self.tasks.open()
+        if self._relay is not None:
+            await self._relay.open()
         for wall in self.contexts.missing_walls:
             self.service.log.warning("not confined", reason=wall)
         if self.folder.stat().st_mode & _OF_OTHERS:
@@ -224,6 +241,8 @@ class Server:
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.service.mcp.close()
+        if self._relay is not None:
+            await self._relay.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from isoserver.errors import ServerError
+from isoserver.errors import ServerError, TakenError
 from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from socket import socket
 
 __all__ = ["load", "serve", "serve_mcp"]
 
@@ -63,6 +64,8 @@ def serve(arguments: Sequence[str]) -> int:
 def serve_mcp(arguments: Sequence[str]) -> int:
     """Serve one MCP client on stdin and stdout until stdin ends.
 
+    A server that has the data folder already serves it instead.
+
     Args:
         arguments: The flags, which are those of `isokernel serve`.
 
@@ -72,12 +75,16 @@ def serve_mcp(arguments: Sequence[str]) -> int:
     settings = _load(arguments)
     if settings is None:
         return USAGE
+    from isoserver.mcp import relay  # noqa: PLC0415 - only where it is needed
+
     try:
-        asyncio.run(_run_mcp(settings))
+        found = relay.find(settings.data_dir, settings.session_id)
+        if found is None:
+            found = asyncio.run(_run_mcp(settings))
     except ServerError as error:
         _complain(str(error))
         return 1
-    return 0
+    return 0 if found is None else relay.pass_on(found)
 
 
 def _load(arguments: Sequence[str]) -> ServerSettings | None:
@@ -102,14 +109,25 @@ async def _run(settings: ServerSettings) -> None:
     await server.run(_ready)
 
 
-async def _run_mcp(settings: ServerSettings) -> None:
+async def _run_mcp(settings: ServerSettings) -> socket | None:
+    """Serve; the connection to a server that was quicker, if there is one."""
     from isoserver.app import Server  # noqa: PLC0415 - as above
     from isoserver.logs import route_foreign  # noqa: PLC0415
+    from isoserver.mcp.relay import find  # noqa: PLC0415
     from isoserver.mcp.stdio import serve_stdio  # noqa: PLC0415
 
     server = Server(settings)
     route_foreign(server.service.log)
+    try:
+        await server.claim()
+    except TakenError:
+        # Two began at the same time.
+        found = await asyncio.to_thread(find, settings.data_dir, settings.session_id)
+        if found is None:
+            raise
+        return found
     await serve_stdio(server)
+    return None
 
 
 def _ready(url: str) -> None:

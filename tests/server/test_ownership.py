@@ -87,8 +87,12 @@ def test_the_second_server_on_a_folder_is_refused(servers: Any, tmp_path: Path) 
     folder = ("--data-dir", str(tmp_path))
     first = servers(*FLAGS, *folder)
     elsewhere = ("--database-url", f"sqlite:///{tmp_path / 'other.sqlite'}")
-    said = _refused(*folder, *elsewhere, command="mcp")
+    said = _refused(*folder, *elsewhere)
     assert f"the folder {tmp_path} is used by another isokernel server" in said
+    # Only in the same folder is a client passed on to the server that has it.
+    place = f"sqlite:///{tmp_path / 'isokernel.sqlite'}"
+    other = ("--data-dir", str(tmp_path / "other"), "--database-url", place)
+    assert "is used by another" in _refused(*other, command="mcp")
     assert first.stop() == 0
     assert servers(*FLAGS, *folder).stop() == 0
 

@@ -16,7 +16,7 @@ _MESSAGE_MAX: Final = 16 * 1024
 """Characters of one notification; the tool's answer has all of the output."""
 _WAITING_MAX: Final = 1 << 20
 """Characters that wait for a client that reads slowly."""
-_LAST_SECONDS: Final = 1.0
+_LAST_SECONDS: Final = 5.0
 """Seconds that the last lines may take to a client that reads slowly."""
 _PAUSE: Final = 0.02
 """Seconds in which lines are gathered into one notification."""

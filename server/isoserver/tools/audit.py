@@ -1,8 +1,8 @@
 """The audit: everything that was asked, decided and called, but no results.
 
 A call has an entry before it is made, so that one which the server did not outlive is
-there as well, with the outcome `running`. Entries of calls that run at the same time
-share a transaction.
+there as well, with the outcome `running`. How it ended is written soon after, and
+before the end of its task is told.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import delete, func, select
 
 from isoserver.errors import ApprovalDeniedError, ToolError
+from isoserver.tools.journal import Journal
 from isoserver.tools.redaction import clean
 from isoserver.tools.tables import APPROVALS, AUDIT
 
@@ -95,9 +96,7 @@ class Audit:
         self._log = log
         self._retention = retention
         self._numbers = itertools.count()
-        self._waiting: list[tuple[Any, dict[str, Any]]] = []
-        self._futures: list[asyncio.Future[None]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._journal = Journal(database, log, self._prune)
         self._pruned = 0.0
 
     async def add(self, entry: Entry) -> str:
@@ -110,7 +109,7 @@ class Audit:
             DatabaseError: It could not be written.
         """
         entry_id, row = self._row(entry)
-        await self._write(insert(AUDIT), row)
+        await self._journal.add(row)
         return entry_id
 
     async def change(self, workspace: str, entry_id: str, **fields: Any) -> None:
@@ -119,22 +118,21 @@ class Audit:
         Raises:
             DatabaseError: It could not be written.
         """
-        statement = (
-            update(AUDIT)
-            .where(
-                AUDIT.c.workspace == bindparam("of_workspace"),
-                AUDIT.c.id == bindparam("of_id"),
-            )
-            .values({name: bindparam(f"new_{name}") for name in sorted(fields)})
-        )
-        row = {f"new_{name}": value for name, value in fields.items()}
-        row |= {"of_workspace": workspace, "of_id": entry_id}
-        await self._write(statement, row)
+        await self._journal.change(workspace, entry_id, fields)
+
+    def complete(self, workspace: str, entry_id: str, **fields: Any) -> None:
+        """Complete an entry soon, without waiting for it; `settle` does."""
+        self._journal.change_soon(workspace, entry_id, fields)
+
+    async def settle(self) -> None:
+        """Wait until what was said so far is written."""
+        await self._journal.settle()
 
     async def page(
         self, workspace: str, wanted: Filter, limit: int, offset: int
     ) -> tuple[list[dict[str, Any]], int]:
         """Give entries, the newest first, and how many there are in all."""
+        await self.settle()
         conditions = [AUDIT.c.workspace == workspace]
         conditions += [
             AUDIT.c[name] == value
@@ -165,8 +163,7 @@ class Audit:
 
     async def close(self) -> None:
         """Wait until everything is written."""
-        if self._writer is not None:
-            await asyncio.gather(self._writer, return_exceptions=True)
+        await self._journal.close()
 
     # -- writing -----------------------------------------------------------------------
 
@@ -193,39 +190,6 @@ class Audit:
             "reason": clean(entry.reason)[:_TEXT_MAX],
         }
         return entry_id, row
-
-    async def _write(self, statement: Any, row: dict[str, Any]) -> None:
-        """Have a row written with those of others that wait at the same time."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((statement, row))
-        self._futures.append(done)
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._flush())
-        await asyncio.shield(done)
-
-    async def _flush(self) -> None:
-        while self._waiting:
-            work, self._waiting = self._waiting, []
-            futures, self._futures = self._futures, []
-            failure: Exception | None = None
-            try:
-                async with self._database.begin() as connection:
-                    for statement, row in work:
-                        await connection.execute(statement, row)
-            except Exception as error:  # noqa: BLE001 - those who wait get it
-                # Its text may have values in it.
-                kind = type(error).__name__
-                self._log.error("the audit can't be written", error=kind)
-                failure = error
-            for future in futures:
-                if future.cancelled():
-                    continue
-                if failure is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(failure)
-            if failure is None:
-                await self._prune()
 
 
 class Ending:
@@ -269,8 +233,4 @@ class Ending:
             fields["outcome"] = "cancelled"
         elif error is not None:
             fields |= {"outcome": "failed", "code": "internal_error"}
-        await asyncio.shield(
-            asyncio.ensure_future(
-                self._audit.change(self._workspace, self._entry_id, **fields)
-            )
-        )
+        self._audit.complete(self._workspace, self._entry_id, **fields)

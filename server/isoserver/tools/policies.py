@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -88,16 +89,33 @@ class Policies:
         self._fixed = fixed
         self._limit = limit
         self._known: dict[str, tuple[float, list[Rule]]] = {}
+        self._looking = asyncio.Lock()
+        self._changes = 0
 
     async def rules(self, workspace: str) -> list[Rule]:
         """Give the rules that count, at most a second old."""
-        known = self._known.get(workspace)
-        if known is not None and time.monotonic() - known[0] < _LOOK_SECONDS:
-            return known[1]
-        stored = await self.list(workspace)
-        rules = [item.rule for item in stored]
-        self._known[workspace] = (time.monotonic(), rules)
-        return rules
+        known = self._recent(workspace)
+        if known is not None:
+            return known
+        # One looks for all that are called at the same time.
+        async with self._looking:
+            known = self._recent(workspace)
+            if known is not None:
+                return known
+            began, changes = time.monotonic(), self._changes
+            rules = [item.rule for item in await self.list(workspace)]
+            # What was changed meanwhile counts at once, though this look missed it.
+            if changes == self._changes:
+                self._known[workspace] = (began, rules)
+            return rules
+
+    def _recent(self, workspace: str) -> list[Rule] | None:
+        looked, rules = self._known.get(workspace, (-_LOOK_SECONDS, []))
+        return rules if time.monotonic() - looked < _LOOK_SECONDS else None
+
+    def _forget(self, workspace: str) -> None:
+        self._changes += 1
+        self._known.pop(workspace, None)
 
     async def list(self, workspace: str) -> list[StoredRule]:
         """Give all rules: the configuration file's, then the others, oldest first."""
@@ -143,7 +161,7 @@ class Policies:
                     created_by=by,
                 )
             )
-        self._known.pop(workspace, None)
+        self._forget(workspace)
         await self._note(workspace, "policy.added", by, made)
         return StoredRule(made, now, by)
 
@@ -164,7 +182,7 @@ class Policies:
             )
         if gone.rowcount == 0:
             raise PolicyMissingError(policy_id)
-        self._known.pop(workspace, None)
+        self._forget(workspace)
         await self._note(workspace, "policy.deleted", by, found[0].rule)
 
     async def _note(self, workspace: str, kind: str, by: str, rule: Rule) -> None:

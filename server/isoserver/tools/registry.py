@@ -209,8 +209,9 @@ class Registry:
             only: Wait for the first attempt of this source only, if it has that name.
         """
         sources = await self.list(workspace)
-        waited = [s for s in sources if only in (None, s.name)]
-        await asyncio.gather(*(source.settled() for source in waited))
+        waited = [s for s in sources if only in (None, s.name) and not s.is_settled]
+        if waited:
+            await asyncio.gather(*(source.settled() for source in waited))
         version = ",".join(
             f"{s.name}:{self._revisions.get((workspace, s.name), '')}:{s.version}"
             for s in sources

@@ -124,8 +124,9 @@ class Tools:
         return text
 
     async def end_task(self, workspace: str, task_id: str) -> None:
-        """Withdraw the approvals that a task waits for, because it is over."""
+        """Withdraw what a task waits for, because it is over; its audit is written."""
         await self.approvals.end_task(workspace, task_id)
+        await self.audit.settle()
 
     # -- a call ------------------------------------------------------------------------
 

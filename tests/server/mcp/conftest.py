@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx2
@@ -34,6 +36,23 @@ NETWORK = [
     Way(transport, era) for transport in ("http", "sse") for era in (MODERN, HANDSHAKE)
 ]
 WAYS = [*NETWORK, Way("stdio", MODERN), Way("stdio", HANDSHAKE)]
+
+
+UPSTREAM = Path(__file__).parents[1] / "tools" / "upstream.py"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings with another MCP server as a source."""
+    file = tmp_path_factory.mktemp("execute") / "isokernel.toml"
+    file.write_text(
+        "execute_approval_wait = 0.5\n"
+        "[[sources]]\n"
+        'type = "mcp"\nname = "up"\nworkspace = "default"\n'
+        f"command = {json.dumps(sys.executable)}\n"
+        f"args = [{json.dumps(str(UPSTREAM))}, 'stdio']\n"
+    )
+    return file
 
 
 @pytest.fixture

@@ -31,26 +31,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-UPSTREAM = Path(__file__).parents[1] / "tools" / "upstream.py"
 DROP = "return await tools.up.drop({name: 'users'})"
 PICTURE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"
     "AABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings with another MCP server as a source."""
-    file = tmp_path_factory.mktemp("execute") / "isokernel.toml"
-    file.write_text(
-        "execute_approval_wait = 0.5\n"
-        "[[sources]]\n"
-        'type = "mcp"\nname = "up"\nworkspace = "default"\n'
-        f"command = {json.dumps(sys.executable)}\n"
-        f"args = [{json.dumps(str(UPSTREAM))}, 'stdio']\n"
-    )
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +159,41 @@ async def test_what_is_displayed_is_content(tooled: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "block"),
+    [
+        ("audio/wav", "audio"),
+        ("application/pdf", "resource"),
+        ("application/octet-stream", "resource"),
+        ("image/svg+xml", "resource"),
+        ("application/geo+json", "resource"),
+    ],
+)
+async def test_all_kinds_of_displays_are_content(
+    tooled: Server, kind: str, block: str
+) -> None:
+    value = {"image/svg+xml": "<svg/>", "application/geo+json": {"type": "Point"}}
+    shown = value.get(kind)
+    given = "new Uint8Array([0, 255, 7])" if shown is None else json.dumps(shown)
+    async with connect_agent(tooled.url) as agent:
+        code = f"display({{'{kind}': {given}, 'text/plain': 'it'}}, {{raw: true}})"
+        result = await agent.call_tool("execute", {"code": f"{code}; return 1"})
+        assert [part.type for part in result.content] == ["text", block], said(result)
+        content: Any = result.content[1]
+        if block == "audio":
+            assert (content.mime_type, content.data) == (kind, "AP8H")
+            return
+        resource = content.resource
+        task_id = result.structured_content["taskId"]
+        assert str(resource.uri) == f"task://{task_id}/displays/0"
+        assert resource.mime_type == kind
+        if shown is None:
+            assert base64.b64decode(resource.blob) == b"\x00\xff\x07"
+        else:
+            text = resource.text
+            assert (text if isinstance(shown, str) else json.loads(text)) == shown
+
+
+@pytest.mark.parametrize(
     ("way", "decision"),
     [*((way, "approve") for way in WAYS), *((way, "deny") for way in NETWORK)],
     ids=str,
@@ -254,6 +274,65 @@ async def test_a_client_gets_the_log_that_it_wants(tooled: Server, way: Way) -> 
     assert logged == []
 
 
+async def test_a_forged_answer_decides_nothing(tooled: Server) -> None:
+    """In the newest version of the protocol clients hand answers in by themselves."""
+    async with connect_agent(tooled.url) as agent:
+        waiting = [await execute(agent, DROP) for _ in range(2)]
+    asked, other = (task["approvals"][0]["approvalId"] for task in waiting)
+    yes = {"action": "accept", "content": {"decision": "approve"}}
+    with connect(tooled) as client:
+        for approval_id, words in (
+            ("made-up", "get_task shows"),
+            # Of another task: what is answered for one is nothing to the other.
+            (other, "inputRequests"),
+            (f"{asked}x", "get_task shows"),
+        ):
+            answer = _hand_in(client, waiting[0]["taskId"], {approval_id: yes})
+            assert words in json.dumps(answer), answer
+            for task in waiting:
+                shown = client.get(f"/tasks/{task['taskId']}").json()
+                assert shown["status"] == "waiting_for_approval"
+        answer = _hand_in(client, "task_made-up", {asked: yes})
+        assert "task_made-up" in json.dumps(answer)
+        answer = _hand_in(client, waiting[0]["taskId"], {asked: yes})
+        assert "dropped users" in json.dumps(answer)
+        # Once more: it isn't run twice.
+        again = _hand_in(client, waiting[0]["taskId"], {asked: yes})
+        assert again["result"]["structuredContent"]["status"] == "completed"
+        calls = client.get(f"/audit?task_id={waiting[0]['taskId']}&kind=call").json()
+        assert [item["outcome"] for item in calls["items"]] == ["completed"]
+        client.post(f"/tasks/{waiting[1]['taskId']}/cancel")
+
+
+def _hand_in(client: Any, task_id: str, answers: dict[str, Any]) -> Any:
+    """Repeat a call of execute with answers, as clients do in 2026-07-28."""
+    prefix = "io.modelcontextprotocol"
+    version = "2026-07-28"
+    parameters = {
+        "name": "execute",
+        "arguments": {"code": DROP, "resultTimeoutMs": 5000},
+        "requestState": task_id,
+        "inputResponses": answers,
+        "_meta": {
+            f"{prefix}/protocolVersion": version,
+            f"{prefix}/clientCapabilities": {"elicitation": {"form": {}}},
+            f"{prefix}/clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "Mcp-Protocol-Version": version,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "execute",
+    }
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}
+    answer = client.post("/mcp", json=asked, headers=headers)
+    if not answer.headers["Content-Type"].startswith("text/event-stream"):
+        return answer.json()
+    lines = [line for line in answer.text.splitlines() if line.startswith("data:")]
+    return json.loads(lines[-1].removeprefix("data:"))
+
+
 async def test_an_approval_comes_from_elsewhere(tooled: Server) -> None:
     results: list[Any] = []
     code = DROP.replace("users", "elsewhere")
@@ -301,8 +380,11 @@ async def test_a_cancelled_request_ends_its_task(tooled: Server, way: Way) -> No
 
 
 @pytest.mark.parametrize("way", NETWORK[1:], ids=str)
-async def test_a_task_goes_on_without_its_client(tooled: Server, way: Way) -> None:
-    code = "await new Promise(r => setTimeout(r, 500)); return 'done'"
+async def test_a_task_goes_on_without_its_client(
+    tooled: Server, way: Way, tmp_path: Path
+) -> None:
+    lost = tmp_path / "lost"
+    code = f"return await tools.up.until({{path: {json.dumps(str(lost))}}})"
     metadata = {"way": f"lost {way}"}
     # As a process that is killed: the connection ends, and nothing is said.
     program = (
@@ -326,6 +408,7 @@ async def test_a_task_goes_on_without_its_client(tooled: Server, way: Way) -> No
     ) as process:
         await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "running")
         process.communicate(b"\n", DEADLINE)
+    await anyio.Path(lost).touch()
     await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "completed")
 
 
@@ -341,25 +424,31 @@ def _wait_status(server: Server, way: object, status: str) -> None:
 
 
 @pytest.mark.parametrize("way", NETWORK[::3], ids=str)
-async def test_what_is_printed_is_progress(tooled: Server, way: Way) -> None:
+async def test_what_is_printed_is_progress(
+    tooled: Server, way: Way, tmp_path: Path
+) -> None:
     told: list[str] = []
+    files = [str(tmp_path / str(number)) for number in range(2)]
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
         assert total is None
-        assert progress > len(told)
+        assert progress == len(told) + 1
         told.append(message or "")
+        # The code goes on when the client has heard so far.
+        if len(told) <= len(files):
+            await anyio.Path(files[len(told) - 1]).touch()
 
     async with connect_agent(tooled.url, way) as agent:
         code = (
-            "for (let i = 0; i < 3; i++) { console.log(i);"
-            " await new Promise(r => setTimeout(r, 60)) } return 1"
+            f"let i = 0; for (const path of {json.dumps(files)}) {{"
+            " console.log(i++); await tools.up.until({path}) }"
+            " console.log(i); return 1"
         )
         result = await agent.call_tool(
             "execute", {"code": code}, progress_callback=note
         )
-    assert not result.is_error
-    assert "\n".join(told) == "0\n1\n2"
-    assert len(told) > 1
+    assert not result.is_error, said(result)
+    assert told == ["0", "1", "2"]
 
 
 async def test_too_many_tasks_are_refused(servers: Any) -> None:

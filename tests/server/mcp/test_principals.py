@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp_types import ElicitRequestParams, ElicitResult
 from tests.server.conftest import connect
-from tests.server.mcp.conftest import HANDSHAKE, MODERN, Way, connect_agent, said
-from tests.server.mcp.test_execute import DROP, UPSTREAM, execute
+from tests.server.mcp.conftest import (
+    HANDSHAKE,
+    MODERN,
+    UPSTREAM,
+    Way,
+    connect_agent,
+    said,
+)
+from tests.server.mcp.test_execute import DROP, execute
 from tests.server.mcp.test_transports import BOTH, INITIALIZE
 
 if TYPE_CHECKING:

@@ -115,8 +115,9 @@ async def test_what_is_printed_is_progress(stateless: Server, way: Way) -> None:
         result = await agent.call_tool("run_js", {"code": code}, progress_callback=note)
     assert result.structured_content == {"output": "0\n1\n2\nend\n!"}
     assert "\n".join(text or "" for _, text in told) == "0\n1\n2\nend\n!"
+    # That they come while it runs is in the next test: on a machine that is busy, all
+    # of them may have been printed before the first is sent.
     counts = [count for count, _ in told]
-    assert len(counts) > 1
     assert counts == sorted(set(counts))
     assert counts[-1] == 5
 
@@ -143,13 +144,14 @@ async def test_a_cancelled_request_ends_its_run(stateless: Server, way: Way) -> 
 
 
 def _wait_status(server: Server, status: str) -> None:
+    """Wait until the newest execution is at something; it is there already."""
     with connect(server) as client:
-        wait_for(
-            lambda: (
-                client.get("/api/executions").json()["executions"][0]["status"]
-                == status
-            )
-        )
+
+        def reached() -> bool:
+            newest = client.get("/api/executions?limit=1").json()["executions"][0]
+            return bool(newest["status"] == status)
+
+        wait_for(reached)
 
 
 @pytest.mark.parametrize("header", ["2025-11-25", "2026-07-28"])

@@ -68,6 +68,14 @@ async def hang() -> str:
 
 
 @server.tool(annotations=READS)
+async def until(path: str) -> str:
+    """Answer once a file is there."""
+    while not os.path.exists(path):  # noqa: ASYNC110, ASYNC240, PTH110 - by a test
+        await asyncio.sleep(0.01)
+    return "there"
+
+
+@server.tool(annotations=READS)
 async def freeze() -> str:
     """Never answer anything any more."""
     time.sleep(3600)  # noqa: ASYNC251 - that is it

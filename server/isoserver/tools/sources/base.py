@@ -71,12 +71,18 @@ class Source(ABC):
         self._settled = asyncio.Event()
         self._again = asyncio.Event()
         self._was_ready = False
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
         """Its name."""
         return self.configuration.name
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the first attempt to connect is over, well or not."""
+        return self._settled.is_set()
 
     # -- for subclasses ----------------------------------------------------------------
 
@@ -118,6 +124,7 @@ class Source(ABC):
 
     async def close(self) -> None:
         """End the session and wait until it has ended."""
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -148,6 +155,10 @@ class Source(ABC):
                 reason = "the connection has ended"
             except Exception as error:  # noqa: BLE001 - whatever a library raises
                 reason = self.describe(error)
+            if self._closing:
+                # A library has made another error of the cancellation, a group of
+                # errors for one, and who closes would wait for ever.
+                return
             self._fail(reason)
             steady = time.monotonic() - began > _STEADY_SECONDS
             delay = _FIRST_DELAY if steady else min(delay * 2, _LAST_DELAY)
