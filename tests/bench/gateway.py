@@ -1,4 +1,11 @@
-"""Kernels over HTTP by jupyter_kernel_gateway: what contexts are compared with."""
+"""Kernels over HTTP by jupyter_kernel_gateway: what contexts are compared with.
+
+The gateway sends the messages of one cell as many small frames and leaves Nagle's
+algorithm on, so the second one waits until the client has acknowledged the first, which
+Linux puts off by 40 ms. That is the transport's time, not the kernel's, so this client
+acknowledges at once (TCP_QUICKACK). The gateway is unmodified; with another client
+`1+1` takes 40 ms more.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +69,11 @@ class Kernel:
         self._id = kernel_id
         self._channels = channels
         self._session = uuid.uuid4().hex
+        self._socket: socket.socket = channels.protocol.stream.socket
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what has come and what comes next; Linux forgets it soon."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     @classmethod
     async def start(cls, url: str, spec: str) -> Kernel:
@@ -107,9 +119,11 @@ class Kernel:
             "buffers": [],
         }
         await self._channels.write_message(json.dumps(message))
+        self._acknowledge()
         text, waiting = "", {"execute_reply", "idle", "execute_result"}
         while waiting:
             said = await asyncio.wait_for(self._channels.read_message(), START_SECONDS)
+            self._acknowledge()
             answer = json.loads(said)
             if (answer.get("parent_header") or {}).get("msg_id") != number:
                 continue

@@ -1,14 +1,17 @@
 """Cells: one runs, the others wait in order.
 
 A cell that awaits leaves the V8 thread free, so everything but another cell is served
-meanwhile. A cell that fails aborts the cells that were waiting at that moment, and only
-those: what is sent afterwards was sent by somebody who may know of the failure.
+meanwhile. A cell that fails aborts the cells that were sent up to that moment, and only
+those: what is sent afterwards was sent by somebody who may know of the failure. Most of
+them have arrived by then; a front that sends many cells one after the other may still
+be sending, so the date in the header decides about what comes shortly after.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +42,9 @@ __all__ = ["Execution", "Executions"]
 _EXIT = re.compile(r"\s*(exit|quit)(?:\(\))?\s*;?\s*")
 # `Math.max?` and `Math.max??`, as in IPython; no JavaScript ends with a question mark.
 _HELP = re.compile(r"\s*([\w$][\w$.\[\]'\"]*)(\?\??)\s*")
+# Seconds for which a cell may be on its way. A sender whose clock is behind has cells
+# aborted that it has sent knowingly, so it is no longer than needed.
+_ON_ITS_WAY = 1.0
 
 
 class Execution:
@@ -129,6 +135,7 @@ class Executions:
         self._queue_max = queue_max
         self._queue: deque[Execution] = deque()
         self._serial = 0
+        self._failed = 0.0
         self.running: Execution | None = None
 
     def add(self, request: Message) -> None:
@@ -140,6 +147,9 @@ class Executions:
                 raise MessageError(message)  # noqa: TRY301 - one answer for both
         except MessageError as error:
             self._refuse(request, error)
+            return
+        if self._sent_before_failure(request):
+            self._abort(request)
             return
         self._queue.append(execution)
         self.advance()
@@ -170,7 +180,10 @@ class Executions:
             return
         self._outputs.done = None
         expressions = self._evaluate(execution) if done.error is None else {}
-        waiting = self._waiting() if _stops(execution, done) else []
+        waiting: list[Message] = []
+        if _stops(execution, done):
+            self._failed = time.time()
+            waiting = self._waiting()
         self.running = self._inputs.request = None
         self._channels.reply(
             execution.request,
@@ -247,6 +260,13 @@ class Executions:
         self._queue.clear()
         self._inbox.fill()
         return queued + self._inbox.take("execute_request")
+
+    def _sent_before_failure(self, request: Message) -> bool:
+        """Tell whether a cell that arrives now was sent before the last failure."""
+        if time.time() - self._failed > _ON_ITS_WAY:
+            return False
+        sent = request.sent
+        return sent is not None and sent < self._failed
 
     def _abort(self, request: Message) -> None:
         content = aborted_content()

@@ -101,6 +101,21 @@ class Message:
         """The id that the sender gave to it."""
         return str(self.header["msg_id"])
 
+    @property
+    def sent(self) -> float | None:
+        """When it was made, by the sender's clock; None if that isn't said."""
+        from datetime import datetime  # noqa: PLC0415 - not needed for a start
+
+        date = self.header.get("date")
+        if not isinstance(date, str):
+            return None
+        try:
+            # Before Python 3.11 no Z was understood.
+            moment = datetime.fromisoformat(date.replace("Z", "+00:00"))
+        except ValueError:
+            return None
+        return None if moment.tzinfo is None else moment.timestamp()
+
 
 class Session:
     """Packs and unpacks the messages of one kernel. Any thread may use it.

@@ -132,6 +132,30 @@ def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Driver) -> N
     assert kernel.outcome(later).result == "'undefined'"
 
 
+def test_a_cell_on_its_way_when_another_fails_is_aborted(kernel: Driver) -> None:
+    kernel.run("globalThis.ran = false")
+    message = kernel.client.session.msg(
+        "execute_request", {"code": "globalThis.ran = true"}
+    )
+    failing = kernel.execute("throw new Error('stop')")
+    assert kernel.outcome(failing).reply["content"]["status"] == "error"
+    kernel.client.session.send(kernel.client.shell_channel.socket, message)
+    outcome = kernel.outcome(message["header"]["msg_id"])
+    assert outcome.reply["content"] == {"status": "aborted"}
+    assert kernel.run("ran").result == "false"
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", None, 5, "9999-12-31T23:59:59Z"])
+def test_without_a_date_that_is_one_the_next_cell_runs(
+    kernel: Driver, date: object
+) -> None:
+    kernel.run("throw new Error('stop')")
+    message = kernel.client.session.msg("execute_request", {"code": "'ran'"})
+    message["header"]["date"] = date
+    kernel.client.session.send(kernel.client.shell_channel.socket, message)
+    assert kernel.outcome(message["header"]["msg_id"]).result == "'ran'"
+
+
 def test_without_stop_on_error_the_next_cells_run(kernel: Driver) -> None:
     failing = kernel.execute("throw 1", stop_on_error=False)
     following = kernel.execute("'ran'")
