@@ -5,32 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.contexts.alone import context_of, with_forks
 
 from isokernel.frames import Decoder, encode
 from isokernel.settings import ContextSettings
-from isoserver.contexts.context import Identity
 from isoserver.contexts.forks import Forks
-from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.jobs import Request
-from isoserver.contexts.languages import Languages
+from isoserver.contexts.records import Cell
 from isoserver.errors import ForkError, HeapUnsavableError
 from isoserver.logs import make_log
-from isoserver.metrics import Metrics
-from isoserver.settings import ServerSettings
 from isoserver.tasks.calls import ToolCalls
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from isokernel.frames import Frame
     from isokernel.zygote import Spawned
+    from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.tools.calls import Asker
 
 SECONDS = 30.0
@@ -68,8 +67,9 @@ class Taken(Forks):
         self._threads.append(thread)
         return spawned._replace(work=ours)
 
-    def join(self) -> None:
-        """Wait for the threads, once their sockets are closed."""
+    def close(self) -> None:
+        """End the processes, whose sockets are closed, and wait for the threads."""
+        super().close()
         for thread in self._threads:
             thread.join(SECONDS)
 
@@ -89,39 +89,16 @@ class Taken(Forks):
                 self.reads.wait(SECONDS)
 
 
-def _context(forks: Forks, **given: Any) -> JavaScriptContext:
-    settings = ServerSettings(**{"checkpoint_deadline": 0.2, **given})
-    languages = Languages(["javascript"], "javascript")
-    identity = Identity("default", "c", languages.served["javascript"], "/home/user")
-    return JavaScriptContext(identity, settings, Metrics(), forks)
-
-
-def _with(
-    forks: Callable[[], Forks], scenario: Callable[[Any], Awaitable[None]]
-) -> None:
-    async def run() -> None:
-        made = forks()
-        await made.start()
-        try:
-            await scenario(made)
-        finally:
-            made.close()
-            if isinstance(made, Taken):
-                await asyncio.to_thread(made.join)
-
-    asyncio.run(asyncio.wait_for(run(), SECONDS))
-
-
 @pytest.mark.parametrize("act", ["save", "fork"])
 def test_no_foreign_process_is_named(act: str, victim: subprocess.Popen[bytes]) -> None:
     async def scenario(forks: Taken) -> None:
-        context = _context(forks)
+        context = context_of(forks)
         await context.start()
         if act == "save":
             with pytest.raises(HeapUnsavableError, match="not its own"):
                 await context.save()
         else:
-            other = _context(forks)
+            other = context_of(forks)
             with pytest.raises(ForkError, match="not its own"):
                 await context.fork_into(other)
             await other.close()
@@ -131,7 +108,7 @@ def test_no_foreign_process_is_named(act: str, victim: subprocess.Popen[bytes]) 
         said = {"status": "ok", "pid": victim.pid}
         return [encode(frame.type.replace("request", "reply"), said, parent=frame.id)]
 
-    _with(lambda: Taken(names), scenario)
+    with_forks(lambda: Taken(names), scenario)
     # Closing the forks kills all that they have adopted, as a failure to save does.
     assert victim.poll() is None
 
@@ -157,7 +134,7 @@ def test_what_is_not_of_a_context_is_refused() -> None:
                 forks.adopt(gone, one.pid)
             assert forks.hold(gone, one.pid) is None
 
-    _with(lambda: Forks(sandbox=False, niceness=0), scenario)
+    with_forks(lambda: Forks(sandbox=False, niceness=0), scenario)
 
 
 class Tool:
@@ -218,7 +195,7 @@ def test_who_breaks_the_rules_of_calls_is_ended(
     flood: Callable[[Frame], list[bytes]], calls: int
 ) -> None:
     async def scenario(forks: Taken) -> None:
-        context = _context(forks, tool_task_waiting_max=3)
+        context = context_of(forks, tool_task_waiting_max=3)
         await context.start()
         tool = Tool()
         served, execution = _execute(context, tool)
@@ -228,14 +205,14 @@ def test_who_breaks_the_rules_of_calls_is_ended(
         await served.close()
         await context.close()
 
-    _with(lambda: Taken(flood), scenario)
+    with_forks(lambda: Taken(flood), scenario)
 
 
 def test_results_that_nobody_takes_in_are_not_kept() -> None:
     number, size = 40, 50_000
 
     async def scenario(forks: Taken) -> None:
-        context = _context(forks, tool_unread_max=4 * size)
+        context = context_of(forks, tool_unread_max=4 * size)
         await context.start()
         tool = Tool("x" * size)
         served, _ = _execute(context, tool)
@@ -259,4 +236,80 @@ def test_results_that_nobody_takes_in_are_not_kept() -> None:
         await served.close()
         await context.close()
 
-    _with(lambda: Taken(_flood(number)), scenario)
+    with_forks(lambda: Taken(_flood(number)), scenario)
+
+
+UNSOUND: list[tuple[str, dict[str, Any]]] = [
+    ("stream", {"name": "stdout"}),
+    ("stream", {"name": ["stdout"], "text": "x"}),
+    ("stream", {"name": "stdin", "text": "x"}),
+    ("error", {"ename": "E", "evalue": "e"}),
+    ("error", {"ename": "E", "evalue": "e", "traceback": [1]}),
+    ("display_data", {"data": [], "metadata": {}}),
+    ("display_data", {"data": {"a/b": b"x"}, "metadata": {}}),
+    ("display_data", {"data": {"a/b": {(1, 2): 3}}, "metadata": {}}),
+    ("display_data", {"data": {}, "transient": {"display_id": ["x"]}}),
+    ("update_display_data", {"data": {}, "transient": {"display_id": ["x"]}}),
+    ("execute_reply", {"status": "ok", "execution_count": "1"}),
+    ("execute_reply", {"status": "ok", "execution_count": 1 << 31}),
+    ("execute_reply", {"status": "ok", "execution_count": -1}),
+    ("execute_reply", {"status": "ok", "execution_count": True}),
+    ("execute_reply", {"status": "ok", "result_json": {}}),
+    ("execute_reply", {"status": "error", "traceback": "x"}),
+]
+
+
+def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
+    def answer(frame: Frame) -> list[bytes]:
+        if frame.type != "execute_request":
+            return []
+        said = UNSOUND[int(frame.content["code"])]
+        end = ("execute_reply", {"status": "ok", "execution_count": 1})
+        idle = ("status", {"execution_state": "idle"})
+        return [encode(kind, what, parent=frame.id) for kind, what in (said, end, idle)]
+
+    async def scenario(forks: Taken) -> None:
+        context = context_of(forks)
+        await context.start()
+        for number in range(len(UNSOUND)):
+            execution = context.execute(Request(str(number), None, SECONDS))
+            await execution.done
+            assert "left out" in execution.outputs.text("stderr"), UNSOUND[number]
+            assert list(execution.outputs.displays()) == []
+            assert context.execution_count == 1
+            assert Cell.of(execution).content()["count"] == 1
+        await context.close()
+
+    with_forks(lambda: Taken(answer), scenario)
+
+
+def test_last_words_are_short_and_can_be_kept() -> None:
+    async def scenario(forks: Taken) -> None:
+        context = context_of(forks)
+        await context.start()
+        context.execute(Request("1", None, SECONDS))
+        while not context._last_words:  # noqa: ASYNC110 - another process says them
+            await asyncio.sleep(0)
+        assert context._last_words == "ab" + 997 * "c"
+        await context.close()
+
+    def answer(frame: Frame) -> list[bytes]:
+        return [encode("fatal", {"detail": "a\0b" + 5000 * "c"}, parent=frame.id)]
+
+    with_forks(lambda: Taken(answer), scenario)
+
+
+def test_questions_for_memory_are_bounded() -> None:
+    async def scenario(forks: Forks) -> None:
+        context = context_of(forks)
+        await context.start()
+        os.kill(context.pid, signal.SIGSTOP)
+        asked = [asyncio.ensure_future(context.memory()) for _ in range(200)]
+        await asyncio.wait(asked, return_when="FIRST_COMPLETED")
+        assert len(context._memory) == 100
+        os.kill(context.pid, signal.SIGCONT)
+        assert sum(done is not None for done in await asyncio.gather(*asked)) == 100
+        assert await context.memory()
+        await context.close()
+
+    with_forks(lambda: Forks(sandbox=False, niceness=0), scenario)

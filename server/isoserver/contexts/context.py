@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isoserver.contexts.alarm import Alarm
 from isoserver.contexts.identity import Identity, Key, Observer, State, new_id
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
+from isoserver.contexts.soundness import is_sound
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
@@ -39,6 +40,7 @@ __all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
 SECOND_HALF: Final = 5.0
 """Seconds between reply and idle, whichever comes first: no code runs any more."""
 DIED: Final = "ContextDiedError"
+_UNSOUND: Final = "isokernel: a message that is none of Jupyter's was left out\n"
 
 
 def _ignore(_context: Context) -> None:
@@ -223,6 +225,10 @@ class Context(abc.ABC):
         self.state = State.DEAD
         self.reason = reason
         async with self._changing:
+            # A restart that was on its way may have let it live, and take jobs, again.
+            self._abandon("ContextDeletedError", reason)
+            self.state = State.DEAD
+            self.reason = reason
             await self._kill()
 
     def died(self, reason: str) -> None:
@@ -341,7 +347,13 @@ class Context(abc.ABC):
             self._interrupt()
 
     def _advance(self) -> None:
-        if self.state is not State.IDLE or not self._queue:
+        if self.state is not State.IDLE:
+            return
+        # Nobody waits for a question that was cancelled, and the descriptors that it
+        # was to send are closed: their numbers may be others' by now.
+        while self._queue and self._queue[0].forgotten:
+            self._queue.popleft()
+        if not self._queue:
             return
         job = self._queue.popleft()
         self._current = job
@@ -360,6 +372,8 @@ class Context(abc.ABC):
             message: What it says.
         """
         job = self._current
+        if not is_sound(message):
+            message = Message("stream", {"name": "stderr", "text": _UNSOUND}, {})
         if job is None or job.id != parent:
             self._late(parent, message)
         elif message.kind == "status":

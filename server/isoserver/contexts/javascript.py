@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import IsokernelError
+from isokernel.frames import MAX_BYTES
 from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["JavaScriptContext"]
 
-_FRAME_MAX: Final = 256 << 20
+_WORDS_MAX: Final = 1000
+"""Characters of what a process says last that are kept."""
+_MEMORY_ASKED_MAX: Final = 100
+"""Questions for memory that wait, of a process that doesn't answer."""
 _REASON_WAIT: Final = 1.0
 """Seconds between the end of the sockets and the report why."""
 _MEMORY_WAIT: Final = 1.0
@@ -110,8 +114,8 @@ class JavaScriptContext(Context):
         self._ended = asyncio.get_running_loop().create_future()
         self._last_words = ""
         self._forks.watch(pid, self._exited)
-        self._work = Channel(work, self._frame, self._cut, _FRAME_MAX)
-        self._control = Channel(control, self._answer, self._cut, _FRAME_MAX)
+        self._work = Channel(work, self._frame, self._cut, MAX_BYTES)
+        self._control = Channel(control, self._answer, self._cut, MAX_BYTES)
 
     def _exited(self, reason: str) -> None:
         """Note that the process is gone, after what it said last."""
@@ -201,7 +205,8 @@ class JavaScriptContext(Context):
 
     def _frame(self, frame: Frame) -> None:
         if frame.type == "fatal":
-            self._last_words = str(frame.content.get("detail", "")).partition("\n")[0]
+            said = str(frame.content.get("detail", "")).partition("\n")[0]
+            self._last_words = said[:_WORDS_MAX].replace("\0", "")
             return
         message = Message(frame.type, frame.content, frame.metadata)
         self.received(frame.parent or 0, message)
@@ -255,6 +260,8 @@ class JavaScriptContext(Context):
     async def memory(self) -> dict[str, int] | None:
         """Ask the process, which answers also while it is busy."""
         if self._control is None or self.state is State.DEAD:
+            return None
+        if len(self._memory) >= _MEMORY_ASKED_MAX:
             return None
         answer: asyncio.Future[dict[str, Any]] = (
             asyncio.get_running_loop().create_future()

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["Outputs"]
 
 _DISPLAYS: Final = {"display_data", "execute_result"}
+_ITEM: Final = 64
+"""Characters that an output takes beside its own, roughly."""
+_ITEMS_FREE: Final = 1000
+"""Outputs that are not counted for that."""
 
 
 class Outputs:
@@ -24,7 +28,7 @@ class Outputs:
         size: Characters so far.
     """
 
-    __slots__ = ("_clear", "_displays", "_full", "_limit", "items", "size")
+    __slots__ = ("_clear", "_displays", "_failed", "_full", "_limit", "items", "size")
 
     def __init__(self, limit: int) -> None:
         """Start with nothing.
@@ -36,6 +40,7 @@ class Outputs:
         self.size = 0
         self._limit = limit
         self._full = False
+        self._failed = False
         self._clear = False
         self._displays: dict[str, list[dict[str, Any]]] = {}
 
@@ -53,11 +58,14 @@ class Outputs:
             return
         if self._clear:
             self._forget()
-        if self._take(_weight(kind, content)) or kind == "error":
+        if self._take(_weight(kind, content)) or (kind == "error" and not self._failed):
+            self._failed = self._failed or kind == "error"
             self._append(kind, content)
 
     def stream(self, name: str, text: str) -> None:
         """Add text to a stream."""
+        if not text:
+            return
         last = self.items[-1] if self.items else None
         if last is not None and last.get("name") == name:
             last["text"].append(text)
@@ -124,7 +132,8 @@ class Outputs:
     def _take(self, weight: int) -> bool:
         if self._full:
             return False
-        if self.size + weight <= self._limit:
+        many = len(self.items) >= _ITEMS_FREE + self._limit // _ITEM
+        if self.size + weight <= self._limit and not many:
             self.size += weight
             return True
         self._full = True
@@ -139,8 +148,9 @@ def _weight(kind: str, content: dict[str, Any]) -> int:
     if kind == "stream":
         return len(content["text"])
     if kind == "error":
-        return 0
+        texts = (content["ename"], content["evalue"], *content["traceback"])
+        return sum(map(len, texts))
+    parts = (*content["data"].values(), *(content.get("metadata") or {}).values())
     return sum(
-        len(value) if isinstance(value, str) else len(repr(value))
-        for value in content["data"].values()
+        len(value) if isinstance(value, str) else len(repr(value)) for value in parts
     )

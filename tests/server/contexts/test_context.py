@@ -1,0 +1,58 @@
+"""A context's queue and life, where two things happen to it at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.server.contexts.alone import SECONDS, context_of, with_forks
+
+from isoserver.contexts.context import State
+from isoserver.contexts.forks import Forks
+from isoserver.contexts.jobs import Request
+from isoserver.errors import ContextDeadError
+
+FOREVER = "await new Promise(() => {})"
+
+
+def _forks() -> Forks:
+    return Forks(sandbox=False, niceness=0)
+
+
+@pytest.mark.parametrize("act", ["save", "fork"])
+def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
+    # Its descriptors are closed by then, and their numbers may be others'.
+    async def scenario(forks: Forks) -> None:
+        context = context_of(forks, question_deadline=600.0)
+        await context.start()
+        context.execute(Request(FOREVER, None, SECONDS))
+        call = context.save() if act == "save" else context.fork_into(context)
+        asked = asyncio.ensure_future(call)
+        while not context.waiting:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        context.interrupt()
+        execution = context.execute(Request("1 + 1", None, SECONDS))
+        await execution.done
+        assert execution.failure is None
+        await context.close()
+
+    with_forks(_forks, scenario)
+
+
+def test_a_context_deleted_while_it_restarts_stays_dead() -> None:
+    async def scenario(forks: Forks) -> None:
+        context = context_of(forks)
+        await context.start()
+        restarting = asyncio.ensure_future(context.restart())
+        while context.pid:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+        await context.close()
+        await asyncio.wait([restarting])
+        assert context.state is State.DEAD
+        assert context.pid == 0
+        with pytest.raises(ContextDeadError):
+            context.execute(Request("1", None, SECONDS))
+
+    with_forks(_forks, scenario)
