@@ -127,18 +127,18 @@ def test_damage_is_found(packed: list[Packed]) -> None:
     for length in (0, 1, 100, len(data) - 1):
         with pytest.raises(HeapDamagedError):
             verify(key, unpack(data[:length], SIZE_MAX))
-    heap = bytearray(unpack(data, SIZE_MAX))
+    changed = bytearray(whole)
     for _ in range(100):
-        place = chosen.randrange(len(heap))
-        heap[place] ^= 0xFF
+        place = chosen.randrange(len(changed))
+        changed[place] ^= 0xFF
         # Whatever is changed, what V8 gets is what was saved or nothing.
         try:
-            verify(key, bytes(heap))
+            verify(key, bytes(changed))
         except (HeapDamagedError, HeapEngineError):
             pass
         else:
             assert place < 2000
-        heap[place] ^= 0xFF
+        changed[place] ^= 0xFF
 
 
 def test_another_heap_under_the_key_is_found(packed: list[Packed]) -> None:
