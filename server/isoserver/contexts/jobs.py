@@ -106,11 +106,6 @@ class Job:
         """Whether all that ends it has come."""
         return self.reply is not None and (self.idle or not self.needs_idle)
 
-    @property
-    def forgotten(self) -> bool:
-        """Whether nobody waits for it any more, and nothing comes of it."""
-        return self.done.done() and not self.needs_idle
-
     def set_timer(self, seconds: float, call: Callable[[Job], None]) -> None:
         """Have a function called with it when it isn't over by then."""
         self.stop_timer()
@@ -137,6 +132,11 @@ class Job:
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # whoever asked may be gone: that is no defect
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether nobody waits for it any more, and nothing comes of it."""
+        return self.done.done() and not self.needs_idle
 
 
 class Execution(Job):
