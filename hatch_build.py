@@ -4,6 +4,8 @@ Nothing of it is committed: ``package-lock.json`` pins every package by its hash
 brings them, esbuild makes one file of each entry in ``bundles/``. What comes out
 depends on these files alone, so a stamp of their hash tells when there is nothing to
 do; a source distribution carries the results with their stamp and needs no npm.
+
+It is one long module because hatch loads a build hook from a single file.
 """
 
 from __future__ import annotations

@@ -294,7 +294,11 @@ def test_last_words_are_short_and_can_be_kept() -> None:
         await context.close()
 
     def answer(frame: Frame) -> list[bytes]:
-        return [encode("fatal", {"detail": "a\0b" + 5000 * "c"}, parent=frame.id)]
+        return [
+            encode(
+                "fatal", {"detail": "Traceback:\na\0b" + 5000 * "c"}, parent=frame.id
+            )
+        ]
 
     with_forks(lambda: Taken(answer), scenario)
 

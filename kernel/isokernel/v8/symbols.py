@@ -3,7 +3,8 @@
 One table, so that a missing or renamed function is found at load and named. Signature
 letters: p pointer, i int, b bool, z size_t, s bytes, d double, I uint32, - nothing.
 `Local<T>` and `MaybeLocal<T>` are one pointer each (null = empty); `Maybe<bool>` is two
-bytes, returned in the low half of a register.
+bytes, returned in the low half of a register. It is long because a table has an end
+only where there is no more to say: all that must be looked at for another V8 is here.
 
 The names are those of libmini_racer (V8 14.4, libc++ namespace `__Cr`, Itanium ABI).
 """

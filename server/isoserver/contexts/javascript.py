@@ -205,8 +205,9 @@ class JavaScriptContext(Context):
 
     def _frame(self, frame: Frame) -> None:
         if frame.type == "fatal":
-            said = str(frame.content.get("detail", "")).partition("\n")[0]
-            self._last_words = said[:_WORDS_MAX].replace("\0", "")
+            # Of a traceback, the last line is what says something.
+            said = str(frame.content.get("detail", "")).strip().rpartition("\n")
+            self._last_words = said[2][:_WORDS_MAX].replace("\0", "")
             return
         message = Message(frame.type, frame.content, frame.metadata)
         self.received(frame.parent or 0, message)

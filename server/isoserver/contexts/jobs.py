@@ -124,6 +124,11 @@ class Job:
             self.done.set_exception(error)
             self.done.exception()  # whoever asked may be gone: that is no defect
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether nobody waits for it any more, and nothing comes of it."""
+        return self.done.done() and not self.needs_idle
+
 
 class Execution(Job):
     """A cell that runs in a context.

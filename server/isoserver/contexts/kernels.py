@@ -11,6 +11,8 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from isoserver.contexts.context import DIED, Context, State
 from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
 from isoserver.contexts.launching import (
@@ -45,6 +47,7 @@ _PYTHON_OPTIONS: Final = (
     "--IPCompleter.use_jedi=False",
     "--InlineBackend.figure_formats={'png','svg'}",
 )
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 # One expression each, so that no name is left behind; the values are JSON in a literal.
@@ -259,13 +262,7 @@ class KernelContext(Context):
         """Take messages from one channel until the context ends."""
         while True:
             message = await get()
-            number = (message.get("parent_header") or {}).get("msg_id") or "0"
-            content = message["content"]
-            if isinstance(content.get("traceback"), list):
-                lines = [_ANSI.sub("", line) for line in content["traceback"]]
-                content["traceback"] = "\n".join(lines).split("\n")
-            taken = Message(message["msg_type"], content, message["metadata"])
-            self.received(int(number) if number.isdecimal() else 0, taken)
+            self.received(_parent(message), _read(message))
 
     def received(self, parent: int, message: Message) -> None:
         """Take a message; a cell that shows that it has begun can be interrupted."""
@@ -322,6 +319,30 @@ class KernelContext(Context):
 
 _RESTARTS: Final[set[asyncio.Task[None]]] = set()
 """Restarts on their way: the loop itself keeps tasks only weakly."""
+
+
+def _parent(message: dict[str, Any]) -> int:
+    """Give the number of the request that a message belongs to; 0 if to none."""
+    number = (message.get("parent_header") or {}).get("msg_id")
+    return int(number) if isinstance(number, str) and _NUMBER.fullmatch(number) else 0
+
+
+def _read(message: dict[str, Any]) -> Message:
+    """Read a message, of which nothing but the envelope has been looked at."""
+    content, metadata = (
+        part if isinstance(part, dict) else {}
+        for part in (message["content"], message["metadata"])
+    )
+    try:
+        msgspec.json.encode((content, metadata))
+    except UnicodeEncodeError:  # halves of characters, which JSON can have
+        text = json.dumps((content, metadata), ensure_ascii=False)
+        content, metadata = json.loads(text.encode("utf-8", "replace"))
+    lines = content.get("traceback")
+    if isinstance(lines, list):
+        text = "\n".join(_ANSI.sub("", str(line)) for line in lines)
+        content["traceback"] = text.split("\n")
+    return Message(str(message["msg_type"]), content, metadata)
 
 
 def _reason(code: int | None) -> str:

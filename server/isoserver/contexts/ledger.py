@@ -92,7 +92,7 @@ class Ledger:
             pending, self._pending = self._pending, {}
             try:
                 await self._write([make() for make in pending.values()])
-            except DatabaseError:
+            except BaseException:
                 self._pending = {**pending, **self._pending}
                 raise
 
@@ -105,10 +105,9 @@ class Ledger:
         for key in keys:
             self._pending.pop(key, None)
         async with self._writing:
-            known = [key for key in keys if key in self._written]
-            self._written.difference_update(known)
-            for chunk in _chunks(known):
+            for chunk in _chunks([key for key in keys if key in self._written]):
                 await self._delete(chunk)
+                self._written.difference_update(chunk)
 
     async def close(self) -> None:
         """Write what waits, and nothing after it."""

@@ -26,6 +26,7 @@ from isoserver.errors import (
     ContextMissingError,
     EphemeralLimitError,
     ForkError,
+    ServerError,
     StoppingError,
 )
 
@@ -409,12 +410,23 @@ class Contexts:
 
     async def _sweep(self, pause: float) -> None:
         """Delete the contexts that nobody has used for long, or let them sleep."""
-        ttl = self._settings.context_ttl
         while True:
             await asyncio.sleep(pause)
-            now = time.monotonic()
-            for context in self:
-                idle = context.state is not State.BUSY and ttl is not None
-                if idle and now - context.used > (ttl or 0.0):
-                    await self.delete(context.workspace, context.id)
-            await self.resting.sweep()
+            try:
+                await self._delete_old()
+                await self.resting.sweep()
+            except ServerError:  # the database or the store can't be used for now
+                continue
+            except Exception as error:  # noqa: BLE001 - the next time it may work
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "contexts were not swept", "exception": error}
+                )
+
+    async def _delete_old(self) -> None:
+        ttl = self._settings.context_ttl
+        if ttl is None:
+            return
+        now = time.monotonic()
+        for context in self:
+            if context.state is not State.BUSY and now - context.used > ttl:
+                await self.delete(context.workspace, context.id)

@@ -155,6 +155,11 @@ class Executions:
         self._runs[run.id] = run
         try:
             await asyncio.shield(self._writer.add(run.begin_row()))
+        except asyncio.CancelledError:
+            # Its row is written all the same, and nobody has its id to cancel it by.
+            run.decide(CANCELLED)
+            self._spawn_end(run)
+            raise
         except BaseException:
             self._runs.pop(run.id, None)
             raise

@@ -162,13 +162,25 @@ class TaskRunner:
         run = Run(Task(task_id, order, Status.QUEUED, self._last), asker, self._places)
         run.on_output = on_output
         self._runs[task_id] = run
+        adding = asyncio.ensure_future(self._store.add(run.task))
         try:
-            await asyncio.shield(self._store.add(run.task))
+            await asyncio.shield(adding)
+        except asyncio.CancelledError:
+            # It is kept all the same, and nobody has its id to cancel it by.
+            run.decide(CANCELLED)
+            run.work = asyncio.ensure_future(self._take_back(run, adding))
+            raise
         except BaseException:
             del self._runs[task_id]
             raise
         run.work = asyncio.ensure_future(self._run(run))
         return run.task
+
+    async def _take_back(self, run: Run, adding: asyncio.Future[None]) -> None:
+        """End a task whose order was given up, once it is written down."""
+        with suppress(DatabaseError):
+            await adding
+        await self._run(run)
 
     def _check(self, order: TaskOrder) -> None:
         if self._stopping:
