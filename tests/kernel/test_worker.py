@@ -48,6 +48,11 @@ def test_a_cell_that_nobody_watches_begins_silently(client: Client) -> None:
     ]
 
 
+def test_nothing_is_left_of_what_the_fork_server_has_run(client: Client) -> None:
+    code = "[Object.keys(In), Object.keys(Out), '_1' in globalThis, typeof _]"
+    assert client.value(code) == "[ [ '1' ], [], false, 'undefined' ]"
+
+
 def test_state_persists(client: Client) -> None:
     client.run("let x = 1; class A { #p = 2; get() { return this.#p } }")
     assert client.value("x + new A().get()") == "3"

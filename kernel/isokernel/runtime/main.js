@@ -78,9 +78,17 @@ function restartClock() {
   require("web/clock").restart();
 }
 
+/** Begins a cell that is kept, in one call: each costs Python microseconds. */
+function beginCell(owner, count, code) {
+  results.recordInput(count, code);
+  setOwner(owner);
+}
+
 /** Loads what is otherwise loaded when first needed: for the context that others start from. */
 function preload() {
   text.preload();
+  beginCell(0, 1, "");
+  results.warm();
   require("present");
   require("conclude");
   require("unsavable");
@@ -97,11 +105,7 @@ Object.assign(exports, {
   restartClock,
   lendEnvironment: (json) => require("process").lend(parse(json)),
   setOwner,
-  // What begins a cell that is kept, in one call: each costs microseconds.
-  beginCell: (owner, count, code) => {
-    results.recordInput(count, code);
-    setOwner(owner);
-  },
+  beginCell,
   // Each call from Python costs microseconds, and these two are wanted together.
   flush: () => {
     output.flush();

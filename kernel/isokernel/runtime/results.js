@@ -94,6 +94,18 @@ exports.recordInput = function recordInput(count, code) {
   if (oldest !== undefined) delete In[oldest];
 };
 
+/**
+ * Does once what each cell that is kept does, and undoes it: what has run is compiled. Called
+ * before there is any cell.
+ */
+exports.warm = function warm() {
+  exports.recordInput(1, "");
+  exports.recordResult(undefined, 1);
+  forget(1);
+  delete In[1];
+  numbers.inputs.length = numbers.results.length = 0;
+};
+
 /** @returns {string[]} the source texts of the kept cells, oldest first */
 exports.inputs = function inputs() {
   const list = numbers.inputs;

@@ -16,8 +16,8 @@ class Alarm:
 
     Every cell sets it twice and stops it, most within a millisecond. So it keeps one
     timer of the event loop, which it leaves alone while that isn't too late: when it
-    turns out to be too early, it is set anew. Two timers for each cell, made, cancelled
-    and swept up again, were 15 µs of the 450 that one took.
+    turns out to be too early, it is set anew. Two timers for each cell were made,
+    sorted in with 14 comparisons, cancelled and swept up again.
     """
 
     def __init__(self) -> None:
