@@ -123,10 +123,8 @@ async def sleepers(
     start = time.perf_counter()
     ids: list[str] = []
     cpu = _processor_time(process)
-    makers = [
-        asyncio.ensure_future(_make(server, folder, ids, count, start + seconds))
-        for _ in range(MAKERS)
-    ]
+    end = start + seconds
+    makers = [_make(server, folder, ids, count, end) for _ in range(MAKERS)]
     await asyncio.gather(*makers)
     while _asleep(folder) < len(ids):  # noqa: ASYNC110 -- it is in another process
         await asyncio.sleep(SLEEPY / 5)
