@@ -49,6 +49,7 @@ _FILE: Final = "isokernel.sqlite"
 _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
 """What a database says of a query that is wrong, rather than of itself."""
 _OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
+_ATTEMPTS: Final = 3
 _POOL: Final = 5
 _BUSY_SECONDS: Final = 30.0
 _PRAGMAS: Final = (
@@ -105,11 +106,18 @@ class Database:
         """
         try:
             _keep_private(self.engine.url)
-            async with self.engine.begin() as connection:
-                await connection.run_sync(METADATA.create_all)
+            for _ in range(_ATTEMPTS):
+                with suppress(DBAPIError):  # somebody else may be about to make them
+                    await self._make_tables()
+                    return
+            await self._make_tables()
         except (SQLAlchemyError, OSError) as error:
             message = f"the database can't be used: {error}"
             raise DatabaseError(message) from error
+
+    async def _make_tables(self) -> None:
+        async with self.engine.begin() as connection:
+            await connection.run_sync(METADATA.create_all)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

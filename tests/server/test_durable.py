@@ -411,8 +411,9 @@ def _rows(_server: Server, kept: Any, context_id: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.race
 def test_kill_9_amid_checkpoints_loses_none_that_was_acknowledged(
-    servers: Callable[..., Server], tmp_path: Path
+    servers: Callable[..., Server], tmp_path: Path, times: int
 ) -> None:
     """Every key that a client was given can be restored, whole, after each kill."""
     acknowledged: dict[str, str] = {}
@@ -427,7 +428,7 @@ def test_kill_9_amid_checkpoints_loses_none_that_was_acknowledged(
                 key = client.post(f"/contexts/{here}/checkpoint").json()["heap"]
                 acknowledged[key] = f"'{name}-{number}'"
 
-    for turn in range(3):
+    for turn in range(3 * times):
         server = servers(*V8, "--data-dir", str(tmp_path))
         stop: list[bool] = []
         with connect(server) as client, ThreadPoolExecutor(3) as pool:

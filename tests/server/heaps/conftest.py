@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import httpx
 import pytest
-from tests.server.conftest import Server, connect
+from tests.server.conftest import Server, connect, wait_for
 
 from isoserver.database import Database, url_of
 from isoserver.heaps.service import Heaps
 from isoserver.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.server.postgresql import PostgreSQL
 
 FLAGS = ("--languages", "javascript,typescript", "--default-language", "javascript")
 HEAPS = 5
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 class Packed(NamedTuple):
@@ -78,3 +88,28 @@ def use(tmp_path: Path) -> Callable[..., None]:
         asyncio.run(main())
 
     return run
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, dict[str, str]]]:
+    """A bucket of a server that speaks S3, and the variables that lead to it."""
+    pytest.importorskip("moto.server")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def made() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.put(f"{url}/heaps").status_code == 200
+        return False
+
+    try:
+        wait_for(made)
+        yield "s3://heaps/in/here", {**CREDENTIALS, "AWS_ENDPOINT_URL": url}
+    finally:
+        process.terminate()
+        process.wait()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import START, Server, wait_for
+from tests.server.conftest import START, Server
 from tests.server.executions.conftest import Api, reach
 from tests.server.heaps.conftest import FLAGS
 
@@ -23,11 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MISSING = "0" * 64
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @pytest.fixture(scope="module")
@@ -170,34 +163,9 @@ def test_an_unknown_session_has_none(api: Api) -> None:
 # -- other stores ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def bucket() -> Iterator[tuple[str, dict[str, str]]]:
-    """A bucket of a server that speaks S3, and the variables that lead to it."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-    def made() -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.put(f"{url}/heaps").status_code == 200
-        return False
-
-    try:
-        wait_for(made)
-        yield "s3://heaps/in/here", {**CREDENTIALS, "AWS_ENDPOINT_URL": url}
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def test_heaps_in_s3(
     servers: Callable[..., Server], tmp_path: Path, bucket: Any
 ) -> None:
-    pytest.importorskip("moto.server")
     url, env = bucket
     flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
     first = servers(*flags, "--heap-grace", "0", env=env)
