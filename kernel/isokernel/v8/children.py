@@ -9,7 +9,7 @@ import os
 import select
 import time
 import warnings
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from isokernel.errors import SnapshotFailedError
 
@@ -24,7 +24,7 @@ _OK, _FAILED = 0, 1
 _SAID_MAX: Final = 65_536
 _KILL: Final = 9
 _DONE: Final = b"\0"
-"""The last that a child says when all went well: waiting for its end takes longer."""
+"""The last that a child says when all went well."""
 
 
 class Ended(NamedTuple):
@@ -48,10 +48,7 @@ class Ended(NamedTuple):
 
 
 class Children:
-    """The processes that were forked for one purpose; use with `with`.
-
-    Whoever ends at once, and leaves them to others to reap, may do without.
-    """
+    """The processes that were forked for one purpose; use with `with`."""
 
     def __init__(self, isolate: Isolate, closed: Sequence[int] = ()) -> None:
         """Have none yet.
@@ -61,17 +58,20 @@ class Children:
             closed: Descriptors that are closed in each child.
         """
         self._isolate = isolate
-        self._closed = closed
-        self._unreaped: list[Child] = []
+        self._closed = tuple(closed)
+        self._children: list[Child] = []
+        self._last, self._end = os.pipe()
 
     def __enter__(self) -> Self:
         """Return this."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End those that haven't ended, and reap all."""
-        while self._unreaped:
-            self._unreaped.pop().close()
+        """End them all, and wait until they have ended."""
+        os.close(self._last)
+        os.close(self._end)
+        while self._children:
+            self._children.pop().close()
 
     def fork(self, work: Callable[[], None]) -> Child:
         """Do something in a copy of this process.
@@ -83,28 +83,47 @@ class Children:
         Raises:
             OSError: The system allows no more processes or pipes.
         """
-        child = Child(self._isolate, work, self._closed)
-        self._unreaped.append(child)
+        child = Child(lambda writer: self._be_child(work, writer))
+        self._children.append(child)
         return child
 
     def run(self, work: Callable[[], None], seconds: float) -> Ended:
         """Do something in a copy of this process, and wait for it; see `fork`."""
         return self.fork(work).outcome(seconds)
 
+    def _be_child(self, work: Callable[[], None], writer: int) -> NoReturn:
+        status = _FAILED
+        try:
+            for descriptor in (*self._closed, self._end):
+                os.close(descriptor)
+            os.dup2(writer, 1)  # V8 prints its complaints to either
+            os.dup2(writer, 2)
+            self._isolate.on_fatal = _say
+            work()
+            os.write(writer, _DONE)
+            # To give back its memory takes a processor for 3 ms, which others need
+            # now. This ends when the other process has closed its end, or is dead.
+            os.read(self._last, 1)
+            status = _OK
+        except BaseException as error:  # noqa: BLE001 -- the child must not go on
+            said = error.reason if isinstance(error, SnapshotFailedError) else None
+            said = said or f"{type(error).__name__}: {error}"
+            os.write(writer, said.encode(errors="replace"))
+        finally:
+            os._exit(status)
+
 
 class Child:
     """One process that does something in a copy of this one."""
 
-    def __init__(
-        self, isolate: Isolate, work: Callable[[], None], closed: Sequence[int]
-    ) -> None:
-        """Fork it; arguments as for `Children`."""
+    def __init__(self, be_child: Callable[[int], NoReturn]) -> None:
+        """Fork it; it gets the end of a pipe to tell of itself."""
         self._reader, writer = os.pipe()
         self._reaped = False
         try:
             self._pid = fork()
             if self._pid == 0:
-                _be_child(isolate, work, writer, closed)
+                be_child(writer)
         except OSError:
             os.close(self._reader)
             raise
@@ -113,8 +132,6 @@ class Child:
 
     def outcome(self, seconds: float) -> Ended:
         """Wait until it has done its work, or has ended before.
-
-        It still has to end then, which takes as long as to fork it did.
 
         Args:
             seconds: After which it is killed.
@@ -138,10 +155,9 @@ class Child:
         return Ended(self._reap(), said.decode(errors="replace"))
 
     def close(self) -> None:
-        """End it, unless it has ended; reap it."""
+        """End it, unless it has ended; wait until it has."""
         if self._reader < 0:
             return
-        # The pipe's end comes with its own end, which is near if it has said so.
         os.close(self._reader)
         self._reader = -1
         if not self._reaped:
@@ -160,27 +176,6 @@ def fork() -> int:
         # they share with us is made anew in the child, which ends without them.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
-
-
-def _be_child(
-    isolate: Isolate, work: Callable[[], None], writer: int, closed: Sequence[int]
-) -> None:
-    status = _FAILED
-    try:
-        for descriptor in closed:
-            os.close(descriptor)
-        os.dup2(writer, 1)  # V8 prints its complaints to either
-        os.dup2(writer, 2)
-        isolate.on_fatal = _say
-        work()
-        os.write(writer, _DONE)
-        status = _OK
-    except BaseException as error:  # noqa: BLE001 -- the child must not go on
-        said = error.reason if isinstance(error, SnapshotFailedError) else None
-        said = said or f"{type(error).__name__}: {error}"
-        os.write(writer, said.encode(errors="replace"))
-    finally:
-        os._exit(status)
 
 
 def _say(reason: str) -> None:
