@@ -5,8 +5,10 @@ Forking is safe because V8 runs without threads of its own.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
+import sys
 import time
 import warnings
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _OK, _FAILED = 0, 1
 _SAID_MAX: Final = 65_536
 _KILL: Final = 9
+_PR_SET_PDEATHSIG: Final = 1
 _DONE: Final = b"\0"
 """The last that a child says when all went well."""
 
@@ -83,7 +86,8 @@ class Children:
         Raises:
             OSError: The system allows no more processes or pipes.
         """
-        child = Child(lambda writer: self._be_child(work, writer))
+        parent = os.getpid()
+        child = Child(lambda writer: self._be_child(work, writer, parent))
         self._children.append(child)
         return child
 
@@ -91,9 +95,10 @@ class Children:
         """Do something in a copy of this process, and wait for it; see `fork`."""
         return self.fork(work).outcome(seconds)
 
-    def _be_child(self, work: Callable[[], None], writer: int) -> NoReturn:
+    def _be_child(self, work: Callable[[], None], writer: int, parent: int) -> NoReturn:
         status = _FAILED
         try:
+            _end_with(parent)
             for descriptor in (*self._closed, self._end):
                 os.close(descriptor)
             os.dup2(writer, 1)  # V8 prints its complaints to either
@@ -167,6 +172,18 @@ class Child:
     def _reap(self) -> int:
         self._reaped = True
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+
+def _end_with(parent: int) -> None:
+    """Have this process killed when its parent has ended, whose deadline it is under.
+
+    On Linux; elsewhere it goes on until its work is done.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _KILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(_FAILED)
 
 
 def fork() -> int:
