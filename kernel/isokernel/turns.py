@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import TerminatedError
 from isokernel.execution import Stop
-from isokernel.watchdog import Watchdog
+from isokernel.watchdog import NoWatchdog, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +91,11 @@ class Turns:
         self._on_stuck = on_stuck
         self._prepare(settings)
 
+    def go_unwatched(self) -> None:
+        """Do without the watchdog: whoever has forked this process watches it."""
+        nothing = _nothing
+        self._watchdog = NoWatchdog(tick=nothing, expire=nothing, stuck=nothing)
+
     def turn(self, deadline: float | None = None) -> Turn:
         """JavaScript runs inside; it can be stopped, and afterwards it may again."""
         return Turn(self, deadline)
@@ -166,6 +171,10 @@ class Turns:
         self._watchdog.close()
         os.close(self.wakeup)
         os.close(self._waker)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Turn:

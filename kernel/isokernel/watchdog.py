@@ -102,3 +102,10 @@ class Watchdog:
         if not self._entered and not self._closed:
             self._wake.wait()
         self._asleep = False
+
+
+class NoWatchdog(Watchdog):
+    """Watches nothing, in a process that another one ends in time; has no thread."""
+
+    def enter(self, deadline: float | None) -> None:
+        """JavaScript starts."""

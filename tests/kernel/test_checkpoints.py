@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -306,6 +307,38 @@ def test_the_process_that_saved_is_gone(spawn: Spawn) -> None:
     saves.wait(DEADLINE)
     assert psutil.Process(client.pid).children() == []
     assert client.value("1") == "1"
+
+
+def test_what_is_forked_for_a_checkpoint_ends_with_it(spawn: Spawn) -> None:
+    """Whose deadline has passed is killed, and so is what would go on for ever."""
+    client = spawn()
+    client.run(
+        "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
+    )
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    os.close(file)
+    saves = psutil.Process(client.reply(number)["pid"])
+    end = time.monotonic() + DEADLINE
+    while not any(busy := [c for c in saves.children() if _ran(c) > 0.2]):
+        assert time.monotonic() < end, "nothing goes on for ever"
+        time.sleep(0.01)
+    saves.kill()
+    busy[0].wait(DEADLINE)
+    select.select([reader], [], [])
+    assert not os.read(reader, 1)
+    os.close(reader)
+    assert client.value("typeof held") == "'object'"
+
+
+def _ran(process: psutil.Process) -> float:
+    """Seconds that a process has computed, if it hasn't ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def test_a_heap_outlives_its_context(server: ForkServer, spawn: Spawn) -> None:

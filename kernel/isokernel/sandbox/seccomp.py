@@ -55,6 +55,7 @@ COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 # CLONE_NEW* and what changes who the parent or the tracer is.
 _CLONE_DENIED: Final = 0x7E82A000
 _AT_EMPTY_PATH: Final = 0x1000
+_PR_SET_PDEATHSIG: Final = 1  # what is forked may wish to end with who forked it
 _IOCTLS: Final = (0x5421, 0x5450, 0x5451, 0x5401)  # FIONBIO, FION-, FIOCLEX, TCGETS
 
 _ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
@@ -154,6 +155,7 @@ _LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "prlimit64": (302, 261),
     "kill": (62, 129),
     "tgkill": (234, 131),
+    "prctl": (157, 167),
 }
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")
@@ -224,6 +226,7 @@ def _program(machine: str, own: int | None) -> bytes:
     code += when(number["ioctl"], _one_of(1, _IOCTLS))
     code += when(number["newfstatat"], _one_of(3, (_AT_EMPTY_PATH,)))
     code += when(number["prlimit64"], _zero(0, 2))
+    code += when(number["prctl"], _one_of(0, (_PR_SET_PDEATHSIG,)))
     for name in ("kill", "tgkill"):
         rule = [step(RETURN, ALLOW)] if own is None else _one_of(0, (own,))
         code += when(number[name], rule)

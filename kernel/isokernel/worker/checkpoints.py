@@ -37,10 +37,10 @@ def checkpoint(context: Context, file: int, outcome: int, seconds: float) -> NoR
     """
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how a child ended is asked here
-        children = Children(context.bridge.isolate, (outcome,))
-        said = _saved(context, file, seconds, children)
-        os.write(outcome, json.dumps(said).encode())
-        os.close(outcome)  # its end would come last of all, 3 ms later
+        with Children(context.bridge.isolate, (outcome,)) as children:
+            said = _saved(context, file, seconds, children)
+            os.write(outcome, json.dumps(said).encode())
+            os.close(outcome)  # its end would come last of all, 3 ms later
     finally:
         os._exit(0)
 

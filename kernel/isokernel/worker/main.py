@@ -25,12 +25,14 @@ __all__ = ["rehearse", "serve"]
 _STANDARD: Final = (0, 1, 2)
 
 
-def serve(
+def serve(  # noqa: PLR0913 -- what a process is told at its birth
     base: Context,
     settings: ContextSettings,
     sockets: Sockets,
     snapshot: int | None,
     sandbox: SandboxSettings | None,
+    *,
+    checked: bool = False,
 ) -> NoReturn:
     """Serve a context in a process that was just forked for it; ends the process.
 
@@ -40,6 +42,7 @@ def serve(
         sockets: Its two sockets; the server has their other ends.
         snapshot: A file with the heap that it goes on from, instead of a blank one.
         sandbox: The walls around the process; None leaves it as it is.
+        checked: The heap is known to be what was saved.
     """
     try:
         # What saves the context ends by itself, and nobody here asks how.
@@ -52,7 +55,7 @@ def serve(
         if sandbox is not None:
             confine(sandbox, _memory_max(base, settings))
         if snapshot is not None:
-            context, blank = _restored(settings, snapshot), False
+            context, blank = _restored(settings, snapshot, checked=checked), False
         while True:
             worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
             sockets, rollup, blank = worker.run(), None, False
@@ -85,8 +88,8 @@ def _memory_max(base: Context, settings: ContextSettings) -> int | None:
     return heap + settings.array_buffer_max
 
 
-def _restored(settings: ContextSettings, file: int) -> Context:
-    heap = Snapshot.from_file(file)
+def _restored(settings: ContextSettings, file: int, *, checked: bool) -> Context:
+    heap = Snapshot.from_file(file, check=not checked)
     os.close(file)
     return Context(settings, lambda _event: None, snapshot=heap)
 

@@ -76,6 +76,7 @@ def become(base: Context, request: Request, descriptors: Sequence[int]) -> NoRet
             Sockets(socket.socket(fileno=work), socket.socket(fileno=control)),
             snapshots[0] if snapshots else None,
             request.sandbox,
+            checked=request.checked,
         )
     except BaseException:  # noqa: BLE001 -- it must not go on as a fork server
         traceback.print_exc()

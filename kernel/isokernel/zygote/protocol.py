@@ -42,10 +42,12 @@ class Spawn(msgspec.Struct, tag=True):
     Attributes:
         settings: The context's.
         sandbox: The walls around it; None for none.
+        checked: The snapshot is known to be what was saved.
     """
 
     settings: ContextSettings
     sandbox: SandboxSettings | None = None
+    checked: bool = False
 
 
 class Launch(msgspec.Struct, tag=True):

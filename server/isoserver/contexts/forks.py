@@ -60,12 +60,12 @@ class Forks:
 
         Args:
             settings: The context's.
-            snapshot: A heap that it goes on from.
+            snapshot: A heap that it goes on from; who has read it has checked it.
 
         Raises:
             ForkServerError: It could not be forked.
         """
-        return self._server.spawn(settings, snapshot=snapshot)
+        return self._server.spawn(settings, snapshot=snapshot, checked=True)
 
     def adopt(self, pid: object, session: int) -> int:
         """Take a process that a context says it has forked under watch.

@@ -117,12 +117,12 @@ def test_damage_is_found(packed: list[Packed]) -> None:
         damaged = bytearray(data)
         damaged[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
         try:
-            heap = unpack(bytes(damaged), SIZE_MAX)
-            verify(key, heap)
+            read = unpack(bytes(damaged), SIZE_MAX)
+            verify(key, read)
         except HeapDamagedError:
             found += 1
         else:
-            assert heap == whole  # the same bytes can be had from another place, too
+            assert read == whole  # the same bytes can be had from another place, too
     assert found > 290
     for length in (0, 1, 100, len(data) - 1):
         with pytest.raises(HeapDamagedError):
