@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import MetaData, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from isoserver.errors import DatabaseError
@@ -96,7 +96,9 @@ class Database:
             async with self.engine.begin() as connection:
                 await connection.run_sync(METADATA.create_all)
         except (SQLAlchemyError, OSError) as error:
-            message = f"the database can't be used: {error}"
+            # Without SQLAlchemy's advice for programmers, which is a line of its own.
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            message = f"the database can't be used: {reason}"
             raise DatabaseError(message) from error
 
     def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:

@@ -24,7 +24,7 @@ LAYERS = (
     {"agent_settings"},
     {"settings"},
     {"access"},
-    {"database"},
+    {"database", "folders"},
     {"contexts", "client", "tools"},
     {"heaps"},
     {"executions"},

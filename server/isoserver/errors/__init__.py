@@ -4,6 +4,7 @@
     ├── RequestError                    (ValueError) it can't be served as it is
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError
+    │   ├── HeadersTooLargeError
     │   ├── MediaTypeError              the body is of a kind that isn't taken
     │   ├── CredentialError             it isn't known who asks
     │   │   ├── KeyMissingError         no API key or token, or no known key
@@ -61,6 +62,8 @@
     │   ├── ApprovalMissingError    (LookupError) no approval has that id
     │   └── ApprovalDecidedError        it is decided already, otherwise
     ├── DatabaseError                   it can't be opened or used
+    ├── FolderError                     a folder of the server can't be used
+    ├── LanguageError                   a language of the settings can't be had
     └── StoppingError                   the server is about to end
 
 The failure of the user's code is not here: it is an answer
@@ -71,6 +74,8 @@ from __future__ import annotations
 
 from isoserver.errors.base import (
     DatabaseError,
+    FolderError,
+    LanguageError,
     LimitError,
     ServerError,
     StoppingError,
@@ -117,6 +122,7 @@ from isoserver.errors.requests import (
     ClientMissingError,
     CredentialError,
     FieldProblem,
+    HeadersTooLargeError,
     InvalidRequestError,
     IssuerError,
     KeyMissingError,
@@ -175,7 +181,9 @@ __all__ = [
     "ExecutionLimitError",
     "ExecutionMissingError",
     "FieldProblem",
+    "FolderError",
     "ForkError",
+    "HeadersTooLargeError",
     "HeapDamagedError",
     "HeapEngineError",
     "HeapError",
@@ -187,6 +195,7 @@ __all__ = [
     "InvalidRequestError",
     "IssuerError",
     "KeyMissingError",
+    "LanguageError",
     "LimitError",
     "MediaTypeError",
     "MethodError",

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["DatabaseError", "LimitError", "ServerError", "StoppingError"]
+__all__ = [
+    "DatabaseError",
+    "FolderError",
+    "LanguageError",
+    "LimitError",
+    "ServerError",
+    "StoppingError",
+]
 
 
 class ServerError(Exception):
@@ -21,6 +28,14 @@ class LimitError(ServerError):
 
 class DatabaseError(ServerError):
     """The database can't be opened or used."""
+
+
+class FolderError(ServerError):
+    """A folder of the server can't be made or used."""
+
+
+class LanguageError(ServerError):
+    """A language that the settings name can't be had."""
 
 
 class StoppingError(ServerError):

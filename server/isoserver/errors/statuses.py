@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from isoserver.errors.base import DatabaseError, ServerError, StoppingError
+from isoserver.errors.base import (
+    DatabaseError,
+    FolderError,
+    LanguageError,
+    ServerError,
+    StoppingError,
+)
 from isoserver.errors.contexts import (
     CheckpointMissingError,
     ContextDeadError,
@@ -40,6 +46,7 @@ from isoserver.errors.requests import (
     AdminError,
     BodyTooLargeError,
     ClientMissingError,
+    HeadersTooLargeError,
     InvalidRequestError,
     IssuerError,
     KeyMissingError,
@@ -70,6 +77,7 @@ __all__ = ["STATUS", "in_words", "status_of"]
 STATUS: dict[type[ServerError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     KeyMissingError: HTTPStatus.UNAUTHORIZED,
     TokenError: HTTPStatus.UNAUTHORIZED,
@@ -118,6 +126,8 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ApprovalMissingError: HTTPStatus.NOT_FOUND,
     ApprovalDecidedError: HTTPStatus.CONFLICT,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
+    FolderError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LanguageError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """Every error that can reach a client, and its status; nothing else maps errors."""
