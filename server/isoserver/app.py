@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
 import signal
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
@@ -19,14 +16,17 @@ from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
 from isoserver.bodies import (
     BoundedBody,
+    LongHeadHandler,
     TooLargeHandler,
     declared_size,
     drop_the_rest,
+    head_size,
     is_whole,
 )
 from isoserver.contexts.pool import Contexts
 from isoserver.database import Database, url_of
 from isoserver.executions.service import Executions
+from isoserver.folders import DataFolder
 from isoserver.guards import Guard
 from isoserver.handlers.base import MissingHandler
 from isoserver.heaps.service import Heaps
@@ -59,6 +59,8 @@ __all__ = ["Server"]
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
 _OF_OTHERS: Final = 0o077
+_HEADS: Final = 4
+"""How many times the bound headers are read before their sender is cut off."""
 _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
 
@@ -77,7 +79,10 @@ class _Application(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request."""
-        size, size_max = declared_size(request.headers), self._service.settings.body_max
+        settings = self._service.settings
+        if head_size(request) > settings.header_max:
+            return self._refusal(request, LongHeadHandler)
+        size, size_max = declared_size(request.headers), settings.body_max
         if size is not None and size > size_max:
             return self._refusal(request)
         if not is_whole(request, size):
@@ -89,9 +94,12 @@ class _Application(Application):
         drop_the_rest(request)
         return BoundedBody(served, lambda: self._refusal(request), size_max)
 
-    def _refusal(self, request: HTTPServerRequest) -> Any:
-        own = {"service": self._service}
-        return self.get_handler_delegate(request, TooLargeHandler, own)
+    def _refusal(
+        self,
+        request: HTTPServerRequest,
+        handler: type[TooLargeHandler] = TooLargeHandler,
+    ) -> Any:
+        return self.get_handler_delegate(request, handler, {"service": self._service})
 
 
 class Server:
@@ -128,10 +136,13 @@ class Server:
         """
         self.settings = settings
         self.metrics = Metrics()
-        self.folder, self._temporary = _folder(settings)
+        self._data = DataFolder(settings.data_dir)
+        self.folder = self._data.path
         self.database = Database(url_of(settings.database_url, self.folder))
         self.heaps = Heaps(settings, self.database, self.folder)
-        self.contexts = Contexts(settings, self.metrics, self.database, self.heaps)
+        self.contexts = Contexts(
+            settings, self.metrics, self.database, self.heaps, self._data.contexts
+        )
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
         self.ownership = Ownership(self.database, self.folder, log)
@@ -166,7 +177,7 @@ class Server:
         self.service.mcp = McpDoor(self.service)
         self.url = ""
         # Nobody else finds a temporary folder.
-        self._relay = None if self._temporary else Relay(self.service, self.folder)
+        self._relay = None if self._data.temporary else Relay(self.service, self.folder)
         self._claimed = False
         self._http: HTTPServer | None = None
 
@@ -175,14 +186,14 @@ class Server:
 
         Raises:
             OSError: It can't listen there.
-            SourceError: A source of the configuration file can't be set up.
+            ServerError: It can't `open`.
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.open()
         self._http = HTTPServer(
             _Application(self.service),
             max_body_size=self.settings.body_max,
-            max_header_size=self.settings.header_max,
+            max_header_size=_HEADS * self.settings.header_max,
             idle_connection_timeout=_IDLE_SECONDS,
         )
         # What is there now stays: the collector need not look at it again and again.
@@ -213,10 +224,14 @@ class Server:
 
         Raises:
             TakenError: Another server has the data folder or the database.
-            DatabaseError: It can't be used.
+            FolderError: The data folder can't be used.
+            DatabaseError: The database can't be used.
+            LanguageError: A language of the settings isn't there.
+            SourceError: A source of the configuration file can't be set up.
         """
         if not self._claimed:
             await self.claim()
+        await asyncio.to_thread(self._data.clear)
         await self.database.start()
         await self.tools.start()
         await self.heaps.start()
@@ -250,16 +265,22 @@ class Server:
         await self.tools.close()
         await self.heaps.close()
         await self.service.access.close()
+        await asyncio.to_thread(self._data.sweep)
         await self.ownership.release()
         await self.database.close()
-        if self._temporary:
-            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        self._data.close()
 
     def hurry(self) -> None:
         """End the grace period of `stop`."""
         self.contexts.hurry()
         self.executions.hurry()
         self.tasks.hurry()
+
+    def abandon(self) -> None:
+        """Give up what a start that failed has left; the rest ends with the process."""
+        self.contexts.abandon()
+        self._data.sweep()
+        self._data.close()
 
     async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
@@ -275,7 +296,11 @@ class Server:
                 self.hurry()
             stopped.set()
 
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            self.abandon()
+            raise
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         ready(self.url)
@@ -287,14 +312,6 @@ class Server:
             for end in ends:
                 end.cancel()
             await self.stop()
-
-
-def _folder(settings: ServerSettings) -> tuple[Path, bool]:
-    """Make the data folder; whether it is a temporary one."""
-    if settings.data_dir is None:
-        return Path(tempfile.mkdtemp(prefix="isokernel-data-")), True
-    settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
-    return settings.data_dir, False
 
 
 def _plan(settings: ServerSettings) -> Plan:

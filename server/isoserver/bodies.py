@@ -1,4 +1,4 @@
-"""Bodies larger than the server takes: refused in JSON, whether they say so or not."""
+"""Bodies and headers larger than the server takes: refused in JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado.httputil import HTTPMessageDelegate
 from tornado.web import stream_request_body
 
-from isoserver.errors import BodyTooLargeError
+from isoserver.errors import BodyTooLargeError, HeadersTooLargeError
 from isoserver.handlers.base import Handler
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoundedBody",
+    "LongHeadHandler",
     "TooLargeHandler",
     "declared_size",
     "drop_the_rest",
+    "head_size",
     "is_whole",
 ]
 
@@ -42,6 +44,16 @@ class TooLargeHandler(Handler):
         drop_the_rest(self.request)
         await super().prepare()
         raise BodyTooLargeError(self.service.settings.body_max)
+
+
+class LongHeadHandler(TooLargeHandler):
+    """Answers requests whose headers are larger than the server takes."""
+
+    async def prepare(self) -> None:
+        """Refuse, before the body is read."""
+        drop_the_rest(self.request)
+        await Handler.prepare(self)
+        raise HeadersTooLargeError(self.service.settings.header_max)
 
 
 class BoundedBody(HTTPMessageDelegate):
@@ -102,6 +114,12 @@ class BoundedBody(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """Take note of its client's going."""
         self._inner.on_connection_close()
+
+
+def head_size(request: HTTPServerRequest) -> int:
+    """Characters of a request's first line and headers, up to a few."""
+    names = request.headers.get_all()
+    return len(request.uri or "") + sum(len(name) + len(text) for name, text in names)
 
 
 def declared_size(headers: HTTPHeaders) -> int | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from isokernel.errors import IsokernelError
 from isoserver.errors import ServerError, TakenError
 from isoserver.settings import ServerSettings
 
@@ -53,7 +55,7 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         asyncio.run(_run(settings))
     except ServerError as error:
-        _complain(str(error))
+        _complain_of(error)
         return 1
     except OSError as error:
         _complain(f"can't listen on {settings.host}:{settings.port}: {error}")
@@ -82,7 +84,7 @@ def serve_mcp(arguments: Sequence[str]) -> int:
         if found is None:
             found = asyncio.run(_run_mcp(settings))
     except ServerError as error:
-        _complain(str(error))
+        _complain_of(error)
         return 1
     return 0 if found is None else relay.pass_on(found)
 
@@ -126,13 +128,21 @@ async def _run_mcp(settings: ServerSettings) -> socket | None:
         if found is None:
             raise
         return found
-    await serve_stdio(server)
+    await serve_stdio(server, _complain_of)
     return None
 
 
 def _ready(url: str) -> None:
     sys.stdout.write(f"isokernel is listening on {url}\n")
     sys.stdout.flush()
+
+
+def _complain_of(error: Exception) -> None:
+    """Say why it can't start; what nobody expects with its traceback."""
+    if isinstance(error, (ServerError, IsokernelError)):
+        _complain(str(error))
+    else:
+        traceback.print_exception(error)
 
 
 def _complain(text: str) -> None:

@@ -112,7 +112,9 @@ class Database:
                     return
             await self._make_tables()
         except (SQLAlchemyError, OSError) as error:
-            message = f"the database can't be used: {error}"
+            # Without SQLAlchemy's advice for programmers, which is a line of its own.
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            message = f"the database can't be used: {reason}"
             raise DatabaseError(message) from error
 
     async def _make_tables(self) -> None:

@@ -147,6 +147,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
         made["security"] = [{}, {"bearer": []}, {"key": []}]
         answers += _DENIED
     answers.append(_denied(403, "It isn't allowed: the Host, the Origin, or to you."))
+    answers.append(_denied(431, "The headers are too large."))
     # What an operation says of its own statuses is said first, and holds.
     known = {answer.status: answer for answer in reversed(answers)}
     made["responses"] = {

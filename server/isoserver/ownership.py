@@ -32,6 +32,8 @@ __all__ = ["Ownership"]
 
 _ENDING: Final = ".lock"
 _FOLDER: Final = "isokernel"
+_DIGITS: Final = 20
+"""Bytes that the number of a process has at most, in a file."""
 _NUMBER: Final = int.from_bytes(b"isokern", "big")
 """What PostgreSQL knows the lock as; each database of a server has its own."""
 _LOCK: Final = text(f"SELECT pg_try_advisory_lock({_NUMBER})")
@@ -136,7 +138,10 @@ class Ownership:
             return True
 
         if not await self._patiently(attempt):
-            raise TakenError(what)
+            number = os.pread(file, _DIGITS, 0).decode("ascii", "replace").strip()
+            raise TakenError(what, number)
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
 
     # -- PostgreSQL --------------------------------------------------------------------
 

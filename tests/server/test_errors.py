@@ -100,6 +100,17 @@ def test_a_large_body_is_refused(client: Client) -> None:
     assert client.get("/healthz").status_code == 200
 
 
+def test_large_headers_are_refused(client: Client) -> None:
+    answer = client.post(
+        "/execute", json={"code": "1"}, headers={"X-Long": "x" * 70_000}
+    )
+    assert answer.status_code == 431
+    assert answer.json() == {"message": "the headers are larger than 65536 bytes"}
+    long = client.get("/healthz", params={"x": "y" * 70_000})
+    assert long.status_code == 431
+    assert client.get("/healthz").status_code == 200
+
+
 CHUNKED = (
     b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -186,7 +197,7 @@ def test_query_arguments_are_checked(client: Client) -> None:
         b"nonsense\r\n\r\n",
         b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: "
-        + b"x" * 100_000
+        + b"x" * 1_000_000
         + b"\r\n\r\n",
     ],
 )

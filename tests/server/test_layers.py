@@ -24,7 +24,7 @@ LAYERS = (
     {"agent_settings"},
     {"settings"},
     {"access"},
-    {"database", "ownership", "retention"},
+    {"database", "folders", "ownership", "retention"},
     {"contexts", "client", "tools"},
     {"heaps"},
     {"executions"},

@@ -69,9 +69,8 @@ def test_the_second_server_on_a_database_is_refused(
         running = answer.json()["execution_id"]
         said = _refused(*flags, "--data-dir", str(tmp_path / "two"))
         assert said.startswith("isokernel: the database ")
-        assert said.endswith(
-            " is used by another isokernel server, which must end first\n"
-        )
+        assert " is used by another isokernel server" in said
+        assert said.endswith(", which must end first\n")
         # What it runs isn't taken for what a crash has left.
         info = client.get(f"/api/executions/{running}").json()
         assert info["status"] == "running"

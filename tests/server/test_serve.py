@@ -78,13 +78,14 @@ def test_others_can_not_read_what_it_keeps(tmp_path: Path, servers: Any) -> None
     assert folder.stat().st_mode & 0o777 == 0o755
 
 
-def _serve(*flags: str) -> subprocess.CompletedProcess[str]:
+def _serve(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", START, "serve", *flags],
         capture_output=True,
         text=True,
         timeout=DEADLINE,
         check=False,
+        env={**os.environ, **variables},
     )
 
 
@@ -111,13 +112,89 @@ def test_wrong_settings_are_said(flags: list[str], words: str) -> None:
     assert "Traceback" not in said.stderr
 
 
-def test_a_port_in_use_is_said(servers: Any) -> None:
+def test_a_port_in_use_is_said(servers: Any, tmp_path: Path) -> None:
     server = servers("--languages", "python")
     port = server.url.rpartition(":")[2]
-    said = _serve("--port", port, "--languages", "python")
+    said = _serve("--port", port, "--languages", "python", TMPDIR=str(tmp_path))
     assert said.returncode == 1
     assert f"can't listen on 127.0.0.1:{port}" in said.stderr
     assert "Traceback" not in said.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data-dir", "/proc/cpuinfo"], "the data folder can't be made"),
+        (["--data-dir", "/proc"], "the data folder can't be used"),
+        (["--languages", "js,klingon"], "no language or kernel 'klingon'"),
+        (["--default-language", "klingon"], "'klingon' is not served"),
+        (["--database-url", "mysql://somewhere"], "mysql is no database of ours"),
+        (["--database-url", "sqlite:////none/x"], "the database can't be used"),
+    ],
+)
+def test_what_it_can_not_start_with_is_said(
+    tmp_path: Path, flags: list[str], words: str
+) -> None:
+    said = _serve("--port", "0", *flags, TMPDIR=str(tmp_path))
+    assert said.returncode == 1
+    assert said.stderr.startswith("isokernel: ")
+    assert words in said.stderr
+    assert said.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_over_stdio_as_well_though_nobody_closes_it(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", START, "mcp", "--languages", "klingon"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.wait(DEADLINE) == 1
+        said = process.stderr.read()
+        assert said.startswith("isokernel: there is no language or kernel 'klingon'")
+        assert said.count("\n") == 1
+        assert not process.stdout.read()
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_servers_do_not_share_a_folder(tmp_path: Path, servers: Any) -> None:
+    flags = ("--languages", "python", "--data-dir", str(tmp_path))
+    first = servers(*flags)
+    said = _serve("--port", "0", *flags)
+    assert said.returncode == 1
+    assert f"server (process {first.process.pid}), which must end first" in said.stderr
+    with connect(first) as client:
+        client.create("python")
+    left = list((tmp_path / "contexts").iterdir())
+    first.stop(signal.SIGKILL)
+    servers(*flags)
+    assert left
+    assert not list((tmp_path / "contexts").iterdir())
+
+
+def test_the_path_of_the_data_folder_may_be_long(tmp_path: Path, servers: Any) -> None:
+    folder = tmp_path / ("long" * 50) / ("longer" * 30)
+    server = servers("--languages", "python", "--data-dir", str(folder))
+    with connect(server) as client:
+        assert client.text("import os; os.getcwd()", language="python").startswith(
+            f"'{folder}/"
+        )
+
+
+def test_sockets_find_a_short_path(tmp_path: Path, servers: Any) -> None:
+    folder = tmp_path / ("long" * 50)
+    folder.mkdir()
+    server = servers("--languages", "python", env={"TMPDIR": str(folder)})
+    with connect(server) as client:
+        assert client.text("6 * 7", language="python") == "42"
+    server.stop()
+    assert not list(folder.iterdir())
 
 
 class Cell:

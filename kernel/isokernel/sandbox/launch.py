@@ -50,6 +50,7 @@ class LaunchSettings(NamedTuple):
 
     Attributes:
         folder: Its own folder, which it may read and write; absolute.
+        sockets: Another one for its sockets, whose paths have to be short.
         readable: What else it may read and execute.
         network: Whether it may use the network.
         memory_max: Bytes of address space; None for any.
@@ -58,6 +59,7 @@ class LaunchSettings(NamedTuple):
     """
 
     folder: str
+    sockets: str
     readable: list[str]
     network: bool = False
     memory_max: int | None = None
@@ -119,7 +121,7 @@ def _confine(settings: LaunchSettings) -> None:
         read += settings.readable
         landlock.restrict_to(
             read=[path for path in read if os.access(path, os.F_OK)],
-            write=[settings.folder, *_DEVICES],
+            write=[settings.folder, settings.sockets, *_DEVICES],
             network=settings.network,
         )
     if seccomp.supported():

@@ -105,11 +105,6 @@ class Job:
         """Whether all that ends it has come."""
         return self.reply is not None and (self.idle or not self.needs_idle)
 
-    @property
-    def forgotten(self) -> bool:
-        """Whether nobody waits for it any more, and nothing comes of it."""
-        return self.done.done() and not self.needs_idle
-
     def take(self, message: Message) -> None:
         """Take a message that isn't its end; questions have none."""
 

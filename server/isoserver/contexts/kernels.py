@@ -72,6 +72,7 @@ class KernelContext(Context):
         settings: ServerSettings,
         observer: Observer,
         folder: Path,
+        sockets: Path,
     ) -> None:
         """Make a context that isn't started.
 
@@ -81,10 +82,11 @@ class KernelContext(Context):
             settings: Settings of the server.
             observer: Who counts.
             folder: Where contexts have their folders.
+            sockets: Where they have those for their sockets; its path is short.
         """
         super().__init__(identity, settings, observer)
-        self._parent_folder = folder
-        self._folder: Path | None = None
+        self._parents = folder, sockets
+        self._folders: list[Path] = []
         self._manager: AsyncKernelManager | None = None
         self._client: Any = None
         self._begun = 0
@@ -96,17 +98,14 @@ class KernelContext(Context):
     # -- the process -------------------------------------------------------------------
 
     async def _launch(self) -> None:
-        folder = make_folder(self._parent_folder)
-        self._folder = folder
-        cwd = folder / "files" / relative(self.cwd)
-        await asyncio.to_thread(cwd.mkdir, parents=True)
+        folder, sockets, cwd = await asyncio.to_thread(self._make_folders)
         # What other kernels need, nobody knows.
         confined = self.language.name == "python" and self.settings.sandbox
         manager = Manager(
-            walls=python_walls(self.settings, folder) if confined else None,
+            walls=python_walls(self.settings, folder, sockets) if confined else None,
             kernel_name=self.language.kernelspec,
             transport="ipc",
-            ip=str(folder / "kernel"),
+            ip=str(sockets / "kernel"),
             connection_file=str(folder / "connection.json"),
         )
         self._manager = manager
@@ -130,6 +129,27 @@ class KernelContext(Context):
                 raise
             message = f"the kernel {self.language.name} did not start: {error}"
             raise ContextStartError(message) from error
+
+    def _make_folders(self) -> tuple[Path, Path, Path]:
+        """Make the context's folder, that for its sockets, and the working folder.
+
+        Raises:
+            ContextStartError: They can't be made.
+        """
+        try:
+            for parent in self._parents:
+                self._folders.append(make_folder(parent))
+            folder, sockets = self._folders
+            (folder / "home").mkdir()
+            cwd = folder / "files" / relative(self.cwd)
+            cwd.mkdir(parents=True)
+        except OSError as error:
+            for made in self._folders:
+                shutil.rmtree(made, ignore_errors=True)
+            self._folders.clear()
+            message = f"its folder can't be made: {error}"
+            raise ContextStartError(message) from error
+        return folder, sockets, cwd
 
     def _watch(self, manager: AsyncKernelManager) -> None:
         """Notice the end of the process; bound what it may take."""
@@ -208,8 +228,8 @@ class KernelContext(Context):
             with suppress(Exception):
                 manager.cleanup_connection_file()
                 manager.context.destroy(linger=0)
-        folder, self._folder = self._folder, None
-        if folder is not None:
+        folders, self._folders = self._folders, []
+        for folder in folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     # -- jobs --------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.errors import FieldProblem, InvalidRequestError, LanguageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +67,25 @@ class Languages:
             language = ALIASES.get(name) or Language(name, 0, "kernel", name)
             self.served.setdefault(language.name, language)
         self.default = default
+
+    def check(self, installed: Iterable[str]) -> None:
+        """Refuse to serve what can't be had.
+
+        Args:
+            installed: Names of the kernelspecs that there are.
+
+        Raises:
+            LanguageError: It names one that isn't there.
+        """
+        asked = {language.kernelspec for language in self.served.values()} - {""}
+        missing = sorted(asked.difference(installed))
+        if missing:
+            known = ", ".join(sorted(set(ALIASES) | set(installed)))
+            message = f"there is no language or kernel {missing[0]!r}; known: {known}"
+            raise LanguageError(message)
+        if self.default not in ALIASES and self.default not in self.served:
+            message = f"the default language {self.default!r} is not served"
+            raise LanguageError(message)
 
     def names(self, language: Language) -> list[str]:
         """Give every name that a language goes by."""

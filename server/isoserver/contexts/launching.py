@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from isokernel.sandbox.launch import LaunchSettings, command
@@ -21,6 +22,7 @@ __all__ = [
     "UNHEARD",
     "Manager",
     "environment",
+    "installed",
     "make_folder",
     "python_walls",
     "relative",
@@ -48,12 +50,21 @@ class Manager(AsyncKernelManager):
         return program if self._walls is None else command(self._walls, program)
 
 
-def python_walls(settings: ServerSettings, folder: Path) -> LaunchSettings:
-    """Give the walls of a Python context whose folder this is."""
+def python_walls(
+    settings: ServerSettings, folder: Path, sockets: Path
+) -> LaunchSettings:
+    """Give the walls of a Python context.
+
+    Args:
+        settings: Settings of the server.
+        folder: The context's own folder.
+        sockets: Where it makes its sockets.
+    """
     places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
     readable = [*places, *map(str, settings.python_readable)]
     return LaunchSettings(
         folder=str(folder),
+        sockets=str(sockets),
         readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
         network=settings.python_network,
         memory_max=settings.python_memory_max,
@@ -63,10 +74,13 @@ def python_walls(settings: ServerSettings, folder: Path) -> LaunchSettings:
 
 
 def make_folder(parent: Path) -> Path:
-    """Make the folder of a context."""
-    folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent)).resolve()
-    (folder / "home").mkdir()
-    return folder
+    """Make a folder of a context's own."""
+    return Path(tempfile.mkdtemp(prefix="kernel-", dir=parent))
+
+
+def installed() -> set[str]:
+    """Give the names of the kernelspecs that Jupyter finds here."""
+    return set(KernelSpecManager().find_kernel_specs())
 
 
 def relative(cwd: str) -> PurePosixPath:

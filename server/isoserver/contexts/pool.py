@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
 from contextlib import suppress
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.sandbox.launch import missing
@@ -17,7 +14,7 @@ from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.kernels import KernelContext
 from isoserver.contexts.languages import Languages
-from isoserver.contexts.launching import python_walls
+from isoserver.contexts.launching import installed, python_walls
 from isoserver.contexts.ledger import Ledger
 from isoserver.errors import (
     CheckpointMissingError,
@@ -29,9 +26,11 @@ from isoserver.errors import (
     ServerError,
     StoppingError,
 )
+from isoserver.folders import SocketFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.forks import Forks
@@ -65,6 +64,7 @@ class Contexts:
         observer: Observer,
         database: Database,
         vault: Vault,
+        folder: Path,
     ) -> None:
         """Start with none.
 
@@ -73,6 +73,7 @@ class Contexts:
             observer: Who counts what contexts do.
             database: What outlives them.
             vault: Where their heaps are kept.
+            folder: Where they have their files; nothing there outlives the server.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self._settings = settings
@@ -92,17 +93,19 @@ class Contexts:
         self.missing_walls: list[str] = []
         self._hurried = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
-        self._folder: Path | None = None
+        self._folder = folder
+        self._sockets: SocketFolder | None = None
 
     async def start(self) -> None:
-        """Start what contexts come from."""
-        if self._settings.data_dir is not None:
-            parent = self._settings.data_dir / "contexts"
-            await asyncio.to_thread(parent.mkdir, parents=True, exist_ok=True)
-        else:
-            parent = None
-        folder = await asyncio.to_thread(tempfile.mkdtemp, "", "isokernel-", parent)
-        self._folder = Path(folder)
+        """Start what contexts come from.
+
+        Raises:
+            LanguageError: One that the settings name isn't there.
+            FolderError: There is no place for the sockets of kernels.
+        """
+        self.languages.check(await asyncio.to_thread(installed))
+        if any(lang.engine == "kernel" for lang in self.languages.served.values()):
+            self._sockets = SocketFolder()
         if any(lang.engine == "v8" for lang in self.languages.served.values()):
             from isoserver.contexts.forks import Forks  # noqa: PLC0415 - loads V8
 
@@ -119,8 +122,13 @@ class Contexts:
         if known:
             pause = min(*known, _SWEEP_MAX * _SWEEPS) / _SWEEPS
             self._sweeper = asyncio.ensure_future(self._sweep(pause))
-        if self._settings.sandbox and "python" in self.languages.served:
-            self.missing_walls += missing(python_walls(self._settings, self._folder))
+        if (
+            self._settings.sandbox
+            and "python" in self.languages.served
+            and self._sockets is not None
+        ):
+            walls = python_walls(self._settings, self._folder, self._sockets.path)
+            self.missing_walls += missing(walls)
 
     def __len__(self) -> int:
         """How many have a process, or had one in this server's time."""
@@ -325,10 +333,14 @@ class Contexts:
         await self.resting.close()
         self._contexts.clear()
         self._ephemeral.clear()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Give up what contexts come from; none is left, or none was there."""
         if self._forks is not None:
             self._forks.close()
-        if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        if self._sockets is not None:
+            self._sockets.close()
 
     def hurry(self) -> None:
         """End the grace period of `close`."""
@@ -383,8 +395,10 @@ class Contexts:
         if snapshot is not None:
             message = f"a {identity.language.name} context can't begin from a heap"
             raise ForkError(message)
-        assert self._folder is not None  # noqa: S101 - set by start
-        return KernelContext(identity, self._settings, self._observer, self._folder)
+        assert self._sockets is not None  # noqa: S101 - made for such languages
+        return KernelContext(
+            identity, self._settings, self._observer, self._folder, self._sockets.path
+        )
 
     def _remade(self, record: Record) -> Context:
         language = self.languages.served[record.language]

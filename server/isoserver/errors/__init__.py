@@ -4,6 +4,7 @@
     ├── RequestError                    (ValueError) it can't be served as it is
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError
+    │   ├── HeadersTooLargeError
     │   ├── MediaTypeError              the body is of a kind that isn't taken
     │   ├── CredentialError             it isn't known who asks
     │   │   ├── KeyMissingError         no API key or token, or no known key
@@ -61,6 +62,8 @@
     │   ├── ApprovalMissingError    (LookupError) no approval has that id
     │   └── ApprovalDecidedError        it is decided already, otherwise
     ├── DatabaseError                   it can't be opened or used
+    ├── FolderError                     a folder of the server can't be used
+    ├── LanguageError                   a language of the settings can't be had
     ├── TakenError                      another server has it, or the data folder
     └── StoppingError                   the server is about to end
 
@@ -72,6 +75,8 @@ from __future__ import annotations
 
 from isoserver.errors.base import (
     DatabaseError,
+    FolderError,
+    LanguageError,
     LimitError,
     ServerError,
     StoppingError,
@@ -119,6 +124,7 @@ from isoserver.errors.requests import (
     ClientMissingError,
     CredentialError,
     FieldProblem,
+    HeadersTooLargeError,
     InvalidRequestError,
     IssuerError,
     KeyMissingError,
@@ -177,7 +183,9 @@ __all__ = [
     "ExecutionLimitError",
     "ExecutionMissingError",
     "FieldProblem",
+    "FolderError",
     "ForkError",
+    "HeadersTooLargeError",
     "HeapDamagedError",
     "HeapEngineError",
     "HeapError",
@@ -189,6 +197,7 @@ __all__ = [
     "InvalidRequestError",
     "IssuerError",
     "KeyMissingError",
+    "LanguageError",
     "LimitError",
     "MediaTypeError",
     "MethodError",

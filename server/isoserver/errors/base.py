@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "DatabaseError",
+    "FolderError",
+    "LanguageError",
     "LimitError",
     "ServerError",
     "StoppingError",
@@ -29,14 +31,21 @@ class DatabaseError(ServerError):
     """The database can't be opened or used."""
 
 
+class FolderError(ServerError):
+    """A folder of the server can't be made or used."""
+
+
+class LanguageError(ServerError):
+    """A language that the settings name can't be had."""
+
+
 class TakenError(ServerError):
     """Another server uses the data folder or the database; ours doesn't start."""
 
-    def __init__(self, what: str) -> None:
-        """Name what is taken."""
-        super().__init__(
-            f"{what} is used by another isokernel server, which must end first"
-        )
+    def __init__(self, what: str, process: str = "") -> None:
+        """Name what is taken, and the process that has it, where that is known."""
+        other = f"another isokernel server{process and f' (process {process})'}"
+        super().__init__(f"{what} is used by {other}, which must end first")
 
 
 class StoppingError(ServerError):

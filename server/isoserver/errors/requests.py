@@ -14,6 +14,7 @@ __all__ = [
     "ClientMissingError",
     "CredentialError",
     "FieldProblem",
+    "HeadersTooLargeError",
     "InvalidRequestError",
     "IssuerError",
     "KeyMissingError",
@@ -64,6 +65,14 @@ class BodyTooLargeError(RequestError):
     def __init__(self, limit: int) -> None:
         """Name the bound."""
         super().__init__(f"the body is larger than {limit} bytes")
+
+
+class HeadersTooLargeError(RequestError):
+    """The headers have more bytes than the server takes."""
+
+    def __init__(self, limit: int) -> None:
+        """Name the bound."""
+        super().__init__(f"the headers are larger than {limit} bytes")
 
 
 class MediaTypeError(RequestError):

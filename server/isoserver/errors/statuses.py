@@ -6,6 +6,8 @@ from http import HTTPStatus
 
 from isoserver.errors.base import (
     DatabaseError,
+    FolderError,
+    LanguageError,
     ServerError,
     StoppingError,
     TakenError,
@@ -45,6 +47,7 @@ from isoserver.errors.requests import (
     AdminError,
     BodyTooLargeError,
     ClientMissingError,
+    HeadersTooLargeError,
     InvalidRequestError,
     IssuerError,
     KeyMissingError,
@@ -75,6 +78,7 @@ __all__ = ["STATUS", "in_words", "status_of"]
 STATUS: dict[type[ServerError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     KeyMissingError: HTTPStatus.UNAUTHORIZED,
     TokenError: HTTPStatus.UNAUTHORIZED,
@@ -123,6 +127,8 @@ STATUS: dict[type[ServerError], HTTPStatus] = {
     ApprovalMissingError: HTTPStatus.NOT_FOUND,
     ApprovalDecidedError: HTTPStatus.CONFLICT,
     DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
+    FolderError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LanguageError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoppingError: HTTPStatus.SERVICE_UNAVAILABLE,
     TakenError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

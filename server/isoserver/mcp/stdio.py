@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import typing
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.stdio import stdio_server
 
-from isoserver.errors import ServerError
 from isoserver.mcp.peers import Link, SessionNames, link
 from isoserver.mcp.protocol import Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isoserver.service import Service
 
 __all__ = ["Host", "serve_stdio"]
@@ -29,6 +29,9 @@ class Host(typing.Protocol):
     async def open(self) -> None:
         """Start it, without listening."""
 
+    def abandon(self) -> None:
+        """Give up what an `open` that failed has left."""
+
     async def stop(self) -> None:
         """End it."""
 
@@ -36,11 +39,12 @@ class Host(typing.Protocol):
         """End the grace period of `stop`."""
 
 
-async def serve_stdio(server: Host) -> None:
+async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT; a second one ends the grace period.
 
     Args:
         server: A server that isn't started; it does not listen.
+        complain: Told why it can't start, if it can't; then the process ends.
     """
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -52,17 +56,16 @@ async def serve_stdio(server: Host) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    failed: asyncio.Future[ServerError] = loop.create_future()
+    failed: asyncio.Future[Exception] = loop.create_future()
     serving = asyncio.create_task(_serve(server, failed), name="mcp")
     stopping = asyncio.create_task(stopped.wait())
-    first: set[asyncio.Future[Any]] = {serving, stopping, failed}
-    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {serving, stopping, failed}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if failed.done():
-        await server.stop()
-        sys.stderr.write(f"isokernel: {failed.result()}\n")
-        sys.stderr.flush()
-        os._exit(1)  # for the reason below
+        server.abandon()
+        complain(failed.result())
+        os._exit(1)  # as below
     if serving.done():
         server.hurry()  # nobody waits for what still runs
     await server.stop()
@@ -72,7 +75,7 @@ async def serve_stdio(server: Host) -> None:
     serving.result()
 
 
-async def _serve(server: Host, failed: asyncio.Future[ServerError]) -> None:
+async def _serve(server: Host, failed: asyncio.Future[Exception]) -> None:
     protocol = Protocol(server.service, SessionNames(0))
     link.set(Link(None, asyncio.Event()))
     # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
@@ -80,7 +83,7 @@ async def _serve(server: Host, failed: asyncio.Future[ServerError]) -> None:
     async with stdio_server() as (reader, writer):
         try:
             await server.open()
-        except ServerError as error:
+        except Exception as error:  # noqa: BLE001 - whatever: this waits for stdin now
             failed.set_result(error)
             return
         options = protocol.server.create_initialization_options()

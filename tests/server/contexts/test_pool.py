@@ -50,7 +50,7 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
         await database.start()
         heaps = Heaps(settings, database, tmp_path)
         await heaps.start(collect=False)
-        contexts = Contexts(settings, Metrics(), database, heaps)
+        contexts = Contexts(settings, Metrics(), database, heaps, tmp_path)
         await contexts.start()
         try:
             await until_deleted(contexts, "first")
