@@ -309,7 +309,7 @@ class Hibernation:
             self._rest(context, Record.of(context, State.HIBERNATED.value, ""))
             return
         used, refusal = context.used, self._refusals.get(context.key)
-        full = len(self.records) >= self._settings.hibernated_max
+        full = self._is_full(context.workspace)
         if not context.is_quiet() or full or (refusal and refusal.used == used):
             return
         before = context.checkpoint
@@ -329,6 +329,20 @@ class Hibernation:
             await context.hibernate()
         else:
             self._changed(context)
+
+    def _is_full(self, workspace: str) -> bool:
+        """Tell whether as many sleep as may, of all or of one workspace.
+
+        Asked by one that falls asleep; others that do so as well count too.
+        """
+        total = self._settings.hibernated_max
+        if len(self.records) + len(self._falling) > total:
+            return True
+        share = self._settings.share_of(total)
+        if share == total:
+            return False
+        owners = (owner for keys in (self.records, self._falling) for owner, _ in keys)
+        return sum(1 for owner in owners if owner == workspace) > share
 
     def _rest(self, context: JavaScriptContext, record: Record) -> None:
         """Move a context from those that live to those that don't."""

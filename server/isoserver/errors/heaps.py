@@ -74,6 +74,9 @@ class HeapLimitError(LimitError):
 
     retry_after = 60
 
-    def __init__(self, limit: int) -> None:
-        """Name the bound."""
-        super().__init__(f"the heaps have {limit} bytes, which is all that may be")
+    def __init__(self, limit: int, *, shared: bool = False) -> None:
+        """Name the bound, and whether it is one workspace's share."""
+        whose, what = ("the heaps", "all that may be")
+        if shared:
+            whose, what = ("the workspace's heaps", "its share")
+        super().__init__(f"{whose} have {limit} bytes, which is {what}")

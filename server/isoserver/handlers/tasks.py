@@ -34,6 +34,7 @@ class TasksHandler(Handler):
         """Take an order, and wait for its end if it says so."""
         self.check_open()
         asked = self.parse(TaskRequest)
+        self.service.rates.check(self.principal, "execute")
         tasks, workspace = self.service.tasks, self.principal.workspace
         task = await tasks.start(
             TaskOrder(

@@ -271,6 +271,21 @@ class HeapRecords:
                 await connection.scalar(size) or 0
             )
 
+    async def sizes(self) -> dict[str, int]:
+        """Give the bytes of each workspace's heaps, also of those that others share."""
+        size = func.coalesce(func.sum(HEAPS.c.compressed_size), 0)
+        query = select(HEAPS.c.workspace, size).group_by(HEAPS.c.workspace)
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row[0]: int(row[1]) for row in rows}
+
+    async def size(self, workspace: str) -> int:
+        """Give the bytes of a workspace's heaps, also of those that others share."""
+        size = select(func.coalesce(func.sum(HEAPS.c.compressed_size), 0))
+        query = size.where(HEAPS.c.workspace == workspace)
+        async with self._database.connect() as connection:
+            return int(await connection.scalar(query) or 0)
+
 
 def _record(row: Row[Any], tags: dict[str, dict[str, str]]) -> HeapRecord:
     return HeapRecord._make((*row, tags.get(row.key, {})))

@@ -36,6 +36,7 @@ class Retention:
         self._store = store
         self._room = True
         self._looked = 0.0
+        self._share = settings.share_of(settings.heaps_size_max)
         self._busy = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -56,6 +57,15 @@ class Retention:
             await self.collect()
         return self._room
 
+    async def has_share(self, workspace: str) -> bool:
+        """Tell whether a workspace may store another heap; after `has_room`."""
+        if self._share >= self._settings.heaps_size_max:
+            return True
+        # Asked each time: between two looks at the whole, one could fill all of it.
+        if await self._records.size(workspace) >= self._share:
+            await self.collect()
+        return await self._records.size(workspace) < self._share
+
     async def _look(self) -> None:
         _, size = await self._records.totals()
         self._room = size < self._settings.heaps_size_max
@@ -73,26 +83,28 @@ class Retention:
         forgotten = 0
         found, size = await self._records.totals()
         counts = Counter(found)
+        shared = self._share < self._settings.heaps_size_max
+        sizes = Counter(await self._records.sizes() if shared else {})
         for workspace, key, used, bytes_ in await self._records.loose():
             one = (workspace, key, used, bytes_)
-            if not self._too_much(one, counts[workspace], size):
+            over = size > self._settings.heaps_size_max or (
+                shared and sizes[workspace] >= self._share
+            )
+            if not self._too_much(one, counts[workspace], over=over):
                 continue
             if await self._records.forget_loose(workspace, key):
                 forgotten += 1
                 counts[workspace] -= 1
+                sizes[workspace] -= bytes_
                 size -= bytes_
                 await self.discard(key)
         return forgotten
 
-    def _too_much(self, owned: Owned, count: int, size: int) -> bool:
+    def _too_much(self, owned: Owned, count: int, *, over: bool) -> bool:
         settings, age = self._settings, time.time() - owned[2]
         if age < settings.heap_grace:
             return False
-        return (
-            age > settings.heap_ttl
-            or count > settings.heaps_max
-            or size > settings.heaps_size_max
-        )
+        return age > settings.heap_ttl or count > settings.heaps_max or over
 
     async def discard(self, key: str) -> bool:
         """Delete a heap's file unless somebody owns it; whether it was deleted."""

@@ -120,7 +120,7 @@ class Heaps:
         self, context: JavaScriptContext, entry: HeapEntry, *, automatic: bool
     ) -> str:
         check_tags(entry.tags)
-        await self._check_room()
+        await self._check_room(context.workspace)
         before, mine = self._turns.get(context), asyncio.Event()
         self._turns[context] = mine
         try:
@@ -277,10 +277,13 @@ class Heaps:
     def _unpacked(self, packed: bytes) -> bytes:
         return unpack(packed, self._settings.heap_max + _HEADER)
 
-    async def _check_room(self) -> None:
+    async def _check_room(self, workspace: str) -> None:
         assert self._retention is not None  # noqa: S101 - set by start
         if not await self._retention.has_room():
             raise HeapLimitError(self._settings.heaps_size_max)
+        if not await self._retention.has_share(workspace):
+            share = self._settings.share_of(self._settings.heaps_size_max)
+            raise HeapLimitError(share, shared=True)
 
     # -- what is known of them ---------------------------------------------------------
 

@@ -87,3 +87,33 @@ def test_turns_go_round() -> None:
         assert set(Counter(one[0] for one in seen[: place + 3]).values()) == {
             place // 3 + 1
         }
+
+
+def test_heaps_and_sleepers_are_shared(tmp_path: Path, servers: Any) -> None:
+    file = tmp_path / "isokernel.toml"
+    file.write_text(FILE)
+    bounds = ("--heaps-size-max", "2000000", "--hibernated-max", "2")
+    flags = (*FLAGS[:4], *bounds, "--hibernate-after", "0.2")
+    server = servers("--config", str(file), "--data-dir", str(tmp_path), *flags)
+    with (
+        connect(server, **{"X-API-Key": RED}) as red,
+        connect(server, **{"X-API-Key": BLUE}) as blue,
+    ):
+        reds = [red.create() for _ in range(2)]
+        wait_for(lambda: "hibernated" in [red.show(one)["state"] for one in reds])
+        # There is a place left, but for the other one.
+        blue.wait_state(blue.create(), "hibernated")
+        states = sorted(red.show(one)["state"] for one in reds)
+        assert states == ["hibernated", "idle"]
+
+        def fill() -> str:
+            made = executed(red, code=f"globalThis.a = '{len(answers)}'; 1")
+            answers.append(made)
+            return str(made["heap_error"] or "")
+
+        answers: list[Any] = []
+        assert "1000000 bytes, which is its share" in wait_for(fill)
+        saved = executed(blue)
+        assert saved["heap"], saved
+        red.clean()
+        blue.clean()

@@ -94,9 +94,9 @@ def test_a_store_full_of_what_is_needed_takes_no_more(
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0], tags={"a": "b"})
         with pytest.raises(HeapLimitError):
-            await heaps._check_room()
+            await heaps._check_room("default")
         await heaps.delete("one", packed[0].key)
-        await heaps._check_room()
+        await heaps._check_room("default")
 
     use(test, heaps_size_max=1000, heap_grace=0.0)
 

@@ -459,6 +459,13 @@ async def test_too_many_tasks_are_refused(servers: Any) -> None:
         assert result.is_error
         assert "Too many executions: try again in" in said(result)
         assert (await agent.list_tools()).tools
+    # Over HTTP it is the same rate, and what is refused was nothing.
+    with connect(server) as client:
+        answer = client.post("/tasks", json={"code": "return 1"})
+        assert answer.status_code == 429
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert "too many executions" in answer.json()["message"].lower()
+        assert len(client.get("/tasks").json()["tasks"]) == 1
 
 
 async def test_types_are_checked_first(tooled: Server) -> None:
