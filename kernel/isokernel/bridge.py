@@ -78,7 +78,12 @@ class Bridge:
         """
         self._host = host
         self._exports: dict[str, Value] = {}
-        self.isolate = Isolate(self._operations(), snapshot=snapshot, on_fatal=on_fatal)
+        self.isolate = Isolate(
+            self._operations(),
+            snapshot=snapshot,
+            on_fatal=on_fatal,
+            scripts=scripts.identity,
+        )
         if snapshot is None:
             self._load(options)
         root = self.isolate.get(self.isolate.extras(), _ROOT)

@@ -7,6 +7,7 @@ module is first needed.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from isokernel.v8.values import Value
 
 _PACKAGE: Final = os.path.dirname(__file__)  # noqa: PTH120 -- pathlib: 4 ms
+_DIGITS: Final = 12
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
 PREFIX: Final = "isokernel:"
@@ -65,9 +67,31 @@ def boot(isolate: Isolate, extras: Value | None = None) -> Value:
 def preload() -> None:
     """Read every module now; for a process that will be confined."""
     for part in ("runtime", "typescript"):
-        top = f"{_PACKAGE}/{part}"
-        for folder, _, files in os.walk(top):
-            for file in files:
-                name, ending = os.path.splitext(file)  # noqa: PTH122 -- as above
-                if ending == ".js":
-                    source(f"{folder}/{name}".removeprefix(f"{top}/"), part)
+        for name in _names(part):
+            source(name, part)
+    identity()
+
+
+@functools.cache
+def identity() -> str:
+    """Tell which runtime this is.
+
+    A heap has the modules on it that were loaded; the others, and what calls them, are
+    those of whoever goes on from it.
+    """
+    digest = hashlib.sha256()
+    for name in _names("runtime"):
+        digest.update(f"{name}\0{source(name)}\0".encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _names(part: str) -> list[str]:
+    """The names of a folder's modules, in an order that is always the same."""
+    top = f"{_PACKAGE}/{part}"
+    found = []
+    for folder, _, files in os.walk(top):
+        for file in files:
+            name, ending = os.path.splitext(file)  # noqa: PTH122 -- as above
+            if ending == ".js":
+                found.append(f"{folder}/{name}".removeprefix(f"{top}/"))
+    return sorted(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import time
@@ -13,7 +14,12 @@ import pytest
 from tests.conftest import Session
 from tests.kernel.contexts import DEADLINE, Client, await_exit, texts
 
-from isokernel.errors import SnapshotFailedError, SnapshotFormatError
+from isokernel import scripts
+from isokernel.errors import (
+    SnapshotEngineError,
+    SnapshotFailedError,
+    SnapshotFormatError,
+)
 from isokernel.events import Stream
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
@@ -270,6 +276,14 @@ def test_a_checkpoint_goes_on_in_another_process(spawn: Spawn) -> None:
     assert "at fail (cell 2:1:28)" in "\n".join(error["traceback"])
     assert copy.run("a.get()")[-2].content["execution_count"] == 5
     assert client.run("a.get()")[-2].content["execution_count"] == 4
+
+
+def test_a_heap_of_another_runtime_is_not_run(context: Session) -> None:
+    heap = context.context.save()
+    assert heap.scripts == scripts.identity()
+    with pytest.raises(SnapshotEngineError, match=f"runtime other.*{heap.scripts}"):
+        Session(snapshot=dataclasses.replace(heap, scripts="other"))
+    Session(snapshot=heap).context.close()
 
 
 def test_it_comes_in_order_and_the_context_goes_on(spawn: Spawn) -> None:

@@ -96,6 +96,7 @@ class IsolateLife:
         operations: The table behind the native function; filled at construction.
         rejections: Promises rejected without a handler since last asked.
         on_fatal: Called with V8's words just before V8 ends the process.
+        scripts: Gives the identity of the scripts that are run beside the user's.
         features: What of `calls.FEATURES` was ever used.
         uncaught: What callbacks threw that V8 itself has called.
         out_of_memory: What ran out (`heap` or `buffers`) when a bound was reached.
@@ -107,6 +108,7 @@ class IsolateLife:
         *,
         snapshot: Snapshot | None = None,
         on_fatal: Callable[[str], None] | None = None,
+        scripts: Callable[[], str] = str,
     ) -> None:
         """Make a blank isolate, or one that goes on from a snapshot.
 
@@ -115,10 +117,12 @@ class IsolateLife:
                 snapshot: the same names in the same order as when it was made.
             snapshot: The heap to start from.
             on_fatal: See the class.
+            scripts: See the class; asked only for what is saved, or was.
 
         Raises:
             EngineError: The engine can't be loaded.
-            SnapshotFormatError: The snapshot was made with other host functions.
+            SnapshotFormatError: The snapshot was made with other host functions, or
+                with other scripts.
         """
         self.library: Library = load()
         table = {**NATIVES, **(operations or {})}
@@ -127,7 +131,10 @@ class IsolateLife:
         if snapshot is not None and snapshot.operations != self.operation_names:
             message = "the heap was saved with other host functions"
             raise SnapshotFormatError(message)
+        if snapshot is not None:
+            snapshot.check_scripts(scripts())
         self.on_fatal = on_fatal
+        self.scripts = scripts
         self.handles: set[int] = set()
         self.orphans: list[int] = []
         self.features: set[str] = set()

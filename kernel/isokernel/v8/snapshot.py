@@ -1,7 +1,8 @@
 """Saved heaps: V8 startup blobs of live isolates, with what is needed to read them.
 
 The format: magic, length of the header, the header (JSON: the engine's identity, the
-distances of `references`, the names of the operations, the blob's size and SHA-256),
+distances of `references`, the names of the operations, the identity of the scripts, the
+blob's size and SHA-256),
 the blob.
 """
 
@@ -35,11 +36,13 @@ class Snapshot:
         blob: What V8 wrote.
         references: Distances of the native functions that it refers to.
         operations: Names of the host functions, in their order.
+        scripts: Which scripts, beside the user's, are on it; an identity of theirs.
     """
 
     blob: Buffer
     references: tuple[int, ...]
     operations: tuple[str, ...]
+    scripts: str = ""
 
     @property
     def key(self) -> str:
@@ -62,6 +65,7 @@ class Snapshot:
                 "engine": load().identity(),
                 "references": self.references,
                 "operations": self.operations,
+                "scripts": self.scripts,
                 "size": len(self.blob),
                 "sha256": key,
             },
@@ -95,13 +99,29 @@ class Snapshot:
             message = f"the heap has {len(blob)} bytes, expected {header.get('size')}"
             raise SnapshotFormatError(message)
         try:
-            heap = cls(blob, tuple(header["references"]), tuple(header["operations"]))
+            heap = cls(
+                blob,
+                tuple(header["references"]),
+                tuple(header["operations"]),
+                str(header["scripts"]),
+            )
         except (KeyError, TypeError) as error:
             raise SnapshotFormatError(_DAMAGED) from error
         if check and heap.key != header.get("sha256"):
             message = "the heap is damaged: its hash isn't that of its header"
             raise SnapshotFormatError(message)
         return heap
+
+    def check_scripts(self, scripts: str) -> None:
+        """Check that it goes on with the scripts that are here.
+
+        Raises:
+            SnapshotEngineError: It was made with others, whose parts wouldn't fit.
+        """
+        if self.scripts != scripts:
+            engine = load().identity()
+            saved = f"{engine}, runtime {self.scripts}"
+            raise SnapshotEngineError(saved, f"{engine}, runtime {scripts}")
 
     @classmethod
     def from_file(cls, descriptor: int, *, check: bool = True) -> Snapshot:

@@ -193,7 +193,10 @@ class _Writer:
         data = library.creator_blob(creator, _CLEAR)
         blob = memoryview((ctypes.c_char * data.size).from_address(data.data)).cast("B")
         heap = Snapshot(
-            blob, tuple(isolate.references.distances), isolate.operation_names
+            blob,
+            tuple(isolate.references.distances),
+            isolate.operation_names,
+            isolate.scripts(),
         )
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)

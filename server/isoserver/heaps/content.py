@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import zstandard
 
+from isokernel import scripts
 from isokernel.errors import SnapshotEngineError, SnapshotFormatError
 from isokernel.v8.library import load
 from isokernel.v8.snapshot import Snapshot
@@ -46,6 +47,7 @@ def examine(data: bytes) -> Facts:
     try:
         # Its own hash is no proof: it stands beside what it is of.
         snapshot = Snapshot.from_bytes(memoryview(data), check=False)
+        snapshot.check_scripts(scripts.identity())
     except SnapshotEngineError as error:
         raise HeapEngineError(error.saved, error.engine) from error
     except SnapshotFormatError as error:

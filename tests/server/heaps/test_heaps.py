@@ -243,7 +243,7 @@ def test_a_heap_is_not_described_otherwise(
     true = unpack(one.data, SIZE_MAX)
     heap = Snapshot.from_bytes(true)
     moved = (*heap.references[:-1], heap.references[-1] + 16)
-    forged = Snapshot(heap.blob, moved, heap.operations)
+    forged = Snapshot(heap.blob, moved, heap.operations, heap.scripts)
     assert forged.key == one.key
 
     async def test(heaps: Heaps, _: Database) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from isokernel import scripts
 from isoserver.errors import HeapDamagedError, HeapEngineError, HeapStoreError
 from isoserver.heaps.content import examine, is_key, pack, unpack, verify
 from isoserver.heaps.store import HeapStore
@@ -156,6 +157,16 @@ def test_a_heap_of_another_engine_names_both(packed: list[Packed]) -> None:
         verify(packed[0].key, foreign)
     assert engine in str(caught.value)
     assert other in str(caught.value)
+
+
+def test_a_heap_of_another_runtime_names_both(packed: list[Packed]) -> None:
+    heap = unpack(packed[0].data, SIZE_MAX)
+    other = "0" * len(scripts.identity())
+    foreign = heap.replace(scripts.identity().encode(), other.encode(), 1)
+    assert foreign != heap
+    with pytest.raises(HeapEngineError, match=f"runtime {other}") as caught:
+        verify(packed[0].key, foreign)
+    assert f"runtime {scripts.identity()}" in str(caught.value)
 
 
 def test_a_bomb_is_not_unpacked() -> None:
