@@ -137,7 +137,7 @@ class AgentSettings(BaseSettings):
     )
     approval_poll: PositiveFloat = Field(
         1.0,
-        description="Seconds between looks for decisions of other server processes.",
+        description="Seconds between looks for decisions that another process wrote.",
     )
     approval_input_max: PositiveInt = Field(
         2000, description="Characters of an input that reviewers and the audit see."

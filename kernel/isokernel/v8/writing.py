@@ -171,7 +171,7 @@ class _Writer:
     def _forget_the_dead(self) -> None:
         """V8 doesn't write registries that wait for their callbacks to be called.
 
-        Nobody ever calls them: they would need V8's own loop, which we don't run.
+        Those of the context are called in its next turn; the heap goes without.
         """
         isolate, library = self._isolate, self._isolate.library
         library.low_memory(isolate.pointer)
