@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import select
+import signal
 import threading
 import time
 from pathlib import Path
@@ -42,6 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let races have more turns than there is time for in every run."""
     text = "run races with so many times their usual number of turns"
     parser.addoption("--turns", type=int, default=1, metavar="TIMES", help=text)
+
+
+def pytest_configure() -> None:
+    """Have processes that tests start notice SIGINT, also where nobody reads stdin."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(

@@ -123,7 +123,7 @@ class Ownership:
             # Processes that are started from here don't inherit it.
             file = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            message = f"{what} can't be locked: {error}"
+            message = f"{what} can't be used: {error}"
             raise DatabaseError(message) from error
         self._files.append(file)
 
@@ -133,7 +133,7 @@ class Ownership:
             except BlockingIOError:
                 return False
             except OSError as error:
-                message = f"{what} can't be locked: {error}"
+                message = f"{what} can't be used: {error}"
                 raise DatabaseError(message) from error
             return True
 

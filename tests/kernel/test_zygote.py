@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SETTINGS = ContextSettings()
+PR_GET_CHILD_SUBREAPER = 37
 
 
 @pytest.fixture
@@ -328,3 +330,19 @@ def test_every_status_has_words(status: int | None, words: str) -> None:
     import re  # noqa: PLC0415
 
     assert re.search(words, in_words(status))
+
+
+def test_orphans_are_left_to_others_once_all_are_closed() -> None:
+    def reaps() -> bool:
+        found = ctypes.c_int(-1)
+        assert ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(found)) == 0
+        return found.value == 1
+
+    servers = [ForkServer(), ForkServer()]
+    for server in servers:
+        server.start()
+    assert reaps()
+    servers[0].close()
+    assert reaps()
+    servers[1].close()
+    assert not reaps()

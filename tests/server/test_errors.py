@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import re
@@ -106,7 +107,9 @@ def test_large_headers_are_refused(client: Client) -> None:
     )
     assert answer.status_code == 431
     assert answer.json() == {"message": "the headers are larger than 65536 bytes"}
-    long = client.get("/healthz", params={"x": "y" * 70_000})
+    long = client.get(
+        "/healthz", params={"x": "y" * 40_000}, headers={"X-Long": "x" * 30_000}
+    )
     assert long.status_code == 431
     assert client.get("/healthz").status_code == 200
 
@@ -204,7 +207,9 @@ def test_query_arguments_are_checked(client: Client) -> None:
 def test_what_is_no_http_harms_nothing(
     server: Server, client: Client, sent: bytes
 ) -> None:
-    with server.connection() as connection:
+    answer = b""
+    # What is too long is cut off while some of it is still on its way.
+    with server.connection() as connection, contextlib.suppress(ConnectionError):
         connection.sendall(sent)
         answer = connection.recv(1000)
     assert b" 200 " not in answer

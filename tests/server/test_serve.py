@@ -126,11 +126,11 @@ def test_a_port_in_use_is_said(servers: Any, tmp_path: Path) -> None:
     ("flags", "words"),
     [
         (["--data-dir", "/proc/cpuinfo"], "the data folder can't be made"),
-        (["--data-dir", "/proc"], "the data folder can't be used"),
+        (["--data-dir", "/proc"], "the folder /proc can't be used"),
         (["--languages", "js,klingon"], "no language or kernel 'klingon'"),
         (["--default-language", "klingon"], "'klingon' is not served"),
         (["--database-url", "mysql://somewhere"], "mysql is no database of ours"),
-        (["--database-url", "sqlite:////none/x"], "the database can't be used"),
+        (["--database-url", "sqlite:////none/x"], "database /none/x can't be used"),
     ],
 )
 def test_what_it_can_not_start_with_is_said(

@@ -11,7 +11,7 @@ import ctypes
 import os
 from typing import Final
 
-__all__ = ["become_subreaper", "prctl", "syscall"]
+__all__ = ["be_subreaper", "prctl", "syscall"]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -55,13 +55,13 @@ def address(data: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
-def become_subreaper() -> None:
-    """Have orphaned descendants become children of this process.
+def be_subreaper(*, on: bool) -> None:
+    """Have orphaned descendants become children of this process, or no longer.
 
     Raises:
         OSError: The system can't.
     """
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_CHILD_SUBREAPER, int(on))
 
 
 def _checked(result: int, what: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from isokernel.errors import ForkServerError
-from isokernel.sandbox.syscalls import become_subreaper
+from isokernel.sandbox.syscalls import be_subreaper
 from isokernel.zygote.ends import Ends
 from isokernel.zygote.protocol import (
     PACKET_MAX,
@@ -45,6 +45,8 @@ _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from isokernel.{module} import main; main(*map(int, sys.argv[2:]))"
 )
+_REAPERS: Final[set[int]] = set()
+"""Which fork servers of this process have it reap orphans."""
 _INHERITED: Final = ("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TZ", "TZDIR")
 
 
@@ -143,7 +145,7 @@ class ForkServer:
                 raise ForkServerError(message)
             self._bury()
             if self._subreaper:
-                become_subreaper()
+                self._reap(on=True)
             self._launch()
             try:
                 ready = self._receive(_START_SECONDS)
@@ -189,6 +191,17 @@ class ForkServer:
                 self._ends.live.clear()
             self._bury()
             self._ends.close()
+            self._reap(on=False)
+
+    def _reap(self, *, on: bool) -> None:
+        """Be the reaper of orphans, or leave those that still come to somebody else."""
+        if on:
+            _REAPERS.add(id(self))
+        elif id(self) not in _REAPERS:
+            return
+        else:
+            _REAPERS.discard(id(self))
+        be_subreaper(on=bool(_REAPERS))
 
     def _bury(self) -> None:
         """End the fork server, if it isn't dead; what it forked goes on."""

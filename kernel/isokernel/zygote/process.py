@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 
 from isokernel.sandbox import SandboxSettings, missing
-from isokernel.sandbox.syscalls import become_subreaper
+from isokernel.sandbox.syscalls import be_subreaper
 from isokernel.zygote.births import Spares, base_context, become, load_kernels
 from isokernel.zygote.protocol import (
     DESCRIPTORS_MAX,
@@ -52,7 +52,7 @@ class Zygote:
         self._untold: deque[bytes] = deque()
         self._decoder = msgspec.msgpack.Decoder(Request)
         os.set_blocking(exits, False)
-        become_subreaper()  # of clones, which are forked by contexts
+        be_subreaper(on=True)  # of clones, which are forked by contexts
         self._signals = _catch_children()
         self._spares = self._prepare(spares)
 

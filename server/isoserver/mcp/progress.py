@@ -44,12 +44,14 @@ class Printed:
     async def read(self) -> AsyncIterator[str]:
         """Give it as it comes, until the end."""
         while True:
-            await self._changed.wait()
+            if not self._text:
+                await self._changed.wait()
             self._changed.clear()
             text, self._text = self._text, ""
             if text:
                 yield text
-            if self._over:
+            # More may have come, and the end, while what was there was being read.
+            if self._over and not self._text:
                 return
 
 

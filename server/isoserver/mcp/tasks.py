@@ -215,7 +215,7 @@ class TaskTools:
     ) -> Reply | InputRequiredResult:
         """Wait for the end, or until nothing goes on without somebody's answer."""
         try:
-            task = await self._watch(asked, task, seconds, decided)
+            task = await self._watch(asked, task, seconds, decided, asks=ends)
         except asyncio.CancelledError:
             if ends and asked.peer.cancels:
                 asked.spawn(self._end(asked, task))
@@ -240,7 +240,13 @@ class TaskTools:
         await asked.service.tasks.cancel(asked.workspace, task.id)
 
     async def _watch(
-        self, asked: Asked, task: Task, seconds: float, decided: set[str]
+        self,
+        asked: Asked,
+        task: Task,
+        seconds: float,
+        decided: set[str],
+        *,
+        asks: bool = False,
     ) -> Task:
         """Wait for the end of a task, or an approval that its client isn't asked for.
 
@@ -249,6 +255,7 @@ class TaskTools:
             task: For what.
             seconds: How long at most.
             decided: Approvals that count no more.
+            asks: Whether the client can be asked in the answer.
 
         Returns:
             The task as it is then.
@@ -263,6 +270,8 @@ class TaskTools:
                 patience = await self._next(asked, task, {ended, gone}, decided)
                 if patience is None:
                     continue
+                if asks and can_ask(asked.context) and is_modern(asked.context):
+                    break
                 left = min(patience, limit - loop.time())
                 await asyncio.wait(
                     {ended, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED
@@ -300,8 +309,6 @@ class TaskTools:
             for question in tuple(questions.pending.values()):
                 text = f"{question.path} waits for an approval"
                 await asked.notify(asked.context, text)
-        if can_ask(asked.context) and is_modern(asked.context):
-            return 0.0
         return self._patience
 
     def _open(self, task: Task, decided: set[str]) -> bool:

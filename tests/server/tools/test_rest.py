@@ -105,7 +105,7 @@ def test_sources(client: Client, server: Server) -> None:
     (up,) = check(client.get("/sources"), 200, "SourcesModel")["items"]
     up = check(client.post("/sources/up/refresh"), 200, "SourceShownModel")
     assert (up["state"], up["origin"], up["type"]) == ("ready", "configuration", "mcp")
-    assert up["tools"] == 12
+    assert up["tools"] == 13
     assert up["location"] == sys.executable.rpartition("/")[2]
     assert check(client.get("/sources/up"), 200)["name"] == "up"
     own = {"type": "openapi", "name": "own", "document": f"{server.url}/openapi.json"}
