@@ -39,6 +39,11 @@ _PATIENCE: Final = 4
 class TooLargeHandler(Handler):
     """Answers requests whose body is larger than the server takes."""
 
+    def set_default_headers(self) -> None:
+        """Tell that the connection ends, as Tornado closes it amid a body."""
+        super().set_default_headers()
+        self.set_header("Connection", "close")
+
     async def prepare(self) -> None:
         """Refuse, before the body is read."""
         drop_the_rest(self.request)

@@ -186,6 +186,40 @@ def test_clones_outlive_the_fork_server_too(server: ForkServer) -> None:
     client.close()
 
 
+def _has_group(group: int) -> bool:
+    """Whether processes of a group are children of this process, dead ones included."""
+    try:
+        os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def test_what_an_orphan_has_forked_is_reaped(server: ForkServer) -> None:
+    client = Client(*server.spawn(SETTINGS))
+    client.run("const kept = Array.from({ length: 2e5 }, (_, i) => ({ i })); 0")
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    assert readable(server.exits_fd)
+    server.poll_exits()
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    assert client.reply(number)["status"] == "ok"
+    # What writes the heap is under way, and ends with the context.
+    assert psutil.Process(client.pid).children()
+    os.kill(client.pid, signal.SIGKILL)
+    assert await_exit(server, client.pid).status == -9
+    end = time.monotonic() + DEADLINE
+    while _has_group(client.pid):
+        server.poll_exits()
+        assert time.monotonic() < end
+    for descriptor in (file, reader):
+        os.close(descriptor)
+    client.close()
+
+
 def test_a_clone_may_end_before_it_is_adopted(server: ForkServer) -> None:
     client = Client(*server.spawn(SETTINGS))
     clone = client.clone()
@@ -272,8 +306,10 @@ def test_closing_may_leave_what_was_forked() -> None:
     client = Client(*server.spawn(SETTINGS))
     server.close(kill=False)
     assert client.value("1") == "1"
+    end = os.pidfd_open(client.pid)
     client.close()
-    os.waitpid(client.pid, 0)  # an orphan, so ours
+    assert readable(end)
+    os.close(end)
 
 
 _SERVER = """

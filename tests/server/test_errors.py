@@ -106,6 +106,7 @@ def test_large_headers_are_refused(client: Client) -> None:
         "/execute", json={"code": "1"}, headers={"X-Long": "x" * 70_000}
     )
     assert answer.status_code == 431
+    assert answer.headers["Connection"] == "close"
     assert answer.json() == {"message": "the headers are larger than 65536 bytes"}
     long = client.get(
         "/healthz", params={"x": "y" * 40_000}, headers={"X-Long": "x" * 30_000}

@@ -18,6 +18,7 @@ _CHUNK: Final = EXIT.size * 1024
 _UNCLAIMED_MAX: Final = 1024
 _PATIENCE: Final = 5.0
 _STEP: Final = 0.001
+_LOOK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class Exited(NamedTuple):
@@ -53,6 +54,7 @@ class Ends:
         self._pipe = -1
         self._orphans: dict[int, int] = {}  # pidfd to pid
         self._unclaimed: dict[int, int] = {}
+        self._groups: set[int] = set()  # of orphans that have ended
         self._told: list[Exited] = []
         self.fileno = self._epoll.fileno()
         self.live: set[int] = set()
@@ -94,6 +96,8 @@ class Ends:
         for pidfd, _ in self._epoll.poll(0):
             if pidfd in self._orphans:
                 self._reap(pidfd)
+        for group in tuple(self._groups):
+            self._sweep(group)
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
         told, self._told = self._told, []
@@ -168,6 +172,20 @@ class Ends:
         self._epoll.unregister(pidfd)
         os.close(pidfd)
         self._tell(pid, _wait(pid))
+        self._groups.add(pid)
+
+    def _sweep(self, group: int) -> None:
+        """Reap what an orphan has forked, such as what saved its heap.
+
+        Its clones are in its group as well, and are reaped by their own pidfd.
+        """
+        try:
+            while found := os.waitid(os.P_PGID, group, _LOOK):
+                if found.si_pid in self.live:
+                    return
+                os.waitpid(found.si_pid, 0)
+        except ChildProcessError:
+            self._groups.discard(group)
 
     def _tell(self, pid: int, status: int | None) -> None:
         self.live.discard(pid)

@@ -4,6 +4,7 @@
     ├── RequestError                    (ValueError) it can't be served as it is
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError
+    │   ├── ConnectionEndedError    (LookupError) a connection of MCP, a moment ago
     │   ├── HeadersTooLargeError
     │   ├── MediaTypeError              the body is of a kind that isn't taken
     │   ├── CredentialError             it isn't known who asks
@@ -122,6 +123,7 @@ from isoserver.errors.requests import (
     AdminError,
     BodyTooLargeError,
     ClientMissingError,
+    ConnectionEndedError,
     CredentialError,
     FieldProblem,
     HeadersTooLargeError,
@@ -168,6 +170,7 @@ __all__ = [
     "BodyTooLargeError",
     "CheckpointMissingError",
     "ClientMissingError",
+    "ConnectionEndedError",
     "ContextDeadError",
     "ContextDeadlineError",
     "ContextError",

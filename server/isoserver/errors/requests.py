@@ -12,6 +12,7 @@ __all__ = [
     "AdminError",
     "BodyTooLargeError",
     "ClientMissingError",
+    "ConnectionEndedError",
     "CredentialError",
     "FieldProblem",
     "HeadersTooLargeError",
@@ -73,6 +74,14 @@ class HeadersTooLargeError(RequestError):
     def __init__(self, limit: int) -> None:
         """Name the bound."""
         super().__init__(f"the headers are larger than {limit} bytes")
+
+
+class ConnectionEndedError(RequestError, LookupError):
+    """The connection of MCP that a request is for has ended, a moment ago."""
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__("the connection has ended; initialize a new one")
 
 
 class MediaTypeError(RequestError):

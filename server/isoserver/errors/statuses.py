@@ -47,6 +47,7 @@ from isoserver.errors.requests import (
     AdminError,
     BodyTooLargeError,
     ClientMissingError,
+    ConnectionEndedError,
     HeadersTooLargeError,
     InvalidRequestError,
     IssuerError,
@@ -78,6 +79,7 @@ __all__ = ["STATUS", "in_words", "status_of"]
 STATUS: dict[type[ServerError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ConnectionEndedError: HTTPStatus.NOT_FOUND,
     HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     KeyMissingError: HTTPStatus.UNAUTHORIZED,

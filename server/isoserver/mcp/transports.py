@@ -12,6 +12,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+from isoserver.errors import ConnectionEndedError
 from isoserver.mcp.asgi import CALLER
 from isoserver.mcp.peers import (
     SESSION_HEADER,
@@ -118,14 +119,23 @@ class Transports:
         transport = headers.get(TRANSPORT_HEADER.encode(), b"").decode("latin-1")
         name = headers.get(SESSION_HEADER.encode(), b"").decode("latin-1")
 
+        begun = False
+
         async def watch(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 opened = dict(message["headers"]).get(TRANSPORT_HEADER.encode())
                 if name and not transport and opened is not None:
                     self._names.opened(opened.decode("latin-1"), name)
             await send(message)
 
-        await self._manager.handle_request(scope, receive, watch)
+        try:
+            await self._manager.handle_request(scope, receive, watch)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            # Its connection ended meanwhile; a notification has been accepted by then.
+            if not begun:
+                raise ConnectionEndedError from error
         if transport and scope["method"] == "DELETE":
             self._names.closed(transport)
 

@@ -343,6 +343,15 @@ class Driver:
             )
         )
 
+    def printed(self, request: str) -> None:
+        """Wait until a cell has printed something."""
+        self.until(
+            lambda message: (
+                message["msg_type"] == "stream"
+                and message["parent_header"].get("msg_id") == request
+            )
+        )
+
     def quiet(self) -> None:
         """Check that nothing more is broadcast."""
         with contextlib.suppress(Empty):

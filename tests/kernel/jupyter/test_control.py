@@ -198,9 +198,11 @@ def test_what_cant_be_stopped_is_killed_and_said_so(
         "for (let i = 0; i < numbers.length; i++) numbers[i] = Math.random()"
     )
     # One call of C++ that never looks whether it should stop, some seconds long.
-    request = kernel.execute("numbers.sort(); 0")
+    # What is written to another stream has the first line leave at once.
+    code = "console.log('on'); console.error('and on'); numbers.sort(); 0"
+    request = kernel.execute(code)
     waiting = kernel.execute("1")
-    kernel.begun(request)
+    kernel.printed(request)
     kernel.ask("interrupt_request", {}, "control")
     outcome = kernel.outcome(request)
     assert outcome.reply["content"]["ename"] == "KernelKilledError"

@@ -7,6 +7,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import httpx
 import pytest
 from tests.server.conftest import DEADLINE, connect, wait_for
 from tests.server.mcp.conftest import (
@@ -17,7 +19,6 @@ from tests.server.mcp.conftest import (
 )
 
 if TYPE_CHECKING:
-    import httpx
     from tests.server.conftest import Client, Server
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +169,37 @@ def test_a_client_that_is_gone_leaves_nothing(server: Server) -> None:
         client.close()
     # The fixture looks at what is left of files and processes.
     wait_for(lambda: server.log().count('"route":"/sse"') > ended)
+
+
+async def test_requests_race_with_the_end_of_their_connection(server: Server) -> None:
+    failed = server.log().count('"event":"failed"')
+    pings = [{"jsonrpc": "2.0", "id": n, "method": "ping"} for n in range(2, 7)]
+    note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as client:
+        for turn in range(40):
+            headers = {"Accept": BOTH}
+            opened = await client.post("/mcp", json=INITIALIZE, headers=headers)
+            headers["Mcp-Session-Id"] = opened.headers["mcp-session-id"]
+            wanted = [pings[0], note, None]
+            for ping in pings[1 : 2 + turn % 4]:
+                wanted += [note, ping]
+            statuses: list[int] = []
+
+            async def send(
+                content: Any, headers: dict[str, str], statuses: list[int]
+            ) -> None:
+                method = "DELETE" if content is None else "POST"
+                answer = await client.request(
+                    method, "/mcp", json=content, headers=headers
+                )
+                statuses.append(answer.status_code)
+
+            async with anyio.create_task_group() as group:
+                for content in wanted:
+                    group.start_soon(send, content, headers, statuses)
+            assert len(statuses) == len(wanted)
+            assert set(statuses) <= {200, 202, 404}
+    assert server.log().count('"event":"failed"') == failed
 
 
 def test_a_client_that_does_not_read_is_cut_off(servers: Any) -> None:
