@@ -185,15 +185,13 @@ class ForkServer:
             if self._closed:
                 return
             self._closed = True
-            # What a context has forked ends a moment after it: not here, where nobody
-            # would wait for it.
-            self._reap(on=False)
             if kill:
                 self._ends.kill()
             else:
                 self._ends.live.clear()
             self._bury()
             self._ends.close()
+            self._reap(on=False)
 
     def _reap(self, *, on: bool) -> None:
         """Be the reaper of orphans, or leave those that still come to somebody else."""

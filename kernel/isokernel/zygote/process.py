@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -34,6 +35,8 @@ __all__ = ["Zygote", "main"]
 _SIGNALS_CHUNK: Final = 4096
 _QUIET_MS: Final = 1
 """Without requests, after which spare processes are made."""
+_END_SECONDS: Final = 1.0
+_END_STEP: Final = 0.001
 
 
 class Zygote:
@@ -54,6 +57,7 @@ class Zygote:
         os.set_blocking(exits, False)
         be_subreaper(on=True)  # of clones, which are forked by contexts
         self._signals = _catch_children()
+        self._started: set[int] = set()
         self._spares = self._prepare(spares)
 
     def _prepare(self, spares: int) -> Spares:
@@ -83,7 +87,20 @@ class Zygote:
                 self._reap()
             self._tell()
             if self._requests.fileno() in ready and not self._serve():
+                self._end()
                 return
+
+    def _end(self) -> None:
+        """Wait for what ends now: spare processes, and what killed contexts forked.
+
+        They would be left to the server, which knows nothing of them. Contexts that go
+        on are its own from now on; nobody waits for these.
+        """
+        self._spares.close()
+        end = time.monotonic() + _END_SECONDS
+        while self._reap() and not self._started and time.monotonic() < end:
+            time.sleep(_END_STEP)
+        self._tell()
 
     # -- requests ----------------------------------------------------------------
 
@@ -102,6 +119,7 @@ class Zygote:
             if pid == 0:
                 self._leave()
                 self._become(request, descriptors)
+            self._started.add(pid)
             self._reply(Started(pid))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -123,14 +141,16 @@ class Zygote:
 
     # -- ends --------------------------------------------------------------------
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Take in who has ended; whether there are others."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if not pid:
-                return
+                return True
+            self._started.discard(pid)
             if self._spares.forget(pid):
                 continue
             self._untold.append(EXIT.pack(pid, os.waitstatus_to_exitcode(status)))

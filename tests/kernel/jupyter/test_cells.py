@@ -133,16 +133,16 @@ def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Driver) -> N
 
 
 def test_a_cell_on_its_way_when_another_fails_is_aborted(kernel: Driver) -> None:
-    kernel.run("globalThis.ran = false")
+    kernel.run("globalThis.arrived = false")
     message = kernel.client.session.msg(
-        "execute_request", {"code": "globalThis.ran = true"}
+        "execute_request", {"code": "globalThis.arrived = true"}
     )
     failing = kernel.execute("throw new Error('stop')")
     assert kernel.outcome(failing).reply["content"]["status"] == "error"
     kernel.client.session.send(kernel.client.shell_channel.socket, message)
     outcome = kernel.outcome(message["header"]["msg_id"])
     assert outcome.reply["content"] == {"status": "aborted"}
-    assert kernel.run("ran").result == "false"
+    assert kernel.run("arrived").result == "false"
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", None, 5, "9999-12-31T23:59:59Z"])
