@@ -98,8 +98,14 @@ class HeapStore:
             self._fs.pipe_file(path, packed)  # an object appears when it is whole
             return
         part = f"{path}.{secrets.token_hex(8)}{_PART}"
-        self._fs.pipe_file(part, packed)
-        self._fs.mv(part, path)
+        try:
+            self._fs.pipe_file(part, packed)
+            self._fs.mv(part, path)
+        except BaseException:
+            # On a disk that is full, what was written would keep it full.
+            with suppress(OSError):
+                self._fs.rm_file(part)
+            raise
 
     @_mapped
     def read(self, key: str) -> bytes:

@@ -169,6 +169,33 @@ def test_a_heap_of_another_runtime_names_both(packed: list[Packed]) -> None:
     assert f"runtime {scripts.identity()}" in str(caught.value)
 
 
+BOUNDED_WRITER = """
+import resource, signal, sys
+from isoserver.errors import HeapStoreError
+from isoserver.heaps.store import HeapStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = HeapStore(sys.argv[1])
+store.prepare()
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+try:
+    store.write(sys.argv[2], bytes(1 << 20))
+except HeapStoreError as error:
+    print(error)
+"""
+
+
+def test_what_can_not_be_written_takes_no_room(tmp_path: Path) -> None:
+    place = tmp_path / "heaps"
+    said = subprocess.run(
+        [sys.executable, "-c", BOUNDED_WRITER, str(place), KEYS[0]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "File too large" in said.stdout
+    assert list(place.iterdir()) == []
+
+
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = pack(bytes(1 << 24), 19)
     assert len(bomb) < 1 << 12
