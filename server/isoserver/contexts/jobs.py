@@ -160,6 +160,13 @@ class Execution(Job):
         """Characters of code and outputs, at its end."""
         return self._size
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether its time limit ended it; its own code may throw errors so named."""
+        if self.failure is None or self.failure.name != TIMEOUT:
+            return False
+        return self.overdue or bool((self.reply or {}).get("stopped"))
+
     def take(self, message: Message) -> None:
         """Keep what it put out, and tell the listeners."""
         self.outputs.add(message.kind, message.content)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.context import DIED
 from isoserver.contexts.javascript import JavaScriptContext
-from isoserver.contexts.jobs import TIMEOUT, Request
+from isoserver.contexts.jobs import Request
 from isoserver.contexts.records import Checkpoint
 from isoserver.errors import (
     ContextDeadError,
@@ -37,8 +37,6 @@ _MEMORY_DEATH: Final = "out of memory"
 _MEMORY_TEXT: Final = "Out of memory: {}. Try increasing heap_memory_max_mb."
 _STOP_SECONDS: Final = 1.0
 """Seconds that code has to stop before its own context's process is ended."""
-_PRECISION: Final = 0.999
-"""Part of the time limit after which a TimeoutError can only come from it."""
 
 
 class Runner:
@@ -195,11 +193,8 @@ def _outcome(execution: Execution, reply: dict[str, Any]) -> Outcome:
     failed = execution.failure
     if failed is None:
         return Outcome(Status.COMPLETED, result=reply.get("result_json") or "null")
-    limit = execution.request.seconds
-    if failed.name == TIMEOUT and (
-        # The user's own code may throw errors of that name.
-        execution.overdue or execution.seconds_taken >= limit * _PRECISION
-    ):
+    if execution.timed_out:
+        limit = execution.request.seconds
         return Outcome(Status.TIMED_OUT, error=f"Execution timed out after {limit:g} s")
     if failed.name == _MEMORY or (
         failed.name == DIED and _MEMORY_DEATH in failed.value.lower()

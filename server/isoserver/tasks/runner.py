@@ -218,9 +218,7 @@ def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> End
         error = TaskFailure(failed.name, failed.value, failed.traceback.rstrip("\n"))
         if reply.get("denied") and denied:
             status = Status.DENIED
-        elif failed.name == "TimeoutError" and (
-            reply.get("stopped") or execution.overdue
-        ):
+        elif execution.timed_out:
             status = Status.TIMED_OUT
     return Ending(
         status,

@@ -139,9 +139,9 @@ def test_cancelling_against_the_time_limit(race: Any, turns: Any) -> None:
 
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
         for _ in turns(executions, 15):
-            wanted = order("await new Promise(() => {})", name, seconds=0.06)
+            wanted = order("await new Promise(() => {})", name, seconds=0.02)
             one = await executions.submit(wanted)
-            await asyncio.sleep(0.18 * chance.random())
+            await asyncio.sleep(0.06 * chance.random())
             cancelled = await _cancelled(executions, one)
             record = await executions.wait(HERE, one, WAIT)
             found[record.status] += 1
