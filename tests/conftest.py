@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isokernel.context import Context
-from isokernel.events import (
+from isokernel.context.context import Context
+from isokernel.context.events import (
     ErrorInfo,
     Event,
     ExecuteResult,
@@ -31,7 +31,7 @@ from isokernel.v8.calls import ISOLATES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from isokernel.events import MimeBundle
+    from isokernel.context.events import MimeBundle
 
 RACE_SECONDS = 120
 """Seconds that a race may take, with as many turns as usual."""

@@ -10,6 +10,11 @@ import sys
 if __name__ == "__main__":
     if "-f" in sys.argv[1:]:
         from isokernel.jupyter.launch import main
+
+        main()
     else:
-        from isokernel.cli import main
-    main()
+        from importlib.metadata import entry_points
+
+        # The command line stands above this package, so it is found as pip finds it.
+        (command,) = entry_points(group="console_scripts", name="isokernel")
+        command.load()()

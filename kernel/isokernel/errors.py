@@ -31,7 +31,7 @@
     └── InstallationError               kernelspecs could not be written or found
 
 The failure of the user's JavaScript is not here: it is data
-(`isokernel.events.ErrorInfo`), because for us it is an ordinary answer.
+(`isokernel.context.events.ErrorInfo`), because for us it is an ordinary answer.
 """
 
 from __future__ import annotations

@@ -14,7 +14,11 @@ from tornado.web import Application
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
-from isoserver.bodies import (
+from isoserver.contexts.pool import Contexts
+from isoserver.contexts.routes import url_specs
+from isoserver.executions.service import Executions
+from isoserver.heaps.service import Heaps
+from isoserver.http.bodies import (
     BoundedBody,
     LongHeadHandler,
     TooLargeHandler,
@@ -23,21 +27,17 @@ from isoserver.bodies import (
     head_size,
     is_whole,
 )
-from isoserver.contexts.pool import Contexts
-from isoserver.database import Database, url_of
-from isoserver.executions.service import Executions
-from isoserver.folders import DataFolder
-from isoserver.guards import Guard
-from isoserver.handlers.base import MissingHandler
-from isoserver.heaps.service import Heaps
-from isoserver.logs import make_log
+from isoserver.http.guards import Guard
+from isoserver.http.handlers import MissingHandler
+from isoserver.http.metrics import Metrics
+from isoserver.http.openapi import make_document
+from isoserver.http.service import Service
 from isoserver.mcp.door import McpDoor
 from isoserver.mcp.relay import Relay
-from isoserver.metrics import Metrics
-from isoserver.openapi import make_document
-from isoserver.ownership import Ownership
-from isoserver.routes import url_specs
-from isoserver.service import Service
+from isoserver.settings.logs import make_log
+from isoserver.storage.database import Database, url_of
+from isoserver.storage.folders import DataFolder
+from isoserver.storage.locks import Ownership
 from isoserver.tasks.checks import TypeChecks
 from isoserver.tasks.service import TaskRunner
 from isoserver.tools.assembly import Plan, assemble
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from tornado.httputil import HTTPServerRequest
 
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
     from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]

@@ -18,12 +18,12 @@ import psutil
 from tests.bench import report
 from tests.kernel.contexts import Client
 
-from isokernel.context import Context
-from isokernel.frames import Decoder, Frame, encode
+from isokernel.context.context import Context
+from isokernel.forkserver import ForkServer
+from isokernel.protocol.frames import Decoder, Frame, encode
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writing
-from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

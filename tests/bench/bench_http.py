@@ -32,7 +32,9 @@ LIVE = 1000
 PEER_CONNECTIONS = (1, 8)
 PEER_LIVE = 8
 PEER_LIVES = 5
-SERVE = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
+SERVE = (
+    "import sys; from isoserver.cli.main import main; sys.argv[0] = 'isokernel'; main()"
+)
 EMPTY = """
 import asyncio, tornado.web
 class Empty(tornado.web.RequestHandler):

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import report
 
-from isokernel.context import Context
-from isokernel.events import ExecutionError, Stream
+from isokernel.context.context import Context
+from isokernel.context.events import ExecutionError, Stream
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writing
 from isokernel.v8.isolate import Isolate
@@ -27,7 +27,7 @@ from isokernel.v8.isolate import Isolate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.events import Event
+    from isokernel.context.events import Event
 
 PROGRAMS = Path(__file__).with_name("programs.js")
 SHOW = "console.log(measure({runs}));"

@@ -16,12 +16,12 @@ from tests.bench import report
 from tests.bench.peers import JAVASCRIPT, TYPESCRIPT, environment
 from tests.bench.session import session
 
-from isokernel.context import Context
-from isokernel.events import Stream
+from isokernel.context.context import Context
+from isokernel.context.events import Stream
 from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:
-    from isokernel.events import Event
+    from isokernel.context.events import Event
 
 COUNT = 100_000
 TARGET = 150_000

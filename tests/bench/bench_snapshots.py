@@ -16,9 +16,9 @@ import zstandard
 from tests.bench import report
 from tests.kernel.contexts import Client, read_to_end
 
+from isokernel.forkserver import ForkServer
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

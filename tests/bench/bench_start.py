@@ -18,7 +18,7 @@ from tests.bench.peers import JAVASCRIPT, TYPESCRIPT, available, environment
 from tests.bench.session import Sheet
 
 _CONTEXT = (
-    "from isokernel.context import Context; "
+    "from isokernel.context.context import Context; "
     "from isokernel.settings import ContextSettings; "
 )
 STEPS = {
@@ -27,15 +27,15 @@ STEPS = {
     "+ the channels' modules": "import zmq, isokernel.jupyter.channels",
     "+ all modules of the kernel": (
         "import zmq, isokernel.jupyter.channels, isokernel.jupyter.kernel, "
-        "isokernel.jupyter.launch, isokernel.context"
+        "isokernel.jupyter.launch, isokernel.context.context"
     ),
     "+ V8's library loaded and started": (
         "import zmq, isokernel.jupyter.channels, isokernel.jupyter.kernel, "
-        "isokernel.context; from isokernel.v8.library import load; load()"
+        "isokernel.context.context; from isokernel.v8.library import load; load()"
     ),
     "+ a blank isolate": (
         "import zmq, isokernel.jupyter.channels, isokernel.jupyter.kernel, "
-        "isokernel.context; from isokernel.v8.isolate import Isolate; Isolate()"
+        "isokernel.context.context; from isokernel.v8.isolate import Isolate; Isolate()"
     ),
     "+ the JavaScript runtime": (
         "import zmq, isokernel.jupyter.channels, isokernel.jupyter.kernel; "

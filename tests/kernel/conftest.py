@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.kernel.contexts import Client
 
+from isokernel.forkserver import ForkServer
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from isokernel.frames import Decoder, Frame, encode
+from isokernel.protocol.frames import Decoder, Frame, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from isokernel.zygote import Exited, ForkServer
+    from isokernel.forkserver import Exited, ForkServer
 
 DEADLINE = 20.0
 

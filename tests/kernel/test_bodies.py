@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.conftest import Session
 
-from isokernel.execution import ExecutionOptions
+from isokernel.context.execution import ExecutionOptions
 from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:

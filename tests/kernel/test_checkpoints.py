@@ -14,22 +14,22 @@ import pytest
 from tests.conftest import Session
 from tests.kernel.contexts import DEADLINE, Client, await_exit, texts
 
-from isokernel import scripts
+from isokernel.context.events import Stream
 from isokernel.errors import (
     SnapshotEngineError,
     SnapshotFailedError,
     SnapshotFormatError,
 )
-from isokernel.events import Stream
+from isokernel.forkserver import ForkServer
+from isokernel.runtime import scripts
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
 from isokernel.v8.snapshot import Snapshot
-from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from isokernel.events import Event
+    from isokernel.context.events import Event
 
     Restore = Callable[[Session], Session]
     Spawn = Callable[..., Client]

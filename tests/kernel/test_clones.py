@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Session
 
-    from isokernel.zygote import ForkServer
+    from isokernel.forkserver import ForkServer
 
 
 def test_it_goes_on_from_a_snapshot(

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from tests.conftest import Session
 
-from isokernel.context import Context
-from isokernel.errors import ContextBusyError, ContextClosedError, InputUnavailableError
-from isokernel.events import (
+from isokernel.context.context import Context
+from isokernel.context.events import (
     ErrorInfo,
     ExecuteResult,
     ExecutionDone,
     Stream,
 )
+from isokernel.errors import ContextBusyError, ContextClosedError, InputUnavailableError
 from isokernel.settings import ContextSettings
 
 MIB = 1 << 20
@@ -518,7 +518,7 @@ def test_a_defect_of_ours_leaves_the_context_usable(
         raise LookupError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr("isokernel.context.compile_cell", fail)
+        patch.setattr("isokernel.context.context.compile_cell", fail)
         with pytest.raises(LookupError):
             context.context.begin("1", execution_id=1)
     assert not context.context.busy

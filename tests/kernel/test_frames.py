@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isokernel.errors import FrameError
-from isokernel.frames import Decoder, Frame, encode
+from isokernel.protocol.frames import Decoder, Frame, encode
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from isokernel.events import (
+from isokernel.context.events import (
     ClearOutput,
     CommEvent,
     DisplayData,
@@ -13,7 +13,7 @@ from isokernel.events import (
     ExecutionError,
     Stream,
 )
-from isokernel.messages import (
+from isokernel.protocol.messages import (
     aborted_content,
     execute_reply_content,
     expression_content,

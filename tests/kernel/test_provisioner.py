@@ -21,10 +21,15 @@ from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.utils import run_sync
 from tests.kernel.contexts import orphans_reaped
 
-from isokernel import provisioner
+from isokernel.commands.install import PROVISIONER, START, specification
 from isokernel.errors import ForkServerError
-from isokernel.install import PROVISIONER, START, specification
-from isokernel.provisioner import FORKS, ForkedProcess, Forks, IsokernelProvisioner
+from isokernel.forkserver import provisioner
+from isokernel.forkserver.provisioner import (
+    FORKS,
+    ForkedProcess,
+    Forks,
+    IsokernelProvisioner,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -373,7 +378,7 @@ def test_a_kernelspec_of_another_interpreter_names_no_provisioner() -> None:
 _MANAGER = """
 import sys
 from jupyter_client.manager import KernelManager
-from isokernel.provisioner import FORKS
+from isokernel.forkserver.provisioner import FORKS
 thread = FORKS.prepare()
 thread.join()
 manager = KernelManager(kernel_name="js")

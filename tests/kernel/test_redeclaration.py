@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from isokernel import redeclaration
-from isokernel.moves import Move, origin
+from isokernel.compiler import redeclaration
+from isokernel.compiler.moves import Move, origin
 from isokernel.typescript.transpiler import Transpiler, transpiler
 
 DECLARATIONS = {

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.kernel.contexts import Client
 
-from isokernel import scripts
-from isokernel.context import Context
+from isokernel.context.context import Context
 from isokernel.errors import SnapshotFailedError
+from isokernel.forkserver import ForkServer
+from isokernel.runtime import scripts
 from isokernel.sandbox import SandboxSettings, confine, landlock, missing, seccomp
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writing
-from isokernel.zygote import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -342,11 +342,11 @@ def test_a_heap_that_cannot_be_saved_is_told(context: Session) -> None:
 
 _NO_IMPORTS = r"""
 import json, os, socket, sys
-from isokernel.frames import encode
+from isokernel.protocol.frames import encode
 from isokernel.sandbox import SandboxSettings, confine
 from isokernel.settings import ContextSettings
 from isokernel.worker.loop import Sockets, Worker
-from isokernel.zygote.births import base_context
+from isokernel.forkserver.births import base_context
 
 class Finder:
     def find_spec(self, name, *_):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import isokernel
+from isokernel.context.events import ExecuteResult
+from isokernel.context.execution import ExecutionOptions, ToolLimits
 from isokernel.errors import TypeCheckerError
-from isokernel.events import ExecuteResult
-from isokernel.execution import ExecutionOptions, ToolLimits
 from isokernel.typecheck.checker import Diagnostic, TypeChecker
 
 if TYPE_CHECKING:

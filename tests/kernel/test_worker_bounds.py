@@ -18,7 +18,7 @@ from tests.kernel.contexts import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.zygote import ForkServer
+    from isokernel.forkserver import ForkServer
 
 
 MIB = 1 << 20

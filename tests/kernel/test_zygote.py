@@ -17,10 +17,10 @@ import pytest
 from tests.kernel.contexts import DEADLINE, Client, await_exit, orphans_reaped
 
 from isokernel.errors import ForkServerError
+from isokernel.forkserver import ForkServer
+from isokernel.forkserver.protocol import Refused
 from isokernel.settings import ContextSettings
 from isokernel.worker.endings import in_words
-from isokernel.zygote import ForkServer
-from isokernel.zygote.protocol import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -313,7 +313,7 @@ def test_closing_may_leave_what_was_forked() -> None:
 _SERVER = """
 import sys
 from isokernel.settings import ContextSettings
-from isokernel.zygote import ForkServer
+from isokernel.forkserver import ForkServer
 server = ForkServer()
 spawned = server.spawn(ContextSettings())
 print(server.pid, spawned.pid, flush=True)

@@ -38,7 +38,9 @@ BOUNDS = (
 """Of the shared server: what is to be used up is used up soon."""
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
-START = "import sys; from isokernel.cli import main; sys.argv[0] = 'isokernel'; main()"
+START = (
+    "import sys; from isoserver.cli.main import main; sys.argv[0] = 'isokernel'; main()"
+)
 
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from isoserver.app import Server
-from isoserver.cli import load
+from isoserver.cli.serve import load
 from isoserver.contexts.languages import TYPESCRIPT
 from isoserver.executions.orders import Order
 from isoserver.executions.records import Status

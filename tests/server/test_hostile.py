@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.server.contexts.alone import context_of, with_forks
 
-from isokernel.frames import Decoder, encode
+from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
 from isoserver.contexts.forks import Forks
 from isoserver.contexts.jobs import Request
 from isoserver.contexts.records import Cell
 from isoserver.errors import ForkError, HeapUnsavableError
-from isoserver.logs import make_log
+from isoserver.settings.logs import make_log
 from isoserver.tasks.calls import ToolCalls
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from isokernel.frames import Frame
-    from isokernel.zygote import Spawned
+    from isokernel.forkserver import Spawned
+    from isokernel.protocol.frames import Frame
     from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.tools.calls import Asker
 

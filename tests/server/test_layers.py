@@ -14,33 +14,12 @@ KERNEL = Path(isokernel.__file__).parent
 SERVER = Path(isoserver.__file__).parent
 MODULES = sorted(SERVER.rglob("*.py"))
 
-COMMANDS = {"client", "heaps", "mcp", "serve"}
-"""Of the kernel's command line; they lead to the server's."""
-
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"errors", "logs", "principal", "turns"},
-    {"tool_settings", "access_settings"},
-    {"agent_settings"},
+    {"errors", "principal", "client"},
     {"settings"},
-    {"access"},
-    {"database", "folders", "ownership", "retention"},
-    {"contexts", "client", "tools"},
-    {"heaps"},
-    {"executions"},
-    {"results", "metrics", "guards", "models", "page"},
-    {"tasks"},
-    {"api_models", "heap_models", "tool_models"},
-    {"task_models"},
-    {"service", "feeds"},
-    {"handlers"},
-    {"mcp"},
-    {"operations"},
-    {"api_routes", "heap_routes", "tool_routes"},
-    {"task_routes"},
-    {"bodies"},
-    {"routes"},
-    {"openapi"},
+    {"storage", "access"},
+    {"contexts", "tools", "heaps", "executions", "tasks", "runs", "http", "mcp"},
     {"app"},
     {"cli"},
 )
@@ -83,34 +62,15 @@ def test_imports_go_one_way(path: Path) -> None:
     assert {other for other in imported if _layer(other) > own} == set()
 
 
-def test_the_kernel_knows_the_server_in_commands_only() -> None:
+def test_the_kernel_does_not_know_the_server() -> None:
     for path in KERNEL.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        if path == KERNEL / "cli.py":
-            tree = ast.Module(
-                [
-                    node
-                    for node in tree.body
-                    if getattr(node, "name", "") not in COMMANDS
-                ],
-                [],
-            )
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                assert "isoserver" not in ast.unparse(node), path
-
-
-def test_modules_stay_small() -> None:
-    for path in MODULES:
-        lines = len(path.read_text().splitlines())
-        large = {"context.py", "hibernation.py", "pool.py", "routes.py"}
-        allowed = 480 if path.name in large else 400
-        assert lines <= allowed, f"{path.relative_to(SERVER)} has {lines} lines"
+        assert "isoserver" not in path.read_text(), path
 
 
 def test_pydantic_stays_at_the_border() -> None:
+    border = {"models", "handlers", "routes"}
     for folder in ("access", "contexts", "executions", "tasks", "tools"):
         for path in (SERVER / folder).rglob("*.py"):
             # The MCP SDK raises its errors.
             if path != SERVER / "tools" / "sources" / "mcp.py":
-                assert "pydantic" not in path.read_text(), path
+                assert path.stem in border or "pydantic" not in path.read_text(), path

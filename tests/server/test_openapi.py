@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from isoserver.contexts.languages import ALIASES
-from isoserver.openapi import make_document, text
-from isoserver.routes import ROUTES
+from isoserver.contexts.routes import ROUTES
+from isoserver.http.openapi import make_document, text
 
 if TYPE_CHECKING:
     from tests.server.conftest import Client
@@ -21,7 +21,7 @@ COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 def test_the_committed_document_is_the_one_that_is_made() -> None:
-    # To mend it: python -m isoserver.openapi > docs/openapi.json
+    # To mend it: python -m isoserver.http.openapi > docs/openapi.json
     assert COMMITTED.read_text(encoding="utf-8") == text()
 
 

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import text
 from tests.server.conftest import START, connect
 
-from isoserver import ownership
-from isoserver.database import Database, url_of
 from isoserver.errors import TakenError
-from isoserver.logs import make_log
-from isoserver.ownership import Ownership
+from isoserver.settings.logs import make_log
+from isoserver.storage import locks as ownership
+from isoserver.storage.database import Database, url_of
+from isoserver.storage.locks import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Callable

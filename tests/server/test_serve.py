@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.server.conftest import DEADLINE, START, connect, wait_for
 
-from isoserver.cli import load
-from isoserver.settings import ServerSettings
+from isoserver.cli.serve import load
+from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,12 +16,12 @@ import zmq
 
 from isokernel.errors import MessageError
 from isokernel.jupyter import log
-from isokernel.messages import error_reply_content
+from isokernel.protocol.messages import error_reply_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context import Context
+    from isokernel.context.context import Context
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.executions import Executions
     from isokernel.jupyter.parent import Parent

@@ -15,11 +15,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from isokernel.context.events import ErrorInfo, ExecutionDone
 from isokernel.errors import MessageError
-from isokernel.events import ErrorInfo, ExecutionDone
 from isokernel.jupyter import log
 from isokernel.jupyter.wire import timestamp
-from isokernel.messages import (
+from isokernel.protocol.messages import (
     aborted_content,
     error_reply_content,
     execute_reply_content,
@@ -27,7 +27,7 @@ from isokernel.messages import (
 )
 
 if TYPE_CHECKING:
-    from isokernel.context import Context
+    from isokernel.context.context import Context
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.heaps import Heaps
     from isokernel.jupyter.history import History

@@ -22,7 +22,7 @@ from isokernel.v8.snapshot import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context import Context
+    from isokernel.context.context import Context
 
 __all__ = ["Heaps"]
 

@@ -28,7 +28,7 @@ from isokernel.jupyter.requests import Requests
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context import Context
+    from isokernel.context.context import Context
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.pulse import Pulse
     from isokernel.jupyter.settings import KernelSettings

@@ -12,8 +12,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from isokernel.events import ErrorInfo, ExecutionDone
-from isokernel.messages import error_content, execute_reply_content
+from isokernel.context.events import ErrorInfo, ExecutionDone
+from isokernel.protocol.messages import error_content, execute_reply_content
 
 if TYPE_CHECKING:
     from isokernel.jupyter.channels import Channels

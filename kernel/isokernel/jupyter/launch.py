@@ -19,7 +19,7 @@ from isokernel.v8.library import preload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isokernel.context import Context
+    from isokernel.context.context import Context
     from isokernel.jupyter.inputs import Inputs
     from isokernel.jupyter.lastwords import LastWords
     from isokernel.jupyter.outputs import Outputs
@@ -83,7 +83,7 @@ def _serve(
 
     channels = Channels(Connection.read(connection_file))
     # The rest is imported while front ends connect to the sockets.
-    from isokernel.context import Context  # noqa: PLC0415
+    from isokernel.context.context import Context  # noqa: PLC0415
     from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
     from isokernel.jupyter.parent import Parent  # noqa: PLC0415
     from isokernel.jupyter.settings import (  # noqa: PLC0415

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isokernel.events import CommEvent, ExecuteResult, ExecutionDone
+from isokernel.context.events import CommEvent, ExecuteResult, ExecutionDone
 from isokernel.jupyter import log
 from isokernel.jupyter.wire import EMPTY
-from isokernel.messages import publication
+from isokernel.protocol.messages import publication
 
 if TYPE_CHECKING:
-    from isokernel.events import Event
+    from isokernel.context.events import Event
     from isokernel.jupyter.channels import Broadcast
 
 __all__ = ["Outputs"]

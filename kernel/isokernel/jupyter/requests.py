@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from isokernel import answers
 from isokernel.errors import IsokernelError, MessageError
 from isokernel.jupyter import log
-from isokernel.messages import error_reply_content
+from isokernel.protocol import answers
+from isokernel.protocol.messages import error_reply_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context import Context
+    from isokernel.context.context import Context
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.history import History
     from isokernel.jupyter.wire import Message

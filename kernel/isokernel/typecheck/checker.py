@@ -10,8 +10,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isokernel import scripts
 from isokernel.errors import EngineError, TerminatedError, TypeCheckerError
+from isokernel.runtime import scripts
 from isokernel.v8.calls import Operation
 from isokernel.v8.isolate import Isolate
 

@@ -16,17 +16,17 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isokernel.errors import FrameError, TypeCheckerError
-from isokernel.frames import Decoder, encode
+from isokernel.forkserver.births import Spares
+from isokernel.forkserver.process import Zygote
+from isokernel.forkserver.protocol import Check
+from isokernel.protocol.frames import Decoder, encode
 from isokernel.sandbox import confine, seccomp
 from isokernel.typecheck.checker import TypeChecker
-from isokernel.zygote.births import Spares
-from isokernel.zygote.process import Zygote
-from isokernel.zygote.protocol import Check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isokernel.zygote.protocol import Request
+    from isokernel.forkserver.protocol import Request
 
 __all__ = ["REQUEST_MAX", "main"]
 

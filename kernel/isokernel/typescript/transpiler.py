@@ -11,8 +11,8 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isokernel import scripts
 from isokernel.errors import EngineError, TranspilerError
+from isokernel.runtime import scripts
 from isokernel.v8.calls import Operation
 from isokernel.v8.isolate import Isolate
 

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isokernel.errors import FrameError
-from isokernel.frames import MAX_BYTES, Decoder, Frame, encode
+from isokernel.protocol.frames import MAX_BYTES, Decoder, Frame, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

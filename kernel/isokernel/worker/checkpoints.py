@@ -21,7 +21,7 @@ from isokernel.errors import SnapshotFailedError
 from isokernel.v8.children import Children
 
 if TYPE_CHECKING:
-    from isokernel.context import Context
+    from isokernel.context.context import Context
 
 __all__ = ["checkpoint"]
 

@@ -8,15 +8,15 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import FrameError
-from isokernel.frames import Decoder, Frame, encode
-from isokernel.messages import error_reply_content
+from isokernel.protocol.frames import Decoder, Frame, encode
+from isokernel.protocol.messages import error_reply_content
 from isokernel.worker.requests import reply_type
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from isokernel.context import Context
+    from isokernel.context.context import Context
     from isokernel.worker.executions import Executions
     from isokernel.worker.memory import Memory
 

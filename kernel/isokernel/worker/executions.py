@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.errors import FrameError, MessageError
-from isokernel.events import (
+from isokernel.context.events import (
     CommEvent,
     ErrorInfo,
     ExecutionDone,
     ResultJson,
     ToolCall,
 )
-from isokernel.execution import ExecutionOptions, ToolLimits
-from isokernel.messages import (
+from isokernel.context.execution import ExecutionOptions, ToolLimits
+from isokernel.errors import FrameError, MessageError
+from isokernel.protocol.messages import (
     aborted_content,
     error_content,
     error_reply_content,
@@ -24,9 +24,9 @@ from isokernel.messages import (
 )
 
 if TYPE_CHECKING:
-    from isokernel.context import Context
-    from isokernel.events import Event
-    from isokernel.frames import Frame
+    from isokernel.context.context import Context
+    from isokernel.context.events import Event
+    from isokernel.protocol.frames import Frame
     from isokernel.settings import Language
     from isokernel.worker.channel import Channel
 

@@ -24,8 +24,8 @@ from isokernel.worker.requests import Requests, reply_type
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context import Context
-    from isokernel.frames import Frame
+    from isokernel.context.context import Context
+    from isokernel.protocol.frames import Frame
     from isokernel.settings import ContextSettings
 
 __all__ = ["Sockets", "Worker"]

@@ -7,8 +7,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from isokernel.context import Context
-from isokernel.frames import encode
+from isokernel.context.context import Context
+from isokernel.protocol.frames import encode
 from isokernel.sandbox import confine
 from isokernel.v8.snapshot import Snapshot
 from isokernel.worker.channel import Channel

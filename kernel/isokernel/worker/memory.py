@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from isokernel.context import Context
+    from isokernel.context.context import Context
 
 __all__ = ["Memory"]
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from isoserver.access_settings import ALGORITHMS, is_loopback
 from isoserver.errors import IssuerError
+from isoserver.settings.access import ALGORITHMS, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.access_settings import AccessSettings
+    from isoserver.settings.access import AccessSettings
 
 __all__ = ["Issuer"]
 

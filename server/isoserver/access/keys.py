@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from isoserver.principal import Principal
 
 if TYPE_CHECKING:
-    from isoserver.access_settings import AccessSettings
+    from isoserver.settings.access import AccessSettings
 
 __all__ = ["Keys"]
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from isoserver.access_settings import AccessSettings
     from isoserver.principal import Principal
+    from isoserver.settings.access import AccessSettings
 
     Kind = Literal["execute", "request"]
 

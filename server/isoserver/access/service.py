@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.access.tokens import Tokens
-    from isoserver.access_settings import AccessSettings
+    from isoserver.settings.access import AccessSettings
 
 __all__ = ["METADATA_PATH", "RESOURCES", "Access"]
 

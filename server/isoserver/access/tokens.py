@@ -20,7 +20,6 @@ from jwt.exceptions import (
 )
 
 from isoserver.access.issuer import Issuer
-from isoserver.access_settings import NAME
 from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
@@ -29,12 +28,13 @@ from isoserver.errors import (
     WorkspaceError,
 )
 from isoserver.principal import DEFAULT_WORKSPACE, Principal
+from isoserver.settings.access import NAME
 
 if TYPE_CHECKING:
     from jwt import PyJWK
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.access_settings import AccessSettings
+    from isoserver.settings.access import AccessSettings
 
 __all__ = ["Tokens", "looks_like_token"]
 

@@ -7,12 +7,12 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import FrameError
-from isokernel.frames import Decoder, encode
+from isokernel.protocol.frames import Decoder, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.frames import Frame
+    from isokernel.protocol.frames import Frame
 
 __all__ = ["Channel"]
 

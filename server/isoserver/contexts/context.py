@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from isoserver.contexts.records import Checkpoint
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
 

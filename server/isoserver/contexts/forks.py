@@ -6,15 +6,15 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
+from isokernel.forkserver import ForkServer
 from isokernel.sandbox import SandboxSettings
-from isokernel.zygote import ForkServer
 from isoserver.errors import ForkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.forkserver import Spawned
     from isokernel.settings import ContextSettings
-    from isokernel.zygote import Spawned
 
 __all__ = ["Forks"]
 

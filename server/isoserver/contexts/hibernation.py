@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.identity import Key
     from isoserver.contexts.ledger import Ledger
     from isoserver.contexts.records import Vault
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Hibernation"]
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import IsokernelError
-from isokernel.frames import MAX_BYTES
+from isokernel.protocol.frames import MAX_BYTES
 from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.context import Context, State
@@ -27,10 +27,10 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from isokernel.frames import Frame
+    from isokernel.protocol.frames import Frame
     from isoserver.contexts.context import Identity, Observer
     from isoserver.contexts.forks import Forks
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["JavaScriptContext"]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
     from isoserver.contexts.context import Identity, Observer
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["KernelContext"]
 

@@ -15,7 +15,7 @@ from jupyter_client.manager import AsyncKernelManager
 from isokernel.sandbox.launch import LaunchSettings, command
 
 if TYPE_CHECKING:
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = [
     "OPEN_FILES",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from isoserver.contexts.context import Key
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
 
 __all__ = ["Ledger"]
 

@@ -26,7 +26,7 @@ from isoserver.errors import (
     ServerError,
     StoppingError,
 )
-from isoserver.folders import SocketFolder
+from isoserver.storage.folders import SocketFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from isoserver.contexts.forks import Forks
     from isoserver.contexts.languages import Language
     from isoserver.contexts.records import Checkpoint, Record, Vault
-    from isoserver.database import Database
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
+    from isoserver.storage.database import Database
 
 __all__ = ["HOME", "Contexts"]
 

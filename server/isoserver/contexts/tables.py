@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-from isoserver.database import METADATA
+from isoserver.storage.database import METADATA
 
 __all__ = ["CELLS", "CONTEXTS"]
 

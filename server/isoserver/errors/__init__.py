@@ -69,7 +69,8 @@
     └── StoppingError                   the server is about to end
 
 The failure of the user's code is not here: it is an answer
-(`isokernel.events.ErrorInfo`), also when it ran out of time or took its process along.
+(`isokernel.context.events.ErrorInfo`), also when it ran out of time or took its
+process along.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from isoserver.turns import Turns
+from isoserver.runs.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.executions.store import Store
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Retention"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from isoserver.executions.orders import Order
     from isoserver.executions.runs import Run
     from isoserver.heaps.service import Heaps
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["CANCELLED", "Runner"]
 

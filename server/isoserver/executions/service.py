@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.pool import Contexts
-    from isoserver.database import Database
     from isoserver.executions.orders import Order
     from isoserver.executions.pages import Page
     from isoserver.executions.records import ExecutionRecord
     from isoserver.heaps.service import Heaps
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
+    from isoserver.storage.database import Database
 
 __all__ = ["LIST_DEFAULT", "LIST_MAX", "Executions"]
 

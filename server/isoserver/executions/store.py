@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 
 from isoserver.executions.records import ExecutionRecord, Extent, Status
 from isoserver.executions.tables import EXECUTIONS, OUTPUT
-from isoserver.retention import expired
+from isoserver.storage.retention import expired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
 
 __all__ = ["Chunk", "Store", "moment"]
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from isoserver.database import METADATA
+from isoserver.storage.database import METADATA
 
 __all__ = ["EXECUTIONS", "OUTPUT"]
 

@@ -20,7 +20,7 @@ from isoserver.executions.tables import EXECUTIONS, OUTPUT
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
 
 __all__ = ["ENDING", "Writer"]
 

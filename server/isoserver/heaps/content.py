@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 import zstandard
 
-from isokernel import scripts
 from isokernel.errors import SnapshotEngineError, SnapshotFormatError
+from isokernel.runtime import scripts
 from isokernel.v8.library import load
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import HeapDamagedError, HeapEngineError

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from isoserver.database import Database
     from isoserver.heaps.entries import HeapEntry
+    from isoserver.storage.database import Database
 
 __all__ = ["HeapRecords", "Owned"]
 

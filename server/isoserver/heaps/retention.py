@@ -15,7 +15,7 @@ from isoserver.heaps.entries import Collected
 if TYPE_CHECKING:
     from isoserver.heaps.records import HeapRecords, Owned
     from isoserver.heaps.store import HeapStore, Stored
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Retention"]
 

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.contexts.saving import Saved
-    from isoserver.database import Database
     from isoserver.heaps.content import Facts
     from isoserver.heaps.entries import Collected, HeapRecord, SnapshotEntry
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
+    from isoserver.storage.database import Database
 
 __all__ = ["Heaps"]
 

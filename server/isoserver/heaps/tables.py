@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-from isoserver.database import METADATA
+from isoserver.storage.database import METADATA
 
 __all__ = ["ENTRIES", "HEAPS", "TAGS"]
 

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 
 from tornado.iostream import StreamClosedError
 
-from isoserver.handlers.base import Handler
+from isoserver.http.handlers import Handler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from isoserver.http.service import Application, Service
     from isoserver.principal import Principal
-    from isoserver.service import Application, Service
 
 __all__ = ["CALLER", "AsgiHandler", "Caller"]
 

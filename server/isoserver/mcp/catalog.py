@@ -11,7 +11,7 @@ from isoserver.mcp.texts import read
 from isoserver.mcp.toolbox import Toolbox
 
 if TYPE_CHECKING:
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["instructions", "toolbox"]
 

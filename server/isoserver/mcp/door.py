@@ -14,7 +14,7 @@ from isoserver.errors import StoppingError
 from isoserver.mcp.asgi import AsgiHandler
 
 if TYPE_CHECKING:
-    from isoserver.service import Application, Service
+    from isoserver.http.service import Application, Service
 
 __all__ = ["McpDoor", "McpHandler", "mcp_paths"]
 

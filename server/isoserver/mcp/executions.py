@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from isoserver.executions.records import ExecutionRecord
+    from isoserver.http.service import Service
     from isoserver.mcp.toolbox import Asked
-    from isoserver.service import Service
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["describe", "execution_tools", "in_iso", "some_output", "stateless_tools"]
 

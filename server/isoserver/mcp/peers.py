@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
-from isoserver.api_models import SessionName
 from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.executions.models import SessionName
 from isoserver.mcp.asgi import CALLER
 from isoserver.principal import Principal
 

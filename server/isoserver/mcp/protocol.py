@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-    from isoserver.service import Service
+    from isoserver.http.service import Service
 
 __all__ = ["Protocol"]
 

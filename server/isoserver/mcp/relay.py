@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from isoserver.service import Service
+    from isoserver.http.service import Service
 
 __all__ = ["Relay", "find", "pass_on"]
 

@@ -23,8 +23,8 @@ from isoserver.mcp.texts import read
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from isoserver.http.service import Service
     from isoserver.mcp.toolbox import Toolbox
-    from isoserver.service import Service
 
 __all__ = ["Resources"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from isoserver.api_models import (
+from isoserver.executions.models import (
     TAGS_MAX,
     TIMEOUT_MAX,
     HeapKey,

@@ -16,7 +16,7 @@ from isoserver.mcp.protocol import Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isoserver.service import Service
+    from isoserver.http.service import Service
 
 __all__ = ["Host", "serve_stdio"]
 

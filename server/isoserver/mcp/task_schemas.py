@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from isoserver.mcp.toolbox import Arguments, Result
-from isoserver.task_models import TaskRequest, TaskStatusName
+from isoserver.tasks.models import TaskRequest, TaskStatusName
 
 __all__ = ["Execute", "GetTask", "Resume", "Resumed", "TaskId", "TaskResult"]
 

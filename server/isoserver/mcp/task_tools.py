@@ -14,7 +14,7 @@ from isoserver.mcp.toolbox import Tool
 from isoserver.tasks.records import RUNTIMES
 
 if TYPE_CHECKING:
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["task_tools"]
 

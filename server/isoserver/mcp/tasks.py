@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from isoserver.mcp import task_schemas
     from isoserver.mcp.toolbox import Asked
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
     from isoserver.tasks.records import Task
     from isoserver.tools.approval import Decision
 

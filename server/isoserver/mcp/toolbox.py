@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from mcp_types import CallToolRequestParams
 
+    from isoserver.http.service import Service
     from isoserver.mcp.peers import Peer
-    from isoserver.service import Service
 
 __all__ = ["Arguments", "Asked", "Reply", "Result", "Tool", "Toolbox"]
 

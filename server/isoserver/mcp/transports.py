@@ -26,8 +26,8 @@ from isoserver.mcp.protocol import Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    from isoserver.http.service import Service
     from isoserver.principal import Principal
-    from isoserver.service import Service
 
 __all__ = ["Transports"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.javascript import JavaScriptContext
     from isoserver.contexts.jobs import Execution, Message
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
     from isoserver.tools.calls import Asker, Call
 
 __all__ = ["ToolCalls", "Toolbox"]

@@ -10,17 +10,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import ForkServerError, FrameError
-from isokernel.frames import Decoder, encode
+from isokernel.forkserver import ForkServer
+from isokernel.forkserver.protocol import Check
+from isokernel.protocol.frames import Decoder, encode
 from isokernel.sandbox import SandboxSettings
-from isokernel.zygote import ForkServer
-from isokernel.zygote.protocol import Check
 from isoserver.errors import TypeCheckerError
 from isoserver.tasks.records import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["TypeChecks"]
 

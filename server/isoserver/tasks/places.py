@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from isoserver.turns import Turns
+from isoserver.runs.turns import Turns
 
 __all__ = ["Places"]
 

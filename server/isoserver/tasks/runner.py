@@ -6,10 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from isoserver.contexts.answers import lines
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.jobs import Request
 from isoserver.errors import FieldProblem, InvalidRequestError, StoppingError
-from isoserver.results import lines
 from isoserver.tasks.calls import ToolCalls
 from isoserver.tasks.records import Diagnostic, Ending, Status, TaskFailure
 from isoserver.tools.calls import Call
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.jobs import Execution, Message
     from isoserver.contexts.outputs import Outputs
     from isoserver.contexts.pool import Contexts
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
     from isoserver.tasks.calls import Toolbox
     from isoserver.tasks.records import TaskOrder
     from isoserver.tasks.runs import Run

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.pool import Contexts
-    from isoserver.database import Database
-    from isoserver.settings import ServerSettings
+    from isoserver.settings.server import ServerSettings
+    from isoserver.storage.database import Database
     from isoserver.tasks.calls import Toolbox
     from isoserver.tasks.records import TaskOrder
     from isoserver.tasks.runner import TypeChecker

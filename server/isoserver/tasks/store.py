@@ -10,12 +10,12 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.errors import DatabaseError
-from isoserver.retention import expired
+from isoserver.storage.retention import expired
 from isoserver.tasks.records import Ending, Status, Task, TaskFailure, TaskOrder
 from isoserver.tasks.tables import TASKS
 
 if TYPE_CHECKING:
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
 
 __all__ = ["TaskStore"]
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Double, Index, String, Table
 
-from isoserver.database import METADATA
 from isoserver.executions.tables import Utf8
+from isoserver.storage.database import METADATA
 
 __all__ = ["TASKS"]
 

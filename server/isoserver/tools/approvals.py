@@ -37,7 +37,7 @@ from isoserver.tools.tables import APPROVALS
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
     from isoserver.tools.approval import Elicitation
     from isoserver.tools.audit import Audit
     from isoserver.tools.calls import Asker, Call

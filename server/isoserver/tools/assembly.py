@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
     from isoserver.tools.approval import Elicitation
     from isoserver.tools.policy import Rule
 

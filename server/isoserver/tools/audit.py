@@ -22,7 +22,7 @@ from isoserver.tools.tables import APPROVALS, AUDIT
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
 
 __all__ = ["Audit", "Ending", "Entry", "Filter"]
 

@@ -1,6 +1,6 @@
 """What a source is, as the configuration file, the REST API and the database have it.
 
-The border has checked it (`isoserver.tool_settings`); this is its plain form.
+The border has checked it (`isoserver.settings.tools`); this is its plain form.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
 
 __all__ = ["Journal"]
 

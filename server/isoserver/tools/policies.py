@@ -18,7 +18,7 @@ from isoserver.tools.tables import POLICIES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
 
 __all__ = ["Policies", "StoredRule", "read_rule"]

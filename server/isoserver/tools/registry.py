@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.database import Database
+    from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
     from isoserver.tools.configuration import Limits
     from isoserver.tools.sources.base import Source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, Index, Integer, String, Table, Text
 
-from isoserver.database import METADATA
+from isoserver.storage.database import METADATA
 
 __all__ = ["APPROVALS", "AUDIT", "POLICIES", "SOURCES"]
 

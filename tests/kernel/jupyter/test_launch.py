@@ -79,7 +79,7 @@ def test_the_shadows_would_be_loaded_otherwise(shadows: Path) -> None:
 def test_nothing_heavy_is_imported_at_the_start() -> None:
     code = (
         "import sys, isokernel.jupyter.kernel, isokernel.jupyter.channels, "
-        "isokernel.context, isokernel.jupyter.launch; print(*sys.modules)"
+        "isokernel.context.context, isokernel.jupyter.launch; print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

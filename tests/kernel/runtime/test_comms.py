@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from isokernel.context.events import CommEvent, Stream
 from isokernel.errors import InputUnavailableError
-from isokernel.events import CommEvent, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

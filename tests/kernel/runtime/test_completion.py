@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Session
 
-    from isokernel.queries import Completions
+    from isokernel.context.queries import Completions
 
 SETUP = """
 let foo = {alpha: 1, beta: {zed: [{q: 1}]}, get boom() { ran++; return {} },

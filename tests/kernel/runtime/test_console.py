@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isokernel import scripts
-from isokernel.events import ClearOutput, DisplayData, Stream
+from isokernel.context.events import ClearOutput, DisplayData, Stream
+from isokernel.runtime import scripts
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:

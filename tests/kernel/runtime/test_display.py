@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isokernel.events import ClearOutput, DisplayData, Stream
+from isokernel.context.events import ClearOutput, DisplayData, Stream
 
 if TYPE_CHECKING:
     from tests.conftest import Session

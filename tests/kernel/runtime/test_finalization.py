@@ -6,7 +6,7 @@ import threading
 
 from tests.conftest import Session
 
-from isokernel.events import Stream
+from isokernel.context.events import Stream
 from isokernel.settings import ContextSettings
 
 DIE = "for (let i = 0; i < 3; i++) registry.register({ i }, i)"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from isokernel.events import Stream
+from isokernel.context.events import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

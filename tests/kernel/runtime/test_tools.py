@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.conftest import Outcome, Session
 
-from isokernel.events import Event, ExecutionDone, Stream, ToolCall
-from isokernel.execution import ExecutionOptions, ToolLimits
+from isokernel.context.events import Event, ExecutionDone, Stream, ToolCall
+from isokernel.context.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writing
 

@@ -12,8 +12,8 @@ from tests.server.access.issuer import AUDIENCE, Issuer
 
 from isoserver.access.tokens import Tokens
 from isoserver.errors import IssuerError, TokenError
-from isoserver.logs import make_log
-from isoserver.settings import ServerSettings
+from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

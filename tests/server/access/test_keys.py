@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from tests.server.access.conftest import CLIENT
 from tests.server.conftest import DEADLINE, START, Server
 
-from isoserver.access_settings import CONFINED
-from isoserver.cli import load
+from isoserver.cli.serve import load
 from isoserver.contexts.languages import ALIASES
-from isoserver.settings import ServerSettings
+from isoserver.settings.access import CONFINED
+from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from isoserver.access import rates
 from isoserver.access.rates import Buckets, RateLimits
 from isoserver.errors import RateLimitError
 from isoserver.principal import Principal
-from isoserver.settings import ServerSettings
+from isoserver.settings.server import ServerSettings
 
 RED, BLUE = Principal("red"), Principal("blue", "somebody", admin=False)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.server.access.two import BLUE, FILE, RED, executed
 from tests.server.conftest import connect, wait_for
 
-from isoserver.turns import Turns
+from isoserver.runs.turns import Turns
 
 if TYPE_CHECKING:
     from pathlib import Path

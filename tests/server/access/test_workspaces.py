@@ -14,7 +14,7 @@ import pytest
 from tests.server.access.two import executed, make_approval, make_task, use_session
 from tests.server.conftest import wait_for
 
-from isoserver.routes import ROUTES
+from isoserver.contexts.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.server.access.two import Two
     from tests.server.conftest import Client
 
-    from isoserver.routes import Operation, Route
+    from isoserver.contexts.routes import Operation, Route
 
 
 def _added(client: Client, path: str, name: str, body: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from isoserver.contexts.context import Identity
 from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.languages import Languages
-from isoserver.metrics import Metrics
-from isoserver.settings import ServerSettings
+from isoserver.http.metrics import Metrics
+from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from isoserver.contexts.context import State
 from isoserver.contexts.pool import Contexts
 from isoserver.contexts.tables import CONTEXTS
-from isoserver.database import METADATA, Database, url_of
 from isoserver.heaps.service import Heaps
-from isoserver.metrics import Metrics
-from isoserver.settings import ServerSettings
+from isoserver.http.metrics import Metrics
+from isoserver.settings.server import ServerSettings
+from isoserver.storage.database import METADATA, Database, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path

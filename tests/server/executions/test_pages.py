@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from isoserver.database import Database, url_of
 from isoserver.executions.output import CHUNK, LiveOutput
 from isoserver.executions.pages import BYTES_MAX, LINES_MAX, PageRequest, Pages
 from isoserver.executions.records import Status
 from isoserver.executions.store import Store
 from isoserver.executions.writer import Writer
+from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

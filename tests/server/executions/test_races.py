@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isoserver.app import Server
-from isoserver.cli import load
+from isoserver.cli.serve import load
 from isoserver.contexts.languages import TYPESCRIPT
 from isoserver.errors import NotRunningError
 from isoserver.executions.orders import Order

@@ -9,11 +9,11 @@ import pytest
 import structlog
 from sqlalchemy import event
 
-from isoserver.database import Database, url_of
 from isoserver.errors import DatabaseError
 from isoserver.executions.records import Extent, Status
 from isoserver.executions.store import Store
 from isoserver.executions.writer import ENDING, Writer
+from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from tests.server.conftest import Server, connect, wait_for
 
-from isoserver.database import Database, url_of
 from isoserver.heaps.service import Heaps
-from isoserver.settings import ServerSettings
+from isoserver.settings.server import ServerSettings
+from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

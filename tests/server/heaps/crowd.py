@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from isoserver.database import Database
 from isoserver.errors import HeapMissingError
 from isoserver.heaps.content import unpack
 from isoserver.heaps.entries import HeapEntry
 from isoserver.heaps.service import Heaps
-from isoserver.settings import ServerSettings
+from isoserver.settings.server import ServerSettings
+from isoserver.storage.database import Database
 
 OWNERS: Final = ("one", "two", "three")
 LANES: Final = 3

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from tests.server.heaps.conftest import Packed
 
-    from isoserver.database import Database
     from isoserver.heaps.service import Heaps
+    from isoserver.storage.database import Database
 
 SIZE_MAX = 64 << 20
 VALUES = {"language": "javascript", "execution_count": 1, "automatic": False}

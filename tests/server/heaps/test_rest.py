@@ -14,7 +14,7 @@ from tests.server.conftest import START, Server
 from tests.server.executions.conftest import Api, reach
 from tests.server.heaps.conftest import FLAGS
 
-from isoserver.heaps.commands import run
+from isoserver.cli.heaps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

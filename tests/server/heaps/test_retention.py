@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tests.server.heaps.conftest import Packed
 
-    from isoserver.database import Database
     from isoserver.heaps.service import Heaps
+    from isoserver.storage.database import Database
 
 HOUR = 3600.0
 

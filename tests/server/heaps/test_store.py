@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isokernel import scripts
+from isokernel.runtime import scripts
 from isoserver.errors import HeapDamagedError, HeapEngineError, HeapStoreError
 from isoserver.heaps.content import examine, is_key, pack, unpack, verify
 from isoserver.heaps.store import HeapStore

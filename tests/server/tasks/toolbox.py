@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isoserver.app import Server
-from isoserver.cli import load
+from isoserver.cli.serve import load
 from isoserver.errors import ApprovalDeniedError, ToolFailedError, ToolMissingError
 
 if TYPE_CHECKING:

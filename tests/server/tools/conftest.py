@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.server.tools.services import Services
 
-from isoserver.database import Database, url_of
-from isoserver.logs import make_log
+from isoserver.settings.logs import make_log
+from isoserver.storage.database import Database, url_of
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.audit import Filter
 from isoserver.tools.calls import Answer, Call, Question

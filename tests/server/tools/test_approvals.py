@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.server.tools.conftest import Asked
 
-from isoserver.database import Database, url_of
 from isoserver.errors import (
     ApprovalDecidedError,
     ApprovalDeniedError,
     ApprovalMissingError,
     ToolError,
 )
-from isoserver.logs import make_log
+from isoserver.settings.logs import make_log
+from isoserver.storage.database import Database, url_of
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.calls import Answer
 from isoserver.tools.configuration import read

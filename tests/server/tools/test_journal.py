@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from isoserver.errors import DatabaseError
-from isoserver.logs import make_log
+from isoserver.settings.logs import make_log
 from isoserver.tools.audit import Entry
 from isoserver.tools.configuration import Limits, McpSource
 from isoserver.tools.sources.base import Source

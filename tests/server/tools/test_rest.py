@@ -13,14 +13,14 @@ import pytest
 from tests.server.conftest import DEADLINE, START, Server, connect
 from tests.server.tools.conftest import UPSTREAM
 
-from isoserver.cli import load, serve
-from isoserver.database import Database, url_of
+from isoserver.cli.serve import load, serve
 from isoserver.errors import ToolError
-from isoserver.logs import make_log
-from isoserver.openapi import make_document
-from isoserver.tool_routes import TOOL_ROUTES
+from isoserver.http.openapi import make_document
+from isoserver.settings.logs import make_log
+from isoserver.storage.database import Database, url_of
 from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.calls import Call
+from isoserver.tools.routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

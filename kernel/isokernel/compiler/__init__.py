@@ -1,0 +1,1 @@
+"""From a cell's text to what V8 runs."""

@@ -1,0 +1,361 @@
+"""`ForkServer`: starts contexts in milliseconds, and tells of their ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from isokernel.errors import ForkServerError
+from isokernel.forkserver.ends import Ends
+from isokernel.forkserver.protocol import (
+    PACKET_MAX,
+    Ready,
+    Refused,
+    Reply,
+    Request,
+    Spawn,
+    Started,
+)
+from isokernel.sandbox.syscalls import be_subreaper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isokernel.forkserver.ends import Exited
+    from isokernel.sandbox import SandboxSettings
+    from isokernel.settings import ContextSettings
+
+__all__ = ["ForkServer", "Spawned"]
+
+_START_SECONDS: Final = 30.0
+_REPLY_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 5.0
+
+# As -I leaves out whatever the environment or the folder would add, and this brings
+# the server's own path, the fork server loads the very modules that the server has.
+_START: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from isokernel.{module} import main; main(*map(int, sys.argv[2:]))"
+)
+_REAPERS: Final[set[int]] = set()
+"""Which fork servers of this process have it reap orphans."""
+_INHERITED: Final = ("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TZ", "TZDIR")
+
+
+class Spawned(NamedTuple):
+    """A context that was started; the caller owns the sockets.
+
+    Attributes:
+        pid: Its process.
+        work: Requests in order, output; a stream of frames, not blocking.
+        control: Requests that overtake. When it is closed, the context ends.
+    """
+
+    pid: int
+    work: socket.socket
+    control: socket.socket
+
+
+class ForkServer:
+    """Starts processes by forking a warm one. Any thread may call.
+
+    This process becomes the reaper of orphaned descendants, so that contexts can be
+    waited for when the fork server has died.
+
+    Attributes:
+        exits_fd: Readable when `poll_exits` has something to tell; the same descriptor
+            for the object's whole life.
+        missing: What of the sandbox can't be had here, a sentence each; known after
+            `start`.
+        starts: How many times the fork server's process was started.
+    """
+
+    def __init__(
+        self,
+        *,
+        sandbox: SandboxSettings | None = None,
+        subreaper: bool = True,
+        kernels: bool = False,
+        spares: int = 2,
+        module: str = "forkserver.process",
+    ) -> None:
+        """Prepare; `start` starts.
+
+        Args:
+            sandbox: The walls around each context; None puts up none.
+            subreaper: Become the reaper of orphans. Without it, how a context ended
+                that outlived its fork server can't be known.
+            kernels: Make it ready to start Jupyter kernels.
+            spares: How many processes are forked in advance. They halve the time of a
+                start; each holds the memory of a context.
+            module: What the fork server's process runs, below `isokernel`.
+
+        Raises:
+            ForkServerError: This isn't Linux.
+        """
+        if not sys.platform.startswith("linux"):
+            message = f"there is no fork server on {sys.platform}, only on Linux"
+            raise ForkServerError(message)
+        self._sandbox = sandbox
+        self._subreaper = subreaper
+        self._kernels = kernels
+        self._spares = spares
+        self._module = module
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+        self._decoder = msgspec.msgpack.Decoder(Reply)
+        self._ends = Ends()
+        self._closed = False
+        self.exits_fd = self._ends.fileno
+        self.missing: list[str] = []
+        self.starts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The fork server's process; None when there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the fork server's process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    # -- the fork server's own life ------------------------------------------------
+
+    def start(self) -> None:
+        """Start the fork server if it doesn't run; takes some tenths of a second.
+
+        Raises:
+            ForkServerError: It did not come up, or this object is closed.
+        """
+        with self._lock:
+            if self.alive:
+                return
+            if self._closed:
+                message = "the fork server is closed"
+                raise ForkServerError(message)
+            self._bury()
+            if self._subreaper:
+                self._reap(on=True)
+            self._launch()
+            try:
+                ready = self._receive(_START_SECONDS)
+                if not isinstance(ready, Ready):
+                    message = "the fork server did not say that it is ready"
+                    raise ForkServerError(message)  # noqa: TRY301 -- one end for both
+            except ForkServerError:
+                self._bury()
+                raise
+            self.missing = ready.missing if self._sandbox is not None else []
+            self.starts += 1
+
+    def _launch(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        exits, exits_writer = os.pipe()
+        try:
+            numbers = (theirs.fileno(), exits_writer, self._spares, int(self._kernels))
+            self._process = _launch(self._module, *numbers)
+        except OSError as error:
+            ours.close()
+            os.close(exits)
+            message = f"the fork server can't be started: {error}"
+            raise ForkServerError(message) from error
+        finally:
+            theirs.close()
+            os.close(exits_writer)
+        self._requests = ours
+        self._ends.attach(exits)
+
+    def close(self, *, kill: bool = True) -> None:
+        """End the fork server; safe to call twice.
+
+        Args:
+            kill: And everything that it has forked.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if kill:
+                self._ends.kill()
+            else:
+                self._ends.live.clear()
+            self._bury()
+            self._ends.close()
+            self._reap(on=False)
+
+    def _reap(self, *, on: bool) -> None:
+        """Be the reaper of orphans, or leave those that still come to somebody else."""
+        if on:
+            _REAPERS.add(id(self))
+        elif id(self) not in _REAPERS:
+            return
+        else:
+            _REAPERS.discard(id(self))
+        be_subreaper(on=bool(_REAPERS))
+
+    def _bury(self) -> None:
+        """End the fork server, if it isn't dead; what it forked goes on."""
+        if self._process is None:
+            return
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        group, self._process = self._process.pid, None
+        self._ends.detach(group)
+
+    # -- starting --------------------------------------------------------------------
+
+    def spawn(
+        self,
+        settings: ContextSettings,
+        *,
+        snapshot: bytes | None = None,
+        checked: bool = False,
+    ) -> Spawned:
+        """Start a context; starts a dead fork server first.
+
+        Args:
+            settings: The context's.
+            snapshot: A heap (`Snapshot.to_bytes`) that it goes on from. When it can't
+                be used, the context says so on `work` and ends.
+            checked: The caller knows that the heap is what was saved. Its hash isn't
+                looked at again, which takes 1 ms for each MB.
+
+        Raises:
+            ForkServerError: The fork server could not be had, or could not fork.
+        """
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            pairs = [socket.socketpair() for _ in range(2)]
+            for our_end, their_end in pairs:
+                ours.enter_context(our_end).settimeout(0)
+                theirs.enter_context(their_end)
+            descriptors = [their_end.fileno() for _, their_end in pairs]
+            if snapshot is not None:
+                descriptors.append(_memory_file(snapshot))
+                theirs.callback(os.close, descriptors[-1])
+            pid = self.request(Spawn(settings, self._sandbox, checked), descriptors)
+            ours.pop_all()
+        return Spawned(pid, pairs[0][0], pairs[1][0])
+
+    def request(self, request: Request, descriptors: Sequence[int]) -> int:
+        """Ask for a process; its id. For those who know the protocol.
+
+        Raises:
+            ForkServerError: The fork server could not be had, or could not fork.
+        """
+        packet = msgspec.msgpack.encode(request)
+        with self._lock:
+            self.start()
+            try:
+                reply = self._exchange(packet, descriptors)
+            except ForkServerError:
+                # It died a moment ago, or hangs; the request has not been served.
+                self._bury()
+                self.start()
+                reply = self._exchange(packet, descriptors)
+            if isinstance(reply, Refused):
+                raise ForkServerError(reply.reason)
+            if not isinstance(reply, Started):
+                message = "the fork server gave an answer that makes no sense"
+                raise ForkServerError(message)
+            self._ends.expect(reply.pid)
+            return reply.pid
+
+    def _exchange(self, packet: bytes, descriptors: Sequence[int]) -> Reply:
+        if self._requests is None:
+            message = "the fork server has ended"
+            raise ForkServerError(message)
+        try:
+            socket.send_fds(self._requests, [packet], descriptors)
+        except OSError as error:
+            message = f"the fork server can't be asked: {error}"
+            raise ForkServerError(message) from error
+        return self._receive(_REPLY_SECONDS)
+
+    def _receive(self, timeout: float) -> Reply:
+        packet = b""
+        if self._requests is not None:
+            self._requests.settimeout(timeout)
+            try:
+                packet = self._requests.recv(PACKET_MAX)
+            except OSError as error:
+                message = f"the fork server doesn't answer: {error}"
+                raise ForkServerError(message) from error
+        if not packet:
+            message = "the fork server has ended"
+            raise ForkServerError(message)
+        reply: Reply = self._decoder.decode(packet)
+        return reply
+
+    # -- ends ------------------------------------------------------------------------
+
+    def adopt(self, pid: int) -> None:
+        """Watch over a context that another one was cloned to (`fork_reply`)."""
+        with self._lock:
+            self._ends.expect(pid)
+
+    def poll_exits(self) -> list[Exited]:
+        """What has ended since the last call; never waits.
+
+        A fork server that has died is started again by the next `spawn`.
+        """
+        with self._lock:
+            told, alive = self._ends.poll()
+            if not alive and self._process is not None:
+                self._bury()
+            return told
+
+
+def is_inherited(name: str) -> bool:
+    """Whether the fork server gets a variable of the environment.
+
+    It is little, as what contexts could read in their memory must hold no secret.
+    """
+    return name in _INHERITED or name.startswith("LC_")
+
+
+def _launch(module: str, *numbers: int) -> subprocess.Popen[bytes]:
+    """Start the fork server: two descriptors of it, and two more numbers."""
+    environment = {
+        name: value for name, value in os.environ.items() if is_inherited(name)
+    }
+    # Each thread of a context would get an arena of its own, and memory in it.
+    environment["MALLOC_ARENA_MAX"] = "1"
+    path = json.dumps([entry for entry in sys.path if entry])
+    return subprocess.Popen(  # noqa: S603 -- this interpreter, our own module
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            _START.format(module=module),
+            path,
+            *map(str, numbers),
+        ],
+        stdin=subprocess.DEVNULL,
+        cwd="/",
+        env=environment,
+        pass_fds=numbers[:2],
+        start_new_session=True,  # Ctrl-C is the server's to handle
+    )
+
+
+def _memory_file(data: bytes) -> int:
+    descriptor = os.memfd_create("isokernel-heap")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    return descriptor

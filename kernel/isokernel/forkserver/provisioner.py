@@ -1,0 +1,238 @@
+"""The provisioner `isokernel-provisioner`: Jupyter gets its kernels by a fork.
+
+A process that manages kernels, such as a Jupyter server, has one fork server, which is
+started in the background with its first kernel. Kernels that are asked for meanwhile,
+and all that can't be forked, are started as any other: the kernel is the same, it only
+comes later. A kernel lives on when the fork server dies. ISOKERNEL_FORKS=off in the
+environment of the process that manages the kernels does without.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from isokernel.commands.install import START
+from isokernel.errors import ForkServerError
+from isokernel.forkserver import ForkServer
+from isokernel.forkserver.client import is_inherited
+from isokernel.forkserver.protocol import Launch
+
+if TYPE_CHECKING:
+    from jupyter_client.connect import KernelConnectionInfo
+
+__all__ = ["Forks", "IsokernelProvisioner"]
+
+_UNDERSTOOD: Final = frozenset(
+    {"cwd", "env", "extra_arguments", "independent", "kernel_id", "stderr", "stdout"}
+)
+_UNKNOWN_END: Final = 1
+_STEP: Final = 0.01
+
+
+class ForkedProcess:
+    """A forked kernel, with what `LocalProvisioner` asks of `subprocess.Popen`.
+
+    Attributes:
+        pid: The process.
+        returncode: Its exit code, minus the number of the signal, or None.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, forks: Forks, pid: int) -> None:
+        """Watch a process that `forks` has started."""
+        self._forks = forks
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        if self.returncode is None:
+            self.returncode = self._forks.ended(self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end.
+
+        Raises:
+            subprocess.TimeoutExpired: It did not come in time.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if end is not None and time.monotonic() >= end:
+                raise subprocess.TimeoutExpired([f"kernel {self.pid}"], timeout or 0.0)
+            time.sleep(_STEP)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; one to a process that has ended is lost."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Forks:
+    """The fork server of this process and the kernels that it has started."""
+
+    def __init__(self) -> None:
+        """Nothing runs yet."""
+        self._server: ForkServer | None = None
+        self._thread: threading.Thread | None = None
+        self._ended: dict[int, int] = {}
+        self._owner = 0
+        self.problem: str | None = None
+
+    def prepare(self) -> threading.Thread | None:
+        """Start the fork server in the background, if there is none.
+
+        Returns:
+            The thread that does it; None when nothing has to be done, or can be.
+        """
+        if self._owner != os.getpid():  # this process was forked itself
+            self._server, self._thread, self._owner = None, None, os.getpid()
+        if self._thread is not None and self._thread.is_alive():
+            return self._thread
+        if self.problem is not None or (self._server and self._server.alive):
+            return None
+        self._thread = threading.Thread(
+            target=self._start, name="isokernel-forks", daemon=True
+        )
+        self._thread.start()
+        return self._thread
+
+    def _start(self) -> None:
+        try:
+            server = self._server or ForkServer(subreaper=False, kernels=True)
+            server.start()
+        except (ForkServerError, OSError) as error:
+            self.problem = str(error)
+        else:
+            self._server = server
+            atexit.register(self.close)
+
+    def launch(self, request: Launch, descriptors: list[int]) -> ForkedProcess | None:
+        """Fork a kernel, if that can be done at once."""
+        if self.prepare() is not None or self._server is None:
+            return None
+        try:
+            pid = self._server.request(request, descriptors)
+        except ForkServerError as error:
+            self.problem = str(error)
+            return None
+        return ForkedProcess(self, pid)
+
+    def ended(self, pid: int) -> int | None:
+        """The exit code of a kernel that has ended."""
+        if self._server is not None:
+            for exited in self._server.poll_exits():
+                status = exited.status
+                self._ended[exited.pid] = _UNKNOWN_END if status is None else status
+        return self._ended.pop(pid, None)
+
+    def close(self) -> None:
+        """End the fork server; kernels go on."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._server is not None:
+            self._server.close(kill=False)
+        self._server = self._thread = self.problem = None
+        atexit.unregister(self.close)
+
+
+FORKS: Final = Forks()
+"""Those of this process."""
+
+
+class IsokernelProvisioner(LocalProvisioner):
+    """Starts a kernel by a fork where it can, and as `LocalProvisioner` does elsewhere.
+
+    jupyter_client makes one for each kernel, by the kernelspec's metadata.
+    """
+
+    async def launch_kernel(
+        self, cmd: list[str], **kwargs: Any
+    ) -> KernelConnectionInfo:
+        """Start the kernel; jupyter_client calls it after `pre_launch`."""
+        known = FORKS.problem
+        process = _fork(cmd, kwargs)
+        if process is None:
+            if FORKS.problem is not None and known is None:
+                self.log.warning(
+                    "isokernel's kernels start without their fork server: %s",
+                    FORKS.problem,
+                )
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process = process  # type: ignore[assignment]
+        # It leads a session of its own, though perhaps not yet.
+        self.pid = self.pgid = process.pid
+        self.cwd = kwargs.get("cwd") or os.getcwd()  # noqa: PTH109 -- as its caller's
+        return self.connection_info
+
+
+def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
+    """Fork the kernel that a command would start, if it would be the same."""
+    environment = options.get("env") or dict(os.environ)
+    outputs = [_descriptor(options.get(name), name) for name in ("stdout", "stderr")]
+    if (
+        os.environ.get("ISOKERNEL_FORKS") == "off"
+        or not _is_ours(cmd)
+        or not _UNDERSTOOD.issuperset(options)
+        or None in outputs
+        or _decisive(environment) != _decisive(os.environ)
+    ):
+        return None
+    independent = bool(options.get("independent"))
+    if not independent:
+        environment = {**environment, "JPY_PARENT_PID": str(os.getpid())}
+    request = Launch(
+        arguments=cmd[3:],
+        environment=environment,
+        folder=os.path.abspath(options.get("cwd") or "."),  # noqa: PTH100 -- as it is
+        manager=0 if independent else os.getpid(),
+    )
+    return FORKS.launch(request, [output for output in outputs if output is not None])
+
+
+def _is_ours(cmd: list[str]) -> bool:
+    """Whether it is the command of our kernelspecs, with this interpreter."""
+    same = os.path.realpath(cmd[0]) == os.path.realpath(sys.executable)
+    return same and cmd[1:3] == ["-c", START]
+
+
+def _descriptor(output: Any, name: str) -> int | None:
+    """The descriptor that an output goes to; None if it takes a `subprocess.Popen`."""
+    if output is None:
+        return {"stdout": 1, "stderr": 2}[name]
+    if isinstance(output, int):
+        return output if output >= 0 else None
+    try:
+        return int(output.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _decisive(environment: Any) -> dict[str, str]:
+    """What of the environment is settled once a process runs, and V8 in it."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if is_inherited(name) or name.startswith("PYTHON")
+    }

@@ -1,0 +1,1 @@
+"""Events as Jupyter messages, messages as bytes."""

@@ -1,0 +1,170 @@
+"""Events as Jupyter messages: the protocol's content, whatever carries it.
+
+Pure functions on plain data. Headers, signatures and sockets are the fronts' business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from isokernel.context.events import (
+    ClearOutput,
+    CommEvent,
+    DisplayData,
+    ErrorInfo,
+    Event,
+    ExecuteResult,
+    ExecutionDone,
+    ExecutionError,
+    ResultJson,
+    Stream,
+    ToolCall,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from isokernel.context.events import MimeBundle
+
+__all__ = [
+    "Publication",
+    "aborted_content",
+    "error_content",
+    "error_reply_content",
+    "execute_reply_content",
+    "expression_content",
+    "outcome_content",
+    "publication",
+]
+
+
+class Publication(NamedTuple):
+    """A message to broadcast, without its envelope."""
+
+    kind: str
+    content: dict[str, Any]
+    metadata: dict[str, Any]
+    buffers: tuple[bytes, ...]
+
+
+def publication(event: Event) -> Publication | None:
+    """Turn an event into the message that tells the front ends about it.
+
+    Returns:
+        None for `ExecutionDone` and `ResultJson`, which are not broadcast: they become
+        the reply.
+    """
+    if isinstance(event, (ExecutionDone, ResultJson)):
+        return None
+    if isinstance(event, CommEvent):
+        return _comm(event)
+    if isinstance(event, ToolCall):
+        return _tool_call(event)
+    kind, content = _content(event)
+    return Publication(kind, content, {}, ())
+
+
+def error_content(error: ErrorInfo) -> dict[str, Any]:
+    """Give the content of an `error` message."""
+    return {
+        "ename": error.ename,
+        "evalue": error.evalue,
+        "traceback": list(error.traceback),
+    }
+
+
+def error_reply_content(ename: str, evalue: str) -> dict[str, Any]:
+    """Give the content of any reply to a request that can't be served."""
+    return {"status": "error", "ename": ename, "evalue": evalue, "traceback": []}
+
+
+def execute_reply_content(
+    done: ExecutionDone,
+    expressions: Mapping[str, dict[str, Any]],
+    payload: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Give the content of an `execute_reply` to an execution that ran.
+
+    Args:
+        done: How it ended.
+        expressions: Its `user_expressions`, evaluated.
+        payload: What the front shall do: show a page, or end.
+    """
+    status = {"status": "ok"} if done.error is None else {"status": "error"}
+    return {
+        **status,
+        **({} if done.error is None else error_content(done.error)),
+        "execution_count": done.execution_count,
+        "payload": list(payload),
+        "user_expressions": dict(expressions),
+    }
+
+
+def outcome_content(done: ExecutionDone, result: ResultJson | None) -> dict[str, Any]:
+    """Give what a server learns of an execution's end beside Jupyter's own fields.
+
+    Jupyter's schema allows no others, so a kernel's reply must not have them.
+
+    Args:
+        done: How it ended.
+        result: Its value as JSON, if it was asked for and there is one.
+    """
+    return {
+        **({"denied": True} if done.denied else {}),
+        **({"stopped": True} if done.stopped else {}),
+        **({} if result is None else {"result_json": result.text}),
+        **({"result_cut": True} if result is not None and result.cut else {}),
+    }
+
+
+def aborted_content() -> dict[str, Any]:
+    """Give the content of an `execute_reply` to an execution that never began.
+
+    Nothing but its status: front ends show a count as if the cell had run.
+    """
+    return {"status": "aborted"}
+
+
+def expression_content(
+    value: tuple[MimeBundle, dict[str, Any]] | ErrorInfo,
+) -> dict[str, Any]:
+    """Give one value of a reply's `user_expressions`."""
+    if isinstance(value, ErrorInfo):
+        return {"status": "error", **error_content(value)}
+    data, metadata = value
+    return {"status": "ok", "data": data, "metadata": metadata}
+
+
+def _content(
+    event: Stream | DisplayData | ClearOutput | ExecuteResult | ExecutionError,
+) -> tuple[str, dict[str, Any]]:
+    if isinstance(event, Stream):
+        return "stream", {"name": event.name, "text": event.text}
+    if isinstance(event, ClearOutput):
+        return "clear_output", {"wait": event.wait}
+    if isinstance(event, ExecutionError):
+        return "error", error_content(event.error)
+    if isinstance(event, ExecuteResult):
+        return "execute_result", {
+            "execution_count": event.execution_count,
+            "data": event.data,
+            "metadata": event.metadata,
+        }
+    transient = {} if event.display_id is None else {"display_id": event.display_id}
+    return "update_display_data" if event.update else "display_data", {
+        "data": event.data,
+        "metadata": event.metadata,
+        "transient": transient,
+    }
+
+
+def _tool_call(event: ToolCall) -> Publication:
+    content = {"call_id": event.call_id, "path": event.path, "input": event.input}
+    return Publication("tool_call", content, {}, ())
+
+
+def _comm(event: CommEvent) -> Publication:
+    content: dict[str, Any] = {"comm_id": event.comm_id, "data": event.data}
+    if event.kind == "comm_open":
+        content["target_name"] = event.target_name
+    return Publication(event.kind, content, event.metadata, event.buffers)

@@ -1,0 +1,1 @@
+"""The JavaScript side of a context, and how Python reads it."""

@@ -1,0 +1,97 @@
+"""The JavaScript that isokernel brings, read from the package once and held in memory.
+
+In memory, because a context's process may lose its sight of the file system before a
+module is first needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.errors import ScriptError
+
+if TYPE_CHECKING:
+    from isokernel.v8.isolate import Isolate
+    from isokernel.v8.values import Value
+
+_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- pathlib: 4 ms
+_DIGITS: Final = 12
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
+
+PREFIX: Final = "isokernel:"
+"""Scripts of ours are named with it; their frames are never shown."""
+
+
+@functools.cache
+def source(name: str, folder: str = "runtime") -> str:
+    """Text of a module, such as `console` or `web/url`.
+
+    Raises:
+        ScriptError: There is no such module.
+    """
+    missing = f"the runtime has no module {name!r}"
+    if not _NAME.fullmatch(name):
+        raise ScriptError(missing)
+    try:
+        with open(  # noqa: PTH123 -- as above
+            f"{_PACKAGE}/{folder}/{name}.js", encoding="utf-8"
+        ) as file:
+            return file.read()
+    except OSError as error:
+        raise ScriptError(missing) from error
+
+
+def wrapped(name: str, folder: str = "runtime") -> str:
+    """The module as a function expression of its four parameters."""
+    return f"(function (exports, require, module, host) {{{source(name, folder)}\n}})"
+
+
+def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
+    """Compile a module in an isolate: the function of its four parameters."""
+    return isolate.run_script(wrapped(name, folder), PREFIX + name)
+
+
+def boot(isolate: Isolate, extras: Value | None = None) -> Value:
+    """Run the first script in an isolate; its value is the runtime's `require`."""
+    start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap")
+    names = json.dumps(isolate.operation_names)
+    require: Value = isolate.call(start, isolate.native_function(), names, extras)
+    return require
+
+
+def preload() -> None:
+    """Read every module now; for a process that will be confined."""
+    for part in ("runtime", "typescript"):
+        for name in _names(part):
+            source(name, part)
+    identity()
+
+
+@functools.cache
+def identity() -> str:
+    """Tell which runtime this is.
+
+    A heap has the modules on it that were loaded; the others, and what calls them, are
+    those of whoever goes on from it.
+    """
+    digest = hashlib.sha256()
+    for name in _names("runtime"):
+        digest.update(f"{name}\0{source(name)}\0".encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _names(part: str) -> list[str]:
+    """The names of a folder's modules, in an order that is always the same."""
+    top = f"{_PACKAGE}/{part}"
+    found = []
+    for folder, _, files in os.walk(top):
+        for file in files:
+            name, ending = os.path.splitext(file)  # noqa: PTH122 -- as above
+            if ending == ".js":
+                found.append(f"{folder}/{name}".removeprefix(f"{top}/"))
+    return sorted(found)

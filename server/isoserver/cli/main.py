@@ -1,0 +1,151 @@
+"""The command line: install, doctor, run, serve, mcp, client, version."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isokernel._version import __version__
+from isokernel.errors import IsokernelError
+
+__all__ = ["application", "main"]
+
+application = typer.Typer(
+    help="JavaScript and TypeScript in Jupyter, on V8.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@application.command()
+def install(
+    *,
+    user: Annotated[
+        bool, typer.Option("--user", help="Into your own Jupyter folder.")
+    ] = False,
+    sys_prefix: Annotated[
+        bool, typer.Option("--sys-prefix", help="Into this Python environment.")
+    ] = False,
+    prefix: Annotated[
+        Path | None, typer.Option(help="Into the environment in this folder.")
+    ] = None,
+) -> None:
+    """Write the kernelspecs, so that Jupyter finds the kernels."""
+    from isokernel.commands.install import install as write  # noqa: PLC0415 - 100 ms
+
+    if user + sys_prefix + (prefix is not None) > 1:
+        message = "--user, --sys-prefix and --prefix exclude each other"
+        raise typer.BadParameter(message)
+    for folder in write(user=user, prefix=Path(sys.prefix) if sys_prefix else prefix):
+        typer.echo(f"wrote {folder}")
+
+
+@application.command()
+def doctor() -> None:
+    """Check engine and installation, and say how to mend what is wrong."""
+    from isokernel.commands.doctor import examine  # noqa: PLC0415 - loads V8
+
+    wrong = 0
+    for finding in examine():
+        wrong += not finding.ok
+        typer.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}: ", nl=False)
+        typer.echo(finding.detail)
+        if finding.remedy:
+            typer.echo(f"      to mend it: {finding.remedy}")
+    typer.echo("all is well" if not wrong else f"{wrong} of the checks failed")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@application.command()
+def run(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .js, .ts or .ipynb.")
+    ],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Where a notebook goes with its outputs.")
+    ] = None,
+    timeout: Annotated[
+        int | None, typer.Option(min=1, help="Seconds for each cell of a notebook.")
+    ] = None,
+) -> None:
+    """Run a script or a notebook once."""
+    from isokernel.commands import script  # noqa: PLC0415 - loads V8
+
+    ending = file.suffix.lower()
+    if ending == ".ipynb":
+        succeeded = script.run_notebook(file, output, timeout)
+    elif ending in script.LANGUAGES:
+        succeeded = script.run_script(file, script.LANGUAGES[ending])
+    else:
+        endings = ", ".join([*script.LANGUAGES, ".ipynb"])
+        message = f"{file} is none of {endings}"
+        raise typer.BadParameter(message)
+    if not succeeded:
+        raise typer.Exit(1)
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def serve(context: typer.Context) -> None:
+    """Serve contexts over HTTP; `isokernel serve --help` lists the settings."""
+    from isoserver.cli.serve import serve as run_server  # noqa: PLC0415 - another package
+
+    raise typer.Exit(run_server(context.args))
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def mcp(context: typer.Context) -> None:
+    """Serve one agent over MCP on stdin and stdout; the flags are those of serve."""
+    from isoserver.cli.serve import serve_mcp  # noqa: PLC0415 - another package
+
+    raise typer.Exit(serve_mcp(context.args))
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def client(context: typer.Context) -> None:
+    """Talk to a server; `isokernel client --help` lists the commands."""
+    from isoserver.client.main import run as run_client  # noqa: PLC0415 - as above
+
+    raise typer.Exit(run_client(context.args))
+
+
+@application.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def heaps(context: typer.Context) -> None:
+    """Look at a server's heaps, move them, clean up; see `isokernel heaps --help`."""
+    from isoserver.cli.heaps import run as run_heaps  # noqa: PLC0415 - as above
+
+    raise typer.Exit(run_heaps(context.args))
+
+
+@application.command()
+def version() -> None:
+    """Print the versions of isokernel and of V8."""
+    from isokernel.v8.library import V8_VERSION  # noqa: PLC0415 - loads ctypes
+
+    typer.echo(f"isokernel {__version__}, V8 {V8_VERSION}")
+
+
+def main() -> None:
+    """Run the command line; what we ourselves can't do is one line, no traceback."""
+    try:
+        application()
+    except IsokernelError as error:
+        typer.echo(f"isokernel: {error}", err=True)
+        sys.exit(1)

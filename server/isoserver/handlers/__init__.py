@@ -1,1 +1,0 @@
-"""What answers HTTP requests: parse, one call, status."""

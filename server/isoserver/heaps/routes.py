@@ -1,0 +1,110 @@
+"""The part of the route table that is about heaps and sessions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from isoserver.executions.models import ApiError
+from isoserver.heaps import handlers as heaps
+from isoserver.heaps import models
+from isoserver.http.operations import Answer, Operation, Query, Route
+
+__all__ = ["HEAP_ROUTES"]
+
+_INVALID: Final = Answer(400, "The request isn't as it must be.", ApiError)
+_MISSING: Final = Answer(404, "The workspace has no such heap.", ApiError)
+_LARGE: Final = Answer(413, "The body is too large.", ApiError)
+_UNREADY: Final = Answer(503, "The store or the database can't be used.", ApiError)
+_DONE: Final = Answer(200, "It was done.", models.HeapDone)
+_ONE: Final = "/api/heaps/{key}"
+_TEXT: Final[dict[str, Any]] = {"type": "string"}
+
+HEAP_ROUTES: Final = (
+    Route(
+        "/api/heaps",
+        heaps.HeapsHandler,
+        (
+            Operation(
+                "GET",
+                "List heaps that have all of some tags, newest first.",
+                (Answer(200, "They.", models.HeapsModel), _INVALID, _UNREADY),
+                queries=(
+                    Query(
+                        "tag",
+                        "NAME:VALUE of a tag that they must have; several may be.",
+                        {"type": "array", "items": {**_TEXT, "pattern": "^[^:]+:"}},
+                    ),
+                    Query(
+                        "limit",
+                        "How many at most.",
+                        {
+                            "type": "integer",
+                            "minimum": 1,
+                            "maximum": heaps.LIMIT_MAX,
+                            "default": heaps.LIMIT,
+                        },
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Route(
+        _ONE,
+        heaps.HeapHandler,
+        (
+            Operation(
+                "GET",
+                "Show a heap.",
+                (Answer(200, "It.", models.HeapModel), _INVALID, _MISSING, _UNREADY),
+            ),
+            Operation(
+                "DELETE", "Delete a heap.", (_DONE, _INVALID, _MISSING, _UNREADY)
+            ),
+        ),
+    ),
+    Route(
+        f"{_ONE}/tags",
+        heaps.TagsHandler,
+        (
+            Operation(
+                "PUT",
+                "Replace the tags of a heap.",
+                (_DONE, _INVALID, _MISSING, _LARGE, _UNREADY),
+                models.TagsRequest,
+            ),
+            Operation(
+                "DELETE",
+                "Delete tags of a heap.",
+                (_DONE, _INVALID, _MISSING, _UNREADY),
+                queries=(
+                    Query("keys", "Names, with commas between; all if omitted.", _TEXT),
+                ),
+            ),
+        ),
+    ),
+    Route(
+        "/api/sessions",
+        heaps.SessionsHandler,
+        (
+            Operation(
+                "GET",
+                "List the sessions that have a history.",
+                (Answer(200, "Their names.", models.SessionsModel), _UNREADY),
+            ),
+        ),
+    ),
+    Route(
+        "/api/sessions/{session}/snapshots",
+        heaps.SnapshotsHandler,
+        (
+            Operation(
+                "GET",
+                "Show which code has led from which heap to which.",
+                (Answer(200, "The steps.", models.SnapshotsModel), _INVALID, _UNREADY),
+                queries=(
+                    Query("fields", "Names of fields, with commas between.", _TEXT),
+                ),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""HTTP without any feature: the handlers' root, routes, bodies, guards, OpenAPI."""

@@ -1,0 +1,50 @@
+"""The server's version, and the client that fits it."""
+
+from __future__ import annotations
+
+from isokernel._version import __version__
+from isoserver.client.archive import PLATFORMS, archive
+from isoserver.errors import ClientMissingError
+from isoserver.http.handlers import Handler
+
+__all__ = ["CliHandler", "CliIndexHandler", "VersionHandler"]
+
+
+class VersionHandler(Handler):
+    """Which version this is."""
+
+    open = True
+
+    def get(self) -> None:
+        """Say it."""
+        self.answer({"version": __version__})
+
+
+class CliIndexHandler(Handler):
+    """The clients that can be downloaded."""
+
+    open = True
+
+    def get(self) -> None:
+        """List them."""
+        here = f"{self.request.protocol}://{self.request.host}/api/cli"
+        assets = [
+            {"platform": platform, "url": f"{here}/{platform}", "available": True}
+            for platform in PLATFORMS
+        ]
+        self.answer({"version": __version__, "assets": assets})
+
+
+class CliHandler(Handler):
+    """The client for a platform: the same file for all of them."""
+
+    open = True
+
+    def get(self, platform: str) -> None:
+        """Give it."""
+        if platform not in PLATFORMS:
+            raise ClientMissingError(platform, PLATFORMS)
+        self.set_header("Content-Type", "application/octet-stream")
+        name = f'attachment; filename="isokernel-client-{platform}"'
+        self.set_header("Content-Disposition", name)
+        self.finish(archive())

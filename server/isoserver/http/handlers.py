@@ -1,0 +1,356 @@
+"""What every handler does: checks, parsing, JSON, errors, the access log."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+from tornado.web import HTTPError, RequestHandler
+
+from isoserver.errors import (
+    AdminError,
+    DatabaseError,
+    FieldProblem,
+    HeapUnsavableError,
+    InvalidRequestError,
+    LimitError,
+    MethodError,
+    RouteMissingError,
+    ServerError,
+    StoppingError,
+    in_words,
+    status_of,
+)
+from isoserver.http.guards import security_headers
+from isoserver.principal import DEFAULT_WORKSPACE, NOBODY
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tornado.httputil import HTTPServerRequest
+
+    from isoserver.contexts.context import Context
+    from isoserver.http.service import Service
+
+__all__ = ["Handler", "MissingHandler"]
+
+JSON: Final = "application/json"
+API: Final = "/api/"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS: Final = security_headers()
+_SERVER_ERRORS: Final = 500
+_IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
+_PREFLIGHT_SECONDS: Final = "600"
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Handler(RequestHandler):
+    """Root of all handlers.
+
+    Attributes:
+        open: Whether it answers without an API key.
+        service: The server's parts.
+        route: Its path in the route table.
+        principal: Who asks; nobody where that isn't asked.
+    """
+
+    open: ClassVar[bool] = False
+
+    def initialize(
+        self, service: Service, route: str = "", methods: tuple[str, ...] = ()
+    ) -> None:
+        """Take what the route table says; called by Tornado for each request."""
+        self.service = service
+        self.route = route
+        self.methods = methods
+        self.principal = NOBODY
+        self.gone = False
+        self.began = time.perf_counter()
+
+    # -- before the method -------------------------------------------------------------
+
+    def set_default_headers(self) -> None:
+        """Put the headers that every answer has; called by Tornado, first of all."""
+        # Not by set_header, which checks what is known to be good.
+        for name, value in _HEADERS.items():
+            self._headers[name] = value
+        self._headers["X-Request-Id"] = request_id(self.request)
+
+    async def prepare(self) -> None:
+        """Check who asks; called by Tornado before the method."""
+        self.service.enter(self)
+        guard = self.service.guard
+        guard.check_host(self.request)
+        self._allow_origin()
+        if self.request.method == "OPTIONS":
+            return
+        guard.check_origin(self.request)
+        if not self.open:
+            self.principal = await self.service.access.identify(self.request)
+            self.service.rates.check(self.principal, "request")
+        if self.request.method not in self.methods and self.methods:
+            raise MethodError
+
+    def _allow_origin(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin is None or not self.service.guard.allows(origin):
+            return
+        self.set_header("Access-Control-Allow-Origin", origin)
+        self.set_header(
+            "Access-Control-Expose-Headers",
+            "X-Request-Id, X-Context-Id, Retry-After, WWW-Authenticate",
+        )
+        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+        self.set_header("Vary", "Origin")
+
+    def options(self, **_path: str) -> None:
+        """Answer a browser that asks whether its page may call."""
+        origin = self.request.headers.get("Origin")
+        if origin is None or not self.service.guard.allows(origin):
+            raise MethodError
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
+        allowed = "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id"
+        self.set_header("Access-Control-Allow-Headers", allowed)
+        self.set_header("Access-Control-Max-Age", _PREFLIGHT_SECONDS)
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    # -- reading -----------------------------------------------------------------------
+
+    def parse(self, model: type[Model]) -> Model:
+        """Read the body.
+
+        Raises:
+            InvalidRequestError: It isn't what the model says.
+        """
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0]
+        if kind.strip().lower() != JSON:
+            raise InvalidRequestError(FieldProblem("Content-Type", f"must be {JSON}"))
+        return self.parse_json(model)
+
+    def parse_json(self, model: type[Model]) -> Model:
+        """Read the body, whatever kind the client calls it.
+
+        Raises:
+            InvalidRequestError: It isn't what the model says.
+        """
+        try:
+            return model.model_validate_json(self.request.body)
+        except ValidationError as error:
+            raise InvalidRequestError(*_problems(error)) from None
+
+    def parse_query(self, model: type[Model]) -> Model:
+        """Read the arguments in the query; those that a model doesn't know are left.
+
+        Raises:
+            InvalidRequestError: One isn't what the model says.
+        """
+        given = {
+            name: self.get_query_argument(name)
+            for name in model.model_fields
+            if name in self.request.query_arguments
+        }
+        try:
+            return model.model_validate_strings(given)
+        except ValidationError as error:
+            raise InvalidRequestError(*_problems(error)) from None
+
+    def choice(self, name: str, default: str, *others: str) -> str:
+        """Read a query argument that has a few values.
+
+        Raises:
+            InvalidRequestError: It has another one.
+        """
+        value = self.get_query_argument(name, default)
+        if value in {default, *others}:
+            return value
+        problem = f"must be one of {', '.join([default, *others])}"
+        raise InvalidRequestError(FieldProblem(name, problem))
+
+    def find_context(self, context_id: str) -> Context:
+        """Find one of the asker's contexts.
+
+        Raises:
+            ContextMissingError: There is none of that id in the workspace.
+        """
+        return self.service.contexts.get(self.principal.workspace, context_id)
+
+    def require_admin(self) -> None:
+        """Refuse who isn't an administrator of the workspace.
+
+        Raises:
+            AdminError: It isn't.
+        """
+        if not self.principal.admin:
+            raise self.service.access.refuse(AdminError())
+
+    def require_operator(self) -> None:
+        """Refuse who isn't an administrator of the default workspace, the server's.
+
+        Raises:
+            AdminError: It isn't.
+        """
+        self.require_admin()
+        if self.principal.workspace != DEFAULT_WORKSPACE:
+            raise self.service.access.refuse(AdminError())
+
+    def check_open(self) -> None:
+        """Refuse new work while the server stops.
+
+        Raises:
+            StoppingError: It does.
+        """
+        if self.service.contexts.stopping:
+            raise StoppingError
+
+    # -- writing -----------------------------------------------------------------------
+
+    def answer(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
+        """Send plain data as JSON, and be done."""
+        self.set_status(status)
+        self.set_header("Content-Type", JSON)
+        self.finish(msgspec.json.encode(content))
+
+    def compute_etag(self) -> str | None:
+        """Give no ETag: nothing here is cached, and hashing answers costs time."""
+        return None
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an error in JSON; called by Tornado when a method raised."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if isinstance(error, HTTPError):
+            error = _from_tornado(error)
+        if isinstance(error, ServerError):
+            self._allow_origin()
+            self._error_headers(error)
+            self.answer(self._error_content(error), status_of(error))
+            return
+        self.internal_error(HTTPStatus(status_code))
+
+    def _error_headers(self, error: ServerError) -> None:
+        if isinstance(error, LimitError):
+            self.set_header("Retry-After", str(error.retry_after))
+        challenge = self.service.access.challenge(error, self.request)
+        if challenge is not None:
+            self.set_header("WWW-Authenticate", challenge)
+        if isinstance(error, MethodError):
+            self.set_header("Allow", ", ".join(self.methods))
+
+    def internal_error(self, status: HTTPStatus) -> None:
+        """Answer a defect of ours, which the log has with its traceback."""
+        self.answer({self._error_key: status.phrase}, status)
+
+    @property
+    def _error_key(self) -> str:
+        """Name what holds an error's text; what is under /api has its own form."""
+        return "error" if self.request.path.startswith(API) else "message"
+
+    def _error_content(self, error: ServerError) -> dict[str, Any]:
+        if self._error_key == "error":
+            return {"error": in_words(error)}
+        content: dict[str, Any] = {"message": str(error)}
+        if isinstance(error, InvalidRequestError):
+            content["errors"] = [problem._asdict() for problem in error.problems]
+        if isinstance(error, HeapUnsavableError):
+            content.update(reason=error.reason, kind=error.kind, path=error.path)
+        return content
+
+    # -- afterwards --------------------------------------------------------------------
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log what is a defect, ours or the database's; called by Tornado."""
+        if isinstance(value, DatabaseError):
+            self.service.log.error(
+                "the database can't be used",
+                route=self.route,
+                request_id=request_id(self.request),
+                reason=str(getattr(value.__cause__, "orig", None) or value.__cause__),
+            )
+        if isinstance(value, (ServerError, HTTPError)) or typ is None or value is None:
+            return
+        self.service.log.error(
+            "failed",
+            route=self.route,
+            request_id=request_id(self.request),
+            exc_info=(typ, value, tb),
+        )
+
+    def on_connection_close(self) -> None:
+        """Note that the client is gone; called by Tornado."""
+        self.gone = True
+        self.service.leave(self)
+
+    def on_finish(self) -> None:
+        """Count and log the request; called by Tornado when the answer is sent."""
+        service = self.service
+        service.leave(self)
+        status = self.get_status()
+        method = self.request.method or ""
+        service.metrics.requested(self.route or "none", method, status)
+        if service.settings.access_log:
+            taken = time.perf_counter() - self.began
+            log = service.log.error if status >= _SERVER_ERRORS else service.log.info
+            log(
+                "request",
+                method=method,
+                route=self.route,
+                status=status,
+                ms=round(taken * 1e3, 2),
+                size=len(self.request.body or b""),
+                remote=self.request.remote_ip,
+                request_id=request_id(self.request),
+            )
+
+
+class MissingHandler(Handler):
+    """Answers paths that aren't there."""
+
+    async def prepare(self) -> None:
+        """Refuse."""
+        await super().prepare()
+        raise RouteMissingError
+
+
+def request_id(request: HTTPServerRequest) -> str:
+    """Give a request's id: the client's if it has a sensible one, else a new one."""
+    known: str | None = getattr(request, "isokernel_id", None)
+    if known is None:
+        given = request.headers.get("X-Request-Id", "")
+        known = given if _REQUEST_ID.fullmatch(given) else _new_id()
+        request.isokernel_id = known  # type: ignore[attr-defined]  # it lives as long
+    return known
+
+
+def _new_id() -> str:
+    """Make an id that no other request has; it needn't be a secret."""
+    return f"{_IDS.getrandbits(64):016x}"
+
+
+def _problems(error: ValidationError) -> list[FieldProblem]:
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False):
+        place = [str(part) for part in detail["loc"] if part != "[key]"]
+        text = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"]
+        problems.append(FieldProblem(".".join(place) or "body", text))
+    return problems
+
+
+def _from_tornado(error: HTTPError) -> ServerError | HTTPError:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return RouteMissingError()
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodError()
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        text = error.log_message or "malformed"
+        return InvalidRequestError(FieldProblem("request", text.partition("%")[0]))
+    return error

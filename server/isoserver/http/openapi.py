@@ -1,0 +1,191 @@
+"""The OpenAPI document, made of the route table and the models."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic.json_schema import models_json_schema
+
+from isokernel._version import __version__
+from isoserver.contexts import models
+from isoserver.contexts.routes import ROUTES, Answer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from isoserver.contexts.routes import Operation, Route
+
+__all__ = ["make_document", "text"]
+
+_REFERENCE: Final = "#/components/schemas/{model}"
+_SCRIPT: Final = {"type": "string", "description": "The source text."}
+_NAMES: Final = {
+    models.ExecuteRequest: "ExecuteRequest",
+    models.StreamRequest: "ExecuteAsyncRequest",
+    models.ExecutionModel: "Execution",
+    models.ContextModel: "Context",
+    models.ContextsModel: "Contexts",
+    models.ErrorModel: "ErrorResponse",
+    models.ValidationErrorModel: "ValidationErrorResponse",
+}
+"""Names of the documented API where ours differ."""
+
+
+_PARAMETERS: Final = {
+    "task_id": "The task.",
+    "context_id": "The context's id.",
+    "id": "The execution's id.",
+    "key": "The heap's key: 64 lower-case hex digits.",
+    "session": "The session's name.",
+    "name": "The source's name.",
+    "policy_id": "The rule's id.",
+    "approval_id": "The approval's id.",
+    "platform": "What the client shall run on.",
+}
+
+
+def make_document() -> dict[str, Any]:
+    """Make the document."""
+    schemas = _schemas()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "isokernel",
+            "version": __version__,
+            "description": (
+                "Persistent contexts that run JavaScript, TypeScript and Python. Code "
+                "that fails is answered with 200 and an `error`."
+            ),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "paths": {route.path: _path(route) for route in ROUTES},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+    }
+
+
+def text() -> str:
+    """Give the document as it is committed."""
+    return json.dumps(make_document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _schemas() -> dict[str, Any]:
+    """Give the models' schemas, under the API's names."""
+    used: list[type[BaseModel]] = [models.StreamEvent]
+    for route in ROUTES:
+        for operation in route.operations:
+            used += [operation.request] if operation.request else []
+            used += [answer.model for answer in operation.answers if answer.model]
+    unique = list(dict.fromkeys(used))
+    _, made = models_json_schema(
+        [(model, "validation") for model in unique], ref_template=_REFERENCE
+    )
+    renamed = json.dumps(made["$defs"])
+    for model, name in _NAMES.items():
+        renamed = renamed.replace(f'/{model.__name__}"', f'/{name}"')
+    definitions: dict[str, Any] = json.loads(renamed)
+    names = {model.__name__: name for model, name in _NAMES.items()}
+    named = {names.get(name, name): schema for name, schema in definitions.items()}
+    for schema in named.values():
+        schema.pop("title", None)
+        for part in schema.get("properties", {}).values():
+            part.pop("title", None)
+    return dict(sorted(named.items()))
+
+
+def _name(model: type[BaseModel]) -> str:
+    return _REFERENCE.format(model=_NAMES.get(model, model.__name__))
+
+
+def _path(route: Route) -> dict[str, Any]:
+    return {
+        operation.method.lower(): _operation(route, operation)
+        for operation in route.operations
+    }
+
+
+def _operation(route: Route, operation: Operation) -> dict[str, Any]:
+    words = re.findall(r"[a-z]+", re.sub(r"\{\w+\}", "one", route.path))
+    made: dict[str, Any] = {
+        "operationId": "_".join([operation.method.lower(), *words]),
+        "summary": operation.summary,
+    }
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PARAMETERS[name],
+            "schema": {"type": "string"},
+        }
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+    parameters += [
+        {"in": "query", "required": False, **query._asdict()}
+        for query in operation.queries
+    ]
+    if parameters:
+        made["parameters"] = parameters
+    if operation.request is not None:
+        schema = {"$ref": _name(operation.request)}
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        content.update({kind: {"schema": _SCRIPT} for kind in operation.texts})
+        made["requestBody"] = {
+            "required": not operation.body_optional,
+            "content": content,
+        }
+    answers = list(operation.answers)
+    if not route.handler.open:
+        made["security"] = [{}, {"bearer": []}, {"key": []}]
+        answers += _DENIED
+    answers.append(_denied(403, "It isn't allowed: the Host, the Origin, or to you."))
+    answers.append(_denied(431, "The headers are too large."))
+    # What an operation says of its own statuses is said first, and holds.
+    known = {answer.status: answer for answer in reversed(answers)}
+    made["responses"] = {
+        str(answer.status): _answer(answer)
+        for answer in sorted(known.values(), key=_order)
+    }
+    return made
+
+
+def _denied(status: int, description: str) -> Answer:
+    return Answer(status, description, models.ErrorModel)
+
+
+_DENIED: Final = (
+    _denied(400, "The workspace isn't clear, or a key is in the URL."),
+    _denied(401, "An API key or token is needed."),
+    _denied(429, "Too much was asked; Retry-After says when to come back."),
+    _denied(503, "The server can't serve it now."),
+)
+
+
+def _order(answer: Answer) -> int:
+    return answer.status
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    made: dict[str, Any] = {"description": answer.description}
+    if answer.model is not None:
+        schema: dict[str, Any] = {"$ref": _name(answer.model)}
+        made["content"] = {answer.media: {"schema": schema}}
+    elif answer.media == "text/event-stream":
+        made["content"] = {answer.media: {}}  # no schema can say what its frames are
+    elif answer.media != "application/json":
+        made["content"] = {answer.media: {"schema": {"type": "string"}}}
+    elif answer.status == 200:  # noqa: PLR2004 - the one of this document
+        made["content"] = {answer.media: {"schema": {"type": "object"}}}
+    return made
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

@@ -1,0 +1,1 @@
+"""Code that runs for long, and is looked up by its id."""

@@ -1,0 +1,1 @@
+"""Every setting of the server, with its only default."""

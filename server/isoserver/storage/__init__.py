@@ -1,0 +1,1 @@
+"""What outlives the server: the database, the data folder and their locks."""

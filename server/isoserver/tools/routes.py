@@ -1,0 +1,186 @@
+"""The part of the route table that is about tools: what code in contexts can call."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from isoserver.contexts.models import ErrorModel, ValidationErrorModel
+from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.tools import handlers as tools
+from isoserver.tools import models
+
+__all__ = ["TOOL_ROUTES"]
+
+_INVALID: Final = Answer(400, "The request isn't as it must be.", ValidationErrorModel)
+_NO_SOURCE: Final = Answer(404, "The workspace has no such source.", ErrorModel)
+_NO_POLICY: Final = Answer(404, "No such rule was added.", ErrorModel)
+_NO_APPROVAL: Final = Answer(404, "The workspace has no such approval.", ErrorModel)
+_TAKEN: Final = Answer(409, "The name is taken.", ErrorModel)
+_FIXED: Final = Answer(409, "It belongs to the configuration file.", ErrorModel)
+_DECIDED: Final = Answer(
+    409, "It is decided otherwise, or isn't waited for any more.", ErrorModel
+)
+_LARGE: Final = Answer(413, "The body is too large.", ErrorModel)
+_UNREADY: Final = Answer(503, "The server or its database isn't there.", ErrorModel)
+_SOURCE: Final = Answer(200, "The source.", models.SourceShownModel)
+_APPROVAL: Final = Answer(200, "The approval.", models.ApprovalModel)
+_GONE: Final = Answer(204, "It is gone.")
+
+_PAGE: Final = (
+    Query(
+        "limit",
+        "How many at most.",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": tools.LIMIT_MAX,
+            "default": tools.LIMIT,
+        },
+    ),
+    Query(
+        "offset",
+        "How many are left out at the beginning.",
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": tools.OFFSET_MAX,
+            "default": 0,
+        },
+    ),
+)
+
+
+def _filter(name: str, what: str) -> Query:
+    return Query(name, f"Only entries of this {what}.", {"type": "string"})
+
+
+TOOL_ROUTES: Final = (
+    Route(
+        "/sources",
+        tools.SourcesHandler,
+        (
+            Operation(
+                "GET",
+                "List the sources of tools.",
+                (Answer(200, "They.", models.SourcesModel), _UNREADY),
+            ),
+            Operation(
+                "POST",
+                "Add a source of tools, and connect to it.",
+                (
+                    Answer(
+                        201,
+                        "The source; its state says whether it could be reached.",
+                        models.SourceShownModel,
+                    ),
+                    _INVALID,
+                    _TAKEN,
+                    _LARGE,
+                    _UNREADY,
+                ),
+                models.CreateSourceRequest,
+            ),
+        ),
+    ),
+    Route(
+        "/sources/{name}",
+        tools.SourceHandler,
+        (
+            Operation("GET", "Show a source.", (_SOURCE, _NO_SOURCE, _UNREADY)),
+            Operation(
+                "DELETE",
+                "Delete a source.",
+                (_GONE, _NO_SOURCE, _FIXED, _UNREADY),
+            ),
+        ),
+    ),
+    Route(
+        "/sources/{name}/refresh",
+        tools.RefreshHandler,
+        (
+            Operation(
+                "POST",
+                "List the tools of a source anew.",
+                (_SOURCE, _NO_SOURCE, _UNREADY),
+            ),
+        ),
+    ),
+    Route(
+        "/policies",
+        tools.PoliciesHandler,
+        (
+            Operation(
+                "GET",
+                "List the rules about tools.",
+                (Answer(200, "They.", models.PoliciesModel), _UNREADY),
+            ),
+            Operation(
+                "POST",
+                "Add a rule about tools.",
+                (
+                    Answer(201, "The rule.", models.PolicyModel),
+                    _INVALID,
+                    _LARGE,
+                    _UNREADY,
+                ),
+                models.CreatePolicyRequest,
+            ),
+        ),
+    ),
+    Route(
+        "/policies/{policy_id}",
+        tools.PolicyHandler,
+        (
+            Operation(
+                "DELETE", "Delete a rule that was added.", (_GONE, _NO_POLICY, _UNREADY)
+            ),
+        ),
+    ),
+    Route(
+        "/approvals",
+        tools.ApprovalsHandler,
+        (
+            Operation(
+                "GET",
+                "List the calls that wait for a decision, oldest first.",
+                (
+                    Answer(200, "They.", models.ApprovalsModel),
+                    _INVALID,
+                    _UNREADY,
+                ),
+                queries=_PAGE,
+            ),
+        ),
+    ),
+    Route(
+        "/approvals/{approval_id}",
+        tools.ApprovalHandler,
+        (
+            Operation("GET", "Show an approval.", (_APPROVAL, _NO_APPROVAL, _UNREADY)),
+            Operation(
+                "POST",
+                "Decide; the same decision again gives the same answer.",
+                (_APPROVAL, _INVALID, _NO_APPROVAL, _DECIDED, _LARGE, _UNREADY),
+                models.DecideRequest,
+            ),
+        ),
+    ),
+    Route(
+        "/audit",
+        tools.AuditHandler,
+        (
+            Operation(
+                "GET",
+                "What was asked, decided and called, newest first.",
+                (Answer(200, "It.", models.AuditModel), _INVALID, _UNREADY),
+                queries=(
+                    *_PAGE,
+                    _filter("task_id", "task"),
+                    _filter("path", "tool"),
+                    _filter("kind", "kind"),
+                    _filter("outcome", "outcome"),
+                ),
+            ),
+        ),
+    ),
+)
