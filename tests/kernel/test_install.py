@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from isokernel.commands.install import KERNELS, LOGOS, find, install, specification
 from isokernel.errors import InstallationError
+from isokernel.jupyter.install import KERNELS, LOGOS, find, install, specification
 
 SHARE = Path(__file__).parents[2] / "share" / "jupyter" / "kernels"
 

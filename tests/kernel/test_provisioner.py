@@ -21,7 +21,6 @@ from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.utils import run_sync
 from tests.kernel.contexts import orphans_reaped
 
-from isokernel.commands.install import PROVISIONER, START, specification
 from isokernel.errors import ForkServerError
 from isokernel.forkserver import provisioner
 from isokernel.forkserver.provisioner import (
@@ -30,6 +29,7 @@ from isokernel.forkserver.provisioner import (
     Forks,
     IsokernelProvisioner,
 )
+from isokernel.jupyter.install import PROVISIONER, START, specification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

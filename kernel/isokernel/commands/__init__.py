@@ -1,1 +1,1 @@
-"""What the command line does without a server: install, doctor, run."""
+"""What the command line does without a server: doctor, run."""

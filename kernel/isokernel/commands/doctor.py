@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isokernel._version import __version__
-from isokernel.commands.install import KERNELS, find
 from isokernel.errors import IsokernelError
+from isokernel.jupyter.install import KERNELS, find
 from isokernel.jupyter.settings import history_path
 
 if TYPE_CHECKING:
-    from isokernel.commands.install import Kernelspec
+    from isokernel.jupyter.install import Kernelspec
 
 __all__ = ["Finding", "examine"]
 

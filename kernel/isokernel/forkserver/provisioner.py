@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-from isokernel.commands.install import START
 from isokernel.errors import ForkServerError
 from isokernel.forkserver import ForkServer
 from isokernel.forkserver.client import is_inherited
 from isokernel.forkserver.protocol import Launch
+from isokernel.jupyter.install import START
 
 if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo

@@ -35,7 +35,7 @@ def install(
     ] = None,
 ) -> None:
     """Write the kernelspecs, so that Jupyter finds the kernels."""
-    from isokernel.commands.install import install as write  # noqa: PLC0415 - 100 ms
+    from isokernel.jupyter.install import install as write  # noqa: PLC0415 - 100 ms
 
     if user + sys_prefix + (prefix is not None) > 1:
         message = "--user, --sys-prefix and --prefix exclude each other"
