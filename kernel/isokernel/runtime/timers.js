@@ -5,6 +5,7 @@
 const { apply, floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
   require("intrinsics");
 const { owner, runAs } = require("owner");
+const evaluate = globalThis.eval; // called by another name: in the global scope
 
 const LONGEST = 2 ** 31 - 1; // ms; more is taken as 1, as in Node.js
 const FEWEST_DEAD = 1000; // cleared timers that may lie in the heap before it is cleaned
@@ -66,10 +67,21 @@ function clean() {
   for (let i = 0; i < before.length; i++) if (before[i].live) insert(before[i]);
 }
 
-function add(name, callback, delay, repeats, args) {
-  if (typeof callback !== "function") {
-    throw new TypeError(`${name}: the callback must be a function, not ${host.typeOf(callback)}`);
+/**
+ * What isn't a function is a script's text, as in a browser. Nobody means undefined or null.
+ */
+function handlerOf(name, value) {
+  if (value === undefined || value === null) {
+    throw new TypeError(`${name}: the callback must be a function, not ${value}`);
   }
+  const text = `${value}`;
+  return () => {
+    evaluate(text);
+  };
+}
+
+function add(name, callback, delay, repeats, args) {
+  if (typeof callback !== "function") callback = handlerOf(name, callback);
   if (mapSize(timers) >= limit) {
     throw new RangeError(`${name}: ${limit} timers are waiting already`);
   }

@@ -73,9 +73,16 @@ def test_odd_delays(context: Session, delay: str) -> None:
     assert late(context) == "fired\n"
 
 
-def test_strings_are_refused(context: Session) -> None:
-    """A string is no callback."""
-    error = context.run("setTimeout('1 + 1', 1)").error
+def test_a_string_is_run_as_a_script(context: Session) -> None:
+    """As in a browser: in the global scope, when the time has come."""
+    context.run("var seen = 0; setTimeout('seen += 1; var more = 2', 1); 0")
+    context.idle()
+    assert context.value("[seen, more]") == "[ 1, 2 ]"
+
+
+@pytest.mark.parametrize("nothing", ["undefined", "null", ""])
+def test_nothing_is_no_callback(context: Session, nothing: str) -> None:
+    error = context.run(f"setTimeout({nothing})").error
     assert error
     assert error.ename == "TypeError"
 
