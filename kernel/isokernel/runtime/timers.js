@@ -12,6 +12,8 @@ const FEWEST_DEAD = 1000; // cleared timers that may lie in the heap before it i
 
 let limit = 100000;
 let nextId = 1;
+// The timer whose callback runs: still set afterwards when it was stopped from outside.
+let firing;
 // Live timers by id; the heap below may still hold cleared ones until they come up.
 const timers = new Map();
 let heap = [];
@@ -155,8 +157,10 @@ function fire(timer, now) {
   } else {
     remove(timer);
   }
+  firing = timer;
   runAs(timer.owner, call, [callback, args]);
   host.microtasks();
+  firing = undefined;
 }
 
 /** @returns {number} when the next timer is due, by the host's clock; -1 when there is none */
@@ -177,6 +181,9 @@ function nextTimer() {
  * @returns {number} as nextTimer
  */
 exports.runTimers = function runTimers() {
+  // Stopped: an interval would only have to be stopped again and again.
+  if (firing !== undefined) remove(firing);
+  firing = undefined;
   const now = host.now();
   const newest = nextId;
   for (let timer = first(); timer !== undefined; timer = first()) {

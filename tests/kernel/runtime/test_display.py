@@ -215,6 +215,31 @@ def test_failing_display(context: Session, method: str, use: str) -> None:
     assert any("cell 1:1:" in line for line in error.traceback)
 
 
+@pytest.mark.parametrize("method", ["() =>", "async () =>"])
+def test_a_failing_representation_hides_no_other(context: Session, method: str) -> None:
+    """As in IPython: what it throws is told on stderr, and the value is shown."""
+    outcome = context.run(
+        "var it = {toString() { return 'it' }, a: 1, "
+        f"_repr_html_: {method} {{ throw new Error('in it') }}, "
+        "_repr_latex_: () => '$x$'}; it"
+    )
+    assert outcome.error is None
+    assert outcome.result is not None
+    assert outcome.result["text/latex"] == "$x$"
+    assert "text/html" not in outcome.result
+    assert "a: 1" in str(outcome.text)
+    assert "Uncaught Error: in it" in outcome.stderr
+
+
+def test_several_values_are_shown_each(context: Session) -> None:
+    events = shown(context, "display(1, 'two', {three: 3}, {id: 'x'})")
+    assert [event.data["text/plain"] for event in events] == [
+        "1",
+        "'two'",
+        "{ three: 3 }",
+    ]
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -160,3 +160,27 @@ def test_remaining_time_is_kept(context: Session) -> None:
     bridge.call("resume")
     assert 0 < bridge.call("nextTimer") <= 200
     assert late(context) == "fired\n"
+
+
+def test_a_stopped_interval_does_not_fire_again(
+    sessions: Callable[..., Session],
+) -> None:
+    """Its callback never ends, so it would have to be stopped again and again."""
+    session = sessions(execution_deadline=0.2)
+    session.run("let fired = 0; setInterval(() => { fired++; for (;;); }, 1)")
+    outcome = session.run("await new Promise(() => {})")
+    assert outcome.error
+    session.run("await new Promise((resolve) => setTimeout(resolve, 20))")
+    assert session.value("fired") == "1"
+
+
+def test_writes_call_back(context: Session) -> None:
+    outcome = context.run(
+        "await new Promise((resolve) => process.stdout.write('text', resolve)); 5"
+    )
+    assert (outcome.stdout, outcome.text) == ("text", "5")
+
+
+def test_what_nextTick_throws_is_no_rejection(context: Session) -> None:  # noqa: N802
+    outcome = context.run("process.nextTick(() => { throw new Error('here') }); 0")
+    assert outcome.stderr.startswith("Uncaught Error: here\n")
