@@ -274,3 +274,20 @@ def test_proxy_runs_no_traps(context: Session) -> None:
 def test_no_ansi(context: Session) -> None:
     """Plain text carries no escape codes."""
     assert "\x1b" not in context.value("[{a: 1, b: 'x', c: null, d: /r/}]")
+
+
+def test_toJSON_of_all_objects_has_no_say(context: Session) -> None:  # noqa: N802
+    """What user code puts onto built-in prototypes doesn't change our own messages."""
+    context.run("Object.prototype.toJSON = () => 'x'; Array.prototype.toJSON = () => 1")
+    assert context.run("[1, {a: [2]}]").text == "[ 1, { a: [ 2 ] } ]"
+    error = context.run("throw new Error('boo')").error
+    assert error
+    assert (error.ename, error.evalue) == ("Error", "boo")
+    assert any("cell 3:1:7" in line for line in error.traceback)
+    (shown,) = [
+        event
+        for event in context.run("display.json({a: [1]})").events
+        if isinstance(event, DisplayData)
+    ]
+    assert shown.data["application/json"] == {"a": [1]}
+    assert "Math" in context.context.complete("Mat", 3).matches
