@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.conftest import Session
+from tests.support.local_contexts import LocalContext
 
 from isokernel.context.context import Context
 from isokernel.context.events import (
@@ -351,7 +351,7 @@ def test_out_of_buffers_is_an_ordinary_error(sessions: Any) -> None:
 def test_a_context_that_cannot_be_stopped_says_so() -> None:
     """One of V8's own functions that never looks: the front is told, to end it all."""
     stuck = threading.Event()
-    session = Session(ContextSettings(interrupt_grace=0.1), on_stuck=stuck.set)
+    session = LocalContext(ContextSettings(interrupt_grace=0.1), on_stuck=stuck.set)
     try:
         session.run("var big = new Float64Array(2e7).map(Math.random); 0")
         timer = _interrupt_later(session, 0.05)

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 BOTH = pytest.mark.parametrize("language", ["javascript", "python"])
 LOOP = {"javascript": "while (true) {}", "python": "while True: pass"}

@@ -6,10 +6,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 LANGUAGES = ("javascript", "typescript", "python")
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from tests.server.conftest import AT_REST, DEADLINE, connect, wait_for
+from tests.support.client import connect
+from tests.support.server import AT_REST
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import BOUNDS, Server, connect
+from tests.support.client import connect
+from tests.support.server import BOUNDS, Server
 
 from isokernel.sandbox import landlock, seccomp
 

@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import connect
+from tests.support.client import connect
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"

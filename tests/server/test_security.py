@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import Server, connect
+from tests.support.client import connect
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 CLOSED = ["/contexts", "/languages", "/metrics"]
 OPEN = ["/healthz", "/openapi.json", "/docs"]

@@ -12,7 +12,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, START, connect, wait_for
+from tests.support.client import connect
+from tests.support.server import START
+from tests.support.waiting import DEADLINE, wait_for
 
 from isoserver.cli.serve import load
 from isoserver.settings.server import ServerSettings

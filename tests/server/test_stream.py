@@ -7,10 +7,12 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
 def stream(client: Client, code: str, query: str = "", **fields: Any) -> list[Any]:

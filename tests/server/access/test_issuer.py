@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.server.access.issuer import AUDIENCE, Issuer
+from tests.support.issuer import AUDIENCE, Issuer
 
 from isoserver.access.tokens import Tokens
 from isoserver.errors import IssuerError, TokenError

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
-from tests.server.access.conftest import CLIENT
-from tests.server.conftest import DEADLINE, START, Server
+from tests.support.issuer import CLIENT
+from tests.support.server import START, Server
+from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load
 from isoserver.contexts.languages import ALIASES

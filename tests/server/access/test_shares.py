@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.server.access.two import BLUE, FILE, RED, executed
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import wait_for
+from tests.support.workspaces import BLUE, FILE, RED, executed
 
 from isoserver.runs.turns import Turns
 

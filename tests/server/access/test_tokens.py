@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from tests.server.access.conftest import CLIENT, trust
-from tests.server.access.issuer import AUDIENCE, make_key, part, public_pem
+from tests.support.issuer import AUDIENCE, CLIENT, make_key, part, public_pem, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.access.issuer import Issuer
-    from tests.server.conftest import Server
+    from tests.support.issuer import Issuer
+    from tests.support.server import Server
 
 
 def _get(server: Server, token: str, path: str = "/contexts", **headers: str) -> Any:

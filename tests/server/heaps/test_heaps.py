@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.heaps import SIZE_MAX, keep
 
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import (
@@ -17,33 +18,14 @@ from isoserver.errors import (
     InvalidRequestError,
 )
 from isoserver.heaps.content import pack, unpack
-from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
-
-SIZE_MAX = 64 << 20
-VALUES = {"language": "javascript", "execution_count": 1, "automatic": False}
-
-
-async def keep(
-    heaps: Heaps, packed: Packed, workspace: str = "one", **fields: Any
-) -> str:
-    """Have a workspace own a heap, as if one of its contexts had it."""
-    given: dict[str, Any] = {
-        "session": None,
-        "input_heap": None,
-        "code": "",
-        "execution_id": None,
-        "tags": {},
-    }
-    entry = HeapEntry(workspace, **{**given, **fields})
-    return await heaps._keep(unpack(packed.data, SIZE_MAX), entry, VALUES)
 
 
 def test_a_heap_is_of_its_workspaces(

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.heaps.test_heaps import keep
+from tests.support.heaps import keep
 
 from isoserver.contexts.ledger import Ledger
 from isoserver.contexts.records import Record
@@ -16,7 +16,7 @@ from isoserver.errors import HeapLimitError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database

@@ -13,25 +13,27 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import ElicitRequestParams, ElicitResult, ImageContent
-from tests.server.conftest import DEADLINE, connect, wait_for
-from tests.server.mcp.conftest import (
+from tests.support.agents import (
+    DROP,
     HANDSHAKE,
     NETWORK,
     WAYS,
     Way,
     connect_agent,
+    execute,
     said,
 )
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mcp import Client
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
-DROP = "return await tools.up.drop({name: 'users'})"
 PICTURE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"
     "AABJRU5ErkJggg=="
@@ -41,25 +43,12 @@ PICTURE = (
 @pytest.fixture(scope="module")
 def tooled(config: Path) -> Iterator[Server]:
     """A server that has tools, for all tests here."""
-    from tests.server.conftest import Server  # noqa: PLC0415 - the type of the same name
+    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
 
     server = Server("--config", str(config))
     yield server
     assert server.stop() == 0
     assert not server.wrong()
-
-
-async def execute(agent: Client, code: str, **arguments: Any) -> Any:
-    """Run code; the structured answer, which may be a failure."""
-    result = await agent.call_tool("execute", {"code": code, **arguments})
-    assert result.structured_content, said(result)
-    status = result.structured_content["status"]
-    ended = status in {"completed", "failed", "timed_out", "denied", "cancelled"}
-    assert result.is_error == (ended and status != "completed")
-    assert f"status: {status}" in said(result) or not arguments.get(
-        "waitForResult", True
-    )
-    return result.structured_content
 
 
 @pytest.mark.parametrize("way", NETWORK, ids=str)

@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
-from tests.server.mcp.conftest import (
-    HANDSHAKE,
-    NETWORK,
-    WAYS,
-    Way,
-    connect_agent,
-    said,
-)
+from tests.support.agents import HANDSHAKE, NETWORK, WAYS, Way, connect_agent, said
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mcp import Client
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +25,7 @@ FOREVER = "console.log('begun'); for (;;);"
 @pytest.fixture(scope="module")
 def stateless() -> Iterator[Server]:
     """A server of the kind, for all tests here."""
-    from tests.server.conftest import Server  # noqa: PLC0415 - the type of the same name
+    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
 
     server = Server(
         "--stateless",

@@ -10,30 +10,22 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
-from tests.server.mcp.conftest import (
+from tests.support.agents import (
+    BOTH,
     HANDSHAKE,
+    INITIALIZE,
     NETWORK,
     Way,
     connect_agent,
 )
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
-
-BOTH = "application/json, text/event-stream"
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 def _post(client: Client, content: Any, **headers: str) -> httpx.Response:

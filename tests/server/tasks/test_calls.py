@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.tasks.conftest import Tasks
+    from tests.support.tasks import Tasks
 
 
 def test_code_calls_tools(tasks: Tasks) -> None:

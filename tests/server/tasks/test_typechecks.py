@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import wait_for
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.tasks.conftest import Tasks
+    from tests.support.tasks import Tasks
 
 
 def test_ill_typed_code_does_not_run(tasks: Tasks) -> None:
