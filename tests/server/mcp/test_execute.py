@@ -378,7 +378,7 @@ async def test_a_task_goes_on_without_its_client(
     # As a process that is killed: the connection ends, and nothing is said.
     program = (
         "import anyio, json, os, sys\n"
-        "from tests.server.mcp.conftest import Way, connect_agent\n"
+        "from tests.support.agents import Way, connect_agent\n"
         "url, transport, era, arguments = sys.argv[1:]\n"
         "async def main():\n"
         "    async with connect_agent(url, Way(transport, era)) as agent:\n"
