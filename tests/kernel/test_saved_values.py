@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.local_contexts import LocalContext
@@ -12,7 +12,9 @@ from isokernel.errors import SnapshotFailedError
 from isokernel.v8.census import unsavable_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from isokernel.v8.snapshot import Snapshot
 
 SURVIVES: dict[str, tuple[str, str, str]] = {
     # name of a global: (what it is, an expression about it, its value)
@@ -173,7 +175,7 @@ SURVIVES: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def restored() -> Any:
+def restored() -> Snapshot:
     """All of them in one context, saved and restored twice."""
     session = LocalContext()
     for name, (made, _, _) in SURVIVES.items():
@@ -187,7 +189,7 @@ def restored() -> Any:
 
 
 @pytest.fixture
-def copy(restored: Any) -> Any:
+def copy(restored: Snapshot) -> Iterator[LocalContext]:
     session = LocalContext(snapshot=restored)
     yield session
     session.context.close()

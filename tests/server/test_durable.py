@@ -316,7 +316,9 @@ def kept(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
         yield flags
 
 
-def test_contexts_outlive_the_server(servers: Callable[..., Server], kept: Any) -> None:
+def test_contexts_outlive_the_server(
+    servers: Callable[..., Server], kept: tuple[str, ...]
+) -> None:
     first = servers(*kept)
     with connect(first) as client:
         saved = client.post("/contexts", json={"language": "ts", "cwd": "/a"}).json()
@@ -360,7 +362,7 @@ def test_contexts_outlive_the_server(servers: Callable[..., Server], kept: Any) 
 
 
 def test_after_kill_9_contexts_go_back_to_their_checkpoints(
-    servers: Callable[..., Server], kept: Any
+    servers: Callable[..., Server], kept: tuple[str, ...]
 ) -> None:
     first = servers(*V8, "--hibernate-after", "0.5", *kept)
     with connect(first) as client:

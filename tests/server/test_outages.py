@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import JAVASCRIPT_FLAGS
+from tests.support.server import JAVASCRIPT_FLAGS, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.client import Client
@@ -69,7 +69,9 @@ def _calls(client: Client, heap: str, here: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_outages_are_told_as_such(servers: Any, tmp_path: Path, away: Away) -> None:
+def test_outages_are_told_as_such(
+    servers: Callable[..., Server], tmp_path: Path, away: Away
+) -> None:
     server = servers(
         *JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path), "--database-url", away.url
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 from tests.support.client import connect
-from tests.support.server import JAVASCRIPT_FLAGS, START
+from tests.support.server import JAVASCRIPT_FLAGS, START, Server
 
 from isoserver.errors import TakenError
 from isoserver.settings.logs import make_log
@@ -58,7 +58,7 @@ def _refused(*flags: str, command: str = "serve") -> str:
 
 
 def test_the_second_server_on_a_database_is_refused(
-    servers: Any, shared: str, tmp_path: Path
+    servers: Callable[..., Server], shared: str, tmp_path: Path
 ) -> None:
     flags = ("--database-url", shared)
     first = servers(*JAVASCRIPT_FLAGS, *flags, "--data-dir", str(tmp_path / "one"))
@@ -81,7 +81,9 @@ def test_the_second_server_on_a_database_is_refused(
         assert info["status"] == "cancelled"
 
 
-def test_the_second_server_on_a_folder_is_refused(servers: Any, tmp_path: Path) -> None:
+def test_the_second_server_on_a_folder_is_refused(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
     folder = ("--data-dir", str(tmp_path))
     first = servers(*JAVASCRIPT_FLAGS, *folder)
     elsewhere = ("--database-url", f"sqlite:///{tmp_path / 'other.sqlite'}")
@@ -96,7 +98,7 @@ def test_the_second_server_on_a_folder_is_refused(servers: Any, tmp_path: Path) 
 
 
 def test_the_commands_for_heaps_work_beside_a_server(
-    servers: Any, tmp_path: Path
+    servers: Callable[..., Server], tmp_path: Path
 ) -> None:
     servers(*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
     line = [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(tmp_path)]

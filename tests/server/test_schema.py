@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.client import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.server import Server
 
 CHECKS = (
@@ -20,7 +22,7 @@ CHECKS = (
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_document_holds(servers: Any) -> None:
+def test_the_document_holds(servers: Callable[..., Server]) -> None:
     pytest.importorskip("schemathesis")
     flags = ("--languages", "javascript,typescript", "--default-language", "js")
     server: Server = servers(*flags, "--contexts-max", "20", "--context-ttl", "5")

@@ -65,6 +65,12 @@ class Outcome:
                 return event.error
         return None
 
+    @property
+    def failure(self) -> ErrorInfo:
+        """The error of a cell that must have failed."""
+        assert self.error is not None, self.events
+        return self.error
+
 
 class LocalContext:
     """A context with the loop that a front would have around it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import RUN_FLAGS
+from tests.support.server import RUN_FLAGS, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ NOTICE = "[output cut after 1000 bytes]"
 
 @pytest.fixture
 def bounded(
-    servers: Any, database_flags: Callable[[], tuple[str, ...]]
+    servers: Callable[..., Server], database_flags: Callable[[], tuple[str, ...]]
 ) -> Callable[..., Any]:
     """Starts servers with bounds."""
     return lambda *flags: servers(*RUN_FLAGS, "--stateless", *database_flags(), *flags)
@@ -34,7 +34,7 @@ def _all(api: Client, execution_id: str) -> str:
 
 
 @SQLITE_ONLY
-def test_output_is_cut_at_its_bound(bounded: Any) -> None:
+def test_output_is_cut_at_its_bound(bounded: Callable[..., Any]) -> None:
     with connect(bounded("--execution-output-max", "1000")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678é')")
         assert info["status"] == "completed"
@@ -53,7 +53,7 @@ def test_output_is_cut_at_its_bound(bounded: Any) -> None:
 
 
 @SQLITE_ONLY
-def test_the_context_cuts_as_well(bounded: Any) -> None:
+def test_the_context_cuts_as_well(bounded: Callable[..., Any]) -> None:
     with connect(bounded("--output-max", "100")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678')")
         last = _all(api, info["execution_id"]).splitlines()[-1]
@@ -73,7 +73,7 @@ def _listed(api: Client) -> list[str]:
 
 
 @SQLITE_ONLY
-def test_old_ones_are_forgotten(bounded: Any) -> None:
+def test_old_ones_are_forgotten(bounded: Callable[..., Any]) -> None:
     with connect(bounded("--execution-ttl", "1")) as api:
         running = api.submit("while (true) {}")
         _gone(api, [api.done("console.log(1)")["execution_id"]])
@@ -81,7 +81,9 @@ def test_old_ones_are_forgotten(bounded: Any) -> None:
         api.cancel(running)
 
 
-def test_the_oldest_are_forgotten_when_there_are_too_many(bounded: Any) -> None:
+def test_the_oldest_are_forgotten_when_there_are_too_many(
+    bounded: Callable[..., Any],
+) -> None:
     with connect(bounded("--executions-kept", "3")) as api:
         ids = [api.done(f"console.log({n})")["execution_id"] for n in range(6)]
         _gone(api, ids[:3])
@@ -89,7 +91,9 @@ def test_the_oldest_are_forgotten_when_there_are_too_many(bounded: Any) -> None:
         assert [_all(api, one) for one in ids[3:]] == ["3\n", "4\n", "5\n"]
 
 
-def test_the_oldest_are_forgotten_when_they_take_too_much(bounded: Any) -> None:
+def test_the_oldest_are_forgotten_when_they_take_too_much(
+    bounded: Callable[..., Any],
+) -> None:
     flags = ("--executions-size-max", "100000", "--execution-ttl", "8")
     with connect(bounded(*flags)) as api:
         code = "console.log('x'.repeat(30000))"

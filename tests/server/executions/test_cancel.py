@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import AT_REST, RUN_FLAGS
+from tests.support.server import AT_REST, RUN_FLAGS, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.client import Client
 
 FOREVER = "while (true) {}"
@@ -82,7 +84,7 @@ def test_what_an_uninterruptible_run_does_ends_with_its_process(api: Client) -> 
     assert api.info(execution_id)["status"] == "cancelled"
 
 
-def test_the_queue_has_its_bounds(servers: Any) -> None:
+def test_the_queue_has_its_bounds(servers: Callable[..., Server]) -> None:
     flags = ("--executions-max", "1", "--executions-queue-max", "2")
     server = servers(*RUN_FLAGS, *flags, "--executions-wait-max", "600")
     with connect(server) as api:
@@ -104,7 +106,7 @@ def test_the_queue_has_its_bounds(servers: Any) -> None:
         wait_for(lambda: len(server.children()) <= AT_REST)
 
 
-def test_waiting_has_a_limit_of_its_own(servers: Any) -> None:
+def test_waiting_has_a_limit_of_its_own(servers: Callable[..., Server]) -> None:
     flags = ("--executions-max", "1", "--executions-wait-max", "0.5")
     with connect(servers(*RUN_FLAGS, *flags, "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 1200)); 'ran'"
@@ -116,7 +118,9 @@ def test_waiting_has_a_limit_of_its_own(servers: Any) -> None:
         assert api.ended(running)["result"] == '"ran"'
 
 
-def test_others_may_keep_a_session_busy_for_too_long(servers: Any) -> None:
+def test_others_may_keep_a_session_busy_for_too_long(
+    servers: Callable[..., Server],
+) -> None:
     with connect(servers(*RUN_FLAGS, "--executions-wait-max", "0.5")) as api:
         context_id = api.create()
         begin = time.monotonic()
@@ -129,7 +133,7 @@ def test_others_may_keep_a_session_busy_for_too_long(servers: Any) -> None:
         assert time.monotonic() - begin < 5
 
 
-def test_the_time_limit_does_not_count_waiting(servers: Any) -> None:
+def test_the_time_limit_does_not_count_waiting(servers: Callable[..., Server]) -> None:
     with connect(servers(*RUN_FLAGS, "--executions-max", "1", "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 700)); 1"
         ids = [api.submit(code, execution_timeout_secs=1) for _ in range(3)]

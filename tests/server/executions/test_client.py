@@ -17,6 +17,7 @@ from tests.support.waiting import DEADLINE
 from isokernel._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.client import Client
@@ -221,7 +222,7 @@ def test_exit_statuses(
     assert "Traceback" not in done.stderr
 
 
-def test_keys_are_brought(command: Command, servers: Any) -> None:
+def test_keys_are_brought(command: Command, servers: Callable[..., Server]) -> None:
     server: Server = servers(*RUN_FLAGS, "--api-key", "secret")
     url = ("--url", server.url)
     done = command.run(*url, "list")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.support.client import connect
-from tests.support.server import RUN_FLAGS
+from tests.support.server import RUN_FLAGS, Server
 
 from isoserver.heaps.content import unpack, verify
 
@@ -31,14 +31,16 @@ TICKS = (
 
 @pytest.fixture
 def restart(
-    servers: Any, tmp_path: Path, database_flags: Callable[[], tuple[str, ...]]
+    servers: Callable[..., Server],
+    tmp_path: Path,
+    database_flags: Callable[[], tuple[str, ...]],
 ) -> Callable[..., Any]:
     """Starts servers on the same data."""
     flags = (*RUN_FLAGS, "--data-dir", str(tmp_path), *database_flags())
     return lambda *more: servers(*flags, *more)
 
 
-def test_all_is_there_after_a_restart(restart: Any) -> None:
+def test_all_is_there_after_a_restart(restart: Callable[..., Any]) -> None:
     server = restart()
     with connect(server) as api:
         ids = [
@@ -57,7 +59,9 @@ def test_all_is_there_after_a_restart(restart: Any) -> None:
             assert api.result("1", heap=before[0]["heap"]) == "1"
 
 
-def test_what_ran_when_the_server_was_killed_has_failed(restart: Any) -> None:
+def test_what_ran_when_the_server_was_killed_has_failed(
+    restart: Callable[..., Any],
+) -> None:
     server = restart("--executions-max", "1")
     with connect(server) as api:
         running = api.submit("console.log('one');\nconsole.log('two'); while (true) {}")
@@ -77,7 +81,7 @@ def test_what_ran_when_the_server_was_killed_has_failed(restart: Any) -> None:
 
 
 @SQLITE_ONLY
-def test_a_server_that_stops_lets_runs_end(restart: Any) -> None:
+def test_a_server_that_stops_lets_runs_end(restart: Callable[..., Any]) -> None:
     server = restart("--executions-max", "1")
     with connect(server) as api:
         code = "console.log('on'); await new Promise(d => setTimeout(d, 500)); 'done'"
@@ -92,7 +96,9 @@ def test_a_server_that_stops_lets_runs_end(restart: Any) -> None:
 
 
 @SQLITE_ONLY
-def test_a_server_that_stops_ends_what_does_not_end(restart: Any) -> None:
+def test_a_server_that_stops_ends_what_does_not_end(
+    restart: Callable[..., Any],
+) -> None:
     server = restart("--shutdown-grace", "0.3")
     with connect(server) as api:
         running = api.submit("console.log('on'); while (true) {}")
@@ -148,7 +154,7 @@ class Clients:
 @pytest.mark.slow
 @pytest.mark.race
 def test_what_was_told_is_so_after_kill_9(
-    restart: Any, tmp_path: Path, times: int
+    restart: Callable[..., Any], tmp_path: Path, times: int
 ) -> None:
     told, seen = 0, set[str]()
     chance = random.Random(7)  # noqa: S311

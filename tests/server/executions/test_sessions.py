@@ -8,7 +8,10 @@ import pytest
 from tests.support.client import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.client import Client
+    from tests.support.server import Server
 
 SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 
@@ -112,7 +115,9 @@ def test_the_heap_has_the_tags_and_the_session_its_history(api: Client) -> None:
     assert [one["input_heap"] for one in entries] == [None, first["heap"]]
 
 
-def test_a_session_of_another_language_is_refused(servers: Any) -> None:
+def test_a_session_of_another_language_is_refused(
+    servers: Callable[..., Server],
+) -> None:
     with connect(servers("--languages", "python,javascript")) as api:
         context_id = api.create("python")
         info = api.done("1", session=context_id)
@@ -120,7 +125,9 @@ def test_a_session_of_another_language_is_refused(servers: Any) -> None:
         assert "locked to python" in info["error"]
 
 
-def test_a_stateless_server_has_no_heaps_and_no_sessions(servers: Any) -> None:
+def test_a_stateless_server_has_no_heaps_and_no_sessions(
+    servers: Callable[..., Server],
+) -> None:
     with connect(servers("--stateless", "--languages", "javascript")) as api:
         code = "setTimeout(() => console.log('late'), 50); console.log('soon'); 4"
         info = api.done(code)

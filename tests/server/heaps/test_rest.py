@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.heaps import Packed
+
 MISSING = "0" * 64
 
 
@@ -163,7 +165,7 @@ def test_an_unknown_session_has_none(api: Client) -> None:
 
 
 def test_heaps_in_s3(
-    servers: Callable[..., Server], tmp_path: Path, bucket: Any
+    servers: Callable[..., Server], tmp_path: Path, bucket: tuple[str, dict[str, str]]
 ) -> None:
     url, env = bucket
     flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
@@ -207,7 +209,9 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def command(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Runs `isokernel heaps` on a data folder; status, output, errors."""
 
     def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
@@ -220,7 +224,10 @@ def command(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def test_the_command_line(
-    servers: Callable[..., Server], tmp_path: Path, packed: Any, command: Any
+    servers: Callable[..., Server],
+    tmp_path: Path,
+    packed: list[Packed],
+    command: Callable[..., Any],
 ) -> None:
     folder, elsewhere, file = tmp_path / "a", tmp_path / "b", tmp_path / "file"
     elsewhere.mkdir()

@@ -27,7 +27,7 @@ from tests.support.client import connect
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mcp import Client
     from tests.support.server import Server
@@ -446,7 +446,7 @@ async def test_what_is_printed_is_progress(
     assert told == ["0", "1", "2"]
 
 
-async def test_too_many_tasks_are_refused(servers: Any) -> None:
+async def test_too_many_tasks_are_refused(servers: Callable[..., Server]) -> None:
     server = servers("--execute-rate", "1")
     async with connect_agent(server.url) as agent:
         assert (await execute(agent, "return 1"))["result"] == 1

@@ -12,7 +12,7 @@ from tests.support.client import connect
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mcp import Client
     from tests.support.server import Server
@@ -70,7 +70,7 @@ async def test_limits_end_the_run(stateless: Server) -> None:
         assert "Out of memory" in full["error"]
 
 
-async def test_waiting_has_an_end(servers: Any) -> None:
+async def test_waiting_has_an_end(servers: Callable[..., Server]) -> None:
     server = servers("--stateless", "--run-js-wait", "0.5")
     async with connect_agent(server.url) as agent:
         answer = await _run(agent, FOREVER, execution_timeout_secs=300)

@@ -22,6 +22,7 @@ from tests.support.agents import (
 
 if TYPE_CHECKING:
     from mcp import Client
+    from tests.support.client import Client as HttpClient
     from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -230,7 +231,7 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(
 
 
 async def test_a_session_is_shared_with_the_other_doors(
-    server: Server, client: Any
+    server: Server, client: HttpClient
 ) -> None:
     headers = {"X-MCP-Session-Id": "shared"}
     async with connect_agent(server.url, Way("http", HANDSHAKE), headers) as agent:
@@ -239,7 +240,7 @@ async def test_a_session_is_shared_with_the_other_doors(
 
 
 async def test_the_name_of_a_session_is_that_of_the_handshake(
-    server: Server, client: Any
+    server: Server, client: HttpClient
 ) -> None:
     headers = {"X-MCP-Session-Id": "bad name"}
     async with connect_agent(server.url, NETWORK[0], headers) as agent:
