@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
+def tool_server(folder: Path) -> Iterator[Server]:
     flags = ["--config", str(folder / "isokernel.toml"), "--data-dir", str(folder)]
     flags += ["--languages", "javascript", "--default-language", "javascript"]
     flags.append("--sources-private")
@@ -87,8 +87,8 @@ def server(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with connect(server, **{"X-API-Key": ADMIN}) as made:
+def client(tool_server: Server) -> Iterator[Client]:
+    with connect(tool_server, **{"X-API-Key": ADMIN}) as made:
         yield made
 
 
@@ -103,17 +103,21 @@ def check(answer: Any, status: int, model: str | None = None) -> Any:
     return answer.json()
 
 
-def test_sources(client: Client, server: Server) -> None:
+def test_sources(client: Client, tool_server: Server) -> None:
     (up,) = check(client.get("/sources"), 200, "SourcesModel")["items"]
     up = check(client.post("/sources/up/refresh"), 200, "SourceShownModel")
     assert (up["state"], up["origin"], up["type"]) == ("ready", "configuration", "mcp")
     assert up["tools"] == 13
     assert up["location"] == sys.executable.rpartition("/")[2]
     assert check(client.get("/sources/up"), 200)["name"] == "up"
-    own = {"type": "openapi", "name": "own", "document": f"{server.url}/openapi.json"}
+    own = {
+        "type": "openapi",
+        "name": "own",
+        "document": f"{tool_server.url}/openapi.json",
+    }
     made = check(client.post("/sources", json=own), 201, "SourceShownModel")
     assert (made["state"], made["origin"]) == ("ready", "rest")
-    assert made["location"] == server.url
+    assert made["location"] == tool_server.url
     check(client.post("/sources", json=own), 409, "ErrorResponse")
     assert len(check(client.get("/sources"), 200)["items"]) == 2
     check(client.delete("/sources/own"), 204)
@@ -196,11 +200,11 @@ async def call(folder: Path, path: str, given: Any) -> Any:
             await database.close()
 
 
-def test_approvals_and_audit(client: Client, server: Server, folder: Path) -> None:
+def test_approvals_and_audit(client: Client, tool_server: Server, folder: Path) -> None:
     own = {
         "type": "openapi",
         "name": "own",
-        "document": f"{server.url}/openapi.json",
+        "document": f"{tool_server.url}/openapi.json",
         "auth": {"type": "bearer", "token": AGENT},
     }
     check(client.post("/sources", json=own), 201)
@@ -250,9 +254,9 @@ async def _get(client: Client, path: str) -> Any:
     return check(answer, 200, "ApprovalsModel")
 
 
-def test_only_administrators(client: Client, server: Server) -> None:
+def test_only_administrators(client: Client, tool_server: Server) -> None:
     before = client.get("/policies").json()
-    with connect(server, **{"X-API-Key": AGENT}) as agent:
+    with connect(tool_server, **{"X-API-Key": AGENT}) as agent:
         assert agent.get("/contexts").status_code == 200
         for route in TOOL_ROUTES:
             path = re.sub(r"\{\w+\}", "up", route.path)
