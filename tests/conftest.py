@@ -26,7 +26,7 @@ from isokernel.context.events import (
 )
 from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import transpiler
-from isokernel.v8.calls import ISOLATES
+from isokernel.v8.callbacks import ISOLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from isokernel.compiler.cells import completeness
+from isokernel.compiler.completeness import completeness
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 

@@ -27,7 +27,7 @@ from isokernel.forkserver import ForkServer
 from isokernel.runtime import scripts
 from isokernel.sandbox import SandboxSettings, confine, landlock, missing, seccomp
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,7 +318,7 @@ def test_cells_run_and_heaps_are_saved(context: Session) -> None:
         text = run(
             context.context, context, "await new Promise(r => setTimeout(r, 5)); ++n"
         )
-        saved = writing.save(context.context.bridge.isolate)
+        saved = writer.save(context.context.bridge.isolate)
         restored = Context(ContextSettings(), lambda _event: None, snapshot=saved)
         value = restored.evaluate("n + Math.random() * 0")
         return [text, len(saved.blob) > 1000, value[0]]

@@ -17,10 +17,10 @@ import pytest
 from tests.kernel.contexts import DEADLINE, Client, await_exit, orphans_reaped
 
 from isokernel.errors import ForkServerError
+from isokernel.exits import describe_exit
 from isokernel.forkserver import ForkServer
 from isokernel.forkserver.protocol import Refused
 from isokernel.settings import ContextSettings
-from isokernel.worker.endings import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -363,7 +363,7 @@ def test_there_is_none_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_status_has_words(status: int | None, words: str) -> None:
     import re  # noqa: PLC0415
 
-    assert re.search(words, in_words(status))
+    assert re.search(words, describe_exit(status))
 
 
 def test_orphans_are_left_to_others_once_all_are_closed() -> None:

@@ -24,7 +24,7 @@ from isokernel.sandbox import seccomp
 from isokernel.settings import ContextSettings
 from isokernel.v8 import pages
 from isokernel.worker.loop import Sockets
-from isokernel.worker.main import rehearse, serve
+from isokernel.worker.main import serve, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,7 +167,7 @@ class Spares:
 
     def _wait(self, theirs: socket.socket) -> NoReturn:
         try:
-            rehearse(self._base)
+            warm_up(self._base)
             packet, descriptors, _, _ = socket.recv_fds(
                 theirs, PACKET_MAX, DESCRIPTORS_MAX
             )

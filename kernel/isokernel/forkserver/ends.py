@@ -9,8 +9,8 @@ import signal
 import time
 from typing import Final, NamedTuple
 
+from isokernel.exits import describe_exit
 from isokernel.forkserver.protocol import EXIT
-from isokernel.worker.endings import in_words
 
 __all__ = ["Ends", "Exited"]
 
@@ -189,7 +189,7 @@ class Ends:
 
     def _tell(self, pid: int, status: int | None) -> None:
         self.live.discard(pid)
-        self._told.append(Exited(pid, status, in_words(status)))
+        self._told.append(Exited(pid, status, describe_exit(status)))
         os.eventfd_write(self._bell, 1)
 
 

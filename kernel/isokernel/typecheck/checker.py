@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import EngineError, TerminatedError, TypeCheckerError
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:

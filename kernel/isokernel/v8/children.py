@@ -30,21 +30,21 @@ _DONE: Final = b"\0"
 """The last that a child says when all went well."""
 
 
-class Ended(NamedTuple):
+class Outcome(NamedTuple):
     """How a child ended.
 
     Attributes:
         status: Its exit code, 0 if all went well, or minus the number of the signal.
-        said: What it, or V8, has printed.
+        output: What it, or V8, has printed.
     """
 
     status: int
-    said: str
+    output: str
 
     @property
     def reason(self) -> str:
         """Why it has failed, in V8's words if it was V8."""
-        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         fatal = [line for line in lines if line.startswith("# ") and len(line) > 2]  # noqa: PLR2004
         said = (fatal or lines or ["V8 gave no reason"])[0].lstrip("# ")
         return said if self.status > 0 else f"{said} (signal {-self.status})"
@@ -91,7 +91,7 @@ class Children:
         self._children.append(child)
         return child
 
-    def run(self, work: Callable[[], None], seconds: float) -> Ended:
+    def run(self, work: Callable[[], None], seconds: float) -> Outcome:
         """Do something in a copy of this process, and wait for it; see `fork`."""
         return self.fork(work).outcome(seconds)
 
@@ -135,7 +135,7 @@ class Child:
         finally:
             os.close(writer)
 
-    def outcome(self, seconds: float) -> Ended:
+    def outcome(self, seconds: float) -> Outcome:
         """Wait until it has done its work, or has ended before.
 
         Args:
@@ -153,11 +153,11 @@ class Child:
             chunk = os.read(self._reader, _SAID_MAX)
             if chunk.endswith(_DONE):
                 said = (said + chunk[: -len(_DONE)])[:_SAID_MAX]
-                return Ended(0, said.decode(errors="replace"))
+                return Outcome(0, said.decode(errors="replace"))
             if not chunk:
                 break
             said = (said + chunk)[:_SAID_MAX]
-        return Ended(self._reap(), said.decode(errors="replace"))
+        return Outcome(self._reap(), said.decode(errors="replace"))
 
     def close(self) -> None:
         """End it, unless it has ended; wait until it has."""

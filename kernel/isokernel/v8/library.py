@@ -66,6 +66,25 @@ class Span(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
 
 
+class Vector(ctypes.Structure):
+    """A std::vector of libc++, with 8-byte elements; the caller's storage."""
+
+    _fields_ = (
+        ("begin", ctypes.c_void_p),
+        ("end", ctypes.c_void_p),
+        ("capacity", ctypes.c_void_p),
+    )
+
+    def take(self, library: Library) -> list[int]:
+        """Return its elements, and free what V8 has allocated for them."""
+        if not self.begin:
+            return []
+        count = (self.end - self.begin) // ctypes.sizeof(ctypes.c_size_t)
+        elements = list((ctypes.c_size_t * count).from_address(self.begin))
+        library.operator_delete(self.begin)
+        return elements
+
+
 class MaybeDouble(ctypes.Structure):
     """v8::Maybe<double>."""
 

@@ -23,25 +23,25 @@ _HEADROOM: Final = 64 << 20  # more heap for V8 to unwind in, once the limit is 
 _STATISTICS_WORDS: Final = 32
 _VTABLE_WORDS: Final = 12
 _ALLOCATE, _ALLOCATE_UNINITIALIZED = 2, 3  # after the two destructors
-_GUARDS: Final[dict[int, MemoryGuard]] = {}
+_LIMITS: Final[dict[int, MemoryLimits]] = {}
 
 
 class HeapStatistics(NamedTuple):
     """v8::HeapStatistics, in bytes.
 
     Attributes:
-        heap_used: Live and garbage objects in the V8 heap.
-        heap_total: What V8 has reserved for them.
-        heap_limit: V8's own limit.
-        buffers: ArrayBuffer memory, outside the heap.
-        global_handles: Used by persistent handles.
+        heap_used_bytes: Live and garbage objects in the V8 heap.
+        heap_total_bytes: What V8 has reserved for them.
+        heap_limit_bytes: V8's own limit.
+        buffers_bytes: ArrayBuffer memory, outside the heap.
+        global_handles_bytes: Used by persistent handles.
     """
 
-    heap_used: int
-    heap_total: int
-    heap_limit: int
-    buffers: int
-    global_handles: int
+    heap_used_bytes: int
+    heap_total_bytes: int
+    heap_limit_bytes: int
+    buffers_bytes: int
+    global_handles_bytes: int
 
 
 _NEAR_HEAP_LIMIT_TYPE = ctypes.CFUNCTYPE(
@@ -50,8 +50,8 @@ _NEAR_HEAP_LIMIT_TYPE = ctypes.CFUNCTYPE(
 
 
 def _near_heap_limit(data: int, current: int, _initial: int) -> int:
-    guard = _GUARDS.get(data)
-    return int(current) if guard is None else guard.next_limit(int(current))
+    limits = _LIMITS.get(data)
+    return int(current) if limits is None else limits.next_limit(int(current))
 
 
 _COLLECTED_TYPE = ctypes.CFUNCTYPE(
@@ -60,9 +60,9 @@ _COLLECTED_TYPE = ctypes.CFUNCTYPE(
 
 
 def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
-    guard = _GUARDS.get(data)
-    if guard is not None:
-        guard.collected(full=bool(kind & _MARK_COMPACT))
+    limits = _LIMITS.get(data)
+    if limits is not None:
+        limits.collected(full=bool(kind & _MARK_COMPACT))
 
 
 _ALLOCATOR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
@@ -72,7 +72,7 @@ _NEAR = ctypes.cast(_NEAR_CALLBACK, ctypes.c_void_p)
 _COLLECTED = ctypes.cast(_COLLECTED_CALLBACK, ctypes.c_void_p)
 
 
-class MemoryGuard:
+class MemoryLimits:
     """The bounds of one isolate. Used on the isolate's thread.
 
     Attributes:
@@ -91,9 +91,9 @@ class MemoryGuard:
         self._near_added = False
         self._watching = False
         self._vtable: ctypes.Array[ctypes.c_size_t] | None = None
-        _GUARDS[isolate.pointer] = self
+        _LIMITS[isolate.pointer] = self
         self._add_near()
-        self.born_limit = self.statistics().heap_limit
+        self.initial_limit_bytes = self.statistics().heap_limit_bytes
 
     def _add_near(self) -> None:
         pointer = self._isolate.pointer
@@ -107,11 +107,11 @@ class MemoryGuard:
             self._isolate.pointer, ctypes.addressof(raw)
         )
         return HeapStatistics(
-            heap_used=raw[4],
-            heap_total=raw[0],
-            heap_limit=raw[5],
-            buffers=raw[7],
-            global_handles=raw[13],
+            heap_used_bytes=raw[4],
+            heap_total_bytes=raw[0],
+            heap_limit_bytes=raw[5],
+            buffers_bytes=raw[7],
+            global_handles_bytes=raw[13],
         )
 
     def limit(self, heap_max: int | None, buffers_max: int | None) -> None:
@@ -154,7 +154,7 @@ class MemoryGuard:
     def _bounded(self, original: Any) -> Callable[[int, int], int | None]:
         def allocate(allocator: int, size: int) -> int | None:
             bound = self.buffers_max
-            if bound is not None and self.statistics().buffers + size > bound:
+            if bound is not None and self.statistics().buffers_bytes + size > bound:
                 return None
             result: int | None = original(allocator, size)
             return result
@@ -165,7 +165,7 @@ class MemoryGuard:
         """Look after a collection; called by V8, which must not be re-entered."""
         if self.heap_max is None or self.out_of_memory is not None:
             return
-        if self.statistics().heap_used <= self.heap_max:
+        if self.statistics().heap_used_bytes <= self.heap_max:
             return
         if full:
             self.exceeded("heap")
@@ -179,7 +179,7 @@ class MemoryGuard:
         V8 asks also when it collects as a last resort, after malloc or our allocator
         has refused memory, while the heap itself is small.
         """
-        if self.statistics().heap_used < current // 2:
+        if self.statistics().heap_used_bytes < current // 2:
             return current
         if self.heap_max is not None and current < self.heap_max:
             return min(2 * current, self.heap_max)
@@ -200,7 +200,9 @@ class MemoryGuard:
         isolate.claim()
         try:
             isolate.library.low_memory(isolate.pointer)
-            isolate.library.near_limit_remove(isolate.pointer, _NEAR, self.born_limit)
+            isolate.library.near_limit_remove(
+                isolate.pointer, _NEAR, self.initial_limit_bytes
+            )
             self._add_near()
         finally:
             isolate.leave()
@@ -209,6 +211,6 @@ class MemoryGuard:
 
     def remove(self) -> None:
         """Before the isolate goes: V8 must not find our functions any more."""
-        _GUARDS.pop(self._isolate.pointer, None)
+        _LIMITS.pop(self._isolate.pointer, None)
         if self._vtable is not None:
             self._table.value = self._original

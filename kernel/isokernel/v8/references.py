@@ -13,7 +13,7 @@ import ctypes
 from typing import TYPE_CHECKING, Final
 
 from isokernel.v8 import symbols
-from isokernel.v8.calls import TRAMPOLINE_ADDRESS
+from isokernel.v8.callbacks import TRAMPOLINE_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ _DISCOVERED: Final[list[int]] = []
 """Distances found so far in this process; new isolates start with them."""
 
 
-class References:
+class ExternalReferences:
     """One isolate's list; V8 keeps the pointer, so it lives as long as the isolate.
 
     Attributes:

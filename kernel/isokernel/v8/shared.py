@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import EngineCheckError
-from isokernel.v8.census import live_objects
+from isokernel.v8.live_objects import live_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ def set_shared(isolate: Isolate, buffers: Iterable[Value], *, shared: bool) -> N
     """Make shared buffers ordinary ones, or these shared again.
 
     Args:
-        isolate: Must be entered.
+        isolate: Theirs.
         buffers: Which.
         shared: What they shall be.
 
@@ -43,18 +43,20 @@ def set_shared(isolate: Isolate, buffers: Iterable[Value], *, shared: bool) -> N
     """
     library = isolate.library
     flags = _flags(library)
-    for buffer in buffers:
-        if bool(library.IsSharedArrayBuffer(buffer.slot)) is shared:
-            continue
-        if not shared and not library.buffer_length(buffer.slot):
-            continue  # without any bytes it has no memory, and keeps its brand
-        store = library.buffer_take_store(buffer.slot)
-        if not store.data:
-            continue
-        byte = _BYTE(store.data + flags.offset)
-        byte.value = byte.value | flags.shared if shared else byte.value & ~flags.shared
-        resizable = bool(byte.value & flags.resizable)
-        library.buffer_setup(buffer.slot, shared, resizable, store, isolate.pointer)
+    with isolate.entered():
+        for buffer in buffers:
+            if bool(library.IsSharedArrayBuffer(buffer.slot)) is shared:
+                continue
+            if not shared and not library.buffer_length(buffer.slot):
+                continue  # without any bytes it has no memory, and keeps its brand
+            store = library.buffer_take_store(buffer.slot)
+            if not store.data:
+                continue
+            byte = _BYTE(store.data + flags.offset)
+            old = byte.value
+            byte.value = old | flags.shared if shared else old & ~flags.shared
+            resizable = bool(old & flags.resizable)
+            library.buffer_setup(buffer.slot, shared, resizable, store, isolate.pointer)
 
 
 class _Flags:

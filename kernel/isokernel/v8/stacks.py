@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from isokernel.v8.census import live_objects
+from isokernel.v8.live_objects import live_objects
 from isokernel.v8.scopes import HandleScope, TryCatch
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from isokernel.sandbox import SandboxSettings
     from isokernel.settings import ContextSettings
 
-__all__ = ["rehearse", "serve"]
+__all__ = ["serve", "warm_up"]
 
 _STANDARD: Final = (0, 1, 2)
 
@@ -63,7 +63,7 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
         Endings(Channel(sockets.work)).defect(error)
 
 
-def rehearse(base: Context) -> None:
+def warm_up(base: Context) -> None:
     """Do once what a context does up to its first result; it stays blank.
 
     A forked process gets each page of memory at its first touch; this is for one that
@@ -73,7 +73,7 @@ def rehearse(base: Context) -> None:
     sockets = Sockets(*(theirs for _, theirs in pairs))
     content = {"code": "({ a: 1 + 1 })", "store_history": False}
     pairs[0][0].sendall(encode("execute_request", content, id=1))
-    Worker(base, base.settings, sockets, blank=True).rehearse()
+    Worker(base, base.settings, sockets, blank=True).warm_up()
     for ours, _ in pairs:
         ours.close()
     base.forget()
@@ -84,7 +84,7 @@ def _memory_max(base: Context, settings: ContextSettings) -> int | None:
     if settings.array_buffer_max is None:
         return None
     guard = base.bridge.isolate.memory
-    heap = settings.heap_memory_max or guard.born_limit
+    heap = settings.heap_memory_max or guard.initial_limit_bytes
     return heap + settings.array_buffer_max
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Final
 
+from isokernel.v8.library import Vector
 from isokernel.v8.scopes import HandleScope, TryCatch
 from isokernel.v8.values import Value, read_string
 
@@ -44,29 +45,23 @@ def live_objects(isolate: Isolate, is_wanted: Callable[[int], bool]) -> list[Val
     methods.append(ctypes.cast(wanted, ctypes.c_void_p))
     vtable = (ctypes.c_void_p * 3)(*methods)
     predicate = ctypes.c_void_p(ctypes.addressof(vtable))
-    found = (ctypes.c_void_p * 3)()  # libc++'s vector: begin, end, capacity
+    found = Vector()
     with HandleScope(isolate.scope_slots), TryCatch(library, isolate.pointer):
         library.query_objects(
             library.heap_profiler(isolate.pointer),
             isolate.context,
             ctypes.addressof(predicate),
-            ctypes.addressof(found),
+            ctypes.byref(found),
         )
-    slots = [_WORD(at).value for at in range(found[0] or 0, found[1] or 0, 8)]
-    if found[0]:
-        library.operator_delete(found[0])
-    return [Value(isolate, slot) for slot in slots]
+    return [Value(isolate, slot) for slot in found.take(library)]
 
 
 def unsavable_objects(isolate: Isolate) -> list[tuple[str, Value]]:
     """Live objects that can't be saved, each with its kind. Enters the isolate."""
     kinds = Kinds(isolate)
-    isolate.claim()
-    try:
+    with isolate.entered():
         objects = live_objects(isolate, lambda handle: bool(kinds.of(handle)))
         return [(kinds.of(value.slot), value) for value in objects]
-    finally:
-        isolate.leave()
 
 
 class Kinds:

@@ -13,10 +13,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import SnapshotFailedError
-from isokernel.v8.census import unsavable_objects
 from isokernel.v8.children import Children
 from isokernel.v8.library import NO_CALLBACK
-from isokernel.v8.scopes import HandleScope
+from isokernel.v8.live_objects import unsavable_objects
 from isokernel.v8.shared import set_shared, shared_buffers
 from isokernel.v8.snapshot import Snapshot, seal
 from isokernel.v8.stacks import make_stacks
@@ -33,8 +32,8 @@ _UNKNOWN = re.compile(r"Unknown external reference (0x[0-9a-f]+)")
 _REGISTRIES: Final = "dirty_js_finalization_registries_list"
 _WASM: Final = frozenset({"WebAssembly.Module", "WebAssembly.Memory"})
 
-DEADLINE: Final = 60.0
-"""Seconds for one attempt; 100,000 objects take 0.3 s."""
+DEADLINE_SECONDS: Final = 60.0
+"""For one attempt; 100,000 objects take 0.3 s."""
 
 
 class Preparation:
@@ -84,7 +83,7 @@ def write(  # noqa: PLR0913 -- there is that much to choose
     preparation: Preparation | None = None,
     *,
     stacks: bool = True,
-    seconds: float = DEADLINE,
+    seconds: float = DEADLINE_SECONDS,
     beside: Callable[[], None] | None = None,
 ) -> None:
     """Write a live isolate into a file, from its start, as `Snapshot.to_bytes`.
@@ -114,10 +113,10 @@ def write(  # noqa: PLR0913 -- there is that much to choose
         ended = child.outcome(seconds)
         if ended.status == 0:
             return
-        unknown = _UNKNOWN.search(ended.said)
+        unknown = _UNKNOWN.search(ended.output)
         if unknown is not None and isolate.references.add(int(unknown[1], 16)):
             continue
-        if _REGISTRIES in ended.said and not writer.registries:
+        if _REGISTRIES in ended.output and not writer.registries:
             writer.registries = True
             continue
         raise SnapshotFailedError(ended.reason)
@@ -157,7 +156,7 @@ class _Writer:
             shared = shared_buffers(isolate)
             set_shared(isolate, shared, shared=False)
         if self.registries:
-            self._forget_the_dead()
+            isolate.cleanups.discard()
         preparation.finish(shared)
         del shared
         self._write_blob()
@@ -167,18 +166,6 @@ class _Writer:
         # What was collected has still to be given back, or V8 takes it for living.
         self._isolate.library.low_memory(self._isolate.pointer)
         return found
-
-    def _forget_the_dead(self) -> None:
-        """V8 doesn't write registries that wait for their callbacks to be called.
-
-        Those of the context are called in its next turn; the heap goes without.
-        """
-        isolate, library = self._isolate, self._isolate.library
-        library.low_memory(isolate.pointer)
-        heap = library.isolate_heap(isolate.pointer)
-        with HandleScope(isolate.scope_slots):
-            while library.dequeue_registry(heap):
-                pass
 
     def _write_blob(self) -> None:
         isolate = self._isolate
