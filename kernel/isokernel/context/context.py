@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel import exits
+from isokernel import exit_codes
 from isokernel.compiler.cells import (
     compile_body,
     compile_cell,
@@ -464,4 +464,4 @@ class Context(
 def _abort() -> None:
     """The last resort of a front that has none of its own."""
     os.write(2, b"isokernel: JavaScript can't be stopped; the process ends\n")
-    os._exit(exits.UNSTOPPABLE)
+    os._exit(exit_codes.UNSTOPPABLE)

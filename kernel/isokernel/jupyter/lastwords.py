@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from isokernel import exits
+from isokernel import exit_codes
 from isokernel.context.events import ErrorInfo, ExecutionDone
 from isokernel.protocol.messages import error_content, execute_reply_content
 
@@ -42,7 +42,7 @@ class LastWords:
             "KernelKilledError",
             "JavaScript could not be stopped: one of V8's own functions goes on and "
             "on. The kernel was killed and its state is lost",
-            exits.UNSTOPPABLE,
+            exit_codes.UNSTOPPABLE,
         )
 
     def fatal(self, reason: str) -> NoReturn:
@@ -50,7 +50,7 @@ class LastWords:
         self._die(
             "EngineFatalError",
             f"V8 can't go on: {reason}. The kernel ended and its state is lost",
-            exits.FATAL,
+            exit_codes.FATAL,
         )
 
     def _die(self, name: str, text: str, code: int) -> NoReturn:

@@ -17,7 +17,7 @@ import threading
 from typing import Any, Final
 
 from isokernel.errors import EngineCheckError, EngineError, EngineNotFoundError
-from isokernel.v8 import internals, pages, symbols
+from isokernel.v8 import pages, symbols
 
 MINI_RACER_VERSION: Final = "0.14.1"
 """The release of mini-racer whose library the binding knows; pinned exactly."""
@@ -148,7 +148,7 @@ class Library:
         self.handle = _open(path)
         missing = [
             name
-            for name, prototype in (symbols.PROTOTYPES | internals.PROTOTYPES).items()
+            for name, prototype in symbols.PROTOTYPES.items()
             if not self._resolve(name, *prototype)
         ]
         missing += [
@@ -158,8 +158,8 @@ class Library:
         ]
         missing += [
             name
-            for name in internals.UNSAVABLE.values()
-            if not self._resolve(name, internals.predicate(name), "b", "z")
+            for name in symbols.UNSAVABLE.values()
+            if not self._resolve(name, symbols.heap_predicate(name), "b", "z")
         ]
         if missing:
             what = "symbols"
@@ -168,7 +168,7 @@ class Library:
             (brand, getattr(self, name)) for brand, name in symbols.BRANDS
         )
         self.unsavable = tuple(
-            (kind, getattr(self, name)) for kind, name in internals.UNSAVABLE.items()
+            (kind, getattr(self, name)) for kind, name in symbols.UNSAVABLE.items()
         )
 
     def _resolve(self, name: str, symbol: str, result: str, arguments: str) -> bool:

@@ -1,4 +1,4 @@
-"""Finds live objects of a kind, among all that are on the heap.
+"""Finding the live objects of a kind among all that are on the heap.
 
 Asking V8 for them collects all garbage and calls back for each object, about 1 µs; so
 it is done in forked children only, and only where there may be any.
@@ -31,11 +31,11 @@ _BY_NAME: Final = {
 
 
 def live_objects(isolate: Isolate, is_wanted: Callable[[int], bool]) -> list[Value]:
-    """All live JavaScript objects of which a function says so.
+    """Return the live JavaScript objects that a predicate accepts.
 
     Args:
-        isolate: Must be entered.
-        is_wanted: Gets a local handle; must not run JavaScript.
+        isolate: Entered.
+        is_wanted: The predicate of a local handle; must not run JavaScript.
     """
     library = isolate.library
     # v8::QueryObjectPredicate, by hand: {vtable: two destructors, Filter}.
@@ -57,26 +57,25 @@ def live_objects(isolate: Isolate, is_wanted: Callable[[int], bool]) -> list[Val
 
 
 def unsavable_objects(isolate: Isolate) -> list[tuple[str, Value]]:
-    """Live objects that can't be saved, each with its kind. Enters the isolate."""
-    kinds = Kinds(isolate)
+    """Return the live objects that can't be saved, each with its kind."""
+    kinds = _Kinds(isolate)
     with isolate.entered():
         objects = live_objects(isolate, lambda handle: bool(kinds.of(handle)))
         return [(kinds.of(value.slot), value) for value in objects]
 
 
-class Kinds:
-    """Tells what kind of an object, that can't be saved, something is.
+class _Kinds:
+    """Recognizes the objects that can't be saved, by their kind.
 
     Objects of one kind share few hidden classes (`maps`), so each is asked for once.
     """
 
     def __init__(self, isolate: Isolate) -> None:
-        """Tell about the objects of an isolate."""
         self._isolate = isolate
         self._known: dict[int, str] = {}
 
     def of(self, handle: int) -> str:
-        """The kind; empty for an object that can be saved."""
+        """Return the kind of an object; empty if it can be saved."""
         tagged = _WORD(handle).value
         hidden_class = _MAP(tagged - _TAG).value
         kind = self._known.get(hidden_class)

@@ -7,7 +7,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from isokernel import exits
+from isokernel import exit_codes
 
 if TYPE_CHECKING:
     from isokernel.worker.channel import Channel
@@ -28,7 +28,9 @@ class Endings:
     def fatal(self, reason: str) -> NoReturn:
         """V8 is about to abort. Called by V8, on its thread."""
         memory = _MEMORY.search(reason) is not None
-        self._end(f"V8: {reason}", exits.OUT_OF_MEMORY if memory else exits.FATAL)
+        self._end(
+            f"V8: {reason}", exit_codes.OUT_OF_MEMORY if memory else exit_codes.FATAL
+        )
 
     def stuck(self) -> None:
         """V8 doesn't stop. Called on the watchdog's thread.
@@ -37,15 +39,17 @@ class Endings:
         stop as soon as it gets on.
         """
         if not self._channel.blocked:
-            self._end("one of V8's own functions goes on and on", exits.UNSTOPPABLE)
+            self._end(
+                "one of V8's own functions goes on and on", exit_codes.UNSTOPPABLE
+            )
 
     def defect(self, error: BaseException) -> NoReturn:
         """The loop itself has failed."""
-        self._end("".join(traceback.format_exception(error)), exits.DEFECT)
+        self._end("".join(traceback.format_exception(error)), exit_codes.DEFECT)
 
     def _end(self, detail: str, code: int) -> NoReturn:
         try:
-            content = {"reason": exits.REASONS[code], "detail": detail}
+            content = {"reason": exit_codes.REASONS[code], "detail": detail}
             self._channel.last("fatal", content, _PATIENCE)
         finally:
             os._exit(code)

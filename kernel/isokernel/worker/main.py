@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from isokernel.context.context import Context
 from isokernel.protocol.frames import encode
-from isokernel.sandbox import confine
+from isokernel.sandbox import close_descriptors, confine
 from isokernel.v8.snapshot import Snapshot
 from isokernel.worker.channel import Channel
 from isokernel.worker.endings import Endings
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from isokernel.settings import ContextSettings
 
 __all__ = ["serve", "warm_up"]
-
-_STANDARD: Final = (0, 1, 2)
 
 
 def serve(  # noqa: PLR0913 -- what a process is told at its birth
@@ -51,7 +49,7 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
         rollup = open_rollup()
         keep = [work.fileno() for work in sockets]
         keep += [fd for fd in (rollup, snapshot) if fd is not None]
-        _close_others(keep)
+        close_descriptors(keep)
         if sandbox is not None:
             confine(sandbox, _memory_max(base, settings))
         if snapshot is not None:
@@ -92,21 +90,3 @@ def _restored(settings: ContextSettings, file: int, *, checked: bool) -> Context
     heap = Snapshot.from_file(file, check=not checked)
     os.close(file)
     return Context(settings, lambda _event: None, snapshot=heap)
-
-
-def _close_others(keep: list[int]) -> None:
-    """Close every descriptor but these; the standard ones lead nowhere."""
-    _silence()
-    start = len(_STANDARD)
-    for descriptor in sorted(keep):
-        os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-
-
-def _silence() -> None:
-    """Nobody reads what V8 or Python print here; what matters goes over `work`."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in _STANDARD:
-        os.dup2(null, descriptor)
-    os.close(null)
