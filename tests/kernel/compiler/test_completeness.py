@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from isokernel.compiler.completeness import completeness
+
+if TYPE_CHECKING:
+    from tests.support.local_contexts import LocalContext
 
 COMPLETENESS = [
     ("1 + 1", "complete", ""),
@@ -34,7 +37,7 @@ COMPLETENESS = [
 @pytest.mark.parametrize("session", ["context", "typescript"])
 @pytest.mark.parametrize(("code", "status", "indent"), COMPLETENESS)
 def test_completeness(
-    session: str, code: str, status: str, indent: str, request: Any
+    session: str, code: str, status: str, indent: str, request: pytest.FixtureRequest
 ) -> None:
     runner = request.getfixturevalue(session)
     assert runner.context.is_complete(code) == (status, indent)
@@ -50,6 +53,8 @@ def test_completeness(
         ("let x: = 5", "invalid"),
     ],
 )
-def test_completeness_of_typescript(typescript: Any, code: str, status: str) -> None:
+def test_completeness_of_typescript(
+    typescript: LocalContext, code: str, status: str
+) -> None:
     isolate = typescript.context.bridge.isolate
     assert completeness(isolate, code, "typescript")[0] == status
