@@ -23,7 +23,7 @@ from isokernel.forkserver import ForkServer
 from isokernel.protocol.frames import Decoder, Frame, encode
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def saved_heap() -> bytes:
     context = Context(SETTINGS, lambda _event: None)
     try:
         context.begin(HEAP, execution_id=1)
-        return writing.save(context.bridge.isolate).to_bytes()
+        return writer.save(context.bridge.isolate).to_bytes()
     finally:
         context.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.workers import WorkerClient, await_exit
 
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ def test_it_goes_on_from_a_snapshot(
     spawn: Callable[..., WorkerClient], context: LocalContext
 ) -> None:
     context.run("let saved = { list: [1, 2] }; const f = () => saved.list.length")
-    heap = writing.save(context.context.bridge.isolate).to_bytes()
+    heap = writer.save(context.context.bridge.isolate).to_bytes()
     first, second = spawn(heap), spawn(heap)
     assert first.value("saved.list.push(3); f()") == "3"
     assert second.value("f()") == "2"

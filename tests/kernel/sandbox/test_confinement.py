@@ -27,7 +27,7 @@ from isokernel.forkserver import ForkServer
 from isokernel.runtime import scripts
 from isokernel.sandbox import SandboxSettings, confine, landlock, missing, seccomp
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,7 +188,7 @@ def test_no_other_process_can_be_signalled(walls: SandboxSettings) -> None:
 def test_no_namespace_comes_with_a_fork() -> None:
     for flag in (0x10000000, 0x20000000, 0x40000000, 0x00020000, 0x00008000):
         attempt = libc("syscall", seccomp._LOOKED_AT["clone"][0], flag | 17, 0, 0, 0, 0)
-        if seccomp.COLUMNS.get(os.uname().machine, (1,))[0] == 0:
+        if seccomp._COLUMNS.get(os.uname().machine, (1,))[0] == 0:
             assert confined(attempt) == "EPERM"
 
 
@@ -318,7 +318,7 @@ def test_cells_run_and_heaps_are_saved(context: LocalContext) -> None:
         text = run(
             context.context, context, "await new Promise(r => setTimeout(r, 5)); ++n"
         )
-        saved = writing.save(context.context.bridge.isolate)
+        saved = writer.save(context.context.bridge.isolate)
         restored = Context(ContextSettings(), lambda _event: None, snapshot=saved)
         value = restored.evaluate("n + Math.random() * 0")
         return [text, len(saved.blob) > 1000, value[0]]
@@ -346,13 +346,14 @@ from isokernel.protocol.frames import encode
 from isokernel.sandbox import SandboxSettings, confine
 from isokernel.settings import ContextSettings
 from isokernel.worker.loop import Sockets, Worker
-from isokernel.forkserver.births import base_context
+from isokernel.forkserver.contexts import ContextTemplate
+from isokernel.forkserver.process import load
 
 class Finder:
     def find_spec(self, name, *_):
         asked.append(name)
 
-base, asked = base_context(), []
+base, asked = load(ContextTemplate).base, []
 pairs = [socket.socketpair() for _ in range(2)]
 confine(SandboxSettings())
 sys.meta_path.insert(0, Finder())

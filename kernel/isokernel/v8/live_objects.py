@@ -1,4 +1,4 @@
-"""Finds live objects of a kind, among all that are on the heap.
+"""Finding the live objects of a kind among all that are on the heap.
 
 Asking V8 for them collects all garbage and calls back for each object, about 1 µs; so
 it is done in forked children only, and only where there may be any.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Final
 
+from isokernel.v8.library import Vector
 from isokernel.v8.scopes import HandleScope, TryCatch
 from isokernel.v8.values import Value, read_string
 
@@ -30,11 +31,11 @@ _BY_NAME: Final = {
 
 
 def live_objects(isolate: Isolate, is_wanted: Callable[[int], bool]) -> list[Value]:
-    """All live JavaScript objects of which a function says so.
+    """Return the live JavaScript objects that a predicate accepts.
 
     Args:
-        isolate: Must be entered.
-        is_wanted: Gets a local handle; must not run JavaScript.
+        isolate: Entered.
+        is_wanted: The predicate of a local handle; must not run JavaScript.
     """
     library = isolate.library
     # v8::QueryObjectPredicate, by hand: {vtable: two destructors, Filter}.
@@ -44,44 +45,37 @@ def live_objects(isolate: Isolate, is_wanted: Callable[[int], bool]) -> list[Val
     methods.append(ctypes.cast(wanted, ctypes.c_void_p))
     vtable = (ctypes.c_void_p * 3)(*methods)
     predicate = ctypes.c_void_p(ctypes.addressof(vtable))
-    found = (ctypes.c_void_p * 3)()  # libc++'s vector: begin, end, capacity
+    found = Vector()
     with HandleScope(isolate.scope_slots), TryCatch(library, isolate.pointer):
         library.query_objects(
             library.heap_profiler(isolate.pointer),
             isolate.context,
             ctypes.addressof(predicate),
-            ctypes.addressof(found),
+            ctypes.byref(found),
         )
-    slots = [_WORD(at).value for at in range(found[0] or 0, found[1] or 0, 8)]
-    if found[0]:
-        library.operator_delete(found[0])
-    return [Value(isolate, slot) for slot in slots]
+    return [Value(isolate, slot) for slot in found.take(library)]
 
 
 def unsavable_objects(isolate: Isolate) -> list[tuple[str, Value]]:
-    """Live objects that can't be saved, each with its kind. Enters the isolate."""
-    kinds = Kinds(isolate)
-    isolate.claim()
-    try:
+    """Return the live objects that can't be saved, each with its kind."""
+    kinds = _Kinds(isolate)
+    with isolate.entered():
         objects = live_objects(isolate, lambda handle: bool(kinds.of(handle)))
         return [(kinds.of(value.slot), value) for value in objects]
-    finally:
-        isolate.leave()
 
 
-class Kinds:
-    """Tells what kind of an object, that can't be saved, something is.
+class _Kinds:
+    """Recognizes the objects that can't be saved, by their kind.
 
     Objects of one kind share few hidden classes (`maps`), so each is asked for once.
     """
 
     def __init__(self, isolate: Isolate) -> None:
-        """Tell about the objects of an isolate."""
         self._isolate = isolate
         self._known: dict[int, str] = {}
 
     def of(self, handle: int) -> str:
-        """The kind; empty for an object that can be saved."""
+        """Return the kind of an object; empty if it can be saved."""
         tagged = _WORD(handle).value
         hidden_class = _MAP(tagged - _TAG).value
         kind = self._known.get(hidden_class)

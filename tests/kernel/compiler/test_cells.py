@@ -1,13 +1,10 @@
-"""TypeScript in cells, which language a cell is, and whether a text is complete."""
+"""TypeScript in cells, and which language a cell is."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-
-from isokernel.compiler.cells import completeness
-from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 if TYPE_CHECKING:
     from tests.support.local_contexts import LocalContext
@@ -123,64 +120,3 @@ def test_decorators_are_as_v8_and_swc_have_them(typescript: LocalContext) -> Non
     error = typescript.run("@logged class A {}").failure
     assert error.ename == "SyntaxError"
     assert "cell 1:1:1" in error.traceback[1]
-
-
-def test_transpiler_modes() -> None:
-    stripped = transpiler().transpile("let x: number = 1")
-    assert stripped == Transpiled("let x         = 1", None)
-    changed = transpiler().transpile("enum A { B }")
-    assert isinstance(changed, Transpiled)
-    assert changed.source_map is not None
-    assert transpiler().original(changed.source_map, 1, 0) == (1, 0)
-    refused = transpiler().transpile("let x: = 5")
-    assert isinstance(refused, SyntaxProblem)
-    assert (refused.line, refused.column) == (1, 7)
-
-
-COMPLETENESS = [
-    ("1 + 1", "complete", ""),
-    ("", "complete", ""),
-    ("await f()", "complete", ""),
-    ("let x = 5", "complete", ""),
-    ("function f() {", "incomplete", "  "),
-    ("function f() {\n  if (x) {", "incomplete", "    "),
-    ("foo(", "incomplete", "  "),
-    ("[1, 2,", "incomplete", ""),
-    ("a +", "incomplete", ""),
-    ("await foo(", "incomplete", "  "),
-    ("`template", "incomplete", ""),
-    ("/* comment", "incomplete", ""),
-    ("const f = () =>", "incomplete", "  "),
-    ("if (a) {\n} else", "incomplete", ""),
-    ("let = ;", "invalid", ""),
-    ("}", "invalid", ""),
-    ("foo)", "invalid", ""),
-    ("'unterminated", "invalid", ""),
-    ("1 1", "invalid", ""),
-]
-
-
-@pytest.mark.parametrize("session", ["context", "typescript"])
-@pytest.mark.parametrize(("code", "status", "indent"), COMPLETENESS)
-def test_completeness(
-    session: str, code: str, status: str, indent: str, request: pytest.FixtureRequest
-) -> None:
-    runner = request.getfixturevalue(session)
-    assert runner.context.is_complete(code) == (status, indent)
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        ("let x: number = 5", "complete"),
-        ("interface A {", "incomplete"),
-        ("enum A { B,", "incomplete"),
-        ("function f(a: string) {", "incomplete"),
-        ("let x: = 5", "invalid"),
-    ],
-)
-def test_completeness_of_typescript(
-    typescript: LocalContext, code: str, status: str
-) -> None:
-    isolate = typescript.context.bridge.isolate
-    assert completeness(isolate, code, "typescript")[0] == status

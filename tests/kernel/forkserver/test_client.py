@@ -1,4 +1,4 @@
-"""The fork server: starting, ends, its own death, its server's death."""
+"""The fork server: starting, exits, its own death, its server's death."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from isokernel.errors import ForkServerError
 from isokernel.forkserver import ForkServer
 from isokernel.forkserver.protocol import Refused
 from isokernel.settings import ContextSettings
-from isokernel.worker.endings import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +80,7 @@ def test_the_base_is_blank(fork_server: ForkServer) -> None:
     client.close()
 
 
-def test_ends_are_told_in_words(fork_server: ForkServer) -> None:
+def test_exits_are_reported_in_words(fork_server: ForkServer) -> None:
     clients = [WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(3)]
     assert fork_server.poll_exits() == []
     assert not readable(fork_server.exits_fd, 0)
@@ -139,17 +138,19 @@ def test_an_end_between_two_fork_servers_is_told(fork_server: ForkServer) -> Non
 
 @pytest.mark.parametrize("spares", [0, 1, 3])
 def test_processes_are_forked_in_advance(spares: int) -> None:
-    server = ForkServer(spares=spares)
+    server = ForkServer(spare_processes=spares)
     server.start()
     assert server.pid is not None
-    zygote = psutil.Process(server.pid)
-    wait_for(lambda: len(zygote.children()) >= spares)
-    waiting = zygote.children()
+    process_of_server = psutil.Process(server.pid)
+    wait_for(lambda: len(process_of_server.children()) >= spares)
+    waiting = process_of_server.children()
     client = WorkerClient(*server.spawn(SETTINGS))
     assert (client.pid in {process.pid for process in waiting}) is (spares > 0)
     assert client.value("[Math.random() < 1, Object.keys(In)]") == "[ true, [ '1' ] ]"
     # Their ends are nobody's business, and another one takes the place.
-    killed = [child for child in zygote.children() if child.pid != client.pid]
+    killed = [
+        child for child in process_of_server.children() if child.pid != client.pid
+    ]
     for process in killed:
         process.kill()
     psutil.wait_procs(killed, DEADLINE)
@@ -341,28 +342,6 @@ def test_there_is_none_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ForkServerError, match="only on Linux"):
         ForkServer()
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (None, "nobody knows"),
-        (0, "ended"),
-        (70, "could not be stopped"),
-        (71, "fatal error"),
-        (72, "out of memory"),
-        (73, "defect"),
-        (5, "exit code 5"),
-        (-9, "SIGKILL"),
-        (-31, "may not do"),
-        (-5, "V8 ended it"),
-        (-64, "signal|SIGRTMAX"),
-    ],
-)
-def test_every_status_has_words(status: int | None, words: str) -> None:
-    import re  # noqa: PLC0415
-
-    assert re.search(words, in_words(status))
 
 
 def test_orphans_are_left_to_others_once_all_are_closed() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isokernel.compiler import redeclaration
-from isokernel.compiler.moves import Move, origin
+from isokernel.compiler.cells import Move, origin
 from isokernel.typescript.transpiler import Transpiler, transpiler
 
 if TYPE_CHECKING:

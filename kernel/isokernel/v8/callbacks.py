@@ -181,7 +181,7 @@ _THROWN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 def _thrown(_message: int, value: int) -> None:
     isolate = ISOLATES.get(_current_isolate())
     if isolate is not None:
-        isolate.uncaught.append(isolate.own(value))
+        isolate.cleanups.thrown.append(isolate.own(value))
 
 
 THROWN: Final = _address(_THROWN_TYPE(_thrown))

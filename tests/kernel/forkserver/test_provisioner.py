@@ -24,10 +24,10 @@ from tests.support.workers import orphans_reaped
 from isokernel.errors import ForkServerError
 from isokernel.forkserver import provisioner
 from isokernel.forkserver.provisioner import (
-    FORKS,
+    FORK_SERVER,
     ForkedProcess,
-    Forks,
     IsokernelProvisioner,
+    KernelForkServer,
 )
 from isokernel.jupyter.install import PROVISIONER, START, specification
 
@@ -59,14 +59,14 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def forks() -> Iterator[Forks]:
+def fork_server() -> Iterator[KernelForkServer]:
     """This process's fork server, warm."""
-    thread = FORKS.prepare()
+    thread = FORK_SERVER.prepare()
     if thread is not None:
         thread.join()
-    assert FORKS.problem is None
-    yield FORKS
-    FORKS.close()
+    assert FORK_SERVER.problem is None
+    yield FORK_SERVER
+    FORK_SERVER.close()
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def start() -> Iterator[Callable[..., Kernel]]:
     yield begin
     for kernel in made:
         kernel.close()
-    FORKS.close()
+    FORK_SERVER.close()
 
 
 class Kernel:
@@ -139,7 +139,7 @@ def test_jupyter_finds_it() -> None:
     assert PROVISIONER in factory.get_provisioner_entries()
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_a_warm_kernel_is_forked(start: Callable[..., Kernel]) -> None:
     kernel = start()
     assert isinstance(kernel.manager.provisioner, IsokernelProvisioner)
@@ -150,7 +150,7 @@ def test_a_warm_kernel_is_forked(start: Callable[..., Kernel]) -> None:
     assert kernel.manager.provisioner.pid == kernel.process.pid
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_it_speaks_the_kernelspecs_language(start: Callable[..., Kernel]) -> None:
     kernel = start("ts")
     assert kernel.forked
@@ -161,7 +161,7 @@ def test_it_speaks_the_kernelspecs_language(start: Callable[..., Kernel]) -> Non
     assert info["content"]["language_info"]["name"] == "typescript"
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_kernels_are_strangers(start: Callable[..., Kernel]) -> None:
     first, second = start(), start()
     first.value("globalThis.mine = 1")
@@ -169,7 +169,7 @@ def test_kernels_are_strangers(start: Callable[..., Kernel]) -> None:
     assert first.value("Math.random()") != second.value("Math.random()")
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_it_is_interrupted(start: Callable[..., Kernel]) -> None:
     kernel = start()
     number = kernel.client.execute("for (;;);")
@@ -183,7 +183,7 @@ def test_it_is_interrupted(start: Callable[..., Kernel]) -> None:
     assert reply["content"]["ename"] == "KeyboardInterrupt"
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_a_signal_reaches_it(start: Callable[..., Kernel]) -> None:
     kernel = start()
     kernel.client.execute("for (;;);")
@@ -196,7 +196,7 @@ def test_a_signal_reaches_it(start: Callable[..., Kernel]) -> None:
     assert await_end(kernel) == 0
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_it_restarts(start: Callable[..., Kernel]) -> None:
     kernel = start()
     before = kernel.process.pid
@@ -208,7 +208,7 @@ def test_it_restarts(start: Callable[..., Kernel]) -> None:
     assert kernel.value("typeof y") == "'undefined'"
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_it_shuts_down_and_is_reaped(start: Callable[..., Kernel]) -> None:
     kernel = start()
     pid = kernel.process.pid
@@ -217,7 +217,7 @@ def test_it_shuts_down_and_is_reaped(start: Callable[..., Kernel]) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_a_kill_is_noticed(start: Callable[..., Kernel]) -> None:
     kernel = start()
     os.kill(kernel.process.pid, signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_a_kill_is_noticed(start: Callable[..., Kernel]) -> None:
     assert not kernel.manager.is_alive()
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_it_is_a_kernel_like_any_other(
     start: Callable[..., Kernel], tmp_path: Path
 ) -> None:
@@ -244,7 +244,7 @@ def test_it_is_a_kernel_like_any_other(
     assert f"Uid:\t{os.getuid()}" in status
 
 
-def test_several_managers_may_start_at_once(forks: Forks) -> None:
+def test_several_managers_may_start_at_once(fork_server: KernelForkServer) -> None:
     async def run() -> list[bool]:
         managers = [AsyncKernelManager(kernel_name="js") for _ in range(5)]
         await asyncio.gather(*(manager.start_kernel() for manager in managers))
@@ -261,7 +261,7 @@ def test_several_managers_may_start_at_once(forks: Forks) -> None:
         return found
 
     assert asyncio.run(run()) == [True] * 5
-    assert forks.problem is None
+    assert fork_server.problem is None
 
 
 # -- not forked --------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_several_managers_may_start_at_once(forks: Forks) -> None:
 def test_the_first_kernel_does_not_wait(start: Callable[..., Kernel]) -> None:
     first = start()
     assert not first.forked
-    thread = FORKS.prepare()
+    thread = FORK_SERVER.prepare()
     if thread is not None:
         thread.join()
     second = start()
@@ -279,16 +279,16 @@ def test_the_first_kernel_does_not_wait(start: Callable[..., Kernel]) -> None:
 
 
 def test_a_dead_fork_server_is_no_end(
-    forks: Forks, start: Callable[..., Kernel]
+    fork_server: KernelForkServer, start: Callable[..., Kernel]
 ) -> None:
     first = start()
-    assert forks._server is not None
-    assert forks._server.pid is not None
-    os.kill(forks._server.pid, signal.SIGKILL)
-    forks._server._process.wait()  # type: ignore[union-attr]
+    assert fork_server._server is not None
+    assert fork_server._server.pid is not None
+    os.kill(fork_server._server.pid, signal.SIGKILL)
+    fork_server._server._process.wait()  # type: ignore[union-attr]
     second = start()
     assert not second.forked
-    thread = forks.prepare()
+    thread = fork_server.prepare()
     if thread is not None:
         thread.join()
     third = start()
@@ -312,17 +312,17 @@ def test_without_a_fork_server_it_starts_as_ever(
 
     monkeypatch.setattr(provisioner, "ForkServer", refuse)
     first = start()
-    thread = FORKS.prepare()
+    thread = FORK_SERVER.prepare()
     if thread is not None:
         thread.join()
     with caplog.at_level(logging.WARNING):
         assert not start().forked
         assert not start().forked
-    assert FORKS.problem == "there is none here"
+    assert FORK_SERVER.problem == "there is none here"
     assert first.value("1") == "1"
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 @pytest.mark.parametrize(
     "options",
     [
@@ -341,7 +341,7 @@ def test_what_a_fork_could_not_give_is_started_plainly(
     assert kernel.value("1") == "1"
 
 
-@pytest.mark.usefixtures("forks")
+@pytest.mark.usefixtures("fork_server")
 def test_it_can_be_switched_off(
     start: Callable[..., Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,8 +373,8 @@ def test_a_kernelspec_of_another_interpreter_names_no_provisioner() -> None:
 _MANAGER = """
 import sys
 from jupyter_client.manager import KernelManager
-from isokernel.forkserver.provisioner import FORKS
-thread = FORKS.prepare()
+from isokernel.forkserver.provisioner import FORK_SERVER
+thread = FORK_SERVER.prepare()
 thread.join()
 manager = KernelManager(kernel_name="js")
 manager.start_kernel(independent=sys.argv[1] == "independent")
@@ -410,22 +410,24 @@ def test_it_ends_with_its_manager(independent: str) -> None:
         os.close(pidfd)
 
 
-def test_waiting_has_a_limit(forks: Forks, start: Callable[..., Kernel]) -> None:
+def test_waiting_has_a_limit(
+    fork_server: KernelForkServer, start: Callable[..., Kernel]
+) -> None:
     process = start().process
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.05)
     process.terminate()
     assert process.wait(DEADLINE) == 0
     process.kill()  # it is dead already
-    assert forks.problem is None
+    assert fork_server.problem is None
 
 
 def test_a_forked_manager_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    forks = Forks()
-    forks._owner = os.getpid() + 1
-    forks._thread = threading.current_thread()
-    monkeypatch.setattr(forks, "_start", lambda: None)
-    thread = forks.prepare()
+    fork_server = KernelForkServer()
+    fork_server._owner = os.getpid() + 1
+    fork_server._thread = threading.current_thread()
+    monkeypatch.setattr(fork_server, "_start", lambda: None)
+    thread = fork_server.prepare()
     assert thread is not None
     assert thread is not threading.current_thread()
     thread.join()
