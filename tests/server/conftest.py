@@ -32,8 +32,8 @@ POLL_SECONDS = 0.005
 """Between two looks at what can only be looked at; others compute meanwhile."""
 MIB = 1 << 20
 BOUNDS = (
-    *("--heap-memory-max", str(96 * MIB), "--array-buffer-max", str(96 * MIB)),
-    *("--python-memory-max", str(2048 * MIB), "--interrupt-grace", "1"),
+    *("--v8-heap-bytes-max", str(96 * MIB), "--array-buffer-bytes-max", str(96 * MIB)),
+    *("--python-memory-bytes-max", str(2048 * MIB), "--interrupt-grace-seconds", "1"),
 )
 """Of the shared server: what is to be used up is used up soon."""
 AT_REST = 3

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.server.postgresql import PostgreSQL
 
-FLAGS = ("--languages", "javascript,typescript", "--interrupt-grace", "1")
+FLAGS = ("--languages", "javascript,typescript", "--interrupt-grace-seconds", "1")
 
 
 class Api(Client):

@@ -82,8 +82,8 @@ def test_what_an_uninterruptible_run_does_ends_with_its_process(api: Api) -> Non
 
 
 def test_the_queue_has_its_bounds(servers: Any) -> None:
-    flags = ("--executions-max", "1", "--executions-queue-max", "2")
-    server = servers(*FLAGS, *flags, "--executions-wait-max", "600")
+    flags = ("--executions-running-max", "1", "--executions-queued-max", "2")
+    server = servers(*FLAGS, *flags, "--execution-queue-timeout-seconds", "600")
     with reach(server) as api:
         running = api.submit("console.log('on'); while (true) {}")
         api.printed(running, "on")
@@ -104,7 +104,12 @@ def test_the_queue_has_its_bounds(servers: Any) -> None:
 
 
 def test_waiting_has_a_limit_of_its_own(servers: Any) -> None:
-    flags = ("--executions-max", "1", "--executions-wait-max", "0.5")
+    flags = (
+        "--executions-running-max",
+        "1",
+        "--execution-queue-timeout-seconds",
+        "0.5",
+    )
     with reach(servers(*FLAGS, *flags, "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 1200)); 'ran'"
         running = api.submit(code, execution_timeout_secs=10)
@@ -116,7 +121,7 @@ def test_waiting_has_a_limit_of_its_own(servers: Any) -> None:
 
 
 def test_others_may_keep_a_session_busy_for_too_long(servers: Any) -> None:
-    with reach(servers(*FLAGS, "--executions-wait-max", "0.5")) as api:
+    with reach(servers(*FLAGS, "--execution-queue-timeout-seconds", "0.5")) as api:
         context_id = api.create()
         begin = time.monotonic()
         stream = {"code": FOREVER, "context_id": context_id, "timeout_ms": 5000}
@@ -129,7 +134,7 @@ def test_others_may_keep_a_session_busy_for_too_long(servers: Any) -> None:
 
 
 def test_the_time_limit_does_not_count_waiting(servers: Any) -> None:
-    with reach(servers(*FLAGS, "--executions-max", "1", "--stateless")) as api:
+    with reach(servers(*FLAGS, "--executions-running-max", "1", "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 700)); 1"
         ids = [api.submit(code, execution_timeout_secs=1) for _ in range(3)]
         infos = [api.ended(one) for one in ids]

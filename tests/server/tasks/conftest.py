@@ -85,14 +85,16 @@ def _start(folder: Path, *flags: str) -> Server:
     if not (folder / "answers").exists():
         os.mkfifo(folder / "answers")
     # The tests run more than anybody may.
-    flags = ("--execute-rate", "0", *flags)
+    flags = ("--execute-rate-per-minute", "0", *flags)
     return Server(*flags, program=(str(PROGRAM), str(folder)))
 
 
 @pytest.fixture(scope="session")
 def shared_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     folder = tmp_path_factory.mktemp("tools")
-    server = _start(folder, "--interrupt-grace", "1", "--tool-response-max", "1000000")
+    server = _start(
+        folder, "--interrupt-grace-seconds", "1", "--tool-response-bytes-max", "1000000"
+    )
     try:
         with connect(server) as client:
             tasks = Tasks(server, client, folder)

@@ -12,8 +12,9 @@ import pytest
 from tests.server.tools.services import Services
 
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.assembly import assemble
 from isoserver.tools.audit import Filter
 from isoserver.tools.calls import Answer, Call, Question
 
@@ -113,9 +114,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
         url: str | None = None,
-        **plan: Any,
+        **settings: Any,
     ) -> None:
-        started = _run(scenario, tmp_path, url_of(url, tmp_path), sources, plan)
+        started = _run(scenario, tmp_path, url_of(url, tmp_path), sources, settings)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start
@@ -127,13 +128,13 @@ async def _run(
     folder: Path,
     url: str,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
-    plan: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
     database = Database(url)
     with (folder / "log").open("a") as log:
-        made = Plan(**plan, sources=sources(services) if sources else [])
-        tools = assemble(database, make_log("debug", log), made)
+        given = {**settings, "sources": sources(services) if sources else []}
+        tools = assemble(database, make_log("debug", log), ServerSettings(**given))
         await database.start()
         try:
             await tools.start()
