@@ -15,7 +15,6 @@ from isoserver.tools.slots import Bounds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pydantic import BaseModel
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.agents import AgentSettings
@@ -38,7 +37,7 @@ def assemble(
         database,
         audit,
         log,
-        [read(_plain(source)) for source in settings.sources],
+        [read(source.as_data()) for source in settings.sources],
         limits_of(settings),
         sources_max=settings.workspace_sources_max,
         local=settings.sources_local,
@@ -47,7 +46,7 @@ def assemble(
     policies = Policies(
         database,
         audit,
-        _rules([_plain(policy) for policy in settings.policies]),
+        _rules([policy.as_data() for policy in settings.policies]),
         settings.workspace_policies_max,
     )
     approvals = Approvals(
@@ -78,10 +77,6 @@ def limits_of(settings: AgentSettings) -> Limits:
         concurrency=settings.source_calls_running_max,
         tools_max=settings.source_tools_max,
     )
-
-
-def _plain(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(by_alias=True, exclude_none=True)
 
 
 def _rules(given: Sequence[dict[str, Any]]) -> dict[str, list[Rule]]:
