@@ -15,8 +15,9 @@ from tests.support.services import Services
 
 from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.assembly import assemble
 from isoserver.tools.audit import Filter
 from isoserver.tools.calls import Answer, Call, Question
 
@@ -118,12 +119,13 @@ async def run_scenario(
     folder: Path,
     url: str,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
-    plan: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
     database = Database(url)
     with (folder / "log").open("a") as log:
-        made = Plan(**plan, sources=sources(services) if sources else [])
+        given = {**settings, "sources": sources(services) if sources else []}
+        made = ServerSettings.model_validate(given)
         tools = assemble(database, make_log("debug", log), made)
         await database.start()
         try:

@@ -19,8 +19,9 @@ from isoserver.cli.serve import load, serve
 from isoserver.errors import ToolError
 from isoserver.http.openapi import make_document
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.assembly import assemble
 from isoserver.tools.calls import Call
 from isoserver.tools.routes import TOOL_ROUTES
 
@@ -186,8 +187,10 @@ async def call(folder: Path, path: str, given: Any) -> Any:
     """Make a call as another server on the same database would."""
     database = Database(url_of(None, folder))
     with (folder / "log").open("a") as log:
-        plan = Plan(approval_poll=0.05, sources_private=True)
-        tools = assemble(database, make_log("info", log), plan)
+        settings = ServerSettings.model_validate(
+            {"approval_poll_interval_seconds": 0.05, "sources_private": True}
+        )
+        tools = assemble(database, make_log("info", log), settings)
         await database.start()
         try:
             await tools.start()
