@@ -136,12 +136,12 @@ class Server:
         self._data = DataFolder(settings.data_dir)
         self.folder = self._data.path
         self.database = Database(url_of(settings.database_url, self.folder))
-        self.heaps = Heaps(settings, self.database, self.folder)
+        log = make_log(settings.log_level, log_file)
+        self.heaps = Heaps(settings, self.database, self.folder, log)
         self.contexts = Contexts(
             settings, self.metrics, self.database, self.heaps, self._data.contexts
         )
         self.metrics.watch(self.contexts)
-        log = make_log(settings.log_level, log_file)
         self.ownership = Ownership(self.database, self.folder, log)
         self.tools = assemble(self.database, log, settings)
         self.executions = Executions(

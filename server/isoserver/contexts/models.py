@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.pool import HOME
+from isoserver.heaps.records import KEY_PATTERN
 
 __all__ = [
     "CompleteRequest",
@@ -88,7 +89,7 @@ class CreateContextRequest(RequestModel):
         HOME,
         description="Its working folder, made inside of a folder of the context's own.",
     )
-    heap: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+    heap: Annotated[str, StringConstraints(pattern=KEY_PATTERN)] | None = Field(
         None,
         description="A heap that it goes on from (V8 only); its language is that of "
         "the heap if omitted.",

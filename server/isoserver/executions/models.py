@@ -8,6 +8,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.models import AnswerModel, RequestModel
+from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads the annotations
+    HeapKey,
+    HeapTags,
+)
 
 __all__ = [
     "ApiError",
@@ -30,14 +34,8 @@ __all__ = [
 INTEGER_MAX = (1 << 63) - 1
 TIMEOUT_MAX = 300
 MEMORY_MAX_MB = 1 << 20
-TAGS_MAX = 100
 StatusName = Literal["running", "completed", "failed", "timed_out", "cancelled"]
-HeapKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@~+-]{1,128}$")]
-TagName = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")
-]
-TagValue = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
 
 
 class ExecOptions(RequestModel):
@@ -69,10 +67,8 @@ class ExecRequest(ExecOptions):
     """JavaScript or TypeScript to run."""
 
     code: str = Field(description="The source text.")
-    tags: dict[TagName, TagValue] | None = Field(
-        None,
-        max_length=TAGS_MAX,
-        description="What the heap that it yields is tagged with.",
+    tags: HeapTags | None = Field(
+        None, description="What the heap that it yields is tagged with."
     )
 
 

@@ -18,7 +18,7 @@ from isoserver.errors import (
     in_words,
 )
 from isoserver.executions.records import Outcome, Status
-from isoserver.heaps.entries import HeapEntry
+from isoserver.heaps.records import HeapOrigin
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -176,10 +176,10 @@ class Runner:
         order = run.order
         if self._heaps is None or not isinstance(context, JavaScriptContext):
             raise ContextDeadError(context.reason)
-        entry = HeapEntry(
+        origin = HeapOrigin(
             order.workspace, order.session, order.heap, order.code, run.id, order.tags
         )
-        return await self._heaps.save(context, entry)
+        return await self._heaps.save(context, origin)
 
 
 def waited(settings: ServerSettings) -> Outcome:

@@ -6,14 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from isoserver.executions.models import (
-    TAGS_MAX,
-    TIMEOUT_MAX,
-    HeapKey,
-    SessionName,
-    TagName,
-    TagValue,
-)
+from isoserver.executions.models import TIMEOUT_MAX, SessionName
+from isoserver.heaps.models import HeapKey, HeapTags
 from isoserver.mcp.toolbox import Arguments, Result
 
 __all__ = [
@@ -40,7 +34,6 @@ __all__ = [
     "Tags",
 ]
 
-HeapTags = dict[TagName, TagValue]
 Code = Annotated[str, Field(description="JavaScript or TypeScript source to execute.")]
 Id = Annotated[str, Field(description="ID returned by run_js.")]
 Key = Annotated[HeapKey, Field(description="Heap snapshot key: 64 hex digits.")]
@@ -87,7 +80,6 @@ class Run(StatelessRun):
     )
     tags: HeapTags | None = Field(
         None,
-        max_length=TAGS_MAX,
         description="Tags attached to the heap snapshot that results.",
     )
 
@@ -135,9 +127,7 @@ class Heap(Arguments):
 class SetTags(Heap):
     """Arguments of set_heap_tags."""
 
-    tags: HeapTags = Field(
-        max_length=TAGS_MAX, description="The tags, which replace all others."
-    )
+    tags: HeapTags = Field(description="The tags, which replace all others.")
 
 
 class DeleteTags(Heap):
@@ -154,7 +144,6 @@ class AllTags(Arguments):
     """Arguments of query_heaps_by_tags."""
 
     tags: HeapTags = Field(
-        max_length=TAGS_MAX,
         description="Tags that a heap must have, all of them, with these values.",
     )
 

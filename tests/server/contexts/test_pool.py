@@ -12,6 +12,7 @@ from isoserver.contexts.pool import Contexts
 from isoserver.contexts.tables import CONTEXTS
 from isoserver.heaps.service import Heaps
 from isoserver.http.metrics import Metrics
+from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import METADATA, Database, url_of
 
@@ -48,7 +49,7 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
 
     async def run() -> None:
         await database.start()
-        heaps = Heaps(settings, database, tmp_path)
+        heaps = Heaps(settings, database, tmp_path, make_log("error"))
         await heaps.start(collect=False)
         contexts = Contexts(settings, Metrics(), database, heaps, tmp_path)
         await contexts.start()

@@ -50,8 +50,8 @@ def test_what_is_needed_stays(
         await keep(heaps, packed[4])
         found = await heaps.collect()
         assert await _left(heaps, packed) == [1, 2, 3]
-        assert (found.forgotten, len(heaps._opened().files())) == (2, 3)
-        assert len(await heaps.snapshots("one", "s")) == 2
+        assert (found.forgotten, len(heaps._store.files())) == (2, 3)
+        assert len(await heaps.history("one", "s")) == 2
         await heaps.delete_tags("one", packed[2].key, None)
         await Ledger(database, 10, 10).write(_row(packed[4].key))
         await heaps.collect()
@@ -99,9 +99,9 @@ def test_a_store_full_of_what_is_needed_takes_no_more(
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0], tags={"a": "b"})
         with pytest.raises(HeapLimitError):
-            await heaps._check_room("default")
+            await heaps._retention.check_room("default")
         await heaps.delete("one", packed[0].key)
-        await heaps._check_room("default")
+        await heaps._retention.check_room("default")
 
     use(test, heaps_total_bytes_max=1000, heap_grace_seconds=0.0)
 
@@ -124,7 +124,7 @@ def test_what_nobody_owns_goes(
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0])
         await keep(heaps, packed[1])
-        store = heaps._opened()
+        store = heaps._store
         store.set_aside(packed[1].key)  # somebody who deleted it was killed
         store.write(packed[2].key, b"never owned")
         (tmp_path / "heaps" / f"{packed[3].key}.heap.0.part").write_bytes(b"half")
