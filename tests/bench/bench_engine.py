@@ -16,8 +16,8 @@ from tests.bench import report
 
 from isokernel.context.context import Context
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
-from isokernel.v8.calls import Operation
+from isokernel.v8 import writer
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ def _heap(code: str, rounds: int) -> dict[str, Any]:
         context.begin(code, execution_id=1)
         isolate = context.bridge.isolate
         isolate.collect_garbage()
-        used = isolate.memory.statistics().heap_used
-        saved = writing.save(isolate)
-        saves = report.timed(lambda: writing.save(isolate), rounds)
+        used = isolate.memory.statistics().heap_used_bytes
+        saved = writer.save(isolate)
+        saves = report.timed(lambda: writer.save(isolate), rounds)
         forks = [_fork(isolate) for _ in range(rounds)]
     finally:
         context.close()
@@ -164,7 +164,7 @@ def _fork(isolate: Isolate) -> float:
 
     os.fork = fork
     try:
-        writing.save(isolate)
+        writer.save(isolate)
     finally:
         os.fork = real
     return taken[0]

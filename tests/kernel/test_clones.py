@@ -6,26 +6,23 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kernel.contexts import (
-    Client,
-    await_exit,
-)
+from tests.support.workers import WorkerClient, await_exit
 
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
     from isokernel.forkserver import ForkServer
 
 
 def test_it_goes_on_from_a_snapshot(
-    spawn: Callable[..., Client], context: Session
+    spawn: Callable[..., WorkerClient], context: LocalContext
 ) -> None:
     context.run("let saved = { list: [1, 2] }; const f = () => saved.list.length")
-    heap = writing.save(context.context.bridge.isolate).to_bytes()
+    heap = writer.save(context.context.bridge.isolate).to_bytes()
     first, second = spawn(heap), spawn(heap)
     assert first.value("saved.list.push(3); f()") == "3"
     assert second.value("f()") == "2"
@@ -33,32 +30,32 @@ def test_it_goes_on_from_a_snapshot(
 
 
 def test_a_heap_that_is_none_is_said(
-    server: ForkServer, spawn: Callable[..., Client]
+    fork_server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
     client = spawn(b"nothing of the kind")
     words = client.last_words()
     assert words is not None
     assert "SnapshotFormatError" in words["detail"]
-    assert await_exit(server, client.pid).status == 73
+    assert await_exit(fork_server, client.pid).status == 73
 
 
 @pytest.fixture
-def clone(server: ForkServer) -> Iterator[Callable[[Client], Client]]:
-    made: list[Client] = []
+def clone(fork_server: ForkServer) -> Iterator[Callable[[WorkerClient], WorkerClient]]:
+    made: list[WorkerClient] = []
 
-    def fork(client: Client) -> Client:
+    def fork(client: WorkerClient) -> WorkerClient:
         made.append(client.clone())
-        server.adopt(made[-1].pid)
+        fork_server.adopt(made[-1].pid)
         return made[-1]
 
     yield fork
     for client in made:
         client.close()
-        await_exit(server, client.pid)
+        await_exit(fork_server, client.pid)
 
 
 def test_a_clone_has_the_state_and_goes_its_own_way(
-    client: Client, clone: Callable[[Client], Client]
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     client.run("let n = 1; const bump = () => ++n; let p = Promise.resolve(7)")
     other = clone(client)
@@ -72,7 +69,7 @@ def test_a_clone_has_the_state_and_goes_its_own_way(
 
 
 def test_a_clone_can_be_cloned(
-    client: Client, clone: Callable[[Client], Client]
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     client.run("let depth = 0")
     current = client
@@ -83,12 +80,14 @@ def test_a_clone_can_be_cloned(
 
 
 def test_a_clone_outlives_its_original_and_stops_alone(
-    server: ForkServer, client: Client, clone: Callable[[Client], Client]
+    fork_server: ForkServer,
+    client: WorkerClient,
+    clone: Callable[[WorkerClient], WorkerClient],
 ) -> None:
     client.run("let m = 5")
     other = clone(client)
     client.close()
-    await_exit(server, client.pid)
+    await_exit(fork_server, client.pid)
     number = other.execute("for (;;);")
     other.interrupt(number)
     assert other.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
@@ -97,7 +96,7 @@ def test_a_clone_outlives_its_original_and_stops_alone(
 
 
 def test_timers_go_on_in_both(
-    client: Client, clone: Callable[[Client], Client]
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     number = client.execute("setTimeout(() => console.log('fired'), 200); 0")
     client.finish(number)
@@ -107,7 +106,7 @@ def test_timers_go_on_in_both(
         assert (late.parent, late.content["text"]) == (number, "fired\n")
 
 
-def test_a_fork_request_without_sockets_is_refused(client: Client) -> None:
+def test_a_fork_request_without_sockets_is_refused(client: WorkerClient) -> None:
     assert client.reply(client.send("fork_request"))["ename"] == "MessageError"
     ours, theirs = socket.socketpair()
     with ours, theirs:

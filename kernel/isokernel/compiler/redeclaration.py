@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isokernel.compiler.moves import Move
+from isokernel.compiler.cells import Move
 from isokernel.errors import ScriptError
 from isokernel.typescript.transpiler import transpiler
 from isokernel.v8.isolate import Thrown
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.compiler.cells import Compiled
-    from isokernel.context.tracebacks import CellSource
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.values import Value
 
@@ -60,14 +59,14 @@ class Clash(NamedTuple):
 class Cell:
     """A cell that is about to run."""
 
-    __slots__ = ("_constants", "_message", "_script", "_source", "isolate")
+    __slots__ = ("_before_run", "_constants", "_message", "_script", "isolate")
 
     def __init__(
         self,
         isolate: Isolate,
         script: str,
-        source: CellSource,
         *,
+        before_run: Callable[[Compiled], None],
         message: Callable[[Thrown], str],
         constants: set[str],
     ) -> None:
@@ -76,14 +75,15 @@ class Cell:
         Args:
             isolate: Where it runs.
             script: Its script's name.
-            source: Its source; told each time what V8 runs for it.
+            before_run: Called each time with what V8 is about to run for it; once
+                more at the end with what places are counted in.
             message: Reads the message of an error.
             constants: Gets the names that it declares otherwise but that have to be
                 constants.
         """
         self.isolate = isolate
         self._script = script
-        self._source = source
+        self._before_run = before_run
         self._message = message
         self._constants = constants
 
@@ -97,7 +97,7 @@ class Cell:
 
     def _attempt(self, compiled: Compiled) -> Value | Thrown:
         """Evaluate just this."""
-        self._source.runs(compiled)
+        self._before_run(compiled)
         return self.isolate.evaluate(compiled.code, self._script)
 
     def clashing(self, outcome: Value | Thrown) -> str | None:
@@ -133,7 +133,7 @@ class Cell:
     def _given_up(
         self, compiled: Compiled, thrown: Thrown, answer: dict[str, Any]
     ) -> Thrown | Clash:
-        self._source.runs(compiled)  # as places are counted in it
+        self._before_run(compiled)  # as places are counted in it
         reason = answer.get("reason", _UNKNOWN)
         if reason == "invalid":  # a name that is declared twice in the cell itself
             return thrown

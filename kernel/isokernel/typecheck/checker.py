@@ -1,4 +1,4 @@
-"""TypeScript's checker in an isolate of its own.
+"""TypeScript's own checker, in an isolate of its own.
 
 Loading it takes about a second and 150 MB, so it is loaded where checks are forked
 from, never where contexts are.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import EngineError, TerminatedError, TypeCheckerError
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class TypeChecker:
             _read("globals.d.ts"),
         )
 
-    def warm(self) -> None:
+    def warm_up(self) -> None:
         """Run what a check runs, so that it is compiled when it is needed."""
         for code in (_WARMING, f"{_WARMING}\nreturn sums", _WARMING):
             self.check(code, "declare const tools: any;", ["earlier"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import EngineError, TranspilerError
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:

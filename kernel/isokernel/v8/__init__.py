@@ -9,9 +9,9 @@ What can cause one:
 * running out of memory in a place where V8 can't unwind: the near-heap-limit callback
   comes too late for a single huge allocation (`new Array(1e9).fill(0)`: "invalid table
   size"), and for malloc failing;
-* writing a snapshot of what V8 can't save (`internals.UNSAVABLE`: live Intl and
+* writing a snapshot of what V8 can't save (`symbols.UNSAVABLE`: live Intl and
   Temporal objects, WebAssembly); hence snapshots are written in a forked child, and
-  `census` says what it was;
+  `live_objects` says what it was;
 * reading a blob that another V8 or other flags wrote; hence blobs carry the engine's
   identity, which is compared first;
 * a defect of V8, or of this binding.

@@ -17,7 +17,7 @@ import threading
 from typing import Any, Final
 
 from isokernel.errors import EngineCheckError, EngineError, EngineNotFoundError
-from isokernel.v8 import internals, pages, symbols
+from isokernel.v8 import pages, symbols
 
 MINI_RACER_VERSION: Final = "0.14.1"
 """The release of mini-racer whose library the binding knows; pinned exactly."""
@@ -64,6 +64,25 @@ class Span(ctypes.Structure):
     """v8::MemorySpan and std::pair<uint8_t*, size_t>."""
 
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class Vector(ctypes.Structure):
+    """A std::vector of libc++, with 8-byte elements; the caller's storage."""
+
+    _fields_ = (
+        ("begin", ctypes.c_void_p),
+        ("end", ctypes.c_void_p),
+        ("capacity", ctypes.c_void_p),
+    )
+
+    def take(self, library: Library) -> list[int]:
+        """Return its elements, and free what V8 has allocated for them."""
+        if not self.begin:
+            return []
+        count = (self.end - self.begin) // ctypes.sizeof(ctypes.c_size_t)
+        elements = list((ctypes.c_size_t * count).from_address(self.begin))
+        library.operator_delete(self.begin)
+        return elements
 
 
 class MaybeDouble(ctypes.Structure):
@@ -129,7 +148,7 @@ class Library:
         self.handle = _open(path)
         missing = [
             name
-            for name, prototype in (symbols.PROTOTYPES | internals.PROTOTYPES).items()
+            for name, prototype in symbols.PROTOTYPES.items()
             if not self._resolve(name, *prototype)
         ]
         missing += [
@@ -139,8 +158,8 @@ class Library:
         ]
         missing += [
             name
-            for name in internals.UNSAVABLE.values()
-            if not self._resolve(name, internals.predicate(name), "b", "z")
+            for name in symbols.UNSAVABLE.values()
+            if not self._resolve(name, symbols.heap_predicate(name), "b", "z")
         ]
         if missing:
             what = "symbols"
@@ -149,7 +168,7 @@ class Library:
             (brand, getattr(self, name)) for brand, name in symbols.BRANDS
         )
         self.unsavable = tuple(
-            (kind, getattr(self, name)) for kind, name in internals.UNSAVABLE.items()
+            (kind, getattr(self, name)) for kind, name in symbols.UNSAVABLE.items()
         )
 
     def _resolve(self, name: str, symbol: str, result: str, arguments: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.scopes import TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, to_local, to_python
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import EngineError
-from isokernel.v8 import writing
-from isokernel.v8.calls import Operation
+from isokernel.v8 import writer
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate, Thrown
 from isokernel.v8.library import load
 from isokernel.v8.values import Value
@@ -130,12 +130,12 @@ def _memory(isolate: Isolate) -> str:
     isolate.memory.limit(None, 1 << 20)
     code = "try { new ArrayBuffer(2 ** 21) } catch (error) { error.name }"
     _expect(run_cell(isolate, code), "RangeError")
-    return f"heap limit {isolate.memory.born_limit >> 20} MiB, buffers bounded"
+    return f"heap limit {isolate.memory.initial_limit_bytes >> 20} MiB, buffers bounded"
 
 
 def _snapshots(isolate: Isolate) -> str:
     run_cell(isolate, "const next = ((n) => () => ++n)(40); next()")
-    saved = writing.save(isolate)
+    saved = writer.save(isolate)
     copy = Isolate({"note": Operation(lambda *_: None)}, snapshot=saved)
     try:
         _expect(run_cell(copy, "next()"), 42)

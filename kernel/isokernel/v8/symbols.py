@@ -190,11 +190,6 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
         "pppiii",
     ),
     # Values
-    "string_new": (
-        "_ZN2v86String11NewFromUtf8EPNS_7IsolateEPKcNS_13NewStringTypeEi",
-        "p",
-        "psii",
-    ),
     "string_new_latin1": (
         "_ZN2v86String14NewFromOneByteEPNS_7IsolateEPKhNS_13NewStringTypeEi",
         "p",
@@ -339,6 +334,76 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "version": ("mr_v8_version", "s", ""),
     "initialize": ("mr_init_v8", "-", "ss"),
+    # V8's insides, for saving heaps. Methods of heap objects take the address of a
+    # word that holds the object, as a handle is.
+    "use_counter": (
+        "_ZN2v87Isolate21SetUseCounterCallbackEPFvPS0_NS0_17UseCounterFeatureEE",
+        "-",
+        "pp",
+    ),
+    "isolate_heap": ("_ZN2v88internal7Isolate4heapEv", "p", "p"),
+    "dequeue_registry": (
+        "_ZN2v88internal4Heap34DequeueDirtyJSFinalizationRegistryEv",
+        "p",
+        "p",
+    ),
+    "has_dirty_registries": (
+        "_ZN2v88internal4Heap32HasDirtyJSFinalizationRegistriesEv",
+        "b",
+        "p",
+    ),
+    "registries_task_new": (
+        "_ZN2v88internal31FinalizationRegistryCleanupTaskC1EPNS0_4HeapE",
+        "-",
+        "pp",
+    ),
+    "registries_task_run": (
+        "_ZN2v88internal31FinalizationRegistryCleanupTask11RunInternalEv",
+        "-",
+        "p",
+    ),
+    "listener_add": (
+        "_ZN2v87Isolate18AddMessageListenerEPFvNS_5LocalINS_7MessageEEENS1_INS_5Value"
+        "EEEES5_",
+        "b",
+        "ppp",
+    ),
+    "listener_remove": (
+        "_ZN2v87Isolate22RemoveMessageListenersEPFvNS_5LocalINS_7MessageEEENS1_INS_5"
+        "ValueEEEE",
+        "-",
+        "pp",
+    ),
+    "formatted_stack": (
+        "_ZN2v88internal10ErrorUtils17GetFormattedStackEPNS0_7IsolateENS0_12Direct"
+        "HandleINS0_8JSObjectEEE",
+        "p",
+        "pp",
+    ),
+    "backing_store_new": (
+        "_ZN2v88internal12BackingStoreC1EPvmmmNS0_10SharedFlagENS0_13Resizable"
+        "FlagEbbbbb",
+        "-",
+        "ppzzziibbbbb",
+    ),
+    # A std::shared_ptr is passed as it lies, two words (libc++'s trivial ABI).
+    "buffer_take_store": (
+        "_ZN2v88internal13JSArrayBuffer15RemoveExtensionEv",
+        "S",
+        "p",
+    ),
+    "buffer_setup": (
+        "_ZN2v88internal13JSArrayBuffer5SetupENS0_10SharedFlagENS0_13ResizableFlag"
+        "ENSt4__Cr10shared_ptrINS0_12BackingStoreEEEPNS0_7IsolateE",
+        "-",
+        "piiSp",
+    ),
+    "is_wasm_function": (
+        "_ZN2v88internal20WasmExportedFunction22IsWasmExportedFunctionENS0_6Tagged"
+        "INS0_6ObjectEEE",
+        "b",
+        "z",
+    ),
 }
 
 BRANDS: Final[tuple[tuple[str, str], ...]] = (
@@ -390,21 +455,52 @@ BRANDS: Final[tuple[tuple[str, str], ...]] = (
 
 KINDS: Final[tuple[str, ...]] = (
     # Further predicates of v8::Value that the conversion of values asks
-    "FullIsUndefined",
-    "FullIsNull",
-    "FullIsTrue",
-    "FullIsFalse",
     "FullIsString",
     "IsNumber",
     "IsBigInt",
-    "IsSymbol",
     "IsArrayBufferView",
 )
+
+
+UNSAVABLE: Final[dict[str, str]] = {
+    # kind: V8's class
+    "Intl.Collator": "JSCollator",
+    "Intl.DateTimeFormat": "JSDateTimeFormat",
+    "Intl.DisplayNames": "JSDisplayNames",
+    "Intl.DurationFormat": "JSDurationFormat",
+    "Intl.ListFormat": "JSListFormat",
+    "Intl.Locale": "JSLocale",
+    "Intl.NumberFormat": "JSNumberFormat",
+    "Intl.PluralRules": "JSPluralRules",
+    "Intl.RelativeTimeFormat": "JSRelativeTimeFormat",
+    "Intl.Segmenter": "JSSegmenter",
+    "Intl.Segments": "JSSegments",
+    "Intl.SegmentIterator": "JSSegmentIterator",
+    "Temporal.Duration": "JSTemporalDuration",
+    "Temporal.Instant": "JSTemporalInstant",
+    "Temporal.PlainDate": "JSTemporalPlainDate",
+    "Temporal.PlainDateTime": "JSTemporalPlainDateTime",
+    "Temporal.PlainMonthDay": "JSTemporalPlainMonthDay",
+    "Temporal.PlainTime": "JSTemporalPlainTime",
+    "Temporal.PlainYearMonth": "JSTemporalPlainYearMonth",
+    "Temporal.ZonedDateTime": "JSTemporalZonedDateTime",
+    "WebAssembly.Instance": "WasmInstanceObject",
+    "WebAssembly.Memory": "WasmMemoryObject",
+    "WebAssembly.Module": "WasmModuleObject",
+    "WebAssembly.Table": "WasmTableObject",
+}
+"""What of V8's own classes can't be saved, or not be used when it has been."""
 
 
 def predicate(name: str) -> str:
     """Mangled name of a predicate such as `IsMap` of v8::Value."""
     return f"_ZNK2v85Value{len(name)}{name}Ev"
+
+
+def heap_predicate(name: str) -> str:
+    """Mangled name of the predicate of an internal class; takes the object itself."""
+    name = f"Is{name}_NonInline"
+    return f"_ZN2v88internal{len(name)}{name}ENS0_6TaggedINS0_10HeapObjectEEE"
 
 
 WASM_FUNCTIONS: Final[tuple[str, ...]] = tuple(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.v8.library import Span
+
 if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.library import Library
@@ -77,7 +79,26 @@ class Value:
         Raises:
             TypeError: The value holds no bytes.
         """
-        return self.isolate.read_bytes(self)
+        isolate, library = self.isolate, self.isolate.library
+        with isolate.entered():
+            if library.IsArrayBufferView(self.slot):
+                return _view_bytes(library, self.slot)
+            if not library.IsArrayBuffer(self.slot):
+                message = "the value holds no bytes"
+                raise TypeError(message)
+            length = library.buffer_length(self.slot)
+            if not length:
+                return b""
+            return ctypes.string_at(library.buffer_data(self.slot), length)
+
+
+def _view_bytes(library: Library, slot: int) -> bytes:
+    # Small typed arrays live inside the V8 heap and are copied into the storage;
+    # larger ones are read in place, one copy in all.
+    length = library.view_length(slot)
+    storage = ctypes.create_string_buffer(64)
+    span = library.view_contents(slot, Span(ctypes.addressof(storage), 64))
+    return ctypes.string_at(span.data, length) if length else b""
 
 
 def new_string(library: Library, isolate: int, text: str) -> int:

@@ -252,7 +252,9 @@ class Context:
         self.used = time.monotonic()
         self.checkpoint: Checkpoint | None = None
         self.origin: str | None = None
-        self.history = History(settings.history_max, settings.history_size_max)
+        self.history = History(
+            settings.notebook_cells_max, settings.notebook_characters_max
+        )
         self._settings = settings
         self._observer = observer
         self._owner = owner
@@ -475,7 +477,9 @@ class Context:
             problem = f"the context is locked to {self.language.name}"
             raise InvalidRequestError(FieldProblem("language", problem))
         content = self.process.content(request)
-        job = Execution(request, language, content, self._settings.output_max)
+        job = Execution(
+            request, language, content, self._settings.cell_output_characters_max
+        )
         self.submit(job)
         return job
 
@@ -487,7 +491,9 @@ class Context:
             QueueLimitError: Too many jobs wait already.
             ContextDeadError: The context is dead.
         """
-        return await self.run(Job(kind, content, self._settings.question_deadline))
+        return await self.run(
+            Job(kind, content, self._settings.context_query_timeout_seconds)
+        )
 
     async def run(self, job: Job) -> dict[str, Any]:
         """Queue a job, wait until it is over, and return the reply's content.
@@ -503,8 +509,8 @@ class Context:
         """Put a job at the end of the queue."""
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
-        if len(self._queue) >= self._settings.queue_max:
-            raise QueueLimitError(self._settings.queue_max)
+        if len(self._queue) >= self._settings.cells_queued_max:
+            raise QueueLimitError(self._settings.cells_queued_max)
         if job.counts_as_use:
             self.touch()
         self._last_job_id += 1
@@ -567,7 +573,7 @@ class Context:
     def _patience(self, job: Job) -> float:
         """Return after how many seconds a job that has begun is interrupted."""
         if self.process.enforces_deadline and isinstance(job, Execution):
-            return job.seconds + self._settings.interrupt_grace + 1
+            return job.seconds + self._settings.interrupt_grace_seconds + 1
         return job.seconds
 
     def _overdue(self) -> None:
@@ -578,7 +584,7 @@ class Context:
         if not isinstance(job, Execution):
             job.refuse(ContextDeadlineError(job.seconds))
         self.process.interrupt(job)
-        self._alarm.set(self._settings.interrupt_grace, self._give_up)
+        self._alarm.set(self._settings.interrupt_grace_seconds, self._give_up)
 
     def _give_up(self) -> None:
         """End a job that an interrupt did not end, or whose second half is missing."""

@@ -106,7 +106,7 @@ class Hibernation:
         hurry = asyncio.ensure_future(hurried.wait())
         await asyncio.wait(
             [saving, hurry],
-            timeout=self._settings.save_deadline,
+            timeout=self._settings.shutdown_save_timeout_seconds,
             return_when="FIRST_COMPLETED",
         )
         hurry.cancel()
@@ -168,12 +168,12 @@ class Hibernation:
 
     async def sweep(self) -> None:
         """Hibernate what was idle for long; delete what hibernated for long."""
-        after = self._settings.hibernate_after
+        after = self._settings.hibernate_after_seconds
         if after is not None:
             now = time.monotonic()
             idle = [one for one in self._registry.live() if now - one.used > after]
             await self._hibernate_all(idle)
-        ttl = self._settings.hibernated_ttl
+        ttl = self._settings.hibernated_context_ttl_seconds
         if ttl is not None:
             limit = time.time() - ttl
             old = [one for one in self._registry.records() if one.last_used < limit]

@@ -160,13 +160,13 @@ class Execution(Job):
         request: Request,
         language: Language,
         content: dict[str, Any],
-        output_max: int,
+        cell_output_characters_max: int,
     ) -> None:
         super().__init__("execute_request", content, request.seconds)
         self.request = request
         self.language = language
         self.number = next(_NUMBERS)
-        self.outputs = Outputs(output_max)
+        self.outputs = Outputs(cell_output_characters_max)
         self.count = 0
         self.failure: Failure | None = None
         self.seconds_taken = 0.0

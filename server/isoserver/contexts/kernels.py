@@ -136,7 +136,7 @@ class KernelProcess:
         )
         self._manager = manager
         options = _PYTHON_OPTIONS if self._is_python else ()
-        deadline = self._settings.start_deadline
+        deadline = self._settings.context_start_timeout_seconds
         try:
             await asyncio.wait_for(
                 manager.start_kernel(
@@ -421,7 +421,7 @@ def python_sandbox(
         sockets=str(sockets),
         readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
         network=settings.python_network,
-        memory_max=settings.python_memory_max,
+        memory_max=settings.python_memory_bytes_max,
         descriptors_max=_OPEN_FILES,
         niceness=settings.context_niceness,
     )

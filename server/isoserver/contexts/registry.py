@@ -118,7 +118,9 @@ class Registry:
         Raises:
             EphemeralLimitError: The limit of such contexts is reached.
         """
-        limit = self._settings.executions_max + self._settings.tasks_max
+        limit = (
+            self._settings.executions_running_max + self._settings.tasks_unfinished_max
+        )
         if len(self._ephemeral) >= limit:
             raise EphemeralLimitError(limit)
         self._ephemeral[context.key] = context
@@ -207,7 +209,7 @@ class Registry:
             workspace: The workspace.
             others: Those that are about to be hibernated as well.
         """
-        total = self._settings.hibernated_max
+        total = self._settings.hibernated_contexts_max
         owners = [owner for keys in (self._records, others) for owner, _ in keys]
         if len(owners) >= total:
             return False

@@ -90,7 +90,7 @@ class Contexts:
         self._heaps = heaps
         self._folder = folder
         self._store = ContextStore(
-            database, settings.history_max, settings.history_size_max
+            database, settings.notebook_cells_max, settings.notebook_characters_max
         )
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
@@ -136,9 +136,9 @@ class Contexts:
             )
         await self._hibernation.start(self.languages.served)
         limits = (
-            settings.context_ttl,
-            settings.hibernate_after,
-            settings.hibernated_ttl,
+            settings.context_ttl_seconds,
+            settings.hibernate_after_seconds,
+            settings.hibernated_context_ttl_seconds,
         )
         seconds = [limit for limit in limits if limit is not None]
         if seconds:
@@ -150,11 +150,11 @@ class Contexts:
         self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await self._wait_idle(self._settings.shutdown_grace)
+        await self._wait_idle(self._settings.shutdown_grace_seconds)
         for context in self._registry.processes():
             if context.state is State.BUSY:
                 context.interrupt()
-        await self._wait_idle(min(self._settings.interrupt_grace, 2.0))
+        await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
         await self._hibernation.stop(self._hurried)
         reason = "the server stopped"
         await asyncio.gather(
@@ -210,7 +210,7 @@ class Contexts:
                 )
 
     async def _delete_old(self) -> None:
-        ttl = self._settings.context_ttl
+        ttl = self._settings.context_ttl_seconds
         if ttl is None:
             return
         now = time.monotonic()
@@ -281,7 +281,7 @@ class Contexts:
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
             language = self.languages.find(None if loaded is None else loaded.language)
-        memory = heap_memory_max or self._settings.heap_memory_max
+        memory = heap_memory_max or self._settings.v8_heap_bytes_max
         identity = Identity(workspace, context_id or new_id(), language, cwd, memory)
         context = self._make(identity)
         if loaded is not None and not context.process.can_save:
@@ -379,7 +379,7 @@ class Contexts:
 
     def _recall(self, record: Record) -> Context:
         language = self.languages.served[record.language]
-        memory = record.heap_memory_max or self._settings.heap_memory_max
+        memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
         context = self._make(
             Identity(record.workspace, record.id, language, record.cwd, memory)
         )

@@ -90,10 +90,10 @@ class V8Process:
         name = self._identity.language.name
         settings = ContextSettings(
             language="typescript" if name == "typescript" else "javascript",
-            interrupt_grace=self._settings.interrupt_grace,
-            heap_memory_max=self._identity.heap_memory_max,
-            array_buffer_max=self._settings.array_buffer_max,
-            output_max=self._settings.output_max,
+            interrupt_grace_seconds=self._settings.interrupt_grace_seconds,
+            v8_heap_bytes_max=self._identity.heap_memory_max,
+            array_buffer_bytes_max=self._settings.array_buffer_bytes_max,
+            cell_output_characters_max=self._settings.cell_output_characters_max,
         )
         try:
             spawned = self._fork_server.spawn(settings, heap)
@@ -240,12 +240,12 @@ class V8Process:
 
     async def save(self, ask: Ask) -> bytes:
         """Have it fork a process that writes the heap; see `ContextProcess`."""
-        async with _HeapWriter(self._settings.checkpoint_deadline) as writer:
+        async with _HeapWriter(self._settings.checkpoint_timeout_seconds) as writer:
             reply = await ask(
                 Job(
                     "checkpoint_request",
                     {},
-                    self._settings.question_deadline,
+                    self._settings.context_query_timeout_seconds,
                     fds=writer.descriptors,
                     counts_as_use=False,
                 )
@@ -262,7 +262,7 @@ class V8Process:
         work, far_work = socket.socketpair()
         control, far_control = socket.socketpair()
         fds = (far_work.fileno(), far_control.fileno())
-        seconds = self._settings.question_deadline
+        seconds = self._settings.context_query_timeout_seconds
         try:
             reply = await ask(Job("fork_request", {}, seconds, fds=fds))
             pid = self._fork_server.adopt(_forked_pid(reply), self._session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.server.contexts.alone import SECONDS, context_of, with_fork_server
+from tests.support.contexts import SECONDS, context_of, with_fork_server
 
 from isoserver.contexts.context import State
 from isoserver.contexts.forkserver import AsyncForkServer
@@ -23,7 +23,7 @@ def _fork_server() -> AsyncForkServer:
 def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
     # Its descriptors are closed by then, and their numbers may be others'.
     async def scenario(fork_server: AsyncForkServer) -> None:
-        context = context_of(fork_server, question_deadline=600.0)
+        context = context_of(fork_server, context_query_timeout_seconds=600.0)
         await context.start()
         context.execute(Request(FOREVER, None, SECONDS))
         call = context.save() if act == "save" else context.fork_into(context)

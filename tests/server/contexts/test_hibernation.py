@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import AT_REST, connect, wait_for
-from tests.server.executions.conftest import reach
+from tests.support.client import connect
+from tests.support.server import AT_REST
+from tests.support.waiting import wait_for
 
 from isoserver.heaps.content import examine, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.server.conftest import Client, Server
-    from tests.server.postgresql import PostgreSQL
+    from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
+    from tests.support.server import Server
 
 V8 = ("--languages", "javascript,typescript", "--default-language", "javascript")
 UNSAVABLE = "globalThis.fmt = new Intl.DateTimeFormat('en'); 1"
@@ -144,7 +146,7 @@ def test_a_restart_takes_no_other_word(client: Client) -> None:
 @pytest.fixture
 def sleepy(servers: Callable[..., Server], tmp_path: Path) -> Server:
     """A server whose contexts sleep soon."""
-    flags = ("--hibernate-after", "0.4", "--data-dir", str(tmp_path))
+    flags = ("--hibernate-after-seconds", "0.4", "--data-dir", str(tmp_path))
     return servers(*V8, *flags)
 
 
@@ -227,7 +229,7 @@ def test_a_checkpoint_of_a_sleeping_context_is_the_heap_that_it_has(
 
 
 def test_sleep_leaves_no_trace_in_a_session(sleepy: Server) -> None:
-    with reach(sleepy) as client:
+    with connect(sleepy) as client:
         heaps = [client.done("var a = 1", session="s")["heap"]]
         client.wait_state("s", "hibernated")
         assert client.show("s")["heap"] not in heaps
@@ -277,7 +279,14 @@ def test_a_damaged_heap_is_a_clear_error(sleepy: Server, tmp_path: Path) -> None
 
 
 def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:
-    flags = ("--hibernate-after", "0.3", "--hibernated-max", "3", "--contexts-max", "2")
+    flags = (
+        "--hibernate-after-seconds",
+        "0.3",
+        "--hibernated-contexts-max",
+        "3",
+        "--contexts-max",
+        "2",
+    )
     with connect(servers(*V8, *flags)) as client:
         ids = [_asleep(client, f"let a = {number}") for number in range(3)]
         last = client.create()
@@ -292,7 +301,12 @@ def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:
 def test_those_that_slept_for_long_go(
     servers: Callable[..., Server], tmp_path: Path
 ) -> None:
-    flags = ("--hibernate-after", "0.2", "--hibernated-ttl", "0.6")
+    flags = (
+        "--hibernate-after-seconds",
+        "0.2",
+        "--hibernated-context-ttl-seconds",
+        "0.6",
+    )
     with connect(servers(*V8, *flags, "--data-dir", str(tmp_path))) as client:
         here = _asleep(client)
         wait_for(lambda: not _listed(client))
@@ -314,7 +328,9 @@ def kept(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
         yield flags
 
 
-def test_contexts_outlive_the_server(servers: Callable[..., Server], kept: Any) -> None:
+def test_contexts_outlive_the_server(
+    servers: Callable[..., Server], kept: tuple[str, ...]
+) -> None:
     first = servers(*kept)
     with connect(first) as client:
         saved = client.post("/contexts", json={"language": "ts", "cwd": "/a"}).json()
@@ -358,9 +374,9 @@ def test_contexts_outlive_the_server(servers: Callable[..., Server], kept: Any) 
 
 
 def test_after_kill_9_contexts_go_back_to_their_checkpoints(
-    servers: Callable[..., Server], kept: Any
+    servers: Callable[..., Server], kept: tuple[str, ...]
 ) -> None:
-    first = servers(*V8, "--hibernate-after", "0.5", *kept)
+    first = servers(*V8, "--hibernate-after-seconds", "0.5", *kept)
     with connect(first) as client:
         asleep = _asleep(client, "let a = 'asleep'")
         saved, lost = client.create(), client.create()

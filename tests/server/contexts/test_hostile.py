@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.contexts.alone import context_of, with_fork_server
+from tests.support.contexts import context_of, with_fork_server
 
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
@@ -200,7 +200,7 @@ def test_who_breaks_the_rules_of_calls_is_ended(
     flood: Callable[[Frame], list[bytes]], calls: int
 ) -> None:
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server, tool_task_waiting_max=3)
+        context = context_of(fork_server, task_calls_unfinished_max=3)
         await context.start()
         tool = Tool()
         served, execution = _execute(context, tool)
@@ -217,7 +217,7 @@ def test_results_that_nobody_takes_in_are_not_kept() -> None:
     number, size = 40, 50_000
 
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server, tool_unread_max=4 * size)
+        context = context_of(fork_server, task_unread_bytes_max=4 * size)
         await context.start()
         tool = Tool("x" * size)
         served, _ = _execute(context, tool)

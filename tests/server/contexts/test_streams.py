@@ -7,10 +7,14 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
 def stream(client: Client, code: str, query: str = "", **fields: Any) -> list[Any]:
@@ -114,8 +118,10 @@ def test_problems_before_the_stream_are_plain_answers(client: Client) -> None:
     assert client.post("/execute/async", json=body).status_code == 404
 
 
-def test_heartbeats_are_comments(servers: Any) -> None:
-    with connect(servers("--stream-ping", "0.05", "--languages", "js")) as client:
+def test_heartbeats_are_comments(servers: Callable[..., Server]) -> None:
+    with connect(
+        servers("--stream-heartbeat-interval-seconds", "0.05", "--languages", "js")
+    ) as client:
         body = {"code": "await new Promise(d => setTimeout(d, 400))", "language": "js"}
         text = client.post("/execute/async", json=body).text
         assert text.count(": ping\n\n") >= 2
@@ -152,8 +158,15 @@ def _deaf(server: Server, context_id: str, code: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("language", ["javascript", "python"])
-def test_a_client_that_does_not_read_is_cut(servers: Any, language: str) -> None:
-    flags = ("--stream-buffer-max", "100000", "--stream-stall", "600")
+def test_a_client_that_does_not_read_is_cut(
+    servers: Callable[..., Server], language: str
+) -> None:
+    flags = (
+        "--stream-buffer-characters-max",
+        "100000",
+        "--stream-stall-timeout-seconds",
+        "600",
+    )
     server: Server = servers(*flags)
     code = {
         "javascript": "for (let i = 0; i < 9e4; i++) console.log('x'.repeat(99));d = 1",
@@ -180,8 +193,13 @@ def test_a_client_that_does_not_read_is_cut(servers: Any, language: str) -> None
         }
 
 
-def test_a_client_that_stalls_is_cut_off(servers: Any) -> None:
-    flags = ("--stream-buffer-max", "50000000", "--stream-stall", "0.3")
+def test_a_client_that_stalls_is_cut_off(servers: Callable[..., Server]) -> None:
+    flags = (
+        "--stream-buffer-characters-max",
+        "50000000",
+        "--stream-stall-timeout-seconds",
+        "0.3",
+    )
     server: Server = servers(*flags)
     with connect(server) as client:
         here = client.create()

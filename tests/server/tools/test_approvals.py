@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.conftest import Asked
+from tests.support.tools import Asked
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -16,8 +16,9 @@ from isoserver.errors import (
     ToolError,
 )
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.assembly import assemble
 from isoserver.tools.calls import Answer
 from isoserver.tools.configuration import read
 from isoserver.tools.policy import Rule
@@ -25,9 +26,9 @@ from isoserver.tools.policy import Rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.postgresql import PostgreSQL
-    from tests.server.tools.conftest import World
-    from tests.server.tools.services import Services
+    from tests.support.postgresql import PostgreSQL
+    from tests.support.services import Services
+    from tests.support.tools import World
 
 WRITE = {"owner": "o", "body": {"title": "t"}, "X-Trace": "a"}
 
@@ -240,7 +241,7 @@ def test_nobody_decides(run: Callable[..., None]) -> None:
                 "default", waiting.id, "approved", "", "eve"
             )
 
-    run(scenario, sources=service, approval_deadline=0.3)
+    run(scenario, sources=service, approval_timeout_seconds=0.3)
 
 
 def test_the_end_of_a_task_or_call_withdraws(run: Callable[..., None]) -> None:
@@ -269,7 +270,9 @@ def test_another_server_decides(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         database = Database(url_of(None, world.folder))
         with (world.folder / "log").open("a") as log:
-            other = assemble(database, make_log("info", log), Plan())
+            other = assemble(
+                database, make_log("info", log), ServerSettings.model_validate({})
+            )
             await database.start()
             try:
                 task = create(world)
@@ -282,7 +285,7 @@ def test_another_server_decides(run: Callable[..., None]) -> None:
                 await other.close()
                 await database.close()
 
-    run(scenario, sources=service, approval_poll=0.05)
+    run(scenario, sources=service, approval_poll_interval_seconds=0.05)
 
 
 async def _until(ask: Any, *arguments: Any) -> Any:
@@ -347,7 +350,7 @@ def test_there_is_a_bound(run: Callable[..., None]) -> None:
         await world.tools.approvals.resolve("default", waiting.id, "denied", "", "eve")
         await denied(first)
 
-    run(scenario, sources=service, approvals_max=1)
+    run(scenario, sources=service, workspace_approvals_max=1)
 
 
 def test_the_audit_has_everything(run: Callable[..., None]) -> None:
@@ -398,4 +401,4 @@ def test_the_audit_forgets(run: Callable[..., None]) -> None:
         await world.call("github.issues.list", {"owner": "o"})
         assert await world.audit() == []
 
-    run(scenario, sources=service, audit_retention=1e-6)
+    run(scenario, sources=service, audit_ttl_seconds=1e-6)

@@ -5,26 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.services import SDL, Services
+from tests.support.services import SDL, Services
+from tests.support.tools import refused
 
-from isoserver.errors import ApprovalDeniedError, ToolError
+from isoserver.errors import ApprovalDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.tools.conftest import World
+    from tests.support.tools import World
 
 
 def people(services: Services) -> list[dict[str, Any]]:
     return [services.graphql()]
-
-
-async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
-    """What the code is told about a call that fails."""
-    with pytest.raises(ToolError) as caught:
-        await world.call(path, given)
-    return caught.value.as_data()
 
 
 def test_fields_are_tools(run: Callable[..., None]) -> None:
@@ -168,7 +162,7 @@ def test_raw_documents_are_held_to_what_their_fields_are_held_to(
         },
         {"workspace": "default", "effect": "allow", "tool": "people.graphql"},
     ]
-    run(scenario, sources=people, policies=policies, approval_deadline=0.2)
+    run(scenario, sources=people, policies=policies, approval_timeout_seconds=0.2)
 
 
 def test_a_schema_from_a_file(run: Callable[..., None], tmp_path: Path) -> None:

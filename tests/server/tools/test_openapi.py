@@ -7,28 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tests.server.tools.services import DOCUMENT, KEY, Services
+from tests.support.services import DOCUMENT, KEY, Services
+from tests.support.tools import refused
 
-from isoserver.errors import ApprovalDeniedError, ToolError
+from isoserver.errors import ApprovalDeniedError
 from isoserver.tools.sources.document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.conftest import Client
-    from tests.server.tools.conftest import World
+    from tests.support.client import Client
+    from tests.support.tools import World
 
 
 def service(services: Services) -> list[dict[str, Any]]:
     return [services.openapi(writes="allow", call_deadline=20.0)]
-
-
-async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
-    """What the code is told about a call that fails."""
-    with pytest.raises(ToolError) as caught:
-        await world.call(path, given)
-    return caught.value.as_data()
 
 
 def test_requests_are_as_the_document_says(run: Callable[..., None]) -> None:
@@ -146,7 +140,7 @@ def test_reads_are_allowed_and_writes_wait(run: Callable[..., None]) -> None:
         assert caught.value.code == "approval_expired"
         assert world.waits == [True, False]
 
-    run(scenario, sources=lambda s: [s.openapi()], approval_deadline=0.2)
+    run(scenario, sources=lambda s: [s.openapi()], approval_timeout_seconds=0.2)
 
 
 def test_sources_that_can_not_be(run: Callable[..., None]) -> None:

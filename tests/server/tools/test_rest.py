@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from tests.server.conftest import DEADLINE, START, Server, connect
-from tests.server.tools.conftest import UPSTREAM
+from tests.support.client import connect
+from tests.support.programs import UPSTREAM
+from tests.support.server import START, Server
+from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load, serve
 from isoserver.errors import ToolError
 from isoserver.http.openapi import make_document
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.assembly import assemble
 from isoserver.tools.calls import Call
 from isoserver.tools.routes import TOOL_ROUTES
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 KEY = "a-key-that-is-in-no-answer"
 ADMIN = "key-of-the-administrator-0123456789"
@@ -73,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
+def tool_server(folder: Path) -> Iterator[Server]:
     flags = ["--config", str(folder / "isokernel.toml"), "--data-dir", str(folder)]
     flags += ["--languages", "javascript", "--default-language", "javascript"]
     flags.append("--sources-private")
@@ -85,8 +88,8 @@ def server(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with connect(server, **{"X-API-Key": ADMIN}) as made:
+def client(tool_server: Server) -> Iterator[Client]:
+    with connect(tool_server, **{"X-API-Key": ADMIN}) as made:
         yield made
 
 
@@ -101,17 +104,21 @@ def check(answer: Any, status: int, model: str | None = None) -> Any:
     return answer.json()
 
 
-def test_sources(client: Client, server: Server) -> None:
+def test_sources(client: Client, tool_server: Server) -> None:
     (up,) = check(client.get("/sources"), 200, "SourcesModel")["items"]
     up = check(client.post("/sources/up/refresh"), 200, "SourceShownModel")
     assert (up["state"], up["origin"], up["type"]) == ("ready", "configuration", "mcp")
     assert up["tools"] == 13
     assert up["location"] == sys.executable.rpartition("/")[2]
     assert check(client.get("/sources/up"), 200)["name"] == "up"
-    own = {"type": "openapi", "name": "own", "document": f"{server.url}/openapi.json"}
+    own = {
+        "type": "openapi",
+        "name": "own",
+        "document": f"{tool_server.url}/openapi.json",
+    }
     made = check(client.post("/sources", json=own), 201, "SourceShownModel")
     assert (made["state"], made["origin"]) == ("ready", "rest")
-    assert made["location"] == server.url
+    assert made["location"] == tool_server.url
     check(client.post("/sources", json=own), 409, "ErrorResponse")
     assert len(check(client.get("/sources"), 200)["items"]) == 2
     check(client.delete("/sources/own"), 204)
@@ -180,8 +187,10 @@ async def call(folder: Path, path: str, given: Any) -> Any:
     """Make a call as another server on the same database would."""
     database = Database(url_of(None, folder))
     with (folder / "log").open("a") as log:
-        plan = Plan(approval_poll=0.05, sources_private=True)
-        tools = assemble(database, make_log("info", log), plan)
+        settings = ServerSettings.model_validate(
+            {"approval_poll_interval_seconds": 0.05, "sources_private": True}
+        )
+        tools = assemble(database, make_log("info", log), settings)
         await database.start()
         try:
             await tools.start()
@@ -194,11 +203,11 @@ async def call(folder: Path, path: str, given: Any) -> Any:
             await database.close()
 
 
-def test_approvals_and_audit(client: Client, server: Server, folder: Path) -> None:
+def test_approvals_and_audit(client: Client, tool_server: Server, folder: Path) -> None:
     own = {
         "type": "openapi",
         "name": "own",
-        "document": f"{server.url}/openapi.json",
+        "document": f"{tool_server.url}/openapi.json",
         "auth": {"type": "bearer", "token": AGENT},
     }
     check(client.post("/sources", json=own), 201)
@@ -248,9 +257,9 @@ async def _get(client: Client, path: str) -> Any:
     return check(answer, 200, "ApprovalsModel")
 
 
-def test_only_administrators(client: Client, server: Server) -> None:
+def test_only_administrators(client: Client, tool_server: Server) -> None:
     before = client.get("/policies").json()
-    with connect(server, **{"X-API-Key": AGENT}) as agent:
+    with connect(tool_server, **{"X-API-Key": AGENT}) as agent:
         assert agent.get("/contexts").status_code == 200
         for route in TOOL_ROUTES:
             path = re.sub(r"\{\w+\}", "up", route.path)
