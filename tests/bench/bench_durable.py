@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from tests.bench import report
 from tests.bench.http_client import Connection, request
-from tests.server.conftest import Server
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import Session
+from tests.support.local_contexts import LocalContext
 
 from isokernel.context.execution import ExecutionOptions
 from isokernel.settings import ContextSettings
@@ -13,18 +13,18 @@ from isokernel.settings import ContextSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Outcome
+    from tests.support.local_contexts import Outcome
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Session]:
-    session = Session(ContextSettings(language="typescript"))
+def shared() -> Iterator[LocalContext]:
+    session = LocalContext(ContextSettings(language="typescript"))
     session.run("1")  # starts its thread
     yield session
     session.context.close()
 
 
-def run(session: Session, code: str, **options: str) -> Outcome:
+def run(session: LocalContext, code: str, **options: str) -> Outcome:
     return session.run(code, options=ExecutionOptions(body=True), **options)
 
 
@@ -46,18 +46,20 @@ def run(session: Session, code: str, **options: str) -> Outcome:
         ("return 010", "8"),
     ],
 )
-def test_the_value(shared: Session, language: str, code: str, text: str | None) -> None:
+def test_the_value(
+    shared: LocalContext, language: str, code: str, text: str | None
+) -> None:
     outcome = run(shared, code, language=language)
     assert outcome.error is None, outcome.error
     assert outcome.text == text
 
 
-def test_types_go_also_where_code_is_rewritten(shared: Session) -> None:
+def test_types_go_also_where_code_is_rewritten(shared: LocalContext) -> None:
     assert run(shared, "enum A { X = 4 }\nreturn A.X as number").text == "4"
     assert run(shared, "if (1) return <string>'a'").text == "'a'"
 
 
-def test_a_last_return_leaves_the_names(shared: Session) -> None:
+def test_a_last_return_leaves_the_names(shared: LocalContext) -> None:
     run(shared, "const left: number = 5; return left")
     assert run(shared, "left").text == "5"
     run(shared, "const right = 5; if (right) return 1")
@@ -77,13 +79,13 @@ def test_a_last_return_leaves_the_names(shared: Session) -> None:
         ("return 1;\nconst x = ;", "2:11"),
     ],
 )
-def test_places_are_the_users(shared: Session, code: str, place: str) -> None:
+def test_places_are_the_users(shared: LocalContext, code: str, place: str) -> None:
     error = run(shared, code).error
     assert error is not None
     assert error.traceback[1].endswith(f":{place}"), error.traceback
 
 
-def test_cells_have_no_return(shared: Session) -> None:
+def test_cells_have_no_return(shared: LocalContext) -> None:
     error = shared.run("return 1").error
     assert error is not None
     assert error.ename == "SyntaxError"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from tests.conftest import Session
-from tests.kernel.contexts import DEADLINE, Client, await_exit, texts
+from tests.support.local_contexts import LocalContext
+from tests.support.waiting import DEADLINE
+from tests.support.workers import WorkerClient, await_exit, texts
 
 from isokernel.context.events import Stream
 from isokernel.errors import (
@@ -31,19 +32,19 @@ if TYPE_CHECKING:
 
     from isokernel.context.events import Event
 
-    Restore = Callable[[Session], Session]
-    Spawn = Callable[..., Client]
+    Restore = Callable[[LocalContext], LocalContext]
+    Spawn = Callable[..., WorkerClient]
 
 
 @pytest.fixture
-def restore() -> Iterator[Callable[[Session], Session]]:
+def restore() -> Iterator[Callable[[LocalContext], LocalContext]]:
     """Goes on from a session, by way of the bytes that a file would have."""
-    made: list[Session] = []
+    made: list[LocalContext] = []
 
-    def go_on(session: Session) -> Session:
+    def go_on(session: LocalContext) -> LocalContext:
         data = session.context.save().to_bytes()
         made.append(
-            Session(session.context.settings, snapshot=Snapshot.from_bytes(data))
+            LocalContext(session.context.settings, snapshot=Snapshot.from_bytes(data))
         )
         return made[-1]
 
@@ -55,7 +56,7 @@ def restore() -> Iterator[Callable[[Session], Session]]:
 # -- what goes on ------------------------------------------------------------------
 
 
-def test_counts_and_history_go_on(context: Session, restore: Restore) -> None:
+def test_counts_and_history_go_on(context: LocalContext, restore: Restore) -> None:
     context.run("20 + 1")
     context.run("'silent'", silent=True)
     context.run("_ * 2")
@@ -67,7 +68,7 @@ def test_counts_and_history_go_on(context: Session, restore: Restore) -> None:
 
 
 def test_tracebacks_show_the_source_of_earlier_cells(
-    sessions: Callable[..., Session], restore: Restore
+    sessions: Callable[..., LocalContext], restore: Restore
 ) -> None:
     session = sessions(language="typescript")
     session.run("enum E { A }\nfunction fail(x: number): never {\n  return nope(x)\n}")
@@ -87,7 +88,7 @@ def test_tracebacks_show_the_source_of_earlier_cells(
 
 
 def test_names_that_had_to_stay_constants_are_remembered(
-    context: Session, restore: Restore
+    context: LocalContext, restore: Restore
 ) -> None:
     context.run("const a = 1")
     context.run("let a = 2")
@@ -99,14 +100,14 @@ def test_names_that_had_to_stay_constants_are_remembered(
     assert copy.value("a") == "4"
 
 
-def test_a_timer_has_the_time_that_was_left(context: Session) -> None:
+def test_a_timer_has_the_time_that_was_left(context: LocalContext) -> None:
     context.run("var fired = 0; setTimeout(() => fired++, 10_000); await null")
     context.run("await new Promise(r => setTimeout(r, 30))")
     before, start = context.context.wait_time(), time.monotonic()
     data = context.context.save()
     saved = time.monotonic()
     select.select([], [], [], 0.05)  # time passes, but not for what is saved
-    copy = Session(snapshot=data)
+    copy = LocalContext(snapshot=data)
     restored = time.monotonic()
     after = copy.context.wait_time()
     since = time.monotonic() - restored
@@ -117,7 +118,7 @@ def test_a_timer_has_the_time_that_was_left(context: Session) -> None:
     assert before - (saved - start) - since - 0.05 <= after <= before
 
 
-def test_timers_and_intervals_go_on(context: Session, restore: Restore) -> None:
+def test_timers_and_intervals_go_on(context: LocalContext, restore: Restore) -> None:
     context.run(
         "const log = []; setTimeout(() => log.push('b'), 20);"
         "setTimeout(() => log.push('a'), 10);"
@@ -129,7 +130,7 @@ def test_timers_and_intervals_go_on(context: Session, restore: Restore) -> None:
     assert copy.value("log.filter(x => x === 'i').length") in {"3", "2"}
 
 
-def test_pending_awaits_go_on(context: Session, restore: Restore) -> None:
+def test_pending_awaits_go_on(context: LocalContext, restore: Restore) -> None:
     context.run(
         "var resume; const slept = [];"
         "const waiting = (async () => { const v = await new Promise(r => resume = r);"
@@ -146,7 +147,7 @@ def test_pending_awaits_go_on(context: Session, restore: Restore) -> None:
     assert copy.value("(await steps.next()).value") == "3"
 
 
-def test_the_clock_goes_on(context: Session, restore: Restore) -> None:
+def test_the_clock_goes_on(context: LocalContext, restore: Restore) -> None:
     context.run("console.time('t'); const before = performance.now()")
     copy = restore(context)
     assert copy.value("performance.now() >= before") == "true"
@@ -155,7 +156,7 @@ def test_the_clock_goes_on(context: Session, restore: Restore) -> None:
 
 
 def test_output_of_the_past_belongs_to_nobody(
-    context: Session, restore: Restore
+    context: LocalContext, restore: Restore
 ) -> None:
     """The executions of another process may have the numbers of this one's."""
     context.run("setTimeout(() => console.log('timer'), 1)")
@@ -172,14 +173,14 @@ def test_output_of_the_past_belongs_to_nobody(
 
 
 def test_settings_are_those_of_the_new_context(
-    context: Session, restore: Restore
+    context: LocalContext, restore: Restore
 ) -> None:
     context.run("let x = { a: 1 }")
     context.context.settings = ContextSettings(colors=True)
     assert "\x1b[33m1" in restore(context).run("console.log(x)").stdout
 
 
-def test_it_is_fast_before_and_after(context: Session, restore: Restore) -> None:
+def test_it_is_fast_before_and_after(context: LocalContext, restore: Restore) -> None:
     context.run(
         "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
     )
@@ -190,7 +191,9 @@ def test_it_is_fast_before_and_after(context: Session, restore: Restore) -> None
         assert session.value("fib(20)") == "6765"
 
 
-def test_random_numbers_are_each_copys_own(context: Session, restore: Restore) -> None:
+def test_random_numbers_are_each_copys_own(
+    context: LocalContext, restore: Restore
+) -> None:
     context.run("Math.random()")
     code = "[Math.random(), Math.random(), crypto.randomUUID()].join()"
     assert len({restore(context).value(code), restore(context).value(code)}) == 2
@@ -199,31 +202,31 @@ def test_random_numbers_are_each_copys_own(context: Session, restore: Restore) -
 # -- files -------------------------------------------------------------------------
 
 
-def test_a_file_is_written_and_tried(context: Session) -> None:
+def test_a_file_is_written_and_tried(context: LocalContext) -> None:
     context.run("let kept = 41")
     file = os.memfd_create("heap")
     os.write(file, b"x" * (1 << 20))  # is replaced whole
     context.context.write(file)
-    copy = Session(snapshot=Snapshot.from_file(file))
+    copy = LocalContext(snapshot=Snapshot.from_file(file))
     os.close(file)
     assert copy.value("kept + 1") == "42"
     copy.context.close()
 
 
-def test_the_same_heap_has_one_key(context: Session) -> None:
+def test_the_same_heap_has_one_key(context: LocalContext) -> None:
     heap = context.context.save()
     assert Snapshot.from_bytes(heap.to_bytes()).key == heap.key
     assert len(heap.key) == 64
 
 
-def test_what_is_damaged_is_not_read(context: Session) -> None:
+def test_what_is_damaged_is_not_read(context: LocalContext) -> None:
     data = bytearray(context.context.save().to_bytes())
     data[-1000] ^= 1
     with pytest.raises(SnapshotFormatError, match="damaged"):
         Snapshot.from_bytes(bytes(data))
 
 
-def test_one_step_has_a_bound(context: Session) -> None:
+def test_one_step_has_a_bound(context: LocalContext) -> None:
     context.run(
         "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
     )
@@ -246,12 +249,12 @@ def server() -> Iterator[ForkServer]:
 
 
 @pytest.fixture
-def spawn(server: ForkServer) -> Iterator[Callable[..., Client]]:
-    made: list[Client] = []
+def spawn(server: ForkServer) -> Iterator[Callable[..., WorkerClient]]:
+    made: list[WorkerClient] = []
 
-    def start(snapshot: bytes | None = None, **settings: Any) -> Client:
+    def start(snapshot: bytes | None = None, **settings: Any) -> WorkerClient:
         made.append(
-            Client(*server.spawn(ContextSettings(**settings), snapshot=snapshot))
+            WorkerClient(*server.spawn(ContextSettings(**settings), snapshot=snapshot))
         )
         return made[-1]
 
@@ -278,12 +281,12 @@ def test_a_checkpoint_goes_on_in_another_process(spawn: Spawn) -> None:
     assert client.run("a.get()")[-2].content["execution_count"] == 4
 
 
-def test_a_heap_of_another_runtime_is_not_run(context: Session) -> None:
+def test_a_heap_of_another_runtime_is_not_run(context: LocalContext) -> None:
     heap = context.context.save()
     assert heap.scripts == scripts.identity()
     with pytest.raises(SnapshotEngineError, match=f"runtime other.*{heap.scripts}"):
-        Session(snapshot=dataclasses.replace(heap, scripts="other"))
-    Session(snapshot=heap).context.close()
+        LocalContext(snapshot=dataclasses.replace(heap, scripts="other"))
+    LocalContext(snapshot=heap).context.close()
 
 
 def test_it_comes_in_order_and_the_context_goes_on(spawn: Spawn) -> None:

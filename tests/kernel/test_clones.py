@@ -6,23 +6,20 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kernel.contexts import (
-    Client,
-    await_exit,
-)
+from tests.support.workers import WorkerClient, await_exit
 
 from isokernel.v8 import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
     from isokernel.forkserver import ForkServer
 
 
 def test_it_goes_on_from_a_snapshot(
-    spawn: Callable[..., Client], context: Session
+    spawn: Callable[..., WorkerClient], context: LocalContext
 ) -> None:
     context.run("let saved = { list: [1, 2] }; const f = () => saved.list.length")
     heap = writing.save(context.context.bridge.isolate).to_bytes()
@@ -33,7 +30,7 @@ def test_it_goes_on_from_a_snapshot(
 
 
 def test_a_heap_that_is_none_is_said(
-    server: ForkServer, spawn: Callable[..., Client]
+    server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
     client = spawn(b"nothing of the kind")
     words = client.last_words()
@@ -43,10 +40,10 @@ def test_a_heap_that_is_none_is_said(
 
 
 @pytest.fixture
-def clone(server: ForkServer) -> Iterator[Callable[[Client], Client]]:
-    made: list[Client] = []
+def clone(server: ForkServer) -> Iterator[Callable[[WorkerClient], WorkerClient]]:
+    made: list[WorkerClient] = []
 
-    def fork(client: Client) -> Client:
+    def fork(client: WorkerClient) -> WorkerClient:
         made.append(client.clone())
         server.adopt(made[-1].pid)
         return made[-1]
@@ -58,7 +55,7 @@ def clone(server: ForkServer) -> Iterator[Callable[[Client], Client]]:
 
 
 def test_a_clone_has_the_state_and_goes_its_own_way(
-    client: Client, clone: Callable[[Client], Client]
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     client.run("let n = 1; const bump = () => ++n; let p = Promise.resolve(7)")
     other = clone(client)
@@ -72,7 +69,7 @@ def test_a_clone_has_the_state_and_goes_its_own_way(
 
 
 def test_a_clone_can_be_cloned(
-    client: Client, clone: Callable[[Client], Client]
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     client.run("let depth = 0")
     current = client
@@ -83,7 +80,9 @@ def test_a_clone_can_be_cloned(
 
 
 def test_a_clone_outlives_its_original_and_stops_alone(
-    server: ForkServer, client: Client, clone: Callable[[Client], Client]
+    server: ForkServer,
+    client: WorkerClient,
+    clone: Callable[[WorkerClient], WorkerClient],
 ) -> None:
     client.run("let m = 5")
     other = clone(client)
@@ -97,7 +96,7 @@ def test_a_clone_outlives_its_original_and_stops_alone(
 
 
 def test_timers_go_on_in_both(
-    client: Client, clone: Callable[[Client], Client]
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     number = client.execute("setTimeout(() => console.log('fired'), 200); 0")
     client.finish(number)
@@ -107,7 +106,7 @@ def test_timers_go_on_in_both(
         assert (late.parent, late.content["text"]) == (number, "fired\n")
 
 
-def test_a_fork_request_without_sockets_is_refused(client: Client) -> None:
+def test_a_fork_request_without_sockets_is_refused(client: WorkerClient) -> None:
     assert client.reply(client.send("fork_request"))["ename"] == "MessageError"
     ours, theirs = socket.socketpair()
     with ours, theirs:

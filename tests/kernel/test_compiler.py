@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from isokernel.compiler.cells import completeness
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
+
+if TYPE_CHECKING:
+    from tests.support.local_contexts import LocalContext
 
 
 @pytest.mark.parametrize(
@@ -36,14 +39,14 @@ from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpile
     ],
 )
 def test_typescript_runs_in_both(
-    typescript: Any, context: Any, code: str, text: str
+    typescript: LocalContext, context: LocalContext, code: str, text: str
 ) -> None:
     assert typescript.value(code) == text
     assert context.value(code) == text, "JavaScript is given a second chance"
 
 
 def test_the_languages_differ_where_both_are_legal(
-    typescript: Any, context: Any
+    typescript: LocalContext, context: LocalContext
 ) -> None:
     """`f<T>(x)` compares in JavaScript and calls in TypeScript."""
     code = "var f = (x) => x, T = 1; f<T>(x = 5)"
@@ -53,24 +56,26 @@ def test_the_languages_differ_where_both_are_legal(
 
 @pytest.mark.parametrize("code", ["010", "with ({ a: 8 }) a", "var o = 010; delete o"])
 def test_sloppy_scripts_run_although_typescript_refuses(
-    typescript: Any, code: str
+    typescript: LocalContext, code: str
 ) -> None:
     assert typescript.value(code) in {"8", "false"}
 
 
-def test_a_cell_can_name_its_language(context: Any) -> None:
+def test_a_cell_can_name_its_language(context: LocalContext) -> None:
     outcome = context.run("var f = (x) => x, T = 1; f<T>(x = 5)", language="typescript")
     assert outcome.text == "5"
 
 
-def _places(session: Any, code: str) -> list[str]:
+def _places(session: LocalContext, code: str) -> list[str]:
     error = session.run(code).error
     assert error is not None
     return [line.strip() for line in error.traceback if "cell" in line]
 
 
 @pytest.mark.parametrize("session", ["typescript", "context"])
-def test_lines_and_columns_are_the_users(session: str, request: Any) -> None:
+def test_lines_and_columns_are_the_users(
+    session: str, request: pytest.FixtureRequest
+) -> None:
     """Also behind an enum, for which SWC writes the cell anew."""
     runner = request.getfixturevalue(session)
     stripped = (
@@ -89,8 +94,8 @@ def test_lines_and_columns_are_the_users(session: str, request: Any) -> None:
     assert stack == "'at g (cell 2:7:9)'"
 
 
-def test_the_source_line_and_caret_are_the_users(typescript: Any) -> None:
-    error = typescript.run("enum E { A }\nlet v: E = nope;").error
+def test_the_source_line_and_caret_are_the_users(typescript: LocalContext) -> None:
+    error = typescript.run("enum E { A }\nlet v: E = nope;").failure
     assert list(error.traceback[1:]) == [
         "    at cell 1:2:12",
         "     2 | let v: E = nope;",
@@ -98,22 +103,24 @@ def test_the_source_line_and_caret_are_the_users(typescript: Any) -> None:
     ]
 
 
-def test_jsx_is_refused_with_the_compilers_words(typescript: Any) -> None:
-    error = typescript.run("const a = 1\nconst b = <div/>").error
+def test_jsx_is_refused_with_the_compilers_words(typescript: LocalContext) -> None:
+    error = typescript.run("const a = 1\nconst b = <div/>").failure
     assert error.ename == "SyntaxError"
     assert error.evalue == "Expression expected"
     assert "cell 1:2:16" in error.traceback[1]
     assert error.traceback[3].rstrip().endswith("^")
 
 
-def test_each_language_shows_its_own_error(typescript: Any, context: Any) -> None:
-    assert "Unexpected token" in context.run("let x: = 5").error.evalue
-    assert "Expected an identifier" in typescript.run("let x: = 5").error.evalue
+def test_each_language_shows_its_own_error(
+    typescript: LocalContext, context: LocalContext
+) -> None:
+    assert "Unexpected token" in context.run("let x: = 5").failure.evalue
+    assert "Expected an identifier" in typescript.run("let x: = 5").failure.evalue
 
 
-def test_decorators_are_as_v8_and_swc_have_them(typescript: Any) -> None:
+def test_decorators_are_as_v8_and_swc_have_them(typescript: LocalContext) -> None:
     """Neither lowers them yet: a syntax error with its place, not silence."""
-    error = typescript.run("@logged class A {}").error
+    error = typescript.run("@logged class A {}").failure
     assert error.ename == "SyntaxError"
     assert "cell 1:1:1" in error.traceback[1]
 
@@ -156,7 +163,7 @@ COMPLETENESS = [
 @pytest.mark.parametrize("session", ["context", "typescript"])
 @pytest.mark.parametrize(("code", "status", "indent"), COMPLETENESS)
 def test_completeness(
-    session: str, code: str, status: str, indent: str, request: Any
+    session: str, code: str, status: str, indent: str, request: pytest.FixtureRequest
 ) -> None:
     runner = request.getfixturevalue(session)
     assert runner.context.is_complete(code) == (status, indent)
@@ -172,6 +179,8 @@ def test_completeness(
         ("let x: = 5", "invalid"),
     ],
 )
-def test_completeness_of_typescript(typescript: Any, code: str, status: str) -> None:
+def test_completeness_of_typescript(
+    typescript: LocalContext, code: str, status: str
+) -> None:
     isolate = typescript.context.bridge.isolate
     assert completeness(isolate, code, "typescript")[0] == status

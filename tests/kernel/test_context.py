@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import Session
+from tests.support.local_contexts import LocalContext
 
 from isokernel.context.context import Context
 from isokernel.context.events import (
@@ -18,6 +18,9 @@ from isokernel.context.events import (
 )
 from isokernel.errors import ContextBusyError, ContextClosedError, InputUnavailableError
 from isokernel.settings import ContextSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIB = 1 << 20
 
@@ -56,11 +59,13 @@ MIB = 1 << 20
         ("new Promise(() => {})", "Promise { <pending> }"),
     ],
 )
-def test_the_last_expression_is_the_result(context: Any, code: str, text: Any) -> None:
+def test_the_last_expression_is_the_result(
+    context: LocalContext, code: str, text: Any
+) -> None:
     assert context.value(code) == text
 
 
-def test_results_are_kept_as_in_ipython(context: Any) -> None:
+def test_results_are_kept_as_in_ipython(context: LocalContext) -> None:
     context.run("'one'")
     context.run("'two'")
     context.run("'three'")
@@ -72,7 +77,7 @@ def test_results_are_kept_as_in_ipython(context: Any) -> None:
     assert context.value("_") == "'mine'"
 
 
-def test_silent_and_unstored_cells_count_nothing(context: Any) -> None:
+def test_silent_and_unstored_cells_count_nothing(context: LocalContext) -> None:
     context.run("'kept'")
     silent = context.run("5; console.log('printed')", silent=True)
     assert silent.result is None
@@ -82,7 +87,7 @@ def test_silent_and_unstored_cells_count_nothing(context: Any) -> None:
     assert context.value("_") == "'kept'"
 
 
-def test_the_events_of_a_cell_are_in_order(context: Any) -> None:
+def test_the_events_of_a_cell_are_in_order(context: LocalContext) -> None:
     outcome = context.run("console.log('a'); console.error('b'); console.log('c'); 5")
     assert [
         (type(e).__name__, getattr(e, "text", getattr(e, "name", None)))
@@ -97,7 +102,7 @@ def test_the_events_of_a_cell_are_in_order(context: Any) -> None:
     assert all(e.execution_id == outcome.execution_id for e in outcome.events)
 
 
-def test_one_execution_at_a_time(context: Any) -> None:
+def test_one_execution_at_a_time(context: LocalContext) -> None:
     context.context.begin("await new Promise((r) => { go = r })", execution_id=1)
     assert context.context.busy
     with pytest.raises(ContextBusyError):
@@ -116,7 +121,7 @@ def test_a_closed_context_says_so() -> None:
             use()
 
 
-def test_nothing_of_the_host_is_reachable(context: Any) -> None:
+def test_nothing_of_the_host_is_reachable(context: LocalContext) -> None:
     """No files, network, environment or process; no way to our functions."""
     names = "fetch require Deno XMLHttpRequest WebSocket load read host call isokernel"
     for name in names.split():
@@ -131,7 +136,7 @@ def test_nothing_of_the_host_is_reachable(context: Any) -> None:
 # -- the event loop ------------------------------------------------------------------
 
 
-def test_timers_run_in_the_cell(context: Any) -> None:
+def test_timers_run_in_the_cell(context: LocalContext) -> None:
     code = """
     const log = [];
     setTimeout(() => log.push('b'), 20);
@@ -145,7 +150,7 @@ def test_timers_run_in_the_cell(context: Any) -> None:
     assert context.value(code).startswith("'i,a,b")
 
 
-def test_timers_outlive_their_cell_and_print_into_it(context: Any) -> None:
+def test_timers_outlive_their_cell_and_print_into_it(context: LocalContext) -> None:
     first = context.run("setTimeout(() => console.log('late'), 30); 'over'")
     assert first.text == "'over'"
     context.run("'another cell'")
@@ -153,7 +158,7 @@ def test_timers_outlive_their_cell_and_print_into_it(context: Any) -> None:
     assert event == Stream(first.execution_id, "stdout", "late\n")
 
 
-def test_async_code_prints_into_its_own_cell(context: Any) -> None:
+def test_async_code_prints_into_its_own_cell(context: LocalContext) -> None:
     """Also when it goes on while another cell runs."""
     first = context.run(
         "var go, turn = new Promise((resolve) => { go = resolve });"
@@ -168,9 +173,10 @@ def test_async_code_prints_into_its_own_cell(context: Any) -> None:
     ]
 
 
-def test_late_errors_are_shown_and_the_context_lives(context: Any) -> None:
+def test_late_errors_are_shown_and_the_context_lives(context: LocalContext) -> None:
     first = context.run("setTimeout(() => {\n  throw new TypeError('late')\n}, 5); 0")
     (event,) = context.idle()
+    assert isinstance(event, Stream)
     assert event.execution_id == first.execution_id
     assert event.name == "stderr"
     assert event.text.startswith("Uncaught TypeError: late\n")
@@ -178,7 +184,7 @@ def test_late_errors_are_shown_and_the_context_lives(context: Any) -> None:
     assert context.value("1 + 1") == "2"
 
 
-def test_unhandled_rejections_are_shown(context: Any) -> None:
+def test_unhandled_rejections_are_shown(context: LocalContext) -> None:
     outcome = context.run("Promise.reject(new Error('lost')); 'fine'")
     assert outcome.text == "'fine'"
     assert outcome.stderr.startswith("Unhandled rejection Error: lost\n    at cell 1:1")
@@ -186,19 +192,19 @@ def test_unhandled_rejections_are_shown(context: Any) -> None:
     assert handled.stderr == ""
 
 
-def test_the_rejection_of_the_cell_itself_is_its_error(context: Any) -> None:
+def test_the_rejection_of_the_cell_itself_is_its_error(context: LocalContext) -> None:
     outcome = context.run("await Promise.reject(new Error('mine'))")
     assert outcome.error is not None
     assert outcome.stderr == ""
 
 
-def test_microtasks_and_uncaught_errors_in_them(context: Any) -> None:
+def test_microtasks_and_uncaught_errors_in_them(context: LocalContext) -> None:
     outcome = context.run("queueMicrotask(() => { throw new RangeError('micro') }); 5")
     assert outcome.text == "5"
     assert "Uncaught RangeError: micro" in outcome.stderr
 
 
-def test_output_flows_while_the_cell_runs(context: Any) -> None:
+def test_output_flows_while_the_cell_runs(context: LocalContext) -> None:
     """A busy loop's output is there long before its end, also the last line."""
     seen: list[float] = []
     start = time.perf_counter()
@@ -223,13 +229,13 @@ def test_output_flows_while_the_cell_runs(context: Any) -> None:
     assert "".join(texts) == "first\nsecond\n"
 
 
-def test_many_lines_are_few_events_and_none_is_lost(context: Any) -> None:
+def test_many_lines_are_few_events_and_none_is_lost(context: LocalContext) -> None:
     outcome = context.run("for (let i = 0; i < 20000; i++) console.log('line', i)")
     assert outcome.stdout == "".join(f"line {i}\n" for i in range(20000))
     assert len(outcome.events) < 200
 
 
-def test_output_is_bounded(sessions: Any) -> None:
+def test_output_is_bounded(sessions: Callable[..., LocalContext]) -> None:
     session = sessions(output_max=10_000)
     outcome = session.run("for (let i = 0; i < 1e4; i++) console.log('x'.repeat(99))")
     assert len(outcome.stdout) <= 10_100
@@ -240,7 +246,7 @@ def test_output_is_bounded(sessions: Any) -> None:
 # -- stopping ------------------------------------------------------------------------
 
 
-def _interrupt_later(context: Any, seconds: float) -> threading.Timer:
+def _interrupt_later(context: LocalContext, seconds: float) -> threading.Timer:
     timer = threading.Timer(seconds, context.context.interrupt)
     timer.start()
     return timer
@@ -261,7 +267,9 @@ def _interrupt_later(context: Any, seconds: float) -> threading.Timer:
         "({ [Symbol.for('Jupyter.display')]() { for (;;) {} } })",
     ],
 )
-def test_interrupt_stops_anything_and_keeps_state(context: Any, code: str) -> None:
+def test_interrupt_stops_anything_and_keeps_state(
+    context: LocalContext, code: str
+) -> None:
     context.run("let kept = 'state'")
     timer = _interrupt_later(context, 0.1)
     start = time.perf_counter()
@@ -274,7 +282,7 @@ def test_interrupt_stops_anything_and_keeps_state(context: Any, code: str) -> No
     assert context.value("kept") == "'state'"
 
 
-def test_interrupt_clears_the_cells_timers_and_no_others(context: Any) -> None:
+def test_interrupt_clears_the_cells_timers_and_no_others(context: LocalContext) -> None:
     context.run("var other = 0; var id = setInterval(() => other++, 5); 0")
     timer = _interrupt_later(context, 0.05)
     context.run("setInterval(() => { mine++ }, 1); var mine = 0; for (;;) {}")
@@ -289,34 +297,35 @@ def test_interrupt_clears_the_cells_timers_and_no_others(context: Any) -> None:
     context.run("clearInterval(id)")
 
 
-def test_interrupt_when_idle_does_nothing(context: Any) -> None:
+def test_interrupt_when_idle_does_nothing(context: LocalContext) -> None:
     context.context.interrupt()
     assert context.value("1 + 1") == "2"
 
 
-def test_a_timer_that_never_ends_can_be_interrupted(context: Any) -> None:
+def test_a_timer_that_never_ends_can_be_interrupted(context: LocalContext) -> None:
     context.run("setTimeout(() => { for (;;) {} }, 1); let kept = 1; 0")
     timer = _interrupt_later(context, 0.1)
     (event,) = context.idle()
     timer.join()
+    assert isinstance(event, Stream)
     assert event.name == "stderr"
     assert "KeyboardInterrupt" in event.text
     assert context.value("kept") == "1"
 
 
 @pytest.mark.parametrize("code", ["for (;;) {}", "await new Promise(() => {})"])
-def test_deadline(context: Any, code: str) -> None:
+def test_deadline(context: LocalContext, code: str) -> None:
     start = time.perf_counter()
     outcome = context.run(code, deadline=0.2)
     assert 0.15 < time.perf_counter() - start < 5
-    assert outcome.error.ename == "TimeoutError"
-    assert "0.2 s" in outcome.error.evalue
+    assert outcome.failure.ename == "TimeoutError"
+    assert "0.2 s" in outcome.failure.evalue
     assert context.value("1 + 1") == "2"
 
 
-def test_deadline_of_the_settings(sessions: Any) -> None:
+def test_deadline_of_the_settings(sessions: Callable[..., LocalContext]) -> None:
     session = sessions(execution_deadline=0.1)
-    assert session.run("for (;;) {}").error.ename == "TimeoutError"
+    assert session.run("for (;;) {}").failure.ename == "TimeoutError"
     assert session.value("'alive'") == "'alive'"
 
 
@@ -328,20 +337,24 @@ def test_deadline_of_the_settings(sessions: Any) -> None:
         "const all = []; for (;;) { all.push(new Array(1e4).fill(0.5)); await null }",
     ],
 )
-def test_out_of_memory_keeps_the_context(sessions: Any, code: str) -> None:
+def test_out_of_memory_keeps_the_context(
+    sessions: Callable[..., LocalContext], code: str
+) -> None:
     session = sessions(heap_memory_max=64 * MIB)
     session.run("let kept = 'state'")
     outcome = session.run(f"{{ {code} }}")
-    assert outcome.error.ename == "OutOfMemoryError"
-    assert "64 MiB" in outcome.error.evalue
+    assert outcome.failure.ename == "OutOfMemoryError"
+    assert "64 MiB" in outcome.failure.evalue
     assert session.value("kept") == "'state'"
     again = session.run("{ const all = []; for (;;) all.push([1]) }")
-    assert again.error.ename == "OutOfMemoryError"
+    assert again.failure.ename == "OutOfMemoryError"
 
 
-def test_out_of_buffers_is_an_ordinary_error(sessions: Any) -> None:
+def test_out_of_buffers_is_an_ordinary_error(
+    sessions: Callable[..., LocalContext],
+) -> None:
     session = sessions(array_buffer_max=16 * MIB)
-    error = session.run("new Uint8Array(2 ** 25)").error
+    error = session.run("new Uint8Array(2 ** 25)").failure
     assert (error.ename, error.evalue) == (
         "RangeError",
         "Array buffer allocation failed",
@@ -351,7 +364,7 @@ def test_out_of_buffers_is_an_ordinary_error(sessions: Any) -> None:
 def test_a_context_that_cannot_be_stopped_says_so() -> None:
     """One of V8's own functions that never looks: the front is told, to end it all."""
     stuck = threading.Event()
-    session = Session(ContextSettings(interrupt_grace=0.1), on_stuck=stuck.set)
+    session = LocalContext(ContextSettings(interrupt_grace=0.1), on_stuck=stuck.set)
     try:
         session.run("var big = new Float64Array(2e7).map(Math.random); 0")
         timer = _interrupt_later(session, 0.05)
@@ -365,13 +378,13 @@ def test_a_context_that_cannot_be_stopped_says_so() -> None:
 # -- errors ----------------------------------------------------------------------------
 
 
-def _traceback(session: Any, code: str) -> str:
+def _traceback(session: LocalContext, code: str) -> str:
     error = session.run(code).error
     assert error is not None
     return "\n".join(error.traceback)
 
 
-def test_a_traceback_has_frames_source_and_caret(context: Any) -> None:
+def test_a_traceback_has_frames_source_and_caret(context: LocalContext) -> None:
     code = "function inner() {\n\tthrow new TypeError('boom')\n}\n\ninner()"
     assert _traceback(context, code) == (
         "TypeError: boom\n"
@@ -382,7 +395,7 @@ def test_a_traceback_has_frames_source_and_caret(context: Any) -> None:
     )
 
 
-def test_frames_of_earlier_cells(context: Any) -> None:
+def test_frames_of_earlier_cells(context: LocalContext) -> None:
     context.run("function f(callback) {\n  return callback()\n}")
     text = _traceback(context, "[1].forEach(() => f(() => nowhere))")
     assert "cell 2:1:27" in text
@@ -390,7 +403,7 @@ def test_frames_of_earlier_cells(context: Any) -> None:
     assert "isokernel" not in text
 
 
-def test_causes_and_aggregates(context: Any) -> None:
+def test_causes_and_aggregates(context: LocalContext) -> None:
     text = _traceback(
         context, "throw new Error('a', { cause: new RangeError('b', { cause: 'c' }) })"
     )
@@ -417,14 +430,14 @@ def test_causes_and_aggregates(context: Any) -> None:
     ],
 )
 def test_what_is_thrown_is_shown(
-    context: Any, code: str, ename: str, evalue: str
+    context: LocalContext, code: str, ename: str, evalue: str
 ) -> None:
-    error = context.run(code).error
+    error = context.run(code).failure
     assert (error.ename, error.evalue) == (ename, evalue)
     assert context.value("1") == "1"
 
 
-def test_hostile_errors_do_no_harm(context: Any) -> None:
+def test_hostile_errors_do_no_harm(context: LocalContext) -> None:
     for code in (
         "throw Object.defineProperty(new Error('x'), 'message', { get() { throw 1 } })",
         "throw Object.defineProperty(new Error('x'), 'stack', { get() { throw 1 } })",
@@ -447,9 +460,9 @@ def test_hostile_errors_do_no_harm(context: Any) -> None:
     ],
 )
 def test_syntax_errors_point_at_the_place(
-    context: Any, code: str, place: str, marked: str
+    context: LocalContext, code: str, place: str, marked: str
 ) -> None:
-    error = context.run(code).error
+    error = context.run(code).failure
     text = "\n".join(error.traceback)
     assert error.ename == "SyntaxError"
     assert place in text
@@ -457,7 +470,7 @@ def test_syntax_errors_point_at_the_place(
     assert "^" in text
 
 
-def test_a_name_that_changes_its_kind_is_explained(context: Any) -> None:
+def test_a_name_that_changes_its_kind_is_explained(context: LocalContext) -> None:
     context.run("const a = 1")
     text = _traceback(context, "let a = 2; a += 1")
     assert "Identifier 'a' has already been declared" in text
@@ -467,7 +480,7 @@ def test_a_name_that_changes_its_kind_is_explained(context: Any) -> None:
 # -- questions -------------------------------------------------------------------------
 
 
-def test_evaluate_for_user_expressions(context: Any) -> None:
+def test_evaluate_for_user_expressions(context: LocalContext) -> None:
     context.run("let n = 5")
     assert context.context.evaluate("n * 2") == ({"text/plain": "10"}, {})
     assert context.context.evaluate("await n") == ({"text/plain": "5"}, {})
@@ -480,7 +493,7 @@ def test_evaluate_for_user_expressions(context: Any) -> None:
     assert context.context.execution_count == 2
 
 
-def test_input(sessions: Any) -> None:
+def test_input(sessions: Callable[..., LocalContext]) -> None:
     asked: list[tuple[str, bool]] = []
 
     def answer(prompt: str, password: bool) -> str:  # noqa: FBT001 -- the contract
@@ -494,24 +507,26 @@ def test_input(sessions: Any) -> None:
     assert asked[1][1] is True
 
 
-def test_input_that_cannot_be_had(sessions: Any, context: Any) -> None:
+def test_input_that_cannot_be_had(
+    sessions: Callable[..., LocalContext], context: LocalContext
+) -> None:
     def refuse(_prompt: str, _password: bool) -> str:  # noqa: FBT001 -- the contract
         message = "the front doesn't allow input"
         raise InputUnavailableError(message)
 
-    error = sessions(refuse).run("prompt('?')").error
+    error = sessions(refuse).run("prompt('?')").failure
     assert "doesn't allow input" in error.evalue
-    assert "can't be asked" in context.run("prompt('?')").error.evalue
+    assert "can't be asked" in context.run("prompt('?')").failure.evalue
 
 
-def test_the_result_comes_before_done(context: Any) -> None:
+def test_the_result_comes_before_done(context: LocalContext) -> None:
     events = context.run("5").events
     assert isinstance(events[-2], ExecuteResult)
     assert events[-1] == ExecutionDone(1, 1, None)
 
 
 def test_a_defect_of_ours_leaves_the_context_usable(
-    context: Any, monkeypatch: pytest.MonkeyPatch
+    context: LocalContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         message = "a defect"
@@ -525,6 +540,6 @@ def test_a_defect_of_ours_leaves_the_context_usable(
     assert context.value("1 + 1") == "2"
 
 
-def test_a_script_can_have_a_name(context: Any) -> None:
-    error = context.run("throw new Error('x')", script="main.js").error
+def test_a_script_can_have_a_name(context: LocalContext) -> None:
+    error = context.run("throw new Error('x')", script="main.js").failure
     assert error.traceback[1] == "    at main.js:1:7"

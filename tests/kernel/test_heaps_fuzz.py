@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import Session
-from tests.kernel.contexts import read_to_end
+from tests.support.local_contexts import LocalContext
+from tests.support.workers import read_to_end
 
 from isokernel.v8.snapshot import Snapshot
 
@@ -145,13 +145,13 @@ _CELLS = st.sampled_from(
 )
 
 
-def elsewhere(heap: Snapshot, look: Callable[[Session], str]) -> str:
+def elsewhere(heap: Snapshot, look: Callable[[LocalContext], str]) -> str:
     """What a context that goes on from a heap says, in another process."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            said = look(Session(snapshot=Snapshot.from_bytes(heap.to_bytes())))
+            said = look(LocalContext(snapshot=Snapshot.from_bytes(heap.to_bytes())))
             os.write(writer, said.encode("utf-8", "replace")[: 1 << 15])
         finally:
             os._exit(0)
@@ -162,13 +162,13 @@ def elsewhere(heap: Snapshot, look: Callable[[Session], str]) -> str:
     return said
 
 
-def _graph(session: Session) -> str:
+def _graph(session: LocalContext) -> str:
     outcome = session.run("canonical(nodes).slice(0, 10000)")
     return f"{outcome.error}\n{outcome.text}"
 
 
 def _check_graph(code: str) -> None:
-    session = Session()
+    session = LocalContext()
     try:
         session.run(CANONICAL)
         assert session.run(code).error is None
@@ -180,7 +180,7 @@ def _check_graph(code: str) -> None:
         session.context.close()
 
 
-def _history(session: Session, cells: list[str]) -> str:
+def _history(session: LocalContext, cells: list[str]) -> str:
     said = []
     for cell in cells:
         outcome = session.run(cell)
@@ -189,7 +189,7 @@ def _history(session: Session, cells: list[str]) -> str:
 
 
 def _check_history(before: list[str], after: list[str]) -> None:
-    session = Session()
+    session = LocalContext()
     try:
         _history(session, before)
         session.wait(lambda: session.context.wait_time() is None)
@@ -235,14 +235,14 @@ def test_many_random_histories(before: list[str], after: list[str]) -> None:
 
 
 def _check_chain(length: int) -> None:
-    session = Session()
+    session = LocalContext()
     session.run("let n = 0; const f = () => { nope }; const data = [{ a: 1 }]")
     sizes = []
     for number in range(length):
         heap = session.context.save()
         session.context.close()
         sizes.append(len(heap.blob))
-        session = Session(snapshot=heap)
+        session = LocalContext(snapshot=heap)
         isolate = session.context.bridge.isolate
         assert isolate.library.use_optimizer(isolate.pointer)
         assert session.value("n += data[0].a") == str(number + 1)

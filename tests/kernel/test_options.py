@@ -13,7 +13,7 @@ from isokernel.context.execution import ExecutionOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Outcome, Session
+    from tests.support.local_contexts import LocalContext, Outcome
 
 JSON = ExecutionOptions(result_json=True)
 LEVELS = ExecutionOptions(levels=True)
@@ -25,7 +25,7 @@ def _json(outcome: Outcome) -> ResultJson | None:
     return found[0] if found else None
 
 
-def _text(session: Session, code: str, **options: Any) -> str | None:
+def _text(session: LocalContext, code: str, **options: Any) -> str | None:
     outcome = session.run(code, options=JSON, **options)
     assert outcome.error is None, outcome.error
     result = _json(outcome)
@@ -56,7 +56,7 @@ def _text(session: Session, code: str, **options: Any) -> str | None:
     ],
 )
 def test_a_result_is_given_as_json(
-    context: Session, code: str, text: str | None
+    context: LocalContext, code: str, text: str | None
 ) -> None:
     assert _text(context, code) == text
 
@@ -71,38 +71,38 @@ def test_a_result_is_given_as_json(
     ],
 )
 def test_what_json_refuses_is_inspected(
-    context: Session, code: str, shown: str
+    context: LocalContext, code: str, shown: str
 ) -> None:
     assert json.loads(_text(context, code) or "").startswith(shown)
 
 
-def test_it_is_shown_and_kept_as_ever(context: Session) -> None:
+def test_it_is_shown_and_kept_as_ever(context: LocalContext) -> None:
     outcome = context.run("({ a: 1 })", options=JSON)
     kinds = [type(event) for event in outcome.events]
     assert kinds == [ResultJson, ExecuteResult, ExecutionDone]
     assert context.value("[_, Out[1].a]") == "[ { a: 1 }, 1 ]"
 
 
-def test_a_silent_execution_has_it_too(context: Session) -> None:
+def test_a_silent_execution_has_it_too(context: LocalContext) -> None:
     outcome = context.run("[1]", options=JSON, silent=True)
     assert [type(event) for event in outcome.events] == [ResultJson, ExecutionDone]
     assert context.context.execution_count == 0
 
 
-def test_a_rejected_promise_fails_the_execution(context: Session) -> None:
+def test_a_rejected_promise_fails_the_execution(context: LocalContext) -> None:
     outcome = context.run("Promise.reject(new RangeError('late'))", options=JSON)
     assert outcome.error is not None
     assert (outcome.error.ename, outcome.stderr) == ("RangeError", "")
     assert _json(outcome) is None
 
 
-def test_a_promise_is_awaited_up_to_the_deadline(context: Session) -> None:
+def test_a_promise_is_awaited_up_to_the_deadline(context: LocalContext) -> None:
     outcome = context.run("new Promise(() => {})", options=JSON, deadline=0.05)
     assert outcome.error is not None
     assert outcome.error.ename == "TimeoutError"
 
 
-def test_a_long_result_is_cut(sessions: Callable[..., Session]) -> None:
+def test_a_long_result_is_cut(sessions: Callable[..., LocalContext]) -> None:
     outcome = sessions(output_max=1000).run("'x'.repeat(2000)", options=JSON)
     result = _json(outcome)
     assert result is not None
@@ -110,7 +110,7 @@ def test_a_long_result_is_cut(sessions: Callable[..., Session]) -> None:
     assert json.loads(result.text).startswith("[result of 2002 characters cut; raise")
 
 
-def test_it_costs_nothing_unless_asked_for(context: Session) -> None:
+def test_it_costs_nothing_unless_asked_for(context: LocalContext) -> None:
     outcome = context.run("({ toJSON() { throw new Error('called') } })")
     assert (outcome.error, _json(outcome)) == (None, None)
 
@@ -118,7 +118,7 @@ def test_it_costs_nothing_unless_asked_for(context: Session) -> None:
 # -- levels ------------------------------------------------------------------------
 
 
-def test_levels_are_shown(context: Session) -> None:
+def test_levels_are_shown(context: LocalContext) -> None:
     outcome = context.run(
         "console.log('a'); console.info('b\\nc'); console.debug('d');"
         "console.warn('e %d', 1); console.error({ f: 1 }); console.trace('g');"
@@ -131,7 +131,7 @@ def test_levels_are_shown(context: Session) -> None:
     assert outcome.stderr.startswith("[WARN] e 1\n[ERROR] { f: 1 }\nTrace: g\n")
 
 
-def test_levels_are_those_of_one_execution(context: Session) -> None:
+def test_levels_are_those_of_one_execution(context: LocalContext) -> None:
     context.run(
         "setTimeout(() => console.warn('timer'), 1); let later;"
         "new Promise(r => later = r).then(() => console.info('reaction'))",
@@ -146,7 +146,7 @@ def test_levels_are_those_of_one_execution(context: Session) -> None:
 # -- drain -------------------------------------------------------------------------
 
 
-def test_it_goes_on_until_no_timer_waits(context: Session) -> None:
+def test_it_goes_on_until_no_timer_waits(context: LocalContext) -> None:
     outcome = context.run(
         "let n = 0;"
         "setTimeout(() => { n++; setTimeout(() => console.log(++n), 5) }, 5);"
@@ -159,18 +159,18 @@ def test_it_goes_on_until_no_timer_waits(context: Session) -> None:
     assert kinds == ["ExecuteResult", "Stream", "ExecutionDone"]
 
 
-def test_without_timers_it_ends_at_once(context: Session) -> None:
+def test_without_timers_it_ends_at_once(context: LocalContext) -> None:
     assert context.run("1", options=DRAIN).text == "1"
     assert context.run("new Promise(() => {})", options=DRAIN).error is None
 
 
-def test_a_timer_of_an_earlier_execution_is_waited_for(context: Session) -> None:
+def test_a_timer_of_an_earlier_execution_is_waited_for(context: LocalContext) -> None:
     context.run("setTimeout(() => { globalThis.fired = true }, 20)")
     context.run("1", options=DRAIN)
     assert context.value("fired") == "true"
 
 
-def test_an_interval_ends_at_the_deadline(context: Session) -> None:
+def test_an_interval_ends_at_the_deadline(context: LocalContext) -> None:
     outcome = context.run("setInterval(() => {}, 1)", options=DRAIN, deadline=0.05)
     assert outcome.error is not None
     assert outcome.error.ename == "TimeoutError"
@@ -178,7 +178,7 @@ def test_an_interval_ends_at_the_deadline(context: Session) -> None:
     assert context.value("1") == "1"
 
 
-def test_a_busy_timer_ends_at_the_deadline(context: Session) -> None:
+def test_a_busy_timer_ends_at_the_deadline(context: LocalContext) -> None:
     outcome = context.run(
         "setTimeout(() => { for (;;); }, 1)", options=DRAIN, deadline=0.1
     )
@@ -186,7 +186,7 @@ def test_a_busy_timer_ends_at_the_deadline(context: Session) -> None:
     assert outcome.error.ename == "TimeoutError"
 
 
-def test_it_is_interrupted(context: Session) -> None:
+def test_it_is_interrupted(context: LocalContext) -> None:
     context.context.begin(
         "setInterval(() => { globalThis.ticks = 1 }, 1)",
         execution_id=1,
@@ -201,13 +201,13 @@ def test_it_is_interrupted(context: Session) -> None:
     assert done.error.ename == "KeyboardInterrupt"
 
 
-def test_a_failing_timer_is_told_and_fails_nothing(context: Session) -> None:
+def test_a_failing_timer_is_told_and_fails_nothing(context: LocalContext) -> None:
     outcome = context.run("setTimeout(() => nope(), 1); 1", options=DRAIN)
     assert outcome.error is None
     assert "Uncaught ReferenceError: nope is not defined" in outcome.stderr
 
 
-def test_all_together(context: Session) -> None:
+def test_all_together(context: LocalContext) -> None:
     outcome = context.run(
         "setTimeout(() => console.warn('w'), 1); ({ a: 1 })",
         options=ExecutionOptions(result_json=True, levels=True, drain=True),

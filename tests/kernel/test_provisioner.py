@@ -19,7 +19,8 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.utils import run_sync
-from tests.kernel.contexts import orphans_reaped
+from tests.support.waiting import DEADLINE
+from tests.support.workers import orphans_reaped
 
 from isokernel.errors import ForkServerError
 from isokernel.forkserver import provisioner
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from isokernel.settings import Language
-
-DEADLINE = 20.0
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from isokernel.compiler import redeclaration
 from isokernel.compiler.moves import Move, origin
 from isokernel.typescript.transpiler import Transpiler, transpiler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.local_contexts import LocalContext
 
 DECLARATIONS = {
     "let": "let a = {}; a.v = N",
@@ -32,7 +37,7 @@ SUFFIXES = {
 class Cells:
     """Runs cells with something behind them that makes SWC do its work."""
 
-    def __init__(self, session: Any, suffix: str) -> None:
+    def __init__(self, session: LocalContext, suffix: str) -> None:
         self.context = session.context
         self._session = session
         self._suffix = suffix
@@ -45,19 +50,21 @@ class Cells:
 
 
 @pytest.fixture(params=SUFFIXES)
-def session(request: Any, sessions: Any) -> Any:
+def session(
+    request: pytest.FixtureRequest, sessions: Callable[..., LocalContext]
+) -> Any:
     """A context, and cells of each sort."""
     language = "javascript" if request.param == "javascript" else "typescript"
     return Cells(sessions(language=language), SUFFIXES[request.param])
 
 
-def _ok(session: Any, *cells: str) -> None:
+def _ok(session: LocalContext, *cells: str) -> None:
     for cell in cells:
         error = session.run(cell).error
         assert error is None, (cell, error)
 
 
-def _traceback(session: Any, code: str) -> list[str]:
+def _traceback(session: LocalContext, code: str) -> list[str]:
     error = session.run(code).error
     assert error is not None
     return list(error.traceback)
@@ -65,10 +72,13 @@ def _traceback(session: Any, code: str) -> list[str]:
 
 @pytest.mark.parametrize("second", DECLARATIONS)
 @pytest.mark.parametrize("first", DECLARATIONS)
-def test_every_kind_after_every_kind(session: Any, first: str, second: str) -> None:
+def test_every_kind_after_every_kind(
+    session: LocalContext, first: str, second: str
+) -> None:
     _ok(session, DECLARATIONS[first].replace("N", "1"))
     error = session.run(DECLARATIONS[second].replace("N", "2")).error
     if (first, second) == ("const", "stray"):
+        assert error is not None
         assert error.evalue == CONSTANT
         return
     assert error is None, error
@@ -78,7 +88,7 @@ def test_every_kind_after_every_kind(session: Any, first: str, second: str) -> N
         assert session.value(VALUE) == "3"
 
 
-def test_functions_of_earlier_cells_see_the_new_value(context: Any) -> None:
+def test_functions_of_earlier_cells_see_the_new_value(context: LocalContext) -> None:
     """As with V8's own `let` after `let`: there is one variable of the name."""
     kinds = [("let", "const"), ("let", "var"), ("var", "const"), ("const", "let")]
     for first, second in kinds:
@@ -111,7 +121,7 @@ def test_functions_of_earlier_cells_see_the_new_value(context: Any) -> None:
         ("#!/usr/bin/env node\nconst a = 6; a", "6"),
     ],
 )
-def test_results_are_as_ever(session: Any, cell: str, text: Any) -> None:
+def test_results_are_as_ever(session: LocalContext, cell: str, text: Any) -> None:
     _ok(session, "let a = 1; var b = 2; const c = 0; function f() {}\n'before'")
     outcome = session.run(cell)
     assert outcome.error is None, outcome.error
@@ -119,7 +129,7 @@ def test_results_are_as_ever(session: Any, cell: str, text: Any) -> None:
 
 
 @pytest.mark.parametrize("first", ["let a, b", "const a = 0, b = 0", "class a {}"])
-def test_functions_are_hoisted(context: Any, first: str) -> None:
+def test_functions_are_hoisted(context: LocalContext, first: str) -> None:
     _ok(context, first)
     cell = (
         "'use strict'; const before = a(3) + a.name;\n"
@@ -133,13 +143,13 @@ def test_functions_are_hoisted(context: Any, first: str) -> None:
     )
 
 
-def test_a_moved_function_can_be_replaced_like_any(context: Any) -> None:
+def test_a_moved_function_can_be_replaced_like_any(context: LocalContext) -> None:
     """Its own name means the variable, not the function itself."""
     _ok(context, "let fact", "function fact(n) { return n < 2 ? 1 : n * fact(n - 1) }")
     assert context.value("fact = ((f) => (n) => -f(n))(fact); fact(3)") == "-6"
 
 
-def test_statements_around_a_moved_function_stay_apart(context: Any) -> None:
+def test_statements_around_a_moved_function_stay_apart(context: LocalContext) -> None:
     _ok(context, "let a, log = []", "var b")
     cell = (
         "log.push\nfunction a() {}\n(log.push(1))\nclass b {}\n[log.length, typeof a]"
@@ -168,25 +178,27 @@ def test_statements_around_a_moved_function_stay_apart(context: Any) -> None:
     ],
 )
 def test_var_and_functions_inside_of_statements(
-    context: Any, cell: str, value: str
+    context: LocalContext, cell: str, value: str
 ) -> None:
     _ok(context, "let i = 1, n = 9", cell)
     assert context.value("`${i} | ${n}`") == f"'{value}'"
 
 
-def test_a_name_whose_cell_failed_can_be_declared_in_any_way(context: Any) -> None:
+def test_a_name_whose_cell_failed_can_be_declared_in_any_way(
+    context: LocalContext,
+) -> None:
     for number, second in enumerate(
         ["const NAME = 2", "var NAME = 2", "for (var NAME = 0; NAME < 2; NAME++);"]
     ):
         name = f"n{number}"
-        assert context.run(f"let {name} = missing").error.ename == "ReferenceError"
+        assert context.run(f"let {name} = missing").failure.ename == "ReferenceError"
         _ok(context, second.replace("NAME", name))
         assert context.value(name) == "2"
     assert context.run("const k = missing").error is not None
     assert context.value("let k = 3; k") == "3"
 
 
-def test_enums_and_namespaces_are_new_things(typescript: Any) -> None:
+def test_enums_and_namespaces_are_new_things(typescript: LocalContext) -> None:
     _ok(typescript, "let E = { Old: 1 }; const F = { Old: 1 }; let N = { old: 1 }")
     assert typescript.value("enum E { A }; E.A + Object.keys(E)") == "'00,A'"
     assert typescript.value("enum F { A }; F.A + Object.keys(F)") == "'00,A'"
@@ -197,7 +209,7 @@ def test_enums_and_namespaces_are_new_things(typescript: Any) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES.values())
-def test_places_are_the_users(typescript: Any, suffix: str) -> None:
+def test_places_are_the_users(typescript: LocalContext, suffix: str) -> None:
     _ok(typescript, "let a, b; const c = 0; var d, e; class f {}")
     cell = (
         "const a = 1, d = 2, c = 3; class e {} function f() {\n"
@@ -229,7 +241,9 @@ def test_places_are_the_users(typescript: Any, suffix: str) -> None:
         ("5\r\nfunction a() {\r\n}\r\n boom()", "4:2"),
     ],
 )
-def test_places_around_what_was_rewritten(context: Any, cell: str, place: str) -> None:
+def test_places_around_what_was_rewritten(
+    context: LocalContext, cell: str, place: str
+) -> None:
     _ok(context, "let a; const c = 0; var d")
     frame = _traceback(context, cell)[1]
     assert frame.rstrip(")").endswith(f"cell 2:{place}")
@@ -269,7 +283,7 @@ def test_origin_of_places() -> None:
     ],
 )
 def test_what_cannot_be_is_explained_at_its_place(
-    session: Any, cell: str, place: str, hint: str | None
+    session: LocalContext, cell: str, place: str, hint: str | None
 ) -> None:
     _ok(session, "let a = 1; const c = 0; var v")
     cells = session.context.execution_count
@@ -281,7 +295,7 @@ def test_what_cannot_be_is_explained_at_its_place(
     assert session.value("a") == "1", "nothing ran"
 
 
-def test_a_name_twice_in_one_cell_is_an_error_there(session: Any) -> None:
+def test_a_name_twice_in_one_cell_is_an_error_there(session: LocalContext) -> None:
     _ok(session, "const a = 0")
     for cell, column in [("let z = 1; let z = 2", 16), ("let a = 1; const a = 2", 18)]:
         lines = _traceback(session, cell)
@@ -290,20 +304,22 @@ def test_a_name_twice_in_one_cell_is_an_error_there(session: Any) -> None:
         assert len(lines) == 4, "no advice about earlier cells"
 
 
-def test_a_cell_that_failed_to_compile_after_all(context: Any) -> None:
+def test_a_cell_that_failed_to_compile_after_all(context: LocalContext) -> None:
     _ok(context, "let async")
     lines = _traceback(context, "for (var async of []);")
     assert lines[1] == "    at cell 2:1:10"
     assert "in another way" in lines[4]
 
 
-def test_using_is_left_alone(context: Any) -> None:
+def test_using_is_left_alone(context: LocalContext) -> None:
     _ok(context, "let a = 1")
     lines = _traceback(context, "using a = { [Symbol.dispose]() {} }")
     assert "has already been declared" in lines[0]
 
 
-def test_what_had_to_become_a_constant_is_told_when_it_matters(context: Any) -> None:
+def test_what_had_to_become_a_constant_is_told_when_it_matters(
+    context: LocalContext,
+) -> None:
     _ok(context, "const a = 1")
     assert len(_traceback(context, "a = 2")) == 4
     _ok(context, "let a = 2")
@@ -315,21 +331,25 @@ def test_what_had_to_become_a_constant_is_told_when_it_matters(context: Any) -> 
 # -- cost ------------------------------------------------------------------------------
 
 
-def test_many_names_at_once(context: Any) -> None:
+def test_many_names_at_once(context: LocalContext) -> None:
     names = [f"n{number}" for number in range(60)]
     _ok(context, f"let {', '.join(names[:30])}; var {', '.join(names[30:])}")
     _ok(context, ";".join(f"const {name} = '{name}'" for name in names))
     assert context.value("n0 + n59") == "'n0n59'"
 
 
-def test_too_many_names_are_refused(context: Any, monkeypatch: Any) -> None:
+def test_too_many_names_are_refused(
+    context: LocalContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redeclaration, "_ATTEMPTS", 1)
     _ok(context, "let a, b")
     lines = _traceback(context, "const a = 1, b = 2")
     assert lines[0] == "SyntaxError: Identifier 'b' has already been declared"
 
 
-def test_nothing_is_loaded_without_a_clash(context: Any, monkeypatch: Any) -> None:
+def test_nothing_is_loaded_without_a_clash(
+    context: LocalContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh = Transpiler()
     monkeypatch.setattr(redeclaration, "transpiler", lambda: fresh)
     try:
@@ -342,7 +362,7 @@ def test_nothing_is_loaded_without_a_clash(context: Any, monkeypatch: Any) -> No
         fresh.close()
 
 
-def test_completion_lists_a_name_once(context: Any) -> None:
+def test_completion_lists_a_name_once(context: LocalContext) -> None:
     _ok(context, "let name1 = 1; var name2 = 1", "var name1 = 2; const name2 = 2")
     assert sorted(context.context.complete("name", 4).matches) == ["name1", "name2"]
 

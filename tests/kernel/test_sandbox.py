@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.kernel.contexts import Client
+from tests.support.workers import WorkerClient
 
 from isokernel.context.context import Context
 from isokernel.errors import SnapshotFailedError
@@ -32,7 +32,7 @@ from isokernel.v8 import writing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 MIB = 1 << 20
 NOTHING = SandboxSettings(seccomp=False, landlock=False, own_user=False)
@@ -305,13 +305,13 @@ def test_threads_forks_time_and_chance_work() -> None:
     assert confined(work) == ["thread", "7", "4"]
 
 
-def run(context: Context, session: Session, code: str) -> str:
+def run(context: Context, session: LocalContext, code: str) -> str:
     """The text of a cell's result, in a process that was forked with its session."""
     context.after_fork(ContextSettings(), session.events.append, on_stuck=os.abort)
     return str(session.value(code))
 
 
-def test_cells_run_and_heaps_are_saved(context: Session) -> None:
+def test_cells_run_and_heaps_are_saved(context: LocalContext) -> None:
     context.run("let n = 41")
 
     def work() -> list[Any]:
@@ -326,7 +326,7 @@ def test_cells_run_and_heaps_are_saved(context: Session) -> None:
     assert confined(work) == ["42", True, {"text/plain": "42"}]
 
 
-def test_a_heap_that_cannot_be_saved_is_told(context: Session) -> None:
+def test_a_heap_that_cannot_be_saved_is_told(context: LocalContext) -> None:
     context.run("const held = new Intl.Collator('en')")
     scripts.preload()  # as the fork server does, before the walls are up
 
@@ -435,7 +435,7 @@ def test_a_context_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY_OF_THE_SERVER", "secret")
     server = ForkServer(sandbox=SandboxSettings())
     try:
-        client = Client(*server.spawn(ContextSettings()))
+        client = WorkerClient(*server.spawn(ContextSettings()))
         client.run("1")
         process = Path(f"/proc/{client.pid}")
         status = dict(

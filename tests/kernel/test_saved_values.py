@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import Session
+from tests.support.local_contexts import LocalContext
 
 from isokernel.errors import SnapshotFailedError
 from isokernel.v8.census import unsavable_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from isokernel.v8.snapshot import Snapshot
 
 SURVIVES: dict[str, tuple[str, str, str]] = {
     # name of a global: (what it is, an expression about it, its value)
@@ -173,33 +175,33 @@ SURVIVES: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def restored() -> Any:
+def restored() -> Snapshot:
     """All of them in one context, saved and restored twice."""
-    session = Session()
+    session = LocalContext()
     for name, (made, _, _) in SURVIVES.items():
         assert session.run(f"var v_{name} = {made}; 0").error is None
     heap = session.context.save()
     session.context.close()
-    session = Session(snapshot=heap)
+    session = LocalContext(snapshot=heap)
     heap = session.context.save()
     session.context.close()
     return heap
 
 
 @pytest.fixture
-def copy(restored: Any) -> Any:
-    session = Session(snapshot=restored)
+def copy(restored: Snapshot) -> Iterator[LocalContext]:
+    session = LocalContext(snapshot=restored)
     yield session
     session.context.close()
 
 
 @pytest.mark.parametrize("name", SURVIVES)
-def test_it_survives(copy: Session, name: str) -> None:
+def test_it_survives(copy: LocalContext, name: str) -> None:
     _, look, value = SURVIVES[name]
     assert copy.value(look.replace("$", f"v_{name}")) == value
 
 
-def test_all_of_it_can_be_collected(copy: Session) -> None:
+def test_all_of_it_can_be_collected(copy: LocalContext) -> None:
     copy.context.bridge.isolate.collect_garbage()
     for name in SURVIVES:
         copy.run(f"v_{name} = null")
@@ -208,7 +210,7 @@ def test_all_of_it_can_be_collected(copy: Session) -> None:
     assert copy.value("1 + 1") == "2"
 
 
-def test_formatters_of_the_runtime_do_not_hinder(context: Session) -> None:
+def test_formatters_of_the_runtime_do_not_hinder(context: LocalContext) -> None:
     for code in (
         "new Date().toLocaleString()",
         "new Date().toLocaleDateString('de', { dateStyle: 'long' })",
@@ -264,13 +266,13 @@ UNSAVABLE = [
 ]
 
 
-def _refused(session: Session) -> SnapshotFailedError:
+def _refused(session: LocalContext) -> SnapshotFailedError:
     with pytest.raises(SnapshotFailedError) as caught:
         session.context.save()
     return caught.value
 
 
-def test_every_kind_is_known(context: Session) -> None:
+def test_every_kind_is_known(context: LocalContext) -> None:
     for index, (_, code) in enumerate(UNSAVABLE):
         assert context.run(f"const held{index} = {code}").error is None
     kinds = [kind for kind, _ in unsavable_objects(context.context.bridge.isolate)]
@@ -281,7 +283,7 @@ def test_every_kind_is_known(context: Session) -> None:
     "kind",
     ["Intl.DateTimeFormat", "Temporal.Instant", "WebAssembly.Memory", "CallSite"],
 )
-def test_what_cannot_be_saved_is_named(context: Session, kind: str) -> None:
+def test_what_cannot_be_saved_is_named(context: LocalContext, kind: str) -> None:
     context.run(f"const held = {dict(UNSAVABLE)[kind]}; let kept = 1")
     error = _refused(context)
     assert (error.kind, error.path) == (kind, "held")
@@ -314,7 +316,9 @@ INTL = "new Intl.Locale('en')"
         (f"{INTL}", "globalThis._"),
     ],
 )
-def test_the_way_to_it_is_told(context: Session, code: str, path: str | None) -> None:
+def test_the_way_to_it_is_told(
+    context: LocalContext, code: str, path: str | None
+) -> None:
     context.run(code)
     bridge = context.context.bridge
     [(kind, value)] = unsavable_objects(bridge.isolate)
@@ -322,7 +326,7 @@ def test_the_way_to_it_is_told(context: Session, code: str, path: str | None) ->
     assert (kind, found) == ("Intl.Locale", [] if path is None else [0, path])
 
 
-def test_nothing_of_the_users_is_run_to_find_it(context: Session) -> None:
+def test_nothing_of_the_users_is_run_to_find_it(context: LocalContext) -> None:
     context.run(
         "const trap = new Proxy({}, { ownKeys() { for (;;); } });"
         "const o = { get a() { for (;;); } };"
@@ -332,7 +336,7 @@ def test_nothing_of_the_users_is_run_to_find_it(context: Session) -> None:
 
 
 def test_what_left_traces_but_no_object_is_named_too(
-    sessions: Callable[..., Session],
+    sessions: Callable[..., LocalContext],
 ) -> None:
     session = sessions()
     session.run("Atomics.waitAsync(new Int32Array(new SharedArrayBuffer(8)), 0, 0); 0")
@@ -340,7 +344,7 @@ def test_what_left_traces_but_no_object_is_named_too(
     assert (error.kind, error.path) == ("Atomics.waitAsync", None)
 
 
-def test_output_of_the_copy_is_nobodys(context: Session) -> None:
+def test_output_of_the_copy_is_nobodys(context: LocalContext) -> None:
     context.run(
         "Error.prepareStackTrace = (e, s) => { console.log('copy'); return s };"
         "const held = new Error('x')"
@@ -348,6 +352,6 @@ def test_output_of_the_copy_is_nobodys(context: Session) -> None:
     before = len(context.events)
     heap = context.context.save()
     assert context.events[before:] == []
-    copy = Session(snapshot=heap)
+    copy = LocalContext(snapshot=heap)
     assert copy.value("held.stack").startswith("'Error: x\\n    at cell 1:1:")
     copy.context.close()

@@ -17,7 +17,7 @@ from isokernel.typecheck.checker import Diagnostic, TypeChecker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 TOOLS = """
 declare const tools: {
@@ -116,7 +116,7 @@ def test_what_fills_the_memory_fails(checker: TypeChecker) -> None:
 
 
 def test_all_that_a_context_has_is_declared(
-    checker: TypeChecker, context: Session
+    checker: TypeChecker, context: LocalContext
 ) -> None:
     context.context.begin(
         "Object.getOwnPropertyNames(globalThis).join(' ')",
@@ -147,7 +147,7 @@ OURS = re.compile(r"^declare class (\w+)", re.MULTILINE)
 
 
 def test_members_of_our_globals_are_declared(
-    checker: TypeChecker, context: Session
+    checker: TypeChecker, context: LocalContext
 ) -> None:
     names = [name for name in OURS.findall(GLOBALS.read_text()) if "Denied" not in name]
     names.remove("ToolError")
@@ -158,7 +158,7 @@ def test_members_of_our_globals_are_declared(
     assert "\n".join(members[one.line - 1] for one in found) == ""
 
 
-def test_all_that_is_declared_is_there(context: Session) -> None:
+def test_all_that_is_declared_is_there(context: LocalContext) -> None:
     text = GLOBALS.read_text()
     names = re.findall(
         r"^declare (?:var|class|function|namespace) (\w+)", text, re.MULTILINE

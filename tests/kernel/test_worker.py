@@ -6,10 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kernel.contexts import (
-    Client,
-    texts,
-)
+from tests.support.workers import WorkerClient, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 # -- cells -------------------------------------------------------------------------
 
 
-def test_a_cell_has_jupyters_messages(client: Client) -> None:
+def test_a_cell_has_jupyters_messages(client: WorkerClient) -> None:
     frames = client.run("console.log('hello'); 6 * 7")
     assert [frame.type for frame in frames] == [
         "status",
@@ -38,7 +35,7 @@ def test_a_cell_has_jupyters_messages(client: Client) -> None:
     assert frames[4].content["execution_count"] == 1
 
 
-def test_a_cell_that_nobody_watches_begins_silently(client: Client) -> None:
+def test_a_cell_that_nobody_watches_begins_silently(client: WorkerClient) -> None:
     frames = client.run("console.log('hello'); 6 * 7", announce=False)
     assert [frame.type for frame in frames] == [
         "stream",
@@ -48,17 +45,17 @@ def test_a_cell_that_nobody_watches_begins_silently(client: Client) -> None:
     ]
 
 
-def test_nothing_is_left_of_what_the_fork_server_has_run(client: Client) -> None:
+def test_nothing_is_left_of_what_the_fork_server_has_run(client: WorkerClient) -> None:
     code = "[Object.keys(In), Object.keys(Out), '_1' in globalThis, typeof _]"
     assert client.value(code) == "[ [ '1' ], [], false, 'undefined' ]"
 
 
-def test_state_persists(client: Client) -> None:
+def test_state_persists(client: WorkerClient) -> None:
     client.run("let x = 1; class A { #p = 2; get() { return this.#p } }")
     assert client.value("x + new A().get()") == "3"
 
 
-def test_cells_run_in_order(client: Client) -> None:
+def test_cells_run_in_order(client: WorkerClient) -> None:
     numbers = [
         client.execute("let list = []"),
         client.execute("await new Promise(r => setTimeout(r, 20)); list.push(1)"),
@@ -70,7 +67,7 @@ def test_cells_run_in_order(client: Client) -> None:
     assert replies == numbers[:3]
 
 
-def test_an_error_is_told(client: Client) -> None:
+def test_an_error_is_told(client: WorkerClient) -> None:
     frames = client.run("const a = 1;\nnope(a)")
     [error] = [frame.content for frame in frames if frame.type == "error"]
     assert error["ename"] == "ReferenceError"
@@ -79,7 +76,7 @@ def test_an_error_is_told(client: Client) -> None:
     assert client.value("a") == "1"
 
 
-def test_a_failed_cell_aborts_the_rest_only_if_asked_to(client: Client) -> None:
+def test_a_failed_cell_aborts_the_rest_only_if_asked_to(client: WorkerClient) -> None:
     first = client.execute("throw 1", stop_on_error=True)
     second = client.execute("2", stop_on_error=True)
     client.finish(first)
@@ -97,17 +94,17 @@ def test_a_failed_cell_aborts_the_rest_only_if_asked_to(client: Client) -> None:
         ("const m = <T,>(x: T): T => x; m<number>(3)", "3"),
     ],
 )
-def test_typescript_runs_confined(client: Client, code: str, text: str) -> None:
+def test_typescript_runs_confined(client: WorkerClient, code: str, text: str) -> None:
     assert client.value(code, language="typescript") == text
 
 
 def test_the_language_of_the_context_is_the_default(
-    spawn: Callable[..., Client],
+    spawn: Callable[..., WorkerClient],
 ) -> None:
     assert spawn(language="typescript").value("let f = (x: 1) => x; f(1)") == "1"
 
 
-def test_a_name_can_be_declared_anew_confined(client: Client) -> None:
+def test_a_name_can_be_declared_anew_confined(client: WorkerClient) -> None:
     client.run("let again = 1")
     assert client.value("const again = 2; again") == "2"
 
@@ -135,26 +132,28 @@ def test_a_name_can_be_declared_anew_confined(client: Client) -> None:
         ("console.table([{ a: 1 }]); 1", "1"),
     ],
 )
-def test_everything_works_confined(client: Client, code: str, text: str | None) -> None:
+def test_everything_works_confined(
+    client: WorkerClient, code: str, text: str | None
+) -> None:
     value = client.value(code)
     if text is not None:
         assert value == text
 
 
-def test_silent_cells_show_and_count_nothing(client: Client) -> None:
+def test_silent_cells_show_and_count_nothing(client: WorkerClient) -> None:
     frames = client.run("console.log(1); 2", silent=True)
     assert [frame.type for frame in frames] == ["status", "execute_reply", "status"]
     assert client.run("1")[1].content["execution_count"] == 1
 
 
-def test_user_expressions(client: Client) -> None:
+def test_user_expressions(client: WorkerClient) -> None:
     frames = client.run("let y = 2", user_expressions={"a": "y * 2", "b": "nope"})
     found = frames[-2].content["user_expressions"]
     assert found["a"]["data"] == {"text/plain": "4"}
     assert found["b"]["ename"] == "ReferenceError"
 
 
-def test_the_environment_is_lent_for_one_execution(client: Client) -> None:
+def test_the_environment_is_lent_for_one_execution(client: WorkerClient) -> None:
     client.run("process.env.KEPT = 'own'")
     environment = {"KEPT": "lent", "NEW": "x"}
     assert client.value("process.env", env=environment) == (
@@ -163,7 +162,7 @@ def test_the_environment_is_lent_for_one_execution(client: Client) -> None:
     assert client.value("process.env") == "{ KEPT: 'own' }"
 
 
-def test_the_result_as_json_is_in_the_reply(client: Client) -> None:
+def test_the_result_as_json_is_in_the_reply(client: WorkerClient) -> None:
     def reply(code: str, **content: object) -> dict[str, object]:
         return client.run(code, **content)[-2].content
 
@@ -174,7 +173,7 @@ def test_the_result_as_json_is_in_the_reply(client: Client) -> None:
     assert cut["result_cut"] is True
 
 
-def test_levels_and_timers_of_an_execution(client: Client) -> None:
+def test_levels_and_timers_of_an_execution(client: WorkerClient) -> None:
     frames = client.run(
         "setTimeout(() => console.warn('late'), 5); console.info('now')",
         levels=True,
@@ -185,7 +184,7 @@ def test_levels_and_timers_of_an_execution(client: Client) -> None:
     assert frames[-2].type == "execute_reply"
 
 
-def test_a_deadline_of_its_own(client: Client) -> None:
+def test_a_deadline_of_its_own(client: WorkerClient) -> None:
     assert "longer than 0.1 s" in client.value("for (;;);", deadline=0.1)
     assert "longer than 0.1 s" in client.value(
         "await new Promise(() => {})", deadline=0.1
@@ -204,14 +203,14 @@ def test_a_deadline_of_its_own(client: Client) -> None:
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(
-    client: Client, content: dict[str, object]
+    client: WorkerClient, content: dict[str, object]
 ) -> None:
     number = client.send("execute_request", content)
     assert client.finish(number)[1].content["ename"] == "MessageError"
     assert client.value("1") == "1"
 
 
-def test_an_unknown_request_is_refused(client: Client) -> None:
+def test_an_unknown_request_is_refused(client: WorkerClient) -> None:
     assert client.reply(client.send("dance_request"))["ename"] == "MessageError"
     number = client.send("dance_request", control=True)
     assert client.reply(number, control=True)["ename"] == "MessageError"
@@ -220,7 +219,7 @@ def test_an_unknown_request_is_refused(client: Client) -> None:
 # -- questions ---------------------------------------------------------------------
 
 
-def test_questions_are_answered_amid_an_await(client: Client) -> None:
+def test_questions_are_answered_amid_an_await(client: WorkerClient) -> None:
     waiting = client.execute("let found = 1; await new Promise(() => {})")
     number = client.send("complete_request", {"code": "foun", "cursor_pos": 4})
     assert client.reply(number)["matches"] == ["found"]
@@ -234,7 +233,7 @@ def test_questions_are_answered_amid_an_await(client: Client) -> None:
     assert client.finish(waiting)[-2].content["ename"] == "KeyboardInterrupt"
 
 
-def test_comms_go_both_ways(client: Client) -> None:
+def test_comms_go_both_ways(client: WorkerClient) -> None:
     client.run(
         "Jupyter.registerCommTarget?.('echo', (comm) =>"
         " comm.onMessage((data) => comm.send(data)))"
@@ -247,21 +246,21 @@ def test_comms_go_both_ways(client: Client) -> None:
 # -- time --------------------------------------------------------------------------
 
 
-def test_timers_fire_while_idle(client: Client) -> None:
+def test_timers_fire_while_idle(client: WorkerClient) -> None:
     number = client.execute("setTimeout(() => console.log('later'), 30); 0")
     client.finish(number)
     late = client.wait(lambda frame: frame.type == "stream")
     assert (late.parent, late.content["text"]) == (number, "later\n")
 
 
-def test_output_is_seen_while_the_cell_runs(client: Client) -> None:
+def test_output_is_seen_while_the_cell_runs(client: WorkerClient) -> None:
     number = client.execute("console.log('early'); for (;;);")
     client.wait(lambda frame: frame.type == "stream")
     client.interrupt(number)
     client.finish(number)
 
 
-def test_the_clock_starts_with_the_context(client: Client) -> None:
+def test_the_clock_starts_with_the_context(client: WorkerClient) -> None:
     origin = float(client.value("performance.timeOrigin"))
     now = time.time() * 1000
     assert now - 5000 < origin <= now + 1
@@ -272,7 +271,7 @@ def test_the_clock_starts_with_the_context(client: Client) -> None:
 
 
 def test_no_two_contexts_share_their_random_numbers(
-    spawn: Callable[..., Client],
+    spawn: Callable[..., WorkerClient],
 ) -> None:
     clients = [spawn() for _ in range(4)]
     code = "[Math.random(), Math.random()].join()"

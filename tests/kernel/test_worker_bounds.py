@@ -8,12 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kernel.contexts import (
-    Client,
-    ContextEndedError,
-    await_exit,
-    texts,
-)
+from tests.support.workers import ContextEndedError, WorkerClient, await_exit, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +22,7 @@ MIB = 1 << 20
 # -- stopping ----------------------------------------------------------------------
 
 
-def test_a_busy_loop_is_interrupted(client: Client) -> None:
+def test_a_busy_loop_is_interrupted(client: WorkerClient) -> None:
     number = client.execute("let kept = 1; for (;;);")
     client.wait(lambda frame: frame.type == "execute_input")
     client.interrupt()
@@ -35,7 +30,7 @@ def test_a_busy_loop_is_interrupted(client: Client) -> None:
     assert client.value("kept") == "1"
 
 
-def test_an_interrupt_may_come_before_its_execution(client: Client) -> None:
+def test_an_interrupt_may_come_before_its_execution(client: WorkerClient) -> None:
     client.interrupt(3)  # the requests that say so are 1 and 2
     client.interrupt(4)
     number = client.execute("globalThis.ran = true; for (;;);")
@@ -46,7 +41,7 @@ def test_an_interrupt_may_come_before_its_execution(client: Client) -> None:
     assert client.value("globalThis.ran") is None
 
 
-def test_an_interrupt_of_what_is_over_does_nothing(client: Client) -> None:
+def test_an_interrupt_of_what_is_over_does_nothing(client: WorkerClient) -> None:
     number = client.execute("1")
     client.finish(number)
     client.interrupt(number)
@@ -54,14 +49,14 @@ def test_an_interrupt_of_what_is_over_does_nothing(client: Client) -> None:
     assert client.value("2") == "2"
 
 
-def test_a_hundred_interrupts_right_after_the_request(client: Client) -> None:
+def test_a_hundred_interrupts_right_after_the_request(client: WorkerClient) -> None:
     for _ in range(100):
         number = client.execute("for (;;);", deadline=5)
         client.interrupt(number)
         assert client.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
 
 
-def test_interrupts_of_whatever_runs_once_it_runs(client: Client) -> None:
+def test_interrupts_of_whatever_runs_once_it_runs(client: WorkerClient) -> None:
     for _ in range(10):
         number = client.execute("for (;;);", deadline=5)
         client.wait(lambda frame: frame.type == "execute_input")
@@ -69,7 +64,7 @@ def test_interrupts_of_whatever_runs_once_it_runs(client: Client) -> None:
         assert client.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
 
 
-def test_a_server_that_does_not_read_can_interrupt(client: Client) -> None:
+def test_a_server_that_does_not_read_can_interrupt(client: WorkerClient) -> None:
     number = client.execute("for (let i = 0;; i++) console.log('x'.repeat(1000), i)")
     client.wait(lambda frame: frame.type == "stream")
     client.interrupt(number)
@@ -79,7 +74,7 @@ def test_a_server_that_does_not_read_can_interrupt(client: Client) -> None:
     assert [int(line) for line in lines] == list(range(len(lines)))
 
 
-def test_both_sides_may_be_full(client: Client) -> None:
+def test_both_sides_may_be_full(client: WorkerClient) -> None:
     """The context takes requests in while its own output waits for the server."""
     first = client.execute(
         "for (let i = 0; i < 5000; i++) console.log('x'.repeat(500))"
@@ -93,7 +88,7 @@ def test_both_sides_may_be_full(client: Client) -> None:
 
 
 def test_a_reader_that_waits_is_no_reason_to_give_up(
-    spawn: Callable[..., Client],
+    spawn: Callable[..., WorkerClient],
 ) -> None:
     client = spawn(interrupt_grace=0.1)
     number = client.execute("for (let i = 0;; i++) console.log('x'.repeat(10000))")
@@ -107,7 +102,7 @@ def test_a_reader_that_waits_is_no_reason_to_give_up(
 
 
 def test_a_full_heap_is_an_error_and_the_context_lives(
-    spawn: Callable[..., Client],
+    spawn: Callable[..., WorkerClient],
 ) -> None:
     client = spawn(heap_memory_max=32 * MIB)
     client.run("let kept = 1")
@@ -125,7 +120,7 @@ def test_a_full_heap_is_an_error_and_the_context_lives(
     ],
 )
 def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
-    spawn: Callable[..., Client], code: str, deadline: float
+    spawn: Callable[..., WorkerClient], code: str, deadline: float
 ) -> None:
     # What stops the cell may find the heap still full, and be stopped itself.
     for heap in (16, 32, 64):
@@ -136,13 +131,13 @@ def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
         assert client.value("1 + 1") == "2"
 
 
-def test_array_buffers_have_a_bound(spawn: Callable[..., Client]) -> None:
+def test_array_buffers_have_a_bound(spawn: Callable[..., WorkerClient]) -> None:
     client = spawn(array_buffer_max=16 * MIB)
     assert "allocation failed" in client.value(f"new ArrayBuffer({32 * MIB})")
     assert client.value("1") == "1"
 
 
-def test_settings_are_those_of_the_context(spawn: Callable[..., Client]) -> None:
+def test_settings_are_those_of_the_context(spawn: Callable[..., WorkerClient]) -> None:
     client = spawn(output_max=100, timers_max=1, colors=True)
     assert "\x1b[33m1\x1b[39m" in texts(client.run("console.log([1])"))
     assert len(texts(client.run("console.log('x'.repeat(5000))"))) < 500
@@ -151,7 +146,7 @@ def test_settings_are_those_of_the_context(spawn: Callable[..., Client]) -> None
     )
 
 
-def test_an_output_beyond_the_frames_bound_is_left_out(client: Client) -> None:
+def test_an_output_beyond_the_frames_bound_is_left_out(client: WorkerClient) -> None:
     code = (
         "Jupyter.display({ 'text/plain': 'x'.repeat(70 * 2 ** 20) }, { raw: true }); 5"
     )
@@ -161,7 +156,7 @@ def test_an_output_beyond_the_frames_bound_is_left_out(client: Client) -> None:
     assert client.value("1") == "1"
 
 
-def test_memory_is_told(client: Client) -> None:
+def test_memory_is_told(client: WorkerClient) -> None:
     before = client.memory()
     client.run("let held = Array.from({ length: 100000 }, (_, i) => ({ i }))")
     client.run("let buffer = new ArrayBuffer(1e6)")
@@ -175,14 +170,14 @@ def test_memory_is_told(client: Client) -> None:
 # -- the end -----------------------------------------------------------------------
 
 
-def test_it_ends_with_its_server(server: ForkServer, client: Client) -> None:
+def test_it_ends_with_its_server(server: ForkServer, client: WorkerClient) -> None:
     client.run("1")
     client.control.close()
     assert await_exit(server, client.pid).status == 0
 
 
 def test_it_ends_with_its_server_amid_a_busy_loop(
-    server: ForkServer, client: Client
+    server: ForkServer, client: WorkerClient
 ) -> None:
     client.execute("for (;;);")
     client.wait(lambda frame: frame.type == "execute_input")
@@ -191,7 +186,7 @@ def test_it_ends_with_its_server_amid_a_busy_loop(
 
 
 def test_a_heap_that_v8_gives_up_is_out_of_memory(
-    server: ForkServer, client: Client
+    server: ForkServer, client: WorkerClient
 ) -> None:
     client.execute("new Array(1e9).fill(0)")
     words = client.last_words()
@@ -202,7 +197,7 @@ def test_a_heap_that_v8_gives_up_is_out_of_memory(
 
 
 def test_what_cannot_be_stopped_is_ended(
-    server: ForkServer, spawn: Callable[..., Client]
+    server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
     client = spawn(interrupt_grace=0.2)
     number = client.execute("'a'.repeat(2 ** 29 - 30).match(/(?:a|b)*?c/)")
@@ -216,7 +211,7 @@ def test_what_cannot_be_stopped_is_ended(
         )
 
 
-def test_a_kill_is_told(server: ForkServer, client: Client) -> None:
+def test_a_kill_is_told(server: ForkServer, client: WorkerClient) -> None:
     client.run("1")
     os.kill(client.pid, 9)
     exited = await_exit(server, client.pid)
@@ -226,7 +221,9 @@ def test_a_kill_is_told(server: ForkServer, client: Client) -> None:
         client.run("1")
 
 
-def test_bytes_that_are_no_frame_end_it(server: ForkServer, client: Client) -> None:
+def test_bytes_that_are_no_frame_end_it(
+    server: ForkServer, client: WorkerClient
+) -> None:
     client.run("1")
     client.work.sendall(b"\xff\xff\xff\xff")
     words = client.last_words()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from tests.kernel.contexts import DEADLINE, Client, await_exit, orphans_reaped
+from tests.support.waiting import DEADLINE
+from tests.support.workers import WorkerClient, await_exit, orphans_reaped
 
 from isokernel.errors import ForkServerError
 from isokernel.forkserver import ForkServer
@@ -42,7 +43,7 @@ def readable(descriptor: int, seconds: float = DEADLINE) -> bool:
 
 def test_it_starts_with_the_first_context(server: ForkServer) -> None:
     assert server.pid is None
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     assert client.value("1 + 1") == "2"
     assert server.starts == 1
     server.start()
@@ -60,7 +61,7 @@ def test_sockets_do_not_block_and_are_not_inherited(server: ForkServer) -> None:
 
 
 def test_contexts_know_nothing_of_each_other(server: ForkServer) -> None:
-    first, second = (Client(*server.spawn(SETTINGS)) for _ in range(2))
+    first, second = (WorkerClient(*server.spawn(SETTINGS)) for _ in range(2))
     first.run("globalThis.x = 1")
     assert second.value("typeof x") == "'undefined'"
     # The end of one is seen by its server, though the other was forked meanwhile.
@@ -70,7 +71,7 @@ def test_contexts_know_nothing_of_each_other(server: ForkServer) -> None:
 
 
 def test_the_base_is_blank(server: ForkServer) -> None:
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     assert client.value("[Object.keys(In), Object.keys(Out), typeof _]") == (
         "[ [ '1' ], [], 'undefined' ]"
     )
@@ -81,7 +82,7 @@ def test_the_base_is_blank(server: ForkServer) -> None:
 
 
 def test_ends_are_told_in_words(server: ForkServer) -> None:
-    clients = [Client(*server.spawn(SETTINGS)) for _ in range(3)]
+    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(3)]
     assert server.poll_exits() == []
     assert not readable(server.exits_fd, 0)
     os.kill(clients[0].pid, signal.SIGKILL)
@@ -102,7 +103,7 @@ def test_ends_are_told_in_words(server: ForkServer) -> None:
 
 
 def test_its_death_leaves_the_contexts(server: ForkServer) -> None:
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     client.run("let kept = 1")
     descriptor, dead = server.exits_fd, server.pid
     assert dead is not None
@@ -111,7 +112,7 @@ def test_its_death_leaves_the_contexts(server: ForkServer) -> None:
     assert server.poll_exits() == []
     assert server.pid is None
     assert client.value("kept") == "1"
-    other = Client(*server.spawn(SETTINGS))
+    other = WorkerClient(*server.spawn(SETTINGS))
     assert other.value("2") == "2"
     assert server.starts == 2
     assert server.pid != dead
@@ -125,7 +126,7 @@ def test_its_death_leaves_the_contexts(server: ForkServer) -> None:
 
 
 def test_an_end_between_two_fork_servers_is_told(server: ForkServer) -> None:
-    clients = [Client(*server.spawn(SETTINGS)) for _ in range(2)]
+    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(2)]
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     os.kill(clients[0].pid, signal.SIGKILL)
@@ -146,7 +147,7 @@ def test_processes_are_forked_in_advance(spares: int) -> None:
     while len(waiting := zygote.children()) < spares:
         assert time.monotonic() < end
         time.sleep(0.005)
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     assert (client.pid in {process.pid for process in waiting}) is (spares > 0)
     assert client.value("[Math.random() < 1, Object.keys(In)]") == "[ true, [ '1' ] ]"
     # Their ends are nobody's business, and another one takes the place.
@@ -154,7 +155,7 @@ def test_processes_are_forked_in_advance(spares: int) -> None:
     for process in killed:
         process.kill()
     psutil.wait_procs(killed, DEADLINE)
-    other = Client(*server.spawn(SETTINGS))
+    other = WorkerClient(*server.spawn(SETTINGS))
     assert other.value("1") == "1"
     assert server.poll_exits() == []
     for each in (client, other):
@@ -167,14 +168,14 @@ def test_its_death_is_found_by_the_next_spawn(server: ForkServer) -> None:
     server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     assert client.value("1") == "1"
     assert server.starts == 2
     client.close()
 
 
 def test_clones_outlive_the_fork_server_too(server: ForkServer) -> None:
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert readable(server.exits_fd)
@@ -196,7 +197,7 @@ def _has_group(group: int) -> bool:
 
 
 def test_what_an_orphan_has_forked_is_reaped(server: ForkServer) -> None:
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     client.run("const kept = Array.from({ length: 2e5 }, (_, i) => ({ i })); 0")
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
@@ -221,7 +222,7 @@ def test_what_an_orphan_has_forked_is_reaped(server: ForkServer) -> None:
 
 
 def test_a_clone_may_end_before_it_is_adopted(server: ForkServer) -> None:
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     clone = client.clone()
     clone.close()
     assert readable(server.exits_fd)
@@ -239,7 +240,7 @@ def test_many_threads_may_ask(server: ForkServer) -> None:
 
     def work() -> None:
         for _ in range(5):
-            client = Client(*server.spawn(SETTINGS))
+            client = WorkerClient(*server.spawn(SETTINGS))
             values.append(client.value("1"))
             client.close()
 
@@ -252,7 +253,7 @@ def test_many_threads_may_ask(server: ForkServer) -> None:
 
 
 def test_a_hundred_contexts_and_their_ends(server: ForkServer) -> None:
-    clients = [Client(*server.spawn(SETTINGS)) for _ in range(100)]
+    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(100)]
     for number, client in enumerate(clients):
         client.execute(f"let own = {number}; own")
     for number, client in enumerate(clients):
@@ -281,14 +282,14 @@ def test_a_fork_server_that_cannot_start(
     with pytest.raises(ForkServerError, match="ended"):
         server.spawn(SETTINGS)
     monkeypatch.undo()
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     assert client.value("1") == "1"
     client.close()
 
 
 def test_closing_ends_everything() -> None:
     server = ForkServer()
-    clients = [Client(*server.spawn(SETTINGS)) for _ in range(3)]
+    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(3)]
     clients[0].execute("for (;;);")
     pidfds = [os.pidfd_open(client.pid) for client in clients]
     server.close()
@@ -303,7 +304,7 @@ def test_closing_ends_everything() -> None:
 
 def test_closing_may_leave_what_was_forked() -> None:
     server = ForkServer()
-    client = Client(*server.spawn(SETTINGS))
+    client = WorkerClient(*server.spawn(SETTINGS))
     server.close(kill=False)
     assert client.value("1") == "1"
     client.close()

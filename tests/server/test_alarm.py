@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.server.conftest import DEADLINE
+from tests.support.waiting import DEADLINE
 
 from isoserver.contexts.alarm import Alarm
 

@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 BOTH = pytest.mark.parametrize("language", ["javascript", "python"])
 LOOP = {"javascript": "while (true) {}", "python": "while True: pass"}
@@ -207,7 +211,7 @@ def test_inspection(client: Client, language: str) -> None:
     assert nothing == {"found": False, "data": {}}
 
 
-def test_too_many_contexts(servers: Any) -> None:
+def test_too_many_contexts(servers: Callable[..., Server]) -> None:
     with connect(servers("--contexts-max", "2")) as client:
         ids = [client.create(), client.create()]
         for path, body in (("/contexts", {}), ("/execute", {"code": "1"})):
@@ -218,7 +222,7 @@ def test_too_many_contexts(servers: Any) -> None:
         client.create()
 
 
-def test_an_idle_context_is_deleted(servers: Any) -> None:
+def test_an_idle_context_is_deleted(servers: Callable[..., Server]) -> None:
     with connect(servers("--context-ttl", "0.5")) as client:
         here = client.create()
         kept = client.run("while (true) {}", timeout_ms=1500)["context_id"]
@@ -249,7 +253,7 @@ def test_languages_are_listed(client: Client) -> None:
     assert by_name["typescript"]["can_fork"]
 
 
-def test_an_installed_kernelspec_can_be_allowed(servers: Any) -> None:
+def test_an_installed_kernelspec_can_be_allowed(servers: Callable[..., Server]) -> None:
     with connect(servers("--languages", "v8-typescript,javascript")) as client:
         body = {"language": "v8-typescript", "code": "const a: number = 2; a"}
         answer = client.post("/execute", json=body)

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import AT_REST, connect, wait_for
-from tests.server.executions.conftest import reach
+from tests.support.client import connect
+from tests.support.server import AT_REST
+from tests.support.waiting import wait_for
 
 from isoserver.heaps.content import examine, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.server.conftest import Client, Server
-    from tests.server.postgresql import PostgreSQL
+    from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
+    from tests.support.server import Server
 
 V8 = ("--languages", "javascript,typescript", "--default-language", "javascript")
 UNSAVABLE = "globalThis.fmt = new Intl.DateTimeFormat('en'); 1"
@@ -227,7 +229,7 @@ def test_a_checkpoint_of_a_sleeping_context_is_the_heap_that_it_has(
 
 
 def test_sleep_leaves_no_trace_in_a_session(sleepy: Server) -> None:
-    with reach(sleepy) as client:
+    with connect(sleepy) as client:
         heaps = [client.done("var a = 1", session="s")["heap"]]
         client.wait_state("s", "hibernated")
         assert client.show("s")["heap"] not in heaps
@@ -314,7 +316,9 @@ def kept(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
         yield flags
 
 
-def test_contexts_outlive_the_server(servers: Callable[..., Server], kept: Any) -> None:
+def test_contexts_outlive_the_server(
+    servers: Callable[..., Server], kept: tuple[str, ...]
+) -> None:
     first = servers(*kept)
     with connect(first) as client:
         saved = client.post("/contexts", json={"language": "ts", "cwd": "/a"}).json()
@@ -358,7 +362,7 @@ def test_contexts_outlive_the_server(servers: Callable[..., Server], kept: Any) 
 
 
 def test_after_kill_9_contexts_go_back_to_their_checkpoints(
-    servers: Callable[..., Server], kept: Any
+    servers: Callable[..., Server], kept: tuple[str, ...]
 ) -> None:
     first = servers(*V8, "--hibernate-after", "0.5", *kept)
     with connect(first) as client:

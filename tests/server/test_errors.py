@@ -10,7 +10,7 @@ from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import MIB, START
+from tests.support.server import MIB, START
 
 from isoserver import errors
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
 def _errors() -> list[type]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 LANGUAGES = ("javascript", "typescript", "python")
 
@@ -215,7 +219,7 @@ def test_environment_is_there_for_one_execution(
     assert client.show(here)["execution_count"] == 3
 
 
-def test_the_servers_environment_is_not_seen(servers: Any) -> None:
+def test_the_servers_environment_is_not_seen(servers: Callable[..., Server]) -> None:
     server = servers("--languages", "python,javascript", env={"THE_SECRET": "x"})
     with connect(server) as client:
         code = "import os\nos.environ.get('THE_SECRET')"
@@ -242,7 +246,7 @@ def test_executions_of_a_context_run_in_order(client: Client) -> None:
     assert answers == [2]
 
 
-def test_endless_output_is_cut(servers: Any) -> None:
+def test_endless_output_is_cut(servers: Callable[..., Server]) -> None:
     flags = ("--output-max", "100000", "--interrupt-grace", "1")
     with connect(servers(*flags)) as client:
         for language, code in (
@@ -283,7 +287,7 @@ def test_a_client_that_goes_can_have_it_interrupted(
     assert client.wait_state(here, "idle")["execution_count"] == 1
 
 
-def test_a_full_queue_says_so(servers: Any) -> None:
+def test_a_full_queue_says_so(servers: Callable[..., Server]) -> None:
     server = servers("--queue-max", "1")
     with connect(server) as client:
         here = client.create()

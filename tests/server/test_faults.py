@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from tests.server.conftest import AT_REST, DEADLINE, connect, wait_for
+from tests.support.client import connect
+from tests.support.server import AT_REST
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +83,7 @@ def test_a_killed_context_tells_all_who_wait(
     assert client.text("2", context_id=here) == "2"
 
 
-def test_a_killed_fork_server_is_replaced(servers: Any) -> None:
+def test_a_killed_fork_server_is_replaced(servers: Callable[..., Server]) -> None:
     server: Server = servers("--languages", "javascript")
     with connect(server) as client:
         fork_server = server.fork_server()
@@ -191,7 +194,7 @@ def test_fifty_contexts_that_loop(server: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_hundred_contexts_that_loop(servers: Any) -> None:
+def test_two_hundred_contexts_that_loop(servers: Callable[..., Server]) -> None:
     # They leave the server and this test what these need.
     server = servers("--languages", "javascript", "--context-niceness", "19")
     _loop_in_all(server, 200)

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.contexts.alone import context_of, with_forks
+from tests.support.contexts import context_of, with_forks
 
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings

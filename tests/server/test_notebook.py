@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 HEADERS = {"Content-Type": "application/json"}
 

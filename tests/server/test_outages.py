@@ -6,16 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.server import JAVASCRIPT_FLAGS, Server
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.server.conftest import Client
-    from tests.server.postgresql import PostgreSQL
-
-FLAGS = ("--languages", "javascript", "--default-language", "javascript")
+    from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
 
 
 class Away:
@@ -69,8 +69,12 @@ def _calls(client: Client, heap: str, here: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_outages_are_told_as_such(servers: Any, tmp_path: Path, away: Away) -> None:
-    server = servers(*FLAGS, "--data-dir", str(tmp_path), "--database-url", away.url)
+def test_outages_are_told_as_such(
+    servers: Callable[..., Server], tmp_path: Path, away: Away
+) -> None:
+    server = servers(
+        *JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path), "--database-url", away.url
+    )
     with connect(server) as client:
         here = client.create()
         client.run("let n = 41", context_id=here)

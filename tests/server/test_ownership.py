@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
-from tests.server.conftest import START, connect
+from tests.support.client import connect
+from tests.support.server import JAVASCRIPT_FLAGS, START, Server
 
 from isoserver.errors import TakenError
 from isoserver.settings.logs import make_log
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.postgresql import PostgreSQL
-
-FLAGS = ("--languages", "javascript", "--default-language", "javascript")
+    from tests.support.postgresql import PostgreSQL
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -40,7 +39,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _refused(*flags: str, command: str = "serve") -> str:
     """Start a server that can't start; what it says."""
-    line = [sys.executable, "-c", START, command, *FLAGS, *flags]
+    line = [sys.executable, "-c", START, command, *JAVASCRIPT_FLAGS, *flags]
     if command == "serve":
         line += ["--port", "0"]
     process = subprocess.Popen(
@@ -59,10 +58,10 @@ def _refused(*flags: str, command: str = "serve") -> str:
 
 
 def test_the_second_server_on_a_database_is_refused(
-    servers: Any, shared: str, tmp_path: Path
+    servers: Callable[..., Server], shared: str, tmp_path: Path
 ) -> None:
     flags = ("--database-url", shared)
-    first = servers(*FLAGS, *flags, "--data-dir", str(tmp_path / "one"))
+    first = servers(*JAVASCRIPT_FLAGS, *flags, "--data-dir", str(tmp_path / "one"))
     with connect(first) as client:
         code = "console.log('on'); await new Promise(() => {})"
         answer = client.post("/api/exec", json={"code": code})
@@ -76,15 +75,17 @@ def test_the_second_server_on_a_database_is_refused(
         assert info["status"] == "running"
         assert client.post(f"/api/executions/{running}/cancel").json() == {"ok": True}
     first.stop(signal.SIGKILL)
-    again = servers(*FLAGS, *flags, "--data-dir", str(tmp_path / "two"))
+    again = servers(*JAVASCRIPT_FLAGS, *flags, "--data-dir", str(tmp_path / "two"))
     with connect(again) as client:
         info = client.get(f"/api/executions/{running}").json()
         assert info["status"] == "cancelled"
 
 
-def test_the_second_server_on_a_folder_is_refused(servers: Any, tmp_path: Path) -> None:
+def test_the_second_server_on_a_folder_is_refused(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
     folder = ("--data-dir", str(tmp_path))
-    first = servers(*FLAGS, *folder)
+    first = servers(*JAVASCRIPT_FLAGS, *folder)
     elsewhere = ("--database-url", f"sqlite:///{tmp_path / 'other.sqlite'}")
     said = _refused(*folder, *elsewhere)
     assert f"the folder {tmp_path} is used by another isokernel server" in said
@@ -93,13 +94,13 @@ def test_the_second_server_on_a_folder_is_refused(servers: Any, tmp_path: Path) 
     other = ("--data-dir", str(tmp_path / "other"), "--database-url", place)
     assert "is used by another" in _refused(*other, command="mcp")
     assert first.stop() == 0
-    assert servers(*FLAGS, *folder).stop() == 0
+    assert servers(*JAVASCRIPT_FLAGS, *folder).stop() == 0
 
 
 def test_the_commands_for_heaps_work_beside_a_server(
-    servers: Any, tmp_path: Path
+    servers: Callable[..., Server], tmp_path: Path
 ) -> None:
-    servers(*FLAGS, "--data-dir", str(tmp_path))
+    servers(*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
     line = [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(tmp_path)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")

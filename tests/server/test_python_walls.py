@@ -8,12 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import BOUNDS, Server, connect
+from tests.support.client import connect
+from tests.support.server import BOUNDS, Server
 
 from isokernel.sandbox import landlock, seccomp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -31,7 +32,7 @@ def python_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def python(python_server: Server) -> Iterator[Any]:
+def python(python_server: Server) -> Iterator[Callable[[str], Any]]:
     """Runs code in one Python context; what the code's last expression gave."""
     with connect(python_server) as client:
         here = client.create("python")
@@ -56,12 +57,14 @@ def python(python_server: Server) -> Iterator[Any]:
         "open('/dev/tty')",
     ],
 )
-def test_files_outside_are_denied(python: Any, code: str) -> None:
+def test_files_outside_are_denied(python: Callable[[str], Any], code: str) -> None:
     assert python(code) == "PermissionError"
 
 
 @with_landlock
-def test_a_file_beside_it_is_denied(python: Any, tmp_path: Path) -> None:
+def test_a_file_beside_it_is_denied(
+    python: Callable[[str], Any], tmp_path: Path
+) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     secret.chmod(0o644)
@@ -72,7 +75,9 @@ def test_a_file_beside_it_is_denied(python: Any, tmp_path: Path) -> None:
 
 
 @with_landlock
-def test_the_servers_environment_is_denied(python_server: Server, python: Any) -> None:
+def test_the_servers_environment_is_denied(
+    python_server: Server, python: Callable[[str], Any]
+) -> None:
     pid = python_server.process.pid
     for what in ("environ", "cmdline", "mem", "fd"):
         path = f"/proc/{pid}/{what}"
@@ -81,7 +86,9 @@ def test_the_servers_environment_is_denied(python_server: Server, python: Any) -
 
 
 @with_landlock
-def test_nobody_else_can_be_signalled(python_server: Server, python: Any) -> None:
+def test_nobody_else_can_be_signalled(
+    python_server: Server, python: Callable[[str], Any]
+) -> None:
     if landlock.scopes_signals():
         code = f"import os\nos.kill({python_server.process.pid}, 0)"
         assert python(code) == "PermissionError"
@@ -99,7 +106,9 @@ def test_nobody_else_can_be_signalled(python_server: Server, python: Any) -> Non
         "urllib.request.urlopen('http://127.0.0.1:{port}/healthz')",
     ],
 )
-def test_the_network_is_denied(python_server: Server, python: Any, code: str) -> None:
+def test_the_network_is_denied(
+    python_server: Server, python: Callable[[str], Any], code: str
+) -> None:
     port = python_server.url.rpartition(":")[2]
     found = python("import socket, urllib.request\n" + code.format(port=port))
     assert found in {"OSError", "URLError"}
@@ -117,7 +126,9 @@ def test_the_network_is_denied(python_server: Server, python: Any, code: str) ->
         "reboot(0)",
     ],
 )
-def test_what_serves_only_to_break_out_is_denied(python: Any, call: str) -> None:
+def test_what_serves_only_to_break_out_is_denied(
+    python: Callable[[str], Any], call: str
+) -> None:
     code = (
         "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"done = libc.{call}\nassert done == -1\n"
@@ -126,12 +137,12 @@ def test_what_serves_only_to_break_out_is_denied(python: Any, call: str) -> None
     assert python(code) == "'EPERM'"
 
 
-def test_no_privilege_can_be_gained(python: Any) -> None:
+def test_no_privilege_can_be_gained(python: Callable[[str], Any]) -> None:
     code = "[l for l in open('/proc/self/status') if l.startswith('NoNewPrivs')]"
     assert python(code) == r"['NoNewPrivs:\t1\n']"
 
 
-def test_what_programs_need_works(python: Any) -> None:
+def test_what_programs_need_works(python: Callable[[str], Any]) -> None:
     assert python("import tempfile\ntempfile.TemporaryFile().write(b'ab')") == "2"
     assert python("open('own', 'w').write('abc')") == "3"
     assert python("import subprocess, sys\nsubprocess.check_output(['true'])") == "b''"
@@ -143,7 +154,9 @@ def test_what_programs_need_works(python: Any) -> None:
     assert python("import sqlite3, ssl, ctypes, zoneinfo, json, decimal\n7") == "7"
 
 
-def test_the_network_and_folders_can_be_allowed(servers: Any, tmp_path: Path) -> None:
+def test_the_network_and_folders_can_be_allowed(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
     (tmp_path / "data").write_text("data")
     flags = ("--languages", "python", "--python-network")
     server = servers(*flags, "--python-readable", str(tmp_path))
@@ -161,7 +174,7 @@ def test_the_network_and_folders_can_be_allowed(servers: Any, tmp_path: Path) ->
         assert failed["name"] == ("PermissionError" if landlock.version() else "")
 
 
-def test_without_the_sandbox_nothing_is_denied(servers: Any) -> None:
+def test_without_the_sandbox_nothing_is_denied(servers: Callable[..., Server]) -> None:
     server = servers("--languages", "python", "--no-sandbox")
     with connect(server) as client:
         code = "len(open('/etc/passwd').read()) > 0"
@@ -196,5 +209,5 @@ def test_figures_are_items(python_server: Server) -> None:
     assert last == {"is_primary": True, "text": "'last'"}
 
 
-def test_its_python_is_the_servers(python: Any) -> None:
+def test_its_python_is_the_servers(python: Callable[[str], Any]) -> None:
     assert python("import sys\nsys.prefix") == repr(sys.prefix)

@@ -12,16 +12,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, START, connect, wait_for
+from tests.support.client import connect
+from tests.support.server import START, Server
+from tests.support.waiting import DEADLINE, wait_for
 
 from isoserver.cli.serve import load
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
-def test_it_says_where_it_listens(servers: Any) -> None:
+def test_it_says_where_it_listens(servers: Callable[..., Server]) -> None:
     server = servers("--languages", "python")
     assert re.fullmatch(
         r"isokernel is listening on http://127\.0\.0\.1:\d+\n", server.first_line
@@ -58,7 +61,9 @@ def test_every_setting_has_a_description() -> None:
         assert field.description, name
 
 
-def test_others_can_not_read_what_it_keeps(tmp_path: Path, servers: Any) -> None:
+def test_others_can_not_read_what_it_keeps(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     folder = tmp_path / "data"
     before = os.umask(0)
     try:
@@ -112,7 +117,7 @@ def test_wrong_settings_are_said(flags: list[str], words: str) -> None:
     assert "Traceback" not in said.stderr
 
 
-def test_a_port_in_use_is_said(servers: Any, tmp_path: Path) -> None:
+def test_a_port_in_use_is_said(servers: Callable[..., Server], tmp_path: Path) -> None:
     server = servers("--languages", "python")
     port = server.url.rpartition(":")[2]
     said = _serve("--port", port, "--languages", "python", TMPDIR=str(tmp_path))
@@ -163,7 +168,9 @@ def test_over_stdio_as_well_though_nobody_closes_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_two_servers_do_not_share_a_folder(tmp_path: Path, servers: Any) -> None:
+def test_two_servers_do_not_share_a_folder(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     flags = ("--languages", "python", "--data-dir", str(tmp_path))
     first = servers(*flags)
     said = _serve("--port", "0", *flags)
@@ -178,7 +185,9 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path, servers: Any) -> None
     assert not list((tmp_path / "contexts").iterdir())
 
 
-def test_the_path_of_the_data_folder_may_be_long(tmp_path: Path, servers: Any) -> None:
+def test_the_path_of_the_data_folder_may_be_long(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     folder = tmp_path / ("long" * 50) / ("longer" * 30)
     server = servers("--languages", "python", "--data-dir", str(folder))
     with connect(server) as client:
@@ -187,7 +196,9 @@ def test_the_path_of_the_data_folder_may_be_long(tmp_path: Path, servers: Any) -
         )
 
 
-def test_sockets_find_a_short_path(tmp_path: Path, servers: Any) -> None:
+def test_sockets_find_a_short_path(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     folder = tmp_path / ("long" * 50)
     folder.mkdir()
     server = servers("--languages", "python", env={"TMPDIR": str(folder)})
@@ -219,7 +230,9 @@ class Cell:
 
 
 @pytest.mark.parametrize("language", ["javascript", "python"])
-def test_running_cells_end_before_the_server(servers: Any, language: str) -> None:
+def test_running_cells_end_before_the_server(
+    servers: Callable[..., Server], language: str
+) -> None:
     server = servers()
     code = {
         "javascript": "await new Promise(d => setTimeout(d, 700)); 'done'",
@@ -234,7 +247,7 @@ def test_running_cells_end_before_the_server(servers: Any, language: str) -> Non
     _all_gone(processes)
 
 
-def test_cells_that_do_not_end_are_interrupted(servers: Any) -> None:
+def test_cells_that_do_not_end_are_interrupted(servers: Callable[..., Server]) -> None:
     server = servers("--shutdown-grace", "0.3", "--interrupt-grace", "0.5")
     with connect(server) as client:
         cells = [
@@ -250,7 +263,7 @@ def test_cells_that_do_not_end_are_interrupted(servers: Any) -> None:
     _all_gone(processes)
 
 
-def test_a_second_signal_ends_the_grace_period(servers: Any) -> None:
+def test_a_second_signal_ends_the_grace_period(servers: Callable[..., Server]) -> None:
     server = servers("--shutdown-grace", "600", "--interrupt-grace", "0.5")
     with connect(server) as client:
         cell = Cell(client, "while (true) {}", "javascript")
@@ -281,7 +294,7 @@ def _all_gone(processes: set[int]) -> None:
     assert gone == processes
 
 
-def test_a_killed_server_leaves_no_process(servers: Any) -> None:
+def test_a_killed_server_leaves_no_process(servers: Callable[..., Server]) -> None:
     server = servers()
     with connect(server) as client:
         Cell_ids = [client.create(), client.create("python")]  # noqa: N806

@@ -7,10 +7,14 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
 def stream(client: Client, code: str, query: str = "", **fields: Any) -> list[Any]:
@@ -114,7 +118,7 @@ def test_problems_before_the_stream_are_plain_answers(client: Client) -> None:
     assert client.post("/execute/async", json=body).status_code == 404
 
 
-def test_heartbeats_are_comments(servers: Any) -> None:
+def test_heartbeats_are_comments(servers: Callable[..., Server]) -> None:
     with connect(servers("--stream-ping", "0.05", "--languages", "js")) as client:
         body = {"code": "await new Promise(d => setTimeout(d, 400))", "language": "js"}
         text = client.post("/execute/async", json=body).text
@@ -152,7 +156,9 @@ def _deaf(server: Server, context_id: str, code: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("language", ["javascript", "python"])
-def test_a_client_that_does_not_read_is_cut(servers: Any, language: str) -> None:
+def test_a_client_that_does_not_read_is_cut(
+    servers: Callable[..., Server], language: str
+) -> None:
     flags = ("--stream-buffer-max", "100000", "--stream-stall", "600")
     server: Server = servers(*flags)
     code = {
@@ -180,7 +186,7 @@ def test_a_client_that_does_not_read_is_cut(servers: Any, language: str) -> None
         }
 
 
-def test_a_client_that_stalls_is_cut_off(servers: Any) -> None:
+def test_a_client_that_stalls_is_cut_off(servers: Callable[..., Server]) -> None:
     flags = ("--stream-buffer-max", "50000000", "--stream-stall", "0.3")
     server: Server = servers(*flags)
     with connect(server) as client:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from isokernel.errors import SnapshotFailedError, SnapshotFormatError
 from isokernel.v8 import snapshot, writing
 from isokernel.v8.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.isolates import HostedIsolate
 
 STATE = """
 let count = 40; const next = () => ++count;
@@ -35,7 +40,9 @@ SEEN = (
 )
 
 
-def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
+def test_a_live_heap_is_saved_and_restored(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     bench.cell(STATE)
     data = writing.save(bench.isolate).to_bytes()
     copy = benches(Snapshot.from_bytes(data))
@@ -51,7 +58,9 @@ def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
         "var held = Promise.reject(new TypeError('x')); held.catch(() => {}); 0",
     ],
 )
-def test_errors_with_unread_stacks(bench: Any, benches: Any, code: str) -> None:
+def test_errors_with_unread_stacks(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate], code: str
+) -> None:
     """V8 writes call sites that it can't read back, unless the text was made."""
     bench.cell(code)
     copy = benches(writing.save(bench.isolate))
@@ -60,13 +69,15 @@ def test_errors_with_unread_stacks(bench: Any, benches: Any, code: str) -> None:
     )
 
 
-def test_host_functions_survive(bench: Any, benches: Any) -> None:
+def test_host_functions_survive(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     copy = benches(writing.save(bench.isolate))
     copy.cell("note('from the copy')")
     assert copy.notes == [("from the copy",)]
 
 
-def test_chains(bench: Any, benches: Any) -> None:
+def test_chains(bench: HostedIsolate, benches: Callable[..., HostedIsolate]) -> None:
     bench.cell("let n = 0")
     sizes = []
     for _ in range(12):
@@ -78,7 +89,9 @@ def test_chains(bench: Any, benches: Any) -> None:
     assert sizes[-1] < 1.1 * sizes[0]
 
 
-def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
+def test_optimized_code_does_not_hinder(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     bench.cell(
         "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
     )
@@ -96,7 +109,7 @@ def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
         "new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))",
     ],
 )
-def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
+def test_what_v8_cannot_save_harms_nothing(bench: HostedIsolate, code: str) -> None:
     bench.cell("let kept = 1")
     bench.cell(code)
     with pytest.raises(SnapshotFailedError) as caught:
@@ -107,7 +120,9 @@ def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
     bench.isolate.collect_garbage()
 
 
-def test_prepare_runs_on_the_copy_alone(bench: Any, benches: Any) -> None:
+def test_prepare_runs_on_the_copy_alone(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     bench.cell("let where = 'original'")
 
     class Change(writing.Preparation):
@@ -119,7 +134,7 @@ def test_prepare_runs_on_the_copy_alone(bench: Any, benches: Any) -> None:
     assert benches(saved).cell("where") == "copy"
 
 
-def test_a_failing_preparation_is_told(bench: Any) -> None:
+def test_a_failing_preparation_is_told(bench: HostedIsolate) -> None:
     class Failing(writing.Preparation):
         def finish(self, shared: list[Any]) -> None:
             message = f"not now {shared}"
@@ -135,7 +150,7 @@ def _change(data: bytes, **changes: object) -> bytes:
     return b"".join((snapshot._MAGIC, snapshot._LENGTH.pack(len(raw)), raw, blob))
 
 
-def test_bytes_that_are_no_heap_are_refused(bench: Any) -> None:
+def test_bytes_that_are_no_heap_are_refused(bench: HostedIsolate) -> None:
     data = writing.save(bench.isolate).to_bytes()
     for bad in (
         b"",

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.server.access.two import BLUE, FILE, RED, executed
-from tests.server.conftest import connect, wait_for
+from tests.support.client import connect
+from tests.support.waiting import wait_for
+from tests.support.workspaces import BLUE, FILE, RED, executed
 
 from isoserver.runs.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.server import Server
 
 LOOP = "while (true) {}"
 FLAGS = (
@@ -21,7 +25,9 @@ FLAGS = (
 )
 
 
-def test_one_workspace_does_not_starve_another(tmp_path: Path, servers: Any) -> None:
+def test_one_workspace_does_not_starve_another(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     file = tmp_path / "isokernel.toml"
     file.write_text(FILE)
     server = servers("--config", str(file), "--data-dir", str(tmp_path), *FLAGS)
@@ -49,7 +55,7 @@ def test_one_workspace_does_not_starve_another(tmp_path: Path, servers: Any) -> 
         wait_for(lambda: red.post("/tasks", json={"code": "1"}).status_code == 202)
 
 
-def test_a_workspace_alone_has_everything(servers: Any) -> None:
+def test_a_workspace_alone_has_everything(servers: Callable[..., Server]) -> None:
     with connect(servers(*FLAGS)) as client:
         answers = [client.post("/contexts", json={}) for _ in range(5)]
         assert [one.status_code for one in answers] == [*[201] * 4, 429]
@@ -89,7 +95,9 @@ def test_turns_go_round() -> None:
         }
 
 
-def test_heaps_and_sleepers_are_shared(tmp_path: Path, servers: Any) -> None:
+def test_heaps_and_sleepers_are_shared(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     file = tmp_path / "isokernel.toml"
     file.write_text(FILE)
     bounds = ("--heaps-size-max", "2000000", "--hibernated-max", "2")

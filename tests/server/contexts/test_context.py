@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.server.contexts.alone import SECONDS, context_of, with_forks
+from tests.support.contexts import SECONDS, context_of, with_forks
 
 from isoserver.contexts.context import State
 from isoserver.contexts.forks import Forks

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import wait_for
-from tests.server.executions.conftest import FLAGS, reach
+from tests.support.client import connect
+from tests.support.server import RUN_FLAGS, Server
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.executions.conftest import Api
+    from tests.support.client import Client
 
 SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 NOTICE = "[output cut after 1000 bytes]"
@@ -19,13 +20,13 @@ NOTICE = "[output cut after 1000 bytes]"
 
 @pytest.fixture
 def bounded(
-    servers: Any, database_flags: Callable[[], tuple[str, ...]]
+    servers: Callable[..., Server], database_flags: Callable[[], tuple[str, ...]]
 ) -> Callable[..., Any]:
     """Starts servers with bounds."""
-    return lambda *flags: servers(*FLAGS, "--stateless", *database_flags(), *flags)
+    return lambda *flags: servers(*RUN_FLAGS, "--stateless", *database_flags(), *flags)
 
 
-def _all(api: Api, execution_id: str) -> str:
+def _all(api: Client, execution_id: str) -> str:
     page = api.output(execution_id, byte_offset=0, byte_limit=1 << 20)
     assert not page["has_more"]
     text: str = page["data"]
@@ -33,8 +34,8 @@ def _all(api: Api, execution_id: str) -> str:
 
 
 @SQLITE_ONLY
-def test_output_is_cut_at_its_bound(bounded: Any) -> None:
-    with reach(bounded("--execution-output-max", "1000")) as api:
+def test_output_is_cut_at_its_bound(bounded: Callable[..., Any]) -> None:
+    with connect(bounded("--execution-output-max", "1000")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678é')")
         assert info["status"] == "completed"
         text = _all(api, info["execution_id"])
@@ -52,45 +53,49 @@ def test_output_is_cut_at_its_bound(bounded: Any) -> None:
 
 
 @SQLITE_ONLY
-def test_the_context_cuts_as_well(bounded: Any) -> None:
-    with reach(bounded("--output-max", "100")) as api:
+def test_the_context_cuts_as_well(bounded: Callable[..., Any]) -> None:
+    with connect(bounded("--output-max", "100")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678')")
         last = _all(api, info["execution_id"]).splitlines()[-1]
         assert last.startswith("[output cut after 100 characters")
 
 
-def _gone(api: Api, ids: list[str]) -> None:
+def _gone(api: Client, ids: list[str]) -> None:
     """Wait until executions and their output are gone."""
     paths = [f"/api/executions/{one}" for one in ids]
     paths += [f"{path}/output" for path in paths]
     wait_for(lambda: all(api.get(path).status_code == 404 for path in paths))
 
 
-def _listed(api: Api) -> list[str]:
+def _listed(api: Client) -> list[str]:
     listed = api.get("/api/executions").json()["executions"]
     return [one["execution_id"] for one in listed]
 
 
 @SQLITE_ONLY
-def test_old_ones_are_forgotten(bounded: Any) -> None:
-    with reach(bounded("--execution-ttl", "1")) as api:
+def test_old_ones_are_forgotten(bounded: Callable[..., Any]) -> None:
+    with connect(bounded("--execution-ttl", "1")) as api:
         running = api.submit("while (true) {}")
         _gone(api, [api.done("console.log(1)")["execution_id"]])
         assert _listed(api) == [running]
         api.cancel(running)
 
 
-def test_the_oldest_are_forgotten_when_there_are_too_many(bounded: Any) -> None:
-    with reach(bounded("--executions-kept", "3")) as api:
+def test_the_oldest_are_forgotten_when_there_are_too_many(
+    bounded: Callable[..., Any],
+) -> None:
+    with connect(bounded("--executions-kept", "3")) as api:
         ids = [api.done(f"console.log({n})")["execution_id"] for n in range(6)]
         _gone(api, ids[:3])
         assert _listed(api) == ids[:2:-1]
         assert [_all(api, one) for one in ids[3:]] == ["3\n", "4\n", "5\n"]
 
 
-def test_the_oldest_are_forgotten_when_they_take_too_much(bounded: Any) -> None:
+def test_the_oldest_are_forgotten_when_they_take_too_much(
+    bounded: Callable[..., Any],
+) -> None:
     flags = ("--executions-size-max", "100000", "--execution-ttl", "8")
-    with reach(bounded(*flags)) as api:
+    with connect(bounded(*flags)) as api:
         code = "console.log('x'.repeat(30000))"
         ids = [api.done(code)["execution_id"] for _ in range(5)]
         _gone(api, ids[:2])

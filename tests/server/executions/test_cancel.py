@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.server.conftest import AT_REST, wait_for
-from tests.server.executions.conftest import FLAGS, reach
+from tests.support.client import connect
+from tests.support.server import AT_REST, RUN_FLAGS, Server
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.server.executions.conftest import Api
+    from collections.abc import Callable
+
+    from tests.support.client import Client
 
 FOREVER = "while (true) {}"
 
@@ -18,7 +21,7 @@ FOREVER = "while (true) {}"
 @pytest.mark.parametrize(
     "code", [FOREVER, "await new Promise(() => {})", "while (true) console.log('x')"]
 )
-def test_a_run_can_be_cancelled(api: Api, code: str) -> None:
+def test_a_run_can_be_cancelled(api: Client, code: str) -> None:
     execution_id = api.submit(f"console.log('first');\n{code}")
     api.printed(execution_id, "first")
     assert api.cancel(execution_id) == {"ok": True}
@@ -29,7 +32,7 @@ def test_a_run_can_be_cancelled(api: Api, code: str) -> None:
     assert api.output(execution_id, line_limit=1)["data"] == "first"
 
 
-def test_an_end_stays(api: Api) -> None:
+def test_an_end_stays(api: Client) -> None:
     cancelled = api.submit(FOREVER)
     api.cancel(cancelled)
     ends = {
@@ -47,7 +50,7 @@ def test_an_end_stays(api: Api) -> None:
     assert answer == {"ok": False, "error": "Execution 'nobody' not found"}
 
 
-def test_a_cancelled_session_keeps_its_state(api: Api) -> None:
+def test_a_cancelled_session_keeps_its_state(api: Client) -> None:
     api.result("let kept = 1", session="s")
     execution_id = api.submit(
         "kept = 2; console.log('here'); while (true) {}", session="s"
@@ -57,7 +60,7 @@ def test_a_cancelled_session_keeps_its_state(api: Api) -> None:
     assert api.result("kept", session="s") == "2"
 
 
-def test_what_waits_for_its_session_never_runs_when_cancelled(api: Api) -> None:
+def test_what_waits_for_its_session_never_runs_when_cancelled(api: Client) -> None:
     code = "globalThis.ran = []; console.log('begun'); while (true) {}"
     first = api.submit(code, session="s")
     api.printed(first, "begun")
@@ -72,7 +75,7 @@ def test_what_waits_for_its_session_never_runs_when_cancelled(api: Api) -> None:
     assert api.result("ran.join()", session="s") == '"1,3"'
 
 
-def test_what_an_uninterruptible_run_does_ends_with_its_process(api: Api) -> None:
+def test_what_an_uninterruptible_run_does_ends_with_its_process(api: Client) -> None:
     # V8 looks for interrupts in no part of this.
     code = "console.log('go'); /(a+)+$/.test('a'.repeat(60) + 'b')"
     execution_id = api.submit(code)
@@ -81,10 +84,10 @@ def test_what_an_uninterruptible_run_does_ends_with_its_process(api: Api) -> Non
     assert api.info(execution_id)["status"] == "cancelled"
 
 
-def test_the_queue_has_its_bounds(servers: Any) -> None:
+def test_the_queue_has_its_bounds(servers: Callable[..., Server]) -> None:
     flags = ("--executions-max", "1", "--executions-queue-max", "2")
-    server = servers(*FLAGS, *flags, "--executions-wait-max", "600")
-    with reach(server) as api:
+    server = servers(*RUN_FLAGS, *flags, "--executions-wait-max", "600")
+    with connect(server) as api:
         running = api.submit("console.log('on'); while (true) {}")
         api.printed(running, "on")
         waiting = [api.submit("'never'"), api.submit("'in turn'")]
@@ -103,9 +106,9 @@ def test_the_queue_has_its_bounds(servers: Any) -> None:
         wait_for(lambda: len(server.children()) <= AT_REST)
 
 
-def test_waiting_has_a_limit_of_its_own(servers: Any) -> None:
+def test_waiting_has_a_limit_of_its_own(servers: Callable[..., Server]) -> None:
     flags = ("--executions-max", "1", "--executions-wait-max", "0.5")
-    with reach(servers(*FLAGS, *flags, "--stateless")) as api:
+    with connect(servers(*RUN_FLAGS, *flags, "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 1200)); 'ran'"
         running = api.submit(code, execution_timeout_secs=10)
         info = api.ended(api.submit("1"))
@@ -115,8 +118,10 @@ def test_waiting_has_a_limit_of_its_own(servers: Any) -> None:
         assert api.ended(running)["result"] == '"ran"'
 
 
-def test_others_may_keep_a_session_busy_for_too_long(servers: Any) -> None:
-    with reach(servers(*FLAGS, "--executions-wait-max", "0.5")) as api:
+def test_others_may_keep_a_session_busy_for_too_long(
+    servers: Callable[..., Server],
+) -> None:
+    with connect(servers(*RUN_FLAGS, "--executions-wait-max", "0.5")) as api:
         context_id = api.create()
         begin = time.monotonic()
         stream = {"code": FOREVER, "context_id": context_id, "timeout_ms": 5000}
@@ -128,8 +133,8 @@ def test_others_may_keep_a_session_busy_for_too_long(servers: Any) -> None:
         assert time.monotonic() - begin < 5
 
 
-def test_the_time_limit_does_not_count_waiting(servers: Any) -> None:
-    with reach(servers(*FLAGS, "--executions-max", "1", "--stateless")) as api:
+def test_the_time_limit_does_not_count_waiting(servers: Callable[..., Server]) -> None:
+    with connect(servers(*RUN_FLAGS, "--executions-max", "1", "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 700)); 1"
         ids = [api.submit(code, execution_timeout_secs=1) for _ in range(3)]
         infos = [api.ended(one) for one in ids]

@@ -11,13 +11,16 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, START, Server
-from tests.server.executions.conftest import FLAGS, Api
+from tests.support.server import RUN_FLAGS, START, Server
+from tests.support.waiting import DEADLINE
 
 from isokernel._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.client import Client
 
 PLATFORMS = ["linux-x86_64", "linux-aarch64", "macos-aarch64"]
 Done = subprocess.CompletedProcess[str]
@@ -60,14 +63,14 @@ class Command:
 
 
 @pytest.fixture
-def command(api: Api, tmp_path: Path) -> Command:
+def command(api: Client, tmp_path: Path) -> Command:
     file = tmp_path / "isokernel-client"
     file.write_bytes(api.get(f"/api/cli/{PLATFORMS[0]}").content)
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
     return Command(file, str(api.base_url))
 
 
-def test_the_download_is_listed(api: Api, exec_server: Server) -> None:
+def test_the_download_is_listed(api: Client, exec_server: Server) -> None:
     index = api.get("/api/cli").json()
     assert index["version"] == __version__ == api.get("/api/version").json()["version"]
     assert index["assets"] == [
@@ -86,7 +89,7 @@ def test_the_download_is_listed(api: Api, exec_server: Server) -> None:
         assert answer.headers["Content-Disposition"] == name
 
 
-def test_there_is_none_for_other_platforms(api: Api) -> None:
+def test_there_is_none_for_other_platforms(api: Client) -> None:
     answer = api.get("/api/cli/plan9")
     assert answer.status_code == 404
     text = f"Unknown platform 'plan9'. Valid platforms: {', '.join(PLATFORMS)}"
@@ -129,7 +132,7 @@ def test_code_comes_from_where_it_is(command: Command, tmp_path: Path) -> None:
     assert both == "a\n3\n"
 
 
-def test_an_execution_is_shown_read_and_listed(command: Command, api: Api) -> None:
+def test_an_execution_is_shown_read_and_listed(command: Command, api: Client) -> None:
     code = "for (let i = 0; i < 150; i++) console.log('line', i); 'end'"
     one = command.said("exec", "-e", code).strip()
     api.ended(one)
@@ -145,7 +148,7 @@ def test_an_execution_is_shown_read_and_listed(command: Command, api: Api) -> No
     assert one not in command.said("list", "--status", "failed")
 
 
-def test_options_are_passed_on(command: Command, api: Api) -> None:
+def test_options_are_passed_on(command: Command, api: Client) -> None:
     options = ["--session", "mine", "--tag", "env=test", "--memory", "64"]
     said = command.said("exec", "-e", "let n = 1; n", "--wait", "--json", *options)
     assert '"result": "1"' in said
@@ -162,7 +165,7 @@ def test_options_are_passed_on(command: Command, api: Api) -> None:
     assert command.said("exec", "-e", "n + 1", "--wait", "--heap", heap) == "2\n"
 
 
-def test_output_is_followed_while_it_comes(command: Command, api: Api) -> None:
+def test_output_is_followed_while_it_comes(command: Command, api: Client) -> None:
     code = "console.log('one'); await new Promise(go => { globalThis.go = go }); 0"
     with command.start("exec", "-e", code, "--follow", "--session", "f") as process:
         killer = threading.Timer(DEADLINE, process.kill)
@@ -177,7 +180,9 @@ def test_output_is_followed_while_it_comes(command: Command, api: Api) -> None:
         assert process.returncode == 1
 
 
-def test_an_interrupted_client_leaves_the_execution(command: Command, api: Api) -> None:
+def test_an_interrupted_client_leaves_the_execution(
+    command: Command, api: Client
+) -> None:
     code = "console.log('on'); while (true) {}"
     with command.start("exec", "-e", code, "--follow") as process:
         assert process.stdout is not None
@@ -217,8 +222,8 @@ def test_exit_statuses(
     assert "Traceback" not in done.stderr
 
 
-def test_keys_are_brought(command: Command, servers: Any) -> None:
-    server: Server = servers(*FLAGS, "--api-key", "secret")
+def test_keys_are_brought(command: Command, servers: Callable[..., Server]) -> None:
+    server: Server = servers(*RUN_FLAGS, "--api-key", "secret")
     url = ("--url", server.url)
     done = command.run(*url, "list")
     assert (done.returncode, "API key" in done.stderr) == (3, True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.executions.conftest import Api
+    from tests.support.client import Client
 
 KEYS = {
     "execution_id",
@@ -25,7 +25,7 @@ SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=Tru
 """For what comes to no database, or to none in a way of its own."""
 
 
-def test_code_runs_by_itself(api: Api) -> None:
+def test_code_runs_by_itself(api: Client) -> None:
     info = api.done("const a = 20; a + 22")
     assert set(info) == KEYS
     assert (info["status"], info["result"], info["error"]) == ("completed", "42", None)
@@ -48,13 +48,13 @@ RESULTS = [
 
 
 @SQLITE_ONLY
-def test_the_result_is_json_text(api: Api) -> None:
+def test_the_result_is_json_text(api: Client) -> None:
     ids = [api.submit(code) for code, _ in RESULTS]
     found = [api.ended(one)["result"] for one in ids]
     assert found == [result for _, result in RESULTS]
 
 
-def test_a_running_execution_has_all_keys(api: Api) -> None:
+def test_a_running_execution_has_all_keys(api: Client) -> None:
     execution_id = api.submit("await new Promise(() => setTimeout(() => 0, 60000))")
     info = api.info(execution_id)
     assert set(info) == KEYS
@@ -65,7 +65,7 @@ def test_a_running_execution_has_all_keys(api: Api) -> None:
     api.cancel(execution_id)
 
 
-def test_runs_share_nothing_without_a_session(api: Api) -> None:
+def test_runs_share_nothing_without_a_session(api: Client) -> None:
     api.result("globalThis.left = 1; let other = 2")
     assert api.result("typeof left + typeof other") == '"undefinedundefined"'
     assert api.get("/contexts").json()["items"] == []
@@ -82,7 +82,7 @@ FAILING = [
 
 
 @SQLITE_ONLY
-def test_failing_code_fails(api: Api) -> None:
+def test_failing_code_fails(api: Client) -> None:
     ids = [api.submit(code) for code, _ in FAILING]
     for one, (_, error) in zip(ids, FAILING, strict=True):
         info = api.ended(one)
@@ -90,7 +90,7 @@ def test_failing_code_fails(api: Api) -> None:
         assert error in info["error"]
 
 
-def test_an_error_names_the_place_in_the_clients_text(api: Api) -> None:
+def test_an_error_names_the_place_in_the_clients_text(api: Client) -> None:
     code = "enum Color { Red }\ntype T = number;\nconst x: T = Color.Red;\nx.y.z"
     assert ":4:" in api.done(code)["error"]
 
@@ -105,19 +105,19 @@ TEXTS = [
 
 
 @SQLITE_ONLY
-def test_a_text_makes_no_status(api: Api) -> None:
+def test_a_text_makes_no_status(api: Client) -> None:
     ids = [api.submit(code) for code in TEXTS]
     assert {api.ended(one)["status"] for one in ids} == {"failed"}
 
 
-def test_typescript_is_taken(api: Api) -> None:
+def test_typescript_is_taken(api: Client) -> None:
     code = (
         "type P = {x: number}; enum E { A = 3 }; const p: P = {x: 1}; <number>p.x + E.A"
     )
     assert api.result(code) == "4"
 
 
-def test_the_time_limit_ends_a_run(api: Api) -> None:
+def test_the_time_limit_ends_a_run(api: Client) -> None:
     info = api.done("console.log('before'); while (true) {}", execution_timeout_secs=1)
     assert (info["status"], info["result"]) == ("timed_out", None)
     assert info["error"].startswith("Execution timed out")
@@ -125,13 +125,13 @@ def test_the_time_limit_ends_a_run(api: Api) -> None:
 
 
 @SQLITE_ONLY
-def test_the_time_limit_ends_an_await(api: Api) -> None:
+def test_the_time_limit_ends_an_await(api: Client) -> None:
     info = api.done("await new Promise(() => {})", execution_timeout_secs=1)
     assert info["status"] == "timed_out"
 
 
 @SQLITE_ONLY
-def test_the_memory_bound_ends_a_run(api: Api) -> None:
+def test_the_memory_bound_ends_a_run(api: Client) -> None:
     code = "const all = []; while (true) all.push(new Array(1000).fill(1.5))"
     info = api.done(code, heap_memory_max_mb=16)
     assert info["status"] == "failed"
@@ -140,17 +140,17 @@ def test_the_memory_bound_ends_a_run(api: Api) -> None:
 
 @SQLITE_ONLY
 @pytest.mark.parametrize("megabytes", [0, 1, 7])
-def test_a_small_memory_bound_is_raised(api: Api, megabytes: int) -> None:
+def test_a_small_memory_bound_is_raised(api: Client, megabytes: int) -> None:
     code = "new Array(300000).fill(0.5).length"  # 2.4 MB
     assert api.result(code, heap_memory_max_mb=megabytes) == "300000"
 
 
-def test_levels_have_their_prefixes(api: Api) -> None:
+def test_levels_have_their_prefixes(api: Client) -> None:
     code = """
     console.log("log"); console.debug("debug"); console.info("info");
     console.warn("two\\nlines"); console.error("error"); console.log({a: [1]});
     """
-    assert api.text(code) == (
+    assert api.printed_text(code) == (
         "log\ndebug\n[INFO] info\n[WARN] two\nlines\n[ERROR] error\n{ a: [ 1 ] }\n"
     )
 
@@ -160,7 +160,7 @@ def test_levels_have_their_prefixes(api: Api) -> None:
     "kind",
     ["application/javascript", "text/plain", "application/x-www-form-urlencoded"],
 )
-def test_a_script_can_be_the_body(api: Api, kind: str) -> None:
+def test_a_script_can_be_the_body(api: Client, kind: str) -> None:
     answer = api.post(
         "/api/exec?execution_timeout_secs=20&heap_memory_max_mb=64&session=script",
         content="var here = 'ü=1&b'; here",
@@ -172,7 +172,7 @@ def test_a_script_can_be_the_body(api: Api, kind: str) -> None:
     assert api.result("here", session="script") == '"ü=1&b"'
 
 
-def test_a_body_without_a_type_is_json(api: Api) -> None:
+def test_a_body_without_a_type_is_json(api: Client) -> None:
     request = api.build_request("POST", "/api/exec", content=b'{"code": "1"}')
     request.headers.pop("Content-Type", None)
     assert api.send(request).status_code == 202
@@ -208,7 +208,7 @@ WRONG = [
 
 
 @SQLITE_ONLY
-def test_wrong_orders_are_refused(api: Api) -> None:
+def test_wrong_orders_are_refused(api: Client) -> None:
     for body, word in WRONG:
         answer = api.post("/api/exec", json=body)
         assert answer.status_code == 400, body
@@ -216,14 +216,14 @@ def test_wrong_orders_are_refused(api: Api) -> None:
         assert word in answer.json()["error"]
 
 
-def test_null_is_as_good_as_absent(api: Api) -> None:
+def test_null_is_as_good_as_absent(api: Client) -> None:
     names = ("heap", "heap_memory_max_mb", "session", "tags", "execution_timeout_secs")
     assert api.result("1", **dict.fromkeys(names)) == "1"
 
 
 @SQLITE_ONLY
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b'{"code": "\\ud800"}'])
-def test_malformed_json_is_refused(api: Api, body: bytes) -> None:
+def test_malformed_json_is_refused(api: Client, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     answer = api.post("/api/exec", content=body, headers=headers)
     assert (answer.status_code, set(answer.json())) == (400, {"error"})
@@ -231,14 +231,14 @@ def test_malformed_json_is_refused(api: Api, body: bytes) -> None:
 
 @SQLITE_ONLY
 @pytest.mark.parametrize("query", ["execution_timeout_secs=abc", "heap=x", "session="])
-def test_wrong_queries_are_refused(api: Api, query: str) -> None:
+def test_wrong_queries_are_refused(api: Client, query: str) -> None:
     headers = {"Content-Type": "text/plain"}
     answer = api.post(f"/api/exec?{query}", content="1", headers=headers)
     assert (answer.status_code, set(answer.json())) == (400, {"error"})
 
 
 @SQLITE_ONLY
-def test_other_bodies_are_refused(api: Api) -> None:
+def test_other_bodies_are_refused(api: Client) -> None:
     script = {"Content-Type": "text/plain"}
     answer = api.post("/api/exec", content=b"\xff\xfe", headers=script)
     assert answer.status_code == 400
@@ -251,25 +251,25 @@ def test_other_bodies_are_refused(api: Api) -> None:
     assert set(answer.json()) == {"error"}
 
 
-def test_an_unknown_heap_is_missed(api: Api) -> None:
+def test_an_unknown_heap_is_missed(api: Client) -> None:
     answer = api.post("/api/exec", json={"code": "1", "heap": NO_HEAP})
     assert (answer.status_code, set(answer.json())) == (404, {"error"})
 
 
 @pytest.mark.parametrize("path", ["", "/output"])
-def test_an_unknown_execution_is_missed(api: Api, path: str) -> None:
+def test_an_unknown_execution_is_missed(api: Client, path: str) -> None:
     answer = api.get(f"/api/executions/nobody{path}")
     assert answer.status_code == 404
     assert answer.json() == {"error": "Execution 'nobody' not found"}
 
 
-def test_other_paths_and_methods_have_the_same_errors(api: Api) -> None:
+def test_other_paths_and_methods_have_the_same_errors(api: Client) -> None:
     assert api.get("/api/nothing").json() == {"error": "Not found"}
     answer = api.delete("/api/executions")
     assert (answer.status_code, set(answer.json())) == (405, {"error"})
 
 
-def test_the_newest_come_first(api: Api) -> None:
+def test_the_newest_come_first(api: Client) -> None:
     ids = [api.submit(code) for code in ("1", "throw 1", "2", "3")]
     for execution_id in ids:
         api.ended(execution_id)
@@ -287,12 +287,12 @@ def test_the_newest_come_first(api: Api) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=x", "limit=1001", "status=unknown", "limit=-1"]
 )
-def test_wrong_lists_are_refused(api: Api, query: str) -> None:
+def test_wrong_lists_are_refused(api: Client, query: str) -> None:
     answer = api.get(f"/api/executions?{query}")
     assert (answer.status_code, set(answer.json())) == (400, {"error"})
 
 
-def test_a_running_one_is_listed(api: Api) -> None:
+def test_a_running_one_is_listed(api: Client) -> None:
     execution_id = api.submit("while (true) {}")
     listed = api.get("/api/executions?status=running").json()["executions"]
     assert [one["execution_id"] for one in listed] == [execution_id]
@@ -301,7 +301,7 @@ def test_a_running_one_is_listed(api: Api) -> None:
     assert api.get("/api/executions?status=running").json()["executions"] == []
 
 
-def test_code_and_errors_may_hold_anything(api: Api) -> None:
+def test_code_and_errors_may_hold_anything(api: Client) -> None:
     info = api.done("throw new Error('nul \\u0000 half \\ud800 😀')")
     assert info["status"] == "failed"
     assert "nul \0 half" in info["error"]

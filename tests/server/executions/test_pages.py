@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.executions.conftest import Api
+    from tests.support.client import Client
 
     from isoserver.executions.pages import Page
     from isoserver.executions.records import Extent
@@ -157,7 +157,7 @@ EDGES: list[tuple[str, dict[str, int], str, tuple[int, ...], tuple[int, ...], bo
 ]
 
 
-def test_edges(api: Api) -> None:
+def test_edges(api: Client) -> None:
     texts = {text for text, *_ in EDGES}
     ids = {text: api.submit(f"process.stdout.write('{text}')") for text in texts}
     for text, asked, data, lines, places, more in EDGES:
@@ -173,7 +173,7 @@ def test_edges(api: Api) -> None:
         }, (text, asked)
 
 
-def test_a_line_without_its_newline_is_seen_and_asked_for_again(api: Api) -> None:
+def test_a_line_without_its_newline_is_seen_and_asked_for_again(api: Client) -> None:
     code = """
     process.stdout.write("abc\\ndef");
     await new Promise(resolve => { globalThis.go = resolve; });
@@ -200,13 +200,13 @@ NO_NUMBERS = (
 )
 
 
-def test_what_is_no_number_is_refused(api: Api) -> None:
+def test_what_is_no_number_is_refused(api: Client) -> None:
     for query in NO_NUMBERS:
         answer = api.get(f"/api/executions/nobody/output?{query}")
         assert (answer.status_code, set(answer.json())) == (400, {"error"})
 
 
-def test_pages_have_bounds(api: Api) -> None:
+def test_pages_have_bounds(api: Client) -> None:
     info = api.done("for (let i = 0; i < 12000; i++) console.log(i)")
     page = api.output(info["execution_id"], line_limit=1 << 40)
     assert (page["end_line"], page["has_more"]) == (LINES_MAX, True)
@@ -217,7 +217,7 @@ def test_pages_have_bounds(api: Api) -> None:
     assert page["end_byte"] == 7 + BYTES_MAX
 
 
-def test_a_longer_line_comes_whole(api: Api) -> None:
+def test_a_longer_line_comes_whole(api: Client) -> None:
     info = api.done("console.log('a'.repeat(3000000)); console.log('b')")
     page = api.output(info["execution_id"])
     assert (len(page["data"]), page["end_line"]) == (3_000_000, 1)

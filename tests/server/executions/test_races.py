@@ -113,7 +113,10 @@ async def _seen(executions: Executions, execution_id: str) -> list[Status]:
     return [status for status in seen if status is not Status.RUNNING]
 
 
-def test_cancelling_against_completing(race: Any, turns: Any) -> None:
+def test_cancelling_against_completing(
+    race: Callable[[Callable[[Executions, str, random.Random], Awaitable[None]]], None],
+    turns: Callable[[Executions, int], range],
+) -> None:
     found: Counter[Status] = Counter()
 
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
@@ -134,7 +137,10 @@ def test_cancelling_against_completing(race: Any, turns: Any) -> None:
     assert set(found) == {Status.CANCELLED, Status.COMPLETED}
 
 
-def test_cancelling_against_the_time_limit(race: Any, turns: Any) -> None:
+def test_cancelling_against_the_time_limit(
+    race: Callable[[Callable[[Executions, str, random.Random], Awaitable[None]]], None],
+    turns: Callable[[Executions, int], range],
+) -> None:
     found: Counter[Status] = Counter()
 
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
@@ -182,7 +188,10 @@ async def _follow(executions: Executions, one: str, _chance: random.Random) -> s
     return "".join([text async for text in executions.follow(HERE, one)])
 
 
-def test_reading_while_it_is_written(race: Any, turns: Any) -> None:
+def test_reading_while_it_is_written(
+    race: Callable[[Callable[[Executions, str, random.Random], Awaitable[None]]], None],
+    turns: Callable[[Executions, int], range],
+) -> None:
     code = """
     for (let i = 0; i < 40; i++) {
       console.log("é".repeat(i * 7) + i);
@@ -204,7 +213,10 @@ def test_reading_while_it_is_written(race: Any, turns: Any) -> None:
     race(lane)
 
 
-def test_two_runs_of_one_session(race: Any, turns: Any) -> None:
+def test_two_runs_of_one_session(
+    race: Callable[[Callable[[Executions, str, random.Random], Awaitable[None]]], None],
+    turns: Callable[[Executions, int], range],
+) -> None:
     async def lane(executions: Executions, name: str, chance: random.Random) -> None:
         first = await executions.submit(order("let n = 0", name))
         await executions.wait(HERE, first, WAIT)
@@ -222,7 +234,9 @@ def test_two_runs_of_one_session(race: Any, turns: Any) -> None:
     race(lane)
 
 
-def test_waiting_ends_with_the_run_or_with_the_time(race: Any) -> None:
+def test_waiting_ends_with_the_run_or_with_the_time(
+    race: Callable[[Callable[[Executions, str, random.Random], Awaitable[None]]], None],
+) -> None:
     async def lane(executions: Executions, name: str, _chance: random.Random) -> None:
         one = await executions.submit(order("await new Promise(() => {})", name))
         record = await executions.wait(HERE, one, 0.01)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.executions.conftest import FLAGS, reach
+from tests.support.client import connect
+from tests.support.server import RUN_FLAGS, Server
 
 from isoserver.heaps.content import unpack, verify
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.executions.conftest import Api
+    from tests.support.client import Client
 
 SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 ENDED = "the server ended while the execution was running"
@@ -30,16 +31,18 @@ TICKS = (
 
 @pytest.fixture
 def restart(
-    servers: Any, tmp_path: Path, database_flags: Callable[[], tuple[str, ...]]
+    servers: Callable[..., Server],
+    tmp_path: Path,
+    database_flags: Callable[[], tuple[str, ...]],
 ) -> Callable[..., Any]:
     """Starts servers on the same data."""
-    flags = (*FLAGS, "--data-dir", str(tmp_path), *database_flags())
+    flags = (*RUN_FLAGS, "--data-dir", str(tmp_path), *database_flags())
     return lambda *more: servers(*flags, *more)
 
 
-def test_all_is_there_after_a_restart(restart: Any) -> None:
+def test_all_is_there_after_a_restart(restart: Callable[..., Any]) -> None:
     server = restart()
-    with reach(server) as api:
+    with connect(server) as api:
         ids = [
             api.submit("console.log('é'.repeat(50000)); ({a: 1})"),
             api.submit("console.log('before'); throw new Error('boom')"),
@@ -48,7 +51,7 @@ def test_all_is_there_after_a_restart(restart: Any) -> None:
         pages = [api.output(one, line_limit=5) for one in ids]
         listed = api.get("/api/executions").json()
     assert server.stop() == 0
-    with reach(restart()) as api:
+    with connect(restart()) as api:
         assert [api.info(one) for one in ids] == before
         assert [api.output(one, line_limit=5) for one in ids] == pages
         assert api.get("/api/executions").json() == listed
@@ -56,15 +59,17 @@ def test_all_is_there_after_a_restart(restart: Any) -> None:
             assert api.result("1", heap=before[0]["heap"]) == "1"
 
 
-def test_what_ran_when_the_server_was_killed_has_failed(restart: Any) -> None:
+def test_what_ran_when_the_server_was_killed_has_failed(
+    restart: Callable[..., Any],
+) -> None:
     server = restart("--executions-max", "1")
-    with reach(server) as api:
+    with connect(server) as api:
         running = api.submit("console.log('one');\nconsole.log('two'); while (true) {}")
         api.printed(running, "two")
         waiting = api.submit("1")
         page = api.output(running)
         server.stop(signal.SIGKILL)
-    with reach(restart()) as api:
+    with connect(restart()) as api:
         for one in (running, waiting):
             info = api.info(one)
             assert (info["status"], info["error"]) == ("failed", ENDED)
@@ -76,28 +81,30 @@ def test_what_ran_when_the_server_was_killed_has_failed(restart: Any) -> None:
 
 
 @SQLITE_ONLY
-def test_a_server_that_stops_lets_runs_end(restart: Any) -> None:
+def test_a_server_that_stops_lets_runs_end(restart: Callable[..., Any]) -> None:
     server = restart("--executions-max", "1")
-    with reach(server) as api:
+    with connect(server) as api:
         code = "console.log('on'); await new Promise(d => setTimeout(d, 500)); 'done'"
         running = api.submit(code)
         api.printed(running, "on")
         waiting = api.submit("1")
         assert server.stop() == 0
-    with reach(restart()) as api:
+    with connect(restart()) as api:
         assert api.info(running)["result"] == '"done"'
         info = api.info(waiting)
         assert (info["status"], info["error"]) == ("failed", "the server stopped")
 
 
 @SQLITE_ONLY
-def test_a_server_that_stops_ends_what_does_not_end(restart: Any) -> None:
+def test_a_server_that_stops_ends_what_does_not_end(
+    restart: Callable[..., Any],
+) -> None:
     server = restart("--shutdown-grace", "0.3")
-    with reach(server) as api:
+    with connect(server) as api:
         running = api.submit("console.log('on'); while (true) {}")
         api.printed(running, "on")
         assert server.stop() == 0
-    with reach(restart()) as api:
+    with connect(restart()) as api:
         info = api.info(running)
         assert (info["status"], info["error"]) == ("failed", "the server stopped")
         assert api.output(running)["data"] == "on"
@@ -106,7 +113,7 @@ def test_a_server_that_stops_ends_what_does_not_end(restart: Any) -> None:
 class Clients:
     """Clients of a server that is about to be killed, and what they were told."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Client) -> None:
         self.ends: dict[str, dict[str, Any]] = {}
         self.texts: dict[str, str] = {}
         self.ids: list[str] = []
@@ -147,14 +154,14 @@ class Clients:
 @pytest.mark.slow
 @pytest.mark.race
 def test_what_was_told_is_so_after_kill_9(
-    restart: Any, tmp_path: Path, times: int
+    restart: Callable[..., Any], tmp_path: Path, times: int
 ) -> None:
     told, seen = 0, set[str]()
     chance = random.Random(7)  # noqa: S311
     clients: Clients | None = None
     for _ in range(5 * times):
         server = restart()
-        with reach(server) as api:
+        with connect(server) as api:
             if clients is not None:
                 told += _compare(api, clients)
                 _check_heaps(api, tmp_path, clients, seen)
@@ -167,7 +174,7 @@ def test_what_was_told_is_so_after_kill_9(
     assert told > 10
 
 
-def _check_heaps(api: Api, folder: Path, clients: Clients, seen: set[str]) -> None:
+def _check_heaps(api: Client, folder: Path, clients: Clients, seen: set[str]) -> None:
     """No file is half a heap, and whoever was told of a heap can go on from it."""
     for file in (folder / "heaps").glob("*.heap"):
         if file.stem not in seen:
@@ -180,7 +187,7 @@ def _check_heaps(api: Api, folder: Path, clients: Clients, seen: set[str]) -> No
         assert api.result("6 * 7", heap=heaps[-1]) == "42"
 
 
-def _compare(api: Api, clients: Clients) -> int:
+def _compare(api: Client, clients: Clients) -> int:
     """Compare what clients were told with what there is; of how many executions."""
     for one in clients.ids:
         info = api.info(one)

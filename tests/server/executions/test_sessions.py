@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.executions.conftest import reach
+from tests.support.client import connect
 
 if TYPE_CHECKING:
-    from tests.server.executions.conftest import Api
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 
 
-def test_a_session_is_the_context_of_that_id(api: Api) -> None:
+def test_a_session_is_the_context_of_that_id(api: Client) -> None:
     api.result("let count = 1; const more = () => ++count", session="s-1")
     assert api.result("more()", session="s-1") == "2"
     assert api.run("count", context_id="s-1")["items"][0]["text"] == "2"
@@ -22,14 +25,16 @@ def test_a_session_is_the_context_of_that_id(api: Api) -> None:
     assert [one["id"] for one in api.get("/contexts").json()["items"]] == ["s-1"]
 
 
-def test_a_context_can_be_a_session(api: Api) -> None:
+def test_a_context_can_be_a_session(api: Client) -> None:
     context_id = api.create("typescript")
     api.run("var here = 5", context_id=context_id)
     assert api.result("here + 1", session=context_id) == "6"
 
 
 @SQLITE_ONLY
-def test_the_memory_bound_is_the_one_that_the_session_was_made_with(api: Api) -> None:
+def test_the_memory_bound_is_the_one_that_the_session_was_made_with(
+    api: Client,
+) -> None:
     much = """{ const all = [];
       for (let i = 0; i < 5000; i++) all.push(new Array(1000).fill(0.5));
       globalThis.last = all.length }"""  # 40 MB
@@ -42,7 +47,7 @@ def test_the_memory_bound_is_the_one_that_the_session_was_made_with(api: Api) ->
     assert api.result(much, session="wide", heap_memory_max_mb=16) == "5000"
 
 
-def test_a_failed_run_leaves_its_session(api: Api) -> None:
+def test_a_failed_run_leaves_its_session(api: Client) -> None:
     api.result("let kept = 1", session="s")
     assert api.done("kept = 2; boom()", session="s")["status"] == "failed"
     code = "kept = 3; while (true) {}"
@@ -51,7 +56,7 @@ def test_a_failed_run_leaves_its_session(api: Api) -> None:
     assert api.result("kept", session="s") == "3"
 
 
-def test_runs_of_a_session_come_in_their_order(api: Api) -> None:
+def test_runs_of_a_session_come_in_their_order(api: Client) -> None:
     api.result("const seen = []", session="s")
     ids = [api.submit(f"seen.push({n}); {n}", session="s") for n in range(12)]
     assert [api.ended(one)["result"] for one in ids] == [str(n) for n in range(12)]
@@ -60,7 +65,7 @@ def test_runs_of_a_session_come_in_their_order(api: Api) -> None:
     )
 
 
-def test_a_run_goes_on_from_a_heap(api: Api) -> None:
+def test_a_run_goes_on_from_a_heap(api: Client) -> None:
     code = "let n = 1; const up = () => ++n; class A { #x = 7; x() { return this.#x } }"
     first = api.done(code)
     assert first["heap_error"] is None
@@ -74,7 +79,7 @@ def test_a_run_goes_on_from_a_heap(api: Api) -> None:
     assert api.get("/contexts").json()["items"] == []
 
 
-def test_a_heap_resets_a_session(api: Api) -> None:
+def test_a_heap_resets_a_session(api: Client) -> None:
     heap = api.done("let n = 1", session="s")["heap"]
     assert api.result("n = 50", session="s") == "50"
     assert api.result("n", session="s", heap=heap) == "1"
@@ -83,21 +88,21 @@ def test_a_heap_resets_a_session(api: Api) -> None:
 
 
 @SQLITE_ONLY
-def test_what_did_not_complete_yields_no_heap(api: Api) -> None:
+def test_what_did_not_complete_yields_no_heap(api: Client) -> None:
     for code in ("throw 1", "while (true) {}"):
         info = api.done(code, execution_timeout_secs=1)
         assert (info["heap"], info["heap_error"]) == (None, None)
 
 
 @SQLITE_ONLY
-def test_what_can_not_be_saved_is_said(api: Api) -> None:
+def test_what_can_not_be_saved_is_said(api: Client) -> None:
     info = api.done("globalThis.fmt = new Intl.DateTimeFormat('en'); 7")
     assert (info["status"], info["result"], info["heap"]) == ("completed", "7", None)
     assert "Intl.DateTimeFormat at globalThis.fmt" in info["heap_error"]
 
 
 @SQLITE_ONLY
-def test_the_heap_has_the_tags_and_the_session_its_history(api: Api) -> None:
+def test_the_heap_has_the_tags_and_the_session_its_history(api: Client) -> None:
     first = api.done("let n: number = 1", session="told", tags={"env": "test"})
     second = api.done("n + 1", session="told")
     tags = api.get(f"/api/heaps/{first['heap']}").json()["tags"]
@@ -110,16 +115,20 @@ def test_the_heap_has_the_tags_and_the_session_its_history(api: Api) -> None:
     assert [one["input_heap"] for one in entries] == [None, first["heap"]]
 
 
-def test_a_session_of_another_language_is_refused(servers: Any) -> None:
-    with reach(servers("--languages", "python,javascript")) as api:
+def test_a_session_of_another_language_is_refused(
+    servers: Callable[..., Server],
+) -> None:
+    with connect(servers("--languages", "python,javascript")) as api:
         context_id = api.create("python")
         info = api.done("1", session=context_id)
         assert info["status"] == "failed"
         assert "locked to python" in info["error"]
 
 
-def test_a_stateless_server_has_no_heaps_and_no_sessions(servers: Any) -> None:
-    with reach(servers("--stateless", "--languages", "javascript")) as api:
+def test_a_stateless_server_has_no_heaps_and_no_sessions(
+    servers: Callable[..., Server],
+) -> None:
+    with connect(servers("--stateless", "--languages", "javascript")) as api:
         code = "setTimeout(() => console.log('late'), 50); console.log('soon'); 4"
         info = api.done(code)
         assert (info["result"], info["heap"], info["heap_error"]) == ("4", None, None)

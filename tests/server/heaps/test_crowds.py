@@ -7,16 +7,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.heaps import crowd
+from tests.support.programs import HEAP_USERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
 BOUNDS = {"heaps_max": 2, "heaps_size_max": 700_000}
 """Of one workspace and of all, so that something has to go again and again."""
@@ -68,7 +68,7 @@ def start(
             "seed": seed,
         }
         process = subprocess.Popen(
-            [sys.executable, str(Path(crowd.__file__)), json.dumps(asked)],
+            [sys.executable, str(HEAP_USERS), json.dumps(asked)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

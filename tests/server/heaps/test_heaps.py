@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.heaps import SIZE_MAX, keep
 
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import (
@@ -17,37 +18,19 @@ from isoserver.errors import (
     InvalidRequestError,
 )
 from isoserver.heaps.content import pack, unpack
-from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
 
-SIZE_MAX = 64 << 20
-VALUES = {"language": "javascript", "execution_count": 1, "automatic": False}
-
-
-async def keep(
-    heaps: Heaps, packed: Packed, workspace: str = "one", **fields: Any
-) -> str:
-    """Have a workspace own a heap, as if one of its contexts had it."""
-    given: dict[str, Any] = {
-        "session": None,
-        "input_heap": None,
-        "code": "",
-        "execution_id": None,
-        "tags": {},
-    }
-    entry = HeapEntry(workspace, **{**given, **fields})
-    return await heaps._keep(unpack(packed.data, SIZE_MAX), entry, VALUES)
-
 
 def test_a_heap_is_of_its_workspaces(
-    use: Any, packed: list[Packed], database_url: str
+    use: Callable[..., None], packed: list[Packed], database_url: str
 ) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         key = await keep(heaps, packed[0])
@@ -81,7 +64,7 @@ def test_a_heap_is_of_its_workspaces(
 
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", "A" * 64, "0" * 64, "a\0b"])
-def test_what_is_no_heap_is_missing(use: Any, key: str) -> None:
+def test_what_is_no_heap_is_missing(use: Callable[..., None], key: str) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         assert not await heaps.exists("one", key)
         for call in (heaps.load, heaps.get, heaps.export, heaps.delete):
@@ -91,7 +74,9 @@ def test_what_is_no_heap_is_missing(use: Any, key: str) -> None:
     use(test)
 
 
-def test_tags(use: Any, packed: list[Packed], database_url: str) -> None:
+def test_tags(
+    use: Callable[..., None], packed: list[Packed], database_url: str
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         keys = [await keep(heaps, one) for one in packed[:3]]
         await heaps.set_tags("one", keys[0], {"env": "prod", "v": "1"})
@@ -123,7 +108,9 @@ def test_tags(use: Any, packed: list[Packed], database_url: str) -> None:
     use(test, database_url)
 
 
-def test_sessions(use: Any, packed: list[Packed], database_url: str) -> None:
+def test_sessions(
+    use: Callable[..., None], packed: list[Packed], database_url: str
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         codes = ["let a = 1", "a\0 'ü'", "a"]
         previous = None
@@ -149,7 +136,7 @@ def test_sessions(use: Any, packed: list[Packed], database_url: str) -> None:
     use(test, database_url)
 
 
-def test_a_history_is_bounded(use: Any, packed: list[Packed]) -> None:
+def test_a_history_is_bounded(use: Callable[..., None], packed: list[Packed]) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         for number in range(5):
             await keep(heaps, packed[number % 2], session="s", code=str(number))
@@ -164,7 +151,7 @@ def test_a_history_is_bounded(use: Any, packed: list[Packed]) -> None:
 
 
 def test_a_lost_file_is_an_error(
-    use: Any, packed: list[Packed], tmp_path: Path
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
 ) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         key = await keep(heaps, packed[0])
@@ -216,7 +203,9 @@ class Crowd:
 
 
 @pytest.mark.slow
-def test_saving_loading_and_deleting_at_once(use: Any, packed: list[Packed]) -> None:
+def test_saving_loading_and_deleting_at_once(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     """A heap that a workspace owns can always be loaded, whatever others do."""
 
     async def test(heaps: Heaps, _database: Database) -> None:
@@ -237,7 +226,7 @@ def test_saving_loading_and_deleting_at_once(use: Any, packed: list[Packed]) -> 
 
 
 def test_a_heap_is_not_described_otherwise(
-    use: Any, packed: list[Packed], tmp_path: Path
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
 ) -> None:
     one = packed[0]
     true = unpack(one.data, SIZE_MAX)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import START, Server
-from tests.server.executions.conftest import Api, reach
-from tests.server.heaps.conftest import FLAGS
+from tests.support.client import Client, connect
+from tests.support.server import START, V8_FLAGS, Server
 
 from isoserver.cli.heaps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.support.heaps import Packed
 
 MISSING = "0" * 64
 
@@ -27,21 +28,21 @@ MISSING = "0" * 64
 def heap_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that need nothing special of it."""
     folder = tmp_path_factory.mktemp("data")
-    server = Server(*FLAGS, "--data-dir", str(folder))
+    server = Server(*V8_FLAGS, "--data-dir", str(folder))
     yield server
     assert server.stop() == 0
     assert not server.wrong()
 
 
 @pytest.fixture
-def api(heap_server: Server) -> Iterator[Api]:
+def api(heap_server: Server) -> Iterator[Client]:
     """A client of it."""
-    with reach(heap_server) as client:
+    with connect(heap_server) as client:
         yield client
         client.clean()
 
 
-def _checkpoint(client: Api, code: str) -> str:
+def _checkpoint(client: Client, code: str) -> str:
     here = client.create()
     client.run(code, context_id=here)
     answer = client.post(f"/contexts/{here}/checkpoint")
@@ -51,7 +52,7 @@ def _checkpoint(client: Api, code: str) -> str:
     return key
 
 
-def _restored(client: Api, key: str, code: str) -> Any:
+def _restored(client: Client, key: str, code: str) -> Any:
     answer = client.post("/contexts", json={"heap": key})
     assert answer.status_code == 201, answer.text
     here = answer.json()["id"]
@@ -60,7 +61,7 @@ def _restored(client: Api, key: str, code: str) -> Any:
     return text
 
 
-def test_a_heap_is_shown(api: Api) -> None:
+def test_a_heap_is_shown(api: Client) -> None:
     key = _checkpoint(api, "let a = 41; a += 1")
     shown = api.get(f"/api/heaps/{key}").json()
     assert re.fullmatch(r"[0-9a-f]{64}", shown["heap"])
@@ -73,7 +74,7 @@ def test_a_heap_is_shown(api: Api) -> None:
     assert _restored(api, key, "a") == "42"
 
 
-def test_tags_over_rest(api: Api) -> None:
+def test_tags_over_rest(api: Client) -> None:
     first, second = (_checkpoint(api, f"let a = {n}") for n in range(2))
     for key, tags in ((first, {"k": "1", "x:y": "z"}), (second, {"k": "1"})):
         answer = api.put(f"/api/heaps/{key}/tags", json={"tags": tags})
@@ -110,7 +111,7 @@ def test_tags_over_rest(api: Api) -> None:
     ],
 )
 def test_what_is_no_heap(
-    api: Api, method: str, path: str, body: dict[str, Any] | None
+    api: Client, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
     for key, status in ((MISSING, 404), ("..%2F..%2Fetc", 400), ("A" * 64, 400)):
         filled = {
@@ -123,7 +124,7 @@ def test_what_is_no_heap(
         assert answer.json()[name]
 
 
-def test_wrong_arguments_are_named(api: Api) -> None:
+def test_wrong_arguments_are_named(api: Client) -> None:
     for path in (
         "/api/heaps?tag=nothing",
         "/api/heaps?limit=0",
@@ -135,7 +136,7 @@ def test_wrong_arguments_are_named(api: Api) -> None:
         assert list(answer.json()) == ["error"]
 
 
-def test_a_session_has_a_history(api: Api) -> None:
+def test_a_session_has_a_history(api: Client) -> None:
     codes = ["let a: number = 1", "a++", "a"]
     runs = [api.done(code, session="story", tags={"step": code}) for code in codes]
     heaps = [run["heap"] for run in runs]
@@ -155,7 +156,7 @@ def test_a_session_has_a_history(api: Api) -> None:
     assert api.result("a", heap=heaps[2]) == "2"
 
 
-def test_an_unknown_session_has_none(api: Api) -> None:
+def test_an_unknown_session_has_none(api: Client) -> None:
     assert api.get("/api/sessions/nobody/snapshots").json() == {"entries": []}
     assert "nobody" not in api.get("/api/sessions").json()["sessions"]
 
@@ -164,12 +165,12 @@ def test_an_unknown_session_has_none(api: Api) -> None:
 
 
 def test_heaps_in_s3(
-    servers: Callable[..., Server], tmp_path: Path, bucket: Any
+    servers: Callable[..., Server], tmp_path: Path, bucket: tuple[str, dict[str, str]]
 ) -> None:
     url, env = bucket
-    flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
+    flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
     first = servers(*flags, "--heap-grace", "0", env=env)
-    with reach(first) as client:
+    with connect(first) as client:
         key = _checkpoint(client, "let a = 42")
         other = _checkpoint(client, "let b = 1")
         assert _restored(client, key, "a") == "42"
@@ -179,13 +180,13 @@ def test_heaps_in_s3(
     listed = httpx.get(f"{env['AWS_ENDPOINT_URL']}/heaps").text
     assert re.findall(r"<Key>(.*?)</Key>", listed) == [f"in/here/{key}.heap"]
     second = servers(*flags, env=env)
-    with reach(second) as client:
+    with connect(second) as client:
         assert _restored(client, key, "a") == "42"
 
 
 def test_heaps_in_memory(servers: Callable[..., Server], tmp_path: Path) -> None:
-    flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", "memory://heaps")
-    with reach(servers(*flags)) as client:
+    flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", "memory://heaps")
+    with connect(servers(*flags)) as client:
         key = _checkpoint(client, "let a = 42")
         assert _restored(client, key, "a") == "42"
     assert not (tmp_path / "heaps").exists()
@@ -208,7 +209,9 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def command(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Runs `isokernel heaps` on a data folder; status, output, errors."""
 
     def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
@@ -221,12 +224,15 @@ def command(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def test_the_command_line(
-    servers: Callable[..., Server], tmp_path: Path, packed: Any, command: Any
+    servers: Callable[..., Server],
+    tmp_path: Path,
+    packed: list[Packed],
+    command: Callable[..., Any],
 ) -> None:
     folder, elsewhere, file = tmp_path / "a", tmp_path / "b", tmp_path / "file"
     elsewhere.mkdir()
-    server = servers(*FLAGS, "--data-dir", str(folder))
-    with reach(server) as client:
+    server = servers(*V8_FLAGS, "--data-dir", str(folder))
+    with connect(server) as client:
         key = _checkpoint(client, "let a = 42")
         client.put(f"/api/heaps/{key}/tags", json={"tags": {"k": "v"}})
         # Beside a server that runs, as a program.
@@ -250,5 +256,5 @@ def test_the_command_line(
     assert "0 heaps forgotten" in command(folder, "gc")[1]
     assert command(folder, "show", MISSING)[0] == 1
     server.stop(signal.SIGTERM)
-    with reach(servers(*FLAGS, "--data-dir", str(elsewhere))) as client:
+    with connect(servers(*V8_FLAGS, "--data-dir", str(elsewhere))) as client:
         assert _restored(client, key, "a") == "42"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.server.heaps.test_heaps import keep
+from tests.support.heaps import keep
 
 from isoserver.contexts.ledger import Ledger
 from isoserver.contexts.records import Record
 from isoserver.errors import HeapLimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
@@ -38,7 +39,7 @@ async def _left(heaps: Heaps, packed: list[Packed]) -> list[int]:
 
 
 def test_what_is_needed_stays(
-    use: Any, packed: list[Packed], database_url: str
+    use: Callable[..., None], packed: list[Packed], database_url: str
 ) -> None:
     async def test(heaps: Heaps, database: Database) -> None:
         await keep(heaps, packed[0], session="s")
@@ -59,7 +60,9 @@ def test_what_is_needed_stays(
     use(test, database_url, heap_ttl=1e-6, heap_grace=0.0)
 
 
-def test_the_oldest_go_when_there_are_too_many(use: Any, packed: list[Packed]) -> None:
+def test_the_oldest_go_when_there_are_too_many(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         for one in packed:
             await keep(heaps, one)
@@ -72,7 +75,9 @@ def test_the_oldest_go_when_there_are_too_many(use: Any, packed: list[Packed]) -
     use(test, heaps_max=2, heap_grace=0.0)
 
 
-def test_the_oldest_go_when_they_are_too_large(use: Any, packed: list[Packed]) -> None:
+def test_the_oldest_go_when_they_are_too_large(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     limit = sum(len(one.data) for one in packed[2:]) + 1000
 
     async def test(heaps: Heaps, _database: Database) -> None:
@@ -89,7 +94,7 @@ def test_the_oldest_go_when_they_are_too_large(use: Any, packed: list[Packed]) -
 
 
 def test_a_store_full_of_what_is_needed_takes_no_more(
-    use: Any, packed: list[Packed]
+    use: Callable[..., None], packed: list[Packed]
 ) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0], tags={"a": "b"})
@@ -101,7 +106,9 @@ def test_a_store_full_of_what_is_needed_takes_no_more(
     use(test, heaps_size_max=1000, heap_grace=0.0)
 
 
-def test_new_ones_stay_in_any_case(use: Any, packed: list[Packed]) -> None:
+def test_new_ones_stay_in_any_case(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         for one in packed:
             await keep(heaps, one)
@@ -111,7 +118,9 @@ def test_new_ones_stay_in_any_case(use: Any, packed: list[Packed]) -> None:
     use(test, heaps_max=1, heap_ttl=1e-6, heap_grace=HOUR)
 
 
-def test_what_nobody_owns_goes(use: Any, packed: list[Packed], tmp_path: Path) -> None:
+def test_what_nobody_owns_goes(
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0])
         await keep(heaps, packed[1])

@@ -21,7 +21,7 @@ from isoserver.heaps.store import HeapStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
 SIZE_MAX = 64 << 20
 KEYS = ["0" * 64, "a" * 64]

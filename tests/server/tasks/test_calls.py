@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.tasks.conftest import Tasks
+    from collections.abc import Callable
+
+    from tests.support.tasks import Tasks
 
 
 def test_code_calls_tools(tasks: Tasks) -> None:
@@ -178,7 +180,7 @@ def test_a_task_that_waits_can_be_cancelled(tasks: Tasks) -> None:
     tasks.told("over-a5")
 
 
-def test_tasks_that_wait_take_no_place(start_tasks: Any) -> None:
+def test_tasks_that_wait_take_no_place(start_tasks: Callable[..., Tasks]) -> None:
     tasks: Tasks = start_tasks("--tasks-parallel-max", "1")
     waiting = [
         tasks.start(f"return await tools.people.ask({{ name: 'w{i}' }})")

@@ -7,12 +7,12 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import connect
+from tests.support.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.tasks.conftest import Tasks
+    from tests.support.tasks import Tasks
 
 TERMINAL = ("completed", "failed", "timed_out", "denied", "cancelled")
 

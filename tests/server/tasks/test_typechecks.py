@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.server.conftest import wait_for
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.tasks.conftest import Tasks
+    from tests.support.tasks import Tasks
 
 
 def test_ill_typed_code_does_not_run(tasks: Tasks) -> None:
@@ -65,7 +65,9 @@ let x: Twice<0> = 1;
 
 
 @pytest.mark.parametrize("stopped", ["deadline", "cancel"])
-def test_a_check_that_takes_too_long_is_stopped(start_tasks: Any, stopped: str) -> None:
+def test_a_check_that_takes_too_long_is_stopped(
+    start_tasks: Callable[..., Tasks], stopped: str
+) -> None:
     seconds = "1" if stopped == "deadline" else "100"
     tasks: Tasks = start_tasks("--typecheck-deadline", seconds, "--typechecks-max", "1")
     tasks.run("return 1", typecheck=True)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.test_mcp import remote, upstream
+from tests.support.tools import remote, serve_upstream
 
 from isoserver.errors import ToolError
 from isoserver.tools.configuration import read
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.tools.conftest import World
-    from tests.server.tools.services import Services
+    from tests.support.services import Services
+    from tests.support.tools import World
 
 WITHIN = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
@@ -76,7 +76,7 @@ def test_calls_are_held_back_as_well(run: Callable[..., None], tmp_path: Path) -
 
 
 def test_they_may_be_anywhere_if_the_server_says_so(run: Callable[..., None]) -> None:
-    with upstream("http") as url:
+    with serve_upstream("http") as url:
 
         async def scenario(world: World) -> None:
             for fields in (

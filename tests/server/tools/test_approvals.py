@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.conftest import Asked
+from tests.support.tools import Asked
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -25,9 +25,9 @@ from isoserver.tools.policy import Rule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.postgresql import PostgreSQL
-    from tests.server.tools.conftest import World
-    from tests.server.tools.services import Services
+    from tests.support.postgresql import PostgreSQL
+    from tests.support.services import Services
+    from tests.support.tools import World
 
 WRITE = {"owner": "o", "body": {"title": "t"}, "X-Trace": "a"}
 

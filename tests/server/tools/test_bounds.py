@@ -24,8 +24,8 @@ from isoserver.tools.slots import Bounds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.tools.conftest import World
-    from tests.server.tools.services import Services
+    from tests.support.services import Services
+    from tests.support.tools import World
 
 
 def service(services: Services) -> list[dict[str, Any]]:

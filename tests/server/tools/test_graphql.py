@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.services import SDL, Services
+from tests.support.services import SDL, Services
 
 from isoserver.errors import ApprovalDeniedError, ToolError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.tools.conftest import World
+    from tests.support.tools import World
 
 
 def people(services: Services) -> list[dict[str, Any]]:

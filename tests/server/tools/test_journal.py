@@ -17,8 +17,8 @@ from isoserver.tools.sources.base import Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.tools.conftest import World
-    from tests.server.tools.services import Services
+    from tests.support.services import Services
+    from tests.support.tools import World
 
 
 def service(services: Services) -> list[dict[str, Any]]:

@@ -6,61 +6,26 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from tests.server.tools.conftest import UPSTREAM, stdio
+from tests.support.programs import UPSTREAM
+from tests.support.tools import UPSTREAM_KEY, remote, serve_upstream, stdio
 
 from isoserver.errors import ToolError
 from isoserver.tools.configuration import Limits
 from isoserver.tools.sources.stdio import Lines, Pipes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from tests.server.tools.conftest import World
+    from tests.support.tools import World
 
     from isoserver.tools.sources.base import Source
 
-KEY = "a-key-of-the-mcp-server"
 MIB = 1 << 20
-
-
-@contextmanager
-def upstream(kind: str) -> Iterator[str]:
-    """Our MCP server over HTTP; its URL."""
-    process = subprocess.Popen(
-        [sys.executable, str(UPSTREAM), kind],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        yield f"http://127.0.0.1:{port}/{'sse' if kind == 'sse' else 'mcp'}"
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def remote(url: str, **fields: Any) -> dict[str, Any]:
-    """The configuration of our MCP server over HTTP."""
-    return {
-        "type": "mcp",
-        "name": "up",
-        "workspace": "default",
-        "url": url,
-        "transport": "sse" if url.endswith("/sse") else "http",
-        "auth": {"type": "bearer", "token": KEY},
-        **fields,
-    }
 
 
 async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
@@ -126,7 +91,7 @@ def test_over_stdio(run: Callable[..., None]) -> None:
 
     source = stdio(env={"KEY": {"env": "UPSTREAM_KEY"}, "PLAIN": "seen"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UPSTREAM_KEY", KEY)
+        patch.setenv("UPSTREAM_KEY", UPSTREAM_KEY)
         patch.setenv("ISOKERNEL_OWN", "ours")
         run(scenario, sources=lambda _: [source], approval_deadline=0.2)
 
@@ -141,12 +106,12 @@ def test_over_http(run: Callable[..., None], kind: str) -> None:
             assert told["code"] == "response_too_large"
             assert await world.call("up.add", {"a": 1, "b": 1})
 
-    with upstream(kind) as url:
+    with serve_upstream(kind) as url:
         run(scenario, sources=lambda _: [remote(url)], approval_deadline=0.2)
 
 
 def test_a_remote_server_that_goes_away(run: Callable[..., None]) -> None:
-    with upstream("http") as url:
+    with serve_upstream("http") as url:
         (serving,) = children()
 
         async def scenario(world: World) -> None:
@@ -250,7 +215,7 @@ def test_servers_that_can_not_be_started(run: Callable[..., None]) -> None:
             reasons[source.name] = source.reason
             told = await refused(world, f"{source.name}.add")
             assert told["code"] == "source_unavailable"
-            assert KEY not in json.dumps(told)
+            assert UPSTREAM_KEY not in json.dumps(told)
         assert "FileNotFoundError" in reasons["missing"]
         assert "did not start in 1 seconds" in reasons["silent"]
         assert "it wrote: no, [redacted]" in reasons["broken"]
@@ -270,7 +235,7 @@ def test_servers_that_can_not_be_started(run: Callable[..., None]) -> None:
         remote("http://127.0.0.1:1/mcp", name="refused"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UPSTREAM_KEY", KEY)
+        patch.setenv("UPSTREAM_KEY", UPSTREAM_KEY)
         run(scenario, sources=lambda _: sources, limits=Limits(start_deadline=1.0))
 
 

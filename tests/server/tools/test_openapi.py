@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tests.server.tools.services import DOCUMENT, KEY, Services
+from tests.support.services import DOCUMENT, KEY, Services
 
 from isoserver.errors import ApprovalDeniedError, ToolError
 from isoserver.tools.sources.document import Document
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.conftest import Client
-    from tests.server.tools.conftest import World
+    from tests.support.client import Client
+    from tests.support.tools import World
 
 
 def service(services: Services) -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from tests.server.conftest import DEADLINE, START, Server, connect
-from tests.server.tools.conftest import UPSTREAM
+from tests.support.client import connect
+from tests.support.programs import UPSTREAM
+from tests.support.server import START, Server
+from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load, serve
 from isoserver.errors import ToolError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 KEY = "a-key-that-is-in-no-answer"
 ADMIN = "key-of-the-administrator-0123456789"

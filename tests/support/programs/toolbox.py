@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from isoserver.tools.calls import Asker, Call
 
+
 DECLARATIONS = """
 declare const tools: {
   math: { add(input: { a: number; b: number }): Promise<number> };

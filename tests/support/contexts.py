@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.forks import Forks
 
+
 SECONDS = 30.0
 
 

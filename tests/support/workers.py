@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from tests.support.waiting import DEADLINE
 
 from isokernel.protocol.frames import Decoder, Frame, encode
 
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
 
     from isokernel.forkserver import Exited, ForkServer
 
-DEADLINE = 20.0
-
 
 class ContextEndedError(Exception):
     """The context has closed its end."""
 
 
-class Client:
+class WorkerClient:
     """Speaks on both sockets of one context."""
 
     def __init__(self, pid: int, work: socket.socket, control: socket.socket) -> None:
@@ -134,7 +133,7 @@ class Client:
         self.work.close()
         self.control.close()
 
-    def clone(self) -> Client:
+    def clone(self) -> WorkerClient:
         """A client of a new process with the same state."""
         pairs = [socket.socketpair() for _ in range(2)]
         descriptors = [theirs.fileno() for _, theirs in pairs]
@@ -143,7 +142,7 @@ class Client:
             theirs.close()
         reply = self.reply(number)
         assert reply["status"] == "ok", reply
-        return Client(reply["pid"], pairs[0][0], pairs[1][0])
+        return WorkerClient(reply["pid"], pairs[0][0], pairs[1][0])
 
     def checkpoint(self) -> tuple[bytes, dict[str, Any]]:
         """The context's saved heap, and how the saving went."""

@@ -8,12 +8,14 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.server.conftest import wait_for
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
+
 
 RED, BLUE = (f"the-secret-key-of-{name}" for name in ("red", "blue"))
 FILE = f"""
@@ -47,7 +49,7 @@ def executed(client: Client, **fields: Any) -> dict[str, Any]:
         shown: dict[str, Any] = client.get(place).json()
         return shown if shown["completed_at"] else None
 
-    found: dict[str, Any] = wait_for(over)
+    found = wait_for(over)
     assert found["status"] == "completed", found
     return found
 

@@ -9,15 +9,16 @@ import threading
 import time
 from typing import Any
 
+import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
+from tests.support.waiting import DEADLINE
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 AUDIENCE = "https://isokernel.example/mcp"
-DEADLINE = 30.0
 
 
 def make_key(algorithm: str) -> Any:
@@ -164,3 +165,18 @@ class _Answers(RequestHandler):
             self.finish(keys | issuer.metadata)
         else:
             self.set_status(404)
+
+
+CLIENT = httpx.Client(
+    timeout=DEADLINE, limits=httpx.Limits(max_keepalive_connections=0)
+)
+"""Leaves no connection behind; making one for each request takes longer than these."""
+
+
+def trust(issuer: Issuer, *flags: str) -> tuple[str, ...]:
+    """Flags of a server that takes an issuer's tokens."""
+    return (
+        *("--oauth-issuer", issuer.url, "--oauth-audience", AUDIENCE),
+        *("--languages", "javascript", "--oauth-workspace-claim", "workspace"),
+        *("--default-language", "javascript", *flags),
+    )

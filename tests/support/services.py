@@ -15,6 +15,7 @@ from tornado.web import Application, RequestHandler
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 KEY = "s3cret/key+of==the service"
 
 DOCUMENT: dict[str, Any] = {
