@@ -135,10 +135,6 @@ class AgentSettings(BaseSettings):
     approval_deadline: PositiveFloat = Field(
         600.0, description="Seconds that an approval is waited for; then it is denied."
     )
-    approval_poll: PositiveFloat = Field(
-        1.0,
-        description="Seconds between looks for decisions that another process wrote.",
-    )
     approval_input_max: PositiveInt = Field(
         2000, description="Characters of an input that reviewers and the audit see."
     )

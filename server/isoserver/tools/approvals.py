@@ -1,8 +1,7 @@
 """Approvals: asked once for a call, decided once, by whoever is first.
 
 The database is what counts, so that an approval can be decided through any server
-process on it; the one that waits hears of its own at once, and looks for others'
-decisions every second or so.
+process on it: whoever waits hears of it through the feed of changes.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from isoserver.tools.tables import APPROVALS
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
     from isoserver.tools.approval import Elicitation
     from isoserver.tools.audit import Audit
@@ -55,11 +55,11 @@ class Approvals:
     def __init__(  # noqa: PLR0913 - three of them are bounds
         self,
         database: Database,
+        changes: Changes,
         audit: Audit,
         log: FilteringBoundLogger,
         *,
         seconds: float,
-        poll: float,
         limit: int,
         elicitation: Elicitation = "admin",
     ) -> None:
@@ -67,21 +67,22 @@ class Approvals:
 
         Args:
             database: Where they are.
+            changes: Tells of decisions.
             audit: Where it is noted who decided what.
             log: Where it is said that a client could not be asked.
             seconds: How long a decision is waited for.
-            poll: Seconds between looks for what other processes decided.
             limit: How many may be pending in one workspace.
             elicitation: Whose clients are asked about their own calls.
         """
         self._database = database
+        self._changes = changes
         self._audit = audit
         self._log = log
         self._seconds = seconds
-        self._poll = poll
         self._limit = limit
         self._elicitation = elicitation
         self._decided: dict[str, asyncio.Event] = {}
+        changes.subscribe(APPROVALS.name, self._changed)
         self._resolving: set[asyncio.Future[Approval]] = set()
 
     async def close(self) -> None:
@@ -157,7 +158,6 @@ class Approvals:
         won = await self._set(workspace, approval_id, fields, in_time=True)
         found = await self.get(workspace, approval_id)
         if won:
-            self._tell(approval_id)
             await self._audit.add(
                 Entry(
                     workspace,
@@ -266,7 +266,6 @@ class Approvals:
         for approval_id in waiting:
             fields = {"state": WITHDRAWN, "reason": "the task is over"}
             await self._set(workspace, approval_id, fields)
-            self._tell(approval_id)
 
     async def _settled(self, approval: Approval) -> Approval:
         """Wait until it isn't pending any more, or its time is over."""
@@ -278,11 +277,12 @@ class Approvals:
                 await self._set(approval.workspace, approval.id, fields)
                 return await self.get(approval.workspace, approval.id)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(decided.wait(), min(self._poll, left))
+                await asyncio.wait_for(decided.wait(), left)
+            # Before it is read: what is decided meanwhile is read in the next round.
+            decided.clear()
             found = await self.get(approval.workspace, approval.id)
             if found.state not in {PENDING, EXPIRED}:
                 return found
-            decided.clear()
 
     async def _ask(self, approval: Approval, asker: Asker, *, decides: bool) -> None:
         question = Question(
@@ -333,7 +333,9 @@ class Approvals:
         ]
         if in_time:
             conditions.append(APPROVALS.c.expires_at > time.time())
-        async with self._database.begin() as connection:
+        async with self._changes.begin(
+            APPROVALS.name, workspace, approval_id
+        ) as connection:
             changed = await connection.execute(
                 update(APPROVALS)
                 .where(*conditions)
@@ -341,10 +343,13 @@ class Approvals:
             )
         return changed.rowcount == 1
 
-    def _tell(self, approval_id: str) -> None:
-        event = self._decided.get(approval_id)
-        if event is not None:
-            event.set()
+    def _changed(self, change: Change | None) -> None:
+        """Wake whoever waits for an approval that may have been decided."""
+        if change is None:
+            for event in self._decided.values():
+                event.set()
+        elif change.id in self._decided:
+            self._decided[change.id].set()
 
     def _late(self) -> str:
         return f"nobody decided within {self._seconds:g} seconds"

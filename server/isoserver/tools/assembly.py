@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.storage.changes import Changes
     from isoserver.storage.database import Database
     from isoserver.tools.approval import Elicitation
     from isoserver.tools.policy import Rule
@@ -37,7 +38,6 @@ class Plan(NamedTuple):
         sources_max: Sources of one workspace.
         policies_max: Rules that may be added in one workspace.
         approval_deadline: Seconds that an approval is waited for.
-        approval_poll: Seconds between looks for what other processes decided.
         approvals_max: Approvals that may be pending in one workspace.
         approval_elicitation: Whose clients are asked about their own calls.
         audit_retention: Seconds that entries of the audit are kept.
@@ -52,13 +52,14 @@ class Plan(NamedTuple):
     sources_max: int = 100
     policies_max: int = 1000
     approval_deadline: float = 600.0
-    approval_poll: float = 1.0
     approvals_max: int = 1000
     approval_elicitation: Elicitation = "admin"
     audit_retention: float = 30 * 86400.0
 
 
-def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools:
+def assemble(
+    database: Database, changes: Changes, log: FilteringBoundLogger, plan: Plan
+) -> Tools:
     """Make `tools`; `Tools.start` starts it.
 
     Raises:
@@ -67,6 +68,7 @@ def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools
     audit = Audit(database, log, plan.audit_retention)
     registry = Registry(
         database,
+        changes,
         audit,
         log,
         [read(source) for source in plan.sources],
@@ -75,13 +77,15 @@ def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools
         local=plan.sources_local,
         private=plan.sources_private,
     )
-    policies = Policies(database, audit, _rules(plan.policies), plan.policies_max)
+    policies = Policies(
+        database, changes, audit, _rules(plan.policies), plan.policies_max
+    )
     approvals = Approvals(
         database,
+        changes,
         audit,
         log,
         seconds=plan.approval_deadline,
-        poll=plan.approval_poll,
         limit=plan.approvals_max,
         elicitation=plan.approval_elicitation,
     )

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.tools import Asked
+from tests.support.tools import Asked, tools_on
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -15,9 +15,6 @@ from isoserver.errors import (
     ApprovalMissingError,
     ToolError,
 )
-from isoserver.settings.logs import make_log
-from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
 from isoserver.tools.calls import Answer
 from isoserver.tools.configuration import read
 from isoserver.tools.policy import Rule
@@ -265,30 +262,59 @@ def test_the_end_of_a_task_or_call_withdraws(run: Callable[..., None]) -> None:
     run(scenario, sources=service)
 
 
-def test_another_server_decides(run: Callable[..., None]) -> None:
+def test_another_server_decides(
+    run: Callable[..., None], postgresql: PostgreSQL
+) -> None:
+    url = postgresql.database()
+
     async def scenario(world: World) -> None:
-        database = Database(url_of(None, world.folder))
-        with (world.folder / "log").open("a") as log:
-            other = assemble(database, make_log("info", log), Plan())
-            await database.start()
-            try:
+        async with tools_on(world.folder, url) as other:
+            for decision in ("approved", "denied"):
                 task = create(world)
-                (waiting,), _ = await _until(other.approvals.pending, "default")
-                await other.approvals.resolve(
-                    "default", waiting.id, "approved", "", "eve"
-                )
-                assert await task
-            finally:
-                await other.close()
-                await database.close()
+                waiting = await world.pending()
+                await other.approvals.resolve("default", waiting.id, decision, "", "e")
+                if decision == "approved":
+                    assert await task
+                else:
+                    await denied(task)
 
-    run(scenario, sources=service, approval_poll=0.05)
+    run(scenario, sources=service, url=url)
 
 
-async def _until(ask: Any, *arguments: Any) -> Any:
-    while not (found := await ask(*arguments))[0]:  # noqa: ASYNC110 - other processes
-        await asyncio.sleep(0)
-    return found
+def test_another_server_changes_rules_and_sources(
+    run: Callable[..., None], postgresql: PostgreSQL
+) -> None:
+    url = postgresql.database()
+
+    async def scenario(world: World) -> None:
+        async with tools_on(world.folder, url, sources_private=True) as other:
+            read_only = {"owner": "o"}
+            assert await world.call("github.issues.list", read_only)
+            made = await other.policies.add("default", Rule("deny", "github.**"), "eve")
+            while await _succeeds(world, "github.issues.list", read_only):
+                pass
+            await other.policies.delete("default", made.rule.id, "eve")
+            while not await _succeeds(world, "github.issues.list", read_only):
+                pass
+            fields = {**world.services.openapi(name="added"), "workspace": "default"}
+            await other.registry.add(read(fields), "eve")
+            while not await _succeeds(world, "added.odd", {"kind": "text"}):
+                pass
+            await other.registry.delete("default", "added", "eve")
+            while await _succeeds(world, "added.odd", {"kind": "text"}):
+                pass
+
+    run(scenario, sources=service, sources_private=True, url=url)
+
+
+async def _succeeds(world: World, path: str, given: Any) -> bool:
+    try:
+        await world.call(path, given)
+    except ToolError as error:
+        if error.code not in {"policy_denied", "tool_not_found"}:
+            raise
+        return False
+    return True
 
 
 def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> None:
