@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from isoserver.tools.approval import Approval
+    from isoserver.tools.approvals import Approval
     from isoserver.tools.service import Tools
 
 

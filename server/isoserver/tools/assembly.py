@@ -8,9 +8,9 @@ from isoserver.tools.approvals import Approvals
 from isoserver.tools.audit import Audit
 from isoserver.tools.configuration import Limits, read
 from isoserver.tools.policies import Policies, read_rule
-from isoserver.tools.registry import Registry
 from isoserver.tools.service import Tools
 from isoserver.tools.slots import Bounds
+from isoserver.tools.sources.service import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from isoserver.storage.changes import Changes
     from isoserver.storage.database import Database
-    from isoserver.tools.approval import Elicitation
-    from isoserver.tools.policy import Rule
+    from isoserver.tools.approvals import Elicitation
+    from isoserver.tools.rules import Rule
 
 __all__ = ["Plan", "assemble"]
 
@@ -66,7 +66,7 @@ def assemble(
         SourceError: A source or a rule can't be understood.
     """
     audit = Audit(database, log, plan.audit_retention)
-    registry = Registry(
+    sources = Sources(
         database,
         changes,
         audit,
@@ -89,7 +89,7 @@ def assemble(
         limit=plan.approvals_max,
         elicitation=plan.approval_elicitation,
     )
-    return Tools(registry, policies, approvals, audit, log, plan.bounds)
+    return Tools(sources, policies, approvals, audit, log, plan.bounds)
 
 
 def _rules(given: Sequence[dict[str, Any]]) -> dict[str, list[Rule]]:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, insert, select
 
 from isoserver.errors import PolicyMissingError, SourceError
 from isoserver.tools.audit import Entry
-from isoserver.tools.policy import Rule, pattern
+from isoserver.tools.rules import Rule, pattern
 from isoserver.tools.tables import POLICIES
 
 if TYPE_CHECKING:

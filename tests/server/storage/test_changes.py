@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import TextClause
-    from tests.server.postgresql import PostgreSQL
+    from tests.support.postgresql import PostgreSQL
 
 SECONDS = 30.0
 READ = text("SELECT number FROM numbers")

@@ -17,7 +17,7 @@ from isoserver.errors import (
 )
 from isoserver.tools.calls import Answer
 from isoserver.tools.configuration import read
-from isoserver.tools.policy import Rule
+from isoserver.tools.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -297,10 +297,10 @@ def test_another_server_changes_rules_and_sources(
             while not await _succeeds(world, "github.issues.list", read_only):
                 pass
             fields = {**world.services.openapi(name="added"), "workspace": "default"}
-            await other.registry.add(read(fields), "eve")
+            await other.sources.add(read(fields), "eve")
             while not await _succeeds(world, "added.odd", {"kind": "text"}):
                 pass
-            await other.registry.delete("default", "added", "eve")
+            await other.sources.delete("default", "added", "eve")
             while await _succeeds(world, "added.odd", {"kind": "text"}):
                 pass
 
@@ -341,8 +341,8 @@ def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> No
         assert (await denied(create(world))).code == "policy_denied"
         await tools.policies.delete("default", rule.rule.id, "eve")
         fields = {**world.services.openapi(name="added"), "workspace": "a"}
-        await tools.registry.add(read(fields), "eve")
-        await tools.registry.delete("a", "added", "eve")
+        await tools.sources.add(read(fields), "eve")
+        await tools.sources.delete("a", "added", "eve")
         await tools.end_task("default", "task-1")
         assert len(await world.audit()) == 6
         await tools.audit.prune()

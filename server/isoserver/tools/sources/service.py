@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from isoserver.tools.configuration import Limits
     from isoserver.tools.sources.base import Source
 
-__all__ = ["Registry"]
+__all__ = ["Sources"]
 
 
-class Registry:
+class Sources:
     """The sources; used from the event loop only.
 
     Those of the configuration file can't be changed while the server runs. Those of the
