@@ -90,7 +90,7 @@ def test_both_sides_may_be_full(client: WorkerClient) -> None:
 def test_a_reader_that_waits_is_no_reason_to_give_up(
     spawn: Callable[..., WorkerClient],
 ) -> None:
-    client = spawn(interrupt_grace=0.1)
+    client = spawn(interrupt_grace_seconds=0.1)
     number = client.execute("for (let i = 0;; i++) console.log('x'.repeat(10000))")
     client.wait(lambda frame: frame.type == "stream")
     client.interrupt(number)
@@ -104,7 +104,7 @@ def test_a_reader_that_waits_is_no_reason_to_give_up(
 def test_a_full_heap_is_an_error_and_the_context_lives(
     spawn: Callable[..., WorkerClient],
 ) -> None:
-    client = spawn(heap_memory_max=32 * MIB)
+    client = spawn(v8_heap_bytes_max=32 * MIB)
     client.run("let kept = 1")
     code = "let all = []; for (;;) all.push(new Array(1000).fill({}))"
     assert client.value(code).startswith("OutOfMemoryError: the heap")
@@ -124,7 +124,7 @@ def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
 ) -> None:
     # What stops the cell may find the heap still full, and be stopped itself.
     for heap in (16, 32, 64):
-        client = spawn(heap_memory_max=heap * MIB)
+        client = spawn(v8_heap_bytes_max=heap * MIB)
         number = client.send("execute_request", {"code": code, "deadline": deadline})
         stopped = client.reply(number)
         assert stopped["ename"] in {"TimeoutError", "OutOfMemoryError", "RangeError"}
@@ -132,13 +132,13 @@ def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
 
 
 def test_array_buffers_have_a_bound(spawn: Callable[..., WorkerClient]) -> None:
-    client = spawn(array_buffer_max=16 * MIB)
+    client = spawn(array_buffer_bytes_max=16 * MIB)
     assert "allocation failed" in client.value(f"new ArrayBuffer({32 * MIB})")
     assert client.value("1") == "1"
 
 
 def test_settings_are_those_of_the_context(spawn: Callable[..., WorkerClient]) -> None:
-    client = spawn(output_max=100, timers_max=1, colors=True)
+    client = spawn(cell_output_characters_max=100, timers_max=1, colors=True)
     assert "\x1b[33m1\x1b[39m" in texts(client.run("console.log([1])"))
     assert len(texts(client.run("console.log('x'.repeat(5000))"))) < 500
     assert "1 timers" in client.value(
@@ -199,7 +199,7 @@ def test_a_heap_that_v8_gives_up_is_out_of_memory(
 def test_what_cannot_be_stopped_is_ended(
     server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
-    client = spawn(interrupt_grace=0.2)
+    client = spawn(interrupt_grace_seconds=0.2)
     number = client.execute("'a'.repeat(2 ** 29 - 30).match(/(?:a|b)*?c/)")
     client.wait(lambda frame: frame.type == "execute_input")
     client.interrupt(number)

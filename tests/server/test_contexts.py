@@ -223,7 +223,7 @@ def test_too_many_contexts(servers: Callable[..., Server]) -> None:
 
 
 def test_an_idle_context_is_deleted(servers: Callable[..., Server]) -> None:
-    with connect(servers("--context-ttl", "0.5")) as client:
+    with connect(servers("--context-ttl-seconds", "0.5")) as client:
         here = client.create()
         kept = client.run("while (true) {}", timeout_ms=1500)["context_id"]
         assert client.get(f"/contexts/{here}").status_code == 404

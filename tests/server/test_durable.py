@@ -146,7 +146,7 @@ def test_a_restart_takes_no_other_word(client: Client) -> None:
 @pytest.fixture
 def sleepy(servers: Callable[..., Server], tmp_path: Path) -> Server:
     """A server whose contexts sleep soon."""
-    flags = ("--hibernate-after", "0.4", "--data-dir", str(tmp_path))
+    flags = ("--hibernate-after-seconds", "0.4", "--data-dir", str(tmp_path))
     return servers(*V8, *flags)
 
 
@@ -279,7 +279,14 @@ def test_a_damaged_heap_is_a_clear_error(sleepy: Server, tmp_path: Path) -> None
 
 
 def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:
-    flags = ("--hibernate-after", "0.3", "--hibernated-max", "3", "--contexts-max", "2")
+    flags = (
+        "--hibernate-after-seconds",
+        "0.3",
+        "--hibernated-contexts-max",
+        "3",
+        "--contexts-max",
+        "2",
+    )
     with connect(servers(*V8, *flags)) as client:
         ids = [_asleep(client, f"let a = {number}") for number in range(3)]
         last = client.create()
@@ -294,7 +301,12 @@ def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:
 def test_those_that_slept_for_long_go(
     servers: Callable[..., Server], tmp_path: Path
 ) -> None:
-    flags = ("--hibernate-after", "0.2", "--hibernated-ttl", "0.6")
+    flags = (
+        "--hibernate-after-seconds",
+        "0.2",
+        "--hibernated-context-ttl-seconds",
+        "0.6",
+    )
     with connect(servers(*V8, *flags, "--data-dir", str(tmp_path))) as client:
         here = _asleep(client)
         wait_for(lambda: not _listed(client))
@@ -364,7 +376,7 @@ def test_contexts_outlive_the_server(
 def test_after_kill_9_contexts_go_back_to_their_checkpoints(
     servers: Callable[..., Server], kept: tuple[str, ...]
 ) -> None:
-    first = servers(*V8, "--hibernate-after", "0.5", *kept)
+    first = servers(*V8, "--hibernate-after-seconds", "0.5", *kept)
     with connect(first) as client:
         asleep = _asleep(client, "let a = 'asleep'")
         saved, lost = client.create(), client.create()

@@ -247,7 +247,7 @@ def test_executions_of_a_context_run_in_order(client: Client) -> None:
 
 
 def test_endless_output_is_cut(servers: Callable[..., Server]) -> None:
-    flags = ("--output-max", "100000", "--interrupt-grace", "1")
+    flags = ("--cell-output-characters-max", "100000", "--interrupt-grace-seconds", "1")
     with connect(servers(*flags)) as client:
         for language, code in (
             ("javascript", "while (true) console.log('x'.repeat(99))"),
@@ -288,7 +288,7 @@ def test_a_client_that_goes_can_have_it_interrupted(
 
 
 def test_a_full_queue_says_so(servers: Callable[..., Server]) -> None:
-    server = servers("--queue-max", "1")
+    server = servers("--cells-queued-max", "1")
     with connect(server) as client:
         here = client.create()
         body = {"code": "while (true) {}", "context_id": here, "timeout_ms": 60_000}

@@ -195,7 +195,7 @@ def test_who_breaks_the_rules_of_calls_is_ended(
     flood: Callable[[Frame], list[bytes]], calls: int
 ) -> None:
     async def scenario(forks: Taken) -> None:
-        context = context_of(forks, tool_task_waiting_max=3)
+        context = context_of(forks, task_calls_unfinished_max=3)
         await context.start()
         tool = Tool()
         served, execution = _execute(context, tool)
@@ -212,7 +212,7 @@ def test_results_that_nobody_takes_in_are_not_kept() -> None:
     number, size = 40, 50_000
 
     async def scenario(forks: Taken) -> None:
-        context = context_of(forks, tool_unread_max=4 * size)
+        context = context_of(forks, task_unread_bytes_max=4 * size)
         await context.start()
         tool = Tool("x" * size)
         served, _ = _execute(context, tool)

@@ -119,7 +119,9 @@ def test_problems_before_the_stream_are_plain_answers(client: Client) -> None:
 
 
 def test_heartbeats_are_comments(servers: Callable[..., Server]) -> None:
-    with connect(servers("--stream-ping", "0.05", "--languages", "js")) as client:
+    with connect(
+        servers("--stream-heartbeat-interval-seconds", "0.05", "--languages", "js")
+    ) as client:
         body = {"code": "await new Promise(d => setTimeout(d, 400))", "language": "js"}
         text = client.post("/execute/async", json=body).text
         assert text.count(": ping\n\n") >= 2
@@ -159,7 +161,12 @@ def _deaf(server: Server, context_id: str, code: str) -> socket.socket:
 def test_a_client_that_does_not_read_is_cut(
     servers: Callable[..., Server], language: str
 ) -> None:
-    flags = ("--stream-buffer-max", "100000", "--stream-stall", "600")
+    flags = (
+        "--stream-buffer-characters-max",
+        "100000",
+        "--stream-stall-timeout-seconds",
+        "600",
+    )
     server: Server = servers(*flags)
     code = {
         "javascript": "for (let i = 0; i < 9e4; i++) console.log('x'.repeat(99));d = 1",
@@ -187,7 +194,12 @@ def test_a_client_that_does_not_read_is_cut(
 
 
 def test_a_client_that_stalls_is_cut_off(servers: Callable[..., Server]) -> None:
-    flags = ("--stream-buffer-max", "50000000", "--stream-stall", "0.3")
+    flags = (
+        "--stream-buffer-characters-max",
+        "50000000",
+        "--stream-stall-timeout-seconds",
+        "0.3",
+    )
     server: Server = servers(*flags)
     with connect(server) as client:
         here = client.create()

@@ -22,7 +22,7 @@ SECONDS = 30.0
 
 def context_of(forks: Forks, **given: Any) -> JavaScriptContext:
     """Make a context that isn't started, with settings by name."""
-    settings = ServerSettings(**{"checkpoint_deadline": 0.2, **given})
+    settings = ServerSettings(**{"checkpoint_timeout_seconds": 0.2, **given})
     languages = Languages(["javascript"], "javascript")
     identity = Identity("default", "c", languages.served["javascript"], "/home/user")
     return JavaScriptContext(identity, settings, Metrics(), forks)

@@ -13,9 +13,10 @@ from tests.support.programs import UPSTREAM
 from tests.support.services import Services
 
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
 from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.tools.assembly import assemble
 from isoserver.tools.audit import Filter
 from isoserver.tools.calls import Answer, Call, Question
 
@@ -107,14 +108,16 @@ class Asked:
 
 @asynccontextmanager
 async def tools_on(
-    folder: Path, url: str | None = None, **plan: Any
+    folder: Path, url: str | None = None, **settings: Any
 ) -> AsyncIterator[Tools]:
     """The tools of one server on a database; SQLite's in the folder if None."""
     database = Database(url_of(url, folder))
     with (folder / "log").open("a") as file:
         log = make_log("debug", file)
         changes = Changes(database, log)
-        tools = assemble(database, changes, log, Plan(**plan))
+        tools = assemble(
+            ServerSettings.model_validate(settings), database, changes, log
+        )
         await database.start()
         await changes.start()
         try:
@@ -131,12 +134,12 @@ async def run_scenario(
     folder: Path,
     url: str | None,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
-    plan: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
     try:
         given = sources(services) if sources else []
-        async with tools_on(folder, url, sources=given, **plan) as tools:
+        async with tools_on(folder, url, sources=given, **settings) as tools:
             await scenario(World(tools, services, folder))
     finally:
         await services.close()

@@ -17,10 +17,10 @@ class SandboxSettings(NamedTuple):
         processes_max: Processes and threads of one context and its clones together;
             each takes three. Needs `own_user`.
         descriptors_max: Open descriptors.
-        file_max: Bytes of a file in memory, as which a saved heap is written.
+        file_bytes_max: Bytes of a file in memory, as which a saved heap is written.
         processor_seconds: Processor time, for the context's whole life; None for any.
-        memory_extra: Bytes of private memory beside the heap and the ArrayBuffers that
-            the context's own settings allow; None for any.
+        extra_memory_bytes: Private memory beside the heap and the ArrayBuffers that the
+            context's own settings allow; None for any.
         niceness: How much it stands back when the processors don't suffice for all, 0
             to 19: whoever serves contexts must get on while hundreds of them compute.
     """
@@ -30,7 +30,7 @@ class SandboxSettings(NamedTuple):
     own_user: bool = True
     processes_max: int = 256
     descriptors_max: int = 64
-    file_max: int = 4 << 30
+    file_bytes_max: int = 4 << 30
     processor_seconds: int | None = None
-    memory_extra: int | None = 512 << 20
+    extra_memory_bytes: int | None = 512 << 20
     niceness: int = 0

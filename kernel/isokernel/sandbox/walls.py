@@ -32,7 +32,7 @@ def confine(settings: SandboxSettings, memory_max: int | None = None) -> None:
     Args:
         settings: The walls.
         memory_max: Bytes of private memory beside what it has now and
-            `settings.memory_extra`.
+            `settings.extra_memory_bytes`.
 
     Raises:
         OSError: The system refused a wall that `missing` doesn't tell of.
@@ -98,13 +98,15 @@ def _limit(settings: SandboxSettings, memory_max: int | None) -> None:
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_NOFILE: settings.descriptors_max,
-        resource.RLIMIT_FSIZE: settings.file_max,
+        resource.RLIMIT_FSIZE: settings.file_bytes_max,
         resource.RLIMIT_CPU: settings.processor_seconds,
     }
-    if settings.memory_extra is not None and memory_max is not None:
+    if settings.extra_memory_bytes is not None and memory_max is not None:
         # RLIMIT_AS would count the terabyte that V8 reserves; RLIMIT_DATA counts
         # what can be written to.
-        bounds[resource.RLIMIT_DATA] = _data() + memory_max + settings.memory_extra
+        bounds[resource.RLIMIT_DATA] = (
+            _data() + memory_max + settings.extra_memory_bytes
+        )
     for kind, bound in bounds.items():
         if bound is not None:
             hard = resource.getrlimit(kind)[1]

@@ -296,7 +296,9 @@ class Context(abc.ABC):
             problem = f"the context is locked to {self.language.name}"
             raise InvalidRequestError(FieldProblem("language", problem))
         content = self._content(request)
-        job = Execution(request, language, content, self.settings.output_max)
+        job = Execution(
+            request, language, content, self.settings.cell_output_characters_max
+        )
         self.submit(job)
         return job
 
@@ -308,7 +310,7 @@ class Context(abc.ABC):
             QueueLimitError: Too many wait already.
             ContextDeadError: Its process is gone.
         """
-        job = Job(kind, content, self.settings.question_deadline)
+        job = Job(kind, content, self.settings.context_query_timeout_seconds)
         self.submit(job)
         return await job.done
 
@@ -316,8 +318,8 @@ class Context(abc.ABC):
         """Put a job at the end of the queue."""
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
-        if len(self._queue) >= self.settings.queue_max:
-            raise QueueLimitError(self.settings.queue_max)
+        if len(self._queue) >= self.settings.cells_queued_max:
+            raise QueueLimitError(self.settings.cells_queued_max)
         if job.counts:
             self.touch()
         job.id = next(self._ids)
@@ -440,8 +442,8 @@ class Context(abc.ABC):
         """Keep an execution for the notebook, and forget old ones over the bounds."""
         self.history.append(job)
         self._remembered += job.size
-        while len(self.history) > self.settings.history_max or (
-            self.history and self._remembered > self.settings.history_size_max
+        while len(self.history) > self.settings.notebook_cells_max or (
+            self.history and self._remembered > self.settings.notebook_characters_max
         ):
             self._remembered -= self.history.popleft().size
 
@@ -453,7 +455,7 @@ class Context(abc.ABC):
         if not isinstance(job, Execution):
             job.refuse(ContextDeadlineError(job.seconds))
         self._interrupt()
-        self._alarm.set(self.settings.interrupt_grace, self._give_up)
+        self._alarm.set(self.settings.interrupt_grace_seconds, self._give_up)
 
     # -- what is known of it -----------------------------------------------------------
 

@@ -132,7 +132,7 @@ class Hibernation:
         hurry = asyncio.ensure_future(hurried.wait())
         await asyncio.wait(
             [saving, hurry],
-            timeout=self._settings.save_deadline,
+            timeout=self._settings.shutdown_save_timeout_seconds,
             return_when="FIRST_COMPLETED",
         )
         hurry.cancel()
@@ -262,12 +262,12 @@ class Hibernation:
 
     async def sweep(self) -> None:
         """Let those sleep that were idle for long; forget those that slept for long."""
-        after = self._settings.hibernate_after
+        after = self._settings.hibernate_after_seconds
         if after is not None:
             now = time.monotonic()
             idle = [one for one in self._live.values() if now - one.used > after]
             await self._sleep_all(idle)
-        ttl = self._settings.hibernated_ttl
+        ttl = self._settings.hibernated_context_ttl_seconds
         if ttl is not None:
             moment = time.time() - ttl
             old = [one.key for one in self.records.values() if one.last_used < moment]
@@ -335,7 +335,7 @@ class Hibernation:
 
         Asked by one that falls asleep; others that do so as well count too.
         """
-        total = self._settings.hibernated_max
+        total = self._settings.hibernated_contexts_max
         if len(self.records) + len(self._falling) > total:
             return True
         share = self._settings.share_of(total)

@@ -72,7 +72,7 @@ class JavaScriptContext(Context):
             snapshot: A heap that it goes on from.
         """
         super().__init__(identity, settings, observer)
-        self.heap_memory_max = heap_memory_max or settings.heap_memory_max
+        self.heap_memory_max = heap_memory_max or settings.v8_heap_bytes_max
         self._forks = forks
         self.waker: Callable[[JavaScriptContext], Awaitable[bytes]] | None = None
         self._waking: asyncio.Task[None] | None = None
@@ -91,10 +91,10 @@ class JavaScriptContext(Context):
         name = "typescript" if self.language.name == "typescript" else "javascript"
         settings = ContextSettings(
             language=name,  # type: ignore[arg-type]  # one of the two, as it says
-            interrupt_grace=self.settings.interrupt_grace,
-            heap_memory_max=self.heap_memory_max,
-            array_buffer_max=self.settings.array_buffer_max,
-            output_max=self.settings.output_max,
+            interrupt_grace_seconds=self.settings.interrupt_grace_seconds,
+            v8_heap_bytes_max=self.heap_memory_max,
+            array_buffer_bytes_max=self.settings.array_buffer_bytes_max,
+            cell_output_characters_max=self.settings.cell_output_characters_max,
         )
         try:
             spawned = self._forks.spawn(settings, self._snapshot)
@@ -197,7 +197,7 @@ class JavaScriptContext(Context):
     def _patience(self, job: Job) -> float:
         """The process keeps an execution's deadline itself; here is the second wall."""
         if isinstance(job, Execution):
-            return job.seconds + self.settings.interrupt_grace + 1
+            return job.seconds + self.settings.interrupt_grace_seconds + 1
         return job.seconds
 
     def _give_up(self) -> None:
@@ -286,8 +286,10 @@ class JavaScriptContext(Context):
             ContextDeadError: Its process is gone.
             QueueLimitError: Too many wait already.
         """
-        async with Saving(self.settings.checkpoint_deadline) as saving:
-            job = Job("checkpoint_request", {}, self.settings.question_deadline)
+        async with Saving(self.settings.checkpoint_timeout_seconds) as saving:
+            job = Job(
+                "checkpoint_request", {}, self.settings.context_query_timeout_seconds
+            )
             job.fds = saving.descriptors
             job.counts = False
             self.submit(job)
@@ -343,7 +345,7 @@ class JavaScriptContext(Context):
         """
         work, far_work = socket.socketpair()
         control, far_control = socket.socketpair()
-        job = Job("fork_request", {}, self.settings.question_deadline)
+        job = Job("fork_request", {}, self.settings.context_query_timeout_seconds)
         job.fds = (far_work.fileno(), far_control.fileno())
         try:
             self.submit(job)

@@ -110,7 +110,7 @@ class KernelContext(Context):
         )
         self._manager = manager
         options = _PYTHON_OPTIONS if self.language.name == "python" else ()
-        deadline = self.settings.start_deadline
+        deadline = self.settings.context_start_timeout_seconds
         try:
             await asyncio.wait_for(
                 manager.start_kernel(

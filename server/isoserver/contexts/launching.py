@@ -67,7 +67,7 @@ def python_walls(
         sockets=str(sockets),
         readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
         network=settings.python_network,
-        memory_max=settings.python_memory_max,
+        memory_max=settings.python_memory_bytes_max,
         descriptors_max=OPEN_FILES,
         niceness=settings.context_niceness,
     )

@@ -83,7 +83,9 @@ class Contexts:
         self._vault = vault
         self.resting = Hibernation(
             settings,
-            Ledger(database, settings.history_max, settings.history_size_max),
+            Ledger(
+                database, settings.notebook_cells_max, settings.notebook_characters_max
+            ),
             vault,
             self._contexts,
             self._remade,
@@ -117,8 +119,12 @@ class Contexts:
             self.missing_walls = self._forks.missing
         await self.resting.start(self.languages.served)
         settings = self._settings
-        times = (settings.context_ttl, settings.hibernate_after)
-        known = [each for each in (*times, settings.hibernated_ttl) if each is not None]
+        times = (settings.context_ttl_seconds, settings.hibernate_after_seconds)
+        known = [
+            each
+            for each in (*times, settings.hibernated_context_ttl_seconds)
+            if each is not None
+        ]
         if known:
             pause = min(*known, _SWEEP_MAX * _SWEEPS) / _SWEEPS
             self._sweeper = asyncio.ensure_future(self._sweep(pause))
@@ -320,11 +326,11 @@ class Contexts:
         self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await self._wait_idle(self._settings.shutdown_grace)
+        await self._wait_idle(self._settings.shutdown_grace_seconds)
         for context in self._all():
             if context.state is State.BUSY:
                 context.interrupt()
-        await self._wait_idle(min(self._settings.interrupt_grace, 2.0))
+        await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
         await self.resting.stop(self._hurried)
         reason = "the server stopped"
         await asyncio.gather(
@@ -353,7 +359,10 @@ class Contexts:
         if self.stopping:
             raise StoppingError
         if ephemeral:
-            limit = self._settings.executions_max + self._settings.tasks_max
+            limit = (
+                self._settings.executions_running_max
+                + self._settings.tasks_unfinished_max
+            )
             if len(self._ephemeral) >= limit:
                 raise EphemeralLimitError(limit)
             self._ephemeral[context.key] = context
@@ -437,7 +446,7 @@ class Contexts:
                 )
 
     async def _delete_old(self) -> None:
-        ttl = self._settings.context_ttl
+        ttl = self._settings.context_ttl_seconds
         if ttl is None:
             return
         now = time.monotonic()

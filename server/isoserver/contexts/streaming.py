@@ -22,7 +22,7 @@ class StreamHandler(ExecutingHandler):
         """Run the code of the body."""
         form = self.choice("format", LINES, JUPYTER)
         _, execution = await self.begin(self.parse(StreamRequest))
-        feed = Feed(self.service.settings.stream_buffer_max)
+        feed = Feed(self.service.settings.stream_buffer_characters_max)
         events = (JupyterEvents if form == JUPYTER else LineEvents)(feed, execution)
         execution.listeners.append(events.take)
         execution.done.add_done_callback(events.over)
@@ -39,12 +39,12 @@ class StreamHandler(ExecutingHandler):
     async def _pass_on(self, feed: Feed) -> None:
         """Write what the feed has, at the pace at which the client reads."""
         settings = self.service.settings
-        await asyncio.wait_for(self.flush(), settings.stream_stall)
+        await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
         while not self.gone:
-            text = await feed.get(settings.stream_ping)
+            text = await feed.get(settings.stream_heartbeat_interval_seconds)
             if text or not feed.ended:
                 self.write(text or ": ping\n\n")
-            await asyncio.wait_for(self.flush(), settings.stream_stall)
+            await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
             if feed.ended:
                 return
 

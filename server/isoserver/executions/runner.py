@@ -126,7 +126,7 @@ class Runner:
         request = Request(order.code, order.language, order.seconds, None, options)
         execution = context.execute(request)
         loop = asyncio.get_running_loop()
-        limit = run.since + self._settings.executions_wait_max
+        limit = run.since + self._settings.execution_queue_timeout_seconds
         patience = loop.call_at(limit, self._lost, run, context, execution)
 
         def take(message: Message) -> None:
@@ -184,7 +184,7 @@ class Runner:
 
 def waited(settings: ServerSettings) -> Outcome:
     """Give the end of an execution whose turn did not come."""
-    seconds = settings.executions_wait_max
+    seconds = settings.execution_queue_timeout_seconds
     text = f"the execution waited for longer than {seconds:g} s for its turn"
     return Outcome(Status.FAILED, error=text)
 

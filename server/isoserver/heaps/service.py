@@ -268,21 +268,21 @@ class Heaps:
         store.write(key, packed)
 
     def _packed(self, data: bytes) -> tuple[Facts, bytes]:
-        if len(data) > self._settings.heap_max + _HEADER:
-            limit = self._settings.heap_max
+        if len(data) > self._settings.heap_bytes_max + _HEADER:
+            limit = self._settings.heap_bytes_max
             message = f"it has {len(data)} bytes, and {limit} may be"
             raise HeapUnsavableError(message)
-        return examine(data), pack(data, self._settings.heap_level)
+        return examine(data), pack(data, self._settings.heap_compression_level)
 
     def _unpacked(self, packed: bytes) -> bytes:
-        return unpack(packed, self._settings.heap_max + _HEADER)
+        return unpack(packed, self._settings.heap_bytes_max + _HEADER)
 
     async def _check_room(self, workspace: str) -> None:
         assert self._retention is not None  # noqa: S101 - set by start
         if not await self._retention.has_room():
-            raise HeapLimitError(self._settings.heaps_size_max)
+            raise HeapLimitError(self._settings.heaps_total_bytes_max)
         if not await self._retention.has_share(workspace):
-            share = self._settings.share_of(self._settings.heaps_size_max)
+            share = self._settings.share_of(self._settings.heaps_total_bytes_max)
             raise HeapLimitError(share, shared=True)
 
     # -- what is known of them ---------------------------------------------------------

@@ -41,7 +41,7 @@ class TaskTools:
         Args:
             settings: Settings of the server.
         """
-        self._patience = settings.execute_approval_wait
+        self._patience = settings.execute_approval_wait_seconds
         self._questions: dict[str, Questions] = {}
 
     # -- the tools ---------------------------------------------------------------------

@@ -85,9 +85,9 @@ class ToolCalls:
         self._asked = asked
         self._asker = asker
         self._log = log
-        self._result_max = settings.tool_response_max
-        self._calls_max = settings.tool_task_waiting_max
-        self._unread_max = settings.tool_unread_max
+        self._result_max = settings.tool_response_bytes_max
+        self._calls_max = settings.task_calls_unfinished_max
+        self._unread_max = settings.task_unread_bytes_max
         self._on_waiting = on_waiting
         self._calls: set[asyncio.Task[None]] = set()
         self._context: JavaScriptContext | None = None
@@ -169,7 +169,7 @@ class ToolCalls:
         if len(data) > self._result_max:
             message = (
                 f"{call.path}: the result has {len(data)} bytes, "
-                f"{self._result_max} are allowed (--tool-response-max)"
+                f"{self._result_max} are allowed (--tool-response-bytes-max)"
             )
             raise ToolFailedError(message, code="result_too_large")
         return data.decode()

@@ -140,8 +140,8 @@ class TaskWorker:
     async def _execute(self, run: Run, context: JavaScriptContext) -> Ending:
         order, settings = run.task.order, self._settings
         limits = {
-            "calls_max": settings.tool_task_waiting_max,
-            "input_max": settings.tool_input_max,
+            "calls_max": settings.task_calls_unfinished_max,
+            "input_max": settings.tool_input_bytes_max,
         }
         options = {"result_json": True, "body": True, "tools": limits}
         language = self._contexts.languages.find("typescript")

@@ -23,7 +23,7 @@ def _forks() -> Forks:
 def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
     # Its descriptors are closed by then, and their numbers may be others'.
     async def scenario(forks: Forks) -> None:
-        context = context_of(forks, question_deadline=600.0)
+        context = context_of(forks, context_query_timeout_seconds=600.0)
         await context.start()
         context.execute(Request(FOREVER, None, SECONDS))
         call = context.save() if act == "save" else context.fork_into(context)

@@ -26,7 +26,7 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
         "data_dir": tmp_path,
         "languages": ["javascript"],
         "default_language": "javascript",
-        "context_ttl": 0.2,
+        "context_ttl_seconds": 0.2,
         "sandbox": False,
     }
     settings = ServerSettings(**given)

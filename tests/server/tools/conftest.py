@@ -25,9 +25,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
         url: str | None = None,
-        **plan: Any,
+        **settings: Any,
     ) -> None:
-        started = run_scenario(scenario, tmp_path, url, sources, plan)
+        started = run_scenario(scenario, tmp_path, url, sources, settings)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start

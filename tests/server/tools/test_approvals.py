@@ -237,7 +237,7 @@ def test_nobody_decides(run: Callable[..., None]) -> None:
                 "default", waiting.id, "approved", "", "eve"
             )
 
-    run(scenario, sources=service, approval_deadline=0.3)
+    run(scenario, sources=service, approval_timeout_seconds=0.3)
 
 
 def test_the_end_of_a_task_or_call_withdraws(run: Callable[..., None]) -> None:
@@ -373,7 +373,7 @@ def test_there_is_a_bound(run: Callable[..., None]) -> None:
         await world.tools.approvals.resolve("default", waiting.id, "denied", "", "eve")
         await denied(first)
 
-    run(scenario, sources=service, approvals_max=1)
+    run(scenario, sources=service, workspace_approvals_max=1)
 
 
 def test_the_audit_has_everything(run: Callable[..., None]) -> None:
@@ -424,4 +424,4 @@ def test_the_audit_forgets(run: Callable[..., None]) -> None:
         await world.call("github.issues.list", {"owner": "o"})
         assert await world.audit() == []
 
-    run(scenario, sources=service, audit_retention=1e-6)
+    run(scenario, sources=service, audit_ttl_seconds=1e-6)

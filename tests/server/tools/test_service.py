@@ -19,7 +19,6 @@ from isoserver.errors import (
 from isoserver.tools.audit import Filter
 from isoserver.tools.configuration import read
 from isoserver.tools.rules import Rule
-from isoserver.tools.slots import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +65,9 @@ def test_calls_of_one_task_are_bounded(run: Callable[..., None]) -> None:
         await asyncio.gather(*hanging, return_exceptions=True)
         assert await world.call("github.odd", {"kind": "text"}, task_id="busy")
 
-    run(scenario, sources=service, bounds=Bounds(parallel=2, waiting=3))
+    run(
+        scenario, sources=service, task_calls_running_max=2, task_calls_unfinished_max=3
+    )
 
 
 def test_calls_of_one_source_are_bounded(run: Callable[..., None]) -> None:
@@ -97,7 +98,7 @@ def test_inputs_are_bounded(run: Callable[..., None]) -> None:
             await code(world, "github.odd", {"kind": "x" * 2000}) == "input_too_large"
         )
 
-    run(scenario, sources=service, bounds=Bounds(input_max=1000))
+    run(scenario, sources=service, tool_input_bytes_max=1000)
 
 
 def test_denied_tools_are_hidden(run: Callable[..., None]) -> None:
@@ -232,7 +233,7 @@ def test_discovery_counts_as_well(run: Callable[..., None]) -> None:
         assert [one.code for one in refused] == ["too_many_calls"] * 2
         assert await world.call("discover", {"query": "a"}, task_id="t") is not None
 
-    run(scenario, sources=service, bounds=Bounds(waiting=1))
+    run(scenario, sources=service, task_calls_unfinished_max=1)
 
 
 def test_sources_of_the_database(run: Callable[..., None]) -> None:
@@ -269,7 +270,7 @@ def test_sources_of_the_database(run: Callable[..., None]) -> None:
         assert ("source.added", "added") in kinds
         assert ("source.deleted", "added") in kinds
 
-    run(scenario, sources=service, sources_max=2, sources_private=True)
+    run(scenario, sources=service, workspace_sources_max=2, sources_private=True)
 
 
 def test_an_expired_approval_of_a_dead_server_can_not_be_decided(
@@ -290,4 +291,4 @@ def test_an_expired_approval_of_a_dead_server_can_not_be_decided(
         with pytest.raises(ApprovalDecidedError, match="already expired"):
             await world.tools.approvals.resolve("default", made.id, "approved", "", "e")
 
-    run(scenario, sources=service, approval_deadline=0.1)
+    run(scenario, sources=service, approval_timeout_seconds=0.1)

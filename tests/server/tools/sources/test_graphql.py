@@ -168,7 +168,7 @@ def test_raw_documents_are_held_to_what_their_fields_are_held_to(
         },
         {"workspace": "default", "effect": "allow", "tool": "people.graphql"},
     ]
-    run(scenario, sources=people, policies=policies, approval_deadline=0.2)
+    run(scenario, sources=people, policies=policies, approval_timeout_seconds=0.2)
 
 
 def test_a_schema_from_a_file(run: Callable[..., None], tmp_path: Path) -> None:

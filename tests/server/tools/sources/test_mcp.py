@@ -15,7 +15,6 @@ from tests.support.programs import UPSTREAM
 from tests.support.tools import UPSTREAM_KEY, remote, serve_upstream, stdio
 
 from isoserver.errors import ToolError
-from isoserver.tools.configuration import Limits
 from isoserver.tools.sources.mcp_stdio import Lines, Pipes
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def test_over_stdio(run: Callable[..., None]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSTREAM_KEY", UPSTREAM_KEY)
         patch.setenv("ISOKERNEL_OWN", "ours")
-        run(scenario, sources=lambda _: [source], approval_deadline=0.2)
+        run(scenario, sources=lambda _: [source], approval_timeout_seconds=0.2)
 
 
 @pytest.mark.parametrize("kind", ["http", "sse"])
@@ -107,7 +106,7 @@ def test_over_http(run: Callable[..., None], kind: str) -> None:
             assert await world.call("up.add", {"a": 1, "b": 1})
 
     with serve_upstream(kind) as url:
-        run(scenario, sources=lambda _: [remote(url)], approval_deadline=0.2)
+        run(scenario, sources=lambda _: [remote(url)], approval_timeout_seconds=0.2)
 
 
 def test_a_remote_server_that_goes_away(run: Callable[..., None]) -> None:
@@ -236,7 +235,7 @@ def test_servers_that_can_not_be_started(run: Callable[..., None]) -> None:
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UPSTREAM_KEY", UPSTREAM_KEY)
-        run(scenario, sources=lambda _: sources, limits=Limits(start_deadline=1.0))
+        run(scenario, sources=lambda _: sources, source_start_timeout_seconds=1.0)
 
 
 def test_a_server_that_others_wrote(run: Callable[..., None]) -> None:

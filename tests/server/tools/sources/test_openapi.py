@@ -146,7 +146,7 @@ def test_reads_are_allowed_and_writes_wait(run: Callable[..., None]) -> None:
         assert caught.value.code == "approval_expired"
         assert world.waits == [True, False]
 
-    run(scenario, sources=lambda s: [s.openapi()], approval_deadline=0.2)
+    run(scenario, sources=lambda s: [s.openapi()], approval_timeout_seconds=0.2)
 
 
 def test_sources_that_can_not_be(run: Callable[..., None]) -> None:
