@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from isoserver.contexts.records import Checkpoint
+from isoserver.contexts.records import Checkpoint, LoadedHeap
 from isoserver.errors import (
     HeapDamagedError,
     HeapEngineError,
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.javascript import JavaScriptContext
-    from isoserver.contexts.saving import Saved
+    from isoserver.contexts.context import Context, SavedState
     from isoserver.heaps.content import Facts
     from isoserver.heaps.records import Collected, HeapRecord, SessionEntry
     from isoserver.settings.server import ServerSettings
@@ -82,9 +81,7 @@ class Heaps:
         self._retention = Retention(settings, self._tables, self._store)
         interval_seconds = settings.heap_sweep_interval_seconds
         self._sweeper = Sweeper("heaps", self.collect, interval_seconds, log)
-        self._latest: WeakKeyDictionary[JavaScriptContext, asyncio.Event] = (
-            WeakKeyDictionary()
-        )
+        self._latest: WeakKeyDictionary[Context, asyncio.Event] = WeakKeyDictionary()
 
     async def start(self, *, collect: bool = True) -> None:
         """Open the store, once the database has been started.
@@ -105,7 +102,7 @@ class Heaps:
 
     # -- saving ------------------------------------------------------------------------
 
-    async def save(self, context: JavaScriptContext, origin: HeapOrigin) -> str:
+    async def save(self, context: Context, origin: HeapOrigin) -> str:
         """Save the state of a context, which goes on meanwhile.
 
         Args:
@@ -123,7 +120,7 @@ class Heaps:
         """
         return await self._save(context, origin, automatic=False)
 
-    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
+    async def keep(self, context: Context, *, automatic: bool = False) -> str:
         """Save the state of a context for itself to go on from; see `save`.
 
         Args:
@@ -134,7 +131,7 @@ class Heaps:
         return await self._save(context, origin, automatic=automatic)
 
     async def _save(
-        self, context: JavaScriptContext, origin: HeapOrigin, *, automatic: bool
+        self, context: Context, origin: HeapOrigin, *, automatic: bool
     ) -> str:
         check_tags(origin.tags)
         await self._retention.check_room(context.workspace)
@@ -150,9 +147,9 @@ class Heaps:
 
     async def _add_saved(
         self,
-        context: JavaScriptContext,
+        context: Context,
         origin: HeapOrigin,
-        saved: Saved,
+        saved: SavedState,
         *,
         automatic: bool,
     ) -> str:
@@ -165,10 +162,8 @@ class Heaps:
             "execution_count": saved.execution_count,
             "automatic": automatic,
         }
-        key = await self._add(saved.snapshot, origin, values)
-        context.checkpoint = Checkpoint(key, saved.execution_count, time.time())
-        context.origin = key
-        await context.written(context)
+        key = await self._add(saved.data, origin, values)
+        await context.saved(Checkpoint(key, saved.execution_count, time.time()))
         return key
 
     async def import_file(self, workspace: str, packed: bytes) -> str:
@@ -233,6 +228,10 @@ class Heaps:
     # -- loading -----------------------------------------------------------------------
 
     async def load(self, workspace: str, key: str) -> bytes:
+        """Return a heap's data; see `open`."""
+        return (await self.open(workspace, key)).data
+
+    async def open(self, workspace: str, key: str) -> LoadedHeap:
         """Read a heap, and check that it is what this engine saved.
 
         Raises:
@@ -252,7 +251,8 @@ class Heaps:
         data = await asyncio.to_thread(checked)
         if time.time() - heap.last_used > _TOUCH_SECONDS:
             await self._tables.touch(workspace, key)
-        return data
+        checkpoint = Checkpoint(key, heap.execution_count, heap.created_at)
+        return LoadedHeap(checkpoint, heap.language, data)
 
     async def export_file(self, workspace: str, key: str) -> bytes:
         """Read a heap's file as it is stored, for `import_file` elsewhere.

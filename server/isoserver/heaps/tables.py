@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 
-from isoserver.contexts.tables import CONTEXTS
+from isoserver.contexts.store import CONTEXTS
 from isoserver.heaps.records import HeapRecord, SessionEntry
 from isoserver.storage.database import METADATA
 
