@@ -12,19 +12,18 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isokernel.v8 import callbacks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.isolate import Isolate
 
 _GC_ALL: Final = 31
-_MARK_COMPACT: Final = 4
 _HEADROOM_BYTES: Final = 64 << 20  # for V8 to unwind in, once the limit is near
 _STATISTICS_WORDS: Final = 32
 _VTABLE_WORDS: Final = 12
 _ALLOCATE, _ALLOCATE_UNINITIALIZED = 2, 3  # after the two destructors
-_LIMITS: Final[dict[int, MemoryLimits]] = {}
-"""By the address of the isolate, which V8 hands to the callbacks."""
 
 
 class HeapStatistics(NamedTuple):
@@ -43,32 +42,7 @@ class HeapStatistics(NamedTuple):
     buffers_bytes: int
 
 
-_NEAR_HEAP_LIMIT_TYPE = ctypes.CFUNCTYPE(
-    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
-)
-
-
-def _near_heap_limit(data: int, current: int, _initial: int) -> int:
-    limits = _LIMITS.get(data)
-    return int(current) if limits is None else limits.next_limit(int(current))
-
-
-_COLLECTED_TYPE = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
-)
-
-
-def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
-    limits = _LIMITS.get(data)
-    if limits is not None:
-        limits.collected(full=bool(kind & _MARK_COMPACT))
-
-
 _ALLOCATOR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_NEAR_CALLBACK = _NEAR_HEAP_LIMIT_TYPE(_near_heap_limit)
-_COLLECTED_CALLBACK = _COLLECTED_TYPE(_collected)
-_NEAR = ctypes.cast(_NEAR_CALLBACK, ctypes.c_void_p)
-_COLLECTED = ctypes.cast(_COLLECTED_CALLBACK, ctypes.c_void_p)
 
 
 class MemoryLimits:
@@ -90,13 +64,14 @@ class MemoryLimits:
         self.buffers_max_bytes: int | None = None
         self._watching = False
         self._vtable: ctypes.Array[ctypes.c_size_t] | None = None
-        _LIMITS[isolate.pointer] = self
         self._add_near()
         self.initial_limit_bytes = self.statistics().heap_limit_bytes
 
     def _add_near(self) -> None:
         pointer = self._isolate.pointer
-        self._isolate.library.near_limit_add(pointer, _NEAR, pointer)
+        self._isolate.library.near_limit_add(
+            pointer, callbacks.near_heap_limit, pointer
+        )
 
     def statistics(self) -> HeapStatistics:
         """Ask V8 how much is used now."""
@@ -119,7 +94,7 @@ class MemoryLimits:
         with isolate.entered():
             if heap_max_bytes is not None and not self._watching:
                 isolate.library.gc_epilogue_add(
-                    isolate.pointer, _COLLECTED, isolate.pointer, _GC_ALL
+                    isolate.pointer, callbacks.collected, None, _GC_ALL
                 )
                 self._watching = True
             if buffers_max_bytes is not None and self._vtable is None:
@@ -197,14 +172,13 @@ class MemoryLimits:
         with isolate.entered():
             isolate.library.low_memory(isolate.pointer)
             isolate.library.near_limit_remove(
-                isolate.pointer, _NEAR, self.initial_limit_bytes
+                isolate.pointer, callbacks.near_heap_limit, self.initial_limit_bytes
             )
             self._add_near()
         self.out_of_memory = None
         isolate.resume()
 
     def remove(self) -> None:
-        """Take our functions back before the isolate goes."""
-        _LIMITS.pop(self._isolate.pointer, None)
+        """Give V8 its allocator back before the isolate goes."""
         if self._vtable is not None:
             self._table.value = self._original
