@@ -111,7 +111,9 @@ class Context(
         )
         self._isolate = self.bridge.isolate
         self._resume(self.bridge.saved)
-        self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
+        self._isolate.memory.limit(
+            settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
+        )
         self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
         self.wakeup = self.turns.wakeup
 
@@ -154,7 +156,7 @@ class Context(
         self.check_open()
         if self._execution is not None:
             raise ContextBusyError
-        seconds = self.settings.execution_deadline if deadline is None else deadline
+        seconds = self.settings.cell_timeout_seconds if deadline is None else deadline
         store = store_history and not silent
         count = self.execution_count
         if store:

@@ -42,10 +42,10 @@ class SandboxSettings(NamedTuple):
         processes_max: Processes and threads of one context and its clones together;
             each takes three. Needs `own_user`.
         descriptors_max: Open descriptors.
-        file_max: Bytes of a file in memory, as which a saved heap is written.
+        file_bytes_max: Bytes of a file in memory, as which a saved heap is written.
         processor_seconds: Processor time, for the context's whole life; None for any.
-        memory_extra: Bytes of private memory beside the heap and the ArrayBuffers that
-            the context's own settings allow; None for any.
+        extra_memory_bytes: Bytes of private memory beside the heap and the
+            ArrayBuffers that the context's own settings allow; None for any.
         niceness: How low its priority is when the processors don't suffice for all, 0
             to 19: whoever serves contexts must get on while hundreds of them compute.
     """
@@ -55,9 +55,9 @@ class SandboxSettings(NamedTuple):
     own_user: bool = True
     processes_max: int = 256
     descriptors_max: int = 64
-    file_max: int = 4 << 30
+    file_bytes_max: int = 4 << 30
     processor_seconds: int | None = None
-    memory_extra: int | None = 512 << 20
+    extra_memory_bytes: int | None = 512 << 20
     niceness: int = 0
 
 
@@ -69,7 +69,7 @@ def confine(settings: SandboxSettings, memory_max: int | None = None) -> None:
     Args:
         settings: What is denied.
         memory_max: Bytes of private memory beside what it has now and
-            `settings.memory_extra`.
+            `settings.extra_memory_bytes`.
 
     Raises:
         OSError: The system refused something that `missing` doesn't tell of.
@@ -141,13 +141,15 @@ def _limit(settings: SandboxSettings, memory_max: int | None) -> None:
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_NOFILE: settings.descriptors_max,
-        resource.RLIMIT_FSIZE: settings.file_max,
+        resource.RLIMIT_FSIZE: settings.file_bytes_max,
         resource.RLIMIT_CPU: settings.processor_seconds,
     }
-    if settings.memory_extra is not None and memory_max is not None:
+    if settings.extra_memory_bytes is not None and memory_max is not None:
         # RLIMIT_AS would count the terabyte that V8 reserves; RLIMIT_DATA counts
         # what can be written to.
-        bounds[resource.RLIMIT_DATA] = _data() + memory_max + settings.memory_extra
+        bounds[resource.RLIMIT_DATA] = (
+            _data() + memory_max + settings.extra_memory_bytes
+        )
     limit_resources(bounds)
 
 

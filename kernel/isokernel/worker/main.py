@@ -79,11 +79,11 @@ def warm_up(base: Context) -> None:
 
 
 def _memory_max(base: Context, settings: ContextSettings) -> int | None:
-    if settings.array_buffer_max is None:
+    if settings.array_buffer_bytes_max is None:
         return None
     guard = base.bridge.isolate.memory
-    heap = settings.heap_memory_max or guard.initial_limit_bytes
-    return heap + settings.array_buffer_max
+    heap = settings.v8_heap_bytes_max or guard.initial_limit_bytes
+    return heap + settings.array_buffer_bytes_max
 
 
 def _restored(settings: ContextSettings, file: int, *, checked: bool) -> Context:

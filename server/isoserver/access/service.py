@@ -144,15 +144,15 @@ class Access:
         return await self._tokens.check(token, workspace)
 
     def _check_failures(self, place: str) -> None:
-        rate = self._settings.failure_rate
+        rate = self._settings.failure_rate_per_minute
         seconds = self._failures.wait(place, rate) if rate else 0.0
         if seconds:
             what = "wrong keys or tokens"
             raise RateLimitError(what, seconds)
 
     def _count_failure(self, place: str) -> None:
-        if self._settings.failure_rate:
-            self._failures.take(place, self._settings.failure_rate)
+        if self._settings.failure_rate_per_minute:
+            self._failures.take(place, self._settings.failure_rate_per_minute)
 
     # -- what is answered --------------------------------------------------------------
 

@@ -75,7 +75,9 @@ class ExecHandler(Handler):
             session=asked.session,
             heap=asked.heap,
             heap_memory_max=self._memory(asked.heap_memory_max_mb),
-            seconds=float(asked.execution_timeout_secs or settings.execution_timeout),
+            seconds=float(
+                asked.execution_timeout_secs or settings.execution_timeout_seconds
+            ),
             tags=asked.tags or {},
             stateful=stateful,
             language=self._language(),
@@ -85,9 +87,9 @@ class ExecHandler(Handler):
     def _memory(self, mebibytes: int | None) -> int | None:
         if mebibytes is None:
             return None
-        limit = self.service.settings.execution_memory_max
+        limit = self.service.settings.execution_v8_heap_bytes_max
         if mebibytes * _MIB > limit:
-            problem = f"must be at most {limit // _MIB} (--execution-memory-max)"
+            problem = f"must be at most {limit // _MIB} (--execution-v8-heap-bytes-max)"
             raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
         return max(mebibytes * _MIB, _MEMORY_MIN)
 

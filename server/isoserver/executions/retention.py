@@ -59,11 +59,11 @@ class Retention:
     def ended(self) -> None:
         """Note that there is one more that has ended."""
         self._ended += 1
-        if self._ended > self._settings.executions_kept / _PART:
+        if self._ended > self._settings.executions_kept_max / _PART:
             self._wanted.set()
 
     async def _sweep(self) -> None:
-        pause = min(self._settings.execution_ttl / _SWEEPS, _SWEEP_MAX)
+        pause = min(self._settings.execution_ttl_seconds / _SWEEPS, _SWEEP_MAX)
         while True:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), pause)
@@ -78,9 +78,9 @@ class Retention:
         settings = self._settings
         while True:
             gone = await self._store.expired(
-                settings.execution_ttl,
-                settings.executions_kept,
-                settings.executions_size_max,
+                settings.execution_ttl_seconds,
+                settings.executions_kept_max,
+                settings.executions_total_bytes_max,
             )
             if not gone:
                 return

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.executions.orders import Order
     from isoserver.executions.pages import Page
     from isoserver.executions.records import ExecutionRecord
@@ -80,7 +80,7 @@ class Executions:
         self._writer = Writer(database, log)
         self._retention = Retention(settings, self._store, log)
         self._runner = Runner(settings, contexts, self._heaps)
-        places = settings.executions_max
+        places = settings.executions_running_max
         self._queue = RunQueue(places, settings.share_of(places), self._start)
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,14 +106,14 @@ class Executions:
                 self._spawn_end(run)
         hurried = asyncio.ensure_future(self._hurried.wait())
         ended = asyncio.ensure_future(self._all_ended())
-        grace = self._settings.shutdown_grace
+        grace = self._settings.shutdown_grace_seconds
         await asyncio.wait(
             {hurried, ended}, timeout=grace, return_when="FIRST_COMPLETED"
         )
         for run in list(self._runs.values()):
             if run.decide(STOPPED) and run.stop is not None:
                 run.stop()
-        await asyncio.wait({ended}, timeout=self._settings.interrupt_grace)
+        await asyncio.wait({ended}, timeout=self._settings.interrupt_grace_seconds)
         for pending in (hurried, ended):
             pending.cancel()
         await self._retention.close()
@@ -145,9 +145,11 @@ class Executions:
             raise StoppingError
         if order.heap is not None and not await self._has_heap(order):
             raise HeapMissingError(order.heap)
-        limit = self._settings.executions_max + self._settings.executions_queue_max
+        limit = (
+            self._settings.executions_running_max + self._settings.executions_queued_max
+        )
         if len(self._runs) >= limit:
-            raise ExecutionLimitError(self._settings.executions_queue_max)
+            raise ExecutionLimitError(self._settings.executions_queued_max)
         share = self._settings.share_of(limit)
         if share < limit and self._count(order.workspace) >= share:
             raise ExecutionLimitError(share, shared=True)
@@ -167,7 +169,7 @@ class Executions:
             run.decide(STOPPED)
         if run.outcome is None:
             loop = asyncio.get_running_loop()
-            end = run.since + self._settings.executions_wait_max
+            end = run.since + self._settings.execution_queue_timeout_seconds
             run.patience = loop.call_at(end, self._give_up, run)
             self._queue.enter(run)
         else:
@@ -187,7 +189,7 @@ class Executions:
         execution_id = str(uuid.uuid4())
         # Later ones sort behind, also when the clock stands still or is set back.
         self._last = max(time.time(), self._last + _STEP)
-        limit = self._settings.execution_output_max
+        limit = self._settings.execution_output_bytes_max
         output = LiveOutput(order.workspace, execution_id, self._writer, limit)
         return Run(execution_id, order, self._last, output)
 

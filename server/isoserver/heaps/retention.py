@@ -36,7 +36,7 @@ class Retention:
         self._store = store
         self._room = True
         self._looked = 0.0
-        self._share = settings.share_of(settings.heaps_size_max)
+        self._share = settings.share_of(settings.heaps_total_bytes_max)
         self._busy = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -47,7 +47,7 @@ class Retention:
                 HeapStoreError, DatabaseError
             ):  # it may be back the next time
                 await self.collect()
-            await asyncio.sleep(self._settings.heap_sweep)
+            await asyncio.sleep(self._settings.heap_sweep_interval_seconds)
 
     async def has_room(self) -> bool:
         """Tell whether another heap may be stored; collects if there is no room."""
@@ -59,7 +59,7 @@ class Retention:
 
     async def has_share(self, workspace: str) -> bool:
         """Tell whether a workspace may store another heap; after `has_room`."""
-        if self._share >= self._settings.heaps_size_max:
+        if self._share >= self._settings.heaps_total_bytes_max:
             return True
         # Asked each time: between two looks at the whole, one could fill all of it.
         if await self._records.size(workspace) >= self._share:
@@ -68,7 +68,7 @@ class Retention:
 
     async def _look(self) -> None:
         _, size = await self._records.totals()
-        self._room = size < self._settings.heaps_size_max
+        self._room = size < self._settings.heaps_total_bytes_max
         self._looked = time.monotonic()
 
     async def collect(self) -> Collected:
@@ -83,11 +83,11 @@ class Retention:
         forgotten = 0
         found, size = await self._records.totals()
         counts = Counter(found)
-        shared = self._share < self._settings.heaps_size_max
+        shared = self._share < self._settings.heaps_total_bytes_max
         sizes = Counter(await self._records.sizes() if shared else {})
         for workspace, key, used, bytes_ in await self._records.loose():
             one = (workspace, key, used, bytes_)
-            over = size > self._settings.heaps_size_max or (
+            over = size > self._settings.heaps_total_bytes_max or (
                 shared and sizes[workspace] >= self._share
             )
             if not self._too_much(one, counts[workspace], over=over):
@@ -102,9 +102,13 @@ class Retention:
 
     def _too_much(self, owned: Owned, count: int, *, over: bool) -> bool:
         settings, age = self._settings, time.time() - owned[2]
-        if age < settings.heap_grace:
+        if age < settings.heap_grace_seconds:
             return False
-        return age > settings.heap_ttl or count > settings.heaps_max or over
+        return (
+            age > settings.heap_ttl_seconds
+            or count > settings.workspace_heaps_max
+            or over
+        )
 
     async def discard(self, key: str) -> bool:
         """Delete a heap's file unless somebody owns it; whether it was deleted."""
@@ -132,7 +136,7 @@ class Retention:
         deleted = freed = 0
         stored = await asyncio.to_thread(self._store.files)
         owned = await self._records.keys()
-        grace, now = self._settings.heap_grace, time.time()
+        grace, now = self._settings.heap_grace_seconds, time.time()
         for one in stored:
             wait = max(grace, _PART_SECONDS) if one.state == "part" else grace
             if one.changed > now - wait or (one.state == "whole" and one.key in owned):

@@ -131,8 +131,8 @@ def make_order(asked: Asked, arguments: schemas.StatelessRun) -> Order:
     """
     settings = asked.service.settings
     memory = arguments.heap_memory_max_mb
-    if memory is not None and memory * _MIB > settings.execution_memory_max:
-        problem = f"must be at most {settings.execution_memory_max // _MIB}"
+    if memory is not None and memory * _MIB > settings.execution_v8_heap_bytes_max:
+        problem = f"must be at most {settings.execution_v8_heap_bytes_max // _MIB}"
         raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
     languages = asked.service.contexts.languages
     served = "typescript" in languages.served
@@ -142,7 +142,9 @@ def make_order(asked: Asked, arguments: schemas.StatelessRun) -> Order:
         session=None,
         heap=None,
         heap_memory_max=None if memory is None else max(memory, _MEMORY_MIN) * _MIB,
-        seconds=float(arguments.execution_timeout_secs or settings.execution_timeout),
+        seconds=float(
+            arguments.execution_timeout_secs or settings.execution_timeout_seconds
+        ),
         tags={},
         stateful=False,
         language=languages.find("typescript" if served else "javascript"),
@@ -196,7 +198,7 @@ async def _wait(asked: Asked, execution_id: str) -> ExecutionRecord:
     executions = asked.service.executions
     ended = asyncio.ensure_future(
         executions.wait(
-            asked.workspace, execution_id, asked.service.settings.run_js_wait
+            asked.workspace, execution_id, asked.service.settings.run_js_wait_seconds
         )
     )
     gone = asyncio.ensure_future(asked.peer.gone.wait())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
     from isoserver.settings.server import ServerSettings
     from isoserver.tasks.records import Task
-    from isoserver.tools.approval import Decision
+    from isoserver.tools.approvals import Decision
 
 __all__ = ["TaskTools"]
 
@@ -41,7 +41,7 @@ class TaskTools:
         Args:
             settings: Settings of the server.
         """
-        self._patience = settings.execute_approval_wait
+        self._patience = settings.execute_approval_wait_seconds
         self._questions: dict[str, Questions] = {}
 
     # -- the tools ---------------------------------------------------------------------

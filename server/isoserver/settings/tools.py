@@ -36,6 +36,10 @@ Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00]*$")]
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data, without what isn't set."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
 
 class SecretReference(_Model):
     """Where a secret is found on the server's host."""

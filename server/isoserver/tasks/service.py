@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
     from isoserver.tasks.calls import Toolbox
@@ -83,7 +83,7 @@ class TaskRunner:
         self._log = log
         self._store = TaskStore(database)
         self._worker = TaskWorker(settings, contexts, toolbox, checker, log)
-        parallel = settings.tasks_parallel_max
+        parallel = settings.tasks_running_max
         self._places = Places(parallel, settings.share_of(parallel))
         self._runs: dict[str, Run] = {}
         self._last = 0.0
@@ -113,7 +113,7 @@ class TaskRunner:
             hurried = asyncio.ensure_future(self._hurried.wait())
             ended = asyncio.ensure_future(asyncio.wait(running))
             waits: set[asyncio.Future[Any]] = {hurried, ended}
-            grace = self._settings.shutdown_grace
+            grace = self._settings.shutdown_grace_seconds
             await asyncio.wait(waits, timeout=grace, return_when="FIRST_COMPLETED")
             for pending in waits:
                 pending.cancel()
@@ -122,7 +122,7 @@ class TaskRunner:
             self._stop(run, STOPPED)
         works = [run.work for run in left if run.work is not None]
         if works:
-            await asyncio.wait(works, timeout=self._settings.interrupt_grace)
+            await asyncio.wait(works, timeout=self._settings.interrupt_grace_seconds)
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait({self._sweeper})
@@ -190,10 +190,10 @@ class TaskRunner:
         if order.runtime_id not in RUNTIMES:
             problem = f"must be one of {', '.join(RUNTIMES)}"
             raise InvalidRequestError(FieldProblem("runtimeId", problem))
-        if len(self._runs) >= self._settings.tasks_max:
-            raise TaskLimitError(self._settings.tasks_max)
-        share = self._settings.share_of(self._settings.tasks_max)
-        if share < self._settings.tasks_max:
+        if len(self._runs) >= self._settings.tasks_unfinished_max:
+            raise TaskLimitError(self._settings.tasks_unfinished_max)
+        share = self._settings.share_of(self._settings.tasks_unfinished_max)
+        if share < self._settings.tasks_unfinished_max:
             theirs = [run.task.order.workspace for run in self._runs.values()]
             if theirs.count(order.workspace) >= share:
                 raise TaskLimitError(share, shared=True)
@@ -330,9 +330,11 @@ class TaskRunner:
         while True:
             try:
                 while await self._store.forget(
-                    settings.task_ttl, settings.tasks_kept, settings.tasks_size_max
+                    settings.task_ttl_seconds,
+                    settings.tasks_kept_max,
+                    settings.tasks_total_bytes_max,
                 ):
                     pass
             except (SQLAlchemyError, DatabaseError) as error:
                 self._log.error("retention failed", error=type(error).__name__)
-            await asyncio.sleep(min(_SWEEP, settings.task_ttl))
+            await asyncio.sleep(min(_SWEEP, settings.task_ttl_seconds))

@@ -1,91 +1,88 @@
-"""The parts of `tools`, made of plain settings."""
+"""The parts of `tools`, made of the server's settings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from isoserver.tools.approvals import Approvals
 from isoserver.tools.audit import Audit
 from isoserver.tools.configuration import Limits, read
 from isoserver.tools.policies import Policies, read_rule
-from isoserver.tools.registry import Registry
 from isoserver.tools.service import Tools
 from isoserver.tools.slots import Bounds
+from isoserver.tools.sources.service import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.settings.agents import AgentSettings
+    from isoserver.storage.changes import Changes
     from isoserver.storage.database import Database
-    from isoserver.tools.approval import Elicitation
-    from isoserver.tools.policy import Rule
+    from isoserver.tools.rules import Rule
 
-__all__ = ["Plan", "assemble"]
-
-
-class Plan(NamedTuple):
-    """What `tools` shall be.
-
-    Attributes:
-        sources: The sources of the configuration file, as plain data.
-        policies: Its rules, as plain data, each with its workspace.
-        limits: Bounds of each source.
-        bounds: Bounds of calls.
-        sources_local: Whether sources added over REST may use the server's host.
-        sources_private: Whether they may be at addresses that aren't public.
-        sources_max: Sources of one workspace.
-        policies_max: Rules that may be added in one workspace.
-        approval_deadline: Seconds that an approval is waited for.
-        approval_poll: Seconds between looks for what other processes decided.
-        approvals_max: Approvals that may be pending in one workspace.
-        approval_elicitation: Whose clients are asked about their own calls.
-        audit_retention: Seconds that entries of the audit are kept.
-    """
-
-    sources: Sequence[dict[str, Any]] = ()
-    policies: Sequence[dict[str, Any]] = ()
-    limits: Limits = Limits()
-    bounds: Bounds = Bounds()
-    sources_local: bool = False
-    sources_private: bool = False
-    sources_max: int = 100
-    policies_max: int = 1000
-    approval_deadline: float = 600.0
-    approval_poll: float = 1.0
-    approvals_max: int = 1000
-    approval_elicitation: Elicitation = "admin"
-    audit_retention: float = 30 * 86400.0
+__all__ = ["assemble", "limits_of"]
 
 
-def assemble(database: Database, log: FilteringBoundLogger, plan: Plan) -> Tools:
+def assemble(
+    settings: AgentSettings,
+    database: Database,
+    changes: Changes,
+    log: FilteringBoundLogger,
+) -> Tools:
     """Make `tools`; `Tools.start` starts it.
 
     Raises:
-        SourceError: A source or a rule can't be understood.
+        SourceError: A source or a rule of the settings can't be understood.
     """
-    audit = Audit(database, log, plan.audit_retention)
-    registry = Registry(
+    audit = Audit(database, log, settings.audit_ttl_seconds)
+    sources = Sources(
         database,
+        changes,
         audit,
         log,
-        [read(source) for source in plan.sources],
-        plan.limits,
-        sources_max=plan.sources_max,
-        local=plan.sources_local,
-        private=plan.sources_private,
+        [read(source.as_data()) for source in settings.sources],
+        limits_of(settings),
+        sources_max=settings.workspace_sources_max,
+        local=settings.sources_local,
+        private=settings.sources_private,
     )
-    policies = Policies(database, audit, _rules(plan.policies), plan.policies_max)
+    policies = Policies(
+        database,
+        changes,
+        audit,
+        _rules([policy.as_data() for policy in settings.policies]),
+        settings.workspace_policies_max,
+    )
     approvals = Approvals(
         database,
+        changes,
         audit,
         log,
-        seconds=plan.approval_deadline,
-        poll=plan.approval_poll,
-        limit=plan.approvals_max,
-        elicitation=plan.approval_elicitation,
+        seconds=settings.approval_timeout_seconds,
+        limit=settings.workspace_approvals_max,
+        elicitation=settings.approval_elicitation,
     )
-    return Tools(registry, policies, approvals, audit, log, plan.bounds)
+    bounds = Bounds(
+        input_max=settings.tool_input_bytes_max,
+        parallel=settings.task_calls_running_max,
+        waiting=settings.task_calls_unfinished_max,
+        shown_max=settings.approval_input_characters_max,
+    )
+    return Tools(sources, policies, approvals, audit, log, bounds)
+
+
+def limits_of(settings: AgentSettings) -> Limits:
+    """Return the limits of a source that has none of its own."""
+    return Limits(
+        start_deadline=settings.source_start_timeout_seconds,
+        call_deadline=settings.tool_call_timeout_seconds,
+        response_max=settings.tool_response_bytes_max,
+        document_max=settings.source_document_bytes_max,
+        concurrency=settings.source_calls_running_max,
+        tools_max=settings.source_tools_max,
+    )
 
 
 def _rules(given: Sequence[dict[str, Any]]) -> dict[str, list[Rule]]:

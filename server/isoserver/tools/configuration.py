@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 
 from isoserver.errors import SourceError
-from isoserver.tools.policy import ALLOW, REQUIRE_APPROVAL, Effect
 from isoserver.tools.redaction import SECRET_MIN
+from isoserver.tools.rules import ALLOW, REQUIRE_APPROVAL, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,12 +165,12 @@ class Limits(NamedTuple):
         private: Whether it may be at an address that isn't public.
     """
 
-    start_deadline: float = 30.0
-    call_deadline: float = 60.0
-    response_max: int = 8 << 20
-    document_max: int = 32 << 20
-    concurrency: int = 16
-    tools_max: int = 10_000
+    start_deadline: float
+    call_deadline: float
+    response_max: int
+    document_max: int
+    concurrency: int
+    tools_max: int
     private: bool = True
 
     def of(self, source: SourceConfiguration) -> Limits:

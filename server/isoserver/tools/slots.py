@@ -26,10 +26,10 @@ class Bounds(NamedTuple):
         shown_max: Characters of an input that reviewers and the audit see.
     """
 
-    input_max: int = 1 << 20
-    parallel: int = 16
-    waiting: int = 1000
-    shown_max: int = 2000
+    input_max: int
+    parallel: int
+    waiting: int
+    shown_max: int
 
 
 class _Task:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_for
 from tests.support.workers import WorkerClient, await_exit, orphans_reaped
 
 from isokernel.errors import ForkServerError
@@ -30,28 +30,28 @@ PR_GET_CHILD_SUBREAPER = 37
 
 
 @pytest.fixture
-def server() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
+def fork_server() -> Iterator[ForkServer]:
+    made = ForkServer()
+    yield made
+    made.close()
 
 
 def readable(descriptor: int, seconds: float = DEADLINE) -> bool:
     return bool(select.select([descriptor], [], [], seconds)[0])
 
 
-def test_it_starts_with_the_first_context(server: ForkServer) -> None:
-    assert server.pid is None
-    client = WorkerClient(*server.spawn(SETTINGS))
+def test_it_starts_with_the_first_context(fork_server: ForkServer) -> None:
+    assert fork_server.pid is None
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     assert client.value("1 + 1") == "2"
-    assert server.starts == 1
-    server.start()
-    assert server.starts == 1
+    assert fork_server.starts == 1
+    fork_server.start()
+    assert fork_server.starts == 1
     client.close()
 
 
-def test_sockets_do_not_block_and_are_not_inherited(server: ForkServer) -> None:
-    spawned = server.spawn(SETTINGS)
+def test_sockets_do_not_block_and_are_not_inherited(fork_server: ForkServer) -> None:
+    spawned = fork_server.spawn(SETTINGS)
     for sock in (spawned.work, spawned.control):
         with pytest.raises(BlockingIOError):
             sock.recv(1)
@@ -59,18 +59,18 @@ def test_sockets_do_not_block_and_are_not_inherited(server: ForkServer) -> None:
         sock.close()
 
 
-def test_contexts_know_nothing_of_each_other(server: ForkServer) -> None:
-    first, second = (WorkerClient(*server.spawn(SETTINGS)) for _ in range(2))
+def test_contexts_know_nothing_of_each_other(fork_server: ForkServer) -> None:
+    first, second = (WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(2))
     first.run("globalThis.x = 1")
     assert second.value("typeof x") == "'undefined'"
     # The end of one is seen by its server, though the other was forked meanwhile.
     first.close()
-    assert await_exit(server, first.pid).status == 0
+    assert await_exit(fork_server, first.pid).status == 0
     second.close()
 
 
-def test_the_base_is_blank(server: ForkServer) -> None:
-    client = WorkerClient(*server.spawn(SETTINGS))
+def test_the_base_is_blank(fork_server: ForkServer) -> None:
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     assert client.value("[Object.keys(In), Object.keys(Out), typeof _]") == (
         "[ [ '1' ], [], 'undefined' ]"
     )
@@ -80,59 +80,59 @@ def test_the_base_is_blank(server: ForkServer) -> None:
     client.close()
 
 
-def test_exits_are_reported_in_words(server: ForkServer) -> None:
-    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(3)]
-    assert server.poll_exits() == []
-    assert not readable(server.exits_fd, 0)
+def test_exits_are_reported_in_words(fork_server: ForkServer) -> None:
+    clients = [WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(3)]
+    assert fork_server.poll_exits() == []
+    assert not readable(fork_server.exits_fd, 0)
     os.kill(clients[0].pid, signal.SIGKILL)
     os.kill(clients[1].pid, signal.SIGSEGV)
     clients[2].close()
     found = {client.pid: None for client in clients}
     while None in found.values():
-        assert readable(server.exits_fd)
-        for exited in server.poll_exits():
+        assert readable(fork_server.exits_fd)
+        for exited in fork_server.poll_exits():
             found[exited.pid] = exited  # type: ignore[assignment]
     ends = [found[client.pid] for client in clients]
     assert [end.status for end in ends] == [-9, -11, 0]  # type: ignore[attr-defined]
     assert "SIGKILL" in ends[0].reason  # type: ignore[attr-defined]
     assert ends[1].reason == "killed by SIGSEGV"  # type: ignore[attr-defined]
-    assert not readable(server.exits_fd, 0)
+    assert not readable(fork_server.exits_fd, 0)
     for client in clients:
         client.close()
 
 
-def test_its_death_leaves_the_contexts(server: ForkServer) -> None:
-    client = WorkerClient(*server.spawn(SETTINGS))
+def test_its_death_leaves_the_contexts(fork_server: ForkServer) -> None:
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     client.run("let kept = 1")
-    descriptor, dead = server.exits_fd, server.pid
+    descriptor, dead = fork_server.exits_fd, fork_server.pid
     assert dead is not None
     os.kill(dead, signal.SIGKILL)
     assert readable(descriptor)
-    assert server.poll_exits() == []
-    assert server.pid is None
+    assert fork_server.poll_exits() == []
+    assert fork_server.pid is None
     assert client.value("kept") == "1"
-    other = WorkerClient(*server.spawn(SETTINGS))
+    other = WorkerClient(*fork_server.spawn(SETTINGS))
     assert other.value("2") == "2"
-    assert server.starts == 2
-    assert server.pid != dead
-    assert server.exits_fd == descriptor
+    assert fork_server.starts == 2
+    assert fork_server.pid != dead
+    assert fork_server.exits_fd == descriptor
     # Both ends are told, that of the orphan too.
     os.kill(client.pid, signal.SIGKILL)
-    assert await_exit(server, client.pid).status == -9
+    assert await_exit(fork_server, client.pid).status == -9
     client.close()
     other.close()
-    assert await_exit(server, other.pid).status == 0
+    assert await_exit(fork_server, other.pid).status == 0
 
 
-def test_an_end_between_two_fork_servers_is_told(server: ForkServer) -> None:
-    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(2)]
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGSTOP)
+def test_an_end_between_two_fork_servers_is_told(fork_server: ForkServer) -> None:
+    clients = [WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(2)]
+    assert fork_server.pid is not None
+    os.kill(fork_server.pid, signal.SIGSTOP)
     os.kill(clients[0].pid, signal.SIGKILL)
-    os.kill(server.pid, signal.SIGKILL)
-    assert await_exit(server, clients[0].pid).status == -9
+    os.kill(fork_server.pid, signal.SIGKILL)
+    assert await_exit(fork_server, clients[0].pid).status == -9
     clients[1].close()
-    assert await_exit(server, clients[1].pid).status == 0
+    assert await_exit(fork_server, clients[1].pid).status == 0
     clients[0].close()
 
 
@@ -142,10 +142,8 @@ def test_processes_are_forked_in_advance(spares: int) -> None:
     server.start()
     assert server.pid is not None
     process_of_server = psutil.Process(server.pid)
-    end = time.monotonic() + DEADLINE
-    while len(waiting := process_of_server.children()) < spares:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    wait_for(lambda: len(process_of_server.children()) >= spares)
+    waiting = process_of_server.children()
     client = WorkerClient(*server.spawn(SETTINGS))
     assert (client.pid in {process.pid for process in waiting}) is (spares > 0)
     assert client.value("[Math.random() < 1, Object.keys(In)]") == "[ true, [ '1' ] ]"
@@ -165,26 +163,26 @@ def test_processes_are_forked_in_advance(spares: int) -> None:
     server.close()
 
 
-def test_its_death_is_found_by_the_next_spawn(server: ForkServer) -> None:
-    server.start()
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    client = WorkerClient(*server.spawn(SETTINGS))
+def test_its_death_is_found_by_the_next_spawn(fork_server: ForkServer) -> None:
+    fork_server.start()
+    assert fork_server.pid is not None
+    os.kill(fork_server.pid, signal.SIGKILL)
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     assert client.value("1") == "1"
-    assert server.starts == 2
+    assert fork_server.starts == 2
     client.close()
 
 
-def test_clones_outlive_the_fork_server_too(server: ForkServer) -> None:
-    client = WorkerClient(*server.spawn(SETTINGS))
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    assert readable(server.exits_fd)
-    server.poll_exits()
+def test_clones_outlive_the_fork_server_too(fork_server: ForkServer) -> None:
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
+    assert fork_server.pid is not None
+    os.kill(fork_server.pid, signal.SIGKILL)
+    assert readable(fork_server.exits_fd)
+    fork_server.poll_exits()
     clone = client.clone()
-    server.adopt(clone.pid)
+    fork_server.adopt(clone.pid)
     clone.close()
-    assert await_exit(server, clone.pid).status == 0
+    assert await_exit(fork_server, clone.pid).status == 0
     client.close()
 
 
@@ -197,13 +195,13 @@ def _has_group(group: int) -> bool:
     return True
 
 
-def test_what_an_orphan_has_forked_is_reaped(server: ForkServer) -> None:
-    client = WorkerClient(*server.spawn(SETTINGS))
+def test_what_an_orphan_has_forked_is_reaped(fork_server: ForkServer) -> None:
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     client.run("const kept = Array.from({ length: 2e5 }, (_, i) => ({ i })); 0")
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    assert readable(server.exits_fd)
-    server.poll_exits()
+    assert fork_server.pid is not None
+    os.kill(fork_server.pid, signal.SIGKILL)
+    assert readable(fork_server.exits_fd)
+    fork_server.poll_exits()
     file = os.memfd_create("heap")
     reader, writer = os.pipe()
     number = client.send("checkpoint_request", descriptors=(file, writer))
@@ -212,36 +210,36 @@ def test_what_an_orphan_has_forked_is_reaped(server: ForkServer) -> None:
     # What writes the heap is under way, and ends with the context.
     assert psutil.Process(client.pid).children()
     os.kill(client.pid, signal.SIGKILL)
-    assert await_exit(server, client.pid).status == -9
+    assert await_exit(fork_server, client.pid).status == -9
     end = time.monotonic() + DEADLINE
     while _has_group(client.pid):
-        server.poll_exits()
+        fork_server.poll_exits()
         assert time.monotonic() < end
     for descriptor in (file, reader):
         os.close(descriptor)
     client.close()
 
 
-def test_a_clone_may_end_before_it_is_adopted(server: ForkServer) -> None:
-    client = WorkerClient(*server.spawn(SETTINGS))
+def test_a_clone_may_end_before_it_is_adopted(fork_server: ForkServer) -> None:
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     clone = client.clone()
     clone.close()
-    assert readable(server.exits_fd)
-    assert server.poll_exits() == []
-    server.adopt(clone.pid)
-    assert readable(server.exits_fd)
-    [exited] = server.poll_exits()
+    assert readable(fork_server.exits_fd)
+    assert fork_server.poll_exits() == []
+    fork_server.adopt(clone.pid)
+    assert readable(fork_server.exits_fd)
+    [exited] = fork_server.poll_exits()
     assert (exited.pid, exited.status) == (clone.pid, 0)
     client.close()
 
 
-def test_many_threads_may_ask(server: ForkServer) -> None:
-    server.start()
+def test_many_threads_may_ask(fork_server: ForkServer) -> None:
+    fork_server.start()
     values: list[str] = []
 
     def work() -> None:
         for _ in range(5):
-            client = WorkerClient(*server.spawn(SETTINGS))
+            client = WorkerClient(*fork_server.spawn(SETTINGS))
             values.append(client.value("1"))
             client.close()
 
@@ -253,8 +251,8 @@ def test_many_threads_may_ask(server: ForkServer) -> None:
     assert values == ["1"] * 20
 
 
-def test_a_hundred_contexts_and_their_ends(server: ForkServer) -> None:
-    clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(100)]
+def test_a_hundred_contexts_and_their_ends(fork_server: ForkServer) -> None:
+    clients = [WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(100)]
     for number, client in enumerate(clients):
         client.execute(f"let own = {number}; own")
     for number, client in enumerate(clients):
@@ -263,27 +261,27 @@ def test_a_hundred_contexts_and_their_ends(server: ForkServer) -> None:
         client.close()
     left = {client.pid for client in clients}
     while left:
-        assert readable(server.exits_fd)
-        left -= {exited.pid for exited in server.poll_exits()}
+        assert readable(fork_server.exits_fd)
+        left -= {exited.pid for exited in fork_server.poll_exits()}
 
 
-def test_what_makes_no_sense_is_refused(server: ForkServer) -> None:
-    server.start()
-    assert isinstance(server._exchange(b"\xc1", []), Refused)
-    assert isinstance(server._exchange(b"\x80", []), Refused)
+def test_what_makes_no_sense_is_refused(fork_server: ForkServer) -> None:
+    fork_server.start()
+    assert isinstance(fork_server._exchange(b"\xc1", []), Refused)
+    assert isinstance(fork_server._exchange(b"\x80", []), Refused)
 
 
 def test_a_fork_server_that_cannot_start(
-    monkeypatch: pytest.MonkeyPatch, server: ForkServer
+    monkeypatch: pytest.MonkeyPatch, fork_server: ForkServer
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(ForkServerError, match="can't be started"):
-        server.start()
+        fork_server.start()
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(ForkServerError, match="ended"):
-        server.spawn(SETTINGS)
+        fork_server.spawn(SETTINGS)
     monkeypatch.undo()
-    client = WorkerClient(*server.spawn(SETTINGS))
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
     assert client.value("1") == "1"
     client.close()
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.utils import run_sync
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_for
 from tests.support.workers import orphans_reaped
 
 from isokernel.errors import ForkServerError
@@ -127,10 +126,7 @@ class Kernel:
 
 
 def await_end(kernel: Kernel) -> int | None:
-    end = time.monotonic() + DEADLINE
-    while kernel.process.poll() is None:
-        assert time.monotonic() < end, "it did not end"
-        time.sleep(0.01)
+    wait_for(lambda: kernel.process.poll() is not None)
     code: int | None = kernel.process.poll()
     return code
 

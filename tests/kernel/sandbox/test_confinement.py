@@ -253,7 +253,7 @@ def test_files_in_memory_are_bounded() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         return os.pwrite(os.memfd_create("x"), b"x", 2 * MIB)
 
-    assert confined(write, SandboxSettings(file_max=MIB)) == "EFBIG"
+    assert confined(write, SandboxSettings(file_bytes_max=MIB)) == "EFBIG"
     assert confined(write) == 1
 
 
@@ -265,10 +265,10 @@ def test_memory_is_bounded() -> None:
             return "MemoryError"
         return "enough"
 
-    settings = SandboxSettings(memory_extra=64 * MIB)
+    settings = SandboxSettings(extra_memory_bytes=64 * MIB)
     assert confined(allocate, settings, 64 * MIB) == "MemoryError"
     assert confined(allocate, settings, 512 * MIB) == "enough"
-    assert confined(allocate, settings._replace(memory_extra=None), 1) == "enough"
+    assert confined(allocate, settings._replace(extra_memory_bytes=None), 1) == "enough"
 
 
 def test_the_environment_is_empty() -> None:

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 LOOP = "while (true) {}"
 FLAGS = (
     *("--languages", "javascript,typescript", "--default-language", "javascript"),
-    *("--contexts-max", "4", "--executions-max", "2", "--executions-queue-max", "2"),
-    *("--tasks-max", "4", "--tasks-parallel-max", "2"),
+    *(
+        "--contexts-max",
+        "4",
+        "--executions-running-max",
+        "2",
+        "--executions-queued-max",
+        "2",
+    ),
+    *("--tasks-unfinished-max", "4", "--tasks-running-max", "2"),
 )
 
 
@@ -100,8 +107,8 @@ def test_heaps_and_sleepers_are_shared(
 ) -> None:
     file = tmp_path / "isokernel.toml"
     file.write_text(FILE)
-    bounds = ("--heaps-size-max", "2000000", "--hibernated-max", "2")
-    flags = (*FLAGS[:4], *bounds, "--hibernate-after", "0.2")
+    bounds = ("--heaps-total-bytes-max", "2000000", "--hibernated-contexts-max", "2")
+    flags = (*FLAGS[:4], *bounds, "--hibernate-after-seconds", "0.2")
     server = servers("--config", str(file), "--data-dir", str(tmp_path), *flags)
     with (
         connect(server, **{"X-API-Key": RED}) as red,

@@ -222,7 +222,7 @@ def test_saving_loading_and_deleting_at_once(
             (key, "whole") for key in owned
         }
 
-    use(test, heap_grace=0.0, heap_level=-7)
+    use(test, heap_grace_seconds=0.0, heap_compression_level=-7)
 
 
 def test_a_heap_is_not_described_otherwise(

@@ -22,7 +22,7 @@ what type checks are forked from."""
 def shared_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     folder = tmp_path_factory.mktemp("tools")
     server = serve_tasks(
-        folder, "--interrupt-grace", "1", "--tool-response-max", "1000000"
+        folder, "--interrupt-grace-seconds", "1", "--tool-response-bytes-max", "1000000"
     )
     try:
         with connect(server) as client:

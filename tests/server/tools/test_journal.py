@@ -10,8 +10,10 @@ from sqlalchemy import event, text
 
 from isoserver.errors import DatabaseError
 from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
+from isoserver.tools.assembly import limits_of
 from isoserver.tools.audit import Entry
-from isoserver.tools.configuration import Limits, McpSource
+from isoserver.tools.configuration import McpSource
 from isoserver.tools.sources.base import Source
 
 if TYPE_CHECKING:
@@ -137,7 +139,8 @@ class _Stubborn(Source):
 def test_a_source_ends_also_when_its_library_hides_that() -> None:
     async def scenario() -> None:
         configuration = McpSource(name="up", workspace="default", command="none")
-        source = _Stubborn(configuration, Limits(), make_log("debug", None))
+        limits = limits_of(ServerSettings.model_validate({}))
+        source = _Stubborn(configuration, limits, make_log("debug", None))
         source.start()
         await source.began.wait()
         await asyncio.wait_for(source.close(), 20)
