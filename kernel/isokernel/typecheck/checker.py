@@ -93,9 +93,9 @@ class TypeChecker:
         for code in (_WARMING, f"{_WARMING}\nreturn sums", _WARMING):
             self.check(code, "declare const tools: any;", ["earlier"])
 
-    def limit(self, memory_max_bytes: int | None) -> None:
+    def limit(self, memory_bytes_max: int | None) -> None:
         """Limit heap and buffers; a check that reaches the limit fails."""
-        self._isolate.memory.limit(memory_max_bytes, memory_max_bytes)
+        self._isolate.memory.limit(memory_bytes_max, memory_bytes_max)
 
     def check(
         self, code: str, declarations: str, names: Sequence[str]

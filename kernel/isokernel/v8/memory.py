@@ -50,8 +50,8 @@ class MemoryLimits:
 
     Attributes:
         out_of_memory: `heap` or `buffers` when a limit was reached since `reset`.
-        heap_max_bytes: The limit of the heap; None for V8's own.
-        buffers_max_bytes: The limit of all ArrayBuffers; None for none.
+        heap_bytes_max: The limit of the heap; None for V8's own.
+        buffers_bytes_max: The limit of all ArrayBuffers; None for none.
         initial_limit_bytes: V8's own limit of the heap.
     """
 
@@ -60,8 +60,8 @@ class MemoryLimits:
         self._isolate = isolate
         self._raw = (ctypes.c_size_t * _STATISTICS_WORDS)()
         self.out_of_memory: str | None = None
-        self.heap_max_bytes: int | None = None
-        self.buffers_max_bytes: int | None = None
+        self.heap_bytes_max: int | None = None
+        self.buffers_bytes_max: int | None = None
         self._watching = False
         self._vtable: ctypes.Array[ctypes.c_size_t] | None = None
         self._add_near()
@@ -86,18 +86,18 @@ class MemoryLimits:
             buffers_bytes=raw[7],
         )
 
-    def limit(self, heap_max_bytes: int | None, buffers_max_bytes: int | None) -> None:
+    def limit(self, heap_bytes_max: int | None, buffers_bytes_max: int | None) -> None:
         """Set both limits; None lifts one."""
         isolate = self._isolate
-        self.heap_max_bytes = heap_max_bytes
-        self.buffers_max_bytes = buffers_max_bytes
+        self.heap_bytes_max = heap_bytes_max
+        self.buffers_bytes_max = buffers_bytes_max
         with isolate.entered():
-            if heap_max_bytes is not None and not self._watching:
+            if heap_bytes_max is not None and not self._watching:
                 isolate.library.gc_epilogue_add(
                     isolate.pointer, callbacks.collected, None, _GC_ALL
                 )
                 self._watching = True
-            if buffers_max_bytes is not None and self._vtable is None:
+            if buffers_bytes_max is not None and self._vtable is None:
                 self._wrap_allocator()
 
     def _wrap_allocator(self) -> None:
@@ -122,7 +122,7 @@ class MemoryLimits:
 
     def _bounded(self, original: Any) -> Callable[[int, int], int | None]:
         def allocate(allocator: int, size: int) -> int | None:
-            bound = self.buffers_max_bytes
+            bound = self.buffers_bytes_max
             if bound is not None and self.statistics().buffers_bytes + size > bound:
                 return None
             result: int | None = original(allocator, size)
@@ -135,9 +135,9 @@ class MemoryLimits:
 
         V8 must not be re-entered here.
         """
-        if self.heap_max_bytes is None or self.out_of_memory is not None:
+        if self.heap_bytes_max is None or self.out_of_memory is not None:
             return
-        if self.statistics().heap_used_bytes <= self.heap_max_bytes:
+        if self.statistics().heap_used_bytes <= self.heap_bytes_max:
             return
         if full:
             self._exceeded("heap")
@@ -148,14 +148,14 @@ class MemoryLimits:
     def next_limit(self, current: int) -> int:
         """Return V8's next limit; called by V8 when the present one is near.
 
-        The heap grows up to `heap_max_bytes`; beyond it the execution is stopped. V8
+        The heap grows up to `heap_bytes_max`; beyond it the execution is stopped. V8
         asks also when it collects as a last resort, after malloc or our allocator has
         refused memory, while the heap itself is small.
         """
         if self.statistics().heap_used_bytes < current // 2:
             return current
-        if self.heap_max_bytes is not None and current < self.heap_max_bytes:
-            return min(2 * current, self.heap_max_bytes)
+        if self.heap_bytes_max is not None and current < self.heap_bytes_max:
+            return min(2 * current, self.heap_bytes_max)
         self._exceeded("heap")
         return current + _HEADROOM_BYTES
 
