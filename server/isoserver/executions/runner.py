@@ -80,7 +80,7 @@ class Runner:
                 order.workspace,
                 order.language,
                 heap=order.heap,
-                heap_memory_max=order.heap_memory_max,
+                heap_memory_max_bytes=order.heap_memory_max,
                 ephemeral=True,
             )
         return await self._contexts.session(
@@ -88,7 +88,7 @@ class Runner:
             order.session,
             order.language,
             heap=order.heap,
-            heap_memory_max=order.heap_memory_max,
+            heap_memory_max_bytes=order.heap_memory_max,
         )
 
     # -- the code ----------------------------------------------------------------------
