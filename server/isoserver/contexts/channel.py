@@ -53,7 +53,7 @@ class Channel:
         self._loop.add_reader(sock.fileno(), self._readable)
 
     @property
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         """Bytes that wait until the other side reads."""
         return len(self._unsent)
 

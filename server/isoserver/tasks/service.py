@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
     from isoserver.tasks.calls import Toolbox

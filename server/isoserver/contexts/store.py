@@ -1,7 +1,7 @@
-"""The rows of contexts, and of what they have run. All of contexts' SQL is here.
+"""The tables of contexts and of the cells they have run. All SQL of contexts is here.
 
-Rows of contexts that live are written a little later, many at a time: a context need
-not wait for the database to be made or used.
+Rows of live contexts are written a little later, many at a time, so that no context
+waits for the database. Times are as time.time() gives them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,27 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import delete, insert, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
-from isoserver.contexts.records import Cell, Record
-from isoserver.contexts.tables import CELLS, CONTEXTS
+from isoserver.contexts.history import Cell
+from isoserver.contexts.records import Record
 from isoserver.errors import DatabaseError
+from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,27 +38,58 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from isoserver.contexts.context import Key
+    from isoserver.contexts.context import Context, Key
     from isoserver.storage.database import Database
 
-__all__ = ["Ledger"]
+__all__ = ["CELLS", "CONTEXTS", "ContextStore"]
 
 _T = TypeVar("_T")
-_DELAY: Final = 0.2
+_DELAY_SECONDS: Final = 0.2
 _CHUNK: Final = 200
-"""Rows that one statement deletes: databases bound the parameters of one."""
+"""Rows that one statement deletes: databases limit the parameters of one."""
+
+CONTEXTS: Final = Table(
+    "contexts",
+    METADATA,
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("language", String, nullable=False),
+    Column("cwd", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("last_used", Double, nullable=False),
+    Column("execution_count", Integer, nullable=False),
+    Column("heap_memory_max", BigInteger),
+    # The last checkpoint: its heap key, its last execution, and when it was saved.
+    Column("heap", String(64)),
+    Column("heap_count", Integer, nullable=False),
+    Column("heap_at", Double),
+    Index("contexts_by_heap", "workspace", "heap"),
+)
+
+CELLS: Final = Table(
+    "context_cells",
+    METADATA,
+    # What a context had run up to its last checkpoint, for its notebook.
+    Column("workspace", String, primary_key=True),
+    Column("context", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
 
 
-class Ledger:
-    """What the database knows of contexts."""
+class ContextStore:
+    """The rows of contexts and of their cells."""
 
     def __init__(self, database: Database, history_max: int, size_max: int) -> None:
         """Use a database.
 
         Args:
-            database: It.
-            history_max: Executions of one context that are kept.
-            size_max: Characters of one context's executions that are kept.
+            database: Where the rows are.
+            history_max: Cells of one context that are kept.
+            size_max: Characters of one context's cells that are kept.
         """
         self._database = database
         self._history_max = history_max
@@ -51,12 +97,12 @@ class Ledger:
         self._pending: dict[Key, Callable[[], Record]] = {}
         self._written: set[Key] = set()
         self._writing = asyncio.Lock()
-        self._later: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
 
     async def load(self) -> list[Record]:
-        """Read all rows, oldest first."""
+        """Return all rows, oldest first."""
         query = select(*(CONTEXTS.c[name] for name in Record._fields)).order_by(
             CONTEXTS.c.created_at
         )
@@ -65,11 +111,15 @@ class Ledger:
         self._written.update(record.key for record in records)
         return records
 
-    def note(self, key: Key, record: Callable[[], Record]) -> None:
+    def write_soon(self, key: Key, record: Callable[[], Record]) -> None:
         """Have a row written soon, as it is by then."""
         self._pending[key] = record
-        if self._later is None or self._later.done():
-            self._later = asyncio.ensure_future(self._flush_later())
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.ensure_future(self._flush_later())
+
+    def has(self, key: Key) -> bool:
+        """Whether a context has a row, or will have one soon."""
+        return key in self._written or key in self._pending
 
     async def write(self, *records: Record) -> None:
         """Write rows now.
@@ -96,8 +146,8 @@ class Ledger:
                 self._pending = {**pending, **self._pending}
                 raise
 
-    async def forget(self, *keys: Key) -> None:
-        """Delete rows, and what their contexts had run.
+    async def delete(self, *keys: Key) -> None:
+        """Delete rows, and the cells of their contexts.
 
         Raises:
             DatabaseError: It can't be written to.
@@ -111,15 +161,15 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what waits, and nothing after it."""
-        if self._later is not None:
-            self._later.cancel()
-            await asyncio.wait([self._later])
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait([self._writer])
         with suppress(DatabaseError):
             await self.flush()
 
     async def _flush_later(self) -> None:
         while self._pending:
-            await asyncio.sleep(_DELAY)
+            await asyncio.sleep(_DELAY_SECONDS)
             with suppress(DatabaseError):  # tried again
                 await self.flush()
 
@@ -145,14 +195,50 @@ class Ledger:
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
 
-    # -- what they have run ------------------------------------------------------------
+    # -- cells -------------------------------------------------------------------------
 
-    async def archive(self, key: Key, cells: list[Cell]) -> None:
-        """Keep cells; those that are kept already are replaced, old ones forgotten.
+    async def store_cells(self, context: Context, *, again: bool = False) -> None:
+        """Store what a context has run up to its last checkpoint, or all of it.
+
+        Args:
+            context: The context.
+            again: Also what is stored already, as its timers may have printed since.
 
         Raises:
             DatabaseError: It can't be written to.
         """
+        checkpoint = context.checkpoint
+        last = None if checkpoint is None else checkpoint.execution_count
+        cells = context.history.unstored(last, again=again)
+        await self._store(context.key, cells)
+        context.history.note_stored(cells)
+
+    async def cells(self, context: Context) -> list[Cell]:
+        """Return the stored cells that a context doesn't remember, oldest first."""
+        if not context.history.stored:
+            return []
+        remembered = {done.number for done in context.history.executions}
+        query = select(CELLS.c.number, CELLS.c.size, CELLS.c.data)
+        query = query.where(_of(context.key)).order_by(CELLS.c.number)
+        async with self._database.connect() as connection:
+            cells = [Cell(*row) for row in await connection.execute(query)]
+        return [cell for cell in cells if cell.number not in remembered]
+
+    async def copy_cells(self, origin: Context, fork: Context) -> None:
+        """Give a fork the stored cells of the context that it was forked from."""
+        cells = await self.cells(origin)
+        await self._store(fork.key, cells)
+        fork.history.stored = bool(cells)
+
+    async def delete_cells(self, context: Context) -> None:
+        """Delete all that is stored of a context that began anew."""
+        if context.history.stored:
+            async with self._database.begin() as connection:
+                await connection.execute(delete(CELLS).where(_of(context.key)))
+            context.history.stored = False
+
+    async def _store(self, key: Key, cells: list[Cell]) -> None:
+        """Store cells; those that are stored already are replaced, old ones deleted."""
         if not cells:
             return
         rows = [
@@ -168,18 +254,6 @@ class Ledger:
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
         self._written.add(key)
-
-    async def cells(self, key: Key) -> list[Cell]:
-        """Give the cells that are kept of a context, oldest first."""
-        query = select(CELLS.c.number, CELLS.c.size, CELLS.c.data).where(_of(key))
-        async with self._database.connect() as connection:
-            rows = await connection.execute(query.order_by(CELLS.c.number))
-            return [Cell(*row) for row in rows]
-
-    async def drop_cells(self, key: Key) -> None:
-        """Forget all that a context has run."""
-        async with self._database.begin() as connection:
-            await connection.execute(delete(CELLS).where(_of(key)))
 
     async def _trim(self, connection: AsyncConnection, key: Key) -> None:
         query = select(CELLS.c.number, CELLS.c.size).where(_of(key))

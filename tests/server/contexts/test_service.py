@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from isoserver.contexts.context import State
-from isoserver.contexts.pool import Contexts
-from isoserver.contexts.tables import CONTEXTS
+from isoserver.contexts.service import Contexts
+from isoserver.contexts.store import CONTEXTS
 from isoserver.heaps.service import Heaps
 from isoserver.http.metrics import Metrics
 from isoserver.settings.server import ServerSettings
@@ -35,7 +35,7 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
         language = contexts.languages.find("javascript")
         context = await contexts.create("default", language, context_id=name)
         if name == "first":
-            saving = asyncio.ensure_future(contexts.resting.checkpoint(context))
+            saving = asyncio.ensure_future(contexts.checkpoint(context))
             while not saving.done():  # in use until it is written
                 context.touch()
                 await asyncio.sleep(0.01)

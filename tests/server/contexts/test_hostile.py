@@ -12,13 +12,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.contexts import context_of, with_forks
+from tests.support.contexts import context_of, with_fork_server
 
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
-from isoserver.contexts.forks import Forks
+from isoserver.contexts.forkserver import AsyncForkServer
+from isoserver.contexts.history import Cell
 from isoserver.contexts.jobs import Request
-from isoserver.contexts.records import Cell
+from isoserver.contexts.v8 import V8Process
 from isoserver.errors import ForkError, HeapUnsavableError
 from isoserver.settings.logs import make_log
 from isoserver.tasks.calls import ToolCalls
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from isokernel.forkserver import Spawned
     from isokernel.protocol.frames import Frame
-    from isoserver.contexts.javascript import JavaScriptContext
+    from isoserver.contexts.context import Context
     from isoserver.tools.calls import Asker
 
 SECONDS = 30.0
@@ -44,8 +45,8 @@ def victim() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-class Taken(Forks):
-    """Forks whose processes speak through us."""
+class Taken(AsyncForkServer):
+    """A fork server whose processes speak through us."""
 
     def __init__(self, answer: Callable[[Frame], list[bytes]]) -> None:
         super().__init__(sandbox=False, niceness=0)
@@ -55,11 +56,9 @@ class Taken(Forks):
         self.heard: list[Frame] = []
         self._threads: list[threading.Thread] = []
 
-    def spawn(
-        self, settings: ContextSettings, snapshot: bytes | None = None
-    ) -> Spawned:
+    def spawn(self, settings: ContextSettings, heap: bytes | None = None) -> Spawned:
         """Start one, whose `work` is answered by a thread."""
-        spawned = super().spawn(settings, snapshot)
+        spawned = super().spawn(settings, heap)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - socket's own signature
         thread = threading.Thread(target=self._lie, args=(theirs, spawned.work))
@@ -91,14 +90,14 @@ class Taken(Forks):
 
 @pytest.mark.parametrize("act", ["save", "fork"])
 def test_no_foreign_process_is_named(act: str, victim: subprocess.Popen[bytes]) -> None:
-    async def scenario(forks: Taken) -> None:
-        context = context_of(forks)
+    async def scenario(fork_server: Taken) -> None:
+        context = context_of(fork_server)
         await context.start()
         if act == "save":
             with pytest.raises(HeapUnsavableError, match="not its own"):
                 await context.save()
         else:
-            other = context_of(forks)
+            other = context_of(fork_server)
             with pytest.raises(ForkError, match="not its own"):
                 await context.fork_into(other)
             await other.close()
@@ -108,7 +107,7 @@ def test_no_foreign_process_is_named(act: str, victim: subprocess.Popen[bytes]) 
         said = {"status": "ok", "pid": victim.pid}
         return [encode(frame.type.replace("request", "reply"), said, parent=frame.id)]
 
-    with_forks(lambda: Taken(names), scenario)
+    with_fork_server(lambda: Taken(names), scenario)
     # Closing the forks kills all that they have adopted, as a failure to save does.
     assert victim.poll() is None
 
@@ -119,22 +118,23 @@ def test_what_is_not_of_a_context_is_refused() -> None:
     gone = ended.pid
     foreign: tuple[object, ...] = (-1, 0, 1, True, "1", None, 3.5, 1 << 22, 1 << 70, [])
 
-    async def scenario(forks: Forks) -> None:
+    async def scenario(fork_server: AsyncForkServer) -> None:
         with contextlib.ExitStack() as stack:
             one, two = (
-                forks.spawn(ContextSettings(language="javascript")) for _ in range(2)
+                fork_server.spawn(ContextSettings(language="javascript"))
+                for _ in range(2)
             )
             for end in (one.work, one.control, two.work, two.control):
                 stack.enter_context(end)
             for pid in (*foreign, os.getpid(), os.getppid(), two.pid):
-                for take in (forks.adopt, forks.hold):
+                for take in (fork_server.adopt, fork_server.hold):
                     with pytest.raises(ForkError, match="not its own"):
                         take(pid, one.pid)
             with pytest.raises(ForkError, match="ended at once"):
-                forks.adopt(gone, one.pid)
-            assert forks.hold(gone, one.pid) is None
+                fork_server.adopt(gone, one.pid)
+            assert fork_server.hold(gone, one.pid) is None
 
-    with_forks(lambda: Forks(sandbox=False, niceness=0), scenario)
+    with_fork_server(lambda: AsyncForkServer(sandbox=False, niceness=0), scenario)
 
 
 class Tool:
@@ -162,10 +162,15 @@ class Tool:
         """Do nothing."""
 
 
-def _execute(context: JavaScriptContext, tool: Tool) -> tuple[ToolCalls, Any]:
+def _process(context: Context) -> V8Process:
+    assert isinstance(context.process, V8Process)
+    return context.process
+
+
+def _execute(context: Context, tool: Tool) -> tuple[ToolCalls, Any]:
     asked = Call("default", None, "", "task", "", "", {})
     log = make_log("error", None)
-    calls = ToolCalls(tool, asked, None, log, context.settings, lambda _: None)
+    calls = ToolCalls(tool, asked, None, log, context._settings, lambda _: None)
     execution = context.execute(Request("1", None, SECONDS))
     calls.attach(context, execution)
     return calls, execution
@@ -194,8 +199,8 @@ def _flood(number: int, **wrong: Any) -> Callable[[Frame], list[bytes]]:
 def test_who_breaks_the_rules_of_calls_is_ended(
     flood: Callable[[Frame], list[bytes]], calls: int
 ) -> None:
-    async def scenario(forks: Taken) -> None:
-        context = context_of(forks, task_calls_unfinished_max=3)
+    async def scenario(fork_server: Taken) -> None:
+        context = context_of(fork_server, task_calls_unfinished_max=3)
         await context.start()
         tool = Tool()
         served, execution = _execute(context, tool)
@@ -205,28 +210,28 @@ def test_who_breaks_the_rules_of_calls_is_ended(
         await served.close()
         await context.close()
 
-    with_forks(lambda: Taken(flood), scenario)
+    with_fork_server(lambda: Taken(flood), scenario)
 
 
 def test_results_that_nobody_takes_in_are_not_kept() -> None:
     number, size = 40, 50_000
 
-    async def scenario(forks: Taken) -> None:
-        context = context_of(forks, task_unread_bytes_max=4 * size)
+    async def scenario(fork_server: Taken) -> None:
+        context = context_of(fork_server, task_unread_bytes_max=4 * size)
         await context.start()
         tool = Tool("x" * size)
         served, _ = _execute(context, tool)
-        forks.reads.clear()
+        fork_server.reads.clear()
         while tool.calls < number:  # noqa: ASYNC110 - another process calls
             await asyncio.sleep(0)
         tool.answers.set()
         while served._calls:  # noqa: ASYNC110 - each ends by itself
             await asyncio.sleep(0)
-        assert context.unread < 5 * size
-        forks.reads.set()
-        while len(forks.heard) < number + 1:  # noqa: ASYNC110 - as above
+        assert context.process.unsent_bytes < 5 * size
+        fork_server.reads.set()
+        while len(fork_server.heard) < number + 1:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
-        results = [f.content for f in forks.heard if f.type == "tool_result"]
+        results = [f.content for f in fork_server.heard if f.type == "tool_result"]
         assert len(results) == number
         texts = {each["content"][:1] for each in results if each["answer"] == "value"}
         assert texts == {'"'}
@@ -236,7 +241,7 @@ def test_results_that_nobody_takes_in_are_not_kept() -> None:
         await served.close()
         await context.close()
 
-    with_forks(lambda: Taken(_flood(number)), scenario)
+    with_fork_server(lambda: Taken(_flood(number)), scenario)
 
 
 UNSOUND: list[tuple[str, dict[str, Any]]] = [
@@ -268,8 +273,8 @@ def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
         idle = ("status", {"execution_state": "idle"})
         return [encode(kind, what, parent=frame.id) for kind, what in (said, end, idle)]
 
-    async def scenario(forks: Taken) -> None:
-        context = context_of(forks)
+    async def scenario(fork_server: Taken) -> None:
+        context = context_of(fork_server)
         await context.start()
         for number in range(len(UNSOUND)):
             execution = context.execute(Request(str(number), None, SECONDS))
@@ -280,17 +285,17 @@ def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
             assert Cell.of(execution).content()["count"] == 1
         await context.close()
 
-    with_forks(lambda: Taken(answer), scenario)
+    with_fork_server(lambda: Taken(answer), scenario)
 
 
 def test_last_words_are_short_and_can_be_kept() -> None:
-    async def scenario(forks: Taken) -> None:
-        context = context_of(forks)
+    async def scenario(fork_server: Taken) -> None:
+        context = context_of(fork_server)
         await context.start()
         context.execute(Request("1", None, SECONDS))
-        while not context._last_words:  # noqa: ASYNC110 - another process says them
+        while not _process(context)._last_words:  # noqa: ASYNC110 - another process says them
             await asyncio.sleep(0)
-        assert context._last_words == "ab" + 997 * "c"
+        assert _process(context)._last_words == "ab" + 997 * "c"
         await context.close()
 
     def answer(frame: Frame) -> list[bytes]:
@@ -300,20 +305,20 @@ def test_last_words_are_short_and_can_be_kept() -> None:
             )
         ]
 
-    with_forks(lambda: Taken(answer), scenario)
+    with_fork_server(lambda: Taken(answer), scenario)
 
 
 def test_questions_for_memory_are_bounded() -> None:
-    async def scenario(forks: Forks) -> None:
-        context = context_of(forks)
+    async def scenario(fork_server: AsyncForkServer) -> None:
+        context = context_of(fork_server)
         await context.start()
-        os.kill(context.pid, signal.SIGSTOP)
-        asked = [asyncio.ensure_future(context.memory()) for _ in range(200)]
+        os.kill(context.process.pid, signal.SIGSTOP)
+        asked = [asyncio.ensure_future(context.process.memory()) for _ in range(200)]
         await asyncio.wait(asked, return_when="FIRST_COMPLETED")
-        assert len(context._memory) == 100
-        os.kill(context.pid, signal.SIGCONT)
+        assert len(_process(context)._memory_questions) == 100
+        os.kill(context.process.pid, signal.SIGCONT)
         assert sum(done is not None for done in await asyncio.gather(*asked)) == 100
-        assert await context.memory()
+        assert await context.process.memory()
         await context.close()
 
-    with_forks(lambda: Forks(sandbox=False, niceness=0), scenario)
+    with_fork_server(lambda: AsyncForkServer(sandbox=False, niceness=0), scenario)

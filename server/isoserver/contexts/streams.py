@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from isoserver.contexts.answers import lines
-from isoserver.contexts.context import DIED
-from isoserver.contexts.jobs import TIMEOUT
+from isoserver.contexts.jobs import DELETED, DIED, RESTARTED, TIMEOUT
+from isoserver.contexts.outputs import lines
 
 if TYPE_CHECKING:
-    from isoserver.contexts.jobs import Execution, Message
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
 
 __all__ = ["Feed", "JupyterEvents", "LineEvents"]
 
 STDOUT, STDERR, EXIT, ERROR = range(4)
-_PARTIAL_MAX: Final = 64 * 1024
-"""Characters of a line that are held back for its end."""
-_BROKEN: Final = {DIED, "ContextRestartedError", "ContextDeletedError"}
+_PARTIAL_CHARACTERS: Final = 64 * 1024
+"""What of a line is held back until its end comes."""
+_BROKEN: Final = {DIED, RESTARTED, DELETED}
 _CUT: Final = "the stream was cut: its client doesn't read; the execution goes on"
 
 
@@ -27,7 +27,7 @@ class Feed:
     """Frames that wait for the client, up to a bound.
 
     Attributes:
-        ended: Whether what `get` gave last was the end.
+        ended: Whether what `get` returned last was the end.
     """
 
     def __init__(self, limit: int) -> None:
@@ -68,7 +68,7 @@ class Feed:
         self._ready.set()
 
     async def get(self, seconds: float) -> str:
-        """Give the frames that wait; none when there were none for a while."""
+        """Return the frames that wait; none if none came for so many seconds."""
         try:
             await asyncio.wait_for(self._ready.wait(), seconds)
         except asyncio.TimeoutError:
@@ -84,11 +84,11 @@ class LineEvents:
     """An execution's messages as the documented events: lines, then the exit."""
 
     def __init__(self, feed: Feed, execution: Execution) -> None:
-        """Take where events go to.
+        """Begin.
 
         Args:
-            feed: Where they wait for the client.
-            execution: Whose messages they are.
+            feed: Where events wait for the client.
+            execution: What they are about.
         """
         self._feed = feed
         self._execution = execution
@@ -114,7 +114,7 @@ class LineEvents:
         whole, newline, rest = (self._partial[number] + text).rpartition("\n")
         for line in lines(whole + newline):
             self._put({"type": number, "data": line})
-        if len(rest) > _PARTIAL_MAX:
+        if len(rest) > _PARTIAL_CHARACTERS:
             self._put({"type": number, "data": rest})
             rest = ""
         self._partial[number] = rest
@@ -143,11 +143,11 @@ class JupyterEvents:
     """An execution's messages as they are, each an event."""
 
     def __init__(self, feed: Feed, execution: Execution) -> None:
-        """Take where events go to.
+        """Begin.
 
         Args:
-            feed: Where they wait for the client.
-            execution: Whose messages they are.
+            feed: Where events wait for the client.
+            execution: What they are about.
         """
         self._feed = feed
         self._id = execution.id

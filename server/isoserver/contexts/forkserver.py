@@ -1,4 +1,7 @@
-"""The fork server, seen from the event loop: it starts processes, it tells ends."""
+"""The fork server as the event loop uses it: it starts processes and reports ends.
+
+Importing this loads V8, so the service does it only where V8 contexts are served.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ if TYPE_CHECKING:
     from isokernel.forkserver import Spawned
     from isokernel.settings import ContextSettings
 
-__all__ = ["Forks"]
+__all__ = ["AsyncForkServer"]
 
 _PID_END: Final = 1 << 22
 """No system has a process of that number, or a higher one."""
 _NOT_ITS: Final = "the context named a process that is not its own"
 
 
-class Forks:
-    """Starts the processes of V8 contexts, and tells each context of its end.
+class AsyncForkServer:
+    """Starts the processes of V8 contexts, and tells whoever watches one of its end.
 
     Attributes:
         missing: What of the sandbox this machine can't have, a sentence each.
@@ -35,10 +38,10 @@ class Forks:
 
         Args:
             sandbox: Whether contexts are confined.
-            niceness: How much they stand back, if they are.
+            niceness: Their scheduling priority, if they are.
         """
-        walls = SandboxSettings(niceness=niceness) if sandbox else None
-        self._server = ForkServer(sandbox=walls)
+        confined = SandboxSettings(niceness=niceness) if sandbox else None
+        self._server = ForkServer(sandbox=confined)
         self._watched: dict[int, Callable[[str], None]] = {}
         self._loop = asyncio.get_running_loop()
         self.missing: list[str] = []
@@ -53,25 +56,23 @@ class Forks:
         self.missing = self._server.missing
         self._loop.add_reader(self._server.exits_fd, self._exited)
 
-    def spawn(
-        self, settings: ContextSettings, snapshot: bytes | None = None
-    ) -> Spawned:
+    def spawn(self, settings: ContextSettings, heap: bytes | None = None) -> Spawned:
         """Fork a process for a context; a dead fork server is started again first.
 
         Args:
             settings: The context's.
-            snapshot: A heap that it goes on from; who has read it has checked it.
+            heap: What it goes on from; whoever loaded it has checked it.
 
         Raises:
             ForkServerError: It could not be forked.
         """
-        return self._server.spawn(settings, snapshot=snapshot, checked=True)
+        return self._server.spawn(settings, snapshot=heap, checked=True)
 
     def adopt(self, pid: object, session: int) -> int:
-        """Take a process that a context says it has forked under watch.
+        """Have the end of a process reported that a context says it has forked.
 
-        That it says so is no proof: one that its code has taken over could name any
-        process, to have it killed. Only what descends from it is of its session.
+        That it says so is no proof: a process that user code has taken over could name
+        any other, to have it killed. Only its descendants are in its session.
 
         Args:
             pid: The process.
@@ -92,7 +93,7 @@ class Forks:
         return known
 
     def hold(self, pid: object, session: int) -> int | None:
-        """Get hold of a process that a context says it has forked, and waits for.
+        """Open a process that a context says it has forked, and waits for itself.
 
         Args:
             pid: The process.
@@ -107,12 +108,12 @@ class Forks:
         return self._find(pid, session)[1]
 
     def _find(self, pid: object, session: int) -> tuple[int, int | None]:
-        """Give the process and a descriptor of it, None if it has ended."""
+        """Return the process and a descriptor of it; None if it has ended."""
         known = isinstance(pid, int) and 1 < pid < _PID_END and pid not in self._watched
         if not isinstance(pid, int) or not known:
             raise ForkError(_NOT_ITS)
         try:
-            # Held first, looked at then: the number may be another's a moment later.
+            # Opened first, looked at then: the pid may be another's a moment later.
             descriptor = os.pidfd_open(pid)
         except OSError:
             return pid, None
@@ -127,7 +128,10 @@ class Forks:
         return pid, descriptor
 
     def watch(self, pid: int, on_end: Callable[[str], None]) -> None:
-        """Have a function called with the reason when a process ends."""
+        """Have a function called with the reason when a process ends.
+
+        It replaces the one that was set before, if any.
+        """
         self._watched[pid] = on_end
 
     def close(self) -> None:

@@ -1,28 +1,38 @@
-"""What a context's process says is looked at before it is believed.
+"""Messages from a context, which are validated before anything believes them.
 
-Its code can take it over, and a Python context's code can send any message at will.
-What has the form that the protocol says can be kept, counted, stored and sent as JSON.
+Code can take over the process it runs in, and Python code can send any message at will.
+A valid message can be kept, counted, stored and sent as JSON.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isoserver.contexts.jobs import Message
-
-__all__ = ["is_sound"]
+__all__ = ["Message", "is_valid"]
 
 _COUNT_MAX: Final = (1 << 31) - 1
-"""What a column for an execution's number takes."""
+"""The largest number that a database's INTEGER column takes."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 
 
-def is_sound(message: Message) -> bool:
-    """Tell whether a message is as the protocol says, and its content plain data."""
+class Message(NamedTuple):
+    """A message from a context, without its envelope.
+
+    Attributes:
+        kind: Its type, as Jupyter's protocol names it.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def is_valid(message: Message) -> bool:
+    """Whether a message is as the protocol says, and its content plain data."""
     kind, content = message.kind, message.content
     if kind == "stream":  # most are
         name = content.get("name")
@@ -37,7 +47,7 @@ def is_sound(message: Message) -> bool:
 
 
 def _is_plain(data: Any) -> bool:
-    """Whether something is what JSON has words for."""
+    """Whether data could have come from JSON."""
     waiting = [data]
     while waiting:
         value = waiting.pop()
