@@ -41,7 +41,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab, with settings and data of its own."""
-    if PYTHON == sys.executable:
+    if sys.executable == PYTHON:
         pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
     home = tmp_path_factory.mktemp("home")
     folder = tmp_path_factory.mktemp("notebooks")

@@ -101,14 +101,14 @@ class Identity(NamedTuple):
         id: Its name, unique in the workspace.
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
-        heap_memory_max: Bytes of V8 heap that it may have.
+        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
     """
 
     workspace: str
     id: str
     language: Language
     cwd: str
-    heap_memory_max: int | None = None
+    heap_memory_max_bytes: int | None = None
 
 
 class Observer(Protocol):
@@ -496,12 +496,7 @@ class Context:
         )
 
     async def run(self, job: Job) -> dict[str, Any]:
-        """Queue a job, wait until it is over, and return the reply's content.
-
-        Raises:
-            ContextError: As `ask` does.
-            QueueLimitError: Too many jobs wait already.
-        """
+        """Queue a job and return the reply's content; raises what `ask` does."""
         self.submit(job)
         return await job.done
 
@@ -679,27 +674,13 @@ class Context:
         async def ask(job: Job) -> dict[str, Any]:
             nonlocal execution_count
             reply = await self.run(job)
-            execution_count = self.execution_count  # what runs next isn't in the heap
+            execution_count = self.execution_count  # what runs now isn't in the heap
             return reply
 
         data = await self.process.save(ask)
         return SavedState(data, execution_count)
 
-    async def complete(self, code: str, cursor: int) -> dict[str, Any]:
-        """Return completions at a cursor, which counts code points."""
-        return await self.ask("complete_request", {"code": code, "cursor_pos": cursor})
-
-    async def inspect(self, code: str, cursor: int, detail: int) -> dict[str, Any]:
-        """Return what is known of the name at the cursor."""
-        content = {"code": code, "cursor_pos": cursor, "detail_level": detail}
-        return await self.ask("inspect_request", content)
-
     async def names(self) -> list[str]:
-        """Return the names that its cells have declared; of V8 contexts only.
-
-        Raises:
-            ContextError: As `ask` does.
-            QueueLimitError: Too many jobs wait already.
-        """
+        """Return the names that its cells have declared; see `ask`. V8 only."""
         reply = await self.ask("names_request", {})
         return [name for name in reply.get("names", []) if isinstance(name, str)]

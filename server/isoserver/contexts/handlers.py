@@ -223,10 +223,8 @@ class RestartHandler(Handler):
         self.check_open()
         context = self.find_context(context_id)
         asked = self.parse(RestartRequest) if self.request.body else None
-        if asked is not None and asked.from_ == "checkpoint":
-            await self.service.contexts.go_back(context)
-        else:
-            await self.service.contexts.restart(context)
+        from_checkpoint = asked is not None and asked.from_ == "checkpoint"
+        await self.service.contexts.restart(context, from_checkpoint=from_checkpoint)
         self.answer(context_answer(context))
 
 
@@ -257,7 +255,8 @@ class CompleteHandler(Handler):
         """Answer what could stand at the cursor."""
         context = self.find_context(context_id)
         asked = self.parse(CompleteRequest)
-        reply = await context.complete(asked.code, _cursor(asked))
+        content = {"code": asked.code, "cursor_pos": _cursor(asked)}
+        reply = await context.ask("complete_request", content)
         self.answer(
             {
                 "matches": reply.get("matches", []),
@@ -275,7 +274,12 @@ class InspectHandler(Handler):
         """Answer what is known of the name at the cursor."""
         context = self.find_context(context_id)
         asked = self.parse(InspectRequest)
-        reply = await context.inspect(asked.code, _cursor(asked), asked.detail_level)
+        content = {
+            "code": asked.code,
+            "cursor_pos": _cursor(asked),
+            "detail_level": asked.detail_level,
+        }
+        reply = await context.ask("inspect_request", content)
         found = bool(reply.get("found", False))
         self.answer({"found": found, "data": reply.get("data", {})})
 

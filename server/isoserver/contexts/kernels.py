@@ -27,12 +27,10 @@ from jupyter_client.manager import AsyncKernelManager
 from isokernel.sandbox.launch import LaunchSettings, command
 from isoserver.contexts.jobs import Execution, Job, Request
 from isoserver.contexts.messages import Message
-from isoserver.contexts.process import resident
+from isoserver.contexts.process import ContextProcess, resident
 from isoserver.errors import (
     ContextStartError,
     FieldProblem,
-    ForkError,
-    HeapUnsavableError,
     InvalidRequestError,
 )
 
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from isoserver.contexts.context import Identity
-    from isoserver.contexts.process import Ask, ProcessListener
+    from isoserver.contexts.process import ProcessListener
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["KernelProcess", "installed_kernels", "python_sandbox"]
@@ -77,13 +75,9 @@ _TAKE_BACK: Final = """(lambda os: [
 ])(__import__("os"))"""
 
 
-class KernelProcess:
-    """A kernel with one client; a `ContextProcess`."""
+class KernelProcess(ContextProcess):
+    """A kernel with one client."""
 
-    can_save = False
-    can_fork = False
-    can_call_tools = False
-    enforces_deadline = False
     restarts_when_stuck = True
 
     def __init__(
@@ -328,25 +322,6 @@ class KernelProcess:
         """Read the resident memory of the process."""
         return {"rss": resident(self.pid).all_bytes} if self.pid else None
 
-    # -- what a kernel can't do --------------------------------------------------------
-
-    unsent_bytes = 0
-
-    def tell(self, kind: str, content: dict[str, Any]) -> None:
-        """Do nothing: Jupyter's protocol has no messages without a reply."""
-
-    async def save(self, ask: Ask) -> bytes:
-        """Refuse."""
-        del ask
-        message = "a kernel has no heap"
-        raise HeapUnsavableError(message)
-
-    async def fork(self, ask: Ask, listener: ProcessListener) -> KernelProcess:
-        """Refuse."""
-        del ask, listener
-        message = "a kernel can't be forked"
-        raise ForkError(message)
-
 
 class _Manager(AsyncKernelManager):
     """Jupyter's, which starts the kernel by a program that confines itself first."""
@@ -421,7 +396,7 @@ def python_sandbox(
         sockets=str(sockets),
         readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
         network=settings.python_network,
-        memory_max=settings.python_memory_bytes_max,
+        memory_bytes_max=settings.python_memory_bytes_max,
         descriptors_max=_OPEN_FILES,
         niceness=settings.context_niceness,
     )

@@ -14,8 +14,11 @@ another machine, implement `ContextProcess` and register its factory in
 from __future__ import annotations
 
 import resource
+from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
+
+from isoserver.errors import ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,29 +68,30 @@ class ProcessListener(Protocol):
 class ContextProcess(Protocol):
     """A process that runs one context's code.
 
+    Subclass it to implement it: what an engine can't do has a default.
+
     Attributes:
         pid: Its process id; 0 while there is none.
+        unsent_bytes: How much of what it was sent it has not read yet.
         can_save: Whether its state can be saved as a heap, and `launch` takes one.
-            Contexts that can't be saved don't hibernate and die with the server.
-        can_fork: Whether `fork` works.
+            Contexts that can't be saved don't hibernate, and die with the server.
+        can_fork: Whether it can be forked.
         can_call_tools: Whether code in it can call tools: it sends `tool_call`
-            messages and takes `tell`.
+            messages, and takes `tell`.
         enforces_deadline: Whether it interrupts an execution itself when its time is
-            up. The context then waits for longer before it does so.
+            up. The context then waits a little longer before it does so.
         restarts_when_stuck: Whether the context is restarted when it ignores an
             interrupt; else the process is killed, and the context is dead.
     """
 
-    can_save: bool
-    can_fork: bool
-    can_call_tools: bool
-    enforces_deadline: bool
-    restarts_when_stuck: bool
+    pid: int
+    can_save: ClassVar[bool] = False
+    can_fork: ClassVar[bool] = False
+    can_call_tools: ClassVar[bool] = False
+    enforces_deadline: ClassVar[bool] = False
+    restarts_when_stuck: ClassVar[bool] = False
 
-    @property
-    def pid(self) -> int:
-        """See the class."""
-
+    @abstractmethod
     async def launch(self, heap: bytes | None) -> None:
         """Start the process, and return when it takes requests.
 
@@ -102,6 +106,7 @@ class ContextProcess(Protocol):
             ContextStartError: It could not be started; nothing is left of it.
         """
 
+    @abstractmethod
     async def close(self) -> None:
         """End the process and free all it used; the listener hears no more of it.
 
@@ -109,12 +114,14 @@ class ContextProcess(Protocol):
         has ended or was never launched.
         """
 
+    @abstractmethod
     def kill(self) -> None:
         """End the process at once; the listener is told as of any other end.
 
         Called when it ignores an interrupt or breaks the protocol.
         """
 
+    @abstractmethod
     def content(self, request: Request) -> dict[str, Any]:
         """Return the content of the message that runs a cell.
 
@@ -124,6 +131,7 @@ class ContextProcess(Protocol):
             InvalidRequestError: It can't do something that is asked for.
         """
 
+    @abstractmethod
     def send(self, job: Job) -> None:
         """Send a job's request; called when its turn has come.
 
@@ -131,18 +139,22 @@ class ContextProcess(Protocol):
         status `idle`.
         """
 
+    @abstractmethod
     def interrupt(self, job: Job) -> None:
         """Stop the job that was sent last, without waiting for it; state is kept."""
 
+    @abstractmethod
+    async def memory(self) -> dict[str, int] | None:
+        """Return the bytes it uses, by kind; None if it doesn't say, or has ended."""
+
     def tell(self, kind: str, content: dict[str, Any]) -> None:
         """Send a message that has no reply, while a job runs too."""
+        del kind, content
 
     @property
     def unsent_bytes(self) -> int:
-        """How much it was sent and has not read yet."""
-
-    async def memory(self) -> dict[str, int] | None:
-        """Return the bytes it uses, by kind; None if it doesn't say, or has ended."""
+        """See the class."""
+        return 0
 
     async def save(self, ask: Ask) -> bytes:
         """Return its state as a heap; it goes on meanwhile. Called if `can_save`.
@@ -153,6 +165,9 @@ class ContextProcess(Protocol):
         Raises:
             HeapUnsavableError: The state can't be saved, or not in time.
         """
+        del ask
+        message = "its process can't be saved"
+        raise HeapUnsavableError(message)
 
     async def fork(self, ask: Ask, listener: ProcessListener) -> ContextProcess:
         """Return a launched process with the same state. Called if `can_fork`.
@@ -164,6 +179,9 @@ class ContextProcess(Protocol):
         Raises:
             ForkError: It could not be forked.
         """
+        del ask, listener
+        message = "its process can't be forked"
+        raise ForkError(message)
 
 
 ProcessFactory: TypeAlias = "Callable[[Identity, ProcessListener], ContextProcess]"

@@ -115,7 +115,7 @@ class Record(NamedTuple):
             context.created_at.timestamp(),
             context.last_used.timestamp(),
             context.execution_count,
-            context.identity.heap_memory_max,
+            context.identity.heap_memory_max_bytes,
             None if checkpoint is None else checkpoint.key,
             0 if checkpoint is None else checkpoint.execution_count,
             None if checkpoint is None else checkpoint.at,

@@ -23,15 +23,15 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """All contexts of a server, each of one sort.
+    """All contexts of a server, each of one of three sorts.
 
-    live         it has a process, or had one in this server's time and is dead now
-    ephemeral    live for one run, neither listed nor found
-    recorded     no process (hibernated, or dead by the end of an earlier server): a
-                 `Record` of a few hundred bytes. Who finds it gets a context made of
-                 it, the same one as long as anybody holds it.
+    live         It has a process, or had one in this server's time and is dead now.
+    ephemeral    Live, but for one run: neither listed nor found.
+    recorded     Hibernated, or dead since an earlier server: a `Record` of a few
+                 hundred bytes. Whoever finds it gets a context made of it, and the
+                 same one as long as anybody holds that.
 
-    Nothing in here waits: a context is never of two sorts, or of none.
+    Nothing in here waits, so that no context is ever of two sorts, or of none.
     """
 
     def __init__(

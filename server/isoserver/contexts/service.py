@@ -255,7 +255,7 @@ class Contexts:
         *,
         context_id: str | None = None,
         heap: str | None = None,
-        heap_memory_max: int | None = None,
+        heap_memory_max_bytes: int | None = None,
         ephemeral: bool = False,
     ) -> Context:
         """Make a context and start it.
@@ -266,7 +266,7 @@ class Contexts:
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
-            heap_memory_max: Bytes of V8 heap, if not what the settings say.
+            heap_memory_max_bytes: Of V8 heap, if not what the settings say.
             ephemeral: Whether it is for one run: neither listed nor found, but deleted
                 by its id like others.
 
@@ -281,7 +281,7 @@ class Contexts:
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
             language = self.languages.find(None if loaded is None else loaded.language)
-        memory = heap_memory_max or self._settings.v8_heap_bytes_max
+        memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
         identity = Identity(workspace, context_id or new_id(), language, cwd, memory)
         context = self._make(identity)
         if loaded is not None and not context.process.can_save:
@@ -304,7 +304,7 @@ class Contexts:
         language: Language,
         *,
         heap: str | None = None,
-        heap_memory_max: int | None = None,
+        heap_memory_max_bytes: int | None = None,
     ) -> Context:
         """Find the context of that id, or make it.
 
@@ -313,7 +313,7 @@ class Contexts:
             name: Its id.
             language: Its language if it is made.
             heap: The key of a heap that it goes on from, whatever its state is now.
-            heap_memory_max: As for `create`.
+            heap_memory_max_bytes: As for `create`.
 
         Raises:
             ContextLimitError: The limit of contexts is reached.
@@ -331,7 +331,7 @@ class Contexts:
             language,
             context_id=name,
             heap=heap,
-            heap_memory_max=heap_memory_max,
+            heap_memory_max_bytes=heap_memory_max_bytes,
         )
 
     async def fork(self, context: Context) -> Context:
@@ -449,17 +449,13 @@ class Contexts:
             return context.checkpoint.key  # nothing has run since
         return await self._heaps.keep(context)
 
-    async def restart(self, context: Context) -> None:
-        """Have a context begin anew with nothing, under its id.
+    async def restart(self, context: Context, *, from_checkpoint: bool = False) -> None:
+        """Have a context begin anew under its id, with or without a process until now.
 
-        Raises:
-            ContextLimitError: It had no process, and the limit of contexts is reached.
-            ContextStartError: Its process could not be started.
-        """
-        await self._restart(context, None)
-
-    async def go_back(self, context: Context) -> None:
-        """Have a context go on from its last checkpoint, whatever became of it since.
+        Args:
+            context: The context.
+            from_checkpoint: Whether it goes on from its last checkpoint, whatever
+                became of it since, instead of beginning with nothing.
 
         Raises:
             CheckpointMissingError: It has none.
@@ -467,13 +463,14 @@ class Contexts:
             ContextLimitError: It had no process, and the limit of contexts is reached.
             ContextStartError: Its process could not be started.
         """
-        checkpoint = context.checkpoint
-        if checkpoint is None:
-            raise CheckpointMissingError
-        data = await self._heaps.load(context.workspace, checkpoint.key)
-        await self._restart(
-            context, LoadedHeap(checkpoint, context.language.name, data)
-        )
+        heap = None
+        if from_checkpoint:
+            checkpoint = context.checkpoint
+            if checkpoint is None:
+                raise CheckpointMissingError
+            data = await self._heaps.load(context.workspace, checkpoint.key)
+            heap = LoadedHeap(checkpoint, context.language.name, data)
+        await self._restart(context, heap)
 
     async def _restart(self, context: Context, heap: LoadedHeap | None) -> None:
         if self.stopping:

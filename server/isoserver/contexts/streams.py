@@ -80,8 +80,8 @@ class Feed:
         return "".join(frames)
 
 
-class LineEvents:
-    """An execution's messages as the documented events: lines, then the exit."""
+class _Events:
+    """Turns an execution's messages into events of a feed."""
 
     def __init__(self, feed: Feed, execution: Execution) -> None:
         """Begin.
@@ -92,23 +92,40 @@ class LineEvents:
         """
         self._feed = feed
         self._execution = execution
+
+    def take(self, message: Message) -> None:
+        """Take a message; a listener of the execution."""
+        raise NotImplementedError
+
+    def over(self, done: asyncio.Future[dict[str, Any]]) -> None:
+        """End the feed, and say so if the execution could not be run."""
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._refused(str(error))
+        self._feed.close()
+
+    def _refused(self, reason: str) -> None:
+        raise NotImplementedError
+
+
+class LineEvents(_Events):
+    """The documented events: lines of output, then the exit."""
+
+    def __init__(self, feed: Feed, execution: Execution) -> None:
+        super().__init__(feed, execution)
         self._partial = {STDOUT: "", STDERR: ""}
 
     def take(self, message: Message) -> None:
-        """Turn a message into events."""
+        """Put whole lines, and the end."""
         if message.kind == "stream":
             number = STDERR if message.content["name"] == "stderr" else STDOUT
             self._print(number, message.content["text"])
         elif message.kind == "execute_reply":
             self._finish()
 
-    def over(self, done: asyncio.Future[dict[str, Any]]) -> None:
-        """Tell that it could not be run, if so, and end."""
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
-            self._put({"type": ERROR, "data": str(error)})
-            self._put({"type": EXIT, "code": 1})
-        self._feed.close()
+    def _refused(self, reason: str) -> None:
+        self._put({"type": ERROR, "data": reason})
+        self._put({"type": EXIT, "code": 1})
 
     def _print(self, number: int, text: str) -> None:
         whole, newline, rest = (self._partial[number] + text).rpartition("\n")
@@ -139,50 +156,30 @@ class LineEvents:
         self._feed.put(event, {"type": ERROR, "data": _CUT})
 
 
-class JupyterEvents:
-    """An execution's messages as they are, each an event."""
-
-    def __init__(self, feed: Feed, execution: Execution) -> None:
-        """Begin.
-
-        Args:
-            feed: Where events wait for the client.
-            execution: What they are about.
-        """
-        self._feed = feed
-        self._id = execution.id
+class JupyterEvents(_Events):
+    """Every message as it is, without a signature."""
 
     def take(self, message: Message) -> None:
         """Pass a message on."""
-        self._put(message.kind, message.content, message.metadata)
+        cut = self._event("execute_reply", _aborted(_CUT), {})
+        self._feed.put(self._event(*message), cut)
 
-    def over(self, done: asyncio.Future[dict[str, Any]]) -> None:
-        """Tell that it could not be run, if so, and end."""
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
-            self._put("execute_reply", _failed(str(error)), {})
-        self._feed.close()
+    def _refused(self, reason: str) -> None:
+        event = self._event("execute_reply", _aborted(reason), {})
+        self._feed.put(event, event)
 
-    def _put(
+    def _event(
         self, kind: str, content: dict[str, Any], metadata: dict[str, Any]
-    ) -> None:
-        parent = {"msg_id": str(self._id)}
-        event = {
+    ) -> dict[str, Any]:
+        return {
             "msg_type": kind,
-            "parent_header": parent,
+            "parent_header": {"msg_id": str(self._execution.id)},
             "content": content,
             "metadata": metadata,
         }
-        cut = {
-            "msg_type": "execute_reply",
-            "parent_header": parent,
-            "content": _failed(_CUT),
-            "metadata": {},
-        }
-        self._feed.put(event, cut)
 
 
-def _failed(value: str) -> dict[str, Any]:
+def _aborted(value: str) -> dict[str, Any]:
     return {"status": "aborted", "ename": "StreamError", "evalue": value}
 
 

@@ -21,13 +21,10 @@ from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.jobs import Job, Request
 from isoserver.contexts.messages import Message
+from isoserver.contexts.process import ContextProcess
 from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from typing_extensions import Self
-
     from isokernel.protocol.frames import Frame
     from isoserver.contexts.context import Identity
     from isoserver.contexts.forkserver import AsyncForkServer
@@ -47,14 +44,13 @@ _CLOSE_SECONDS: Final = 5.0
 _OUTCOME_BYTES: Final = 65_536
 
 
-class V8Process:
-    """A context's process, which runs `isokernel.worker`; a `ContextProcess`."""
+class V8Process(ContextProcess):
+    """A context's process, which runs `isokernel.worker`."""
 
     can_save = True
     can_fork = True
     can_call_tools = True
     enforces_deadline = True
-    restarts_when_stuck = False
 
     def __init__(
         self,
@@ -91,7 +87,7 @@ class V8Process:
         settings = ContextSettings(
             language="typescript" if name == "typescript" else "javascript",
             interrupt_grace_seconds=self._settings.interrupt_grace_seconds,
-            v8_heap_bytes_max=self._identity.heap_memory_max,
+            v8_heap_bytes_max=self._identity.heap_memory_max_bytes,
             array_buffer_bytes_max=self._settings.array_buffer_bytes_max,
             cell_output_characters_max=self._settings.cell_output_characters_max,
         )
@@ -240,22 +236,41 @@ class V8Process:
 
     async def save(self, ask: Ask) -> bytes:
         """Have it fork a process that writes the heap; see `ContextProcess`."""
-        async with _HeapWriter(self._settings.checkpoint_timeout_seconds) as writer:
+        settings, process = self._settings, None
+        file = os.memfd_create("isokernel-heap")
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        try:
             reply = await ask(
                 Job(
                     "checkpoint_request",
                     {},
-                    self._settings.context_query_timeout_seconds,
-                    fds=writer.descriptors,
+                    settings.context_query_timeout_seconds,
+                    fds=(file, writer),
                     counts_as_use=False,
                 )
             )
-            try:
-                pid = _forked_pid(reply)
-                writer.process = self._fork_server.hold(pid, self._session)
-            except ForkError as error:
-                raise HeapUnsavableError(str(error)) from error
-            return await writer.heap()
+            process = self._hold(reply)
+            os.close(writer)  # so that the pipe ends with that process
+            writer = -1
+            await _check_saved(reader, settings.checkpoint_timeout_seconds)
+            return await asyncio.to_thread(_read_file, file)
+        except BaseException:
+            if process is not None:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            raise
+        finally:
+            for descriptor in (process, file, reader, writer):
+                if descriptor is not None and descriptor >= 0:
+                    os.close(descriptor)
+
+    def _hold(self, reply: dict[str, Any]) -> int | None:
+        """Open the process that writes a heap; None if it has ended already."""
+        try:
+            return self._fork_server.hold(_forked_pid(reply), self._session)
+        except ForkError as error:
+            raise HeapUnsavableError(str(error)) from error
 
     async def fork(self, ask: Ask, listener: ProcessListener) -> V8Process:
         """Have it fork itself, with sockets of its own; see `ContextProcess`."""
@@ -289,92 +304,49 @@ def _forked_pid(reply: dict[str, Any]) -> object:
     return pid
 
 
-class _HeapWriter:
-    """The file that a forked process writes a heap to, and the pipe for its outcome.
+async def _read_pipe(reader: int) -> bytes:
+    """Read a pipe to its end, or until it brings more than it should."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    data = bytearray()
 
-    Attributes:
-        descriptors: What the process is sent: the file, and the pipe's other end.
-        process: A descriptor of the process once it is known; owned from then on.
+    def readable() -> None:
+        try:
+            chunk = os.read(reader, _OUTCOME_BYTES)
+        except BlockingIOError:
+            return
+        data.extend(chunk)
+        if (not chunk or len(data) > _OUTCOME_BYTES) and not ended.done():
+            ended.set_result(None)
+
+    loop.add_reader(reader, readable)
+    try:
+        await ended
+    finally:
+        loop.remove_reader(reader)
+    return bytes(data)
+
+
+async def _check_saved(reader: int, seconds: float) -> None:
+    """Wait for what a process that saves a heap says in the end.
+
+    Raises:
+        HeapUnsavableError: V8 could not save it, or not in time.
     """
-
-    def __init__(self, seconds: float) -> None:
-        """Make one for `async with`.
-
-        Args:
-            seconds: How long the writing may take.
-        """
-        self._seconds = seconds
-        self.process: int | None = None
-        self._file = self._reader = self._writer = -1
-        self.descriptors: tuple[int, int] = (-1, -1)
-
-    async def __aenter__(self) -> Self:
-        """Open the file and the pipe."""
-        self._file = os.memfd_create("isokernel-heap")
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        self.descriptors = (self._file, self._writer)
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        """Close both; kill the process if it still writes."""
-        if error is not None and self.process is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.process, signal.SIGKILL)
-        for descriptor in (self.process, self._file, self._reader, self._writer):
-            if descriptor is not None and descriptor >= 0:
-                os.close(descriptor)
-
-    async def heap(self) -> bytes:
-        """Return the heap once it is written.
-
-        Raises:
-            HeapUnsavableError: V8 could not save it, or not in time.
-        """
-        os.close(self._writer)
-        self._writer = -1
-        try:
-            outcome = await asyncio.wait_for(self._outcome(), self._seconds)
-        except asyncio.TimeoutError:
-            message = f"it took longer than {self._seconds:g} s"
-            raise HeapUnsavableError(message) from None
-        if outcome.get("status") != "ok":
-            reason = str(outcome.get("reason") or "the process that saved it died")
-            raise HeapUnsavableError(reason, outcome.get("kind"), outcome.get("path"))
-        return await asyncio.to_thread(_read, self._file)
-
-    async def _outcome(self) -> dict[str, Any]:
-        """Read the pipe to its end; nothing if the process died before it was told."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        chunks: list[bytes] = []
-
-        def readable() -> None:
-            try:
-                chunk = os.read(self._reader, _OUTCOME_BYTES)
-            except BlockingIOError:
-                return
-            chunks.append(chunk)
-            full = sum(map(len, chunks)) > _OUTCOME_BYTES
-            if (not chunk or full) and not ended.done():
-                ended.set_result(None)
-
-        loop.add_reader(self._reader, readable)
-        try:
-            await ended
-        finally:
-            loop.remove_reader(self._reader)
-        try:
-            outcome = msgspec.json.decode(b"".join(chunks))
-        except msgspec.DecodeError:
-            return {}
-        return outcome if isinstance(outcome, dict) else {}
+    try:
+        said = await asyncio.wait_for(_read_pipe(reader), seconds)
+        outcome = msgspec.json.decode(said)
+    except asyncio.TimeoutError:
+        message = f"it took longer than {seconds:g} s"
+        raise HeapUnsavableError(message) from None
+    except msgspec.DecodeError:
+        outcome = None
+    if not isinstance(outcome, dict):  # it died before it could tell
+        outcome = {}
+    if outcome.get("status") != "ok":
+        reason = str(outcome.get("reason") or "the process that saved it died")
+        raise HeapUnsavableError(reason, outcome.get("kind"), outcome.get("path"))
 
 
-def _read(file: int) -> bytes:
+def _read_file(file: int) -> bytes:
     return os.pread(file, os.fstat(file).st_size, 0)
