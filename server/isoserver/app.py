@@ -35,6 +35,7 @@ from isoserver.http.service import Service
 from isoserver.mcp.door import McpDoor
 from isoserver.mcp.relay import Relay
 from isoserver.settings.logs import make_log
+from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
 from isoserver.storage.folders import DataFolder
 from isoserver.storage.locks import Ownership
@@ -107,6 +108,7 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
+        changes: Tells of what is written there, by any server on it.
         ownership: What keeps other servers off its folder and database.
         tools: What code in its contexts can call.
         executions: Its executions.
@@ -143,7 +145,8 @@ class Server:
         self.metrics.watch(self.contexts)
         log = make_log(settings.log_level, log_file)
         self.ownership = Ownership(self.database, self.folder, log)
-        self.tools = assemble(self.database, log, settings)
+        self.changes = Changes(self.database, log)
+        self.tools = assemble(settings, self.database, self.changes, log)
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )
@@ -230,6 +233,7 @@ class Server:
             await self.claim()
         await asyncio.to_thread(self._data.clear)
         await self.database.start()
+        await self.changes.start()
         await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
@@ -260,6 +264,7 @@ class Server:
         if self._http is not None:
             await self._http.close_all_connections()
         await self.tools.close()
+        await self.changes.close()
         await self.heaps.close()
         await self.service.access.close()
         await asyncio.to_thread(self._data.sweep)

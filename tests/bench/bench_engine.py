@@ -93,7 +93,7 @@ def _host_calls(isolate: Isolate) -> dict[str, report.Summary]:
     return found
 
 
-def births() -> dict[str, report.Summary]:
+def creation() -> dict[str, report.Summary]:
     """Milliseconds of a new isolate, and of a new context with its first cell."""
     made: list[Any] = []
 
@@ -175,9 +175,9 @@ def main() -> None:
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    small, born, big = cells(), births(), heaps(options.rounds)
+    small, created, big = cells(), creation(), heaps(options.rounds)
     lines = [_line(name, "µs", found) for name, found in small.items()]
-    lines += [_line(name, "ms", found) for name, found in born.items()]
+    lines += [_line(name, "ms", found) for name, found in created.items()]
     text = report.table(["step", "unit", "p50", "p95", "n"], lines)
     lines = [
         [
@@ -194,7 +194,7 @@ def main() -> None:
     head = ["heap", "used, MB", "blob, MB", "save, ms p50 (min)"]
     head += ["restore and `1+1`, ms", "fork, ms"]
     text = f"{text}\n\n{report.table(head, lines)}"
-    figures = {"cells_us": small, "births_ms": born, "heaps": big}
+    figures = {"cells_us": small, "creation_ms": created, "heaps": big}
     report.publish(options, "engine", figures, text)
 
 

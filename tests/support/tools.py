@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,16 +16,17 @@ from tests.support.services import Services
 from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
-from isoserver.storage.database import Database
+from isoserver.storage.changes import Changes
+from isoserver.storage.database import Database, url_of
 from isoserver.tools.assembly import assemble
 from isoserver.tools.audit import Filter
 from isoserver.tools.calls import Answer, Call, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from isoserver.tools.approval import Approval
+    from isoserver.tools.approvals import Approval
     from isoserver.tools.service import Tools
 
 
@@ -114,27 +115,43 @@ class Asked:
         return made
 
 
+@asynccontextmanager
+async def tools_on(
+    folder: Path, url: str | None = None, **settings: Any
+) -> AsyncIterator[Tools]:
+    """The tools of one server on a database; SQLite's in the folder if None."""
+    database = Database(url_of(url, folder))
+    with (folder / "log").open("a") as file:
+        log = make_log("debug", file)
+        changes = Changes(database, log)
+        tools = assemble(
+            ServerSettings.model_validate(settings), database, changes, log
+        )
+        await database.start()
+        await changes.start()
+        try:
+            await tools.start()
+            yield tools
+        finally:
+            await tools.close()
+            await changes.close()
+            await database.close()
+
+
 async def run_scenario(
     scenario: Callable[[World], Awaitable[None]],
     folder: Path,
-    url: str,
+    url: str | None,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
     settings: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
-    database = Database(url)
-    with (folder / "log").open("a") as log:
-        given = {**settings, "sources": sources(services) if sources else []}
-        made = ServerSettings.model_validate(given)
-        tools = assemble(database, make_log("debug", log), made)
-        await database.start()
-        try:
-            await tools.start()
+    try:
+        given = sources(services) if sources else []
+        async with tools_on(folder, url, sources=given, **settings) as tools:
             await scenario(World(tools, services, folder))
-        finally:
-            await tools.close()
-            await database.close()
-            await services.close()
+    finally:
+        await services.close()
 
 
 UPSTREAM_KEY = "a-key-of-the-mcp-server"

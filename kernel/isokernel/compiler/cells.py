@@ -48,10 +48,12 @@ _STATEMENT_END: Final = re.compile(r";\s*$")
 
 
 class Move(NamedTuple):
-    """A part begins. Lines count from 1, columns from 0 and in UTF-16 units.
+    """Where a part of the text begins that V8 ran, and where it stood before.
+
+    Lines count from 1, columns from 0 and in UTF-16 units.
 
     Attributes:
-        line: Where it begins in what V8 ran.
+        line: Where the part begins in what V8 ran.
         column: Likewise.
         from_line: Where it stood before; where it was put in, if it is new.
         from_column: Likewise.
@@ -66,7 +68,7 @@ class Move(NamedTuple):
 
 
 def origin(moves: Sequence[Move], line: int, column: int) -> tuple[int, int]:
-    """The place that one had before the moves; lines from 1, columns from 0."""
+    """Return where a place in what V8 ran was before the moves."""
     for move in reversed(moves):
         if (move.line, move.column) <= (line, column):
             break
@@ -94,12 +96,12 @@ _ILLEGAL: Final = ("Illegal return statement", "Return statement is not allowed 
 
 
 class Compiled(NamedTuple):
-    """What V8 shall run.
+    """What V8 shall run for a cell.
 
     Attributes:
         code: JavaScript.
         source_map: Back to the user's text, if positions differ.
-        moves: What we changed in it, after what the source map tells.
+        moves: What was changed in it further, after what the source map tells.
     """
 
     code: str
@@ -126,7 +128,7 @@ def compile_cell(
 
 
 def recompile(isolate: Isolate, code: str) -> Compiled | None:
-    """A second chance for JavaScript that V8 refused: it may be TypeScript.
+    """Compile JavaScript that V8 refused as TypeScript, which it may be.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
@@ -138,7 +140,7 @@ def recompile(isolate: Isolate, code: str) -> Compiled | None:
 
 
 def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
-    """`{a: 1}` is an object when it can be one, as in every JavaScript console."""
+    """Make `{a: 1}` an object if it can be one, as in every JavaScript console."""
     code = compiled.code
     if not _OBJECT.match(code) or _STATEMENT_END.search(code):
         return compiled
@@ -148,7 +150,7 @@ def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
 
 
 def has_return(problem: SyntaxProblem | str) -> bool:
-    """Whether V8 or SWC refused code for a `return` outside of functions."""
+    """Return whether V8 or SWC refused code for a `return` outside of functions."""
     message = problem.message if isinstance(problem, SyntaxProblem) else problem
     return message in _ILLEGAL
 
@@ -156,7 +158,7 @@ def has_return(problem: SyntaxProblem | str) -> bool:
 def compile_body(
     isolate: Isolate, code: str, language: Language
 ) -> Compiled | SyntaxProblem:
-    """Turn a function's body into JavaScript, as a cell as long as that may do.
+    """Turn a function's body into JavaScript, as a cell if it can be one.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.

@@ -22,7 +22,7 @@ _OPENERS: Final = ("{", "[", "(", "=>", "`")
 def completeness(
     isolate: Isolate, code: str, language: Language
 ) -> tuple[Completeness, str]:
-    """Whether a console should run this text or ask for more; and the next indent.
+    """Return whether a console should run a text, and else the next line's indent.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
@@ -57,7 +57,7 @@ def _javascript_completeness(isolate: Isolate, code: str) -> Completeness:
 
 
 def _is_open_template(isolate: Isolate, code: str) -> bool:
-    """An unterminated template literal is one that a backtick repairs."""
+    """Return whether a template literal is unterminated: a backtick repairs it."""
     if "`" not in code:
         return False
     problem = isolate.compile_error(f"{code}\n`")

@@ -54,7 +54,7 @@ class Spawned(NamedTuple):
     """A context that was started; the caller owns the sockets.
 
     Attributes:
-        pid: Its process.
+        pid: The context's process.
         work: Requests in order, output; a stream of frames, not blocking.
         control: Requests that overtake. When it is closed, the context ends.
     """
@@ -322,9 +322,9 @@ class ForkServer:
 
 
 def is_inherited(name: str) -> bool:
-    """Whether the fork server gets a variable of the environment.
+    """Return whether the fork server inherits a variable of the environment.
 
-    It is little, as what contexts could read in their memory must hold no secret.
+    Few are: contexts could read them in their memory, which must hold no secret.
     """
     return name in _INHERITED or name.startswith("LC_")
 

@@ -195,7 +195,7 @@ class ExitWatcher:
 
 
 def _exists(pid: int) -> bool:
-    """Whether there is a process of that number that has not been reaped."""
+    """Return whether there is a process of that number that has not been reaped."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -71,12 +71,12 @@ class Check(msgspec.Struct, tag=True):
 
     Attributes:
         seconds: After which the process ends, whatever it is at.
-        memory_max_bytes: The limit of its V8 heap, and of its buffers.
+        memory_bytes_max: The limit of its V8 heap, and of its buffers.
         sandbox: How its process is confined; None for not at all.
     """
 
     seconds: float
-    memory_max_bytes: int
+    memory_bytes_max: int
     sandbox: SandboxSettings | None = None
 
 

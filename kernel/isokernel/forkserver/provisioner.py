@@ -1,4 +1,4 @@
-"""The provisioner `isokernel-provisioner`: Jupyter gets its kernels by a fork.
+"""The provisioner `isokernel-provisioner`, which gets Jupyter its kernels by a fork.
 
 A process that manages kernels, such as a Jupyter server, has one fork server, which is
 started in the background with its first kernel. Kernels that are asked for meanwhile,
@@ -193,7 +193,7 @@ class IsokernelProvisioner(LocalProvisioner):
 
 
 def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
-    """Fork the kernel that a command would start, if it would be the same."""
+    """Fork the kernel that a command would start, if the result is the same."""
     environment = options.get("env") or dict(os.environ)
     outputs = [_descriptor(options.get(name), name) for name in ("stdout", "stderr")]
     if (
@@ -219,13 +219,13 @@ def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
 
 
 def _is_ours(cmd: list[str]) -> bool:
-    """Whether it is the command of our kernelspecs, with this interpreter."""
+    """Return whether it is the command of our kernelspecs, with this interpreter."""
     same = os.path.realpath(cmd[0]) == os.path.realpath(sys.executable)
     return same and cmd[1:3] == ["-c", START]
 
 
 def _descriptor(output: Any, name: str) -> int | None:
-    """The descriptor that an output goes to; None if it takes a `subprocess.Popen`."""
+    """Return the descriptor of an output; None if it takes a `subprocess.Popen`."""
     if output is None:
         return {"stdout": 1, "stderr": 2}[name]
     if isinstance(output, int):

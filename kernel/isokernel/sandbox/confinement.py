@@ -61,14 +61,14 @@ class SandboxSettings(NamedTuple):
     niceness: int = 0
 
 
-def confine(settings: SandboxSettings, memory_max: int | None = None) -> None:
+def confine(settings: SandboxSettings, memory_bytes_max: int | None = None) -> None:
     """Confine this process for good, but for its descriptors: see `close_descriptors`.
 
     To be called by a process with one thread, before anything of the user's is read.
 
     Args:
         settings: What is denied.
-        memory_max: Bytes of private memory beside what it has now and
+        memory_bytes_max: Of private memory, beside what it has now and
             `settings.extra_memory_bytes`.
 
     Raises:
@@ -76,7 +76,7 @@ def confine(settings: SandboxSettings, memory_max: int | None = None) -> None:
     """
     os.environ.clear()
     lower_priority(settings.niceness)
-    _limit(settings, memory_max)
+    _limit(settings, memory_bytes_max)
     own = settings.own_user and os.geteuid() == 0 and _change_user()
     if own:
         bound = settings.processes_max
@@ -135,7 +135,7 @@ def lower_priority(niceness: int) -> None:
             os.close(group)
 
 
-def _limit(settings: SandboxSettings, memory_max: int | None) -> None:
+def _limit(settings: SandboxSettings, memory_bytes_max: int | None) -> None:
     bounds = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
@@ -144,11 +144,11 @@ def _limit(settings: SandboxSettings, memory_max: int | None) -> None:
         resource.RLIMIT_FSIZE: settings.file_bytes_max,
         resource.RLIMIT_CPU: settings.processor_seconds,
     }
-    if settings.extra_memory_bytes is not None and memory_max is not None:
+    if settings.extra_memory_bytes is not None and memory_bytes_max is not None:
         # RLIMIT_AS would count the terabyte that V8 reserves; RLIMIT_DATA counts
         # what can be written to.
         bounds[resource.RLIMIT_DATA] = (
-            _data() + memory_max + settings.extra_memory_bytes
+            _data() + memory_bytes_max + settings.extra_memory_bytes
         )
     limit_resources(bounds)
 

@@ -53,7 +53,7 @@ class LaunchSettings(NamedTuple):
         sockets: Another one for its sockets, whose paths have to be short.
         readable: What else it may read and execute.
         network: Whether it may use the network.
-        memory_max: Bytes of address space; None for any.
+        memory_bytes_max: Of address space; None for any.
         descriptors_max: Open descriptors.
         niceness: See `SandboxSettings`.
     """
@@ -62,7 +62,7 @@ class LaunchSettings(NamedTuple):
     sockets: str
     readable: list[str]
     network: bool = False
-    memory_max: int | None = None
+    memory_bytes_max: int | None = None
     descriptors_max: int = 1024
     niceness: int = 0
 
@@ -108,7 +108,7 @@ def _confine(settings: LaunchSettings) -> None:
             resource.RLIMIT_CORE: 0,
             resource.RLIMIT_MEMLOCK: 0,
             resource.RLIMIT_NOFILE: settings.descriptors_max,
-            resource.RLIMIT_AS: settings.memory_max,
+            resource.RLIMIT_AS: settings.memory_bytes_max,
         }
     )
     prctl(_PR_SET_NO_NEW_PRIVS, 1)

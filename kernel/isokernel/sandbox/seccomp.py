@@ -229,7 +229,7 @@ _PROGRAM: Final = struct.Struct("@HP")
 
 
 def supported() -> bool:
-    """Whether this system and processor are ones that the filter knows."""
+    """Return whether filters can be installed on this system and processor."""
     if platform.machine() not in _COLUMNS:
         return False
     try:

@@ -59,8 +59,8 @@ class CheckerTemplate(Template):
         signal.setitimer(signal.ITIMER_REAL, request.seconds)
         close_descriptors(keep=descriptors[:1])
         if request.sandbox is not None:
-            confine(request.sandbox, request.memory_max_bytes)
-        self._checker.limit(request.memory_max_bytes)
+            confine(request.sandbox, request.memory_bytes_max)
+        self._checker.limit(request.memory_bytes_max)
         with socket.socket(fileno=descriptors[0]) as sock:
             sock.settimeout(None)
             sock.sendall(encode("check_reply", self._answer(_receive(sock))))

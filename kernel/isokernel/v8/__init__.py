@@ -1,7 +1,16 @@
 """V8 by ctypes, through py_mini_racer's library. Knows nothing of Jupyter.
 
-ctypes stays in this package. What it gives: `Isolate` (a heap with one context),
-`Value` (a handle to something in it), `Snapshot` (a saved heap).
+ctypes stays in this package. It exports `Isolate` (a heap with one context), `Value` (a
+handle to something in it) and `Snapshot` (a saved heap).
+
+    isolate                     runs JavaScript and reads its values; holds what follows
+    memory rejections cleanups  what JavaScript may use, and what it leaves to its host
+    scopes values callbacks     handles, conversions, and calls out of JavaScript
+    natives                     what JavaScript can't see by itself
+    snapshot writer             saved heaps and how they are written, in `children`
+    live_objects shared optimizer references    what saving a heap needs
+    library symbols pages       loading V8 and its functions
+    selfcheck                   whether all of that holds here
 
 A V8 fatal error can't be caught: V8 ends the process (SIGTRAP, SIGILL or SIGABRT).
 What can cause one:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
 
 ISOLATES: Final[WeakValueDictionary[int, Isolate]] = WeakValueDictionary()
-"""Every open isolate by its address, for callbacks that V8 gives no data."""
+"""Every open isolate by its address, which is what V8 hands to most callbacks."""
+
+FEATURES: Final = {
+    # v8::Isolate::UseCounterFeature, in V8 14.4
+    43: "captureStackTrace",
+    82: "SharedArrayBuffer",
+    131: "WebAssembly.Module",
+    156: "Atomics.waitAsync",
+}
+"""Features whose use has consequences for saving a heap."""
 
 _WORD = ctypes.c_size_t.from_address
 _INDEX = ctypes.c_uint32.from_address
@@ -36,26 +45,15 @@ _WORDS = (ctypes.c_size_t * 3).from_address
 _ISOLATE_OFFSET: Final = 8
 _RETURN_OFFSET: Final = 24
 
+_REJECTED_UNHANDLED: Final = 0
+_HANDLER_ADDED: Final = 1
+_MARK_COMPACT: Final = 4
+
 _CALLBACKS: Final[list[object]] = []
 """ctypes's function objects, which must live as long as V8 may call them."""
 
-
-def _address(callback: Any) -> ctypes.c_void_p:
-    _CALLBACKS.append(callback)
-    return ctypes.cast(callback, ctypes.c_void_p)
-
-
-FEATURES: Final = {
-    # v8::Isolate::UseCounterFeature, in V8 14.4
-    43: "captureStackTrace",
-    82: "SharedArrayBuffer",
-    131: "WebAssembly.Module",
-    156: "Atomics.waitAsync",
-}
-"""What saving a heap has to know of: whether it was ever used."""
-
-REJECTED_UNHANDLED: Final = 0
-HANDLER_ADDED: Final = 1
+_ENTERED: Final[list[int]] = []
+"""Addresses of the isolates that are entered, innermost last."""
 
 
 class ThrowError(Exception):
@@ -66,7 +64,6 @@ class ThrowError(Exception):
     """
 
     def __init__(self, message: str, kind: str = "Error") -> None:
-        """Say what JavaScript shall see."""
         self.kind = kind
         super().__init__(message)
 
@@ -76,7 +73,7 @@ class Operation:
 
     Attributes:
         function: Called on the isolate's thread, inside JavaScript.
-        raw: It takes (isolate, first argument's address, count) and gives a local
+        raw: It takes (isolate, first argument's address, count) and returns a local
             handle; for the natives of `v8.natives`. Otherwise it takes converted
             values and its result is converted.
     """
@@ -84,15 +81,47 @@ class Operation:
     __slots__ = ("function", "raw")
 
     def __init__(self, function: Callable[..., Any], *, raw: bool = False) -> None:
-        """Describe an operation."""
         self.function = function
         self.raw = raw
 
 
-_TRAMPOLINE_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def enter(pointer: int) -> bool:
+    """Note that an isolate is entered; True if V8 must be told, as it isn't yet."""
+    inside = bool(_ENTERED) and _ENTERED[-1] == pointer
+    _ENTERED.append(pointer)
+    return not inside
 
 
-def _trampoline(info: int) -> None:
+def leave() -> bool:
+    """Note that the innermost isolate is left; True if V8 must be told."""
+    pointer = _ENTERED.pop()
+    return not _ENTERED or _ENTERED[-1] != pointer
+
+
+def _current() -> Isolate | None:
+    """The innermost isolate, for callbacks that V8 doesn't tell which it is."""
+    return ISOLATES.get(_ENTERED[-1] if _ENTERED else 0)
+
+
+def _callback(
+    result: Any, *arguments: Any
+) -> Callable[[Callable[..., Any]], ctypes.c_void_p]:
+    """Make a C function of a Python function, by the types of result and arguments."""
+
+    def make(function: Callable[..., Any]) -> ctypes.c_void_p:
+        callback = ctypes.CFUNCTYPE(result, *arguments)(function)
+        _CALLBACKS.append(callback)
+        return ctypes.cast(callback, ctypes.c_void_p)
+
+    return make
+
+
+# -- JavaScript calls --------------------------------------------------------------
+
+
+@_callback(None, ctypes.c_void_p)
+def trampoline(info: int) -> None:
+    """The native function."""
     implicit, first, count = _WORDS(info)
     isolate = ISOLATES[_WORD(implicit + _ISOLATE_OFFSET).value]
     try:
@@ -115,17 +144,10 @@ def _trampoline(info: int) -> None:
         isolate.fail(error)
 
 
-_TRAMPOLINE = _TRAMPOLINE_TYPE(_trampoline)
-TRAMPOLINE_ADDRESS: Final = ctypes.cast(_TRAMPOLINE, ctypes.c_void_p).value or 0
-
-
-_PREPARE_STACK_TRACE_TYPE = ctypes.CFUNCTYPE(
-    ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
-)
-
-
-def _prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
-    isolate = ISOLATES.get(_current_isolate())
+@_callback(*(ctypes.c_void_p,) * 4)
+def prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
+    """`error.stack` is wanted; see `Isolate.format_stacks`."""
+    isolate = _current()
     if isolate is None or isolate.stack_formatter is None:
         return None
     arguments = (ctypes.c_void_p * 2)(error, sites)
@@ -136,74 +158,9 @@ def _prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
     return result
 
 
-PREPARE_STACK_TRACE: Final = _address(_PREPARE_STACK_TRACE_TYPE(_prepare_stack_trace))
-
-_ENTERED: Final[list[int]] = []
-"""Addresses of the isolates that are entered, innermost last."""
-
-
-def enter(pointer: int) -> bool:
-    """Note that an isolate is entered; whether V8 must be told, as it isn't yet."""
-    inside = bool(_ENTERED) and _ENTERED[-1] == pointer
-    _ENTERED.append(pointer)
-    return not inside
-
-
-def leave() -> bool:
-    """Note that the innermost isolate is left; whether V8 must be told."""
-    pointer = _ENTERED.pop()
-    return not _ENTERED or _ENTERED[-1] != pointer
-
-
-def _current_isolate() -> int:
-    return _ENTERED[-1] if _ENTERED else 0
-
-
-_PROMISE_REJECTED_TYPE = ctypes.CFUNCTYPE(None, RejectMessage)
-
-
-def _promise_rejected(message: Any) -> None:
-    isolate = ISOLATES.get(_current_isolate())
-    if isolate is None:
-        return
-    if message.event == REJECTED_UNHANDLED:
-        isolate.rejections.add(message.promise, message.value)
-    elif message.event == HANDLER_ADDED:
-        isolate.rejections.discard(message.promise)
-
-
-PROMISE_REJECTED: Final = _address(_PROMISE_REJECTED_TYPE(_promise_rejected))
-
-
-_THROWN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-
-
-def _thrown(_message: int, value: int) -> None:
-    isolate = ISOLATES.get(_current_isolate())
-    if isolate is not None:
-        isolate.cleanups.thrown.append(isolate.own(value))
-
-
-THROWN: Final = _address(_THROWN_TYPE(_thrown))
-
-
-_USED_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
-
-
-def _used(pointer: int, feature: int) -> None:
-    if feature in FEATURES:
-        isolate = ISOLATES.get(pointer)
-        if isolate is not None:
-            isolate.features.add(FEATURES[feature])
-
-
-USED: Final = _address(_USED_TYPE(_used))
-
-
-_INTERRUPTED_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-
-
-def _interrupted(pointer: int, _data: int) -> None:
+@_callback(None, ctypes.c_void_p, ctypes.c_void_p)
+def interrupted(pointer: int, _data: int) -> None:
+    """V8 has come to the check that `Isolate.request` asked for."""
     isolate = ISOLATES.get(pointer)
     if isolate is None:
         return
@@ -213,46 +170,82 @@ def _interrupted(pointer: int, _data: int) -> None:
         isolate.fail(error)
 
 
-INTERRUPTED: Final = _address(_INTERRUPTED_TYPE(_interrupted))
+# -- V8 reports --------------------------------------------------------------------
 
 
-_FATAL_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p)
+@_callback(None, RejectMessage)
+def promise_rejected(message: Any) -> None:
+    """A promise was rejected without a handler, or got one later."""
+    isolate = _current()
+    if isolate is None:
+        return
+    if message.event == _REJECTED_UNHANDLED:
+        isolate.rejections.add(message.promise, message.value)
+    elif message.event == _HANDLER_ADDED:
+        isolate.rejections.discard(message.promise)
 
 
-def _fatal(location: bytes | None, message: bytes | None) -> None:
-    # V8 goes on after this one, in an undefined state, as its embedder knows best.
-    _tell_fatal(f"{_text(message)} ({_text(location)})")
+@_callback(None, ctypes.c_void_p, ctypes.c_void_p)
+def thrown(_message: int, value: int) -> None:
+    """A cleanup callback has thrown."""
+    isolate = _current()
+    if isolate is not None:
+        isolate.cleanups.thrown.append(isolate.own(value))
+
+
+@_callback(None, ctypes.c_void_p, ctypes.c_int)
+def used(pointer: int, feature: int) -> None:
+    """A feature of JavaScript was used."""
+    if feature in FEATURES:
+        isolate = ISOLATES.get(pointer)
+        if isolate is not None:
+            isolate.features.add(FEATURES[feature])
+
+
+@_callback(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+def collected(pointer: int, kind: int, _flags: int, _data: int) -> None:
+    """Garbage was collected; V8 must not be re-entered."""
+    isolate = ISOLATES.get(pointer)
+    if isolate is not None:
+        isolate.memory.collected(full=bool(kind & _MARK_COMPACT))
+
+
+@_callback(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
+def near_heap_limit(data: int, current: int, _initial: int) -> int:
+    """The heap's limit is near; returns the next one. The data is the address."""
+    isolate = ISOLATES.get(data)
+    return current if isolate is None else isolate.memory.next_limit(current)
+
+
+# -- V8 ends -----------------------------------------------------------------------
+
+
+@_callback(None, ctypes.c_char_p, ctypes.c_char_p)
+def fatal(location: bytes | None, message: bytes | None) -> None:
+    """V8 can't go on, but would after this one, in an undefined state."""
+    _report_fatal(f"{_text(message)} ({_text(location)})")
     os.abort()
 
 
-_BROKEN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
-
-
-def _broken(_file: bytes | None, _line: int, message: bytes | None) -> None:
+@_callback(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+def check_failed(_file: bytes | None, _line: int, message: bytes | None) -> None:
     """V8 has found itself in a state that can't be; it aborts on return."""
-    _tell_fatal(_text(message))
+    _report_fatal(_text(message))
 
 
-_OUT_OF_MEMORY_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p)
-
-
-def _out_of_memory(location: bytes | None, _details: int) -> None:
-    _tell_fatal(f"out of memory ({_text(location)})")
-
-
-FATAL: Final = _address(_FATAL_TYPE(_fatal))
-BROKEN: Final = _address(_BROKEN_TYPE(_broken))
-OUT_OF_MEMORY: Final = _address(_OUT_OF_MEMORY_TYPE(_out_of_memory))
+@_callback(None, ctypes.c_char_p, ctypes.c_void_p)
+def out_of_memory(location: bytes | None, _details: int) -> None:
+    """V8 gets no more memory; it aborts on return."""
+    _report_fatal(f"out of memory ({_text(location)})")
 
 
 def _text(raw: bytes | None) -> str:
     return raw.decode(errors="replace") if raw else "unknown"
 
 
-def _tell_fatal(reason: str) -> None:
+def _report_fatal(reason: str) -> None:
     # It is the process that ends, so if the isolate has nobody to tell, another has.
-    isolates = (ISOLATES.get(_current_isolate()), *ISOLATES.values())
-    for isolate in isolates:
+    for isolate in (_current(), *ISOLATES.values()):
         if isolate is not None and isolate.on_fatal is not None:
             isolate.on_fatal(reason)
             return

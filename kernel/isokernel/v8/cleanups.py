@@ -54,9 +54,9 @@ class Cleanups:
                 self._task = ctypes.create_string_buffer(_TASK_BYTES)
                 library.registries_task_new(self._task, self._heap)
             # Not for longer: a heap with a listener can't be saved.
-            library.listener_add(isolate.pointer, callbacks.THROWN, None)
+            library.listener_add(isolate.pointer, callbacks.thrown, None)
             library.registries_task_run(self._task)
-            library.listener_remove(isolate.pointer, callbacks.THROWN)
+            library.listener_remove(isolate.pointer, callbacks.thrown)
             isolate.raise_failure()
             thrown, self.thrown = self.thrown, []
             return thrown

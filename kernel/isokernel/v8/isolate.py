@@ -37,7 +37,6 @@ from isokernel.v8.rejections import Rejections
 from isokernel.v8.scopes import Entered, HandleScopeSlots, Held, TryCatch
 from isokernel.v8.values import (
     UNDEFINED,
-    Constants,
     Undefined,
     Value,
     new_string,
@@ -59,7 +58,7 @@ _REPL: Final = True
 
 
 class Thrown(NamedTuple):
-    """What JavaScript threw, at the border.
+    """What JavaScript threw, or that it was stopped.
 
     Attributes:
         value: The thrown value; None when the execution was terminated.
@@ -88,6 +87,7 @@ class Isolate:
         library: V8's functions.
         pointer: Address of the `v8::Isolate`.
         context: Persistent handle of the context.
+        constants: The values of undefined, null, true and false, by their tagged word.
         operations: The table behind the native function; filled at construction.
         handles: Slots of the persistent handles that Python holds now.
         orphans: Slots whose `Value` was garbage collected; released at the next entry.
@@ -146,7 +146,7 @@ class Isolate:
         )
         self.rejections = Rejections(self)
         self._create(snapshot)
-        with self.entered():
+        with Entered(self):
             self._create_context(blank=snapshot is None)
             self._install_callbacks()
             self._make_constants()
@@ -191,11 +191,11 @@ class Isolate:
 
     def _install_callbacks(self) -> None:
         library, pointer = self.library, self.pointer
-        library.fatal_function(callbacks.BROKEN)
-        library.fatal_handler(pointer, callbacks.FATAL)
-        library.oom_handler(pointer, callbacks.OUT_OF_MEMORY)
-        library.rejection_handler(pointer, callbacks.PROMISE_REJECTED)
-        library.use_counter(pointer, callbacks.USED)
+        library.fatal_function(callbacks.check_failed)
+        library.fatal_handler(pointer, callbacks.fatal)
+        library.oom_handler(pointer, callbacks.out_of_memory)
+        library.rejection_handler(pointer, callbacks.promise_rejected)
+        library.use_counter(pointer, callbacks.used)
 
     def _make_constants(self) -> None:
         library = self.library
@@ -204,21 +204,22 @@ class Isolate:
             text = new_string(library, self.pointer, source)
             script = library.compile(self.context, text, None)
             words.append(_WORD(library.script_run(script, self.context)).value)
-        self.constants = Constants(*words)
+        # The words are roots: they never move.
+        self.constants = dict(zip(words, (UNDEFINED, None, True, False), strict=True))
         self._constants = (ctypes.c_size_t * len(words))(*words)
 
     def format_stacks(self, formatter: Value) -> None:
         """Have `error.stack` made by a function (error, call sites) to text."""
         self.stack_formatter = formatter
-        with self.entered():
+        with Entered(self):
             self.library.stack_trace_handler(
-                self.pointer, callbacks.PREPARE_STACK_TRACE
+                self.pointer, callbacks.prepare_stack_trace
             )
 
     def reseed(self) -> None:
         """Go on with random numbers of its own, in a process forked from another."""
         library = self.library
-        with self.entered():
+        with Entered(self):
             generator = library.random_generator(self.pointer)
             library.random_seed(generator, int.from_bytes(os.urandom(8), "little"))
             library.random_restart(_WORD(self.context).value)
@@ -309,7 +310,7 @@ class Isolate:
         self,
         value: Undefined | bool | None,  # noqa: FBT001
     ) -> int:
-        """A handle of undefined, null, true or false, valid for the isolate's life."""
+        """Return a handle of undefined, null, true or false, valid for good."""
         index = 0 if value is UNDEFINED else 1
         if isinstance(value, bool):
             index = 2 if value else 3
@@ -336,7 +337,7 @@ class Isolate:
             return self.own(promise) if promise else self._thrown(caught)
 
     def compile_error(self, source: str) -> Thrown | None:
-        """What V8 says against a sloppy script, which is compiled but doesn't run."""
+        """Compile a sloppy script without running it; return V8's error, if any."""
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
             text = new_string(library, self.pointer, source)
@@ -512,25 +513,25 @@ class Isolate:
             library.object_set(value.slot, self.context, name, to_local(self, item))
 
     def global_object(self) -> Value:
-        """`globalThis`."""
+        """Return `globalThis`."""
         with Entered(self):
             return self.own(self.library.context_global(self.context))
 
     def extras(self) -> Value:
-        """V8's extras binding object: saved with the heap, unseen by the user."""
+        """Return V8's extras object: saved with the heap, unseen by the user."""
         with Entered(self):
             return self.own(self.library.context_extras(self.context))
 
     def native_function(self) -> Value:
-        """The native function `call(operation, ...arguments)` of this context."""
+        """Return the native function `call(operation, ...arguments)`."""
         with Entered(self):
             handle = self.library.function_new(
-                self.context, callbacks.TRAMPOLINE_ADDRESS, None, 0, 0, 0
+                self.context, callbacks.trampoline, None, 0, 0, 0
             )
             return self.own(handle)
 
     def promise(self, promise: Value) -> tuple[int, Any]:
-        """State (0 pending, 1 fulfilled, 2 rejected) and result of a promise.
+        """Return state (0 pending, 1 fulfilled, 2 rejected) and result of a promise.
 
         The result is a `Value`, whatever it is.
         """
@@ -547,13 +548,13 @@ class Isolate:
             self.rejections.discard(promise.slot)
 
     def to_text(self, value: Value) -> str:
-        """A string value as text; the empty string for anything else."""
+        """Convert a string value; the empty string for anything else."""
         with Entered(self):
             text = to_python(self, value.slot)
             return text if isinstance(text, str) else ""
 
     def lexical_names(self) -> list[str]:
-        """Names of the top-level let, const and class of all scripts so far."""
+        """Return the names of the top-level let, const and class of all scripts."""
         library, names = self.library, Vector()
         with Entered(self):
             library.lexical_names(self.context, ctypes.byref(names))
@@ -564,7 +565,7 @@ class Isolate:
         return list(dict.fromkeys(texts))
 
     def owner(self) -> int:
-        """The continuation-preserved data of now, which the runtime keeps owners in."""
+        """Return the continuation-preserved data, which the runtime keeps owners in."""
         with Entered(self):
             value = to_python(self, self.library.embedder_data(self.pointer))
         return value if isinstance(value, int) else 0
@@ -588,7 +589,7 @@ class Isolate:
         """
         self._requested = function
         if not self.closed:
-            self.library.request_interrupt(self.pointer, callbacks.INTERRUPTED, None)
+            self.library.request_interrupt(self.pointer, callbacks.interrupted, None)
 
     def run_requested(self) -> None:
         """Run what `request` left; called by V8."""
@@ -598,7 +599,7 @@ class Isolate:
 
 
 def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:
-    """The blob where V8 can read it, for the isolate's life; copied only if it must."""
+    """Return the blob where V8 can read it; copied only if it must be."""
     if isinstance(blob, memoryview) and not blob.readonly:
         return (ctypes.c_char * len(blob)).from_buffer(blob)
     return ctypes.create_string_buffer(bytes(blob), len(blob))

@@ -1,4 +1,4 @@
-"""Loading V8: finds py_mini_racer's library, starts V8 once, resolves every symbol.
+"""Loading V8: find py_mini_racer's library, start V8 once, resolve every symbol.
 
 py_mini_racer's own package isn't imported: it pulls in asyncio and its own context
 machinery (45 ms of the 70 ms that the engine's start would take); what we need of it
@@ -141,7 +141,11 @@ class Library:
     """
 
     def __init__(self, path: str) -> None:
-        """Open the library at `path` and resolve every function of the table."""
+        """Open the library at `path` and resolve every function of the table.
+
+        Raises:
+            EngineCheckError: A function is missing.
+        """
         self.path = path
         # A confined process, which may save heaps, can't look at files any more.
         self._size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
@@ -182,11 +186,11 @@ class Library:
         return True
 
     def __getattr__(self, name: str) -> Any:
-        """Name a function that isn't in the table."""
+        """Fail for a function that isn't in the table; the others are attributes."""
         raise AttributeError(name)
 
     def address(self, symbol: str) -> int:
-        """Address of an exported function, for lists of external references.
+        """Return the address of an exported function, for external references.
 
         Raises:
             AttributeError: The library has no such symbol.
@@ -194,7 +198,7 @@ class Library:
         return ctypes.cast(self.handle[symbol], ctypes.c_void_p).value or 0
 
     def identity(self) -> str:
-        """What a snapshot depends on: V8's version, its flags, this library's size."""
+        """Return what a snapshot depends on: V8's version, its flags, this file."""
         return f"{V8_VERSION}:{self._size}:{' '.join(FLAGS)}"
 
 
@@ -212,7 +216,7 @@ def _open(path: str) -> ctypes.CDLL:
 
 
 def find() -> str:
-    """The path of py_mini_racer's library.
+    """Return the path of py_mini_racer's library.
 
     Raises:
         EngineNotFoundError: mini-racer isn't installed, or not for this platform.
@@ -229,7 +233,7 @@ def find() -> str:
 
 
 def load() -> Library:
-    """Give the process's one library; any thread may ask, the first one loads it.
+    """Return the process's one library; any thread may ask, the first one loads it.
 
     Raises:
         EngineNotFoundError: mini-racer isn't installed, or not for this platform.
@@ -240,7 +244,7 @@ def load() -> Library:
 
 
 def preload() -> None:
-    """Begin to load in a thread, beside whatever else a start has to do.
+    """Begin to load in a thread, beside whatever else has to be done at the start.
 
     An error is raised again by the `load` that needs the library.
     """

@@ -12,19 +12,18 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isokernel.v8 import callbacks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.isolate import Isolate
 
 _GC_ALL: Final = 31
-_MARK_COMPACT: Final = 4
 _HEADROOM_BYTES: Final = 64 << 20  # for V8 to unwind in, once the limit is near
 _STATISTICS_WORDS: Final = 32
 _VTABLE_WORDS: Final = 12
 _ALLOCATE, _ALLOCATE_UNINITIALIZED = 2, 3  # after the two destructors
-_LIMITS: Final[dict[int, MemoryLimits]] = {}
-"""By the address of the isolate, which V8 hands to the callbacks."""
 
 
 class HeapStatistics(NamedTuple):
@@ -43,32 +42,7 @@ class HeapStatistics(NamedTuple):
     buffers_bytes: int
 
 
-_NEAR_HEAP_LIMIT_TYPE = ctypes.CFUNCTYPE(
-    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
-)
-
-
-def _near_heap_limit(data: int, current: int, _initial: int) -> int:
-    limits = _LIMITS.get(data)
-    return int(current) if limits is None else limits.next_limit(int(current))
-
-
-_COLLECTED_TYPE = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
-)
-
-
-def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
-    limits = _LIMITS.get(data)
-    if limits is not None:
-        limits.collected(full=bool(kind & _MARK_COMPACT))
-
-
 _ALLOCATOR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_NEAR_CALLBACK = _NEAR_HEAP_LIMIT_TYPE(_near_heap_limit)
-_COLLECTED_CALLBACK = _COLLECTED_TYPE(_collected)
-_NEAR = ctypes.cast(_NEAR_CALLBACK, ctypes.c_void_p)
-_COLLECTED = ctypes.cast(_COLLECTED_CALLBACK, ctypes.c_void_p)
 
 
 class MemoryLimits:
@@ -76,8 +50,8 @@ class MemoryLimits:
 
     Attributes:
         out_of_memory: `heap` or `buffers` when a limit was reached since `reset`.
-        heap_max_bytes: The limit of the heap; None for V8's own.
-        buffers_max_bytes: The limit of all ArrayBuffers; None for none.
+        heap_bytes_max: The limit of the heap; None for V8's own.
+        buffers_bytes_max: The limit of all ArrayBuffers; None for none.
         initial_limit_bytes: V8's own limit of the heap.
     """
 
@@ -86,17 +60,18 @@ class MemoryLimits:
         self._isolate = isolate
         self._raw = (ctypes.c_size_t * _STATISTICS_WORDS)()
         self.out_of_memory: str | None = None
-        self.heap_max_bytes: int | None = None
-        self.buffers_max_bytes: int | None = None
+        self.heap_bytes_max: int | None = None
+        self.buffers_bytes_max: int | None = None
         self._watching = False
         self._vtable: ctypes.Array[ctypes.c_size_t] | None = None
-        _LIMITS[isolate.pointer] = self
         self._add_near()
         self.initial_limit_bytes = self.statistics().heap_limit_bytes
 
     def _add_near(self) -> None:
         pointer = self._isolate.pointer
-        self._isolate.library.near_limit_add(pointer, _NEAR, pointer)
+        self._isolate.library.near_limit_add(
+            pointer, callbacks.near_heap_limit, pointer
+        )
 
     def statistics(self) -> HeapStatistics:
         """Ask V8 how much is used now."""
@@ -111,18 +86,18 @@ class MemoryLimits:
             buffers_bytes=raw[7],
         )
 
-    def limit(self, heap_max_bytes: int | None, buffers_max_bytes: int | None) -> None:
+    def limit(self, heap_bytes_max: int | None, buffers_bytes_max: int | None) -> None:
         """Set both limits; None lifts one."""
         isolate = self._isolate
-        self.heap_max_bytes = heap_max_bytes
-        self.buffers_max_bytes = buffers_max_bytes
+        self.heap_bytes_max = heap_bytes_max
+        self.buffers_bytes_max = buffers_bytes_max
         with isolate.entered():
-            if heap_max_bytes is not None and not self._watching:
+            if heap_bytes_max is not None and not self._watching:
                 isolate.library.gc_epilogue_add(
-                    isolate.pointer, _COLLECTED, isolate.pointer, _GC_ALL
+                    isolate.pointer, callbacks.collected, None, _GC_ALL
                 )
                 self._watching = True
-            if buffers_max_bytes is not None and self._vtable is None:
+            if buffers_bytes_max is not None and self._vtable is None:
                 self._wrap_allocator()
 
     def _wrap_allocator(self) -> None:
@@ -147,7 +122,7 @@ class MemoryLimits:
 
     def _bounded(self, original: Any) -> Callable[[int, int], int | None]:
         def allocate(allocator: int, size: int) -> int | None:
-            bound = self.buffers_max_bytes
+            bound = self.buffers_bytes_max
             if bound is not None and self.statistics().buffers_bytes + size > bound:
                 return None
             result: int | None = original(allocator, size)
@@ -160,9 +135,9 @@ class MemoryLimits:
 
         V8 must not be re-entered here.
         """
-        if self.heap_max_bytes is None or self.out_of_memory is not None:
+        if self.heap_bytes_max is None or self.out_of_memory is not None:
             return
-        if self.statistics().heap_used_bytes <= self.heap_max_bytes:
+        if self.statistics().heap_used_bytes <= self.heap_bytes_max:
             return
         if full:
             self._exceeded("heap")
@@ -173,14 +148,14 @@ class MemoryLimits:
     def next_limit(self, current: int) -> int:
         """Return V8's next limit; called by V8 when the present one is near.
 
-        The heap grows up to `heap_max_bytes`; beyond it the execution is stopped. V8
+        The heap grows up to `heap_bytes_max`; beyond it the execution is stopped. V8
         asks also when it collects as a last resort, after malloc or our allocator has
         refused memory, while the heap itself is small.
         """
         if self.statistics().heap_used_bytes < current // 2:
             return current
-        if self.heap_max_bytes is not None and current < self.heap_max_bytes:
-            return min(2 * current, self.heap_max_bytes)
+        if self.heap_bytes_max is not None and current < self.heap_bytes_max:
+            return min(2 * current, self.heap_bytes_max)
         self._exceeded("heap")
         return current + _HEADROOM_BYTES
 
@@ -197,14 +172,13 @@ class MemoryLimits:
         with isolate.entered():
             isolate.library.low_memory(isolate.pointer)
             isolate.library.near_limit_remove(
-                isolate.pointer, _NEAR, self.initial_limit_bytes
+                isolate.pointer, callbacks.near_heap_limit, self.initial_limit_bytes
             )
             self._add_near()
         self.out_of_memory = None
         isolate.resume()
 
     def remove(self) -> None:
-        """Take our functions back before the isolate goes."""
-        _LIMITS.pop(self._isolate.pointer, None)
+        """Give V8 its allocator back before the isolate goes."""
         if self._vtable is not None:
             self._table.value = self._original

@@ -13,7 +13,7 @@ import ctypes
 from typing import TYPE_CHECKING, Final
 
 from isokernel.v8 import symbols
-from isokernel.v8.callbacks import TRAMPOLINE_ADDRESS
+from isokernel.v8.callbacks import trampoline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,7 @@ class ExternalReferences:
         self._words = (ctypes.c_ssize_t * _CAPACITY)()
         self._count = 0
         self.distances: list[int] = []
-        self._append(TRAMPOLINE_ADDRESS)
+        self._append(trampoline.value or 0)
         for symbol in symbols.WASM_FUNCTIONS:
             self._append(library.address(symbol))
         for distance in distances or _DISCOVERED:

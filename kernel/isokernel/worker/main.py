@@ -39,7 +39,7 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
         settings: The new context's.
         sockets: Its two sockets; the server has their other ends.
         snapshot: A file with the heap that it goes on from, instead of a blank one.
-        sandbox: The walls around the process; None leaves it as it is.
+        sandbox: How the process is confined; None for not at all.
         checked: The heap is known to be what was saved.
     """
     try:

@@ -396,7 +396,7 @@ def python_sandbox(
         sockets=str(sockets),
         readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
         network=settings.python_network,
-        memory_max=settings.python_memory_bytes_max,
+        memory_bytes_max=settings.python_memory_bytes_max,
         descriptors_max=_OPEN_FILES,
         niceness=settings.context_niceness,
     )

@@ -48,7 +48,7 @@ _NO_HEAP: Final = Answer(
     409, "The heap is damaged, of another engine, or missing.", models.ErrorModel
 )
 _LIMIT: Final = Answer(
-    429, "A bound is reached; Retry-After says when to come back.", models.ErrorModel
+    429, "A limit is reached; Retry-After says when to come back.", models.ErrorModel
 )
 _UNREADY: Final = Answer(503, "The server can't start it now.", models.ErrorModel)
 _LATE: Final = Answer(504, "The context did not answer in time.", models.ErrorModel)

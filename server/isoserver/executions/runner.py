@@ -9,7 +9,6 @@ from isoserver.contexts.jobs import DIED, Request
 from isoserver.errors import (
     ContextDeadError,
     ServerError,
-    in_words,
 )
 from isoserver.executions.records import Outcome, Status
 from isoserver.heaps.entries import HeapEntry
@@ -63,7 +62,7 @@ class Runner:
             if run.outcome is None:
                 await self._execute(run, context)
         except ServerError as error:
-            run.decide(Outcome(Status.FAILED, error=in_words(error)))
+            run.decide(Outcome(Status.FAILED, error=error.in_words()))
         return context
 
     async def discard(self, context: Context | None, run: Run) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
     from isoserver.settings.server import ServerSettings
     from isoserver.tasks.records import Task
-    from isoserver.tools.approval import Decision
+    from isoserver.tools.approvals import Decision
 
 __all__ = ["TaskTools"]
 

@@ -137,10 +137,6 @@ class AgentSettings(BaseSettings):
     approval_timeout_seconds: PositiveFloat = Field(
         600.0, description="Seconds that an approval is waited for; then it is denied."
     )
-    approval_poll_interval_seconds: PositiveFloat = Field(
-        1.0,
-        description="Seconds between looks for decisions that another process wrote.",
-    )
     approval_input_characters_max: PositiveInt = Field(
         2000, description="Characters of an input that reviewers and the audit see."
     )

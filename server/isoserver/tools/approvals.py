@@ -1,16 +1,16 @@
 """Approvals: asked once for a call, decided once, by whoever is first.
 
 The database is what counts, so that an approval can be decided through any server
-process on it; the one that waits hears of its own at once, and looks for others'
-decisions every second or so.
+process on it: whoever waits hears of it through the feed of changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
@@ -20,15 +20,6 @@ from isoserver.errors import (
     ApprovalMissingError,
     ToolFailedError,
 )
-from isoserver.tools.approval import (
-    APPROVED,
-    DENIED,
-    EXPIRED,
-    PENDING,
-    WITHDRAWN,
-    Approval,
-    Decision,
-)
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Question
 from isoserver.tools.redaction import clean
@@ -37,16 +28,105 @@ from isoserver.tools.tables import APPROVALS
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
-    from isoserver.tools.approval import Elicitation
     from isoserver.tools.audit import Audit
     from isoserver.tools.calls import Asker, Call
     from isoserver.tools.tool import Tool
 
-__all__ = ["Approvals"]
+__all__ = [
+    "APPROVED",
+    "DENIED",
+    "EXPIRED",
+    "PENDING",
+    "WITHDRAWN",
+    "Approval",
+    "Approvals",
+    "Decision",
+    "Elicitation",
+]
 
+PENDING: Final = "pending"
+APPROVED: Final = "approved"
+DENIED: Final = "denied"
+EXPIRED: Final = "expired"
+WITHDRAWN: Final = "withdrawn"
+Decision = Literal["approved", "denied"]
+Elicitation = Literal["admin", "always", "never"]
 
+_ID_BYTES: Final = 24
+_DESCRIPTION_MAX: Final = 1000
 _REASON_MAX: Final = 2000
+
+
+class Approval(NamedTuple):
+    """One approval, as the database has it.
+
+    Attributes:
+        id: Unguessable: who knows it may have it decided, with an administrator's key.
+        workspace: The workspace.
+        task_id: The task that waits.
+        call_id: The call that waits.
+        session: The context that persists, if there is one.
+        client: Who started the task.
+        path: The tool.
+        description: What the tool says that it does.
+        input: The input as text, redacted and cut.
+        rule: The rule that asks for it; empty for the tool's default.
+        state: pending, approved, denied, expired or withdrawn.
+        reason: The reviewer's, or what happened.
+        decided_by: Who decided.
+        created_at: When it was asked for, in seconds since 1970.
+        expires_at: When it won't be waited for any longer.
+        decided_at: When that was decided.
+    """
+
+    id: str
+    workspace: str
+    task_id: str
+    call_id: str
+    session: str | None
+    client: str
+    path: str
+    description: str
+    input: str
+    rule: str
+    state: str
+    reason: str
+    decided_by: str
+    created_at: float
+    expires_at: float
+    decided_at: float | None
+
+    @classmethod
+    def ask(
+        cls, call: Call, tool: Tool, rule: str, shown: str, seconds: float
+    ) -> Approval:
+        """Make one for a call, which waits for so many seconds from now."""
+        now = time.time()
+        return cls(
+            secrets.token_urlsafe(_ID_BYTES),
+            call.workspace,
+            call.task_id,
+            call.call_id,
+            call.session,
+            call.client,
+            tool.path,
+            clean(tool.description[:_DESCRIPTION_MAX]),
+            shown,
+            rule,
+            PENDING,
+            "",
+            "",
+            now,
+            now + seconds,
+            None,
+        )
+
+    @classmethod
+    def of(cls, row: Any) -> Approval:
+        """Give it from its row."""
+        return cls(*(row[name] for name in cls._fields))
 
 
 class Approvals:
@@ -55,11 +135,11 @@ class Approvals:
     def __init__(  # noqa: PLR0913 - three of them are bounds
         self,
         database: Database,
+        changes: Changes,
         audit: Audit,
         log: FilteringBoundLogger,
         *,
         seconds: float,
-        poll: float,
         limit: int,
         elicitation: Elicitation = "admin",
     ) -> None:
@@ -67,21 +147,22 @@ class Approvals:
 
         Args:
             database: Where they are.
+            changes: Tells of decisions.
             audit: Where it is noted who decided what.
             log: Where it is said that a client could not be asked.
             seconds: How long a decision is waited for.
-            poll: Seconds between looks for what other processes decided.
             limit: How many may be pending in one workspace.
             elicitation: Whose clients are asked about their own calls.
         """
         self._database = database
+        self._changes = changes
         self._audit = audit
         self._log = log
         self._seconds = seconds
-        self._poll = poll
         self._limit = limit
         self._elicitation = elicitation
         self._decided: dict[str, asyncio.Event] = {}
+        changes.subscribe(APPROVALS.name, self._changed)
         self._resolving: set[asyncio.Future[Approval]] = set()
 
     async def close(self) -> None:
@@ -157,7 +238,6 @@ class Approvals:
         won = await self._set(workspace, approval_id, fields, in_time=True)
         found = await self.get(workspace, approval_id)
         if won:
-            self._tell(approval_id)
             await self._audit.add(
                 Entry(
                     workspace,
@@ -266,7 +346,6 @@ class Approvals:
         for approval_id in waiting:
             fields = {"state": WITHDRAWN, "reason": "the task is over"}
             await self._set(workspace, approval_id, fields)
-            self._tell(approval_id)
 
     async def _settled(self, approval: Approval) -> Approval:
         """Wait until it isn't pending any more, or its time is over."""
@@ -278,11 +357,12 @@ class Approvals:
                 await self._set(approval.workspace, approval.id, fields)
                 return await self.get(approval.workspace, approval.id)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(decided.wait(), min(self._poll, left))
+                await asyncio.wait_for(decided.wait(), left)
+            # Before it is read: what is decided meanwhile is read in the next round.
+            decided.clear()
             found = await self.get(approval.workspace, approval.id)
             if found.state not in {PENDING, EXPIRED}:
                 return found
-            decided.clear()
 
     async def _ask(self, approval: Approval, asker: Asker, *, decides: bool) -> None:
         question = Question(
@@ -333,7 +413,9 @@ class Approvals:
         ]
         if in_time:
             conditions.append(APPROVALS.c.expires_at > time.time())
-        async with self._database.begin() as connection:
+        async with self._changes.begin(
+            APPROVALS.name, workspace, approval_id
+        ) as connection:
             changed = await connection.execute(
                 update(APPROVALS)
                 .where(*conditions)
@@ -341,10 +423,13 @@ class Approvals:
             )
         return changed.rowcount == 1
 
-    def _tell(self, approval_id: str) -> None:
-        event = self._decided.get(approval_id)
-        if event is not None:
-            event.set()
+    def _changed(self, change: Change | None) -> None:
+        """Wake whoever waits for an approval that may have been decided."""
+        if change is None:
+            for event in self._decided.values():
+                event.set()
+        elif change.id in self._decided:
+            self._decided[change.id].set()
 
     def _late(self) -> str:
         return f"nobody decided within {self._seconds:g} seconds"

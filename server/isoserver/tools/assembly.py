@@ -8,9 +8,9 @@ from isoserver.tools.approvals import Approvals
 from isoserver.tools.audit import Audit
 from isoserver.tools.configuration import Limits, read
 from isoserver.tools.policies import Policies, read_rule
-from isoserver.tools.registry import Registry
 from isoserver.tools.service import Tools
 from isoserver.tools.slots import Bounds
+from isoserver.tools.sources.service import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.agents import AgentSettings
+    from isoserver.storage.changes import Changes
     from isoserver.storage.database import Database
-    from isoserver.tools.policy import Rule
+    from isoserver.tools.rules import Rule
 
 __all__ = ["assemble", "limits_of"]
 
 
 def assemble(
-    database: Database, log: FilteringBoundLogger, settings: AgentSettings
+    settings: AgentSettings,
+    database: Database,
+    changes: Changes,
+    log: FilteringBoundLogger,
 ) -> Tools:
     """Make `tools`; `Tools.start` starts it.
 
@@ -33,8 +37,9 @@ def assemble(
         SourceError: A source or a rule of the settings can't be understood.
     """
     audit = Audit(database, log, settings.audit_ttl_seconds)
-    registry = Registry(
+    sources = Sources(
         database,
+        changes,
         audit,
         log,
         [read(source.as_data()) for source in settings.sources],
@@ -45,16 +50,17 @@ def assemble(
     )
     policies = Policies(
         database,
+        changes,
         audit,
         _rules([policy.as_data() for policy in settings.policies]),
         settings.workspace_policies_max,
     )
     approvals = Approvals(
         database,
+        changes,
         audit,
         log,
         seconds=settings.approval_timeout_seconds,
-        poll=settings.approval_poll_interval_seconds,
         limit=settings.workspace_approvals_max,
         elicitation=settings.approval_elicitation,
     )
@@ -64,7 +70,7 @@ def assemble(
         waiting=settings.task_calls_unfinished_max,
         shown_max=settings.approval_input_characters_max,
     )
-    return Tools(registry, policies, approvals, audit, log, bounds)
+    return Tools(sources, policies, approvals, audit, log, bounds)
 
 
 def limits_of(settings: AgentSettings) -> Limits:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 
 from isoserver.errors import SourceError
-from isoserver.tools.policy import ALLOW, REQUIRE_APPROVAL, Effect
 from isoserver.tools.redaction import SECRET_MIN
+from isoserver.tools.rules import ALLOW, REQUIRE_APPROVAL, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isoserver.tools.catalog import Catalog
-    from isoserver.tools.policy import Effect
+    from isoserver.tools.rules import Effect
     from isoserver.tools.tool import Tool
 
 __all__ = ["PATHS", "Discovery"]

@@ -20,10 +20,10 @@ from isoserver.tools.models import (
 )
 from isoserver.tools.policies import read_rule
 from isoserver.tools.redaction import clean
-from isoserver.tools.sources.fetching import origin
+from isoserver.tools.sources.fetcher import origin
 
 if TYPE_CHECKING:
-    from isoserver.tools.approval import Approval
+    from isoserver.tools.approvals import Approval
     from isoserver.tools.policies import StoredRule
     from isoserver.tools.service import Tools
     from isoserver.tools.sources.base import Source
@@ -86,7 +86,7 @@ class SourcesHandler(_ToolsHandler):
     async def get(self) -> None:
         """List them."""
         self.require_admin()
-        found = await self.tools.registry.list(self.principal.workspace)
+        found = await self.tools.sources.list(self.principal.workspace)
         self.answer({"items": [self._shown(source) for source in found]})
 
     async def post(self) -> None:
@@ -98,13 +98,13 @@ class SourcesHandler(_ToolsHandler):
         )
         configuration = read({**fields, "workspace": self.principal.workspace})
         try:
-            source = await self.tools.registry.add(configuration, self.who)
+            source = await self.tools.sources.add(configuration, self.who)
         except SourceError as error:
             raise InvalidRequestError(FieldProblem("body", str(error))) from error
         self.answer(self._shown(source), HTTPStatus.CREATED)
 
     def _shown(self, source: Source) -> dict[str, Any]:
-        return shown(source, fixed=self.tools.registry.is_fixed(source))
+        return shown(source, fixed=self.tools.sources.is_fixed(source))
 
 
 class SourceHandler(_ToolsHandler):
@@ -113,13 +113,13 @@ class SourceHandler(_ToolsHandler):
     async def get(self, name: str) -> None:
         """Show it."""
         self.require_admin()
-        source = await self.tools.registry.get(self.principal.workspace, name)
-        self.answer(shown(source, fixed=self.tools.registry.is_fixed(source)))
+        source = await self.tools.sources.get(self.principal.workspace, name)
+        self.answer(shown(source, fixed=self.tools.sources.is_fixed(source)))
 
     async def delete(self, name: str) -> None:
         """Delete it; its tools are gone at once."""
         self.require_admin()
-        await self.tools.registry.delete(self.principal.workspace, name, self.who)
+        await self.tools.sources.delete(self.principal.workspace, name, self.who)
         self.set_status(HTTPStatus.NO_CONTENT)
 
 
@@ -129,9 +129,9 @@ class RefreshHandler(_ToolsHandler):
     async def post(self, name: str) -> None:
         """List them anew."""
         self.require_admin()
-        source = await self.tools.registry.get(self.principal.workspace, name)
+        source = await self.tools.sources.get(self.principal.workspace, name)
         await source.refresh()
-        self.answer(shown(source, fixed=self.tools.registry.is_fixed(source)))
+        self.answer(shown(source, fixed=self.tools.sources.is_fixed(source)))
 
 
 class PoliciesHandler(_ToolsHandler):

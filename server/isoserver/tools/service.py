@@ -20,7 +20,8 @@ from isoserver.tools.calls import Call
 from isoserver.tools.declarations import declare
 from isoserver.tools.discovery import PATHS, Discovery
 from isoserver.tools.names import snake
-from isoserver.tools.policy import (
+from isoserver.tools.redaction import shown
+from isoserver.tools.rules import (
     ALLOW,
     DENY,
     REQUIRE_APPROVAL,
@@ -29,7 +30,6 @@ from isoserver.tools.policy import (
     hides,
     strictest,
 )
-from isoserver.tools.redaction import shown
 from isoserver.tools.slots import Slots
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from isoserver.tools.calls import Asker
     from isoserver.tools.catalog import Catalog
     from isoserver.tools.policies import Policies
-    from isoserver.tools.policy import Effect, Rule
-    from isoserver.tools.registry import Registry
+    from isoserver.tools.rules import Effect, Rule
     from isoserver.tools.slots import Bounds
+    from isoserver.tools.sources.service import Sources
     from isoserver.tools.tool import Tool
 
 __all__ = ["Tools"]
@@ -57,7 +57,7 @@ class Tools:
     """The tools of all workspaces; used from the event loop only.
 
     Attributes:
-        registry: The sources.
+        sources: The sources.
         policies: The rules.
         approvals: The approvals.
         audit: The audit.
@@ -65,7 +65,7 @@ class Tools:
 
     def __init__(  # noqa: PLR0913, PLR0917 - it is what holds them together
         self,
-        registry: Registry,
+        sources: Sources,
         policies: Policies,
         approvals: Approvals,
         audit: Audit,
@@ -75,14 +75,14 @@ class Tools:
         """Put the parts together; `isoserver.tools.assembly` makes them.
 
         Args:
-            registry: The sources.
+            sources: The sources.
             policies: The rules.
             approvals: The approvals.
             audit: The audit.
             log: Where defects are logged.
             bounds: Bounds of calls.
         """
-        self.registry = registry
+        self.sources = sources
         self.policies = policies
         self.approvals = approvals
         self.audit = audit
@@ -97,17 +97,17 @@ class Tools:
         Raises:
             SourceError: One of the configuration file can't be set up.
         """
-        await self.registry.start()
+        await self.sources.start()
 
     async def close(self) -> None:
         """End the sources, and write what is to be written."""
-        await self.registry.close()
+        await self.sources.close()
         await self.approvals.close()
         await self.audit.close()
 
     async def describe(self, workspace: str) -> str:
         """Give the TypeScript declarations of what the workspace's code can call."""
-        catalog = await self.registry.catalog(workspace)
+        catalog = await self.sources.catalog(workspace)
         rules = await self.policies.rules(workspace)
         everybody = Call(workspace, None, "", "", "", "", None)
         hidden = tuple(
@@ -154,7 +154,7 @@ class Tools:
         async with self._slots.hold(call):
             rules = await self.policies.rules(call.workspace)
             first = call.path.partition(".")[0]
-            catalog = await self.registry.catalog(
+            catalog = await self.sources.catalog(
                 call.workspace, None if call.path in PATHS else snake(first)
             )
             if call.path in PATHS:
@@ -226,7 +226,7 @@ class Tools:
         tool = catalog.find(call.path)
         if tool is None:
             name = snake(call.path.partition(".")[0])
-            source = self.registry.source(call.workspace, name)
+            source = self.sources.source(call.workspace, name)
             if source is not None and source.version == 0:
                 raise source.unavailable()
             raise ToolMissingError(
@@ -259,7 +259,7 @@ class Tools:
         rules: Sequence[Rule],
     ) -> Verdict:
         """Decide about the call; where it is several in one, about each of them."""
-        source = self.registry.source(call.workspace, tool.source)
+        source = self.sources.source(call.workspace, tool.source)
         if source is None:
             raise ToolMissingError(tool.path, [])
         verdicts = [
@@ -303,7 +303,7 @@ class Tools:
     async def _make(
         self, call: Call, tool: Tool, arguments: dict[str, Any], end: Ending
     ) -> Any:
-        source = self.registry.source(call.workspace, tool.source)
+        source = self.sources.source(call.workspace, tool.source)
         if source is None:  # deleted meanwhile
             raise ToolMissingError(tool.path, [])
         async with self._slots.turn(call):
@@ -317,7 +317,7 @@ class Tools:
     ) -> Discovery:
         def approval(tool: Tool) -> Effect:
             # Rules with conditions may make it stricter; they depend on the input.
-            source = self.registry.source(call.workspace, tool.source)
+            source = self.sources.source(call.workspace, tool.source)
             default = source.default(reads=tool.reads) if source else ALLOW
             plain = [rule for rule in rules if not rule.conditions]
             return decide(plain, call, tool.path, {}, default).effect

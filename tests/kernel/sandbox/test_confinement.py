@@ -45,12 +45,12 @@ with_seccomp = pytest.mark.skipif(not seccomp.supported(), reason="no seccomp he
 with_landlock = pytest.mark.skipif(
     landlock.version() < landlock.TCP_VERSION, reason="no Landlock of this age here"
 )
-WALLS = [
+SANDBOXES = [
     pytest.param(SandboxSettings(), id="all", marks=with_seccomp),
     pytest.param(SECCOMP, id="seccomp", marks=with_seccomp),
     pytest.param(LANDLOCK, id="landlock", marks=with_landlock),
 ]
-FILTERED = WALLS[:2]
+FILTERED = SANDBOXES[:2]
 
 
 def confined(
@@ -99,50 +99,50 @@ def libc(name: str, *arguments: Any) -> Callable[[], int]:
 # -- what is denied ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("walls", WALLS)
+@pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.parametrize(
     "path",
     ["/etc/hostname", "/proc/self/maps", "/dev/null", "/tmp"],  # noqa: S108
 )
-def test_no_file_can_be_opened(walls: SandboxSettings, path: str) -> None:
-    found = confined(libc("open", path.encode(), os.O_RDONLY), walls)
+def test_no_file_can_be_opened(sandbox: SandboxSettings, path: str) -> None:
+    found = confined(libc("open", path.encode(), os.O_RDONLY), sandbox)
     assert found in {"EPERM", "EACCES"}
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_no_file_can_be_made(walls: SandboxSettings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_no_file_can_be_made(sandbox: SandboxSettings, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     target = tmp_path / "made"
     flags = os.O_CREAT | os.O_WRONLY
-    found = confined(libc("open", os.fsencode(target), flags, 0o600), walls)
+    found = confined(libc("open", os.fsencode(target), flags, 0o600), sandbox)
     assert found in {"EPERM", "EACCES"}
     assert not target.exists()
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_nothing_can_be_executed(walls: SandboxSettings) -> None:
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_nothing_can_be_executed(sandbox: SandboxSettings) -> None:
     arguments = (ctypes.c_char_p * 2)(b"true", None)
     environment = (ctypes.c_char_p * 1)(None)
     attempt = libc("execve", b"/bin/true", arguments, environment)
-    assert confined(attempt, walls) in {"EPERM", "EACCES"}
+    assert confined(attempt, sandbox) in {"EPERM", "EACCES"}
 
 
-@pytest.mark.parametrize("walls", FILTERED)
+@pytest.mark.parametrize("sandbox", FILTERED)
 @pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6])
-def test_no_socket_can_be_made(walls: SandboxSettings, family: int) -> None:
+def test_no_socket_can_be_made(sandbox: SandboxSettings, family: int) -> None:
     attempt = libc("socket", family, socket.SOCK_STREAM, 0)
-    assert confined(attempt, walls) == "EPERM"
+    assert confined(attempt, sandbox) == "EPERM"
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_a_socket_that_was_left_open_leads_nowhere(walls: SandboxSettings) -> None:
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_a_socket_that_was_left_open_leads_nowhere(sandbox: SandboxSettings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as left:
         address = listening.getsockname()
-        found = confined(lambda: left.connect(address), walls)
+        found = confined(lambda: left.connect(address), sandbox)
         assert found in {"EPERM", "EACCES"}
 
 
-@pytest.mark.parametrize("walls", FILTERED)
+@pytest.mark.parametrize("sandbox", FILTERED)
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -173,15 +173,15 @@ def test_a_socket_that_was_left_open_leads_nowhere(walls: SandboxSettings) -> No
     ],
 )
 def test_what_is_not_needed_is_denied(
-    walls: SandboxSettings, name: str, arguments: tuple[Any, ...]
+    sandbox: SandboxSettings, name: str, arguments: tuple[Any, ...]
 ) -> None:
-    assert confined(libc(name, *arguments), walls) == "EPERM"
+    assert confined(libc(name, *arguments), sandbox) == "EPERM"
 
 
-@pytest.mark.parametrize("walls", WALLS)
-def test_no_other_process_can_be_signalled(walls: SandboxSettings) -> None:
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_no_other_process_can_be_signalled(sandbox: SandboxSettings) -> None:
     parent = os.getpid()
-    assert confined(libc("kill", parent, 0), walls) == "EPERM"
+    assert confined(libc("kill", parent, 0), sandbox) == "EPERM"
 
 
 @with_seccomp
@@ -192,8 +192,8 @@ def test_no_namespace_comes_with_a_fork() -> None:
             assert confined(attempt) == "EPERM"
 
 
-@pytest.mark.parametrize("walls", FILTERED)
-def test_bounds_cannot_be_raised(walls: SandboxSettings) -> None:
+@pytest.mark.parametrize("sandbox", FILTERED)
+def test_bounds_cannot_be_raised(sandbox: SandboxSettings) -> None:
     def attempt() -> str:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 20, 1 << 20))
@@ -201,7 +201,7 @@ def test_bounds_cannot_be_raised(walls: SandboxSettings) -> None:
             return type(error).__name__
         return "raised"
 
-    assert confined(attempt, walls) != "raised"
+    assert confined(attempt, sandbox) != "raised"
 
 
 @root
@@ -328,7 +328,7 @@ def test_cells_run_and_heaps_are_saved(context: LocalContext) -> None:
 
 def test_a_heap_that_cannot_be_saved_is_told(context: LocalContext) -> None:
     context.run("const held = new Intl.Collator('en')")
-    scripts.preload()  # as the fork server does, before the walls are up
+    scripts.preload()  # as the fork server does, before it is confined
 
     def work() -> str:
         try:
@@ -400,7 +400,7 @@ os._exit(0)
 """
 
 
-def test_nothing_is_imported_after_the_walls_are_up() -> None:
+def test_nothing_is_imported_once_confined() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", _NO_IMPORTS], capture_output=True, check=False
     )

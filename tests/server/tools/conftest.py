@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.tools import SECONDS, World, run_scenario
 
-from isoserver.storage.database import url_of
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
@@ -29,9 +27,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         url: str | None = None,
         **settings: Any,
     ) -> None:
-        started = run_scenario(
-            scenario, tmp_path, url_of(url, tmp_path), sources, settings
-        )
+        started = run_scenario(scenario, tmp_path, url, sources, settings)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start

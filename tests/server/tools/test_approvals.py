@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.tools import Asked
+from tests.support.tools import Asked, tools_on
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -15,13 +15,9 @@ from isoserver.errors import (
     ApprovalMissingError,
     ToolError,
 )
-from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
-from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import assemble
 from isoserver.tools.calls import Answer
 from isoserver.tools.configuration import read
-from isoserver.tools.policy import Rule
+from isoserver.tools.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,32 +262,59 @@ def test_the_end_of_a_task_or_call_withdraws(run: Callable[..., None]) -> None:
     run(scenario, sources=service)
 
 
-def test_another_server_decides(run: Callable[..., None]) -> None:
+def test_another_server_decides(
+    run: Callable[..., None], postgresql: PostgreSQL
+) -> None:
+    url = postgresql.database()
+
     async def scenario(world: World) -> None:
-        database = Database(url_of(None, world.folder))
-        with (world.folder / "log").open("a") as log:
-            other = assemble(
-                database, make_log("info", log), ServerSettings.model_validate({})
-            )
-            await database.start()
-            try:
+        async with tools_on(world.folder, url) as other:
+            for decision in ("approved", "denied"):
                 task = create(world)
-                (waiting,), _ = await _until(other.approvals.pending, "default")
-                await other.approvals.resolve(
-                    "default", waiting.id, "approved", "", "eve"
-                )
-                assert await task
-            finally:
-                await other.close()
-                await database.close()
+                waiting = await world.pending()
+                await other.approvals.resolve("default", waiting.id, decision, "", "e")
+                if decision == "approved":
+                    assert await task
+                else:
+                    await denied(task)
 
-    run(scenario, sources=service, approval_poll_interval_seconds=0.05)
+    run(scenario, sources=service, url=url)
 
 
-async def _until(ask: Any, *arguments: Any) -> Any:
-    while not (found := await ask(*arguments))[0]:  # noqa: ASYNC110 - other processes
-        await asyncio.sleep(0)
-    return found
+def test_another_server_changes_rules_and_sources(
+    run: Callable[..., None], postgresql: PostgreSQL
+) -> None:
+    url = postgresql.database()
+
+    async def scenario(world: World) -> None:
+        async with tools_on(world.folder, url, sources_private=True) as other:
+            read_only = {"owner": "o"}
+            assert await world.call("github.issues.list", read_only)
+            made = await other.policies.add("default", Rule("deny", "github.**"), "eve")
+            while await _succeeds(world, "github.issues.list", read_only):
+                pass
+            await other.policies.delete("default", made.rule.id, "eve")
+            while not await _succeeds(world, "github.issues.list", read_only):
+                pass
+            fields = {**world.services.openapi(name="added"), "workspace": "default"}
+            await other.sources.add(read(fields), "eve")
+            while not await _succeeds(world, "added.odd", {"kind": "text"}):
+                pass
+            await other.sources.delete("default", "added", "eve")
+            while await _succeeds(world, "added.odd", {"kind": "text"}):
+                pass
+
+    run(scenario, sources=service, sources_private=True, url=url)
+
+
+async def _succeeds(world: World, path: str, given: Any) -> bool:
+    try:
+        await world.call(path, given)
+    except ToolError as error:
+        if error.code not in {"policy_denied", "tool_not_found"}:
+            raise
+        return False
+    return True
 
 
 def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> None:
@@ -318,8 +341,8 @@ def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> No
         assert (await denied(create(world))).code == "policy_denied"
         await tools.policies.delete("default", rule.rule.id, "eve")
         fields = {**world.services.openapi(name="added"), "workspace": "a"}
-        await tools.registry.add(read(fields), "eve")
-        await tools.registry.delete("a", "added", "eve")
+        await tools.sources.add(read(fields), "eve")
+        await tools.sources.delete("a", "added", "eve")
         await tools.end_task("default", "task-1")
         assert len(await world.audit()) == 6
         await tools.audit.prune()

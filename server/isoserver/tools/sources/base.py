@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.tools.configuration import Limits, SourceConfiguration
-    from isoserver.tools.policy import Effect
+    from isoserver.tools.rules import Effect
     from isoserver.tools.tool import Tool
 
 __all__ = ["Source"]

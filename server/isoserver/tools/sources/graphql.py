@@ -22,24 +22,22 @@ from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import credentials
-from isoserver.tools.sources.fetching import Fetcher
-from isoserver.tools.sources.openapi import read_file
-from isoserver.tools.sources.queries import (
+from isoserver.tools.sources.fetcher import Fetcher
+from isoserver.tools.sources.graphql_schema import (
     TOKENS_MAX,
+    arguments_schema,
     client_schema,
+    definitions,
     failed,
     given_to,
+    output_schema,
     read_schema,
     selected,
+    selection,
     top_fields,
     wrong,
 )
-from isoserver.tools.sources.selection import (
-    arguments_schema,
-    definitions,
-    output_schema,
-    selection,
-)
+from isoserver.tools.sources.openapi import read_file
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import credentials
 from isoserver.tools.sources.mcp_http import TOO_LARGE_TEXT, make_client
-from isoserver.tools.sources.stdio import TOO_LARGE, Pipes
+from isoserver.tools.sources.mcp_stdio import TOO_LARGE, Pipes
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:

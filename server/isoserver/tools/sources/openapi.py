@@ -15,16 +15,19 @@ import msgspec
 from isoserver.errors import SourceError, ToolArgumentsError
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import credentials
-from isoserver.tools.sources.document import Document
-from isoserver.tools.sources.fetching import Fetcher, origin
-from isoserver.tools.sources.operations import READS, Operation
+from isoserver.tools.sources.fetcher import Fetcher, origin
+from isoserver.tools.sources.openapi_document import (
+    READS,
+    Document,
+    ServiceOperation,
+)
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.tools.configuration import Limits, OpenapiSource
-    from isoserver.tools.sources.operations import Parameter
+    from isoserver.tools.sources.openapi_document import Parameter
 
 __all__ = ["Openapi", "read_file"]
 
@@ -130,7 +133,7 @@ class Openapi(Source):
     async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
         if self._fetcher is None:
             raise self.unavailable()
-        operation: Operation = tool.native
+        operation: ServiceOperation = tool.native
         url, parts = _request(tool, operation, arguments)
         found = await self._fetcher.call(
             tool.path, operation.method.upper(), self._base + url, **parts
@@ -156,7 +159,7 @@ def read_file(place: str, limit: int) -> bytes:
     return data
 
 
-def _input(operation: Operation) -> dict[str, Any]:
+def _input(operation: ServiceOperation) -> dict[str, Any]:
     properties = {one.field: one.schema for one in operation.parameters}
     required = [one.field for one in operation.parameters if one.required]
     if operation.body is not None:
@@ -171,7 +174,7 @@ def _input(operation: Operation) -> dict[str, Any]:
 
 
 def _request(
-    tool: Tool, operation: Operation, arguments: dict[str, Any]
+    tool: Tool, operation: ServiceOperation, arguments: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Write a call as path and parts of a request.
 

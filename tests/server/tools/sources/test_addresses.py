@@ -35,7 +35,7 @@ def test_addresses_within_are_told() -> None:
 
 def test_added_sources_are_at_public_addresses(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        registry, services = world.tools.registry, world.services
+        sources, services = world.tools.sources, world.services
         port = services.url.rpartition(":")[2]
         for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
             url = f"http://{host}:{port}"
@@ -46,13 +46,13 @@ def test_added_sources_are_at_public_addresses(run: Callable[..., None]) -> None
                 remote(f"{url}/sse", name="own"),
             ]
             for fields in made:
-                source = await registry.add(read(fields), "eve")
+                source = await sources.add(read(fields), "eve")
                 assert source.state == "failed", fields
                 assert "--sources-private" in source.reason, fields
-                await registry.delete("default", "own", "eve")
+                await sources.delete("default", "own", "eve")
         # No request has come, but of those that the file has.
         assert {seen.partition("?")[0] for seen in services.seen} <= {"/openapi.json"}
-        assert (await registry.get("default", "github")).state == "ready"
+        assert (await sources.get("default", "github")).state == "ready"
 
     run(scenario, sources=lambda services: [services.openapi()])
 
@@ -62,11 +62,11 @@ def test_calls_are_held_back_as_well(run: Callable[..., None], tmp_path: Path) -
 
     async def scenario(world: World) -> None:
         file.write_text(json.dumps(SERVICE))
-        registry = world.tools.registry
+        sources = world.tools.sources
         fields = world.services.openapi(document=str(file), base_url=world.services.url)
         # The document is a file, which only the configuration may name.
-        registry._local = True
-        source = await registry.add(read(fields), "eve")
+        sources._local = True
+        source = await sources.add(read(fields), "eve")
         assert source.state == "ready", source.reason
         with pytest.raises(ToolError, match="--sources-private") as caught:
             await world.call("github.get", {"a": "x", "b": "y"})
@@ -84,7 +84,7 @@ def test_they_may_be_anywhere_if_the_server_says_so(run: Callable[..., None]) ->
                 world.services.openapi(),
                 world.services.graphql(),
             ):
-                source = await world.tools.registry.add(read(fields), "eve")
+                source = await world.tools.sources.add(read(fields), "eve")
                 assert source.state == "ready", source.reason
 
         run(scenario, sources_private=True)

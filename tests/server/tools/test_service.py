@@ -18,7 +18,7 @@ from isoserver.errors import (
 )
 from isoserver.tools.audit import Filter
 from isoserver.tools.configuration import read
-from isoserver.tools.policy import Rule
+from isoserver.tools.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,12 +170,12 @@ def test_two_workspaces(run: Callable[..., None]) -> None:
         (rule,) = await tools.policies.list("a")
 
         # Sources: not listed, found, refreshed, deleted, called or discovered.
-        assert [source.name for source in await tools.registry.list("b")] == ["theirs"]
-        for work in (tools.registry.get("b", "mine"),):
+        assert [source.name for source in await tools.sources.list("b")] == ["theirs"]
+        for work in (tools.sources.get("b", "mine"),):
             with pytest.raises(SourceMissingError):
                 await work
         with pytest.raises(SourceMissingError):
-            await tools.registry.delete("b", "mine", "mallory")
+            await tools.sources.delete("b", "mine", "mallory")
         read_only = {"owner": "o"}
         missing = await code(world, "mine.issues.list", read_only, workspace="b")
         assert missing == "tool_not_found"
@@ -238,32 +238,32 @@ def test_discovery_counts_as_well(run: Callable[..., None]) -> None:
 
 def test_sources_of_the_database(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        registry = world.tools.registry
+        sources = world.tools.sources
         fields = world.services.openapi(name="added", workspace="a")
-        source = await registry.add(read(fields), "eve")
+        source = await sources.add(read(fields), "eve")
         assert source.state == "ready"
         assert await world.call("added.odd", {"kind": "text"}, workspace="a")
         with pytest.raises(SourceExistsError):
-            await registry.add(read(fields), "eve")
+            await sources.add(read(fields), "eve")
         for local in (
             {"document": "/etc/passwd"},
             {"auth": {"type": "bearer", "token": {"env": "HOME"}}},
             {"headers": {"X": {"file": "/etc/passwd"}}},
         ):
             with pytest.raises(SourceError, match="configuration file"):
-                await registry.add(read({**fields, "name": "b", **local}), "eve")
+                await sources.add(read({**fields, "name": "b", **local}), "eve")
         command = {"type": "mcp", "name": "c", "workspace": "a", "command": "sh"}
         with pytest.raises(SourceError, match="configuration file"):
-            await registry.add(read(command), "eve")
+            await sources.add(read(command), "eve")
         short = {"type": "bearer", "token": "abc"}
         with pytest.raises(SourceError, match="fewer than 4"):
-            await registry.add(read({**fields, "name": "d", "auth": short}), "eve")
-        await registry.add(read({**fields, "name": "second"}), "eve")
+            await sources.add(read({**fields, "name": "d", "auth": short}), "eve")
+        await sources.add(read({**fields, "name": "second"}), "eve")
         with pytest.raises(SourceError, match="all that may be"):
-            await registry.add(read({**fields, "name": "third"}), "eve")
+            await sources.add(read({**fields, "name": "third"}), "eve")
         with pytest.raises(SourceExistsError):
-            await registry.delete("default", "github", "eve")
-        await registry.delete("a", "added", "eve")
+            await sources.delete("default", "github", "eve")
+        await sources.delete("a", "added", "eve")
         gone = await code(world, "added.odd", {"kind": "text"}, workspace="a")
         assert gone == "tool_not_found"
         kinds = [(e["kind"], e["path"]) for e in await world.audit("a")]
@@ -279,7 +279,7 @@ def test_an_expired_approval_of_a_dead_server_can_not_be_decided(
     async def scenario(world: World) -> None:
         from isoserver.tools.calls import Call  # noqa: PLC0415
 
-        catalog = await world.tools.registry.catalog("default")
+        catalog = await world.tools.sources.catalog("default")
         tool = catalog.find("github.odd")
         assert tool is not None
         call = Call("default", None, "", "t", "c", "github.odd", {})

@@ -1,30 +1,65 @@
-"""What of a GraphQL type is asked for, and what TypeScript knows of it."""
+"""GraphQL for tools: schemas read, documents looked into, types as JSON Schema."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLEnumType,
+    GraphQLError,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLScalarType,
+    GraphQLSchema,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    build_client_schema,
+    build_schema,
     get_named_type,
     is_leaf_type,
     is_required_argument,
     is_required_input_field,
+    parse,
+    print_ast,
+    value_from_ast_untyped,
 )
 
+from isoserver.errors import SourceError, ToolArgumentsError, ToolFailedError
 from isoserver.tools.schemas import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from graphql import GraphQLArgument, GraphQLField
 
-__all__ = ["arguments_schema", "definitions", "output_schema", "selection"]
+    from isoserver.tools.tool import Tool
 
+__all__ = [
+    "TOKENS_MAX",
+    "arguments_schema",
+    "client_schema",
+    "definitions",
+    "failed",
+    "given_to",
+    "output_schema",
+    "read_schema",
+    "selected",
+    "selection",
+    "top_fields",
+    "wrong",
+]
+
+TOKENS_MAX: Final = 5000
+"""Tokens of a document that code may send."""
+_SELECT_MAX: Final = 10_000
+_DETAILS_MAX: Final = 20
 _FIELDS_MAX: Final = 200
 _SCALARS: Final[dict[str, dict[str, Any]]] = {
     "Int": {"type": "integer"},
@@ -33,6 +68,104 @@ _SCALARS: Final[dict[str, dict[str, Any]]] = {
     "Boolean": {"type": "boolean"},
     "ID": {"type": ["string", "integer"]},
 }
+
+
+def top_fields(
+    document: DocumentNode, operation: OperationDefinitionNode
+) -> Iterator[FieldNode]:
+    """Give the fields at the top, those in fragments too."""
+    fragments = {
+        node.name.value: node
+        for node in document.definitions
+        if isinstance(node, FragmentDefinitionNode)
+    }
+    waiting = list(operation.selection_set.selections)
+    seen: set[str] = set()
+    # It ends: each fragment is looked into once.
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, FieldNode):
+            yield node
+        elif isinstance(node, InlineFragmentNode):
+            waiting.extend(node.selection_set.selections)
+        elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
+            seen.add(node.name.value)
+            waiting.extend(fragments[node.name.value].selection_set.selections)
+
+
+def given_to(node: FieldNode, variables: dict[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a field, with the variables in them."""
+    return {
+        argument.name.value: value_from_ast_untyped(argument.value, variables)
+        for argument in node.arguments or ()
+    }
+
+
+def selected(tool: Tool, select: str) -> str:
+    """Read what code wants selected; it can be nothing but a selection.
+
+    Raises:
+        ToolArgumentsError: It isn't one.
+    """
+    if len(select) > _SELECT_MAX:
+        raise wrong(tool, "_select", f"has more than {_SELECT_MAX} characters")
+    try:
+        document = parse(f"{{ {select} }}", max_tokens=TOKENS_MAX, no_location=True)
+    except (GraphQLError, RecursionError) as error:
+        raise wrong(tool, "_select", str(error)) from error
+    first = document.definitions[0]
+    one = len(document.definitions) == 1
+    if not one or not isinstance(first, OperationDefinitionNode):
+        raise wrong(tool, "_select", "must be a selection")
+    if not first.selection_set.selections:
+        raise wrong(tool, "_select", "selects nothing")
+    return print_ast(first.selection_set)
+
+
+def read_schema(data: bytes) -> GraphQLSchema:
+    """Read a schema in the schema language.
+
+    Raises:
+        SourceError: It can't be read.
+    """
+    try:
+        return build_schema(data.decode())
+    except (GraphQLError, ValueError, TypeError, RecursionError) as error:
+        message = f"the schema can't be read: {str(error)[:200]}"
+        raise SourceError(message) from error
+
+
+def client_schema(data: dict[str, Any]) -> GraphQLSchema:
+    """Read a schema as introspection gives it.
+
+    Raises:
+        SourceError: It can't be read.
+    """
+    try:
+        return build_client_schema(data)  # type: ignore[arg-type]  # as it came
+    except (GraphQLError, ValueError, TypeError, KeyError, RecursionError) as error:
+        message = f"the endpoint's schema can't be read: {str(error)[:200]}"
+        raise SourceError(message) from error
+
+
+def wrong(tool: Tool, field: str, *errors: str) -> ToolArgumentsError:
+    """Give the error for an input that is wrong."""
+    problems = [{"field": field, "error": error[:300]} for error in errors]
+    return ToolArgumentsError(tool.path, problems)
+
+
+def failed(tool: Tool, errors: Any) -> ToolFailedError:
+    """Give the error for what the endpoint answered with errors alone."""
+    listed = errors if isinstance(errors, list) else [errors]
+    first = listed[0].get("message") if isinstance(listed[0], dict) else None
+    return ToolFailedError(
+        f"{tool.path}: {str(first or 'it failed')[:1000]}",
+        code="graphql_error",
+        details={"errors": listed[:_DETAILS_MAX]},
+    )
+
+
+# -- types as JSON Schema -------------------------------------------------------------
 
 
 def selection(kind: Any, depth: int) -> str:

@@ -15,7 +15,7 @@ from tests.support.programs import UPSTREAM
 from tests.support.tools import UPSTREAM_KEY, refused, remote, serve_upstream, stdio
 
 from isoserver.errors import ToolError
-from isoserver.tools.sources.stdio import Lines, Pipes
+from isoserver.tools.sources.mcp_stdio import Lines, Pipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ async def results(world: World) -> None:
 
 async def approvals(world: World) -> None:
     """What annotations say, with nobody there who decides."""
-    catalog = await world.tools.registry.catalog("default")
+    catalog = await world.tools.sources.catalog("default")
     by_path = {tool.path: tool.reads for tool in catalog.tools}
     assert by_path["up.add"]
     assert not by_path["up.drop"]
@@ -130,7 +130,7 @@ def test_answers_that_are_too_large(run: Callable[..., None]) -> None:
         assert told["code"] == "response_too_large"
         assert "ask for less" in told["message"]
         # The session goes on, and so do the calls in it.
-        (source,) = await world.tools.registry.list("default")
+        (source,) = await world.tools.sources.list("default")
         assert source.version == 1
         assert len(await world.call("up.big", {"size": 1000})) == 1000
         assert not slow.done()
@@ -142,7 +142,7 @@ def test_answers_that_are_too_large(run: Callable[..., None]) -> None:
 
 def test_a_server_that_dies_is_started_again(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        (source,) = await world.tools.registry.list("default")
+        (source,) = await world.tools.sources.list("default")
         together = await asyncio.gather(
             world.call("up.hang"), world.call("up.die"), return_exceptions=True
         )
@@ -157,7 +157,7 @@ def test_a_server_that_dies_is_started_again(run: Callable[..., None]) -> None:
 
 def test_a_server_that_hangs_is_replaced(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        (source,) = await world.tools.registry.list("default")
+        (source,) = await world.tools.sources.list("default")
         await source.settled()
         told = await refused(world, "up.hang")
         assert (told["code"], told["retryable"]) == ("tool_timeout", True)
@@ -187,7 +187,7 @@ def children() -> set[int]:
 
 def test_new_tools_are_noticed(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        (source,) = await world.tools.registry.list("default")
+        (source,) = await world.tools.sources.list("default")
         await source.settled()
         assert (await refused(world, "up.late"))["code"] == "tool_not_found"
         before = await world.tools.describe("default")
@@ -202,7 +202,7 @@ def test_new_tools_are_noticed(run: Callable[..., None]) -> None:
 def test_servers_that_can_not_be_started(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         reasons = {}
-        for source in await world.tools.registry.list("default"):
+        for source in await world.tools.sources.list("default"):
             await source.settled()
             reasons[source.name] = source.reason
             told = await refused(world, f"{source.name}.add")

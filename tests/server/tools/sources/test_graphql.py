@@ -173,7 +173,7 @@ def test_a_schema_from_a_file(run: Callable[..., None], tmp_path: Path) -> None:
         assert await world.call("people.query.version") == "1"
         (bad,) = [
             source
-            for source in await world.tools.registry.list("default")
+            for source in await world.tools.sources.list("default")
             if source.name == "bad"
         ]
         await bad.settled()

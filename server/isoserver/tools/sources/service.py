@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy import delete, insert, select
@@ -27,28 +27,27 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
     from isoserver.tools.configuration import Limits
     from isoserver.tools.sources.base import Source
 
-__all__ = ["Registry"]
-
-_LOOK_SECONDS: Final = 2.0
-"""How old what is known of the database may be, if another process changed it."""
+__all__ = ["Sources"]
 
 
-class Registry:
+class Sources:
     """The sources; used from the event loop only.
 
     Those of the configuration file can't be changed while the server runs. Those of the
-    database are the same for every process on it: each looks for changes when tools
-    are asked for, at most every two seconds.
+    database are the same for every process on it: what is added and deleted, here or
+    elsewhere, is taken over when the sources are asked for next.
     """
 
-    def __init__(  # noqa: PLR0913 - it is what holds them together
+    def __init__(  # noqa: PLR0913, PLR0917 - it is what holds them together
         self,
         database: Database,
+        changes: Changes,
         audit: Audit,
         log: FilteringBoundLogger,
         fixed: Sequence[SourceConfiguration],
@@ -62,6 +61,7 @@ class Registry:
 
         Args:
             database: Where those are that were added.
+            changes: Tells of those that are added and deleted.
             audit: Where it is noted who changed what.
             log: Where what happens to sources is logged.
             fixed: Those of the configuration file.
@@ -71,6 +71,7 @@ class Registry:
             private: Whether they may be at addresses that aren't public.
         """
         self._database = database
+        self._changes = changes
         self._audit = audit
         self._log = log
         self._fixed = {(source.workspace, source.name) for source in fixed}
@@ -82,8 +83,10 @@ class Registry:
         self._sources: dict[tuple[str, str], Source] = {}
         self._revisions: dict[tuple[str, str], str] = {}
         self._catalogs: dict[str, Catalog] = {}
-        self._looked = 0.0
+        self._endings: set[asyncio.Task[None]] = set()
+        self._is_current = False
         self._looking = asyncio.Lock()
+        changes.subscribe(SOURCES.name, self._changed)
 
     async def start(self) -> None:
         """Start all sources; that they can't be reached is no reason to wait.
@@ -111,7 +114,9 @@ class Registry:
     async def close(self) -> None:
         """End all sources."""
         sources, self._sources = self._sources, {}
-        await asyncio.gather(*(source.close() for source in sources.values()))
+        for source in sources.values():
+            self._end(source)
+        await self._ended()
 
     # -- for administrators ------------------------------------------------------------
 
@@ -157,15 +162,14 @@ class Registry:
         if (workspace, name) in self._sources:
             message = f"there is a source {name} already"
             raise SourceExistsError(message)
-        revision = secrets.token_hex(8)
-        source = self._make(configuration)
+        self._make(configuration)  # before one is stored that can't be set up
         try:
-            async with self._database.begin() as connection:
+            async with self._changes.begin(SOURCES.name, workspace, name) as connection:
                 await connection.execute(
                     insert(SOURCES).values(
                         workspace=workspace,
                         name=name,
-                        revision=revision,
+                        revision=secrets.token_hex(8),
                         configuration=msgspec.json.encode(configuration).decode(),
                         created_at=time.time(),
                         created_by=by,
@@ -174,8 +178,8 @@ class Registry:
         except IntegrityError as error:
             message = f"there is a source {name} already"
             raise SourceExistsError(message) from error
-        await self._replace((workspace, name), source, revision)
         await self._audit.add(Entry(workspace, "source.added", by, name))
+        source = await self.get(workspace, name)
         await source.settled()
         return source
 
@@ -190,13 +194,14 @@ class Registry:
             message = f"{name} belongs to the configuration file"
             raise SourceExistsError(message)
         await self.get(workspace, name)
-        async with self._database.begin() as connection:
+        async with self._changes.begin(SOURCES.name, workspace, name) as connection:
             await connection.execute(
                 delete(SOURCES).where(
                     SOURCES.c.workspace == workspace, SOURCES.c.name == name
                 )
             )
-        await self._drop((workspace, name))
+        await self._look()
+        await self._ended()
         await self._audit.add(Entry(workspace, "source.deleted", by, name))
 
     # -- for calls ---------------------------------------------------------------------
@@ -229,50 +234,58 @@ class Registry:
     # -- keeping up with the database --------------------------------------------------
 
     async def _look(self) -> None:
-        """Take over what other processes have changed, if it is time to look."""
-        if time.monotonic() - self._looked < _LOOK_SECONDS and self._looked:
+        """Take over what has changed in the database, here or in other processes."""
+        if self._is_current and self._changes.connected:
             return
         async with self._looking:
-            if time.monotonic() - self._looked < _LOOK_SECONDS and self._looked:
+            if self._is_current and self._changes.connected:
                 return
-            async with self._database.connect() as connection:
-                rows = (await connection.execute(select(SOURCES))).all()
-            self._looked = time.monotonic()
+            self._is_current = True  # unless something changes from here on
+            try:
+                async with self._database.connect() as connection:
+                    rows = (await connection.execute(select(SOURCES))).all()
+            except BaseException:
+                self._is_current = False
+                raise
             stored = {(row.workspace, row.name): row for row in rows}
             for place in set(self._revisions) - set(stored):
-                await self._drop(place)
+                self._drop(place)
             for place, row in stored.items():
                 if self._revisions.get(place) != row.revision:
-                    await self._take(place, row.configuration, row.revision)
+                    self._take(place, row.configuration, row.revision)
 
-    async def _take(self, place: tuple[str, str], text: str, revision: str) -> None:
+    def _changed(self, _change: Change | None) -> None:
+        self._is_current = False
+
+    def _take(self, place: tuple[str, str], text: str, revision: str) -> None:
         if place in self._fixed:
             return
+        self._drop(place)
+        self._revisions[place] = revision
         try:
             found = msgspec.json.decode(text, type=SourceConfiguration)
             source = self._make(found)
         except (msgspec.DecodeError, SourceError) as error:
             # Of another version, or a secret that this host doesn't have.
             self._log.warning("source left out", source=place[1], reason=str(error))
-            self._revisions[place] = revision
-            return
-        await self._replace(place, source, revision)
+        else:
+            self._sources[place] = source
+            source.start()
 
-    async def _replace(
-        self, place: tuple[str, str], source: Source, revision: str
-    ) -> None:
-        old = self._sources.pop(place, None)
-        self._sources[place] = source
-        self._revisions[place] = revision
-        source.start()
-        if old is not None:
-            await old.close()
-
-    async def _drop(self, place: tuple[str, str]) -> None:
+    def _drop(self, place: tuple[str, str]) -> None:
         self._revisions.pop(place, None)
         source = self._sources.pop(place, None)
         if source is not None:
-            await source.close()
+            self._end(source)
+
+    def _end(self, source: Source) -> None:
+        """End a source, whose process may take seconds for that, in the background."""
+        ending = asyncio.create_task(source.close())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _ended(self) -> None:
+        await asyncio.gather(*self._endings)
 
     def _make(self, configuration: SourceConfiguration) -> Source:
         """Make a source; its kind's libraries are loaded when there is one of it."""

@@ -11,7 +11,7 @@ from tests.support.services import DOCUMENT, KEY, Services
 from tests.support.tools import refused
 
 from isoserver.errors import ApprovalDeniedError
-from isoserver.tools.sources.document import Document
+from isoserver.tools.sources.openapi_document import Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ def test_reads_are_allowed_and_writes_wait(run: Callable[..., None]) -> None:
 def test_sources_that_can_not_be(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         reasons = {}
-        for source in await world.tools.registry.list("default"):
+        for source in await world.tools.sources.list("default"):
             await source.settled()
             reasons[source.name] = source.reason
             assert source.state == "failed"
@@ -210,7 +210,7 @@ def test_our_own_document_is_a_source(run: Callable[..., None], client: Client) 
     url = str(client.base_url).rstrip("/")
 
     async def scenario(world: World) -> None:
-        tools = (await world.tools.registry.catalog("default")).tools
+        tools = (await world.tools.sources.catalog("default")).tools
         assert len(tools) > 20
         run_code = {"body": {"code": "6 * 7", "language": "javascript"}}
         made = await world.call("isokernel.post_execute", run_code)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from isoserver.errors import SourceError
 from isoserver.tools.calls import Call
 from isoserver.tools.policies import read_rule
-from isoserver.tools.policy import Rule, Verdict, decide, hides, strictest
+from isoserver.tools.rules import Rule, Verdict, decide, hides, strictest
 
 if TYPE_CHECKING:
-    from isoserver.tools.policy import Effect
+    from isoserver.tools.rules import Effect
 
 CALL = Call("default", "s1", "ada", "t", "c", "", {})
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -13,23 +14,21 @@ import pytest
 from tests.support.client import connect
 from tests.support.programs import UPSTREAM
 from tests.support.server import START, Server
+from tests.support.tools import tools_on
 from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load, serve
 from isoserver.errors import ToolError
 from isoserver.http.openapi import make_document
-from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
-from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import assemble
 from isoserver.tools.calls import Call
 from isoserver.tools.routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
     from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
 
 KEY = "a-key-that-is-in-no-answer"
 ADMIN = "key-of-the-administrator-0123456789"
@@ -75,21 +74,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def tool_server(folder: Path) -> Iterator[Server]:
-    flags = ["--config", str(folder / "isokernel.toml"), "--data-dir", str(folder)]
-    flags += ["--languages", "javascript", "--default-language", "javascript"]
-    flags.append("--sources-private")
-    server = Server(*flags, env={"UPSTREAM_KEY": KEY})
+@contextmanager
+def serving(folder: Path, data: Path, *flags: str) -> Iterator[Server]:
+    """A server with the file in a folder."""
+    flags = (
+        *flags,
+        "--config",
+        str(folder / "isokernel.toml"),
+        "--data-dir",
+        str(data),
+    )
+    flags += ("--languages", "javascript", "--default-language", "javascript")
+    server = Server(*flags, "--sources-private", env={"UPSTREAM_KEY": KEY})
     yield server
     assert server.stop() == 0
     assert not server.wrong()
     assert KEY not in server.said
 
 
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    with serving(folder, folder) as server:
+        yield server
+
+
 @pytest.fixture
-def client(tool_server: Server) -> Iterator[Client]:
-    with connect(tool_server, **{"X-API-Key": ADMIN}) as made:
+def client(server: Server) -> Iterator[Client]:
+    with connect(server, **{"X-API-Key": ADMIN}) as made:
         yield made
 
 
@@ -104,21 +115,17 @@ def check(answer: Any, status: int, model: str | None = None) -> Any:
     return answer.json()
 
 
-def test_sources(client: Client, tool_server: Server) -> None:
+def test_sources(client: Client, server: Server) -> None:
     (up,) = check(client.get("/sources"), 200, "SourcesModel")["items"]
     up = check(client.post("/sources/up/refresh"), 200, "SourceShownModel")
     assert (up["state"], up["origin"], up["type"]) == ("ready", "configuration", "mcp")
     assert up["tools"] == 13
     assert up["location"] == sys.executable.rpartition("/")[2]
     assert check(client.get("/sources/up"), 200)["name"] == "up"
-    own = {
-        "type": "openapi",
-        "name": "own",
-        "document": f"{tool_server.url}/openapi.json",
-    }
+    own = {"type": "openapi", "name": "own", "document": f"{server.url}/openapi.json"}
     made = check(client.post("/sources", json=own), 201, "SourceShownModel")
     assert (made["state"], made["origin"]) == ("ready", "rest")
-    assert made["location"] == tool_server.url
+    assert made["location"] == server.url
     check(client.post("/sources", json=own), 409, "ErrorResponse")
     assert len(check(client.get("/sources"), 200)["items"]) == 2
     check(client.delete("/sources/own"), 204)
@@ -183,38 +190,44 @@ def test_policies(client: Client) -> None:
         check(answer, 400, "ValidationErrorResponse")
 
 
-async def call(folder: Path, path: str, given: Any) -> Any:
+async def call(folder: Path, url: str, path: str, given: Any) -> Any:
     """Make a call as another server on the same database would."""
-    database = Database(url_of(None, folder))
-    with (folder / "log").open("a") as log:
-        settings = ServerSettings.model_validate(
-            {"approval_poll_interval_seconds": 0.05, "sources_private": True}
-        )
-        tools = assemble(database, make_log("info", log), settings)
-        await database.start()
+    async with tools_on(folder, url, sources_private=True) as tools:
         try:
-            await tools.start()
-            made = Call("default", "s", "ada", "task", "call", path, given)
-            return await tools.call(made)
+            return await tools.call(
+                Call("default", "s", "ada", "task", "call", path, given)
+            )
         except ToolError as error:
             return error.as_data()
-        finally:
-            await tools.close()
-            await database.close()
 
 
-def test_approvals_and_audit(client: Client, tool_server: Server, folder: Path) -> None:
+def test_approvals_and_audit_on_postgresql(
+    folder: Path, postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    url = postgresql.database()
+    with (
+        serving(folder, tmp_path, "--database-url", url) as server,
+        connect(server, **{"X-API-Key": ADMIN}) as client,
+    ):
+        _approvals_and_audit(client, server, tmp_path, url)
+
+
+def _approvals_and_audit(
+    client: Client, server: Server, folder: Path, url: str
+) -> None:
     own = {
         "type": "openapi",
         "name": "own",
-        "document": f"{tool_server.url}/openapi.json",
+        "document": f"{server.url}/openapi.json",
         "auth": {"type": "bearer", "token": AGENT},
     }
     check(client.post("/sources", json=own), 201)
     results = []
     for decision in ("approved", "denied"):
         given = {"body": {"language": "javascript"}}
-        calling = asyncio.run(_decide(client, folder, decision, given))
+        calling = asyncio.run(
+            _decide(client, call(folder, url, "own.post_contexts", given), decision)
+        )
         results.append(calling)
     approved, denied = results
     check(client.delete(f"/contexts/{approved['id']}"), 204)
@@ -233,8 +246,9 @@ def test_approvals_and_audit(client: Client, tool_server: Server, folder: Path) 
         check(client.get(f"/audit?{query}"), 400, "ValidationErrorResponse")
 
 
-async def _decide(client: Client, folder: Path, decision: str, given: Any) -> Any:
-    calling = asyncio.create_task(call(folder, "own.post_contexts", given))
+async def _decide(client: Client, made: Coroutine[Any, Any, Any], decision: str) -> Any:
+    """Decide about a call, in the words of REST; what the call gives."""
+    calling = asyncio.create_task(made)
     items: list[Any] = []
     while not items and not calling.done():
         items = (await _get(client, "/approvals"))["items"]
@@ -257,9 +271,9 @@ async def _get(client: Client, path: str) -> Any:
     return check(answer, 200, "ApprovalsModel")
 
 
-def test_only_administrators(client: Client, tool_server: Server) -> None:
+def test_only_administrators(client: Client, server: Server) -> None:
     before = client.get("/policies").json()
-    with connect(tool_server, **{"X-API-Key": AGENT}) as agent:
+    with connect(server, **{"X-API-Key": AGENT}) as agent:
         assert agent.get("/contexts").status_code == 200
         for route in TOOL_ROUTES:
             path = re.sub(r"\{\w+\}", "up", route.path)

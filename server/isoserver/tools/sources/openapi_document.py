@@ -7,21 +7,23 @@ theirs, so that a schema that refers to itself stays as small as it is.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 import yaml
 
 from isoserver.errors import SourceError
+from isoserver.tools.names import distinct, snake
 from isoserver.tools.schemas import PREFIX
-from isoserver.tools.sources.operations import Body, Operation, Parameter, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Document"]
+__all__ = ["READS", "Body", "Document", "Parameter", "ServiceOperation"]
 
+READS: Final = frozenset({"get", "head", "options"})
+"""Methods that change nothing."""
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _COMPONENT: Final = "#/components/schemas/"
 _REFERENCES_MAX: Final = 16
@@ -37,6 +39,68 @@ _BODIES: Final = (
     "text/plain",
     "application/octet-stream",
 )
+
+
+class Parameter(NamedTuple):
+    """A parameter of an operation.
+
+    Attributes:
+        field: Its name in the tool's input.
+        name: Its own name.
+        place: path, query, header or cookie.
+        style: How arrays and objects are written.
+        explode: Whether each of their parts is written by itself.
+        as_json: Whether it is written as JSON.
+        required: Whether it has to be there.
+        schema: What it may be.
+    """
+
+    field: str
+    name: str
+    place: str
+    style: str
+    explode: bool
+    as_json: bool
+    required: bool
+    schema: dict[str, Any]
+
+
+class Body(NamedTuple):
+    """The body of an operation.
+
+    Attributes:
+        kind: Its media type.
+        required: Whether it has to be there.
+        schema: What it may be.
+    """
+
+    kind: str
+    required: bool
+    schema: dict[str, Any]
+
+
+class ServiceOperation(NamedTuple):
+    """An operation of the service: what a tool is made of.
+
+    Attributes:
+        name: Its name within the source.
+        original: Its operationId, or method and path.
+        description: What it does.
+        method: The method, in lower case.
+        path: The path, with its placeholders.
+        parameters: The parameters.
+        body: The body, if it takes one that can be written.
+        output: JSON Schema of what it answers when all is well.
+    """
+
+    name: str
+    original: str
+    description: str
+    method: str
+    path: str
+    parameters: tuple[Parameter, ...]
+    body: Body | None
+    output: Any
 
 
 class Document:
@@ -87,16 +151,16 @@ class Document:
                     url = url.replace(f"{{{name}}}", value)
         return url
 
-    def operations(self) -> list[Operation]:
+    def operations(self) -> list[ServiceOperation]:
         """Give its operations, in order; those that can't be called are left out."""
         found = list(self._operations())
-        given = names(found)
+        given = _names(found)
         return [
             operation._replace(name=name)
             for (operation, _), name in zip(found, given, strict=True)
         ]
 
-    def _operations(self) -> Iterator[tuple[Operation, list[str]]]:
+    def _operations(self) -> Iterator[tuple[ServiceOperation, list[str]]]:
         paths = self._root.get("paths")
         if not isinstance(paths, dict):
             return
@@ -115,11 +179,11 @@ class Document:
 
     def _operation(
         self, path: str, method: str, item: dict[str, Any], given: dict[str, Any]
-    ) -> Operation:
+    ) -> ServiceOperation:
         texts = [given.get(name) for name in ("summary", "description")]
         named = given.get("operationId")
         original = named if isinstance(named, str) and named else f"{method} {path}"
-        return Operation(
+        return ServiceOperation(
             "",
             original,
             "\n".join(text for text in texts if isinstance(text, str)),
@@ -329,3 +393,25 @@ def _data(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): _data(item) for name, item in value.items()}
     return _plain(value)
+
+
+def _names(found: list[tuple[ServiceOperation, list[str]]]) -> list[str]:
+    """Name operations; of those that would be the same, the tag comes before."""
+    plain = [_name(operation) for operation, _ in found]
+    counts: dict[str, int] = {}
+    for name in plain:
+        counts[name] = counts.get(name, 0) + 1
+    return distinct(
+        [
+            f"{snake(tags[0])}.{name}" if counts[name] > 1 and tags else name
+            for name, (_, tags) in zip(plain, found, strict=True)
+        ]
+    )
+
+
+def _name(operation: ServiceOperation) -> str:
+    if operation.original == f"{operation.method} {operation.path}":
+        path = re.sub(r"[{}]", "", operation.path).replace("/", "_")
+        return snake(f"{operation.method}_{path}")
+    parts = [part for part in re.split(r"[/.]", operation.original) if part.strip()]
+    return ".".join(snake(part) for part in parts) or "tool"
