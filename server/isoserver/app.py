@@ -14,8 +14,8 @@ from tornado.web import Application
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
-from isoserver.contexts.pool import Contexts
 from isoserver.contexts.routes import url_specs
+from isoserver.contexts.service import Contexts
 from isoserver.executions.service import Executions
 from isoserver.heaps.service import Heaps
 from isoserver.http.bodies import (

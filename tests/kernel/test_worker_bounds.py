@@ -170,34 +170,34 @@ def test_memory_is_told(client: WorkerClient) -> None:
 # -- the end -----------------------------------------------------------------------
 
 
-def test_it_ends_with_its_server(server: ForkServer, client: WorkerClient) -> None:
+def test_it_ends_with_its_server(fork_server: ForkServer, client: WorkerClient) -> None:
     client.run("1")
     client.control.close()
-    assert await_exit(server, client.pid).status == 0
+    assert await_exit(fork_server, client.pid).status == 0
 
 
 def test_it_ends_with_its_server_amid_a_busy_loop(
-    server: ForkServer, client: WorkerClient
+    fork_server: ForkServer, client: WorkerClient
 ) -> None:
     client.execute("for (;;);")
     client.wait(lambda frame: frame.type == "execute_input")
     client.close()
-    assert await_exit(server, client.pid).status == 0
+    assert await_exit(fork_server, client.pid).status == 0
 
 
 def test_a_heap_that_v8_gives_up_is_out_of_memory(
-    server: ForkServer, client: WorkerClient
+    fork_server: ForkServer, client: WorkerClient
 ) -> None:
     client.execute("new Array(1e9).fill(0)")
     words = client.last_words()
     assert words is not None
     assert words["reason"] == "out of memory"
-    exited = await_exit(server, client.pid)
+    exited = await_exit(fork_server, client.pid)
     assert (exited.status, exited.reason) == (72, "out of memory")
 
 
 def test_what_cannot_be_stopped_is_ended(
-    server: ForkServer, spawn: Callable[..., WorkerClient]
+    fork_server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
     client = spawn(interrupt_grace_seconds=0.2)
     number = client.execute("'a'.repeat(2 ** 29 - 30).match(/(?:a|b)*?c/)")
@@ -207,14 +207,15 @@ def test_what_cannot_be_stopped_is_ended(
         client.finish(number)  # V8 has become able to stop it
     except ContextEndedError:
         assert (
-            await_exit(server, client.pid).reason == "JavaScript could not be stopped"
+            await_exit(fork_server, client.pid).reason
+            == "JavaScript could not be stopped"
         )
 
 
-def test_a_kill_is_told(server: ForkServer, client: WorkerClient) -> None:
+def test_a_kill_is_told(fork_server: ForkServer, client: WorkerClient) -> None:
     client.run("1")
     os.kill(client.pid, 9)
-    exited = await_exit(server, client.pid)
+    exited = await_exit(fork_server, client.pid)
     assert exited.status == -9
     assert "SIGKILL" in exited.reason
     with pytest.raises(ContextEndedError):
@@ -222,11 +223,11 @@ def test_a_kill_is_told(server: ForkServer, client: WorkerClient) -> None:
 
 
 def test_bytes_that_are_no_frame_end_it(
-    server: ForkServer, client: WorkerClient
+    fork_server: ForkServer, client: WorkerClient
 ) -> None:
     client.run("1")
     client.work.sendall(b"\xff\xff\xff\xff")
     words = client.last_words()
     assert words is not None
     assert "FrameError" in words["detail"]
-    assert await_exit(server, client.pid).status == 73
+    assert await_exit(fork_server, client.pid).status == 73

@@ -9,9 +9,11 @@ import sys
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.support.programs import UPSTREAM
 from tests.support.services import Services
 
+from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.settings.tools import RuleModel
@@ -82,6 +84,13 @@ class World:
         """The audit, oldest first."""
         found, _ = await self.tools.audit.page(workspace, Filter(), 1000, 0)
         return found[::-1]
+
+
+async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
+    """What the code is told about a call that fails."""
+    with pytest.raises(ToolError) as caught:
+        await world.call(path, given)
+    return caught.value.as_data()
 
 
 class Asked:

@@ -13,8 +13,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.compiler.bodies import compile_body, compile_function, has_return
-from isokernel.compiler.cells import Completeness, compile_cell, completeness, recompile
+from isokernel import exit_codes
+from isokernel.compiler.cells import (
+    compile_body,
+    compile_cell,
+    compile_function,
+    has_return,
+    recompile,
+)
+from isokernel.compiler.completeness import Completeness, completeness
 from isokernel.compiler.redeclaration import Cell, Clash
 from isokernel.context import tracebacks
 from isokernel.context.bridge import Bridge
@@ -205,7 +212,7 @@ class Context(
         cell = Cell(
             self._isolate,
             execution.script,
-            source,
+            before_run=source.runs,
             message=lambda thrown: str(self._described(thrown)["evalue"]),
             constants=self._host.sources.constants,
         )
@@ -459,4 +466,4 @@ class Context(
 def _abort() -> None:
     """The last resort of a front that has none of its own."""
     os.write(2, b"isokernel: JavaScript can't be stopped; the process ends\n")
-    os._exit(70)
+    os._exit(exit_codes.UNSTOPPABLE)

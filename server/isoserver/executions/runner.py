@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.contexts.context import DIED
-from isoserver.contexts.javascript import JavaScriptContext
-from isoserver.contexts.jobs import Request
-from isoserver.contexts.records import Checkpoint
+from isoserver.contexts.jobs import DIED, Request
 from isoserver.errors import (
     ContextDeadError,
-    ContextMissingError,
-    HeapMissingError,
     ServerError,
-    in_words,
 )
 from isoserver.executions.records import Outcome, Status
 from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
-    from isoserver.contexts.jobs import Execution, Message
-    from isoserver.contexts.pool import Contexts
-    from isoserver.executions.orders import Order
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
+    from isoserver.contexts.service import Contexts
     from isoserver.executions.runs import Run
     from isoserver.heaps.service import Heaps
     from isoserver.settings.server import ServerSettings
@@ -69,7 +62,7 @@ class Runner:
             if run.outcome is None:
                 await self._execute(run, context)
         except ServerError as error:
-            run.decide(Outcome(Status.FAILED, error=in_words(error)))
+            run.decide(Outcome(Status.FAILED, error=error.in_words()))
         return context
 
     async def discard(self, context: Context | None, run: Run) -> None:
@@ -81,42 +74,21 @@ class Runner:
 
     async def _open(self, run: Run) -> Context:
         order = run.order
-        memory = order.heap_memory_max
-        begin = {} if order.heap is None else await self._heap(order)
         if order.session is None:
             return await self._contexts.create(
                 order.workspace,
                 order.language,
-                heap_memory_max=memory,
+                heap=order.heap,
+                heap_memory_max_bytes=order.heap_memory_max,
                 ephemeral=True,
-                **begin,
             )
-        if not begin:
-            return await self._contexts.session(
-                order.workspace, order.session, order.language, heap_memory_max=memory
-            )
-        with suppress(ContextMissingError):
-            context = self._contexts.get(order.workspace, order.session)
-            await self._contexts.restart(context, **begin)
-            return context
-        return await self._contexts.create(
+        return await self._contexts.session(
             order.workspace,
+            order.session,
             order.language,
-            context_id=order.session,
-            heap_memory_max=memory,
-            **begin,
+            heap=order.heap,
+            heap_memory_max_bytes=order.heap_memory_max,
         )
-
-    async def _heap(self, order: Order) -> dict[str, Any]:
-        """Give what lets a context go on from a heap."""
-        key = order.heap or ""
-        if self._heaps is None:
-            raise HeapMissingError(key)
-        heap = await self._heaps.get(order.workspace, key)
-        return {
-            "snapshot": await self._heaps.load(order.workspace, key),
-            "checkpoint": Checkpoint(key, heap.execution_count, heap.created_at),
-        }
 
     # -- the code ----------------------------------------------------------------------
 
@@ -174,7 +146,7 @@ class Runner:
 
     async def _save(self, run: Run, context: Context) -> str:
         order = run.order
-        if self._heaps is None or not isinstance(context, JavaScriptContext):
+        if self._heaps is None or not context.process.can_save:
             raise ContextDeadError(context.reason)
         entry = HeapEntry(
             order.workspace, order.session, order.heap, order.code, run.id, order.tags

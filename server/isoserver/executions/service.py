@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.executions.orders import Order
     from isoserver.executions.pages import Page
     from isoserver.executions.records import ExecutionRecord

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, exists, not_
 
-from isoserver.contexts.tables import CONTEXTS
+from isoserver.contexts.store import CONTEXTS
 from isoserver.heaps.tables import ENTRIES, HEAPS, TAGS
 
 if TYPE_CHECKING:

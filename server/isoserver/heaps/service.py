@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from isoserver.contexts.records import Checkpoint
+from isoserver.contexts.records import Checkpoint, LoadedHeap
 from isoserver.errors import (
     HeapDamagedError,
     HeapEngineError,
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from isoserver.contexts.javascript import JavaScriptContext
-    from isoserver.contexts.saving import Saved
+    from isoserver.contexts.context import Context, SavedState
     from isoserver.heaps.content import Facts
     from isoserver.heaps.entries import Collected, HeapRecord, SnapshotEntry
     from isoserver.settings.server import ServerSettings
@@ -71,9 +70,7 @@ class Heaps:
         self._store: HeapStore | None = None
         self._retention: Retention | None = None
         self._collector: asyncio.Task[None] | None = None
-        self._turns: WeakKeyDictionary[JavaScriptContext, asyncio.Event] = (
-            WeakKeyDictionary()
-        )
+        self._turns: WeakKeyDictionary[Context, asyncio.Event] = WeakKeyDictionary()
 
     async def start(self, *, collect: bool = True) -> None:
         """Open the store.
@@ -98,7 +95,7 @@ class Heaps:
 
     # -- saving and loading ------------------------------------------------------------
 
-    async def save(self, context: JavaScriptContext, entry: HeapEntry) -> str:
+    async def save(self, context: Context, entry: HeapEntry) -> str:
         """Save what a context holds now; it goes on meanwhile.
 
         Args:
@@ -117,7 +114,7 @@ class Heaps:
         return await self._save(context, entry, automatic=False)
 
     async def _save(
-        self, context: JavaScriptContext, entry: HeapEntry, *, automatic: bool
+        self, context: Context, entry: HeapEntry, *, automatic: bool
     ) -> str:
         check_tags(entry.tags)
         await self._check_room(context.workspace)
@@ -133,9 +130,9 @@ class Heaps:
 
     async def _saved(
         self,
-        context: JavaScriptContext,
+        context: Context,
         entry: HeapEntry,
-        saved: Saved,
+        saved: SavedState,
         *,
         automatic: bool,
     ) -> str:
@@ -148,13 +145,11 @@ class Heaps:
             "execution_count": saved.execution_count,
             "automatic": automatic,
         }
-        key = await self._keep(saved.snapshot, entry, values)
-        context.checkpoint = Checkpoint(key, saved.execution_count, time.time())
-        context.origin = key
-        await context.written(context)
+        key = await self._keep(saved.data, entry, values)
+        await context.saved(Checkpoint(key, saved.execution_count, time.time()))
         return key
 
-    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
+    async def keep(self, context: Context, *, automatic: bool = False) -> str:
         """Save what a context holds, so that it can go on from there; see `save`.
 
         Args:
@@ -228,6 +223,12 @@ class Heaps:
         if time.time() - used > _TOUCH_SECONDS:
             await self._records.touch(workspace, key)
         return data
+
+    async def open(self, workspace: str, key: str) -> LoadedHeap:
+        """Read a heap for a context to go on from; see `load`."""
+        known = await self.get(workspace, key)
+        checkpoint = Checkpoint(key, known.execution_count, known.created_at)
+        return LoadedHeap(checkpoint, known.language, await self.load(workspace, key))
 
     async def export(self, workspace: str, key: str) -> bytes:
         """Read a heap's file as it is.

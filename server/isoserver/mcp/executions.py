@@ -19,10 +19,9 @@ from isoserver.executions.orders import Order
 from isoserver.executions.pages import BYTES_MAX, PageRequest
 from isoserver.executions.records import Status
 from isoserver.mcp import schemas
-from isoserver.mcp.advice import explain
 from isoserver.mcp.progress import OutputProgress
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Reply, Tool
+from isoserver.mcp.toolbox import Reply, Tool, explain
 
 if TYPE_CHECKING:
     from datetime import datetime

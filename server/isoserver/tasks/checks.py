@@ -98,7 +98,9 @@ class TypeChecks:
     async def _started(self) -> ForkServer:
         async with self._starting:
             if self._server is None:
-                server = ForkServer(sandbox=self._sandbox, spares=0, module=_MODULE)
+                server = ForkServer(
+                    sandbox=self._sandbox, spare_processes=0, module=_MODULE
+                )
                 await asyncio.to_thread(server.start)
                 loop = asyncio.get_running_loop()
                 loop.add_reader(server.exits_fd, server.poll_exits)

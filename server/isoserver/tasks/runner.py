@@ -6,9 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from isoserver.contexts.answers import lines
-from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.jobs import Request
+from isoserver.contexts.outputs import lines
 from isoserver.errors import FieldProblem, InvalidRequestError, StoppingError
 from isoserver.tasks.calls import ToolCalls
 from isoserver.tasks.records import Diagnostic, Ending, Status, TaskFailure
@@ -19,9 +18,11 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.jobs import Execution, Message
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
     from isoserver.contexts.outputs import Outputs
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.settings.server import ServerSettings
     from isoserver.tasks.calls import Toolbox
     from isoserver.tasks.records import TaskOrder
@@ -101,27 +102,25 @@ class TaskWorker:
     # -- the context -------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _context(
-        self, order: TaskOrder, task_id: str
-    ) -> AsyncIterator[JavaScriptContext]:
+    async def _context(self, order: TaskOrder, task_id: str) -> AsyncIterator[Context]:
         """Have the context of the session, or one that goes with the task."""
         language = self._contexts.languages.find("typescript")
         if order.session is not None:
             context = await self._contexts.session(
                 order.workspace, order.session, language
             )
-            yield _of_v8(context)
+            yield _with_tools(context)
             return
         context = await self._contexts.create(
             order.workspace, language, context_id=task_id, ephemeral=True
         )
         try:
-            yield _of_v8(context)
+            yield _with_tools(context)
         finally:
             await asyncio.shield(self._contexts.delete(order.workspace, context.id))
 
     async def _check(
-        self, order: TaskOrder, context: JavaScriptContext | None
+        self, order: TaskOrder, context: Context | None
     ) -> list[Diagnostic]:
         """Check the types, if that is asked for; a session's names are of any type."""
         wanted = order.typecheck
@@ -137,7 +136,7 @@ class TaskWorker:
 
     # -- the code ----------------------------------------------------------------------
 
-    async def _execute(self, run: Run, context: JavaScriptContext) -> Ending:
+    async def _execute(self, run: Run, context: Context) -> Ending:
         order, settings = run.task.order, self._settings
         limits = {
             "calls_max": settings.task_calls_unfinished_max,
@@ -192,8 +191,8 @@ class TaskWorker:
         )
 
 
-def _of_v8(context: object) -> JavaScriptContext:
-    if isinstance(context, JavaScriptContext):
+def _with_tools(context: Context) -> Context:
+    if context.process.can_call_tools:
         return context
     problem = "is the name of a context of another language"
     raise InvalidRequestError(FieldProblem("sessionId", problem))

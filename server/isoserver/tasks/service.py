@@ -19,7 +19,6 @@ from isoserver.errors import (
     TaskEndedError,
     TaskLimitError,
     TaskMissingError,
-    in_words,
 )
 from isoserver.tasks.places import Places
 from isoserver.tasks.records import RUNTIMES, Ending, Status, Task, TaskFailure
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
     from isoserver.tasks.calls import Toolbox
@@ -219,7 +218,7 @@ class TaskRunner:
         try:
             return await self._worker.run(run)
         except ServerError as error:
-            failure = TaskFailure(type(error).__name__, in_words(error))
+            failure = TaskFailure(type(error).__name__, error.in_words())
         except Exception:  # noqa: BLE001 - else it would run for ever
             self._log.exception("a task failed", task=run.task.id)
             failure = TaskFailure("InternalError", _DEFECT)

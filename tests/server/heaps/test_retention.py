@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.heaps import keep
 
-from isoserver.contexts.ledger import Ledger
 from isoserver.contexts.records import Record
+from isoserver.contexts.store import ContextStore
 from isoserver.errors import HeapLimitError
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def test_what_is_needed_stays(
         await keep(heaps, packed[1], session="s")
         await keep(heaps, packed[2], tags={"a": "b"})
         await keep(heaps, packed[3])
-        await Ledger(database, 10, 10).write(_row(packed[3].key))
+        await ContextStore(database, 10, 10).write(_row(packed[3].key))
         await keep(heaps, packed[4])
         found = await heaps.collect()
         assert await _left(heaps, packed) == [1, 2, 3]
         assert (found.forgotten, len(heaps._opened().files())) == (2, 3)
         assert len(await heaps.snapshots("one", "s")) == 2
         await heaps.delete_tags("one", packed[2].key, None)
-        await Ledger(database, 10, 10).write(_row(packed[4].key))
+        await ContextStore(database, 10, 10).write(_row(packed[4].key))
         await heaps.collect()
         assert await _left(heaps, packed) == [1]
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.services import SDL, Services
+from tests.support.tools import refused
 
-from isoserver.errors import ApprovalDeniedError, ToolError
+from isoserver.errors import ApprovalDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
 
 def people(services: Services) -> list[dict[str, Any]]:
     return [services.graphql()]
-
-
-async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
-    """What the code is told about a call that fails."""
-    with pytest.raises(ToolError) as caught:
-        await world.call(path, given)
-    return caught.value.as_data()
 
 
 def test_fields_are_tools(run: Callable[..., None]) -> None:

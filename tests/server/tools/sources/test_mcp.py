@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from tests.support.programs import UPSTREAM
-from tests.support.tools import UPSTREAM_KEY, remote, serve_upstream, stdio
+from tests.support.tools import UPSTREAM_KEY, refused, remote, serve_upstream, stdio
 
 from isoserver.errors import ToolError
 from isoserver.tools.sources.mcp_stdio import Lines, Pipes
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from isoserver.tools.sources.base import Source
 
 MIB = 1 << 20
-
-
-async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
-    """What the code is told about a call that fails."""
-    with pytest.raises(ToolError) as caught:
-        await world.call(path, given)
-    return caught.value.as_data()
 
 
 async def results(world: World) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.support.services import DOCUMENT, KEY, Services
+from tests.support.tools import refused
 
-from isoserver.errors import ApprovalDeniedError, ToolError
+from isoserver.errors import ApprovalDeniedError
 from isoserver.tools.sources.openapi_document import Document
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 
 def service(services: Services) -> list[dict[str, Any]]:
     return [services.openapi(writes="allow", call_deadline=20.0)]
-
-
-async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
-    """What the code is told about a call that fails."""
-    with pytest.raises(ToolError) as caught:
-        await world.call(path, given)
-    return caught.value.as_data()
 
 
 def test_requests_are_as_the_document_says(run: Callable[..., None]) -> None:
