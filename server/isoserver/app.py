@@ -41,7 +41,7 @@ from isoserver.storage.folders import DataFolder
 from isoserver.storage.locks import Ownership
 from isoserver.tasks.checks import TypeChecks
 from isoserver.tasks.service import TaskRunner
-from isoserver.tools.assembly import assemble
+from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ class Server:
         self.metrics.watch(self.contexts)
         self.ownership = Ownership(self.database, self.folder, log)
         self.changes = Changes(self.database, log)
-        self.tools = assemble(settings, self.database, self.changes, log)
+        self.tools = Tools(settings, self.database, self.changes, log)
         self.executions = Executions(
             settings, self.database, self.contexts, self.heaps, log
         )

@@ -14,6 +14,7 @@ from isoserver.mcp.progress import OutputProgress, Printed
 from isoserver.mcp.questions import Questions, can_ask, is_modern, read_answer
 from isoserver.mcp.toolbox import Reply
 from isoserver.tasks.records import TaskOrder
+from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
     from isoserver.settings.server import ServerSettings
     from isoserver.tasks.records import Task
-    from isoserver.tools.approvals import Decision
 
 __all__ = ["TaskTools"]
 
@@ -98,11 +98,10 @@ class TaskTools:
                 "the workspace to approve it (POST /approvals/{id}), then call "
                 "get_task.",
             )
-        approval = await approvals.resolve(
+        approval = await approvals.decide(
             asked.workspace,
             arguments.approvalId,
-            "approved" if approved else "denied",
-            arguments.reason,
+            Decision(approved=approved, reason=arguments.reason),
             f"client:{principal.client}",
         )
         data: dict[str, Any] = {
@@ -194,13 +193,10 @@ class TaskTools:
             approval = await approvals.get(asked.workspace, approval_id)
             if approval.task_id != task.id:
                 continue
-            decision: Decision = "approved" if answer.approved else "denied"
             by = f"client:{approval.client}"
             # It may have been decided by somebody else, a moment ago.
             with suppress(ApprovalDecidedError):
-                await approvals.resolve(
-                    asked.workspace, approval_id, decision, answer.reason, by
-                )
+                await approvals.decide(asked.workspace, approval_id, answer, by)
             decided.add(approval_id)
         return task, decided
 
