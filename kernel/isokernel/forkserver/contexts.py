@@ -84,12 +84,12 @@ def _load_kernels() -> None:
 
 
 def main(requests: int, exits: int, spares: int, kernels: int) -> None:
-    """Be the fork server of contexts; the arguments are those of `process.serve`.
+    """Be the fork server of contexts; see `process.serve`.
 
     Args:
-        requests: See there.
-        exits: See there.
-        spares: See there.
+        requests: A descriptor, on which requests come.
+        exits: A descriptor, on which exits are reported.
+        spares: How many processes are forked in advance.
         kernels: Whether kernels will be asked for.
     """
     if kernels:
