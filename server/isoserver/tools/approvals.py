@@ -12,7 +12,19 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -20,10 +32,10 @@ from isoserver.errors import (
     ApprovalMissingError,
     ToolFailedError,
 )
+from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Question
 from isoserver.tools.redaction import clean
-from isoserver.tools.tables import APPROVALS
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -44,6 +56,29 @@ __all__ = [
     "Approval",
     "Approvals",
 ]
+
+APPROVALS: Final = Table(
+    "tool_approvals",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("call_id", String, nullable=False),
+    Column("session", String, nullable=True),
+    Column("client", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("decided_at", Float, nullable=True),
+    Index("tool_approvals_state", "workspace", "state", "created_at"),
+    Index("tool_approvals_task", "workspace", "task_id"),
+)
 
 PENDING: Final = "pending"
 APPROVED: Final = "approved"

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import delete, func, select
 
 from isoserver.errors import ApprovalDeniedError, ToolError
-from isoserver.tools.journal import Journal
+from isoserver.tools.journal import AUDIT, Journal
 from isoserver.tools.redaction import clean
-from isoserver.tools.tables import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,9 +13,20 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    update,
+)
 
-from isoserver.tools.tables import AUDIT
+from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +36,31 @@ if TYPE_CHECKING:
 
     from isoserver.storage.database import Database
 
-__all__ = ["Journal"]
+__all__ = ["AUDIT", "Journal"]
+
+AUDIT: Final = Table(
+    "tool_audit",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("client", String, nullable=False),
+    Column("session", String, nullable=True),
+    Column("task_id", String, nullable=True),
+    Column("call_id", String, nullable=True),
+    Column("path", String, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("approval_id", String, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("code", String, nullable=True),
+    Column("ms", Integer, nullable=True),
+    Index("tool_audit_time", "workspace", "at"),
+    Index("tool_audit_task", "workspace", "task_id"),
+)
 
 _INSERT: Final = insert(AUDIT)
 _SOON: Final = 0.05

@@ -8,12 +8,22 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import (
+    Column,
+    Float,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+)
 
 from isoserver.errors import PolicyMissingError, SourceError
+from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.rules import Rule, read_rule
-from isoserver.tools.tables import POLICIES
 
 if TYPE_CHECKING:
     from isoserver.settings.agents import AgentSettings
@@ -23,6 +33,16 @@ if TYPE_CHECKING:
     from isoserver.tools.audit import Audit
 
 __all__ = ["Policies", "StoredRule"]
+
+POLICIES: Final = Table(
+    "tool_policies",
+    METADATA,
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+)
 
 _ID_BYTES: Final = 9
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import (
+    Column,
+    Float,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from isoserver.errors import SourceError, SourceExistsError, SourceMissingError
 from isoserver.settings.tools import GraphqlSettings, McpSettings, read_source
+from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.catalog import Catalog
 from isoserver.tools.sources.base import Limits
 from isoserver.tools.sources.credentials import is_local
-from isoserver.tools.tables import SOURCES
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -30,6 +39,17 @@ if TYPE_CHECKING:
     from isoserver.tools.sources.base import Source
 
 __all__ = ["Sources"]
+
+SOURCES: Final = Table(
+    "tool_sources",
+    METADATA,
+    Column("workspace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("revision", String, nullable=False),
+    Column("configuration", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+)
 
 _Key = tuple[str, str]
 """Workspace and name."""
