@@ -180,10 +180,10 @@ def restored() -> Snapshot:
     session = LocalContext()
     for name, (made, _, _) in SURVIVES.items():
         assert session.run(f"var v_{name} = {made}; 0").error is None
-    heap = session.context.save()
+    heap = session.context.heaps.save()
     session.context.close()
     session = LocalContext(snapshot=heap)
-    heap = session.context.save()
+    heap = session.context.heaps.save()
     session.context.close()
     return heap
 
@@ -226,7 +226,7 @@ def test_formatters_of_the_runtime_do_not_hinder(context: LocalContext) -> None:
         "Temporal.Now.instant().toString()",
     ):
         assert context.run(code).error is None
-    assert context.context.save().blob
+    assert context.context.heaps.save().blob
 
 
 UNSAVABLE = [
@@ -268,7 +268,7 @@ UNSAVABLE = [
 
 def _refused(session: LocalContext) -> SnapshotFailedError:
     with pytest.raises(SnapshotFailedError) as caught:
-        session.context.save()
+        session.context.heaps.save()
     return caught.value
 
 
@@ -350,7 +350,7 @@ def test_output_of_the_copy_is_nobodys(context: LocalContext) -> None:
         "const held = new Error('x')"
     )
     before = len(context.events)
-    heap = context.context.save()
+    heap = context.context.heaps.save()
     assert context.events[before:] == []
     copy = LocalContext(snapshot=heap)
     assert copy.value("held.stack").startswith("'Error: x\\n    at cell 1:1:")

@@ -1,4 +1,4 @@
-"""What is said before the process must end, and the code that it ends with."""
+"""Ends of a context's process: each is told to the server, with the reason."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from isokernel import exit_codes
 if TYPE_CHECKING:
     from isokernel.worker.channel import Channel
 
-__all__ = ["Endings"]
+__all__ = ["WorkerExits"]
 
-_PATIENCE: Final = 1.0
+_TELL_SECONDS: Final = 1.0
 _MEMORY = re.compile(r"out of memory|invalid (?:table|array|string)? ?(?:size|length)")
 
 
-class Endings:
+class WorkerExits:
     """Ends the process, and tells the server why. Any thread, once."""
 
     def __init__(self, channel: Channel) -> None:
@@ -26,30 +26,28 @@ class Endings:
         self._channel = channel
 
     def fatal(self, reason: str) -> NoReturn:
-        """V8 is about to abort. Called by V8, on its thread."""
+        """End a process that V8 is about to abort. Called by V8, on its thread."""
         memory = _MEMORY.search(reason) is not None
-        self._end(
-            f"V8: {reason}", exit_codes.OUT_OF_MEMORY if memory else exit_codes.FATAL
-        )
+        code = exit_codes.OUT_OF_MEMORY if memory else exit_codes.FATAL
+        self._exit(code, f"V8: {reason}")
 
     def stuck(self) -> None:
-        """V8 doesn't stop. Called on the watchdog's thread.
+        """End a process whose V8 doesn't stop. Called on the watchdog's thread.
 
         When it is the server that keeps the V8 thread waiting, by not reading, it will
         stop as soon as it gets on.
         """
         if not self._channel.blocked:
-            self._end(
-                "one of V8's own functions goes on and on", exit_codes.UNSTOPPABLE
-            )
+            detail = "one of V8's own functions goes on and on"
+            self._exit(exit_codes.UNSTOPPABLE, detail)
 
     def defect(self, error: BaseException) -> NoReturn:
-        """The loop itself has failed."""
-        self._end("".join(traceback.format_exception(error)), exit_codes.DEFECT)
+        """End a process whose loop has failed."""
+        self._exit(exit_codes.DEFECT, "".join(traceback.format_exception(error)))
 
-    def _end(self, detail: str, code: int) -> NoReturn:
+    def _exit(self, code: int, detail: str) -> NoReturn:
         try:
             content = {"reason": exit_codes.REASONS[code], "detail": detail}
-            self._channel.last("fatal", content, _PATIENCE)
+            self._channel.send_last("fatal", content, _TELL_SECONDS)
         finally:
             os._exit(code)

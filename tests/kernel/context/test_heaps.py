@@ -41,7 +41,7 @@ def restore() -> Iterator[Callable[[LocalContext], LocalContext]]:
     made: list[LocalContext] = []
 
     def go_on(session: LocalContext) -> LocalContext:
-        data = session.context.save().to_bytes()
+        data = session.context.heaps.save().to_bytes()
         made.append(
             LocalContext(session.context.settings, snapshot=Snapshot.from_bytes(data))
         )
@@ -103,7 +103,7 @@ def test_a_timer_has_the_time_that_was_left(context: LocalContext) -> None:
     context.run("var fired = 0; setTimeout(() => fired++, 10_000); await null")
     context.run("await new Promise(r => setTimeout(r, 30))")
     before, start = context.context.wait_time(), time.monotonic()
-    data = context.context.save()
+    data = context.context.heaps.save()
     saved = time.monotonic()
     select.select([], [], [], 0.05)  # time passes, but not for what is saved
     copy = LocalContext(snapshot=data)
@@ -205,7 +205,7 @@ def test_a_file_is_written_and_tried(context: LocalContext) -> None:
     context.run("let kept = 41")
     file = os.memfd_create("heap")
     os.write(file, b"x" * (1 << 20))  # is replaced whole
-    context.context.write(file)
+    context.context.heaps.write(file)
     copy = LocalContext(snapshot=Snapshot.from_file(file))
     os.close(file)
     assert copy.value("kept + 1") == "42"
@@ -213,13 +213,13 @@ def test_a_file_is_written_and_tried(context: LocalContext) -> None:
 
 
 def test_the_same_heap_has_one_key(context: LocalContext) -> None:
-    heap = context.context.save()
+    heap = context.context.heaps.save()
     assert Snapshot.from_bytes(heap.to_bytes()).key == heap.key
     assert len(heap.key) == 64
 
 
 def test_what_is_damaged_is_not_read(context: LocalContext) -> None:
-    data = bytearray(context.context.save().to_bytes())
+    data = bytearray(context.context.heaps.save().to_bytes())
     data[-1000] ^= 1
     with pytest.raises(SnapshotFormatError, match="damaged"):
         Snapshot.from_bytes(bytes(data))
@@ -231,7 +231,7 @@ def test_one_step_has_a_bound(context: LocalContext) -> None:
     )
     file = os.memfd_create("heap")
     with pytest.raises(SnapshotFailedError, match=r"took longer than 0\.2 s"):
-        context.context.write(file, seconds=0.2)
+        context.context.heaps.write(file, seconds=0.2)
     os.close(file)
     assert context.value("typeof held") == "'object'"
 
@@ -258,7 +258,7 @@ def test_a_checkpoint_goes_on_in_another_process(spawn: Spawn) -> None:
 
 
 def test_a_heap_of_another_runtime_is_not_run(context: LocalContext) -> None:
-    heap = context.context.save()
+    heap = context.context.heaps.save()
     assert heap.scripts == scripts.identity()
     with pytest.raises(SnapshotEngineError, match=f"runtime other.*{heap.scripts}"):
         LocalContext(snapshot=dataclasses.replace(heap, scripts="other"))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from isokernel.context.cell_run import ExecutionOptions
 from isokernel.context.events import ErrorInfo, ExecuteResult, ExecutionDone, ResultJson
-from isokernel.context.execution import ExecutionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -173,7 +173,7 @@ def _check_graph(code: str) -> None:
         session.run(CANONICAL)
         assert session.run(code).error is None
         before = _graph(session)
-        heap = session.context.save()
+        heap = session.context.heaps.save()
         assert elsewhere(heap, _graph) == before
         assert _graph(session) == before
     finally:
@@ -193,7 +193,7 @@ def _check_history(before: list[str], after: list[str]) -> None:
     try:
         _history(session, before)
         session.wait(lambda: session.context.wait_time() is None)
-        heap = session.context.save()
+        heap = session.context.heaps.save()
         theirs = elsewhere(heap, lambda copy: _history(copy, after))
         assert theirs == _history(session, after)
     finally:
@@ -239,7 +239,7 @@ def _check_chain(length: int) -> None:
     session.run("let n = 0; const f = () => { nope }; const data = [{ a: 1 }]")
     sizes = []
     for number in range(length):
-        heap = session.context.save()
+        heap = session.context.heaps.save()
         session.context.close()
         sizes.append(len(heap.blob))
         session = LocalContext(snapshot=heap)

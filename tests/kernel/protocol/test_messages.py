@@ -7,14 +7,13 @@ from isokernel.context.events import (
     CommEvent,
     DisplayData,
     ErrorInfo,
-    Event,
     ExecuteResult,
     ExecutionDone,
     ExecutionError,
     Stream,
 )
 from isokernel.protocol.messages import (
-    aborted_content,
+    PublishedEvent,
     execute_reply_content,
     expression_content,
     publication,
@@ -61,7 +60,7 @@ BUNDLE = {"text/plain": "1"}
     ],
 )
 def test_each_event_has_its_message(
-    event: Event, kind: str, content: dict[str, object]
+    event: PublishedEvent, kind: str, content: dict[str, object]
 ) -> None:
     message = publication(event)
     assert message is not None
@@ -85,10 +84,6 @@ def test_only_opening_a_comm_names_the_target() -> None:
     assert message.content["target_name"] == "target"
 
 
-def test_the_end_of_an_execution_is_not_broadcast() -> None:
-    assert publication(ExecutionDone(1, 1, None)) is None
-
-
 def test_the_reply_to_a_failed_cell_names_the_error() -> None:
     content = execute_reply_content(ExecutionDone(1, 3, ERROR), {})
     assert content["status"] == "error"
@@ -105,10 +100,6 @@ def test_the_reply_to_a_cell_that_succeeded_names_no_error() -> None:
         "payload": [],
         "user_expressions": {"a": {"status": "ok"}},
     }
-
-
-def test_an_aborted_cell_is_neither_ok_nor_an_error() -> None:
-    assert aborted_content() == {"status": "aborted"}
 
 
 def test_a_user_expression_is_a_bundle_or_an_error() -> None:

@@ -12,7 +12,7 @@ from jupyter_client.manager import KernelManager
 from isokernel.errors import InstallationError
 from isokernel.jupyter.install import KERNELS, LOGOS, find, install, specification
 
-SHARE = Path(__file__).parents[2] / "share" / "jupyter" / "kernels"
+SHARE = Path(__file__).parents[3] / "share" / "jupyter" / "kernels"
 
 
 def kernel_json(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.local_contexts import LocalContext
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.context.events import (
     ErrorInfo,
     ExecuteResult,
@@ -535,7 +535,7 @@ def test_a_defect_of_ours_leaves_the_context_usable(
         raise LookupError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr("isokernel.context.context.compile_cell", fail)
+        patch.setattr("isokernel.context.cell_run.compile_cell", fail)
         with pytest.raises(LookupError):
             context.context.begin("1", execution_id=1)
     assert not context.context.busy
