@@ -20,8 +20,8 @@ from isoserver.contexts.forks import Forks
 from isoserver.contexts.jobs import Request
 from isoserver.contexts.records import Cell
 from isoserver.errors import ForkError, HeapUnsavableError
+from isoserver.runs.calls import ToolCalls
 from isoserver.settings.logs import make_log
-from isoserver.tasks.calls import ToolCalls
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from isoserver.executions.models import ApiError
 from isoserver.heaps import handlers as heaps
 from isoserver.heaps import models
 from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.runs.models import ApiError
 
 __all__ = ["HEAP_ROUTES"]
 

@@ -1,0 +1,259 @@
+"""Runs scripts: in a context of their own, or in that of a session, and saves heaps."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from isoserver.contexts.context import DIED
+from isoserver.contexts.javascript import JavaScriptContext
+from isoserver.contexts.jobs import Request
+from isoserver.contexts.records import Checkpoint
+from isoserver.errors import (
+    ContextDeadError,
+    ContextMissingError,
+    ExecutionLimitError,
+    ExecutionMissingError,
+    HeapMissingError,
+    NotRunningError,
+    ServerError,
+)
+from isoserver.heaps.entries import HeapEntry
+from isoserver.runs.output import LiveOutput
+from isoserver.runs.records import Ending, Failure, Status
+from isoserver.runs.retention import Kept
+from isoserver.runs.runner import Limits
+
+if TYPE_CHECKING:
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution, Message
+    from isoserver.contexts.languages import Language
+    from isoserver.contexts.pool import Contexts
+    from isoserver.errors import LimitError
+    from isoserver.heaps.service import Heaps
+    from isoserver.runs.orders import ScriptOrder
+    from isoserver.runs.run import Run
+    from isoserver.runs.store import Store
+    from isoserver.settings.server import ServerSettings
+
+__all__ = ["ScriptRunner"]
+
+_MEMORY: Final = "OutOfMemoryError"
+_MEMORY_DEATH: Final = "out of memory"
+_MEMORY_TEXT: Final = "Out of memory: {}. Try increasing heap_memory_max_mb."
+_STOP_SECONDS: Final = 1.0
+"""How long code has to stop before its own context's process is ended."""
+
+
+class ScriptRunner:
+    """The `Runner` of scripts.
+
+    They keep their output as it comes, go on from heaps and yield heaps. Their errors
+    are told as one text: `stack`, or `message` where the code has no part in it.
+    """
+
+    cancelled = Ending(Status.CANCELLED, Failure("CancelledError", "Cancelled by user"))
+    stopped = Ending(Status.FAILED, Failure("ServerStoppedError", "the server stopped"))
+    lost = Ending(
+        Status.FAILED,
+        Failure(
+            "ServerStoppedError", "the server ended while the execution was running"
+        ),
+    )
+
+    def __init__(
+        self, settings: ServerSettings, contexts: Contexts, heaps: Heaps, store: Store
+    ) -> None:
+        """Take what scripts need.
+
+        Args:
+            settings: Settings of the server.
+            contexts: Where code runs.
+            heaps: Where heaps are; unused if the server is stateless.
+            store: Where output goes.
+        """
+        self._contexts = contexts
+        self._heaps = None if settings.stateless else heaps
+        self._store = store
+        self._output_max_bytes = settings.execution_output_max
+        self._queue_max = settings.executions_queue_max
+        self._closing: set[asyncio.Future[None]] = set()
+        self.limits = Limits(
+            parallel=settings.executions_max,
+            unended=settings.executions_max + settings.executions_queue_max,
+            kept=Kept(
+                settings.execution_ttl,
+                settings.executions_kept,
+                settings.executions_size_max,
+            ),
+        )
+
+        wait = settings.executions_wait_max
+        text = f"the execution waited for longer than {wait:g} s for its turn"
+        late = Ending(Status.FAILED, Failure("WaitedTooLongError", text))
+        self.patience: tuple[float, Ending] | None = (wait, late)
+
+    def prepare(self, run: Run[ScriptOrder]) -> None:
+        """Have its output kept."""
+        limit = self._output_max_bytes
+        run.output = LiveOutput(run.order.workspace, run.id, self._store, limit)
+        run.on_output = run.output.append
+
+    async def check(self, order: ScriptOrder) -> None:
+        """Check that its heap is there.
+
+        Raises:
+            HeapMissingError: The workspace has none of that key.
+        """
+        if order.heap is not None and (
+            self._heaps is None
+            or not await self._heaps.exists(order.workspace, order.heap)
+        ):
+            raise HeapMissingError(order.heap)
+
+    async def run(self, run: Run[ScriptOrder]) -> None:
+        """Run the code, and save the heap that it yields."""
+        context = run.context = await self._open(run.order)
+        if run.ending is None:
+            ending = await self._execute(run, context)
+            if run.decide(ending) and ending.status is Status.COMPLETED:
+                await self._save(run, context, ending)
+
+    # -- the context -------------------------------------------------------------------
+
+    async def _open(self, order: ScriptOrder) -> Context:
+        memory = order.heap_memory_max_bytes
+        begin = {} if order.heap is None else await self._load(order)
+        if order.session is None:
+            return await self._contexts.create(
+                order.workspace,
+                self._language,
+                heap_memory_max=memory,
+                ephemeral=True,
+                **begin,
+            )
+        if not begin:
+            return await self._contexts.session(
+                order.workspace, order.session, self._language, heap_memory_max=memory
+            )
+        with suppress(ContextMissingError):
+            context = self._contexts.get(order.workspace, order.session)
+            await self._contexts.restart(context, **begin)
+            return context
+        return await self._contexts.create(
+            order.workspace,
+            self._language,
+            context_id=order.session,
+            heap_memory_max=memory,
+            **begin,
+        )
+
+    @property
+    def _language(self) -> Language:
+        """TypeScript, which takes JavaScript as well, if it is served."""
+        languages = self._contexts.languages
+        served = "typescript" in languages.served
+        return languages.find("typescript" if served else "javascript")
+
+    async def _load(self, order: ScriptOrder) -> dict[str, Any]:
+        """Return what lets a context go on from a heap."""
+        key = order.heap or ""
+        if self._heaps is None:
+            raise HeapMissingError(key)
+        heap = await self._heaps.get(order.workspace, key)
+        return {
+            "snapshot": await self._heaps.load(order.workspace, key),
+            "checkpoint": Checkpoint(key, heap.execution_count, heap.created_at),
+        }
+
+    # -- the code ----------------------------------------------------------------------
+
+    async def _execute(self, run: Run[ScriptOrder], context: Context) -> Ending:
+        order = run.order
+        options = {
+            "result_json": True,
+            "levels": True,
+            "drain": not order.stateful,
+        }
+        request = Request(order.code, self._language, order.seconds, None, options)
+        execution = context.execute(request)
+
+        def take(message: Message) -> None:
+            if message.kind == "stream":
+                run.print(message.content["text"])
+            elif message.kind == "status":
+                run.begin(execution.began)
+
+        execution.listeners.append(take)
+        run.stop = lambda: self._stop(run, context, execution)
+        return _ending(execution, await execution.done)
+
+    def _stop(
+        self, run: Run[ScriptOrder], context: Context, execution: Execution
+    ) -> None:
+        context.cancel(execution)
+        if run.order.session is None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_STOP_SECONDS, self._end_process, context, execution)
+
+    def _end_process(self, context: Context, execution: Execution) -> None:
+        if not execution.done.done():
+            closing = asyncio.ensure_future(context.close("it did not stop"))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def _save(
+        self, run: Run[ScriptOrder], context: Context, ending: Ending
+    ) -> None:
+        """Save the heap; nobody can cancel the run any more."""
+        order = run.order
+        if not order.stateful or self._heaps is None:
+            return
+        entry = HeapEntry(
+            order.workspace, order.session, order.heap, order.code, run.id, order.tags
+        )
+        try:
+            if not isinstance(context, JavaScriptContext):
+                raise ContextDeadError(context.reason)
+            heap = await self._heaps.save(context, entry)
+            run.refine(msgspec.structs.replace(ending, heap=heap))
+        except ServerError as error:
+            run.refine(msgspec.structs.replace(ending, heap_error=str(error)))
+
+    # -- what others are told ----------------------------------------------------------
+
+    def new_id(self) -> str:
+        """Make an id, a UUID."""
+        return str(uuid.uuid4())
+
+    def missing(self, run_id: str) -> ServerError:
+        """Return the error for an id of no execution."""
+        return ExecutionMissingError(run_id)
+
+    def ended(self, run_id: str, status: str) -> ServerError:
+        """Return the error for an execution that can't be cancelled."""
+        return NotRunningError(run_id, status)
+
+    def too_many(self, share: int | None) -> LimitError:
+        """Return the error for a full queue."""
+        return ExecutionLimitError(share or self._queue_max, shared=share is not None)
+
+
+def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:
+    failed = execution.failure
+    if failed is None:
+        return Ending(Status.COMPLETED, result=reply.get("result_json") or "null")
+    if execution.timed_out:
+        text = f"Execution timed out after {execution.request.seconds:g} s"
+        return Ending(Status.TIMED_OUT, Failure(failed.name, text))
+    if failed.name == _MEMORY or (
+        failed.name == DIED and _MEMORY_DEATH in failed.value.lower()
+    ):
+        text = _MEMORY_TEXT.format(failed.value)
+        return Ending(Status.FAILED, Failure(_MEMORY, text))
+    stack = failed.traceback.rstrip("\n")
+    return Ending(Status.FAILED, Failure(failed.name, failed.value, stack))
