@@ -14,8 +14,8 @@ from tornado.web import Application
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
-from isoserver.contexts.pool import Contexts
 from isoserver.contexts.routes import url_specs
+from isoserver.contexts.service import Contexts
 from isoserver.heaps.service import Heaps
 from isoserver.http.bodies import (
     BoundedBody,
@@ -40,18 +40,16 @@ from isoserver.runs.store import Store
 from isoserver.runs.tasks import TaskRunner
 from isoserver.runs.typecheck import TypeChecks
 from isoserver.settings.logs import make_log
+from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
 from isoserver.storage.folders import DataFolder
 from isoserver.storage.locks import Ownership
-from isoserver.tools.assembly import Plan, assemble
-from isoserver.tools.configuration import Limits
-from isoserver.tools.slots import Bounds
+from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from pydantic import BaseModel
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.runs.calls import Toolbox
@@ -84,9 +82,9 @@ class _Application(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request."""
         settings = self._service.settings
-        if head_size(request) > settings.header_max:
+        if head_size(request) > settings.request_header_bytes_max:
             return self._refusal(request, LongHeadHandler)
-        size, size_max = declared_size(request.headers), settings.body_max
+        size, size_max = declared_size(request.headers), settings.request_body_bytes_max
         if size is not None and size > size_max:
             return self._refusal(request)
         if not is_whole(request, size):
@@ -114,6 +112,7 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
+        changes: Tells of what is written there, by any server on it.
         ownership: What keeps other servers off its folder and database.
         tools: What code in its contexts can call.
         checks: Its type checker.
@@ -142,14 +141,15 @@ class Server:
         self._data = DataFolder(settings.data_dir)
         self.folder = self._data.path
         self.database = Database(url_of(settings.database_url, self.folder))
-        self.heaps = Heaps(settings, self.database, self.folder)
+        log = make_log(settings.log_level, log_file)
+        self.heaps = Heaps(settings, self.database, self.folder, log)
         self.contexts = Contexts(
             settings, self.metrics, self.database, self.heaps, self._data.contexts
         )
         self.metrics.watch(self.contexts)
-        log = make_log(settings.log_level, log_file)
         self.ownership = Ownership(self.database, self.folder, log)
-        self.tools = assemble(self.database, log, _plan(settings))
+        self.changes = Changes(self.database, log)
+        self.tools = Tools(settings, self.database, self.changes, log)
         self.checks = TypeChecks(settings)
         store = Store(self.database, log)
         called = self.tools if toolbox is None else toolbox
@@ -190,8 +190,8 @@ class Server:
         await self.open()
         self._http = HTTPServer(
             _Application(self.service),
-            max_body_size=self.settings.body_max,
-            max_header_size=_HEADS * self.settings.header_max,
+            max_body_size=self.settings.request_body_bytes_max,
+            max_header_size=_HEADS * self.settings.request_header_bytes_max,
             idle_connection_timeout=_IDLE_SECONDS,
         )
         # What is there now stays: the collector need not look at it again and again.
@@ -231,6 +231,7 @@ class Server:
             await self.claim()
         await asyncio.to_thread(self._data.clear)
         await self.database.start()
+        await self.changes.start()
         await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
@@ -260,6 +261,7 @@ class Server:
         if self._http is not None:
             await self._http.close_all_connections()
         await self.tools.close()
+        await self.changes.close()
         await self.heaps.close()
         await self.service.access.close()
         await asyncio.to_thread(self._data.sweep)
@@ -308,38 +310,3 @@ class Server:
             for end in ends:
                 end.cancel()
             await self.stop()
-
-
-def _plan(settings: ServerSettings) -> Plan:
-    """Give what `tools` needs to know of the settings."""
-    return Plan(
-        sources=[_plain(source) for source in settings.sources],
-        policies=[_plain(policy) for policy in settings.policies],
-        limits=Limits(
-            start_deadline=settings.source_start_deadline,
-            call_deadline=settings.tool_deadline,
-            response_max=settings.tool_response_max,
-            document_max=settings.source_document_max,
-            concurrency=settings.tool_source_calls_max,
-            tools_max=settings.source_tools_max,
-        ),
-        bounds=Bounds(
-            input_max=settings.tool_input_max,
-            parallel=settings.tool_task_calls_max,
-            waiting=settings.tool_task_waiting_max,
-            shown_max=settings.approval_input_max,
-        ),
-        sources_local=settings.sources_local,
-        sources_private=settings.sources_private,
-        sources_max=settings.sources_max,
-        policies_max=settings.policies_max,
-        approval_deadline=settings.approval_deadline,
-        approval_poll=settings.approval_poll,
-        approvals_max=settings.approvals_max,
-        approval_elicitation=settings.approval_elicitation,
-        audit_retention=settings.audit_retention,
-    )
-
-
-def _plain(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(by_alias=True, exclude_none=True)

@@ -23,7 +23,7 @@ from isokernel.forkserver import ForkServer
 from isokernel.protocol.frames import Decoder, Frame, encode
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def saved_heap() -> bytes:
     context = Context(SETTINGS, lambda _event: None)
     try:
         context.begin(HEAP, execution_id=1)
-        return writing.save(context.bridge.isolate).to_bytes()
+        return writer.save(context.bridge.isolate).to_bytes()
     finally:
         context.close()
 
@@ -150,7 +150,7 @@ def crowd(count: int) -> dict[str, Any]:
         seconds = time.perf_counter() - start
         shares = [client.memory()["pss"] / MIB for client in clients]
         assert server.pid is not None
-        zygote = psutil.Process(server.pid).memory_full_info().pss / MIB
+        server_pss = psutil.Process(server.pid).memory_full_info().pss / MIB
         start = time.perf_counter()
         for client in clients:
             client.execute("own")
@@ -167,7 +167,7 @@ def crowd(count: int) -> dict[str, Any]:
         "all_started_s": seconds,
         "all_answered_s": answers,
         "pss_mib": report.summary(shares),
-        "pss_total_mib": sum(shares) + zygote,
+        "pss_total_mib": sum(shares) + server_pss,
         "right_answers": right,
         "lost": lost,
     }

@@ -136,7 +136,9 @@ async def measure_execute(folder: Path) -> dict[str, dict[str, Any]]:
     )
     rows: dict[str, dict[str, Any]] = {}
     async with (
-        connect("http", "--config", str(config), "--execute-rate", "0") as agent,
+        connect(
+            "http", "--config", str(config), "--execute-rate-per-minute", "0"
+        ) as agent,
         Client(upstream) as direct,
     ):
         for number in CALLS:

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer(sandbox=SandboxSettings())
-    server.start()
-    yield server
-    server.close()
+def fork_server() -> Iterator[ForkServer]:
+    made = ForkServer(sandbox=SandboxSettings())
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def spawn(server: ForkServer) -> Iterator[Callable[..., WorkerClient]]:
+def spawn(fork_server: ForkServer) -> Iterator[Callable[..., WorkerClient]]:
     made: list[WorkerClient] = []
 
-    def start(saved: bytes | None = None, **settings: object) -> WorkerClient:
-        spawned = server.spawn(ContextSettings(**settings), snapshot=saved)  # type: ignore[arg-type]
+    def start(snapshot: bytes | None = None, **settings: object) -> WorkerClient:
+        spawned = fork_server.spawn(ContextSettings(**settings), snapshot=snapshot)  # type: ignore[arg-type]
         made.append(WorkerClient(*spawned))
         return made[-1]
 

@@ -7,12 +7,12 @@ import dataclasses
 import os
 import select
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from tests.support.local_contexts import LocalContext
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_for
 from tests.support.workers import WorkerClient, await_exit, texts
 
 from isokernel.context.events import Stream
@@ -21,9 +21,7 @@ from isokernel.errors import (
     SnapshotFailedError,
     SnapshotFormatError,
 )
-from isokernel.forkserver import ForkServer
 from isokernel.runtime import scripts
-from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
 from isokernel.v8.snapshot import Snapshot
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from isokernel.context.events import Event
+    from isokernel.forkserver import ForkServer
 
     Restore = Callable[[LocalContext], LocalContext]
     Spawn = Callable[..., WorkerClient]
@@ -240,29 +239,6 @@ def test_one_step_has_a_bound(context: LocalContext) -> None:
 # -- the worker --------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer(sandbox=SandboxSettings())
-    server.start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def spawn(server: ForkServer) -> Iterator[Callable[..., WorkerClient]]:
-    made: list[WorkerClient] = []
-
-    def start(snapshot: bytes | None = None, **settings: Any) -> WorkerClient:
-        made.append(
-            WorkerClient(*server.spawn(ContextSettings(**settings), snapshot=snapshot))
-        )
-        return made[-1]
-
-    yield start
-    for client in made:
-        client.close()
-
-
 def test_a_checkpoint_goes_on_in_another_process(spawn: Spawn) -> None:
     client = spawn()
     client.run("class A { #p = 1; get() { return this.#p++ } }; const a = new A()")
@@ -338,10 +314,7 @@ def test_what_is_forked_for_a_checkpoint_ends_with_it(spawn: Spawn) -> None:
     os.close(writer)
     os.close(file)
     saves = psutil.Process(client.reply(number)["pid"])
-    end = time.monotonic() + DEADLINE
-    while not any(busy := [c for c in saves.children() if _ran(c) > 0.2]):
-        assert time.monotonic() < end, "nothing goes on for ever"
-        time.sleep(0.01)
+    busy = wait_for(lambda: [c for c in saves.children() if _ran(c) > 0.2])
     saves.kill()
     busy[0].wait(DEADLINE)
     select.select([reader], [], [])
@@ -358,7 +331,7 @@ def _ran(process: psutil.Process) -> float:
     return 0.0
 
 
-def test_a_heap_outlives_its_context(server: ForkServer, spawn: Spawn) -> None:
+def test_a_heap_outlives_its_context(fork_server: ForkServer, spawn: Spawn) -> None:
     """The copy holds on to none of the context's sockets."""
     client = spawn()
     client.run(
@@ -370,7 +343,7 @@ def test_a_heap_outlives_its_context(server: ForkServer, spawn: Spawn) -> None:
     os.close(writer)
     client.reply(number)
     client.close()
-    assert await_exit(server, client.pid).status == 0
+    assert await_exit(fork_server, client.pid).status == 0
     select.select([reader], [], [])
     os.close(reader)
     copy = spawn(os.pread(file, os.fstat(file).st_size, 0))

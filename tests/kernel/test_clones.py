@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.workers import WorkerClient, await_exit
 
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ def test_it_goes_on_from_a_snapshot(
     spawn: Callable[..., WorkerClient], context: LocalContext
 ) -> None:
     context.run("let saved = { list: [1, 2] }; const f = () => saved.list.length")
-    heap = writing.save(context.context.bridge.isolate).to_bytes()
+    heap = writer.save(context.context.bridge.isolate).to_bytes()
     first, second = spawn(heap), spawn(heap)
     assert first.value("saved.list.push(3); f()") == "3"
     assert second.value("f()") == "2"
@@ -30,28 +30,28 @@ def test_it_goes_on_from_a_snapshot(
 
 
 def test_a_heap_that_is_none_is_said(
-    server: ForkServer, spawn: Callable[..., WorkerClient]
+    fork_server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
     client = spawn(b"nothing of the kind")
     words = client.last_words()
     assert words is not None
     assert "SnapshotFormatError" in words["detail"]
-    assert await_exit(server, client.pid).status == 73
+    assert await_exit(fork_server, client.pid).status == 73
 
 
 @pytest.fixture
-def clone(server: ForkServer) -> Iterator[Callable[[WorkerClient], WorkerClient]]:
+def clone(fork_server: ForkServer) -> Iterator[Callable[[WorkerClient], WorkerClient]]:
     made: list[WorkerClient] = []
 
     def fork(client: WorkerClient) -> WorkerClient:
         made.append(client.clone())
-        server.adopt(made[-1].pid)
+        fork_server.adopt(made[-1].pid)
         return made[-1]
 
     yield fork
     for client in made:
         client.close()
-        await_exit(server, client.pid)
+        await_exit(fork_server, client.pid)
 
 
 def test_a_clone_has_the_state_and_goes_its_own_way(
@@ -80,14 +80,14 @@ def test_a_clone_can_be_cloned(
 
 
 def test_a_clone_outlives_its_original_and_stops_alone(
-    server: ForkServer,
+    fork_server: ForkServer,
     client: WorkerClient,
     clone: Callable[[WorkerClient], WorkerClient],
 ) -> None:
     client.run("let m = 5")
     other = clone(client)
     client.close()
-    await_exit(server, client.pid)
+    await_exit(fork_server, client.pid)
     number = other.execute("for (;;);")
     other.interrupt(number)
     assert other.finish(number)[-2].content["ename"] == "KeyboardInterrupt"

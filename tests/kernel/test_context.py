@@ -236,7 +236,7 @@ def test_many_lines_are_few_events_and_none_is_lost(context: LocalContext) -> No
 
 
 def test_output_is_bounded(sessions: Callable[..., LocalContext]) -> None:
-    session = sessions(output_max=10_000)
+    session = sessions(cell_output_characters_max=10_000)
     outcome = session.run("for (let i = 0; i < 1e4; i++) console.log('x'.repeat(99))")
     assert len(outcome.stdout) <= 10_100
     assert "output cut" in outcome.stderr
@@ -324,7 +324,7 @@ def test_deadline(context: LocalContext, code: str) -> None:
 
 
 def test_deadline_of_the_settings(sessions: Callable[..., LocalContext]) -> None:
-    session = sessions(execution_deadline=0.1)
+    session = sessions(cell_timeout_seconds=0.1)
     assert session.run("for (;;) {}").failure.ename == "TimeoutError"
     assert session.value("'alive'") == "'alive'"
 
@@ -340,7 +340,7 @@ def test_deadline_of_the_settings(sessions: Callable[..., LocalContext]) -> None
 def test_out_of_memory_keeps_the_context(
     sessions: Callable[..., LocalContext], code: str
 ) -> None:
-    session = sessions(heap_memory_max=64 * MIB)
+    session = sessions(v8_heap_bytes_max=64 * MIB)
     session.run("let kept = 'state'")
     outcome = session.run(f"{{ {code} }}")
     assert outcome.failure.ename == "OutOfMemoryError"
@@ -353,7 +353,7 @@ def test_out_of_memory_keeps_the_context(
 def test_out_of_buffers_is_an_ordinary_error(
     sessions: Callable[..., LocalContext],
 ) -> None:
-    session = sessions(array_buffer_max=16 * MIB)
+    session = sessions(array_buffer_bytes_max=16 * MIB)
     error = session.run("new Uint8Array(2 ** 25)").failure
     assert (error.ename, error.evalue) == (
         "RangeError",
@@ -364,7 +364,9 @@ def test_out_of_buffers_is_an_ordinary_error(
 def test_a_context_that_cannot_be_stopped_says_so() -> None:
     """One of V8's own functions that never looks: the front is told, to end it all."""
     stuck = threading.Event()
-    session = LocalContext(ContextSettings(interrupt_grace=0.1), on_stuck=stuck.set)
+    session = LocalContext(
+        ContextSettings(interrupt_grace_seconds=0.1), on_stuck=stuck.set
+    )
     try:
         session.run("var big = new Float64Array(2e7).map(Math.random); 0")
         timer = _interrupt_later(session, 0.05)

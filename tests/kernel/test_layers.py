@@ -17,7 +17,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "vendor" not in path.
 
 LAYERS = (
     # Lowest first; a module may import from its own layer and those before it.
-    {"_version", "errors", "settings"},
+    {"_version", "errors", "exit_codes", "settings"},
     {"v8"},
     {"runtime", "sandbox"},
     {"typescript"},

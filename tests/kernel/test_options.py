@@ -103,7 +103,9 @@ def test_a_promise_is_awaited_up_to_the_deadline(context: LocalContext) -> None:
 
 
 def test_a_long_result_is_cut(sessions: Callable[..., LocalContext]) -> None:
-    outcome = sessions(output_max=1000).run("'x'.repeat(2000)", options=JSON)
+    outcome = sessions(cell_output_characters_max=1000).run(
+        "'x'.repeat(2000)", options=JSON
+    )
     result = _json(outcome)
     assert result is not None
     assert result.cut

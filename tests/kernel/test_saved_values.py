@@ -9,7 +9,7 @@ import pytest
 from tests.support.local_contexts import LocalContext
 
 from isokernel.errors import SnapshotFailedError
-from isokernel.v8.census import unsavable_objects
+from isokernel.v8.live_objects import unsavable_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -90,7 +90,7 @@ def test_both_sides_may_be_full(client: WorkerClient) -> None:
 def test_a_reader_that_waits_is_no_reason_to_give_up(
     spawn: Callable[..., WorkerClient],
 ) -> None:
-    client = spawn(interrupt_grace=0.1)
+    client = spawn(interrupt_grace_seconds=0.1)
     number = client.execute("for (let i = 0;; i++) console.log('x'.repeat(10000))")
     client.wait(lambda frame: frame.type == "stream")
     client.interrupt(number)
@@ -104,7 +104,7 @@ def test_a_reader_that_waits_is_no_reason_to_give_up(
 def test_a_full_heap_is_an_error_and_the_context_lives(
     spawn: Callable[..., WorkerClient],
 ) -> None:
-    client = spawn(heap_memory_max=32 * MIB)
+    client = spawn(v8_heap_bytes_max=32 * MIB)
     client.run("let kept = 1")
     code = "let all = []; for (;;) all.push(new Array(1000).fill({}))"
     assert client.value(code).startswith("OutOfMemoryError: the heap")
@@ -124,7 +124,7 @@ def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
 ) -> None:
     # What stops the cell may find the heap still full, and be stopped itself.
     for heap in (16, 32, 64):
-        client = spawn(heap_memory_max=heap * MIB)
+        client = spawn(v8_heap_bytes_max=heap * MIB)
         number = client.send("execute_request", {"code": code, "deadline": deadline})
         stopped = client.reply(number)
         assert stopped["ename"] in {"TimeoutError", "OutOfMemoryError", "RangeError"}
@@ -132,13 +132,13 @@ def test_a_deadline_amid_a_full_heap_leaves_the_context_idle(
 
 
 def test_array_buffers_have_a_bound(spawn: Callable[..., WorkerClient]) -> None:
-    client = spawn(array_buffer_max=16 * MIB)
+    client = spawn(array_buffer_bytes_max=16 * MIB)
     assert "allocation failed" in client.value(f"new ArrayBuffer({32 * MIB})")
     assert client.value("1") == "1"
 
 
 def test_settings_are_those_of_the_context(spawn: Callable[..., WorkerClient]) -> None:
-    client = spawn(output_max=100, timers_max=1, colors=True)
+    client = spawn(cell_output_characters_max=100, timers_max=1, colors=True)
     assert "\x1b[33m1\x1b[39m" in texts(client.run("console.log([1])"))
     assert len(texts(client.run("console.log('x'.repeat(5000))"))) < 500
     assert "1 timers" in client.value(
@@ -170,36 +170,36 @@ def test_memory_is_told(client: WorkerClient) -> None:
 # -- the end -----------------------------------------------------------------------
 
 
-def test_it_ends_with_its_server(server: ForkServer, client: WorkerClient) -> None:
+def test_it_ends_with_its_server(fork_server: ForkServer, client: WorkerClient) -> None:
     client.run("1")
     client.control.close()
-    assert await_exit(server, client.pid).status == 0
+    assert await_exit(fork_server, client.pid).status == 0
 
 
 def test_it_ends_with_its_server_amid_a_busy_loop(
-    server: ForkServer, client: WorkerClient
+    fork_server: ForkServer, client: WorkerClient
 ) -> None:
     client.execute("for (;;);")
     client.wait(lambda frame: frame.type == "execute_input")
     client.close()
-    assert await_exit(server, client.pid).status == 0
+    assert await_exit(fork_server, client.pid).status == 0
 
 
 def test_a_heap_that_v8_gives_up_is_out_of_memory(
-    server: ForkServer, client: WorkerClient
+    fork_server: ForkServer, client: WorkerClient
 ) -> None:
     client.execute("new Array(1e9).fill(0)")
     words = client.last_words()
     assert words is not None
     assert words["reason"] == "out of memory"
-    exited = await_exit(server, client.pid)
+    exited = await_exit(fork_server, client.pid)
     assert (exited.status, exited.reason) == (72, "out of memory")
 
 
 def test_what_cannot_be_stopped_is_ended(
-    server: ForkServer, spawn: Callable[..., WorkerClient]
+    fork_server: ForkServer, spawn: Callable[..., WorkerClient]
 ) -> None:
-    client = spawn(interrupt_grace=0.2)
+    client = spawn(interrupt_grace_seconds=0.2)
     number = client.execute("'a'.repeat(2 ** 29 - 30).match(/(?:a|b)*?c/)")
     client.wait(lambda frame: frame.type == "execute_input")
     client.interrupt(number)
@@ -207,14 +207,15 @@ def test_what_cannot_be_stopped_is_ended(
         client.finish(number)  # V8 has become able to stop it
     except ContextEndedError:
         assert (
-            await_exit(server, client.pid).reason == "JavaScript could not be stopped"
+            await_exit(fork_server, client.pid).reason
+            == "JavaScript could not be stopped"
         )
 
 
-def test_a_kill_is_told(server: ForkServer, client: WorkerClient) -> None:
+def test_a_kill_is_told(fork_server: ForkServer, client: WorkerClient) -> None:
     client.run("1")
     os.kill(client.pid, 9)
-    exited = await_exit(server, client.pid)
+    exited = await_exit(fork_server, client.pid)
     assert exited.status == -9
     assert "SIGKILL" in exited.reason
     with pytest.raises(ContextEndedError):
@@ -222,11 +223,11 @@ def test_a_kill_is_told(server: ForkServer, client: WorkerClient) -> None:
 
 
 def test_bytes_that_are_no_frame_end_it(
-    server: ForkServer, client: WorkerClient
+    fork_server: ForkServer, client: WorkerClient
 ) -> None:
     client.run("1")
     client.work.sendall(b"\xff\xff\xff\xff")
     words = client.last_words()
     assert words is not None
     assert "FrameError" in words["detail"]
-    assert await_exit(server, client.pid).status == 73
+    assert await_exit(fork_server, client.pid).status == 73

@@ -25,7 +25,9 @@ CHECKS = (
 def test_the_document_holds(servers: Callable[..., Server]) -> None:
     pytest.importorskip("schemathesis")
     flags = ("--languages", "javascript,typescript", "--default-language", "js")
-    server: Server = servers(*flags, "--contexts-max", "20", "--context-ttl", "5")
+    server: Server = servers(
+        *flags, "--contexts-max", "20", "--context-ttl-seconds", "5"
+    )
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),

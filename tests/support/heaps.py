@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isoserver.heaps.content import unpack
-from isoserver.heaps.entries import HeapEntry
-from isoserver.heaps.service import Heaps
+from isoserver.heaps.records import HeapOrigin
 
 if TYPE_CHECKING:
     from isoserver.heaps.service import Heaps
@@ -27,12 +26,5 @@ async def keep(
     heaps: Heaps, packed: Packed, workspace: str = "one", **fields: Any
 ) -> str:
     """Have a workspace own a heap, as if one of its contexts had it."""
-    given: dict[str, Any] = {
-        "session": None,
-        "input_heap": None,
-        "code": "",
-        "execution_id": None,
-        "tags": {},
-    }
-    entry = HeapEntry(workspace, **{**given, **fields})
-    return await heaps._keep(unpack(packed.data, SIZE_MAX), entry, VALUES)
+    origin = HeapOrigin(workspace, **fields)
+    return await heaps._add(unpack(packed.data, SIZE_MAX), origin, VALUES)

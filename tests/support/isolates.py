@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
 
 if TYPE_CHECKING:

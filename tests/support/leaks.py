@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from isokernel.v8.calls import ISOLATES
+from isokernel.v8.callbacks import ISOLATES
 
 
 def children() -> set[int]:

@@ -25,15 +25,15 @@ BUSY_SECONDS = 0.2
 """Processor time by which a process shows that it computes."""
 MIB = 1 << 20
 BOUNDS = (
-    *("--heap-memory-max", str(96 * MIB), "--array-buffer-max", str(96 * MIB)),
-    *("--python-memory-max", str(2048 * MIB), "--interrupt-grace", "1"),
+    *("--v8-heap-bytes-max", str(96 * MIB), "--array-buffer-bytes-max", str(96 * MIB)),
+    *("--python-memory-bytes-max", str(2048 * MIB), "--interrupt-grace-seconds", "1"),
 )
 """Of the shared server: what is to be used up is used up soon."""
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
 JAVASCRIPT_FLAGS = ("--languages", "javascript", "--default-language", "javascript")
 V8_FLAGS = ("--languages", "javascript,typescript", "--default-language", "javascript")
-RUN_FLAGS = ("--languages", "javascript,typescript", "--interrupt-grace", "1")
+RUN_FLAGS = ("--languages", "javascript,typescript", "--interrupt-grace-seconds", "1")
 START = (
     "import sys; from isoserver.cli.main import main; sys.argv[0] = 'isokernel'; main()"
 )

@@ -6,24 +6,28 @@ import asyncio
 import itertools
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.support.programs import UPSTREAM
 from tests.support.services import Services
 
+from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
-from isoserver.storage.database import Database
-from isoserver.tools.assembly import Plan, assemble
+from isoserver.settings.server import ServerSettings
+from isoserver.settings.tools import RuleModel
+from isoserver.storage.changes import Changes
+from isoserver.storage.database import Database, url_of
 from isoserver.tools.audit import Filter
-from isoserver.tools.calls import Answer, Call, Question
+from isoserver.tools.calls import Call, Decision, Question
+from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from isoserver.tools.approval import Approval
-    from isoserver.tools.service import Tools
+    from isoserver.tools.approvals import Approval
 
 
 SECONDS = 50.0
@@ -82,6 +86,13 @@ class World:
         return found[::-1]
 
 
+async def refused(world: World, path: str, given: Any = None) -> dict[str, Any]:
+    """What the code is told about a call that fails."""
+    with pytest.raises(ToolError) as caught:
+        await world.call(path, given)
+    return caught.value.as_data()
+
+
 class Asked:
     """A client that can be asked, and what became of that."""
 
@@ -90,7 +101,7 @@ class Asked:
         self.questions: list[Question] = []
         self.let_go = False
 
-    async def ask(self, question: Question) -> Answer | None:
+    async def ask(self, question: Question) -> Decision | None:
         self.questions.append(question)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -100,30 +111,56 @@ class Asked:
             except asyncio.CancelledError:
                 self.let_go = True
                 raise
-        made: Answer | None = self.answer
+        made: Decision | None = self.answer
         return made
+
+
+def decided(state: str, reason: str = "") -> Decision:
+    """A decision, by the state that it leads to."""
+    return Decision(approved=state == "approved", reason=reason)
+
+
+def deny(tool: str) -> RuleModel:
+    """A rule that denies calls of tools, as REST takes it."""
+    return RuleModel.model_validate({"effect": "deny", "tool": tool})
+
+
+@asynccontextmanager
+async def tools_on(
+    folder: Path, url: str | None = None, **settings: Any
+) -> AsyncIterator[Tools]:
+    """The tools of one server on a database; SQLite's in the folder if None."""
+    database = Database(url_of(url, folder))
+    with (folder / "log").open("a") as file:
+        log = make_log("debug", file)
+        changes = Changes(database, log)
+        made = ServerSettings.model_validate(settings)
+        tools = Tools(made, database, changes, log)
+        await database.start()
+        await changes.start()
+        try:
+            await tools.start()
+            yield tools
+        finally:
+            await tools.close()
+            await changes.close()
+            await database.close()
 
 
 async def run_scenario(
     scenario: Callable[[World], Awaitable[None]],
     folder: Path,
-    url: str,
+    url: str | None,
     sources: Callable[[Services], list[dict[str, Any]]] | None,
-    plan: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     services = Services(asyncio.get_running_loop().create_future)
-    database = Database(url)
-    with (folder / "log").open("a") as log:
-        made = Plan(**plan, sources=sources(services) if sources else [])
-        tools = assemble(database, make_log("debug", log), made)
-        await database.start()
-        try:
-            await tools.start()
+    try:
+        given = sources(services) if sources else []
+        async with tools_on(folder, url, sources=given, **settings) as tools:
             await scenario(World(tools, services, folder))
-        finally:
-            await tools.close()
-            await database.close()
-            await services.close()
+    finally:
+        await services.close()
 
 
 UPSTREAM_KEY = "a-key-of-the-mcp-server"

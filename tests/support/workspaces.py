@@ -21,11 +21,11 @@ RED, BLUE = (f"the-secret-key-of-{name}" for name in ("red", "blue"))
 FILE = f"""
 [[workspaces]]
 name = "red"
-execute_rate = 0
+execute_rate_per_minute = 0
 api_keys = [{{ key = "{RED}", client = "ci", admin = true }}]
 [[workspaces]]
 name = "blue"
-execute_rate = 0
+execute_rate_per_minute = 0
 api_keys = [{{ key = "{BLUE}", client = "ci", admin = true }}]
 """
 

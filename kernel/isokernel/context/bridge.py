@@ -15,9 +15,8 @@ from isokernel.errors import (
     InputUnavailableError,
 )
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
-from isokernel.v8.lifecycle import Entered
 from isokernel.v8.shared import set_shared
 from isokernel.v8.values import Value
 
@@ -101,8 +100,7 @@ class Bridge:
         while isinstance(buffer := self.call("takeShared"), Value):
             buffers.append(buffer)
         if buffers:
-            with Entered(self.isolate):
-                set_shared(self.isolate, buffers, shared=True)
+            set_shared(self.isolate, buffers, shared=True)
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.

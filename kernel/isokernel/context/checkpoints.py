@@ -12,13 +12,13 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.compiler.moves import Move
+from isokernel.compiler.cells import Move
 from isokernel.context.tracebacks import CellSource
 from isokernel.errors import ScriptError, SnapshotFailedError
-from isokernel.v8 import writing
-from isokernel.v8.census import unsavable_objects
+from isokernel.v8 import writer
 from isokernel.v8.children import Children
 from isokernel.v8.isolate import Isolate
+from isokernel.v8.live_objects import unsavable_objects
 from isokernel.v8.snapshot import Snapshot, seal
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from isokernel.context.hosting import ContextHost
     from isokernel.context.turns import Turns
     from isokernel.settings import ContextSettings
-    from isokernel.v8.children import Child, Ended
+    from isokernel.v8.children import Child, Outcome
     from isokernel.v8.values import Value
 
 _UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
@@ -96,7 +96,7 @@ class ContextCheckpoints(ABC):
         storage = os.memfd_create("isokernel-heap")
         try:
             self.write(storage)
-            return writing.read(storage)
+            return writer.read(storage)
         finally:
             os.close(storage)
 
@@ -104,7 +104,7 @@ class ContextCheckpoints(ABC):
         self,
         file: int,
         *,
-        seconds: float = writing.DEADLINE,
+        seconds: float = writer.DEADLINE_SECONDS,
         children: Children | None = None,
     ) -> str:
         """Save the context into a file, and try in another process what it is worth.
@@ -141,7 +141,7 @@ class ContextCheckpoints(ABC):
         said = ""
         for stacks in (False, True):
             with Trial(children, lambda: self._try_out(file)) as trial:
-                writing.write(
+                writer.write(
                     children,
                     isolate,
                     file,
@@ -175,8 +175,8 @@ class ContextCheckpoints(ABC):
         """Kind of an object that can't be saved, and an expression that leads to it."""
         isolate = self.bridge.isolate
         ended = children.run(self._tell_unsavable, seconds)
-        if ended.status == 0 and ended.said:
-            kind, path = json.loads(ended.said)
+        if ended.status == 0 and ended.output:
+            kind, path = json.loads(ended.output)
             return kind, path
         for kind in _UNSEEN:
             if kind in isolate.features:
@@ -240,7 +240,7 @@ class ContextCheckpoints(ABC):
             host.sources.add(script, cell)
 
 
-class Suspension(writing.Preparation):
+class Suspension(writer.Preparation):
     """What is done to a context in the process that writes it."""
 
     def __init__(self, context: ContextCheckpoints) -> None:
@@ -299,7 +299,7 @@ class Trial:
         """Let it do its work."""
         os.write(self._go, b"!")
 
-    def outcome(self, seconds: float) -> Ended:
+    def outcome(self, seconds: float) -> Outcome:
         """How it went, once it has begun; at most so many seconds."""
         assert self._child is not None  # noqa: S101 -- by `prepare`
         return self._child.outcome(seconds)

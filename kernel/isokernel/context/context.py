@@ -13,8 +13,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.compiler.bodies import compile_body, compile_function, has_return
-from isokernel.compiler.cells import Completeness, compile_cell, completeness, recompile
+from isokernel import exit_codes
+from isokernel.compiler.cells import (
+    compile_body,
+    compile_cell,
+    compile_function,
+    has_return,
+    recompile,
+)
+from isokernel.compiler.completeness import Completeness, completeness
 from isokernel.compiler.redeclaration import Cell, Clash
 from isokernel.context import tracebacks
 from isokernel.context.bridge import Bridge
@@ -104,7 +111,9 @@ class Context(
         )
         self._isolate = self.bridge.isolate
         self._resume(self.bridge.saved)
-        self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
+        self._isolate.memory.limit(
+            settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
+        )
         self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
         self.wakeup = self.turns.wakeup
 
@@ -147,7 +156,7 @@ class Context(
         self.check_open()
         if self._execution is not None:
             raise ContextBusyError
-        seconds = self.settings.execution_deadline if deadline is None else deadline
+        seconds = self.settings.cell_timeout_seconds if deadline is None else deadline
         store = store_history and not silent
         count = self.execution_count
         if store:
@@ -203,7 +212,7 @@ class Context(
         cell = Cell(
             self._isolate,
             execution.script,
-            source,
+            before_run=source.runs,
             message=lambda thrown: str(self._described(thrown)["evalue"]),
             constants=self._host.sources.constants,
         )
@@ -457,4 +466,4 @@ class Context(
 def _abort() -> None:
     """The last resort of a front that has none of its own."""
     os.write(2, b"isokernel: JavaScript can't be stopped; the process ends\n")
-    os._exit(70)
+    os._exit(exit_codes.UNSTOPPABLE)

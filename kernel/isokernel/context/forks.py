@@ -131,7 +131,9 @@ class ContextForks(ABC):
         isolate = self.bridge.isolate
         isolate.on_fatal = on_fatal
         isolate.reseed()
-        isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
+        isolate.memory.limit(
+            settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
+        )
 
         def flush() -> None:
             self._tick()

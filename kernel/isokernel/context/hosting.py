@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from isokernel.compiler.moves import origin
+from isokernel.compiler.cells import origin
 from isokernel.context import tracebacks
 from isokernel.context.events import (
     ClearOutput,

@@ -102,8 +102,8 @@ class ContextResults(ABC):
     def _bury(self) -> None:
         """Tell FinalizationRegistries what was collected; inside of a turn."""
         isolate = self._isolate
-        while isolate.has_dead() and not self.turns.stopped:
-            for thrown in isolate.bury():
+        while isolate.cleanups.pending and not self.turns.stopped:
+            for thrown in isolate.cleanups.run():
                 self.bridge.call("report", thrown, "error")
             isolate.run_microtasks()
 

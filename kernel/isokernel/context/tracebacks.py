@@ -14,8 +14,7 @@ from isokernel.context.events import ErrorInfo
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Iterator
 
-    from isokernel.compiler.cells import Compiled
-    from isokernel.compiler.moves import Move
+    from isokernel.compiler.cells import Compiled, Move
 
 _SOURCES_MAX: Final = 10_000
 _FRAMES_MAX: Final = 50

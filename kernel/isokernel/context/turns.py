@@ -112,7 +112,7 @@ class Turns:
 
     def _terminate(self) -> None:
         self._isolate.terminate()
-        self._watchdog.give_up_after(self._settings.interrupt_grace)
+        self._watchdog.give_up_after(self._settings.interrupt_grace_seconds)
 
     def leave(self) -> None:
         """A turn ends; whatever stopped it, JavaScript may run again."""
@@ -123,7 +123,7 @@ class Turns:
         self._isolate.resume()
         memory = self._isolate.memory
         if memory.out_of_memory is not None:
-            bound = self._settings.heap_memory_max or memory.born_limit
+            bound = self._settings.v8_heap_bytes_max or memory.initial_limit_bytes
             self.memory_message = (
                 f"the heap of the context is full ({bound >> 20} MiB); "
                 "what the cell did until then is kept"

@@ -121,10 +121,10 @@ class Executions:
         inputs: Inputs,
         history: History,
         *,
-        queue_max: int,
+        cells_queued_max: int,
         heaps: Heaps,
     ) -> None:
-        """Run cells in `context`; at most `queue_max` wait."""
+        """Run cells in `context`; at most `cells_queued_max` wait."""
         self._heaps = heaps
         self._context = context
         self._channels = channels
@@ -132,7 +132,7 @@ class Executions:
         self._outputs = outputs
         self._inputs = inputs
         self._history = history
-        self._queue_max = queue_max
+        self._queue_max = cells_queued_max
         self._queue: deque[Execution] = deque()
         self._serial = 0
         self._failed = 0.0

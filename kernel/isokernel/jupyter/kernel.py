@@ -69,10 +69,12 @@ class Kernel:
         self._context = self._make(None)
         self._control.context = self._context
         inputs.wakeups = [self._context.wakeup, pulse.bell.fileno]
-        self._heaps = Heaps(settings.heaps, settings.heap_max, self._go_on_from)
+        self._heaps = Heaps(
+            settings.heaps_dir, settings.heap_bytes_max, self._go_on_from
+        )
         self._context.keep_heaps(self._heaps)
         self._history = History(
-            settings.history, settings.language, rows_max=settings.history_rows_max
+            settings.history, settings.language, rows_max=settings.history_cells_max
         )
         self._inbox = Inbox(channels)
         self._executions = Executions(
@@ -82,7 +84,7 @@ class Kernel:
             outputs,
             inputs,
             self._history,
-            queue_max=settings.queue_max,
+            cells_queued_max=settings.cells_queued_max,
             heaps=self._heaps,
         )
         last_words.executions = self._control.executions = self._executions

@@ -12,6 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from isokernel import exit_codes
 from isokernel.context.events import ErrorInfo, ExecutionDone
 from isokernel.protocol.messages import error_content, execute_reply_content
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.executions import Execution, Executions
 
-__all__ = ["EXIT_FATAL", "EXIT_UNSTOPPABLE", "LastWords"]
+__all__ = ["LastWords"]
 
-EXIT_UNSTOPPABLE = 70
-EXIT_FATAL = 71
 _PATIENCE = 1.0
 
 
@@ -43,7 +42,7 @@ class LastWords:
             "KernelKilledError",
             "JavaScript could not be stopped: one of V8's own functions goes on and "
             "on. The kernel was killed and its state is lost",
-            EXIT_UNSTOPPABLE,
+            exit_codes.UNSTOPPABLE,
         )
 
     def fatal(self, reason: str) -> NoReturn:
@@ -51,7 +50,7 @@ class LastWords:
         self._die(
             "EngineFatalError",
             f"V8 can't go on: {reason}. The kernel ended and its state is lost",
-            EXIT_FATAL,
+            exit_codes.FATAL,
         )
 
     def _die(self, name: str, text: str, code: int) -> NoReturn:

@@ -7,24 +7,12 @@ import re
 import traceback
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from isokernel import exit_codes
+
 if TYPE_CHECKING:
     from isokernel.worker.channel import Channel
 
-__all__ = ["EXITS", "Endings", "in_words"]
-
-UNSTOPPABLE: Final = 70
-FATAL: Final = 71
-OUT_OF_MEMORY: Final = 72
-DEFECT: Final = 73
-
-EXITS: Final = {
-    0: "it was ended",
-    UNSTOPPABLE: "JavaScript could not be stopped",
-    FATAL: "V8 met a fatal error",
-    OUT_OF_MEMORY: "out of memory",
-    DEFECT: "a defect of isokernel",
-}
-"""What the exit codes of a context's process mean."""
+__all__ = ["Endings"]
 
 _PATIENCE: Final = 1.0
 _MEMORY = re.compile(r"out of memory|invalid (?:table|array|string)? ?(?:size|length)")
@@ -40,7 +28,9 @@ class Endings:
     def fatal(self, reason: str) -> NoReturn:
         """V8 is about to abort. Called by V8, on its thread."""
         memory = _MEMORY.search(reason) is not None
-        self._end(f"V8: {reason}", OUT_OF_MEMORY if memory else FATAL)
+        self._end(
+            f"V8: {reason}", exit_codes.OUT_OF_MEMORY if memory else exit_codes.FATAL
+        )
 
     def stuck(self) -> None:
         """V8 doesn't stop. Called on the watchdog's thread.
@@ -49,41 +39,17 @@ class Endings:
         stop as soon as it gets on.
         """
         if not self._channel.blocked:
-            self._end("one of V8's own functions goes on and on", UNSTOPPABLE)
+            self._end(
+                "one of V8's own functions goes on and on", exit_codes.UNSTOPPABLE
+            )
 
     def defect(self, error: BaseException) -> NoReturn:
         """The loop itself has failed."""
-        self._end("".join(traceback.format_exception(error)), DEFECT)
+        self._end("".join(traceback.format_exception(error)), exit_codes.DEFECT)
 
     def _end(self, detail: str, code: int) -> NoReturn:
         try:
-            content = {"reason": EXITS[code], "detail": detail}
+            content = {"reason": exit_codes.REASONS[code], "detail": detail}
             self._channel.last("fatal", content, _PATIENCE)
         finally:
             os._exit(code)
-
-
-def in_words(status: int | None) -> str:
-    """Why a context's process ended, by its exit code, or minus the signal's number."""
-    if status is None:
-        return "it ended, nobody knows how"
-    if status >= 0:
-        return EXITS.get(status, f"exit code {status}")
-    return _signal_in_words(-status)
-
-
-def _signal_in_words(number: int) -> str:
-    import signal  # noqa: PLC0415 -- only the server asks
-
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    return {
-        "SIGKILL": "killed by SIGKILL (by somebody, or the system was out of memory)",
-        "SIGSYS": "killed by SIGSYS (it did what a context may not do)",
-        "SIGXCPU": "killed by SIGXCPU (it used up its processor time)",
-        "SIGABRT": "V8 ended it (SIGABRT)",
-        "SIGTRAP": "V8 ended it (SIGTRAP)",
-        "SIGILL": "V8 ended it (SIGILL)",
-    }.get(name, f"killed by {name}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import MessageError
 from isokernel.v8.children import fork
-from isokernel.v8.writing import DEADLINE
+from isokernel.v8.writer import DEADLINE_SECONDS
 from isokernel.worker.channel import Channel
 from isokernel.worker.checkpoints import checkpoint
 from isokernel.worker.control import Control
@@ -107,7 +107,7 @@ class Worker:
         self._memory.look()
         self._channel.flush()
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Serve what has been sent already, then give up the sockets."""
         self._channel.fill()
         self._serve()
@@ -196,7 +196,7 @@ class Worker:
         if descriptors is not None:
             seconds = request.content.get("deadline")
             if not isinstance(seconds, (int, float)):
-                seconds = DEADLINE
+                seconds = DEADLINE_SECONDS
             file, outcome = descriptors
             checkpoint(self._context, file, outcome, seconds)
 

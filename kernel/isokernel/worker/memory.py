@@ -43,9 +43,9 @@ class Memory:
         pss = self._pss()
         return {
             "status": "ok",
-            "heap_used": self._heap.heap_used,
-            "heap_total": self._heap.heap_total,
-            "buffers": self._heap.buffers,
+            "heap_used": self._heap.heap_used_bytes,
+            "heap_total": self._heap.heap_total_bytes,
+            "buffers": self._heap.buffers_bytes,
             **({} if pss is None else {"pss": pss}),
         }
 

@@ -74,10 +74,10 @@ class Issuer:
             IssuerError: No keys are known, and the issuer can't be asked.
         """
         settings, asked = self._settings, False
-        if self._age() > settings.oauth_keys_ttl:
+        if self._age() > settings.oauth_keys_ttl_seconds:
             before = self._got
             asked = await self._ask()
-            stale = settings.oauth_keys_ttl + settings.oauth_keys_stale
+            stale = settings.oauth_keys_ttl_seconds + settings.oauth_keys_stale_seconds
             if self._got == before and self._age() > stale:
                 raise IssuerError
         found = self._fitting(key_id, algorithm)
@@ -109,7 +109,7 @@ class Issuer:
         """Ask for the keys, or wait for who does; whether anybody asked."""
         if self._asking is None:
             now = time.monotonic()
-            if now - self._asked < self._settings.oauth_keys_interval:
+            if now - self._asked < self._settings.oauth_keys_interval_seconds:
                 return False
             self._asked = now
             self._asking = asyncio.create_task(self._refresh())
@@ -121,7 +121,9 @@ class Issuer:
         import httpx  # noqa: PLC0415 - 100 ms that servers without an issuer spare
 
         try:
-            await asyncio.wait_for(self._fetch(), self._settings.oauth_deadline)
+            await asyncio.wait_for(
+                self._fetch(), self._settings.oauth_keys_timeout_seconds
+            )
         except IssuerError as error:
             self._complain(error.reason)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -141,7 +143,7 @@ class Issuer:
 
         # Where the issuer's documents are is known; nobody else is to be followed.
         async with httpx.AsyncClient(
-            follow_redirects=False, timeout=self._settings.oauth_deadline
+            follow_redirects=False, timeout=self._settings.oauth_keys_timeout_seconds
         ) as client:
             if self._keys_url is None:
                 self._keys_url = await self._discover(client)

@@ -104,8 +104,10 @@ class RateLimits:
         self._bounded = {
             kind
             for kind in _WHAT
-            if getattr(settings, f"{kind}_rate")
-            or any(getattr(each, f"{kind}_rate") for each in settings.workspaces)
+            if getattr(settings, f"{kind}_rate_per_minute")
+            or any(
+                getattr(each, f"{kind}_rate_per_minute") for each in settings.workspaces
+            )
         }
 
     def check(self, principal: Principal, kind: Kind) -> None:

@@ -39,16 +39,9 @@ METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
 """Where it is said which issuer's tokens are taken (RFC 9728)."""
 RESOURCES: Final = ("/mcp", "/sse")
 """Paths that clients know as resources of their own."""
+_Refusal = CredentialError | AccessError | RateLimitError
 _HOST: Final = re.compile(r"[\w.:\[\]-]+", re.ASCII)
 _IN_QUERY: Final = ("access_token", "api_key")
-_REASONS: Final = {
-    KeyMissingError: "key",
-    TokenError: "token",
-    WorkspaceError: "workspace",
-    ScopeError: "scope",
-    AdminError: "admin",
-    RateLimitError: "failure_rate",
-}
 
 
 class Access:
@@ -105,9 +98,9 @@ class Access:
         if self._tokens is not None:
             await self._tokens.close()
 
-    def refuse(self, error: ServerError) -> ServerError:
+    def refuse(self, error: _Refusal) -> _Refusal:
         """Count a refusal; the error again."""
-        self._refused(_REASONS[type(error)])
+        self._refused(error.counted_as)
         return error
 
     async def _identify(
@@ -144,15 +137,15 @@ class Access:
         return await self._tokens.check(token, workspace)
 
     def _check_failures(self, place: str) -> None:
-        rate = self._settings.failure_rate
+        rate = self._settings.failure_rate_per_minute
         seconds = self._failures.wait(place, rate) if rate else 0.0
         if seconds:
             what = "wrong keys or tokens"
             raise RateLimitError(what, seconds)
 
     def _count_failure(self, place: str) -> None:
-        if self._settings.failure_rate:
-            self._failures.take(place, self._settings.failure_rate)
+        if self._settings.failure_rate_per_minute:
+            self._failures.take(place, self._settings.failure_rate_per_minute)
 
     # -- what is answered --------------------------------------------------------------
 

@@ -125,7 +125,7 @@ class Tokens:
                 algorithms=[algorithm],
                 audience=self._settings.audiences,
                 issuer=self._names,
-                leeway=self._settings.oauth_leeway,
+                leeway=self._settings.oauth_leeway_seconds,
                 options={
                     "require": ["exp", "iss", "aud"],
                     "enforce_minimum_key_length": True,

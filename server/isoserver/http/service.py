@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from isoserver.access.rates import RateLimits
     from isoserver.access.service import Access
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.heaps.service import Heaps
     from isoserver.http.guards import Guard
     from isoserver.http.metrics import Metrics

@@ -12,12 +12,11 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from isoserver.errors import ExecutionMissingError, NotRunningError
-from isoserver.heaps.models import HeapKey  # noqa: TC001 - pydantic's
-from isoserver.mcp.advice import explain
+from isoserver.heaps.models import HeapKey, HeapTags  # noqa: TC001 - pydantic's
 from isoserver.mcp.progress import OutputProgress
 from isoserver.mcp.schemas import Nothing
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Arguments, Reply, Result, Tool
+from isoserver.mcp.toolbox import Arguments, Reply, Result, Tool, explain
 from isoserver.runs.answers import execution_answer, execution_summary
 from isoserver.runs.models import (
     CancelResult,
@@ -25,7 +24,6 @@ from isoserver.runs.models import (
     ExecutionInfo,
     ExecutionList,
     ExecutionOutput,
-    HeapTags,
     MemoryMb,
     OutputRange,
     TimeoutSeconds,
@@ -230,7 +228,7 @@ async def _wait(asked: Asked, execution_id: str) -> Record:
     Returns:
         The run as it was when the waiting ended.
     """
-    seconds = asked.service.settings.run_js_wait
+    seconds = asked.service.settings.run_js_wait_seconds
     ended = asyncio.ensure_future(
         asked.service.runs.wait(Kind.SCRIPT, asked.workspace, execution_id, seconds)
     )

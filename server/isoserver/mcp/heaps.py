@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import ToolAnnotations
 
 from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.heaps.models import entry_answer
+from isoserver.heaps.records import choose_fields, split_names
 from isoserver.mcp import schemas
-from isoserver.mcp.executions import READS, in_iso
+from isoserver.mcp.executions import READS
 from isoserver.mcp.toolbox import Tool
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _REPLACES: Final = ToolAnnotations(
     idempotent_hint=True,
     open_world_hint=False,
 )
-_FIELDS: Final = tuple(schemas.Snapshot.model_fields)
 
 
 def heap_tools() -> list[Tool]:
@@ -103,27 +103,9 @@ async def _list_snapshots(asked: Asked, arguments: schemas.Snapshots) -> dict[st
             "--session-id): name one of those that list_sessions shows"
         )
         raise InvalidRequestError(FieldProblem("session", problem))
-    fields = _chosen(arguments.fields)
-    steps = await asked.service.heaps.snapshots(asked.workspace, session)
-    entries = []
-    for step in steps:
-        time = datetime.fromtimestamp(step.timestamp, timezone.utc)
-        entry = {name: getattr(step, name) for name in fields}
-        if "timestamp" in entry:
-            entry["timestamp"] = in_iso(time)
-        entries.append(entry)
-    return {"entries": entries}
-
-
-def _chosen(fields: str | None) -> tuple[str, ...]:
-    if not fields:
-        return _FIELDS
-    chosen = tuple(name.strip() for name in fields.split(",") if name.strip())
-    unknown = [name for name in chosen if name not in _FIELDS]
-    if unknown:
-        problem = f"there is no {unknown[0][:64]!r}; there are: {', '.join(_FIELDS)}"
-        raise InvalidRequestError(FieldProblem("fields", problem))
-    return chosen
+    fields = choose_fields(arguments.fields or None)
+    steps = await asked.service.heaps.history(asked.workspace, session)
+    return {"entries": [entry_answer(step, fields) for step in steps]}
 
 
 async def _get_tags(asked: Asked, arguments: schemas.Heap) -> dict[str, Any]:
@@ -139,12 +121,11 @@ async def _set_tags(asked: Asked, arguments: schemas.SetTags) -> dict[str, Any]:
 
 async def _delete_tags(asked: Asked, arguments: schemas.DeleteTags) -> dict[str, Any]:
     keys = arguments.keys
-    if isinstance(keys, str):
-        keys = [key.strip() for key in keys.split(",") if key.strip()]
-    await asked.service.heaps.delete_tags(asked.workspace, arguments.heap, keys)
+    names = split_names(keys) if isinstance(keys, str) else keys
+    await asked.service.heaps.delete_tags(asked.workspace, arguments.heap, names)
     return {"ok": True}
 
 
 async def _query(asked: Asked, arguments: schemas.AllTags) -> dict[str, Any]:
-    found = await asked.service.heaps.query(asked.workspace, arguments.tags)
+    found = await asked.service.heaps.tagged(asked.workspace, arguments.tags)
     return {"results": [{"heap": key, "tags": tags} for key, tags in found]}

@@ -16,9 +16,9 @@ from mcp_types import (
 )
 
 from isoserver.errors import ServerError
-from isoserver.mcp.advice import explain
 from isoserver.mcp.executions import describe, some_output
 from isoserver.mcp.texts import read
+from isoserver.mcp.toolbox import explain
 from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:

@@ -6,12 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from isoserver.heaps.models import HeapKey
+from isoserver.heaps.models import HeapKey, HeapTags
 from isoserver.mcp.toolbox import Arguments, Result
-from isoserver.runs.models import (  # noqa: TC001 - pydantic reads annotations
-    HeapTags,
-    SessionName,
-)
+from isoserver.runs.models import SessionName  # noqa: TC001 - pydantic's
 
 __all__ = [
     "AllTags",

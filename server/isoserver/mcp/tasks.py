@@ -18,6 +18,7 @@ from isoserver.mcp.texts import read
 from isoserver.mcp.toolbox import Reply, Tool
 from isoserver.runs.orders import RUNTIMES
 from isoserver.runs.records import Kind
+from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
     from isoserver.runs.records import Record
     from isoserver.settings.server import ServerSettings
-    from isoserver.tools.approval import Decision
 
 __all__ = ["task_tools"]
 
@@ -100,7 +100,7 @@ class TaskTools:
         Args:
             settings: Settings of the server.
         """
-        self._patience = settings.execute_approval_wait
+        self._patience = settings.execute_approval_wait_seconds
         self._questions: dict[str, Questions] = {}
 
     # -- the tools ---------------------------------------------------------------------
@@ -158,11 +158,10 @@ class TaskTools:
                 "the workspace to approve it (POST /approvals/{id}), then call "
                 "get_task.",
             )
-        approval = await approvals.resolve(
+        approval = await approvals.decide(
             asked.workspace,
             arguments.approvalId,
-            "approved" if approved else "denied",
-            arguments.reason,
+            Decision(approved=approved, reason=arguments.reason),
             f"client:{principal.client}",
         )
         data: dict[str, Any] = {
@@ -247,13 +246,10 @@ class TaskTools:
             approval = await approvals.get(asked.workspace, approval_id)
             if approval.task_id != task.id:
                 continue
-            decision: Decision = "approved" if answer.approved else "denied"
             by = f"client:{approval.client}"
             # It may have been decided by somebody else, a moment ago.
             with suppress(ApprovalDecidedError):
-                await approvals.resolve(
-                    asked.workspace, approval_id, decision, answer.reason, by
-                )
+                await approvals.decide(asked.workspace, approval_id, answer, by)
             decided.add(approval_id)
         return task, decided
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.javascript import JavaScriptContext
-    from isoserver.contexts.jobs import Execution, Message
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
     from isoserver.settings.server import ServerSettings
     from isoserver.tools.calls import Asker, Call
 
@@ -85,17 +86,17 @@ class ToolCalls:
         self._asked = asked
         self._asker = asker
         self._log = log
-        self._result_max = settings.tool_response_max
-        self._calls_max = settings.tool_task_waiting_max
-        self._unread_max = settings.tool_unread_max
+        self._result_max = settings.tool_response_bytes_max
+        self._calls_max = settings.task_calls_unfinished_max
+        self._unread_max = settings.task_unread_bytes_max
         self._on_waiting = on_waiting
         self._calls: set[asyncio.Task[None]] = set()
-        self._context: JavaScriptContext | None = None
+        self._context: Context | None = None
         self._execution: Execution | None = None
         self.denied = False
         self.waiting = 0
 
-    def attach(self, context: JavaScriptContext, execution: Execution) -> None:
+    def attach(self, context: Context, execution: Execution) -> None:
         """Serve the calls of an execution."""
         self._context = context
         self._execution = execution
@@ -122,7 +123,7 @@ class ToolCalls:
             # It counts them itself, so its code has taken it over.
             self._log.warning("a context broke the rules", task=self._asked.task_id)
             context, self._context = self._context, None
-            context.kill()
+            context.process.kill()
             return
         call = asyncio.ensure_future(self._serve(message.content))
         self._calls.add(call)
@@ -143,16 +144,16 @@ class ToolCalls:
         context = self._context
         if context is None:
             return
-        if context.unread + len(text) > self._unread_max:
+        if context.process.unsent_bytes + len(text) > self._unread_max:
             unread = ToolFailedError(_UNREAD, code="results_unread", retryable=True)
             text = self._failure(unread)
             answer = "error"
-        if context.unread > 2 * self._unread_max:
-            context.kill()
+        if context.process.unsent_bytes > 2 * self._unread_max:
+            context.process.kill()
         else:
             number = content.get("call_id", 0)
             reply = {"call_id": number, "answer": answer, "content": text}
-            context.tell("tool_result", reply)
+            context.process.tell("tool_result", reply)
 
     async def _make(self, content: dict[str, Any]) -> str:
         if self._toolbox is None:
@@ -169,7 +170,7 @@ class ToolCalls:
         if len(data) > self._result_max:
             message = (
                 f"{call.path}: the result has {len(data)} bytes, "
-                f"{self._result_max} are allowed (--tool-response-max)"
+                f"{self._result_max} are allowed (--tool-response-bytes-max)"
             )
             raise ToolFailedError(message, code="result_too_large")
         return data.decode()

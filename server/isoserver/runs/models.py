@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.models import AnswerModel, RequestModel
-from isoserver.heaps.models import HeapKey, Tag, TagValue
+from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads annotations
+    HeapKey,
+    HeapTags,
+)
 from isoserver.runs.orders import RUNTIMES, answer_seconds, task_order
 from isoserver.runs.service import LIST_DEFAULT, LIST_MAX
 
@@ -32,7 +35,6 @@ __all__ = [
     "ExecutionList",
     "ExecutionOutput",
     "ExecutionSummary",
-    "HeapTags",
     "ListQuery",
     "MemoryMb",
     "OutputQuery",
@@ -63,7 +65,6 @@ TaskStatusName = Literal[
     "cancelled",
 ]
 SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@~+-]{1,128}$")]
-HeapTags = Annotated[dict[Tag, TagValue], Field(max_length=100)]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=300)]
 MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
 ResultTimeoutMs = Annotated[int, Field(ge=100, le=900_000)]

@@ -132,15 +132,15 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
             raise InvalidRequestError(FieldProblem(name, problem))
     memory = None
     if heap_memory_max_mb is not None:
-        limit = settings.execution_memory_max
+        limit = settings.execution_v8_heap_bytes_max
         if heap_memory_max_mb * _MIB > limit:
-            problem = f"must be at most {limit // _MIB} (--execution-memory-max)"
+            problem = f"must be at most {limit // _MIB} (--execution-v8-heap-bytes-max)"
             raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
         memory = max(heap_memory_max_mb, _HEAP_MEMORY_MIN_MB) * _MIB
     return ScriptOrder(
         workspace,
         code,
-        float(execution_timeout_secs or settings.execution_timeout),
+        float(execution_timeout_secs or settings.execution_timeout_seconds),
         session=session,
         heap=heap,
         heap_memory_max_bytes=memory,

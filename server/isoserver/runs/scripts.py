@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from isoserver.contexts.context import DIED
-from isoserver.contexts.javascript import JavaScriptContext
-from isoserver.contexts.jobs import Request
-from isoserver.contexts.records import Checkpoint
+from isoserver.contexts.jobs import DIED, Request
 from isoserver.errors import (
     ContextDeadError,
-    ContextMissingError,
     ExecutionLimitError,
     ExecutionMissingError,
     HeapMissingError,
     NotRunningError,
     ServerError,
 )
-from isoserver.heaps.entries import HeapEntry
+from isoserver.heaps.records import HeapOrigin
 from isoserver.runs.output import LiveOutput
 from isoserver.runs.records import Ending, Failure, Status
-from isoserver.runs.retention import Kept
 from isoserver.runs.runner import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isoserver.contexts.context import Context
-    from isoserver.contexts.jobs import Execution, Message
+    from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.messages import Message
+    from isoserver.contexts.service import Contexts
     from isoserver.errors import LimitError
     from isoserver.heaps.service import Heaps
     from isoserver.runs.orders import ScriptOrder
@@ -56,6 +53,9 @@ class ScriptRunner:
     are told as one text: `stack`, or `message` where the code has no part in it.
     """
 
+    missing: Callable[[str], ServerError] = ExecutionMissingError
+    over: Callable[[str, str], ServerError] = NotRunningError
+    too_many: type[LimitError] = ExecutionLimitError
     cancelled = Ending(Status.CANCELLED, Failure("CancelledError", "Cancelled by user"))
     stopped = Ending(Status.FAILED, Failure("ServerStoppedError", "the server stopped"))
     lost = Ending(
@@ -79,23 +79,24 @@ class ScriptRunner:
         self._contexts = contexts
         self._heaps = None if settings.stateless else heaps
         self._store = store
-        self._output_max_bytes = settings.execution_output_max
-        self._queue_max = settings.executions_queue_max
+        self._output_max_bytes = settings.execution_output_bytes_max
         self._closing: set[asyncio.Future[None]] = set()
         self.limits = Limits(
-            parallel=settings.executions_max,
-            unended=settings.executions_max + settings.executions_queue_max,
-            kept=Kept(
-                settings.execution_ttl,
-                settings.executions_kept,
-                settings.executions_size_max,
-            ),
+            running=settings.executions_running_max,
+            unended=settings.executions_running_max + settings.executions_queued_max,
+            told=settings.executions_queued_max,
+            kept_seconds=settings.execution_ttl_seconds,
+            kept_number=settings.executions_kept_max,
+            kept_bytes=settings.executions_total_bytes_max,
         )
-
-        wait = settings.executions_wait_max
+        wait = settings.execution_queue_timeout_seconds
         text = f"the execution waited for longer than {wait:g} s for its turn"
         late = Ending(Status.FAILED, Failure("WaitedTooLongError", text))
         self.patience: tuple[float, Ending] | None = (wait, late)
+
+    def new_id(self) -> str:
+        """Make an id, a UUID."""
+        return str(uuid.uuid4())
 
     def prepare(self, run: Run[ScriptOrder]) -> None:
         """Have its output kept."""
@@ -127,29 +128,20 @@ class ScriptRunner:
 
     async def _open(self, order: ScriptOrder) -> Context:
         memory = order.heap_memory_max_bytes
-        begin = {} if order.heap is None else await self._load(order)
         if order.session is None:
             return await self._contexts.create(
                 order.workspace,
                 self._language,
-                heap_memory_max=memory,
+                heap=order.heap,
+                heap_memory_max_bytes=memory,
                 ephemeral=True,
-                **begin,
             )
-        if not begin:
-            return await self._contexts.session(
-                order.workspace, order.session, self._language, heap_memory_max=memory
-            )
-        with suppress(ContextMissingError):
-            context = self._contexts.get(order.workspace, order.session)
-            await self._contexts.restart(context, **begin)
-            return context
-        return await self._contexts.create(
+        return await self._contexts.session(
             order.workspace,
+            order.session,
             self._language,
-            context_id=order.session,
-            heap_memory_max=memory,
-            **begin,
+            heap=order.heap,
+            heap_memory_max_bytes=memory,
         )
 
     @property
@@ -158,17 +150,6 @@ class ScriptRunner:
         languages = self._contexts.languages
         served = "typescript" in languages.served
         return languages.find("typescript" if served else "javascript")
-
-    async def _load(self, order: ScriptOrder) -> dict[str, Any]:
-        """Return what lets a context go on from a heap."""
-        key = order.heap or ""
-        if self._heaps is None:
-            raise HeapMissingError(key)
-        heap = await self._heaps.get(order.workspace, key)
-        return {
-            "snapshot": await self._heaps.load(order.workspace, key),
-            "checkpoint": Checkpoint(key, heap.execution_count, heap.created_at),
-        }
 
     # -- the code ----------------------------------------------------------------------
 
@@ -213,34 +194,16 @@ class ScriptRunner:
         order = run.order
         if not order.stateful or self._heaps is None:
             return
-        entry = HeapEntry(
+        origin = HeapOrigin(
             order.workspace, order.session, order.heap, order.code, run.id, order.tags
         )
         try:
-            if not isinstance(context, JavaScriptContext):
+            if not context.process.can_save:
                 raise ContextDeadError(context.reason)
-            heap = await self._heaps.save(context, entry)
+            heap = await self._heaps.save(context, origin)
             run.refine(msgspec.structs.replace(ending, heap=heap))
         except ServerError as error:
             run.refine(msgspec.structs.replace(ending, heap_error=str(error)))
-
-    # -- what others are told ----------------------------------------------------------
-
-    def new_id(self) -> str:
-        """Make an id, a UUID."""
-        return str(uuid.uuid4())
-
-    def missing(self, run_id: str) -> ServerError:
-        """Return the error for an id of no execution."""
-        return ExecutionMissingError(run_id)
-
-    def ended(self, run_id: str, status: str) -> ServerError:
-        """Return the error for an execution that can't be cancelled."""
-        return NotRunningError(run_id, status)
-
-    def too_many(self, share: int | None) -> LimitError:
-        """Return the error for a full queue."""
-        return ExecutionLimitError(share or self._queue_max, shared=share is not None)
 
 
 def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:

@@ -6,19 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.errors import DatabaseError, ServerError, StoppingError, in_words
+from isoserver.errors import DatabaseError, ServerError, StoppingError
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
 from isoserver.runs.records import Ending, Failure, Kind, Status
-from isoserver.runs.retention import Retention
 from isoserver.runs.run import Run
+from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.runs.orders import Order
     from isoserver.runs.pages import Page
     from isoserver.runs.records import Record
@@ -37,6 +37,11 @@ _DEFECT: Final = Ending(
 _SAVE_PAUSE_SECONDS: Final = 1.0
 """Between attempts to save an end, while the database can't be used."""
 _STEP_SECONDS: Final = 1e-6
+_SWEEPS: Final = 4
+"""How often what is to be forgotten is looked for, in the time that a run is kept."""
+_SWEEP_SECONDS_MAX: Final = 60.0
+_SLACK_PART: Final = 16
+"""The part of the limit on kept runs by which they may be over it between sweeps."""
 
 
 class Runs:
@@ -70,12 +75,14 @@ class Runs:
         self._runners = runners
         self._log = log
         limits = {kind: runner.limits for kind, runner in runners.items()}
-        self._retention = Retention(
-            {k: of.kept for k, of in limits.items()}, store, log
-        )
-        share_of = settings.share_of
-        places = {k: (of.parallel, share_of(of.parallel)) for k, of in limits.items()}
+        number = {kind: of.running for kind, of in limits.items()}
+        places = {kind: (n, settings.share_of(n)) for kind, n in number.items()}
         self._queue = RunQueue(places, self._start)
+        soonest = min(of.kept_seconds for of in limits.values()) / _SWEEPS
+        interval = min(soonest, _SWEEP_SECONDS_MAX)
+        self._sweeper = Sweeper("runs", self._forget, interval, log)
+        self._slack = min(of.kept_number for of in limits.values()) / _SLACK_PART
+        self._ended = 0
         self._runs: dict[str, Run[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last = 0.0
@@ -89,7 +96,7 @@ class Runs:
         ended = await self._store.mend(lambda kind: self._runners[kind].lost)
         if ended:
             self._log.warning("runs were lost with the last server", number=ended)
-        self._retention.start()
+        self._sweeper.start()
 
     async def close(self) -> None:
         """End what waits, let the rest end in the grace period, and save all of it."""
@@ -100,16 +107,16 @@ class Runs:
             self._end_early(run, self._runner_of(run).stopped)
         hurried = asyncio.ensure_future(self._hurried.wait())
         ended = asyncio.ensure_future(self._all_ended())
-        grace = self._settings.shutdown_grace
+        grace = self._settings.shutdown_grace_seconds
         await asyncio.wait(
             {hurried, ended}, timeout=grace, return_when="FIRST_COMPLETED"
         )
         for run in list(self._runs.values()):
             self._end_early(run, self._runner_of(run).stopped)
-        await asyncio.wait({ended}, timeout=self._settings.interrupt_grace)
+        await asyncio.wait({ended}, timeout=self._settings.interrupt_grace_seconds)
         for pending in (hurried, ended):
             pending.cancel()
-        await self._retention.close()
+        await self._sweeper.close()
         await self._store.close()
 
     def hurry(self) -> None:
@@ -181,11 +188,11 @@ class Runs:
         same_kind = [r.order for r in self._runs.values() if r.order.kind is order.kind]
         limit = runner.limits.unended
         if len(same_kind) >= limit:
-            raise runner.too_many(None)
+            raise runner.too_many(runner.limits.told)
         share = self._settings.share_of(limit)
         theirs = sum(other.workspace == order.workspace for other in same_kind)
         if theirs >= share < limit:
-            raise runner.too_many(share)
+            raise runner.too_many(share, shared=True)
 
     # -- running -----------------------------------------------------------------------
 
@@ -209,7 +216,7 @@ class Runs:
         except asyncio.CancelledError:
             run.decide(runner.stopped)  # else `run.stop` cancelled, which decided first
         except ServerError as error:
-            failure = Failure(type(error).__name__, in_words(error))
+            failure = Failure(type(error).__name__, error.in_words())
             run.decide(Ending(Status.FAILED, failure))
         except Exception:  # noqa: BLE001 - else it would run for ever
             self._log.exception("a run failed", run=run.id)
@@ -240,7 +247,18 @@ class Runs:
         run.ended.set()
         if run.output is not None:
             run.output.tell()
-        self._retention.ended()
+        self._ended += 1
+        if self._ended > self._slack:
+            self._sweeper.request()
+
+    async def _forget(self) -> None:
+        """Delete ended runs that are over a limit, the oldest first."""
+        self._ended = 0
+        for kind, runner in self._runners.items():
+            of = runner.limits
+            limits = of.kept_seconds, of.kept_number, of.kept_bytes
+            while number := await self._store.forget(kind, *limits):
+                self._log.info("runs forgotten", kind=kind.value, number=number)
 
     def _end_early(self, run: Run[Any], ending: Ending) -> bool:
         """End a run that waits or runs; return whether this call decided the end."""
@@ -347,7 +365,7 @@ class Runs:
             if cancelled:
                 return run.record()
         record = await self.get(kind, workspace, run_id)
-        raise runner.ended(run_id, record.status.value)
+        raise runner.over(run_id, record.status.value)
 
     # -- what scripts print ------------------------------------------------------------
 

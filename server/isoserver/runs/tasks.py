@@ -6,9 +6,8 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from isoserver.contexts.answers import lines
-from isoserver.contexts.javascript import JavaScriptContext
 from isoserver.contexts.jobs import Request
+from isoserver.contexts.outputs import lines
 from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
@@ -19,18 +18,19 @@ from isoserver.errors import (
 )
 from isoserver.runs.calls import ToolCalls
 from isoserver.runs.records import Diagnostic, Ending, Failure, Status
-from isoserver.runs.retention import Kept
 from isoserver.runs.runner import Limits
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.jobs import Execution, Message
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
     from isoserver.contexts.outputs import Outputs
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
     from isoserver.errors import LimitError, ServerError
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.orders import TaskOrder
@@ -71,6 +71,9 @@ class TaskRunner:
     still. Their errors are told by name, message and stack.
     """
 
+    missing: Callable[[str], ServerError] = TaskMissingError
+    over: Callable[[str, str], ServerError] = TaskEndedError
+    too_many: type[LimitError] = TaskLimitError
     cancelled = Ending(
         Status.CANCELLED, Failure("CancelledError", "the task was cancelled")
     )
@@ -104,10 +107,17 @@ class TaskRunner:
         self._checker = checker
         self._log = log
         self.limits = Limits(
-            parallel=settings.tasks_parallel_max,
-            unended=settings.tasks_max,
-            kept=Kept(settings.task_ttl, settings.tasks_kept, settings.tasks_size_max),
+            running=settings.tasks_running_max,
+            unended=settings.tasks_unfinished_max,
+            told=settings.tasks_unfinished_max,
+            kept_seconds=settings.task_ttl_seconds,
+            kept_number=settings.tasks_kept_max,
+            kept_bytes=settings.tasks_total_bytes_max,
         )
+
+    def new_id(self) -> str:
+        """Make an id that can't be guessed."""
+        return f"task_{secrets.token_urlsafe(16)}"
 
     def prepare(self, run: Run[TaskOrder]) -> None:
         """Need nothing: a task's output is in how it ended."""
@@ -132,7 +142,7 @@ class TaskRunner:
 
     # -- before the code ---------------------------------------------------------------
 
-    async def _open(self, run: Run[TaskOrder]) -> JavaScriptContext:
+    async def _open(self, run: Run[TaskOrder]) -> Context:
         """Find or make the context: the session's, or one that goes with the task."""
         order = run.order
         language = self._contexts.languages.find("typescript")
@@ -144,13 +154,13 @@ class TaskRunner:
             run.context = await self._contexts.create(
                 order.workspace, language, context_id=run.id, ephemeral=True
             )
-        if isinstance(run.context, JavaScriptContext):
+        if run.context.process.can_call_tools:
             return run.context
         problem = "is the name of a context of another language"
         raise InvalidRequestError(FieldProblem("sessionId", problem))
 
     async def _ill_typed(
-        self, order: TaskOrder, context: JavaScriptContext | None
+        self, order: TaskOrder, context: Context | None
     ) -> Ending | None:
         """Check the types, if that is asked for; return the end if some are wrong."""
         wanted = order.typecheck
@@ -167,11 +177,11 @@ class TaskRunner:
 
     # -- the code ----------------------------------------------------------------------
 
-    async def _execute(self, run: Run[TaskOrder], context: JavaScriptContext) -> Ending:
+    async def _execute(self, run: Run[TaskOrder], context: Context) -> Ending:
         order, settings = run.order, self._settings
         limits = {
-            "calls_max": settings.tool_task_waiting_max,
-            "input_max": settings.tool_input_max,
+            "calls_max": settings.task_calls_unfinished_max,
+            "input_max": settings.tool_input_bytes_max,
         }
         options = {"result_json": True, "body": True, "tools": limits}
         language = self._contexts.languages.find("typescript")
@@ -220,25 +230,6 @@ class TaskRunner:
             self._settings,
             run.wait_for_approval,
         )
-
-    # -- what others are told ----------------------------------------------------------
-
-    def new_id(self) -> str:
-        """Make an id that can't be guessed."""
-        return f"task_{secrets.token_urlsafe(16)}"
-
-    def missing(self, run_id: str) -> ServerError:
-        """Return the error for an id of no task."""
-        return TaskMissingError(run_id)
-
-    def ended(self, run_id: str, status: str) -> ServerError:
-        """Return the error for a task that can't be cancelled."""
-        return TaskEndedError(run_id, status)
-
-    def too_many(self, share: int | None) -> LimitError:
-        """Return the error for one task too many."""
-        limit = self.limits.unended if share is None else share
-        return TaskLimitError(limit, shared=share is not None)
 
 
 def _type_errors(diagnostics: list[Diagnostic]) -> Ending:

@@ -41,7 +41,7 @@ class TypeChecks:
         """
         self._settings = settings
         self._sandbox = SandboxSettings() if settings.sandbox else None
-        self._turns = asyncio.Semaphore(settings.typechecks_max)
+        self._turns = asyncio.Semaphore(settings.typechecks_running_max)
         self._starting = asyncio.Lock()
         self._server: ForkServer | None = None
 
@@ -81,8 +81,8 @@ class TypeChecks:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 request = Check(
-                    self._settings.typecheck_deadline,
-                    self._settings.typecheck_memory_max,
+                    self._settings.typecheck_timeout_seconds,
+                    self._settings.typecheck_v8_heap_bytes_max,
                     self._sandbox,
                 )
                 pid = await asyncio.to_thread(
@@ -98,7 +98,9 @@ class TypeChecks:
     async def _started(self) -> ForkServer:
         async with self._starting:
             if self._server is None:
-                server = ForkServer(sandbox=self._sandbox, spares=0, module=_MODULE)
+                server = ForkServer(
+                    sandbox=self._sandbox, spare_processes=0, module=_MODULE
+                )
                 await asyncio.to_thread(server.start)
                 loop = asyncio.get_running_loop()
                 loop.add_reader(server.exits_fd, server.poll_exits)
@@ -108,15 +110,15 @@ class TypeChecks:
     async def _exchange(
         self, sock: socket.socket, pid: int, content: dict[str, Any]
     ) -> dict[str, Any]:
-        seconds = self._settings.typecheck_deadline
+        seconds = self._settings.typecheck_timeout_seconds
         try:
             exchange = _exchange(sock, encode("check_request", content, id=1))
             return await asyncio.wait_for(exchange, seconds + _SLACK)
         except (ConnectionError, asyncio.TimeoutError):
             message = (
                 "the type checker ended without an answer: it has "
-                f"{seconds:g} s (--typecheck-deadline) and "
-                f"{self._settings.typecheck_memory_max >> 20} MiB"
+                f"{seconds:g} s (--typecheck-timeout-seconds) and "
+                f"{self._settings.typecheck_v8_heap_bytes_max >> 20} MiB"
             )
             raise TypeCheckerError(message) from None
         except asyncio.CancelledError:

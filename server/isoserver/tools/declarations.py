@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.tools.names import camel, key
-from isoserver.tools.types import Scope, Types, comment, name_of, property_name
+from isoserver.tools.typescript import Scope, Types, comment, name_of, property_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

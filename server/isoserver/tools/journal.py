@@ -83,23 +83,22 @@ class Journal:
         """
         batch = self._next
         batch.rows.append(row)
-        await self._write(batch)
+        self._start()
+        await batch.over.wait()
+        if batch.failure is not None:
+            raise batch.failure
 
-    async def change(self, workspace: str, entry_id: str, fields: Any) -> None:
-        """Change an entry, which is in the database when this returns.
-
-        Raises:
-            SQLAlchemyError: It could not be written.
-        """
-        batch = self._put(workspace, entry_id, fields)
-        await self._write(batch)
-
-    def change_soon(self, workspace: str, entry_id: str, fields: Any) -> None:
+    def change_soon(
+        self, workspace: str, entry_id: str, fields: dict[str, Any]
+    ) -> None:
         """Change an entry with the next commit, or a moment later with one of its own.
 
         That it could not be written is in the log.
         """
-        self._put(workspace, entry_id, fields)
+        names = tuple(sorted(fields))
+        row = {f"new_{name}": fields[name] for name in names}
+        row |= {"of_workspace": workspace, "of_id": entry_id}
+        self._next.changes.setdefault(names, []).append(row)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_SOON, self._start)
@@ -118,19 +117,6 @@ class Journal:
             await asyncio.gather(self._writer, return_exceptions=True)
 
     # -- writing -----------------------------------------------------------------------
-
-    def _put(self, workspace: str, entry_id: str, fields: dict[str, Any]) -> _Batch:
-        names = tuple(sorted(fields))
-        row = {f"new_{name}": fields[name] for name in names}
-        row |= {"of_workspace": workspace, "of_id": entry_id}
-        self._next.changes.setdefault(names, []).append(row)
-        return self._next
-
-    async def _write(self, batch: _Batch) -> None:
-        self._start()
-        await batch.over.wait()
-        if batch.failure is not None:
-            raise batch.failure
 
     def _start(self) -> None:
         if self._timer is not None:

@@ -166,7 +166,7 @@ def test_without_stop_on_error_the_next_cells_run(kernel: Kernel) -> None:
 def test_a_full_queue_refuses(
     start: Callable[..., Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ISOKERNEL_QUEUE_MAX", "2")
+    monkeypatch.setenv("ISOKERNEL_CELLS_QUEUED_MAX", "2")
     kernel = start()
     pending = kernel.execute("await new Promise(done => { globalThis.end = done })")
     kernel.begun(pending)

@@ -191,7 +191,7 @@ def test_v8s_fatal_errors_are_told_before_the_end(start: Callable[..., Kernel]) 
 def test_what_cant_be_stopped_is_killed_and_said_so(
     start: Callable[..., Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ISOKERNEL_INTERRUPT_GRACE", "0.5")
+    monkeypatch.setenv("ISOKERNEL_INTERRUPT_GRACE_SECONDS", "0.5")
     kernel = start()
     kernel.run(
         "const numbers = new Float64Array(2 ** 25);"

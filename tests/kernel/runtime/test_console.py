@@ -223,12 +223,12 @@ def test_many_lines(context: LocalContext) -> None:
 
 def test_bound(sessions: Callable[..., LocalContext]) -> None:
     """Beyond the bound an execution's text is dropped, and one line says so."""
-    context = sessions(output_max=100)
+    context = sessions(cell_output_characters_max=100)
     outcome = context.run("for (let i = 0; i < 1000; i++) console.log('0123456789')")
     assert outcome.stdout == "0123456789\n" * 9 + "0"
     assert outcome.stderr == (
         "\n[output cut after 100 characters; "
-        "raise the setting output_max to see more]\n"
+        "raise the setting cell_output_characters_max to see more]\n"
     )
     assert context.run("console.log('next')").stdout == "next\n"
 

@@ -35,7 +35,7 @@ def test_not_enumerable(context: LocalContext) -> None:
 
 def test_bound(sessions: Callable[..., LocalContext]) -> None:
     """Only as many results as the setting says are kept, the oldest go first."""
-    context = sessions(result_history=3)
+    context = sessions(results_kept_max=3)
     for number in range(10):
         context.run(f"{number}")
     assert context.value("[Object.keys(Out).join(), typeof _1, _10]") == (

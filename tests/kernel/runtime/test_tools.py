@@ -12,7 +12,7 @@ from tests.support.local_contexts import LocalContext, Outcome
 from isokernel.context.events import Event, ExecutionDone, Stream, ToolCall
 from isokernel.context.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -495,7 +495,7 @@ def restored(alone: Caller) -> Iterator[Callable[[], Caller]]:
 
     def restore() -> Caller:
         isolate = alone.context.bridge.isolate
-        saved = writing.save(isolate)
+        saved = writer.save(isolate)
         made.append(LocalContext(ContextSettings(), snapshot=saved))
         return Caller(made[-1])
 

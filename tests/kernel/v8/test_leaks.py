@@ -25,11 +25,11 @@ def _growth(bench: HostedIsolate, work: Any, rounds: int) -> tuple[int, int]:
     for _ in range(rounds):
         work()
     bench.isolate.collect_garbage()
-    before = _resident(), bench.isolate.memory.statistics().heap_used
+    before = _resident(), bench.isolate.memory.statistics().heap_used_bytes
     for _ in range(rounds):
         work()
     bench.isolate.collect_garbage()
-    after = _resident(), bench.isolate.memory.statistics().heap_used
+    after = _resident(), bench.isolate.memory.statistics().heap_used_bytes
     return after[0] - before[0], after[1] - before[1]
 
 

@@ -38,7 +38,7 @@ def test_the_heap_is_bounded(bench: HostedIsolate, code: str) -> None:
     thrown = bench.isolate.evaluate(f"{{ {code} }}", "cell-1")
     assert isinstance(thrown, Thrown)
     assert thrown.terminated
-    assert bench.isolate.memory.statistics().heap_used < 256 * MIB
+    assert bench.isolate.memory.statistics().heap_used_bytes < 256 * MIB
     _survives(bench)
 
 
@@ -61,15 +61,17 @@ def test_the_isolates_own_limit_is_a_bound_as_well(bench: HostedIsolate) -> None
 def test_a_heap_beyond_the_limit_of_birth(bench: HostedIsolate) -> None:
     """A higher bound than V8's own lets V8's own grow."""
     memory = bench.isolate.memory
-    memory.limit(memory.born_limit + 512 * MIB, None)
-    assert memory.next_limit(memory.born_limit) == memory.born_limit  # far from it
+    memory.limit(memory.initial_limit_bytes + 512 * MIB, None)
+    assert (
+        memory.next_limit(memory.initial_limit_bytes) == memory.initial_limit_bytes
+    )  # far from it
 
 
 def test_buffers_are_bounded_by_an_ordinary_error(bench: HostedIsolate) -> None:
     bench.isolate.memory.limit(None, 32 * MIB)
     thrown = bench.cell("const all = []; for (;;) all.push(new Uint8Array(1e6))")
     assert bench.text(thrown.value) == "RangeError: Array buffer allocation failed"
-    assert bench.isolate.memory.statistics().buffers <= 32 * MIB
+    assert bench.isolate.memory.statistics().buffers_bytes <= 32 * MIB
     assert bench.cell("all.length") == 33
     bench.cell("all.length = 0")
     assert bench.cell("new ArrayBuffer(3e7).byteLength") == 30_000_000
@@ -78,5 +80,10 @@ def test_buffers_are_bounded_by_an_ordinary_error(bench: HostedIsolate) -> None:
 def test_statistics(bench: HostedIsolate) -> None:
     bench.cell("globalThis.held = new Uint8Array(5e6)")
     statistics = bench.isolate.memory.statistics()
-    assert statistics.buffers >= 5_000_000
-    assert 0 < statistics.heap_used <= statistics.heap_total <= statistics.heap_limit
+    assert statistics.buffers_bytes >= 5_000_000
+    assert (
+        0
+        < statistics.heap_used_bytes
+        <= statistics.heap_total_bytes
+        <= statistics.heap_limit_bytes
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from isokernel.errors import SnapshotFailedError, SnapshotFormatError
-from isokernel.v8 import snapshot, writing
+from isokernel.v8 import snapshot, writer
 from isokernel.v8.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_a_live_heap_is_saved_and_restored(
     bench: HostedIsolate, benches: Callable[..., HostedIsolate]
 ) -> None:
     bench.cell(STATE)
-    data = writing.save(bench.isolate).to_bytes()
+    data = writer.save(bench.isolate).to_bytes()
     copy = benches(Snapshot.from_bytes(data))
     assert copy.cell(LOOK) == SEEN
     assert bench.cell(LOOK) == SEEN, "the original went on from where it was"
@@ -63,7 +63,7 @@ def test_errors_with_unread_stacks(
 ) -> None:
     """V8 writes call sites that it can't read back, unless the text was made."""
     bench.cell(code)
-    copy = benches(writing.save(bench.isolate))
+    copy = benches(writer.save(bench.isolate))
     assert "cell-1" in copy.cell(
         "String((held.stack ?? (await held.catch((e) => e)).stack))"
     )
@@ -72,7 +72,7 @@ def test_errors_with_unread_stacks(
 def test_host_functions_survive(
     bench: HostedIsolate, benches: Callable[..., HostedIsolate]
 ) -> None:
-    copy = benches(writing.save(bench.isolate))
+    copy = benches(writer.save(bench.isolate))
     copy.cell("note('from the copy')")
     assert copy.notes == [("from the copy",)]
 
@@ -81,7 +81,7 @@ def test_chains(bench: HostedIsolate, benches: Callable[..., HostedIsolate]) -> 
     bench.cell("let n = 0")
     sizes = []
     for _ in range(12):
-        saved = writing.save(bench.isolate)
+        saved = writer.save(bench.isolate)
         sizes.append(len(saved.blob))
         bench = benches(saved)
         bench.cell("n += 1")
@@ -95,7 +95,7 @@ def test_optimized_code_does_not_hinder(
     bench.cell(
         "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
     )
-    copy = benches(writing.save(bench.isolate))
+    copy = benches(writer.save(bench.isolate))
     assert copy.isolate.optimizer.found
     assert copy.cell("fib(20)") == 6765
 
@@ -113,7 +113,7 @@ def test_what_v8_cannot_save_harms_nothing(bench: HostedIsolate, code: str) -> N
     bench.cell("let kept = 1")
     bench.cell(code)
     with pytest.raises(SnapshotFailedError) as caught:
-        writing.save(bench.isolate)
+        writer.save(bench.isolate)
     assert caught.value.reason
     assert bench.cell("kept") == 1
     bench.cell("held = null")
@@ -125,23 +125,23 @@ def test_prepare_runs_on_the_copy_alone(
 ) -> None:
     bench.cell("let where = 'original'")
 
-    class Change(writing.Preparation):
+    class Change(writer.Preparation):
         def begin(self) -> None:
             bench.cell("where = 'copy'")
 
-    saved = writing.save(bench.isolate, Change())
+    saved = writer.save(bench.isolate, Change())
     assert bench.cell("where") == "original"
     assert benches(saved).cell("where") == "copy"
 
 
 def test_a_failing_preparation_is_told(bench: HostedIsolate) -> None:
-    class Failing(writing.Preparation):
+    class Failing(writer.Preparation):
         def finish(self, shared: list[Any]) -> None:
             message = f"not now {shared}"
             raise RuntimeError(message)
 
     with pytest.raises(SnapshotFailedError, match="RuntimeError: not now"):
-        writing.save(bench.isolate, Failing())
+        writer.save(bench.isolate, Failing())
 
 
 def _change(data: bytes, **changes: object) -> bytes:
@@ -151,7 +151,7 @@ def _change(data: bytes, **changes: object) -> bytes:
 
 
 def test_bytes_that_are_no_heap_are_refused(bench: HostedIsolate) -> None:
-    data = writing.save(bench.isolate).to_bytes()
+    data = writer.save(bench.isolate).to_bytes()
     for bad in (
         b"",
         b"nonsense",

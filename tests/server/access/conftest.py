@@ -30,7 +30,7 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(scope="package")
 def trusting(issuer: Issuer) -> Iterator[Server]:
     """A server that takes the issuer's tokens, which runs nothing."""
-    server = Server(*trust(issuer, "--failure-rate", "0"))
+    server = Server(*trust(issuer, "--failure-rate-per-minute", "0"))
     yield server
     server.stop()
 

@@ -84,7 +84,7 @@ def test_a_new_key_is_found_at_once(issuers: Callable[..., Issuer]) -> None:
         await checker.check(checker.issuer.token("second"))
 
     issuer = issuers()
-    _run(check, issuer, oauth_keys_interval=0)
+    _run(check, issuer, oauth_keys_interval_seconds=0)
     assert _asked(issuer) == 2
 
 
@@ -98,7 +98,7 @@ def test_unknown_keys_do_not_make_the_issuer_be_asked_on_and_on(
             assert "no key of the issuer" in await checker.refused(token)
 
     issuer = issuers()
-    _run(check, issuer, oauth_keys_interval=3600)
+    _run(check, issuer, oauth_keys_interval_seconds=3600)
     assert _asked(issuer) == 1
 
 
@@ -113,7 +113,7 @@ def test_a_key_that_is_taken_back_opens_nothing_once_keys_are_old(
         await checker.refused(token)
         await checker.check(checker.issuer.token("second"))
 
-    _run(check, issuers(), oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuers(), oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
 
 
 def test_known_keys_serve_on_while_the_issuer_is_away(
@@ -125,7 +125,7 @@ def test_known_keys_serve_on_while_the_issuer_is_away(
         await checker.check()
         await checker.refused(checker.issuer.token(header={"kid": "nobody"}))
 
-    _run(check, issuers(), oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuers(), oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
 
 
 def test_but_not_for_ever(issuers: Callable[..., Issuer]) -> None:
@@ -140,9 +140,9 @@ def test_but_not_for_ever(issuers: Callable[..., Issuer]) -> None:
     _run(
         check,
         issuers(),
-        oauth_keys_ttl=OLD,
-        oauth_keys_stale=0,
-        oauth_keys_interval=0,
+        oauth_keys_ttl_seconds=OLD,
+        oauth_keys_stale_seconds=0,
+        oauth_keys_interval_seconds=0,
     )
 
 
@@ -157,7 +157,7 @@ def test_an_issuer_that_was_never_reached(
                 await checker.check()
 
     issuer = issuers()
-    _run(check, issuer, oauth_deadline=0.3)
+    _run(check, issuer, oauth_keys_timeout_seconds=0.3)
     # It is asked once; who comes while it may not be asked again waits for nothing.
     assert len(issuer.asked) == (2 if trouble == "down" else 1)
 
@@ -189,7 +189,7 @@ def test_without_a_key_id_there_must_be_one_key(issuers: Callable[..., Issuer]) 
         checker.issuer.add("second")
         await checker.refused(anonymous(checker.issuer))
 
-    _run(check, issuers(), oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuers(), oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
 
 
 def _secret_key() -> dict[str, Any]:
@@ -224,7 +224,7 @@ def test_keys_that_do_not_fit(issuers: Callable[..., Issuer]) -> None:
         await checker.check()
 
     issuer = issuers()
-    _run(check, issuer, oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuer, oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
     assert _asked(issuer) == len(UNFIT) + 2
 
 

@@ -30,11 +30,11 @@ FILE = """
 languages = ["javascript"]
 default_language = "javascript"
 api_key = ["the-secret-key-of-all"]
-failure_rate = 5
+failure_rate_per_minute = 5
 
 [[workspaces]]
 name = "red"
-request_rate = 0
+request_rate_per_minute = 0
 api_keys = [
     { key = "the-secret-key-of-red", client = "ci" },
     { env = "OPS_KEY", client = "ops", admin = true },
@@ -42,7 +42,7 @@ api_keys = [
 
 [[workspaces]]
 name = "blue"
-request_rate = 3
+request_rate_per_minute = 3
 api_keys = [{ file = "BLUE" }]
 """
 
@@ -104,7 +104,7 @@ def test_requests_have_a_rate_where_the_workspace_has_one(keyed: Server) -> None
 
 def test_guesses_are_slowed_down(servers: Callable[..., Server]) -> None:
     flags = ("--api-key", "the-secret-key", "--languages", "python")
-    server = servers(*flags, "--failure-rate", "5")
+    server = servers(*flags, "--failure-rate-per-minute", "5")
     assert [_get(server, "/contexts").status_code for _ in range(9)] == [401] * 9
     guesses = [_get(server, "/contexts", X_API_Key=f"guess{n}") for n in range(7)]
     assert [answer.status_code for answer in guesses] == [401] * 5 + [429] * 2

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 LOOP = "while (true) {}"
 FLAGS = (
     *("--languages", "javascript,typescript", "--default-language", "javascript"),
-    *("--contexts-max", "4", "--executions-max", "2", "--executions-queue-max", "2"),
-    *("--tasks-max", "4", "--tasks-parallel-max", "2"),
+    *(
+        "--contexts-max",
+        "4",
+        "--executions-running-max",
+        "2",
+        "--executions-queued-max",
+        "2",
+    ),
+    *("--tasks-unfinished-max", "4", "--tasks-running-max", "2"),
 )
 
 
@@ -36,7 +43,7 @@ def test_one_workspace_does_not_starve_another(
         ):
             answers = [red.post(path, json=body) for _ in range(3)]
             assert [one.status_code for one in answers] == [status, status, 429]
-            said = f"the workspace has 2 {word}, which is its share"
+            said = f"the workspace's share of 2 {word} is used up (workspace_share)"
             assert said in answers[2].text
         with connect(server, **{"X-API-Key": BLUE}) as blue:
             assert blue.post("/contexts", json={}).status_code == 201
@@ -56,7 +63,10 @@ def test_a_workspace_alone_has_everything(servers: Callable[..., Server]) -> Non
     with connect(servers(*FLAGS)) as client:
         answers = [client.post("/contexts", json={}) for _ in range(5)]
         assert [one.status_code for one in answers] == [*[201] * 4, 429]
-        assert "all that may be" in answers[4].json()["message"]
+        assert (
+            "the limit of 4 contexts is reached (contexts_max)"
+            in answers[4].json()["message"]
+        )
 
 
 def test_heaps_and_sleepers_are_shared(
@@ -64,8 +74,8 @@ def test_heaps_and_sleepers_are_shared(
 ) -> None:
     file = tmp_path / "isokernel.toml"
     file.write_text(FILE)
-    bounds = ("--heaps-size-max", "2000000", "--hibernated-max", "2")
-    flags = (*FLAGS[:4], *bounds, "--hibernate-after", "0.2")
+    bounds = ("--heaps-total-bytes-max", "2000000", "--hibernated-contexts-max", "2")
+    flags = (*FLAGS[:4], *bounds, "--hibernate-after-seconds", "0.2")
     server = servers("--config", str(file), "--data-dir", str(tmp_path), *flags)
     with (
         connect(server, **{"X-API-Key": RED}) as red,
@@ -84,7 +94,7 @@ def test_heaps_and_sleepers_are_shared(
             return str(made["heap_error"] or "")
 
         answers: list[Any] = []
-        assert "1000000 bytes, which is its share" in wait_for(fill)
+        assert "share of 1000000 bytes of heaps is used up" in wait_for(fill)
         saved = executed(blue)
         assert saved["heap"], saved
         red.clean()

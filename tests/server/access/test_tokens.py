@@ -166,7 +166,9 @@ def test_a_token_is_no_api_key(trusting: Server, issuer: Issuer) -> None:
 def test_who_has_a_token_cannot_guess_keys(
     servers: Callable[..., Server], issuer: Issuer
 ) -> None:
-    flags = trust(issuer, "--failure-rate", "3", "--api-key", "the-secret-key")
+    flags = trust(
+        issuer, "--failure-rate-per-minute", "3", "--api-key", "the-secret-key"
+    )
     server = servers(*flags)
     token = issuer.token()
     statuses = [
@@ -179,7 +181,7 @@ def test_who_has_a_token_cannot_guess_keys(
 def test_tokens_that_are_old_are_no_guesses(
     servers: Callable[..., Server], issuer: Issuer
 ) -> None:
-    server = servers(*trust(issuer, "--failure-rate", "3"))
+    server = servers(*trust(issuer, "--failure-rate-per-minute", "3"))
     old, forged = issuer.token(exp=_now(-60)), issuer.token(header={"kid": "curve"})
     assert [_get(server, old).status_code for _ in range(9)] == [401] * 9
     statuses = [_get(server, forged).status_code for _ in range(5)]

@@ -19,6 +19,7 @@ from tests.support.server import V8_FLAGS, Server
 from tests.support.waiting import wait_for
 
 from isoserver.heaps.service import Heaps
+from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
 
@@ -72,7 +73,7 @@ def use(tmp_path: Path) -> Callable[..., None]:
             database = Database(url or url_of(None, tmp_path))
             await database.start()
             made = ServerSettings(**{"data_dir": tmp_path, **settings})
-            heaps = Heaps(made, database, tmp_path)
+            heaps = Heaps(made, database, tmp_path, make_log("error"))
             await heaps.start(collect=False)
             try:
                 await test(heaps, database)

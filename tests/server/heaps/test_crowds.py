@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from tests.support.heaps import Packed
 
-BOUNDS = {"heaps_max": 2, "heaps_size_max": 700_000}
+BOUNDS = {"workspace_heaps_max": 2, "heaps_total_bytes_max": 700_000}
 """Of one workspace and of all, so that something has to go again and again."""
-SETTINGS = {**BOUNDS, "heap_grace": 0.0, "heap_level": -7}
+SETTINGS = {**BOUNDS, "heap_grace_seconds": 0.0, "heap_compression_level": -7}
 PROCESSES = 3
 """As a server and commands beside it are; each has locks of its own."""
 TURNS = 12

@@ -169,7 +169,7 @@ def test_heaps_in_s3(
 ) -> None:
     url, env = bucket
     flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
-    first = servers(*flags, "--heap-grace", "0", env=env)
+    first = servers(*flags, "--heap-grace-seconds", "0", env=env)
     with connect(first) as client:
         key = _checkpoint(client, "let a = 42")
         other = _checkpoint(client, "let b = 1")

@@ -18,7 +18,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Settings with another MCP server as a source."""
     file = tmp_path_factory.mktemp("execute") / "isokernel.toml"
     file.write_text(
-        "execute_approval_wait = 0.5\n"
+        "execute_approval_wait_seconds = 0.5\n"
         "[[sources]]\n"
         'type = "mcp"\nname = "up"\nworkspace = "default"\n'
         f"command = {json.dumps(sys.executable)}\n"

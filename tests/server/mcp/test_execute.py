@@ -447,7 +447,7 @@ async def test_what_is_printed_is_progress(
 
 
 async def test_too_many_tasks_are_refused(servers: Callable[..., Server]) -> None:
-    server = servers("--execute-rate", "1")
+    server = servers("--execute-rate-per-minute", "1")
     async with connect_agent(server.url) as agent:
         assert (await execute(agent, "return 1"))["result"] == 1
         result = await agent.call_tool("execute", {"code": "return 1"})

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 ADMIN, USER = (f"the-secret-key-of-the-{name}" for name in ("admin", "user"))
 FILE = f"""
-execute_approval_wait = 0.5
+execute_approval_wait_seconds = 0.5
 languages = ["javascript", "typescript"]
 default_language = "typescript"
 

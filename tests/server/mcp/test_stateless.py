@@ -71,7 +71,7 @@ async def test_limits_end_the_run(stateless: Server) -> None:
 
 
 async def test_waiting_has_an_end(servers: Callable[..., Server]) -> None:
-    server = servers("--stateless", "--run-js-wait", "0.5")
+    server = servers("--stateless", "--run-js-wait-seconds", "0.5")
     async with connect_agent(server.url) as agent:
         answer = await _run(agent, FOREVER, execution_timeout_secs=300)
     error = "Execution did not complete within polling timeout"

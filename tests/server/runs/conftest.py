@@ -72,7 +72,7 @@ def stateful(api: Client) -> Client:
 def shared_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tasks]:
     folder = tmp_path_factory.mktemp("tools")
     server = serve_tasks(
-        folder, "--interrupt-grace", "1", "--tool-response-max", "1000000"
+        folder, "--interrupt-grace-seconds", "1", "--tool-response-bytes-max", "1000000"
     )
     try:
         with connect(server) as client:

@@ -35,7 +35,7 @@ def _all(api: Client, execution_id: str) -> str:
 
 @SQLITE_ONLY
 def test_output_is_cut_at_its_bound(bounded: Callable[..., Any]) -> None:
-    with connect(bounded("--execution-output-max", "1000")) as api:
+    with connect(bounded("--execution-output-bytes-max", "1000")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678é')")
         assert info["status"] == "completed"
         text = _all(api, info["execution_id"])
@@ -54,7 +54,7 @@ def test_output_is_cut_at_its_bound(bounded: Callable[..., Any]) -> None:
 
 @SQLITE_ONLY
 def test_the_context_cuts_as_well(bounded: Callable[..., Any]) -> None:
-    with connect(bounded("--output-max", "100")) as api:
+    with connect(bounded("--cell-output-characters-max", "100")) as api:
         info = api.done("for (let i = 0; i < 300; i++) console.log('12345678')")
         last = _all(api, info["execution_id"]).splitlines()[-1]
         assert last.startswith("[output cut after 100 characters")
@@ -74,7 +74,7 @@ def _listed(api: Client) -> list[str]:
 
 @SQLITE_ONLY
 def test_old_ones_are_forgotten(bounded: Callable[..., Any]) -> None:
-    with connect(bounded("--execution-ttl", "1")) as api:
+    with connect(bounded("--execution-ttl-seconds", "1")) as api:
         running = api.submit("while (true) {}")
         _gone(api, [api.done("console.log(1)")["execution_id"]])
         assert _listed(api) == [running]
@@ -84,7 +84,7 @@ def test_old_ones_are_forgotten(bounded: Callable[..., Any]) -> None:
 def test_the_oldest_are_forgotten_when_there_are_too_many(
     bounded: Callable[..., Any],
 ) -> None:
-    with connect(bounded("--executions-kept", "3")) as api:
+    with connect(bounded("--executions-kept-max", "3")) as api:
         ids = [api.done(f"console.log({n})")["execution_id"] for n in range(6)]
         _gone(api, ids[:3])
         assert _listed(api) == ids[:2:-1]
@@ -94,7 +94,7 @@ def test_the_oldest_are_forgotten_when_there_are_too_many(
 def test_the_oldest_are_forgotten_when_they_take_too_much(
     bounded: Callable[..., Any],
 ) -> None:
-    flags = ("--executions-size-max", "100000", "--execution-ttl", "8")
+    flags = ("--executions-total-bytes-max", "100000", "--execution-ttl-seconds", "8")
     with connect(bounded(*flags)) as api:
         code = "console.log('x'.repeat(30000))"
         ids = [api.done(code)["execution_id"] for _ in range(5)]

@@ -181,7 +181,7 @@ def test_a_task_that_waits_can_be_cancelled(tasks: Tasks) -> None:
 
 
 def test_tasks_that_wait_take_no_place(start_tasks: Callable[..., Tasks]) -> None:
-    tasks: Tasks = start_tasks("--tasks-parallel-max", "1")
+    tasks: Tasks = start_tasks("--tasks-running-max", "1")
     waiting = [
         tasks.start(f"return await tools.people.ask({{ name: 'w{i}' }})")
         for i in range(2)

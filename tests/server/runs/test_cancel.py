@@ -85,8 +85,8 @@ def test_what_an_uninterruptible_run_does_ends_with_its_process(api: Client) -> 
 
 
 def test_the_queue_has_its_bounds(servers: Callable[..., Server]) -> None:
-    flags = ("--executions-max", "1", "--executions-queue-max", "2")
-    server = servers(*RUN_FLAGS, *flags, "--executions-wait-max", "600")
+    flags = ("--executions-running-max", "1", "--executions-queued-max", "2")
+    server = servers(*RUN_FLAGS, *flags, "--execution-queue-timeout-seconds", "600")
     with connect(server) as api:
         running = api.submit("console.log('on'); while (true) {}")
         api.printed(running, "on")
@@ -107,7 +107,12 @@ def test_the_queue_has_its_bounds(servers: Callable[..., Server]) -> None:
 
 
 def test_waiting_has_a_limit_of_its_own(servers: Callable[..., Server]) -> None:
-    flags = ("--executions-max", "1", "--executions-wait-max", "0.5")
+    flags = (
+        "--executions-running-max",
+        "1",
+        "--execution-queue-timeout-seconds",
+        "0.5",
+    )
     with connect(servers(*RUN_FLAGS, *flags, "--stateless")) as api:
         code = "await new Promise(done => setTimeout(done, 1200)); 'ran'"
         running = api.submit(code, execution_timeout_secs=10)
@@ -121,7 +126,9 @@ def test_waiting_has_a_limit_of_its_own(servers: Callable[..., Server]) -> None:
 def test_others_may_keep_a_session_busy_for_too_long(
     servers: Callable[..., Server],
 ) -> None:
-    with connect(servers(*RUN_FLAGS, "--executions-wait-max", "0.5")) as api:
+    with connect(
+        servers(*RUN_FLAGS, "--execution-queue-timeout-seconds", "0.5")
+    ) as api:
         context_id = api.create()
         begin = time.monotonic()
         stream = {"code": FOREVER, "context_id": context_id, "timeout_ms": 5000}
@@ -134,7 +141,9 @@ def test_others_may_keep_a_session_busy_for_too_long(
 
 
 def test_the_time_limit_does_not_count_waiting(servers: Callable[..., Server]) -> None:
-    with connect(servers(*RUN_FLAGS, "--executions-max", "1", "--stateless")) as api:
+    with connect(
+        servers(*RUN_FLAGS, "--executions-running-max", "1", "--stateless")
+    ) as api:
         code = "await new Promise(done => setTimeout(done, 700)); 1"
         ids = [api.submit(code, execution_timeout_secs=1) for _ in range(3)]
         infos = [api.ended(one) for one in ids]

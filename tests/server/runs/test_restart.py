@@ -62,7 +62,7 @@ def test_all_is_there_after_a_restart(restart: Callable[..., Any]) -> None:
 def test_what_ran_when_the_server_was_killed_has_failed(
     restart: Callable[..., Any],
 ) -> None:
-    server = restart("--executions-max", "1")
+    server = restart("--executions-running-max", "1")
     with connect(server) as api:
         running = api.submit("console.log('one');\nconsole.log('two'); while (true) {}")
         api.printed(running, "two")
@@ -82,7 +82,7 @@ def test_what_ran_when_the_server_was_killed_has_failed(
 
 @SQLITE_ONLY
 def test_a_server_that_stops_lets_runs_end(restart: Callable[..., Any]) -> None:
-    server = restart("--executions-max", "1")
+    server = restart("--executions-running-max", "1")
     with connect(server) as api:
         code = "console.log('on'); await new Promise(d => setTimeout(d, 500)); 'done'"
         running = api.submit(code)
@@ -99,7 +99,7 @@ def test_a_server_that_stops_lets_runs_end(restart: Callable[..., Any]) -> None:
 def test_a_server_that_stops_ends_what_does_not_end(
     restart: Callable[..., Any],
 ) -> None:
-    server = restart("--shutdown-grace", "0.3")
+    server = restart("--shutdown-grace-seconds", "0.3")
     with connect(server) as api:
         running = api.submit("console.log('on'); while (true) {}")
         api.printed(running, "on")

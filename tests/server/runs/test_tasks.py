@@ -243,7 +243,7 @@ def test_a_task_that_waits_for_its_session_can_be_cancelled(tasks: Tasks) -> Non
 
 
 def test_tasks_have_bounds(start_tasks: Callable[..., Tasks]) -> None:
-    tasks = start_tasks("--tasks-max", "2", "--tasks-parallel-max", "1")
+    tasks = start_tasks("--tasks-unfinished-max", "2", "--tasks-running-max", "1")
     first = tasks.start("await new Promise(() => {})")
     tasks.wait(first, "running")
     second = tasks.start("return 2")
@@ -259,13 +259,13 @@ def test_tasks_outlive_the_server(
     start_tasks: Callable[..., Tasks], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     data = str(tmp_path_factory.mktemp("data"))
-    tasks = start_tasks("--data-dir", data, "--tasks-kept", "2")
+    tasks = start_tasks("--data-dir", data, "--tasks-kept-max", "2")
     forgotten = tasks.run("return 0")["taskId"]
     done = tasks.run("console.log('x'); return { a: 1 }", metadata={"m": 1})
     lost = tasks.start("await new Promise(() => {})")
     tasks.wait(lost, "running")
     tasks.server.stop(signal.SIGKILL)
-    tasks = start_tasks("--data-dir", data, "--tasks-kept", "2")
+    tasks = start_tasks("--data-dir", data, "--tasks-kept-max", "2")
     assert tasks.show(done["taskId"]) == done
     task = tasks.show(lost)
     assert (task["status"], task["error"]["name"]) == ("failed", "ServerStoppedError")
@@ -276,7 +276,7 @@ def test_a_stopping_server_ends_its_tasks(
     start_tasks: Callable[..., Tasks], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     data = str(tmp_path_factory.mktemp("data"))
-    flags = ("--data-dir", data, "--shutdown-grace", "0.2")
+    flags = ("--data-dir", data, "--shutdown-grace-seconds", "0.2")
     tasks = start_tasks(*flags)
     running = tasks.start("await new Promise(() => {})")
     tasks.wait(running, "running")

@@ -69,7 +69,9 @@ def test_a_check_that_takes_too_long_is_stopped(
     start_tasks: Callable[..., Tasks], stopped: str
 ) -> None:
     seconds = "1" if stopped == "deadline" else "100"
-    tasks: Tasks = start_tasks("--typecheck-deadline", seconds, "--typechecks-max", "1")
+    tasks: Tasks = start_tasks(
+        "--typecheck-timeout-seconds", seconds, "--typechecks-running-max", "1"
+    )
     tasks.run("return 1", typecheck=True)
     task_id = tasks.start(SLOW, typecheck=True)
     if stopped == "cancel":
@@ -79,5 +81,5 @@ def test_a_check_that_takes_too_long_is_stopped(
     else:
         task = tasks.wait(task_id, "failed")
         assert task["error"]["name"] == "TypeCheckerError"
-        assert "--typecheck-deadline" in task["error"]["message"]
+        assert "--typecheck-timeout-seconds" in task["error"]["message"]
     assert tasks.result("return 1", typecheck=True) == 1

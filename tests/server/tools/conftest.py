@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.tools import SECONDS, World, run_scenario
 
-from isoserver.storage.database import url_of
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
@@ -27,9 +25,9 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
         url: str | None = None,
-        **plan: Any,
+        **settings: Any,
     ) -> None:
-        started = run_scenario(scenario, tmp_path, url_of(url, tmp_path), sources, plan)
+        started = run_scenario(scenario, tmp_path, url, sources, settings)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from isoserver.errors import HeapMissingError
 from isoserver.heaps.content import unpack
-from isoserver.heaps.entries import HeapEntry
+from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.service import Heaps
+from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database
 
@@ -51,8 +52,8 @@ class Crowd:
         what = self._random.choice(WHAT)
         with suppress(HeapMissingError):
             if what == "keep":
-                entry = HeapEntry(owner, None, None, "", None, {})
-                assert await self._heaps._keep(data, entry, VALUES) == key
+                origin = HeapOrigin(owner)
+                assert await self._heaps._add(data, origin, VALUES) == key
             elif what == "load":
                 await self._heaps.load(owner, key)
             elif what == "delete":
@@ -70,7 +71,7 @@ async def _left(heaps: Heaps) -> dict[str, Any]:
         for heap in await heaps.newest(owner, {}):
             await heaps.load(owner, heap.key)
             keys.add(heap.key)
-    files = [(one.key, one.state) for one in heaps._opened().files()]
+    files = [(one.key, one.state) for one in heaps._store.files()]
     return {"owned": sorted(keys), "files": sorted(files)}
 
 
@@ -78,7 +79,8 @@ async def _main(asked: dict[str, Any]) -> dict[str, Any]:
     settings = ServerSettings(**asked["settings"])
     database = Database(asked["database"])
     await database.start()
-    heaps = Heaps(settings, database, Path(asked["settings"]["data_dir"]))
+    folder = Path(asked["settings"]["data_dir"])
+    heaps = Heaps(settings, database, folder, make_log("error"))
     await heaps.start(collect=False)
     try:
         if not asked["turns"]:
