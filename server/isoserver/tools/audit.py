@@ -142,7 +142,7 @@ class Audit:
     async def page(
         self, workspace: str, wanted: Filter, limit: int, offset: int
     ) -> tuple[list[dict[str, Any]], int]:
-        """Give entries, the newest first, and how many there are in all."""
+        """Return a page of entries, newest first, and the number of all."""
         await self.settle()
         conditions = [AUDIT.c.workspace == workspace]
         conditions += [

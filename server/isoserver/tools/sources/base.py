@@ -1,4 +1,4 @@
-"""What all sources have in common: they are started, watched and started again."""
+"""What all sources have in common: they are started, watched and restarted."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Source(ABC):
             log: Told what happens to it.
 
         Raises:
-            SourceError: A secret isn't there.
+            SourceError: A secret is missing, or too short.
         """
         self.configuration = configuration
         self.limits = limits
@@ -148,7 +148,7 @@ class Source(ABC):
         """
 
     def _ready(self, tools: Sequence[Tool]) -> None:
-        """Take the tools; called by `_serve` whenever they are listed."""
+        """Publish the tools; called by `_serve` whenever they have been listed."""
         limit = self.limits.tools_max
         if len(tools) > limit:
             self._log.warning("tools left out", tools=len(tools), limit=limit)
@@ -219,7 +219,7 @@ class Source(ABC):
             self._settled.set()
 
     def describe(self, error: BaseException) -> str:
-        """Say what an error is, for administrators."""
+        """Describe an error for administrators."""
         # Of task groups; Python 3.10 has no class for them.
         while inner := getattr(error, "exceptions", None):
             error = inner[0]

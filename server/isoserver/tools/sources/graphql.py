@@ -1,4 +1,4 @@
-"""Tools of a GraphQL endpoint: each field of its queries and mutations, and raw."""
+"""A GraphQL endpoint as a source: a tool for each query and mutation, and a raw one."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class Graphql(Source):
     def parts(
         self, tool: Tool, arguments: dict[str, Any]
     ) -> list[tuple[str, Any, bool]]:
-        """Give the call itself, and for a raw one each field that it asks for.
+        """Return the call itself, and of a raw document each field that it asks for.
 
         Raises:
             ToolArgumentsError: The document is wrong.

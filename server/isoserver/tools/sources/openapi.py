@@ -1,4 +1,4 @@
-"""Tools of a service that an OpenAPI document describes."""
+"""A service that an OpenAPI document describes, as a source."""
 
 from __future__ import annotations
 
