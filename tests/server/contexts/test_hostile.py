@@ -21,8 +21,8 @@ from isoserver.contexts.history import Cell
 from isoserver.contexts.jobs import Request
 from isoserver.contexts.v8 import V8Process
 from isoserver.errors import ForkError, HeapUnsavableError
+from isoserver.runs.calls import ToolCalls
 from isoserver.settings.logs import make_log
-from isoserver.tasks.calls import ToolCalls
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
