@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from isoserver.settings.tools import Effect, SourceSettings
     from isoserver.tools.tool import Tool
 
-__all__ = ["Limits", "Source", "too_large"]
+__all__ = ["Source", "SourceLimits", "too_large"]
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
@@ -29,7 +29,7 @@ _STEADY_SECONDS: Final = 30.0
 _REASON_CHARACTERS_MAX: Final = 500
 
 
-class Limits(NamedTuple):
+class SourceLimits(NamedTuple):
     """The limits of one source: those of its configuration, or else the server's.
 
     Attributes:
@@ -53,7 +53,7 @@ class Limits(NamedTuple):
     @classmethod
     def of(
         cls, settings: AgentSettings, source: SourceSettings, *, private: bool
-    ) -> Limits:
+    ) -> SourceLimits:
         """Return the limits of a source of a server."""
         return cls(
             settings.source_start_timeout_seconds,
@@ -84,7 +84,7 @@ class Source(ABC):
     def __init__(
         self,
         configuration: SourceSettings,
-        limits: Limits,
+        limits: SourceLimits,
         log: FilteringBoundLogger,
     ) -> None:
         """Find the credentials; `start` starts it.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.tools import GraphqlSettings
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
 
 __all__ = ["Graphql"]
 
@@ -81,7 +81,10 @@ class Graphql(Source):
     configuration: GraphqlSettings
 
     def __init__(
-        self, configuration: GraphqlSettings, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: GraphqlSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
         """Do as `Source` does."""
         super().__init__(configuration, limits, log)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.tools import McpSettings
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
 
 __all__ = ["McpServer"]
 
@@ -58,7 +58,10 @@ class McpServer(Source):
     configuration: McpSettings
 
     def __init__(
-        self, configuration: McpSettings, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: McpSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
         """Do as `Source` does."""
         super().__init__(configuration, limits, log)

@@ -11,7 +11,7 @@ from isoserver.tools.sources.addresses import keep_public
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
     from isoserver.tools.sources.credentials import Credentials
 
 __all__ = ["TOO_LARGE_TEXT", "make_client"]
@@ -72,7 +72,7 @@ class _Transport(httpx2.AsyncHTTPTransport):
         return response
 
 
-def make_client(credentials: Credentials, limits: Limits, **options: Any) -> Any:
+def make_client(credentials: Credentials, limits: SourceLimits, **options: Any) -> Any:
     """Return a client, which the caller closes."""
     transport = _Transport(limits.response_bytes_max)
     if not limits.private:
