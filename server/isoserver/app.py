@@ -16,7 +16,6 @@ from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
 from isoserver.contexts.routes import url_specs
 from isoserver.contexts.service import Contexts
-from isoserver.executions.service import Executions
 from isoserver.heaps.service import Heaps
 from isoserver.http.bodies import (
     BoundedBody,
@@ -34,14 +33,18 @@ from isoserver.http.openapi import make_document
 from isoserver.http.service import Service
 from isoserver.mcp.door import McpDoor
 from isoserver.mcp.relay import Relay
+from isoserver.runs.records import Kind
+from isoserver.runs.scripts import ScriptRunner
+from isoserver.runs.service import Runs
+from isoserver.runs.store import Store
+from isoserver.runs.tasks import TaskRunner
+from isoserver.runs.typecheck import TypeChecks
 from isoserver.settings.logs import make_log
 from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
 from isoserver.storage.folders import DataFolder
 from isoserver.storage.locks import ServerLock
-from isoserver.tasks.checks import TypeChecks
-from isoserver.tasks.service import TaskRunner
-from isoserver.tools.assembly import assemble
+from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +52,9 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerRequest
 
+    from isoserver.runs.calls import Toolbox
+    from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
-    from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]
 
@@ -111,9 +115,8 @@ class Server:
         changes: Tells of what is written there, by any server on it.
         lock: Keeps other servers off its folder and database.
         tools: What code in its contexts can call.
-        executions: Its executions.
         checks: Its type checker.
-        tasks: Its tasks.
+        runs: Its runs.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -146,26 +149,21 @@ class Server:
         self.metrics.watch(self.contexts)
         self.lock = ServerLock(self.database, self.folder, log)
         self.changes = Changes(self.database, log)
-        self.tools = assemble(settings, self.database, self.changes, log)
-        self.executions = Executions(
-            settings, self.database, self.contexts, self.heaps, log
-        )
+        self.tools = Tools(settings, self.database, self.changes, log)
         self.checks = TypeChecks(settings)
-        self.tasks = TaskRunner(
-            settings,
-            self.database,
-            self.contexts,
-            self.tools if toolbox is None else toolbox,
-            self.checks,
-            log,
-        )
+        store = Store(self.database, log)
+        called = self.tools if toolbox is None else toolbox
+        runners: dict[Kind, Runner] = {
+            Kind.SCRIPT: ScriptRunner(settings, self.contexts, self.heaps, store),
+            Kind.TASK: TaskRunner(settings, self.contexts, called, self.checks, log),
+        }
+        self.runs = Runs(settings, store, self.contexts, runners, log)
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
-            self.executions,
-            self.tasks,
+            self.runs,
             self.metrics,
             log,
             Guard(settings),
@@ -237,8 +235,7 @@ class Server:
         await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
-        await self.executions.start()
-        await self.tasks.open()
+        await self.runs.start()
         if self._relay is not None:
             await self._relay.open()
         for wall in self.contexts.missing_walls:
@@ -252,7 +249,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
-        await asyncio.gather(self.executions.close(), self.tasks.close())
+        await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
@@ -275,8 +272,7 @@ class Server:
     def hurry(self) -> None:
         """End the grace period of `stop`."""
         self.contexts.hurry()
-        self.executions.hurry()
-        self.tasks.hurry()
+        self.runs.hurry()
 
     def abandon(self) -> None:
         """Give up what a start that failed has left; the rest ends with the process."""

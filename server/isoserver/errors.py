@@ -24,7 +24,6 @@ what a model should do next (`advice`). What a class doesn't state, it inherits.
     │       └── WorkspaceError          the workspace isn't the caller's
     ├── LimitError                      a limit is reached; try again later
     │   ├── ContextLimitError           live contexts
-    │   ├── HibernatedLimitError        contexts without a process
     │   ├── EphemeralLimitError         contexts that live for one execution
     │   ├── QueueLimitError             cells that wait in one context
     │   ├── HeapLimitError              bytes of heaps that are needed
@@ -340,14 +339,6 @@ class ContextLimitError(LimitError):
     retry_after = 10
     counted = "contexts"
     setting = "contexts_max"
-
-
-class HibernatedLimitError(LimitError):
-    """There are as many contexts without a process as the server may have."""
-
-    retry_after = 10
-    counted = "hibernated contexts"
-    setting = "hibernated_contexts_max"
 
 
 class EphemeralLimitError(LimitError):

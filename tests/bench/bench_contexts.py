@@ -18,7 +18,7 @@ import psutil
 from tests.bench import report
 from tests.support.workers import WorkerClient
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.forkserver import ForkServer
 from isokernel.protocol.frames import Decoder, Frame, encode
 from isokernel.sandbox import SandboxSettings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import report
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writer
 from isokernel.v8.callbacks import Operation

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import report
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.context.events import ExecutionError, Stream
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writer

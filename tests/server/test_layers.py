@@ -19,7 +19,7 @@ LAYERS = (
     {"errors", "principal", "client"},
     {"settings"},
     {"storage", "access"},
-    {"contexts", "tools", "heaps", "executions", "tasks", "runs", "http", "mcp"},
+    {"contexts", "tools", "heaps", "runs", "http", "mcp"},
     {"app"},
     {"cli"},
 )
@@ -69,7 +69,7 @@ def test_the_kernel_does_not_know_the_server() -> None:
 
 def test_pydantic_stays_at_the_border() -> None:
     border = {"models", "handlers", "routes"}
-    for folder in ("access", "contexts", "executions", "tasks", "tools"):
+    for folder in ("access", "contexts", "runs", "tools"):
         for path in (SERVER / folder).rglob("*.py"):
             # The MCP SDK raises its errors.
             if path != SERVER / "tools" / "sources" / "mcp.py":

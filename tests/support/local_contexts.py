@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.waiting import DEADLINE
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.context.events import (
     ErrorInfo,
     Event,

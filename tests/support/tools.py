@@ -16,18 +16,18 @@ from tests.support.services import Services
 from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
+from isoserver.settings.tools import RuleModel
 from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import assemble
 from isoserver.tools.audit import Filter
-from isoserver.tools.calls import Answer, Call, Question
+from isoserver.tools.calls import Call, Decision, Question
+from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from isoserver.tools.approvals import Approval
-    from isoserver.tools.service import Tools
 
 
 SECONDS = 50.0
@@ -101,7 +101,7 @@ class Asked:
         self.questions: list[Question] = []
         self.let_go = False
 
-    async def ask(self, question: Question) -> Answer | None:
+    async def ask(self, question: Question) -> Decision | None:
         self.questions.append(question)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -111,8 +111,18 @@ class Asked:
             except asyncio.CancelledError:
                 self.let_go = True
                 raise
-        made: Answer | None = self.answer
+        made: Decision | None = self.answer
         return made
+
+
+def decided(state: str, reason: str = "") -> Decision:
+    """A decision, by the state that it leads to."""
+    return Decision(approved=state == "approved", reason=reason)
+
+
+def deny(tool: str) -> RuleModel:
+    """A rule that denies calls of tools, as REST takes it."""
+    return RuleModel.model_validate({"effect": "deny", "tool": tool})
 
 
 @asynccontextmanager
@@ -124,9 +134,8 @@ async def tools_on(
     with (folder / "log").open("a") as file:
         log = make_log("debug", file)
         changes = Changes(database, log)
-        tools = assemble(
-            ServerSettings.model_validate(settings), database, changes, log
-        )
+        made = ServerSettings.model_validate(settings)
+        tools = Tools(made, database, changes, log)
         await database.start()
         await changes.start()
         try:

@@ -101,7 +101,7 @@ class Compiled(NamedTuple):
     Attributes:
         code: JavaScript.
         source_map: Back to the user's text, if positions differ.
-        moves: What was changed in it further, after what the source map tells.
+        moves: What was changed in it further, on top of the source map.
     """
 
     code: str
@@ -179,7 +179,7 @@ def compile_function(isolate: Isolate, code: str) -> Compiled | SyntaxProblem:
         f"{_BODY_HEAD}{code}{_BODY_TAIL}", head=len(_BODY_HEAD)
     )
     if isinstance(made, SyntaxProblem):
-        # As with every cell, V8 has a say: octal literals and the like.
+        # As with every cell, V8 may accept it: octal literals and the like.
         if isolate.compile_error(f"async () => {{{code}\n}}") is None:
             return _as_cell(code) or Compiled(
                 f"{_BODY_HEAD}{code}{_BODY_TAIL}", None, _BODY_MOVES

@@ -167,7 +167,7 @@ def _has_value(isolate: Isolate, name: str) -> bool:
 
 
 def _placed(thrown: Thrown, place: tuple[int, int, int] | None) -> Thrown:
-    """Put the parser's place in: V8 says 1:1 of what it finds at run time."""
+    """Replace V8's place, which is 1:1 for errors at run time, by the parser's."""
     if place is None:
         return thrown
     line, column, end_column = place

@@ -6,7 +6,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from isokernel.context.context import Context
+from isokernel.context import Context
+from isokernel.context.warmup import warm
 from isokernel.forkserver.process import Template, serve
 from isokernel.forkserver.protocol import Launch, Request, Spawn
 from isokernel.runtime import scripts
@@ -34,9 +35,9 @@ class ContextTemplate(Template):
         scripts.preload()
         self.base = Context(ContextSettings(), lambda _event: None)
         # Finds the native functions that a saved heap refers to, for all forks.
-        self.base.save()
-        self.base.warm()
-        self.base.rest()
+        self.base.heaps.save()
+        warm(self.base)
+        self.base.prepare_fork()
 
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""
@@ -84,12 +85,12 @@ def _load_kernels() -> None:
 
 
 def main(requests: int, exits: int, spares: int, kernels: int) -> None:
-    """Be the fork server of contexts; the arguments are those of `process.serve`.
+    """Be the fork server of contexts; see `process.serve`.
 
     Args:
-        requests: See there.
-        exits: See there.
-        spares: See there.
+        requests: A descriptor, on which requests come.
+        exits: A descriptor, on which exits are reported.
+        spares: How many processes are forked in advance.
         kernels: Whether kernels will be asked for.
     """
     if kernels:

@@ -92,7 +92,7 @@ class Message:
                 raise MessageError(message)
 
     @property
-    def kind(self) -> str:
+    def type(self) -> str:
         """The message type."""
         return str(self.header["msg_type"])
 
@@ -225,13 +225,13 @@ class Session:
 
 
 def sent_id(frames: Sequence[bytes]) -> str:
-    """Give the id of a message that `Session.pack` made."""
+    """Return the id of a message that `Session.pack` made."""
     header = json.loads(frames[frames.index(DELIMITER) + 2])
     return str(header["msg_id"])
 
 
 def timestamp() -> str:
-    """The time now as ISO 8601 in UTC, to the microsecond."""
+    """Return the time now as ISO 8601 in UTC, to the microsecond."""
     seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return f"{moment}.{microseconds:06d}Z"

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-_CHUNK: Final = 1 << 16
-_HELD_MAX: Final = 1 << 16
-"""Bytes that may wait for company before they are sent."""
+_CHUNK_BYTES: Final = 1 << 16
+_HELD_BYTES_MAX: Final = 1 << 16
+"""What may wait for more before it is sent."""
 _INBOX_MAX: Final = 1024
 """Frames taken in while the reader of ours makes us wait."""
 _DESCRIPTORS_MAX: Final = 2
@@ -29,7 +29,7 @@ _ENDED: Final = 0
 
 
 class Channel:
-    """The context's end of `work`. Belongs to the V8 thread, but for `last`.
+    """The context's end of `work`. Belongs to the V8 thread, but for `send_last`.
 
     When the other side doesn't read, `flush` waits for it, and takes in what it sends
     meanwhile: two sides that both wait for the other to read would wait for ever. When
@@ -82,7 +82,7 @@ class Channel:
         )
         self._held.append(data)
         self._held_bytes += len(data)
-        if self._held_bytes > _HELD_MAX:
+        if self._held_bytes > _HELD_BYTES_MAX:
             self.flush()
 
     def flush(self) -> None:
@@ -124,7 +124,7 @@ class Channel:
         """
         try:
             data, descriptors, flags, _ = socket.recv_fds(
-                self._socket, _CHUNK, _DESCRIPTORS_MAX
+                self._socket, _CHUNK_BYTES, _DESCRIPTORS_MAX
             )
         except BlockingIOError:
             return
@@ -145,14 +145,16 @@ class Channel:
             self.descriptors.popleft()
         return taken
 
-    def last(self, kind: str, content: Mapping[str, Any], patience: float) -> None:
+    def send_last(
+        self, kind: str, content: Mapping[str, Any], wait_seconds: float
+    ) -> None:
         """Send one more frame before the process ends; any thread.
 
-        It may not arrive: whoever doesn't read for `patience` seconds isn't waited for.
+        It may not arrive: whoever doesn't read for `wait_seconds` isn't waited for.
         """
-        if not self._lock.acquire(timeout=patience):
+        if not self._lock.acquire(timeout=wait_seconds):
             return
-        end = time.monotonic() + patience
+        end = time.monotonic() + wait_seconds
         data = memoryview(b"".join((*self._held, encode(kind, content, parent=0))))
         poller = select.poll()
         poller.register(self._socket, select.POLLOUT)

@@ -7,14 +7,14 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.protocol.frames import encode
 from isokernel.sandbox import close_descriptors, confine
 from isokernel.v8.snapshot import Snapshot
 from isokernel.worker.channel import Channel
-from isokernel.worker.endings import Endings
+from isokernel.worker.control import open_rollup
+from isokernel.worker.exits import WorkerExits
 from isokernel.worker.loop import Sockets, Worker
-from isokernel.worker.memory import open_rollup
 
 if TYPE_CHECKING:
     from isokernel.sandbox import SandboxSettings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["serve", "warm_up"]
 
 
-def serve(  # noqa: PLR0913 -- what a process is told at its birth
+def serve(  # noqa: PLR0913 -- what makes a process a context
     base: Context,
     settings: ContextSettings,
     sockets: Sockets,
@@ -58,7 +58,7 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
             worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
             sockets, rollup, blank = worker.run(), None, False
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
-        Endings(Channel(sockets.work)).defect(error)
+        WorkerExits(Channel(sockets.work)).defect(error)
 
 
 def warm_up(base: Context) -> None:
@@ -75,14 +75,14 @@ def warm_up(base: Context) -> None:
     for ours, _ in pairs:
         ours.close()
     base.forget()
-    base.rest()
+    base.prepare_fork()
 
 
 def _memory_max(base: Context, settings: ContextSettings) -> int | None:
     if settings.array_buffer_bytes_max is None:
         return None
-    guard = base.bridge.isolate.memory
-    heap = settings.v8_heap_bytes_max or guard.initial_limit_bytes
+    memory = base.bridge.isolate.memory
+    heap = settings.v8_heap_bytes_max or memory.initial_limit_bytes
     return heap + settings.array_buffer_bytes_max
 
 

@@ -300,6 +300,8 @@ class Context:
         self._abandon(RESTARTED, reason)
         self.state = State.STARTING
         async with self._changing:
+            # Waking, if that was on its way, may have begun a job meanwhile.
+            self._fail_current(RESTARTED, reason)
             await self.process.close()
             self.state = State.STARTING
             self.reason = ""

@@ -10,13 +10,12 @@ from tornado.routing import URLSpec
 from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.contexts import handlers as contexts
 from isoserver.contexts import models
-from isoserver.executions.routes import API_ROUTES
 from isoserver.heaps import models as heap_models
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.http import information
 from isoserver.http.operations import Answer, Operation, Query, Route
 from isoserver.mcp.door import McpHandler, mcp_paths
-from isoserver.tasks.routes import TASK_ROUTES
+from isoserver.runs.routes import API_ROUTES, TASK_ROUTES
 from isoserver.tools.routes import TOOL_ROUTES
 
 if TYPE_CHECKING:

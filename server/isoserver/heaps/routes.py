@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from isoserver.executions.models import ApiError
 from isoserver.heaps import handlers as heaps
 from isoserver.heaps import models
 from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
 from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.runs.models import ApiError
 
 __all__ = ["HEAP_ROUTES"]
 

@@ -184,7 +184,7 @@ class Handler(RequestHandler):
             AdminError: It isn't.
         """
         if not self.principal.admin:
-            raise self.service.access.refuse(AdminError())
+            self.service.access.refuse(AdminError())
 
     def require_operator(self) -> None:
         """Refuse who isn't an administrator of the default workspace, the server's.
@@ -194,7 +194,7 @@ class Handler(RequestHandler):
         """
         self.require_admin()
         if self.principal.workspace != DEFAULT_WORKSPACE:
-            raise self.service.access.refuse(AdminError())
+            self.service.access.refuse(AdminError())
 
     def check_open(self) -> None:
         """Refuse new work while the server stops.

@@ -19,6 +19,7 @@ from isoserver.errors import ServerError
 from isoserver.mcp.executions import describe, some_output
 from isoserver.mcp.texts import read
 from isoserver.mcp.toolbox import explain
+from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -133,7 +134,7 @@ async def _read_output(service: Service, workspace: str, execution_id: str) -> s
 
 
 async def _read_execution(service: Service, workspace: str, execution_id: str) -> str:
-    record = await service.executions.get(workspace, execution_id)
+    record = await service.runs.get(Kind.SCRIPT, workspace, execution_id)
     return json.dumps(describe(record), indent=2)
 
 

@@ -105,7 +105,7 @@ class Tool(NamedTuple):
     title: str
     description: str
     arguments: type[Arguments]
-    result: type[Result]
+    result: type[BaseModel]
     call: Callable[
         [Asked, Any], Awaitable[Reply | InputRequiredResult | dict[str, Any]]
     ]

@@ -1,4 +1,4 @@
-"""Approvals: asked once for a call, decided once, by whoever is first.
+"""Approvals: asked for once for a call, decided once, by whoever is first.
 
 The database is what counts, so that an approval can be decided through any server
 process on it: whoever waits hears of it through the feed of changes.
@@ -10,9 +10,21 @@ import asyncio
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -20,18 +32,19 @@ from isoserver.errors import (
     ApprovalMissingError,
     ToolFailedError,
 )
+from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Question
 from isoserver.tools.redaction import clean
-from isoserver.tools.tables import APPROVALS
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.settings.agents import AgentSettings
     from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
-    from isoserver.tools.calls import Asker, Call
+    from isoserver.tools.calls import Asker, Call, Decision
     from isoserver.tools.tool import Tool
 
 __all__ = [
@@ -42,32 +55,52 @@ __all__ = [
     "WITHDRAWN",
     "Approval",
     "Approvals",
-    "Decision",
-    "Elicitation",
 ]
+
+APPROVALS: Final = Table(
+    "tool_approvals",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("call_id", String, nullable=False),
+    Column("session", String, nullable=True),
+    Column("client", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("decided_at", Float, nullable=True),
+    Index("tool_approvals_state", "workspace", "state", "created_at"),
+    Index("tool_approvals_task", "workspace", "task_id"),
+)
 
 PENDING: Final = "pending"
 APPROVED: Final = "approved"
 DENIED: Final = "denied"
 EXPIRED: Final = "expired"
 WITHDRAWN: Final = "withdrawn"
-Decision = Literal["approved", "denied"]
-Elicitation = Literal["admin", "always", "never"]
 
 _ID_BYTES: Final = 24
-_DESCRIPTION_MAX: Final = 1000
-_REASON_MAX: Final = 2000
+_DESCRIPTION_CHARACTERS_MAX: Final = 1000
+_REASON_CHARACTERS_MAX: Final = 2000
+_PRUNE_SECONDS: Final = 3600.0
 
 
 class Approval(NamedTuple):
-    """One approval, as the database has it.
+    """One approval, as the database has it; times are seconds since 1970.
 
     Attributes:
-        id: Unguessable: who knows it may have it decided, with an administrator's key.
-        workspace: The workspace.
+        id: Unguessable: whoever knows it may have it decided, with an administrator's
+            key.
         task_id: The task that waits.
         call_id: The call that waits.
-        session: The context that persists, if there is one.
+        session: The session in which the code runs, if it has one.
         client: Who started the task.
         path: The tool.
         description: What the tool says that it does.
@@ -75,10 +108,7 @@ class Approval(NamedTuple):
         rule: The rule that asks for it; empty for the tool's default.
         state: pending, approved, denied, expired or withdrawn.
         reason: The reviewer's, or what happened.
-        decided_by: Who decided.
-        created_at: When it was asked for, in seconds since 1970.
-        expires_at: When it won't be waited for any longer.
-        decided_at: When that was decided.
+        expires_at: Until when it is waited for.
     """
 
     id: str
@@ -99,82 +129,53 @@ class Approval(NamedTuple):
     decided_at: float | None
 
     @classmethod
-    def ask(
-        cls, call: Call, tool: Tool, rule: str, shown: str, seconds: float
-    ) -> Approval:
-        """Make one for a call, which waits for so many seconds from now."""
-        now = time.time()
-        return cls(
-            secrets.token_urlsafe(_ID_BYTES),
-            call.workspace,
-            call.task_id,
-            call.call_id,
-            call.session,
-            call.client,
-            tool.path,
-            clean(tool.description[:_DESCRIPTION_MAX]),
-            shown,
-            rule,
-            PENDING,
-            "",
-            "",
-            now,
-            now + seconds,
-            None,
-        )
-
-    @classmethod
     def of(cls, row: Any) -> Approval:
-        """Give it from its row."""
+        """Return the approval of a row."""
         return cls(*(row[name] for name in cls._fields))
 
 
 class Approvals:
     """The approvals of all workspaces; used from the event loop only."""
 
-    def __init__(  # noqa: PLR0913 - three of them are bounds
+    def __init__(
         self,
+        settings: AgentSettings,
         database: Database,
         changes: Changes,
         audit: Audit,
         log: FilteringBoundLogger,
-        *,
-        seconds: float,
-        limit: int,
-        elicitation: Elicitation = "admin",
     ) -> None:
-        """Prepare.
+        """Subscribe to decisions.
 
         Args:
-            database: Where they are.
+            settings: How long a decision is waited for, whose clients are asked, and
+                how many may be pending in one workspace.
+            database: Holds the approvals.
             changes: Tells of decisions.
-            audit: Where it is noted who decided what.
-            log: Where it is said that a client could not be asked.
-            seconds: How long a decision is waited for.
-            limit: How many may be pending in one workspace.
-            elicitation: Whose clients are asked about their own calls.
+            audit: Notes who decided what.
+            log: Told that a client could not be asked.
         """
+        self._settings = settings
+        self._seconds = settings.approval_timeout_seconds
         self._database = database
         self._changes = changes
         self._audit = audit
         self._log = log
-        self._seconds = seconds
-        self._limit = limit
-        self._elicitation = elicitation
-        self._decided: dict[str, asyncio.Event] = {}
+        self._wakers: dict[str, asyncio.Event] = {}
+        self._deciding: set[asyncio.Future[Approval]] = set()
+        self._pruned_at = float("-inf")
         changes.subscribe(APPROVALS.name, self._changed)
-        self._resolving: set[asyncio.Future[Approval]] = set()
 
     async def close(self) -> None:
         """Wait until what clients decided is written."""
-        await asyncio.gather(*self._resolving, return_exceptions=True)
+        await asyncio.gather(*self._deciding, return_exceptions=True)
 
     # -- for administrators ------------------------------------------------------------
 
     async def pending(
         self, workspace: str, limit: int = 100, offset: int = 0
     ) -> tuple[list[Approval], int]:
-        """Give those that wait for a decision, oldest first, and how many there are."""
+        """Return those that wait for a decision, oldest first, and their number."""
         waiting = (
             APPROVALS.c.workspace == workspace,
             APPROVALS.c.state == PENDING,
@@ -194,7 +195,7 @@ class Approvals:
             return [Approval.of(row) for row in rows.mappings()], total or 0
 
     async def get(self, workspace: str, approval_id: str) -> Approval:
-        """Give one.
+        """Return one approval.
 
         Raises:
             ApprovalMissingError: The workspace has none of that id.
@@ -213,28 +214,28 @@ class Approvals:
         found = Approval.of(row)
         if found.state == PENDING and found.expires_at <= time.time():
             # Nobody waits any more, even if nobody was left to write that down.
-            return found._replace(state=EXPIRED, reason=self._late())
+            return found._replace(state=EXPIRED, reason=self._expiry_reason())
         return found
 
-    async def resolve(
-        self, workspace: str, approval_id: str, decision: Decision, reason: str, by: str
+    async def decide(
+        self, workspace: str, approval_id: str, decision: Decision, by: str
     ) -> Approval:
         """Decide; the same decision again changes nothing and gives the same answer.
 
         Args:
             workspace: The workspace of whoever decides.
             approval_id: The approval.
-            decision: What is decided.
-            reason: Why.
+            decision: What is decided, and why.
             by: Who decides.
 
         Raises:
             ApprovalMissingError: The workspace has none of that id.
             ApprovalDecidedError: It was decided otherwise, or isn't waited for.
         """
-        reason = clean(reason)[:_REASON_MAX]
+        state = APPROVED if decision.approved else DENIED
+        reason = clean(decision.reason)[:_REASON_CHARACTERS_MAX]
         await self.get(workspace, approval_id)
-        fields = {"state": decision, "reason": reason, "decided_by": by}
+        fields = {"state": state, "reason": reason, "decided_by": by}
         won = await self._set(workspace, approval_id, fields, in_time=True)
         found = await self.get(workspace, approval_id)
         if won:
@@ -247,39 +248,64 @@ class Approvals:
                     session=found.session,
                     task_id=found.task_id,
                     call_id=found.call_id,
-                    decision=decision,
+                    decision=state,
                     approval_id=approval_id,
                     reason=reason,
                 )
             )
-        elif found.state != decision:
+        elif found.state != state:
             raise ApprovalDecidedError(found.state)
         return found
 
     # -- for calls ---------------------------------------------------------------------
 
     async def request(self, call: Call, tool: Tool, rule: str, shown: str) -> Approval:
-        """Ask for the approval of a call.
+        """Ask for the approval of a call; `wait` waits for the decision.
+
+        Args:
+            call: The call.
+            tool: What it calls.
+            rule: The rule that asks for it; empty for the tool's default.
+            shown: The input as reviewers see it.
 
         Raises:
             ToolFailedError: As many as may be are pending in the workspace.
         """
+        await self._prune_hourly()
+        limit = self._settings.workspace_approvals_max
         _, waiting = await self.pending(call.workspace, limit=1)
-        if waiting >= self._limit:
-            message = f"{waiting} approvals are pending, no more may be"
-            raise ToolFailedError(
-                message,
-                code="too_many_approvals",
-                retryable=True,
+        if waiting >= limit:
+            message = (
+                f"the limit of {limit} pending approvals is reached "
+                "(workspace_approvals_max)"
             )
-        made = Approval.ask(call, tool, rule, shown, self._seconds)
+            raise ToolFailedError(message, code="too_many_approvals", retryable=True)
+        now = time.time()
+        made = Approval(
+            id=secrets.token_urlsafe(_ID_BYTES),
+            workspace=call.workspace,
+            task_id=call.task_id,
+            call_id=call.call_id,
+            session=call.session,
+            client=call.client,
+            path=tool.path,
+            description=clean(tool.description[:_DESCRIPTION_CHARACTERS_MAX]),
+            input=shown,
+            rule=rule,
+            state=PENDING,
+            reason="",
+            decided_by="",
+            created_at=now,
+            expires_at=now + self._seconds,
+            decided_at=None,
+        )
         # Before it can be decided: a decision must not be missed.
-        self._decided[made.id] = asyncio.Event()
+        self._wakers[made.id] = asyncio.Event()
         try:
             async with self._database.begin() as connection:
                 await connection.execute(insert(APPROVALS).values(made._asdict()))
         except BaseException:
-            del self._decided[made.id]
+            del self._wakers[made.id]
             raise
         return made
 
@@ -292,7 +318,8 @@ class Approvals:
         Args:
             admin: Whether that key is an administrator's.
         """
-        return self._elicitation == "always" or (self._elicitation == "admin" and admin)
+        whose = self._settings.approval_elicitation
+        return whose == "always" or (whose == "admin" and admin)
 
     async def wait(
         self, approval: Approval, asker: Asker | None = None, *, decides: bool = True
@@ -300,12 +327,12 @@ class Approvals:
         """Wait for the decision, from wherever it comes.
 
         Args:
-            approval: What was asked for.
+            approval: What `request` returned.
             asker: Asks the client at the same time.
             decides: Whether the client may approve.
 
         Returns:
-            It, approved.
+            The approval, approved.
 
         Raises:
             ApprovalDeniedError: It was denied, withdrawn, or not decided in time.
@@ -314,12 +341,12 @@ class Approvals:
         if asker is not None:
             asking = asyncio.create_task(self._ask(approval, asker, decides=decides))
         try:
-            found = await self._settled(approval)
+            found = await self._decided(approval)
         except asyncio.CancelledError:
-            await asyncio.shield(self._withdraw(approval))
+            await asyncio.shield(self._withdraw(approval, "the call was cancelled"))
             raise
         finally:
-            self._decided.pop(approval.id, None)
+            self._wakers.pop(approval.id, None)
             if asking is not None:
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
@@ -336,65 +363,77 @@ class Approvals:
         """Withdraw what a task has asked for, because the task is over."""
         async with self._database.connect() as connection:
             rows = await connection.execute(
-                select(APPROVALS.c.id).where(
+                select(APPROVALS).where(
                     APPROVALS.c.workspace == workspace,
                     APPROVALS.c.task_id == task_id,
                     APPROVALS.c.state == PENDING,
                 )
             )
-            waiting = list(rows.scalars())
-        for approval_id in waiting:
-            fields = {"state": WITHDRAWN, "reason": "the task is over"}
-            await self._set(workspace, approval_id, fields)
+            waiting = [Approval.of(row) for row in rows.mappings()]
+        for approval in waiting:
+            await self._withdraw(approval, "the task is over")
 
-    async def _settled(self, approval: Approval) -> Approval:
-        """Wait until it isn't pending any more, or its time is over."""
-        decided = self._decided.setdefault(approval.id, asyncio.Event())
+    async def prune(self) -> None:
+        """Delete approvals that are older than the audit keeps its entries."""
+        until = time.time() - self._settings.audit_ttl_seconds
+        async with self._database.begin() as connection:
+            await connection.execute(
+                delete(APPROVALS).where(APPROVALS.c.expires_at < until)
+            )
+
+    async def _prune_hourly(self) -> None:
+        now = time.monotonic()
+        if now - self._pruned_at >= _PRUNE_SECONDS:
+            self._pruned_at = now
+            await self.prune()
+
+    async def _decided(self, approval: Approval) -> Approval:
+        """Wait until an approval isn't pending any more, or its time is over."""
+        changed = self._wakers.setdefault(approval.id, asyncio.Event())
         while True:
             left = approval.expires_at - time.time()
             if left <= 0:
-                fields = {"state": EXPIRED, "reason": self._late()}
+                fields = {"state": EXPIRED, "reason": self._expiry_reason()}
                 await self._set(approval.workspace, approval.id, fields)
                 return await self.get(approval.workspace, approval.id)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(decided.wait(), left)
+                await asyncio.wait_for(changed.wait(), left)
             # Before it is read: what is decided meanwhile is read in the next round.
-            decided.clear()
+            changed.clear()
             found = await self.get(approval.workspace, approval.id)
             if found.state not in {PENDING, EXPIRED}:
                 return found
 
     async def _ask(self, approval: Approval, asker: Asker, *, decides: bool) -> None:
         question = Question(
-            approval.id,
-            approval.path,
-            approval.description,
-            approval.input,
-            self._seconds,
-            decides,
+            approval_id=approval.id,
+            path=approval.path,
+            description=approval.description,
+            shown=approval.input,
+            seconds=self._seconds,
+            decides=decides,
         )
         try:
-            answer = await asker.ask(question)
+            decision = await asker.ask(question)
         except Exception as error:  # noqa: BLE001 - the other ways to decide remain
             kind = type(error).__name__
             self._log.warning("a client could not be asked", error=kind)
             return
-        if answer is None or (answer.approved and not decides):
+        if decision is None or (decision.approved and not decides):
             return
-        decision: Decision = APPROVED if answer.approved else DENIED
         by = f"client:{approval.client}"
-        # Somebody else was first: fine.
-        resolving = asyncio.ensure_future(
-            self.resolve(approval.workspace, approval.id, decision, answer.reason, by)
+        deciding = asyncio.ensure_future(
+            self.decide(approval.workspace, approval.id, decision, by)
         )
         # Finished in any case: whoever waits is told before the audit is written.
-        self._resolving.add(resolving)
-        resolving.add_done_callback(self._resolving.discard)
+        self._deciding.add(deciding)
+        deciding.add_done_callback(self._deciding.discard)
+        # Somebody else may have been first.
         with contextlib.suppress(ApprovalDecidedError):
-            await asyncio.shield(resolving)
+            await asyncio.shield(deciding)
 
-    async def _withdraw(self, approval: Approval) -> None:
-        fields = {"state": WITHDRAWN, "reason": "the call was cancelled"}
+    async def _withdraw(self, approval: Approval, reason: str) -> None:
+        fields = {"state": WITHDRAWN, "reason": reason}
         await self._set(approval.workspace, approval.id, fields)
 
     async def _set(
@@ -405,7 +444,7 @@ class Approvals:
         *,
         in_time: bool = False,
     ) -> bool:
-        """Change one that is pending; whether it was."""
+        """Change an approval that is pending; whether it was."""
         conditions = [
             APPROVALS.c.workspace == workspace,
             APPROVALS.c.id == approval_id,
@@ -426,10 +465,10 @@ class Approvals:
     def _changed(self, change: Change | None) -> None:
         """Wake whoever waits for an approval that may have been decided."""
         if change is None:
-            for event in self._decided.values():
+            for event in self._wakers.values():
                 event.set()
-        elif change.id in self._decided:
-            self._decided[change.id].set()
+        elif change.id in self._wakers:
+            self._wakers[change.id].set()
 
-    def _late(self) -> str:
+    def _expiry_reason(self) -> str:
         return f"nobody decided within {self._seconds:g} seconds"

@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import delete, func, select
 
 from isoserver.errors import ApprovalDeniedError, ToolError
-from isoserver.tools.journal import Journal
+from isoserver.tools.journal import AUDIT, Journal
 from isoserver.tools.redaction import clean
-from isoserver.tools.tables import APPROVALS, AUDIT
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.settings.agents import AgentSettings
     from isoserver.storage.database import Database
 
-__all__ = ["Audit", "Ending", "Entry", "Filter"]
+__all__ = ["Audit", "CallRecord", "Entry", "Filter"]
 
 _PRUNE_SECONDS: Final = 3600.0
 _TEXT_MAX: Final = 2000
@@ -83,18 +86,18 @@ class Audit:
     """The audit of all workspaces; used from the event loop only."""
 
     def __init__(
-        self, database: Database, log: FilteringBoundLogger, retention: float
+        self, settings: AgentSettings, database: Database, log: FilteringBoundLogger
     ) -> None:
-        """Prepare.
+        """Begin with nothing to write.
 
         Args:
-            database: Where it is.
-            log: Where it is said that it can't be written.
-            retention: Seconds that entries are kept.
+            settings: How long entries are kept.
+            database: Holds the audit.
+            log: Told that the audit can't be written.
         """
+        self._ttl_seconds = settings.audit_ttl_seconds
         self._database = database
         self._log = log
-        self._retention = retention
         self._numbers = itertools.count()
         self._journal = Journal(database, log, self._prune)
         self._pruned = 0.0
@@ -112,17 +115,25 @@ class Audit:
         await self._journal.add(row)
         return entry_id
 
-    async def change(self, workspace: str, entry_id: str, **fields: Any) -> None:
-        """Complete an entry.
+    @asynccontextmanager
+    async def recording(self, entry: Entry) -> AsyncIterator[CallRecord]:
+        """Add a call's entry before the call is made, and complete it afterwards.
+
+        How the call ended is written soon; `settle` waits for that.
 
         Raises:
-            DatabaseError: It could not be written.
+            DatabaseError: The entry could not be written; the body doesn't run.
         """
-        await self._journal.change(workspace, entry_id, fields)
-
-    def complete(self, workspace: str, entry_id: str, **fields: Any) -> None:
-        """Complete an entry soon, without waiting for it; `settle` does."""
-        self._journal.change_soon(workspace, entry_id, fields)
+        entry_id = await self.add(entry._replace(outcome="running"))
+        record, failure = CallRecord(), None
+        try:
+            yield record
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            fields = record.completed(failure)
+            self._journal.change_soon(entry.workspace, entry_id, fields)
 
     async def settle(self) -> None:
         """Wait until what was said so far is written."""
@@ -153,13 +164,10 @@ class Audit:
             return [dict(row) for row in rows.mappings()], total or 0
 
     async def prune(self) -> None:
-        """Delete what is older than entries are kept, and approvals as old."""
-        until = time.time() - self._retention
+        """Delete the entries that have been kept for long enough."""
+        until = time.time() - self._ttl_seconds
         async with self._database.begin() as connection:
             await connection.execute(delete(AUDIT).where(AUDIT.c.at < until))
-            await connection.execute(
-                delete(APPROVALS).where(APPROVALS.c.expires_at < until)
-            )
 
     async def close(self) -> None:
         """Wait until everything is written."""
@@ -192,36 +200,24 @@ class Audit:
         return entry_id, row
 
 
-class Ending:
-    """Completes a call's entry in the audit, however the call ends.
+class CallRecord:
+    """What becomes known of a call while its entry says that it is running.
 
     Attributes:
-        began: When the call itself began, on the clock that counts up.
-        fields: What else is known of it.
+        approval_id: The approval that it waits for, or has waited for.
+        began: When the call itself began, by `time.perf_counter`.
     """
 
-    def __init__(self, audit: Audit, workspace: str, entry_id: str) -> None:
-        """Take the entry.
-
-        Args:
-            audit: The audit.
-            workspace: The entry's workspace.
-            entry_id: The entry's id.
-        """
-        self._audit = audit
-        self._workspace = workspace
-        self._entry_id = entry_id
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.approval_id: str | None = None
         self.began: float | None = None
-        self.fields: dict[str, Any] = {}
 
-    async def __aenter__(self) -> None:
-        """Begin."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        """Note how it ended; also when it was cancelled."""
-        fields: dict[str, Any] = {**self.fields, "outcome": "completed"}
+    def completed(self, error: BaseException | None) -> dict[str, Any]:
+        """Return the entry's last fields, by what ended the call, if anything did."""
+        fields: dict[str, Any] = {"outcome": "completed"}
+        if self.approval_id is not None:
+            fields["approval_id"] = self.approval_id
         if self.began is not None:
             fields["ms"] = round((time.perf_counter() - self.began) * 1e3)
         if isinstance(error, ApprovalDeniedError):
@@ -233,4 +229,4 @@ class Ending:
             fields["outcome"] = "cancelled"
         elif error is not None:
             fields |= {"outcome": "failed", "code": "internal_error"}
-        self._audit.complete(self._workspace, self._entry_id, **fields)
+        return fields

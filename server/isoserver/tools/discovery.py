@@ -16,8 +16,8 @@ from isoserver.tools.schemas import complete
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isoserver.settings.tools import Effect
     from isoserver.tools.catalog import Catalog
-    from isoserver.tools.rules import Effect
     from isoserver.tools.tool import Tool
 
 __all__ = ["PATHS", "Discovery"]

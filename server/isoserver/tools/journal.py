@@ -13,9 +13,20 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    update,
+)
 
-from isoserver.tools.tables import AUDIT
+from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +36,31 @@ if TYPE_CHECKING:
 
     from isoserver.storage.database import Database
 
-__all__ = ["Journal"]
+__all__ = ["AUDIT", "Journal"]
+
+AUDIT: Final = Table(
+    "tool_audit",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("client", String, nullable=False),
+    Column("session", String, nullable=True),
+    Column("task_id", String, nullable=True),
+    Column("call_id", String, nullable=True),
+    Column("path", String, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("approval_id", String, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("code", String, nullable=True),
+    Column("ms", Integer, nullable=True),
+    Index("tool_audit_time", "workspace", "at"),
+    Index("tool_audit_task", "workspace", "task_id"),
+)
 
 _INSERT: Final = insert(AUDIT)
 _SOON: Final = 0.05
@@ -83,23 +118,22 @@ class Journal:
         """
         batch = self._next
         batch.rows.append(row)
-        await self._write(batch)
+        self._start()
+        await batch.over.wait()
+        if batch.failure is not None:
+            raise batch.failure
 
-    async def change(self, workspace: str, entry_id: str, fields: Any) -> None:
-        """Change an entry, which is in the database when this returns.
-
-        Raises:
-            SQLAlchemyError: It could not be written.
-        """
-        batch = self._put(workspace, entry_id, fields)
-        await self._write(batch)
-
-    def change_soon(self, workspace: str, entry_id: str, fields: Any) -> None:
+    def change_soon(
+        self, workspace: str, entry_id: str, fields: dict[str, Any]
+    ) -> None:
         """Change an entry with the next commit, or a moment later with one of its own.
 
         That it could not be written is in the log.
         """
-        self._put(workspace, entry_id, fields)
+        names = tuple(sorted(fields))
+        row = {f"new_{name}": fields[name] for name in names}
+        row |= {"of_workspace": workspace, "of_id": entry_id}
+        self._next.changes.setdefault(names, []).append(row)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_SOON, self._start)
@@ -118,19 +152,6 @@ class Journal:
             await asyncio.gather(self._writer, return_exceptions=True)
 
     # -- writing -----------------------------------------------------------------------
-
-    def _put(self, workspace: str, entry_id: str, fields: dict[str, Any]) -> _Batch:
-        names = tuple(sorted(fields))
-        row = {f"new_{name}": fields[name] for name in names}
-        row |= {"of_workspace": workspace, "of_id": entry_id}
-        self._next.changes.setdefault(names, []).append(row)
-        return self._next
-
-    async def _write(self, batch: _Batch) -> None:
-        self._start()
-        await batch.over.wait()
-        if batch.failure is not None:
-            raise batch.failure
 
     def _start(self) -> None:
         if self._timer is not None:

@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field, RootModel
 
 from isoserver.contexts.models import AnswerModel, RequestModel
-from isoserver.settings.tools import ConditionModel, Effect, RuleModel, SourceModel
+from isoserver.settings.tools import (
+    ConditionModel,
+    Effect,
+    RuleModel,
+    SourceModel,
+    SourceSettings,
+    read_source,
+)
 
 __all__ = [
     "ApprovalModel",
@@ -27,6 +34,10 @@ __all__ = [
 
 class CreateSourceRequest(RootModel[SourceModel]):
     """A source to add to the workspace."""
+
+    def of(self, workspace: str) -> SourceSettings:
+        """Return the source as that of a workspace."""
+        return read_source({**self.root.as_data(), "workspace": workspace})
 
 
 class CreatePolicyRequest(RuleModel):

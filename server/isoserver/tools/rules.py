@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import jsonschema_rs
 import msgspec
 
+from isoserver.errors import SourceError
+from isoserver.settings.tools import Effect  # noqa: TC001 - msgspec reads it
 from isoserver.tools.names import key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from isoserver.settings.tools import RuleModel
     from isoserver.tools.calls import Call
 
 __all__ = [
@@ -27,14 +30,14 @@ __all__ = [
     "DENY",
     "REQUIRE_APPROVAL",
     "Condition",
-    "Effect",
     "Rule",
     "Verdict",
     "decide",
+    "hides",
+    "read_rule",
     "strictest",
 ]
 
-Effect = Literal["allow", "require_approval", "deny"]
 Operator = Literal["equals", "not_equals", "contains", "starts_with", "matches"]
 ALLOW: Final = "allow"
 REQUIRE_APPROVAL: Final = "require_approval"
@@ -42,6 +45,8 @@ DENY: Final = "deny"
 
 _STRICTNESS: Final[dict[str, int]] = {ALLOW: 0, REQUIRE_APPROVAL: 1, DENY: 2}
 _MISSING: Final = object()
+_PATTERNS: Final[dict[str, jsonschema_rs.Validator]] = {}
+_PATTERNS_MAX: Final = 1000
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +76,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         text = _text(actual)
         if self.operator == "starts_with":
             return text.startswith(_text(self.value))
-        return bool(pattern(str(self.value)).is_valid(text))
+        return bool(_pattern(str(self.value)).is_valid(text))
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -90,7 +95,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """
 
     effect: Effect
-    tool: str = "**"
+    tool: str
     source: str | None = None
     session: str | None = None
     client: str | None = None
@@ -129,6 +134,37 @@ class Verdict(NamedTuple):
     rule: str = ""
 
 
+def read_rule(given: RuleModel, rule_id: str = "") -> Rule:
+    """Return the rule that the configuration file or REST describes.
+
+    Raises:
+        SourceError: A pattern can't be compiled.
+    """
+    conditions = tuple(
+        Condition(each.key, each.operator, each.value) for each in given.conditions
+    )
+    for condition in conditions:
+        if condition.operator != "matches":
+            continue
+        try:
+            _pattern(str(condition.value))
+        except ValueError as error:
+            message = (
+                f"the pattern for {condition.key} can't be compiled; look-around and "
+                "back-references are not supported"
+            )
+            raise SourceError(message) from error
+    return Rule(
+        effect=given.effect,
+        tool=given.tool,
+        source=given.source,
+        session=given.session,
+        client=given.client,
+        conditions=conditions,
+        id=rule_id,
+    )
+
+
 def decide(
     rules: Iterable[Rule], call: Call, path: str, arguments: Any, default: Effect
 ) -> Verdict:
@@ -149,7 +185,7 @@ def decide(
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """Give the most restrictive of some verdicts, the first of those."""
+    """Return the most restrictive of some verdicts, the first if there are several."""
     return max(verdicts, key=lambda verdict: _STRICTNESS[verdict.effect])
 
 
@@ -161,7 +197,7 @@ def hides(rules: Iterable[Rule], call: Call, path: str) -> bool:
     )
 
 
-def pattern(text: str) -> jsonschema_rs.Validator:
+def _pattern(text: str) -> jsonschema_rs.Validator:
     """Compile the pattern of a condition; it matches anywhere, in linear time.
 
     Raises:
@@ -177,10 +213,6 @@ def pattern(text: str) -> jsonschema_rs.Validator:
             _PATTERNS.clear()
         _PATTERNS[text] = found
     return found
-
-
-_PATTERNS: Final[dict[str, jsonschema_rs.Validator]] = {}
-_PATTERNS_MAX: Final = 1000
 
 
 def _compile(glob: str) -> re.Pattern[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.local_contexts import LocalContext
 
-from isokernel.context.execution import ExecutionOptions
+from isokernel.context.cell_run import ExecutionOptions
 from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:

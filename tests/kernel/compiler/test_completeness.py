@@ -40,7 +40,7 @@ def test_completeness(
     session: str, code: str, status: str, indent: str, request: pytest.FixtureRequest
 ) -> None:
     runner = request.getfixturevalue(session)
-    assert runner.context.is_complete(code) == (status, indent)
+    assert runner.context.queries.is_complete(code) == (status, indent)
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,10 @@ def test_nothing_is_loaded_without_a_clash(
 
 def test_completion_lists_a_name_once(context: LocalContext) -> None:
     _ok(context, "let name1 = 1; var name2 = 1", "var name1 = 2; const name2 = 2")
-    assert sorted(context.context.complete("name", 4).matches) == ["name1", "name2"]
+    assert sorted(context.context.queries.complete("name", 4).matches) == [
+        "name1",
+        "name2",
+    ]
 
 
 def test_code_that_the_parser_does_not_know_is_left_alone() -> None:

@@ -45,7 +45,7 @@ def test_outgoing(context: LocalContext) -> None:
     assert (message.kind, message.data) == ("comm_msg", {"b": 2})
     assert [bytes(b) for b in message.buffers] == [b"\x01\x02", b"\x03"]
     assert (closed.kind, closed.data) == ("comm_close", {"c": 3})
-    assert context.context.comms() == {}
+    assert context.context.comms.targets() == {}
     assert context.run("c.send({})").error
 
 
@@ -59,12 +59,12 @@ def test_incoming(context: LocalContext) -> None:
         "    comm.send({back: 1}) };"
         "  comm.onClose = () => console.log('closed') })"
     )
-    engine = context.context
-    assert engine.comm_open("c1", "t", {"hi": 1})
-    assert engine.comms() == {"c1": "t"}
-    engine.comm_message("c1", {"n": 5}, buffers=(b"\x07",))
-    engine.comm_close("c1", {})
-    assert engine.comms() == {}
+    comms = context.context.comms
+    assert comms.open("c1", "t", {"hi": 1})
+    assert comms.targets() == {"c1": "t"}
+    comms.message("c1", {"n": 5}, buffers=(b"\x07",))
+    comms.close("c1", {})
+    assert comms.targets() == {}
     assert "open { hi: 1 } c1\n{ n: 5 } 5 [ 7 ]\n" in printed(context)
     assert "closed\n" in printed(context)
     (back,) = (e for e in context.events if isinstance(e, CommEvent))
@@ -73,10 +73,10 @@ def test_incoming(context: LocalContext) -> None:
 
 def test_unknown_target(context: LocalContext) -> None:
     """A comm for a target that nobody registered is refused."""
-    assert not context.context.comm_open("c1", "nope", {})
+    assert not context.context.comms.open("c1", "nope", {})
     context.run("Jupyter.comms.registerTarget('t', () => {})")
     context.run("Jupyter.comms.unregisterTarget('t')")
-    assert not context.context.comm_open("c1", "t", {})
+    assert not context.context.comms.open("c1", "t", {})
 
 
 def test_failing_callbacks(context: LocalContext) -> None:
@@ -85,9 +85,9 @@ def test_failing_callbacks(context: LocalContext) -> None:
         "Jupyter.comms.registerTarget('bad', () => { throw new Error('no') });"
         "Jupyter.comms.registerTarget('good', (c) => { c.onMsg = () => null.x })"
     )
-    assert not context.context.comm_open("c1", "bad", {})
-    assert context.context.comm_open("c2", "good", {})
-    context.context.comm_message("c2", {})
+    assert not context.context.comms.open("c1", "bad", {})
+    assert context.context.comms.open("c2", "good", {})
+    context.context.comms.message("c2", {})
     assert "Error: no" in printed(context)
     assert "TypeError" in printed(context)
 

@@ -30,7 +30,7 @@ def filled(context: LocalContext) -> LocalContext:
 
 
 def at_end(context: LocalContext, code: str) -> Completions:
-    return context.context.complete(code, len(code))
+    return context.context.queries.complete(code, len(code))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_types(filled: LocalContext) -> None:
 def test_range(filled: LocalContext) -> None:
     """What is replaced is counted in code points, and ends at the cursor."""
     code = "'é😀'; foo.alXX"
-    completions = filled.context.complete(code, len(code) - 2)
+    completions = filled.context.queries.complete(code, len(code) - 2)
     assert (completions.start, completions.end) == (10, 12)
     assert completions.matches == ["alpha"]
 

@@ -98,7 +98,7 @@ def test_they_are_called_in_a_restored_context(
     context.run(f"var kept = {{}}; registry.register(kept, 'kept'); {DIE}")
     _collect(context)
     context.run("0")
-    heap = context.context.save()
+    heap = context.context.heaps.save()
     restored = LocalContext(ContextSettings(), snapshot=heap)
     try:
         restored.run(f"kept = null; {DIE}")

@@ -40,7 +40,7 @@ def filled(context: LocalContext) -> LocalContext:
 def plain(
     context: LocalContext, code: str, cursor: int | None = None, detail: int = 0
 ) -> Any:
-    bundle = context.context.inspect(
+    bundle = context.context.queries.inspect(
         code, len(code) if cursor is None else cursor, detail
     )
     return bundle and bundle["text/plain"]
@@ -121,7 +121,7 @@ def test_nothing(filled: LocalContext, code: str) -> None:
 
 def test_markdown(filled: LocalContext) -> None:
     """The Markdown form has the comment's tags as a list."""
-    bundle = filled.context.inspect("add", 3, 0)
+    bundle = filled.context.queries.inspect("add", 3, 0)
     assert bundle
     assert bundle["text/markdown"] == (
         "```js\nadd(a, {b, c} = {}, ...rest)\n```\n\nAdds numbers.\n"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.local_contexts import LocalContext, Outcome
 
+from isokernel.context.cell_run import ExecutionOptions, ToolLimits
 from isokernel.context.events import Event, ExecutionDone, Stream, ToolCall
-from isokernel.context.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writer
 

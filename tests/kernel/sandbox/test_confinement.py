@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.workers import WorkerClient
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.errors import SnapshotFailedError
 from isokernel.forkserver import ForkServer
 from isokernel.runtime import scripts
@@ -332,7 +332,7 @@ def test_a_heap_that_cannot_be_saved_is_told(context: LocalContext) -> None:
 
     def work() -> str:
         try:
-            context.context.save()
+            context.context.heaps.save()
         except SnapshotFailedError as error:
             return f"{error.reason}, {error.kind}, {error.path}"
         return "saved"

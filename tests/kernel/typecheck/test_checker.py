@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import isokernel
+from isokernel.context.cell_run import ExecutionOptions, ToolLimits
 from isokernel.context.events import ExecuteResult
-from isokernel.context.execution import ExecutionOptions, ToolLimits
 from isokernel.errors import TypeCheckerError
 from isokernel.typecheck.checker import Diagnostic, TypeChecker
 

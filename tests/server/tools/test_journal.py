@@ -1,4 +1,4 @@
-"""The audit's writer: shared commits, ends that nobody waits for; sources that end."""
+"""The audit's writer: shared commits, and ends that nobody waits for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ import pytest
 from sqlalchemy import event, text
 
 from isoserver.errors import DatabaseError
-from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
-from isoserver.tools.assembly import limits_of
 from isoserver.tools.audit import Entry
-from isoserver.tools.configuration import McpSource
-from isoserver.tools.sources.base import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,35 +110,3 @@ def test_who_stops_waiting_takes_nothing_back(run: Callable[..., None]) -> None:
         assert entry["kind"] == "source.added"
 
     run(scenario)
-
-
-class _Stubborn(Source):
-    """Makes another error of a cancellation, as groups of tasks can."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.began = asyncio.Event()
-
-    async def _serve(self) -> None:
-        self.began.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError as error:
-            message = "unhandled errors in a TaskGroup"
-            raise RuntimeError(message) from error
-
-    async def _call(self, tool: Any, arguments: Any) -> Any:
-        raise NotImplementedError
-
-
-def test_a_source_ends_also_when_its_library_hides_that() -> None:
-    async def scenario() -> None:
-        configuration = McpSource(name="up", workspace="default", command="none")
-        limits = limits_of(ServerSettings.model_validate({}))
-        source = _Stubborn(configuration, limits, make_log("debug", None))
-        source.start()
-        await source.began.wait()
-        await asyncio.wait_for(source.close(), 20)
-        assert source.state == "starting"
-
-    asyncio.run(scenario())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isoserver.tools.names import camel, distinct, key, nearest, snake
-from isoserver.tools.redaction import HIDDEN, Redactor, shown
+from isoserver.tools.redaction import HIDDEN, Redactor, excerpt
 
 SPELLINGS = [
     ("createIssue", "create_issue", "createIssue"),
@@ -105,7 +105,7 @@ TELLING = [
 
 def test_values_of_telling_keys_are_hidden() -> None:
     for name in TELLING:
-        text = shown({"a": [{name: "hunter2"}], "b": "seen"}, 1000).text
+        text = excerpt({"a": [{name: "hunter2"}], "b": "seen"}, 1000).text
         assert "hunter2" not in text
         assert "seen" in text
 
@@ -113,19 +113,19 @@ def test_values_of_telling_keys_are_hidden() -> None:
 def test_inputs_are_cut() -> None:
     # Whatever comes first or is long, every field is there.
     value = {"a": "x" * 9000, "to": "mallory", "b": ["y" * 50] * 3, "n": 12}
-    text, fits = shown(value, 400)
-    assert fits
+    text, complete = excerpt(value, 400)
+    assert complete
     assert len(text) <= 400
     seen = json.loads(text)
     assert seen["a"] == "x" * 128 + "… [8872 more characters]"
     assert (seen["to"], seen["n"]) == ("mallory", 12)
     assert seen["b"] == ["y" * 50] * 3
-    assert shown(value, 10_000) == (json.dumps(value), True)
+    assert excerpt(value, 10_000) == (json.dumps(value), True)
 
 
 def test_what_can_not_be_shown_is_said() -> None:
-    text, fits = shown({f"field{number}": 1 for number in range(100)}, 100)
-    assert not fits
+    text, complete = excerpt({f"field{number}": 1 for number in range(100)}, 100)
+    assert not complete
     assert text.startswith('{"field0": 1, ')
     assert text.endswith(" more characters]")
 
@@ -135,7 +135,7 @@ def test_what_is_hidden_is_described() -> None:
     for _ in range(70):
         deep = [deep]
     seen = json.loads(
-        shown(
+        excerpt(
             {
                 "token": "hunter2",
                 "secret": {"to": "mallory"},
@@ -160,5 +160,5 @@ def test_what_is_hidden_is_described() -> None:
 
 
 def test_what_turns_text_around_is_seen() -> None:
-    text = shown({"to": "a\u202eb\u200bc"}, 100).text
+    text = excerpt({"to": "a\u202eb\u200bc"}, 100).text
     assert text == r'{"to": "a\u202eb\u200bc"}'

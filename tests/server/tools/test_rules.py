@@ -9,12 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isoserver.errors import SourceError
+from isoserver.settings.tools import RuleModel
 from isoserver.tools.calls import Call
-from isoserver.tools.policies import read_rule
-from isoserver.tools.rules import Rule, Verdict, decide, hides, strictest
+from isoserver.tools.rules import Rule, Verdict, decide, hides, read_rule, strictest
 
 if TYPE_CHECKING:
-    from isoserver.tools.rules import Effect
+    from isoserver.settings.tools import Effect
+
+
+def denying(**fields: Any) -> Rule:
+    """A rule that denies, as REST gives it."""
+    return read_rule(RuleModel.model_validate({"effect": "deny", **fields}))
+
 
 CALL = Call("default", "s1", "ada", "t", "c", "", {})
 
@@ -95,7 +101,7 @@ def test_conditions() -> None:
     seen = []
     for key, operator, value, _ in CONDITIONS:
         condition = {"key": key, "operator": operator, "value": value}
-        rule = read_rule({"effect": "deny", "conditions": [condition]})
+        rule = denying(conditions=[condition])
         seen.append((key, operator, value, rule.fits(CALL, "a.b", INPUT)))
     assert seen == CONDITIONS
 
@@ -105,9 +111,9 @@ def test_all_conditions_must_hold() -> None:
         {"key": "count", "operator": "equals", "value": 5},
         {"key": "text", "operator": "contains", "value": "drop"},
     ]
-    assert read_rule({"effect": "deny", "conditions": both}).fits(CALL, "a.b", INPUT)
+    assert denying(conditions=both).fits(CALL, "a.b", INPUT)
     both[1]["value"] = "select"
-    rule = read_rule({"effect": "deny", "conditions": both})
+    rule = denying(conditions=both)
     assert not rule.fits(CALL, "a.b", INPUT)
 
 
@@ -126,7 +132,7 @@ SCOPES: list[tuple[dict[str, Any], bool]] = [
 
 
 def test_scopes() -> None:
-    seen = [(s, Rule("deny", **s).fits(CALL, "a.b", {})) for s, _ in SCOPES]
+    seen = [(s, Rule("deny", "**", **s).fits(CALL, "a.b", {})) for s, _ in SCOPES]
     assert seen == SCOPES
 
 
@@ -134,18 +140,18 @@ def test_scopes() -> None:
 def test_patterns_that_could_take_long_are_refused(text: str) -> None:
     condition = {"key": "a", "operator": "matches", "value": text}
     with pytest.raises(SourceError, match="can't be compiled"):
-        read_rule({"effect": "deny", "conditions": [condition]})
+        denying(conditions=[condition])
 
 
 def test_a_pattern_takes_linear_time() -> None:
     condition = {"key": "a", "operator": "matches", "value": "^(a+)+$"}
-    rule = read_rule({"effect": "deny", "conditions": [condition]})
+    rule = denying(conditions=[condition])
     assert not rule.fits(CALL, "a.b", {"a": "a" * 50_000 + "b"})
 
 
 def test_only_what_is_denied_whatever_its_input_is_hidden() -> None:
     condition = {"key": "a", "operator": "equals", "value": 1}
-    some = read_rule({"effect": "deny", "tool": "a.b", "conditions": [condition]})
+    some = denying(tool="a.b", conditions=[condition])
     assert not hides([some], CALL, "a.b")
     assert hides([some, Rule("deny", "a.*")], CALL, "a.b")
     assert not hides([Rule("require_approval", "a.*")], CALL, "a.b")
@@ -178,7 +184,7 @@ def test_the_most_restrictive_wins(
     random.shuffle(shuffled)
     assert decide(shuffled, CALL, "a.b", {}, default).effect == verdict.effect
     for effect in ("allow", "require_approval", "deny"):
-        more = decide([*rules, Rule(effect)], CALL, "a.b", {}, default)
+        more = decide([*rules, Rule(effect, "**")], CALL, "a.b", {}, default)
         if effects:
             assert ORDER.index(more.effect) >= ORDER.index(verdict.effect)
 
@@ -190,13 +196,16 @@ def test_a_session_makes_nothing_laxer() -> None:
         ("require_approval", "deny"),
     ]
     for effect, default in laxer:
-        rule = read_rule({"effect": effect, "session": CALL.session})
+        rule = Rule(effect, "**", session=CALL.session)
         assert rule.fits(CALL, "a.b", {})
         assert decide([rule], CALL, "a.b", {}, default).effect == default
-    rule = read_rule({"effect": "deny", "session": CALL.session, "id": "r"})
-    assert decide([rule, Rule("allow")], CALL, "a.b", {}, "allow") == ("deny", "r")
+    rule = Rule("deny", "**", session=CALL.session, id="r")
+    assert decide([rule, Rule("allow", "**")], CALL, "a.b", {}, "allow") == (
+        "deny",
+        "r",
+    )
     # A client's name is that of its key.
-    rule = read_rule({"effect": "allow", "client": CALL.client})
+    rule = Rule("allow", "**", client=CALL.client)
     assert decide([rule], CALL, "a.b", {}, "deny").effect == "allow"
 
 

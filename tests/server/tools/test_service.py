@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.tools import decided, deny
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -16,9 +17,8 @@ from isoserver.errors import (
     SourceMissingError,
     ToolError,
 )
+from isoserver.settings.tools import read_source
 from isoserver.tools.audit import Filter
-from isoserver.tools.configuration import read
-from isoserver.tools.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,9 +104,7 @@ def test_inputs_are_bounded(run: Callable[..., None]) -> None:
 def test_denied_tools_are_hidden(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         assert await code(world, "github.issues.create") == "invalid_arguments"
-        await world.tools.policies.add(
-            "default", Rule("deny", "github.issues.*"), "eve"
-        )
+        await world.tools.policies.add("default", deny("github.issues.*"), "eve")
         for path in ("discover", "search", "catalog.tools"):
             found = await world.call(path, {"query": "issue"})
             items = found.get("items", found.get("results"))
@@ -166,7 +164,7 @@ def test_two_workspaces(run: Callable[..., None]) -> None:
             world.call("mine.issues.create", given, workspace="a", task_id="same")
         )
         waiting = await world.pending("a")
-        await tools.policies.add("a", Rule("deny", "mine.odd"), "eve")
+        await tools.policies.add("a", deny("mine.odd"), "eve")
         (rule,) = await tools.policies.list("a")
 
         # Sources: not listed, found, refreshed, deleted, called or discovered.
@@ -189,7 +187,9 @@ def test_two_workspaces(run: Callable[..., None]) -> None:
             await tools.approvals.get("b", waiting.id)
         for decision in ("approved", "denied"):
             with pytest.raises(ApprovalMissingError):
-                await tools.approvals.resolve("b", waiting.id, decision, "", "mallory")
+                await tools.approvals.decide(
+                    "b", waiting.id, decided(decision), "mallory"
+                )
         await tools.end_task("b", "same")
         assert (await tools.approvals.get("a", waiting.id)).state == "pending"
 
@@ -207,11 +207,12 @@ def test_two_workspaces(run: Callable[..., None]) -> None:
             )
             assert not [e for e in entries if e["approval_id"] == waiting.id]
         (entry,) = [e for e in await world.audit("a") if e["outcome"] == "running"]
-        await tools.audit.change("b", entry["id"], outcome="completed")
+        tools.audit._journal.change_soon("b", entry["id"], {"outcome": "completed"})
+        await tools.audit.settle()
         (entry,) = [e for e in await world.audit("a") if e["kind"] == "call"]
         assert entry["outcome"] == "running"
 
-        await tools.approvals.resolve("a", waiting.id, "approved", "", "eve")
+        await tools.approvals.decide("a", waiting.id, decided("approved"), "eve")
         assert await task
 
     def two(services: Services) -> list[dict[str, Any]]:
@@ -240,27 +241,29 @@ def test_sources_of_the_database(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         sources = world.tools.sources
         fields = world.services.openapi(name="added", workspace="a")
-        source = await sources.add(read(fields), "eve")
+        source = await sources.add(read_source(fields), "eve")
         assert source.state == "ready"
         assert await world.call("added.odd", {"kind": "text"}, workspace="a")
         with pytest.raises(SourceExistsError):
-            await sources.add(read(fields), "eve")
+            await sources.add(read_source(fields), "eve")
         for local in (
             {"document": "/etc/passwd"},
             {"auth": {"type": "bearer", "token": {"env": "HOME"}}},
             {"headers": {"X": {"file": "/etc/passwd"}}},
         ):
             with pytest.raises(SourceError, match="configuration file"):
-                await sources.add(read({**fields, "name": "b", **local}), "eve")
+                await sources.add(read_source({**fields, "name": "b", **local}), "eve")
         command = {"type": "mcp", "name": "c", "workspace": "a", "command": "sh"}
         with pytest.raises(SourceError, match="configuration file"):
-            await sources.add(read(command), "eve")
+            await sources.add(read_source(command), "eve")
         short = {"type": "bearer", "token": "abc"}
         with pytest.raises(SourceError, match="fewer than 4"):
-            await sources.add(read({**fields, "name": "d", "auth": short}), "eve")
-        await sources.add(read({**fields, "name": "second"}), "eve")
-        with pytest.raises(SourceError, match="all that may be"):
-            await sources.add(read({**fields, "name": "third"}), "eve")
+            await sources.add(
+                read_source({**fields, "name": "d", "auth": short}), "eve"
+            )
+        await sources.add(read_source({**fields, "name": "second"}), "eve")
+        with pytest.raises(SourceError, match="limit of 2 sources"):
+            await sources.add(read_source({**fields, "name": "third"}), "eve")
         with pytest.raises(SourceExistsError):
             await sources.delete("default", "github", "eve")
         await sources.delete("a", "added", "eve")
@@ -289,6 +292,8 @@ def test_an_expired_approval_of_a_dead_server_can_not_be_decided(
         while (await get("default", made.id)).state == "pending":  # noqa: ASYNC110
             await asyncio.sleep(0)
         with pytest.raises(ApprovalDecidedError, match="already expired"):
-            await world.tools.approvals.resolve("default", made.id, "approved", "", "e")
+            await world.tools.approvals.decide(
+                "default", made.id, decided("approved"), "e"
+            )
 
     run(scenario, sources=service, approval_timeout_seconds=0.1)

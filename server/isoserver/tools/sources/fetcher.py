@@ -1,8 +1,10 @@
-"""HTTP for sources: bounded answers, no way to another host, no details of ours."""
+"""HTTP for sources: answers have limits, redirects stay on the host."""
 
 from __future__ import annotations
 
 import zlib
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
@@ -10,12 +12,13 @@ import msgspec
 
 from isoserver.errors import SourceError, ToolError, ToolFailedError
 from isoserver.tools.sources.addresses import keep_public
+from isoserver.tools.sources.base import too_large
 
 if TYPE_CHECKING:
-    from isoserver.tools.configuration import Limits
+    from isoserver.tools.sources.base import Limits
     from isoserver.tools.sources.credentials import Credentials
 
-__all__ = ["Fetched", "Fetcher", "origin"]
+__all__ = ["Fetched", "Fetcher", "origin", "read_file"]
 
 _REDIRECTS_MAX: Final = 5
 _POOL: Final = 64
@@ -43,14 +46,14 @@ class Fetched(NamedTuple):
     retry_after: str | None = None
 
     def text(self) -> str:
-        """Give it as text."""
+        """Return the body as text."""
         try:
             return self.body.decode(self.charset, "replace")
         except LookupError:
             return self.body.decode("utf-8", "replace")
 
     def value(self) -> Any:
-        """Give it as plain data: JSON as what it says, text as text, else a block."""
+        """Return the body as plain data: JSON parsed, text as text, else a block."""
         if not self.body:
             return None
         if self.kind == "application/json" or self.kind.endswith("+json"):
@@ -65,23 +68,26 @@ class Fetched(NamedTuple):
 
 
 class Fetcher:
-    """Sends the requests of one source."""
+    """Sends the requests of one source; made without a client, which `close` closes."""
 
-    def __init__(self, known: Credentials, limits: Limits) -> None:
-        """Make a client, which `close` closes.
+    def __init__(self, credentials: Credentials, limits: Limits) -> None:
+        """Keep what is needed.
 
         Args:
-            known: What is sent with each request to the source's own host.
-            limits: The source's bounds.
+            credentials: What is sent with each request to the source's own host.
+            limits: The source's limits.
         """
-        self._known = known
+        self._credentials = credentials
         self._limits = limits
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
         pool = httpx.Limits(max_connections=_POOL)
         transport = httpx.AsyncHTTPTransport(limits=pool, trust_env=False)
-        if not limits.private:
+        if not self._limits.private:
             keep_public(transport)
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(limits.call_deadline),
+        return httpx.AsyncClient(
+            timeout=httpx.Timeout(self._limits.call_timeout_seconds),
             transport=transport,
             headers={"User-Agent": "isokernel", "Accept-Encoding": "gzip"},
             follow_redirects=False,
@@ -90,21 +96,22 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if "_client" in self.__dict__:
+            await self._client.aclose()
 
-    async def document(self, url: str, *, known: bool) -> Fetched:
+    async def document(self, url: str, *, trusted: bool) -> Fetched:
         """Get a document.
 
         Args:
             url: Where it is.
-            known: Whether it is told who asks.
+            trusted: Whether the credentials are sent.
 
         Raises:
             SourceError: It can't be had.
         """
         try:
-            request = self._request("GET", url, known=known)
-            found = await self._send(request, self._limits.document_max)
+            request = self._request("GET", url, trusted=trusted)
+            found = await self._send(request, self._limits.document_bytes_max)
         except ToolError as error:
             raise SourceError(str(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -129,31 +136,32 @@ class Fetcher:
             ToolFailedError: It failed, or was answered with an error's status.
         """
         try:
-            request = self._request(method, url, known=True, **parts)
-            found = await self._send(request, self._limits.response_max)
+            request = self._request(method, url, trusted=True, **parts)
+            found = await self._send(request, self._limits.response_bytes_max)
         except httpx.TimeoutException:
             raise TimeoutError from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             # Its text may have the URL, and with it the key in the query.
             message = f"{path}: the service can't be reached ({type(error).__name__})"
             raise ToolFailedError(
-                message,
-                code="source_unavailable",
-                retryable=True,
+                message, code="source_unavailable", retryable=True
             ) from error
         if found.status >= _FIRST_ERROR:
             raise failed(path, found)
         return found
 
     def _request(
-        self, method: str, url: str, *, known: bool, **parts: Any
+        self, method: str, url: str, *, trusted: bool, **parts: Any
     ) -> httpx.Request:
-        if known:
-            own = {name.lower() for name in self._known.headers}
+        if trusted:
+            own = {name.lower() for name in self._credentials.headers}
             given = (parts.pop("headers", None) or {}).items()
             headers = {name: value for name, value in given if name.lower() not in own}
-            headers.update(self._known.headers)
-            params = [*(parts.pop("params", None) or []), *self._known.query.items()]
+            headers.update(self._credentials.headers)
+            params = [
+                *(parts.pop("params", None) or []),
+                *self._credentials.query.items(),
+            ]
             if params:
                 target = httpx.URL(url)
                 kept = [p for p in target.params.multi_items() if p not in params]
@@ -177,7 +185,7 @@ class Fetcher:
     def _following(
         self, request: httpx.Request, response: httpx.Response
     ) -> httpx.Request | None:
-        """Give what a redirect asks for; None if the answer isn't one.
+        """Return the request that a redirect asks for; None if the answer isn't one.
 
         Raises:
             ToolFailedError: It leads to another host, or would send the body again.
@@ -196,11 +204,9 @@ class Fetcher:
                 f"it redirects to {there.scheme}://{there.host}, which is not followed"
             )
             raise ToolFailedError(
-                message,
-                code="redirected",
-                status=response.status_code,
+                message, code="redirected", status=response.status_code
             )
-        for name, value in self._known.headers.items():
+        for name, value in self._credentials.headers.items():
             if name in request.headers:
                 following.headers[name] = value
         return following
@@ -211,10 +217,7 @@ async def _read(response: httpx.Response, limit: int) -> Fetched:
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in {"identity", "gzip", "deflate", ""}:
         message = f"the answer is encoded ({coding[:32]}), which was not asked for"
-        raise ToolFailedError(
-            message,
-            code="invalid_result",
-        )
+        raise ToolFailedError(message, code="invalid_result")
     unpack = None if coding in {"identity", ""} else zlib.decompressobj(32 + 15)
     body = bytearray()
     async for piece in response.aiter_raw():
@@ -225,15 +228,7 @@ async def _read(response: httpx.Response, limit: int) -> Fetched:
             message = "the answer can't be unpacked"
             raise ToolFailedError(message, code="invalid_result") from error
         if len(body) > limit:
-            message = (
-                f"the answer has more than {limit} bytes, which is all that may be: "
-                "ask for less"
-            )
-            raise ToolFailedError(
-                message,
-                code="response_too_large",
-                details={"limit": limit},
-            )
+            raise too_large(limit)
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Fetched(
         response.status_code,
@@ -245,7 +240,7 @@ async def _read(response: httpx.Response, limit: int) -> Fetched:
 
 
 def failed(path: str, found: Fetched) -> ToolFailedError:
-    """Give the error for an answer with an error's status."""
+    """Return the error for an answer with an error's status."""
     text = found.text().strip()
     details = found.value() if len(text) <= _DETAIL_MAX else text[:_DETAIL_MAX]
     first = text.partition("\n")[0][:200]
@@ -262,10 +257,28 @@ def failed(path: str, found: Fetched) -> ToolFailedError:
 
 
 def origin(url: str) -> str:
-    """Give scheme, host and port of a URL: what of it may be shown."""
+    """Return scheme, host and port of a URL: what of it may be shown."""
     try:
         found = httpx.URL(url)
     except httpx.InvalidURL:
         return "the URL"
     port = f":{found.port}" if found.port is not None else ""
     return f"{found.scheme}://{found.host}{port}"
+
+
+def read_file(place: str, limit: int) -> bytes:
+    """Read a file of the configuration.
+
+    Raises:
+        SourceError: It can't be read, or is too large.
+    """
+    try:
+        with Path(place).open("rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        message = f"the file {place} can't be read"
+        raise SourceError(message) from error
+    if len(data) > limit:
+        message = f"the file {place} has more than {limit} bytes"
+        raise SourceError(message)
+    return data

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 from contextlib import AsyncExitStack
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -26,8 +27,8 @@ from pydantic import ValidationError
 from isokernel._version import __version__
 from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
-from isoserver.tools.sources.base import Source
-from isoserver.tools.sources.credentials import credentials
+from isoserver.tools.sources.base import Source, too_large
+from isoserver.tools.sources.fetcher import origin
 from isoserver.tools.sources.mcp_http import TOO_LARGE_TEXT, make_client
 from isoserver.tools.sources.mcp_stdio import TOO_LARGE, Pipes
 from isoserver.tools.tool import Tool
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from mcp.types import Tool as Listed
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.tools.configuration import Limits, McpSource
+    from isoserver.settings.tools import McpSettings
+    from isoserver.tools.sources.base import Limits
 
 __all__ = ["McpServer"]
 
@@ -53,33 +55,30 @@ _LOST_TEXTS: Final = ("Session terminated", "Connection closed")
 class McpServer(Source):
     """An MCP server as a source."""
 
-    configuration: McpSource
+    configuration: McpSettings
 
     def __init__(
-        self, configuration: McpSource, limits: Limits, log: FilteringBoundLogger
+        self, configuration: McpSettings, limits: Limits, log: FilteringBoundLogger
     ) -> None:
-        """Prepare; nothing is started.
-
-        Args:
-            configuration: What it is.
-            limits: Its bounds.
-            log: Where what happens to it is logged.
-
-        Raises:
-            SourceError: A secret isn't there.
-        """
-        self._known = credentials(configuration)
-        super().__init__(configuration, limits, log, secrets=self._known.secrets)
+        """Do as `Source` does."""
+        super().__init__(configuration, limits, log)
         self._client: Client | None = None
         self._lost = ""
         self._pipes: Pipes | None = None
         self._probes: set[asyncio.Task[None]] = set()
 
+    @property
+    def location(self) -> str:
+        """Where it is: the name of its program, or the origin of its URL."""
+        if self.configuration.command is not None:
+            return PurePath(self.configuration.command).name
+        return origin(self.configuration.url or "")
+
     # -- the session -------------------------------------------------------------------
 
     async def _serve(self) -> None:
         self._lost = ""
-        deadline = anyio.current_time() + self.limits.start_deadline
+        deadline = anyio.current_time() + self.limits.start_timeout_seconds
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 async with AsyncExitStack() as stack:
@@ -97,7 +96,7 @@ class McpServer(Source):
     async def _connect(self, stack: AsyncExitStack) -> Client:
         client = Client(
             await self._transport(stack),
-            read_timeout_seconds=self.limits.start_deadline,
+            read_timeout_seconds=self.limits.start_timeout_seconds,
             message_handler=self._notified,
             client_info=Implementation(name="isokernel", version=__version__),
             cache=None,
@@ -109,22 +108,22 @@ class McpServer(Source):
         if source.command is not None:
             self._pipes = Pipes(
                 [source.command, *source.args],
-                self._known.env,
+                self.credentials.env,
                 source.cwd,
-                self.limits.response_max,
+                self.limits.response_bytes_max,
                 lambda: self._lose("its process has ended"),
             )
             return self._pipes.open()
-        url = _with_query(source.url or "", self._known.query)
+        url = _with_query(source.url or "", self.credentials.query)
         if source.transport == "sse":
             return sse_client(
                 url,
                 httpx_client_factory=self._make_http,
             )
-        http = make_client(self._known, self.limits)
+        http = make_client(self.credentials, self.limits)
         await stack.enter_async_context(http)
         return streamable_http_client(
-            url, http_client=http, max_sse_event_size=self.limits.response_max
+            url, http_client=http, max_sse_event_size=self.limits.response_bytes_max
         )
 
     def _make_http(
@@ -135,7 +134,7 @@ class McpServer(Source):
     ) -> Any:
         """Make a client; the SDK's own bounds and keys aren't used."""
         del timeout, auth
-        return make_client(self._known, self.limits, headers=headers)
+        return make_client(self.credentials, self.limits, headers=headers)
 
     async def _stay(self, client: Client) -> None:
         """Stay until the session is lost; list the tools anew when asked to."""
@@ -223,25 +222,22 @@ class McpServer(Source):
             result = await client.call_tool(
                 tool.original,
                 arguments,
-                read_timeout_seconds=self.limits.call_deadline,
+                read_timeout_seconds=self.limits.call_timeout_seconds,
             )
         except MCPError as error:
             raise self._failed(tool, error) from error
         except (ValidationError, RuntimeError) as error:
             message = f"{tool.path} answered what it should not: {_first_line(error)}"
-            raise ToolFailedError(
-                message,
-                code="invalid_result",
-            ) from error
+            raise ToolFailedError(message, code="invalid_result") from error
         return self._result(tool, result)
 
     def _failed(self, tool: Tool, error: MCPError) -> Exception:
         if error.code == REQUEST_TIMEOUT:
             return TimeoutError()
         if error.code == TOO_LARGE or TOO_LARGE_TEXT in error.message:
-            return self.too_large()
+            return too_large(self.limits.response_bytes_max)
         if "byte limit" in error.message:  # the SDK's, of events
-            return self.too_large()
+            return too_large(self.limits.response_bytes_max)
         ended = error.code in {CONNECTION_CLOSED, INVALID_REQUEST}
         if ended and error.message.startswith(_LOST_TEXTS):
             self._lose(error.message)
@@ -268,7 +264,7 @@ class McpServer(Source):
 
     async def _probe(self, client: Client) -> None:
         try:
-            seconds = min(_PROBE_SECONDS, self.limits.call_deadline)
+            seconds = min(_PROBE_SECONDS, self.limits.call_timeout_seconds)
             await asyncio.wait_for(client.list_tools(), seconds)
         except Exception:  # noqa: BLE001 - whatever it is, it doesn't answer
             if client is self._client:  # and not another one by now

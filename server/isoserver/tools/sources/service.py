@@ -5,35 +5,54 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import (
+    Column,
+    Float,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from isoserver.errors import SourceError, SourceExistsError, SourceMissingError
+from isoserver.settings.tools import GraphqlSettings, McpSettings, read_source
+from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.catalog import Catalog
-from isoserver.tools.configuration import (
-    GraphqlSource,
-    McpSource,
-    SourceConfiguration,
-    is_local,
-)
-from isoserver.tools.tables import SOURCES
+from isoserver.tools.sources.base import Limits
+from isoserver.tools.sources.credentials import is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.settings.agents import AgentSettings
+    from isoserver.settings.tools import SourceSettings
     from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
-    from isoserver.tools.configuration import Limits
     from isoserver.tools.sources.base import Source
 
 __all__ = ["Sources"]
+
+SOURCES: Final = Table(
+    "tool_sources",
+    METADATA,
+    Column("workspace", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("revision", String, nullable=False),
+    Column("configuration", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+)
+
+_Key = tuple[str, str]
+"""Workspace and name."""
 
 
 class Sources:
@@ -44,64 +63,51 @@ class Sources:
     elsewhere, is taken over when the sources are asked for next.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is what holds them together
+    def __init__(
         self,
+        settings: AgentSettings,
         database: Database,
         changes: Changes,
         audit: Audit,
         log: FilteringBoundLogger,
-        fixed: Sequence[SourceConfiguration],
-        limits: Limits,
-        *,
-        sources_max: int,
-        local: bool,
-        private: bool,
     ) -> None:
-        """Prepare; nothing is started.
+        """Keep what is needed; `start` starts the sources.
 
         Args:
-            database: Where those are that were added.
-            changes: Tells of those that are added and deleted.
-            audit: Where it is noted who changed what.
-            log: Where what happens to sources is logged.
-            fixed: Those of the configuration file.
-            limits: Bounds of each.
-            sources_max: How many one workspace may have.
-            local: Whether those that were added may use the server's host.
-            private: Whether they may be at addresses that aren't public.
+            settings: The sources of the configuration file, and all limits.
+            database: Holds the sources that were added.
+            changes: Tells when one is added or deleted.
+            audit: Notes who changed what.
+            log: Told what happens to sources.
         """
+        self._settings = settings
         self._database = database
         self._changes = changes
         self._audit = audit
         self._log = log
-        self._fixed = {(source.workspace, source.name) for source in fixed}
-        self._configured = list(fixed)
-        self._limits = limits
-        self._max = sources_max
-        self._local = local
-        self._private = private or local
-        self._sources: dict[tuple[str, str], Source] = {}
-        self._revisions: dict[tuple[str, str], str] = {}
+        self._fixed = {(source.workspace, source.name) for source in settings.sources}
+        self._sources: dict[_Key, Source] = {}
+        self._revisions: dict[_Key, str] = {}
         self._catalogs: dict[str, Catalog] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._is_current = False
-        self._looking = asyncio.Lock()
+        self._updating = asyncio.Lock()
         changes.subscribe(SOURCES.name, self._changed)
 
     async def start(self) -> None:
-        """Start all sources; that they can't be reached is no reason to wait.
+        """Start all sources; none of them is waited for.
 
         Raises:
             SourceError: One of the configuration file can't be set up at all.
         """
-        made: dict[tuple[str, str], Source] = {}
-        for configuration in self._configured:
-            place = (configuration.workspace, configuration.name)
-            if place in made:
+        made: dict[_Key, Source] = {}
+        for configuration in self._settings.sources:
+            key = (configuration.workspace, configuration.name)
+            if key in made:
                 message = f"there are two sources {configuration.name}"
                 raise SourceError(message)
             try:
-                made[place] = self._make(configuration)
+                made[key] = self._make(configuration)
             except SourceError as error:
                 message = f"source {configuration.name}: {error}"
                 raise SourceError(message) from error
@@ -109,30 +115,30 @@ class Sources:
         self._sources.update(made)
         for source in made.values():
             source.start()
-        await self._look()
+        await self._update()
 
     async def close(self) -> None:
-        """End all sources."""
+        """End all sources, and wait until they have ended."""
         sources, self._sources = self._sources, {}
         for source in sources.values():
-            self._end(source)
-        await self._ended()
+            self._close(source)
+        await self._closed()
 
     # -- for administrators ------------------------------------------------------------
 
     async def list(self, workspace: str) -> list[Source]:
-        """Give a workspace's sources, by name."""
-        await self._look()
+        """Return a workspace's sources, by name."""
+        await self._update()
         found = [s for (owner, _), s in self._sources.items() if owner == workspace]
         return sorted(found, key=lambda source: source.name)
 
     async def get(self, workspace: str, name: str) -> Source:
-        """Give one source.
+        """Return one source.
 
         Raises:
             SourceMissingError: The workspace has none of that name.
         """
-        await self._look()
+        await self._update()
         found = self._sources.get((workspace, name))
         if found is None:
             raise SourceMissingError(name)
@@ -142,7 +148,7 @@ class Sources:
         """Tell whether a source is of the configuration file."""
         return (source.configuration.workspace, source.name) in self._fixed
 
-    async def add(self, configuration: SourceConfiguration, by: str) -> Source:
+    async def add(self, configuration: SourceSettings, by: str) -> Source:
         """Add a source and connect to it, waiting for the first attempt.
 
         Raises:
@@ -150,19 +156,20 @@ class Sources:
             SourceError: It can't be set up, or the workspace has as many as it may.
         """
         workspace, name = configuration.workspace, configuration.name
-        if not self._local and is_local(configuration):
+        if not self._settings.sources_local and is_local(configuration):
             message = (
                 "sources that run commands or read files or variables of the host "
                 "belong in the configuration file (or --sources-local)"
             )
             raise SourceError(message)
-        if len(await self.list(workspace)) >= self._max:
-            message = f"there are {self._max} sources, which is all that may be"
+        limit = self._settings.workspace_sources_max
+        if len(await self.list(workspace)) >= limit:
+            message = f"the limit of {limit} sources is reached (workspace_sources_max)"
             raise SourceError(message)
+        taken = f"there is a source {name} already"
         if (workspace, name) in self._sources:
-            message = f"there is a source {name} already"
-            raise SourceExistsError(message)
-        self._make(configuration)  # before one is stored that can't be set up
+            raise SourceExistsError(taken)
+        self._make(configuration)  # so that none is stored that can't be set up
         try:
             async with self._changes.begin(SOURCES.name, workspace, name) as connection:
                 await connection.execute(
@@ -170,14 +177,13 @@ class Sources:
                         workspace=workspace,
                         name=name,
                         revision=secrets.token_hex(8),
-                        configuration=msgspec.json.encode(configuration).decode(),
+                        configuration=_encode(configuration),
                         created_at=time.time(),
                         created_by=by,
                     )
                 )
         except IntegrityError as error:
-            message = f"there is a source {name} already"
-            raise SourceExistsError(message) from error
+            raise SourceExistsError(taken) from error
         await self._audit.add(Entry(workspace, "source.added", by, name))
         source = await self.get(workspace, name)
         await source.settled()
@@ -200,14 +206,14 @@ class Sources:
                     SOURCES.c.workspace == workspace, SOURCES.c.name == name
                 )
             )
-        await self._look()
-        await self._ended()
+        await self._update()
+        await self._closed()
         await self._audit.add(Entry(workspace, "source.deleted", by, name))
 
     # -- for calls ---------------------------------------------------------------------
 
     async def catalog(self, workspace: str, only: str | None = None) -> Catalog:
-        """Give a workspace's tools.
+        """Return a workspace's tools.
 
         Args:
             workspace: The workspace.
@@ -227,17 +233,20 @@ class Sources:
             known = self._catalogs[workspace] = Catalog(tools, version)
         return known
 
-    def source(self, workspace: str, name: str) -> Source | None:
-        """Give a source that is known, if there is one of that name."""
+    def find(self, workspace: str, name: str) -> Source | None:
+        """Return a source that is known here; None if there is none of that name."""
         return self._sources.get((workspace, name))
 
     # -- keeping up with the database --------------------------------------------------
 
-    async def _look(self) -> None:
+    def _changed(self, _change: Change | None) -> None:
+        self._is_current = False
+
+    async def _update(self) -> None:
         """Take over what has changed in the database, here or in other processes."""
         if self._is_current and self._changes.connected:
             return
-        async with self._looking:
+        async with self._updating:
             if self._is_current and self._changes.connected:
                 return
             self._is_current = True  # unless something changes from here on
@@ -248,58 +257,58 @@ class Sources:
                 self._is_current = False
                 raise
             stored = {(row.workspace, row.name): row for row in rows}
-            for place in set(self._revisions) - set(stored):
-                self._drop(place)
-            for place, row in stored.items():
-                if self._revisions.get(place) != row.revision:
-                    self._take(place, row.configuration, row.revision)
+            for key in set(self._revisions) - set(stored):
+                self._drop(key)
+            for key, row in stored.items():
+                if self._revisions.get(key) != row.revision and key not in self._fixed:
+                    self._drop(key)
+                    self._revisions[key] = row.revision
+                    self._take(key, row.configuration)
 
-    def _changed(self, _change: Change | None) -> None:
-        self._is_current = False
-
-    def _take(self, place: tuple[str, str], text: str, revision: str) -> None:
-        if place in self._fixed:
-            return
-        self._drop(place)
-        self._revisions[place] = revision
+    def _take(self, key: _Key, stored: str) -> None:
         try:
-            found = msgspec.json.decode(text, type=SourceConfiguration)
-            source = self._make(found)
-        except (msgspec.DecodeError, SourceError) as error:
+            source = self._make(read_source(msgspec.json.decode(stored)))
+        except (ValueError, SourceError) as error:
             # Of another version, or a secret that this host doesn't have.
-            self._log.warning("source left out", source=place[1], reason=str(error))
+            reason = str(error) if isinstance(error, SourceError) else "invalid"
+            self._log.warning("source left out", source=key[1], reason=reason)
         else:
-            self._sources[place] = source
+            self._sources[key] = source
             source.start()
 
-    def _drop(self, place: tuple[str, str]) -> None:
-        self._revisions.pop(place, None)
-        source = self._sources.pop(place, None)
+    def _drop(self, key: _Key) -> None:
+        self._revisions.pop(key, None)
+        source = self._sources.pop(key, None)
         if source is not None:
-            self._end(source)
+            self._close(source)
 
-    def _end(self, source: Source) -> None:
-        """End a source, whose process may take seconds for that, in the background."""
-        ending = asyncio.create_task(source.close())
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+    def _close(self, source: Source) -> None:
+        """Close a source in the background: its process may take seconds to end."""
+        closing = asyncio.create_task(source.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
-    async def _ended(self) -> None:
-        await asyncio.gather(*self._endings)
+    async def _closed(self) -> None:
+        await asyncio.gather(*self._closing)
 
-    def _make(self, configuration: SourceConfiguration) -> Source:
+    def _make(self, configuration: SourceSettings) -> Source:
         """Make a source; its kind's libraries are loaded when there is one of it."""
-        place = (configuration.workspace, configuration.name)
-        private = self._private or place in self._fixed
-        limits = self._limits.of(configuration)._replace(private=private)
-        if isinstance(configuration, McpSource):
+        settings = self._settings
+        fixed = (configuration.workspace, configuration.name) in self._fixed
+        private = fixed or settings.sources_local or settings.sources_private
+        limits = Limits.of(settings, configuration, private=private)
+        if isinstance(configuration, McpSettings):
             from isoserver.tools.sources.mcp import McpServer  # noqa: PLC0415
 
             return McpServer(configuration, limits, self._log)
-        if isinstance(configuration, GraphqlSource):
+        if isinstance(configuration, GraphqlSettings):
             from isoserver.tools.sources.graphql import Graphql  # noqa: PLC0415
 
             return Graphql(configuration, limits, self._log)
         from isoserver.tools.sources.openapi import Openapi  # noqa: PLC0415
 
         return Openapi(configuration, limits, self._log)
+
+
+def _encode(configuration: SourceSettings) -> str:
+    return msgspec.json.encode(configuration.as_data()).decode()

@@ -9,8 +9,12 @@ import pytest
 from tests.support.tools import remote, serve_upstream
 
 from isoserver.errors import ToolError
-from isoserver.tools.configuration import read
+from isoserver.settings.logs import make_log
+from isoserver.settings.server import ServerSettings
+from isoserver.settings.tools import OpenapiSettings, read_source
 from isoserver.tools.sources.addresses import is_public
+from isoserver.tools.sources.base import Limits
+from isoserver.tools.sources.openapi import Openapi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +50,7 @@ def test_added_sources_are_at_public_addresses(run: Callable[..., None]) -> None
                 remote(f"{url}/sse", name="own"),
             ]
             for fields in made:
-                source = await sources.add(read(fields), "eve")
+                source = await sources.add(read_source(fields), "eve")
                 assert source.state == "failed", fields
                 assert "--sources-private" in source.reason, fields
                 await sources.delete("default", "own", "eve")
@@ -62,15 +66,23 @@ def test_calls_are_held_back_as_well(run: Callable[..., None], tmp_path: Path) -
 
     async def scenario(world: World) -> None:
         file.write_text(json.dumps(SERVICE))
-        sources = world.tools.sources
-        fields = world.services.openapi(document=str(file), base_url=world.services.url)
+        services = world.services
         # The document is a file, which only the configuration may name.
-        sources._local = True
-        source = await sources.add(read(fields), "eve")
+        configuration = read_source(
+            services.openapi(document=str(file), base_url=services.url)
+        )
+        settings = ServerSettings.model_validate({})
+        assert isinstance(configuration, OpenapiSettings)
+        limits = Limits.of(settings, configuration, private=False)
+        source = Openapi(configuration, limits, make_log("debug"))
+        source.start()
+        await source.settled()
         assert source.state == "ready", source.reason
+        (tool,) = (tool for tool in source.tools if tool.path == "github.get")
         with pytest.raises(ToolError, match="--sources-private") as caught:
-            await world.call("github.get", {"a": "x", "b": "y"})
+            await source.call(tool, {"a": "x", "b": "y"})
         assert caught.value.code == "address_refused"
+        await source.close()
 
     run(scenario)
 
@@ -84,7 +96,7 @@ def test_they_may_be_anywhere_if_the_server_says_so(run: Callable[..., None]) ->
                 world.services.openapi(),
                 world.services.graphql(),
             ):
-                source = await world.tools.sources.add(read(fields), "eve")
+                source = await world.tools.sources.add(read_source(fields), "eve")
                 assert source.state == "ready", source.reason
 
         run(scenario, sources_private=True)
