@@ -13,9 +13,8 @@ from pydantic import Field
 from isoserver.errors import ExecutionMissingError, NotRunningError
 from isoserver.heaps.models import HeapKey, HeapTags  # noqa: TC001 - pydantic's
 from isoserver.mcp.progress import OutputProgress
-from isoserver.mcp.schemas import Nothing
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Arguments, Reply, Result, Tool, explain
+from isoserver.mcp.toolbox import Arguments, Nothing, Reply, Result, Tool, explain
 from isoserver.runs.answers import execution_answer, execution_summary
 from isoserver.runs.models import (
     CancelResult,
