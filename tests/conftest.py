@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import itertools
 import os
-import select
 import signal
-import threading
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.leaks import held
+from tests.support.local_contexts import LocalContext
 
-from isokernel.context.context import Context
-from isokernel.context.events import (
-    ErrorInfo,
-    Event,
-    ExecuteResult,
-    ExecutionDone,
-    ExecutionError,
-    Stream,
-)
 from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import transpiler
-from isokernel.v8.calls import ISOLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from isokernel.context.events import MimeBundle
 
 RACE_SECONDS = 120
 """Seconds that a race may take, with as many turns as usual."""
-DEADLINE = 20.0
-"""Seconds after which a test gives up waiting; nothing here takes as long."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,105 +51,13 @@ def times(request: pytest.FixtureRequest) -> int:
     return number
 
 
-class Outcome:
-    """What one cell did: its events, and the usual things picked out of them."""
-
-    def __init__(self, execution_id: int, events: list[Event]) -> None:
-        self.execution_id = execution_id
-        self.events = events
-
-    def _text(self, name: str) -> str:
-        return "".join(
-            e.text for e in self.events if isinstance(e, Stream) and e.name == name
-        )
-
-    @property
-    def stdout(self) -> str:
-        return self._text("stdout")
-
-    @property
-    def stderr(self) -> str:
-        return self._text("stderr")
-
-    @property
-    def result(self) -> MimeBundle | None:
-        for event in self.events:
-            if isinstance(event, ExecuteResult):
-                return event.data
-        return None
-
-    @property
-    def text(self) -> Any:
-        """The result's text/plain."""
-        return None if self.result is None else self.result["text/plain"]
-
-    @property
-    def error(self) -> ErrorInfo | None:
-        for event in self.events:
-            if isinstance(event, ExecutionError):
-                return event.error
-        return None
-
-
-class Session:
-    """A context with the loop that a front would have around it."""
-
-    def __init__(
-        self,
-        settings: ContextSettings | None = None,
-        read_input: Callable[[str, bool], str] | None = None,
-        **options: Any,
-    ) -> None:
-        self.events: list[Event] = []
-        self.context = Context(
-            settings or ContextSettings(),
-            self.events.append,
-            read_input=read_input,
-            **options,
-        )
-        self._ids = itertools.count(1)
-
-    def run(self, code: str, **options: Any) -> Outcome:
-        """Run a cell to its end."""
-        execution_id = next(self._ids)
-        del self.events[:]
-        self.context.begin(code, execution_id=execution_id, **options)
-        self.wait(lambda: not self.context.busy)
-        outcome = Outcome(execution_id, list(self.events))
-        assert isinstance(outcome.events[-1], ExecutionDone)
-        return outcome
-
-    def value(self, code: str) -> Any:
-        """The text of a cell's result; the cell must not fail."""
-        outcome = self.run(code)
-        assert outcome.error is None, outcome.error
-        return outcome.text
-
-    def wait(self, until: Callable[[], bool], seconds: float = DEADLINE) -> None:
-        """Step the context until something is so."""
-        end = time.monotonic() + seconds
-        while not until():
-            left = end - time.monotonic()
-            assert left > 0, "it did not happen in time"
-            wait = self.context.wait_time()
-            wait = left if wait is None else min(wait, left)
-            select.select([self.context.wakeup], [], [], wait)
-            self.context.step()
-
-    def idle(self) -> list[Event]:
-        """Step until no timer is left; the events since."""
-        del self.events[:]
-        self.wait(lambda: self.context.wait_time() is None)
-        return list(self.events)
-
-
 @pytest.fixture
-def sessions() -> Iterator[Callable[..., Session]]:
+def sessions() -> Iterator[Callable[..., LocalContext]]:
     """Makes sessions with settings of one's own; closes them at the end."""
-    made: list[Session] = []
+    made: list[LocalContext] = []
 
-    def make(read_input: Any = None, **settings: Any) -> Session:
-        made.append(Session(ContextSettings(**settings), read_input))
+    def make(read_input: Any = None, **settings: Any) -> LocalContext:
+        made.append(LocalContext(ContextSettings(**settings), read_input))
         return made[-1]
 
     yield make
@@ -175,13 +66,13 @@ def sessions() -> Iterator[Callable[..., Session]]:
 
 
 @pytest.fixture
-def context(sessions: Callable[..., Session]) -> Session:
+def context(sessions: Callable[..., LocalContext]) -> LocalContext:
     """A JavaScript context."""
     return sessions()
 
 
 @pytest.fixture
-def typescript(sessions: Callable[..., Session]) -> Session:
+def typescript(sessions: Callable[..., LocalContext]) -> LocalContext:
     """A TypeScript context."""
     return sessions(language="typescript")
 
@@ -194,30 +85,11 @@ def _warm() -> None:
     transpiler()
 
 
-def _children() -> set[int]:
-    # psutil looks at every process of the machine for this: 5 ms and more.
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread may end meanwhile
-            found.update(map(int, (task / "children").read_text().split()))
-    return found
-
-
-def _held() -> dict[str, Any]:
-    gc.collect()
-    return {
-        "isolates": sorted(ISOLATES),
-        "threads": {t for t in threading.enumerate() if t.name.startswith("isok")},
-        "children": _children(),
-        "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 -- 20 us
-    }
-
-
 @pytest.fixture(autouse=True)
 def _no_leaks(_warm: None) -> Iterator[None]:
     """A test gives back every isolate, thread, process and file descriptor."""
-    before = _held()
+    before = held()
     # What is left now stays: looking at all of it again costs 100 ms and more a test.
     gc.freeze()
     yield
-    assert _held() == before
+    assert held() == before

@@ -14,9 +14,8 @@ from tornado.web import Application
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
-from isoserver.contexts.pool import Contexts
 from isoserver.contexts.routes import url_specs
-from isoserver.executions.service import Executions
+from isoserver.contexts.service import Contexts
 from isoserver.heaps.service import Heaps
 from isoserver.http.bodies import (
     BoundedBody,
@@ -34,25 +33,28 @@ from isoserver.http.openapi import make_document
 from isoserver.http.service import Service
 from isoserver.mcp.door import McpDoor
 from isoserver.mcp.relay import Relay
+from isoserver.runs.records import Kind
+from isoserver.runs.scripts import ScriptRunner
+from isoserver.runs.service import Runs
+from isoserver.runs.store import Store
+from isoserver.runs.tasks import TaskRunner
+from isoserver.runs.typecheck import TypeChecks
 from isoserver.settings.logs import make_log
+from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
 from isoserver.storage.folders import DataFolder
-from isoserver.storage.locks import Ownership
-from isoserver.tasks.checks import TypeChecks
-from isoserver.tasks.service import TaskRunner
-from isoserver.tools.assembly import Plan, assemble
-from isoserver.tools.configuration import Limits
-from isoserver.tools.slots import Bounds
+from isoserver.storage.locks import ServerLock
+from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from pydantic import BaseModel
     from tornado.httputil import HTTPServerRequest
 
+    from isoserver.runs.calls import Toolbox
+    from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
-    from isoserver.tasks.calls import Toolbox
 
 __all__ = ["Server"]
 
@@ -80,9 +82,9 @@ class _Application(Application):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request."""
         settings = self._service.settings
-        if head_size(request) > settings.header_max:
+        if head_size(request) > settings.request_header_bytes_max:
             return self._refusal(request, LongHeadHandler)
-        size, size_max = declared_size(request.headers), settings.body_max
+        size, size_max = declared_size(request.headers), settings.request_body_bytes_max
         if size is not None and size > size_max:
             return self._refusal(request)
         if not is_whole(request, size):
@@ -110,11 +112,11 @@ class Server:
         contexts: Its contexts.
         heaps: Its heaps.
         database: Its database.
-        ownership: What keeps other servers off its folder and database.
+        changes: Tells of what is written there, by any server on it.
+        lock: Keeps other servers off its folder and database.
         tools: What code in its contexts can call.
-        executions: Its executions.
         checks: Its type checker.
-        tasks: Its tasks.
+        runs: Its runs.
         folder: Where it keeps what outlives it.
         service: What its handlers share.
         url: Where it listens, once started.
@@ -139,33 +141,29 @@ class Server:
         self._data = DataFolder(settings.data_dir)
         self.folder = self._data.path
         self.database = Database(url_of(settings.database_url, self.folder))
-        self.heaps = Heaps(settings, self.database, self.folder)
+        log = make_log(settings.log_level, log_file)
+        self.heaps = Heaps(settings, self.database, self.folder, log)
         self.contexts = Contexts(
             settings, self.metrics, self.database, self.heaps, self._data.contexts
         )
         self.metrics.watch(self.contexts)
-        log = make_log(settings.log_level, log_file)
-        self.ownership = Ownership(self.database, self.folder, log)
-        self.tools = assemble(self.database, log, _plan(settings))
-        self.executions = Executions(
-            settings, self.database, self.contexts, self.heaps, log
-        )
+        self.lock = ServerLock(self.database, self.folder, log)
+        self.changes = Changes(self.database, log)
+        self.tools = Tools(settings, self.database, self.changes, log)
         self.checks = TypeChecks(settings)
-        self.tasks = TaskRunner(
-            settings,
-            self.database,
-            self.contexts,
-            self.tools if toolbox is None else toolbox,
-            self.checks,
-            log,
-        )
+        store = Store(self.database, log)
+        called = self.tools if toolbox is None else toolbox
+        runners: dict[Kind, Runner] = {
+            Kind.SCRIPT: ScriptRunner(settings, self.contexts, self.heaps, store),
+            Kind.TASK: TaskRunner(settings, self.contexts, called, self.checks, log),
+        }
+        self.runs = Runs(settings, store, self.contexts, runners, log)
         self.service = Service(
             settings,
             self.contexts,
             self.heaps,
             self.database,
-            self.executions,
-            self.tasks,
+            self.runs,
             self.metrics,
             log,
             Guard(settings),
@@ -192,8 +190,8 @@ class Server:
         await self.open()
         self._http = HTTPServer(
             _Application(self.service),
-            max_body_size=self.settings.body_max,
-            max_header_size=_HEADS * self.settings.header_max,
+            max_body_size=self.settings.request_body_bytes_max,
+            max_header_size=_HEADS * self.settings.request_header_bytes_max,
             idle_connection_timeout=_IDLE_SECONDS,
         )
         # What is there now stays: the collector need not look at it again and again.
@@ -212,9 +210,9 @@ class Server:
             DatabaseError: It can't be used.
         """
         try:
-            await self.ownership.take()
+            await self.lock.acquire()
         except BaseException:
-            await self.ownership.release()
+            await self.lock.release()
             await self.database.close()
             raise
         self._claimed = True
@@ -231,13 +229,13 @@ class Server:
         """
         if not self._claimed:
             await self.claim()
-        await asyncio.to_thread(self._data.clear)
+        await asyncio.to_thread(self._data.prepare)
         await self.database.start()
+        await self.changes.start()
         await self.tools.start()
         await self.heaps.start()
         await self.contexts.start()
-        await self.executions.start()
-        await self.tasks.open()
+        await self.runs.start()
         if self._relay is not None:
             await self._relay.open()
         for wall in self.contexts.missing_walls:
@@ -251,7 +249,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
-        await asyncio.gather(self.executions.close(), self.tasks.close())
+        await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
@@ -263,23 +261,23 @@ class Server:
         if self._http is not None:
             await self._http.close_all_connections()
         await self.tools.close()
+        await self.changes.close()
         await self.heaps.close()
         await self.service.access.close()
-        await asyncio.to_thread(self._data.sweep)
-        await self.ownership.release()
+        await asyncio.to_thread(self._data.clear)
+        await self.lock.release()
         await self.database.close()
         self._data.close()
 
     def hurry(self) -> None:
         """End the grace period of `stop`."""
         self.contexts.hurry()
-        self.executions.hurry()
-        self.tasks.hurry()
+        self.runs.hurry()
 
     def abandon(self) -> None:
         """Give up what a start that failed has left; the rest ends with the process."""
         self.contexts.abandon()
-        self._data.sweep()
+        self._data.clear()
         self._data.close()
 
     async def run(self, ready: Callable[[str], None]) -> None:
@@ -304,7 +302,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         ready(self.url)
-        causes = (stopped, self.ownership.lost)
+        causes = (stopped, self.lock.lost)
         ends = [asyncio.ensure_future(cause.wait()) for cause in causes]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -312,38 +310,3 @@ class Server:
             for end in ends:
                 end.cancel()
             await self.stop()
-
-
-def _plan(settings: ServerSettings) -> Plan:
-    """Give what `tools` needs to know of the settings."""
-    return Plan(
-        sources=[_plain(source) for source in settings.sources],
-        policies=[_plain(policy) for policy in settings.policies],
-        limits=Limits(
-            start_deadline=settings.source_start_deadline,
-            call_deadline=settings.tool_deadline,
-            response_max=settings.tool_response_max,
-            document_max=settings.source_document_max,
-            concurrency=settings.tool_source_calls_max,
-            tools_max=settings.source_tools_max,
-        ),
-        bounds=Bounds(
-            input_max=settings.tool_input_max,
-            parallel=settings.tool_task_calls_max,
-            waiting=settings.tool_task_waiting_max,
-            shown_max=settings.approval_input_max,
-        ),
-        sources_local=settings.sources_local,
-        sources_private=settings.sources_private,
-        sources_max=settings.sources_max,
-        policies_max=settings.policies_max,
-        approval_deadline=settings.approval_deadline,
-        approval_poll=settings.approval_poll,
-        approvals_max=settings.approvals_max,
-        approval_elicitation=settings.approval_elicitation,
-        audit_retention=settings.audit_retention,
-    )
-
-
-def _plain(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(by_alias=True, exclude_none=True)

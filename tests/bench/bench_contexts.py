@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from tests.bench import report
-from tests.kernel.contexts import Client
+from tests.support.workers import WorkerClient
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.forkserver import ForkServer
 from isokernel.protocol.frames import Decoder, Frame, encode
 from isokernel.sandbox import SandboxSettings
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def fork_server(sandbox: SandboxSettings | None) -> Iterator[ForkServer]:
 
 
 def milliseconds(
-    begin: Callable[[], Client], times: int, code: str = "1+1"
+    begin: Callable[[], WorkerClient], times: int, code: str = "1+1"
 ) -> report.Summary:
     """From the wish for a context to the result of its first cell."""
     samples = []
@@ -68,7 +68,7 @@ def saved_heap() -> bytes:
     context = Context(SETTINGS, lambda _event: None)
     try:
         context.begin(HEAP, execution_id=1)
-        return writing.save(context.bridge.isolate).to_bytes()
+        return writer.save(context.bridge.isolate).to_bytes()
     finally:
         context.close()
 
@@ -79,19 +79,23 @@ def starts(rounds: int) -> dict[str, report.Summary]:
     heap = saved_heap()
     with fork_server(None) as server:
         found["blank, not confined"] = milliseconds(
-            lambda: Client(*server.spawn(SETTINGS)), rounds
+            lambda: WorkerClient(*server.spawn(SETTINGS)), rounds
         )
     with fork_server(SandboxSettings()) as server:
-        found["blank"] = milliseconds(lambda: Client(*server.spawn(SETTINGS)), rounds)
+        found["blank"] = milliseconds(
+            lambda: WorkerClient(*server.spawn(SETTINGS)), rounds
+        )
         found["blank, first cell is TypeScript"] = milliseconds(
-            lambda: Client(*server.spawn(SETTINGS._replace(language="typescript"))),
+            lambda: WorkerClient(
+                *server.spawn(SETTINGS._replace(language="typescript"))
+            ),
             rounds,
             "enum E { a, b }; const n: number = E.b; n",
         )
         found["from a heap of 1 MB"] = milliseconds(
-            lambda: Client(*server.spawn(SETTINGS, snapshot=heap)), rounds
+            lambda: WorkerClient(*server.spawn(SETTINGS, snapshot=heap)), rounds
         )
-        original = Client(*server.spawn(SETTINGS))
+        original = WorkerClient(*server.spawn(SETTINGS))
         original.run(HEAP)
         found["clone of a live context of 1 MB"] = milliseconds(original.clone, rounds)
         original.close()
@@ -101,7 +105,7 @@ def starts(rounds: int) -> dict[str, report.Summary]:
 class Question:
     """One cell, asked again and again, with as little of the client's as can be."""
 
-    def __init__(self, client: Client, code: str) -> None:
+    def __init__(self, client: WorkerClient, code: str) -> None:
         self._socket = client.work
         self._socket.settimeout(None)
         self._code = code
@@ -121,7 +125,7 @@ def cells(times: int) -> dict[str, report.Summary]:
     """Microseconds in a live context, through its socket, with the client's part."""
     found = {}
     with fork_server(SandboxSettings()) as server:
-        client = Client(*server.spawn(SETTINGS))
+        client = WorkerClient(*server.spawn(SETTINGS))
         for name, code in (
             ("`1+1`", "1+1"),
             ("`await 1`", "await 1"),
@@ -140,13 +144,13 @@ def crowd(count: int) -> dict[str, Any]:
     """Many contexts at once: time, memory, and whether each has its own state."""
     with fork_server(SandboxSettings()) as server:
         start = time.perf_counter()
-        clients = [Client(*server.spawn(SETTINGS)) for _ in range(count)]
+        clients = [WorkerClient(*server.spawn(SETTINGS)) for _ in range(count)]
         for number, client in enumerate(clients):
             client.value(f"let own = {number}; own")
         seconds = time.perf_counter() - start
         shares = [client.memory()["pss"] / MIB for client in clients]
         assert server.pid is not None
-        zygote = psutil.Process(server.pid).memory_full_info().pss / MIB
+        server_pss = psutil.Process(server.pid).memory_full_info().pss / MIB
         start = time.perf_counter()
         for client in clients:
             client.execute("own")
@@ -163,7 +167,7 @@ def crowd(count: int) -> dict[str, Any]:
         "all_started_s": seconds,
         "all_answered_s": answers,
         "pss_mib": report.summary(shares),
-        "pss_total_mib": sum(shares) + zygote,
+        "pss_total_mib": sum(shares) + server_pss,
         "right_answers": right,
         "lost": lost,
     }

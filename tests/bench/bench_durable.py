@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from tests.bench import report
 from tests.bench.http_client import Connection, request
-from tests.server.conftest import Server
+from tests.support.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ def copies(count: int) -> dict[str, Any]:
         bare.stop()
         _copy(Path(folder) / "isokernel.sqlite", count)
         start = time.perf_counter()
-        server = Server(*flags, "--save-deadline", "1")
+        server = Server(*flags, "--shutdown-save-timeout-seconds", "1")
         seconds = time.perf_counter() - start
         memory = psutil.Process(server.process.pid).memory_info().rss - before
         wakes = asyncio.run(_wake_copies(server, count))
@@ -332,9 +332,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     figures: dict[str, Any] = {"cores": os.cpu_count()}
-    with serving("--body-max", str(64 * MIB)) as (server, _):
+    with serving("--request-body-bytes-max", str(64 * MIB)) as (server, _):
         figures["sizes"] = asyncio.run(sizes(server, options.rounds))
-    with serving("--hibernate-after", str(SLEEPY), "--save-deadline", "5") as (
+    with serving(
+        "--hibernate-after-seconds", str(SLEEPY), "--shutdown-save-timeout-seconds", "5"
+    ) as (
         server,
         folder,
     ):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import report
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
-from isokernel.v8.calls import Operation
+from isokernel.v8 import writer
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _host_calls(isolate: Isolate) -> dict[str, report.Summary]:
     return found
 
 
-def births() -> dict[str, report.Summary]:
+def creation() -> dict[str, report.Summary]:
     """Milliseconds of a new isolate, and of a new context with its first cell."""
     made: list[Any] = []
 
@@ -129,9 +129,9 @@ def _heap(code: str, rounds: int) -> dict[str, Any]:
         context.begin(code, execution_id=1)
         isolate = context.bridge.isolate
         isolate.collect_garbage()
-        used = isolate.memory.statistics().heap_used
-        saved = writing.save(isolate)
-        saves = report.timed(lambda: writing.save(isolate), rounds)
+        used = isolate.memory.statistics().heap_used_bytes
+        saved = writer.save(isolate)
+        saves = report.timed(lambda: writer.save(isolate), rounds)
         forks = [_fork(isolate) for _ in range(rounds)]
     finally:
         context.close()
@@ -164,7 +164,7 @@ def _fork(isolate: Isolate) -> float:
 
     os.fork = fork
     try:
-        writing.save(isolate)
+        writer.save(isolate)
     finally:
         os.fork = real
     return taken[0]
@@ -175,9 +175,9 @@ def main() -> None:
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    small, born, big = cells(), births(), heaps(options.rounds)
+    small, created, big = cells(), creation(), heaps(options.rounds)
     lines = [_line(name, "µs", found) for name, found in small.items()]
-    lines += [_line(name, "ms", found) for name, found in born.items()]
+    lines += [_line(name, "ms", found) for name, found in created.items()]
     text = report.table(["step", "unit", "p50", "p95", "n"], lines)
     lines = [
         [
@@ -194,7 +194,7 @@ def main() -> None:
     head = ["heap", "used, MB", "blob, MB", "save, ms p50 (min)"]
     head += ["restore and `1+1`, ms", "fork, ms"]
     text = f"{text}\n\n{report.table(head, lines)}"
-    figures = {"cells_us": small, "births_ms": born, "heaps": big}
+    figures = {"cells_us": small, "creation_ms": created, "heaps": big}
     report.publish(options, "engine", figures, text)
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import report
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.context.events import ExecutionError, Stream
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def in_saved_isolate(runs: int) -> Times:
     """An isolate after it was saved."""
     isolate = _loaded()
     try:
-        writing.save(isolate)
+        writer.save(isolate)
         return _measured(isolate, runs)
     finally:
         isolate.close()
@@ -64,7 +64,7 @@ def in_restored_isolate(runs: int) -> Times:
     """An isolate made from a snapshot, functions and all."""
     isolate = _loaded()
     try:
-        saved = writing.save(isolate)
+        saved = writer.save(isolate)
     finally:
         isolate.close()
     again = Isolate(snapshot=saved)

@@ -25,6 +25,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from tests.bench import report
 from tests.bench.bench_http import SERVE, server
+from tests.support.programs import UPSTREAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 TIMES = 50
 TRANSPORTS = ("stdio", "http", "sse")
 CALLS = (0, 1, 100)
-UPSTREAM = Path(__file__).parents[1] / "server" / "tools" / "upstream.py"
 ONE = {"code": "1+1"}
 
 
@@ -136,7 +136,9 @@ async def measure_execute(folder: Path) -> dict[str, dict[str, Any]]:
     )
     rows: dict[str, dict[str, Any]] = {}
     async with (
-        connect("http", "--config", str(config), "--execute-rate", "0") as agent,
+        connect(
+            "http", "--config", str(config), "--execute-rate-per-minute", "0"
+        ) as agent,
         Client(upstream) as direct,
     ):
         for number in CALLS:

@@ -16,7 +16,7 @@ from tests.bench import report
 from tests.bench.peers import JAVASCRIPT, TYPESCRIPT, environment
 from tests.bench.session import session
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.context.events import Stream
 from isokernel.settings import ContextSettings
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 from tests.bench import report
-from tests.kernel.contexts import Client, read_to_end
+from tests.support.workers import WorkerClient, read_to_end
 
 from isokernel.forkserver import ForkServer
 from isokernel.sandbox import SandboxSettings
@@ -37,7 +37,7 @@ HEAPS = {
 }
 
 
-def _checkpoint(client: Client) -> tuple[float, float, bytes]:
+def _checkpoint(client: WorkerClient) -> tuple[float, float, bytes]:
     """Milliseconds that the context waited, and until all was done; the heap."""
     file = os.memfd_create("heap")
     reader, writer = os.pipe()
@@ -59,7 +59,7 @@ def _restore(server: ForkServer, data: bytes) -> float:
     """Milliseconds from a heap, whose hash the server has checked, to a result."""
     start = time.perf_counter()
     spawned = server.spawn(ContextSettings(), snapshot=data, checked=True)
-    client = Client(*spawned)
+    client = WorkerClient(*spawned)
     client.value("1 + 1")
     taken = time.perf_counter() - start
     client.close()
@@ -77,7 +77,7 @@ def _figures(values: list[float]) -> dict[str, float]:
 
 def measure(server: ForkServer, rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, code in HEAPS.items():
-        client = Client(*server.spawn(ContextSettings()))
+        client = WorkerClient(*server.spawn(ContextSettings()))
         client.run(code)
         saved = [_checkpoint(client) for _ in range(rounds)]
         data = saved[-1][2]

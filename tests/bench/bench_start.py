@@ -18,7 +18,7 @@ from tests.bench.peers import JAVASCRIPT, TYPESCRIPT, available, environment
 from tests.bench.session import Sheet
 
 _CONTEXT = (
-    "from isokernel.context.context import Context; "
+    "from isokernel.context import Context; "
     "from isokernel.settings import ContextSettings; "
 )
 STEPS = {

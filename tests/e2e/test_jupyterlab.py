@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from playwright.sync_api import Page
-    from tests.e2e.conftest import Lab, Notebook
+    from tests.support.lab import Lab, Notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kernel.contexts import Client
+from tests.support.workers import WorkerClient
 
 from isokernel.forkserver import ForkServer
 from isokernel.sandbox import SandboxSettings
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer(sandbox=SandboxSettings())
-    server.start()
-    yield server
-    server.close()
+def fork_server() -> Iterator[ForkServer]:
+    made = ForkServer(sandbox=SandboxSettings())
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def spawn(server: ForkServer) -> Iterator[Callable[..., Client]]:
-    made: list[Client] = []
+def spawn(fork_server: ForkServer) -> Iterator[Callable[..., WorkerClient]]:
+    made: list[WorkerClient] = []
 
-    def start(saved: bytes | None = None, **settings: object) -> Client:
-        spawned = server.spawn(ContextSettings(**settings), snapshot=saved)  # type: ignore[arg-type]
-        made.append(Client(*spawned))
+    def start(snapshot: bytes | None = None, **settings: object) -> WorkerClient:
+        spawned = fork_server.spawn(ContextSettings(**settings), snapshot=snapshot)  # type: ignore[arg-type]
+        made.append(WorkerClient(*spawned))
         return made[-1]
 
     yield start
@@ -38,5 +38,5 @@ def spawn(server: ForkServer) -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
-def client(spawn: Callable[..., Client]) -> Client:
+def client(spawn: Callable[..., WorkerClient]) -> WorkerClient:
     return spawn()

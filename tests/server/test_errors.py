@@ -1,44 +1,69 @@
-"""The error tree, its table, and how errors look over HTTP."""
+"""The error tree, and how errors look over HTTP."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import json
 import re
+from http import HTTPStatus
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import MIB, START
+from tests.support.server import MIB, START
 
 from isoserver import errors
+from isoserver.mcp.toolbox import explain
+from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 
-def _errors() -> list[type]:
+def _errors() -> list[type[errors.ServerError]]:
     return [
         item
         for _, item in inspect.getmembers(errors, inspect.isclass)
-        if item.__module__.startswith(f"{errors.__name__}.")
-        and issubclass(item, Exception)
+        if item.__module__ == errors.__name__ and issubclass(item, errors.ServerError)
     ]
 
 
-def test_every_error_is_in_the_tree_of_the_docstring() -> None:
-    drawn = re.findall(r"[├└]── (\w+)", errors.__doc__ or "")
-    defined = [error.__name__ for error in _errors()]
-    assert sorted([*drawn, "ServerError"]) == sorted(defined)
+def _drawn() -> dict[str, set[str]]:
+    """The tree of the docstring: each error, and what it derives from."""
+    found = {"ServerError": {"Exception"}}
+    path = ["ServerError"]
+    for line in (errors.__doc__ or "").splitlines():
+        if drawn := re.match(r"    ([│├└─ ]+)(\w+) *(?:\((\w+)\))?", line):
+            path = [*path[: len(drawn[1]) // 4], drawn[2]]
+            found[drawn[2]] = {path[-2], *([drawn[3]] if drawn[3] else [])}
+    return found
+
+
+def test_the_tree_of_the_docstring_is_that_of_the_classes() -> None:
+    assert _drawn() == {
+        error.__name__: {base.__name__ for base in error.__bases__}
+        for error in _errors()
+    }
 
 
 def test_every_error_without_kinds_of_its_own_has_a_status() -> None:
-    leaves = {error for error in _errors() if not error.__subclasses__()}
-    assert leaves == set(errors.STATUS)
+    for error in _errors():
+        if not error.__subclasses__():
+            assert error.http_status != HTTPStatus.INTERNAL_SERVER_ERROR, error
+        assert error.http_status >= HTTPStatus.BAD_REQUEST
+
+
+def test_limits_name_the_settings_that_set_them() -> None:
+    for error in errors.LimitError.__subclasses__():
+        for name in error.setting.split(" and ") if error.setting else ():
+            assert name in ServerSettings.model_fields, error
 
 
 def test_errors_have_one_root_and_one_suffix() -> None:
@@ -46,6 +71,25 @@ def test_errors_have_one_root_and_one_suffix() -> None:
         assert issubclass(error, errors.ServerError)
         assert error.__name__.endswith("Error")
         assert error.__doc__
+    codes = [error.code for error in _errors()]
+    assert len(set(codes)) == len(codes)
+
+
+def test_a_new_error_needs_nothing_but_its_class() -> None:
+    class ContextTiredError(errors.ContextError):
+        """The context is tired."""
+
+        advice = "Let it rest."
+
+    error = ContextTiredError("it is tired")
+    assert (error.code, error.http_status) == ("context_tired", HTTPStatus.CONFLICT)
+    assert explain(error) == "It is tired. Let it rest."
+    names = {each.__name__ for each in _errors()}
+    for path in Path(errors.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Dict):
+                keys = {key.id for key in node.keys if isinstance(key, ast.Name)}
+                assert not keys & names, f"{path} has a table of errors"
 
 
 def _invalid(answer: Any) -> dict[str, str]:

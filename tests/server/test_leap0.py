@@ -6,15 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.programs import LEAP0_CLIENT
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from tests.support.client import Client
+    from tests.support.server import Server
 
-SCRIPT = Path(__file__).with_name("leap0_client.py")
 PYTHON = os.environ.get("ISOKERNEL_TEST_LEAP0_PYTHON", sys.executable)
 """A Python 3.12 or newer that has `leap0`: the library can't be imported by others."""
 
@@ -35,7 +35,7 @@ def interpreter() -> str:
 
 def test_the_published_client(interpreter: str, server: Server, client: Client) -> None:
     done = subprocess.run(
-        [interpreter, str(SCRIPT), server.url],
+        [interpreter, str(LEAP0_CLIENT), server.url],
         capture_output=True,
         text=True,
         timeout=60,

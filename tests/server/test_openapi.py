@@ -15,7 +15,7 @@ from isoserver.contexts.routes import ROUTES
 from isoserver.http.openapi import make_document, text
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 

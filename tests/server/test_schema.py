@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.server.conftest import connect
+from tests.support.client import connect
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Server
+    from collections.abc import Callable
+
+    from tests.support.server import Server
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
@@ -20,10 +22,12 @@ CHECKS = (
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_document_holds(servers: Any) -> None:
+def test_the_document_holds(servers: Callable[..., Server]) -> None:
     pytest.importorskip("schemathesis")
     flags = ("--languages", "javascript,typescript", "--default-language", "js")
-    server: Server = servers(*flags, "--contexts-max", "20", "--context-ttl", "5")
+    server: Server = servers(
+        *flags, "--contexts-max", "20", "--context-ttl-seconds", "5"
+    )
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run"),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.server.conftest import Server, connect
+from tests.support.client import connect
+from tests.support.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 CLOSED = ["/contexts", "/languages", "/metrics"]
 OPEN = ["/healthz", "/openapi.json", "/docs"]
@@ -90,7 +91,7 @@ def test_names_of_others_are_refused(client: Client, host: str, status: int) -> 
     assert answer.status_code == status
 
 
-def test_a_name_can_be_allowed(servers: Any) -> None:
+def test_a_name_can_be_allowed(servers: Callable[..., Server]) -> None:
     server = servers("--allowed-host", "box.example", "--languages", "python")
     with connect(server) as client:
         for host, status in (("box.example", 200), ("other.example", 403)):
@@ -141,7 +142,7 @@ def test_every_answer_has_a_request_id(client: Client) -> None:
     assert odd.headers["X-Request-Id"] != "a b"
 
 
-def test_the_log_tells_without_code_or_secrets(servers: Any) -> None:
+def test_the_log_tells_without_code_or_secrets(servers: Callable[..., Server]) -> None:
     server = servers("--api-key", "the-secret-key", "--languages", "python")
     with connect(server, **{"X-API-Key": "the-secret-key"}) as client:
         answer = client.post(
@@ -162,7 +163,7 @@ def test_the_log_tells_without_code_or_secrets(servers: Any) -> None:
     assert here not in server.said
 
 
-def test_the_access_log_can_be_off(servers: Any) -> None:
+def test_the_access_log_can_be_off(servers: Callable[..., Server]) -> None:
     server = servers("--no-access-log", "--languages", "python")
     with connect(server) as client:
         client.get("/healthz")

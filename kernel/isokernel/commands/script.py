@@ -6,7 +6,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.context.events import (
     DisplayData,
     Event,

@@ -1,50 +1,107 @@
-"""From a cell's text to what V8 runs: TypeScript stripped, object literals recognised.
+"""From a cell's text to the JavaScript that V8 runs, and from its places back.
 
 TypeScript goes through SWC first (`f<T>(x)` is legal JavaScript with another meaning),
 and what SWC refuses but V8 compiles as a sloppy script runs as it is. JavaScript goes
 to V8 first, and to SWC only when V8 finds a syntax error. When both refuse, the error
 of the language that was named is shown.
+
+Code may also be the body of a function, whose `return` gives the value. Without a
+`return` of its own it is a cell like any other. If its last statement is its only
+`return`, it stays a cell too, so that later cells see its names: `return` becomes `0,`
+and blanks, and no place moves. All else becomes the body of an async function, and its
+names are the function's.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isokernel.compiler.moves import Move
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isokernel.settings import Language
     from isokernel.v8.isolate import Isolate
 
-Completeness = Literal["complete", "incomplete", "invalid", "unknown"]
+__all__ = [
+    "Compiled",
+    "Move",
+    "compile_body",
+    "compile_cell",
+    "compile_function",
+    "has_return",
+    "origin",
+    "recompile",
+]
 
 _OBJECT: Final = re.compile(r"\s*\{")
-# What every construct that TypeScript adds has one of; all else is JavaScript, and
+# Every construct that TypeScript adds has one of these; all else is JavaScript and
 # needn't wait for the compiler (40 ms at its first use). An overload without types
 # slips through, and gets its second chance when V8 refuses it.
 _MAY_HAVE_TYPES: Final = re.compile(
     r"[:<!?@]|\b(?:abstract|as|declare|enum|export|implements|import|interface|module|"
     r"namespace|override|private|protected|public|readonly|satisfies|type)\b"
 )
+_STATEMENT_END: Final = re.compile(r";\s*$")
+
+
+class Move(NamedTuple):
+    """Where a part of the text begins that V8 ran, and where it stood before.
+
+    Lines count from 1, columns from 0 and in UTF-16 units.
+
+    Attributes:
+        line: Where the part begins in what V8 ran.
+        column: Likewise.
+        from_line: Where it stood before; where it was put in, if it is new.
+        from_column: Likewise.
+        inserted: Whether it is new.
+    """
+
+    line: int
+    column: int
+    from_line: int
+    from_column: int
+    inserted: bool
+
+
+def origin(moves: Sequence[Move], line: int, column: int) -> tuple[int, int]:
+    """Return where a place in what V8 ran was before the moves."""
+    for move in reversed(moves):
+        if (move.line, move.column) <= (line, column):
+            break
+    else:
+        return line, column
+    if move.inserted:
+        return move.from_line, move.from_column
+    if line == move.line:
+        column += move.from_column - move.column
+    # A part's later lines have the columns that they had.
+    return line + move.from_line - move.line, column
+
+
 _PARENTHESIS: Final = (
     Move(1, 0, 1, 0, inserted=True),
     Move(1, 1, 1, 0, inserted=False),
 )
-_STATEMENT_END: Final = re.compile(r";\s*$")
-_ASYNC_HEAD: Final = "(async () => {"
-_INDENT: Final = "  "
-_OPENERS: Final = ("{", "[", "(", "=>", "`")
+_BODY_HEAD: Final = "await (async () => {"
+_BODY_TAIL: Final = "\n})()"
+_BODY_MOVES: Final = (
+    Move(1, 0, 1, 0, inserted=True),
+    Move(1, len(_BODY_HEAD), 1, 0, inserted=False),
+)
+_ILLEGAL: Final = ("Illegal return statement", "Return statement is not allowed here")
 
 
 class Compiled(NamedTuple):
-    """What V8 shall run.
+    """What V8 shall run for a cell.
 
     Attributes:
         code: JavaScript.
         source_map: Back to the user's text, if positions differ.
-        moves: What we changed in it, after what the source map tells.
+        moves: What was changed in it further, on top of the source map.
     """
 
     code: str
@@ -71,7 +128,7 @@ def compile_cell(
 
 
 def recompile(isolate: Isolate, code: str) -> Compiled | None:
-    """A second chance for JavaScript that V8 refused: it may be TypeScript.
+    """Compile JavaScript that V8 refused as TypeScript, which it may be.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
@@ -83,7 +140,7 @@ def recompile(isolate: Isolate, code: str) -> Compiled | None:
 
 
 def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
-    """`{a: 1}` is an object when it can be one, as in every JavaScript console."""
+    """Make `{a: 1}` an object if it can be one, as in every JavaScript console."""
     code = compiled.code
     if not _OBJECT.match(code) or _STATEMENT_END.search(code):
         return compiled
@@ -92,69 +149,48 @@ def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
     return Compiled(f"({code}\n)", compiled.source_map, _PARENTHESIS)
 
 
-def completeness(
+def has_return(problem: SyntaxProblem | str) -> bool:
+    """Return whether V8 or SWC refused code for a `return` outside of functions."""
+    message = problem.message if isinstance(problem, SyntaxProblem) else problem
+    return message in _ILLEGAL
+
+
+def compile_body(
     isolate: Isolate, code: str, language: Language
-) -> tuple[Completeness, str]:
-    """Whether a console should run this text or ask for more; and the next indent.
+) -> Compiled | SyntaxProblem:
+    """Turn a function's body into JavaScript, as a cell if it can be one.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
     """
-    status = _javascript_completeness(isolate, code)
-    if status == "invalid":
-        made = transpiler().transpile(code)
-        if isinstance(made, Transpiled):
-            status = "complete"
-        elif language == "typescript" and _is_cut(made, code):
-            status = "incomplete"
-    return status, _indent(code) if status == "incomplete" else ""
+    compiled = compile_cell(isolate, code, language)
+    if isinstance(compiled, SyntaxProblem) and has_return(compiled):
+        return compile_function(isolate, code)
+    return compiled
 
 
-def _javascript_completeness(isolate: Isolate, code: str) -> Completeness:
-    if _in_comment(code):
-        return "incomplete"
-    problem = isolate.compile_error(code)
-    length = _utf16_length(code)
-    if problem is None:
-        return "complete"
-    if problem.position >= length or _is_open_template(isolate, code):
-        return "incomplete"
-    # It may be top-level await, which a plain script doesn't know: look at it as the
-    # body of an async function. What is wrong only behind the text is what is missing.
-    problem = isolate.compile_error(f"{_ASYNC_HEAD}{code}\n}})")
-    if problem is None:
-        return "complete"
-    if "await" in code and problem.position >= len(_ASYNC_HEAD) + length:
-        return "incomplete"
-    return "invalid"
+def compile_function(isolate: Isolate, code: str) -> Compiled | SyntaxProblem:
+    """Turn a function's body that returns into JavaScript.
+
+    Raises:
+        TranspilerError: The TypeScript compiler itself failed.
+    """
+    made = transpiler().transpile(
+        f"{_BODY_HEAD}{code}{_BODY_TAIL}", head=len(_BODY_HEAD)
+    )
+    if isinstance(made, SyntaxProblem):
+        # As with every cell, V8 may accept it: octal literals and the like.
+        if isolate.compile_error(f"async () => {{{code}\n}}") is None:
+            return _as_cell(code) or Compiled(
+                f"{_BODY_HEAD}{code}{_BODY_TAIL}", None, _BODY_MOVES
+            )
+        return made
+    if made.source_map is not None:
+        return Compiled(made.code, made.source_map)
+    body = made.code[len(_BODY_HEAD) : -len(_BODY_TAIL)]
+    return _as_cell(body) or Compiled(made.code, None, _BODY_MOVES)
 
 
-def _is_open_template(isolate: Isolate, code: str) -> bool:
-    """An unterminated template literal is one that a backtick repairs."""
-    if "`" not in code:
-        return False
-    problem = isolate.compile_error(f"{code}\n`")
-    return problem is None or problem.position > _utf16_length(code)
-
-
-def _in_comment(code: str) -> bool:
-    start = code.rfind("/*")
-    return start >= 0 and "*/" not in code[start:] and "\n//" not in f"\n{code[:start]}"
-
-
-def _is_cut(problem: SyntaxProblem, code: str) -> bool:
-    if "got '<eof>'" in problem.message:
-        return True
-    lines = code.split("\n")
-    at_end = problem.line == len(lines) and problem.column >= len(lines[-1].rstrip())
-    return at_end or problem.message.startswith("Unterminated template")
-
-
-def _indent(code: str) -> str:
-    last = code.rstrip("\n").rsplit("\n", 1)[-1]
-    current = last[: len(last) - len(last.lstrip())]
-    return current + _INDENT if last.rstrip().endswith(_OPENERS) else current
-
-
-def _utf16_length(text: str) -> int:
-    return len(text) + sum(char > "\uffff" for char in text)
+def _as_cell(code: str) -> Compiled | None:
+    cell = transpiler().without_return(code)
+    return None if cell is None else Compiled(cell)

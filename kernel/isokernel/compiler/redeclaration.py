@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isokernel.compiler.moves import Move
+from isokernel.compiler.cells import Move
 from isokernel.errors import ScriptError
 from isokernel.typescript.transpiler import transpiler
 from isokernel.v8.isolate import Thrown
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.compiler.cells import Compiled
-    from isokernel.context.tracebacks import CellSource
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.values import Value
 
@@ -60,35 +59,36 @@ class Clash(NamedTuple):
 class Cell:
     """A cell that is about to run."""
 
-    __slots__ = ("_constants", "_message", "_script", "_source", "isolate")
+    __slots__ = ("_before_run", "_constants", "_message", "_script", "isolate")
 
     def __init__(
         self,
         isolate: Isolate,
         script: str,
-        source: CellSource,
         *,
+        before_run: Callable[[Compiled], None],
         message: Callable[[Thrown], str],
         constants: set[str],
     ) -> None:
-        """Prepare; nothing runs yet.
+        """Run nothing yet.
 
         Args:
             isolate: Where it runs.
-            script: Its script's name.
-            source: Its source; told each time what V8 runs for it.
+            script: The name of its script.
+            before_run: Called each time with what V8 is about to run for it; once
+                more at the end with what places are counted in.
             message: Reads the message of an error.
-            constants: Gets the names that it declares otherwise but that have to be
-                constants.
+            constants: Receives the names that it declares otherwise but that have to
+                be constants.
         """
         self.isolate = isolate
         self._script = script
-        self._source = source
+        self._before_run = before_run
         self._message = message
         self._constants = constants
 
     def run(self, compiled: Compiled) -> Value | Thrown | Clash:
-        """Evaluate it, if need be with its declarations rewritten."""
+        """Evaluate the cell, if need be with its declarations rewritten."""
         outcome = self._attempt(compiled)
         name = self.clashing(outcome)
         if name is None or not isinstance(outcome, Thrown):
@@ -96,12 +96,11 @@ class Cell:
         return self._rewritten(compiled, outcome, name)
 
     def _attempt(self, compiled: Compiled) -> Value | Thrown:
-        """Evaluate just this."""
-        self._source.runs(compiled)
+        self._before_run(compiled)
         return self.isolate.evaluate(compiled.code, self._script)
 
     def clashing(self, outcome: Value | Thrown) -> str | None:
-        """The name that was declared before, if V8 refused the cell for that."""
+        """Return the name that was declared before, if V8 refused the cell for that."""
         if not isinstance(outcome, Thrown) or outcome.terminated:
             return None
         found = re.fullmatch(_CLASH, self._message(outcome))
@@ -117,7 +116,7 @@ class Cell:
                 kinds[name] = _kind(self, name, fresh=compiled.source_map is not None)
             answer = transpiler().redeclare(compiled.code, kinds, name)
             if known or "code" not in answer:
-                return self._given_up(compiled, thrown, answer)
+                return self._give_up(compiled, thrown, answer)
             moves = tuple(Move(*move) for move in answer["moves"])
             changed = compiled._replace(code=answer["code"], moves=moves)
             outcome = self._attempt(changed)
@@ -126,14 +125,14 @@ class Cell:
                 return outcome
             again = self.clashing(outcome)
             if again is None:  # what came out is no JavaScript: `for (async of …)`
-                return self._given_up(compiled, thrown, answer)
+                return self._give_up(compiled, thrown, answer)
             thrown, name = outcome, again
-        return self._given_up(compiled, thrown, {})
+        return self._give_up(compiled, thrown, {})
 
-    def _given_up(
+    def _give_up(
         self, compiled: Compiled, thrown: Thrown, answer: dict[str, Any]
     ) -> Thrown | Clash:
-        self._source.runs(compiled)  # as places are counted in it
+        self._before_run(compiled)  # as places are counted in it
         reason = answer.get("reason", _UNKNOWN)
         if reason == "invalid":  # a name that is declared twice in the cell itself
             return thrown
@@ -141,7 +140,7 @@ class Cell:
 
 
 def _kind(cell: Cell, name: str, *, fresh: bool) -> str:
-    """The kind that a name has, as redeclare.js calls it.
+    """Return the kind that a name has, as redeclare.js calls it.
 
     Args:
         cell: For its isolate.
@@ -159,7 +158,7 @@ def _kind(cell: Cell, name: str, *, fresh: bool) -> str:
 
 
 def _has_value(isolate: Isolate, name: str) -> bool:
-    """Whether the cell that declared the name came so far."""
+    """Return whether the cell that declared the name came so far."""
     try:
         isolate.run_script(f"void {name}", _PROBE)
     except ScriptError:
@@ -168,7 +167,7 @@ def _has_value(isolate: Isolate, name: str) -> bool:
 
 
 def _placed(thrown: Thrown, place: tuple[int, int, int] | None) -> Thrown:
-    """V8 says 1:1 of what it finds at run time; the parser knows better."""
+    """Replace V8's place, which is 1:1 for errors at run time, by the parser's."""
     if place is None:
         return thrown
     line, column, end_column = place

@@ -1,23 +1,33 @@
-"""Between Python and the JavaScript runtime of a context: host functions and exports.
+"""Between Python and the JavaScript runtime of a context.
 
-`Bridge` loads the runtime into an isolate and gives its exports as Python calls. What
-the runtime asks of its host it asks of a `Host`, which the context implements.
+`Bridge` loads the runtime into an isolate and calls its exports. `Host` is the other
+direction: what the runtime asks of Python amid running JavaScript.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.compiler.cells import origin
+from isokernel.context import tracebacks
+from isokernel.context.events import (
+    ClearOutput,
+    CommEvent,
+    DisplayData,
+    Event,
+    Stream,
+    ToolCall,
+)
 from isokernel.errors import (
     HeapFileError,
     InputInterruptedError,
     InputUnavailableError,
 )
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation, ThrowError
+from isokernel.typescript.transpiler import transpiler
+from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
-from isokernel.v8.lifecycle import Entered
 from isokernel.v8.shared import set_shared
 from isokernel.v8.values import Value
 
@@ -30,37 +40,136 @@ _ROOT: Final = "isokernel"
 """Where the runtime's exports hang on V8's extras object, unseen by the user."""
 
 
-class Host(Protocol):
-    """What the runtime asks for; called on the V8 thread, inside JavaScript."""
+class Host:
+    """What the runtime calls, on the V8 thread, inside JavaScript.
+
+    The runtime names the execution that causes an output by a number, its *owner*. An
+    owner is the execution's id, plus an offset in a context that goes on from a heap:
+    timers in the heap still print for executions of the process that saved it.
+
+    Attributes:
+        sink: Gets the events.
+        sources: The cells' sources, for tracebacks.
+        read_input: Asks the user; None where nobody can be asked.
+        serve_heaps: Serves `Jupyter.checkpoint` and its kin; None where heaps can't be
+            saved.
+        owner_offset: Owners up to this one belong to no execution of this process.
+        owner_max: The highest owner so far.
+    """
+
+    def __init__(
+        self,
+        sink: Callable[[Event], None],
+        read_input: Callable[[str, bool], str] | None,
+    ) -> None:
+        """Report to a front."""
+        self.sink = sink
+        self.sources = tracebacks.Sources()
+        self.read_input = read_input
+        self.serve_heaps: Callable[[str, str], str] | None = None
+        self.owner_offset = self.owner_max = 0
+
+    def owner(self, execution_id: int) -> int:
+        """Return the owner, for the runtime, of what an execution prints."""
+        owner = self.owner_offset + execution_id
+        self.owner_max = max(self.owner_max, owner)
+        return owner
+
+    def execution(self, owner: int) -> int:
+        """Return the execution's id for its owner; 0 if it isn't of this process."""
+        return max(owner - self.owner_offset, 0)
+
+    def mute(self) -> None:
+        """Drop all events and ask nobody, in a forked copy of the process."""
+        self.sink = lambda _event: None
+        self.read_input = None
 
     def write(self, stream: str, text: str, owner: int) -> None:
-        """Text was printed by an execution."""
+        """Report printed text."""
+        owner = self.execution(owner)
+        self.sink(Stream(owner, "stderr" if stream == "stderr" else "stdout", text))
 
     def emit(self, kind: str, content: str, owner: int, *buffers: Value) -> None:
-        """Something is to be shown or sent; the content is JSON text."""
+        """Report what is to be displayed, or sent on a comm; the content is JSON."""
+        data = json.loads(content)
+        owner = self.execution(owner)
+        if kind == "clear_output":
+            self.sink(ClearOutput(owner, bool(data.get("wait"))))
+        elif kind in {"display_data", "update_display_data"}:
+            display_id = data.get("transient", {}).get("display_id")
+            metadata = data.get("metadata", {})
+            update = kind == "update_display_data"
+            self.sink(DisplayData(owner, data["data"], metadata, display_id, update))
+        else:
+            self.sink(
+                CommEvent(
+                    owner,
+                    kind,  # type: ignore[arg-type]  # the runtime's three comm kinds
+                    data["comm_id"],
+                    data.get("data", {}),
+                    data.get("metadata", {}),
+                    data.get("target_name", ""),
+                    tuple(buffer.bytes() for buffer in buffers),
+                )
+            )
 
     def input(self, prompt: str, password: bool) -> str:  # noqa: FBT001 -- from JS
-        """Ask the user; blocks."""
+        """Ask the user; blocks the context.
+
+        Raises:
+            InputUnavailableError: Nobody can be asked.
+            InputInterruptedError: The execution was interrupted meanwhile.
+        """
+        if self.read_input is None:
+            message = "input can't be asked for here"
+            raise InputUnavailableError(message)
+        return self.read_input(prompt, password)
 
     def position(self, script: str, line: int, column: int) -> str:
-        """The user's [line, column] for a place in what V8 ran, as JSON text."""
+        """Return `place` as JSON text."""
+        return json.dumps(self.place(script, line, column))
 
-    def report_error(self, details: str, kind: str, owner: int) -> None:
-        """An error that no cell waits for."""
-
-    def heap(self, action: str, name: str) -> str:
-        """Saved heaps are to be made, used or listed."""
+    def place(self, script: str, line: int, column: int) -> tuple[int, int]:
+        """Return the place in the user's text of one in what V8 ran; all from 1."""
+        source = self.sources.get(script)
+        if source is None:
+            return line, column
+        line, column = origin(source.moves, line, column - 1)
+        if source.source_map is not None:
+            line, column = transpiler().original(source.source_map, line, column)
+        return tracebacks.place_in(source.code, line, column + 1)
 
     def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
-        """An execution calls a tool; the input is JSON text."""
+        """Report the call of a tool; the input is JSON text."""
+        self.sink(ToolCall(self.execution(owner), call_id, path, text))
+
+    def report_error(self, details: str, kind: str, owner: int) -> None:
+        """Print an error that no cell waits for on stderr of the cell it is from."""
+        error = tracebacks.error_info(details, self.sources)
+        origin = "Unhandled rejection" if kind == "rejection" else "Uncaught"
+        text = "\n".join(error.traceback)
+        self.sink(Stream(self.execution(owner), "stderr", f"{origin} {text}\n"))
+
+    def heap(self, action: str, name: str) -> str:
+        """Save, restore or list heaps, for `Jupyter.checkpoint` and its kin.
+
+        Raises:
+            HeapFileError: It can't be done.
+        """
+        if self.serve_heaps is None:
+            message = "heaps can't be saved here"
+            raise HeapFileError(message)
+        return self.serve_heaps(action, name)
 
 
 class Bridge:
     """The runtime inside one isolate. Belongs to the isolate's thread.
 
     Attributes:
+        host: What the runtime calls.
         isolate: The isolate.
-        saved: What the export `suspend` was told before the snapshot was made.
+        saved: The text that the export `suspend` was given before the heap that this
+            one goes on from was written; empty for a blank one.
     """
 
     def __init__(
@@ -76,7 +185,7 @@ class Bridge:
         Raises:
             EngineError: The engine can't be loaded, or a script of ours failed.
         """
-        self._host = host
+        self.host = host
         self._exports: dict[str, Value] = {}
         self.isolate = Isolate(
             self._operations(),
@@ -96,17 +205,23 @@ class Bridge:
             self.call("loseTools", "the call was lost: its context was restored")
             self._share_again()
 
+    def _load(self, options: dict[str, Any]) -> None:
+        isolate = self.isolate
+        require = scripts.boot(isolate, isolate.extras())
+        isolate.set(isolate.extras(), _ROOT, isolate.call(require, "main"))
+        self._root = isolate.get(isolate.extras(), _ROOT)
+        self.call("install", json.dumps(options))
+
     def _share_again(self) -> None:
         buffers: list[Value] = []
         while isinstance(buffer := self.call("takeShared"), Value):
             buffers.append(buffer)
         if buffers:
-            with Entered(self.isolate):
-                set_shared(self.isolate, buffers, shared=True)
+            set_shared(self.isolate, buffers, shared=True)
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.
-        host = self._host
+        host = self.host
         return {
             "load": Operation(self._load_module),
             "microtasks": Operation(self._microtasks),
@@ -127,7 +242,7 @@ class Bridge:
 
     def _input(self, prompt: str, password: bool) -> str:  # noqa: FBT001 -- from JS
         try:
-            return self._host.input(prompt, password)
+            return self.host.input(prompt, password)
         except InputUnavailableError as error:
             raise ThrowError(str(error)) from error
         except InputInterruptedError:
@@ -136,19 +251,12 @@ class Bridge:
 
     def _heap(self, action: str, name: str) -> str:
         try:
-            return self._host.heap(action, name)
+            return self.host.heap(action, name)
         except HeapFileError as error:
             raise ThrowError(str(error)) from error
 
-    def _load(self, options: dict[str, Any]) -> None:
-        isolate = self.isolate
-        require = scripts.boot(isolate, isolate.extras())
-        isolate.set(isolate.extras(), _ROOT, isolate.call(require, "main"))
-        self._root = isolate.get(isolate.extras(), _ROOT)
-        self.call("install", json.dumps(options))
-
     def export(self, name: str) -> Value:
-        """One of the runtime's functions."""
+        """Return one of the runtime's functions."""
         function = self._exports.get(name)
         if function is None:
             function = self._exports[name] = self.isolate.get(self._root, name)

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.context.bridge import Bridge
-    from isokernel.context.turns import Turns
 
 
-class ContextComms(ABC):
-    """The part of a context that a front's comm messages go to. On the V8 thread.
+class Comms:
+    """Where a front hands in its comm messages. On the V8 thread.
 
-    Attributes:
-        bridge: The runtime.
-        turns: Who runs when.
+    What JavaScript sends comes as `CommEvent`s.
     """
 
-    bridge: Bridge
-    turns: Turns
+    def __init__(self, bridge: Bridge, deliver: Callable[..., None]) -> None:
+        """Speak to the runtime behind `bridge`; see `Context.deliver`."""
+        self._bridge = bridge
+        self._deliver = deliver
 
-    @abstractmethod
-    def check_open(self) -> None:
-        """Raise ContextClosedError if the context is closed."""
-
-    @abstractmethod
-    def after_turn(self) -> None:
-        """Settle what a turn has changed, hand out what it printed."""
-
-    def comm_open(
+    def open(
         self,
         comm_id: str,
         target_name: str,
@@ -38,47 +30,41 @@ class ContextComms(ABC):
         metadata: dict[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> bool:
-        """The front opened a comm; False when JavaScript has no such target."""
-        content = {
-            "comm_id": comm_id,
-            "target_name": target_name,
-            "data": data,
-            "metadata": metadata or {},
-        }
-        self._comm("comm_open", content, buffers)
-        return comm_id in self.comms()
+        """Open a comm from the front; False when JavaScript has no such target."""
+        content = {"comm_id": comm_id, "target_name": target_name, "data": data}
+        self._send("comm_open", content, metadata, buffers)
+        return comm_id in self.targets()
 
-    def comm_message(
+    def message(
         self,
         comm_id: str,
         data: dict[str, Any],
         metadata: dict[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        """The front sent something on a comm."""
-        content = {"comm_id": comm_id, "data": data, "metadata": metadata or {}}
-        self._comm("comm_msg", content, buffers)
+        """Hand in what the front sent on a comm."""
+        self._send("comm_msg", {"comm_id": comm_id, "data": data}, metadata, buffers)
 
-    def comm_close(
+    def close(
         self,
         comm_id: str,
         data: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """The front closed a comm."""
-        content = {"comm_id": comm_id, "data": data or {}, "metadata": metadata or {}}
-        self._comm("comm_close", content, ())
+        """Close a comm from the front."""
+        self._send("comm_close", {"comm_id": comm_id, "data": data or {}}, metadata, ())
 
-    def _comm(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...]
-    ) -> None:
-        self.check_open()
-        with self.turns.turn():
-            self.bridge.call("comm", kind, json.dumps(content), list(buffers))
-            self.bridge.isolate.run_microtasks()
-        self.after_turn()
-
-    def comms(self) -> dict[str, str]:
-        """Open comms: id to target."""
-        known: dict[str, str] = json.loads(self.bridge.call("comms"))
+    def targets(self) -> dict[str, str]:
+        """Return the open comms: id to target name."""
+        known: dict[str, str] = json.loads(self._bridge.call("comms"))
         return known
+
+    def _send(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        metadata: dict[str, Any] | None,
+        buffers: tuple[bytes, ...],
+    ) -> None:
+        content["metadata"] = metadata or {}
+        self._deliver("comm", kind, json.dumps(content), list(buffers))

@@ -7,19 +7,17 @@ thread, and the front calls `step` when `wait_time` is over or `wakeup` is reada
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from isokernel.compiler.bodies import compile_body, compile_function, has_return
-from isokernel.compiler.cells import Completeness, compile_cell, completeness, recompile
-from isokernel.compiler.redeclaration import Cell, Clash
-from isokernel.context import tracebacks
-from isokernel.context.bridge import Bridge
-from isokernel.context.checkpoints import ContextCheckpoints
-from isokernel.context.comms import ContextComms
+from isokernel import exit_codes
+from isokernel.compiler.cells import Move
+from isokernel.context.bridge import Bridge, Host
+from isokernel.context.cell_run import CellRun, ExecutionOptions
+from isokernel.context.comms import Comms
 from isokernel.context.events import (
     ErrorInfo,
     Event,
@@ -28,42 +26,35 @@ from isokernel.context.events import (
     MimeBundle,
     Stream,
 )
-from isokernel.context.execution import Execution, ExecutionOptions, Stop
-from isokernel.context.forks import ContextForks
-from isokernel.context.hosting import ContextHost
-from isokernel.context.queries import Completions, complete, inspect
-from isokernel.context.results import FULFILLED, REJECTED, ContextResults
-from isokernel.context.tools import ContextTools
-from isokernel.context.turns import Turns
-from isokernel.errors import (
-    ContextBusyError,
-    ContextClosedError,
-    TerminatedError,
-)
-from isokernel.typescript.transpiler import SyntaxProblem
-from isokernel.v8.isolate import Thrown
+from isokernel.context.heaps import ContextHeaps
+from isokernel.context.queries import Queries
+from isokernel.context.tracebacks import CellSource, Sources
+from isokernel.context.turns import Stop, Turns
+from isokernel.errors import ContextBusyError, ContextClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from isokernel.compiler.cells import Compiled
     from isokernel.settings import ContextSettings, Language
     from isokernel.v8.snapshot import Snapshot
     from isokernel.v8.values import Value
 
+ToolAnswer: TypeAlias = Literal["value", "error", "denied"]
+
 _NO_OPTIONS: Final = ExecutionOptions()
 
 
-class Context(
-    ContextComms, ContextForks, ContextCheckpoints, ContextTools, ContextResults
-):
+class Context:
     """One isolate, one REPL.
 
     Attributes:
         settings: As given.
         execution_count: Number of the last cell that was counted.
-        wakeup: A file descriptor that becomes readable when `step` should be called
-            before `wait_time` is over.
+        bridge: The JavaScript runtime, and the isolate behind it.
+        turns: Run JavaScript, and stop it.
+        comms: Where the front hands in comm messages.
+        queries: Completion, inspection, names.
+        heaps: Saves the context.
     """
 
     def __init__(  # noqa: PLR0913 -- what a front has to offer
@@ -76,7 +67,7 @@ class Context(
         on_stuck: Callable[[], None] | None = None,
         snapshot: Snapshot | None = None,
     ) -> None:
-        """Make a blank context, or one that goes on from a snapshot.
+        """Make a blank context, or one that goes on from a heap.
 
         Args:
             settings: Its settings.
@@ -93,27 +84,34 @@ class Context(
         """
         self.settings = settings
         self.execution_count = 0
-        self._execution: Execution | None = None
         self._unstored = 0
-        self._due = -1.0
-        self._due_turn = -1
+        self._run: CellRun | None = None
         self._closed = False
-        self._host = ContextHost(sink, read_input)
+        self._host = Host(sink, read_input)
         self.bridge = Bridge(
             self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
         self._isolate = self.bridge.isolate
         self._resume(self.bridge.saved)
-        self._isolate.memory.limit(settings.heap_memory_max, settings.array_buffer_max)
-        self.turns = Turns(self._isolate, settings, self._tick, on_stuck or _abort)
-        self.wakeup = self.turns.wakeup
+        self._isolate.memory.limit(
+            settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
+        )
+        self.turns = Turns(self.bridge, settings, on_stuck or _abort)
+        self.comms = Comms(self.bridge, self.deliver)
+        self.queries = Queries(self.turns)
+        self.heaps = ContextHeaps(self)
+
+    @property
+    def wakeup(self) -> int:
+        """A descriptor that is readable when `step` should not wait for `wait_time`."""
+        return self.turns.wakeup
 
     # -- running cells -------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
-        """Whether an execution has begun and isn't done."""
-        return self._execution is not None
+        """Whether an execution has begun and isn't over."""
+        return self._run is not None and not self._run.over
 
     def begin(  # noqa: PLR0913 -- the fields of an execute request
         self,
@@ -144,45 +142,33 @@ class Context(
             ContextClosedError: The context is closed.
             TranspilerError: The TypeScript compiler itself failed.
         """
-        self.check_open()
-        if self._execution is not None:
+        self._check_open()
+        if self.busy:
             raise ContextBusyError
-        seconds = self.settings.execution_deadline if deadline is None else deadline
         store = store_history and not silent
-        count = self.execution_count
         if store:
-            self.execution_count = count = count + 1
-        execution = Execution(
+            self.execution_count += 1
+        run = CellRun(
+            self.turns,
             id=execution_id,
-            count=count,
+            count=self.execution_count,
             script=script or self._script_name(store=store),
             silent=silent,
             store=store,
-            deadline=None if seconds is None else time.monotonic() + seconds,
-            seconds=seconds,
+            deadline_seconds=(
+                self.settings.cell_timeout_seconds if deadline is None else deadline
+            ),
             options=options,
         )
-        self._execution = execution
+        self._run = run
         try:
             # Entered once for all of it: the entries inside cost nothing then.
             with self._isolate.held():
-                self._announce(execution, code)
-                self._give_tools(execution)
-                with self.turns.turn(execution.deadline):
-                    self._evaluate(execution, code, language or self.settings.language)
-                    self._bury()
+                run.start(code, language or self.settings.language)
                 self._settle()
         except BaseException:
-            self._execution = None  # a defect of ours must not leave it busy
+            self._run = None  # a defect of ours must not leave it busy
             raise
-
-    def _announce(self, execution: Execution, code: str) -> None:
-        """Tell the runtime what begins: what is printed from now on is its output."""
-        owner = self._host.own(execution.id)
-        if execution.store:
-            self.bridge.call("beginCell", owner, execution.count, code)
-        else:
-            self.bridge.call("setOwner", owner)
 
     def _script_name(self, *, store: bool) -> str:
         if store:
@@ -190,104 +176,83 @@ class Context(
         self._unstored += 1
         return f"query-{self._unstored}"
 
-    def _evaluate(self, execution: Execution, code: str, language: Language) -> None:
-        compile_code = compile_body if execution.options.body else compile_cell
-        compiled = compile_code(self._isolate, code, language)
-        source = tracebacks.CellSource(code)
-        self._host.sources.add(execution.script, source)
-        if isinstance(compiled, SyntaxProblem):
-            self._fail_syntax(execution, compiled)
-            return
-        if execution.options.levels:
-            self.bridge.call("showLevels", self._host.own(execution.id))
-        cell = Cell(
-            self._isolate,
-            execution.script,
-            source,
-            message=lambda thrown: str(self._described(thrown)["evalue"]),
-            constants=self._host.sources.constants,
-        )
-        outcome = cell.run(compiled)
-        if isinstance(outcome, Thrown) and not outcome.terminated:
-            again = self._again(execution, outcome, code)
-            if isinstance(again, SyntaxProblem):
-                self._fail_syntax(execution, again)
-                return
-            if again is not None:
-                outcome = cell.run(again)
-        self._await(execution, outcome)
-
-    def _again(
-        self, execution: Execution, thrown: Thrown, code: str
-    ) -> Compiled | SyntaxProblem | None:
-        """A second chance for what V8 refused."""
-        if execution.options.body and has_return(self._described(thrown)["evalue"]):
-            return compile_function(self._isolate, code)
-        return recompile(self._isolate, code)
-
-    def _fail_syntax(self, execution: Execution, problem: SyntaxProblem) -> None:
-        place = (problem.line, problem.column + 1, problem.end_column + 1)
-        self._fail(self._syntax_error(execution, problem.message, place))
-
-    def _await(self, execution: Execution, outcome: Value | Thrown | Clash) -> None:
-        if isinstance(outcome, Clash):
-            error = self._thrown_syntax(execution, outcome.thrown)
-            if outcome.hint:
-                error = error._replace(traceback=(*error.traceback, outcome.hint))
-            self._fail(error)
-            return
-        if isinstance(outcome, Thrown):
-            if not outcome.terminated:
-                self._fail(self._thrown_syntax(execution, outcome))
-            return
-        execution.promise = outcome
-        self._isolate.mark_handled(outcome)
-        self._isolate.run_microtasks()
-
-    def after_turn(self) -> None:
-        """Settle what a turn has changed, hand out what it printed."""
+    def step(self) -> None:
+        """Fire due timers, run microtasks, settle the execution, hand out output."""
+        self._check_open()
+        turns, run = self.turns, self._run
+        turns.drain()
+        deadline = run.deadline if run is not None else None
+        if deadline and time.monotonic() >= deadline:
+            turns.stop = turns.stop or Stop.DEADLINE
+        if turns.stop is None:
+            turns.run(self._run_timers, deadline)
+        if run is None and turns.stop is not None:
+            self._report_stopped_timer()
         self._settle()
-        self._flush()
+        turns.flush()
+
+    def _run_timers(self) -> None:
+        self.bridge.call("runTimers")
+        self._isolate.run_microtasks()
+        self.turns.run_cleanups()
+
+    def deliver(
+        self, export: str, *arguments: Any, deadline: float | None = None
+    ) -> None:
+        """Hand the runtime what came from outside and the user's code may react to.
+
+        Args:
+            export: The runtime's function that takes it.
+            arguments: For it.
+            deadline: For what the code does then, on the monotonic clock.
+
+        Raises:
+            ContextClosedError: The context is closed.
+        """
+
+        def take() -> None:
+            self.bridge.call(export, *arguments)
+            self._isolate.run_microtasks()
+
+        self._check_open()
+        self.turns.run(take, deadline)
+        self._settle()
+        self.turns.flush()
 
     def _settle(self) -> None:
-        """Look whether the execution is over, and go on with it as far as it goes."""
+        """Go on with what a turn of JavaScript has changed."""
+        run = self._run
         if self.turns.stop is None:
-            self._claim_result()
+            if run is not None:
+                run.claim_result()
             self._report_rejections()
-        while (execution := self._execution) is not None:
-            if self.turns.stop is not None:
-                self._fail_stopped(execution)
-                return
-            if execution.done is not None:
-                self._end(execution, execution.done)
-                self._flush()
-                return
-            if execution.promise is None:
-                return
-            state, result = self._isolate.promise(execution.promise)
-            if state == REJECTED:
-                denied = self._is_denial(execution, result)
-                self._fail(self._describe(result), denied=denied)
-            elif state == FULFILLED:
-                self._fulfilled(execution, result)
-            else:
-                self._flush()
-                return
+        if run is not None:
+            run.settle()
+            if run.over:
+                self._run = None
 
-    def _fail_stopped(self, execution: Execution) -> None:
-        stop = self.turns.take_stop()
-        with self.turns.turn():  # the heap may still be full, and end this as well
-            self.bridge.call("cancelOwner", self._host.own(execution.id))
-        self.turns.take_stop()
-        if stop is Stop.DEADLINE:
-            message = f"the execution took longer than {execution.seconds:g} s"
-        elif stop is Stop.MEMORY:
-            message = self.turns.memory_message
-        else:
-            message = "the execution was interrupted"
-        name = (stop or Stop.INTERRUPT).value
-        error = ErrorInfo(name, message, (tracebacks.heading(name, message),))
-        self._fail(error, stopped=True)
+    def _report_rejections(self) -> None:
+        for reason, owner in self._isolate.rejections.take():
+            self.turns.run(partial(self._report_rejection, reason, owner))
+
+    def _report_rejection(self, reason: Value, owner: int) -> None:
+        self.bridge.call("setOwner", owner)
+        self.bridge.call("report", reason, "rejection")
+
+    def _report_stopped_timer(self) -> None:
+        """Print that a timer's callback was stopped while no cell ran."""
+        name = (self.turns.take_stop() or Stop.INTERRUPT).value
+        owner = self._host.execution(self._isolate.owner())
+        text = f"{name}: a timer's callback was stopped\n"
+        self._host.sink(Stream(owner, "stderr", text))
+
+    def wait_time(self) -> float | None:
+        """Return the seconds until `step` has something to do; None for never."""
+        if self.turns.stop is not None:
+            return 0.0
+        dues = [self.turns.timer_due(), self._run.due if self._run else None]
+        known = [due for due in dues if due is not None]
+        return max(min(known) - time.monotonic(), 0.0) if known else None
 
     def interrupt(self) -> None:
         """Stop what runs now, a busy loop and a pending await alike; thread-safe.
@@ -295,104 +260,33 @@ class Context(
         Nothing happens when nothing runs. State is kept; the execution fails with
         the error `KeyboardInterrupt`, and its timers are cleared.
         """
-        waiting = self._execution is not None
-        self.turns.request_stop(Stop.INTERRUPT, waiting=waiting)
+        self.turns.request_stop(Stop.INTERRUPT, waiting=self.busy)
 
-    def step(self) -> None:
-        """Fire due timers, run microtasks, settle the execution, hand out output."""
-        self.check_open()
-        self.turns.drain()
-        execution = self._execution
-        if execution and execution.deadline and time.monotonic() >= execution.deadline:
-            self.turns.stop = self.turns.stop or Stop.DEADLINE
-        if self.turns.stop is None:
-            with self.turns.turn(execution.deadline if execution else None):
-                self.bridge.call("runTimers")
-                self._isolate.run_microtasks()
-                self._bury()
-        if execution is None and self.turns.stop is not None:
-            self._tell_stopped_timer()
-        self.after_turn()
+    def pause(self, execution_id: int, *, paused: bool) -> None:
+        """Begin or end a pause of the running execution; none of another one.
 
-    def _tell_stopped_timer(self) -> None:
-        """A timer's callback was stopped while no cell ran."""
-        stop = self.turns.take_stop()
-        name = (stop or Stop.INTERRUPT).value
-        text = f"{name}: a timer's callback was stopped\n"
-        owner = self._host.execution(self._isolate.owner())
-        self._host.sink(Stream(owner, "stderr", text))
+        While somebody is asked about a tool call, an execution's deadline counts only
+        the time in which JavaScript runs.
+        """
+        if self._run is not None and self._run.id == execution_id:
+            self._run.pause(paused=paused)
 
-    def wait_time(self) -> float | None:
-        """Seconds until `step` has something to do; None if nothing is waiting."""
-        if self.turns.stop is not None:
-            return 0.0
-        self._flush_turn()
-        dues = [self._due / 1e3] if self._due >= 0 else []
-        execution = self._execution
-        if execution is not None and execution.due is not None:
-            dues.append(execution.due)
-        return max(min(dues) - time.monotonic(), 0.0) if dues else None
+    def settle_tool(self, call_id: int, answer: ToolAnswer, text: str) -> None:
+        """Answer a `ToolCall`, in any order; without effect if nobody waits any more.
 
-    def _tick(self) -> None:
-        """Hand out what has waited long enough; called amid running JavaScript."""
-        with contextlib.suppress(TerminatedError):
-            self.bridge.call("tick")
-
-    def _flush(self) -> None:
-        """Hand out what was printed, and learn when the next timer is due."""
-        with contextlib.suppress(TerminatedError):  # the rest is flushed at the end
-            self._due = self.bridge.call("flush")
-            self._due_turn = self.turns.count
-
-    # -- errors ----------------------------------------------------------------------
-
-    def _describe(self, value: Value) -> ErrorInfo:
-        with self.turns.turn():
-            details = self.bridge.call("describe", value)
-            return tracebacks.error_info(details, self._host.sources)
-        return ErrorInfo("Error", "the error could not be described")
-
-    def _described(self, thrown: Thrown) -> dict[str, Any]:
-        described: dict[str, Any] = json.loads(
-            self.bridge.call("describe", thrown.value)
-        )
-        return described
-
-    def _thrown_syntax(self, execution: Execution, thrown: Thrown) -> ErrorInfo:
-        described = self._described(thrown)
-        line, column = thrown.line, thrown.column + 1
-        width = max(thrown.end_column - thrown.column, 1)
-        line, column = self._host.place(execution.script, line, column)
-        return self._syntax_error(
-            execution,
-            described["evalue"],
-            (line, column, column + width),
-            described["ename"],
-        )
-
-    def _syntax_error(
-        self,
-        execution: Execution,
-        message: str,
-        place: tuple[int, int, int],
-        ename: str = "SyntaxError",
-    ) -> ErrorInfo:
-        return tracebacks.syntax_error(
-            self._host.sources, execution.script, message, place, ename
-        )
-
-    def _report_rejections(self) -> None:
-        for reason, owner in self._isolate.rejections.take():
-            with self.turns.turn():
-                self.bridge.call("setOwner", owner)
-                self.bridge.call("report", reason, "rejection")
-
-    # -- questions -------------------------------------------------------------------
+        Args:
+            call_id: The call's.
+            answer: What comes.
+            text: The value as JSON, nothing for undefined; or the error's fields as a
+                JSON object: message, code, status, details, retryable, reason.
+        """
+        deadline = self._run.deadline if self._run is not None else None
+        self.deliver("settleTool", call_id, answer, text, deadline=deadline)
 
     def evaluate(
         self, expression: str, *, execution_id: int = 0
     ) -> tuple[MimeBundle, dict[str, Any]] | ErrorInfo:
-        """The value of an expression, as `user_expressions` want it; not stored.
+        """Return the value of one of a cell's `user_expressions`; it isn't stored.
 
         Raises:
             ContextBusyError: An execution is pending.
@@ -401,8 +295,8 @@ class Context(
         sink, self._host.sink = self._host.sink, events.append
         try:
             self.begin(expression, execution_id=execution_id, store_history=False)
-            if self._execution is not None:
-                self._execution = None
+            if self.busy:
+                self._run = None
                 message = "the expression is still waiting for a promise"
                 return ErrorInfo("TimeoutError", message, (message,))
         finally:
@@ -414,47 +308,120 @@ class Context(
                 return event.error
         return {"text/plain": "undefined"}, {}
 
-    def complete(self, code: str, cursor: int) -> Completions:
-        """Completions at a cursor, counted in code points; runs none of the code."""
-        with self.turns.turn():
-            return complete(self.bridge, code, cursor)
-        return Completions([], cursor, cursor, [])
+    # -- its process, and others -----------------------------------------------------
 
-    def inspect(self, code: str, cursor: int, detail: int = 0) -> MimeBundle | None:
-        """What is known of the name under the cursor; None if nothing."""
-        with self.turns.turn():
-            return inspect(self.bridge, code, cursor, detail)
-        return None
+    def prepare_fork(self) -> None:
+        """Make ready to be forked, again and again; only `after_fork` ends it."""
+        self.turns.close()
 
-    def is_complete(
-        self, code: str, language: Language | None = None
-    ) -> tuple[Completeness, str]:
-        """Whether a console should run the text, and the next line's indent."""
-        return completeness(self._isolate, code, language or self.settings.language)
+    def after_fork(  # noqa: PLR0913 -- what a front has to offer
+        self,
+        settings: ContextSettings,
+        sink: Callable[[Event], None],
+        *,
+        read_input: Callable[[str, bool], str] | None = None,
+        on_fatal: Callable[[str], None] | None = None,
+        on_stuck: Callable[[], None],
+        on_tick: Callable[[], None] | None = None,
+        blank: bool = False,
+    ) -> None:
+        """Go on in the child of a fork, as a context of its own; no cell may run.
 
-    def names(self) -> list[str]:
-        """Names that cells have declared, or put on the global object."""
-        on_global: list[str] = json.loads(self.bridge.call("globalNames"))
-        return sorted({*self._isolate.lexical_names(), *on_global})
+        V8 runs without threads of its own, so a forked process has the context as it
+        was, heap and timers and all. What the two processes would share is replaced:
+        the pipe behind `wakeup`, the watchdog's thread, the front, and the course of
+        the random numbers.
+
+        Args:
+            settings: As the constructor's, and so the following.
+            sink: Gets the events.
+            read_input: Asks the user.
+            on_fatal: V8 is about to end the process.
+            on_stuck: V8 did not stop; called on the watchdog's thread.
+            on_tick: Called every 50 ms amid running JavaScript, after what was printed
+                has gone to `sink`.
+            blank: It was made to be forked and has run nothing: its clock starts now.
+        """
+        self.settings = settings
+        self._host.sink = sink
+        self._host.read_input = read_input
+        isolate = self._isolate
+        isolate.on_fatal = on_fatal
+        isolate.reseed()
+        isolate.memory.limit(
+            settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
+        )
+        self.turns.after_fork(settings, on_stuck, on_tick)
+        self.bridge.call("configure", json.dumps(settings.runtime_options()))
+        if blank:
+            self.bridge.call("restartClock")
+        else:
+            self.bridge.call("loseTools", "the call was lost: its context was cloned")
+
+    def lend_environment(self, variables: Mapping[str, str]) -> None:
+        """Show these in `process.env`, instead of those that were lent before."""
+        self.bridge.call("lendEnvironment", json.dumps(dict(variables)))
+
+    def forget(self) -> None:
+        """Drop the traces of cells that were not stored: the context is blank again."""
+        self._host.sources = Sources()
+        self._unstored = 0
+        self.bridge.call("setOwner", 0)
+
+    def suspend(self, shared: list[Value]) -> None:
+        """Put what Python knows into the heap, and stop its clocks; see `ContextHeaps`.
+
+        Args:
+            shared: The heap's SharedArrayBuffers.
+        """
+        host = self._host
+        state = {
+            "executionCount": self.execution_count,
+            "unstored": self._unstored,
+            "owners": host.owner_max,
+            "features": sorted(self._isolate.features),
+            "constants": sorted(host.sources.constants),
+            "sources": [
+                [script, cell.code, cell.source_map, cell.moves]
+                for script, cell in host.sources.items()
+            ],
+        }
+        self.bridge.call("suspend", json.dumps(state, separators=(",", ":")), shared)
+
+    def _resume(self, saved: str) -> None:
+        """Take in again what `suspend` has put into the heap."""
+        if not saved:
+            return  # the heap of a bare isolate
+        state = json.loads(saved)
+        host = self._host
+        self.execution_count = state["executionCount"]
+        self._unstored = state["unstored"]
+        host.owner_max = host.owner_offset = state["owners"]
+        self._isolate.features.update(state["features"])
+        host.sources.constants.update(state["constants"])
+        for script, code, source_map, moves in state["sources"]:
+            cell = CellSource(code)
+            cell.source_map = source_map
+            cell.moves = tuple(Move(*move) for move in moves)
+            host.sources.add(script, cell)
 
     # -- the end -----------------------------------------------------------------------
-
-    def check_open(self) -> None:
-        """Raise ContextClosedError if the context is closed."""
-        if self._closed:
-            raise ContextClosedError
 
     def close(self) -> None:
         """Free everything; safe to call twice. No event comes afterwards."""
         if self._closed:
             return
         self._closed = True
-        self._execution = None
+        self._run = None
         self.turns.close()
         self.bridge.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ContextClosedError
+
 
 def _abort() -> None:
-    """The last resort of a front that has none of its own."""
+    """End the process, for a front that has no `on_stuck` of its own."""
     os.write(2, b"isokernel: JavaScript can't be stopped; the process ends\n")
-    os._exit(70)
+    os._exit(exit_codes.UNSTOPPABLE)

@@ -6,130 +6,160 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from enum import Enum
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from isokernel.context.execution import Stop
 from isokernel.context.watchdog import NoWatchdog, Watchdog
 from isokernel.errors import TerminatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.context.bridge import Bridge
     from isokernel.settings import ContextSettings
-    from isokernel.v8.isolate import Isolate
 
-_DRAIN: Final = 4096
+_DRAIN_BYTES: Final = 4096
+_Result = TypeVar("_Result")
+
+
+class Stop(Enum):
+    """Why JavaScript was stopped from outside; the value is the error's name."""
+
+    INTERRUPT = "KeyboardInterrupt"
+    DEADLINE = "TimeoutError"
+    MEMORY = "OutOfMemoryError"
 
 
 class Turns:
-    """Who runs when. Belongs to the V8 thread, but for `request_stop`.
+    """Runs JavaScript, one turn after the other. Of the V8 thread, but `request_stop`.
 
     Attributes:
-        stop: Why JavaScript was stopped, until somebody has taken note of it.
+        bridge: The runtime.
+        settings: The context's.
+        stop: Why JavaScript was stopped, until `take_stop`.
         wakeup: A file descriptor that becomes readable when a stop was requested.
         memory_message: What ran out, when `stop` is MEMORY.
-        ran: Seconds that JavaScript has run, in turns that are over.
-        count: How many turns there were: what was asked of JavaScript since the last
-            one still holds.
+        seconds_run: How long JavaScript has run, in the turns that are over.
     """
 
     def __init__(
-        self,
-        isolate: Isolate,
-        settings: ContextSettings,
-        flush: Callable[[], None],
-        on_stuck: Callable[[], None],
+        self, bridge: Bridge, settings: ContextSettings, on_stuck: Callable[[], None]
     ) -> None:
-        """Prepare.
+        """Begin without any turn.
 
         Args:
-            isolate: Whose JavaScript runs.
-            settings: For the bounds.
-            flush: Hands out what was printed; called amid running JavaScript.
+            bridge: The runtime whose JavaScript runs.
+            settings: The context's.
             on_stuck: V8 didn't stop in time; called on the watchdog's thread.
         """
-        self._isolate = isolate
-        self._flush = flush
-        self._on_stuck = on_stuck
-        self.count = 0
-        self._prepare(settings)
+        self.bridge = bridge
+        self._isolate = bridge.isolate
+        self._count = self._flushed = 0
+        self._timer_due_ms = -1.0
+        self._prepare(settings, on_stuck, None)
 
-    def _prepare(self, settings: ContextSettings) -> None:
+    def _prepare(
+        self,
+        settings: ContextSettings,
+        on_stuck: Callable[[], None],
+        on_tick: Callable[[], None] | None,
+    ) -> None:
         """Make what belongs to one process and one user of the context."""
-        self._settings = settings
+        self.settings = settings
+        self._on_tick = on_tick
         self._lock = threading.Lock()
         self._running = False
         self._closed = False
         self._entered = 0.0
-        self.ran = 0.0
+        self.seconds_run = 0.0
         self.stop: Stop | None = None
         self.memory_message = ""
         self.wakeup, self._waker = os.pipe()
         os.set_blocking(self.wakeup, False)
         os.set_blocking(self._waker, False)
         self._watchdog = Watchdog(
-            tick=lambda: self._isolate.request(self._flush),
+            tick=lambda: self._isolate.request(self._tick),
             expire=lambda: self.request_stop(Stop.DEADLINE),
-            stuck=self._on_stuck,
+            stuck=on_stuck,
         )
 
     def after_fork(
         self,
         settings: ContextSettings,
-        flush: Callable[[], None],
         on_stuck: Callable[[], None],
+        on_tick: Callable[[], None] | None = None,
     ) -> None:
-        """Part from the process that this one was forked from, in the child.
+        """Part from the process that this one was forked from; see `Context`.
 
         The pipe is shared with the parent and its other children, the watchdog's
-        thread stayed behind. Arguments as the constructor's.
+        thread stayed behind.
         """
         if not self._closed:
             os.close(self.wakeup)
             os.close(self._waker)
-        self._flush = flush
-        self._on_stuck = on_stuck
-        self._prepare(settings)
+        self._prepare(settings, on_stuck, on_tick)
 
-    def go_unwatched(self) -> None:
-        """Do without the watchdog: whoever has forked this process watches it."""
-        nothing = _nothing
-        self._watchdog = NoWatchdog(tick=nothing, expire=nothing, stuck=nothing)
+    def disable_watchdog(self) -> None:
+        """Do without the thread, in a process that its parent ends in time."""
+        self._watchdog = NoWatchdog()
 
-    def turn(self, deadline: float | None = None) -> Turn:
-        """JavaScript runs inside; it can be stopped, and afterwards it may again."""
-        return Turn(self, deadline)
+    # -- a turn --------------------------------------------------------------------
 
-    def enter(self, deadline: float | None) -> None:
-        """A turn begins."""
+    def run(
+        self, function: Callable[[], _Result], deadline: float | None = None
+    ) -> _Result | None:
+        """Call a function that runs JavaScript, which can be stopped meanwhile.
+
+        Args:
+            function: Called once.
+            deadline: On the monotonic clock; JavaScript is terminated then.
+
+        Returns:
+            What the function returns; None if JavaScript was terminated. Then `stop`
+            says why, and JavaScript may run again.
+        """
+        self._enter(deadline)
+        try:
+            return function()
+        except TerminatedError:
+            return None
+        finally:
+            self._leave()
+
+    def _enter(self, deadline: float | None) -> None:
         self._entered = time.monotonic()
-        self.count += 1
+        self._count += 1
         self._watchdog.enter(deadline)
         with self._lock:
             self._running = True
             if self.stop is not None:  # it came between two turns
                 self._terminate()
 
-    def _terminate(self) -> None:
-        self._isolate.terminate()
-        self._watchdog.give_up_after(self._settings.interrupt_grace)
-
-    def leave(self) -> None:
-        """A turn ends; whatever stopped it, JavaScript may run again."""
+    def _leave(self) -> None:
         self._watchdog.leave()
-        self.ran += time.monotonic() - self._entered
+        self.seconds_run += time.monotonic() - self._entered
         with self._lock:
             self._running = False
         self._isolate.resume()
         memory = self._isolate.memory
         if memory.out_of_memory is not None:
-            bound = self._settings.heap_memory_max or memory.born_limit
+            bound = self.settings.v8_heap_bytes_max or memory.initial_limit_bytes
             self.memory_message = (
                 f"the heap of the context is full ({bound >> 20} MiB); "
                 "what the cell did until then is kept"
             )
             self.stop = self.stop or Stop.MEMORY
             memory.reset()
+
+    def run_cleanups(self) -> None:
+        """Call callbacks of FinalizationRegistries; inside a turn, at its end."""
+        isolate = self._isolate
+        while isolate.cleanups.pending and not self._stopped():
+            for thrown in isolate.cleanups.run():
+                self.bridge.call("report", thrown, "error")
+            isolate.run_microtasks()
+
+    # -- stopping ------------------------------------------------------------------
 
     def request_stop(self, stop: Stop, *, waiting: bool = False) -> None:
         """Stop JavaScript if it runs, or what waits for it; thread-safe.
@@ -148,21 +178,49 @@ class Turns:
             with contextlib.suppress(BlockingIOError):  # it is readable already
                 os.write(self._waker, b"!")
 
-    @property
-    def stopped(self) -> bool:
-        """Whether this turn shall end, or the next one not begin."""
+    def _terminate(self) -> None:
+        self._isolate.terminate()
+        self._watchdog.give_up_after(self.settings.interrupt_grace_seconds)
+
+    def _stopped(self) -> bool:
+        """Whether this turn shall end."""
         full = self._isolate.memory.out_of_memory is not None
         return self.stop is not None or full
 
     def take_stop(self) -> Stop | None:
-        """Why JavaScript was stopped; asks only once."""
+        """Return why JavaScript was stopped, once."""
         stop, self.stop = self.stop, None
         return stop
 
     def drain(self) -> None:
         """Make `wakeup` unreadable again."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self.wakeup, _DRAIN)
+            os.read(self.wakeup, _DRAIN_BYTES)
+
+    # -- output and timers -----------------------------------------------------------
+
+    def flush(self) -> None:
+        """Hand out what was printed, and learn when the next timer is due."""
+        with contextlib.suppress(TerminatedError):  # the rest is flushed at the end
+            self._timer_due_ms = self.bridge.call("flush")
+            self._flushed = self._count
+
+    def flush_once(self) -> None:
+        """Flush, unless no JavaScript has run since the last time."""
+        if self._flushed != self._count:
+            self.flush()
+
+    def timer_due(self) -> float | None:
+        """Return when the next timer is due, on the monotonic clock; None for never."""
+        self.flush_once()
+        return self._timer_due_ms / 1e3 if self._timer_due_ms >= 0 else None
+
+    def _tick(self) -> None:
+        """Hand out what has waited long enough; called amid running JavaScript."""
+        with contextlib.suppress(TerminatedError):
+            self.bridge.call("tick")
+        if self._on_tick is not None:
+            self._on_tick()
 
     def close(self) -> None:
         """End the watchdog, close the descriptors."""
@@ -171,29 +229,3 @@ class Turns:
         self._watchdog.close()
         os.close(self.wakeup)
         os.close(self._waker)
-
-
-def _nothing() -> None:
-    """Do nothing."""
-
-
-class Turn:
-    """One turn, a context manager; a termination inside ends it quietly."""
-
-    __slots__ = ("_deadline", "_turns")
-
-    def __init__(self, turns: Turns, deadline: float | None) -> None:
-        """Prepare a turn with a deadline on the monotonic clock."""
-        self._turns = turns
-        self._deadline = deadline
-
-    def __enter__(self) -> None:
-        """Begin."""
-        self._turns.enter(self._deadline)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: object, traceback: object
-    ) -> bool:
-        """End; `Turns.stop` says whether and why JavaScript was terminated."""
-        self._turns.leave()
-        return kind is TerminatedError

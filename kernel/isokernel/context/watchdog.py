@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PERIOD: Final = 0.05
-_DROWSY: Final = 1.0  # seconds without work after which the thread waits to be woken
+_PERIOD_SECONDS: Final = 0.05
+_IDLE_SECONDS: Final = 1.0
+"""Without JavaScript, after which the thread waits to be woken."""
 
 
 class Watchdog:
@@ -29,7 +30,7 @@ class Watchdog:
         expire: Callable[[], None],
         stuck: Callable[[], None],
     ) -> None:
-        """Prepare; the thread starts with the first `enter`.
+        """Begin without the thread, which starts with the first `enter`.
 
         Args:
             tick: Called every 50 ms while JavaScript runs; on the watchdog's thread.
@@ -46,7 +47,7 @@ class Watchdog:
         self._kill_at = 0.0
 
     def enter(self, deadline: float | None) -> None:
-        """JavaScript starts; `deadline` is on the monotonic clock."""
+        """Watch JavaScript that starts now; `deadline` is on the monotonic clock."""
         self._deadline = deadline or 0.0
         self._kill_at = 0.0
         self._entered = time.monotonic()
@@ -59,13 +60,13 @@ class Watchdog:
             self._wake.set()
 
     def leave(self) -> None:
-        """JavaScript has ended."""
+        """Note that JavaScript has ended."""
         self._entered = 0.0
 
-    def give_up_after(self, grace: float) -> None:
-        """JavaScript was told to stop; any thread may say so."""
+    def give_up_after(self, grace_seconds: float) -> None:
+        """Call `stuck` if JavaScript runs on for so many seconds. Any thread."""
         if not self._kill_at:
-            self._kill_at = time.monotonic() + grace
+            self._kill_at = time.monotonic() + grace_seconds
 
     def close(self) -> None:
         """End the thread."""
@@ -77,13 +78,13 @@ class Watchdog:
     def _run(self) -> None:
         busy = time.monotonic()
         while not self._closed:
-            if self._wake.wait(_PERIOD):
+            if self._wake.wait(_PERIOD_SECONDS):
                 self._wake.clear()
             now = time.monotonic()
             if self._entered:
                 busy = now
                 self._look(now)
-            elif now - busy > _DROWSY:
+            elif now - busy > _IDLE_SECONDS:
                 self._sleep()
                 busy = time.monotonic()
 
@@ -94,7 +95,7 @@ class Watchdog:
         elif self._deadline and now >= self._deadline:
             self._deadline = 0.0
             self._expire()
-        elif now - self._entered >= _PERIOD:
+        elif now - self._entered >= _PERIOD_SECONDS:
             self._tick()
 
     def _sleep(self) -> None:
@@ -105,7 +106,15 @@ class Watchdog:
 
 
 class NoWatchdog(Watchdog):
-    """Watches nothing, in a process that another one ends in time; has no thread."""
+    """Watches nothing and has no thread: in a process that its parent ends in time."""
+
+    def __init__(self) -> None:
+        """Do nothing when JavaScript runs on."""
+        super().__init__(tick=_nothing, expire=_nothing, stuck=_nothing)
 
     def enter(self, deadline: float | None) -> None:
-        """JavaScript starts."""
+        """Let JavaScript start."""
+
+
+def _nothing() -> None:
+    """Do nothing."""

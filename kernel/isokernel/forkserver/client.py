@@ -1,4 +1,4 @@
-"""`ForkServer`: starts contexts in milliseconds, and tells of their ends."""
+"""`ForkServer`: starts contexts in milliseconds, and reports their exits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from isokernel.errors import ForkServerError
-from isokernel.forkserver.ends import Ends
+from isokernel.forkserver.exits import ExitWatcher
 from isokernel.forkserver.protocol import (
     PACKET_MAX,
     Ready,
@@ -29,7 +29,7 @@ from isokernel.sandbox.syscalls import be_subreaper
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isokernel.forkserver.ends import Exited
+    from isokernel.forkserver.exits import Exited
     from isokernel.sandbox import SandboxSettings
     from isokernel.settings import ContextSettings
 
@@ -46,7 +46,7 @@ _START: Final = (
     "from isokernel.{module} import main; main(*map(int, sys.argv[2:]))"
 )
 _REAPERS: Final[set[int]] = set()
-"""Which fork servers of this process have it reap orphans."""
+"""The fork servers, by `id`, for which this process reaps orphans."""
 _INHERITED: Final = ("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TZ", "TZDIR")
 
 
@@ -54,7 +54,7 @@ class Spawned(NamedTuple):
     """A context that was started; the caller owns the sockets.
 
     Attributes:
-        pid: Its process.
+        pid: The context's process.
         work: Requests in order, output; a stream of frames, not blocking.
         control: Requests that overtake. When it is closed, the context ends.
     """
@@ -71,8 +71,8 @@ class ForkServer:
     waited for when the fork server has died.
 
     Attributes:
-        exits_fd: Readable when `poll_exits` has something to tell; the same descriptor
-            for the object's whole life.
+        exits_fd: Readable when `poll_exits` has something to report; the same
+            descriptor for the object's whole life.
         missing: What of the sandbox can't be had here, a sentence each; known after
             `start`.
         starts: How many times the fork server's process was started.
@@ -84,19 +84,19 @@ class ForkServer:
         sandbox: SandboxSettings | None = None,
         subreaper: bool = True,
         kernels: bool = False,
-        spares: int = 2,
-        module: str = "forkserver.process",
+        spare_processes: int = 2,
+        module: str = "forkserver.contexts",
     ) -> None:
-        """Prepare; `start` starts.
+        """Configure it; `start` starts the process.
 
         Args:
-            sandbox: The walls around each context; None puts up none.
-            subreaper: Become the reaper of orphans. Without it, how a context ended
-                that outlived its fork server can't be known.
-            kernels: Make it ready to start Jupyter kernels.
-            spares: How many processes are forked in advance. They halve the time of a
+            sandbox: How each context is confined; None for not at all.
+            subreaper: Become the reaper of orphans. Without it, it can't be known how
+                a context exited that outlived its fork server.
+            kernels: Load what Jupyter kernels need as well.
+            spare_processes: How many are forked in advance. They halve the time of a
                 start; each holds the memory of a context.
-            module: What the fork server's process runs, below `isokernel`.
+            module: The module below `isokernel` whose `main` the process runs.
 
         Raises:
             ForkServerError: This isn't Linux.
@@ -107,15 +107,15 @@ class ForkServer:
         self._sandbox = sandbox
         self._subreaper = subreaper
         self._kernels = kernels
-        self._spares = spares
+        self._spares = spare_processes
         self._module = module
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
         self._decoder = msgspec.msgpack.Decoder(Reply)
-        self._ends = Ends()
+        self._exits = ExitWatcher()
         self._closed = False
-        self.exits_fd = self._ends.fileno
+        self.exits_fd = self._exits.fileno
         self.missing: list[str] = []
         self.starts = 0
 
@@ -129,7 +129,7 @@ class ForkServer:
         """Whether the fork server's process runs."""
         return self._process is not None and self._process.poll() is None
 
-    # -- the fork server's own life ------------------------------------------------
+    # -- the process of the fork server --------------------------------------------
 
     def start(self) -> None:
         """Start the fork server if it doesn't run; takes some tenths of a second.
@@ -143,9 +143,9 @@ class ForkServer:
             if self._closed:
                 message = "the fork server is closed"
                 raise ForkServerError(message)
-            self._bury()
+            self._detach()
             if self._subreaper:
-                self._reap(on=True)
+                self._be_reaper(on=True)
             self._launch()
             try:
                 ready = self._receive(_START_SECONDS)
@@ -153,7 +153,7 @@ class ForkServer:
                     message = "the fork server did not say that it is ready"
                     raise ForkServerError(message)  # noqa: TRY301 -- one end for both
             except ForkServerError:
-                self._bury()
+                self._detach()
                 raise
             self.missing = ready.missing if self._sandbox is not None else []
             self.starts += 1
@@ -173,7 +173,7 @@ class ForkServer:
             theirs.close()
             os.close(exits_writer)
         self._requests = ours
-        self._ends.attach(exits)
+        self._exits.attach(exits)
 
     def close(self, *, kill: bool = True) -> None:
         """End the fork server; safe to call twice.
@@ -186,15 +186,15 @@ class ForkServer:
                 return
             self._closed = True
             if kill:
-                self._ends.kill()
+                self._exits.kill()
             else:
-                self._ends.live.clear()
-            self._bury()
-            self._ends.close()
-            self._reap(on=False)
+                self._exits.live.clear()
+            self._detach()
+            self._exits.close()
+            self._be_reaper(on=False)
 
-    def _reap(self, *, on: bool) -> None:
-        """Be the reaper of orphans, or leave those that still come to somebody else."""
+    def _be_reaper(self, *, on: bool) -> None:
+        """Be the reaper of orphans, as long as any fork server needs it."""
         if on:
             _REAPERS.add(id(self))
         elif id(self) not in _REAPERS:
@@ -203,8 +203,8 @@ class ForkServer:
             _REAPERS.discard(id(self))
         be_subreaper(on=bool(_REAPERS))
 
-    def _bury(self) -> None:
-        """End the fork server, if it isn't dead; what it forked goes on."""
+    def _detach(self) -> None:
+        """End the fork server if it isn't dead; what it has forked goes on."""
         if self._process is None:
             return
         if self._requests is not None:
@@ -216,9 +216,9 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
         group, self._process = self._process.pid, None
-        self._ends.detach(group)
+        self._exits.detach(group)
 
-    # -- starting --------------------------------------------------------------------
+    # -- starting ------------------------------------------------------------------
 
     def spawn(
         self,
@@ -231,8 +231,8 @@ class ForkServer:
 
         Args:
             settings: The context's.
-            snapshot: A heap (`Snapshot.to_bytes`) that it goes on from. When it can't
-                be used, the context says so on `work` and ends.
+            snapshot: A heap (`Snapshot.to_bytes`) that it goes on from. If it can't be
+                used, the context says so on `work` and ends.
             checked: The caller knows that the heap is what was saved. Its hash isn't
                 looked at again, which takes 1 ms for each MB.
 
@@ -253,7 +253,7 @@ class ForkServer:
         return Spawned(pid, pairs[0][0], pairs[1][0])
 
     def request(self, request: Request, descriptors: Sequence[int]) -> int:
-        """Ask for a process; its id. For those who know the protocol.
+        """Have a process forked, and return its id; `spawn` and other clients use it.
 
         Raises:
             ForkServerError: The fork server could not be had, or could not fork.
@@ -264,16 +264,16 @@ class ForkServer:
             try:
                 reply = self._exchange(packet, descriptors)
             except ForkServerError:
-                # It died a moment ago, or hangs; the request has not been served.
-                self._bury()
+                # It died a moment ago, or hangs: the request has not been served.
+                self._detach()
                 self.start()
                 reply = self._exchange(packet, descriptors)
             if isinstance(reply, Refused):
                 raise ForkServerError(reply.reason)
             if not isinstance(reply, Started):
-                message = "the fork server gave an answer that makes no sense"
+                message = f"the fork server sent an unexpected reply: {reply!r}"
                 raise ForkServerError(message)
-            self._ends.expect(reply.pid)
+            self._exits.expect(reply.pid)
             return reply.pid
 
     def _exchange(self, packet: bytes, descriptors: Sequence[int]) -> Reply:
@@ -283,7 +283,7 @@ class ForkServer:
         try:
             socket.send_fds(self._requests, [packet], descriptors)
         except OSError as error:
-            message = f"the fork server can't be asked: {error}"
+            message = f"the fork server can't be reached: {error}"
             raise ForkServerError(message) from error
         return self._receive(_REPLY_SECONDS)
 
@@ -302,35 +302,35 @@ class ForkServer:
         reply: Reply = self._decoder.decode(packet)
         return reply
 
-    # -- ends ------------------------------------------------------------------------
+    # -- exits ---------------------------------------------------------------------
 
     def adopt(self, pid: int) -> None:
-        """Watch over a context that another one was cloned to (`fork_reply`)."""
+        """Report the exit of a context that another was cloned to (`fork_reply`)."""
         with self._lock:
-            self._ends.expect(pid)
+            self._exits.expect(pid)
 
     def poll_exits(self) -> list[Exited]:
-        """What has ended since the last call; never waits.
+        """Return what has exited since the last call; never waits.
 
         A fork server that has died is started again by the next `spawn`.
         """
         with self._lock:
-            told, alive = self._ends.poll()
+            exited, alive = self._exits.poll()
             if not alive and self._process is not None:
-                self._bury()
-            return told
+                self._detach()
+            return exited
 
 
 def is_inherited(name: str) -> bool:
-    """Whether the fork server gets a variable of the environment.
+    """Return whether the fork server inherits a variable of the environment.
 
-    It is little, as what contexts could read in their memory must hold no secret.
+    Few are: contexts could read them in their memory, which must hold no secret.
     """
     return name in _INHERITED or name.startswith("LC_")
 
 
 def _launch(module: str, *numbers: int) -> subprocess.Popen[bytes]:
-    """Start the fork server: two descriptors of it, and two more numbers."""
+    """Start the process, with the arguments of `main`; two are descriptors."""
     environment = {
         name: value for name, value in os.environ.items() if is_inherited(name)
     }

@@ -1,19 +1,27 @@
-"""The fork server's own process: one thread, no user code, everything loaded."""
+"""The fork server's own process: one thread, no user code, everything loaded.
+
+The same loop serves every kind of fork server. What it has loaded, and what the
+processes forked from it become, is a `Template`: `forkserver.contexts` has the one for
+contexts and kernels, `typecheck.process` the one for type checks.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import gc
 import os
 import select
 import signal
 import socket
 import time
+import traceback
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
-from isokernel.forkserver.births import Spares, base_context, become, load_kernels
 from isokernel.forkserver.protocol import (
     DESCRIPTORS_MAX,
     EXIT,
@@ -24,50 +32,75 @@ from isokernel.forkserver.protocol import (
     Request,
     Started,
 )
-from isokernel.sandbox import SandboxSettings, missing
+from isokernel.sandbox import SandboxSettings, missing, seccomp
 from isokernel.sandbox.syscalls import be_subreaper
+from isokernel.v8 import pages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Zygote", "main"]
+__all__ = ["Template", "load", "serve"]
 
 _SIGNALS_CHUNK: Final = 4096
 _QUIET_MS: Final = 1
-"""Without requests, after which spare processes are made."""
+"""Without requests for so long, spare processes are forked."""
 _END_SECONDS: Final = 1.0
-_END_STEP: Final = 0.001
+_END_STEP_SECONDS: Final = 0.001
+_CODECS: Final = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-le")
+"""Python imports a codec at its first use; a confined process could not."""
 
 
-class Zygote:
-    """Forks on request, and tells of the ends of what it has forked."""
+class Template(ABC):
+    """What a fork server has loaded, and what is forked from it becomes.
 
-    def __init__(self, requests: socket.socket, exits: int, spares: int) -> None:
-        """Serve the requests that come on a socket; tell of ends through a pipe.
+    It is made once, in the fork server's process, before the first fork; every forked
+    process has a copy.
+    """
+
+    @abstractmethod
+    def become(self, request: Request, descriptors: Sequence[int]) -> NoReturn:
+        """Be what a request asks for, and end the process.
+
+        Called in a forked process that leads a session of its own. What this raises is
+        printed, and ends the process as well.
 
         Args:
+            request: What was asked for.
+            descriptors: What came with it; they are the process's own now.
+        """
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Touch the memory that a request will need, in a spare process.
+
+        Afterwards the template must be as it was.
+        """
+
+
+class ForkServerProcess:
+    """Forks on request, and reports the exits of what it has forked."""
+
+    def __init__(
+        self, template: Template, requests: socket.socket, exits: int, spares: int
+    ) -> None:
+        """Take over both ends that the fork server has.
+
+        Args:
+            template: What is forked.
             requests: A socket that keeps packets whole.
-            exits: Takes the records of ends.
+            exits: A pipe, on which exits are reported.
             spares: How many processes wait to become what is asked for next.
         """
+        self._template = template
         self._requests = requests
         self._exits = exits
-        self._untold: deque[bytes] = deque()
+        self._unreported: deque[bytes] = deque()
         self._decoder = msgspec.msgpack.Decoder(Request)
         os.set_blocking(exits, False)
         be_subreaper(on=True)  # of clones, which are forked by contexts
         self._signals = _catch_children()
         self._started: set[int] = set()
-        self._spares = self._prepare(spares)
-
-    def _prepare(self, spares: int) -> Spares:
-        """Load all that what is forked shall have."""
-        self._base = base_context()
-        return Spares(self._base, spares, self._leave)
-
-    def _become(self, request: Request, descriptors: Sequence[int]) -> NoReturn:
-        """Be what was asked for, in a process that was just forked."""
-        become(self._base, request, descriptors)
+        self._spares = SpareProcesses(template, spares, self._close_own)
 
     def run(self) -> None:
         """Serve until the server closes its end."""
@@ -78,14 +111,14 @@ class Zygote:
         poller.register(signals, select.POLLIN)
         while True:
             # A pipe that is full has room again when the server has read.
-            poller.register(self._exits, select.POLLOUT if self._untold else 0)
+            poller.register(self._exits, select.POLLOUT if self._unreported else 0)
             ready = dict(poller.poll(_QUIET_MS if self._spares.lacking else None))
             if not ready:
                 self._spares.fork()
             if signals in ready:
                 os.read(signals, _SIGNALS_CHUNK)
                 self._reap()
-            self._tell()
+            self._report()
             if self._requests.fileno() in ready and not self._serve():
                 self._end()
                 return
@@ -99,12 +132,13 @@ class Zygote:
         self._spares.close()
         end = time.monotonic() + _END_SECONDS
         while self._reap() and not self._started and time.monotonic() < end:
-            time.sleep(_END_STEP)
-        self._tell()
+            time.sleep(_END_STEP_SECONDS)
+        self._report()
 
-    # -- requests ----------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------
 
     def _serve(self) -> bool:
+        """Serve one request; False if the server has closed its end."""
         packet, descriptors, _, _ = socket.recv_fds(
             self._requests, PACKET_MAX, DESCRIPTORS_MAX
         )
@@ -117,16 +151,16 @@ class Zygote:
             self._reply(Refused(str(error)))
         else:
             if pid == 0:
-                self._leave()
-                self._become(request, descriptors)
+                self._close_own()
+                _become(self._template, request, descriptors)
             self._started.add(pid)
             self._reply(Started(pid))
         for descriptor in descriptors:
             os.close(descriptor)
         return True
 
-    def _leave(self) -> None:
-        """In a new process: give up what is the fork server's."""
+    def _close_own(self) -> None:
+        """Close what is the fork server's, in a forked process."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -139,10 +173,10 @@ class Zygote:
     def _reply(self, reply: Reply) -> None:
         self._requests.send(msgspec.msgpack.encode(reply))
 
-    # -- ends --------------------------------------------------------------------
+    # -- exits ---------------------------------------------------------------------
 
     def _reap(self) -> bool:
-        """Take in who has ended; whether there are others."""
+        """Reap who has exited; False if there are no other children."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -153,17 +187,115 @@ class Zygote:
             self._started.discard(pid)
             if self._spares.forget(pid):
                 continue
-            self._untold.append(EXIT.pack(pid, os.waitstatus_to_exitcode(status)))
+            self._unreported.append(EXIT.pack(pid, os.waitstatus_to_exitcode(status)))
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while self._untold:
-                os.write(self._exits, self._untold[0])
-                self._untold.popleft()
+            while self._unreported:
+                os.write(self._exits, self._unreported[0])
+                self._unreported.popleft()
+
+
+class SpareProcesses:
+    """Processes that are forked, warm, and wait for what they shall become.
+
+    A process that was just forked gets each page of the fork server's at its first
+    touch, some 900 up to its first result; a spare one has got them.
+    """
+
+    def __init__(
+        self, template: Template, wanted: int, close_own: Callable[[], None]
+    ) -> None:
+        """Have none yet.
+
+        Args:
+            template: What is forked.
+            wanted: How many to have.
+            close_own: Called in each first, to close what is the fork server's.
+        """
+        self._template = template
+        self._wanted = wanted
+        self._close_own = close_own
+        self._waiting: dict[int, socket.socket] = {}
+
+    @property
+    def lacking(self) -> bool:
+        """Whether there are fewer than there should be."""
+        return len(self._waiting) < self._wanted
+
+    def fork(self) -> None:
+        """Fork one more; when the system allows none, do without from now on."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pid = os.fork()
+        except OSError:
+            self._wanted = 0
+            ours.close()
+            theirs.close()
+            return
+        if pid == 0:
+            ours.close()
+            self._close_own()
+            self._wait(theirs)
+        theirs.close()
+        self._waiting[pid] = ours
+
+    def take(self, packet: bytes, descriptors: Sequence[int]) -> int | None:
+        """Have one become what a packet asks for; None if there is none."""
+        while self._waiting:
+            pid = next(iter(self._waiting))  # the oldest, the likeliest to be ready
+            ours = self._waiting.pop(pid)
+            with ours:
+                try:
+                    socket.send_fds(ours, [packet], descriptors)
+                except OSError:
+                    continue  # it is dead
+                return pid
+        return None
+
+    def forget(self, pid: int) -> bool:
+        """Forget a process that has exited; False if it was no spare one."""
+        ours = self._waiting.pop(pid, None)
+        if ours is not None:
+            ours.close()
+        return ours is not None
+
+    def close(self) -> None:
+        """Close the sockets, at which the processes end."""
+        for ours in self._waiting.values():
+            ours.close()
+        self._waiting.clear()
+
+    def _wait(self, theirs: socket.socket) -> NoReturn:
+        try:
+            self._template.warm_up()
+            packet, descriptors, _, _ = socket.recv_fds(
+                theirs, PACKET_MAX, DESCRIPTORS_MAX
+            )
+            if packet:
+                theirs.close()
+                request = msgspec.msgpack.decode(packet, type=Request)
+                _become(self._template, request, descriptors)
+        except BaseException:  # noqa: BLE001 -- it must not go on as a fork server
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+
+
+def _become(
+    template: Template, request: Request, descriptors: Sequence[int]
+) -> NoReturn:
+    try:
+        os.setsid()
+        template.become(request, descriptors)
+    except BaseException:  # noqa: BLE001 -- it must not go on as a fork server
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _catch_children() -> tuple[int, int]:
-    """Get a pipe whose first end becomes readable when a child has ended."""
+    """Return a pipe whose first end becomes readable when a child has exited."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
@@ -172,10 +304,24 @@ def _catch_children() -> tuple[int, int]:
     return reader, writer
 
 
-def main(requests: int, exits: int, spares: int, kernels: int) -> None:
+def load(make_template: Callable[[], Template]) -> Template:
+    """Make a template, ready to be forked from by processes that are then confined."""
+    seccomp.prepare()
+    for codec in _CODECS:
+        codecs.lookup(codec)
+    template = make_template()
+    gc.collect()
+    pages.trim()
+    gc.freeze()
+    return template
+
+
+def serve(
+    make_template: Callable[[], Template], requests: int, exits: int, spares: int
+) -> None:
     """Be the fork server of the process that holds the descriptors' other ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if kernels:
-        load_kernels()
+    template = load(make_template)
     with contextlib.suppress(ConnectionError):  # the server has ended
-        Zygote(socket.socket(fileno=requests), exits, spares).run()
+        sock = socket.socket(fileno=requests)
+        ForkServerProcess(template, sock, exits, spares).run()

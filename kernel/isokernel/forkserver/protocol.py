@@ -1,8 +1,8 @@
 """What a server and its fork server say to each other.
 
 Requests and replies are packets of MessagePack on a socket pair that keeps packets
-whole; descriptors travel with a request. Ends of processes go the other way through a
-pipe, as records of a fixed size.
+whole; descriptors travel with a request. Exits go the other way through a pipe, as
+records of a fixed size.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ EXIT: Final = struct.Struct("=qi")
 
 
 class Spawn(msgspec.Struct, tag=True):
-    """Start a context. With `work`, `control`, and the snapshot's file if there is one.
+    """Start a context. With `work`, `control`, and the file of a heap if there is one.
 
     Attributes:
         settings: The context's.
-        sandbox: The walls around it; None for none.
-        checked: The snapshot is known to be what was saved.
+        sandbox: How its process is confined; None for not at all.
+        checked: The heap is known to be what was saved.
     """
 
     settings: ContextSettings
@@ -71,12 +71,12 @@ class Check(msgspec.Struct, tag=True):
 
     Attributes:
         seconds: After which the process ends, whatever it is at.
-        memory_max: Bytes of V8 heap.
-        sandbox: The walls around it; None for none.
+        memory_bytes_max: The limit of its V8 heap, and of its buffers.
+        sandbox: How its process is confined; None for not at all.
     """
 
     seconds: float
-    memory_max: int
+    memory_bytes_max: int
     sandbox: SandboxSettings | None = None
 
 
@@ -97,7 +97,7 @@ class Started(msgspec.Struct, tag=True):
 
 
 class Refused(msgspec.Struct, tag=True):
-    """It could not be done."""
+    """A request could not be served."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""The provisioner `isokernel-provisioner`: Jupyter gets its kernels by a fork.
+"""The provisioner `isokernel-provisioner`, which gets Jupyter its kernels by a fork.
 
 A process that manages kernels, such as a Jupyter server, has one fork server, which is
 started in the background with its first kernel. Kernels that are asked for meanwhile,
@@ -30,13 +30,13 @@ from isokernel.jupyter.install import START
 if TYPE_CHECKING:
     from jupyter_client.connect import KernelConnectionInfo
 
-__all__ = ["Forks", "IsokernelProvisioner"]
+__all__ = ["IsokernelProvisioner", "KernelForkServer"]
 
 _UNDERSTOOD: Final = frozenset(
     {"cwd", "env", "extra_arguments", "independent", "kernel_id", "stderr", "stdout"}
 )
-_UNKNOWN_END: Final = 1
-_STEP: Final = 0.01
+_UNKNOWN_STATUS: Final = 1
+_STEP_SECONDS: Final = 0.01
 
 
 class ForkedProcess:
@@ -49,29 +49,29 @@ class ForkedProcess:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, forks: Forks, pid: int) -> None:
-        """Watch a process that `forks` has started."""
-        self._forks = forks
+    def __init__(self, server: KernelForkServer, pid: int) -> None:
+        """Watch a process that `server` has started."""
+        self._server = server
         self.pid = pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """The exit code, if it has ended."""
+        """Return the exit code, or None while the process runs."""
         if self.returncode is None:
-            self.returncode = self._forks.ended(self.pid)
+            self.returncode = self._server.exit_status(self.pid)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end.
+        """Wait for the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: It did not come in time.
+            subprocess.TimeoutExpired: The process still runs.
         """
         end = None if timeout is None else time.monotonic() + timeout
         while (code := self.poll()) is None:
             if end is not None and time.monotonic() >= end:
                 raise subprocess.TimeoutExpired([f"kernel {self.pid}"], timeout or 0.0)
-            time.sleep(_STEP)
+            time.sleep(_STEP_SECONDS)
         return code
 
     def send_signal(self, number: int) -> None:
@@ -81,22 +81,26 @@ class ForkedProcess:
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
+        """End the process."""
         self.send_signal(signal.SIGKILL)
 
 
-class Forks:
-    """The fork server of this process and the kernels that it has started."""
+class KernelForkServer:
+    """The fork server of this process, and the kernels that it has started.
+
+    Attributes:
+        problem: Why kernels can't be forked; None if they can.
+    """
 
     def __init__(self) -> None:
-        """Nothing runs yet."""
+        """Start nothing yet."""
         self._server: ForkServer | None = None
         self._thread: threading.Thread | None = None
-        self._ended: dict[int, int] = {}
+        self._statuses: dict[int, int] = {}
         self._owner = 0
         self.problem: str | None = None
 
@@ -113,7 +117,7 @@ class Forks:
         if self.problem is not None or (self._server and self._server.alive):
             return None
         self._thread = threading.Thread(
-            target=self._start, name="isokernel-forks", daemon=True
+            target=self._start, name="isokernel-forkserver", daemon=True
         )
         self._thread.start()
         return self._thread
@@ -129,7 +133,7 @@ class Forks:
             atexit.register(self.close)
 
     def launch(self, request: Launch, descriptors: list[int]) -> ForkedProcess | None:
-        """Fork a kernel, if that can be done at once."""
+        """Fork a kernel; None if that can't be done at once."""
         if self.prepare() is not None or self._server is None:
             return None
         try:
@@ -139,13 +143,15 @@ class Forks:
             return None
         return ForkedProcess(self, pid)
 
-    def ended(self, pid: int) -> int | None:
-        """The exit code of a kernel that has ended."""
+    def exit_status(self, pid: int) -> int | None:
+        """Return the exit code of a kernel, once, when it has exited."""
         if self._server is not None:
             for exited in self._server.poll_exits():
                 status = exited.status
-                self._ended[exited.pid] = _UNKNOWN_END if status is None else status
-        return self._ended.pop(pid, None)
+                self._statuses[exited.pid] = (
+                    _UNKNOWN_STATUS if status is None else status
+                )
+        return self._statuses.pop(pid, None)
 
     def close(self) -> None:
         """End the fork server; kernels go on."""
@@ -157,8 +163,7 @@ class Forks:
         atexit.unregister(self.close)
 
 
-FORKS: Final = Forks()
-"""Those of this process."""
+FORK_SERVER: Final = KernelForkServer()
 
 
 class IsokernelProvisioner(LocalProvisioner):
@@ -171,24 +176,24 @@ class IsokernelProvisioner(LocalProvisioner):
         self, cmd: list[str], **kwargs: Any
     ) -> KernelConnectionInfo:
         """Start the kernel; jupyter_client calls it after `pre_launch`."""
-        known = FORKS.problem
+        known = FORK_SERVER.problem
         process = _fork(cmd, kwargs)
         if process is None:
-            if FORKS.problem is not None and known is None:
+            if FORK_SERVER.problem is not None and known is None:
                 self.log.warning(
                     "isokernel's kernels start without their fork server: %s",
-                    FORKS.problem,
+                    FORK_SERVER.problem,
                 )
             return await super().launch_kernel(cmd, **kwargs)
         self.process = process  # type: ignore[assignment]
-        # It leads a session of its own, though perhaps not yet.
+        # It leads a session of its own, if perhaps not yet.
         self.pid = self.pgid = process.pid
         self.cwd = kwargs.get("cwd") or os.getcwd()  # noqa: PTH109 -- as its caller's
         return self.connection_info
 
 
 def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
-    """Fork the kernel that a command would start, if it would be the same."""
+    """Fork the kernel that a command would start, if the result is the same."""
     environment = options.get("env") or dict(os.environ)
     outputs = [_descriptor(options.get(name), name) for name in ("stdout", "stderr")]
     if (
@@ -196,7 +201,7 @@ def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
         or not _is_ours(cmd)
         or not _UNDERSTOOD.issuperset(options)
         or None in outputs
-        or _decisive(environment) != _decisive(os.environ)
+        or _settled(environment) != _settled(os.environ)
     ):
         return None
     independent = bool(options.get("independent"))
@@ -208,17 +213,19 @@ def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
         folder=os.path.abspath(options.get("cwd") or "."),  # noqa: PTH100 -- as it is
         manager=0 if independent else os.getpid(),
     )
-    return FORKS.launch(request, [output for output in outputs if output is not None])
+    return FORK_SERVER.launch(
+        request, [output for output in outputs if output is not None]
+    )
 
 
 def _is_ours(cmd: list[str]) -> bool:
-    """Whether it is the command of our kernelspecs, with this interpreter."""
+    """Return whether it is the command of our kernelspecs, with this interpreter."""
     same = os.path.realpath(cmd[0]) == os.path.realpath(sys.executable)
     return same and cmd[1:3] == ["-c", START]
 
 
 def _descriptor(output: Any, name: str) -> int | None:
-    """The descriptor that an output goes to; None if it takes a `subprocess.Popen`."""
+    """Return the descriptor of an output; None if it takes a `subprocess.Popen`."""
     if output is None:
         return {"stdout": 1, "stderr": 2}[name]
     if isinstance(output, int):
@@ -229,8 +236,8 @@ def _descriptor(output: Any, name: str) -> int | None:
         return None
 
 
-def _decisive(environment: Any) -> dict[str, str]:
-    """What of the environment is settled once a process runs, and V8 in it."""
+def _settled(environment: Any) -> dict[str, str]:
+    """What of an environment is settled once Python and V8 have started in it."""
     return {
         name: value
         for name, value in environment.items()

@@ -2,15 +2,16 @@
 
     wire        frames to messages and back: signing, JSON
     channels    the five sockets, and the broadcast that two threads share
-    inputs      prompt(): asking the user over stdin
-    outputs     the context's events as messages of the cell that caused them
-    executions  the queue of cells and the one that runs
-    requests    everything else that comes in on shell
+    front       the queue of cells, and their outputs as messages
+    kernel      the loop on the thread that runs V8, and all other requests
     control     the second thread: control, heartbeat, signals, the parent process
-    lastwords   what is said before the process must be killed
+    process     stderr, the parent process, how the two threads wake each other
+    exits       what front ends are told before V8 ends the process
+    heaps       saved heaps in a folder of the user's
     history     cells of this and earlier sessions, in SQLite
-    kernel      the loop on the thread that runs V8
+    settings    what the environment sets
     launch      from a command line to a running kernel
+    install     the kernelspecs
 
 Two threads. The main one runs V8 and owns shell and stdin. The other owns control and
 heartbeat, so that both answer while JavaScript keeps the first one busy. They share

@@ -1,29 +1,37 @@
 """The five sockets of a kernel.
 
-`Channels` binds them. shell and stdin belong to the thread that runs V8, control and
-heartbeat to the control thread, and iopub is a `Broadcast`, which both may use. The
-sockets are in two ZMQ contexts, so that what the V8 thread has said can be flushed to
-the last byte, by closing its context, while the other one is still polling.
+`Channels` binds them. Shell and stdin belong to the thread that runs V8, which reads
+the one through `ShellQueue` and asks over the other through `UserInput`. Control and
+heartbeat belong to the control thread, and iopub is a `Broadcast`, which both may use.
+The sockets are in two ZMQ contexts, so that what the V8 thread has said can be flushed
+to the last byte, by closing its context, while the other one is still polling.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
-from isokernel.errors import ConnectionFileError
-from isokernel.jupyter.wire import EMPTY, Session
+from isokernel.errors import (
+    ConnectionFileError,
+    InputInterruptedError,
+    InputUnavailableError,
+    MessageError,
+)
+from isokernel.jupyter.process import log_warning
+from isokernel.jupyter.wire import EMPTY, Session, sent_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from isokernel.jupyter.wire import Message
 
-__all__ = ["Broadcast", "Channels", "Connection"]
+__all__ = ["Broadcast", "Channels", "Connection", "ShellQueue", "UserInput"]
 
 # Output waits in memory for a reader that is slow; past this many messages ZMQ drops.
 # A cell's output is bounded and batched, so this is far more than a cell can make.
@@ -77,7 +85,7 @@ class Connection(NamedTuple):
         return connection
 
     def address(self, name: str) -> str:
-        """Give the ZMQ address of a channel."""
+        """Return the ZMQ address of a channel."""
         separator = ":" if self.transport == "tcp" else "-"
         return f"{self.transport}://{self.ip}{separator}{self.ports[name]}"
 
@@ -141,13 +149,13 @@ class Broadcast:
                     self._greet(topic)
 
     def begin(self, parent: bytes) -> None:
-        """Say that an execution is being served, until `end` is called."""
+        """Send `busy` for an execution; it holds until `end`."""
         with self._lock:
             self._running = parent
             self._status("busy", parent)
 
     def end(self, parent: bytes) -> None:
-        """Say that an execution is over; nothing of it may be pending any more."""
+        """Send `idle` for an execution; nothing of it may be pending any more."""
         with self._lock:
             self._running = None
             self._status("idle", parent)
@@ -164,13 +172,13 @@ class Broadcast:
                 if self._running is not None:
                     self._status("busy", self._running)
 
-    def seize(self, timeout: float) -> bool:
-        """Keep all other threads from sending, for good. For the process's last words.
+    def seize(self, seconds: float) -> bool:
+        """Keep all other threads from sending, for good: the process ends.
 
         Returns:
-            False when another thread held on to the socket for `timeout` seconds.
+            False when another thread held on to the socket for so many seconds.
         """
-        return self._lock.acquire(timeout=timeout)
+        return self._lock.acquire(timeout=seconds)
 
     def _greet(self, topic: bytes) -> None:
         content = {"subscription": topic.decode(errors="replace")}
@@ -195,20 +203,20 @@ class Channels:
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Bind.
+        """Bind all sockets.
 
         Raises:
             ConnectionFileError: An address is taken or impossible.
         """
         self.session = Session(connection.key, connection.signature_scheme)
         self.connection = connection
-        self._voice: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._nerves: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.shell = self._bind(self._voice, zmq.ROUTER, "shell")
-        self.stdin = self._bind(self._voice, zmq.ROUTER, "stdin")
-        iopub = self._bind(self._voice, zmq.XPUB, "iopub")
-        self.control = self._bind(self._nerves, zmq.ROUTER, "control")
-        self.heartbeat = self._bind(self._nerves, zmq.ROUTER, "hb")
+        self._v8_sockets: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._control_sockets: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.shell = self._bind(self._v8_sockets, zmq.ROUTER, "shell")
+        self.stdin = self._bind(self._v8_sockets, zmq.ROUTER, "stdin")
+        iopub = self._bind(self._v8_sockets, zmq.XPUB, "iopub")
+        self.control = self._bind(self._control_sockets, zmq.ROUTER, "control")
+        self.heartbeat = self._bind(self._control_sockets, zmq.ROUTER, "hb")
         self.broadcast = Broadcast(iopub, self.session)
 
     def reply(
@@ -229,11 +237,11 @@ class Channels:
 
     def close_control(self) -> None:
         """Flush and close what the control thread owns."""
-        self._nerves.destroy(linger=_LINGER_MS)
+        self._control_sockets.destroy(linger=_LINGER_MS)
 
     def close(self) -> None:
         """Flush and close what the V8 thread owns."""
-        self._voice.destroy(linger=_LINGER_MS)
+        self._v8_sockets.destroy(linger=_LINGER_MS)
 
     def _answer(
         self,
@@ -270,3 +278,113 @@ class Channels:
             message = f"can't bind the {name} channel to {address}: {error}"
             raise ConnectionFileError(message) from error
         return socket
+
+
+class ShellQueue:
+    """Requests that have arrived on shell and wait to be served. Of the V8 thread.
+
+    Messages are taken from the socket only when the earlier ones have been served, so
+    that the rest waits in ZMQ, which has a bound and makes the sender wait.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        """Read from the shell channel."""
+        self._channels = channels
+        self._waiting: deque[Message] = deque()
+
+    def fill(self) -> None:
+        """Take in everything that has arrived. What isn't a message is logged."""
+        shell = self._channels.shell
+        while True:
+            try:
+                frames = shell.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._waiting.append(self._channels.session.unpack(frames))
+            except MessageError as error:
+                log_warning(f"dropped a message on shell: {error}")
+
+    def next(self) -> Message | None:
+        """Take out the oldest; None if there is none."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def take(self, kind: str) -> list[Message]:
+        """Take out all of a type; the others stay."""
+        taken = [message for message in self._waiting if message.type == kind]
+        self._waiting = deque(m for m in self._waiting if m.type != kind)
+        return taken
+
+
+class UserInput:
+    """Asks the front end that sent the running cell, for prompt(). Of the V8 thread.
+
+    Attributes:
+        request: The running cell when its front end can ask its user, else None.
+        wakeups: Descriptors that become readable when waiting must end: the context's
+            own, which an interrupt sets off, and the kernel's, for a shutdown.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        """Ask over the stdin channel."""
+        self._channels = channels
+        self.request: Message | None = None
+        self.wakeups: list[int] = []
+
+    def __call__(self, prompt: str, password: bool) -> str:  # noqa: FBT001 - contract
+        """Ask and wait. Called by the context, in the middle of JavaScript.
+
+        Raises:
+            InputUnavailableError: No cell is running, or its sender can't ask.
+            InputInterruptedError: The user interrupted, or the kernel is to stop.
+        """
+        request = self.request
+        if request is None:
+            message = "the front end doesn't take input for this cell"
+            raise InputUnavailableError(message)
+        self._discard()
+        question = self._channels.session.pack(
+            "input_request",
+            {"prompt": prompt, "password": password},
+            parent=request.header_frame,
+            route=request.identities,
+        )
+        self._channels.stdin.send_multipart(question)
+        return self._answer(sent_id(question))
+
+    def _answer(self, question: str) -> str:
+        poller = zmq.Poller()
+        poller.register(self._channels.stdin, zmq.POLLIN)
+        for descriptor in self.wakeups:
+            poller.register(descriptor, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll())
+            if any(descriptor in ready for descriptor in self.wakeups):
+                raise InputInterruptedError
+            try:
+                frames = self._channels.stdin.recv_multipart()
+                reply = self._channels.session.unpack(frames)
+            except MessageError as error:
+                log_warning(f"dropped a message on stdin: {error}")
+                continue
+            value = reply.content.get("value")
+            if _answers(reply, question) and isinstance(value, str):
+                return value
+            log_warning(f"dropped a {reply.type} on stdin")
+
+    def _discard(self) -> None:
+        """Drop answers to questions that were given up."""
+        while int(self._channels.stdin.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._channels.stdin.recv_multipart()
+
+
+def _answers(reply: Message, question: str) -> bool:
+    """Whether a message answers this question.
+
+    Not every front end says what it answers; one that does may be late with the answer
+    to an earlier question, which was interrupted.
+    """
+    asked = reply.parent_header
+    if asked.get("msg_type") == "input_request" and asked.get("msg_id") != question:
+        return False
+    return reply.type == "input_reply"

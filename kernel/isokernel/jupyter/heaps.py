@@ -16,42 +16,44 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import EngineError, HeapFileError, IsokernelError
-from isokernel.jupyter import log
+from isokernel.jupyter.process import log_failure
 from isokernel.v8.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context.context import Context
+    from isokernel.context import Context
 
-__all__ = ["Heaps"]
+__all__ = ["NotebookHeaps"]
 
 _NAME: Final = re.compile(r"[\w-][\w.-]{0,99}")
 _ENDING: Final = ".heap"
 _LEVEL: Final = 3  # of zstd; a higher one takes longer for little
 
 
-class Heaps:
+class NotebookHeaps:
     """Saves and restores the context of a kernel. Everything on the V8 thread."""
 
     def __init__(
-        self, folder: str, size_max: int, swap: Callable[[Snapshot], None]
+        self, folder: str, bytes_max: int, use: Callable[[Snapshot], None]
     ) -> None:
         """Keep heaps in a folder.
 
         Args:
             folder: Where; made when it is first needed.
-            size_max: Bytes that a heap may have, uncompressed.
-            swap: Goes on from a heap instead of the running context.
+            bytes_max: What a heap may have, uncompressed.
+            use: Goes on from a heap in the place of the running context.
         """
         self._folder = folder
-        self._size_max = size_max
-        self._swap = swap
+        self._bytes_max = bytes_max
+        self._use = use
         self._wanted: list[str] = []
         self._next: Snapshot | None = None
 
-    def __call__(self, action: str, name: str) -> str:
-        """Serve the user's JavaScript, which runs: what takes a while comes later.
+    def serve(self, action: str, name: str) -> str:
+        """Serve `Jupyter.checkpoint` and its kin, amid running JavaScript.
+
+        Saving and restoring are only noted: both need JavaScript to be at rest.
 
         Raises:
             HeapFileError: There is no such heap, or it can't be used.
@@ -68,14 +70,14 @@ class Heaps:
         return ""
 
     def save(self, context: Context) -> bool:
-        """Save what was asked for; no JavaScript runs. Whether there was anything."""
+        """Save what was asked for, if anything was; no JavaScript runs."""
         wanted, self._wanted = self._wanted, []
         for name in wanted:
             try:
-                said = self._write(name, context.save())
+                outcome = self._write(name, context.heaps.save())
             except (IsokernelError, OSError) as error:
-                said = {"error": str(error) + _advice(error)}
-            context.tell_saved(json.dumps(said))
+                outcome = {"error": str(error) + _advice(error)}
+            context.heaps.report(json.dumps(outcome))
         return bool(wanted)
 
     def restore(self) -> None:
@@ -83,9 +85,9 @@ class Heaps:
         heap, self._next = self._next, None
         if heap is not None:
             try:
-                self._swap(heap)
+                self._use(heap)
             except EngineError as error:
-                log.failure("restoring a heap", error)
+                log_failure("restoring a heap", error)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}{_ENDING}"
@@ -115,7 +117,7 @@ class Heaps:
         try:
             with open(self._path(name), "rb") as file:  # noqa: PTH123
                 data = zstandard.ZstdDecompressor().decompress(
-                    file.read(), max_output_size=self._size_max
+                    file.read(), max_output_size=self._bytes_max
                 )
             return Snapshot.from_bytes(data)
         except FileNotFoundError as error:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from isokernel.errors import HistoryError, MessageError
-from isokernel.jupyter import log
+from isokernel.jupyter.process import log_warning
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,8 +25,8 @@ Row: TypeAlias = "tuple[int, int, str | tuple[str, str | None]]"
 _IN_MEMORY = ":memory:"
 _OUTPUT_CHARACTERS_MAX = 16 * 1024
 _LOCK_SECONDS = 2.0
-_WRITE_DELAY = 0.1
-_RETRY_DELAY = 5.0
+_WRITE_DELAY_SECONDS = 0.1
+_RETRY_DELAY_SECONDS = 5.0
 _PENDING_MAX = 10_000
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS sessions (
@@ -55,12 +55,13 @@ class History:
     """The history of one kernel. Of the V8 thread."""
 
     def __init__(self, path: str | None, language: str, *, rows_max: int) -> None:
-        """Keep history in `path`, or only in memory.
+        """Begin a session, whose file isn't opened yet.
 
         Args:
-            path: The file; it and its folder are made when they are needed.
+            path: The file; it and its folder are made when they are needed. None keeps
+                history in memory.
             language: Whose cells these are.
-            rows_max: The oldest cells above this number are forgotten.
+            rows_max: The oldest cells above this number are deleted.
         """
         self._path = path
         self._language = language
@@ -71,15 +72,15 @@ class History:
         self._write_at: float | None = None
 
     def add(self, line: int, source: str, output: str | None) -> None:
-        """Remember a cell; it is written by `write` or `close`."""
+        """Keep a cell; `write` or `close` writes it."""
         if output is not None:
             output = _storable(output[:_OUTPUT_CHARACTERS_MAX])
         self._pending.append(_Cell(line, _storable(source), output))
         del self._pending[:-_PENDING_MAX]
-        self._write_at = time.monotonic() + _WRITE_DELAY
+        self._write_at = time.monotonic() + _WRITE_DELAY_SECONDS
 
     def wait_time(self) -> float | None:
-        """Give the seconds until `write` should be called, None for never."""
+        """Return the seconds until `write` should be called, None for never."""
         if self._write_at is None:
             return None
         return max(0.0, self._write_at - time.monotonic())
@@ -93,8 +94,8 @@ class History:
             self._store()
         except HistoryError as error:
             # Most likely another kernel has the file locked; the cells stay in memory.
-            self._write_at = time.monotonic() + _RETRY_DELAY
-            log.warning(str(error))
+            self._write_at = time.monotonic() + _RETRY_DELAY_SECONDS
+            log_warning(str(error))
 
     def answer(self, request: dict[str, Any]) -> list[Row]:
         """Serve a history_request.
@@ -117,7 +118,7 @@ class History:
         elif access == "search":
             pattern = request.get("pattern", "*")
             if not isinstance(pattern, str):
-                message = "the pattern is no text"
+                message = "the pattern isn't a string"
                 raise MessageError(message)
             unique = bool(request.get("unique", False))
             cells = self._search(pattern, _integer(request, "n", None), unique=unique)
@@ -130,7 +131,7 @@ class History:
         ]
 
     def close(self) -> None:
-        """Write what is left, forget the oldest cells, close the file. Never raises."""
+        """Write what is left, delete the oldest cells, close the file. Never raises."""
         self.write()
         if self._connection is None:
             return
@@ -141,7 +142,7 @@ class History:
             )
             self._connection.commit()
         except HistoryError as error:
-            log.warning(str(error))
+            log_warning(str(error))
         self._connection.close()
         self._connection = None
 
@@ -203,7 +204,7 @@ class History:
         try:
             self._connection = self._begin(str(self._prepare() or _IN_MEMORY))
         except (OSError, sqlite3.Error) as error:
-            log.warning(f"{self._problem(error)}; it is kept in memory only")
+            log_warning(f"{self._problem(error)}; it is kept in memory only")
             self._path = None
             self._connection = self._begin(_IN_MEMORY)
         return self._connection
@@ -256,7 +257,7 @@ def _integer(request: dict[str, Any], field: str, default: Any) -> Any:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int):
-        message = f"{field} is no integer"
+        message = f"{field} isn't an integer"
         raise MessageError(message)
     return value
 

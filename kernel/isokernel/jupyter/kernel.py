@@ -8,36 +8,61 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
-from isokernel.jupyter import log
-from isokernel.jupyter.control import Control
-from isokernel.jupyter.executions import Executions
-from isokernel.jupyter.heaps import Heaps
+from isokernel._version import __version__
+from isokernel.errors import IsokernelError
+from isokernel.jupyter.channels import ShellQueue, UserInput
+from isokernel.jupyter.control import KernelControl
+from isokernel.jupyter.exits import KernelExits
+from isokernel.jupyter.front import KernelFront
+from isokernel.jupyter.heaps import NotebookHeaps
 from isokernel.jupyter.history import History
-from isokernel.jupyter.inbox import Inbox
-from isokernel.jupyter.information import kernel_information
-from isokernel.jupyter.inputs import Inputs
-from isokernel.jupyter.lastwords import LastWords
-from isokernel.jupyter.outputs import Outputs
-from isokernel.jupyter.parent import Parent
-from isokernel.jupyter.requests import Requests
+from isokernel.jupyter.process import log_failure, log_warning
+from isokernel.jupyter.wire import PROTOCOL_VERSION
+from isokernel.protocol import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.context.context import Context
+    from isokernel.context import Context
+    from isokernel.context.events import Event
     from isokernel.jupyter.channels import Channels
-    from isokernel.jupyter.pulse import Pulse
+    from isokernel.jupyter.process import Lifecycle, ParentProcess
     from isokernel.jupyter.settings import KernelSettings
     from isokernel.jupyter.wire import Message
+    from isokernel.protocol.answers import Answers
+    from isokernel.settings import Language
     from isokernel.v8.snapshot import Snapshot
 
-    ContextFactory = Callable[[Outputs, Inputs, LastWords, Snapshot | None], Context]
+    ContextFactory = Callable[
+        [Callable[[Event], None], UserInput, KernelExits, Snapshot | None], Context
+    ]
 
-__all__ = ["Kernel"]
+__all__ = ["Kernel", "kernel_information"]
+
+_TITLES: Final[dict[Language, str]] = {
+    "javascript": "JavaScript",
+    "typescript": "TypeScript",
+}
+_FILE_ENDINGS: Final[dict[Language, str]] = {"javascript": ".js", "typescript": ".ts"}
+_HELP_LINKS: Final = [
+    {
+        "text": "JavaScript reference",
+        "url": "https://developer.mozilla.org/docs/Web/JavaScript/Reference",
+    },
+    {
+        "text": "TypeScript handbook",
+        "url": "https://www.typescriptlang.org/docs/handbook/intro.html",
+    },
+    {
+        "text": "Intl",
+        "url": "https://developer.mozilla.org/docs/Web/JavaScript/Reference/"
+        "Global_Objects/Intl",
+    },
+]
 
 
 class Kernel:
@@ -47,134 +72,174 @@ class Kernel:
         self,
         channels: Channels,
         settings: KernelSettings,
-        pulse: Pulse,
+        lifecycle: Lifecycle,
         make_context: ContextFactory,
         engine_version: str,
-        parent: Parent | None = None,
+        parent: ParentProcess,
     ) -> None:
         """Start to answer on control and heartbeat, then make the context.
 
         The sockets are bound already, so front ends connect while V8 starts.
         """
         self._channels = channels
-        self._pulse = pulse
+        self._lifecycle = lifecycle
         information = kernel_information(settings.language, engine_version)
-        last_words = LastWords(channels)
-        self._control = Control(channels, information, pulse, parent or Parent())
+        self._control = KernelControl(channels, information, lifecycle, parent)
         channels.broadcast.send("status", {"execution_state": "starting"})
         self._control.start()
-        outputs = Outputs(channels.broadcast)
-        self._inputs = inputs = Inputs(channels)
-        self._make = partial(make_context, outputs, inputs, last_words)
-        self._context = self._make(None)
-        self._control.context = self._context
-        inputs.wakeups = [self._context.wakeup, pulse.bell.fileno]
-        self._heaps = Heaps(settings.heaps, settings.heap_max, self._go_on_from)
-        self._context.keep_heaps(self._heaps)
+        self._shell = ShellQueue(channels)
+        self._user_input = UserInput(channels)
         self._history = History(
-            settings.history, settings.language, rows_max=settings.history_rows_max
+            settings.history, settings.language, rows_max=settings.history_cells_max
         )
-        self._inbox = Inbox(channels)
-        self._executions = Executions(
-            self._context,
+        self._heaps = NotebookHeaps(
+            settings.heaps_dir, settings.heap_bytes_max, self._restore
+        )
+        self._front = KernelFront(
             channels,
-            self._inbox,
-            outputs,
-            inputs,
+            self._shell,
+            self._user_input,
             self._history,
-            queue_max=settings.queue_max,
-            heaps=self._heaps,
+            self._heaps,
+            cells_queued_max=settings.cells_queued_max,
         )
-        last_words.executions = self._control.executions = self._executions
-        self._requests = Requests(self._context, channels, self._history, information)
-        self._poller = self._make_poller()
+        cells = self._front.cells
+        exits = KernelExits(channels, cells)
+        self._make_context = partial(make_context, cells, self._user_input, exits)
+        self._answers: Answers = {
+            "kernel_info_request": lambda _context, _request: information,
+            "connect_request": self._connect,
+            "history_request": lambda _context, request: {
+                "status": "ok",
+                "history": self._history.answer(request.content),
+            },
+        }
+        self._poller = zmq.Poller()
+        self._poller.register(channels.shell, zmq.POLLIN)
+        self._poller.register(lifecycle.v8_wakeup.fileno, zmq.POLLIN)
+        self._use(self._make_context(None))
+        self._control.cells = cells
+
+    def _use(self, context: Context) -> None:
+        """Have this context serve everything from now on; no cell runs."""
+        self._context = self._front.cells.context = context
+        context.heaps.serve(self._heaps.serve)
+        self._poller.register(context.wakeup, zmq.POLLIN)
+        self._user_input.wakeups = [context.wakeup, self._lifecycle.v8_wakeup.fileno]
+
+    def _restore(self, heap: Snapshot) -> None:
+        """Go on from a heap, in the place of the context that is there; no cell runs.
+
+        Raises:
+            EngineError: The heap can't be used. Everything is as before.
+        """
+        old, new = self._context, self._make_context(heap)
+        self._poller.unregister(old.wakeup)
+        self._use(new)
+        old.close()
 
     def run(self) -> None:
         """Serve until the control thread says stop."""
         try:
-            while not self._pulse.stopping:
+            while not self._lifecycle.stopping:
                 self._turn()
         finally:
             self._close()
 
-    def _make_poller(self) -> zmq.Poller:
-        poller = zmq.Poller()
-        poller.register(self._channels.shell, zmq.POLLIN)
-        poller.register(self._context.wakeup, zmq.POLLIN)
-        poller.register(self._pulse.bell.fileno, zmq.POLLIN)
-        return poller
-
-    def _go_on_from(self, heap: Snapshot) -> None:
-        """Put another context in the place of the one that is there; no cell runs."""
-        old, new = self._context, self._make(heap)
-        new.keep_heaps(self._heaps)
-        self._poller.unregister(old.wakeup)
-        self._poller.register(new.wakeup, zmq.POLLIN)
-        self._inputs.wakeups = [new.wakeup, self._pulse.bell.fileno]
-        self._context = self._control.context = new
-        self._executions.use(new)
-        self._requests.use(new)
-        old.close()
-
     def _turn(self) -> None:
-        due = self._due()
-        self._pulse.inside = False
-        ready = dict(self._poller.poll(_milliseconds(due)))
-        self._pulse.inside = True
+        waits = (self._context.wait_time(), self._history.wait_time())
+        wait = min((wait for wait in waits if wait is not None), default=None)
+        due = None if wait is None else time.monotonic() + wait
+        self._lifecycle.serving = False
+        ready = dict(
+            self._poller.poll(None if wait is None else math.ceil(wait * 1000))
+        )
+        self._lifecycle.serving = True
         if not ready and self._history.wait_time() == 0:
             self._history.write()
-        if self._context.wakeup in ready or _is_past(due):
+        if self._context.wakeup in ready or (due and time.monotonic() >= due):
             self._context.step()
         if self._channels.shell in ready:
-            self._serve()
-        self._executions.advance()
-
-    def _due(self) -> float | None:
-        """Give the time at which JavaScript or the history want their turn."""
-        waits = (self._context.wait_time(), self._history.wait_time())
-        known = [wait for wait in waits if wait is not None]
-        return time.monotonic() + min(known) if known else None
-
-    def _serve(self) -> None:
-        self._inbox.fill()
-        while not self._pulse.stopping:
-            request = self._inbox.next()
-            if request is None:
-                return
-            self._dispatch(request)
+            self._shell.fill()
+            while not self._lifecycle.stopping and (request := self._shell.next()):
+                self._dispatch(request)
+        self._front.advance()
 
     def _dispatch(self, request: Message) -> None:
         try:
-            if request.kind == "execute_request":
-                self._executions.add(request)
-            elif request.kind == "shutdown_request":
+            if request.type == "execute_request":
+                self._front.add(request)
+            elif request.type == "shutdown_request":
                 # Protocol 5.0 had it on shell.
                 restart = bool(request.content.get("restart", False))
                 content = {"status": "ok", "restart": restart}
                 self._channels.reply(request, "shutdown_reply", content)
-                self._pulse.nerve.ring()
-                self._pulse.stop()
+                self._lifecycle.control_wakeup.wake()
+                self._lifecycle.stop()
             else:
-                self._requests.serve(request)
+                with self._channels.broadcast.serving(request.header_frame):
+                    self._answer(request)
         except Exception as error:  # noqa: BLE001 - one request must not end the kernel
-            log.failure(f"serving {request.kind}", error)
+            log_failure(f"serving {request.type}", error)
+
+    def _answer(self, request: Message) -> None:
+        """Answer a request that isn't a cell, or take in what has no answer."""
+        kind = request.type
+        try:
+            answer = answers.answer(self._context, request, self._answers)
+        except Exception as error:  # noqa: BLE001 - the request must get its reply
+            if not isinstance(error, IsokernelError):
+                log_failure(f"serving {kind}", error)
+            if kind.endswith("_request"):
+                content = answers.refusal(kind, error)
+                self._channels.reply(request, answers.reply_type(kind), content)
+            else:
+                log_warning(f"dropped a message on shell, {kind!r}: {error}")
+            return
+        if answer is None:
+            return
+        if answer.type.endswith("_reply"):
+            self._channels.reply(request, answer.type, answer.content)
+        else:
+            header = request.header_frame
+            self._channels.broadcast.send(answer.type, answer.content, header)
+
+    def _connect(self, _context: Context, _request: object) -> dict[str, Any]:
+        ports = self._channels.connection.ports
+        return {
+            "status": "ok",
+            **{f"{name}_port": port for name, port in ports.items()},
+        }
 
     def _close(self) -> None:
         self._context.close()
         self._history.close()
         self._channels.close()
-        self._pulse.nerve.ring()
-        self._pulse.finished.set()
+        self._lifecycle.control_wakeup.wake()
+        self._lifecycle.finished.set()
         self._control.join()
-        self._pulse.close()
+        self._lifecycle.close()
 
 
-def _milliseconds(due: float | None) -> int | None:
-    """Give how long to poll for a time on the monotonic clock."""
-    if due is None:
-        return None
-    return max(0, math.ceil((due - time.monotonic()) * 1000))
-
-
-def _is_past(due: float | None) -> bool:
-    return due is not None and time.monotonic() >= due
+def kernel_information(language: Language, engine_version: str) -> dict[str, Any]:
+    """Return the content of kernel_info_reply for a kernel of this language."""
+    title = _TITLES[language]
+    return {
+        "status": "ok",
+        "protocol_version": PROTOCOL_VERSION,
+        "implementation": "isokernel",
+        "implementation_version": __version__,
+        "language_info": {
+            "name": language,
+            "mimetype": f"text/{language}",
+            "file_extension": _FILE_ENDINGS[language],
+            "pygments_lexer": language,
+            "codemirror_mode": language,
+            "nbconvert_exporter": "script",
+            "version": engine_version,
+        },
+        "banner": f"isokernel {__version__}: {title} on V8 {engine_version}",
+        "debugger": False,
+        "supported_features": [],
+        "help_links": _HELP_LINKS,
+    }

@@ -12,27 +12,23 @@ import sys
 from typing import TYPE_CHECKING
 
 from isokernel.errors import IsokernelError
-from isokernel.jupyter import log
-from isokernel.jupyter.pulse import Pulse
+from isokernel.jupyter.process import Lifecycle, ParentProcess, log_warning
+from isokernel.settings import LANGUAGES
 from isokernel.v8.library import preload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from isokernel.context.context import Context
-    from isokernel.jupyter.inputs import Inputs
-    from isokernel.jupyter.lastwords import LastWords
-    from isokernel.jupyter.outputs import Outputs
+    from isokernel.context import Context
+    from isokernel.context.events import Event
+    from isokernel.jupyter.channels import UserInput
+    from isokernel.jupyter.exits import KernelExits
     from isokernel.settings import Language
     from isokernel.v8.snapshot import Snapshot
 
 __all__ = ["launch"]
 
 _USAGE = "usage: isokernel -f CONNECTION_FILE [--language javascript|typescript]"
-_LANGUAGES: dict[str, Language] = {
-    "javascript": "javascript",
-    "typescript": "typescript",
-}
 
 
 def launch(
@@ -46,7 +42,7 @@ def launch(
     Args:
         arguments: The command line without the program's name.
         base: A blank context that was forked with this process; None makes one.
-        manager: See `Parent`.
+        manager: See `ParentProcess`.
 
     Returns:
         The exit code of the process.
@@ -55,16 +51,16 @@ def launch(
     gc.disable()
     if base is None:
         preload()
-    pulse = Pulse()
-    _catch_signals(pulse)
+    lifecycle = Lifecycle()
+    _catch_signals(lifecycle)
     options = _options(arguments)
     if options is None:
-        log.warning(_USAGE)
+        log_warning(_USAGE)
         return 2
     try:
-        _serve(*options, pulse, base, manager)
+        _serve(*options, lifecycle, base, manager)
     except IsokernelError as error:
-        log.warning(str(error))
+        log_warning(str(error))
         return 1
     return 0
 
@@ -72,7 +68,7 @@ def launch(
 def _serve(
     connection_file: str,
     language: Language,
-    pulse: Pulse,
+    lifecycle: Lifecycle,
     base: Context | None,
     manager: int | None,
 ) -> None:
@@ -83,9 +79,8 @@ def _serve(
 
     channels = Channels(Connection.read(connection_file))
     # The rest is imported while front ends connect to the sockets.
-    from isokernel.context.context import Context  # noqa: PLC0415
+    from isokernel.context import Context  # noqa: PLC0415
     from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
-    from isokernel.jupyter.parent import Parent  # noqa: PLC0415
     from isokernel.jupyter.settings import (  # noqa: PLC0415
         context_settings,
         kernel_settings,
@@ -95,26 +90,26 @@ def _serve(
     settings = context_settings(language)
 
     def make_context(
-        outputs: Outputs,
-        inputs: Inputs,
-        last_words: LastWords,
-        heap: Snapshot | None = None,
+        sink: Callable[[Event], None],
+        user_input: UserInput,
+        exits: KernelExits,
+        heap: Snapshot | None,
     ) -> Context:
         if base is None or heap is not None:
             return Context(
                 settings,
-                outputs,
-                read_input=inputs,
-                on_fatal=last_words.fatal,
-                on_stuck=last_words.unstoppable,
+                sink,
+                read_input=user_input,
+                on_fatal=exits.fatal,
+                on_stuck=exits.stuck,
                 snapshot=heap,
             )
         base.after_fork(
             settings,
-            outputs,
-            read_input=inputs,
-            on_fatal=last_words.fatal,
-            on_stuck=last_words.unstoppable,
+            sink,
+            read_input=user_input,
+            on_fatal=exits.fatal,
+            on_stuck=exits.stuck,
             blank=True,
         )
         return base
@@ -122,18 +117,18 @@ def _serve(
     kernel = Kernel(
         channels,
         kernel_settings(language),
-        pulse,
+        lifecycle,
         make_context,
         V8_VERSION,
-        Parent(manager),
+        ParentProcess(manager),
     )
     gc.freeze()
     gc.enable()
     kernel.run()
 
 
-def _catch_signals(pulse: Pulse) -> None:
-    """Let signals be told to the control thread.
+def _catch_signals(lifecycle: Lifecycle) -> None:
+    """Have signals reach the control thread.
 
     Python's own handlers run on the main thread between two bytecodes, so not while
     V8 runs; the descriptor is written by the C handler at once. Must be called on the
@@ -141,7 +136,7 @@ def _catch_signals(pulse: Pulse) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: None)
-    signal.set_wakeup_fd(pulse.nerve.writer, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(lifecycle.control_wakeup.writer, warn_on_full_buffer=False)
 
 
 def _options(arguments: Sequence[str]) -> tuple[str, Language] | None:
@@ -152,7 +147,7 @@ def _options(arguments: Sequence[str]) -> tuple[str, Language] | None:
         # What else is there is jupyter_client's: `jupyter run` adds its files' names.
         if name in values:
             values[name] = next(rest, "")
-    language = _LANGUAGES.get(values["--language"])
+    language = LANGUAGES.get(values["--language"])
     if not values["-f"] or language is None:
         return None
     return values["-f"], language

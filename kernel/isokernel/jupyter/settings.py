@@ -1,8 +1,8 @@
-"""What can be set about the Jupyter front, and where from: the environment.
+"""Settings of the Jupyter kernel, read from the environment.
 
 Jupyter starts kernels with a fixed command line, and hands on its environment. Each
 setting is a variable named ISOKERNEL_ and the setting in capitals, such as
-ISOKERNEL_EXECUTION_DEADLINE=60.
+ISOKERNEL_CELL_TIMEOUT_SECONDS=60.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from isokernel.errors import SettingsError
 from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from isokernel.settings import Language
 
 __all__ = ["KernelSettings", "context_settings", "history_path", "kernel_settings"]
 
 _PREFIX = "ISOKERNEL_"
-_CONTEXT_NUMBERS: dict[str, Callable[[float], Any]] = {
-    "execution_deadline": float,
-    "interrupt_grace": float,
-    "heap_memory_max": int,
-    "array_buffer_max": int,
-    "output_max": int,
+_CONTEXT_NUMBERS = {
+    "cell_timeout_seconds": float,
+    "interrupt_grace_seconds": float,
+    "v8_heap_bytes_max": int,
+    "array_buffer_bytes_max": int,
+    "cell_output_characters_max": int,
     "timers_max": int,
-    "result_history": int,
+    "results_kept_max": int,
+}
+_KERNEL_NUMBERS = {
+    "history_cells_max": int,
+    "heap_bytes_max": int,
+    "cells_queued_max": int,
 }
 
 
@@ -37,19 +40,19 @@ class KernelSettings(NamedTuple):
 
     Attributes:
         language: What the kernel says it speaks.
-        history: Where cells are kept over restarts; None keeps them in memory only.
-        history_rows_max: How many cells are kept; the oldest go first.
-        heaps: The folder of saved heaps.
-        heap_max: Bytes that a saved heap may have, uncompressed.
-        queue_max: How many cells may wait for a cell that awaits.
+        history: The file that keeps cells over restarts; None keeps them in memory.
+        heaps_dir: The folder of saved heaps.
+        history_cells_max: How many cells are kept; the oldest go first.
+        heap_bytes_max: Size of a saved heap, uncompressed.
+        cells_queued_max: How many cells may wait for a cell that awaits.
     """
 
-    language: Language = "javascript"
-    history: str | None = None
-    history_rows_max: int = 100_000
-    heaps: str = "heaps"
-    heap_max: int = 4 << 30
-    queue_max: int = 1000
+    language: Language
+    history: str | None
+    heaps_dir: str
+    history_cells_max: int = 100_000
+    heap_bytes_max: int = 4 << 30
+    cells_queued_max: int = 1000
 
 
 def kernel_settings(language: Language) -> KernelSettings:
@@ -59,12 +62,7 @@ def kernel_settings(language: Language) -> KernelSettings:
         SettingsError: A variable has no sensible value.
     """
     return KernelSettings(
-        language=language,
-        history=history_path(),
-        history_rows_max=int(_number("HISTORY_ROWS_MAX", 100_000)),
-        heaps=heaps_folder(),
-        heap_max=int(_number("HEAP_MAX", 4 << 30)),
-        queue_max=int(_number("QUEUE_MAX", 1000)),
+        language, history_path(), heaps_dir(), **_numbers(_KERNEL_NUMBERS)
     )
 
 
@@ -74,12 +72,7 @@ def context_settings(language: Language) -> ContextSettings:
     Raises:
         SettingsError: A variable has no sensible value.
     """
-    numbers = {
-        name: kind(value)
-        for name, kind in _CONTEXT_NUMBERS.items()
-        if (value := _number(name.upper(), None)) is not None
-    }
-    return ContextSettings(language=language, **numbers)
+    return ContextSettings(language=language, **_numbers(_CONTEXT_NUMBERS))
 
 
 def history_path() -> str | None:
@@ -95,7 +88,7 @@ def history_path() -> str | None:
     return f"{_data_folder()}/isokernel/history.sqlite"
 
 
-def heaps_folder() -> str:
+def heaps_dir() -> str:
     """Find the folder of saved heaps; ISOKERNEL_HEAPS_DIR names another one."""
     chosen = os.environ.get(f"{_PREFIX}HEAPS_DIR", "")
     if chosen:
@@ -115,15 +108,20 @@ def _data_folder() -> str:
     return os.path.expanduser("~/.local/share/jupyter")  # noqa: PTH111 -- as above
 
 
-def _number(name: str, default: Any) -> Any:
-    text = os.environ.get(f"{_PREFIX}{name}", "")
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        message = f"{_PREFIX}{name} is {text!r}, which is no number from 0 on"
-        raise SettingsError(message)
-    return value
+def _numbers(kinds: dict[str, Any]) -> dict[str, Any]:
+    """Read those of the variables that are set; all others keep their defaults."""
+    found = {}
+    for name, kind in kinds.items():
+        variable = f"{_PREFIX}{name.upper()}"
+        text = os.environ.get(variable, "")
+        if not text:
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            message = f"{variable} is {text!r}; it must be a number, 0 or greater"
+            raise SettingsError(message)
+        found[name] = kind(value)
+    return found

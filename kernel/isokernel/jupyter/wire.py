@@ -92,7 +92,7 @@ class Message:
                 raise MessageError(message)
 
     @property
-    def kind(self) -> str:
+    def type(self) -> str:
         """The message type."""
         return str(self.header["msg_type"])
 
@@ -103,7 +103,7 @@ class Message:
 
     @property
     def sent(self) -> float | None:
-        """When it was made, by the sender's clock; None if that isn't said."""
+        """When it was made, by the sender's clock; None if the header doesn't say."""
         from datetime import datetime  # noqa: PLC0415 - not needed for a start
 
         date = self.header.get("date")
@@ -225,13 +225,13 @@ class Session:
 
 
 def sent_id(frames: Sequence[bytes]) -> str:
-    """Give the id of a message that `Session.pack` made."""
+    """Return the id of a message that `Session.pack` made."""
     header = json.loads(frames[frames.index(DELIMITER) + 2])
     return str(header["msg_id"])
 
 
 def timestamp() -> str:
-    """The time now as ISO 8601 in UTC, to the microsecond."""
+    """Return the time now as ISO 8601 in UTC, to the microsecond."""
     seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return f"{moment}.{microseconds:06d}Z"
@@ -264,7 +264,7 @@ def _frame(value: dict[str, Any]) -> bytes:
 
 
 def _finite(value: Any) -> Any:
-    """Replace what JSON has no word for (1e999 reads as infinity) by null."""
+    """Replace what JSON can't represent (1e999 reads as infinity) by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,46 +1,103 @@
-"""Answers to the requests that aren't cells: the contents of their replies.
+"""Answers to the requests that aren't cells, for every front.
 
-Shared by the fronts. Each takes a request's content, which may be anything, and asks
-the context; on the V8 thread.
+On the V8 thread; at once, also while a cell awaits. A request's content may be
+anything: what can't be understood is a MessageError.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from isokernel.errors import MessageError
+from isokernel.protocol.messages import OutgoingMessage, error_reply_content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from isokernel.context.context import Context
-    from isokernel.context.tools import Answer
+    from isokernel.context import Context
+    from isokernel.context.context import ToolAnswer
 
 __all__ = [
-    "comm_close",
-    "comm_info",
-    "comm_message",
-    "comm_open",
-    "complete",
-    "inspect",
-    "is_complete",
+    "Answers",
+    "RequestMessage",
+    "answer",
     "names",
     "pause",
+    "refusal",
+    "reply_type",
     "tool_result",
 ]
 
 
-_TOOL_ANSWERS: Final[frozenset[Answer]] = frozenset({"value", "error", "denied"})
+class RequestMessage(Protocol):
+    """A message as every front has it; see `frames.Frame`."""
+
+    @property
+    def type(self) -> str:
+        """Jupyter's message type."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The content."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Jupyter's metadata."""
+
+    @property
+    def buffers(self) -> Sequence[bytes]:
+        """Binary attachments."""
 
 
-def complete(context: Context, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of complete_reply.
+Answers: TypeAlias = (
+    "Mapping[str, Callable[[Context, RequestMessage], dict[str, Any] | None]]"
+)
+"""By the type of a request: returns the content of its reply, or None for no reply."""
+
+
+def answer(
+    context: Context, request: RequestMessage, own: Answers
+) -> OutgoingMessage | None:
+    """Serve a request, or take in a message that has no reply.
+
+    Args:
+        context: Whom it is for.
+        request: The message.
+        own: What this front serves beyond what all do.
+
+    Returns:
+        What is to be sent for it.
 
     Raises:
-        MessageError: The request can't be understood.
+        MessageError: It can't be understood.
     """
-    code, cursor = _code_at_cursor(content)
-    found = context.complete(code, cursor)
+    kind = request.type
+    serve = own.get(kind) or _ANSWERS.get(kind)
+    if serve is not None:
+        content = serve(context, request)
+        return None if content is None else OutgoingMessage(reply_type(kind), content)
+    if kind == "comm_open":
+        return _comm_open(context, request)
+    message = f"{kind} isn't known here"
+    raise MessageError(message)
+
+
+def reply_type(kind: str) -> str:
+    """Return the type of the reply to a request of this type."""
+    return f"{kind.removesuffix('_request')}_reply"
+
+
+def refusal(kind: str, error: Exception) -> dict[str, Any]:
+    """Return the content of the reply to a request that can't be served."""
+    if kind == "is_complete_request":
+        # The one reply whose status can't be "error".
+        return {"status": "unknown"}
+    return error_reply_content(type(error).__name__, str(error))
+
+
+def _complete(context: Context, request: RequestMessage) -> dict[str, Any]:
+    code, cursor = _code_at_cursor(request.content)
+    found = context.queries.complete(code, cursor)
     types = [
         {"start": found.start, "end": found.end, "text": text, "type": kind}
         for text, kind in zip(found.matches, found.types, strict=False)
@@ -54,119 +111,89 @@ def complete(context: Context, content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def inspect(context: Context, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of inspect_reply.
-
-    Raises:
-        MessageError: The request can't be understood.
-    """
-    code, cursor = _code_at_cursor(content)
-    data = context.inspect(code, cursor, 1 if content.get("detail_level") == 1 else 0)
-    return {
-        "status": "ok",
-        "found": data is not None,
-        "data": data or {},
-        "metadata": {},
-    }
+def _inspect(context: Context, request: RequestMessage) -> dict[str, Any]:
+    code, cursor = _code_at_cursor(request.content)
+    detail = 1 if request.content.get("detail_level") == 1 else 0
+    data = context.queries.inspect(code, cursor, detail)
+    found = data is not None
+    return {"status": "ok", "found": found, "data": data or {}, "metadata": {}}
 
 
-def is_complete(context: Context, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of is_complete_reply.
-
-    Raises:
-        MessageError: The request can't be understood.
-    """
-    status, indent = context.is_complete(_text(content, "code"))
+def _is_complete(context: Context, request: RequestMessage) -> dict[str, Any]:
+    status, indent = context.queries.is_complete(_text(request.content, "code"))
     return {"status": status, **({"indent": indent} if status == "incomplete" else {})}
 
 
-def comm_info(context: Context, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of comm_info_reply."""
-    wanted = content.get("target_name")
+def _comm_info(context: Context, request: RequestMessage) -> dict[str, Any]:
+    wanted = request.content.get("target_name")
     comms = {
         comm_id: {"target_name": target}
-        for comm_id, target in context.comms().items()
+        for comm_id, target in context.comms.targets().items()
         if wanted in {None, "", target}
     }
     return {"status": "ok", "comms": comms}
 
 
-def comm_open(
-    context: Context,
-    content: Mapping[str, Any],
-    metadata: dict[str, Any],
-    buffers: Sequence[bytes],
-) -> dict[str, Any] | None:
-    """Take in a comm_open; the content of the comm_close that refuses it, or None.
-
-    Raises:
-        MessageError: The message can't be understood.
-    """
+def _comm_open(context: Context, request: RequestMessage) -> OutgoingMessage | None:
+    content = request.content
     comm_id = _text(content, "comm_id")
-    known = context.comm_open(
+    known = context.comms.open(
         comm_id,
         _text(content, "target_name"),
         _data(content),
-        metadata,
-        tuple(buffers),
+        request.metadata,
+        tuple(request.buffers),
     )
-    return None if known else {"comm_id": comm_id, "data": {}}
+    if known:
+        return None
+    return OutgoingMessage("comm_close", {"comm_id": comm_id, "data": {}})
 
 
-def comm_message(
-    context: Context,
-    content: Mapping[str, Any],
-    metadata: dict[str, Any],
-    buffers: Sequence[bytes],
-) -> None:
-    """Take in a comm_msg.
-
-    Raises:
-        MessageError: The message can't be understood.
-    """
-    context.comm_message(
-        _text(content, "comm_id"), _data(content), metadata, tuple(buffers)
-    )
+def _comm_message(context: Context, request: RequestMessage) -> None:
+    comm_id, data = _text(request.content, "comm_id"), _data(request.content)
+    context.comms.message(comm_id, data, request.metadata, tuple(request.buffers))
 
 
-def comm_close(
-    context: Context, content: Mapping[str, Any], metadata: dict[str, Any]
-) -> None:
-    """Take in a comm_close.
-
-    Raises:
-        MessageError: The message can't be understood.
-    """
-    context.comm_close(_text(content, "comm_id"), _data(content), metadata)
+def _comm_close(context: Context, request: RequestMessage) -> None:
+    comm_id, data = _text(request.content, "comm_id"), _data(request.content)
+    context.comms.close(comm_id, data, request.metadata)
 
 
-def tool_result(context: Context, content: Mapping[str, Any]) -> None:
-    """Take in the answer to a tool call; see `Context.settle_tool`.
+_ANSWERS: Final[Answers] = {
+    "complete_request": _complete,
+    "inspect_request": _inspect,
+    "is_complete_request": _is_complete,
+    "comm_info_request": _comm_info,
+    "comm_msg": _comm_message,
+    "comm_close": _comm_close,
+}
 
-    Raises:
-        MessageError: The message can't be understood.
-    """
+# -- of our own server -------------------------------------------------------------
+
+_TOOL_ANSWERS: Final[frozenset[ToolAnswer]] = frozenset({"value", "error", "denied"})
+
+
+def names(context: Context, _request: RequestMessage) -> dict[str, Any]:
+    """Return the content of names_reply."""
+    return {"status": "ok", "names": context.queries.names()}
+
+
+def tool_result(context: Context, request: RequestMessage) -> None:
+    """Take in the answer to a tool call; see `Context.settle_tool`."""
+    content = request.content
     call_id, answer = content.get("call_id"), content.get("answer")
     if type(call_id) is not int or answer not in _TOOL_ANSWERS:
-        message = "the message says nothing of a tool call"
+        message = "tool_result has no valid call_id or answer"
         raise MessageError(message)
     context.settle_tool(call_id, answer, _text(content, "content"))
 
 
-def names(context: Context) -> dict[str, Any]:
-    """Give the content of names_reply."""
-    return {"status": "ok", "names": context.names()}
-
-
-def pause(context: Context, content: Mapping[str, Any]) -> None:
-    """Begin or end a pause of the running execution; see `Context.pause`.
-
-    Raises:
-        MessageError: The message can't be understood.
-    """
+def pause(context: Context, request: RequestMessage) -> None:
+    """Begin or end a pause of the running execution; see `Context.pause`."""
+    content = request.content
     execution, paused = content.get("execution"), content.get("paused")
     if type(execution) is not int or type(paused) is not bool:
-        message = "the message names no execution, or not what to do with it"
+        message = "pause_request has no valid execution or paused"
         raise MessageError(message)
     context.pause(execution, paused=paused)
 
@@ -182,7 +209,7 @@ def _text(content: Mapping[str, Any], field: str) -> str:
 def _data(content: Mapping[str, Any]) -> dict[str, Any]:
     value = content.get("data", {})
     if not isinstance(value, dict):
-        message = "the message's data is no object"
+        message = "the message's data isn't an object"
         raise MessageError(message)
     return value
 
@@ -194,6 +221,6 @@ def _code_at_cursor(content: Mapping[str, Any]) -> tuple[str, int]:
     if cursor is None:
         cursor = len(code)
     if isinstance(cursor, bool) or not isinstance(cursor, int):
-        message = "the message's cursor_pos is no integer"
+        message = "the message's cursor_pos isn't an integer"
         raise MessageError(message)
     return code, min(max(cursor, 0), len(code))

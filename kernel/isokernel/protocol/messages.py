@@ -1,18 +1,17 @@
 """Events as Jupyter messages: the protocol's content, whatever carries it.
 
-Pure functions on plain data. Headers, signatures and sockets are the fronts' business.
+Pure functions on plain data. Headers, signatures and sockets belong to the fronts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from isokernel.context.events import (
     ClearOutput,
     CommEvent,
     DisplayData,
     ErrorInfo,
-    Event,
     ExecuteResult,
     ExecutionDone,
     ExecutionError,
@@ -27,45 +26,82 @@ if TYPE_CHECKING:
     from isokernel.context.events import MimeBundle
 
 __all__ = [
-    "Publication",
-    "aborted_content",
+    "OutgoingMessage",
+    "PublishedEvent",
     "error_content",
     "error_reply_content",
+    "event_message",
     "execute_reply_content",
     "expression_content",
     "outcome_content",
-    "publication",
 ]
 
 
-class Publication(NamedTuple):
-    """A message to broadcast, without its envelope."""
+PublishedEvent: TypeAlias = (
+    Stream
+    | DisplayData
+    | ClearOutput
+    | ExecuteResult
+    | ExecutionError
+    | CommEvent
+    | ToolCall
+)
+"""All events but `ExecutionDone` and `ResultJson`, which become the reply."""
 
-    kind: str
-    content: dict[str, Any]
-    metadata: dict[str, Any]
-    buffers: tuple[bytes, ...]
 
+class OutgoingMessage(NamedTuple):
+    """A message to send, without what says to whom and in answer to what.
 
-def publication(event: Event) -> Publication | None:
-    """Turn an event into the message that tells the front ends about it.
-
-    Returns:
-        None for `ExecutionDone` and `ResultJson`, which are not broadcast: they become
-        the reply.
+    Attributes:
+        type: Jupyter's message type.
+        content: Its content.
+        metadata: Jupyter's metadata, if any.
+        buffers: Binary attachments.
     """
-    if isinstance(event, (ExecutionDone, ResultJson)):
-        return None
+
+    type: str
+    content: dict[str, Any]
+    metadata: dict[str, Any] | None = None
+    buffers: tuple[bytes, ...] = ()
+
+
+def event_message(event: PublishedEvent) -> OutgoingMessage:
+    """Return the message that tells the front ends of an event."""
+    content: dict[str, Any]
     if isinstance(event, CommEvent):
-        return _comm(event)
-    if isinstance(event, ToolCall):
-        return _tool_call(event)
-    kind, content = _content(event)
-    return Publication(kind, content, {}, ())
+        content = {"comm_id": event.comm_id, "data": event.data}
+        if event.kind == "comm_open":
+            content["target_name"] = event.target_name
+        return OutgoingMessage(event.kind, content, event.metadata, event.buffers)
+    if isinstance(event, Stream):
+        kind, content = "stream", {"name": event.name, "text": event.text}
+    elif isinstance(event, ExecuteResult):
+        kind = "execute_result"
+        content = {
+            "execution_count": event.execution_count,
+            "data": event.data,
+            "metadata": event.metadata,
+        }
+    elif isinstance(event, ExecutionError):
+        kind, content = "error", error_content(event.error)
+    elif isinstance(event, DisplayData):
+        kind = "update_display_data" if event.update else "display_data"
+        display_id = event.display_id
+        content = {
+            "data": event.data,
+            "metadata": event.metadata,
+            "transient": {} if display_id is None else {"display_id": display_id},
+        }
+    elif isinstance(event, ClearOutput):
+        kind, content = "clear_output", {"wait": event.wait}
+    else:
+        kind = "tool_call"
+        content = {"call_id": event.call_id, "path": event.path, "input": event.input}
+    return OutgoingMessage(kind, content)
 
 
 def error_content(error: ErrorInfo) -> dict[str, Any]:
-    """Give the content of an `error` message."""
+    """Return the content of an `error` message."""
     return {
         "ename": error.ename,
         "evalue": error.evalue,
@@ -74,7 +110,7 @@ def error_content(error: ErrorInfo) -> dict[str, Any]:
 
 
 def error_reply_content(ename: str, evalue: str) -> dict[str, Any]:
-    """Give the content of any reply to a request that can't be served."""
+    """Return the content of any reply to a request that can't be served."""
     return {"status": "error", "ename": ename, "evalue": evalue, "traceback": []}
 
 
@@ -83,12 +119,12 @@ def execute_reply_content(
     expressions: Mapping[str, dict[str, Any]],
     payload: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Give the content of an `execute_reply` to an execution that ran.
+    """Return the content of an `execute_reply` to an execution that ran.
 
     Args:
         done: How it ended.
         expressions: Its `user_expressions`, evaluated.
-        payload: What the front shall do: show a page, or end.
+        payload: What the front end shall do: show a page, or end.
     """
     status = {"status": "ok"} if done.error is None else {"status": "error"}
     return {
@@ -101,7 +137,7 @@ def execute_reply_content(
 
 
 def outcome_content(done: ExecutionDone, result: ResultJson | None) -> dict[str, Any]:
-    """Give what a server learns of an execution's end beside Jupyter's own fields.
+    """Return what a server learns of an execution's end beside Jupyter's own fields.
 
     Jupyter's schema allows no others, so a kernel's reply must not have them.
 
@@ -117,54 +153,11 @@ def outcome_content(done: ExecutionDone, result: ResultJson | None) -> dict[str,
     }
 
 
-def aborted_content() -> dict[str, Any]:
-    """Give the content of an `execute_reply` to an execution that never began.
-
-    Nothing but its status: front ends show a count as if the cell had run.
-    """
-    return {"status": "aborted"}
-
-
 def expression_content(
     value: tuple[MimeBundle, dict[str, Any]] | ErrorInfo,
 ) -> dict[str, Any]:
-    """Give one value of a reply's `user_expressions`."""
+    """Return one value of a reply's `user_expressions`."""
     if isinstance(value, ErrorInfo):
         return {"status": "error", **error_content(value)}
     data, metadata = value
     return {"status": "ok", "data": data, "metadata": metadata}
-
-
-def _content(
-    event: Stream | DisplayData | ClearOutput | ExecuteResult | ExecutionError,
-) -> tuple[str, dict[str, Any]]:
-    if isinstance(event, Stream):
-        return "stream", {"name": event.name, "text": event.text}
-    if isinstance(event, ClearOutput):
-        return "clear_output", {"wait": event.wait}
-    if isinstance(event, ExecutionError):
-        return "error", error_content(event.error)
-    if isinstance(event, ExecuteResult):
-        return "execute_result", {
-            "execution_count": event.execution_count,
-            "data": event.data,
-            "metadata": event.metadata,
-        }
-    transient = {} if event.display_id is None else {"display_id": event.display_id}
-    return "update_display_data" if event.update else "display_data", {
-        "data": event.data,
-        "metadata": event.metadata,
-        "transient": transient,
-    }
-
-
-def _tool_call(event: ToolCall) -> Publication:
-    content = {"call_id": event.call_id, "path": event.path, "input": event.input}
-    return Publication("tool_call", content, {}, ())
-
-
-def _comm(event: CommEvent) -> Publication:
-    content: dict[str, Any] = {"comm_id": event.comm_id, "data": event.data}
-    if event.kind == "comm_open":
-        content["target_name"] = event.target_name
-    return Publication(event.kind, content, event.metadata, event.buffers)

@@ -30,7 +30,7 @@ function toJson(value) {
   if (typeof text !== "string") return NOTHING;
   if (text.length <= output.limit()) return [text, false];
   const notice = `[result of ${text.length} characters cut; ` +
-    `raise the setting output_max (${output.limit()}) to get it]`;
+    `raise the setting cell_output_characters_max (${output.limit()}) to get it]`;
   return [stringify(notice), true];
 }
 

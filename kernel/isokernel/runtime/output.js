@@ -81,7 +81,7 @@ function cut(stream, text, id, before) {
   const rest = slice(text, 0, end);
   if (rest !== "") append(stream, rest, id);
   const notice =
-    `[output cut after ${limit} characters; raise the setting output_max to see more]\n`;
+    `[output cut after ${limit} characters; raise the setting cell_output_characters_max to see more]\n`;
   append("stderr", rest === "" || endsWith(rest, "\n") ? notice : `\n${notice}`, id);
 }
 

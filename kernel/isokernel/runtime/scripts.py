@@ -1,6 +1,6 @@
-"""The JavaScript that isokernel brings, read from the package once and held in memory.
+"""The JavaScript of this package, read once and held in memory.
 
-In memory, because a context's process may lose its sight of the file system before a
+In memory, because a context's process may lose access to the file system before a
 module is first needed.
 """
 
@@ -29,7 +29,7 @@ PREFIX: Final = "isokernel:"
 
 @functools.cache
 def source(name: str, folder: str = "runtime") -> str:
-    """Text of a module, such as `console` or `web/url`.
+    """Return the text of a module, such as `console` or `web/url`.
 
     Raises:
         ScriptError: There is no such module.
@@ -47,17 +47,17 @@ def source(name: str, folder: str = "runtime") -> str:
 
 
 def wrapped(name: str, folder: str = "runtime") -> str:
-    """The module as a function expression of its four parameters."""
+    """Return a module as a function expression with its four parameters."""
     return f"(function (exports, require, module, host) {{{source(name, folder)}\n}})"
 
 
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
-    """Compile a module in an isolate: the function of its four parameters."""
+    """Compile a module in an isolate, to the function with its four parameters."""
     return isolate.run_script(wrapped(name, folder), PREFIX + name)
 
 
 def boot(isolate: Isolate, extras: Value | None = None) -> Value:
-    """Run the first script in an isolate; its value is the runtime's `require`."""
+    """Run the first script in an isolate, and return the runtime's `require`."""
     start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap")
     names = json.dumps(isolate.operation_names)
     require: Value = isolate.call(start, isolate.native_function(), names, extras)
@@ -74,7 +74,7 @@ def preload() -> None:
 
 @functools.cache
 def identity() -> str:
-    """Tell which runtime this is.
+    """Return which runtime this is: a hash of its modules.
 
     A heap has the modules on it that were loaded; the others, and what calls them, are
     those of whoever goes on from it.
@@ -86,7 +86,7 @@ def identity() -> str:
 
 
 def _names(part: str) -> list[str]:
-    """The names of a folder's modules, in an order that is always the same."""
+    """Return the names of a folder's modules, always in the same order."""
     top = f"{_PACKAGE}/{part}"
     found = []
     for folder, _, files in os.walk(top):

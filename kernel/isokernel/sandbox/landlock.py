@@ -1,4 +1,4 @@
-"""Landlock: what a process may reach by name is nothing, or a few places."""
+"""Landlock: a process reaches nothing by name, or a few places."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BENEATH: Final = struct.Struct("=Qi")
 
 
 def version() -> int:
-    """Landlock's version on this system; 0 where there is none."""
+    """Return Landlock's version on this system; 0 where there is none."""
     try:
         return syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     except OSError:
@@ -40,7 +40,7 @@ def version() -> int:
 
 
 def scopes_signals() -> bool:
-    """Whether it keeps signals from processes outside."""
+    """Return whether it keeps signals from processes outside."""
     return version() >= _SCOPES_VERSION
 
 

@@ -1,6 +1,6 @@
 """Confines this process as far as a Python kernel allows, and becomes that kernel.
 
-A program that needs files, threads and children can't have the walls of a V8 context.
+A program that needs files, threads and children can't be confined as a V8 context is.
 It gets a folder of its own, Python and the system's libraries to read, and nothing else
 of the disk; no network; and none of the system calls that only serve to break out. What
 it starts inherits all of it.
@@ -15,9 +15,9 @@ import resource
 import sys
 from typing import Any, Final, NamedTuple, NoReturn
 
-from isokernel.sandbox import landlock, refusals, seccomp
+from isokernel.sandbox import landlock, seccomp
+from isokernel.sandbox.confinement import limit_resources, lower_priority
 from isokernel.sandbox.syscalls import prctl
-from isokernel.sandbox.walls import stand_back
 
 __all__ = ["LaunchSettings", "command", "main", "missing"]
 
@@ -53,7 +53,7 @@ class LaunchSettings(NamedTuple):
         sockets: Another one for its sockets, whose paths have to be short.
         readable: What else it may read and execute.
         network: Whether it may use the network.
-        memory_max: Bytes of address space; None for any.
+        memory_bytes_max: Of address space; None for any.
         descriptors_max: Open descriptors.
         niceness: See `SandboxSettings`.
     """
@@ -62,39 +62,39 @@ class LaunchSettings(NamedTuple):
     sockets: str
     readable: list[str]
     network: bool = False
-    memory_max: int | None = None
+    memory_bytes_max: int | None = None
     descriptors_max: int = 1024
     niceness: int = 0
 
 
 def command(settings: LaunchSettings, program: list[str]) -> list[str]:
-    """Give the command that runs a program confined."""
+    """Return the command that runs a program confined."""
     path = json.dumps([entry for entry in sys.path if entry])
     wanted = json.dumps(settings._asdict())
     return [sys.executable, "-I", "-c", _START, path, wanted, *program]
 
 
 def missing(settings: LaunchSettings) -> list[str]:
-    """Say what of this can't be had here, a sentence each."""
-    said = []
+    """Return what of this the system can't do, a sentence each."""
+    sentences = []
     known = landlock.version()
     if not known:
-        said.append("Files can't be denied to Python contexts by Landlock.")
+        sentences.append("Files can't be denied to Python contexts by Landlock.")
     if not seccomp.supported():
-        said.append("System calls of Python contexts can't be filtered.")
+        sentences.append("System calls of Python contexts can't be filtered.")
         if not settings.network:
-            said.append("The network can't be denied to Python contexts.")
+            sentences.append("The network can't be denied to Python contexts.")
     if os.geteuid() == 0:
-        said.append("Python contexts run as root, as the server does.")
-    return said
+        sentences.append("Python contexts run as root, as the server does.")
+    return sentences
 
 
 def main(arguments: list[str]) -> NoReturn:
     """Confine this process, and execute the program in its place.
 
     Raises:
-        OSError: The system refused a wall that `missing` doesn't tell of, or there is
-            no such program.
+        OSError: The system refused something that `missing` doesn't tell of, or there
+            is no such program.
     """
     wanted: dict[str, Any] = json.loads(arguments[0])
     _confine(LaunchSettings(**wanted))
@@ -102,18 +102,15 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _confine(settings: LaunchSettings) -> None:
-    stand_back(settings.niceness)
-    bounds = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_NOFILE: settings.descriptors_max,
-        resource.RLIMIT_AS: settings.memory_max,
-    }
-    for kind, bound in bounds.items():
-        if bound is not None:
-            hard = resource.getrlimit(kind)[1]
-            lowest = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-            resource.setrlimit(kind, (lowest, lowest))
+    lower_priority(settings.niceness)
+    limit_resources(
+        {
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_MEMLOCK: 0,
+            resource.RLIMIT_NOFILE: settings.descriptors_max,
+            resource.RLIMIT_AS: settings.memory_bytes_max,
+        }
+    )
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if landlock.version():
         system = [*_SYSTEM, *(_NETWORK if settings.network else ())]
@@ -125,4 +122,4 @@ def _confine(settings: LaunchSettings) -> None:
             network=settings.network,
         )
     if seccomp.supported():
-        refusals.install(network=settings.network)
+        seccomp.install_denylist(network=settings.network)

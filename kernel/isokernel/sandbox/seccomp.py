@@ -1,14 +1,18 @@
-"""The seccomp filter: system calls that a context needs are allowed, no others.
+"""The seccomp filters: which system calls a process may make.
 
-A context computes, waits, reads and writes descriptors that it has, makes threads, and
-forks for clones and saved heaps. It opens nothing, connects to nothing and executes
-nothing, whatever V8 may be brought to do. A call that isn't on the list fails with
-EPERM.
+A context has an allowlist. It computes, waits, reads and writes descriptors that it
+has, makes threads, and forks for clones and saved heaps. It opens nothing, connects to
+nothing and executes nothing, whatever V8 may be brought to do. A call that isn't on the
+list fails with EPERM.
+
+A Python kernel needs most of the system, so it has a denylist: the network, but for
+Unix sockets, and the calls that change the system, look into other processes, make
+namespaces, or go around filters.
 
 `newfstatat` is how C libraries do `fstat`, with an empty path and a flag that allows
-that. The flag is asked for here, so that `stat` and its kin fail; but a filter can't
-read the path. Who can make the call with any arguments can still learn that a file is
-there, its size and its times, as Landlock hides no metadata.
+that. The allowlist asks for the flag, so that `stat` and its kin fail; but a filter
+can't read the path. Who can make the call with any arguments can still learn that a
+file is there, its size and its times, as Landlock hides no metadata.
 """
 
 from __future__ import annotations
@@ -21,36 +25,38 @@ from typing import Final
 
 from isokernel.sandbox.syscalls import address, prctl
 
-__all__ = [
-    "install",
-    "prepare",
-    "put_up",
-    "step",
-    "supported",
-    "when",
-]
+__all__ = ["install_allowlist", "install_denylist", "prepare", "supported"]
 
 _PR_SET_SECCOMP: Final = 22
 _PR_GET_SECCOMP: Final = 21
 _MODE_FILTER: Final = 2
 
-ALLOW: Final = 0x7FFF0000
-FAIL: Final = 0x00050000  # and the error number
-KILL: Final = 0x80000000
-EPERM: Final = 1
-ENOSYS: Final = 38
+_ALLOW: Final = 0x7FFF0000
+_FAIL: Final = 0x00050000  # and the error number
+_KILL: Final = 0x80000000
+_EPERM: Final = 1
+_ENOSYS: Final = 38
 
-LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
-EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-ANY_BIT: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-RETURN: Final = 0x06  # BPF_RET | BPF_K
+_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_ANY_BIT: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
+_RETURN: Final = 0x06  # BPF_RET | BPF_K
 
-NUMBER: Final = 0
-ARCHITECTURE: Final = 4
-ARGUMENTS: Final = 16  # eight bytes each; both architectures are little-endian
+_NUMBER: Final = 0
+_ARCHITECTURE: Final = 4
+_ARGUMENTS: Final = 16  # eight bytes each; both architectures are little-endian
 
-COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""Column of the table below, and AUDIT_ARCH."""
+_COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+"""Column of the tables below, and AUDIT_ARCH."""
+
+_X32: Final = 0x40000000
+"""Marks x86_64's second table of calls, which isn't looked through here."""
+_UNIX, _NETLINK = 1, 16
+# As on a system that has no such network: libraries know that, and go on without (zmq
+# would end the process at EPERM).
+_EAFNOSUPPORT, _EOPNOTSUPP = 97, 95
+# CLONE_NEW*; processes with the parent's memory (vfork) are how children are started.
+_NAMESPACES: Final = 0x7E020000
 
 # CLONE_NEW* and what changes who the parent or the tracer is.
 _CLONE_DENIED: Final = 0x7E82A000
@@ -147,7 +153,7 @@ _ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
 }
 
 _LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
-    # those whose arguments decide
+    # those of the allowlist whose arguments decide
     "clone": (56, 220),
     "clone3": (435, 435),
     "ioctl": (16, 29),
@@ -158,13 +164,73 @@ _LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "prctl": (157, 167),
 }
 
+_DENIED: Final[dict[str, tuple[int, int]]] = {
+    # by name, for x86_64 and for aarch64
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "mount_setattr": (442, 442),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "open_by_handle_at": (304, 265),
+    "name_to_handle_at": (303, 264),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "acct": (163, 89),
+    "quotactl": (179, 60),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
+    "adjtimex": (159, 171),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "syslog": (103, 116),
+    "fanotify_init": (300, 262),
+    "lookup_dcookie": (212, 18),
+    "personality": (135, 92),
+    "vhangup": (153, 58),
+}
+_DENYLIST_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "socket": (41, 198),
+}
+
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _PROGRAM: Final = struct.Struct("@HP")
 
 
 def supported() -> bool:
-    """Whether this system and processor are ones that the filter knows."""
-    if platform.machine() not in COLUMNS:
+    """Return whether filters can be installed on this system and processor."""
+    if platform.machine() not in _COLUMNS:
         return False
     try:
         return prctl(_PR_GET_SECCOMP) >= 0
@@ -173,13 +239,15 @@ def supported() -> bool:
 
 
 def prepare() -> None:
-    """Make the filter, so that `install` in a forked process finds it made."""
+    """Make the allowlist, so that a forked process finds it made."""
     if supported():
-        _program(platform.machine(), None)
+        _allowlist(platform.machine(), None)
 
 
-def install(*, signals: bool) -> None:
-    """Put the filter up, for good and for all that is forked; wants no_new_privs.
+def install_allowlist(*, signals: bool) -> None:
+    """Filter a context's calls, for good and for all that is forked.
+
+    Wants no_new_privs.
 
     Args:
         signals: Allow `kill`, because something else keeps signals from others.
@@ -187,85 +255,121 @@ def install(*, signals: bool) -> None:
     Raises:
         OSError: The system refused.
     """
-    put_up(_program(platform.machine(), None if signals else os.getpid()))
+    _install(_allowlist(platform.machine(), None if signals else os.getpid()))
 
 
-def put_up(program: bytes) -> None:
-    """Have the system calls of this process looked at by a program of BPF.
+def install_denylist(*, network: bool) -> None:
+    """Filter a Python kernel's calls, for good and for all that is started.
+
+    Wants no_new_privs.
+
+    Args:
+        network: Allow sockets of all families.
 
     Raises:
         OSError: The system refused.
     """
+    _install(_denylist(platform.machine(), network))
+
+
+def _install(program: bytes) -> None:
     count = len(program) // _INSTRUCTION.size
     pointer = _PROGRAM.pack(count, address(program))
     prctl(_PR_SET_SECCOMP, _MODE_FILTER, address(pointer))
 
 
 @functools.cache
-def _program(machine: str, own: int | None) -> bytes:
-    """The filter as the kernel wants it.
+def _allowlist(machine: str, own: int | None) -> bytes:
+    """Assemble the filter of a context.
 
     Args:
         machine: The processor.
         own: The one process that may be sent signals; None allows all.
     """
-    column, architecture = COLUMNS[machine]
+    column, architecture = _COLUMNS[machine]
     number = {name: numbers[column] for name, numbers in _LOOKED_AT.items()}
     code = [
-        step(LOAD, ARCHITECTURE),
-        step(EQUAL, architecture, 1, 0),
-        step(RETURN, KILL),
-        step(LOAD, NUMBER),
+        _step(_LOAD, _ARCHITECTURE),
+        _step(_EQUAL, architecture, 1, 0),
+        _step(_RETURN, _KILL),
+        _step(_LOAD, _NUMBER),
     ]
     for numbers in _ALLOWED.values():
         if numbers[column] is not None:
-            code += when(numbers[column], [step(RETURN, ALLOW)])
-    code += when(number["clone"], _clone())
+            code += _when(numbers[column], [_step(_RETURN, _ALLOW)])
+    code += _when(number["clone"], _clone())
     # The C library falls back to clone, whose flags can be looked at.
-    code += when(number["clone3"], [step(RETURN, FAIL | ENOSYS)])
-    code += when(number["ioctl"], _one_of(1, _IOCTLS))
-    code += when(number["newfstatat"], _one_of(3, (_AT_EMPTY_PATH,)))
-    code += when(number["prlimit64"], _zero(0, 2))
-    code += when(number["prctl"], _one_of(0, (_PR_SET_PDEATHSIG,)))
+    code += _when(number["clone3"], [_step(_RETURN, _FAIL | _ENOSYS)])
+    code += _when(number["ioctl"], _one_of(1, _IOCTLS))
+    code += _when(number["newfstatat"], _one_of(3, (_AT_EMPTY_PATH,)))
+    code += _when(number["prlimit64"], _zero(0, 2))
+    code += _when(number["prctl"], _one_of(0, (_PR_SET_PDEATHSIG,)))
     for name in ("kill", "tgkill"):
-        rule = [step(RETURN, ALLOW)] if own is None else _one_of(0, (own,))
-        code += when(number[name], rule)
-    code.append(step(RETURN, FAIL | EPERM))
+        rule = [_step(_RETURN, _ALLOW)] if own is None else _one_of(0, (own,))
+        code += _when(number[name], rule)
+    code.append(_step(_RETURN, _FAIL | _EPERM))
     return b"".join(code)
 
 
-def step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
+@functools.cache
+def _denylist(machine: str, network: bool) -> bytes:  # noqa: FBT001 -- cached
+    column, architecture = _COLUMNS[machine]
+    number = {name: numbers[column] for name, numbers in _DENYLIST_LOOKED_AT.items()}
+    deny = _step(_RETURN, _FAIL | _EPERM)
+    code = [
+        _step(_LOAD, _ARCHITECTURE),
+        _step(_EQUAL, architecture, 1, 0),
+        _step(_RETURN, _KILL),
+        _step(_LOAD, _NUMBER),
+        _step(_ANY_BIT, _X32, 0, 1),
+        deny,
+    ]
+    for numbers in _DENIED.values():
+        code += _when(numbers[column], [deny])
+    looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
+    code += _when(number["clone"], [*looks, _step(_RETURN, _ALLOW)])
+    code += _when(number["clone3"], [_step(_RETURN, _FAIL | _ENOSYS)])
+    if not network:
+        looks = _when(_UNIX, [_step(_RETURN, _ALLOW)])
+        looks += _when(_NETLINK, [_step(_RETURN, _FAIL | _EOPNOTSUPP)])
+        none = _step(_RETURN, _FAIL | _EAFNOSUPPORT)
+        code += _when(number["socket"], [_step(_LOAD, _ARGUMENTS), *looks, none])
+    code.append(_step(_RETURN, _ALLOW))
+    return b"".join(code)
+
+
+def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
     """One instruction: what it does, with what, and how many to leave out then."""
     return _INSTRUCTION.pack(code, true, false, value)
 
 
-def when(number: int | None, then: list[bytes]) -> list[bytes]:
-    """Do this, which ends with a decision, for one system call."""
-    return [step(EQUAL, number or 0, 0, len(then)), *then]
+def _when(number: int | None, then: list[bytes]) -> list[bytes]:
+    """For one system call, do this, which ends with a decision."""
+    return [_step(_EQUAL, number or 0, 0, len(then)), *then]
 
 
 def _clone() -> list[bytes]:
     return [
-        step(LOAD, ARGUMENTS),
-        step(ANY_BIT, _CLONE_DENIED, 0, 1),
-        step(RETURN, FAIL | EPERM),
-        step(RETURN, ALLOW),
+        _step(_LOAD, _ARGUMENTS),
+        _step(_ANY_BIT, _CLONE_DENIED, 0, 1),
+        _step(_RETURN, _FAIL | _EPERM),
+        _step(_RETURN, _ALLOW),
     ]
 
 
 def _one_of(argument: int, values: tuple[int, ...]) -> list[bytes]:
-    """Allow it if the low half of an argument is one of these."""
-    code = [step(LOAD, ARGUMENTS + 8 * argument)]
+    """Allow a call if the low half of an argument is one of these."""
+    code = [_step(_LOAD, _ARGUMENTS + 8 * argument)]
     for value in values:
-        code += when(value, [step(RETURN, ALLOW)])
-    return [*code, step(RETURN, FAIL | EPERM)]
+        code += _when(value, [_step(_RETURN, _ALLOW)])
+    return [*code, _step(_RETURN, _FAIL | _EPERM)]
 
 
 def _zero(*arguments: int) -> list[bytes]:
-    """Allow it if these arguments are all zero."""
+    """Allow a call if these arguments are all zero."""
     code = []
     for argument in arguments:
         for half in (0, 4):
-            code.append(step(LOAD, ARGUMENTS + 8 * argument + half))
-            code += [step(EQUAL, 0, 1, 0), step(RETURN, FAIL | EPERM)]
-    return [*code, step(RETURN, ALLOW)]
+            code.append(_step(_LOAD, _ARGUMENTS + 8 * argument + half))
+            code += [_step(_EQUAL, 0, 1, 0), _step(_RETURN, _FAIL | _EPERM)]
+    return [*code, _step(_RETURN, _ALLOW)]

@@ -22,7 +22,7 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """Ask something of the system for this process.
+    """Change or read an attribute of this process.
 
     Raises:
         OSError: The system refused.
@@ -51,7 +51,7 @@ def syscall(number: int, *arguments: int | bytes | None) -> int:
 
 
 def address(data: bytes) -> int:
-    """Where the bytes are, for a structure that points to them; keep them alive."""
+    """Return the address of bytes, for a structure; the caller keeps them alive."""
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 

@@ -1,4 +1,4 @@
-"""TypeScript's checker in an isolate of its own.
+"""TypeScript's own checker, in an isolate of its own.
 
 Loading it takes about a second and 150 MB, so it is loaded where checks are forked
 from, never where contexts are.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import EngineError, TerminatedError, TypeCheckerError
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ console.log([...kept].filter(([, v]) => v.tags?.includes("a")), new URL("a:b"));
 
 
 class Diagnostic(NamedTuple):
-    """What TypeScript has against the code.
+    """An error that TypeScript has found in code.
 
     Attributes:
         line: From 1.
@@ -57,7 +57,7 @@ class TypeChecker:
         """Load TypeScript and the language's declarations.
 
         Raises:
-            TypeCheckerError: They can't be loaded.
+            TypeCheckerError: One of them can't be loaded.
         """
         try:
             self._start()
@@ -88,14 +88,14 @@ class TypeChecker:
             _read("globals.d.ts"),
         )
 
-    def warm(self) -> None:
-        """Run what a check runs, so that it is compiled when it is needed."""
+    def warm_up(self) -> None:
+        """Run checks, so that what they need is compiled before it is needed."""
         for code in (_WARMING, f"{_WARMING}\nreturn sums", _WARMING):
             self.check(code, "declare const tools: any;", ["earlier"])
 
-    def limit(self, memory_max: int | None) -> None:
-        """Bound the heap, in bytes; a check that reaches it fails."""
-        self._isolate.memory.limit(memory_max, memory_max)
+    def limit(self, memory_bytes_max: int | None) -> None:
+        """Limit heap and buffers; a check that reaches the limit fails."""
+        self._isolate.memory.limit(memory_bytes_max, memory_bytes_max)
 
     def check(
         self, code: str, declarations: str, names: Sequence[str]
@@ -105,7 +105,7 @@ class TypeChecker:
         Args:
             code: TypeScript.
             declarations: What it has beside the language and our globals.
-            names: Names that have values of any type.
+            names: Names that have values, of any type.
 
         Raises:
             TypeCheckerError: The checker failed, or ran out of memory.
@@ -127,6 +127,6 @@ class TypeChecker:
 
 
 def _read(name: str) -> str:
-    """Read a file of ours; not kept, as it is needed once."""
+    """Read a file of this package; not kept, as it is needed once."""
     with open(f"{_FOLDER}/{name}", encoding="utf-8") as file:  # noqa: PTH123
         return file.read()

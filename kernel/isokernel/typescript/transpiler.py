@@ -1,8 +1,9 @@
 """SWC's type stripper, `@swc/wasm-typescript`, the one that Node.js itself uses.
 
-Mode `strip-only` replaces types by blanks, so that every line and column stays what
-the user wrote; it is tried first. What it can't do (enums, namespaces, parameter
-properties, `<T>x`) goes through mode `transform`, with a source map.
+It runs in V8, in an isolate of its own. Mode `strip-only` replaces types by blanks, so
+that every line and column stays what the user wrote; it is tried first. What it can't
+do (enums, namespaces, parameter properties, `<T>x`) goes through mode `transform`, with
+a source map.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import EngineError, TranspilerError
 from isokernel.runtime import scripts
-from isokernel.v8.calls import Operation
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _UNSUPPORTED: Final = "UnsupportedSyntax"
 
 
 class Transpiled(NamedTuple):
-    """JavaScript made of TypeScript.
+    """JavaScript that was made of TypeScript.
 
     Attributes:
         code: The JavaScript.
@@ -36,7 +37,7 @@ class Transpiled(NamedTuple):
 
 
 class SyntaxProblem(NamedTuple):
-    """What the compiler has against the source.
+    """An error that the compiler has found in a source.
 
     Attributes:
         message: In the compiler's words.
@@ -55,14 +56,14 @@ class Transpiler:
     """One SWC in one isolate; about 20 ms to start. Belongs to one thread.
 
     Attributes:
-        modules: Names of what its isolate has loaded.
+        modules: Names of the modules that its isolate has loaded.
     """
 
     def __init__(self) -> None:
         """Load SWC.
 
         Raises:
-            TranspilerError: It can't be loaded.
+            TranspilerError: SWC can't be loaded.
         """
         self.modules: list[str] = []
         try:
@@ -103,9 +104,9 @@ class Transpiler:
         """Turn TypeScript into JavaScript.
 
         Args:
-            source: The text.
-            head: Columns of the first line that aren't the user's; places in what
-                comes back are counted without them.
+            source: TypeScript.
+            head: Columns of the first line that aren't the user's; places in the
+                result are counted without them.
 
         Raises:
             TranspilerError: The compiler itself failed.
@@ -137,9 +138,10 @@ class Transpiler:
         return answer
 
     def original(self, source_map: str, line: int, column: int) -> tuple[int, int]:
-        """The user's place for one in the JavaScript; lines from 1, columns from 0.
+        """Return the user's place of one in the JavaScript.
 
-        A place that the map doesn't know stays as it is.
+        Lines count from 1, columns from 0. A place that the map doesn't know stays as
+        it is.
         """
         found = json.loads(self._isolate.call(self._original, source_map, line, column))
         if found[0] is None:
@@ -149,12 +151,12 @@ class Transpiler:
     def redeclare(
         self, source: str, kinds: Mapping[str, str], name: str
     ) -> dict[str, Any]:
-        """Give declarations the kinds that their names have; see redeclare.js.
+        """Rewrite declarations to the kinds that their names have; see redeclare.js.
 
         Args:
             source: JavaScript.
-            kinds: By name.
-            name: The one whose place is asked for.
+            kinds: The kind of each name.
+            name: The name whose place is asked for.
 
         Returns:
             `code` and `moves`, or the `reason` why not; and the `place` or None.
@@ -172,10 +174,10 @@ class Transpiler:
         return answer
 
     def without_return(self, body: str) -> str | None:
-        """Make a cell of a function's body; see bodies.js.
+        """Turn a function's body into a cell; see bodies.js.
 
         Returns:
-            JavaScript in which every place is where it was; None if it can't be done.
+            JavaScript in which every place is where it was; None if it can't be one.
 
         Raises:
             TranspilerError: The rewriter itself failed.
@@ -193,7 +195,7 @@ class Transpiler:
 
 
 def _with_head(source_map: str | None, head: int) -> str | None:
-    """Let a source map say how much of the first line isn't the user's."""
+    """Put into a source map how much of the first line isn't the user's."""
     if source_map is None or not head:
         return source_map
     return f'{{"x_isokernel_head":{head},{source_map.lstrip()[1:]}'
@@ -201,5 +203,5 @@ def _with_head(source_map: str | None, head: int) -> str | None:
 
 @functools.cache
 def transpiler() -> Transpiler:
-    """The process's one compiler, started at its first use."""
+    """Return the process's one compiler, started at its first use."""
     return Transpiler()

@@ -1,4 +1,9 @@
-"""An isolate: one V8 heap with one context in it, and the owner of all its handles.
+"""An isolate: one V8 heap with one context in it.
+
+`Isolate` runs JavaScript, reads its values, and owns every handle that is out. What it
+doesn't do itself it holds: `memory` (limits of what JavaScript may allocate),
+`rejections` (promises without a handler), `cleanups` (FinalizationRegistries),
+`references` and `optimizer` (what makes it fit to be saved).
 
 Threads: an isolate belongs to the thread that made it, whose stack V8 measures. Only
 `terminate` and `request` may be called from others; both are thread-safe in V8 as well.
@@ -10,15 +15,29 @@ that costs otherwise (no optimizing compiler) is undone, see `optimizer`.
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from isokernel.errors import ScriptError, TerminatedError
-from isokernel.v8 import calls
-from isokernel.v8.library import Span
-from isokernel.v8.lifecycle import Entered, IsolateLife
-from isokernel.v8.scopes import TryCatch
+from isokernel.errors import (
+    IsolateClosedError,
+    IsolateThreadError,
+    ScriptError,
+    SnapshotFormatError,
+    TerminatedError,
+)
+from isokernel.v8 import callbacks
+from isokernel.v8.cleanups import Cleanups
+from isokernel.v8.library import NO_CALLBACK, Library, StartupData, Vector, load
+from isokernel.v8.memory import MemoryLimits
+from isokernel.v8.natives import NATIVES
+from isokernel.v8.optimizer import serializer_flag
+from isokernel.v8.references import ExternalReferences
+from isokernel.v8.rejections import Rejections
+from isokernel.v8.scopes import Entered, HandleScopeSlots, Held, TryCatch
 from isokernel.v8.values import (
     UNDEFINED,
+    Undefined,
     Value,
     new_string,
     read_string,
@@ -27,16 +46,19 @@ from isokernel.v8.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from isokernel.v8.snapshot import Buffer, Snapshot
 
 _WORD = ctypes.c_size_t.from_address
+_EXPLICIT_MICROTASKS: Final = 0
+_CREATOR_BYTES: Final = 64  # sizeof(SnapshotCreator) is one pointer; room to spare
 _MODE: Final = 0  # EvaluateGlobalMode::kDefault
 _REPL: Final = True
-_TASK_BYTES: Final = 128  # FinalizationRegistryCleanupTask has 48; room to spare
 
 
 class Thrown(NamedTuple):
-    """What JavaScript threw, at the border.
+    """What JavaScript threw, or that it was stopped.
 
     Attributes:
         value: The thrown value; None when the execution was terminated.
@@ -58,10 +80,243 @@ class Thrown(NamedTuple):
         return self.value is None
 
 
-class Isolate(IsolateLife):
-    """One V8 heap, one context: what one does with it."""
+class Isolate:
+    """One V8 heap, one context.
 
-    # -- running -----------------------------------------------------------------
+    Attributes:
+        library: V8's functions.
+        pointer: Address of the `v8::Isolate`.
+        context: Persistent handle of the context.
+        constants: The values of undefined, null, true and false, by their tagged word.
+        operations: The table behind the native function; filled at construction.
+        handles: Slots of the persistent handles that Python holds now.
+        orphans: Slots whose `Value` was garbage collected; released at the next entry.
+        depth: How many entries are open, which is how deep JavaScript and Python have
+            called one another.
+        on_fatal: Called with V8's words just before V8 ends the process.
+        scripts: Returns the identity of the scripts that are run beside the user's.
+        features: Which of `callbacks.FEATURES` were ever used.
+        stack_formatter: See `format_stacks`.
+    """
+
+    def __init__(
+        self,
+        operations: Mapping[str, callbacks.Operation] | None = None,
+        *,
+        snapshot: Snapshot | None = None,
+        on_fatal: Callable[[str], None] | None = None,
+        scripts: Callable[[], str] = str,
+    ) -> None:
+        """Make a blank isolate, or one that goes on from a snapshot.
+
+        Args:
+            operations: Host functions by name, beside `natives.NATIVES`. For a
+                snapshot: the same names in the same order as when it was made.
+            snapshot: The heap to start from.
+            on_fatal: See the class.
+            scripts: See the class; asked only for what is saved, or was.
+
+        Raises:
+            EngineError: The engine can't be loaded.
+            SnapshotFormatError: The snapshot was made with other host functions, or
+                with other scripts.
+        """
+        self.library: Library = load()
+        table = {**NATIVES, **(operations or {})}
+        self.operation_names = tuple(table)
+        self.operations = tuple(table.values())
+        if snapshot is not None:
+            if snapshot.operations != self.operation_names:
+                message = "the heap was saved with other host functions"
+                raise SnapshotFormatError(message)
+            snapshot.check_scripts(scripts())
+        self.on_fatal = on_fatal
+        self.scripts = scripts
+        self.handles: set[int] = set()
+        self.orphans: list[int] = []
+        self.features: set[str] = set()
+        self.stack_formatter: Value | None = None
+        self.closed = False
+        self.depth = 0
+        self._thread = threading.get_ident()
+        self._failure: BaseException | None = None
+        self._requested: Callable[[], None] | None = None
+        self.references = ExternalReferences(
+            self.library, snapshot.references if snapshot else ()
+        )
+        self.rejections = Rejections(self)
+        self._create(snapshot)
+        with Entered(self):
+            self._create_context(blank=snapshot is None)
+            self._install_callbacks()
+            self._make_constants()
+        self.cleanups = Cleanups(self)
+        self.memory = MemoryLimits(self)
+
+    # -- construction and end ------------------------------------------------------
+
+    def _create(self, snapshot: Snapshot | None) -> None:
+        library = self.library
+        self._creator = ctypes.create_string_buffer(_CREATOR_BYTES)
+        startup = None
+        if snapshot is not None:
+            self._blob = _in_place(snapshot.blob)
+            startup = StartupData(ctypes.addressof(self._blob), len(snapshot.blob))
+            self._startup = startup
+        library.creator_new(
+            self._creator,
+            self.references.address,
+            ctypes.byref(startup) if startup else None,
+        )
+        self.pointer: int = library.creator_isolate(self._creator)
+        callbacks.ISOLATES[self.pointer] = self
+        self.scope_slots = HandleScopeSlots(library, self.pointer)
+        library.isolate_exit(self.pointer)  # SnapshotCreator leaves it entered
+
+    def _create_context(self, *, blank: bool) -> None:
+        library = self.library
+        self.optimizer = serializer_flag(library, self.pointer)
+        # V8 leaves out of a new context what it installs anew in each (WebAssembly,
+        # Temporal, Float16Array ...) while the flag is set; a context from a snapshot
+        # has it all and would get it twice.
+        if blank:
+            self.optimizer.clear()
+        library.microtasks_policy(self.pointer, _EXPLICIT_MICROTASKS)
+        local = library.context_new(
+            self.pointer, None, None, None, NO_CALLBACK, None, *(NO_CALLBACK,) * 2
+        )
+        self.optimizer.clear()
+        self.context: int = library.globalize(self.pointer, _WORD(local).value)
+        library.context_enter(self.context)
+
+    def _install_callbacks(self) -> None:
+        library, pointer = self.library, self.pointer
+        library.fatal_function(callbacks.check_failed)
+        library.fatal_handler(pointer, callbacks.fatal)
+        library.oom_handler(pointer, callbacks.out_of_memory)
+        library.rejection_handler(pointer, callbacks.promise_rejected)
+        library.use_counter(pointer, callbacks.used)
+
+    def _make_constants(self) -> None:
+        library = self.library
+        words = []
+        for source in ("undefined", "null", "true", "false"):
+            text = new_string(library, self.pointer, source)
+            script = library.compile(self.context, text, None)
+            words.append(_WORD(library.script_run(script, self.context)).value)
+        # The words are roots: they never move.
+        self.constants = dict(zip(words, (UNDEFINED, None, True, False), strict=True))
+        self._constants = (ctypes.c_size_t * len(words))(*words)
+
+    def format_stacks(self, formatter: Value) -> None:
+        """Have `error.stack` made by a function (error, call sites) to text."""
+        self.stack_formatter = formatter
+        with Entered(self):
+            self.library.stack_trace_handler(
+                self.pointer, callbacks.prepare_stack_trace
+            )
+
+    def reseed(self) -> None:
+        """Go on with random numbers of its own, in a process forked from another."""
+        library = self.library
+        with Entered(self):
+            generator = library.random_generator(self.pointer)
+            library.random_seed(generator, int.from_bytes(os.urandom(8), "little"))
+            library.random_restart(_WORD(self.context).value)
+
+    def close(self) -> None:
+        """Free the heap and every handle; safe to call twice.
+
+        Must not be called from inside JavaScript.
+        """
+        if self.closed:
+            return
+        self.claim()
+        self.memory.remove()
+        self.release_all()
+        callbacks.ISOLATES.pop(self.pointer, None)
+        self.closed = True
+        callbacks.leave()
+        # The creator's destructor exits the isolate, as its constructor entered it,
+        # and disposes of it.
+        self.library.creator_delete(self._creator)
+
+    def consume(self) -> object:
+        """Hand the creator over to whoever writes a snapshot, in a forked child.
+
+        Nothing but that can be done with the isolate afterwards.
+        """
+        self.closed = True
+        return self._creator
+
+    # -- entering ------------------------------------------------------------------
+
+    def entered(self) -> Entered:
+        """Enter the isolate and open a handle scope, in a `with` block; nests."""
+        return Entered(self)
+
+    def held(self) -> Held:
+        """Stay entered for several things in a row; see `Held`."""
+        return Held(self)
+
+    def claim(self) -> None:
+        """Enter the isolate on this thread; pair with `leave`.
+
+        Raises:
+            IsolateClosedError: It is closed.
+            IsolateThreadError: It belongs to another thread.
+        """
+        if self.closed:
+            raise IsolateClosedError
+        if self._thread != threading.get_ident():
+            message = "the isolate belongs to the thread that made it"
+            raise IsolateThreadError(message)
+        self.depth += 1
+        if callbacks.enter(self.pointer):
+            self.library.isolate_enter(self.pointer)
+        while self.orphans:
+            self.release(self.orphans.pop())
+
+    def leave(self) -> None:
+        """Undo `claim`."""
+        if callbacks.leave():
+            self.library.isolate_exit(self.pointer)
+        self.depth -= 1
+
+    # -- handles -------------------------------------------------------------------
+
+    def own(self, handle: int) -> Value:
+        """Make a local handle persistent."""
+        return Value(self, self.library.globalize(self.pointer, _WORD(handle).value))
+
+    def release(self, slot: int) -> None:
+        """Dispose of one persistent handle; only `Value` and `claim` call it."""
+        if slot in self.handles:
+            self.handles.remove(slot)
+            self.library.dispose_global(slot)
+
+    def release_all(self) -> None:
+        """Dispose of every persistent handle, the context's too. For the end only."""
+        self.rejections.clear()
+        for slot in self.handles:
+            self.library.dispose_global(slot)
+        self.handles.clear()
+        self.orphans.clear()
+        self.library.context_exit(self.context)
+        self.library.dispose_global(self.context)
+        self.stack_formatter = None
+
+    def constant(  # a JavaScript constant, not a switch
+        self,
+        value: Undefined | bool | None,  # noqa: FBT001
+    ) -> int:
+        """Return a handle of undefined, null, true or false, valid for good."""
+        index = 0 if value is UNDEFINED else 1
+        if isinstance(value, bool):
+            index = 2 if value else 3
+        return ctypes.addressof(self._constants) + 8 * index
+
+    # -- running -------------------------------------------------------------------
 
     def evaluate(self, source: str, name: str) -> Value | Thrown:
         """Run one REPL cell: `let` again at will, top-level await, last value.
@@ -82,7 +337,7 @@ class Isolate(IsolateLife):
             return self.own(promise) if promise else self._thrown(caught)
 
     def compile_error(self, source: str) -> Thrown | None:
-        """Compile a sloppy script without running it; what V8 says against it."""
+        """Compile a sloppy script without running it; return V8's error, if any."""
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
             text = new_string(library, self.pointer, source)
@@ -121,6 +376,21 @@ class Isolate(IsolateLife):
             self.raise_failure()
             return to_python(self, handle) if handle else self._thrown(caught)
 
+    def run_microtasks(self) -> bool:
+        """Run all pending microtasks; False when they were terminated."""
+        with Entered(self):
+            self.library.microtasks(self.pointer)
+            self.raise_failure()
+            stopped = bool(self.library.is_terminating(self.pointer))
+            if stopped:
+                self._stop_callers()
+            return not stopped
+
+    def collect_garbage(self) -> None:
+        """Collect all garbage, also of the weak kind; slow on large heaps."""
+        with Entered(self):
+            self.library.low_memory(self.pointer)
+
     def _call(self, function: Value, arguments: tuple[Any, ...]) -> int | None:
         handles = (ctypes.c_void_p * len(arguments))(
             *[to_local(self, argument) for argument in arguments]
@@ -133,6 +403,16 @@ class Isolate(IsolateLife):
             ctypes.addressof(handles),
         )
         return result
+
+    def _stop_callers(self) -> None:
+        """A call was terminated; when JavaScript called us, that was meant as well.
+
+        V8 takes a termination as served once the innermost call has ended with it.
+        """
+        if self.depth > 1:
+            self.library.terminate(self.pointer)
+
+    # -- what was thrown -----------------------------------------------------------
 
     def _converted(self, handle: int | None, caught: TryCatch) -> Any:
         self.raise_failure()
@@ -171,56 +451,32 @@ class Isolate(IsolateLife):
             position=library.message_start(message),
         )
 
-    def collect_garbage(self) -> None:
-        """Collect all garbage, also of the weak kind; slow on large heaps."""
-        with Entered(self):
-            self.library.low_memory(self.pointer)
+    def throw(self, message: str, kind: str = "Error") -> None:
+        """Throw into the JavaScript that called a host function."""
+        library = self.library
+        make = {
+            "TypeError": library.type_error_new,
+            "RangeError": library.range_error_new,
+        }.get(kind, library.error_new)
+        text = new_string(library, self.pointer, message)
+        library.throw(self.pointer, make(text, None))
 
-    def has_dead(self) -> bool:
-        """Whether callbacks of FinalizationRegistries wait for `bury`."""
-        return bool(self.library.has_dirty_registries(self._heap))
+    def fail(self, error: BaseException) -> None:
+        """Keep an exception that no JavaScript may catch, and stop JavaScript.
 
-    def bury(self) -> list[Value]:
-        """Call the callbacks of a FinalizationRegistry whose objects are collected.
-
-        V8 has its platform's loop do that, which we don't run. It ends at what is
-        thrown, or at a termination; what is left has to be asked for again.
-
-        Returns:
-            What was thrown.
+        For a callback, through whose C frames it can't be raised.
         """
-        library, pointer = self.library, self.pointer
-        with Entered(self):
-            if self._burial is None:
-                self._burial = ctypes.create_string_buffer(_TASK_BYTES)
-                library.registries_task_new(self._burial, self._heap)
-            # Not for longer: a heap with a listener can't be saved.
-            library.listener_add(pointer, calls.THROWN, None)
-            library.registries_task_run(self._burial)
-            library.listener_remove(pointer, calls.THROWN)
-            self.raise_failure()
-            thrown, self.uncaught = self.uncaught, []
-            return thrown
+        self._failure = error
+        self.library.terminate(self.pointer)
 
-    def run_microtasks(self) -> bool:
-        """Run all pending microtasks; False when they were terminated."""
-        with Entered(self):
-            self.library.microtasks(self.pointer)
-            self.raise_failure()
-            stopped = bool(self.library.is_terminating(self.pointer))
-            if stopped:
-                self._stop_callers()
-            return not stopped
+    def raise_failure(self) -> None:
+        """Raise what `fail` kept, now that V8 has returned."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            self.library.cancel_terminate(self.pointer)
+            raise failure
 
-    def _stop_callers(self) -> None:
-        """A call was terminated; when JavaScript called us, that was meant as well.
-
-        V8 takes a termination as served once the innermost call has ended with it.
-        """
-        if self.depth > 1:
-            self.library.terminate(self.pointer)
-
-    # -- reading -----------------------------------------------------------------
+    # -- reading and writing -------------------------------------------------------
 
     def get_value(self, value: Value, key: str) -> Value:
         """Read a property as a handle, whatever it is; getters run.
@@ -257,17 +513,25 @@ class Isolate(IsolateLife):
             library.object_set(value.slot, self.context, name, to_local(self, item))
 
     def global_object(self) -> Value:
-        """`globalThis`."""
+        """Return `globalThis`."""
         with Entered(self):
             return self.own(self.library.context_global(self.context))
 
     def extras(self) -> Value:
-        """V8's extras binding object: saved with the heap, unseen by the user."""
+        """Return V8's extras object: saved with the heap, unseen by the user."""
         with Entered(self):
             return self.own(self.library.context_extras(self.context))
 
+    def native_function(self) -> Value:
+        """Return the native function `call(operation, ...arguments)`."""
+        with Entered(self):
+            handle = self.library.function_new(
+                self.context, callbacks.trampoline, None, 0, 0, 0
+            )
+            return self.own(handle)
+
     def promise(self, promise: Value) -> tuple[int, Any]:
-        """State (0 pending, 1 fulfilled, 2 rejected) and result of a promise.
+        """Return state (0 pending, 1 fulfilled, 2 rejected) and result of a promise.
 
         The result is a `Value`, whatever it is.
         """
@@ -277,62 +541,36 @@ class Isolate(IsolateLife):
                 return state, None
             return state, self.own(self.library.promise_result(promise.slot))
 
-    def to_text(self, value: Value) -> str:
-        """A string value as text; the empty string for anything else."""
-        with Entered(self):
-            text = to_python(self, value.slot)
-            return text if isinstance(text, str) else ""
-
     def mark_handled(self, promise: Value) -> None:
-        """A rejection of this promise isn't an unhandled one."""
+        """Have a rejection of this promise count as handled."""
         with Entered(self):
             self.library.promise_mark_handled(promise.slot)
             self.rejections.discard(promise.slot)
 
-    def read_bytes(self, value: Value) -> bytes:
-        """See `Value.bytes`."""
-        library = self.library
+    def to_text(self, value: Value) -> str:
+        """Convert a string value; the empty string for anything else."""
         with Entered(self):
-            if library.IsArrayBufferView(value.slot):
-                length = library.view_length(value.slot)
-                return self._view_bytes(value.slot, length)
-            if not library.IsArrayBuffer(value.slot):
-                message = "the value holds no bytes"
-                raise TypeError(message)
-            length = library.buffer_length(value.slot)
-            if not length:
-                return b""
-            return ctypes.string_at(library.buffer_data(value.slot), length)
-
-    def _view_bytes(self, slot: int, length: int) -> bytes:
-        # Small typed arrays live inside the V8 heap and are copied into the storage;
-        # larger ones are read in place, one copy in all.
-        storage = ctypes.create_string_buffer(64)
-        span = self.library.view_contents(slot, Span(ctypes.addressof(storage), 64))
-        return ctypes.string_at(span.data, length) if length else b""
+            text = to_python(self, value.slot)
+            return text if isinstance(text, str) else ""
 
     def lexical_names(self) -> list[str]:
-        """Names of the top-level let, const and class of all scripts so far."""
-        library = self.library
-        vector = (ctypes.c_void_p * 3)()  # libc++: begin, end, capacity
+        """Return the names of the top-level let, const and class of all scripts."""
+        library, names = self.library, Vector()
         with Entered(self):
-            library.lexical_names(self.context, ctypes.addressof(vector))
-            begin, end = vector[0] or 0, vector[1] or 0
-            slots = [_WORD(address).value for address in range(begin, end, 8)]
-            names = [read_string(library, self.pointer, slot) for slot in slots]
+            library.lexical_names(self.context, ctypes.byref(names))
+            slots = names.take(library)
+            texts = [read_string(library, self.pointer, slot) for slot in slots]
         for slot in slots:
             library.dispose_global(slot)
-        if begin:
-            library.operator_delete(begin)
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys(texts))
 
     def owner(self) -> int:
-        """The continuation-preserved data of now, which the runtime keeps owners in."""
+        """Return the continuation-preserved data, which the runtime keeps owners in."""
         with Entered(self):
             value = to_python(self, self.library.embedder_data(self.pointer))
         return value if isinstance(value, int) else 0
 
-    # -- from other threads ------------------------------------------------------
+    # -- from other threads --------------------------------------------------------
 
     def terminate(self) -> None:
         """Stop JavaScript as soon as V8 looks; thread-safe."""
@@ -349,12 +587,19 @@ class Isolate(IsolateLife):
         Thread-safe. The last function given wins. It runs at V8's next check, at
         loop ends and calls, and never when no JavaScript runs.
         """
-        self.requested = function
+        self._requested = function
         if not self.closed:
-            self.library.request_interrupt(self.pointer, calls.INTERRUPTED, None)
+            self.library.request_interrupt(self.pointer, callbacks.interrupted, None)
 
     def run_requested(self) -> None:
         """Run what `request` left; called by V8."""
-        function, self.requested = self.requested, None
+        function, self._requested = self._requested, None
         if function is not None:
             function()
+
+
+def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:
+    """Return the blob where V8 can read it; copied only if it must be."""
+    if isinstance(blob, memoryview) and not blob.readonly:
+        return (ctypes.c_char * len(blob)).from_buffer(blob)
+    return ctypes.create_string_buffer(bytes(blob), len(blob))

@@ -1,4 +1,4 @@
-"""Loading V8: finds py_mini_racer's library, starts V8 once, resolves every symbol.
+"""Loading V8: find py_mini_racer's library, start V8 once, resolve every symbol.
 
 py_mini_racer's own package isn't imported: it pulls in asyncio and its own context
 machinery (45 ms of the 70 ms that the engine's start would take); what we need of it
@@ -17,7 +17,7 @@ import threading
 from typing import Any, Final
 
 from isokernel.errors import EngineCheckError, EngineError, EngineNotFoundError
-from isokernel.v8 import internals, pages, symbols
+from isokernel.v8 import pages, symbols
 
 MINI_RACER_VERSION: Final = "0.14.1"
 """The release of mini-racer whose library the binding knows; pinned exactly."""
@@ -64,6 +64,25 @@ class Span(ctypes.Structure):
     """v8::MemorySpan and std::pair<uint8_t*, size_t>."""
 
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class Vector(ctypes.Structure):
+    """A std::vector of libc++, with 8-byte elements; the caller's storage."""
+
+    _fields_ = (
+        ("begin", ctypes.c_void_p),
+        ("end", ctypes.c_void_p),
+        ("capacity", ctypes.c_void_p),
+    )
+
+    def take(self, library: Library) -> list[int]:
+        """Return its elements, and free what V8 has allocated for them."""
+        if not self.begin:
+            return []
+        count = (self.end - self.begin) // ctypes.sizeof(ctypes.c_size_t)
+        elements = list((ctypes.c_size_t * count).from_address(self.begin))
+        library.operator_delete(self.begin)
+        return elements
 
 
 class MaybeDouble(ctypes.Structure):
@@ -122,14 +141,18 @@ class Library:
     """
 
     def __init__(self, path: str) -> None:
-        """Open the library at `path` and resolve every function of the table."""
+        """Open the library at `path` and resolve every function of the table.
+
+        Raises:
+            EngineCheckError: A function is missing.
+        """
         self.path = path
         # A confined process, which may save heaps, can't look at files any more.
         self._size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
         self.handle = _open(path)
         missing = [
             name
-            for name, prototype in (symbols.PROTOTYPES | internals.PROTOTYPES).items()
+            for name, prototype in symbols.PROTOTYPES.items()
             if not self._resolve(name, *prototype)
         ]
         missing += [
@@ -139,8 +162,8 @@ class Library:
         ]
         missing += [
             name
-            for name in internals.UNSAVABLE.values()
-            if not self._resolve(name, internals.predicate(name), "b", "z")
+            for name in symbols.UNSAVABLE.values()
+            if not self._resolve(name, symbols.heap_predicate(name), "b", "z")
         ]
         if missing:
             what = "symbols"
@@ -149,7 +172,7 @@ class Library:
             (brand, getattr(self, name)) for brand, name in symbols.BRANDS
         )
         self.unsavable = tuple(
-            (kind, getattr(self, name)) for kind, name in internals.UNSAVABLE.items()
+            (kind, getattr(self, name)) for kind, name in symbols.UNSAVABLE.items()
         )
 
     def _resolve(self, name: str, symbol: str, result: str, arguments: str) -> bool:
@@ -163,11 +186,11 @@ class Library:
         return True
 
     def __getattr__(self, name: str) -> Any:
-        """Name a function that isn't in the table."""
+        """Fail for a function that isn't in the table; the others are attributes."""
         raise AttributeError(name)
 
     def address(self, symbol: str) -> int:
-        """Address of an exported function, for lists of external references.
+        """Return the address of an exported function, for external references.
 
         Raises:
             AttributeError: The library has no such symbol.
@@ -175,7 +198,7 @@ class Library:
         return ctypes.cast(self.handle[symbol], ctypes.c_void_p).value or 0
 
     def identity(self) -> str:
-        """What a snapshot depends on: V8's version, its flags, this library's size."""
+        """Return what a snapshot depends on: V8's version, its flags, this file."""
         return f"{V8_VERSION}:{self._size}:{' '.join(FLAGS)}"
 
 
@@ -193,7 +216,7 @@ def _open(path: str) -> ctypes.CDLL:
 
 
 def find() -> str:
-    """The path of py_mini_racer's library.
+    """Return the path of py_mini_racer's library.
 
     Raises:
         EngineNotFoundError: mini-racer isn't installed, or not for this platform.
@@ -210,7 +233,7 @@ def find() -> str:
 
 
 def load() -> Library:
-    """Give the process's one library; any thread may ask, the first one loads it.
+    """Return the process's one library; any thread may ask, the first one loads it.
 
     Raises:
         EngineNotFoundError: mini-racer isn't installed, or not for this platform.
@@ -221,7 +244,7 @@ def load() -> Library:
 
 
 def preload() -> None:
-    """Begin to load in a thread, beside whatever else a start has to do.
+    """Begin to load in a thread, beside whatever else has to be done at the start.
 
     An error is raised again by the `load` that needs the library.
     """

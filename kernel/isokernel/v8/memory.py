@@ -1,10 +1,10 @@
-"""Bounds on what JavaScript may allocate, kept without ending the process.
+"""Limits on what JavaScript may allocate, kept without ending the process.
 
-Three walls, inner to outer: a bound on the V8 heap below the one that the isolate was
-born with, looked at after each garbage collection; a bound on ArrayBuffer memory,
-which is outside the V8 heap, looked at when a buffer is allocated; and V8's own heap
-limit, near which V8 calls us once more. Beyond any, the execution is terminated and
-`out_of_memory` says which; the heap is as it was, less what is garbage by then.
+Three limits, inner to outer: one on the V8 heap below the limit that V8 has by itself,
+looked at after each garbage collection; one on ArrayBuffer memory, which is outside the
+V8 heap, looked at when a buffer is allocated; and V8's own heap limit, near which V8
+calls us once more. Beyond any, the execution is terminated and `out_of_memory` says
+which; the heap is as it was, less what is garbage by then.
 """
 
 from __future__ import annotations
@@ -12,124 +12,93 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isokernel.v8 import callbacks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.isolate import Isolate
 
 _GC_ALL: Final = 31
-_MARK_COMPACT: Final = 4
-_HEADROOM: Final = 64 << 20  # more heap for V8 to unwind in, once the limit is near
+_HEADROOM_BYTES: Final = 64 << 20  # for V8 to unwind in, once the limit is near
 _STATISTICS_WORDS: Final = 32
 _VTABLE_WORDS: Final = 12
 _ALLOCATE, _ALLOCATE_UNINITIALIZED = 2, 3  # after the two destructors
-_GUARDS: Final[dict[int, MemoryGuard]] = {}
 
 
 class HeapStatistics(NamedTuple):
-    """v8::HeapStatistics, in bytes.
+    """v8::HeapStatistics.
 
     Attributes:
-        heap_used: Live and garbage objects in the V8 heap.
-        heap_total: What V8 has reserved for them.
-        heap_limit: V8's own limit.
-        buffers: ArrayBuffer memory, outside the heap.
-        global_handles: Used by persistent handles.
+        heap_used_bytes: Live and garbage objects in the V8 heap.
+        heap_total_bytes: What V8 has reserved for them.
+        heap_limit_bytes: V8's own limit.
+        buffers_bytes: ArrayBuffer memory, outside the heap.
     """
 
-    heap_used: int
-    heap_total: int
-    heap_limit: int
-    buffers: int
-    global_handles: int
-
-
-_NEAR_HEAP_LIMIT_TYPE = ctypes.CFUNCTYPE(
-    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
-)
-
-
-def _near_heap_limit(data: int, current: int, _initial: int) -> int:
-    guard = _GUARDS.get(data)
-    return int(current) if guard is None else guard.next_limit(int(current))
-
-
-_COLLECTED_TYPE = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
-)
-
-
-def _collected(_isolate: int, kind: int, _flags: int, data: int) -> None:
-    guard = _GUARDS.get(data)
-    if guard is not None:
-        guard.collected(full=bool(kind & _MARK_COMPACT))
+    heap_used_bytes: int
+    heap_total_bytes: int
+    heap_limit_bytes: int
+    buffers_bytes: int
 
 
 _ALLOCATOR = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_NEAR_CALLBACK = _NEAR_HEAP_LIMIT_TYPE(_near_heap_limit)
-_COLLECTED_CALLBACK = _COLLECTED_TYPE(_collected)
-_NEAR = ctypes.cast(_NEAR_CALLBACK, ctypes.c_void_p)
-_COLLECTED = ctypes.cast(_COLLECTED_CALLBACK, ctypes.c_void_p)
 
 
-class MemoryGuard:
-    """The bounds of one isolate. Used on the isolate's thread.
+class MemoryLimits:
+    """The limits of one isolate. Used on the isolate's thread.
 
     Attributes:
-        out_of_memory: `heap` or `buffers` when a bound was reached since `reset`.
-        heap_max: Bytes, or None for V8's own limit.
-        buffers_max: Bytes, or None.
+        out_of_memory: `heap` or `buffers` when a limit was reached since `reset`.
+        heap_bytes_max: The limit of the heap; None for V8's own.
+        buffers_bytes_max: The limit of all ArrayBuffers; None for none.
+        initial_limit_bytes: V8's own limit of the heap.
     """
 
     def __init__(self, isolate: Isolate) -> None:
-        """Watch V8's own limit; further bounds by `limit`."""
+        """Watch V8's own limit; further ones by `limit`."""
         self._isolate = isolate
         self._raw = (ctypes.c_size_t * _STATISTICS_WORDS)()
         self.out_of_memory: str | None = None
-        self.heap_max: int | None = None
-        self.buffers_max: int | None = None
-        self._near_added = False
+        self.heap_bytes_max: int | None = None
+        self.buffers_bytes_max: int | None = None
         self._watching = False
         self._vtable: ctypes.Array[ctypes.c_size_t] | None = None
-        _GUARDS[isolate.pointer] = self
         self._add_near()
-        self.born_limit = self.statistics().heap_limit
+        self.initial_limit_bytes = self.statistics().heap_limit_bytes
 
     def _add_near(self) -> None:
         pointer = self._isolate.pointer
-        self._isolate.library.near_limit_add(pointer, _NEAR, pointer)
-        self._near_added = True
+        self._isolate.library.near_limit_add(
+            pointer, callbacks.near_heap_limit, pointer
+        )
 
     def statistics(self) -> HeapStatistics:
-        """Ask V8."""
+        """Ask V8 how much is used now."""
         raw = self._raw
         self._isolate.library.heap_statistics(
             self._isolate.pointer, ctypes.addressof(raw)
         )
         return HeapStatistics(
-            heap_used=raw[4],
-            heap_total=raw[0],
-            heap_limit=raw[5],
-            buffers=raw[7],
-            global_handles=raw[13],
+            heap_used_bytes=raw[4],
+            heap_total_bytes=raw[0],
+            heap_limit_bytes=raw[5],
+            buffers_bytes=raw[7],
         )
 
-    def limit(self, heap_max: int | None, buffers_max: int | None) -> None:
-        """Set bounds, in bytes; None lifts one."""
+    def limit(self, heap_bytes_max: int | None, buffers_bytes_max: int | None) -> None:
+        """Set both limits; None lifts one."""
         isolate = self._isolate
-        self.heap_max = heap_max
-        self.buffers_max = buffers_max
-        isolate.claim()
-        try:
-            if heap_max is not None and not self._watching:
+        self.heap_bytes_max = heap_bytes_max
+        self.buffers_bytes_max = buffers_bytes_max
+        with isolate.entered():
+            if heap_bytes_max is not None and not self._watching:
                 isolate.library.gc_epilogue_add(
-                    isolate.pointer, _COLLECTED, isolate.pointer, _GC_ALL
+                    isolate.pointer, callbacks.collected, None, _GC_ALL
                 )
                 self._watching = True
-            if buffers_max is not None and self._vtable is None:
+            if buffers_bytes_max is not None and self._vtable is None:
                 self._wrap_allocator()
-        finally:
-            isolate.leave()
 
     def _wrap_allocator(self) -> None:
         """Put our own two functions into the allocator's table of methods.
@@ -153,8 +122,8 @@ class MemoryGuard:
 
     def _bounded(self, original: Any) -> Callable[[int, int], int | None]:
         def allocate(allocator: int, size: int) -> int | None:
-            bound = self.buffers_max
-            if bound is not None and self.statistics().buffers + size > bound:
+            bound = self.buffers_bytes_max
+            if bound is not None and self.statistics().buffers_bytes + size > bound:
                 return None
             result: int | None = original(allocator, size)
             return result
@@ -162,53 +131,54 @@ class MemoryGuard:
         return allocate
 
     def collected(self, *, full: bool) -> None:
-        """Look after a collection; called by V8, which must not be re-entered."""
-        if self.heap_max is None or self.out_of_memory is not None:
+        """Look at the heap after a collection; called by V8.
+
+        V8 must not be re-entered here.
+        """
+        if self.heap_bytes_max is None or self.out_of_memory is not None:
             return
-        if self.statistics().heap_used <= self.heap_max:
+        if self.statistics().heap_used_bytes <= self.heap_bytes_max:
             return
         if full:
-            self.exceeded("heap")
+            self._exceeded("heap")
         else:
             # Part of it may be garbage: collect everything, then look again.
             self._isolate.request(self._isolate.collect_garbage)
 
     def next_limit(self, current: int) -> int:
-        """V8 says that its limit is near: grow up to `heap_max`, or stop the execution.
+        """Return V8's next limit; called by V8 when the present one is near.
 
-        V8 asks also when it collects as a last resort, after malloc or our allocator
-        has refused memory, while the heap itself is small.
+        The heap grows up to `heap_bytes_max`; beyond it the execution is stopped. V8
+        asks also when it collects as a last resort, after malloc or our allocator has
+        refused memory, while the heap itself is small.
         """
-        if self.statistics().heap_used < current // 2:
+        if self.statistics().heap_used_bytes < current // 2:
             return current
-        if self.heap_max is not None and current < self.heap_max:
-            return min(2 * current, self.heap_max)
-        self.exceeded("heap")
-        return current + _HEADROOM
+        if self.heap_bytes_max is not None and current < self.heap_bytes_max:
+            return min(2 * current, self.heap_bytes_max)
+        self._exceeded("heap")
+        return current + _HEADROOM_BYTES
 
-    def exceeded(self, what: str) -> None:
-        """A bound was reached: stop the execution."""
+    def _exceeded(self, what: str) -> None:
         self.out_of_memory = what
         self._isolate.library.terminate(self._isolate.pointer)
 
     def reset(self) -> None:
-        """After an execution that ran out: garbage goes, V8's limit comes back."""
+        """Collect the garbage of an execution that ran out, and restore V8's limit."""
         if self.out_of_memory is None:
             return
         isolate = self._isolate
         self.out_of_memory = None
-        isolate.claim()
-        try:
+        with isolate.entered():
             isolate.library.low_memory(isolate.pointer)
-            isolate.library.near_limit_remove(isolate.pointer, _NEAR, self.born_limit)
+            isolate.library.near_limit_remove(
+                isolate.pointer, callbacks.near_heap_limit, self.initial_limit_bytes
+            )
             self._add_near()
-        finally:
-            isolate.leave()
         self.out_of_memory = None
         isolate.resume()
 
     def remove(self) -> None:
-        """Before the isolate goes: V8 must not find our functions any more."""
-        _GUARDS.pop(self._isolate.pointer, None)
+        """Give V8 its allocator back before the isolate goes."""
         if self._vtable is not None:
             self._table.value = self._original

@@ -1,4 +1,4 @@
-"""What JavaScript can't see by itself and rendering needs: V8's own view of values.
+"""Operations that show values as V8 sees them, which JavaScript can't by itself.
 
 Each function is a raw operation: (isolate, address of the first argument, count) to a
 local handle, or None for undefined. None of them runs the user's code.
@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from isokernel.v8.calls import Operation, ThrowError
+from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.scopes import TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, to_local, to_python
 
@@ -36,7 +36,7 @@ def _array(isolate: Isolate, *handles: int | None) -> int:
 
 
 def proxy_details(isolate: Isolate, first: int, _count: int) -> int | None:
-    """[target, handler] of a Proxy."""
+    """Return [target, handler] of a Proxy."""
     library = isolate.library
     if not library.IsProxy(first):
         return None
@@ -44,7 +44,7 @@ def proxy_details(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def promise_details(isolate: Isolate, first: int, _count: int) -> int | None:
-    """[state, result] of a promise: 0 pending, 1 fulfilled, 2 rejected."""
+    """Return [state, result] of a promise: 0 pending, 1 fulfilled, 2 rejected."""
     library = isolate.library
     if not library.IsPromise(first):
         return None
@@ -54,7 +54,7 @@ def promise_details(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def preview_entries(isolate: Isolate, first: int, _count: int) -> int | None:
-    """[entries, whether they are keys and values] of a collection or its iterator."""
+    """Return [entries, are they keys and values] of a collection or its iterator."""
     library = isolate.library
     if not library.IsObject(first) or library.IsProxy(first):
         return None
@@ -66,7 +66,7 @@ def preview_entries(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def constructor_name(isolate: Isolate, first: int, _count: int) -> int | None:
-    """The name of the object's constructor, as V8 knows it."""
+    """Return the name of the object's constructor, as V8 knows it."""
     library = isolate.library
     if not library.IsObject(first):
         return None
@@ -75,7 +75,7 @@ def constructor_name(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def brand(isolate: Isolate, first: int, _count: int) -> int | None:
-    """V8's own brand of a value, whatever its prototype says."""
+    """Return V8's own brand of a value, whatever its prototype says."""
     for name, is_kind in isolate.library.kinds:
         if is_kind(first):
             return new_string(isolate.library, isolate.pointer, name)
@@ -86,12 +86,12 @@ def brand(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def lexical_names(isolate: Isolate, _first: int, _count: int) -> int:
-    """Names of the top-level let, const and class of all scripts so far."""
+    """Return the names that `Isolate.lexical_names` does."""
     return to_local(isolate, isolate.lexical_names())
 
 
 def structured_clone(isolate: Isolate, first: int, _count: int) -> int | None:
-    """A deep copy by V8's serializer; throws what it throws."""
+    """Return a deep copy by V8's serializer; throws what it throws."""
     library, pointer, context = isolate.library, isolate.pointer, isolate.context
     serializer = ctypes.create_string_buffer(_SERIALIZER_BYTES)
     library.serializer_new(serializer, pointer)
@@ -114,7 +114,7 @@ def structured_clone(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def lexical_value(isolate: Isolate, first: int, _count: int) -> int | None:
-    """[value] of a top-level let, const or class; undefined before its declaration.
+    """Return [value] of a top-level let, const or class, if it has one already.
 
     Evaluates nothing but the identifier, and only when it is a lexical name: reading
     one runs no code of the user's.

@@ -23,24 +23,23 @@ _KNOWN: Final = 0x10270  # where it is in the release we pin; tried first
 
 
 class SerializerFlag:
-    """The byte of one isolate. Without it, clear and set do nothing.
+    """The byte of one isolate. If it wasn't found, clear and set do nothing.
 
     Attributes:
         found: Whether the optimizer can be kept on.
     """
 
     def __init__(self, address: int | None) -> None:
-        """Wrap the byte at `address`."""
         self._byte = None if address is None else _BYTE(address)
         self.found = address is not None
 
     def clear(self) -> None:
-        """Full speed."""
+        """Let the optimizing compilers run."""
         if self._byte is not None:
             self._byte.value = 0
 
     def set(self) -> None:
-        """As the serializer wants it."""
+        """Set the byte, as the serializer wants it."""
         if self._byte is not None:
             self._byte.value = 1
 

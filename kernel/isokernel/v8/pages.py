@@ -1,4 +1,4 @@
-"""Pages of memory that the process need not have of its own, once V8 is loaded.
+"""Giving back memory that the process need not have of its own once V8 is loaded.
 
 Where /proc tells nothing of them, they stay as they are.
 """
@@ -19,12 +19,12 @@ _FAILED: Final = ctypes.c_void_p(-1).value
 
 
 def drop_symbols(path: str) -> None:
-    """Give back what only the loading has touched: 19 MiB of symbol tables.
+    """Drop the pages that only loading has touched: 19 MiB of symbol tables.
 
     They are pages of the file, unchanged: what is needed again is read again.
 
     Args:
-        path: The library's.
+        path: The file of the library.
     """
     for start, end, mode, name in _mappings():
         if mode == "r--p" and name == path:
@@ -41,7 +41,7 @@ def share_data(path: str) -> None:
     them, and a fork doesn't copy their table.
 
     Args:
-        path: The data's.
+        path: The file of the data.
     """
     with open(path, "rb", 0) as file:  # noqa: PTH123 -- no pathlib
         size = os.fstat(file.fileno()).st_size // mmap.PAGESIZE * mmap.PAGESIZE
@@ -71,14 +71,14 @@ def _map(start: int, size: int, file: int) -> None:
 
 
 def trim() -> None:
-    """Give back what the C library has kept of what was freed."""
+    """Have the C library return freed memory to the system."""
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):  # GNU's
         library.malloc_trim(0)
 
 
 def _mappings() -> list[tuple[int, int, str, str]]:
-    """First address, end, mode and file of each."""
+    """Start, end, mode and file of each mapping."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as file:  # noqa: PTH123 -- as above
             lines = file.read().splitlines()

@@ -13,7 +13,7 @@ import ctypes
 from typing import TYPE_CHECKING, Final
 
 from isokernel.v8 import symbols
-from isokernel.v8.calls import TRAMPOLINE_ADDRESS
+from isokernel.v8.callbacks import trampoline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,20 +27,20 @@ _DISCOVERED: Final[list[int]] = []
 """Distances found so far in this process; new isolates start with them."""
 
 
-class References:
-    """One isolate's list; V8 keeps the pointer, so it lives as long as the isolate.
+class ExternalReferences:
+    """The list of one isolate. V8 keeps the pointer: it lives as long as the isolate.
 
     Attributes:
         distances: Of the functions beyond the fixed start, in order.
     """
 
     def __init__(self, library: Library, distances: Iterable[int] = ()) -> None:
-        """Build the list; `distances` come from a snapshot."""
+        """Build the list; `distances` are those of a snapshot, if there is one."""
         self._anchor = library.address(_ANCHOR)
         self._words = (ctypes.c_ssize_t * _CAPACITY)()
         self._count = 0
         self.distances: list[int] = []
-        self._append(TRAMPOLINE_ADDRESS)
+        self._append(trampoline.value or 0)
         for symbol in symbols.WASM_FUNCTIONS:
             self._append(library.address(symbol))
         for distance in distances or _DISCOVERED:
@@ -48,7 +48,7 @@ class References:
 
     @property
     def address(self) -> int:
-        """Where the zero-terminated list is."""
+        """Address of the zero-terminated list."""
         return ctypes.addressof(self._words)
 
     def _append(self, address: int) -> None:
@@ -60,7 +60,7 @@ class References:
         self._append(self._anchor + distance)
 
     def add(self, address: int) -> bool:
-        """Add a function that V8 has named; False when the list is full."""
+        """Add a function whose address V8 has named; False if the list is full."""
         if self._count >= _CAPACITY - 1:
             return False
         distance = address - self._anchor

@@ -1,4 +1,4 @@
-"""Promises that were rejected and have no handler, until somebody asks."""
+"""Promises that were rejected and have no handler."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ class Rejections:
     """
 
     def __init__(self, isolate: Isolate) -> None:
-        """Start empty."""
         self._isolate = isolate
         self._pending: list[tuple[Value, Value, int]] = []
         self.dropped = 0
 
     def add(self, promise: int, reason: int | None) -> None:
-        """Note a rejection; called by V8 with local handles."""
+        """Add a rejection; called by V8 with local handles."""
         if len(self._pending) >= _MAX:
             self.dropped += 1
             return
@@ -37,7 +36,7 @@ class Rejections:
         self._pending.append((isolate.own(promise), value, isolate.owner()))
 
     def discard(self, promise: int) -> None:
-        """Forget one: a handler was added after all."""
+        """Remove a promise that has got a handler after all."""
         equals = self._isolate.library.strict_equals
         for index, (known, _, _) in enumerate(self._pending):
             if equals(known.slot, promise):
@@ -45,10 +44,10 @@ class Rejections:
                 return
 
     def take(self) -> list[tuple[Value, int]]:
-        """(reason, owner) of all that are still unhandled; forgets them."""
+        """Remove all that are still unhandled, and return (reason, owner) of each."""
         pending, self._pending = self._pending, []
         return [(reason, owner) for _, reason, owner in pending]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all."""
         self._pending = []

@@ -9,10 +9,9 @@ import ctypes
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
+    from isokernel.v8.isolate import Isolate
     from isokernel.v8.library import Library
 
 _TRY_CATCH_BYTES = 128  # sizeof(v8::TryCatch) is 48 in V8 14.4; room to spare
@@ -22,13 +21,13 @@ class HandleScopeSlots:
     """The three words of the isolate that say where its next local handle goes.
 
     HandleScope has no out-of-line constructor, so its work is done here: remember
-    `next` and `limit`, count the level, and restore them at the end.
+    `next` and `limit`, count the level, and restore them at the end. The words'
+    addresses hold for the isolate's life, so they are asked for once.
     """
 
     __slots__ = ("delete_extensions", "isolate", "level", "limit", "next")
 
     def __init__(self, library: Library, isolate: int) -> None:
-        """Find the words once; their addresses hold for the isolate's life."""
         self.isolate = isolate
         self.next = ctypes.c_size_t.from_address(library.scope_next(isolate))
         self.level = ctypes.c_int.from_address(library.scope_level(isolate))
@@ -42,7 +41,6 @@ class HandleScope:
     __slots__ = ("_limit", "_next", "_slots")
 
     def __init__(self, slots: HandleScopeSlots) -> None:
-        """Prepare a scope; nothing happens before it is entered."""
         self._slots = slots
 
     def __enter__(self) -> None:
@@ -52,7 +50,7 @@ class HandleScope:
         slots.level.value += 1
 
     def __exit__(self, *_: object) -> None:
-        """Close it; every local handle made since is invalid now."""
+        """Close the scope; every local handle made since is invalid now."""
         slots = self._slots
         slots.next.value = self._next
         slots.level.value -= 1
@@ -61,13 +59,58 @@ class HandleScope:
             slots.delete_extensions(slots.isolate)
 
 
+class Entered(HandleScope):
+    """The isolate is entered and a handle scope is open; nests."""
+
+    __slots__ = ("_isolate",)
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+        self._slots = isolate.scope_slots
+
+    def __enter__(self) -> None:
+        """Enter the isolate on this thread."""
+        self._isolate.claim()
+        super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the isolate; local handles made since are invalid now."""
+        super().__exit__()
+        self._isolate.leave()
+
+
+class Held:
+    """The isolate stays entered, so that `Entered` inside has nothing to do for it.
+
+    Entering and leaving are two calls into the library, a tenth of a short cell's time
+    when each of its steps does so. It isn't counted in `depth`: no JavaScript runs.
+    """
+
+    __slots__ = ("_isolate",)
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+
+    def __enter__(self) -> None:
+        """Enter the isolate on this thread."""
+        self._isolate.claim()
+        self._isolate.depth -= 1
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the isolate."""
+        self._isolate.depth += 1
+        self._isolate.leave()
+
+
 class TryCatch:
-    """Catches what JavaScript throws inside. Not reusable."""
+    """Catches what JavaScript throws inside. Not reusable.
+
+    V8 knows the block by its address, and only while it is entered.
+    """
 
     __slots__ = ("_address", "_buffer", "_isolate", "_library")
 
     def __init__(self, library: Library, isolate: int) -> None:
-        """Prepare the block; V8 knows of it only while it is entered."""
         self._library = library
         self._isolate = isolate
         self._buffer = (ctypes.c_ubyte * _TRY_CATCH_BYTES)()
@@ -78,19 +121,9 @@ class TryCatch:
         self._library.catch_new(self._address, self._isolate)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it; what it caught is dropped."""
+    def __exit__(self, *_: object) -> None:
+        """Close the block; what it has caught is dropped."""
         self._library.catch_delete(self._address)
-
-    @property
-    def caught(self) -> bool:
-        """Whether anything was thrown."""
-        return bool(self._library.catch_caught(self._address))
 
     @property
     def terminated(self) -> bool:

@@ -1,4 +1,4 @@
-"""Does the engine do what the binding relies on? The whole answer, for `doctor`.
+"""Checks whether the engine does what the binding relies on, for `doctor`.
 
 The binding knows one release of one library. A platform where it doesn't hold gets one
 clear line for each thing that fails, instead of a crash later.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import EngineError
-from isokernel.v8 import writing
-from isokernel.v8.calls import Operation
+from isokernel.v8 import writer
+from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate, Thrown
 from isokernel.v8.library import load
 from isokernel.v8.values import Value
@@ -25,10 +25,10 @@ _REPL: Final = "let x = 1; let x2 = await Promise.resolve(x + 1); x2"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: In plain words.
+        what: What was checked.
         passed: Whether it holds.
         detail: What was seen, or what is wrong.
     """
@@ -39,7 +39,7 @@ class Check:
 
 
 def check_engine() -> Iterator[Check]:
-    """Look at everything, in order; ends early when the engine can't be loaded."""
+    """Make all checks, in order; ends early when the engine can't be loaded."""
     try:
         library = load()
     except EngineError as error:
@@ -67,7 +67,7 @@ def _check(what: str, look: Callable[[Isolate], str]) -> Check:
 
 
 def run_cell(isolate: Isolate, code: str) -> object:
-    """Run one cell that ends without waiting; its converted value.
+    """Run one cell that ends without waiting, and return its converted value.
 
     Raises:
         EngineError: It threw, waits, or was stopped.
@@ -130,12 +130,12 @@ def _memory(isolate: Isolate) -> str:
     isolate.memory.limit(None, 1 << 20)
     code = "try { new ArrayBuffer(2 ** 21) } catch (error) { error.name }"
     _expect(run_cell(isolate, code), "RangeError")
-    return f"heap limit {isolate.memory.born_limit >> 20} MiB, buffers bounded"
+    return f"heap limit {isolate.memory.initial_limit_bytes >> 20} MiB, buffers bounded"
 
 
 def _snapshots(isolate: Isolate) -> str:
     run_cell(isolate, "const next = ((n) => () => ++n)(40); next()")
-    saved = writing.save(isolate)
+    saved = writer.save(isolate)
     copy = Isolate({"note": Operation(lambda *_: None)}, snapshot=saved)
     try:
         _expect(run_cell(copy, "next()"), 42)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import EngineCheckError
-from isokernel.v8.census import live_objects
+from isokernel.v8.live_objects import live_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,50 +26,45 @@ _BYTE = ctypes.c_ubyte.from_address
 
 
 def shared_buffers(isolate: Isolate) -> list[Value]:
-    """All live SharedArrayBuffers. The isolate must be entered."""
+    """Return the live SharedArrayBuffers. The isolate must be entered."""
     return live_objects(isolate, isolate.library.IsSharedArrayBuffer)
 
 
 def set_shared(isolate: Isolate, buffers: Iterable[Value], *, shared: bool) -> None:
-    """Make shared buffers ordinary ones, or these shared again.
+    """Turn SharedArrayBuffers into ordinary buffers, or these back.
 
     Args:
-        isolate: Must be entered.
-        buffers: Which.
-        shared: What they shall be.
+        isolate: The isolate that they are in.
+        buffers: The buffers; those that are what they shall be stay so.
+        shared: Whether they shall be shared.
 
     Raises:
         EngineCheckError: V8's buffers aren't those that we know.
     """
     library = isolate.library
     flags = _flags(library)
-    for buffer in buffers:
-        if bool(library.IsSharedArrayBuffer(buffer.slot)) is shared:
-            continue
-        if not shared and not library.buffer_length(buffer.slot):
-            continue  # without any bytes it has no memory, and keeps its brand
-        store = library.buffer_take_store(buffer.slot)
-        if not store.data:
-            continue
-        byte = _BYTE(store.data + flags.offset)
-        byte.value = byte.value | flags.shared if shared else byte.value & ~flags.shared
-        resizable = bool(byte.value & flags.resizable)
-        library.buffer_setup(buffer.slot, shared, resizable, store, isolate.pointer)
+    with isolate.entered():
+        for buffer in buffers:
+            if bool(library.IsSharedArrayBuffer(buffer.slot)) is shared:
+                continue
+            if not shared and not library.buffer_length(buffer.slot):
+                continue  # without any bytes it has no memory, and keeps its brand
+            store = library.buffer_take_store(buffer.slot)
+            if not store.data:
+                continue
+            byte = _BYTE(store.data + flags.offset)
+            old = byte.value
+            byte.value = old | flags.shared if shared else old & ~flags.shared
+            resizable = bool(old & flags.resizable)
+            library.buffer_setup(buffer.slot, shared, resizable, store, isolate.pointer)
 
 
-class _Flags:
-    """Where a BackingStore says what it is.
+class _Flags(NamedTuple):
+    """Where a BackingStore has its flags: the offset of a byte, and two bits in it."""
 
-    Attributes:
-        offset: Of the byte.
-        shared: The bit in it.
-        resizable: Likewise.
-    """
-
-    def __init__(self, offset: int, shared: int, resizable: int) -> None:
-        self.offset = offset
-        self.shared = shared
-        self.resizable = resizable
+    offset: int
+    shared: int
+    resizable: int
 
 
 @functools.cache

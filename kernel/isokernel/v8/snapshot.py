@@ -2,8 +2,7 @@
 
 The format: magic, length of the header, the header (JSON: the engine's identity, the
 distances of `references`, the names of the operations, the identity of the scripts, the
-blob's size and SHA-256),
-the blob.
+blob's size and SHA-256), the blob.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Snapshot:
         blob: What V8 wrote.
         references: Distances of the native functions that it refers to.
         operations: Names of the host functions, in their order.
-        scripts: Which scripts, beside the user's, are on it; an identity of theirs.
+        scripts: Identity of the scripts, beside the user's, that are on it.
     """
 
     blob: Buffer
@@ -46,17 +45,17 @@ class Snapshot:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the blob, in hexadecimal: the heap's name."""
+        """The heap key: SHA-256 of the blob, in hexadecimal."""
         return hashlib.sha256(self.blob).hexdigest()
 
     @property
     def header(self) -> bytes:
-        """What stands before the blob, in a file."""
+        """Everything before the blob, in a file."""
         return self._header(self.key)
 
     @property
     def unsealed(self) -> bytes:
-        """A header of the same length, made at once: it hasn't the blob's hash."""
+        """A header of the same length without the blob's hash, which takes time."""
         return self._header("0" * hashlib.sha256().digest_size * 2)
 
     def _header(self, key: str) -> bytes:
@@ -76,20 +75,20 @@ class Snapshot:
         return b"".join((_MAGIC, _LENGTH.pack(len(header)), header))
 
     def to_bytes(self) -> bytes:
-        """Everything in one piece, for a file."""
+        """Return header and blob in one piece, for a file."""
         return self.header + self.blob
 
     @classmethod
     def from_bytes(cls, data: Buffer, *, check: bool = True) -> Snapshot:
-        """Read what `to_bytes` gave; the blob isn't copied if `data` is a view.
+        """Read what `to_bytes` returned; the blob isn't copied if `data` is a view.
 
         Args:
-            data: The whole.
-            check: Whether the blob's hash is looked at.
+            data: Header and blob.
+            check: Whether to check the blob's hash, which takes 1 ms for each MB.
 
         Raises:
-            SnapshotFormatError: It isn't one, is cut or damaged, or is of another
-                engine.
+            SnapshotFormatError: The data is no heap, is cut or damaged, or comes from
+                another engine.
         """
         header, blob = _split(data)
         engine = load().identity()
@@ -113,10 +112,10 @@ class Snapshot:
         return heap
 
     def check_scripts(self, scripts: str) -> None:
-        """Check that it goes on with the scripts that are here.
+        """Check that the heap fits the scripts that are here.
 
         Raises:
-            SnapshotEngineError: It was made with others, whose parts wouldn't fit.
+            SnapshotEngineError: It was made with others.
         """
         if self.scripts != scripts:
             engine = load().identity()
@@ -125,7 +124,7 @@ class Snapshot:
 
     @classmethod
     def from_file(cls, descriptor: int, *, check: bool = True) -> Snapshot:
-        """Read what is in a file, in place; as `from_bytes`.
+        """Read a heap from a file, in place; as `from_bytes`.
 
         The blob is a view of the file's pages, so it must not be changed.
         """
@@ -138,10 +137,10 @@ class Snapshot:
 
 
 def seal(descriptor: int) -> str:
-    """Put the blob's hash into a file whose header is `unsealed`; the hash.
+    """Write the blob's hash into a file whose header is `unsealed`, and return it.
 
     Raises:
-        SnapshotFormatError: It isn't a heap.
+        SnapshotFormatError: The file is no heap.
     """
     heap = Snapshot.from_file(descriptor, check=False)
     key = heap.key

@@ -1,10 +1,11 @@
+# ruff: noqa: E501 -- a mangled name can be searched for only when it is whole
 """The functions of V8's C++ API that the binding calls, by mangled name.
 
 One table, so that a missing or renamed function is found at load and named. Signature
 letters: p pointer, i int, b bool, z size_t, s bytes, d double, I uint32, - nothing.
 `Local<T>` and `MaybeLocal<T>` are one pointer each (null = empty); `Maybe<bool>` is two
-bytes, returned in the low half of a register. It is long because a table has an end
-only where there is no more to say: all that must be looked at for another V8 is here.
+bytes, returned in the low half of a register. All that must be looked at for another V8
+is here.
 
 The names are those of libmini_racer (V8 14.4, libc++ namespace `__Cr`, Itanium ABI).
 """
@@ -13,9 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_LOCAL_VALUE: Final = "NS_5LocalINS_5ValueEEE"
-_LOCAL_CONTEXT: Final = "NS_5LocalINS_7ContextEEE"
-
+# fmt: off
 PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     # name: (mangled symbol, result, arguments)
     "isolate_enter": ("_ZN2v87Isolate5EnterEv", "-", "p"),
@@ -23,219 +22,71 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "terminate": ("_ZN2v87Isolate18TerminateExecutionEv", "-", "p"),
     "cancel_terminate": ("_ZN2v87Isolate24CancelTerminateExecutionEv", "-", "p"),
     "is_terminating": ("_ZN2v87Isolate22IsExecutionTerminatingEv", "b", "p"),
-    "request_interrupt": (
-        "_ZN2v87Isolate16RequestInterruptEPFvPS0_PvES2_",
-        "-",
-        "ppp",
-    ),
-    "throw": (f"_ZN2v87Isolate14ThrowExceptionE{_LOCAL_VALUE}", "p", "pp"),
-    "microtasks_policy": (
-        "_ZN2v87Isolate19SetMicrotasksPolicyENS_16MicrotasksPolicyE",
-        "-",
-        "pi",
-    ),
+    "request_interrupt": ("_ZN2v87Isolate16RequestInterruptEPFvPS0_PvES2_", "-", "ppp"),
+    "throw": ("_ZN2v87Isolate14ThrowExceptionENS_5LocalINS_5ValueEEE", "p", "pp"),
+    "microtasks_policy": ("_ZN2v87Isolate19SetMicrotasksPolicyENS_16MicrotasksPolicyE", "-", "pi"),
     "microtasks": ("_ZN2v87Isolate26PerformMicrotaskCheckpointEv", "-", "p"),
-    "heap_statistics": (
-        "_ZN2v87Isolate17GetHeapStatisticsEPNS_14HeapStatisticsE",
-        "-",
-        "pp",
-    ),
+    "heap_statistics": ("_ZN2v87Isolate17GetHeapStatisticsEPNS_14HeapStatisticsE", "-", "pp"),
     "low_memory": ("_ZN2v87Isolate21LowMemoryNotificationEv", "-", "p"),
-    "near_limit_add": (
-        "_ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_",
-        "-",
-        "ppp",
-    ),
-    "near_limit_remove": (
-        "_ZN2v87Isolate27RemoveNearHeapLimitCallbackEPFmPvmmEm",
-        "-",
-        "ppz",
-    ),
-    "gc_epilogue_add": (
-        "_ZN2v87Isolate21AddGCEpilogueCallbackEPFvPS0_NS_6GCTypeENS_15GCCallback"
-        "FlagsEPvES4_S2_",
-        "-",
-        "pppi",
-    ),
-    "fatal_handler": (
-        "_ZN2v87Isolate20SetFatalErrorHandlerEPFvPKcS2_E",
-        "-",
-        "pp",
-    ),
-    "oom_handler": (
-        "_ZN2v87Isolate18SetOOMErrorHandlerEPFvPKcRKNS_10OOMDetailsEE",
-        "-",
-        "pp",
-    ),
+    "near_limit_add": ("_ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_", "-", "ppp"),
+    "near_limit_remove": ("_ZN2v87Isolate27RemoveNearHeapLimitCallbackEPFmPvmmEm", "-", "ppz"),
+    "gc_epilogue_add": ("_ZN2v87Isolate21AddGCEpilogueCallbackEPFvPS0_NS_6GCTypeENS_15GCCallbackFlagsEPvES4_S2_", "-", "pppi"),
+    "fatal_handler": ("_ZN2v87Isolate20SetFatalErrorHandlerEPFvPKcS2_E", "-", "pp"),
+    "oom_handler": ("_ZN2v87Isolate18SetOOMErrorHandlerEPFvPKcRKNS_10OOMDetailsEE", "-", "pp"),
     "fatal_function": ("_ZN2v84base16SetFatalFunctionEPFvPKciS2_E", "-", "p"),
     "entropy_source": ("_ZN2v82V816SetEntropySourceEPFbPhmE", "-", "p"),
-    "random_generator": (
-        "_ZN2v88internal7Isolate23random_number_generatorEv",
-        "p",
-        "p",
-    ),
+    "random_generator": ("_ZN2v88internal7Isolate23random_number_generatorEv", "p", "p"),
     "random_seed": ("_ZN2v84base21RandomNumberGenerator7SetSeedEl", "-", "pz"),
-    "random_restart": (
-        "_ZN2v88internal10MathRandom12ResetContextENS0_6TaggedINS0_7ContextEEE",
-        "-",
-        "p",
-    ),
-    "stack_trace_handler": (
-        "_ZN2v87Isolate28SetPrepareStackTraceCallbackEPFNS_10MaybeLocalINS_5Value"
-        "EEENS_5LocalINS_7ContextEEENS4_IS2_EENS4_INS_5ArrayEEEE",
-        "-",
-        "pp",
-    ),
-    "rejection_handler": (
-        "_ZN2v87Isolate24SetPromiseRejectCallbackEPFvNS_20PromiseRejectMessageEE",
-        "-",
-        "pp",
-    ),
+    "random_restart": ("_ZN2v88internal10MathRandom12ResetContextENS0_6TaggedINS0_7ContextEEE", "-", "p"),
+    "stack_trace_handler": ("_ZN2v87Isolate28SetPrepareStackTraceCallbackEPFNS_10MaybeLocalINS_5ValueEEENS_5LocalINS_7ContextEEENS4_IS2_EENS4_INS_5ArrayEEEE", "-", "pp"),
+    "rejection_handler": ("_ZN2v87Isolate24SetPromiseRejectCallbackEPFvNS_20PromiseRejectMessageEE", "-", "pp"),
     "allocator": ("_ZN2v87Isolate23GetArrayBufferAllocatorEv", "p", "p"),
-    "embedder_data": (
-        "_ZN2v87Isolate36GetContinuationPreservedEmbedderDataEv",
-        "p",
-        "p",
-    ),
+    "embedder_data": ("_ZN2v87Isolate36GetContinuationPreservedEmbedderDataEv", "p", "p"),
     "use_optimizer": ("_ZN2v88internal7Isolate13use_optimizerEv", "b", "p"),
-    "deoptimize_all": (
-        "_ZN2v88internal11Deoptimizer13DeoptimizeAllEPNS0_7IsolateE",
-        "-",
-        "p",
-    ),
+    "deoptimize_all": ("_ZN2v88internal11Deoptimizer13DeoptimizeAllEPNS0_7IsolateE", "-", "p"),
     # Handles
-    "scope_next": (
-        "_ZN2v88internal11HandleScope20current_next_addressEPNS0_7IsolateE",
-        "p",
-        "p",
-    ),
-    "scope_level": (
-        "_ZN2v88internal11HandleScope21current_level_addressEPNS0_7IsolateE",
-        "p",
-        "p",
-    ),
-    "scope_limit": (
-        "_ZN2v88internal11HandleScope21current_limit_addressEPNS0_7IsolateE",
-        "p",
-        "p",
-    ),
-    "scope_delete": (
-        "_ZN2v88internal11HandleScope16DeleteExtensionsEPNS0_7IsolateE",
-        "-",
-        "p",
-    ),
-    "globalize": (
-        "_ZN2v812api_internal18GlobalizeReferenceEPNS_8internal7IsolateEm",
-        "p",
-        "pz",
-    ),
+    "scope_next": ("_ZN2v88internal11HandleScope20current_next_addressEPNS0_7IsolateE", "p", "p"),
+    "scope_level": ("_ZN2v88internal11HandleScope21current_level_addressEPNS0_7IsolateE", "p", "p"),
+    "scope_limit": ("_ZN2v88internal11HandleScope21current_limit_addressEPNS0_7IsolateE", "p", "p"),
+    "scope_delete": ("_ZN2v88internal11HandleScope16DeleteExtensionsEPNS0_7IsolateE", "-", "p"),
+    "globalize": ("_ZN2v812api_internal18GlobalizeReferenceEPNS_8internal7IsolateEm", "p", "pz"),
     "dispose_global": ("_ZN2v812api_internal13DisposeGlobalEPm", "-", "p"),
     "catch_new": ("_ZN2v88TryCatchC1EPNS_7IsolateE", "-", "pp"),
     "catch_delete": ("_ZN2v88TryCatchD1Ev", "-", "p"),
     "catch_exception": ("_ZNK2v88TryCatch9ExceptionEv", "p", "p"),
     "catch_message": ("_ZNK2v88TryCatch7MessageEv", "p", "p"),
-    "catch_caught": ("_ZNK2v88TryCatch9HasCaughtEv", "b", "p"),
     "catch_terminated": ("_ZNK2v88TryCatch13HasTerminatedEv", "b", "p"),
-    "message_line": (
-        f"_ZNK2v87Message13GetLineNumberE{_LOCAL_CONTEXT}",
-        "z",
-        "pp",
-    ),
+    "message_line": ("_ZNK2v87Message13GetLineNumberENS_5LocalINS_7ContextEEE", "z", "pp"),
     "message_column": ("_ZNK2v87Message14GetStartColumnEv", "i", "p"),
     "message_end_column": ("_ZNK2v87Message12GetEndColumnEv", "i", "p"),
     "message_start": ("_ZNK2v87Message16GetStartPositionEv", "i", "p"),
     "operator_delete": ("_ZdlPv", "-", "p"),
     # Contexts and scripts
-    "context_new": (
-        "_ZN2v87Context3NewEPNS_7IsolateEPNS_22ExtensionConfigurationENS_10Maybe"
-        "LocalINS_14ObjectTemplateEEENS5_INS_5ValueEEENS_33DeserializeInternalFields"
-        "CallbackEPNS_14MicrotaskQueueENS_30DeserializeContextDataCallbackENS_29"
-        "DeserializeAPIWrapperCallbackE",
-        "p",
-        "ppppCpCC",
-    ),
+    "context_new": ("_ZN2v87Context3NewEPNS_7IsolateEPNS_22ExtensionConfigurationENS_10MaybeLocalINS_14ObjectTemplateEEENS5_INS_5ValueEEENS_33DeserializeInternalFieldsCallbackEPNS_14MicrotaskQueueENS_30DeserializeContextDataCallbackENS_29DeserializeAPIWrapperCallbackE", "p", "ppppCpCC"),
     "context_enter": ("_ZN2v87Context5EnterEv", "-", "p"),
     "context_exit": ("_ZN2v87Context4ExitEv", "-", "p"),
     "context_global": ("_ZN2v87Context6GlobalEv", "p", "p"),
     "context_extras": ("_ZN2v87Context22GetExtrasBindingObjectEv", "p", "p"),
-    "evaluate_global": (
-        "_ZN2v85debug14EvaluateGlobalEPNS_7IsolateENS_5LocalINS_6StringEEENS0_18"
-        "EvaluateGlobalModeEb",
-        "p",
-        "ppib",
-    ),
-    "lexical_names": (
-        "_ZN2v85debug23GlobalLexicalScopeNamesENS_5LocalINS_7ContextEEEPNSt4__Cr6"
-        "vectorINS_6GlobalINS_6StringEEENS4_9allocatorIS8_EEEE",
-        "-",
-        "pp",
-    ),
-    "compile": (
-        "_ZN2v86Script7CompileENS_5LocalINS_7ContextEEENS1_INS_6StringEEEPNS_12"
-        "ScriptOriginE",
-        "p",
-        "ppp",
-    ),
-    "script_run": (f"_ZN2v86Script3RunE{_LOCAL_CONTEXT}", "p", "pp"),
-    "call": (
-        "_ZN2v88Function4CallENS_5LocalINS_7ContextEEENS1_INS_5ValueEEEiPS5_",
-        "p",
-        "pppip",
-    ),
-    "function_new": (
-        "_ZN2v88Function3NewENS_5LocalINS_7ContextEEEPFvRKNS_20FunctionCallbackInfo"
-        "INS_5ValueEEEENS1_INS_4DataEEEiNS_19ConstructorBehaviorENS_14SideEffect"
-        "TypeE",
-        "p",
-        "pppiii",
-    ),
+    "evaluate_global": ("_ZN2v85debug14EvaluateGlobalEPNS_7IsolateENS_5LocalINS_6StringEEENS0_18EvaluateGlobalModeEb", "p", "ppib"),
+    "lexical_names": ("_ZN2v85debug23GlobalLexicalScopeNamesENS_5LocalINS_7ContextEEEPNSt4__Cr6vectorINS_6GlobalINS_6StringEEENS4_9allocatorIS8_EEEE", "-", "pp"),
+    "compile": ("_ZN2v86Script7CompileENS_5LocalINS_7ContextEEENS1_INS_6StringEEEPNS_12ScriptOriginE", "p", "ppp"),
+    "script_run": ("_ZN2v86Script3RunENS_5LocalINS_7ContextEEE", "p", "pp"),
+    "call": ("_ZN2v88Function4CallENS_5LocalINS_7ContextEEENS1_INS_5ValueEEEiPS5_", "p", "pppip"),
+    "function_new": ("_ZN2v88Function3NewENS_5LocalINS_7ContextEEEPFvRKNS_20FunctionCallbackInfoINS_5ValueEEEENS1_INS_4DataEEEiNS_19ConstructorBehaviorENS_14SideEffectTypeE", "p", "pppiii"),
     # Values
-    "string_new": (
-        "_ZN2v86String11NewFromUtf8EPNS_7IsolateEPKcNS_13NewStringTypeEi",
-        "p",
-        "psii",
-    ),
-    "string_new_latin1": (
-        "_ZN2v86String14NewFromOneByteEPNS_7IsolateEPKhNS_13NewStringTypeEi",
-        "p",
-        "psii",
-    ),
-    "string_new_utf16": (
-        "_ZN2v86String14NewFromTwoByteEPNS_7IsolateEPKtNS_13NewStringTypeEi",
-        "p",
-        "psii",
-    ),
+    "string_new_latin1": ("_ZN2v86String14NewFromOneByteEPNS_7IsolateEPKhNS_13NewStringTypeEi", "p", "psii"),
+    "string_new_utf16": ("_ZN2v86String14NewFromTwoByteEPNS_7IsolateEPKtNS_13NewStringTypeEi", "p", "psii"),
     "string_length": ("_ZNK2v86String6LengthEv", "i", "p"),
     "string_is_latin1": ("_ZNK2v86String9IsOneByteEv", "b", "p"),
-    "string_write_latin1": (
-        "_ZNK2v86String14WriteOneByteV2EPNS_7IsolateEjjPhi",
-        "-",
-        "ppIIpi",
-    ),
-    "string_write_utf16": (
-        "_ZNK2v86String7WriteV2EPNS_7IsolateEjjPti",
-        "-",
-        "ppIIpi",
-    ),
+    "string_write_latin1": ("_ZNK2v86String14WriteOneByteV2EPNS_7IsolateEjjPhi", "-", "ppIIpi"),
+    "string_write_utf16": ("_ZNK2v86String7WriteV2EPNS_7IsolateEjjPti", "-", "ppIIpi"),
     "number_new": ("_ZN2v86Number3NewEPNS_7IsolateEd", "p", "pd"),
     "bigint_words": ("_ZNK2v86BigInt12ToWordsArrayEPiS1_Pm", "-", "pppp"),
     "bigint_count": ("_ZNK2v86BigInt9WordCountEv", "i", "p"),
-    "bigint_new": (
-        "_ZN2v86BigInt12NewFromWordsENS_5LocalINS_7ContextEEEiiPKm",
-        "p",
-        "piip",
-    ),
+    "bigint_new": ("_ZN2v86BigInt12NewFromWordsENS_5LocalINS_7ContextEEEiiPKm", "p", "piip"),
     "array_new": ("_ZN2v85Array3NewEPNS_7IsolateEPNS_5LocalINS_5ValueEEEm", "p", "ppz"),
-    "object_get": (
-        "_ZN2v86Object3GetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE",
-        "p",
-        "ppp",
-    ),
-    "object_set": (
-        "_ZN2v86Object3SetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEES5_",
-        "m",
-        "pppp",
-    ),
+    "object_get": ("_ZN2v86Object3GetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE", "p", "ppp"),
+    "object_set": ("_ZN2v86Object3SetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEES5_", "m", "pppp"),
     "constructor_name": ("_ZN2v86Object18GetConstructorNameEv", "p", "p"),
     "preview_entries": ("_ZN2v86Object14PreviewEntriesEPb", "p", "pp"),
     "proxy_target": ("_ZN2v85Proxy9GetTargetEv", "p", "p"),
@@ -243,103 +94,57 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "promise_state": ("_ZN2v87Promise5StateEv", "i", "p"),
     "promise_result": ("_ZN2v87Promise6ResultEv", "p", "p"),
     "promise_mark_handled": ("_ZN2v87Promise13MarkAsHandledEv", "-", "p"),
-    "strict_equals": (
-        "_ZNK2v85Value12StrictEqualsENS_5LocalIS0_EE",
-        "b",
-        "pp",
-    ),
-    "number_value": (f"_ZNK2v85Value11NumberValueE{_LOCAL_CONTEXT}", "M", "pp"),
-    "to_string": (f"_ZNK2v85Value8ToStringE{_LOCAL_CONTEXT}", "p", "pp"),
-    "buffer_new": (
-        "_ZN2v811ArrayBuffer3NewEPNS_7IsolateEmNS_30BackingStoreInitializationModeE",
-        "p",
-        "pzi",
-    ),
+    "strict_equals": ("_ZNK2v85Value12StrictEqualsENS_5LocalIS0_EE", "b", "pp"),
+    "number_value": ("_ZNK2v85Value11NumberValueENS_5LocalINS_7ContextEEE", "M", "pp"),
+    "to_string": ("_ZNK2v85Value8ToStringENS_5LocalINS_7ContextEEE", "p", "pp"),
+    "buffer_new": ("_ZN2v811ArrayBuffer3NewEPNS_7IsolateEmNS_30BackingStoreInitializationModeE", "p", "pzi"),
     "buffer_data": ("_ZNK2v811ArrayBuffer4DataEv", "p", "p"),
     "buffer_length": ("_ZNK2v811ArrayBuffer10ByteLengthEv", "z", "p"),
-    "uint8array_new": (
-        "_ZN2v810Uint8Array3NewENS_5LocalINS_11ArrayBufferEEEmm",
-        "p",
-        "pzz",
-    ),
-    "view_contents": (
-        "_ZN2v815ArrayBufferView11GetContentsENS_10MemorySpanIhEE",
-        "S",
-        "pS",
-    ),
+    "uint8array_new": ("_ZN2v810Uint8Array3NewENS_5LocalINS_11ArrayBufferEEEmm", "p", "pzz"),
+    "view_contents": ("_ZN2v815ArrayBufferView11GetContentsENS_10MemorySpanIhEE", "S", "pS"),
     "view_length": ("_ZN2v815ArrayBufferView10ByteLengthEv", "z", "p"),
     # Errors
-    "error_new": (
-        "_ZN2v89Exception5ErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE",
-        "p",
-        "pp",
-    ),
-    "type_error_new": (
-        "_ZN2v89Exception9TypeErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE",
-        "p",
-        "pp",
-    ),
-    "range_error_new": (
-        "_ZN2v89Exception10RangeErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE",
-        "p",
-        "pp",
-    ),
+    "error_new": ("_ZN2v89Exception5ErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE", "p", "pp"),
+    "type_error_new": ("_ZN2v89Exception9TypeErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE", "p", "pp"),
+    "range_error_new": ("_ZN2v89Exception10RangeErrorENS_5LocalINS_6StringEEENS1_INS_5ValueEEE", "p", "pp"),
     # Structured clone
     "serializer_new": ("_ZN2v815ValueSerializerC1EPNS_7IsolateE", "-", "pp"),
     "serializer_delete": ("_ZN2v815ValueSerializerD1Ev", "-", "p"),
     "serializer_header": ("_ZN2v815ValueSerializer11WriteHeaderEv", "-", "p"),
-    "serializer_write": (
-        "_ZN2v815ValueSerializer10WriteValueENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE",
-        "m",
-        "ppp",
-    ),
+    "serializer_write": ("_ZN2v815ValueSerializer10WriteValueENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE", "m", "ppp"),
     "serializer_release": ("_ZN2v815ValueSerializer7ReleaseEv", "S", "p"),
-    "deserializer_new": (
-        "_ZN2v817ValueDeserializerC1EPNS_7IsolateEPKhm",
-        "-",
-        "pppz",
-    ),
+    "deserializer_new": ("_ZN2v817ValueDeserializerC1EPNS_7IsolateEPKhm", "-", "pppz"),
     "deserializer_delete": ("_ZN2v817ValueDeserializerD1Ev", "-", "p"),
-    "deserializer_header": (
-        f"_ZN2v817ValueDeserializer10ReadHeaderE{_LOCAL_CONTEXT}",
-        "m",
-        "pp",
-    ),
-    "deserializer_read": (
-        f"_ZN2v817ValueDeserializer9ReadValueE{_LOCAL_CONTEXT}",
-        "p",
-        "pp",
-    ),
+    "deserializer_header": ("_ZN2v817ValueDeserializer10ReadHeaderENS_5LocalINS_7ContextEEE", "m", "pp"),
+    "deserializer_read": ("_ZN2v817ValueDeserializer9ReadValueENS_5LocalINS_7ContextEEE", "p", "pp"),
     # Snapshots
     "heap_profiler": ("_ZN2v87Isolate15GetHeapProfilerEv", "p", "p"),
-    "query_objects": (
-        "_ZN2v812HeapProfiler12QueryObjectsENS_5LocalINS_7ContextEEEPNS_20QueryObject"
-        "PredicateEPNSt4__Cr6vectorINS_6GlobalINS_6ObjectEEENS6_9allocatorISA_EEEE",
-        "-",
-        "pppp",
-    ),
-    "creator_new": (
-        "_ZN2v815SnapshotCreatorC1EPKlPKNS_11StartupDataE",
-        "-",
-        "ppp",
-    ),
+    "query_objects": ("_ZN2v812HeapProfiler12QueryObjectsENS_5LocalINS_7ContextEEEPNS_20QueryObjectPredicateEPNSt4__Cr6vectorINS_6GlobalINS_6ObjectEEENS6_9allocatorISA_EEEE", "-", "pppp"),
+    "creator_new": ("_ZN2v815SnapshotCreatorC1EPKlPKNS_11StartupDataE", "-", "ppp"),
     "creator_delete": ("_ZN2v815SnapshotCreatorD1Ev", "-", "p"),
     "creator_isolate": ("_ZN2v815SnapshotCreator10GetIsolateEv", "p", "p"),
-    "creator_context": (
-        "_ZN2v815SnapshotCreator17SetDefaultContextENS_5LocalINS_7ContextEEENS_31"
-        "SerializeInternalFieldsCallbackENS_28SerializeContextDataCallbackENS_27"
-        "SerializeAPIWrapperCallbackE",
-        "-",
-        "ppCCC",
-    ),
-    "creator_blob": (
-        "_ZN2v815SnapshotCreator10CreateBlobENS0_20FunctionCodeHandlingE",
-        "D",
-        "pi",
-    ),
+    "creator_context": ("_ZN2v815SnapshotCreator17SetDefaultContextENS_5LocalINS_7ContextEEENS_31SerializeInternalFieldsCallbackENS_28SerializeContextDataCallbackENS_27SerializeAPIWrapperCallbackE", "-", "ppCCC"),
+    "creator_blob": ("_ZN2v815SnapshotCreator10CreateBlobENS0_20FunctionCodeHandlingE", "D", "pi"),
     "version": ("mr_v8_version", "s", ""),
     "initialize": ("mr_init_v8", "-", "ss"),
+    # V8's insides, for saving heaps. Methods of heap objects take the address of a
+    # word that holds the object, as a handle is.
+    "use_counter": ("_ZN2v87Isolate21SetUseCounterCallbackEPFvPS0_NS0_17UseCounterFeatureEE", "-", "pp"),
+    "isolate_heap": ("_ZN2v88internal7Isolate4heapEv", "p", "p"),
+    "dequeue_registry": ("_ZN2v88internal4Heap34DequeueDirtyJSFinalizationRegistryEv", "p", "p"),
+    "has_dirty_registries": ("_ZN2v88internal4Heap32HasDirtyJSFinalizationRegistriesEv", "b", "p"),
+    "registries_task_new": ("_ZN2v88internal31FinalizationRegistryCleanupTaskC1EPNS0_4HeapE", "-", "pp"),
+    "registries_task_run": ("_ZN2v88internal31FinalizationRegistryCleanupTask11RunInternalEv", "-", "p"),
+    "listener_add": ("_ZN2v87Isolate18AddMessageListenerEPFvNS_5LocalINS_7MessageEEENS1_INS_5ValueEEEES5_", "b", "ppp"),
+    "listener_remove": ("_ZN2v87Isolate22RemoveMessageListenersEPFvNS_5LocalINS_7MessageEEENS1_INS_5ValueEEEE", "-", "pp"),
+    "formatted_stack": ("_ZN2v88internal10ErrorUtils17GetFormattedStackEPNS0_7IsolateENS0_12DirectHandleINS0_8JSObjectEEE", "p", "pp"),
+    "backing_store_new": ("_ZN2v88internal12BackingStoreC1EPvmmmNS0_10SharedFlagENS0_13ResizableFlagEbbbbb", "-", "ppzzziibbbbb"),
+    # A std::shared_ptr is passed as it lies, two words (libc++'s trivial ABI).
+    "buffer_take_store": ("_ZN2v88internal13JSArrayBuffer15RemoveExtensionEv", "S", "p"),
+    "buffer_setup": ("_ZN2v88internal13JSArrayBuffer5SetupENS0_10SharedFlagENS0_13ResizableFlagENSt4__Cr10shared_ptrINS0_12BackingStoreEEEPNS0_7IsolateE", "-", "piiSp"),
+    "is_wasm_function": ("_ZN2v88internal20WasmExportedFunction22IsWasmExportedFunctionENS0_6TaggedINS0_6ObjectEEE", "b", "z"),
 }
+# fmt: on
 
 BRANDS: Final[tuple[tuple[str, str], ...]] = (
     # (brand, the predicate of v8::Value that recognises it), asked in this order
@@ -390,21 +195,52 @@ BRANDS: Final[tuple[tuple[str, str], ...]] = (
 
 KINDS: Final[tuple[str, ...]] = (
     # Further predicates of v8::Value that the conversion of values asks
-    "FullIsUndefined",
-    "FullIsNull",
-    "FullIsTrue",
-    "FullIsFalse",
     "FullIsString",
     "IsNumber",
     "IsBigInt",
-    "IsSymbol",
     "IsArrayBufferView",
 )
+
+
+UNSAVABLE: Final[dict[str, str]] = {
+    # kind: V8's class
+    "Intl.Collator": "JSCollator",
+    "Intl.DateTimeFormat": "JSDateTimeFormat",
+    "Intl.DisplayNames": "JSDisplayNames",
+    "Intl.DurationFormat": "JSDurationFormat",
+    "Intl.ListFormat": "JSListFormat",
+    "Intl.Locale": "JSLocale",
+    "Intl.NumberFormat": "JSNumberFormat",
+    "Intl.PluralRules": "JSPluralRules",
+    "Intl.RelativeTimeFormat": "JSRelativeTimeFormat",
+    "Intl.Segmenter": "JSSegmenter",
+    "Intl.Segments": "JSSegments",
+    "Intl.SegmentIterator": "JSSegmentIterator",
+    "Temporal.Duration": "JSTemporalDuration",
+    "Temporal.Instant": "JSTemporalInstant",
+    "Temporal.PlainDate": "JSTemporalPlainDate",
+    "Temporal.PlainDateTime": "JSTemporalPlainDateTime",
+    "Temporal.PlainMonthDay": "JSTemporalPlainMonthDay",
+    "Temporal.PlainTime": "JSTemporalPlainTime",
+    "Temporal.PlainYearMonth": "JSTemporalPlainYearMonth",
+    "Temporal.ZonedDateTime": "JSTemporalZonedDateTime",
+    "WebAssembly.Instance": "WasmInstanceObject",
+    "WebAssembly.Memory": "WasmMemoryObject",
+    "WebAssembly.Module": "WasmModuleObject",
+    "WebAssembly.Table": "WasmTableObject",
+}
+"""What of V8's own classes can't be saved, or not be used when it has been."""
 
 
 def predicate(name: str) -> str:
     """Mangled name of a predicate such as `IsMap` of v8::Value."""
     return f"_ZNK2v85Value{len(name)}{name}Ev"
+
+
+def heap_predicate(name: str) -> str:
+    """Mangled name of the predicate of an internal class; takes the object itself."""
+    name = f"Is{name}_NonInline"
+    return f"_ZN2v88internal{len(name)}{name}ENS0_6TaggedINS0_10HeapObjectEEE"
 
 
 WASM_FUNCTIONS: Final[tuple[str, ...]] = tuple(

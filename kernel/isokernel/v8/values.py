@@ -1,4 +1,4 @@
-"""Values across the border: V8's handles to Python objects and back.
+"""Conversion of values: V8's handles to Python objects and back.
 
 Out of V8: undefined → `UNDEFINED`, null → None, booleans, numbers (int when V8 holds a
 small integer, else float), bigint → `BigInt`, strings → str (lone surrogates become
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.v8.library import Span
 
 if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
@@ -27,7 +29,7 @@ class Undefined:
         return False
 
     def __repr__(self) -> str:
-        """Read as in JavaScript."""
+        """Return the JavaScript name."""
         return "undefined"
 
 
@@ -63,7 +65,7 @@ class Value:
             self.isolate.release(slot)
 
     def __del__(self) -> None:
-        """Hand the handle back; from any thread, hence by way of a list."""
+        """Release the handle at the next entry; this may be any thread."""
         if self.slot:
             self.isolate.orphans.append(self.slot)
 
@@ -72,12 +74,31 @@ class Value:
         return f"<{type(self).__name__} at slot {self.slot:#x}>"
 
     def bytes(self) -> bytes:
-        """A copy of the bytes of a typed array, DataView or ArrayBuffer.
+        """Copy the bytes of a typed array, DataView or ArrayBuffer.
 
         Raises:
             TypeError: The value holds no bytes.
         """
-        return self.isolate.read_bytes(self)
+        isolate, library = self.isolate, self.isolate.library
+        with isolate.entered():
+            if library.IsArrayBufferView(self.slot):
+                return _view_bytes(library, self.slot)
+            if not library.IsArrayBuffer(self.slot):
+                message = "the value holds no bytes"
+                raise TypeError(message)
+            length = library.buffer_length(self.slot)
+            if not length:
+                return b""
+            return ctypes.string_at(library.buffer_data(self.slot), length)
+
+
+def _view_bytes(library: Library, slot: int) -> bytes:
+    # Small typed arrays live inside the V8 heap and are copied into the storage;
+    # larger ones are read in place, one copy in all.
+    length = library.view_length(slot)
+    storage = ctypes.create_string_buffer(64)
+    span = library.view_contents(slot, Span(ctypes.addressof(storage), 64))
+    return ctypes.string_at(span.data, length) if length else b""
 
 
 def new_string(library: Library, isolate: int, text: str) -> int:
@@ -136,29 +157,12 @@ def new_bigint(library: Library, context: int, number: int) -> int:
     return handle
 
 
-class Constants:
-    """The tagged words of undefined, null, true and false in one isolate."""
-
-    __slots__ = ("false", "null", "true", "undefined", "values")
-
-    def __init__(self, undefined: int, null: int, true: int, false: int) -> None:
-        """Remember the words; they are roots, so they never move."""
-        self.undefined, self.null = undefined, null
-        self.true, self.false = true, false
-        self.values: dict[int, Any] = {
-            undefined: UNDEFINED,
-            null: None,
-            true: True,
-            false: False,
-        }
-
-
 def to_python(isolate: Isolate, handle: int) -> Any:
     """Convert a local handle; see the module's table."""
     tagged = _SLOT(handle).value
     if not tagged & 1:  # a small integer, in the upper 31 bits of the low word
         return ctypes.c_int32(tagged & 0xFFFFFFFF).value >> 1
-    known = isolate.constants.values.get(tagged, isolate)
+    known = isolate.constants.get(tagged, isolate)
     if known is not isolate:
         return known
     library = isolate.library
@@ -172,7 +176,7 @@ def to_python(isolate: Isolate, handle: int) -> Any:
 
 
 def to_local(isolate: Isolate, value: Any) -> int:  # noqa: PLR0911 -- one a type
-    """Convert into a handle that is local to the current scope.
+    """Convert a Python value into a handle that is local to the current scope.
 
     Raises:
         TypeError: Python's value has no counterpart.

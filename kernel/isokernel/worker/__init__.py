@@ -1,10 +1,10 @@
 """A context's process: one context, two sockets, and nothing else.
 
     channel     frames on a socket, with what waits in both directions
-    executions  cells: one runs, the others wait in order
-    requests    everything else that comes in on `work`
+    front       cells and requests, which come in on `work`
     control     the second thread: interrupt, memory, the end of the server
-    endings     what is said before the process must end
+    copies      processes that are forked from this one: clones, and what saves heaps
+    exits       the ends of the process that the server is told of
     loop        the loop on the thread that runs V8
     main        from a forked process to a running loop
 

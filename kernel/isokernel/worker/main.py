@@ -5,27 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from isokernel.context.context import Context
+from isokernel.context import Context
 from isokernel.protocol.frames import encode
-from isokernel.sandbox import confine
+from isokernel.sandbox import close_descriptors, confine
 from isokernel.v8.snapshot import Snapshot
 from isokernel.worker.channel import Channel
-from isokernel.worker.endings import Endings
+from isokernel.worker.control import open_rollup
+from isokernel.worker.exits import WorkerExits
 from isokernel.worker.loop import Sockets, Worker
-from isokernel.worker.memory import open_rollup
 
 if TYPE_CHECKING:
     from isokernel.sandbox import SandboxSettings
     from isokernel.settings import ContextSettings
 
-__all__ = ["rehearse", "serve"]
-
-_STANDARD: Final = (0, 1, 2)
+__all__ = ["serve", "warm_up"]
 
 
-def serve(  # noqa: PLR0913 -- what a process is told at its birth
+def serve(  # noqa: PLR0913 -- what makes a process a context
     base: Context,
     settings: ContextSettings,
     sockets: Sockets,
@@ -41,7 +39,7 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
         settings: The new context's.
         sockets: Its two sockets; the server has their other ends.
         snapshot: A file with the heap that it goes on from, instead of a blank one.
-        sandbox: The walls around the process; None leaves it as it is.
+        sandbox: How the process is confined; None for not at all.
         checked: The heap is known to be what was saved.
     """
     try:
@@ -51,7 +49,7 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
         rollup = open_rollup()
         keep = [work.fileno() for work in sockets]
         keep += [fd for fd in (rollup, snapshot) if fd is not None]
-        _close_others(keep)
+        close_descriptors(keep)
         if sandbox is not None:
             confine(sandbox, _memory_max(base, settings))
         if snapshot is not None:
@@ -60,10 +58,10 @@ def serve(  # noqa: PLR0913 -- what a process is told at its birth
             worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
             sockets, rollup, blank = worker.run(), None, False
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
-        Endings(Channel(sockets.work)).defect(error)
+        WorkerExits(Channel(sockets.work)).defect(error)
 
 
-def rehearse(base: Context) -> None:
+def warm_up(base: Context) -> None:
     """Do once what a context does up to its first result; it stays blank.
 
     A forked process gets each page of memory at its first touch; this is for one that
@@ -73,40 +71,22 @@ def rehearse(base: Context) -> None:
     sockets = Sockets(*(theirs for _, theirs in pairs))
     content = {"code": "({ a: 1 + 1 })", "store_history": False}
     pairs[0][0].sendall(encode("execute_request", content, id=1))
-    Worker(base, base.settings, sockets, blank=True).rehearse()
+    Worker(base, base.settings, sockets, blank=True).warm_up()
     for ours, _ in pairs:
         ours.close()
     base.forget()
-    base.rest()
+    base.prepare_fork()
 
 
 def _memory_max(base: Context, settings: ContextSettings) -> int | None:
-    if settings.array_buffer_max is None:
+    if settings.array_buffer_bytes_max is None:
         return None
-    guard = base.bridge.isolate.memory
-    heap = settings.heap_memory_max or guard.born_limit
-    return heap + settings.array_buffer_max
+    memory = base.bridge.isolate.memory
+    heap = settings.v8_heap_bytes_max or memory.initial_limit_bytes
+    return heap + settings.array_buffer_bytes_max
 
 
 def _restored(settings: ContextSettings, file: int, *, checked: bool) -> Context:
     heap = Snapshot.from_file(file, check=not checked)
     os.close(file)
     return Context(settings, lambda _event: None, snapshot=heap)
-
-
-def _close_others(keep: list[int]) -> None:
-    """Close every descriptor but these; the standard ones lead nowhere."""
-    _silence()
-    start = len(_STANDARD)
-    for descriptor in sorted(keep):
-        os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-
-
-def _silence() -> None:
-    """Nobody reads what V8 or Python print here; what matters goes over `work`."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in _STANDARD:
-        os.dup2(null, descriptor)
-    os.close(null)

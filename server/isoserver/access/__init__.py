@@ -1,1 +1,1 @@
-"""Who may ask, what opens to whom, and how often."""
+"""Who makes a request, what that principal may use, and how often."""

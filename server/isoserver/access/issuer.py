@@ -1,4 +1,4 @@
-"""The authorization server: which keys it signs with, asked of it and remembered."""
+"""The authorization server's signing keys, fetched and cached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Issuer"]
 
 DOCUMENT_MAX: Final = 1 << 20
-"""Bytes that an answer of the issuer may have."""
+"""Bytes of an answer of the issuer."""
 KEYS_MAX: Final = 100
 _OK: Final = 200
 
@@ -34,20 +34,20 @@ _OK: Final = 200
 class Issuer:
     """An authorization server's keys; used from the event loop only.
 
-    They are asked for when the first token comes, when they are old, and when a token
+    They are fetched when the first token comes, when they are old, and when a token
     names a key that isn't among them; never more often than the interval says, and once
-    for all who wait. While the issuer can't be reached, the keys known last serve on.
+    for all who wait. While the issuer can't be reached, the known keys stay in use.
     """
 
     def __init__(
         self, settings: AccessSettings, url: str, log: FilteringBoundLogger
     ) -> None:
-        """Ask nothing yet.
+        """Keep what is needed; nothing is fetched yet.
 
         Args:
-            settings: Deadlines and ages.
+            settings: Timeouts and ages.
             url: The issuer's identifier.
-            log: Where it says why it can't be reached.
+            log: Told why the issuer can't be reached.
         """
         self._settings = settings
         self._url = url
@@ -55,45 +55,45 @@ class Issuer:
         self._keys_url: str | None = settings.oauth_jwks_url
         self._keys: list[dict[str, Any]] = []
         self._known = False
-        self._got = 0.0
-        self._asked = float("-inf")
-        self._asking: asyncio.Task[None] | None = None
+        self._fetched_at = 0.0
+        self._tried_at = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
 
     async def keys(self, key_id: str | None, algorithm: str) -> list[PyJWK]:
-        """Give the keys that a token may be signed with.
+        """Return the keys that a token may be signed with.
 
         Args:
             key_id: The key that the token names; None if it names none.
             algorithm: How it is signed; one of the allowed ones.
 
         Returns:
-            Those that fit; none if there is none, and the issuer, asked again as often
-            as may be, has none.
+            Those that fit; none if the issuer, asked again unless that was a moment
+            ago, has none.
 
         Raises:
-            IssuerError: No keys are known, and the issuer can't be asked.
+            IssuerError: No keys are known, and the issuer can't be reached.
         """
         settings, asked = self._settings, False
-        if self._age() > settings.oauth_keys_ttl:
-            before = self._got
-            asked = await self._ask()
-            stale = settings.oauth_keys_ttl + settings.oauth_keys_stale
-            if self._got == before and self._age() > stale:
+        if self._age() > settings.oauth_keys_ttl_seconds:
+            before = self._fetched_at
+            asked = await self._fetch_once()
+            stale = settings.oauth_keys_ttl_seconds + settings.oauth_keys_stale_seconds
+            if self._fetched_at == before and self._age() > stale:
                 raise IssuerError
         found = self._fitting(key_id, algorithm)
-        if not found and not asked and await self._ask():
+        if not found and not asked and await self._fetch_once():
             found = self._fitting(key_id, algorithm)
         return found
 
     async def close(self) -> None:
-        """Stop asking."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        """Stop fetching."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
 
     def _age(self) -> float:
-        """Seconds since the keys were got."""
-        return time.monotonic() - self._got if self._known else float("inf")
+        """Return the seconds since the keys were fetched, infinity if never."""
+        return time.monotonic() - self._fetched_at if self._known else float("inf")
 
     def _fitting(self, key_id: str | None, algorithm: str) -> list[PyJWK]:
         fitting = [
@@ -105,23 +105,25 @@ class Issuer:
             return []  # whose signature it is must not be a matter of trying
         return list(_made(fitting, algorithm))
 
-    async def _ask(self) -> bool:
-        """Ask for the keys, or wait for who does; whether anybody asked."""
-        if self._asking is None:
+    async def _fetch_once(self) -> bool:
+        """Fetch the keys, or wait for whoever does; return whether anybody did."""
+        if self._fetching is None:
             now = time.monotonic()
-            if now - self._asked < self._settings.oauth_keys_interval:
+            if now - self._tried_at < self._settings.oauth_keys_interval_seconds:
                 return False
-            self._asked = now
-            self._asking = asyncio.create_task(self._refresh())
+            self._tried_at = now
+            self._fetching = asyncio.create_task(self._refresh())
         # The client that waits may go; others wait for the same answer.
-        await asyncio.shield(self._asking)
+        await asyncio.shield(self._fetching)
         return True
 
     async def _refresh(self) -> None:
         import httpx  # noqa: PLC0415 - 100 ms that servers without an issuer spare
 
         try:
-            await asyncio.wait_for(self._fetch(), self._settings.oauth_deadline)
+            await asyncio.wait_for(
+                self._fetch(), self._settings.oauth_keys_timeout_seconds
+            )
         except IssuerError as error:
             self._complain(error.reason)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -129,7 +131,7 @@ class Issuer:
         except asyncio.TimeoutError:
             self._complain("it did not answer in time")
         finally:
-            self._asking = None
+            self._fetching = None
 
     def _complain(self, reason: str) -> None:
         # Its keys may have moved: next time it is asked for their place again.
@@ -141,7 +143,7 @@ class Issuer:
 
         # Where the issuer's documents are is known; nobody else is to be followed.
         async with httpx.AsyncClient(
-            follow_redirects=False, timeout=self._settings.oauth_deadline
+            follow_redirects=False, timeout=self._settings.oauth_keys_timeout_seconds
         ) as client:
             if self._keys_url is None:
                 self._keys_url = await self._discover(client)
@@ -151,7 +153,7 @@ class Issuer:
             reason = "its key set has no keys"
             raise IssuerError(reason)
         self._keys = [key for key in keys[:KEYS_MAX] if isinstance(key, dict)]
-        self._known, self._got = True, time.monotonic()
+        self._known, self._fetched_at = True, time.monotonic()
 
     async def _discover(self, client: httpx.AsyncClient) -> str:
         """Find where the keys are: RFC 8414, and OpenID Connect's way."""
@@ -186,7 +188,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
 
 
 def _keys_url(document: dict[str, Any], issuer: str) -> str:
-    """Give the place that metadata name for the keys."""
+    """Return the URL that metadata name for the keys."""
     if str(document.get("issuer")).rstrip("/") != issuer.rstrip("/"):
         reason = "metadata are another issuer's"
         raise IssuerError(reason)
@@ -209,7 +211,7 @@ def _metadata_urls(issuer: str) -> list[str]:
 
 
 def _is_safe(place: str, issuer: str) -> bool:
-    """Whether keys from there are the issuer's: https, or both are this machine."""
+    """Tell whether keys from a URL are the issuer's: https, or both on this machine."""
     try:
         to, by = urlsplit(place), urlsplit(issuer)
         hosts = (to.hostname or "", by.hostname or "")
@@ -221,7 +223,7 @@ def _is_safe(place: str, issuer: str) -> bool:
 
 
 def _fits(key: dict[str, Any], algorithm: str) -> bool:
-    """Whether a key is for checking signatures of that kind."""
+    """Tell whether a key is for checking signatures of that kind."""
     operations = key.get("key_ops")
     return (
         key.get("kty") == ALGORITHMS[algorithm]

@@ -1,4 +1,4 @@
-"""API keys: what each one opens."""
+"""API keys, and the principal that each stands for."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Keys"]
 
 
 class Keys:
-    """All keys, found without a comparison whose time tells anything of them."""
+    """All keys, looked up in a way whose time says nothing about them."""
 
     def __init__(self, settings: AccessSettings) -> None:
-        """Take the keys; they themselves aren't kept.
+        """Digest the keys; they themselves aren't kept.
 
         Args:
-            settings: Which keys there are.
+            settings: The keys of the default workspace and of the others.
         """
         # Whoever can't compute a digest can't choose where the look-up stops.
         self._salt = secrets.token_bytes(32)
@@ -38,7 +38,7 @@ class Keys:
         return bool(self._principals)
 
     def find(self, key: str) -> Principal | None:
-        """Give who brings a key; None if there is no such key."""
+        """Return the principal of a key; None if the key is unknown."""
         return self._principals.get(self._digest(key))
 
     def _digest(self, key: str) -> bytes:

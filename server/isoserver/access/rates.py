@@ -1,4 +1,4 @@
-"""How often something may be done: token buckets, one for each workspace or address."""
+"""Rate limits: token buckets, one for each workspace or address."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["Buckets", "RateLimits"]
 
 BUCKETS_MAX: Final = 10_000
-"""Buckets of one kind that are kept: the owner of the oldest gets a full one."""
+"""Buckets of one kind that are kept; the oldest is dropped, and is full again."""
 _MINUTE: Final = 60.0
 _WHAT: Final = {"execute": "executions", "request": "requests"}
 
 
 class _Bucket(NamedTuple):
-    """What was left at a time."""
+    """What was left in a bucket at a time."""
 
     left: float
     time: float
@@ -39,21 +39,21 @@ class Buckets:
         """Start without any.
 
         Args:
-            clock: Gives the time in seconds.
+            clock: Returns the time in seconds.
         """
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        """Give how many buckets are kept."""
+        """Return how many buckets are kept."""
         return len(self._buckets)
 
     def take(self, name: str, rate: float) -> float:
-        """Take one out of a bucket, if there is one in it.
+        """Take one token out of a bucket, if there is one in it.
 
         Args:
             name: Whose bucket.
-            rate: How many a minute.
+            rate: Tokens a minute.
 
         Returns:
             Seconds until there is one; 0 if it was taken.
@@ -69,7 +69,7 @@ class Buckets:
         return 0.0
 
     def wait(self, name: str, rate: float) -> float:
-        """Give the seconds until there is one in a bucket, and take none."""
+        """Return the seconds until a bucket has a token, and take none."""
         left = self._left(name, rate, self._clock())
         return max(0.0, 1 - left) * _MINUTE / rate
 
@@ -82,7 +82,7 @@ class Buckets:
 
 
 class RateLimits:
-    """How often each workspace may do what; used from the event loop only."""
+    """How often a workspace may do something; used from the event loop only."""
 
     def __init__(
         self,
@@ -90,35 +90,37 @@ class RateLimits:
         refused: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the bounds.
+        """Read the limits.
 
         Args:
-            settings: How many a minute.
+            settings: The limits, by workspace.
             refused: Called with the reason for each refusal.
-            clock: Gives the time in seconds.
+            clock: Returns the time in seconds.
         """
         self._settings = settings
         self._refused = refused
         self._buckets = {kind: Buckets(clock) for kind in _WHAT}
-        # Most servers bound no requests: then each of them costs one look here.
-        self._bounded = {
+        # Most servers don't limit requests: then each costs one look-up here.
+        self._limited = {
             kind
             for kind in _WHAT
-            if getattr(settings, f"{kind}_rate")
-            or any(getattr(each, f"{kind}_rate") for each in settings.workspaces)
+            if getattr(settings, f"{kind}_rate_per_minute")
+            or any(
+                getattr(each, f"{kind}_rate_per_minute") for each in settings.workspaces
+            )
         }
 
     def check(self, principal: Principal, kind: Kind) -> None:
-        """Count what a workspace does; refuse what is too much.
+        """Count a request of a workspace, and refuse it if it is one too many.
 
         Args:
-            principal: Who does it.
-            kind: What: `execute` (the tool and POST /tasks) or `request` (everything).
+            principal: Who makes the request.
+            kind: `execute` (the tool and POST /tasks) or `request` (everything).
 
         Raises:
-            RateLimitError: It has done as much as it may, for now.
+            RateLimitError: The workspace has made as many as it may, for now.
         """
-        if kind not in self._bounded:
+        if kind not in self._limited:
             return
         rate = self._settings.rate_of(principal.workspace, kind)
         if not rate:

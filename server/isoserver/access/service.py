@@ -1,11 +1,11 @@
-"""Who asks: found from a request's headers, and told how to do better if not."""
+"""Identification: the principal of a request, from its headers."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isoserver.access.keys import Keys
 from isoserver.access.rates import Buckets
@@ -36,23 +36,16 @@ if TYPE_CHECKING:
 __all__ = ["METADATA_PATH", "RESOURCES", "Access"]
 
 METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
-"""Where it is said which issuer's tokens are taken (RFC 9728)."""
+"""Where clients learn which issuer's tokens are accepted (RFC 9728)."""
 RESOURCES: Final = ("/mcp", "/sse")
 """Paths that clients know as resources of their own."""
+_Refusal = CredentialError | AccessError | RateLimitError
 _HOST: Final = re.compile(r"[\w.:\[\]-]+", re.ASCII)
 _IN_QUERY: Final = ("access_token", "api_key")
-_REASONS: Final = {
-    KeyMissingError: "key",
-    TokenError: "token",
-    WorkspaceError: "workspace",
-    ScopeError: "scope",
-    AdminError: "admin",
-    RateLimitError: "failure_rate",
-}
 
 
 class Access:
-    """Identifies who asks; used from the event loop only.
+    """Identifies who makes a request; used from the event loop only.
 
     Attributes:
         guarded: Whether requests must bring a key or a token.
@@ -65,13 +58,13 @@ class Access:
         refused: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take keys, and whose tokens are taken.
+        """Read which keys and tokens are accepted.
 
         Args:
-            settings: What they are.
-            log: Where it is said that the issuer can't be reached.
-            refused: Called with the reason for each refusal.
-            clock: Gives the time in seconds.
+            settings: Keys, workspaces, and what tokens must be like.
+            log: Told that the issuer can't be reached.
+            refused: Called with the reason of each refusal, for the metrics.
+            clock: Returns the time in seconds.
         """
         self._settings = settings
         self._refused = refused
@@ -81,11 +74,11 @@ class Access:
         self.guarded = bool(self._keys) or self._tokens is not None
 
     async def identify(self, request: HTTPServerRequest) -> Principal:
-        """Tell who asks.
+        """Return the principal of a request.
 
         Raises:
-            CredentialError: It brings nothing that is known, where that is asked for.
-            AccessError: It may not do anything here, or not in that workspace.
+            CredentialError: A key or token is needed, and the request has no valid one.
+            AccessError: The principal may do nothing here, or not in that workspace.
             RateLimitError: Too many wrong keys or tokens came from its address.
             InvalidRequestError: A key is in the URL, or the workspace isn't clear.
             IssuerError: Its token can't be checked now.
@@ -93,22 +86,22 @@ class Access:
         workspace = _workspace(request)
         if not self.guarded:
             if workspace not in (None, DEFAULT_WORKSPACE):
-                raise self.refuse(WorkspaceError())
+                self.refuse(WorkspaceError())
             return Principal()
         try:
             return await self._identify(request, workspace)
         except (CredentialError, AccessError, RateLimitError) as error:
-            raise self.refuse(error) from None
+            self.refuse(error)
 
     async def close(self) -> None:
-        """Stop asking the issuer."""
+        """Stop fetching the issuer's keys."""
         if self._tokens is not None:
             await self._tokens.close()
 
-    def refuse(self, error: ServerError) -> ServerError:
-        """Count a refusal; the error again."""
-        self._refused(_REASONS[type(error)])
-        return error
+    def refuse(self, error: _Refusal) -> NoReturn:
+        """Count a refusal, and raise it."""
+        self._refused(error.counted_as)
+        raise error from None
 
     async def _identify(
         self, request: HTTPServerRequest, workspace: str | None
@@ -120,8 +113,8 @@ class Access:
         key, bearer = _credentials(request)
         if not key and not bearer:
             raise KeyMissingError
-        place = _place(request.remote_ip)
-        self._check_failures(place)
+        network = _network(request.remote_ip)
+        self._check_failures(network)
         for each in (key, bearer):
             principal = self._keys.find(each) if each else None
             if principal is not None:
@@ -130,12 +123,12 @@ class Access:
                 return principal
         if key:
             # Also when a token comes along: else whoever has one could guess keys.
-            self._count_failure(place)
+            self._count_failure(network)
         try:
             return await self._check_token(bearer, workspace)
         except CredentialError as error:
             if bearer and not (isinstance(error, TokenError) and error.signed):
-                self._count_failure(place)
+                self._count_failure(network)
             raise
 
     async def _check_token(self, token: str, workspace: str | None) -> Principal:
@@ -143,21 +136,21 @@ class Access:
             raise KeyMissingError
         return await self._tokens.check(token, workspace)
 
-    def _check_failures(self, place: str) -> None:
-        rate = self._settings.failure_rate
-        seconds = self._failures.wait(place, rate) if rate else 0.0
+    def _check_failures(self, network: str) -> None:
+        rate = self._settings.failure_rate_per_minute
+        seconds = self._failures.wait(network, rate) if rate else 0.0
         if seconds:
             what = "wrong keys or tokens"
             raise RateLimitError(what, seconds)
 
-    def _count_failure(self, place: str) -> None:
-        if self._settings.failure_rate:
-            self._failures.take(place, self._settings.failure_rate)
+    def _count_failure(self, network: str) -> None:
+        if self._settings.failure_rate_per_minute:
+            self._failures.take(network, self._settings.failure_rate_per_minute)
 
     # -- what is answered --------------------------------------------------------------
 
     def challenge(self, error: ServerError, request: HTTPServerRequest) -> str | None:
-        """Give the WWW-Authenticate header for an error; None if it has none."""
+        """Return the WWW-Authenticate header for an error; None if it has none."""
         if self._tokens is None:
             return "Bearer" if isinstance(error, CredentialError) else None
         parts = []
@@ -174,7 +167,7 @@ class Access:
         return "Bearer " + ", ".join([*parts, f'resource_metadata="{place}"'])
 
     def metadata(self, request: HTTPServerRequest) -> dict[str, Any] | None:
-        """Say whose tokens are taken; None if nobody's are."""
+        """Say whose tokens are accepted; None if no tokens are."""
         if self._tokens is None:
             return None
         settings = self._settings
@@ -198,14 +191,14 @@ class Access:
 def _make_tokens(settings: AccessSettings, log: FilteringBoundLogger) -> Tokens | None:
     if settings.oauth_issuer is None:
         return None
-    # 60 ms, which servers without an issuer spare.
+    # 60 ms that servers without an issuer save.
     from isoserver.access.tokens import Tokens  # noqa: PLC0415
 
     return Tokens(settings, settings.oauth_issuer, log)
 
 
 def _workspace(request: HTTPServerRequest) -> str | None:
-    """Give the workspace that a request names; None if it names none."""
+    """Return the workspace that a request names; None if it names none."""
     named = request.headers.get("X-Workspace-Id")
     asked = request.query_arguments.get("workspaceId") if request.query else None
     if not asked:
@@ -219,22 +212,22 @@ def _workspace(request: HTTPServerRequest) -> str | None:
 
 
 def _credentials(request: HTTPServerRequest) -> tuple[str, str]:
-    """Give the API key and the bearer's key or token of a request; empty if none."""
+    """Return a request's API key, and its bearer key or token; empty if none."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     given = bearer.strip() if scheme.lower() == "bearer" else ""
     return request.headers.get("X-API-Key", ""), given
 
 
 def _resource(path: str) -> str:
-    """Give the resource that a path belongs to; empty for the server itself."""
+    """Return the resource that a path belongs to; empty for the server itself."""
     for resource in RESOURCES:
         if path == resource or path.startswith(f"{resource}/"):
             return resource
     return ""
 
 
-def _place(remote: str | None) -> str:
-    """Give what wrong keys are counted for: an address, or a network of one owner's."""
+def _network(remote: str | None) -> str:
+    """Return what wrong keys are counted for: an IPv4 address, or an IPv6 /64."""
     try:
         address = ipaddress.ip_address((remote or "").partition("%")[0])
     except ValueError:

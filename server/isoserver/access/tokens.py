@@ -1,4 +1,4 @@
-"""Bearer tokens: JSON Web Tokens of the issuer's, checked, and what they open."""
+"""Bearer tokens: JSON Web Tokens of the issuer, and the principals they stand for."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Tokens", "looks_like_token"]
 
 TOKEN_MAX: Final = 16 * 1024
-"""Characters that a token may have."""
+"""Characters of a token."""
 CLIENT_MAX: Final = 200
 _FORM: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _TYPES: Final = {"jwt", "at+jwt", "application/at+jwt"}
@@ -63,12 +63,12 @@ class Tokens:
     def __init__(
         self, settings: AccessSettings, issuer: str, log: FilteringBoundLogger
     ) -> None:
-        """Take what tokens must be like.
+        """Keep the rules.
 
         Args:
-            settings: What they must be like.
-            issuer: Whose they must be.
-            log: Where it is said that the issuer can't be reached.
+            settings: Audiences, algorithms, claims and scopes.
+            issuer: The issuer's identifier, a URL.
+            log: Told that the issuer can't be reached.
         """
         self._settings = settings
         self._issuer = Issuer(settings, issuer, log)
@@ -76,18 +76,18 @@ class Tokens:
         self._names = [issuer.rstrip("/"), issuer.rstrip("/") + "/"]
 
     async def check(self, token: str, workspace: str | None) -> Principal:
-        """Give who brings a token.
+        """Return the principal of a token.
 
         Args:
-            token: What was brought.
-            workspace: The workspace that is asked for; None if none is.
+            token: The bearer token.
+            workspace: The workspace that the request names; None if it names none.
 
         Raises:
             TokenError: It isn't valid here.
-            ScopeError: It lacks the scope that all need.
+            ScopeError: It lacks the scope that every token needs.
             WorkspaceError: It doesn't open that workspace, or none at all.
-            InvalidRequestError: It opens several, and none is asked for.
-            IssuerError: The keys to check it with can't be had.
+            InvalidRequestError: It opens several, and the request names none.
+            IssuerError: The keys to check it with can't be fetched.
         """
         claims = await self._verify(token)
         settings = self._settings
@@ -103,11 +103,11 @@ class Tokens:
         )
 
     async def close(self) -> None:
-        """Stop asking the issuer."""
+        """Stop fetching keys."""
         await self._issuer.close()
 
     async def _verify(self, token: str) -> dict[str, Any]:
-        """Check the signature, then when and for whom it is; the claims."""
+        """Check the signature, then times, issuer and audience; return the claims."""
         key_id, algorithm = self._read_header(token)
         for key in await self._issuer.keys(key_id, algorithm):
             claims = self._decode(token, key, algorithm)
@@ -117,7 +117,7 @@ class Tokens:
         raise TokenError(reason)
 
     def _decode(self, token: str, key: PyJWK, algorithm: str) -> dict[str, Any] | None:
-        """Check with one key; None if it isn't the one that has signed."""
+        """Check with one key; return None if another one has signed."""
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -125,7 +125,7 @@ class Tokens:
                 algorithms=[algorithm],
                 audience=self._settings.audiences,
                 issuer=self._names,
-                leeway=self._settings.oauth_leeway,
+                leeway=self._settings.oauth_leeway_seconds,
                 options={
                     "require": ["exp", "iss", "aud"],
                     "enforce_minimum_key_length": True,
@@ -140,7 +140,7 @@ class Tokens:
         return claims
 
     def _read_header(self, token: str) -> tuple[str | None, str]:
-        """Give the key that the token names, and how it is signed.
+        """Return the key that the token names, and the algorithm.
 
         Nothing else of the header counts: keys that a token brings along, or says where
         to find, are its maker's.
@@ -190,7 +190,7 @@ class Tokens:
 
 
 def _claim(claims: dict[str, Any], name: str) -> Any:
-    """Give a claim; dots lead into objects, unless there is a claim with dots."""
+    """Return a claim; dots lead into objects, unless a claim has that very name."""
     if name in claims:
         return claims[name]
     found: Any = claims
@@ -200,7 +200,7 @@ def _claim(claims: dict[str, Any], name: str) -> Any:
 
 
 def _words(value: Any) -> list[str]:
-    """Give scopes: words in a text, or a list."""
+    """Return scopes, which are words in a text, or a list."""
     if isinstance(value, str):
         return value.split()
     listed = value if isinstance(value, list) else []

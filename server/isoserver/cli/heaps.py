@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from isoserver.errors import ServerError
-from isoserver.heaps.entries import HeapRecord  # noqa: TC001 - beside one that is
-from isoserver.heaps.service import Heaps
+from isoserver.heaps.records import HeapRecord  # noqa: TC001 - beside one that is
+from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX, Heaps
 from isoserver.principal import DEFAULT_WORKSPACE
+from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
 
@@ -52,7 +53,9 @@ def list_(
     tag: Annotated[
         list[str] | None, typer.Option(help="NAME:VALUE that they must have.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="How many.")
+    ] = LIST_DEFAULT,
 ) -> None:
     """List heaps, newest first."""
     wanted = dict(_pair(text) for text in tag or [])
@@ -104,7 +107,7 @@ def export(
 
     async def ask(heaps: Heaps) -> bytes:
         await heaps.load(workspace, key)  # only what is whole leaves
-        return await heaps.export(workspace, key)
+        return await heaps.export_file(workspace, key)
 
     packed = _with_heaps(data_dir, ask)
     file.write_bytes(packed)
@@ -124,7 +127,7 @@ def import_(
     packed = file.read_bytes()
 
     async def ask(heaps: Heaps) -> str:
-        return await heaps.take_in(workspace, packed)
+        return await heaps.import_file(workspace, packed)
 
     typer.echo(_with_heaps(data_dir, ask))
 
@@ -135,7 +138,7 @@ def gc(*, data_dir: DataDir = None) -> None:
     found = _with_heaps(data_dir, Heaps.collect)
     typer.echo(
         f"{found.forgotten} heaps forgotten, {found.deleted} files deleted, "
-        f"{found.freed} bytes freed"
+        f"{found.freed_bytes} bytes freed"
     )
 
 
@@ -178,7 +181,8 @@ async def _opened(settings: ServerSettings, folder: Path) -> AsyncIterator[Heaps
     database = Database(url_of(settings.database_url, folder))
     try:
         await database.start()
-        heaps = Heaps(settings, database, folder)
+        log = make_log(settings.log_level)
+        heaps = Heaps(settings, database, folder, log)
         await heaps.start(collect=False)
         yield heaps
     finally:

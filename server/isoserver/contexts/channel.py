@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-_PIECE: Final = 64 * 1024
-"""Bytes read at a time: no context keeps the loop for longer than that takes."""
+_READ_BYTES: Final = 64 * 1024
+"""Read at a time: no context keeps the event loop for longer than that takes."""
 
 
 class Channel:
@@ -39,9 +39,9 @@ class Channel:
         Args:
             sock: A non-blocking stream socket; owned from now on.
             on_frame: Called with each frame that comes.
-            on_end: Called once when the other side is gone or talks nonsense, not
+            on_end: Called once when the other side is gone or breaks the protocol, not
                 after `close`.
-            max_bytes: Bytes that one frame may have.
+            max_bytes: The limit of one frame.
         """
         self.closed = False
         self._sock = sock
@@ -53,14 +53,14 @@ class Channel:
         self._loop.add_reader(sock.fileno(), self._readable)
 
     @property
-    def unsent(self) -> int:
-        """Bytes that wait until the other side reads."""
+    def unsent_bytes(self) -> int:
+        """What waits until the other side reads."""
         return len(self._unsent)
 
     def send(
         self, kind: str, content: dict[str, Any], number: int, fds: tuple[int, ...] = ()
     ) -> None:
-        """Send a request, as soon as the socket takes it.
+        """Send a request as soon as the socket takes it.
 
         Args:
             kind: Its type.
@@ -82,7 +82,7 @@ class Channel:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # the end of the other side is read soon
+            return  # the other side has ended, which is read soon
         if sent < len(data):
             self._unsent += data[sent:]
             self._loop.add_writer(self._sock.fileno(), self._writable)
@@ -97,7 +97,7 @@ class Channel:
         self._sock.close()
 
     def drain(self) -> None:
-        """Read what the other side left when it ended, without waiting."""
+        """Read what the other side left when it ended; doesn't wait."""
         while not self.closed and self._readable():
             pass
 
@@ -113,9 +113,9 @@ class Channel:
             self._loop.remove_writer(self._sock.fileno())
 
     def _readable(self) -> bool:
-        """Read a piece; False when there was none."""
+        """Read once; False if there was nothing."""
         try:
-            data = self._sock.recv(_PIECE)
+            data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
             return False
         except OSError:

@@ -1,79 +1,224 @@
-"""One context: its process, its queue and its state, the same for every language.
+"""One context: a queue of jobs and a state, which own a process.
 
-A context does one job at a time, in the order in which they came. A job is over when
-its reply has come, an execution when idle has come too. Every job has a deadline, and
-the end of the process ends all that wait on it.
+A context does one job at a time, in the order in which they came. A question is over
+when its reply has come, an execution when the context has also said that it is idle.
+Every job has a deadline, and the end of the process ends all jobs that wait for it.
+What kind of process it is, only `ContextProcess` knows.
 """
 
 from __future__ import annotations
 
-import abc
 import asyncio
+import secrets
 import time
 from collections import deque
 from datetime import datetime, timezone
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from isoserver.contexts.alarm import Alarm
-from isoserver.contexts.identity import Identity, Key, Observer, State, new_id
-from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
-from isoserver.contexts.soundness import is_sound
+from isoserver.contexts.history import History
+from isoserver.contexts.jobs import (
+    DELETED,
+    DIED,
+    RESTARTED,
+    TIMEOUT,
+    Execution,
+    Failure,
+    Job,
+    Request,
+)
+from isoserver.contexts.messages import Message, is_valid
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
     ContextReplacedError,
+    ContextStartError,
     FieldProblem,
     ForkError,
+    HeapUnsavableError,
     InvalidRequestError,
     QueueLimitError,
+    ServerError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from isoserver.contexts.records import Checkpoint
+    from isoserver.contexts.languages import Language
+    from isoserver.contexts.process import ContextProcess, ProcessFactory
+    from isoserver.contexts.records import Checkpoint, LoadedHeap, Record
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["Context", "Identity", "Key", "Observer", "State", "new_id"]
+__all__ = [
+    "Alarm",
+    "Context",
+    "ContextOwner",
+    "Identity",
+    "Key",
+    "Observer",
+    "SavedState",
+    "State",
+    "new_id",
+]
 
-SECOND_HALF: Final = 5.0
-"""Seconds between reply and idle, whichever comes first: no code runs any more."""
-DIED: Final = "ContextDiedError"
-_UNSOUND: Final = "isokernel: a message that is none of Jupyter's was left out\n"
+Key: TypeAlias = tuple[str, str]
+"""Workspace and id."""
+
+SECOND_HALF_SECONDS: Final = 5.0
+"""Between reply and idle, whichever comes first: no code runs any more."""
+_ID_CHARACTERS: Final = 21
+_INVALID: Final = "isokernel: an invalid message was left out\n"
 
 
-def _ignore(_context: Context) -> None:
-    """Nobody has written anything down of it."""
+class State(str, Enum):
+    """What a context is doing.
+
+        STARTING ──> IDLE <──> BUSY       launched; a job begins, is over
+        IDLE ──> HIBERNATED ──> STARTING  saved, process closed; woken by a job
+        any ──> DEAD ──> STARTING         the process ended, or deleted; restarted
+        any ──> STARTING                  restarted
+
+    In STARTING and HIBERNATED jobs queue up; in DEAD they are refused.
+    """
+
+    STARTING = "starting"
+    HIBERNATED = "hibernated"
+    IDLE = "idle"
+    BUSY = "busy"
+    DEAD = "dead"
 
 
-async def _write_nothing(_context: Context) -> None:
-    """Nobody writes anything down of it."""
+def new_id() -> str:
+    """Make an id: 126 random bits in 21 characters that are safe in a URL."""
+    return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
 
 
-class Context(abc.ABC):
-    """A place where code runs and state stays.
+class Identity(NamedTuple):
+    """What a context is, whatever becomes of its process.
 
     Attributes:
-        identity: What it is; the next four are of it.
-        id: Its name, unique in its workspace.
-        workspace: Whose it is.
+        workspace: Who owns it.
+        id: Its name, unique in the workspace.
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
-        state: What it is at.
-        reason: Why it is dead, or what of it was lost when it was woken.
+        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
+    """
+
+    workspace: str
+    id: str
+    language: Language
+    cwd: str
+    heap_memory_max_bytes: int | None = None
+
+
+class Observer(Protocol):
+    """Counts what contexts do (the metrics)."""
+
+    def executed(self, language: str, outcome: str, seconds: float) -> None:
+        """Count an execution that is over."""
+
+    def started(self, language: str, seconds: float) -> None:
+        """Count a process that is ready."""
+
+    def died(self, language: str) -> None:
+        """Count a process that ended by itself."""
+
+
+class ContextOwner(Protocol):
+    """Keeps contexts beyond the life of their process (hibernation)."""
+
+    def died(self, context: Context) -> None:
+        """Take note that a context is dead; called once it is."""
+
+    async def saved(self, context: Context) -> None:
+        """Record that a context has a new checkpoint, before anybody relies on it."""
+
+    async def wake(self, context: Context) -> bytes:
+        """Return the heap that a hibernated context goes on from.
+
+        Raises:
+            ContextDeadError: There is none that it could use, now or later.
+            ServerError: It can't be had now; the context stays hibernated.
+        """
+
+
+class SavedState(NamedTuple):
+    """A heap that a context was just saved to.
+
+    Attributes:
+        data: The heap.
+        execution_count: Number of the last execution in it.
+    """
+
+    data: bytes
+    execution_count: int
+
+
+class Alarm:
+    """Calls a function at one moment, unless it is put off or stopped before.
+
+    Every cell sets it twice and stops it, most within a millisecond. So it keeps one
+    timer of the event loop, which it leaves alone while that isn't too late: when it
+    turns out to be too early, it is set anew. Two timers for each cell were made,
+    sorted in with 14 comparisons, cancelled and swept up again.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due: float | None = None
+        self._call: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have a function called after so many seconds, instead of any set before."""
+        due = self._loop.time() + seconds
+        self._due, self._call = due, call
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def stop(self) -> None:
+        """Have nothing called."""
+        self._due = self._call = None
+
+    def close(self) -> None:
+        """Have nothing called, and keep no timer: nothing more is to come soon."""
+        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        due, call = self._due, self._call
+        if due is None or call is None:
+            return
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._ring)
+            return
+        self.stop()
+        call()
+
+
+class Context:
+    """A place where code runs and state stays; a `ProcessListener` of its process.
+
+    Attributes:
+        identity: What it is; `id`, `workspace` and `language` are of it.
+        process: What runs its code. Others may look at its capabilities, `tell` it
+            something or `kill` it; everything else goes through the queue.
+        state: What it is doing.
+        reason: Why it is dead, or what was lost when it was woken.
         execution_count: Number of the last execution.
         created_at: When it was made.
-        last_used: When something was asked of it last.
-        pid: Its process; 0 if there is none.
-        heap_memory_max: Bytes of V8 heap that it may have; None is V8's own limit.
+        last_used: When something was asked of it last; `used` is the same by the
+            monotonic clock.
         checkpoint: The heap that it can go back to.
-        origin: The key of the heap that its state has come from; None if it began with
+        origin: The key of the heap that its state comes from; None if it began with
             nothing.
-        archived: Whether some of what it has run is kept in the database.
-        archived_to: Number of the last execution that is.
-        changed: Called with it when what is written down of it isn't so any more.
-        written: Awaited with it when that must be so again, because it was saved.
+        history: What it has run.
     """
 
     def __init__(
@@ -81,167 +226,205 @@ class Context(abc.ABC):
         identity: Identity,
         settings: ServerSettings,
         observer: Observer,
+        make_process: ProcessFactory,
+        owner: ContextOwner | None = None,
     ) -> None:
+        """Make a context that isn't started.
+
+        Args:
+            identity: What it is.
+            settings: The server's settings.
+            observer: Counts what it does.
+            make_process: Makes its process.
+            owner: Keeps it beyond the life of its process; without one it doesn't
+                hibernate.
+        """
         self.identity = identity
         self.id = identity.id
         self.workspace = identity.workspace
         self.language = identity.language
-        self.cwd = identity.cwd
-        self.settings = settings
-        self.observer = observer
+        self.process: ContextProcess = make_process(identity, self)
         self.state = State.STARTING
         self.reason = ""
         self.execution_count = 0
         self.created_at = datetime.now(timezone.utc)
         self.last_used = self.created_at
         self.used = time.monotonic()
-        self.pid = 0
-        self.heap_memory_max: int | None = None
         self.checkpoint: Checkpoint | None = None
         self.origin: str | None = None
-        self.archived = False
-        self.archived_to = 0
-        self.changed: Callable[[Context], None] = _ignore
-        self.written: Callable[[Context], Awaitable[None]] = _write_nothing
-        self.history: deque[Execution] = deque()
-        self._remembered = 0
+        self.history = History(
+            settings.notebook_cells_max, settings.notebook_characters_max
+        )
+        self._settings = settings
+        self._observer = observer
+        self._owner = owner
         self._queue: deque[Job] = deque()
         self._current: Job | None = None
-        self._ids = count(1)
-        self._changing = asyncio.Lock()
+        self._last_job_id = 0
+        self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
+        self._background: asyncio.Task[None] | None = None  # wakes or restarts it
 
     @property
     def key(self) -> Key:
-        """By what a server knows it."""
+        """What identifies it on this server."""
         return self.workspace, self.id
 
-    # -- what each kind of context does in its own way --------------------------------
+    # -- changes of state, one method each ---------------------------------------------
 
-    @abc.abstractmethod
-    async def _launch(self) -> None:
-        """Start the process; called by `start` and `restart`, never twice at a time.
+    async def start(self, heap: LoadedHeap | None = None) -> None:
+        """Launch the process of a new context.
 
-        Raises:
-            ContextStartError: It could not be started.
-        """
-
-    @abc.abstractmethod
-    async def _kill(self) -> None:
-        """End the process and free what it used; called when none may be there too."""
-
-    @abc.abstractmethod
-    def _send(self, job: Job) -> None:
-        """Send a job's request; called in its turn."""
-
-    @abc.abstractmethod
-    def _interrupt(self) -> None:
-        """Stop what runs, without waiting for it."""
-
-    @abc.abstractmethod
-    def _content(self, request: Request) -> dict[str, Any]:
-        """Give the content of an execute request."""
-
-    def _begin_from(self, snapshot: bytes | None) -> None:
-        """Have the next process go on from a heap; None has it begin with nothing.
+        Args:
+            heap: What it goes on from, if its process can be saved.
 
         Raises:
-            ForkError: It has no heap.
-        """
-        if snapshot is not None:
-            message = f"a {self.language.name} context can't begin from a heap"
-            raise ForkError(message)
-
-    def _wake(self) -> None:
-        """Begin to wake; called when a job comes while it sleeps."""
-        raise NotImplementedError  # only those sleep that can wake
-
-    def _patience(self, job: Job) -> float:
-        """Seconds after which `_overdue` is called for a job that has begun."""
-        return job.seconds
-
-    @abc.abstractmethod
-    def _give_up(self) -> None:
-        """End a job that an interrupt did not end, or whose second half is missing."""
-
-    # -- its life ----------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Start the process.
-
-        Raises:
-            ContextStartError: It could not be started.
+            ContextStartError: It could not be started; the context is dead.
         """
         async with self._changing:
-            await self._begin_process()
-
-    async def _begin_process(self) -> None:
-        begin = time.monotonic()
-        try:
-            await self._launch()
-        except BaseException:
-            self.died("it could not be started")
-            raise
-        self.observer.started(self.language.name, time.monotonic() - begin)
-        if self.state is State.STARTING:
-            self.state = State.IDLE
-        self._advance()
+            await self._launch(heap)
 
     async def restart(
-        self,
-        reason: str = "the context was restarted",
-        *,
-        snapshot: bytes | None = None,
-        execution_count: int = 0,
+        self, reason: str = "the context was restarted", heap: LoadedHeap | None = None
     ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
 
         Args:
             reason: What those who wait are told.
-            snapshot: A heap that it goes on from, instead of a blank one.
-            execution_count: Number of the last execution in that heap.
+            heap: What it goes on from, if its process can be saved; None begins with
+                nothing.
 
         Raises:
-            ContextStartError: The process could not be started.
-            ForkError: It isn't one of V8, and has no heap.
+            ContextStartError: The process could not be started; the context is dead.
         """
-        self._begin_from(snapshot)
-        self._abandon("ContextRestartedError", reason)
+        self._abandon(RESTARTED, reason)
         self.state = State.STARTING
         async with self._changing:
-            await self._kill()
-            self._begin_from(snapshot)  # it may have been about to wake
+            # Waking, if that was on its way, may have begun a job meanwhile.
+            self._fail_current(RESTARTED, reason)
+            await self.process.close()
             self.state = State.STARTING
             self.reason = ""
-            self.execution_count = execution_count
+            self.execution_count = 0
             self.history.clear()
-            self._remembered = 0
             self.touch()
-            await self._begin_process()
+            await self._launch(heap)
+
+    async def _launch(self, heap: LoadedHeap | None) -> None:
+        begin = time.monotonic()
+        try:
+            await self.process.launch(None if heap is None else heap.data)
+        except BaseException:
+            self.ended("it could not be started")
+            raise
+        self.origin = None
+        if heap is not None:
+            self.checkpoint = heap.checkpoint
+            self.origin = heap.checkpoint.key
+            self.execution_count = heap.checkpoint.execution_count
+        self._launched(begin)
+
+    def _launched(self, begin: float) -> None:
+        self._observer.started(self.language.name, time.monotonic() - begin)
+        if self.state is State.STARTING:
+            self.state = State.IDLE
+        self._advance()
 
     async def close(self, reason: str = "the context was deleted") -> None:
         """End it for good; jobs that wait fail."""
-        self._abandon("ContextDeletedError", reason)
-        self.state = State.DEAD
-        self.reason = reason
+        self._close(reason)
         async with self._changing:
             # A restart that was on its way may have let it live, and take jobs, again.
-            self._abandon("ContextDeletedError", reason)
-            self.state = State.DEAD
-            self.reason = reason
-            await self._kill()
+            self._close(reason)
+            await self.process.close()
 
-    def died(self, reason: str) -> None:
-        """Note that the process is gone: everything that waits on it fails."""
+    def _close(self, reason: str) -> None:
+        self._abandon(DELETED, reason)
+        self.state = State.DEAD
+        self.reason = reason
+
+    def ended(self, reason: str) -> None:
+        """Be dead, because the process ended: everything that waits for it fails."""
         if self.state is State.DEAD:
             return
         self.state = State.DEAD
         self.reason = reason
-        self.changed(self)
-        self.observer.died(self.language.name)
+        if self._owner is not None:
+            self._owner.died(self)
+        self._observer.died(self.language.name)
         text = f"the context's process ended: {reason}; its state is lost"
         self._fail_current(DIED, text)
         self._refuse_queue(ContextDeadError(reason))
+
+    async def hibernate(self) -> None:
+        """End the process of an idle context that was saved; the next job wakes it."""
+        self.state = State.HIBERNATED
+        self.reason = ""
+        self.history.clear()
+        self._alarm.close()
+        async with self._changing:
+            await self.process.close()
+
+    async def _wake(self) -> None:
+        begin = time.monotonic()
+        try:
+            async with self._changing:
+                assert self._owner is not None  # noqa: S101 - by it it was hibernated
+                heap = await self._owner.wake(self)
+                if self.state is not State.STARTING:
+                    return  # deleted meanwhile
+                await self.process.launch(heap)
+        except ContextDeadError as error:
+            self.state, self.reason = State.DEAD, error.reason
+            self._refuse_queue(error)
+        except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+            self.state = State.HIBERNATED
+            known = isinstance(error, ServerError)
+            text = f"the context can't be woken now: {error}"
+            self._refuse_queue(error if known else ContextStartError(text))
+        else:
+            self._launched(begin)
+
+    def recall(self, record: Record) -> None:
+        """Be what is recorded of a context without a process."""
+        self.state = State(record.state)
+        self.reason = record.reason
+        self.execution_count = record.execution_count
+        self.created_at = datetime.fromtimestamp(record.created_at, timezone.utc)
+        self.last_used = datetime.fromtimestamp(record.last_used, timezone.utc)
+        self.checkpoint = record.checkpoint
+        self.origin = record.heap
+        self.history.stored = True
+
+    async def saved(self, checkpoint: Checkpoint) -> None:
+        """Have a checkpoint, made by `save`; return once that is recorded.
+
+        Raises:
+            DatabaseError: It can't be recorded.
+        """
+        self.checkpoint = checkpoint
+        self.origin = checkpoint.key
+        if self._owner is not None:
+            await self._owner.saved(self)
+
+    async def fork_into(self, other: Context) -> None:
+        """Let another context, which isn't started, begin with this one's state.
+
+        Raises:
+            ForkError: It could not be forked.
+        """
+        process = await self.process.fork(self.run, other)
+        if other.state is State.DEAD:
+            await process.close()
+            raise ForkError(other.reason)
+        other._forked(self, process)
+
+    def _forked(self, origin: Context, process: ContextProcess) -> None:
+        self.process = process
+        self.execution_count = origin.execution_count
+        self.history.copy_from(origin.history)
+        self._last_job_id = origin._last_job_id
+        self.state = State.IDLE
 
     def _abandon(self, name: str, reason: str) -> None:
         self._fail_current(name, reason)
@@ -252,7 +435,7 @@ class Context(abc.ABC):
         self._alarm.close()
         if isinstance(job, Execution):
             job.count = job.count or self.execution_count + 1
-            job.fail(failure(name, reason))
+            job.fail(Failure.without_traceback(name, reason))
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -268,15 +451,15 @@ class Context(abc.ABC):
         """How many jobs wait for their turn."""
         return len(self._queue)
 
-    def is_quiet(self) -> bool:
-        """Whether it is idle and nothing is on its way to it."""
-        idle = self.state is State.IDLE and not self._queue
-        return idle and not self._changing.locked()
-
     @property
     def current(self) -> Job | None:
         """What it does now."""
         return self._current
+
+    def is_quiet(self) -> bool:
+        """Whether it is idle, and nothing is on its way to it."""
+        idle = self.state is State.IDLE and not self._queue
+        return idle and not self._changing.locked()
 
     def touch(self) -> None:
         """Note that something was asked of it."""
@@ -284,31 +467,38 @@ class Context(abc.ABC):
         self.last_used = datetime.now(timezone.utc)
 
     def execute(self, request: Request) -> Execution:
-        """Run a cell, now or when it is its turn.
+        """Run a cell, now or when its turn comes.
 
         Raises:
             InvalidRequestError: The context can't run that language.
-            QueueLimitError: Too many wait already.
-            ContextDeadError: Its process is gone.
+            QueueLimitError: Too many jobs wait already.
+            ContextDeadError: The context is dead.
         """
         language = request.language or self.language
         if not language.runs_in(self.language):
             problem = f"the context is locked to {self.language.name}"
             raise InvalidRequestError(FieldProblem("language", problem))
-        content = self._content(request)
-        job = Execution(request, language, content, self.settings.output_max)
+        content = self.process.content(request)
+        job = Execution(
+            request, language, content, self._settings.cell_output_characters_max
+        )
         self.submit(job)
         return job
 
     async def ask(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Ask something in its turn and give the reply's content.
+        """Ask a question in its turn, and return the reply's content.
 
         Raises:
             ContextDeadlineError: No reply came in time.
-            QueueLimitError: Too many wait already.
-            ContextDeadError: Its process is gone.
+            QueueLimitError: Too many jobs wait already.
+            ContextDeadError: The context is dead.
         """
-        job = Job(kind, content, self.settings.question_deadline)
+        return await self.run(
+            Job(kind, content, self._settings.context_query_timeout_seconds)
+        )
+
+    async def run(self, job: Job) -> dict[str, Any]:
+        """Queue a job and return the reply's content; raises what `ask` does."""
         self.submit(job)
         return await job.done
 
@@ -316,20 +506,22 @@ class Context(abc.ABC):
         """Put a job at the end of the queue."""
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
-        if len(self._queue) >= self.settings.queue_max:
-            raise QueueLimitError(self.settings.queue_max)
-        if job.counts:
+        if len(self._queue) >= self._settings.cells_queued_max:
+            raise QueueLimitError(self._settings.cells_queued_max)
+        if job.counts_as_use:
             self.touch()
-        job.id = next(self._ids)
+        self._last_job_id += 1
+        job.id = self._last_job_id
         self._queue.append(job)
         if self.state is State.HIBERNATED:
-            self._wake()
+            self.state = State.STARTING
+            self._background = asyncio.ensure_future(self._wake())
         self._advance()
 
     def cancel(self, job: Job) -> None:
         """Take a job back: out of the queue, or interrupted when it runs."""
         if job is self._current:
-            self._interrupt()
+            self.process.interrupt(job)
         elif job in self._queue:
             self._queue.remove(job)
             job.refuse(ContextReplacedError("the execution was cancelled"))
@@ -338,20 +530,33 @@ class Context(abc.ABC):
         """Stop what runs; state is kept. Nothing happens when nothing runs.
 
         Raises:
-            ContextDeadError: Its process is gone.
+            ContextDeadError: The context is dead.
         """
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
         self.touch()
         if self._current is not None:
-            self._interrupt()
+            self.process.interrupt(self._current)
+
+    def pause(self, job: Job, *, paused: bool) -> None:
+        """Stop a running job's clock except while its JavaScript runs, or go on.
+
+        The process counts; the context's own deadline begins anew when the pause ends.
+        """
+        if job is not self._current:
+            return
+        if paused:
+            self._alarm.stop()
+        else:
+            self._alarm.set(self._patience(job), self._overdue)
+        self.process.tell("pause_request", {"execution": job.id, "paused": paused})
 
     def _advance(self) -> None:
         if self.state is not State.IDLE:
             return
         # Nobody waits for a question that was cancelled, and the descriptors that it
         # was to send are closed: their numbers may be others' by now.
-        while self._queue and self._queue[0].forgotten:
+        while self._queue and self._queue[0].abandoned:
             self._queue.popleft()
         if not self._queue:
             return
@@ -360,22 +565,59 @@ class Context(abc.ABC):
         self.state = State.BUSY
         job.began = time.monotonic()
         self._alarm.set(self._patience(job), self._overdue)
-        self._send(job)
+        self.process.send(job)
+
+    def _patience(self, job: Job) -> float:
+        """Return after how many seconds a job that has begun is interrupted."""
+        if self.process.enforces_deadline and isinstance(job, Execution):
+            return job.seconds + self._settings.interrupt_grace_seconds + 1
+        return job.seconds
+
+    def _overdue(self) -> None:
+        job = self._current
+        if job is None:
+            return
+        job.overdue = True
+        if not isinstance(job, Execution):
+            job.refuse(ContextDeadlineError(job.seconds))
+        self.process.interrupt(job)
+        self._alarm.set(self._settings.interrupt_grace_seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        """End a job that an interrupt did not end, or whose second half is missing."""
+        job = self._current
+        if job is None:
+            return
+        if not self.process.restarts_when_stuck:
+            self.process.kill()
+            return
+        what = (
+            f"the execution took longer than {job.seconds:g} s and ignored an interrupt"
+            if job.overdue
+            else "the kernel did not finish its answer"
+        )
+        reason = f"{what}: the context was restarted, its state is lost"
+        self._fail_current(TIMEOUT if job.overdue else DIED, reason)
+        self._background = asyncio.ensure_future(self._restart_stuck(reason))
+
+    async def _restart_stuck(self, reason: str) -> None:
+        try:
+            await self.restart(reason)
+        except ContextStartError:
+            return  # the context is dead, and says why
 
     # -- messages ----------------------------------------------------------------------
 
     def received(self, parent: int, message: Message) -> None:
-        """Take a message from the process.
-
-        Args:
-            parent: The id of the job that caused it.
-            message: What it says.
-        """
+        """Take a message from the process; see `ProcessListener`."""
         job = self._current
-        if not is_sound(message):
-            message = Message("stream", {"name": "stderr", "text": _UNSOUND}, {})
+        if not is_valid(message):
+            message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
         if job is None or job.id != parent:
-            self._late(parent, message)
+            # What comes after an execution's end, as when a timer prints, is its too.
+            late = self.history.find(parent)
+            if late is not None:
+                late.outputs.add(message.kind, message.content)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
                 job.idle = True
@@ -388,84 +630,59 @@ class Context(abc.ABC):
         else:
             job.take(message)
 
-    def _late(self, parent: int, message: Message) -> None:
-        """Put what comes after an execution's end (a timer printed) to its outputs."""
-        for execution in reversed(self.history):
-            if execution.id == parent:
-                execution.outputs.add(message.kind, message.content)
-                return
-
     def _settle(self, job: Job) -> None:
+        """End a job if everything that ends it has come."""
         if not job.over:
             if job.needs_idle:
-                self._alarm.set(SECOND_HALF, self._give_up)
+                self._alarm.set(SECOND_HALF_SECONDS, self._give_up)
             return
         self._alarm.stop()
         self._current = None
         self.state = State.IDLE
-        if job.counts:
+        if job.counts_as_use:
             self.touch()
         if isinstance(job, Execution):
-            self._conclude(job)
-        job.succeed()
-        if isinstance(job, Execution):
+            job.read_reply(self.execution_count)
+            self.execution_count = job.count
+            job.succeed()
             self._record(job)
+        else:
+            job.succeed()
         self._advance()
-
-    def _conclude(self, job: Execution) -> None:
-        """Read an execution's number and failure from its reply."""
-        reply = job.reply or {}
-        job.count = reply.get("execution_count") or self.execution_count
-        self.execution_count = job.count
-        if reply.get("status") == "ok":
-            return
-        lines = reply.get("traceback") or []
-        name = str(reply.get("ename") or "AbortedError")
-        value = str(reply.get("evalue") or "")
-        text = "\n".join(lines) or f"{name}: {value}"
-        job.failure = failure(name, value)._replace(traceback=text.rstrip("\n") + "\n")
-        if job.overdue and name != TIMEOUT:
-            value = f"the execution took longer than {job.seconds:g} s"
-            job.failure = failure(TIMEOUT, value)
 
     def _record(self, job: Execution) -> None:
         self.execution_count = job.count
-        self._remember(job)
+        self.history.add(job)
         outcome = "ok" if job.failure is None else "error"
         if job.failure is not None and job.failure.name == TIMEOUT:
             outcome = "timeout"
-        self.observer.executed(job.language.name, outcome, job.seconds_taken)
+        self._observer.executed(job.language.name, outcome, job.seconds_taken)
 
-    def _remember(self, job: Execution) -> None:
-        """Keep an execution for the notebook, and forget old ones over the bounds."""
-        self.history.append(job)
-        self._remembered += job.size
-        while len(self.history) > self.settings.history_max or (
-            self.history and self._remembered > self.settings.history_size_max
-        ):
-            self._remembered -= self.history.popleft().size
+    # -- questions ---------------------------------------------------------------------
 
-    def _overdue(self) -> None:
-        job = self._current
-        if job is None:
-            return
-        job.overdue = True
-        if not isinstance(job, Execution):
-            job.refuse(ContextDeadlineError(job.seconds))
-        self._interrupt()
-        self._alarm.set(self.settings.interrupt_grace, self._give_up)
+    async def save(self) -> SavedState:
+        """Save its state, in its turn; it goes on at once, and is as it was.
 
-    # -- what is known of it -----------------------------------------------------------
+        Raises:
+            HeapUnsavableError: What is there can't be saved, or not in time.
+            ContextDeadError: The context is dead.
+            QueueLimitError: Too many jobs wait already.
+        """
+        if not self.process.can_save:
+            text = f"a {self.language.name} context can't be saved"
+            raise HeapUnsavableError(text)
+        execution_count = 0
 
-    async def memory(self) -> dict[str, int] | None:
-        """How many bytes it uses, by kind; None if its process doesn't say."""
-        return None
+        async def ask(job: Job) -> dict[str, Any]:
+            nonlocal execution_count
+            reply = await self.run(job)
+            execution_count = self.execution_count  # what runs now isn't in the heap
+            return reply
 
-    async def complete(self, code: str, cursor: int) -> dict[str, Any]:
-        """Completions at a cursor, counted in code points."""
-        return await self.ask("complete_request", {"code": code, "cursor_pos": cursor})
+        data = await self.process.save(ask)
+        return SavedState(data, execution_count)
 
-    async def inspect(self, code: str, cursor: int, detail: int) -> dict[str, Any]:
-        """What is known of the name under the cursor."""
-        content = {"code": code, "cursor_pos": cursor, "detail_level": detail}
-        return await self.ask("inspect_request", content)
+    async def names(self) -> list[str]:
+        """Return the names that its cells have declared; see `ask`. V8 only."""
+        reply = await self.ask("names_request", {})
+        return [name for name in reply.get("names", []) if isinstance(name, str)]

@@ -1,37 +1,169 @@
-"""Contexts: list, make, show, delete, and what can be asked of one."""
+"""The HTTP handlers of contexts: each parses, calls the service, and answers."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from tornado.iostream import StreamClosedError
 
 from isoserver.contexts import notebooks
-from isoserver.contexts.answers import context_answer, record_answer
-from isoserver.contexts.durable import create_from_heap
+from isoserver.contexts.jobs import Failure, Request
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
     CompleteRequest,
     CreateContextRequest,
+    ExecuteRequest,
     InspectRequest,
     Notebook,
+    StreamRequest,
+    context_answer,
+    execution_answer,
+    failed_answer,
+    record_answer,
 )
-from isoserver.contexts.pool import HOME
 from isoserver.contexts.records import Record
+from isoserver.contexts.service import HOME
+from isoserver.contexts.streams import Feed, JupyterEvents, LineEvents
 from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
 
+if TYPE_CHECKING:
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution
+
 __all__ = [
+    "CheckpointHandler",
     "CompleteHandler",
     "ContextHandler",
     "ContextsHandler",
+    "ExecuteHandler",
     "ForkHandler",
     "InspectHandler",
     "InterruptHandler",
     "NotebookHandler",
+    "RestartHandler",
+    "StreamHandler",
 ]
+
+_CONTINUE, _INTERRUPT = "continue", "interrupt"
+_LINES, _JUPYTER = "lines", "jupyter"
+_DIGITS_MAX: Final = 11
+
+
+# -- running code ----------------------------------------------------------------------
+
+
+class _ExecutingHandler(Handler):
+    """Root of what runs a cell: begins it, and decides what a lost client means."""
+
+    context: Context | None = None
+    execution: Execution | None = None
+    on_disconnect = _CONTINUE
+    announced: ClassVar[bool] = True
+    """Whether the context reports that the cell begins, for listeners."""
+
+    async def begin(self, asked: StreamRequest) -> tuple[Context, Execution]:
+        """Queue a cell in its context, or in a new one."""
+        self.check_open()
+        self.on_disconnect = self.choice("on_disconnect", _CONTINUE, _INTERRUPT)
+        env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
+        options = {"announce": self.announced}
+        self.context, self.execution = await self.service.contexts.execute(
+            self.principal.workspace,
+            asked.context_id,
+            asked.language,
+            Request(asked.code, None, asked.timeout_ms / 1e3, env, options),
+        )
+        self.set_header("X-Context-Id", self.context.id)
+        if self.gone:
+            self._let_go()
+        return self.context, self.execution
+
+    def on_connection_close(self) -> None:
+        """Leave the execution running, unless the client asked otherwise."""
+        super().on_connection_close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self.context is None or self.execution is None:
+            return
+        if self.on_disconnect == _INTERRUPT and not self.execution.done.done():
+            self.context.cancel(self.execution)
+
+
+class ExecuteHandler(_ExecutingHandler):
+    """POST /execute: run a cell and wait for all of it."""
+
+    announced = False  # nobody would hear it
+
+    async def post(self) -> None:
+        """Run the code of the body."""
+        context, execution = await self.begin(self.parse(ExecuteRequest))
+        await execution.done
+        if not self.gone:
+            self.answer(execution_answer(context.id, execution))
+
+    def internal_error(self, status: HTTPStatus) -> None:
+        """Answer in the form of an execution, as documented."""
+        context_id = "" if self.context is None else self.context.id
+        failure = Failure.without_traceback(
+            "InternalError", "the server failed; its log says why"
+        )
+        with suppress(RuntimeError):  # the answer has begun
+            self.answer(failed_answer(context_id, failure), status)
+
+
+class StreamHandler(_ExecutingHandler):
+    """POST /execute/async: run a cell and send events while it runs."""
+
+    async def post(self) -> None:
+        """Run the code of the body."""
+        form = self.choice("format", _LINES, _JUPYTER)
+        _, execution = await self.begin(self.parse(StreamRequest))
+        feed = Feed(self.service.settings.stream_buffer_characters_max)
+        events = (JupyterEvents if form == _JUPYTER else LineEvents)(feed, execution)
+        execution.listeners.append(events.take)
+        execution.done.add_done_callback(events.over)
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("X-Accel-Buffering", "no")
+        try:
+            await self._pass_on(feed)
+        except (StreamClosedError, asyncio.TimeoutError):
+            self._cut_off()
+        finally:
+            execution.listeners.remove(events.take)
+            execution.done.remove_done_callback(events.over)
+
+    async def _pass_on(self, feed: Feed) -> None:
+        """Write what the feed has, at the pace at which the client reads."""
+        settings = self.service.settings
+        await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
+        while not self.gone:
+            text = await feed.get(settings.stream_heartbeat_interval_seconds)
+            if text or not feed.ended:
+                self.write(text or ": ping\n\n")
+            await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
+            if feed.ended:
+                return
+
+    def _cut_off(self) -> None:
+        """Close the connection of a client that doesn't read; the execution goes on."""
+        if self.gone:
+            return
+        self.service.log.warning("stalled", route=self.route)
+        self.on_connection_close()
+        self.detach().close()
+
+
+# -- contexts --------------------------------------------------------------------------
 
 
 class ContextsHandler(Handler):
-    """All contexts."""
+    """All contexts of the workspace."""
 
     def get(self) -> None:
         """List them."""
@@ -41,21 +173,20 @@ class ContextsHandler(Handler):
             record_answer(one, served[one.language])
             if isinstance(one, Record)
             else context_answer(one)
-            for one in contexts.of(self.principal.workspace)
+            for one in contexts.in_workspace(self.principal.workspace)
         ]
         self.answer({"items": items})
 
     async def post(self) -> None:
-        """Make one."""
+        """Make one, blank or from a heap."""
         self.check_open()
         asked = self.parse(CreateContextRequest)
-        contexts, workspace = self.service.contexts, self.principal.workspace
-        cwd = asked.cwd or HOME
-        if asked.heap is not None:
-            context = await create_from_heap(self.service, workspace, asked, cwd)
-        else:
+        contexts, language = self.service.contexts, None
+        if asked.language is not None:
             language = contexts.languages.find(asked.language)
-            context = await contexts.create(workspace, language, cwd)
+        context = await contexts.create(
+            self.principal.workspace, language, asked.cwd or HOME, heap=asked.heap
+        )
         self.answer(context_answer(context), HTTPStatus.CREATED)
 
 
@@ -63,10 +194,9 @@ class ContextHandler(Handler):
     """One context."""
 
     async def get(self, context_id: str) -> None:
-        """Show it."""
+        """Answer what it is and how much memory it uses."""
         context = self.find_context(context_id)
-        memory = await context.memory()
-        self.answer(context_answer(context, memory))
+        self.answer(context_answer(context, await context.process.memory()))
 
     async def delete(self, context_id: str) -> None:
         """Delete it; a context that isn't there is as good as deleted."""
@@ -85,25 +215,48 @@ class InterruptHandler(Handler):
         self.answer(context_answer(context))
 
 
+class RestartHandler(Handler):
+    """Has a context begin anew."""
+
+    async def post(self, context_id: str) -> None:
+        """Restart the context, with nothing or from its last checkpoint."""
+        self.check_open()
+        context = self.find_context(context_id)
+        asked = self.parse(RestartRequest) if self.request.body else None
+        from_checkpoint = asked is not None and asked.from_ == "checkpoint"
+        await self.service.contexts.restart(context, from_checkpoint=from_checkpoint)
+        self.answer(context_answer(context))
+
+
 class ForkHandler(Handler):
-    """Makes a context with the same state."""
+    """Makes contexts with the state of another."""
 
     async def post(self, context_id: str) -> None:
         """Fork the context."""
         self.check_open()
-        contexts = self.service.contexts
-        made = await contexts.fork(self.find_context(context_id))
-        self.answer(context_answer(made), HTTPStatus.CREATED)
+        fork = await self.service.contexts.fork(self.find_context(context_id))
+        self.answer(context_answer(fork), HTTPStatus.CREATED)
+
+
+class CheckpointHandler(Handler):
+    """Saves a context."""
+
+    async def post(self, context_id: str) -> None:
+        """Save the context, and answer the heap key."""
+        self.check_open()
+        context = self.find_context(context_id)
+        self.answer({"heap": await self.service.contexts.checkpoint(context)})
 
 
 class CompleteHandler(Handler):
     """Completes code."""
 
     async def post(self, context_id: str) -> None:
-        """Say what could stand at the cursor."""
+        """Answer what could stand at the cursor."""
         context = self.find_context(context_id)
         asked = self.parse(CompleteRequest)
-        reply = await context.complete(asked.code, _cursor(asked))
+        content = {"code": asked.code, "cursor_pos": _cursor(asked)}
+        reply = await context.ask("complete_request", content)
         self.answer(
             {
                 "matches": reply.get("matches", []),
@@ -118,10 +271,15 @@ class InspectHandler(Handler):
     """Explains code."""
 
     async def post(self, context_id: str) -> None:
-        """Say what is known of the name at the cursor."""
+        """Answer what is known of the name at the cursor."""
         context = self.find_context(context_id)
         asked = self.parse(InspectRequest)
-        reply = await context.inspect(asked.code, _cursor(asked), asked.detail_level)
+        content = {
+            "code": asked.code,
+            "cursor_pos": _cursor(asked),
+            "detail_level": asked.detail_level,
+        }
+        reply = await context.ask("inspect_request", content)
         found = bool(reply.get("found", False))
         self.answer({"found": found, "data": reply.get("data", {})})
 
@@ -130,23 +288,23 @@ class NotebookHandler(Handler):
     """The context as a notebook."""
 
     async def get(self, context_id: str) -> None:
-        """Give what was run in the context."""
+        """Answer what was run in the context."""
         context = self.find_context(context_id)
-        past = await self.service.contexts.resting.archive.past(context)
-        self.answer(notebooks.history(context, past))
+        contents = await self.service.contexts.history(context)
+        self.answer(notebooks.history(context.language, contents))
 
     async def post(self, context_id: str) -> None:
         """Run a notebook in the context."""
         self.check_open()
         context = self.find_context(context_id)
-        seconds = self._timeout() / 1e3
+        seconds = self._timeout_ms() / 1e3
         self.parse(Notebook)
         notebook = await notebooks.read(self.request.body)
         self.answer(await notebooks.run(context, notebook, seconds))
 
-    def _timeout(self) -> int:
+    def _timeout_ms(self) -> int:
         text = self.get_query_argument("timeout_ms", "30000")
-        number = int(text) if text.isdecimal() and len(text) < len("1" * 12) else 0
+        number = int(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else 0
         if 1 <= number <= TIMEOUT_MAX_MS:
             return number
         problem = f"must be a whole number from 1 to {TIMEOUT_MAX_MS}"

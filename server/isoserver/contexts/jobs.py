@@ -7,6 +7,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -14,18 +15,22 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.languages import Language
 
-__all__ = ["TIMEOUT", "Execution", "Failure", "Job", "Message", "Request", "failure"]
+__all__ = [
+    "DELETED",
+    "DIED",
+    "RESTARTED",
+    "TIMEOUT",
+    "Execution",
+    "Failure",
+    "Job",
+    "Request",
+]
 
 TIMEOUT: Final = "TimeoutError"
+DIED: Final = "ContextDiedError"
+RESTARTED: Final = "ContextRestartedError"
+DELETED: Final = "ContextDeletedError"
 _NUMBERS: Final = count(time.time_ns() // 1000)
-
-
-class Message(NamedTuple):
-    """A message from a context, without its envelope."""
-
-    kind: str
-    content: dict[str, Any]
-    metadata: dict[str, Any]
 
 
 class Failure(NamedTuple):
@@ -34,23 +39,28 @@ class Failure(NamedTuple):
     Attributes:
         name: The error's name.
         value: Its message.
-        traceback: Text to show, which ends with a newline.
+        traceback: Text to show; it ends with a newline.
     """
 
     name: str
     value: str
     traceback: str
 
+    @classmethod
+    def without_traceback(cls, name: str, value: str) -> Failure:
+        """Make one of an error that the user's code did not throw."""
+        return cls(name, value, f"{name}: {value}\n")
+
 
 class Request(NamedTuple):
-    """What an execution shall do.
+    """A cell to run.
 
     Attributes:
         code: The source text.
         language: What it is in; None for the context's.
-        seconds: How long it may take, from its beginning.
+        seconds: How long it may run, from its beginning.
         env: Environment variables, for this execution only.
-        options: More that a context's process is asked for, by name.
+        options: Further fields of the execute request that a V8 context takes.
     """
 
     code: str
@@ -60,36 +70,41 @@ class Request(NamedTuple):
     options: dict[str, Any] | None = None
 
 
-def failure(name: str, value: str) -> Failure:
-    """Make a failure that has no traceback of its own."""
-    return Failure(name, value, f"{name}: {value}\n")
-
-
 class Job:
-    """Something that a context does in its turn.
+    """Something that a context does in its turn; by itself, a question.
 
     Attributes:
-        id: Its number in the context; `parent` in the messages that it causes.
+        id: Its number in the context, which the messages that it causes name as parent.
         kind: The type of the request's message.
         content: The request's content.
-        seconds: How long it may take from its beginning.
-        done: Set when it is over, to the reply's content; an error of ours when it
-            never ran, or could not be answered.
-        began: When it was sent, by the monotonic clock; None while it waits.
-        reply: The reply's content, once there.
-        idle: Whether the context has said that it is idle again.
-        overdue: Whether it was interrupted because its time was over.
+        seconds: How long it may take, from its beginning.
         fds: Descriptors that go with the request.
-        counts: Whether asking it means that the context is used.
+        counts_as_use: Whether it keeps the context from hibernating and expiring.
+        done: The reply's content; an error of ours if the job never ran, or could not
+            be answered.
+        began: When it was sent, by the monotonic clock; None while it waits.
+        reply: The reply's content, once it has come.
+        idle: Whether the context has said that it is idle again.
+        overdue: Whether it was interrupted because its time was up.
     """
 
     needs_idle = False
 
-    def __init__(self, kind: str, content: dict[str, Any], seconds: float) -> None:
+    def __init__(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        seconds: float,
+        *,
+        fds: tuple[int, ...] = (),
+        counts_as_use: bool = True,
+    ) -> None:
         self.id = 0
         self.kind = kind
         self.content = content
         self.seconds = seconds
+        self.fds = fds
+        self.counts_as_use = counts_as_use
         self.done: asyncio.Future[dict[str, Any]] = (
             asyncio.get_running_loop().create_future()
         )
@@ -97,19 +112,22 @@ class Job:
         self.reply: dict[str, Any] | None = None
         self.idle = False
         self.overdue = False
-        self.fds: tuple[int, ...] = ()
-        self.counts = True
 
     @property
     def over(self) -> bool:
-        """Whether all that ends it has come."""
+        """Whether everything that ends it has come."""
         return self.reply is not None and (self.idle or not self.needs_idle)
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for it any more, and nothing comes of it."""
+        return self.done.done() and not self.needs_idle
+
     def take(self, message: Message) -> None:
-        """Take a message that isn't its end; questions have none."""
+        """Take a message that isn't its end; a question has none."""
 
     def succeed(self) -> None:
-        """Give its reply to whoever waits for it."""
+        """Pass the reply to whoever waits for it."""
         if not self.done.done():
             self.done.set_result(self.reply or {})
 
@@ -119,46 +137,41 @@ class Job:
             self.done.set_exception(error)
             self.done.exception()  # whoever asked may be gone: that is no defect
 
-    @property
-    def forgotten(self) -> bool:
-        """Whether nobody waits for it any more, and nothing comes of it."""
-        return self.done.done() and not self.needs_idle
-
 
 class Execution(Job):
-    """A cell that runs in a context.
+    """One running of a cell in a context.
 
     Attributes:
         request: What was asked.
         language: What the code is in.
-        number: Higher than those of all executions before, by earlier servers too.
+        number: Orders all executions of this and earlier servers.
         outputs: What it has put out so far.
-        count: Its number, the N of `In [N]`; 0 until it is known.
+        count: Its number in the context, the N of `In [N]`; 0 until it is known.
         failure: How it failed; None while it runs, and when it succeeded.
         seconds_taken: How long it took, once it is over.
-        listeners: Called with each message when it comes.
+        size: Characters of code and outputs, once it is over.
+        listeners: Called with each message as it comes.
     """
 
     needs_idle = True
 
     def __init__(
-        self, request: Request, language: Language, content: dict[str, Any], limit: int
+        self,
+        request: Request,
+        language: Language,
+        content: dict[str, Any],
+        cell_output_characters_max: int,
     ) -> None:
         super().__init__("execute_request", content, request.seconds)
         self.request = request
         self.language = language
         self.number = next(_NUMBERS)
-        self.outputs = Outputs(limit)
+        self.outputs = Outputs(cell_output_characters_max)
         self.count = 0
         self.failure: Failure | None = None
         self.seconds_taken = 0.0
-        self._size = 0
+        self.size = 0
         self.listeners: list[Callable[[Message], None]] = []
-
-    @property
-    def size(self) -> int:
-        """Characters of code and outputs, at its end."""
-        return self._size
 
     @property
     def timed_out(self) -> bool:
@@ -168,29 +181,47 @@ class Execution(Job):
         return self.overdue or bool((self.reply or {}).get("stopped"))
 
     def take(self, message: Message) -> None:
-        """Keep what it put out, and tell the listeners."""
+        """Keep what it puts out, and tell the listeners."""
         self.outputs.add(message.kind, message.content)
         for listener in self.listeners:
             listener(message)
 
-    def fail(self, failed: Failure) -> None:
-        """Let it end with a failure that the context itself did not report."""
-        lines = failed.traceback.splitlines()
+    def fail(self, failure: Failure) -> None:
+        """End with a failure that the context itself did not report."""
         content = {
-            "ename": failed.name,
-            "evalue": failed.value,
-            "traceback": lines,
+            "ename": failure.name,
+            "evalue": failure.value,
+            "traceback": failure.traceback.splitlines(),
         }
-        self.failure = failed
+        self.failure = failure
         self.take(Message("error", content, {}))
         self.reply = {"status": "error", "execution_count": self.count, **content}
         self.succeed()
 
+    def read_reply(self, execution_count: int) -> None:
+        """Take its number and its failure from the reply.
+
+        Args:
+            execution_count: The context's, for replies that have none.
+        """
+        reply = self.reply or {}
+        self.count = reply.get("execution_count") or execution_count
+        if reply.get("status") == "ok":
+            return
+        lines = reply.get("traceback") or []
+        name = str(reply.get("ename") or "AbortedError")
+        value = str(reply.get("evalue") or "")
+        text = "\n".join(lines) or f"{name}: {value}"
+        self.failure = Failure(name, value, text.rstrip("\n") + "\n")
+        if self.overdue and name != TIMEOUT:
+            value = f"the execution took longer than {self.seconds:g} s"
+            self.failure = Failure.without_traceback(TIMEOUT, value)
+
     def succeed(self) -> None:
-        """Tell listeners that it is over, and give the reply."""
+        """Tell the listeners that it is over, and pass on the reply."""
         if self.began is not None:
             self.seconds_taken = time.monotonic() - self.began
-        self._size = len(self.request.code) + self.outputs.size
+        self.size = len(self.request.code) + self.outputs.size
         message = Message("execute_reply", self.reply or {}, {})
         for listener in self.listeners:
             listener(message)

@@ -1,4 +1,8 @@
-"""A context in a Jupyter kernel: Python by ipykernel, or any installed kernelspec."""
+"""The process of a context in a Jupyter kernel: ipykernel, or any installed kernelspec.
+
+Each has a folder of its own, a client of its own on `ipc` sockets, and for Python a
+sandbox. Other kernels aren't confined, since nobody knows what they need.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +12,44 @@ import os
 import re
 import resource
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 
-from isoserver.contexts.context import DIED, Context, State
-from isoserver.contexts.jobs import TIMEOUT, Execution, Job, Message, Request, failure
-from isoserver.contexts.launching import (
-    OPEN_FILES,
-    UNHEARD,
-    Manager,
-    environment,
-    make_folder,
-    python_walls,
-    relative,
+from isokernel.sandbox.launch import LaunchSettings, command
+from isoserver.contexts.jobs import Execution, Job, Request
+from isoserver.contexts.messages import Message
+from isoserver.contexts.process import ContextProcess, resident
+from isoserver.errors import (
+    ContextStartError,
+    FieldProblem,
+    InvalidRequestError,
 )
-from isoserver.contexts.memory import resident
-from isoserver.errors import ContextStartError, FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
-    from jupyter_client.manager import AsyncKernelManager
-
-    from isoserver.contexts.context import Identity, Observer
+    from isoserver.contexts.context import Identity
+    from isoserver.contexts.process import ProcessListener
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["KernelContext"]
+__all__ = ["KernelProcess", "installed_kernels", "python_sandbox"]
 
+_OPEN_FILES: Final = 1024
+_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
+_SILENT: Final[dict[str, Any]] = {
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+}
+"""What a kernel prints past its own channels is not for the server's log."""
 # Plain tracebacks as one text; what a terminal would colour stays uncoloured.
 _PYTHON_OPTIONS: Final = (
     "--InteractiveShell.xmode=Plain",
@@ -63,71 +75,80 @@ _TAKE_BACK: Final = """(lambda os: [
 ])(__import__("os"))"""
 
 
-class KernelContext(Context):
-    """A context in a kernel of its own, with one client for it."""
+class KernelProcess(ContextProcess):
+    """A kernel with one client."""
+
+    restarts_when_stuck = True
 
     def __init__(
         self,
         identity: Identity,
+        listener: ProcessListener,
         settings: ServerSettings,
-        observer: Observer,
         folder: Path,
         sockets: Path,
     ) -> None:
-        """Make a context that isn't started.
+        """Make a process that isn't launched.
 
         Args:
-            identity: What it is; the working folder is made inside of one of the
-                context's own.
-            settings: Settings of the server.
-            observer: Who counts.
+            identity: The context's; its working folder is made inside a folder of its
+                own.
+            listener: The context.
+            settings: The server's settings.
             folder: Where contexts have their folders.
             sockets: Where they have those for their sockets; its path is short.
         """
-        super().__init__(identity, settings, observer)
+        self._identity = identity
+        self._listener = listener
+        self._settings = settings
+        self._is_python = identity.language.name == "python"
         self._parents = folder, sockets
         self._folders: list[Path] = []
         self._manager: AsyncKernelManager | None = None
         self._client: Any = None
-        self._begun = 0
-        self._unheard = 0
+        self._begun = 0  # the job whose messages came last
+        self._to_interrupt: Job | None = None  # once it has begun
         self._tasks: set[asyncio.Task[None]] = set()
+        self.pid = 0
         self._pidfd = -1
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    # -- the process -------------------------------------------------------------------
+    # -- its life ----------------------------------------------------------------------
 
-    async def _launch(self) -> None:
+    async def launch(self, heap: bytes | None) -> None:
+        """Start the kernel; see `ContextProcess`."""
+        del heap
         folder, sockets, cwd = await asyncio.to_thread(self._make_folders)
-        # What other kernels need, nobody knows.
-        confined = self.language.name == "python" and self.settings.sandbox
-        manager = Manager(
-            walls=python_walls(self.settings, folder, sockets) if confined else None,
-            kernel_name=self.language.kernelspec,
+        confined = self._is_python and self._settings.sandbox
+        sandbox = python_sandbox(self._settings, folder, sockets) if confined else None
+        manager = _Manager(
+            sandbox=sandbox,
+            kernel_name=self._identity.language.kernelspec,
             transport="ipc",
             ip=str(sockets / "kernel"),
             connection_file=str(folder / "connection.json"),
         )
         self._manager = manager
-        options = _PYTHON_OPTIONS if self.language.name == "python" else ()
-        deadline = self.settings.start_deadline
+        options = _PYTHON_OPTIONS if self._is_python else ()
+        deadline = self._settings.context_start_timeout_seconds
         try:
             await asyncio.wait_for(
                 manager.start_kernel(
                     cwd=str(cwd),
-                    env=environment(folder),
+                    env=_environment(folder),
                     extra_arguments=list(options),
-                    **(UNHEARD if confined else {}),
+                    **(_SILENT if confined else {}),
                 ),
                 deadline,
             )
             self._watch(manager)
             await self._connect(manager, deadline)
         except BaseException as error:
-            await self._kill()
+            await self.close()
             if not isinstance(error, Exception):
                 raise
-            message = f"the kernel {self.language.name} did not start: {error}"
+            name = self._identity.language.name
+            message = f"the kernel {name} did not start: {error}"
             raise ContextStartError(message) from error
 
     def _make_folders(self) -> tuple[Path, Path, Path]:
@@ -138,27 +159,28 @@ class KernelContext(Context):
         """
         try:
             for parent in self._parents:
-                self._folders.append(make_folder(parent))
+                made = tempfile.mkdtemp(prefix="kernel-", dir=parent)
+                self._folders.append(Path(made))
             folder, sockets = self._folders
             (folder / "home").mkdir()
-            cwd = folder / "files" / relative(self.cwd)
+            cwd = folder / "files" / _relative(self._identity.cwd)
             cwd.mkdir(parents=True)
         except OSError as error:
-            for made in self._folders:
-                shutil.rmtree(made, ignore_errors=True)
+            for each in self._folders:
+                shutil.rmtree(each, ignore_errors=True)
             self._folders.clear()
             message = f"its folder can't be made: {error}"
             raise ContextStartError(message) from error
         return folder, sockets, cwd
 
     def _watch(self, manager: AsyncKernelManager) -> None:
-        """Notice the end of the process; bound what it may take."""
+        """Notice the end of the process; limit what it may take."""
         provisioner: Any = manager.provisioner
         self.pid = provisioner.pid
         self._ended = asyncio.get_running_loop().create_future()
         with suppress(OSError):
             resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
-            files = (OPEN_FILES, OPEN_FILES)
+            files = (_OPEN_FILES, _OPEN_FILES)
             resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
         self._pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
@@ -203,7 +225,7 @@ class KernelContext(Context):
         reason = _reason(code)
         if not self._ended.done():
             self._ended.set_result(reason)
-        self.died(reason)
+        self._listener.ended(reason)
 
     def _forget_process(self) -> None:
         self.pid = 0
@@ -212,11 +234,10 @@ class KernelContext(Context):
             os.close(self._pidfd)
             self._pidfd = -1
 
-    async def _kill(self) -> None:
+    async def close(self) -> None:
+        """Shut the kernel down and delete its folders; see `ContextProcess`."""
         self._forget_process()
-        for task in [
-            task for task in self._tasks if task is not asyncio.current_task()
-        ]:
+        for task in self._tasks:
             task.cancel()
         client, self._client = self._client, None
         manager, self._manager = self._manager, None
@@ -232,40 +253,33 @@ class KernelContext(Context):
         for folder in folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
+    def kill(self) -> None:
+        """Send SIGKILL; its end is noticed as any other."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
     # -- jobs --------------------------------------------------------------------------
 
-    def _content(self, request: Request) -> dict[str, Any]:
-        if request.env and self.language.name != "python":
-            problem = f"{self.language.name} has no environment variables for one run"
+    def content(self, request: Request) -> dict[str, Any]:
+        """Return an execute request's content; see `ContextProcess`."""
+        if request.env and not self._is_python:
+            name = self._identity.language.name
+            problem = f"{name} has no environment variables for one run"
             raise InvalidRequestError(FieldProblem("env_vars", problem))
-        return {
-            "code": request.code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        }
+        return _execute_request(request.code, silent=False)
 
-    def _send(self, job: Job) -> None:
+    def send(self, job: Job) -> None:
+        """Send a request; see `ContextProcess`."""
         env = job.request.env if isinstance(job, Execution) else None
         if env:
-            literal = repr(json.dumps(env))
-            self._send_silent(_LEND.format(literal=literal))
+            self._send_silent(_LEND.format(literal=repr(json.dumps(env))))
         self._send_message(job.kind, job.content, str(job.id))
         if env:  # the kernel takes requests in order, so this is before the next job
             self._send_silent(_TAKE_BACK)
 
     def _send_silent(self, code: str) -> None:
-        content = {
-            "code": code,
-            "silent": True,
-            "store_history": False,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        }
-        self._send_message("execute_request", content, "0")
+        self._send_message("execute_request", _execute_request(code, silent=True), "0")
 
     def _send_message(self, kind: str, content: dict[str, Any], number: str) -> None:
         if self._client is None:
@@ -279,70 +293,62 @@ class KernelContext(Context):
         self._client.shell_channel.socket.send_multipart(frames)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        """Take messages from one channel until the context ends."""
+        """Take messages from one channel until the process is closed."""
         while True:
-            message = await get()
-            self.received(_parent(message), _read(message))
+            envelope = await get()
+            parent, message = _parent(envelope), _read(envelope)
+            if message.kind != "status":
+                self._begun = parent
+            self._listener.received(parent, message)
+            job = self._to_interrupt
+            if job is not None and self._begun == job.id:
+                self._to_interrupt = None
+                if not job.done.done():
+                    self.interrupt(job)
 
-    def received(self, parent: int, message: Message) -> None:
-        """Take a message; a cell that shows that it has begun can be interrupted."""
-        if message.kind != "status":
-            self._begun = parent
-        super().received(parent, message)
-        if self._unheard and self._begun == self._unheard:
-            self._unheard = 0
-            self._interrupt()
-
-    def _interrupt(self) -> None:
-        current = self._current
-        if isinstance(current, Execution) and self._begun != current.id:
+    def interrupt(self, job: Job) -> None:
+        """Interrupt the kernel, as soon as it has begun the job."""
+        if isinstance(job, Execution) and self._begun != job.id:
             # A kernel that has not begun the cell yet would take no notice.
-            self._unheard = current.id
-            return
-        if self._manager is not None and self.pid:
+            self._to_interrupt = job
+        elif self._manager is not None and self.pid:
             self._keep(asyncio.ensure_future(self._interrupt_kernel(self._manager)))
 
     async def _interrupt_kernel(self, manager: AsyncKernelManager) -> None:
         with suppress(OSError, RuntimeError):  # it ended meanwhile
             await manager.interrupt_kernel()
 
-    def _give_up(self) -> None:
-        """Restart, because code can ignore an interrupt; the answer says so."""
-        job = self._current
-        if job is None:
-            return
-        what = (
-            f"the execution took longer than {job.seconds:g} s and ignored an interrupt"
-            if job.overdue
-            else "the kernel did not finish its answer"
-        )
-        reason = f"{what}: the context was restarted, its state is lost"
-        if isinstance(job, Execution):
-            self._current = None
-            job.count = self.execution_count + 1
-            job.fail(failure(TIMEOUT if job.overdue else DIED, reason))
-            self._record(job)
-        restart = asyncio.ensure_future(self._restart_quietly(reason))
-        _RESTARTS.add(restart)
-        restart.add_done_callback(_RESTARTS.discard)
-
-    async def _restart_quietly(self, reason: str) -> None:
-        with suppress(ContextStartError):  # the context is dead, and says why
-            await self.restart(reason)
-
     async def memory(self) -> dict[str, int] | None:
         """Read the resident memory of the process."""
-        if not self.pid or self.state is State.DEAD:
-            return None
-        return {"rss": resident(self.pid).all}
+        return {"rss": resident(self.pid).all_bytes} if self.pid else None
 
 
-_RESTARTS: Final[set[asyncio.Task[None]]] = set()
-"""Restarts on their way: the loop itself keeps tasks only weakly."""
+class _Manager(AsyncKernelManager):
+    """Jupyter's, which starts the kernel by a program that confines itself first."""
+
+    def __init__(self, *, sandbox: LaunchSettings | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._sandbox = sandbox
+
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Return the command that starts the kernel; called by `start_kernel`."""
+        program: list[str] = super().format_kernel_cmd(extra_arguments)
+        return program if self._sandbox is None else command(self._sandbox, program)
+
+
+def _execute_request(code: str, *, silent: bool) -> dict[str, Any]:
+    return {
+        "code": code,
+        "silent": silent,
+        "store_history": not silent,
+        "user_expressions": {},
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
 
 
 def _parent(message: dict[str, Any]) -> int:
-    """Give the number of the request that a message belongs to; 0 if to none."""
+    """Return the id of the job that a message belongs to; 0 if to none."""
     number = (message.get("parent_header") or {}).get("msg_id")
     return int(number) if isinstance(number, str) and _NUMBER.fullmatch(number) else 0
 
@@ -371,3 +377,52 @@ def _reason(code: int | None) -> str:
     if code < 0:
         return f"killed by signal {-code}"
     return f"exit {code}"
+
+
+def python_sandbox(
+    settings: ServerSettings, folder: Path, sockets: Path
+) -> LaunchSettings:
+    """Return what confines a Python context.
+
+    Args:
+        settings: Settings of the server.
+        folder: The context's own folder.
+        sockets: Where it makes its sockets.
+    """
+    places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
+    readable = [*places, *map(str, settings.python_readable)]
+    return LaunchSettings(
+        folder=str(folder),
+        sockets=str(sockets),
+        readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
+        network=settings.python_network,
+        memory_bytes_max=settings.python_memory_bytes_max,
+        descriptors_max=_OPEN_FILES,
+        niceness=settings.context_niceness,
+    )
+
+
+def installed_kernels() -> set[str]:
+    """Return the names of the kernelspecs that Jupyter finds here."""
+    return set(KernelSpecManager().find_kernel_specs())
+
+
+def _relative(cwd: str) -> PurePosixPath:
+    """Make of any path one that stays inside of the folder that it is put under."""
+    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
+    return PurePosixPath(*[part.replace("\0", "") for part in parts])
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return a kernel's variables: none of the server's own, which may be secrets."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    home = str(folder / "home")
+    return {
+        **kept,
+        "HOME": home,
+        "IPYTHONDIR": f"{home}/.ipython",
+        "JUPYTER_RUNTIME_DIR": str(folder),
+        "MPLCONFIGDIR": f"{home}/.matplotlib",
+        "TMPDIR": home,
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }

@@ -19,7 +19,7 @@ class Language(NamedTuple):
 
     Attributes:
         name: Our name for it.
-        number: The API's number for it; 0 for what the API doesn't know.
+        number: The API's number for it; 0 if the API has none.
         engine: What runs it: V8, or a Jupyter kernel.
         kernelspec: For kernels, the kernelspec's name.
     """
@@ -30,7 +30,7 @@ class Language(NamedTuple):
     kernelspec: str = ""
 
     def runs_in(self, other: Language) -> bool:
-        """Tell whether a context of another language can run this one."""
+        """Whether a context of another language can run this one."""
         return self.engine == other.engine and self.kernelspec == other.kernelspec
 
 
@@ -56,11 +56,11 @@ class Languages:
     """The languages that a server offers."""
 
     def __init__(self, names: Iterable[str], default: str) -> None:
-        """Take names of languages and of installed kernelspecs.
+        """Set which languages are served.
 
         Args:
-            names: What is served.
-            default: What code is when nobody says.
+            names: Names of languages, and of installed kernelspecs.
+            default: What code is in if a request doesn't say.
         """
         self.served: dict[str, Language] = {}
         for name in names:
@@ -69,13 +69,13 @@ class Languages:
         self.default = default
 
     def check(self, installed: Iterable[str]) -> None:
-        """Refuse to serve what can't be had.
+        """Check that everything that is to be served is installed.
 
         Args:
-            installed: Names of the kernelspecs that there are.
+            installed: Names of the installed kernelspecs.
 
         Raises:
-            LanguageError: It names one that isn't there.
+            LanguageError: Something isn't, or the default language is not served.
         """
         asked = {language.kernelspec for language in self.served.values()} - {""}
         missing = sorted(asked.difference(installed))
@@ -88,7 +88,7 @@ class Languages:
             raise LanguageError(message)
 
     def names(self, language: Language) -> list[str]:
-        """Give every name that a language goes by."""
+        """Return every name that a language goes by."""
         aliases = [name for name, known in ALIASES.items() if known == language]
         return aliases or [language.name]
 
@@ -96,7 +96,7 @@ class Languages:
         """Find a language by any of its names.
 
         Args:
-            name: As the request has it; None takes the default.
+            name: As the request has it; None for the default.
 
         Raises:
             InvalidRequestError: There is no such language here.

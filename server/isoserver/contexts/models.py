@@ -1,14 +1,26 @@
-"""Requests and answers as HTTP has them. The OpenAPI document is made of these."""
+"""Requests and answers about contexts in HTTP; the OpenAPI document is made of these.
+
+Requests are parsed into these models. Answers are built as plain data, by the functions
+at the end: validating what the server itself made costs time and finds nothing.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Any, Literal
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.languages import ALIASES
-from isoserver.contexts.pool import HOME
+from isoserver.contexts.outputs import lines
+from isoserver.contexts.records import Record
+from isoserver.contexts.service import HOME
+from isoserver.heaps.records import KEY_PATTERN
+
+if TYPE_CHECKING:
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution, Failure
+    from isoserver.contexts.languages import Language
 
 __all__ = [
     "CompleteRequest",
@@ -29,6 +41,10 @@ __all__ = [
     "StreamEvent",
     "StreamRequest",
     "ValidationErrorModel",
+    "context_answer",
+    "execution_answer",
+    "failed_answer",
+    "record_answer",
 ]
 
 TIMEOUT_MAX_MS = 24 * 3600 * 1000
@@ -88,7 +104,7 @@ class CreateContextRequest(RequestModel):
         HOME,
         description="Its working folder, made inside of a folder of the context's own.",
     )
-    heap: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
+    heap: Annotated[str, StringConstraints(pattern=KEY_PATTERN)] | None = Field(
         None,
         description="A heap that it goes on from (V8 only); its language is that of "
         "the heap if omitted.",
@@ -286,3 +302,106 @@ class ValidationErrorModel(AnswerModel):
 
     message: str = Field(description="Summary message.", examples=["Invalid request"])
     errors: list[FieldError]
+
+
+# -- answers as plain data -------------------------------------------------------------
+
+_FIELDS: Final = {
+    "text/plain": "text",
+    "text/html": "html",
+    "text/markdown": "markdown",
+    "image/svg+xml": "svg",
+    "image/png": "png",
+    "image/jpeg": "jpeg",
+    "application/pdf": "pdf",
+    "text/latex": "latex",
+    "application/json": "json",
+    "application/javascript": "javascript",
+    "text/javascript": "javascript",
+}
+"""The field of an `Item` that holds a MIME type; others are under `extra`."""
+
+
+def execution_answer(context_id: str, execution: Execution) -> dict[str, Any]:
+    """Return an `ExecutionModel` of an execution that is over."""
+    outputs = execution.outputs
+    return {
+        "context_id": context_id,
+        "items": [_item(output) for output in outputs.displays()],
+        "logs": {
+            "stdout": lines(outputs.text("stdout")),
+            "stderr": lines(outputs.text("stderr")),
+        },
+        "error": _error(execution.failure),
+        "execution_count": execution.count,
+    }
+
+
+def failed_answer(context_id: str, failure: Failure) -> dict[str, Any]:
+    """Return an `ExecutionModel` for a defect of the server."""
+    return {
+        "context_id": context_id,
+        "items": [],
+        "logs": {"stdout": [], "stderr": []},
+        "error": _error(failure),
+    }
+
+
+def _error(failure: Failure | None) -> dict[str, str] | None:
+    return None if failure is None else failure._asdict()
+
+
+def _item(output: dict[str, Any]) -> dict[str, Any]:
+    item: dict[str, Any] = {}
+    if output["output_type"] == "execute_result":
+        item["is_primary"] = True
+    extra: dict[str, Any] = {}
+    for mime, value in output["data"].items():
+        field = _FIELDS.get(mime)
+        if field == "json" and isinstance(value, dict):
+            item["json"] = value
+        elif field is None or field == "json":
+            extra[mime] = value
+        else:
+            item[field] = "".join(value) if isinstance(value, list) else str(value)
+    if extra:
+        item["extra"] = extra
+    return item
+
+
+def context_answer(
+    context: Context, memory: dict[str, int] | None = None
+) -> dict[str, Any]:
+    """Return a `ContextModel` of a context.
+
+    Args:
+        context: The context.
+        memory: What it uses, if that was asked for.
+    """
+    record = Record.of(context, context.state.value, context.reason)
+    answer = record_answer(record, context.language, context.waiting)
+    if memory:
+        answer["memory"] = memory
+    return answer
+
+
+def record_answer(
+    record: Record, language: Language, waiting: int = 0
+) -> dict[str, Any]:
+    """Return a `ContextModel` of a context without a process."""
+    answer: dict[str, Any] = {
+        "id": record.id,
+        "language": language.number,
+        "cwd": record.cwd,
+        "language_name": language.name,
+        "state": record.state,
+        "created_at": datetime.fromtimestamp(record.created_at, timezone.utc),
+        "last_used": datetime.fromtimestamp(record.last_used, timezone.utc),
+        "execution_count": record.execution_count,
+        "waiting": waiting,
+    }
+    if record.reason:
+        answer["reason"] = record.reason
+    if record.heap is not None:
+        answer["heap"] = record.heap
+    return answer

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
-    from isoserver.contexts.records import Cell
 
 __all__ = ["history", "read", "run"]
 
@@ -39,37 +38,26 @@ _UNREADABLE: Final = (
     TypeError,
     ValueError,
 )
-"""What nbformat raises for what is no notebook."""
+"""What nbformat raises when a document is not a notebook."""
 
 
-def history(context: Context, past: Sequence[Cell] = ()) -> dict[str, Any]:
+def history(language: Language, contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Make a notebook of what was run in a context.
 
     Args:
-        context: It.
-        past: What it has run and doesn't remember itself.
+        language: The context's.
+        contents: What `Contexts.history` returns.
     """
-    contents = [cell.content() for cell in past]
-    contents += [
-        {
-            "code": done.request.code,
-            "count": done.count,
-            "outputs": done.outputs.plain(),
-        }
-        for done in context.history
-    ]
     cells = [_cell(number, content) for number, content in enumerate(contents, 1)]
-    notebook: dict[str, Any] = new_notebook(
-        cells=cells, metadata=_metadata(context.language)
-    )
+    notebook: dict[str, Any] = new_notebook(cells=cells, metadata=_metadata(language))
     return notebook
 
 
 async def read(body: bytes) -> dict[str, Any]:
-    """Read a notebook of any version as one of version 4.
+    """Parse a notebook of any version into one of version 4.
 
     Raises:
-        InvalidRequestError: It isn't a notebook.
+        InvalidRequestError: The body isn't a notebook.
     """
     try:
         return await asyncio.to_thread(_read, body.decode())
@@ -85,9 +73,9 @@ async def run(
     """Run a notebook's cells in order, up to the first that fails.
 
     Args:
-        context: Where.
-        notebook: Gets the outputs; those that it has are removed.
-        seconds: How long each cell may take.
+        context: What runs them.
+        notebook: Of version 4. Its outputs are replaced.
+        seconds: How long each cell may run.
 
     Returns:
         The same notebook.

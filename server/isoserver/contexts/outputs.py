@@ -1,4 +1,4 @@
-"""What an execution put out, gathered from its messages, within a bound."""
+"""What an execution put out, gathered from its messages up to a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "lines"]
 
 _DISPLAYS: Final = {"display_data", "execute_result"}
 _ITEM: Final = 64
@@ -16,25 +16,35 @@ _ITEMS_FREE: Final = 1000
 """Outputs that are not counted for that."""
 
 
+def lines(text: str) -> list[str]:
+    """Split what was printed; a newline at the end begins no other line."""
+    if not text:
+        return []
+    found = text.split("\n")
+    if not found[-1]:
+        found.pop()
+    return found
+
+
 class Outputs:
     """The outputs of one execution, in order, as a notebook has them.
 
-    Text that follows text of the same stream is one output. What comes after the
-    bound is dropped, and a line on stderr says so.
+    Consecutive texts of one stream are one output. What comes after the limit is
+    dropped, and a line on stderr says so.
 
     Attributes:
-        items: Outputs in nbformat's form, but for the pieces of a stream's text, which
-            stay apart until `text` joins them.
+        items: Outputs in nbformat's form, except that a stream's text is a list of
+            pieces, which `text` and `plain` join.
         size: Characters so far.
     """
 
     __slots__ = ("_clear", "_displays", "_failed", "_full", "_limit", "items", "size")
 
     def __init__(self, limit: int) -> None:
-        """Start with nothing.
+        """Begin with nothing.
 
         Args:
-            limit: Characters that may be kept.
+            limit: Characters that are kept.
         """
         self.items: list[dict[str, Any]] = []
         self.size = 0
@@ -45,7 +55,7 @@ class Outputs:
         self._displays: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, kind: str, content: dict[str, Any]) -> None:
-        """Take a message of a kind that puts out something; others do nothing."""
+        """Add what a message puts out, if it is of a kind that does."""
         if kind == "clear_output":
             self._clear = True
             if not content.get("wait"):
@@ -73,7 +83,7 @@ class Outputs:
             self.items.append({"output_type": "stream", "name": name, "text": [text]})
 
     def text(self, name: str) -> str:
-        """Give all the text of a stream."""
+        """Return all the text of a stream."""
         return "".join(
             piece
             for item in self.items
@@ -82,11 +92,11 @@ class Outputs:
         )
 
     def displays(self) -> Iterator[dict[str, Any]]:
-        """Give what was shown, the result included."""
+        """Return what was displayed, the result included."""
         return (item for item in self.items if item["output_type"] in _DISPLAYS)
 
     def plain(self) -> list[dict[str, Any]]:
-        """Give them in nbformat's form, each stream as one text."""
+        """Return them in nbformat's form, each stream as one text."""
         return [
             {**item, "text": "".join(item["text"])}
             if item["output_type"] == "stream"

@@ -1,33 +1,28 @@
-"""What is left of a context without its process. Times as time.time() gives them."""
+"""Contexts and their checkpoints as plain data. Times are as time.time() gives them."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import msgspec
-
-from isoserver.contexts.identity import State
+from isoserver.contexts.context import State
 
 if TYPE_CHECKING:
-    from isoserver.contexts.context import Context
-    from isoserver.contexts.identity import Key
-    from isoserver.contexts.javascript import JavaScriptContext
-    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.context import Context, Key
 
-__all__ = ["LIVE", "Cell", "Checkpoint", "Record", "Vault"]
+__all__ = ["LIVE", "Checkpoint", "HeapStorage", "LoadedHeap", "Record"]
 
 LIVE = "live"
 """The state, in the table, of a context that has a process."""
 
 
 class Checkpoint(NamedTuple):
-    """A heap that a context can go on from.
+    """A heap that a context can go back to.
 
     Attributes:
-        key: The heap's.
+        key: The heap key.
         execution_count: Number of the last execution in it.
-        at: When it was made.
+        at: When it was saved.
     """
 
     key: str
@@ -35,11 +30,49 @@ class Checkpoint(NamedTuple):
     at: float
 
 
-class Record(NamedTuple):
-    """A context as the table has it: the columns are the attributes.
+class LoadedHeap(NamedTuple):
+    """A heap for a context to go on from.
 
     Attributes:
-        workspace: Whose it is.
+        checkpoint: What it is to that context.
+        language: The name of the language of the context that was saved.
+        data: The heap itself.
+    """
+
+    checkpoint: Checkpoint
+    language: str
+    data: bytes
+
+
+class HeapStorage(Protocol):
+    """Where the heaps of contexts are; `isoserver.heaps.service.Heaps` implements it.
+
+    Its methods raise a `HeapError`, and a `HeapLimitError` when it is full.
+    """
+
+    async def keep(self, context: Context, *, automatic: bool = False) -> str:
+        """Save a context as a heap, tell it so by `Context.saved`; return the key.
+
+        Args:
+            context: A context whose process can be saved.
+            automatic: Whether nobody asked for it: `release` may delete it.
+        """
+
+    async def release(self, workspace: str, key: str) -> None:
+        """Delete a heap that was kept automatically, unless something needs it."""
+
+    async def load(self, workspace: str, key: str) -> bytes:
+        """Return a heap's data, checked to be whole and of this engine."""
+
+    async def open(self, workspace: str, key: str) -> LoadedHeap:
+        """Load a heap with what is recorded of it."""
+
+
+class Record(NamedTuple):
+    """A row of the table of contexts: the columns are the attributes.
+
+    Attributes:
+        workspace: Who owns it.
         id: Its name.
         language: Its language's name.
         cwd: Its working folder.
@@ -51,7 +84,7 @@ class Record(NamedTuple):
         heap_memory_max: Bytes of V8 heap that it may have.
         heap: The key of its last checkpoint.
         heap_count: Number of the last execution in that.
-        heap_at: When that was made.
+        heap_at: When that was saved.
     """
 
     workspace: str
@@ -70,43 +103,38 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, context: Context, state: str, reason: str) -> Record:
-        """Write a context down."""
-        made = context.checkpoint
+        """Record a context as being in a state."""
+        checkpoint = context.checkpoint
         return cls(
             context.workspace,
             context.id,
             context.language.name,
-            context.cwd,
+            context.identity.cwd,
             state,
             reason,
             context.created_at.timestamp(),
             context.last_used.timestamp(),
             context.execution_count,
-            context.heap_memory_max,
-            None if made is None else made.key,
-            0 if made is None else made.execution_count,
-            None if made is None else made.at,
+            context.identity.heap_memory_max_bytes,
+            None if checkpoint is None else checkpoint.key,
+            0 if checkpoint is None else checkpoint.execution_count,
+            None if checkpoint is None else checkpoint.at,
         )
 
-    def recall(self, context: Context) -> None:
-        """Let a context without a process be what was written down."""
-        context.state = State(self.state)
-        context.reason = self.reason
-        context.execution_count = self.execution_count
-        context.created_at = datetime.fromtimestamp(self.created_at, timezone.utc)
-        context.last_used = datetime.fromtimestamp(self.last_used, timezone.utc)
-        context.checkpoint = self.checkpoint
-        context.origin = self.heap
-        context.archived = True
+    @classmethod
+    def now(cls, context: Context) -> Record:
+        """Record a context of this server as it is."""
+        dead = context.state is State.DEAD
+        return cls.of(context, State.DEAD.value if dead else LIVE, context.reason)
 
-    def found(self) -> Record:
-        """What becomes of a row that an earlier server has left."""
+    def as_found(self) -> Record:
+        """Return what becomes of a row that an earlier server has left."""
         if self.state != LIVE:
             return self
         return self.without_process("the server ended and had not saved it")
 
     def without_process(self, why: str) -> Record:
-        """Go back to the last checkpoint; without one, all is lost."""
+        """Go back to the last checkpoint; without one, the context is dead."""
         checkpoint = self.checkpoint
         if checkpoint is None:
             return self._replace(state=State.DEAD.value, reason=f"lost: {why}")
@@ -120,7 +148,7 @@ class Record(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """By what a server knows it."""
+        """What identifies the context on this server."""
         return self.workspace, self.id
 
     @property
@@ -129,45 +157,3 @@ class Record(NamedTuple):
         if self.heap is None:
             return None
         return Checkpoint(self.heap, self.heap_count, self.heap_at or 0.0)
-
-
-class Cell(NamedTuple):
-    """What a context has run, for its notebook.
-
-    Attributes:
-        number: The execution's.
-        size: Characters of code and outputs.
-        data: The rest of it, as `of` packs it.
-    """
-
-    number: int
-    size: int
-    data: bytes
-
-    @classmethod
-    def of(cls, execution: Execution) -> Cell:
-        """Keep an execution that is over."""
-        content = {
-            "code": execution.request.code,
-            "count": execution.count,
-            "outputs": execution.outputs.plain(),
-        }
-        return cls(execution.number, execution.size, msgspec.json.encode(content))
-
-    def content(self) -> dict[str, Any]:
-        """Give code, count and outputs (nbformat's, streams as one text)."""
-        content: dict[str, Any] = msgspec.json.decode(self.data)
-        return content
-
-
-class Vault(Protocol):
-    """Where heaps are kept."""
-
-    async def keep(self, context: JavaScriptContext, *, automatic: bool = False) -> str:
-        """Save what a context holds, set its checkpoint, and give the heap's key."""
-
-    async def release(self, workspace: str, key: str) -> None:
-        """Delete a heap that was kept automatically, unless anything needs it."""
-
-    async def load(self, workspace: str, key: str) -> bytes:
-        """Read a heap."""

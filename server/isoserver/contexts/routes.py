@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Final
 from tornado.routing import URLSpec
 
 from isoserver.access.service import METADATA_PATH, RESOURCES
-from isoserver.contexts import durable, executing, models, streaming
 from isoserver.contexts import handlers as contexts
-from isoserver.executions.routes import API_ROUTES
+from isoserver.contexts import models
 from isoserver.heaps import models as heap_models
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.http import information
 from isoserver.http.operations import Answer, Operation, Query, Route
 from isoserver.mcp.door import McpHandler, mcp_paths
-from isoserver.tasks.routes import TASK_ROUTES
+from isoserver.runs.routes import API_ROUTES, TASK_ROUTES
 from isoserver.tools.routes import TOOL_ROUTES
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ _NO_HEAP: Final = Answer(
     409, "The heap is damaged, of another engine, or missing.", models.ErrorModel
 )
 _LIMIT: Final = Answer(
-    429, "A bound is reached; Retry-After says when to come back.", models.ErrorModel
+    429, "A limit is reached; Retry-After says when to come back.", models.ErrorModel
 )
 _UNREADY: Final = Answer(503, "The server can't start it now.", models.ErrorModel)
 _LATE: Final = Answer(504, "The context did not answer in time.", models.ErrorModel)
@@ -105,7 +104,7 @@ ROUTES: Final = (
     ),
     Route(
         "/execute",
-        executing.ExecuteHandler,
+        contexts.ExecuteHandler,
         (
             Operation(
                 "POST",
@@ -118,7 +117,7 @@ ROUTES: Final = (
     ),
     Route(
         "/execute/async",
-        streaming.StreamHandler,
+        contexts.StreamHandler,
         (
             Operation(
                 "POST",
@@ -187,7 +186,7 @@ ROUTES: Final = (
     ),
     Route(
         f"{_ONE}/restart",
-        durable.RestartHandler,
+        contexts.RestartHandler,
         (
             Operation(
                 "POST",
@@ -256,7 +255,7 @@ ROUTES: Final = (
     ),
     Route(
         f"{_ONE}/checkpoint",
-        durable.CheckpointHandler,
+        contexts.CheckpointHandler,
         (
             Operation(
                 "POST",

@@ -1,9 +1,8 @@
-"""What a heap's bytes say of themselves, and whether they are what they should be."""
+"""A heap's bytes: whether they are what they should be, and compressed for a file."""
 
 from __future__ import annotations
 
-import re
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import zstandard
 
@@ -13,18 +12,16 @@ from isokernel.v8.library import load
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import HeapDamagedError, HeapEngineError
 
-__all__ = ["Facts", "examine", "is_key", "pack", "unpack", "verify"]
-
-_KEY: Final = re.compile(r"[0-9a-f]{64}")
+__all__ = ["Facts", "examine", "pack", "unpack", "verify"]
 
 
 class Facts(NamedTuple):
-    """What is known of a heap from its bytes.
+    """What a heap's bytes tell.
 
     Attributes:
-        key: The SHA-256 of what V8 wrote, in hex.
-        size: Bytes of all of it.
-        engine: The engine that has written it.
+        key: The heap key: the SHA-256 of what V8 wrote.
+        size: How many bytes the heap has.
+        engine: The identity of the engine that wrote it.
     """
 
     key: str
@@ -32,20 +29,15 @@ class Facts(NamedTuple):
     engine: str
 
 
-def is_key(text: str) -> bool:
-    """Tell whether this can be a heap's key: 64 lower-case hex digits."""
-    return _KEY.fullmatch(text) is not None
-
-
 def examine(data: bytes) -> Facts:
-    """Read a heap that this engine has written.
+    """Check that a heap is whole and can be read by this engine.
 
     Raises:
-        HeapDamagedError: It isn't one, or is cut.
-        HeapEngineError: Another engine has written it.
+        HeapDamagedError: This isn't a heap, or not all of it.
+        HeapEngineError: Another engine wrote it.
     """
     try:
-        # Its own hash is no proof: it stands beside what it is of.
+        # The hash in the header proves nothing: it stands beside what it is of.
         snapshot = Snapshot.from_bytes(memoryview(data), check=False)
         snapshot.check_scripts(scripts.identity())
     except SnapshotEngineError as error:
@@ -57,41 +49,42 @@ def examine(data: bytes) -> Facts:
 
 
 def verify(key: str, data: bytes) -> None:
-    """Check that this is the heap of that key, and of this engine.
+    """Check that this is the heap of that key; see `examine`.
 
     Raises:
-        HeapDamagedError: It isn't.
-        HeapEngineError: Another engine has written it.
+        HeapDamagedError: It is not.
+        HeapEngineError: Another engine wrote it.
     """
     found = examine(data).key
     if found != key:
-        message = f"the heap {key} is damaged: what is stored has the hash {found}"
+        message = f"the heap {key} is damaged: the stored data has the hash {found}"
         raise HeapDamagedError(message)
 
 
 def pack(data: bytes, level: int) -> bytes:
-    """Compress a heap, for a file."""
+    """Compress a heap for its file, by zstandard with a checksum."""
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
 
 
-def unpack(packed: bytes, size_max: int) -> bytes:
-    """Give what `pack` took.
+def unpack(packed: bytes, bytes_max: int) -> bytes:
+    """Return the heap in a file.
 
     Args:
-        packed: What it gave.
-        size_max: Bytes that a heap may have.
+        packed: The file's content, as `pack` returned it.
+        bytes_max: How large the heap may be.
 
     Raises:
-        HeapDamagedError: It isn't that, or is too large.
+        HeapDamagedError: The file is damaged, or the heap is too large.
     """
     try:
         size = zstandard.get_frame_parameters(packed).content_size
-        if size > size_max:  # also when it doesn't say
+        if size > bytes_max:  # also when the file doesn't tell the size
             message = (
-                f"the heap is damaged or too large: {size} bytes, {size_max} may be"
+                f"the heap is damaged or too large: it has {size} bytes; the limit is "
+                f"{bytes_max} (heap_bytes_max)"
             )
             raise HeapDamagedError(message)
         return zstandard.ZstdDecompressor().decompress(packed)
     except zstandard.ZstdError as error:
-        message = f"the heap is damaged: it can't be unpacked: {error}"
+        message = f"the heap is damaged: it can't be decompressed: {error}"
         raise HeapDamagedError(message) from error

@@ -1,17 +1,14 @@
-"""Heaps under /api: find, show, tag, delete; and the histories of sessions."""
+"""Heaps under /api: listed, shown, tagged, deleted; and the histories of sessions."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from isoserver.errors import FieldProblem, InvalidRequestError
-from isoserver.heaps.content import is_key
-from isoserver.heaps.models import TagsRequest
+from isoserver.heaps.models import TagsRequest, entry_answer, heap_answer
+from isoserver.heaps.records import choose_fields, is_key, split_names
+from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
 from isoserver.http.handlers import Handler
-
-if TYPE_CHECKING:
-    from isoserver.heaps.entries import HeapRecord, SnapshotEntry
 
 __all__ = [
     "HeapHandler",
@@ -21,16 +18,14 @@ __all__ = [
     "TagsHandler",
 ]
 
-LIMIT: Final = 100
-LIMIT_MAX: Final = 1000
-FIELDS: Final = ("index", "input_heap", "output_heap", "code", "timestamp")
+_DIGITS_MAX: Final = len(str(LIST_MAX))
 
 
 class HeapsHandler(Handler):
     """All heaps."""
 
     async def get(self) -> None:
-        """List those that have the tags that are asked for."""
+        """List the heaps that have the tags asked for."""
         tags: dict[str, set[str]] = {}
         for pair in self.get_query_arguments("tag", strip=False):
             name, colon, value = pair.partition(":")
@@ -43,22 +38,22 @@ class HeapsHandler(Handler):
             return
         wanted = {name: value for name, values in tags.items() for value in values}
         found = await self.service.heaps.newest(self.principal.workspace, wanted, limit)
-        self.answer({"heaps": [_heap(heap) for heap in found]})
+        self.answer({"heaps": [heap_answer(heap) for heap in found]})
 
     def _limit(self) -> int:
-        text = self.get_query_argument("limit", str(LIMIT))
-        number = int(text) if text.isascii() and text.isdecimal() and text[:9] else 0
-        if len(text) <= len(str(LIMIT_MAX)) and 1 <= number <= LIMIT_MAX:
-            return number
-        problem = f"must be a whole number from 1 to {LIMIT_MAX}"
+        text = self.get_query_argument("limit", str(LIST_DEFAULT))
+        is_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+        if is_number and 1 <= int(text) <= LIST_MAX:
+            return int(text)
+        problem = f"must be a whole number from 1 to {LIST_MAX}"
         raise InvalidRequestError(FieldProblem("limit", problem))
 
 
 class KeyHandler(Handler):
-    """Root of what is about one heap."""
+    """Root of the handlers for one heap."""
 
     def check(self, key: str) -> str:
-        """Check that it can be a key at all.
+        """Check that it can be a heap key at all.
 
         Raises:
             InvalidRequestError: It can't.
@@ -73,12 +68,13 @@ class HeapHandler(KeyHandler):
     """One heap."""
 
     async def get(self, key: str) -> None:
-        """Show it."""
+        """Show the heap."""
         heaps = self.service.heaps
-        self.answer(_heap(await heaps.get(self.principal.workspace, self.check(key))))
+        found = await heaps.get(self.principal.workspace, self.check(key))
+        self.answer(heap_answer(found))
 
     async def delete(self, key: str) -> None:
-        """Delete it."""
+        """Delete the heap."""
         await self.service.heaps.delete(self.principal.workspace, self.check(key))
         self.answer({"ok": True})
 
@@ -87,17 +83,17 @@ class TagsHandler(KeyHandler):
     """The tags of a heap."""
 
     async def put(self, key: str) -> None:
-        """Replace them."""
+        """Replace the tags."""
         workspace, heap = self.principal.workspace, self.check(key)
         tags = self.parse(TagsRequest).tags
         await self.service.heaps.set_tags(workspace, heap, tags)
         self.answer({"ok": True})
 
     async def delete(self, key: str) -> None:
-        """Delete those that are named, or all."""
+        """Delete the tags that are named, or all."""
         workspace, heap = self.principal.workspace, self.check(key)
         given = self.get_query_argument("keys", None)
-        names = None if given is None else split(given)
+        names = None if given is None else split_names(given)
         await self.service.heaps.delete_tags(workspace, heap, names)
         self.answer({"ok": True})
 
@@ -115,39 +111,7 @@ class SnapshotsHandler(Handler):
     """The history of a session."""
 
     async def get(self, session: str) -> None:
-        """List its steps."""
-        given = self.get_query_argument("fields", None)
-        wanted = FIELDS if given is None else split(given)
-        unknown = [name for name in wanted if name not in FIELDS]
-        if unknown:
-            problem = f"there are {', '.join(FIELDS)}"
-            raise InvalidRequestError(FieldProblem("fields", problem))
-        steps = await self.service.heaps.snapshots(self.principal.workspace, session)
-        self.answer({"entries": [_entry(step, wanted) for step in steps]})
-
-
-def split(text: str) -> tuple[str, ...]:
-    """Split names at commas; blanks around them don't count."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _heap(heap: HeapRecord) -> dict[str, Any]:
-    answer = heap._asdict()
-    answer["heap"] = answer.pop("key")
-    answer["input_heap"] = answer.pop("parent")
-    for name in ("created_at", "last_used"):
-        answer[name] = _moment(answer[name])
-    return answer
-
-
-def _entry(step: SnapshotEntry, wanted: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        name: getattr(step, name) for name in FIELDS if name in wanted
-    }
-    if "timestamp" in values:
-        values["timestamp"] = _moment(step.timestamp)
-    return values
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
+        """List the steps, oldest first."""
+        fields = choose_fields(self.get_query_argument("fields", None))
+        steps = await self.service.heaps.history(self.principal.workspace, session)
+        self.answer({"entries": [entry_answer(step, fields) for step in steps]})

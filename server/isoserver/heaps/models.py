@@ -1,40 +1,55 @@
-"""Requests and answers about heaps, sessions and checkpoints."""
+"""Requests and answers about heaps, sessions and checkpoints, for HTTP and MCP."""
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Literal
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
 from isoserver.contexts.models import AnswerModel, RequestModel
+from isoserver.heaps.records import (
+    KEY_PATTERN,
+    TAG_NAME_CHARACTERS_MAX,
+    TAG_VALUE_CHARACTERS_MAX,
+    TAGS_MAX,
+)
+
+if TYPE_CHECKING:
+    from isoserver.heaps.records import HeapRecord, SessionEntry
 
 __all__ = [
     "CheckpointModel",
     "HeapDone",
+    "HeapKey",
     "HeapModel",
+    "HeapTags",
     "HeapsModel",
     "RestartRequest",
     "SessionsModel",
     "SnapshotsModel",
     "TagsRequest",
     "UnsavableModel",
+    "entry_answer",
+    "heap_answer",
 ]
 
-HeapKey = Annotated[
+HeapKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+TagName = Annotated[
     str,
-    Field(
-        description="The SHA-256 of what V8 wrote, in hex.", pattern="^[0-9a-f]{64}$"
+    StringConstraints(
+        min_length=1, max_length=TAG_NAME_CHARACTERS_MAX, pattern=r"^[^\x00]+$"
     ),
 ]
-Tag = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")
+TagValue = Annotated[
+    str,
+    StringConstraints(max_length=TAG_VALUE_CHARACTERS_MAX, pattern=r"^[^\x00]*$"),
 ]
-TagValue = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
+HeapTags = Annotated[dict[TagName, TagValue], Field(max_length=TAGS_MAX)]
 
 
 class RestartRequest(RequestModel):
-    """How a context shall begin anew."""
+    """How to restart a context."""
 
     from_: Literal["nothing", "checkpoint"] = Field(
         "nothing",
@@ -44,17 +59,15 @@ class RestartRequest(RequestModel):
 
 
 class TagsRequest(RequestModel):
-    """The tags that a heap shall have."""
+    """The new tags of a heap."""
 
-    tags: dict[Tag, TagValue] = Field(
-        max_length=100, description="All of them: others that it has are deleted."
-    )
+    tags: HeapTags = Field(description="All of them: others that it has are deleted.")
 
 
 class CheckpointModel(AnswerModel):
     """A heap that was saved."""
 
-    heap: HeapKey
+    heap: HeapKey = Field(description="The SHA-256 of what V8 wrote, in hex.")
 
 
 class UnsavableModel(AnswerModel):
@@ -69,7 +82,7 @@ class UnsavableModel(AnswerModel):
 class HeapModel(AnswerModel):
     """A heap."""
 
-    heap: HeapKey
+    heap: HeapKey = Field(description="The SHA-256 of what V8 wrote, in hex.")
     tags: dict[str, str]
     size: int = Field(description="Bytes.")
     compressed_size: int = Field(description="Bytes as it is stored.")
@@ -115,3 +128,26 @@ class SnapshotsModel(AnswerModel):
     """The history of a session, oldest step first."""
 
     entries: list[SnapshotEntryModel]
+
+
+def heap_answer(heap: HeapRecord) -> dict[str, Any]:
+    """Return a heap as HTTP answers it: a `HeapModel`, but not checked."""
+    answer = heap._asdict()
+    answer["heap"] = answer.pop("key")
+    answer["input_heap"] = answer.pop("parent")
+    for name in ("created_at", "last_used"):
+        answer[name] = _iso_time(answer[name])
+    return answer
+
+
+def entry_answer(entry: SessionEntry, fields: tuple[str, ...]) -> dict[str, Any]:
+    """Return these fields of a session's step, as HTTP and MCP answer it."""
+    answer = {name: getattr(entry, name) for name in fields}
+    if "timestamp" in answer:
+        answer["timestamp"] = _iso_time(entry.timestamp)
+    return answer
+
+
+def _iso_time(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat().replace("+00:00", "Z")

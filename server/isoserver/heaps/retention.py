@@ -1,152 +1,157 @@
-"""What becomes of heaps that nothing needs: forgotten by age, count and bytes."""
+"""Which heaps are deleted: those that nothing needs, by age, number and size.
+
+First the row goes, by which a workspace owns a heap, then the file, if no other
+workspace owns the heap. `HeapStore` and `Heaps` say how a file is never deleted that
+somebody has come to own meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from isoserver.errors import DatabaseError, HeapStoreError
-from isoserver.heaps.entries import Collected
+from isoserver.errors import HeapLimitError
+from isoserver.heaps.records import Collected
+from isoserver.heaps.tables import Usage
 
 if TYPE_CHECKING:
-    from isoserver.heaps.records import HeapRecords, Owned
-    from isoserver.heaps.store import HeapStore, Stored
+    from isoserver.heaps.store import HeapFile, HeapStore
+    from isoserver.heaps.tables import HeapTables
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["Retention"]
 
 _ROOM_SECONDS: Final = 10.0
+"""How long it is taken as known that there is room for more heaps."""
 _PART_SECONDS: Final = 600.0
-"""After which nobody writes to a file any more that has not been finished."""
+"""How long after its last change a file that isn't whole may still be written to."""
 
 
 class Retention:
-    """Forgets heaps, and deletes files that nobody owns."""
+    """Deletes heaps, and files that nobody owns. In the event loop only."""
 
     def __init__(
-        self, settings: ServerSettings, records: HeapRecords, store: HeapStore
+        self, settings: ServerSettings, tables: HeapTables, store: HeapStore
     ) -> None:
-        """Look after a store, by what the settings say."""
+        """Take the limits and what they are for."""
         self._settings = settings
-        self._records = records
+        self._tables = tables
         self._store = store
-        self._room = True
-        self._looked = 0.0
-        self._share = settings.share_of(settings.heaps_size_max)
-        self._busy = asyncio.Lock()
+        self._limit = settings.heaps_total_bytes_max
+        self._share = settings.share_of(self._limit)
+        self._has_room = True
+        self._checked = 0.0
+        self._collecting = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self) -> None:
-        """Collect now and from time to time."""
-        while True:
-            with suppress(
-                HeapStoreError, DatabaseError
-            ):  # it may be back the next time
-                await self.collect()
-            await asyncio.sleep(self._settings.heap_sweep)
+    # -- room for another heap ---------------------------------------------------------
 
-    async def has_room(self) -> bool:
-        """Tell whether another heap may be stored; collects if there is no room."""
-        if time.monotonic() - self._looked > _ROOM_SECONDS:
-            await self._look()
-        if not self._room:
+    async def check_room(self, workspace: str) -> None:
+        """Check that a workspace may save another heap; collect if there is no room.
+
+        Raises:
+            HeapLimitError: The store, or the workspace's share, is full of heaps that
+                are needed.
+        """
+        if time.monotonic() - self._checked > _ROOM_SECONDS:
+            await self._measure()
+        if not self._has_room:
             await self.collect()
-        return self._room
-
-    async def has_share(self, workspace: str) -> bool:
-        """Tell whether a workspace may store another heap; after `has_room`."""
-        if self._share >= self._settings.heaps_size_max:
-            return True
-        # Asked each time: between two looks at the whole, one could fill all of it.
-        if await self._records.size(workspace) >= self._share:
+        if not self._has_room:
+            raise HeapLimitError(self._limit)
+        if self._share >= self._limit:
+            return
+        # Asked each time: within ten seconds one workspace could fill the whole store.
+        if await self._uses_share(workspace):
             await self.collect()
-        return await self._records.size(workspace) < self._share
+            if await self._uses_share(workspace):
+                raise HeapLimitError(self._share, shared=True)
 
-    async def _look(self) -> None:
-        _, size = await self._records.totals()
-        self._room = size < self._settings.heaps_size_max
-        self._looked = time.monotonic()
+    async def _measure(self) -> None:
+        self._has_room = await self._tables.size_bytes() < self._limit
+        self._checked = time.monotonic()
+
+    async def _uses_share(self, workspace: str) -> bool:
+        usage = await self._tables.usage(workspace)
+        return usage[workspace].size_bytes >= self._share
+
+    # -- deleting ----------------------------------------------------------------------
 
     async def collect(self) -> Collected:
-        """Forget what the settings don't keep, then delete what nobody owns."""
-        async with self._busy:
-            forgotten = await self._forget()
-            deleted, freed = await self._sweep()
-            await self._look()
-            return Collected(forgotten, deleted, freed)
+        """Delete what nothing needs and the settings don't keep, then unowned files."""
+        async with self._collecting:
+            forgotten = await self._delete_unneeded()
+            deleted, freed_bytes = await self._delete_unowned()
+            await self._measure()
+            return Collected(forgotten, deleted, freed_bytes)
 
-    async def _forget(self) -> int:
-        forgotten = 0
-        found, size = await self._records.totals()
-        counts = Counter(found)
-        shared = self._share < self._settings.heaps_size_max
-        sizes = Counter(await self._records.sizes() if shared else {})
-        for workspace, key, used, bytes_ in await self._records.loose():
-            one = (workspace, key, used, bytes_)
-            over = size > self._settings.heaps_size_max or (
-                shared and sizes[workspace] >= self._share
-            )
-            if not self._too_much(one, counts[workspace], over=over):
+    async def _delete_unneeded(self) -> int:
+        settings, now, number = self._settings, time.time(), 0
+        total, usage = await self._tables.size_bytes(), await self._tables.usage()
+        shared = self._share < self._limit
+        for heap in await self._tables.unneeded():  # the oldest first
+            age, (heaps, size) = now - heap.last_used, usage[heap.workspace]
+            if age < settings.heap_grace_seconds or not (
+                age > settings.heap_ttl_seconds
+                or heaps > settings.workspace_heaps_max
+                or total > self._limit
+                or (shared and size >= self._share)
+            ):
                 continue
-            if await self._records.forget_loose(workspace, key):
-                forgotten += 1
-                counts[workspace] -= 1
-                sizes[workspace] -= bytes_
-                size -= bytes_
-                await self.discard(key)
-        return forgotten
+            if await self._tables.delete_unneeded(heap.workspace, heap.key):
+                number += 1
+                usage[heap.workspace] = Usage(heaps - 1, size - heap.size_bytes)
+                total -= heap.size_bytes
+                await self.delete_file(heap.key)
+        return number
 
-    def _too_much(self, owned: Owned, count: int, *, over: bool) -> bool:
-        settings, age = self._settings, time.time() - owned[2]
-        if age < settings.heap_grace:
-            return False
-        return age > settings.heap_ttl or count > settings.heaps_max or over
+    async def _delete_unowned(self) -> tuple[int, int]:
+        """Delete files without an owner; return how many, and how many bytes it was."""
+        deleted = freed_bytes = 0
+        files = await asyncio.to_thread(self._store.files)
+        owned = await self._tables.keys()
+        grace_seconds, now = self._settings.heap_grace_seconds, time.time()
+        for file in files:
+            wait = grace_seconds
+            if file.state == "part":
+                wait = max(wait, _PART_SECONDS)
+            if file.changed_at > now - wait:
+                continue
+            if file.state == "whole" and file.key in owned:
+                continue
+            if await self._delete(file):
+                deleted += 1
+                freed_bytes += file.size
+        return deleted, freed_bytes
 
-    async def discard(self, key: str) -> bool:
-        """Delete a heap's file unless somebody owns it; whether it was deleted."""
-        async with self.changing(key):
-            if await self._records.owned(key):
+    async def _delete(self, file: HeapFile) -> bool:
+        if file.state == "part":
+            await asyncio.to_thread(self._store.delete, file.path)
+            return True
+        if file.state == "aside":  # by a process that ended before it could decide
+            async with self.lock(file.key):
+                return await self._decide(file.key)
+        return await self.delete_file(file.key)
+
+    async def delete_file(self, key: str) -> bool:
+        """Delete a heap's file unless somebody owns it; return whether it did."""
+        async with self.lock(key):
+            if await self._tables.has_owner(key):
                 return False
             if not await asyncio.to_thread(self._store.set_aside, key):
                 return False
             return await self._decide(key)
 
-    def changing(self, key: str) -> asyncio.Lock:
-        """Give the lock of those here who write or delete a heap's file."""
-        return self._locks.setdefault(key, asyncio.Lock())
-
     async def _decide(self, key: str) -> bool:
         """Delete what is set aside, or bring it back for those who own it by now."""
-        if await self._records.owned(key):
+        if await self._tables.has_owner(key):
             await asyncio.to_thread(self._store.bring_back, key)
             return False
-        await asyncio.to_thread(self._store.drop_aside, key)
+        await asyncio.to_thread(self._store.delete_aside, key)
         return True
 
-    async def _sweep(self) -> tuple[int, int]:
-        """Delete files without an owner, and what was left half done."""
-        deleted = freed = 0
-        stored = await asyncio.to_thread(self._store.files)
-        owned = await self._records.keys()
-        grace, now = self._settings.heap_grace, time.time()
-        for one in stored:
-            wait = max(grace, _PART_SECONDS) if one.state == "part" else grace
-            if one.changed > now - wait or (one.state == "whole" and one.key in owned):
-                continue
-            if await self._clear(one):
-                deleted += 1
-                freed += one.size
-        return deleted, freed
-
-    async def _clear(self, one: Stored) -> bool:
-        if one.state == "part":
-            await asyncio.to_thread(self._store.drop, one.path)
-            return True
-        if one.state == "aside":
-            async with self.changing(one.key):
-                return await self._decide(one.key)
-        return await self.discard(one.key)
+    def lock(self, key: str) -> asyncio.Lock:
+        """Return the lock to hold while a heap's file is written or deleted here."""
+        return self._locks.setdefault(key, asyncio.Lock())

@@ -1,13 +1,14 @@
-"""The part of the route table that is about heaps and sessions."""
+"""The routes of heaps and sessions."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from isoserver.executions.models import ApiError
 from isoserver.heaps import handlers as heaps
 from isoserver.heaps import models
+from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
 from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.runs.models import ApiError
 
 __all__ = ["HEAP_ROUTES"]
 
@@ -40,8 +41,8 @@ HEAP_ROUTES: Final = (
                         {
                             "type": "integer",
                             "minimum": 1,
-                            "maximum": heaps.LIMIT_MAX,
-                            "default": heaps.LIMIT,
+                            "maximum": LIST_MAX,
+                            "default": LIST_DEFAULT,
                         },
                     ),
                 ),

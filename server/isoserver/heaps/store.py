@@ -1,8 +1,8 @@
-"""Where heaps are kept: files under their keys, in a folder or an object store.
+"""Where heaps are: files named by their keys, in a folder or an object store.
 
-Everything here waits for the store: call it in a thread. A file appears whole or not
-at all. One that is to go is set aside first, so that somebody who has begun to own it
-meanwhile can have it back.
+Every method blocks until the store has answered: call it in a thread. A file appears
+whole or not at all. One that is to be deleted is set aside first, so that it can be
+brought back for whoever has come to own the heap meanwhile.
 """
 
 from __future__ import annotations
@@ -20,81 +20,92 @@ from isoserver.errors import HeapStoreError, ServerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HeapStore", "Stored"]
+__all__ = ["HeapFile", "HeapStore"]
 
 _ENDING: Final = ".heap"
 _PART: Final = ".part"
 _ASIDE: Final = ".aside"
 
-Given = ParamSpec("Given")
-Got = TypeVar("Got")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Stored(NamedTuple):
-    """A file of the store.
+class HeapFile(NamedTuple):
+    """A file in the store.
 
     Attributes:
-        key: The heap's.
-        changed: When it was written, in seconds since 1970; 0 if nobody knows.
+        key: The heap key.
+        changed_at: When it was written, in seconds since 1970; 0 if that isn't known.
         state: `whole`, `aside`, or `part` of one that was never finished.
         path: Where it is.
-        size: Bytes of it.
+        size: How many bytes it has.
     """
 
     key: str
-    changed: float
+    changed_at: float
     state: str
     path: str
     size: int
 
 
-def _mapped(call: Callable[Given, Got]) -> Callable[Given, Got]:
-    """Have whatever a store's library raises arrive as an error of ours."""
+def _translated(method: Callable[P, R]) -> Callable[P, R]:
+    """Raise what a store's library raises as a `HeapStoreError`."""
 
-    @functools.wraps(call)
-    def mapped(*args: Given.args, **kwargs: Given.kwargs) -> Got:
+    @functools.wraps(method)
+    def translated(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return call(*args, **kwargs)
+            return method(*args, **kwargs)
         except (ServerError, FileNotFoundError):
             raise
         except Exception as error:  # each library has its own
             message = f"the store of heaps can't be used: {error}"
             raise HeapStoreError(message) from error
 
-    return mapped
+    return translated
 
 
 class HeapStore:
-    """Files under the keys of heaps."""
+    """The files of heaps. From any thread."""
 
-    @_mapped
     def __init__(self, url: str) -> None:
-        """Open a store.
+        """Take where the store is; the first method called opens it.
 
         Args:
             url: A folder, or a URL that fsspec knows: s3://BUCKET/PATH, memory://PATH.
+        """
+        self._url = url
+
+    @functools.cached_property
+    def _opened(self) -> tuple[Any, str]:
+        # Cached listings would hide what other processes have written since.
+        file_system, root = url_to_fs(self._url, use_listings_cache=False)
+        return file_system, root.rstrip("/")
+
+    @property
+    def _fs(self) -> Any:
+        return self._opened[0]
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self._fs, LocalFileSystem)
+
+    @_translated
+    def open(self) -> None:
+        """Make the folder, and check that it can be read.
 
         Raises:
-            HeapStoreError: There is no such kind of store, or its library is missing.
+            HeapStoreError: There is no such kind of store, its library is missing, or
+                it can't be used.
         """
-        # Listings that were read before would hide what others have written since.
-        made: tuple[Any, str] = url_to_fs(url, use_listings_cache=False)
-        self._fs, root = made
-        self._root = root.rstrip("/")
-        self._local = isinstance(self._fs, LocalFileSystem)
-
-    @_mapped
-    def prepare(self) -> None:
-        """Make the folder, and see that it can be read."""
-        if self._local:
-            self._fs.makedirs(self._root, exist_ok=True)
+        if self._is_local:
+            self._fs.makedirs(self._opened[1], exist_ok=True)
         self._fs.exists(self._path("0" * 64))
 
-    @_mapped
+    @_translated
     def write(self, key: str, packed: bytes) -> None:
-        """Store a heap; one that is there is replaced, at once and as a whole."""
+        """Store a file; one that is there is replaced, at once and as a whole."""
         path = self._path(key)
-        if not self._local:
+        if not self._is_local:
             self._fs.pipe_file(path, packed)  # an object appears when it is whole
             return
         part = f"{path}.{secrets.token_hex(8)}{_PART}"
@@ -107,12 +118,12 @@ class HeapStore:
                 self._fs.rm_file(part)
             raise
 
-    @_mapped
+    @_translated
     def read(self, key: str) -> bytes:
-        """Read a heap, also one that is set aside.
+        """Read a file, also one that is set aside.
 
         Raises:
-            FileNotFoundError: It isn't there.
+            FileNotFoundError: There is none.
         """
         path = self._path(key)
         for place in (path, path + _ASIDE):
@@ -120,15 +131,15 @@ class HeapStore:
                 return bytes(self._fs.cat_file(place))
         return bytes(self._fs.cat_file(path))  # it may have been brought back
 
-    @_mapped
+    @_translated
     def exists(self, key: str) -> bool:
-        """Tell whether there is a heap, set aside or not."""
+        """Tell whether there is a file, set aside or not."""
         path = self._path(key)
         return bool(self._fs.exists(path) or self._fs.exists(path + _ASIDE))
 
-    @_mapped
+    @_translated
     def set_aside(self, key: str) -> bool:
-        """Put a heap where `bring_back` and `drop` find it; whether it was there."""
+        """Set a file aside, to be brought back or deleted; False if there is none."""
         path = self._path(key)
         try:
             self._fs.mv(path, path + _ASIDE)
@@ -136,54 +147,50 @@ class HeapStore:
             return False
         return True
 
-    @_mapped
+    @_translated
     def bring_back(self, key: str) -> None:
-        """Take back what was set aside, unless it was written again meanwhile."""
+        """Bring back what was set aside, unless it was written again meanwhile."""
         path = self._path(key)
-        try:
+        with suppress(FileNotFoundError):
             if self._fs.exists(path):
                 self._fs.rm_file(path + _ASIDE)
             else:
                 self._fs.mv(path + _ASIDE, path)
-        except FileNotFoundError:
-            return
 
-    @_mapped
-    def drop(self, path: str) -> None:
-        """Delete a file that `files` told of."""
-        try:
+    def delete_aside(self, key: str) -> None:
+        """Delete a file that was set aside, if there is one."""
+        self.delete(self._path(key) + _ASIDE)
+
+    @_translated
+    def delete(self, path: str) -> None:
+        """Delete a file that `files` has listed, if it is still there."""
+        with suppress(FileNotFoundError):
             self._fs.rm_file(path)
-        except FileNotFoundError:
-            return
 
-    def drop_aside(self, key: str) -> None:
-        """Delete what was set aside."""
-        self.drop(self._path(key) + _ASIDE)
-
-    @_mapped
-    def files(self) -> list[Stored]:
-        """Give all files of the store."""
+    @_translated
+    def files(self) -> list[HeapFile]:
+        """List all files in the store, whatever their state."""
         try:
-            found = self._fs.find(self._root, detail=True)
+            found = self._fs.find(self._opened[1], detail=True)
         except FileNotFoundError:
             return []
-        stored = (_stored(path, facts) for path, facts in found.items())
-        return [one for one in stored if one is not None]
+        files = (_file(path, facts) for path, facts in found.items())
+        return [file for file in files if file is not None]
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{key}{_ENDING}"
+        return f"{self._opened[1]}/{key}{_ENDING}"
 
 
-def _stored(path: str, facts: dict[str, Any]) -> Stored | None:
+def _file(path: str, facts: dict[str, Any]) -> HeapFile | None:
     name = path.rpartition("/")[2]
     key, ending, rest = name.partition(_ENDING)
     if not ending:
         return None
     state = "part" if rest.endswith(_PART) else "aside" if rest == _ASIDE else "whole"
-    return Stored(key, _changed(facts), state, path, int(facts.get("size") or 0))
+    return HeapFile(key, _changed_at(facts), state, path, int(facts.get("size") or 0))
 
 
-def _changed(facts: dict[str, Any]) -> float:
+def _changed_at(facts: dict[str, Any]) -> float:
     for name in ("mtime", "LastModified", "last_modified", "created"):
         value = facts.get(name)
         if value is not None:

@@ -1,8 +1,11 @@
-"""Tables of heaps. Times are seconds since 1970."""
+"""The tables of heaps, and every query of them: heaps, tags, histories of sessions."""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -16,11 +19,31 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    not_,
+    select,
+    update,
 )
 
+from isoserver.contexts.store import CONTEXTS
+from isoserver.heaps.records import HeapRecord, SessionEntry
 from isoserver.storage.database import METADATA
 
-__all__ = ["ENTRIES", "HEAPS", "TAGS"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from isoserver.heaps.records import HeapOrigin
+    from isoserver.storage.database import Database
+
+__all__ = ["HeapTables", "Unneeded", "Usage"]
 
 HEAPS: Final = Table(
     "heaps",
@@ -38,7 +61,7 @@ HEAPS: Final = Table(
     Column("engine", Text, nullable=False),
     Column("language", String, nullable=False),
     Column("execution_count", Integer, nullable=False),
-    # Made for a context that fell asleep: of no use once that has another one.
+    # Saved to hibernate a context: of no use once that has another one.
     Column("automatic", Boolean, nullable=False),
     Index("heaps_by_key", "key"),
     Index("heaps_by_use", "last_used"),
@@ -70,3 +93,361 @@ ENTRIES: Final = Table(
     Column("created_at", Double, nullable=False),
     Index("session_entries_by_heap", "workspace", "output_heap"),
 )
+
+_COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
+_ENCODING: Final = ("utf-8", "surrogatepass")
+"""Of code, as JavaScript's strings may have lone surrogates."""
+
+
+class Unneeded(NamedTuple):
+    """A heap that nothing needs.
+
+    Attributes:
+        workspace: Who owns it.
+        key: The heap key.
+        last_used: When it was last saved or loaded, in seconds since 1970.
+        size_bytes: The size of its file.
+    """
+
+    workspace: str
+    key: str
+    last_used: float
+    size_bytes: int
+
+
+class Usage(NamedTuple):
+    """How many heaps a workspace owns, and the bytes of their files."""
+
+    heaps: int
+    size_bytes: int
+
+
+class HeapTables:
+    """What the database knows of heaps, for all workspaces. In the event loop only."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database, which has to be started before the first query."""
+        self._database = database
+        self._adding = asyncio.Lock()  # steps of a session are numbered one by one
+
+    # -- heaps -------------------------------------------------------------------------
+
+    async def add(
+        self, origin: HeapOrigin, values: dict[str, Any], entries_max: int
+    ) -> None:
+        """Record that a workspace owns a heap, with its tags and the session's step.
+
+        Args:
+            origin: Where the heap comes from.
+            values: The other columns of its row.
+            entries_max: How many steps of the session are kept, the latest.
+        """
+        now = time.time()
+        key, workspace = values["key"], origin.workspace
+        async with self._adding, self._database.begin() as connection:
+            found = await connection.execute(
+                update(HEAPS)
+                .where(_is(workspace, key))
+                .values(
+                    last_used=now,
+                    automatic=and_(HEAPS.c.automatic, literal(values["automatic"])),
+                )
+            )
+            if not found.rowcount:
+                row = {
+                    **values,
+                    "workspace": workspace,
+                    "created_at": now,
+                    "last_used": now,
+                    "parent": origin.input_heap,
+                    "session": origin.session,
+                    "execution_id": origin.execution_id,
+                }
+                await connection.execute(insert(HEAPS).values(row))
+            await _add_tags(connection, workspace, key, origin.tags)
+            if origin.session is not None:
+                await _append(connection, origin, key, now, entries_max)
+
+    async def find(self, workspace: str, key: str) -> HeapRecord | None:
+        """Look a workspace's heap up, with its tags, in one query."""
+        query = (
+            select(*_COLUMNS, TAGS.c.name, TAGS.c.value)
+            .outerjoin_from(HEAPS, TAGS, _same(TAGS))
+            .where(_is(workspace, key))
+            .order_by(TAGS.c.name)
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            return None
+        tags = {row.name: row.value for row in rows if row.name is not None}
+        return HeapRecord._make((*rows[0][: len(_COLUMNS)], tags))
+
+    async def newest(
+        self, workspace: str, tags: dict[str, str], limit: int
+    ) -> list[HeapRecord]:
+        """List a workspace's heaps that have all these tags, newest first."""
+        query = (
+            select(*_COLUMNS)
+            .where(HEAPS.c.workspace == workspace, *_tagged(tags))
+            .order_by(HEAPS.c.created_at.desc(), HEAPS.c.key)
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(query)).all()
+            found = await _tags(connection, workspace, [row.key for row in rows])
+        return [HeapRecord._make((*row, found[row.key])) for row in rows]
+
+    async def touch(self, workspace: str, key: str) -> None:
+        """Record that a heap was used now."""
+        query = update(HEAPS).where(_is(workspace, key)).values(last_used=time.time())
+        async with self._database.begin() as connection:
+            await connection.execute(query)
+
+    async def requested(self, workspace: str, key: str) -> str | None:
+        """Return the key, or that of the parent if the heap was saved automatically.
+
+        The parent of such a heap was found in the same way, so that it was not.
+        """
+        query = select(HEAPS.c.automatic, HEAPS.c.parent).where(_is(workspace, key))
+        async with self._database.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return row.parent if row is not None and row.automatic else key
+
+    async def delete(self, workspace: str, key: str) -> bool:
+        """Delete a workspace's row of a heap; return whether there was one."""
+        async with self._database.begin() as connection:
+            await connection.execute(delete(TAGS).where(_is(workspace, key, TAGS)))
+            gone = await connection.execute(delete(HEAPS).where(_is(workspace, key)))
+        return bool(gone.rowcount)
+
+    # -- tags --------------------------------------------------------------------------
+
+    async def set_tags(self, workspace: str, key: str, tags: dict[str, str]) -> bool:
+        """Replace a heap's tags; return False if the workspace has no such heap."""
+        async with self._database.begin() as connection:
+            if not await _exists(connection, workspace, key):
+                return False
+            await connection.execute(delete(TAGS).where(_is(workspace, key, TAGS)))
+            await _add_tags(connection, workspace, key, tags)
+        return True
+
+    async def delete_tags(
+        self, workspace: str, key: str, names: Iterable[str] | None
+    ) -> bool:
+        """Delete tags, all for None; return False if the workspace has no such heap."""
+        query = delete(TAGS).where(_is(workspace, key, TAGS))
+        if names is not None:
+            query = query.where(TAGS.c.name.in_(list(names)))
+        async with self._database.begin() as connection:
+            if not await _exists(connection, workspace, key):
+                return False
+            await connection.execute(query)
+        return True
+
+    async def tagged(
+        self, workspace: str, tags: dict[str, str], limit: int
+    ) -> list[tuple[str, dict[str, str]]]:
+        """List heaps that have tags, and all of these, by key, each with its tags."""
+        query = (
+            select(HEAPS.c.key)
+            .where(
+                HEAPS.c.workspace == workspace,
+                exists().where(_same(TAGS)),
+                *_tagged(tags),
+            )
+            .order_by(HEAPS.c.key)
+            .limit(limit)
+        )
+        async with self._database.connect() as connection:
+            keys = list((await connection.execute(query)).scalars())
+            found = await _tags(connection, workspace, keys)
+        return [(key, found[key]) for key in keys]
+
+    # -- sessions ----------------------------------------------------------------------
+
+    async def sessions(self, workspace: str) -> list[str]:
+        """List the names of the sessions that have a history."""
+        query = (
+            select(ENTRIES.c.session)
+            .where(ENTRIES.c.workspace == workspace)
+            .distinct()
+            .order_by(ENTRIES.c.session)
+        )
+        async with self._database.connect() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def history(self, workspace: str, session: str) -> list[SessionEntry]:
+        """List the steps of a session, oldest first."""
+        columns = ("number", "input_heap", "output_heap", "code", "created_at")
+        query = (
+            select(*(ENTRIES.c[name] for name in columns))
+            .where(ENTRIES.c.workspace == workspace, ENTRIES.c.session == session)
+            .order_by(ENTRIES.c.number)
+        )
+        async with self._database.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            SessionEntry(row[0], row[1], row[2], row[3].decode(*_ENCODING), row[4])
+            for row in rows
+        ]
+
+    # -- retention ---------------------------------------------------------------------
+
+    async def has_owner(self, key: str) -> bool:
+        """Tell whether any workspace owns a heap."""
+        query = select(HEAPS.c.key).where(HEAPS.c.key == key).limit(1)
+        async with self._database.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def keys(self) -> set[str]:
+        """Return the keys of all heaps that any workspace owns."""
+        query = select(HEAPS.c.key).distinct()
+        async with self._database.connect() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def unneeded(self) -> list[Unneeded]:
+        """List the heaps that nothing needs, the one unused for longest first."""
+        columns = ("workspace", "key", "last_used", "compressed_size")
+        query = (
+            select(*(HEAPS.c[name] for name in columns))
+            .where(_unneeded())
+            .order_by(HEAPS.c.last_used)
+        )
+        async with self._database.connect() as connection:
+            return [Unneeded._make(row) for row in await connection.execute(query)]
+
+    async def delete_unneeded(
+        self, workspace: str, key: str, *, automatic: bool = False
+    ) -> bool:
+        """Delete the row of a heap if nothing needs it now; return whether it did.
+
+        Args:
+            workspace: Who owns it.
+            key: The heap key.
+            automatic: Only if it was saved automatically.
+        """
+        query = delete(HEAPS).where(_is(workspace, key), _unneeded())
+        if automatic:
+            query = query.where(HEAPS.c.automatic)
+        async with self._database.begin() as connection:
+            return bool((await connection.execute(query)).rowcount)
+
+    async def size_bytes(self) -> int:
+        """Return the bytes of all files; one that several own counts once."""
+        one = select(func.max(HEAPS.c.compressed_size).label("size"))
+        each = one.group_by(HEAPS.c.key).subquery()
+        query = select(func.coalesce(func.sum(each.c.size), 0))
+        async with self._database.connect() as connection:
+            return int(await connection.scalar(query) or 0)
+
+    async def usage(self, workspace: str | None = None) -> dict[str, Usage]:
+        """Return what each workspace uses, or one of them, shared files included."""
+        size = func.sum(HEAPS.c.compressed_size)
+        query = select(HEAPS.c.workspace, func.count(), size)
+        if workspace is not None:
+            query = query.where(HEAPS.c.workspace == workspace)
+        query = query.group_by(HEAPS.c.workspace)
+        found: dict[str, Usage] = defaultdict(lambda: Usage(0, 0))
+        async with self._database.connect() as connection:
+            for name, heaps, taken in await connection.execute(query):
+                found[name] = Usage(heaps, int(taken))
+        return found
+
+
+def _is(workspace: str, key: str, table: Any = HEAPS) -> ColumnElement[bool]:
+    return and_(table.c.workspace == workspace, table.c.key == key)
+
+
+def _same(table: Any) -> ColumnElement[bool]:
+    return and_(table.c.workspace == HEAPS.c.workspace, table.c.key == HEAPS.c.key)
+
+
+def _tagged(tags: dict[str, str]) -> list[ColumnElement[bool]]:
+    return [
+        exists().where(_same(TAGS), TAGS.c.name == name, TAGS.c.value == value)
+        for name, value in tags.items()
+    ]
+
+
+def _unneeded() -> ColumnElement[bool]:
+    """No tags, no context that would go on from it, not the last of a session."""
+    later = ENTRIES.alias()
+    has_later = exists().where(
+        later.c.workspace == ENTRIES.c.workspace,
+        later.c.session == ENTRIES.c.session,
+        later.c.number > ENTRIES.c.number,
+    )
+    is_last = exists().where(
+        ENTRIES.c.workspace == HEAPS.c.workspace,
+        ENTRIES.c.output_heap == HEAPS.c.key,
+        not_(has_later),
+    )
+    in_context = exists().where(
+        CONTEXTS.c.workspace == HEAPS.c.workspace, CONTEXTS.c.heap == HEAPS.c.key
+    )
+    return and_(not_(exists().where(_same(TAGS))), not_(is_last), not_(in_context))
+
+
+async def _exists(connection: AsyncConnection, workspace: str, key: str) -> bool:
+    query = select(HEAPS.c.key).where(_is(workspace, key))
+    return (await connection.execute(query)).first() is not None
+
+
+async def _add_tags(
+    connection: AsyncConnection, workspace: str, key: str, tags: dict[str, str]
+) -> None:
+    """Add tags to a heap; those of the same names are replaced."""
+    if not tags:
+        return
+    names = TAGS.c.name.in_(list(tags))
+    await connection.execute(delete(TAGS).where(_is(workspace, key, TAGS), names))
+    rows = [
+        {"workspace": workspace, "key": key, "name": name, "value": value}
+        for name, value in tags.items()
+    ]
+    await connection.execute(insert(TAGS), rows)
+
+
+async def _tags(
+    connection: AsyncConnection, workspace: str, keys: list[str]
+) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    if keys:
+        query = (
+            select(TAGS.c.key, TAGS.c.name, TAGS.c.value)
+            .where(TAGS.c.workspace == workspace, TAGS.c.key.in_(keys))
+            .order_by(TAGS.c.name)
+        )
+        for key, name, value in await connection.execute(query):
+            found[key][name] = value
+    return found
+
+
+async def _append(
+    connection: AsyncConnection,
+    origin: HeapOrigin,
+    key: str,
+    now: float,
+    entries_max: int,
+) -> None:
+    """Add a step to the history of a session; delete the oldest over the limit."""
+    assert origin.session is not None  # noqa: S101 - by its caller
+    of_session = and_(
+        ENTRIES.c.workspace == origin.workspace, ENTRIES.c.session == origin.session
+    )
+    query = select(func.max(ENTRIES.c.number)).where(of_session)
+    last = await connection.scalar(query)
+    number = 0 if last is None else last + 1
+    row = {
+        "workspace": origin.workspace,
+        "session": origin.session,
+        "number": number,
+        "input_heap": origin.input_heap,
+        "output_heap": key,
+        "code": origin.code.encode(*_ENCODING),
+        "created_at": now,
+    }
+    await connection.execute(insert(ENTRIES).values(row))
+    old = ENTRIES.c.number <= number - entries_max
+    await connection.execute(delete(ENTRIES).where(of_session, old))

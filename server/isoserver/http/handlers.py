@@ -16,15 +16,11 @@ from isoserver.errors import (
     AdminError,
     DatabaseError,
     FieldProblem,
-    HeapUnsavableError,
     InvalidRequestError,
-    LimitError,
     MethodError,
     RouteMissingError,
     ServerError,
     StoppingError,
-    in_words,
-    status_of,
 )
 from isoserver.http.guards import security_headers
 from isoserver.principal import DEFAULT_WORKSPACE, NOBODY
@@ -71,6 +67,7 @@ class Handler(RequestHandler):
         self.methods = methods
         self.principal = NOBODY
         self.gone = False
+        self.failure: ServerError | None = None
         self.began = time.perf_counter()
 
     # -- before the method -------------------------------------------------------------
@@ -187,7 +184,7 @@ class Handler(RequestHandler):
             AdminError: It isn't.
         """
         if not self.principal.admin:
-            raise self.service.access.refuse(AdminError())
+            self.service.access.refuse(AdminError())
 
     def require_operator(self) -> None:
         """Refuse who isn't an administrator of the default workspace, the server's.
@@ -197,7 +194,7 @@ class Handler(RequestHandler):
         """
         self.require_admin()
         if self.principal.workspace != DEFAULT_WORKSPACE:
-            raise self.service.access.refuse(AdminError())
+            self.service.access.refuse(AdminError())
 
     def check_open(self) -> None:
         """Refuse new work while the server stops.
@@ -226,14 +223,15 @@ class Handler(RequestHandler):
         if isinstance(error, HTTPError):
             error = _from_tornado(error)
         if isinstance(error, ServerError):
+            self.failure = error
             self._allow_origin()
             self._error_headers(error)
-            self.answer(self._error_content(error), status_of(error))
+            self.answer(self._error_content(error), error.http_status)
             return
         self.internal_error(HTTPStatus(status_code))
 
     def _error_headers(self, error: ServerError) -> None:
-        if isinstance(error, LimitError):
+        if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
         challenge = self.service.access.challenge(error, self.request)
         if challenge is not None:
@@ -252,13 +250,8 @@ class Handler(RequestHandler):
 
     def _error_content(self, error: ServerError) -> dict[str, Any]:
         if self._error_key == "error":
-            return {"error": in_words(error)}
-        content: dict[str, Any] = {"message": str(error)}
-        if isinstance(error, InvalidRequestError):
-            content["errors"] = [problem._asdict() for problem in error.problems]
-        if isinstance(error, HeapUnsavableError):
-            content.update(reason=error.reason, kind=error.kind, path=error.path)
-        return content
+            return {"error": error.in_words()}
+        return {"message": str(error), **error.body_fields()}
 
     # -- afterwards --------------------------------------------------------------------
 
@@ -309,6 +302,7 @@ class Handler(RequestHandler):
                 size=len(self.request.body or b""),
                 remote=self.request.remote_ip,
                 request_id=request_id(self.request),
+                **({} if self.failure is None else {"error": self.failure.code}),
             )
 
 

@@ -9,12 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 from isoserver.contexts.context import State
-from isoserver.contexts.memory import resident
+from isoserver.contexts.process import resident
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from isoserver.contexts.pool import Contexts
+    from isoserver.contexts.service import Contexts
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -118,11 +118,10 @@ class _ContextsCollector:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Give the gauges."""
-        states: Tally[str] = self._contexts.resting.states()
+        states = self._contexts.states()
         memory: Tally[str] = Tally()
         for context in self._contexts:
-            states[context.state.value] += 1
-            memory[context.language.name] += resident(context.pid).own
+            memory[context.language.name] += resident(context.process.pid).own_bytes
         gauge = GaugeMetricFamily(
             "isokernel_contexts", "Contexts by state", labels=["state"]
         )

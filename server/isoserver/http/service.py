@@ -12,14 +12,13 @@ if TYPE_CHECKING:
 
     from isoserver.access.rates import RateLimits
     from isoserver.access.service import Access
-    from isoserver.contexts.pool import Contexts
-    from isoserver.executions.service import Executions
+    from isoserver.contexts.service import Contexts
     from isoserver.heaps.service import Heaps
     from isoserver.http.guards import Guard
     from isoserver.http.metrics import Metrics
+    from isoserver.runs.service import Runs
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
-    from isoserver.tasks.service import TaskRunner
     from isoserver.tools.service import Tools
 
 __all__ = ["Application", "Door", "Service"]
@@ -50,8 +49,7 @@ class Service:
         contexts: Its contexts.
         heaps: What contexts were saved to.
         database: What outlives it.
-        executions: Its executions.
-        tasks: Its tasks.
+        runs: Its runs.
         metrics: What it counts.
         log: Where it logs to.
         guard: Where requests may come from.
@@ -67,8 +65,7 @@ class Service:
     contexts: Contexts
     heaps: Heaps
     database: Database
-    executions: Executions
-    tasks: TaskRunner
+    runs: Runs
     metrics: Metrics
     log: FilteringBoundLogger
     guard: Guard

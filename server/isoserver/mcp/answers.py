@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from isoserver.mcp.blocks import content_blocks
-from isoserver.mcp.executions import in_iso
+from isoserver.mcp.executions import plain
 from isoserver.mcp.toolbox import Reply
-from isoserver.tasks.answers import task_answer, task_text
-from isoserver.tasks.records import Status
+from isoserver.runs.answers import task_answer, task_text
+from isoserver.runs.records import Status
 
 if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
-    from isoserver.tasks.records import Task
+    from isoserver.runs.records import Record
 
 __all__ = ["task_reply"]
 
 
 async def task_reply(
     asked: Asked,
-    task: Task,
+    task: Record,
     text: str | None = None,
     *,
     failed: bool | None = None,
@@ -33,9 +32,8 @@ async def task_reply(
         text: The text, up to what to do next; all of the task's facts if None.
         failed: Whether it is an error; if None, when the task ended without success.
     """
-    answer = task_answer(task)
-    displays = answer.pop("displays", None) or []
-    data = {name: _plain(value) for name, value in answer.items()}
+    data = plain(task_answer(task))
+    displays = data.pop("displays", [])
     lines = [task_text(task) if text is None else text]
     if task.status is Status.WAITING:
         waiting = await _approvals(asked, task)
@@ -46,13 +44,13 @@ async def task_reply(
             "decided"
             for each in waiting
         ]
-    if not task.status.terminal:
+    if not task.status.final:
         lines.append(
             f"Task {task.id} is still {task.status.value}: get_task with this "
             "taskId gives its result later."
         )
     if failed is None:
-        failed = task.status.terminal and task.status is not Status.COMPLETED
+        failed = task.status.final and task.status is not Status.COMPLETED
     return Reply(
         data,
         failed=failed,
@@ -61,7 +59,7 @@ async def task_reply(
     )
 
 
-async def _approvals(asked: Asked, task: Task) -> list[dict[str, Any]]:
+async def _approvals(asked: Asked, task: Record) -> list[dict[str, Any]]:
     found, _ = await asked.service.tools.approvals.pending(asked.workspace, limit=1000)
     return [
         {
@@ -73,7 +71,3 @@ async def _approvals(asked: Asked, task: Task) -> list[dict[str, Any]]:
         for approval in found
         if approval.task_id == task.id
     ]
-
-
-def _plain(value: Any) -> Any:
-    return in_iso(value) if isinstance(value, datetime) else value

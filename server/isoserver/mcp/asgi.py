@@ -44,8 +44,8 @@ class AsgiHandler(Handler):
 
     Host, origin, key, size of the body and access log are those of every handler. What
     the client doesn't read makes `send` wait, and cuts the connection when it has
-    waited for `stream_stall` seconds. A client that is gone is `http.disconnect`;
-    what is sent to it then is dropped, as by other servers.
+    waited for `stream_stall_timeout_seconds`. A client that is gone is
+    `http.disconnect`; what is sent to it then is dropped, as by other servers.
     """
 
     def initialize(
@@ -160,7 +160,9 @@ class AsgiHandler(Handler):
 
     async def _bounded(self, written: Awaitable[None]) -> None:
         try:
-            await asyncio.wait_for(written, self.service.settings.stream_stall)
+            await asyncio.wait_for(
+                written, self.service.settings.stream_stall_timeout_seconds
+            )
         except asyncio.TimeoutError:
             self.service.log.warning("stalled", route=self.route)
             self._cut()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from isoserver.mcp.executions import execution_tools, stateless_tools
 from isoserver.mcp.heaps import heap_tools
-from isoserver.mcp.task_tools import task_tools
+from isoserver.mcp.tasks import task_tools
 from isoserver.mcp.texts import read
 from isoserver.mcp.toolbox import Toolbox
 

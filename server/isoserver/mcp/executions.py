@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from mcp_types import ToolAnnotations
+from pydantic import Field
 
-from isoserver.errors import (
-    ExecutionMissingError,
-    FieldProblem,
-    InvalidRequestError,
-    NotRunningError,
-)
-from isoserver.executions.orders import Order
-from isoserver.executions.pages import BYTES_MAX, PageRequest
-from isoserver.executions.records import Status
-from isoserver.mcp import schemas
-from isoserver.mcp.advice import explain
+from isoserver.errors import ExecutionMissingError, NotRunningError
+from isoserver.heaps.models import HeapKey, HeapTags  # noqa: TC001 - pydantic's
 from isoserver.mcp.progress import OutputProgress
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Reply, Tool
+from isoserver.mcp.toolbox import Arguments, Nothing, Reply, Result, Tool, explain
+from isoserver.runs.answers import execution_answer, execution_summary
+from isoserver.runs.models import (
+    CancelResult,
+    ExecAccepted,
+    ExecutionInfo,
+    ExecutionList,
+    ExecutionOutput,
+    MemoryMb,
+    OutputRange,
+    TimeoutSeconds,
+)
+from isoserver.runs.orders import script_order
+from isoserver.runs.pages import BYTES_MAX, PageRequest
+from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from isoserver.executions.records import ExecutionRecord
     from isoserver.http.service import Service
     from isoserver.mcp.toolbox import Asked
+    from isoserver.runs.records import Record
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["describe", "execution_tools", "in_iso", "some_output", "stateless_tools"]
+__all__ = [
+    "describe",
+    "execution_tools",
+    "plain",
+    "some_output",
+    "stateless_tools",
+]
 
-_MIB: Final = 1 << 20
-_MEMORY_MIN: Final = 8
 _UNFINISHED: Final = "Execution did not complete within polling timeout"
 READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _RUNS: Final = ToolAnnotations(
@@ -49,15 +57,61 @@ _ENDS: Final = ToolAnnotations(
 )
 
 
+class StatelessRun(Arguments):
+    """Arguments of run_js in stateless mode."""
+
+    code: str = Field(description="JavaScript or TypeScript source to execute.")
+    heap_memory_max_mb: MemoryMb | None = Field(
+        None,
+        description="V8 heap memory cap of this execution in megabytes (at least 8). "
+        "Overrides the server's default.",
+    )
+    execution_timeout_secs: TimeoutSeconds | None = Field(
+        None,
+        description="Wall-clock timeout of this execution in seconds (1-300). "
+        "Overrides the server's default.",
+    )
+
+
+class Run(StatelessRun):
+    """Arguments of run_js."""
+
+    heap: HeapKey | None = Field(
+        None,
+        description="Heap snapshot key to restore before the execution. Within a "
+        "session this resets the session to that heap.",
+    )
+    tags: HeapTags | None = Field(
+        None, description="Tags attached to the heap snapshot that results."
+    )
+
+
+class ExecutionId(Arguments):
+    """Arguments of tools about one execution."""
+
+    execution_id: str = Field(description="ID returned by run_js.")
+
+
+class OutputPage(OutputRange, ExecutionId):
+    """Arguments of get_execution_output."""
+
+
+class StatelessOutput(Result):
+    """What run_js answers in stateless mode."""
+
+    output: str = Field(description="All console output.")
+    error: str | None = Field(None, description="What went wrong, if it failed.")
+
+
 def execution_tools(settings: ServerSettings) -> list[Tool]:
-    """Make the tools of executions."""
+    """Return the tools of executions."""
     return [
         Tool(
             "run_js",
             "Run JavaScript or TypeScript",
             settings.run_js_description or read("run_js"),
-            schemas.Run,
-            schemas.Submitted,
+            Run,
+            ExecAccepted,
             _run,
             _RUNS,
         ),
@@ -68,8 +122,8 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             "completed, its result (the value of the last expression, as JSON text) "
             "and its heap (a key to go on from with run_js). While the status is "
             "running, ask again a moment later; all other statuses are final.",
-            schemas.ExecutionId,
-            schemas.Info,
+            ExecutionId,
+            ExecutionInfo,
             _get,
             READS,
         ),
@@ -79,8 +133,8 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             "Get a page of what an execution has printed with console.log and its "
             "kin, also while it still runs. By lines unless byte_offset is given. Go "
             "on with next_line_offset (or next_byte_offset) while has_more is true.",
-            schemas.OutputPage,
-            schemas.Output,
+            OutputPage,
+            ExecutionOutput,
             _page,
             READS,
         ),
@@ -90,8 +144,8 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             "Stop an execution that is running, or waits for its turn. Its status "
             "becomes cancelled; what it had printed stays, and so does the state of "
             "its session.",
-            schemas.ExecutionId,
-            schemas.Cancelled,
+            ExecutionId,
+            CancelResult,
             _cancel,
             _ENDS,
         ),
@@ -100,8 +154,8 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             "All executions",
             "List the executions that the server knows, running and ended, newest "
             "first.",
-            schemas.Nothing,
-            schemas.ExecutionList,
+            Nothing,
+            ExecutionList,
             _list,
             READS,
         ),
@@ -109,64 +163,41 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
 
 
 def stateless_tools(settings: ServerSettings) -> list[Tool]:
-    """Make the only tool of stateless mode."""
+    """Return the only tool of stateless mode."""
     return [
         Tool(
             "run_js",
             "Run JavaScript or TypeScript",
             settings.run_js_description or read("run_js-stateless"),
-            schemas.StatelessRun,
-            schemas.StatelessOutput,
+            StatelessRun,
+            StatelessOutput,
             _run_and_wait,
             _RUNS,
         )
     ]
 
 
-def make_order(asked: Asked, arguments: schemas.StatelessRun) -> Order:
-    """Make the order of a run that goes on from nothing and leaves nothing.
+async def _run(asked: Asked, arguments: Run) -> dict[str, Any]:
+    record = await _submit(asked, arguments, asked.peer.named_session())
+    return {"execution_id": record.id}
 
-    Raises:
-        InvalidRequestError: It asks for more memory than the server gives.
-    """
-    settings = asked.service.settings
-    memory = arguments.heap_memory_max_mb
-    if memory is not None and memory * _MIB > settings.execution_memory_max:
-        problem = f"must be at most {settings.execution_memory_max // _MIB}"
-        raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
-    languages = asked.service.contexts.languages
-    served = "typescript" in languages.served
-    return Order(
-        workspace=asked.workspace,
-        code=arguments.code,
-        session=None,
-        heap=None,
-        heap_memory_max=None if memory is None else max(memory, _MEMORY_MIN) * _MIB,
-        seconds=float(arguments.execution_timeout_secs or settings.execution_timeout),
-        tags={},
-        stateful=False,
-        language=languages.find("typescript" if served else "javascript"),
-        drain=True,
+
+async def _submit(
+    asked: Asked, arguments: StatelessRun, session: str | None = None
+) -> Record:
+    fields = arguments.model_dump()
+    order = script_order(
+        asked.service.settings, asked.workspace, session=session, **fields
     )
+    return await asked.service.runs.submit(order)
 
 
-async def _run(asked: Asked, arguments: schemas.Run) -> dict[str, Any]:
-    order = make_order(asked, arguments)._replace(
-        session=asked.peer.named_session(),
-        heap=arguments.heap,
-        tags=arguments.tags or {},
-        stateful=True,
-        drain=False,
-    )
-    return {"execution_id": await asked.service.executions.submit(order)}
-
-
-async def _run_and_wait(asked: Asked, arguments: schemas.StatelessRun) -> Reply:
-    executions = asked.service.executions
-    execution_id = await executions.submit(make_order(asked, arguments))
+async def _run_and_wait(asked: Asked, arguments: StatelessRun) -> Reply:
+    runs, workspace = asked.service.runs, asked.workspace
+    execution_id = (await _submit(asked, arguments)).id
     progress = OutputProgress(
         asked.context.session,
-        executions.follow(asked.workspace, execution_id),
+        runs.follow(workspace, execution_id),
         wanted=asked.wants_progress,
     )
     try:
@@ -174,51 +205,51 @@ async def _run_and_wait(asked: Asked, arguments: schemas.StatelessRun) -> Reply:
         await progress.finish()
     except asyncio.CancelledError:
         # Nobody could ever ask for it again.
-        asked.spawn(executions.cancel(asked.workspace, execution_id))
+        asked.spawn(_cancel_run(asked, execution_id))
         raise
     finally:
         progress.stop()
-    output = await some_output(asked.service, asked.workspace, execution_id)
+    output = await some_output(asked.service, workspace, execution_id)
     data = {"output": output.removesuffix("\n")}
-    if record.status is Status.RUNNING:
-        data["error"] = _UNFINISHED
-    elif record.error is not None:
-        data["error"] = record.error
+    error = execution_answer(record)["error"] if record.status.final else _UNFINISHED
+    if error is not None:
+        data["error"] = error
     return Reply(data, failed="error" in data)
 
 
-async def _wait(asked: Asked, execution_id: str) -> ExecutionRecord:
-    """Wait for the end of a run; without a client, or after too long, end it.
+async def _wait(asked: Asked, execution_id: str) -> Record:
+    """Wait for the end of a run; without a client, or after too long, cancel it.
 
     Returns:
-        It as it was when the waiting ended.
+        The run as it was when the waiting ended.
     """
-    executions = asked.service.executions
+    seconds = asked.service.settings.run_js_wait_seconds
     ended = asyncio.ensure_future(
-        executions.wait(
-            asked.workspace, execution_id, asked.service.settings.run_js_wait
-        )
+        asked.service.runs.wait(Kind.SCRIPT, asked.workspace, execution_id, seconds)
     )
     gone = asyncio.ensure_future(asked.peer.gone.wait())
     try:
         await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
-            with suppress(NotRunningError):
-                await executions.cancel(asked.workspace, execution_id)
+            await _cancel_run(asked, execution_id)
         record = await ended
-        if record.status is Status.RUNNING:
-            with suppress(NotRunningError):
-                await executions.cancel(asked.workspace, execution_id)
+        if not record.status.final:
+            await _cancel_run(asked, execution_id)
         return record
     finally:
         ended.cancel()
         gone.cancel()
 
 
+async def _cancel_run(asked: Asked, execution_id: str) -> None:
+    with suppress(NotRunningError):
+        await asked.service.runs.cancel(Kind.SCRIPT, asked.workspace, execution_id)
+
+
 async def some_output(
     service: Service, workspace: str, execution_id: str, limit: int | None = None
 ) -> str:
-    """Give what a run printed from the beginning on, as far as a limit.
+    """Return what a run printed from the beginning on, as far as a limit.
 
     Args:
         service: The server's parts.
@@ -231,7 +262,7 @@ async def some_output(
     while more and (limit is None or place < limit):
         size = BYTES_MAX if limit is None else min(BYTES_MAX, limit - place)
         request = PageRequest(byte_offset=place, byte_limit=size)
-        page = await service.executions.page(workspace, execution_id, request)
+        page = await service.runs.page(workspace, execution_id, request)
         parts.append(page.data)
         place, more = page.next_byte_offset, page.has_more
     if more:
@@ -239,64 +270,41 @@ async def some_output(
     return "".join(parts)
 
 
-async def _get(asked: Asked, arguments: schemas.ExecutionId) -> dict[str, Any]:
-    executions = asked.service.executions
-    return describe(await executions.get(asked.workspace, arguments.execution_id))
-
-
-def describe(record: ExecutionRecord) -> dict[str, Any]:
-    """Give all that is told of an execution."""
-    return {
-        "execution_id": record.id,
-        "status": record.status.value,
-        "result": record.result,
-        "heap": record.heap,
-        "heap_error": record.heap_error,
-        "error": record.error,
-        "started_at": in_iso(record.started_at),
-        "completed_at": in_iso(record.completed_at),
-    }
-
-
-async def _page(asked: Asked, arguments: schemas.OutputPage) -> dict[str, Any]:
-    request = PageRequest(
-        arguments.line_offset,
-        arguments.line_limit,
-        arguments.byte_offset,
-        arguments.byte_limit,
+async def _get(asked: Asked, arguments: ExecutionId) -> dict[str, Any]:
+    runs = asked.service.runs
+    return describe(
+        await runs.get(Kind.SCRIPT, asked.workspace, arguments.execution_id)
     )
-    page = await asked.service.executions.page(
-        asked.workspace, arguments.execution_id, request
-    )
-    return {**page._asdict(), "status": page.status.value}
 
 
-async def _cancel(asked: Asked, arguments: schemas.ExecutionId) -> Reply:
-    executions = asked.service.executions
+def describe(record: Record) -> dict[str, Any]:
+    """Return all that is told of an execution."""
+    return plain(execution_answer(record))
+
+
+async def _page(asked: Asked, arguments: OutputPage) -> dict[str, Any]:
+    fields = arguments.model_dump()
+    execution_id = fields.pop("execution_id")
+    request = PageRequest(**fields)
+    page = await asked.service.runs.page(asked.workspace, execution_id, request)
+    return plain(page._asdict())
+
+
+async def _cancel(asked: Asked, arguments: ExecutionId) -> Reply:
+    runs = asked.service.runs
     try:
-        await executions.cancel(asked.workspace, arguments.execution_id)
+        await runs.cancel(Kind.SCRIPT, asked.workspace, arguments.execution_id)
     except (ExecutionMissingError, NotRunningError) as error:
         return Reply({"ok": False, "error": explain(error)}, failed=True)
     return Reply({"ok": True})
 
 
-async def _list(asked: Asked, _arguments: schemas.Nothing) -> dict[str, Any]:
-    records = await asked.service.executions.list(asked.workspace)
-    return {
-        "executions": [
-            {
-                "execution_id": record.id,
-                "status": record.status.value,
-                "started_at": in_iso(record.started_at),
-                "completed_at": in_iso(record.completed_at),
-            }
-            for record in records
-        ]
-    }
+async def _list(asked: Asked, _arguments: Nothing) -> dict[str, Any]:
+    records = await asked.service.runs.list(Kind.SCRIPT, asked.workspace)
+    return plain({"executions": [execution_summary(record) for record in records]})
 
 
-def in_iso(time: datetime | None) -> str | None:
-    """Write a time as the documents do."""
-    if time is None:
-        return None
-    return time.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+def plain(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer as JSON has it: times and statuses as text."""
+    found: dict[str, Any] = msgspec.to_builtins(answer)
+    return found

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import ToolAnnotations
+from pydantic import Field
 
 from isoserver.errors import FieldProblem, InvalidRequestError
-from isoserver.mcp import schemas
-from isoserver.mcp.executions import READS, in_iso
-from isoserver.mcp.toolbox import Tool
+from isoserver.heaps.models import (
+    HeapDone,
+    HeapKey,
+    HeapTags,
+    SessionsModel,
+    entry_answer,
+)
+from isoserver.heaps.records import choose_fields, split_names
+from isoserver.mcp.executions import READS
+from isoserver.mcp.toolbox import Arguments, Nothing, Result, Tool
+from isoserver.runs.models import SessionName  # noqa: TC001 - pydantic's
 
 if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
@@ -23,7 +31,74 @@ _REPLACES: Final = ToolAnnotations(
     idempotent_hint=True,
     open_world_hint=False,
 )
-_FIELDS: Final = tuple(schemas.Snapshot.model_fields)
+
+
+class HeapArguments(Arguments):
+    """Arguments of get_heap_tags."""
+
+    heap: HeapKey = Field(description="Heap snapshot key: 64 hex digits.")
+
+
+class SetTagsArguments(HeapArguments):
+    """Arguments of set_heap_tags."""
+
+    tags: HeapTags = Field(description="The tags, which replace all others.")
+
+
+class DeleteTagsArguments(HeapArguments):
+    """Arguments of delete_heap_tags."""
+
+    keys: str | list[str] | None = Field(
+        None,
+        description="Keys of the tags to delete, as a list or with commas between "
+        "them; all tags if left out.",
+    )
+
+
+class QueryArguments(Arguments):
+    """Arguments of query_heaps_by_tags."""
+
+    tags: HeapTags = Field(
+        description="Tags that a heap must have, all of them, with these values.",
+    )
+
+
+class HistoryArguments(Arguments):
+    """Arguments of list_session_snapshots."""
+
+    session: SessionName | None = Field(
+        None, description="The session; that of this connection if left out."
+    )
+    fields: str | None = Field(
+        None,
+        description="The fields to return, with commas between them: index, "
+        "input_heap, output_heap, code, timestamp. All if left out.",
+    )
+
+
+class History(Result):
+    """What list_session_snapshots answers."""
+
+    entries: list[dict[str, int | str | None]]
+
+
+class Tags(Result):
+    """What get_heap_tags answers."""
+
+    tags: dict[str, str]
+
+
+class FoundHeap(Result):
+    """A heap with its tags."""
+
+    heap: str
+    tags: dict[str, str]
+
+
+class FoundHeaps(Result):
+    """What query_heaps_by_tags answers."""
+
+    results: list[FoundHeap]
 
 
 def heap_tools() -> list[Tool]:
@@ -34,8 +109,8 @@ def heap_tools() -> list[Tool]:
             "All sessions",
             "List the names of all sessions that have a history. A session is a "
             "persistent context, with a record of the code that ran in it.",
-            schemas.Nothing,
-            schemas.Sessions,
+            Nothing,
+            SessionsModel,
             _list_sessions,
             READS,
         ),
@@ -45,8 +120,8 @@ def heap_tools() -> list[Tool]:
             "List what ran in a session, oldest first: the code, the heap that it "
             "began from and the heap that it left. Pass an output_heap to run_js to go "
             "back to that state.",
-            schemas.Snapshots,
-            schemas.Entries,
+            HistoryArguments,
+            History,
             _list_snapshots,
             READS,
         ),
@@ -54,8 +129,8 @@ def heap_tools() -> list[Tool]:
             "get_heap_tags",
             "Tags of a heap",
             "Get the tags of a heap snapshot.",
-            schemas.Heap,
-            schemas.Tags,
+            HeapArguments,
+            Tags,
             _get_tags,
             READS,
         ),
@@ -64,8 +139,8 @@ def heap_tools() -> list[Tool]:
             "Tag a heap",
             "Set the tags of a heap snapshot, in place of those that it has. A heap "
             "with tags is kept; one without them and without use goes after some days.",
-            schemas.SetTags,
-            schemas.Tagged,
+            SetTagsArguments,
+            HeapDone,
             _set_tags,
             _REPLACES,
         ),
@@ -73,8 +148,8 @@ def heap_tools() -> list[Tool]:
             "delete_heap_tags",
             "Delete tags of a heap",
             "Delete tags of a heap snapshot, by key, or all of them.",
-            schemas.DeleteTags,
-            schemas.Tagged,
+            DeleteTagsArguments,
+            HeapDone,
             _delete_tags,
             _REPLACES,
         ),
@@ -83,19 +158,19 @@ def heap_tools() -> list[Tool]:
             "Find heaps by their tags",
             "Find the heap snapshots that have all of these tags with these values. "
             "With no tags at all: every heap that has any.",
-            schemas.AllTags,
-            schemas.Found,
+            QueryArguments,
+            FoundHeaps,
             _query,
             READS,
         ),
     ]
 
 
-async def _list_sessions(asked: Asked, _arguments: schemas.Nothing) -> dict[str, Any]:
+async def _list_sessions(asked: Asked, _arguments: Nothing) -> dict[str, Any]:
     return {"sessions": await asked.service.heaps.sessions(asked.workspace)}
 
 
-async def _list_snapshots(asked: Asked, arguments: schemas.Snapshots) -> dict[str, Any]:
+async def _list_snapshots(asked: Asked, arguments: HistoryArguments) -> dict[str, Any]:
     session = arguments.session or asked.peer.named_session()
     if session is None:
         problem = (
@@ -103,48 +178,29 @@ async def _list_snapshots(asked: Asked, arguments: schemas.Snapshots) -> dict[st
             "--session-id): name one of those that list_sessions shows"
         )
         raise InvalidRequestError(FieldProblem("session", problem))
-    fields = _chosen(arguments.fields)
-    steps = await asked.service.heaps.snapshots(asked.workspace, session)
-    entries = []
-    for step in steps:
-        time = datetime.fromtimestamp(step.timestamp, timezone.utc)
-        entry = {name: getattr(step, name) for name in fields}
-        if "timestamp" in entry:
-            entry["timestamp"] = in_iso(time)
-        entries.append(entry)
-    return {"entries": entries}
+    fields = choose_fields(arguments.fields or None)
+    steps = await asked.service.heaps.history(asked.workspace, session)
+    return {"entries": [entry_answer(step, fields) for step in steps]}
 
 
-def _chosen(fields: str | None) -> tuple[str, ...]:
-    if not fields:
-        return _FIELDS
-    chosen = tuple(name.strip() for name in fields.split(",") if name.strip())
-    unknown = [name for name in chosen if name not in _FIELDS]
-    if unknown:
-        problem = f"there is no {unknown[0][:64]!r}; there are: {', '.join(_FIELDS)}"
-        raise InvalidRequestError(FieldProblem("fields", problem))
-    return chosen
-
-
-async def _get_tags(asked: Asked, arguments: schemas.Heap) -> dict[str, Any]:
+async def _get_tags(asked: Asked, arguments: HeapArguments) -> dict[str, Any]:
     record = await asked.service.heaps.get(asked.workspace, arguments.heap)
     return {"tags": record.tags}
 
 
-async def _set_tags(asked: Asked, arguments: schemas.SetTags) -> dict[str, Any]:
+async def _set_tags(asked: Asked, arguments: SetTagsArguments) -> dict[str, Any]:
     heaps = asked.service.heaps
     await heaps.set_tags(asked.workspace, arguments.heap, arguments.tags)
     return {"ok": True}
 
 
-async def _delete_tags(asked: Asked, arguments: schemas.DeleteTags) -> dict[str, Any]:
+async def _delete_tags(asked: Asked, arguments: DeleteTagsArguments) -> dict[str, Any]:
     keys = arguments.keys
-    if isinstance(keys, str):
-        keys = [key.strip() for key in keys.split(",") if key.strip()]
-    await asked.service.heaps.delete_tags(asked.workspace, arguments.heap, keys)
+    names = split_names(keys) if isinstance(keys, str) else keys
+    await asked.service.heaps.delete_tags(asked.workspace, arguments.heap, names)
     return {"ok": True}
 
 
-async def _query(asked: Asked, arguments: schemas.AllTags) -> dict[str, Any]:
-    found = await asked.service.heaps.query(asked.workspace, arguments.tags)
+async def _query(asked: Asked, arguments: QueryArguments) -> dict[str, Any]:
+    found = await asked.service.heaps.tagged(asked.workspace, arguments.tags)
     return {"results": [{"heap": key, "tags": tags} for key, tags in found]}

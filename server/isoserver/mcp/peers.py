@@ -17,9 +17,9 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from isoserver.errors import FieldProblem, InvalidRequestError
-from isoserver.executions.models import SessionName
 from isoserver.mcp.asgi import CALLER
 from isoserver.principal import Principal
+from isoserver.runs.models import SessionName
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

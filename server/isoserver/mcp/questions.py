@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from isoserver.tools.calls import Answer
+from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -72,7 +72,7 @@ class Questions:
         """Note that the request is over: what is asked now is asked beside it."""
         self._related = None
 
-    async def ask(self, question: Question) -> Answer | None:
+    async def ask(self, question: Question) -> Decision | None:
         """Ask, or keep the question for whoever asks; cancelled when it is decided."""
         self.pending[question.approval_id] = question
         self.changed.set()
@@ -111,15 +111,15 @@ def is_modern(context: ServerRequestContext[Any, Any]) -> bool:
     return context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
-def read_answer(result: ElicitResult) -> Answer | None:
+def read_answer(result: ElicitResult) -> Decision | None:
     """Give what the user decided; None if the user did not."""
     content = result.content or {}
     reason = str(content.get("reason") or "")[:_REASON_MAX]
     if result.action == "cancel":
         return None
     if result.action == "decline":
-        return Answer(approved=False, reason=reason or "the client's user declined")
-    return Answer(approved=content.get("decision") == _APPROVE, reason=reason)
+        return Decision(approved=False, reason=reason or "the client's user declined")
+    return Decision(approved=content.get("decision") == _APPROVE, reason=reason)
 
 
 def _message(question: Question) -> str:

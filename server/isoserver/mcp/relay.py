@@ -72,7 +72,9 @@ class Relay:
             os.umask(before)
             os.close(folder)
         self._listener = await asyncio.start_unix_server(
-            self._accept, sock=listening, limit=self._service.settings.body_max
+            self._accept,
+            sock=listening,
+            limit=self._service.settings.request_body_bytes_max,
         )
 
     async def close(self) -> None:
@@ -124,7 +126,7 @@ class Relay:
         peers.link.set(peers.Link(hello.get("session"), gone))
         protocol = protocols.Protocol(self._service, peers.SessionNames(0))
         options = protocol.server.create_initialization_options()
-        there = _Output(writer, self._service.settings.stream_stall)
+        there = _Output(writer, self._service.settings.stream_stall_timeout_seconds)
         try:
             async with stdio.stdio_server(_lines(reader, gone), there) as streams:
                 await protocol.server.run(*streams, options)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from isoserver.mcp.toolbox import Arguments, Result
-from isoserver.tasks.models import TaskRequest, TaskStatusName
+from isoserver.runs.models import ResultTimeoutMs, TaskRequest, TaskSummary
 
 __all__ = ["Execute", "GetTask", "Resume", "Resumed", "TaskId", "TaskResult"]
 
@@ -32,10 +32,8 @@ class TaskId(Arguments):
 class GetTask(TaskId):
     """Arguments of get_task."""
 
-    resultTimeoutMs: int | None = Field(  # noqa: N815
+    resultTimeoutMs: ResultTimeoutMs | None = Field(  # noqa: N815
         None,
-        ge=100,
-        le=900_000,
         description="Milliseconds to wait for the end; none if left out.",
     )
 
@@ -51,10 +49,8 @@ class Resume(Arguments):
     waitForResult: bool = Field(  # noqa: N815
         default=True, description="Answer when the task has ended, or waits again."
     )
-    resultTimeoutMs: int = Field(  # noqa: N815
+    resultTimeoutMs: ResultTimeoutMs = Field(  # noqa: N815
         RESULT_WAIT_MS,
-        ge=100,
-        le=900_000,
         description="Milliseconds to wait for that.",
     )
 
@@ -68,24 +64,9 @@ class PendingApproval(Result):
     input: str
 
 
-class TaskResult(Result):
-    """What execute, get_task and cancel_task answer."""
+class TaskResult(TaskSummary):
+    """What execute, get_task and cancel_task answer; displays are content."""
 
-    taskId: str  # noqa: N815
-    status: TaskStatusName
-    runtimeId: str  # noqa: N815
-    sessionId: str | None  # noqa: N815
-    metadata: dict[str, Any]
-    timeoutMs: int  # noqa: N815
-    createdAt: str  # noqa: N815
-    startedAt: str | None  # noqa: N815
-    endedAt: str | None  # noqa: N815
-    exitCode: int | None = Field(  # noqa: N815
-        description="0 when completed; null while it hasn't ended."
-    )
-    error: dict[str, Any] | None = Field(
-        description="name, message and stack, when it did not complete."
-    )
     result: Any = Field(None, description="What the code returned.")
     resultCut: bool = Field(  # noqa: N815
         default=False, description="Whether the result was too long."

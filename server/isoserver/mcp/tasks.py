@@ -6,30 +6,89 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp_types import ElicitResult, InputRequiredResult
+from mcp_types import ElicitResult, InputRequiredResult, ToolAnnotations
 
 from isoserver.errors import ApprovalDecidedError, TaskMissingError
+from isoserver.mcp import task_schemas
 from isoserver.mcp.answers import task_reply
+from isoserver.mcp.executions import READS
 from isoserver.mcp.progress import OutputProgress, Printed
 from isoserver.mcp.questions import Questions, can_ask, is_modern, read_answer
-from isoserver.mcp.toolbox import Reply
-from isoserver.tasks.records import TaskOrder
+from isoserver.mcp.texts import read
+from isoserver.mcp.toolbox import Reply, Tool
+from isoserver.runs.orders import RUNTIMES
+from isoserver.runs.records import Kind
+from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mcp_types import InputRequests
 
-    from isoserver.mcp import task_schemas
     from isoserver.mcp.toolbox import Asked
+    from isoserver.runs.records import Record
     from isoserver.settings.server import ServerSettings
-    from isoserver.tasks.records import Task
-    from isoserver.tools.approval import Decision
 
-__all__ = ["TaskTools"]
+__all__ = ["task_tools"]
 
-_SLACK: Final = 30.0
-_WAIT_MIN: Final = 120.0
+_OPEN: Final = ToolAnnotations(
+    read_only_hint=False, destructive_hint=True, open_world_hint=True
+)
+_DECIDES: Final = ToolAnnotations(
+    read_only_hint=False,
+    destructive_hint=True,
+    idempotent_hint=True,
+    open_world_hint=True,
+)
+
+
+def task_tools(settings: ServerSettings) -> list[Tool]:
+    """Return the tools of tasks."""
+    tools = TaskTools(settings)
+    text = settings.execute_description or read("execute")
+    return [
+        Tool(
+            "execute",
+            "Run TypeScript with the workspace's tools",
+            text.replace("{runtimes}", ", ".join(RUNTIMES)),
+            task_schemas.Execute,
+            task_schemas.TaskResult,
+            tools.execute,
+            _OPEN,
+        ),
+        Tool(
+            "get_task",
+            "Status and result of a task",
+            "Get the status of a task that execute began, and its result once it has "
+            "ended. With resultTimeoutMs, wait for the end that long first.",
+            task_schemas.GetTask,
+            task_schemas.TaskResult,
+            tools.get,
+            READS,
+        ),
+        Tool(
+            "cancel_task",
+            "Cancel a task",
+            "Stop a task that is queued, running or waiting for an approval. Calls of "
+            "tools that it waits for are given up; what they have done stays done.",
+            task_schemas.TaskId,
+            task_schemas.TaskResult,
+            tools.cancel,
+            _DECIDES,
+        ),
+        Tool(
+            "resume",
+            "Decide an approval",
+            "Approve or deny a call that a task waits with, and get the task's result "
+            "once it has gone on. Call it only with what your user decided; never "
+            "approve on your own. Works from every connection; the same decision again "
+            "changes nothing.",
+            task_schemas.Resume,
+            task_schemas.Resumed,
+            tools.resume,
+            _DECIDES,
+        ),
+    ]
 
 
 class TaskTools:
@@ -41,7 +100,7 @@ class TaskTools:
         Args:
             settings: Settings of the server.
         """
-        self._patience = settings.execute_approval_wait
+        self._patience = settings.execute_approval_wait_seconds
         self._questions: dict[str, Questions] = {}
 
     # -- the tools ---------------------------------------------------------------------
@@ -54,15 +113,12 @@ class TaskTools:
         Raises:
             RateLimitError: The workspace has begun as many as it may, for now.
         """
-        seconds = arguments.timeoutMs / 1e3
-        wait = max(seconds + _SLACK, _WAIT_MIN)
-        if arguments.resultTimeoutMs is not None:
-            wait = arguments.resultTimeoutMs / 1e3
+        wait = arguments.answer_seconds
         if asked.parameters.request_state is not None:
             task, decided = await self._go_on(asked, asked.parameters.request_state)
         else:
             printed = Printed()
-            task, decided = await self._start(asked, arguments, seconds, printed), set()
+            task, decided = await self._start(asked, arguments, printed), set()
             if arguments.waitForResult:
                 async with self._progress(asked, printed):
                     return await self._finish(asked, task, wait, decided)
@@ -74,7 +130,9 @@ class TaskTools:
         self, asked: Asked, arguments: task_schemas.GetTask
     ) -> Reply | InputRequiredResult:
         """Look a task up, when it has ended or after some time."""
-        task = await asked.service.tasks.get(asked.workspace, arguments.taskId)
+        task = await asked.service.runs.get(
+            Kind.TASK, asked.workspace, arguments.taskId
+        )
         if arguments.resultTimeoutMs is None:
             return await task_reply(asked, task)
         wait = arguments.resultTimeoutMs / 1e3
@@ -82,7 +140,9 @@ class TaskTools:
 
     async def cancel(self, asked: Asked, arguments: task_schemas.TaskId) -> Reply:
         """End a task."""
-        task = await asked.service.tasks.cancel(asked.workspace, arguments.taskId)
+        task = await asked.service.runs.cancel(
+            Kind.TASK, asked.workspace, arguments.taskId
+        )
         return await task_reply(asked, task, failed=False)
 
     async def resume(self, asked: Asked, arguments: task_schemas.Resume) -> Reply:
@@ -98,11 +158,10 @@ class TaskTools:
                 "the workspace to approve it (POST /approvals/{id}), then call "
                 "get_task.",
             )
-        approval = await approvals.resolve(
+        approval = await approvals.decide(
             asked.workspace,
             arguments.approvalId,
-            "approved" if approved else "denied",
-            arguments.reason,
+            Decision(approved=approved, reason=arguments.reason),
             f"client:{principal.client}",
         )
         data: dict[str, Any] = {
@@ -112,7 +171,9 @@ class TaskTools:
         }
         text = f"{approval.path} is {approval.state}."
         try:
-            task = await asked.service.tasks.get(asked.workspace, approval.task_id)
+            task = await asked.service.runs.get(
+                Kind.TASK, asked.workspace, approval.task_id
+            )
         except TaskMissingError:
             return Reply(data, text=text)
         if arguments.waitForResult:
@@ -129,25 +190,14 @@ class TaskTools:
         self,
         asked: Asked,
         arguments: task_schemas.Execute,
-        seconds: float,
         printed: Printed,
-    ) -> Task:
+    ) -> Record:
         asked.service.rates.check(asked.peer.principal, "execute")
-        order = TaskOrder(
-            asked.workspace,
-            arguments.code,
-            client=asked.peer.principal.client,
-            session=arguments.sessionId or asked.peer.named_session(),
-            seconds=seconds,
-            runtime_id=arguments.runtimeId,
-            metadata=arguments.metadata,
-            typecheck=arguments.typecheck,
-            admin=asked.peer.principal.admin,
-        )
+        order = arguments.order(asked.peer.principal, asked.peer.named_session())
         decides = asked.service.tools.approvals.may_decide(admin=order.admin)
         questions = Questions(asked.context, decides=decides)
         listen = printed.put if asked.wants_progress else None
-        task = await asked.service.tasks.start(order, questions, listen)
+        task = await asked.service.runs.submit(order, questions, listen)
         self._questions[task.id] = questions
         asked.spawn(self._forget(asked, task))
         return task
@@ -166,15 +216,17 @@ class TaskTools:
         finally:
             progress.stop()
 
-    async def _forget(self, asked: Asked, task: Task) -> None:
+    async def _forget(self, asked: Asked, task: Record) -> None:
         """Keep a task's questions until it ends."""
         try:
-            while not task.status.terminal:
-                task = await asked.service.tasks.wait(asked.workspace, task.id, 3600.0)
+            while not task.status.final:
+                task = await asked.service.runs.wait(
+                    Kind.TASK, asked.workspace, task.id, 3600.0
+                )
         finally:
             self._questions.pop(task.id, None)
 
-    async def _go_on(self, asked: Asked, task_id: str) -> tuple[Task, set[str]]:
+    async def _go_on(self, asked: Asked, task_id: str) -> tuple[Record, set[str]]:
         """Take what the client's user answered; the state that it gives back is an id.
 
         Returns:
@@ -183,7 +235,7 @@ class TaskTools:
         Raises:
             TaskMissingError: The workspace has no such task.
         """
-        task = await asked.service.tasks.get(asked.workspace, task_id)
+        task = await asked.service.runs.get(Kind.TASK, asked.workspace, task_id)
         decided: set[str] = set()
         approvals = asked.service.tools.approvals
         decides = approvals.may_decide(admin=asked.peer.principal.admin)
@@ -194,20 +246,17 @@ class TaskTools:
             approval = await approvals.get(asked.workspace, approval_id)
             if approval.task_id != task.id:
                 continue
-            decision: Decision = "approved" if answer.approved else "denied"
             by = f"client:{approval.client}"
             # It may have been decided by somebody else, a moment ago.
             with suppress(ApprovalDecidedError):
-                await approvals.resolve(
-                    asked.workspace, approval_id, decision, answer.reason, by
-                )
+                await approvals.decide(asked.workspace, approval_id, answer, by)
             decided.add(approval_id)
         return task, decided
 
     async def _finish(
         self,
         asked: Asked,
-        task: Task,
+        task: Record,
         seconds: float,
         decided: set[str],
         *,
@@ -236,18 +285,18 @@ class TaskTools:
         return await task_reply(asked, task)
 
     @staticmethod
-    async def _end(asked: Asked, task: Task) -> None:
-        await asked.service.tasks.cancel(asked.workspace, task.id)
+    async def _end(asked: Asked, task: Record) -> None:
+        await asked.service.runs.cancel(Kind.TASK, asked.workspace, task.id)
 
     async def _watch(
         self,
         asked: Asked,
-        task: Task,
+        task: Record,
         seconds: float,
         decided: set[str],
         *,
         asks: bool = False,
-    ) -> Task:
+    ) -> Record:
         """Wait for the end of a task, or an approval that its client isn't asked for.
 
         Args:
@@ -260,10 +309,10 @@ class TaskTools:
         Returns:
             The task as it is then.
         """
-        tasks = asked.service.tasks
+        runs, workspace = asked.service.runs, asked.workspace
         loop = asyncio.get_running_loop()
         limit = loop.time() + seconds
-        ended = asyncio.ensure_future(tasks.wait(asked.workspace, task.id, seconds))
+        ended = asyncio.ensure_future(runs.wait(Kind.TASK, workspace, task.id, seconds))
         gone = asyncio.ensure_future(asked.peer.gone.wait())
         try:
             while not ended.done() and not gone.done() and loop.time() < limit:
@@ -281,12 +330,12 @@ class TaskTools:
         finally:
             ended.cancel()
             gone.cancel()
-        return await tasks.get(asked.workspace, task.id)
+        return await runs.get(Kind.TASK, workspace, task.id)
 
     async def _next(
         self,
         asked: Asked,
-        task: Task,
+        task: Record,
         others: set[asyncio.Future[Any]],
         decided: set[str],
     ) -> float | None:
@@ -311,7 +360,7 @@ class TaskTools:
                 await asked.notify(asked.context, text)
         return self._patience
 
-    def _open(self, task: Task, decided: set[str]) -> bool:
+    def _open(self, task: Record, decided: set[str]) -> bool:
         """Tell whether a task has questions that its client isn't asked at once."""
         questions = self._questions.get(task.id)
         if questions is None or questions.direct:

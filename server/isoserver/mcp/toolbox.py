@@ -15,8 +15,7 @@ from mcp_types import (
 from mcp_types import Tool as ToolEntry
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from isoserver.errors import ServerError
-from isoserver.mcp.advice import explain
+from isoserver.errors import LimitError, RateLimitError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -27,7 +26,16 @@ if TYPE_CHECKING:
     from isoserver.http.service import Service
     from isoserver.mcp.peers import Peer
 
-__all__ = ["Arguments", "Asked", "Reply", "Result", "Tool", "Toolbox"]
+__all__ = [
+    "Arguments",
+    "Asked",
+    "Nothing",
+    "Reply",
+    "Result",
+    "Tool",
+    "Toolbox",
+    "explain",
+]
 
 _PROBLEMS_MAX: Final = 10
 _DEFECT: Final = "The server failed; its log says why. Other calls are not affected."
@@ -37,6 +45,10 @@ class Arguments(BaseModel):
     """Arguments of a tool: no others than those that are named."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Nothing(Arguments):
+    """No arguments."""
 
 
 class Result(BaseModel):
@@ -106,7 +118,7 @@ class Tool(NamedTuple):
     title: str
     description: str
     arguments: type[Arguments]
-    result: type[Result]
+    result: type[BaseModel]
     call: Callable[
         [Asked, Any], Awaitable[Reply | InputRequiredResult | dict[str, Any]]
     ]
@@ -160,6 +172,24 @@ class Toolbox:
             structured_content=reply.data,
             is_error=reply.failed,
         )
+
+
+def explain(error: ServerError) -> str:
+    """Return what a model is told of an error: what happened, and what to do next.
+
+    This is how every error looks over MCP; what is particular to one stands in its
+    class.
+    """
+    text = error.in_words()
+    text = text[:1].upper() + text[1:]
+    if not text.endswith((".", "!", "?")):
+        text += "."
+    if error.advice:
+        return f"{text} {error.advice}"
+    # A rate limit's own text says when to come back.
+    if isinstance(error, LimitError) and not isinstance(error, RateLimitError):
+        return f"{text} Try again in {error.retry_after} s."
+    return text
 
 
 def _failure(text: str) -> CallToolResult:

@@ -51,12 +51,12 @@ class Transports:
         self._protocol = Protocol(service, self._names)
         self._manager = StreamableHTTPSessionManager(
             self._protocol.server,
-            session_idle_timeout=settings.mcp_connection_ttl,
-            max_request_body_size=settings.body_max,
+            session_idle_timeout=settings.mcp_connection_ttl_seconds,
+            max_request_body_size=settings.request_body_bytes_max,
             max_sessions=settings.mcp_connections_max,
         )
         self._sse = SseServerTransport(
-            MESSAGES, max_request_body_size=settings.body_max
+            MESSAGES, max_request_body_size=settings.request_body_bytes_max
         )
         self._links: set[Link] = set()
         self._answering: set[asyncio.Future[None]] = set()

@@ -1,1 +1,1 @@
-"""Code that runs for long, and is looked up by its id."""
+"""Runs: code that is ordered, kept by its id, and looked up until it is forgotten."""

@@ -157,10 +157,10 @@ class WorkspaceSettings(_Table):
 
     name: str = Field(pattern=NAME, description="Its name.")
     api_keys: list[KeySettings] = Field([], description="Its keys.")
-    execute_rate: NonNegativeFloat | None = Field(
+    execute_rate_per_minute: NonNegativeFloat | None = Field(
         None, description="As the setting of that name, for this workspace."
     )
-    request_rate: NonNegativeFloat | None = Field(
+    request_rate_per_minute: NonNegativeFloat | None = Field(
         None, description="As the setting of that name, for this workspace."
     )
 
@@ -219,7 +219,7 @@ class AccessSettings(BaseSettings):
         min_length=1,
         description="What tokens may be signed with; asymmetric ones only.",
     )
-    oauth_leeway: float = Field(
+    oauth_leeway_seconds: float = Field(
         30.0, ge=0, le=300, description="Seconds that clocks may differ by."
     )
     oauth_client_claim: str = Field(
@@ -239,29 +239,29 @@ class AccessSettings(BaseSettings):
         pattern=SCOPE,
         description="The scope that makes an administrator.",
     )
-    oauth_deadline: PositiveFloat = Field(
+    oauth_keys_timeout_seconds: PositiveFloat = Field(
         5.0, description="Seconds that the issuer has to give its keys."
     )
-    oauth_keys_ttl: PositiveFloat = Field(
+    oauth_keys_ttl_seconds: PositiveFloat = Field(
         600.0, description="Seconds after which the issuer's keys are asked for anew."
     )
-    oauth_keys_stale: NonNegativeFloat = Field(
+    oauth_keys_stale_seconds: NonNegativeFloat = Field(
         86_400.0,
         description="Seconds that keys serve on while the issuer can't be reached.",
     )
-    oauth_keys_interval: NonNegativeFloat = Field(
+    oauth_keys_interval_seconds: NonNegativeFloat = Field(
         10.0, description="Seconds between two questions to the issuer, at least."
     )
 
-    execute_rate: NonNegativeFloat = Field(
+    execute_rate_per_minute: NonNegativeFloat = Field(
         100.0,
         description="Calls of the `execute` tool and of POST /tasks a minute, for each "
         "workspace; 0 is no bound.",
     )
-    request_rate: NonNegativeFloat = Field(
+    request_rate_per_minute: NonNegativeFloat = Field(
         0.0, description="Requests a minute, for each workspace; 0 is no bound."
     )
-    failure_rate: NonNegativeFloat = Field(
+    failure_rate_per_minute: NonNegativeFloat = Field(
         60.0,
         description="Wrong keys and forged tokens a minute, for each address that "
         "they come from; 0 is no bound.",
@@ -354,7 +354,7 @@ class AccessSettings(BaseSettings):
             workspace: Its name.
             kind: `execute` or `request`.
         """
-        name = f"{kind}_rate"
+        name = f"{kind}_rate_per_minute"
         own: Any = None
         for each in self.workspaces:
             if each.name == workspace:

@@ -20,19 +20,19 @@ _MIB = 1 << 20
 class AgentSettings(BaseSettings):
     """Bounds and texts of the doors that agents come in by. Seconds and bytes."""
 
-    tasks_max: PositiveInt = Field(
+    tasks_unfinished_max: PositiveInt = Field(
         200, description="Tasks that haven't ended, those that wait included."
     )
-    tasks_parallel_max: PositiveInt = Field(
+    tasks_running_max: PositiveInt = Field(
         16, description="Tasks that run at a time; those that wait for people don't."
     )
-    task_ttl: PositiveFloat = Field(
+    task_ttl_seconds: PositiveFloat = Field(
         7 * 86_400.0, description="Seconds that a task can be looked up after its end."
     )
-    tasks_kept: PositiveInt = Field(
+    tasks_kept_max: PositiveInt = Field(
         100_000, description="Tasks that can be looked up; the oldest go."
     )
-    tasks_size_max: PositiveInt = Field(
+    tasks_total_bytes_max: PositiveInt = Field(
         4096 * _MIB,
         description="Bytes that code, results and output of all tasks may have; the "
         "oldest go.",
@@ -40,29 +40,29 @@ class AgentSettings(BaseSettings):
     typecheck: bool = Field(
         default=False, description="Check the types of tasks unless they say."
     )
-    typecheck_deadline: PositiveFloat = Field(
+    typecheck_timeout_seconds: PositiveFloat = Field(
         30.0, description="Seconds that checking the types of one task may take."
     )
-    typecheck_memory_max: PositiveInt = Field(
+    typecheck_v8_heap_bytes_max: PositiveInt = Field(
         512 * _MIB, description="Bytes of V8 heap of the type checker."
     )
-    typechecks_max: PositiveInt = Field(
+    typechecks_running_max: PositiveInt = Field(
         2, description="Type checks at a time; others wait for their turn."
     )
 
     mcp_connections_max: PositiveInt = Field(
         1000, description="Connections over MCP's streamable HTTP."
     )
-    mcp_connection_ttl: PositiveFloat = Field(
+    mcp_connection_ttl_seconds: PositiveFloat = Field(
         1800.0, description="Seconds after which such a connection without use ends."
     )
-    run_js_wait: float = Field(
+    run_js_wait_seconds: float = Field(
         300.0,
         gt=0,
         le=300,
         description="Seconds that run_js waits over MCP when the server is stateless.",
     )
-    execute_approval_wait: NonNegativeFloat = Field(
+    execute_approval_wait_seconds: NonNegativeFloat = Field(
         30.0,
         description="Seconds that execute waits for an approval that its client can't "
         "ask for, before it answers that it is waited for.",
@@ -100,49 +100,47 @@ class AgentSettings(BaseSettings):
         description="Let sources that are added over REST be at addresses that aren't "
         "public: this host's, and those of its networks.",
     )
-    sources_max: PositiveInt = Field(100, description="Sources of one workspace.")
-    policies_max: PositiveInt = Field(
+    workspace_sources_max: PositiveInt = Field(
+        100, description="Sources of one workspace."
+    )
+    workspace_policies_max: PositiveInt = Field(
         1000, description="Rules that may be added in one workspace."
     )
     source_tools_max: PositiveInt = Field(10_000, description="Tools of one source.")
-    source_start_deadline: PositiveFloat = Field(
+    source_start_timeout_seconds: PositiveFloat = Field(
         30.0, description="Seconds that a source has to list its tools."
     )
-    source_document_max: PositiveInt = Field(
+    source_document_bytes_max: PositiveInt = Field(
         32 * _MIB, description="Bytes of a source's document or schema."
     )
-    tool_deadline: PositiveFloat = Field(
+    tool_call_timeout_seconds: PositiveFloat = Field(
         60.0, description="Seconds that a call of a tool may take."
     )
-    tool_input_max: PositiveInt = Field(
+    tool_input_bytes_max: PositiveInt = Field(
         1 * _MIB, description="Bytes of a tool's input."
     )
-    tool_response_max: PositiveInt = Field(
+    tool_response_bytes_max: PositiveInt = Field(
         8 * _MIB, description="Bytes of a tool's answer."
     )
-    tool_source_calls_max: PositiveInt = Field(
+    source_calls_running_max: PositiveInt = Field(
         16, description="Calls that one source gets at a time; others wait."
     )
-    tool_task_calls_max: PositiveInt = Field(
+    task_calls_running_max: PositiveInt = Field(
         16, description="Calls that one task makes at a time; others wait."
     )
-    tool_task_waiting_max: PositiveInt = Field(
+    task_calls_unfinished_max: PositiveInt = Field(
         1000, description="Calls of one task that may be under way or wait."
     )
-    tool_unread_max: PositiveInt = Field(
+    task_unread_bytes_max: PositiveInt = Field(
         64 * _MIB, description="Bytes of results that a task's code hasn't taken in."
     )
-    approval_deadline: PositiveFloat = Field(
+    approval_timeout_seconds: PositiveFloat = Field(
         600.0, description="Seconds that an approval is waited for; then it is denied."
     )
-    approval_poll: PositiveFloat = Field(
-        1.0,
-        description="Seconds between looks for decisions that another process wrote.",
-    )
-    approval_input_max: PositiveInt = Field(
+    approval_input_characters_max: PositiveInt = Field(
         2000, description="Characters of an input that reviewers and the audit see."
     )
-    approvals_max: PositiveInt = Field(
+    workspace_approvals_max: PositiveInt = Field(
         1000, description="Approvals that may be pending in one workspace."
     )
     approval_elicitation: Literal["admin", "always", "never"] = Field(
@@ -150,6 +148,6 @@ class AgentSettings(BaseSettings):
         description="Whose clients may approve their own calls, when they are asked "
         "over MCP: administrators', everybody's, or nobody's.",
     )
-    audit_retention: PositiveFloat = Field(
+    audit_ttl_seconds: PositiveFloat = Field(
         30 * 86400.0, description="Seconds that the audit keeps its entries."
     )

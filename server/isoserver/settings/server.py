@@ -87,120 +87,122 @@ class ServerSettings(AgentSettings, AccessSettings):
     cors_origin: Names = Field(
         [], description="An origin whose pages may call; * allows every one."
     )
-    body_max: PositiveInt = Field(10 * _MIB, description="Bytes of a request's body.")
-    header_max: PositiveInt = Field(
+    request_body_bytes_max: PositiveInt = Field(
+        10 * _MIB, description="Bytes of a request's body."
+    )
+    request_header_bytes_max: PositiveInt = Field(
         64 * 1024, description="Bytes of a request's headers."
     )
 
     contexts_max: PositiveInt = Field(
         1000, description="Contexts that live, those of executions left out."
     )
-    executions_max: PositiveInt = Field(
+    executions_running_max: PositiveInt = Field(
         16, description="Executions that run at a time in contexts of their own."
     )
-    queue_max: PositiveInt = Field(
+    cells_queued_max: PositiveInt = Field(
         64, description="Executions that may wait in one context."
     )
-    context_ttl: PositiveFloat | None = Field(
+    context_ttl_seconds: PositiveFloat | None = Field(
         1800.0, description="Seconds after which an idle context is deleted."
     )
-    output_max: PositiveInt = Field(
+    cell_output_characters_max: PositiveInt = Field(
         10_000_000, description="Characters that one execution may put out."
     )
-    history_max: int = Field(
+    notebook_cells_max: int = Field(
         1000, ge=0, description="Executions that a context's notebook remembers."
     )
-    history_size_max: PositiveInt = Field(
+    notebook_characters_max: PositiveInt = Field(
         16 * _MIB, description="Characters that a context's notebook remembers."
     )
-    heap_memory_max: PositiveInt | None = Field(
+    v8_heap_bytes_max: PositiveInt | None = Field(
         512 * _MIB, description="Bytes of V8 heap of one context."
     )
-    array_buffer_max: PositiveInt | None = Field(
+    array_buffer_bytes_max: PositiveInt | None = Field(
         512 * _MIB, description="Bytes of ArrayBuffers of one context."
     )
-    python_memory_max: PositiveInt | None = Field(
+    python_memory_bytes_max: PositiveInt | None = Field(
         4096 * _MIB, description="Bytes of address space of one Python context."
     )
 
-    heap_max: PositiveInt = Field(
+    heap_bytes_max: PositiveInt = Field(
         256 * _MIB, description="Bytes of one saved heap, before it is compressed."
     )
-    heap_level: int = Field(
+    heap_compression_level: int = Field(
         3, ge=-7, le=22, description="How hard zstd tries to make heaps smaller."
     )
-    heap_ttl: PositiveFloat = Field(
+    heap_ttl_seconds: PositiveFloat = Field(
         7 * 86_400.0,
         description="Seconds after which a heap is deleted that was not used and that "
         "nothing needs.",
     )
-    heaps_max: PositiveInt = Field(
+    workspace_heaps_max: PositiveInt = Field(
         20_000, description="Heaps of one workspace; those that are needed may be more."
     )
-    heaps_size_max: PositiveInt = Field(
+    heaps_total_bytes_max: PositiveInt = Field(
         20 * 1024 * _MIB, description="Bytes of all heaps, compressed."
     )
-    heap_grace: NonNegativeFloat = Field(
+    heap_grace_seconds: NonNegativeFloat = Field(
         60.0, description="Seconds for which a heap is kept, whatever the other bounds."
     )
-    heap_sweep: PositiveFloat = Field(
+    heap_sweep_interval_seconds: PositiveFloat = Field(
         600.0, description="Seconds between the searches for heaps to delete."
     )
     session_entries_max: PositiveInt = Field(
         1000, description="Steps that the history of a session remembers."
     )
 
-    hibernate_after: PositiveFloat | None = Field(
+    hibernate_after_seconds: PositiveFloat | None = Field(
         300.0,
         description="Seconds after which the process of an idle context is saved and "
         "ended, if V8 can save it.",
     )
-    hibernated_max: PositiveInt = Field(
+    hibernated_contexts_max: PositiveInt = Field(
         100_000, description="Contexts without a process: saved ones and lost ones."
     )
-    hibernated_ttl: PositiveFloat | None = Field(
+    hibernated_context_ttl_seconds: PositiveFloat | None = Field(
         7 * 86_400.0,
         description="Seconds after which a context without a process is deleted.",
     )
-    save_deadline: NonNegativeFloat = Field(
+    shutdown_save_timeout_seconds: NonNegativeFloat = Field(
         30.0,
         description="Seconds in which contexts are saved when the server stops; what "
         "isn't by then is lost.",
     )
 
-    start_deadline: PositiveFloat = Field(
+    context_start_timeout_seconds: PositiveFloat = Field(
         60.0, description="Seconds that the process of a context has to start."
     )
-    question_deadline: PositiveFloat = Field(
+    context_query_timeout_seconds: PositiveFloat = Field(
         10.0, description="Seconds that completion, inspection and forking may take."
     )
-    executions_queue_max: PositiveInt = Field(
+    executions_queued_max: PositiveInt = Field(
         1000, description="Executions that may wait for their turn."
     )
-    executions_wait_max: PositiveFloat = Field(
+    execution_queue_timeout_seconds: PositiveFloat = Field(
         300.0,
         description="Seconds that an execution waits for its turn before it fails.",
     )
-    execution_timeout: float = Field(
+    execution_timeout_seconds: float = Field(
         30.0,
         ge=1,
         le=300,
         description="Seconds that an execution may run unless its request says.",
     )
-    execution_output_max: PositiveInt = Field(
+    execution_output_bytes_max: PositiveInt = Field(
         16 * _MIB, description="Bytes of output that are kept of one execution."
     )
-    execution_memory_max: PositiveInt = Field(
+    execution_v8_heap_bytes_max: PositiveInt = Field(
         4096 * _MIB, description="Bytes of V8 heap that a request may ask for."
     )
-    execution_ttl: PositiveFloat = Field(
+    execution_ttl_seconds: PositiveFloat = Field(
         7 * 24 * 3600.0,
         description="Seconds that an execution can be looked up after its end.",
     )
-    executions_kept: PositiveInt = Field(
+    executions_kept_max: PositiveInt = Field(
         100_000, description="Executions that can be looked up; the oldest go."
     )
-    executions_size_max: PositiveInt = Field(
+    executions_total_bytes_max: PositiveInt = Field(
         10 * 1024 * _MIB,
         description="Bytes that code, results and output of all executions may have; "
         "the oldest go.",
@@ -209,22 +211,22 @@ class ServerSettings(AgentSettings, AccessSettings):
         default=False,
         description="Let executions yield no heaps, and have no sessions.",
     )
-    checkpoint_deadline: PositiveFloat = Field(
+    checkpoint_timeout_seconds: PositiveFloat = Field(
         60.0, description="Seconds that saving the heap of a context may take."
     )
-    interrupt_grace: PositiveFloat = Field(
+    interrupt_grace_seconds: PositiveFloat = Field(
         5.0, description="Seconds between an interrupt and the end of the process."
     )
-    shutdown_grace: NonNegativeFloat = Field(
+    shutdown_grace_seconds: NonNegativeFloat = Field(
         10.0, description="Seconds that running cells have when the server stops."
     )
-    stream_ping: PositiveFloat = Field(
+    stream_heartbeat_interval_seconds: PositiveFloat = Field(
         15.0, description="Seconds between the heartbeats of a stream."
     )
-    stream_buffer_max: PositiveInt = Field(
+    stream_buffer_characters_max: PositiveInt = Field(
         16 * _MIB, description="Characters that wait for a client that doesn't read."
     )
-    stream_stall: PositiveFloat = Field(
+    stream_stall_timeout_seconds: PositiveFloat = Field(
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StringConstraints,
+    TypeAdapter,
     field_validator,
     model_validator,
 )
@@ -19,7 +21,19 @@ from typing_extensions import Self
 
 from isoserver.principal import DEFAULT_WORKSPACE
 
-__all__ = ["PolicySettings", "RuleModel", "SourceModel", "SourceSettings"]
+__all__ = [
+    "Effect",
+    "GraphqlSettings",
+    "McpSettings",
+    "OpenapiSettings",
+    "PolicySettings",
+    "RuleModel",
+    "SecretReference",
+    "SecretValue",
+    "SourceModel",
+    "SourceSettings",
+    "read_source",
+]
 
 _NAME: Final = r"^[a-z][a-z0-9_]{0,63}$"
 _RESERVED: Final = frozenset(
@@ -35,6 +49,10 @@ Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00]*$")]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return this as plain data, secrets and all, without what is a default."""
+        return self.model_dump(by_alias=True, exclude_defaults=True)
 
 
 class SecretReference(_Model):
@@ -198,6 +216,20 @@ class GraphqlSettings(GraphqlModel, _OfWorkspace):
 SourceSettings = Annotated[
     McpSettings | OpenapiSettings | GraphqlSettings, Field(discriminator="type")
 ]
+
+
+@cache
+def _source_adapter() -> TypeAdapter[SourceSettings]:
+    return TypeAdapter(SourceSettings)
+
+
+def read_source(data: Any) -> SourceSettings:
+    """Return the source that plain data describes, as `as_data` has it.
+
+    Raises:
+        ValueError: The data isn't valid.
+    """
+    return _source_adapter().validate_python(data)
 
 
 class ConditionModel(_Model):

@@ -2,7 +2,8 @@
 
 A call has an entry before it is made, so that one which the server did not outlive is
 there as well, with the outcome `running`. How it ended is written soon after, and
-before the end of its task is told.
+before the end of its task is told: it goes along with the next entry, so that calls one
+after the other take one commit each, not two.
 """
 
 from __future__ import annotations
@@ -10,23 +11,66 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from isoserver.errors import ApprovalDeniedError, ToolError
-from isoserver.tools.journal import Journal
+from isoserver.errors import ApprovalDeniedError, DatabaseError, ToolError
+from isoserver.storage.database import METADATA
+from isoserver.storage.writer import Writer
 from isoserver.tools.redaction import clean
-from isoserver.tools.tables import APPROVALS, AUDIT
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.settings.agents import AgentSettings
     from isoserver.storage.database import Database
 
-__all__ = ["Audit", "Ending", "Entry", "Filter"]
+__all__ = ["Audit", "CallRecord", "Entry", "Filter"]
 
-_PRUNE_SECONDS: Final = 3600.0
+AUDIT: Final = Table(
+    "tool_audit",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("client", String, nullable=False),
+    Column("session", String, nullable=True),
+    Column("task_id", String, nullable=True),
+    Column("call_id", String, nullable=True),
+    Column("path", String, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("approval_id", String, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("code", String, nullable=True),
+    Column("ms", Integer, nullable=True),
+    Index("tool_audit_time", "workspace", "at"),
+    Index("tool_audit_task", "workspace", "task_id"),
+)
+
+_INSERT: Final = insert(AUDIT)
 _TEXT_MAX: Final = 2000
 _PATH_MAX: Final = 512
 
@@ -83,21 +127,20 @@ class Audit:
     """The audit of all workspaces; used from the event loop only."""
 
     def __init__(
-        self, database: Database, log: FilteringBoundLogger, retention: float
+        self, settings: AgentSettings, database: Database, log: FilteringBoundLogger
     ) -> None:
-        """Prepare.
+        """Begin with nothing to write.
 
         Args:
-            database: Where it is.
-            log: Where it is said that it can't be written.
-            retention: Seconds that entries are kept.
+            settings: How long entries are kept.
+            database: Holds the audit.
+            log: Told that the audit can't be written.
         """
+        self._ttl_seconds = settings.audit_ttl_seconds
         self._database = database
         self._log = log
-        self._retention = retention
         self._numbers = itertools.count()
-        self._journal = Journal(database, log, self._prune)
-        self._pruned = 0.0
+        self._writer = Writer(database, log, "the audit")
 
     async def add(self, entry: Entry) -> str:
         """Add an entry, which is in the database when this returns.
@@ -109,29 +152,38 @@ class Audit:
             DatabaseError: It could not be written.
         """
         entry_id, row = self._row(entry)
-        await self._journal.add(row)
+        await self._writer.insert(_INSERT, row)
         return entry_id
 
-    async def change(self, workspace: str, entry_id: str, **fields: Any) -> None:
-        """Complete an entry.
+    @asynccontextmanager
+    async def recording(self, entry: Entry) -> AsyncIterator[CallRecord]:
+        """Add a call's entry before the call is made, and complete it afterwards.
+
+        How the call ended is written soon; `settle` waits for that.
 
         Raises:
-            DatabaseError: It could not be written.
+            DatabaseError: The entry could not be written; the body doesn't run.
         """
-        await self._journal.change(workspace, entry_id, fields)
-
-    def complete(self, workspace: str, entry_id: str, **fields: Any) -> None:
-        """Complete an entry soon, without waiting for it; `settle` does."""
-        self._journal.change_soon(workspace, entry_id, fields)
+        entry_id = await self.add(entry._replace(outcome="running"))
+        record, failure = CallRecord(), None
+        try:
+            yield record
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            fields = record.completed(failure)
+            self._complete(entry.workspace, entry_id, fields)
 
     async def settle(self) -> None:
-        """Wait until what was said so far is written."""
-        await self._journal.settle()
+        """Wait until all that was asked for so far is written, or could not be."""
+        with suppress(DatabaseError):  # the log has it
+            await self._writer.flush()
 
     async def page(
         self, workspace: str, wanted: Filter, limit: int, offset: int
     ) -> tuple[list[dict[str, Any]], int]:
-        """Give entries, the newest first, and how many there are in all."""
+        """Return a page of entries, newest first, and the number of all."""
         await self.settle()
         conditions = [AUDIT.c.workspace == workspace]
         conditions += [
@@ -153,30 +205,23 @@ class Audit:
             return [dict(row) for row in rows.mappings()], total or 0
 
     async def prune(self) -> None:
-        """Delete what is older than entries are kept, and approvals as old."""
-        until = time.time() - self._retention
+        """Delete the entries that have been kept for long enough."""
+        until = time.time() - self._ttl_seconds
         async with self._database.begin() as connection:
             await connection.execute(delete(AUDIT).where(AUDIT.c.at < until))
-            await connection.execute(
-                delete(APPROVALS).where(APPROVALS.c.expires_at < until)
-            )
 
     async def close(self) -> None:
         """Wait until everything is written."""
-        await self._journal.close()
+        await self._writer.close()
 
     # -- writing -----------------------------------------------------------------------
 
-    async def _prune(self) -> None:
-        now = time.monotonic()
-        if self._pruned and now - self._pruned < _PRUNE_SECONDS:
-            return
-        self._pruned = now
-        try:
-            await self.prune()
-        except Exception as error:  # noqa: BLE001 - the next hour will do
-            kind = type(error).__name__
-            self._log.error("the audit can't be pruned", error=kind)
+    def _complete(self, workspace: str, entry_id: str, fields: dict[str, Any]) -> None:
+        """Change an entry with the next commit, or a moment later: nobody waits."""
+        names = tuple(sorted(fields))
+        row = {f"new_{name}": fields[name] for name in names}
+        row |= {"of_workspace": workspace, "of_id": entry_id}
+        self._writer.update(_update(names), row, soon=True)
 
     def _row(self, entry: Entry) -> tuple[str, dict[str, Any]]:
         now = time.time()
@@ -192,36 +237,24 @@ class Audit:
         return entry_id, row
 
 
-class Ending:
-    """Completes a call's entry in the audit, however the call ends.
+class CallRecord:
+    """What becomes known of a call while its entry says that it is running.
 
     Attributes:
-        began: When the call itself began, on the clock that counts up.
-        fields: What else is known of it.
+        approval_id: The approval that it waits for, or has waited for.
+        began: When the call itself began, by `time.perf_counter`.
     """
 
-    def __init__(self, audit: Audit, workspace: str, entry_id: str) -> None:
-        """Take the entry.
-
-        Args:
-            audit: The audit.
-            workspace: The entry's workspace.
-            entry_id: The entry's id.
-        """
-        self._audit = audit
-        self._workspace = workspace
-        self._entry_id = entry_id
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.approval_id: str | None = None
         self.began: float | None = None
-        self.fields: dict[str, Any] = {}
 
-    async def __aenter__(self) -> None:
-        """Begin."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        """Note how it ended; also when it was cancelled."""
-        fields: dict[str, Any] = {**self.fields, "outcome": "completed"}
+    def completed(self, error: BaseException | None) -> dict[str, Any]:
+        """Return the entry's last fields, by what ended the call, if anything did."""
+        fields: dict[str, Any] = {"outcome": "completed"}
+        if self.approval_id is not None:
+            fields["approval_id"] = self.approval_id
         if self.began is not None:
             fields["ms"] = round((time.perf_counter() - self.began) * 1e3)
         if isinstance(error, ApprovalDeniedError):
@@ -233,4 +266,17 @@ class Ending:
             fields["outcome"] = "cancelled"
         elif error is not None:
             fields |= {"outcome": "failed", "code": "internal_error"}
-        self._audit.complete(self._workspace, self._entry_id, **fields)
+        return fields
+
+
+@lru_cache(maxsize=64)
+def _update(names: tuple[str, ...]) -> Any:
+    """Return the statement that changes some columns: one object, used again."""
+    return (
+        update(AUDIT)
+        .where(
+            AUDIT.c.workspace == bindparam("of_workspace"),
+            AUDIT.c.id == bindparam("of_id"),
+        )
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )

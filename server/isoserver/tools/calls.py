@@ -1,10 +1,10 @@
-"""A call of a tool, and the question that a person may have to answer first."""
+"""A call of a tool, and the question that a person may have to decide first."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Answer", "Asker", "Call", "Question"]
+__all__ = ["Asker", "Call", "Decision", "Question"]
 
 
 class Call(NamedTuple):
@@ -22,12 +22,12 @@ class Call(NamedTuple):
     """
 
     workspace: str
-    session: str | None
-    client: str
-    task_id: str
-    call_id: str
-    path: str
-    input: Any
+    session: str | None = None
+    client: str = ""
+    task_id: str = ""
+    call_id: str = ""
+    path: str = ""
+    input: Any = None
     admin: bool = False
 
 
@@ -52,8 +52,8 @@ class Question(NamedTuple):
     decides: bool = True
 
 
-class Answer(NamedTuple):
-    """What a person answers.
+class Decision(NamedTuple):
+    """What a person decides about a call.
 
     Attributes:
         approved: Whether the call may be made.
@@ -65,12 +65,12 @@ class Answer(NamedTuple):
 
 
 class Asker(Protocol):
-    """Asks the person behind a client; implemented by doors that can (elicitation)."""
+    """Asks the person behind a client; MCP's elicitation implements it."""
 
-    async def ask(self, question: Question) -> Answer | None:
+    async def ask(self, question: Question) -> Decision | None:
         """Ask; cancelled when somebody else has decided.
 
         Returns:
-            The answer; None if the client can't be asked or gives none, in which case
+            The decision; None if the client can't be asked or gives none, in which case
             the other ways to decide remain.
         """

@@ -1,29 +1,27 @@
-"""Sources, rules, approvals and the audit: for administrators of a workspace."""
+"""The routes for administrators of tools: sources, rules, approvals, the audit."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from http import HTTPStatus
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from isoserver.errors import FieldProblem, InvalidRequestError, SourceError
 from isoserver.http.handlers import Handler
+from isoserver.tools.approvals import APPROVED
 from isoserver.tools.audit import Filter
-from isoserver.tools.configuration import GraphqlSource, McpSource, read
+from isoserver.tools.calls import Decision
 from isoserver.tools.models import (
     CreatePolicyRequest,
     CreateSourceRequest,
     DecideRequest,
 )
-from isoserver.tools.policies import read_rule
 from isoserver.tools.redaction import clean
-from isoserver.tools.sources.fetching import origin
 
 if TYPE_CHECKING:
-    from isoserver.tools.approval import Approval
+    from isoserver.tools.approvals import Approval
     from isoserver.tools.policies import StoredRule
     from isoserver.tools.service import Tools
     from isoserver.tools.sources.base import Source
@@ -45,16 +43,16 @@ OFFSET_MAX: Final = 1_000_000_000
 
 
 class _ToolsHandler(Handler):
-    """What administrators only may use."""
+    """A route that only administrators may use."""
 
     @property
     def tools(self) -> Tools:
-        """What code in contexts can call."""
+        """The tools of all workspaces."""
         return self.service.tools
 
     @property
     def who(self) -> str:
-        """Who asks, for the audit."""
+        """Who makes the request, for the audit."""
         return self.principal.client or "admin"
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
@@ -74,6 +72,24 @@ class _ToolsHandler(Handler):
         limit = self.number("limit", LIMIT, 1, LIMIT_MAX)
         return limit, self.number("offset", 0, 0, OFFSET_MAX)
 
+    def shown(self, source: Source) -> dict[str, Any]:
+        """Describe a source, without anything secret."""
+        configuration = source.configuration
+        fixed = self.tools.sources.is_fixed(source)
+        return {
+            "name": source.name,
+            "type": configuration.type,
+            "location": source.location,
+            "origin": "configuration" if fixed else "rest",
+            "auth": configuration.auth.type,
+            "reads": configuration.reads,
+            "writes": configuration.writes,
+            "state": source.state,
+            "reason": source.reason,
+            "tools": len(source.tools),
+            "refreshed_at": _moment(source.changed_at) if source.version else None,
+        }
+
     def answer_page(self, items: list[Any], total: int, end: int) -> None:
         """Send one page."""
         following = end if end < total else None
@@ -84,42 +100,36 @@ class SourcesHandler(_ToolsHandler):
     """All sources of the workspace."""
 
     async def get(self) -> None:
-        """List them."""
+        """List the sources."""
         self.require_admin()
-        found = await self.tools.registry.list(self.principal.workspace)
-        self.answer({"items": [self._shown(source) for source in found]})
+        found = await self.tools.sources.list(self.principal.workspace)
+        self.answer({"items": [self.shown(source) for source in found]})
 
     async def post(self) -> None:
-        """Add one, and wait for its first attempt to connect."""
+        """Add a source, and wait for its first attempt to connect."""
         self.require_admin()
         self.check_open()
-        fields = self.parse(CreateSourceRequest).model_dump(
-            by_alias=True, exclude_none=True
-        )
-        configuration = read({**fields, "workspace": self.principal.workspace})
+        given = self.parse(CreateSourceRequest).of(self.principal.workspace)
         try:
-            source = await self.tools.registry.add(configuration, self.who)
+            source = await self.tools.sources.add(given, self.who)
         except SourceError as error:
             raise InvalidRequestError(FieldProblem("body", str(error))) from error
-        self.answer(self._shown(source), HTTPStatus.CREATED)
-
-    def _shown(self, source: Source) -> dict[str, Any]:
-        return shown(source, fixed=self.tools.registry.is_fixed(source))
+        self.answer(self.shown(source), HTTPStatus.CREATED)
 
 
 class SourceHandler(_ToolsHandler):
     """One source."""
 
     async def get(self, name: str) -> None:
-        """Show it."""
+        """Show a source."""
         self.require_admin()
-        source = await self.tools.registry.get(self.principal.workspace, name)
-        self.answer(shown(source, fixed=self.tools.registry.is_fixed(source)))
+        source = await self.tools.sources.get(self.principal.workspace, name)
+        self.answer(self.shown(source))
 
     async def delete(self, name: str) -> None:
-        """Delete it; its tools are gone at once."""
+        """Delete a source; its tools are gone at once."""
         self.require_admin()
-        await self.tools.registry.delete(self.principal.workspace, name, self.who)
+        await self.tools.sources.delete(self.principal.workspace, name, self.who)
         self.set_status(HTTPStatus.NO_CONTENT)
 
 
@@ -127,30 +137,30 @@ class RefreshHandler(_ToolsHandler):
     """The tools of one source."""
 
     async def post(self, name: str) -> None:
-        """List them anew."""
+        """List the source's tools anew."""
         self.require_admin()
-        source = await self.tools.registry.get(self.principal.workspace, name)
+        source = await self.tools.sources.get(self.principal.workspace, name)
         await source.refresh()
-        self.answer(shown(source, fixed=self.tools.registry.is_fixed(source)))
+        self.answer(self.shown(source))
 
 
 class PoliciesHandler(_ToolsHandler):
     """All rules of the workspace."""
 
     async def get(self) -> None:
-        """List them."""
+        """List the items."""
         self.require_admin()
         found = await self.tools.policies.list(self.principal.workspace)
         self.answer({"items": [_rule(item) for item in found]})
 
     async def post(self) -> None:
-        """Add one."""
+        """Add a rule."""
         self.require_admin()
         self.check_open()
-        fields = self.parse(CreatePolicyRequest).model_dump()
+        given = self.parse(CreatePolicyRequest)
         workspace = self.principal.workspace
         try:
-            made = await self.tools.policies.add(workspace, read_rule(fields), self.who)
+            made = await self.tools.policies.add(workspace, given, self.who)
         except SourceError as error:
             raise InvalidRequestError(FieldProblem("body", str(error))) from error
         self.answer(_rule(made), HTTPStatus.CREATED)
@@ -160,7 +170,7 @@ class PolicyHandler(_ToolsHandler):
     """One rule."""
 
     async def delete(self, policy_id: str) -> None:
-        """Delete it."""
+        """Delete a rule that was added."""
         self.require_admin()
         workspace = self.principal.workspace
         await self.tools.policies.delete(workspace, policy_id, self.who)
@@ -171,7 +181,7 @@ class ApprovalsHandler(_ToolsHandler):
     """Approvals that wait for a decision."""
 
     async def get(self) -> None:
-        """List them."""
+        """List the items."""
         self.require_admin()
         limit, offset = self.page()
         found, total = await self.tools.approvals.pending(
@@ -185,21 +195,18 @@ class ApprovalHandler(_ToolsHandler):
     """One approval."""
 
     async def get(self, approval_id: str) -> None:
-        """Show it."""
+        """Show an approval."""
         self.require_admin()
         workspace = self.principal.workspace
         self.answer(_approval(await self.tools.approvals.get(workspace, approval_id)))
 
     async def post(self, approval_id: str) -> None:
-        """Decide; the same decision again gives the same answer."""
+        """Decide an approval; the same decision again gives the same answer."""
         self.require_admin()
         given = self.parse(DecideRequest)
-        found = await self.tools.approvals.resolve(
-            self.principal.workspace,
-            approval_id,
-            given.decision,
-            given.reason,
-            self.who,
+        decision = Decision(given.decision == APPROVED, given.reason)
+        found = await self.tools.approvals.decide(
+            self.principal.workspace, approval_id, decision, self.who
         )
         self.answer(_approval(found))
 
@@ -219,37 +226,6 @@ class AuditHandler(_ToolsHandler):
         )
         items = [_entry(row) for row in found]
         self.answer_page(items, total, offset + limit)
-
-
-def shown(source: Source, *, fixed: bool) -> dict[str, Any]:
-    """Give a source without anything secret."""
-    configuration = source.configuration
-    kind: str = configuration.__struct_config__.tag  # type: ignore[assignment]
-    return {
-        "name": source.name,
-        "type": kind,
-        "location": _location(source),
-        "origin": "configuration" if fixed else "rest",
-        "auth": configuration.auth.type,
-        "reads": configuration.reads,
-        "writes": configuration.writes,
-        "state": source.state,
-        "reason": source.reason,
-        "tools": len(source.tools),
-        "refreshed_at": _moment(source.changed_at) if source.version else None,
-    }
-
-
-def _location(source: Source) -> str:
-    configuration = source.configuration
-    if isinstance(configuration, McpSource):
-        if configuration.command is not None:
-            return PurePath(configuration.command).name
-        return origin(configuration.url or "")
-    if isinstance(configuration, GraphqlSource):
-        return origin(configuration.url)
-    place = configuration.base_url or configuration.document
-    return origin(place) if "://" in place else PurePath(place).name
 
 
 def _rule(item: StoredRule) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field, RootModel
 
 from isoserver.contexts.models import AnswerModel, RequestModel
-from isoserver.settings.tools import ConditionModel, Effect, RuleModel, SourceModel
+from isoserver.settings.tools import (
+    ConditionModel,
+    Effect,
+    RuleModel,
+    SourceModel,
+    SourceSettings,
+    read_source,
+)
 
 __all__ = [
     "ApprovalModel",
@@ -27,6 +34,10 @@ __all__ = [
 
 class CreateSourceRequest(RootModel[SourceModel]):
     """A source to add to the workspace."""
+
+    def of(self, workspace: str) -> SourceSettings:
+        """Return the source as that of a workspace."""
+        return read_source({**self.root.as_data(), "workspace": workspace})
 
 
 class CreatePolicyRequest(RuleModel):
@@ -54,9 +65,9 @@ class SourceShownModel(AnswerModel):
     writes: Effect
     state: Literal["starting", "ready", "failed"]
     reason: str = Field("", description="Why it failed.")
-    tools: int = Field(description="How many it offers.")
+    tools: int = Field(description="How many tools it offers.")
     refreshed_at: datetime | None = Field(
-        None, description="When they were last listed."
+        None, description="When its tools were last listed."
     )
 
 
@@ -110,7 +121,7 @@ class ApprovalModel(AnswerModel):
 class _Page(AnswerModel):
     model_config = ConfigDict(extra="forbid")
 
-    total: int = Field(description="How many there are in all.")
+    total: int = Field(description="The number of all items.")
     next_offset: int | None = Field(
         None, description="The offset of the next page; null on the last one."
     )

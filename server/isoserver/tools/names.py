@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["RESERVED", "camel", "distinct", "key", "nearest", "snake", "words"]
-
-RESERVED: Final = frozenset(
-    {"discover", "search", "catalog", "describe", "then", "constructor", "prototype"}
-)
-"""First segments that aren't sources."""
+__all__ = ["camel", "distinct", "key", "nearest", "snake", "words"]
 
 _ACRONYM: Final = re.compile(r"([A-Z]+)([A-Z][a-z])")
 _HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
@@ -31,13 +26,13 @@ _COMPARED_MAX: Final = 200
 
 
 def words(text: str) -> list[str]:
-    """Give the words of a name or a text, in lower case."""
+    """Return the words of a name or a text, in lower case."""
     spaced = _HUMP.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", text))
     return [word for word in _OTHER.split(spaced.lower()) if word]
 
 
 def snake(text: str) -> str:
-    """Give the canonical spelling of one segment."""
+    """Return the canonical spelling of one segment."""
     made = "_".join(words(text))[:_SEGMENT_MAX].strip("_")
     if not made:
         return "tool"
@@ -45,14 +40,14 @@ def snake(text: str) -> str:
 
 
 def camel(segment: str) -> str:
-    """Give the camelCase spelling of a canonical segment."""
+    """Return the camelCase spelling of a canonical segment."""
     lead = "_" if segment.startswith("_") else ""
     first, *others = segment.strip("_").split("_")
     return lead + first + "".join(other.capitalize() for other in others)
 
 
 def key(path: str) -> str:
-    """Give what all spellings of a path have in common."""
+    """Return what all spellings of a path have in common."""
     return re.sub(r"[_\-\s]+", "", path).lower()
 
 
@@ -71,7 +66,7 @@ def distinct(paths: Sequence[str]) -> list[str]:
 
 
 def nearest(path: str, known: Iterable[str]) -> list[str]:
-    """Give the known paths that are most like one that isn't."""
+    """Return the known paths that are most like one that is unknown."""
     wanted = key(path[:_COMPARED_MAX])
     by_key = {key(name): name for name in known}
     same_end = [

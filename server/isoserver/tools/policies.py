@@ -5,27 +5,46 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import (
+    Column,
+    Float,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+)
 
 from isoserver.errors import PolicyMissingError, SourceError
+from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
-from isoserver.tools.policy import Rule, pattern
-from isoserver.tools.tables import POLICIES
+from isoserver.tools.rules import Rule, read_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
+    from isoserver.settings.agents import AgentSettings
+    from isoserver.settings.tools import RuleModel
+    from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
 
-__all__ = ["Policies", "StoredRule", "read_rule"]
+__all__ = ["Policies", "StoredRule"]
+
+POLICIES: Final = Table(
+    "tool_policies",
+    METADATA,
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+)
 
 _ID_BYTES: Final = 9
-_LOOK_SECONDS: Final = 1.0
-"""How old what is known of the database may be, if another process changed it."""
 
 
 class StoredRule(NamedTuple):
@@ -42,83 +61,69 @@ class StoredRule(NamedTuple):
     created_by: str
 
 
-def read_rule(data: Any) -> Rule:
-    """Read a rule from plain data.
-
-    Raises:
-        SourceError: It isn't one, or its pattern can't be compiled.
-    """
-    try:
-        rule = msgspec.convert(data, Rule)
-    except msgspec.ValidationError as error:
-        raise SourceError(str(error)) from error
-    for condition in rule.conditions:
-        if condition.operator != "matches":
-            continue
-        try:
-            pattern(str(condition.value))
-        except ValueError as error:
-            message = (
-                f"the pattern for {condition.key} can't be compiled; look-around and "
-                "back-references are not known"
-            )
-            raise SourceError(message) from error
-    return rule
-
-
 class Policies:
     """The rules of all workspaces; used from the event loop only."""
 
     def __init__(
         self,
+        settings: AgentSettings,
         database: Database,
+        changes: Changes,
         audit: Audit,
-        fixed: Mapping[str, Sequence[Rule]],
-        limit: int,
     ) -> None:
-        """Prepare.
+        """Read the rules of the configuration file.
 
         Args:
-            database: Where those are that were added.
-            audit: Where it is noted who changed what.
-            fixed: The rules of the configuration file, by workspace.
-            limit: How many may be added in one workspace.
+            settings: Those rules, and how many a workspace may add.
+            database: Holds the rules that were added.
+            changes: Tells when one is added or deleted.
+            audit: Notes who changed what.
+
+        Raises:
+            SourceError: One of the file's rules can't be understood.
         """
+        self._limit = settings.workspace_policies_max
+        self._fixed: dict[str, list[Rule]] = {}
+        for number, given in enumerate(settings.policies, 1):
+            rule = read_rule(given, f"config-{number}")
+            self._fixed.setdefault(given.workspace, []).append(rule)
         self._database = database
+        self._changes = changes
         self._audit = audit
-        self._fixed = fixed
-        self._limit = limit
-        self._known: dict[str, tuple[float, list[Rule]]] = {}
+        self._known: dict[str, list[Rule]] = {}
         self._looking = asyncio.Lock()
-        self._changes = 0
+        self._seen = 0
+        changes.subscribe(POLICIES.name, self._changed)
 
     async def rules(self, workspace: str) -> list[Rule]:
-        """Give the rules that count, at most a second old."""
-        known = self._recent(workspace)
+        """Return the rules that count now."""
+        known = self._current(workspace)
         if known is not None:
             return known
         # One looks for all that are called at the same time.
         async with self._looking:
-            known = self._recent(workspace)
+            known = self._current(workspace)
             if known is not None:
                 return known
-            began, changes = time.monotonic(), self._changes
+            seen = self._seen
             rules = [item.rule for item in await self.list(workspace)]
-            # What was changed meanwhile counts at once, though this look missed it.
-            if changes == self._changes:
-                self._known[workspace] = (began, rules)
+            # What is changed meanwhile counts at once, though this look missed it.
+            if seen == self._seen:
+                self._known[workspace] = rules
             return rules
 
-    def _recent(self, workspace: str) -> list[Rule] | None:
-        looked, rules = self._known.get(workspace, (-_LOOK_SECONDS, []))
-        return rules if time.monotonic() - looked < _LOOK_SECONDS else None
+    def _current(self, workspace: str) -> list[Rule] | None:
+        return self._known.get(workspace) if self._changes.connected else None
 
-    def _forget(self, workspace: str) -> None:
-        self._changes += 1
-        self._known.pop(workspace, None)
+    def _changed(self, change: Change | None) -> None:
+        self._seen += 1
+        if change is None:
+            self._known.clear()
+        else:
+            self._known.pop(change.workspace, None)
 
     async def list(self, workspace: str) -> list[StoredRule]:
-        """Give all rules: the configuration file's, then the others, oldest first."""
+        """Return all rules: the configuration file's, then the others, oldest first."""
         fixed = [StoredRule(rule, None, "") for rule in self._fixed.get(workspace, ())]
         async with self._database.connect() as connection:
             rows = await connection.execute(
@@ -135,22 +140,25 @@ class Policies:
                 for row in rows
             ]
 
-    async def add(self, workspace: str, rule: Rule, by: str) -> StoredRule:
+    async def add(self, workspace: str, given: RuleModel, by: str) -> StoredRule:
         """Add a rule, which counts from now on.
 
         Raises:
-            SourceError: The workspace has as many as it may.
+            SourceError: It can't be understood, or the workspace has as many as it may.
         """
-        made = msgspec.structs.replace(rule, id=f"pol_{secrets.token_hex(_ID_BYTES)}")
+        made = read_rule(given, f"pol_{secrets.token_hex(_ID_BYTES)}")
         now = time.time()
-        async with self._database.begin() as connection:
+        async with self._changes.begin(POLICIES.name, workspace, made.id) as connection:
             count = await connection.scalar(
                 select(func.count())
                 .select_from(POLICIES)
                 .where(POLICIES.c.workspace == workspace)
             )
             if (count or 0) >= self._limit:
-                message = f"there are {count} rules, which is all that may be"
+                message = (
+                    f"the limit of {self._limit} rules is reached "
+                    "(workspace_policies_max)"
+                )
                 raise SourceError(message)
             await connection.execute(
                 insert(POLICIES).values(
@@ -161,7 +169,6 @@ class Policies:
                     created_by=by,
                 )
             )
-        self._forget(workspace)
         await self._note(workspace, "policy.added", by, made)
         return StoredRule(made, now, by)
 
@@ -174,7 +181,9 @@ class Policies:
         found = [r for r in await self.list(workspace) if r.rule.id == policy_id]
         if not found:
             raise PolicyMissingError(policy_id)
-        async with self._database.begin() as connection:
+        async with self._changes.begin(
+            POLICIES.name, workspace, policy_id
+        ) as connection:
             gone = await connection.execute(
                 delete(POLICIES).where(
                     POLICIES.c.workspace == workspace, POLICIES.c.id == policy_id
@@ -182,7 +191,6 @@ class Policies:
             )
         if gone.rowcount == 0:
             raise PolicyMissingError(policy_id)
-        self._forget(workspace)
         await self._note(workspace, "policy.deleted", by, found[0].rule)
 
     async def _note(self, workspace: str, kind: str, by: str, rule: Rule) -> None:

@@ -1,4 +1,4 @@
-"""Nothing secret leaves: neither the sources' own values, nor what looks like one."""
+"""Redaction: sources' own secrets, and in inputs whatever looks like a secret."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "SECRET_MIN", "Redactor", "Shown", "clean", "shown"]
+__all__ = ["HIDDEN", "SECRET_MIN", "Excerpt", "Redactor", "clean", "excerpt"]
 
 HIDDEN: Final = "[redacted]"
 SECRET_MIN: Final = 4
@@ -28,10 +28,10 @@ _INVISIBLE: Final = re.compile(
 
 
 class Redactor:
-    """Takes the secrets of one source out of whatever comes from it."""
+    """Removes the secrets of one source from whatever comes from it."""
 
     def __init__(self, *secrets: str) -> None:
-        """Take the secrets.
+        """Compile a pattern of the secrets' forms.
 
         Args:
             secrets: Their values; also found in URL and base64 form, and in JSON.
@@ -54,11 +54,11 @@ class Redactor:
         )
 
     def text(self, text: str) -> str:
-        """Give a text without secrets."""
+        """Return a text without secrets."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
     def data(self, value: Any, depth: int = 0) -> Any:
-        """Give plain data without secrets, in keys as well."""
+        """Return plain data without secrets, in keys as well."""
         if self._pattern is None:
             return value
         if isinstance(value, str):
@@ -79,20 +79,20 @@ def _lower(found: re.Match[str]) -> str:
     return found.group().lower()
 
 
-class Shown(NamedTuple):
+class Excerpt(NamedTuple):
     """An input as people see it.
 
     Attributes:
         text: JSON, with notes where something is hidden or cut.
-        fits: Whether every field is there, at least by its name, type and size.
+        complete: Whether every field is there, at least by its name, type and size.
     """
 
     text: str
-    fits: bool
+    complete: bool
 
 
-def shown(value: Any, limit: int) -> Shown:
-    """Show an input to people: values of telling keys hidden, long texts cut.
+def excerpt(value: Any, limit: int) -> Excerpt:
+    """Shorten an input for people: secret-looking values hidden, long texts cut.
 
     Code chooses the order and the names of fields. So no field makes another one
     vanish, and of what isn't shown it is said what it is and how large.
@@ -103,19 +103,19 @@ def shown(value: Any, limit: int) -> Shown:
     """
     text = _dump(value, limit)
     if len(text) <= limit:
-        return Shown(text, fits=True)
+        return Excerpt(text, complete=True)
     least = _dump(value, _PIECE_MIN)
     if len(least) > limit:
         more = len(least) - limit
-        return Shown(f"{least[:limit]}… [{more} more characters]", fits=False)
+        return Excerpt(f"{least[:limit]}… [{more} more characters]", complete=False)
     text, piece = least, _PIECE_MIN
     while len(longer := _dump(value, piece := piece * 2)) <= limit:
         text = longer
-    return Shown(text, fits=True)
+    return Excerpt(text, complete=True)
 
 
 def clean(text: str) -> str:
-    """Give a text without what databases don't take: NUL, halves of characters."""
+    """Replace what databases don't take: NUL, halves of characters."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
@@ -147,7 +147,7 @@ def _hide(value: Any, piece: int, depth: int) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """Say what a value is, and how large."""
+    """Describe a value's type and size."""
     if value is None:
         return "null"
     if isinstance(value, str):

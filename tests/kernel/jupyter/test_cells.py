@@ -9,14 +9,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.kernel.jupyter.conftest import Driver
+    from tests.support.kernels import Kernel
 
 
 def kinds(messages: list[dict[str, Any]]) -> list[str]:
     return [message["msg_type"] for message in messages]
 
 
-def test_a_cell_is_busy_input_result_idle(kernel: Driver) -> None:
+def test_a_cell_is_busy_input_result_idle(kernel: Kernel) -> None:
     outcome = kernel.run("1 + 1")
     assert kinds(outcome.messages) == [
         "status",
@@ -28,7 +28,7 @@ def test_a_cell_is_busy_input_result_idle(kernel: Driver) -> None:
     assert outcome.reply["content"]["status"] == "ok"
 
 
-def test_the_count_is_the_same_everywhere(kernel: Driver) -> None:
+def test_the_count_is_the_same_everywhere(kernel: Kernel) -> None:
     outcome = kernel.run("'x'")
     count = outcome.reply["content"]["execution_count"]
     assert outcome.contents("execute_input")[0]["execution_count"] == count
@@ -36,14 +36,14 @@ def test_the_count_is_the_same_everywhere(kernel: Driver) -> None:
     assert kernel.run("1").reply["content"]["execution_count"] == count + 1
 
 
-def test_output_comes_before_idle_and_in_order(kernel: Driver) -> None:
+def test_output_comes_before_idle_and_in_order(kernel: Kernel) -> None:
     outcome = kernel.run("for (let i = 0; i < 20000; i++) console.log(i)")
     assert outcome.text() == "".join(f"{i}\n" for i in range(20_000))
     assert len(outcome.contents("stream")) < 500
     kernel.quiet()
 
 
-def test_a_failed_cell_says_so_twice(kernel: Driver) -> None:
+def test_a_failed_cell_says_so_twice(kernel: Kernel) -> None:
     outcome = kernel.run("null.x")
     reply, error = outcome.reply["content"], outcome.contents("error")[0]
     assert reply["status"] == "error"
@@ -52,13 +52,13 @@ def test_a_failed_cell_says_so_twice(kernel: Driver) -> None:
     assert outcome.reply["metadata"]["status"] == "error"
 
 
-def test_an_empty_cell_has_a_reply(kernel: Driver) -> None:
+def test_an_empty_cell_has_a_reply(kernel: Kernel) -> None:
     outcome = kernel.run("")
     assert outcome.reply["content"]["status"] == "ok"
     assert outcome.result is None
 
 
-def test_a_cell_that_awaits_ends_with_its_promise(kernel: Driver) -> None:
+def test_a_cell_that_awaits_ends_with_its_promise(kernel: Kernel) -> None:
     outcome = kernel.run(
         "await new Promise(done => setTimeout(done, 30)); console.log('a'); 7"
     )
@@ -66,7 +66,7 @@ def test_a_cell_that_awaits_ends_with_its_promise(kernel: Driver) -> None:
     assert outcome.text() == "a\n"
 
 
-def test_late_output_goes_to_the_cell_that_started_it(kernel: Driver) -> None:
+def test_late_output_goes_to_the_cell_that_started_it(kernel: Kernel) -> None:
     first = kernel.execute("setTimeout(() => console.log('late'), 150); 0")
     kernel.outcome(first)
     second = kernel.run("'between'")
@@ -77,7 +77,7 @@ def test_late_output_goes_to_the_cell_that_started_it(kernel: Driver) -> None:
     assert second.text() == ""
 
 
-def test_a_silent_cell_leaves_no_trace(kernel: Driver) -> None:
+def test_a_silent_cell_leaves_no_trace(kernel: Kernel) -> None:
     before = kernel.run("0").reply["content"]["execution_count"]
     outcome = kernel.run("console.log('x'); 5", silent=True)
     assert kinds(outcome.messages) == ["status", "status"]
@@ -85,13 +85,13 @@ def test_a_silent_cell_leaves_no_trace(kernel: Driver) -> None:
     assert kernel.run("0").reply["content"]["execution_count"] == before + 1
 
 
-def test_a_silent_cell_that_fails_says_so_in_the_reply(kernel: Driver) -> None:
+def test_a_silent_cell_that_fails_says_so_in_the_reply(kernel: Kernel) -> None:
     outcome = kernel.run("nothing.here", silent=True)
     assert outcome.reply["content"]["ename"] == "ReferenceError"
     assert outcome.contents("error") == []
 
 
-def test_a_cell_outside_history_isnt_counted(kernel: Driver) -> None:
+def test_a_cell_outside_history_isnt_counted(kernel: Kernel) -> None:
     before = kernel.run("0").reply["content"]["execution_count"]
     outcome = kernel.run("'shown'", store_history=False)
     assert outcome.result is not None
@@ -99,7 +99,7 @@ def test_a_cell_outside_history_isnt_counted(kernel: Driver) -> None:
     assert kernel.run("0").reply["content"]["execution_count"] == before + 1
 
 
-def test_user_expressions_are_evaluated_after_the_cell(kernel: Driver) -> None:
+def test_user_expressions_are_evaluated_after_the_cell(kernel: Kernel) -> None:
     outcome = kernel.run(
         "let counted = 20", user_expressions={"good": "counted + 1", "bad": "nope.x"}
     )
@@ -109,7 +109,7 @@ def test_user_expressions_are_evaluated_after_the_cell(kernel: Driver) -> None:
     assert values["bad"]["ename"] == "ReferenceError"
 
 
-def test_cells_run_in_the_order_in_which_they_came(kernel: Driver) -> None:
+def test_cells_run_in_the_order_in_which_they_came(kernel: Kernel) -> None:
     kernel.run("globalThis.order = []")
     pause = "await new Promise(done => setTimeout(done, 20));"
     requests = [kernel.execute(f"{pause} order.push({i}); {i}") for i in range(5)]
@@ -118,7 +118,7 @@ def test_cells_run_in_the_order_in_which_they_came(kernel: Driver) -> None:
     assert kernel.run("order.join()").result == "'0,1,2,3,4'"
 
 
-def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Driver) -> None:
+def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Kernel) -> None:
     pause = "await new Promise(done => setTimeout(done, 100));"
     failing = kernel.execute(f"{pause} throw new Error('stop')")
     waiting = [kernel.execute("globalThis.ran = true") for _ in range(3)]
@@ -132,7 +132,7 @@ def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Driver) -> N
     assert kernel.outcome(later).result == "'undefined'"
 
 
-def test_a_cell_on_its_way_when_another_fails_is_aborted(kernel: Driver) -> None:
+def test_a_cell_on_its_way_when_another_fails_is_aborted(kernel: Kernel) -> None:
     kernel.run("globalThis.arrived = false")
     message = kernel.client.session.msg(
         "execute_request", {"code": "globalThis.arrived = true"}
@@ -147,7 +147,7 @@ def test_a_cell_on_its_way_when_another_fails_is_aborted(kernel: Driver) -> None
 
 @pytest.mark.parametrize("date", ["", "yesterday", None, 5, "9999-12-31T23:59:59Z"])
 def test_without_a_date_that_is_one_the_next_cell_runs(
-    kernel: Driver, date: object
+    kernel: Kernel, date: object
 ) -> None:
     kernel.run("throw new Error('stop')")
     message = kernel.client.session.msg("execute_request", {"code": "'ran'"})
@@ -156,7 +156,7 @@ def test_without_a_date_that_is_one_the_next_cell_runs(
     assert kernel.outcome(message["header"]["msg_id"]).result == "'ran'"
 
 
-def test_without_stop_on_error_the_next_cells_run(kernel: Driver) -> None:
+def test_without_stop_on_error_the_next_cells_run(kernel: Kernel) -> None:
     failing = kernel.execute("throw 1", stop_on_error=False)
     following = kernel.execute("'ran'")
     assert kernel.outcome(failing).reply["content"]["status"] == "error"
@@ -164,9 +164,9 @@ def test_without_stop_on_error_the_next_cells_run(kernel: Driver) -> None:
 
 
 def test_a_full_queue_refuses(
-    start: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ISOKERNEL_QUEUE_MAX", "2")
+    monkeypatch.setenv("ISOKERNEL_CELLS_QUEUED_MAX", "2")
     kernel = start()
     pending = kernel.execute("await new Promise(done => { globalThis.end = done })")
     kernel.begun(pending)
@@ -178,7 +178,7 @@ def test_a_full_queue_refuses(
     assert kernel.outcome(pending).reply["content"]["status"] == "error"
 
 
-def test_displays_can_be_updated_and_cleared(kernel: Driver) -> None:
+def test_displays_can_be_updated_and_cleared(kernel: Kernel) -> None:
     outcome = kernel.run(
         "const raw = true, id = 'one', kind = 'text/html';"
         "Jupyter.display({[kind]: '<b>1</b>'}, {raw, id});"
@@ -199,7 +199,7 @@ def test_displays_can_be_updated_and_cleared(kernel: Driver) -> None:
     [("prompt('Name?')", "Ada", "'Ada'"), ("confirm('Sure?')", "y", "true")],
 )
 def test_input_is_asked_of_the_front_end_that_sent_the_cell(
-    kernel: Driver, asked: str, answer: str, expected: str
+    kernel: Kernel, asked: str, answer: str, expected: str
 ) -> None:
     request = kernel.execute(asked, allow_stdin=True)
     question = kernel.client.get_stdin_msg(timeout=20)
@@ -210,7 +210,7 @@ def test_input_is_asked_of_the_front_end_that_sent_the_cell(
     assert kernel.outcome(request).result == expected
 
 
-def test_a_password_is_asked_for_as_one(kernel: Driver) -> None:
+def test_a_password_is_asked_for_as_one(kernel: Kernel) -> None:
     request = kernel.execute("Jupyter.getpass('Key?').length", allow_stdin=True)
     question = kernel.client.get_stdin_msg(timeout=20)
     kernel.validator.check(question)
@@ -219,12 +219,12 @@ def test_a_password_is_asked_for_as_one(kernel: Driver) -> None:
     assert kernel.outcome(request).result == "6"
 
 
-def test_a_front_end_that_cant_ask_gets_an_error(kernel: Driver) -> None:
+def test_a_front_end_that_cant_ask_gets_an_error(kernel: Kernel) -> None:
     outcome = kernel.run("prompt('Name?')", allow_stdin=False)
     assert outcome.reply["content"]["status"] == "error"
 
 
-def test_typescript_cells_run(start: Callable[..., Driver]) -> None:
+def test_typescript_cells_run(start: Callable[..., Kernel]) -> None:
     kernel = start("v8-typescript")
     assert (
         kernel.run("enum Color { Red = 3 }; const c: Color = Color.Red; c").result

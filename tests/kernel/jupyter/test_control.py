@@ -16,13 +16,13 @@ import zmq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.kernel.jupyter.conftest import Driver
+    from tests.support.kernels import Kernel
 
 BUSY = "while (true) {}"
 AWAITING = "await new Promise(() => {})"
 
 
-def process(kernel: Driver) -> subprocess.Popen[bytes]:
+def process(kernel: Kernel) -> subprocess.Popen[bytes]:
     provisioner: Any = kernel.manager.provisioner
     found: subprocess.Popen[bytes] = provisioner.process
     return found
@@ -31,7 +31,7 @@ def process(kernel: Driver) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("code", [BUSY, AWAITING], ids=["busy", "awaiting"])
 @pytest.mark.parametrize("how", ["message", "signal"])
 def test_an_interrupt_stops_the_cell_and_keeps_state(
-    kernel: Driver, code: str, how: str
+    kernel: Kernel, code: str, how: str
 ) -> None:
     kernel.run("globalThis.kept = 'state'")
     request = kernel.execute(code)
@@ -46,12 +46,12 @@ def test_an_interrupt_stops_the_cell_and_keeps_state(
     assert kernel.run("kept").result == "'state'"
 
 
-def test_an_interrupt_of_nothing_does_nothing(kernel: Driver) -> None:
+def test_an_interrupt_of_nothing_does_nothing(kernel: Kernel) -> None:
     kernel.ask("interrupt_request", {}, "control")
     assert kernel.run("'fine'").result == "'fine'"
 
 
-def test_an_interrupt_ends_a_question(kernel: Driver) -> None:
+def test_an_interrupt_ends_a_question(kernel: Kernel) -> None:
     request = kernel.execute("prompt('?')", allow_stdin=True)
     kernel.validator.check(kernel.client.get_stdin_msg(timeout=20))
     kernel.ask("interrupt_request", {}, "control")
@@ -59,7 +59,7 @@ def test_an_interrupt_ends_a_question(kernel: Driver) -> None:
     assert kernel.run("'fine'").result == "'fine'"
 
 
-def test_an_answer_to_an_earlier_question_answers_nothing(kernel: Driver) -> None:
+def test_an_answer_to_an_earlier_question_answers_nothing(kernel: Kernel) -> None:
     asked = []
     for prompt in ("prompt('first?')", "prompt('second?')"):
         request = kernel.execute(prompt, allow_stdin=True)
@@ -74,7 +74,7 @@ def test_an_answer_to_an_earlier_question_answers_nothing(kernel: Driver) -> Non
     assert kernel.outcome(request).result == "'in time'"
 
 
-def test_control_and_heartbeat_answer_during_a_busy_loop(kernel: Driver) -> None:
+def test_control_and_heartbeat_answer_during_a_busy_loop(kernel: Kernel) -> None:
     request = kernel.execute(BUSY)
     kernel.begun(request)
     info = kernel.ask("kernel_info_request", {}, "control")
@@ -90,7 +90,7 @@ def test_control_and_heartbeat_answer_during_a_busy_loop(kernel: Driver) -> None
     assert kernel.outcome(request).reply["content"]["status"] == "error"
 
 
-def test_an_interrupt_aborts_the_cells_that_wait(kernel: Driver) -> None:
+def test_an_interrupt_aborts_the_cells_that_wait(kernel: Kernel) -> None:
     running = kernel.execute(BUSY)
     kernel.begun(running)
     waiting = kernel.execute("1")
@@ -104,7 +104,7 @@ def test_an_interrupt_aborts_the_cells_that_wait(kernel: Driver) -> None:
 @pytest.mark.parametrize("code", ["1", BUSY, AWAITING], ids=["idle", "busy", "await"])
 @pytest.mark.parametrize("restart", [False, True])
 def test_shutdown_is_answered_and_quick(
-    start: Callable[..., Driver], code: str, *, restart: bool
+    start: Callable[..., Kernel], code: str, *, restart: bool
 ) -> None:
     kernel = start()
     kernel.begun(kernel.execute(code))
@@ -116,14 +116,14 @@ def test_shutdown_is_answered_and_quick(
     assert broadcast[-1]["parent_header"]["msg_id"] == request
 
 
-def test_sigterm_ends_the_kernel_cleanly(start: Callable[..., Driver]) -> None:
+def test_sigterm_ends_the_kernel_cleanly(start: Callable[..., Kernel]) -> None:
     kernel = start()
     kernel.begun(kernel.execute(BUSY))
     process(kernel).send_signal(signal.SIGTERM)
     assert process(kernel).wait(10) == 0
 
 
-def test_a_restarted_kernel_has_forgotten(start: Callable[..., Driver]) -> None:
+def test_a_restarted_kernel_has_forgotten(start: Callable[..., Kernel]) -> None:
     kernel = start()
     kernel.run("globalThis.x = 1")
     kernel.kept.clear()
@@ -135,7 +135,7 @@ def test_a_restarted_kernel_has_forgotten(start: Callable[..., Driver]) -> None:
 
 
 def test_a_kernel_leaves_no_process_and_no_file(
-    start: Callable[..., Driver], tmp_path: Path
+    start: Callable[..., Kernel], tmp_path: Path
 ) -> None:
     kernel = start()
     kernel.run("1")
@@ -178,7 +178,7 @@ def test_a_kernel_dies_with_its_parent(tmp_path: Path) -> None:
         assert not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE
 
 
-def test_v8s_fatal_errors_are_told_before_the_end(start: Callable[..., Driver]) -> None:
+def test_v8s_fatal_errors_are_told_before_the_end(start: Callable[..., Kernel]) -> None:
     kernel = start()
     request = kernel.execute("new Array(1e9).fill(0)")
     outcome = kernel.outcome(request)
@@ -189,9 +189,9 @@ def test_v8s_fatal_errors_are_told_before_the_end(start: Callable[..., Driver]) 
 
 @pytest.mark.slow
 def test_what_cant_be_stopped_is_killed_and_said_so(
-    start: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Kernel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ISOKERNEL_INTERRUPT_GRACE", "0.5")
+    monkeypatch.setenv("ISOKERNEL_INTERRUPT_GRACE_SECONDS", "0.5")
     kernel = start()
     kernel.run(
         "const numbers = new Float64Array(2 ** 25);"

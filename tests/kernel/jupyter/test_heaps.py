@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.kernel.jupyter.conftest import Driver
+    from tests.support.kernels import Kernel
 
 
 @pytest.fixture
@@ -20,18 +20,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def kernel(folder: Path, start: Callable[..., Driver]) -> Driver:
+def kernel(folder: Path, start: Callable[..., Kernel]) -> Kernel:
     assert not folder.exists()
     return start()
 
 
-def _value(kernel: Driver, code: str) -> Any:
+def _value(kernel: Kernel, code: str) -> Any:
     outcome = kernel.run(code)
     errors = outcome.contents("error")
     return f"{errors[0]['ename']}: {errors[0]['evalue']}" if errors else outcome.result
 
 
-def test_a_heap_is_saved_and_restored(kernel: Driver, folder: Path) -> None:
+def test_a_heap_is_saved_and_restored(kernel: Kernel, folder: Path) -> None:
     kernel.run("let n = 1; const next = () => ++n; function fail() { nope }")
     assert _value(kernel, "(await Jupyter.checkpoint('first')).name") == "'first'"
     assert [path.name for path in folder.iterdir()] == ["first.heap"]
@@ -46,7 +46,7 @@ def test_a_heap_is_saved_and_restored(kernel: Driver, folder: Path) -> None:
 
 
 def test_it_can_be_restored_again_and_in_another_kernel(
-    kernel: Driver, start: Callable[..., Driver]
+    kernel: Kernel, start: Callable[..., Kernel]
 ) -> None:
     kernel.run("class A { #p = 5; get p() { return this.#p } }; const a = new A()")
     kernel.run("Jupyter.checkpoint('k')")
@@ -58,7 +58,7 @@ def test_it_can_be_restored_again_and_in_another_kernel(
     assert _value(other, "(a as A).p") == "5"
 
 
-def test_interrupts_and_input_reach_the_restored_context(kernel: Driver) -> None:
+def test_interrupts_and_input_reach_the_restored_context(kernel: Kernel) -> None:
     kernel.run("Jupyter.checkpoint('k')")
     kernel.run("Jupyter.restore('k')")
     request = kernel.execute("for (;;);")
@@ -69,7 +69,7 @@ def test_interrupts_and_input_reach_the_restored_context(kernel: Driver) -> None
     assert kernel.run("console.log('later')").text() == "later\n"
 
 
-def test_timers_go_on(kernel: Driver) -> None:
+def test_timers_go_on(kernel: Kernel) -> None:
     kernel.run("let fire; const fired = new Promise(r => { fire = r }); let n = 1;")
     kernel.run("setTimeout(() => fire(n), 200); await Jupyter.checkpoint('k')")
     assert _value(kernel, "await fired") == "1"
@@ -77,7 +77,7 @@ def test_timers_go_on(kernel: Driver) -> None:
     assert _value(kernel, "await fired") == "1"
 
 
-def test_what_cannot_be_saved_is_told(kernel: Driver, folder: Path) -> None:
+def test_what_cannot_be_saved_is_told(kernel: Kernel, folder: Path) -> None:
     kernel.run("const format = new Intl.NumberFormat('en')")
     said = _value(kernel, "await Jupyter.checkpoint('k')")
     assert said.startswith("Error: the heap can't be saved: ")
@@ -86,7 +86,7 @@ def test_what_cannot_be_saved_is_told(kernel: Driver, folder: Path) -> None:
     assert _value(kernel, "format.format(1)") == "'1'"
 
 
-def test_heaps_are_listed(kernel: Driver) -> None:
+def test_heaps_are_listed(kernel: Kernel) -> None:
     assert _value(kernel, "Jupyter.checkpoints()") == "[]"
     kernel.run("await Jupyter.checkpoint('a'); await Jupyter.checkpoint('b-2')")
     names = _value(kernel, "Jupyter.checkpoints().map(c => c.name).sort()")
@@ -95,7 +95,7 @@ def test_heaps_are_listed(kernel: Driver) -> None:
     assert _value(kernel, code) == "true"
 
 
-def test_bad_names_and_files_are_refused(kernel: Driver, folder: Path) -> None:
+def test_bad_names_and_files_are_refused(kernel: Kernel, folder: Path) -> None:
     for name in ("../up", "", ".hidden", "a/b", "x" * 200):
         said = _value(kernel, f"Jupyter.checkpoint('{name}')")
         assert "is no name" in said, name

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.kernel.jupyter.conftest import Driver
+    from tests.support.kernels import Kernel
 
 SHADOWS = (
     "isokernel",
@@ -59,7 +59,7 @@ def shadows(tmp_path: Path) -> Path:
 
 
 def test_files_beside_the_notebook_dont_shadow_our_modules(
-    shadows: Path, start: Callable[..., Driver]
+    shadows: Path, start: Callable[..., Kernel]
 ) -> None:
     """The kernel fixture starts its kernels in tmp_path, where the shadows are."""
     kernel = start()
@@ -123,7 +123,7 @@ def test_a_connection_file_that_cant_be_used_is_named(
         Connection.read(str(path))
 
 
-def test_a_port_that_is_taken_is_an_error(start: Callable[..., Driver]) -> None:
+def test_a_port_that_is_taken_is_an_error(start: Callable[..., Kernel]) -> None:
     kernel = start()
     file = str(kernel.manager.connection_file)
     command = [

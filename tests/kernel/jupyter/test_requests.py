@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.kernel.jupyter.conftest import Driver
+    from tests.support.kernels import Kernel
 
 
 @pytest.fixture
-def awaiting(kernel: Driver) -> Iterator[Driver]:
+def awaiting(kernel: Kernel) -> Iterator[Kernel]:
     """A kernel in which a cell awaits."""
     request = kernel.execute("await new Promise(done => { globalThis.end = done })")
     kernel.begun(request)
@@ -23,7 +23,7 @@ def awaiting(kernel: Driver) -> Iterator[Driver]:
     kernel.outcome(request)
 
 
-def test_kernel_info_names_language_and_protocol(kernel: Driver) -> None:
+def test_kernel_info_names_language_and_protocol(kernel: Kernel) -> None:
     for channel in ("shell", "control"):
         content = kernel.ask("kernel_info_request", {}, channel)
         assert content["protocol_version"] == "5.4"
@@ -32,7 +32,7 @@ def test_kernel_info_names_language_and_protocol(kernel: Driver) -> None:
         assert content["language_info"]["file_extension"] == ".js"
 
 
-def test_completion_knows_members_and_types(kernel: Driver) -> None:
+def test_completion_knows_members_and_types(kernel: Kernel) -> None:
     content = kernel.ask("complete_request", {"code": "Math.sqr", "cursor_pos": 8})
     assert content["matches"] == ["sqrt"]
     assert (content["cursor_start"], content["cursor_end"]) == (5, 8)
@@ -42,13 +42,13 @@ def test_completion_knows_members_and_types(kernel: Driver) -> None:
 
 @pytest.mark.parametrize("cursor", [-5, 999, None])
 def test_a_cursor_outside_is_taken_as_the_nearest_end(
-    kernel: Driver, cursor: int | None
+    kernel: Kernel, cursor: int | None
 ) -> None:
     content = {"code": "Math.sqr", "cursor_pos": cursor}
     assert kernel.ask("complete_request", content)["status"] == "ok"
 
 
-def test_inspection_finds_and_doesnt_find(kernel: Driver) -> None:
+def test_inspection_finds_and_doesnt_find(kernel: Kernel) -> None:
     kernel.run("function twice(x) { return 2 * x }")
     found = kernel.ask("inspect_request", {"code": "twice", "cursor_pos": 5})
     assert found["found"]
@@ -58,7 +58,7 @@ def test_inspection_finds_and_doesnt_find(kernel: Driver) -> None:
     assert absent["data"] == {}
 
 
-def test_a_question_mark_asks_about_a_name(kernel: Driver) -> None:
+def test_a_question_mark_asks_about_a_name(kernel: Kernel) -> None:
     """`name?` fills the pager, `name??` with the source; nothing else happens."""
     kernel.run("function twice(x) { return 2 * x }")
     (page,) = kernel.run("twice?").reply["content"]["payload"]
@@ -71,7 +71,7 @@ def test_a_question_mark_asks_about_a_name(kernel: Driver) -> None:
     assert absent.text() == "thrice is not known.\n"
 
 
-def test_exit_asks_the_front_to_end(kernel: Driver) -> None:
+def test_exit_asks_the_front_to_end(kernel: Kernel) -> None:
     """Unless the user has something of that name."""
     for code in ("exit", "quit()", " exit; "):
         (end,) = kernel.run(code).reply["content"]["payload"]
@@ -87,12 +87,12 @@ def test_exit_asks_the_front_to_end(kernel: Driver) -> None:
     [("1 + 1", "complete"), ("function f() {", "incomplete"), ("let = ;", "invalid")],
 )
 def test_a_console_learns_whether_to_go_on(
-    kernel: Driver, code: str, status: str
+    kernel: Kernel, code: str, status: str
 ) -> None:
     assert kernel.ask("is_complete_request", {"code": code})["status"] == status
 
 
-def test_everything_but_cells_is_served_while_a_cell_awaits(awaiting: Driver) -> None:
+def test_everything_but_cells_is_served_while_a_cell_awaits(awaiting: Kernel) -> None:
     code = {"code": "Math.", "cursor_pos": 5}
     assert "sqrt" in awaiting.ask("complete_request", code)["matches"]
     assert awaiting.ask("inspect_request", {"code": "Math", "cursor_pos": 4})["found"]
@@ -104,7 +104,7 @@ def test_everything_but_cells_is_served_while_a_cell_awaits(awaiting: Driver) ->
     assert awaiting.ask("comm_info_request", {})["status"] == "ok"
 
 
-def test_the_cell_is_still_busy_after_other_requests(awaiting: Driver) -> None:
+def test_the_cell_is_still_busy_after_other_requests(awaiting: Kernel) -> None:
     request = awaiting.send("is_complete_request", {"code": "1"})
     awaiting.until_idle(request)
     status = awaiting.heard()
@@ -113,14 +113,14 @@ def test_the_cell_is_still_busy_after_other_requests(awaiting: Driver) -> None:
     awaiting.reply(request)
 
 
-def test_connect_gives_the_ports(kernel: Driver) -> None:
+def test_connect_gives_the_ports(kernel: Kernel) -> None:
     content = kernel.ask("connect_request", {})
     assert content["shell_port"] == kernel.manager.shell_port
     assert content["hb_port"] == kernel.manager.hb_port
 
 
 def test_history_is_kept_over_restarts(
-    start: Callable[..., Driver], tmp_path: Path
+    start: Callable[..., Kernel], tmp_path: Path
 ) -> None:
     file = str(tmp_path / "data" / "history.sqlite")
     first = start(history=file)
@@ -138,7 +138,7 @@ def test_history_is_kept_over_restarts(
     ]
 
 
-def test_what_isnt_stored_isnt_in_the_history(kernel: Driver) -> None:
+def test_what_isnt_stored_isnt_in_the_history(kernel: Kernel) -> None:
     kernel.run("'stored'")
     kernel.run("'silent'", silent=True)
     kernel.run("'unstored'", store_history=False)
@@ -146,7 +146,7 @@ def test_what_isnt_stored_isnt_in_the_history(kernel: Driver) -> None:
     assert content["history"][0][2] == "'stored'"
 
 
-def test_a_comm_of_an_unknown_target_is_closed(kernel: Driver) -> None:
+def test_a_comm_of_an_unknown_target_is_closed(kernel: Kernel) -> None:
     content = {"comm_id": "c0", "target_name": "nobody", "data": {}}
     request = kernel.send("comm_open", content)
     messages = kernel.until_idle(request)
@@ -155,7 +155,7 @@ def test_a_comm_of_an_unknown_target_is_closed(kernel: Driver) -> None:
     ]
 
 
-def test_comms_carry_data_and_buffers_both_ways(kernel: Driver) -> None:
+def test_comms_carry_data_and_buffers_both_ways(kernel: Kernel) -> None:
     kernel.run(
         "Jupyter.comms.registerTarget('echo', comm => {"
         "  comm.onMsg = msg => comm.send({got: msg.data}, {buffers: msg.buffers});"
@@ -175,7 +175,7 @@ def test_comms_carry_data_and_buffers_both_ways(kernel: Driver) -> None:
     assert "c1" not in kernel.ask("comm_info_request", {})["comms"]
 
 
-def test_a_comm_can_end_what_a_cell_awaits(kernel: Driver) -> None:
+def test_a_comm_can_end_what_a_cell_awaits(kernel: Kernel) -> None:
     kernel.run(
         "globalThis.answered = new Promise(done => Jupyter.comms.registerTarget("
         "'answer', () => done(42)))"

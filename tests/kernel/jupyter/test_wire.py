@@ -31,7 +31,7 @@ def received(content: dict[str, Any], kind: str = "execute_request") -> list[byt
 def test_jupyter_clients_frames_are_read() -> None:
     message = Session(KEY).unpack(received({"code": "1"}))
     assert message.identities == [b"client"]
-    assert message.kind == "execute_request"
+    assert message.type == "execute_request"
     assert message.content == {"code": "1"}
     assert json.loads(message.header_frame) == message.header
 
@@ -106,7 +106,7 @@ def test_without_a_key_nothing_is_signed() -> None:
 
 def test_other_hashes_of_the_scheme_work() -> None:
     session = Session(KEY, "hmac-sha512")
-    assert Session(KEY, "hmac-sha512").unpack(session.pack("x", {})).kind == "x"
+    assert Session(KEY, "hmac-sha512").unpack(session.pack("x", {})).type == "x"
 
 
 @pytest.mark.parametrize("scheme", ["hmac-nothing", "rsa-sha256", ""])

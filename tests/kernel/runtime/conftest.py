@@ -9,52 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from py_mini_racer import JSPromise, MiniRacer
+from tests.support.web import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-HOST = """
-const host = {
-  errors: [],
-  random: (n) => Uint8Array.from({ length: n }, () => Math.floor(Math.random() * 256)),
-  now: () => Date.now() - started,
-  reportError: (error) => host.errors.push(String(error)),
-  clone(value, seen = new Map()) {
-    if (typeof value === "function" || typeof value === "symbol") {
-      throw new Error(`${String(value)} could not be cloned.`);
-    }
-    if (typeof value !== "object" || value === null) return value;
-    if (seen.has(value)) return seen.get(value);
-    let copy;
-    if (value instanceof ArrayBuffer) copy = value.slice();
-    else if (value instanceof Date) copy = new Date(value);
-    else if (ArrayBuffer.isView(value)) {
-      const buffer = host.clone(value.buffer, seen);
-      copy = new value.constructor(buffer, value.byteOffset, value.length);
-    } else copy = Array.isArray(value) ? [] : {};
-    seen.set(value, copy);
-    if (!ArrayBuffer.isView(value)) {
-      for (const [k, v] of Object.entries(value)) copy[k] = host.clone(v, seen);
-    }
-    return copy;
-  },
-};
-const started = Date.now();
-const modules = new Map();
-const loaded = [];
-function require(name) {
-  if (modules.has(name)) return modules.get(name).exports;
-  const module = { exports: {} };
-  modules.set(name, module);
-  loaded.push(name);
-  const body = new Function("exports", "require", "module", "host", sources[name]);
-  body(module.exports, require, module, host);
-  return module.exports;
-}
-globalThis.setTimeout = (callback) => void Promise.resolve().then(callback);
-require("web/index").install(globalThis);
-globalThis.internals = { host, loaded, lazyNames: require("web/index").lazyNames };
-"""
 
 
 @pytest.fixture(scope="session")

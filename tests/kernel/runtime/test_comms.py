@@ -12,21 +12,21 @@ from isokernel.errors import InputUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 
-def said(context: Session, code: str) -> list[CommEvent]:
+def said(context: LocalContext, code: str) -> list[CommEvent]:
     """The comm messages that a cell sends."""
     outcome = context.run(code)
     assert outcome.error is None, outcome.error
     return [e for e in outcome.events if isinstance(e, CommEvent)]
 
 
-def printed(context: Session) -> str:
+def printed(context: LocalContext) -> str:
     return "".join(e.text for e in context.events if isinstance(e, Stream))
 
 
-def test_outgoing(context: Session) -> None:
+def test_outgoing(context: LocalContext) -> None:
     """A cell opens a comm, sends on it with buffers, and closes it."""
     opened, message, closed = said(
         context,
@@ -45,11 +45,11 @@ def test_outgoing(context: Session) -> None:
     assert (message.kind, message.data) == ("comm_msg", {"b": 2})
     assert [bytes(b) for b in message.buffers] == [b"\x01\x02", b"\x03"]
     assert (closed.kind, closed.data) == ("comm_close", {"c": 3})
-    assert context.context.comms() == {}
+    assert context.context.comms.targets() == {}
     assert context.run("c.send({})").error
 
 
-def test_incoming(context: Session) -> None:
+def test_incoming(context: LocalContext) -> None:
     """The front end opens a comm; messages reach the callbacks, buffers too."""
     context.run(
         "Jupyter.comms.registerTarget('t', (comm, message) => {"
@@ -59,35 +59,35 @@ def test_incoming(context: Session) -> None:
         "    comm.send({back: 1}) };"
         "  comm.onClose = () => console.log('closed') })"
     )
-    engine = context.context
-    assert engine.comm_open("c1", "t", {"hi": 1})
-    assert engine.comms() == {"c1": "t"}
-    engine.comm_message("c1", {"n": 5}, buffers=(b"\x07",))
-    engine.comm_close("c1", {})
-    assert engine.comms() == {}
+    comms = context.context.comms
+    assert comms.open("c1", "t", {"hi": 1})
+    assert comms.targets() == {"c1": "t"}
+    comms.message("c1", {"n": 5}, buffers=(b"\x07",))
+    comms.close("c1", {})
+    assert comms.targets() == {}
     assert "open { hi: 1 } c1\n{ n: 5 } 5 [ 7 ]\n" in printed(context)
     assert "closed\n" in printed(context)
     (back,) = (e for e in context.events if isinstance(e, CommEvent))
     assert (back.kind, back.data) == ("comm_msg", {"back": 1})
 
 
-def test_unknown_target(context: Session) -> None:
+def test_unknown_target(context: LocalContext) -> None:
     """A comm for a target that nobody registered is refused."""
-    assert not context.context.comm_open("c1", "nope", {})
+    assert not context.context.comms.open("c1", "nope", {})
     context.run("Jupyter.comms.registerTarget('t', () => {})")
     context.run("Jupyter.comms.unregisterTarget('t')")
-    assert not context.context.comm_open("c1", "t", {})
+    assert not context.context.comms.open("c1", "t", {})
 
 
-def test_failing_callbacks(context: Session) -> None:
+def test_failing_callbacks(context: LocalContext) -> None:
     """An error in a callback is shown; a target that fails to open refuses."""
     context.run(
         "Jupyter.comms.registerTarget('bad', () => { throw new Error('no') });"
         "Jupyter.comms.registerTarget('good', (c) => { c.onMsg = () => null.x })"
     )
-    assert not context.context.comm_open("c1", "bad", {})
-    assert context.context.comm_open("c2", "good", {})
-    context.context.comm_message("c2", {})
+    assert not context.context.comms.open("c1", "bad", {})
+    assert context.context.comms.open("c2", "good", {})
+    context.context.comms.message("c2", {})
     assert "Error: no" in printed(context)
     assert "TypeError" in printed(context)
 
@@ -106,7 +106,7 @@ def test_failing_callbacks(context: Session) -> None:
     ],
 )
 def test_dialogs(
-    sessions: Callable[..., Session],
+    sessions: Callable[..., LocalContext],
     code: str,
     answer: str,
     question: str,
@@ -125,7 +125,7 @@ def test_dialogs(
     assert asked == [(question, "getpass" in code)]
 
 
-def test_nobody_to_ask(sessions: Callable[..., Session]) -> None:
+def test_nobody_to_ask(sessions: Callable[..., LocalContext]) -> None:
     """Where nobody can be asked, the cell fails."""
 
     def read_input(*_: object) -> str:
@@ -136,7 +136,7 @@ def test_nobody_to_ask(sessions: Callable[..., Session]) -> None:
     assert error.ename == "Error"
 
 
-def test_data_in_place_of_the_options_is_refused(context: Session) -> None:
+def test_data_in_place_of_the_options_is_refused(context: LocalContext) -> None:
     error = context.run("new Jupyter.Comm('target', { hello: 1 })").error
     assert error is not None
     assert error.ename == "TypeError"

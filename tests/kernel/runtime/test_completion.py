@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
     from isokernel.context.queries import Completions
 
@@ -23,14 +23,14 @@ const typed = new Uint8Array(100000);
 
 
 @pytest.fixture
-def filled(context: Session) -> Session:
+def filled(context: LocalContext) -> LocalContext:
     """A context with things to complete."""
     context.run(SETUP)
     return context
 
 
-def at_end(context: Session, code: str) -> Completions:
-    return context.context.complete(code, len(code))
+def at_end(context: LocalContext, code: str) -> Completions:
+    return context.context.queries.complete(code, len(code))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def at_end(context: Session, code: str) -> Completions:
         ("Jupyter.getp", ["getpass"]),
     ],
 )
-def test_matches(filled: Session, code: str, matches: list[str]) -> None:
+def test_matches(filled: LocalContext, code: str, matches: list[str]) -> None:
     """Names, members, keys and keywords are completed from the live values."""
     assert at_end(filled, code).matches == matches
 
@@ -111,12 +111,12 @@ def test_matches(filled: Session, code: str, matches: list[str]) -> None:
         "foo.'",
     ],
 )
-def test_nothing(filled: Session, code: str) -> None:
+def test_nothing(filled: LocalContext, code: str) -> None:
     """No completion inside of text, nor of what only running code could tell."""
     assert at_end(filled, code).matches == []
 
 
-def test_no_code_runs(filled: Session) -> None:
+def test_no_code_runs(filled: LocalContext) -> None:
     """No getter, function or trap is run."""
     for code in (
         "foo.boom.",
@@ -132,7 +132,7 @@ def test_no_code_runs(filled: Session) -> None:
     assert filled.value("ran") == "0"
 
 
-def test_own_first(filled: Session) -> None:
+def test_own_first(filled: LocalContext) -> None:
     """An object's own properties come before those of its prototypes."""
     matches = at_end(filled, "foo.").matches
     assert matches[:3] == ["alpha", "beta", "boom"]
@@ -141,7 +141,7 @@ def test_own_first(filled: Session) -> None:
     assert "__proto__" in at_end(filled, "foo.__").matches
 
 
-def test_types(filled: Session) -> None:
+def test_types(filled: LocalContext) -> None:
     """Each match says what it is."""
     for code, kind in [
         ("fn", "function"),
@@ -164,15 +164,15 @@ def test_types(filled: Session) -> None:
     )
 
 
-def test_range(filled: Session) -> None:
+def test_range(filled: LocalContext) -> None:
     """What is replaced is counted in code points, and ends at the cursor."""
     code = "'é😀'; foo.alXX"
-    completions = filled.context.complete(code, len(code) - 2)
+    completions = filled.context.queries.complete(code, len(code) - 2)
     assert (completions.start, completions.end) == (10, 12)
     assert completions.matches == ["alpha"]
 
 
-def test_lazy_globals_stay_lazy(filled: Session) -> None:
+def test_lazy_globals_stay_lazy(filled: LocalContext) -> None:
     """Listing the web's globals doesn't load them."""
     assert "URL" in at_end(filled, "").matches
     assert (
@@ -181,7 +181,7 @@ def test_lazy_globals_stay_lazy(filled: Session) -> None:
     )
 
 
-def test_long_lists(filled: Session) -> None:
+def test_long_lists(filled: LocalContext) -> None:
     """The elements of long lists are not offered, their methods are."""
     matches = at_end(filled, "typed.").matches
     assert "subarray" in matches
@@ -191,6 +191,6 @@ def test_long_lists(filled: Session) -> None:
 @pytest.mark.parametrize(
     "code", ["", ")", "}}", "`${", "'\\", "a.", "?.", "[", "#p", "\\u{", "\ud83d"]
 )
-def test_odd_code(filled: Session, code: str) -> None:
+def test_odd_code(filled: LocalContext, code: str) -> None:
     """Nothing that is typed makes it fail."""
     at_end(filled, code)

@@ -15,7 +15,7 @@ from isokernel.v8.isolate import Isolate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ if TYPE_CHECKING:
         ),
     ],
 )
-def test_methods(context: Session, code: str, stream: str, text: str) -> None:
+def test_methods(context: LocalContext, code: str, stream: str, text: str) -> None:
     """Every method prints what Node.js prints, on its stream and on no other."""
     outcome = context.run(code)
     other = {"stdout": outcome.stderr, "stderr": outcome.stdout}[stream]
     assert (getattr(outcome, stream), other) == (text, "")
 
 
-def test_times(context: Session) -> None:
+def test_times(context: LocalContext) -> None:
     """TimeLog and timeEnd print the time since time, with what timeLog is given."""
     outcome = context.run(
         "console.time(); console.timeLog('default', {a: 1}); console.timeEnd()"
@@ -74,7 +74,7 @@ def test_times(context: Session) -> None:
     )
 
 
-def test_groups(context: Session) -> None:
+def test_groups(context: LocalContext) -> None:
     """Groups indent every line of both streams, tables too."""
     outcome = context.run(
         "console.group('G'); console.log('a\\nb'); console.groupCollapsed();"
@@ -86,7 +86,7 @@ def test_groups(context: Session) -> None:
     assert outcome.stderr == "    deep\n"
 
 
-def test_open_group_ends_with_its_cell(context: Session) -> None:
+def test_open_group_ends_with_its_cell(context: LocalContext) -> None:
     """A group that a cell left open doesn't indent the next cell's output."""
     context.run("console.group('open')")
     assert context.run("console.log('flat')").stdout == "flat\n"
@@ -184,18 +184,18 @@ TABLES = {
 
 
 @pytest.mark.parametrize("code", TABLES)
-def test_table(context: Session, code: str) -> None:
+def test_table(context: LocalContext, code: str) -> None:
     """Tables are drawn as Node.js draws them."""
     assert context.run(code).stdout == TABLES[code]
 
 
-def test_clear(context: Session) -> None:
+def test_clear(context: LocalContext) -> None:
     """console.clear removes the cell's output, after what was printed before."""
     events = context.run("console.log('a'); console.clear(); console.log('b')").events
     assert [type(e) for e in events[:3]] == [Stream, ClearOutput, Stream]
 
 
-def test_order(context: Session) -> None:
+def test_order(context: LocalContext) -> None:
     """Streams and displays come in the order in which they were made."""
     outcome = context.run(
         "console.log(1); console.error(2); console.log(3); display(4); console.log(5)"
@@ -214,26 +214,26 @@ def test_order(context: Session) -> None:
     ]
 
 
-def test_many_lines(context: Session) -> None:
+def test_many_lines(context: LocalContext) -> None:
     """100,000 lines arrive complete and in order, in few events."""
     outcome = context.run("for (let i = 0; i < 100000; i++) console.log('line', i)")
     assert outcome.stdout == "".join(f"line {i}\n" for i in range(100_000))
     assert len(outcome.events) < 500
 
 
-def test_bound(sessions: Callable[..., Session]) -> None:
+def test_bound(sessions: Callable[..., LocalContext]) -> None:
     """Beyond the bound an execution's text is dropped, and one line says so."""
-    context = sessions(output_max=100)
+    context = sessions(cell_output_characters_max=100)
     outcome = context.run("for (let i = 0; i < 1000; i++) console.log('0123456789')")
     assert outcome.stdout == "0123456789\n" * 9 + "0"
     assert outcome.stderr == (
         "\n[output cut after 100 characters; "
-        "raise the setting output_max to see more]\n"
+        "raise the setting cell_output_characters_max to see more]\n"
     )
     assert context.run("console.log('next')").stdout == "next\n"
 
 
-def test_process_streams(context: Session) -> None:
+def test_process_streams(context: LocalContext) -> None:
     """process.stdout.write and process.stderr.write print without a newline."""
     outcome = context.run(
         "process.stdout.write('a'); process.stdout.write(new Uint8Array([98]));"
@@ -242,7 +242,7 @@ def test_process_streams(context: Session) -> None:
     assert (outcome.stdout, outcome.stderr) == ("ab", "e")
 
 
-def test_process_is_empty(context: Session) -> None:
+def test_process_is_empty(context: LocalContext) -> None:
     """There is no environment, there are no arguments, and no way out."""
     assert context.value("[process.env, process.argv, process.stdout.isTTY]") == (
         "[ {}, [], false ]"
@@ -252,7 +252,7 @@ def test_process_is_empty(context: Session) -> None:
     assert "can't end the kernel" in error.evalue
 
 
-def test_colours(sessions: Callable[..., Session]) -> None:
+def test_colours(sessions: Callable[..., LocalContext]) -> None:
     """Colours come only where they are asked for, and never into results."""
     context = sessions(colors=True)
     assert context.run("console.log({a: 1})").stdout == "{ a: \x1b[33m1\x1b[39m }\n"
@@ -260,7 +260,7 @@ def test_colours(sessions: Callable[..., Session]) -> None:
     assert context.value("({a: 1})") == "{ a: 1 }"
 
 
-def test_methods_work_alone(context: Session) -> None:
+def test_methods_work_alone(context: LocalContext) -> None:
     """Console methods need no receiver and have their names."""
     assert context.value("const { log } = console; log('x'); log.name") == "'log'"
     assert context.value("Object.keys(globalThis).includes('console')") == "false"
@@ -282,7 +282,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("code", HOSTILE)
-def test_tampering(context: Session, code: str) -> None:
+def test_tampering(context: LocalContext, code: str) -> None:
     """The runtime goes on when the built-ins that it uses are replaced."""
     context.run(code + "; 0")
     outcome = context.run("console.log('still', 1); console.log('here'); 5")
@@ -292,7 +292,7 @@ def test_tampering(context: Session, code: str) -> None:
 
 # The inspection library itself calls push, pop and includes on its own lists.
 @pytest.mark.parametrize("code", HOSTILE[1:])
-def test_tampering_with_objects(context: Session, code: str) -> None:
+def test_tampering_with_objects(context: LocalContext, code: str) -> None:
     """Objects are shown, too, once the inspection library is loaded."""
     context.context.bridge.call("preload")
     context.run(code + "; 0")
@@ -330,7 +330,7 @@ OURS = {
 """Beside the web platform's, and console, which a plain V8 has a mute one of."""
 
 
-def test_globals(context: Session) -> None:
+def test_globals(context: LocalContext) -> None:
     """Only the documented names are defined, all of them changeable and hidden."""
     names = json.loads(
         context.run(

@@ -10,21 +10,21 @@ import pytest
 from isokernel.context.events import ClearOutput, DisplayData, Stream
 
 if TYPE_CHECKING:
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 PNG = "new Uint8Array([0x89,0x50,0x4e,0x47,0x0d,0x0a,0x1a,0x0a,1,2])"
 PNG_BASE64 = base64.b64encode(b"\x89PNG\r\n\x1a\n\x01\x02").decode()
 VEGALITE = "https://vega.github.io/schema/vega-lite"
 
 
-def shown(context: Session, code: str) -> list[DisplayData]:
+def shown(context: LocalContext, code: str) -> list[DisplayData]:
     """What a cell displays; the cell must not fail."""
     outcome = context.run(code)
     assert outcome.error is None, outcome.error
     return [e for e in outcome.events if isinstance(e, DisplayData)]
 
 
-def data(context: Session, code: str) -> Any:
+def data(context: LocalContext, code: str) -> Any:
     """The bundle of the one thing that a cell displays."""
     (event,) = shown(context, code)
     return event.data
@@ -70,7 +70,7 @@ def data(context: Session, code: str) -> Any:
         ),
     ],
 )
-def test_shorthands(context: Session, code: str, bundle: dict[str, Any]) -> None:
+def test_shorthands(context: LocalContext, code: str, bundle: dict[str, Any]) -> None:
     """Each shorthand gives its MIME type, and plain text."""
     assert data(context, code) == bundle
 
@@ -115,7 +115,7 @@ def test_shorthands(context: Session, code: str, bundle: dict[str, Any]) -> None
         ("new Proxy({_repr_html_() { throw 1 }}, {})", []),
     ],
 )
-def test_results_look_rich(context: Session, value: str, types: list[str]) -> None:
+def test_results_look_rich(context: LocalContext, value: str, types: list[str]) -> None:
     """A result is recognised, or says itself how it looks; text is always there."""
     outcome = context.run(value)
     assert outcome.error is None
@@ -123,13 +123,13 @@ def test_results_look_rich(context: Session, value: str, types: list[str]) -> No
     assert sorted(outcome.result) == sorted([*types, "text/plain"])
 
 
-def test_plain_text_is_the_objects_own(context: Session) -> None:
+def test_plain_text_is_the_objects_own(context: LocalContext) -> None:
     """Plain text that a display method gives is kept."""
     code = "({[Symbol.for('Jupyter.display')]: () => ({'text/plain': 'mine'})})"
     assert context.value(code) == "mine"
 
 
-def test_templates_nest(context: Session) -> None:
+def test_templates_nest(context: LocalContext) -> None:
     """Values go in as they are; lists and other templates piece by piece."""
     outcome = context.run(
         "html`<ul>${[1, 2].map((n) => html`<li>${n}</li>`)}${null}</ul>`"
@@ -138,7 +138,7 @@ def test_templates_nest(context: Session) -> None:
     assert outcome.result["text/html"] == "<ul><li>1</li><li>2</li></ul>"
 
 
-def test_table(context: Session) -> None:
+def test_table(context: LocalContext) -> None:
     """display.table gives an escaped HTML table and the console's text."""
     bundle = data(context, "display.table([{a: 1, b: '<&>'}, {b: 2, c: null}])")
     assert bundle["text/html"] == (
@@ -159,14 +159,14 @@ def test_table(context: Session) -> None:
         ("[{a: 1, b: 2}], {columns: ['b']}", ["2"]),
     ],
 )
-def test_table_of(context: Session, value: str, cells: list[str]) -> None:
+def test_table_of(context: LocalContext, value: str, cells: list[str]) -> None:
     """Maps, Sets and lists of lists are tables, too; columns can be chosen."""
     html = data(context, f"display.table({value})")["text/html"]
     assert all(f">{cell}<" in html for cell in cells)
     assert "columns" not in value or ">1<" not in html
 
 
-def test_update(context: Session) -> None:
+def test_update(context: LocalContext) -> None:
     """A handle shows another value in the same place."""
     first, second, third = shown(
         context, "const h = display(1); h.update(2); updateDisplay(h.id, 3)"
@@ -176,7 +176,7 @@ def test_update(context: Session) -> None:
     assert third.data == {"text/plain": "3"}
 
 
-def test_own_id(context: Session) -> None:
+def test_own_id(context: LocalContext) -> None:
     """The id of what is shown can be chosen, and updated from another cell."""
     (event,) = shown(context, "display(1, {id: 'mine', metadata: {m: 1}})")
     assert (event.display_id, event.metadata, event.update) == ("mine", {"m": 1}, False)
@@ -184,14 +184,14 @@ def test_own_id(context: Session) -> None:
     assert (event.display_id, event.update) == ("mine", True)
 
 
-def test_handle_is_no_result(context: Session) -> None:
+def test_handle_is_no_result(context: LocalContext) -> None:
     """display() as the last expression shows its value once."""
     outcome = context.run("display(1)")
     assert outcome.result is None
     assert context.value("_ === undefined") == "true"
 
 
-def test_async_display_ends_before_its_cell(context: Session) -> None:
+def test_async_display_ends_before_its_cell(context: LocalContext) -> None:
     """What takes time to show itself is shown before the cell is over."""
     events = context.run(
         "display({_repr_html_: () => new Promise((r) => setTimeout(r, 20, '<b>'))});"
@@ -203,7 +203,7 @@ def test_async_display_ends_before_its_cell(context: Session) -> None:
 
 @pytest.mark.parametrize("method", ["() =>", "async () =>"])
 @pytest.mark.parametrize("use", ["display(it)", "it"])
-def test_failing_display(context: Session, method: str, use: str) -> None:
+def test_failing_display(context: LocalContext, method: str, use: str) -> None:
     """An error inside a display method is the cell's error, with its frames."""
     context.run(
         "var it = {[Symbol.for('Jupyter.display')]: "
@@ -216,7 +216,7 @@ def test_failing_display(context: Session, method: str, use: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["() =>", "async () =>"])
-def test_a_failing_representation_hides_no_other(context: Session, method: str) -> None:
+def test_a_failing_representation_hides_no_other(context: LocalContext, method: str) -> None:
     """As in IPython: what it throws is told on stderr, and the value is shown."""
     outcome = context.run(
         "var it = {toString() { return 'it' }, a: 1, "
@@ -231,7 +231,7 @@ def test_a_failing_representation_hides_no_other(context: Session, method: str) 
     assert "Uncaught Error: in it" in outcome.stderr
 
 
-def test_several_values_are_shown_each(context: Session) -> None:
+def test_several_values_are_shown_each(context: LocalContext) -> None:
     events = shown(context, "display(1, 'two', {three: 3}, {id: 'x'})")
     assert [event.data["text/plain"] for event in events] == [
         "1",
@@ -250,33 +250,33 @@ def test_several_values_are_shown_each(context: Session) -> None:
         "display.table(5)",
     ],
 )
-def test_refused(context: Session, code: str) -> None:
+def test_refused(context: LocalContext, code: str) -> None:
     """What can't be shown that way is a TypeError in the cell."""
     error = context.run(code).error
     assert error
     assert error.ename == "TypeError"
 
 
-def test_clear(context: Session) -> None:
+def test_clear(context: LocalContext) -> None:
     """ClearOutput comes after what was printed before it."""
     events = context.run("console.log('a'); clearOutput(true)").events
     assert isinstance(events[0], Stream)
     assert events[1] == ClearOutput(1, wait=True)
 
 
-def test_proxy_runs_no_traps(context: Session) -> None:
+def test_proxy_runs_no_traps(context: LocalContext) -> None:
     """Showing a proxy runs none of its traps."""
     context.run("var ran = 0; const h = new Proxy({}, {get: () => (() => { ran++ })});")
     context.run("display(new Proxy({a: 1}, h)); new Proxy({a: 1}, h)")
     assert context.value("ran") == "0"
 
 
-def test_no_ansi(context: Session) -> None:
+def test_no_ansi(context: LocalContext) -> None:
     """Plain text carries no escape codes."""
     assert "\x1b" not in context.value("[{a: 1, b: 'x', c: null, d: /r/}]")
 
 
-def test_toJSON_of_all_objects_has_no_say(context: Session) -> None:  # noqa: N802
+def test_toJSON_of_all_objects_has_no_say(context: LocalContext) -> None:  # noqa: N802
     """What user code puts onto built-in prototypes doesn't change our own messages."""
     context.run("Object.prototype.toJSON = () => 'x'; Array.prototype.toJSON = () => 1")
     assert context.run("[1, {a: [2]}]").text == "[ 1, { a: [ 2 ] } ]"

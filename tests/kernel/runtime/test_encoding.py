@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.web import CATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Run = Callable[[str], Any]
-
-# What the JavaScript under test may return instead of a value.
-CATCH = """
-const caught = async (f) => {
-  try { return [await f()]; }
-  catch (e) { return [e.constructor.name, e.name, e.code ?? null]; }
-};
-"""
 
 
 # Encoding -----------------------------------------------------------------------------

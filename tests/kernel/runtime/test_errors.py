@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 
-def describe(context: Session, code: str) -> dict[str, Any]:
+def describe(context: LocalContext, code: str) -> dict[str, Any]:
     """The runtime's own description of what a cell throws."""
     bridge = context.context.bridge
     described: list[str] = []
@@ -30,7 +30,7 @@ def describe(context: Session, code: str) -> dict[str, Any]:
     return answer
 
 
-def test_frames(context: Session) -> None:
+def test_frames(context: LocalContext) -> None:
     """Frames are the user's, innermost first, with lines and columns from 1."""
     context.run(
         "function deep(n) {\n  if (!n) throw new TypeError('deep')\n  deep(n - 1)\n}"
@@ -50,7 +50,7 @@ def test_frames(context: Session) -> None:
     ]
 
 
-def test_stack_text(context: Session) -> None:
+def test_stack_text(context: LocalContext) -> None:
     """error.stack has V8's form, with the user's frames and what they called."""
     stack = context.run(
         "class Foo { bar() { return [1].map(() => new Error('m').stack)[0] } }\n"
@@ -62,27 +62,27 @@ def test_stack_text(context: Session) -> None:
     )
 
 
-def test_runtime_frames_are_hidden(context: Session) -> None:
+def test_runtime_frames_are_hidden(context: LocalContext) -> None:
     """An error that the runtime throws is shown at the user's call."""
     error = describe(context, "setTimeout(null)")
     assert [(f["line"], f["column"]) for f in error["frames"]] == [(1, 1)]
     assert "isokernel" not in error["text"]
 
 
-def test_async_frames(context: Session) -> None:
+def test_async_frames(context: LocalContext) -> None:
     """Frames go over awaits."""
     error = describe(context, "const f = async () => { await null; null.x }; await f()")
     assert [f["function"] for f in error["frames"]] == ["f", ""]
 
 
-def test_eval(context: Session) -> None:
+def test_eval(context: LocalContext) -> None:
     """Code that was made at run time has frames without a cell."""
     error = describe(context, "eval('null.x')")
     assert "at eval (eval at <anonymous>, <anonymous>:1:6)" in error["text"]
     assert [f["script"] for f in error["frames"]] == ["cell-1"]
 
 
-def test_user_preparer(context: Session) -> None:
+def test_user_preparer(context: LocalContext) -> None:
     """A user's Error.prepareStackTrace is honoured, and gets the user's call sites."""
     context.run("Error.prepareStackTrace = (error, sites) => sites.length")
     assert context.value("new Error('x').stack") == "1"
@@ -90,7 +90,7 @@ def test_user_preparer(context: Session) -> None:
     assert describe(context, "throw new Error('m')")["evalue"] == "m"
 
 
-def test_causes(context: Session) -> None:
+def test_causes(context: LocalContext) -> None:
     """Causes are told, up to where they go round."""
     error = describe(
         context, "throw new Error('a', {cause: new RangeError('b', {cause: 'why'})})"
@@ -101,7 +101,7 @@ def test_causes(context: Session) -> None:
     assert "cause" not in round_
 
 
-def test_deep_causes_are_bounded(context: Session) -> None:
+def test_deep_causes_are_bounded(context: LocalContext) -> None:
     """A very long chain of causes is cut."""
     error = describe(
         context,
@@ -113,7 +113,7 @@ def test_deep_causes_are_bounded(context: Session) -> None:
     assert depth == 5
 
 
-def test_aggregate(context: Session) -> None:
+def test_aggregate(context: LocalContext) -> None:
     """The errors of an AggregateError are told, the first ten."""
     error = describe(context, "await Promise.any([Promise.reject(new TypeError('a'))])")
     assert [e["evalue"] for e in error["errors"]] == ["a"]
@@ -135,7 +135,7 @@ def test_aggregate(context: Session) -> None:
     ],
 )
 def test_no_error_at_all(
-    context: Session, thrown: str, ename: str, evalue: str
+    context: LocalContext, thrown: str, ename: str, evalue: str
 ) -> None:
     """Values that aren't errors are shown by value."""
     error = describe(context, f"throw {thrown}")
@@ -154,7 +154,7 @@ def test_no_error_at_all(
         ("throw Object.freeze(new Error('cold'))", "Error", "cold"),
     ],
 )
-def test_names(context: Session, code: str, ename: str, evalue: str) -> None:
+def test_names(context: LocalContext, code: str, ename: str, evalue: str) -> None:
     """Names and messages are those that a person expects."""
     error = describe(context, code)
     assert (error["ename"], error["evalue"]) == (ename, evalue)
@@ -163,7 +163,7 @@ def test_names(context: Session, code: str, ename: str, evalue: str) -> None:
 TRAP = "new Proxy({}, {get: (_, k) => (() => ran.push(k))})"
 
 
-def test_proxies_run_no_traps(context: Session) -> None:
+def test_proxies_run_no_traps(context: LocalContext) -> None:
     """A thrown proxy, or one that is a cause, is described without its traps."""
     context.run(f"var ran = []; var trap = new Proxy(new Error('t'), {TRAP})")
     describe(context, "throw trap")
@@ -172,7 +172,7 @@ def test_proxies_run_no_traps(context: Session) -> None:
     assert context.value("ran") == "[]"
 
 
-def test_throwing_getters(context: Session) -> None:
+def test_throwing_getters(context: LocalContext) -> None:
     """Getters that throw don't keep an error from being described."""
     error = describe(
         context,
@@ -183,7 +183,7 @@ def test_throwing_getters(context: Session) -> None:
     assert (error["ename"], error["evalue"]) == ("Error", "")
 
 
-def test_broken_inspection(context: Session) -> None:
+def test_broken_inspection(context: LocalContext) -> None:
     """An inspection method that throws doesn't, either."""
     error = describe(
         context, "throw {[Symbol.for('nodejs.util.inspect.custom')]() { throw 1 }}"
@@ -191,14 +191,14 @@ def test_broken_inspection(context: Session) -> None:
     assert error["ename"] == "Object"
 
 
-def test_stack_overflow(context: Session) -> None:
+def test_stack_overflow(context: LocalContext) -> None:
     """Endless recursion is an ordinary error, and the context lives."""
     error = describe(context, "function f() { f() } f()")
     assert error["ename"] == "RangeError"
     assert context.value("1") == "1"
 
 
-def test_query_names(context: Session) -> None:
+def test_query_names(context: LocalContext) -> None:
     """Cells outside the history have a name, too."""
     error = context.run("null.x", store_history=False).error
     assert error

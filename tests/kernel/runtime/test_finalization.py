@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.conftest import Session
+from tests.support.local_contexts import LocalContext
 
 from isokernel.context.events import Stream
 from isokernel.settings import ContextSettings
@@ -15,12 +15,12 @@ LOOP = (
 )
 
 
-def _collect(session: Session) -> None:
+def _collect(session: LocalContext) -> None:
     session.run("0")  # what the cell before has left on the stack is gone
     session.context._isolate.collect_garbage()
 
 
-def test_callbacks_are_called(context: Session) -> None:
+def test_callbacks_are_called(context: LocalContext) -> None:
     context.run("var held = [], registry = new FinalizationRegistry(x => held.push(x))")
     context.run(f"var kept = {{}}; registry.register(kept, 'kept'); {DIE}")
     _collect(context)
@@ -32,7 +32,9 @@ def test_callbacks_are_called(context: Session) -> None:
     assert context.value("held.at(-1)") == "'kept'"
 
 
-def test_what_one_throws_is_told_and_the_others_are_called(context: Session) -> None:
+def test_what_one_throws_is_told_and_the_others_are_called(
+    context: LocalContext,
+) -> None:
     context.run(
         "var registry = new FinalizationRegistry("
         "x => { console.log(`gone ${x}`); throw new RangeError(`of ${x}`) })"
@@ -47,7 +49,7 @@ def test_what_one_throws_is_told_and_the_others_are_called(context: Session) -> 
         assert f"Uncaught RangeError: of {number}" in outcome.stderr
 
 
-def test_timers_and_promises_of_callbacks_run(context: Session) -> None:
+def test_timers_and_promises_of_callbacks_run(context: LocalContext) -> None:
     context.run(
         "var got = [], registry = new FinalizationRegistry(x => {"
         " setTimeout(() => got.push(x)); Promise.resolve(x + 10).then(y => got.push(y))"
@@ -60,7 +62,7 @@ def test_timers_and_promises_of_callbacks_run(context: Session) -> None:
     assert context.value("got.sort()") == "[ 0, 1, 10, 11, 12, 2 ]"
 
 
-def test_one_that_does_not_end_is_stopped(context: Session) -> None:
+def test_one_that_does_not_end_is_stopped(context: LocalContext) -> None:
     context.run(LOOP)
     context.run(DIE)
     _collect(context)
@@ -79,7 +81,7 @@ def test_one_that_does_not_end_is_stopped(context: Session) -> None:
     assert context.value("'mine'") == "'mine'"
 
 
-def test_a_timer_s_turn_calls_them_too(context: Session) -> None:
+def test_a_timer_s_turn_calls_them_too(context: LocalContext) -> None:
     context.run("var registry = new FinalizationRegistry(x => console.log('gone', x))")
     context.run(DIE)
     _collect(context)
@@ -90,14 +92,14 @@ def test_a_timer_s_turn_calls_them_too(context: Session) -> None:
 
 
 def test_they_are_called_in_a_restored_context(
-    context: Session,
+    context: LocalContext,
 ) -> None:
     context.run("var held = [], registry = new FinalizationRegistry(x => held.push(x))")
     context.run(f"var kept = {{}}; registry.register(kept, 'kept'); {DIE}")
     _collect(context)
     context.run("0")
-    heap = context.context.save()
-    restored = Session(ContextSettings(), snapshot=heap)
+    heap = context.context.heaps.save()
+    restored = LocalContext(ContextSettings(), snapshot=heap)
     try:
         restored.run(f"kept = null; {DIE}")
         _collect(restored)

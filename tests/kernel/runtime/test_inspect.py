@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 TABLE: dict[str, Any] = json.loads(
     Path(__file__).with_name("node_texts.json").read_text(encoding="utf-8")
@@ -18,7 +18,7 @@ def expected(row: dict[str, str]) -> str:
     return row.get("ours", row["node"])
 
 
-def test_results_as_node(context: Session) -> None:
+def test_results_as_node(context: LocalContext) -> None:
     """A cell's result has the text of util.inspect."""
     wrong = []
     for row in TABLE["inspect"]:
@@ -29,7 +29,7 @@ def test_results_as_node(context: Session) -> None:
     assert wrong == []
 
 
-def test_console_as_node(context: Session) -> None:
+def test_console_as_node(context: LocalContext) -> None:
     """console.log prints the text of util.format."""
     wrong = []
     for row in TABLE["format"]:

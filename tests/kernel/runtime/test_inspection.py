@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 SETUP = """
 /**
@@ -31,16 +31,16 @@ function old(a, b = ")") { return 1 }
 
 
 @pytest.fixture
-def filled(context: Session) -> Session:
+def filled(context: LocalContext) -> LocalContext:
     """A context with things to inspect."""
     context.run(SETUP)
     return context
 
 
 def plain(
-    context: Session, code: str, cursor: int | None = None, detail: int = 0
+    context: LocalContext, code: str, cursor: int | None = None, detail: int = 0
 ) -> Any:
-    bundle = context.context.inspect(
+    bundle = context.context.queries.inspect(
         code, len(code) if cursor is None else cursor, detail
     )
     return bundle and bundle["text/plain"]
@@ -63,12 +63,12 @@ def plain(
         ("console.log(", "console.log(...data)"),
     ],
 )
-def test_signature(filled: Session, code: str, signature: str) -> None:
+def test_signature(filled: LocalContext, code: str, signature: str) -> None:
     """A function's signature is shown at its name and inside the call."""
     assert plain(filled, code).startswith(f"Signature: {signature}\n")
 
 
-def test_comment(filled: Session) -> None:
+def test_comment(filled: LocalContext) -> None:
     """The comment above the declaration is shown."""
     assert "Docstring:\nAdds numbers.\n@param {number} a the first" in plain(
         filled, "add"
@@ -78,25 +78,25 @@ def test_comment(filled: Session) -> None:
     assert "Docstring" not in plain(filled, "old")
 
 
-def test_newest_comment_counts(filled: Session) -> None:
+def test_newest_comment_counts(filled: LocalContext) -> None:
     """A declaration that was run again has its new comment."""
     filled.run("/** Adds more. */\nfunction add(a) {}")
     assert "Docstring: Adds more." in plain(filled, "add")
 
 
-def test_typescript_comment(typescript: Session) -> None:
+def test_typescript_comment(typescript: LocalContext) -> None:
     """Comments are found above TypeScript declarations, too."""
     typescript.run("/** Typed. */\nconst typed = (a: number): number => a")
     assert "Docstring: Typed." in plain(typescript, "typed")
 
 
-def test_detail(filled: Session) -> None:
+def test_detail(filled: LocalContext) -> None:
     """Source text is shown at detail 1 only."""
     assert "Source" not in plain(filled, "square")
     assert plain(filled, "square", detail=1).endswith("Source: x => x * x")
 
 
-def test_value(filled: Session) -> None:
+def test_value(filled: LocalContext) -> None:
     """Values are shown with their class, without running getters."""
     assert (
         plain(filled, "foo")
@@ -106,7 +106,7 @@ def test_value(filled: Session) -> None:
     assert filled.value("ran") == "0"
 
 
-def test_cursor(filled: Session) -> None:
+def test_cursor(filled: LocalContext) -> None:
     """The name that the cursor touches counts, not the end of the code."""
     assert plain(filled, "foo.alpha", 2).startswith("Type: Object")
     assert plain(filled, "foo.alpha", 6).startswith("Type: Array")
@@ -114,14 +114,14 @@ def test_cursor(filled: Session) -> None:
 
 
 @pytest.mark.parametrize("code", ["nope", "// add", "'add", "1", "", "add(1) + ", "if"])
-def test_nothing(filled: Session, code: str) -> None:
+def test_nothing(filled: LocalContext, code: str) -> None:
     """Nothing is told of what isn't known."""
     assert plain(filled, code) is None
 
 
-def test_markdown(filled: Session) -> None:
+def test_markdown(filled: LocalContext) -> None:
     """The Markdown form has the comment's tags as a list."""
-    bundle = filled.context.inspect("add", 3, 0)
+    bundle = filled.context.queries.inspect("add", 3, 0)
     assert bundle
     assert bundle["text/markdown"] == (
         "```js\nadd(a, {b, c} = {}, ...rest)\n```\n\nAdds numbers.\n"

@@ -11,17 +11,17 @@ from isokernel.context.events import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
 
-def late(context: Session, name: str = "stdout") -> str:
+def late(context: LocalContext, name: str = "stdout") -> str:
     """What is printed after the cell, until no timer is left."""
     return "".join(
         e.text for e in context.idle() if isinstance(e, Stream) and e.name == name
     )
 
 
-def test_order(context: Session) -> None:
+def test_order(context: LocalContext) -> None:
     """Timers fire by due time, then in the order in which they were set."""
     context.run(
         "for (const ms of [5, 1, 5, 3])"
@@ -31,13 +31,13 @@ def test_order(context: Session) -> None:
     assert late(context) == "now\nms 1\nms 3\nms 5\nms 5\n"
 
 
-def test_awaited(context: Session) -> None:
+def test_awaited(context: LocalContext) -> None:
     """A cell that awaits a timer goes on when it fires."""
     code = "await new Promise((done) => setTimeout(done, 5, 'value'))"
     assert context.value(code) == "'value'"
 
 
-def test_interval(context: Session) -> None:
+def test_interval(context: LocalContext) -> None:
     """An interval goes on until it is cleared, also from its own callback."""
     context.run(
         "let n = 0; const id = setInterval(() => { console.log(++n);"
@@ -46,7 +46,7 @@ def test_interval(context: Session) -> None:
     assert late(context) == "1\n2\n3\n"
 
 
-def test_clear(context: Session) -> None:
+def test_clear(context: LocalContext) -> None:
     """A cleared timer never fires; clearing anything else does nothing."""
     context.run(
         "clearTimeout(setTimeout(() => console.log('a'), 1));"
@@ -56,7 +56,7 @@ def test_clear(context: Session) -> None:
     assert late(context) == ""
 
 
-def test_microtasks_between(context: Session) -> None:
+def test_microtasks_between(context: LocalContext) -> None:
     """Microtasks of a callback run before the next callback."""
     context.run(
         "setImmediate(() => { console.log(1);"
@@ -67,13 +67,13 @@ def test_microtasks_between(context: Session) -> None:
 
 
 @pytest.mark.parametrize("delay", ["-5", "NaN", "'x'", "2 ** 31", "undefined"])
-def test_odd_delays(context: Session, delay: str) -> None:
+def test_odd_delays(context: LocalContext, delay: str) -> None:
     """Delays out of bounds are taken as 1 ms, as in Node.js."""
     context.run(f"setTimeout(() => console.log('fired'), {delay}); 0")
     assert late(context) == "fired\n"
 
 
-def test_a_string_is_run_as_a_script(context: Session) -> None:
+def test_a_string_is_run_as_a_script(context: LocalContext) -> None:
     """As in a browser: in the global scope, when the time has come."""
     context.run("var seen = 0; setTimeout('seen += 1; var more = 2', 1); 0")
     context.idle()
@@ -81,13 +81,13 @@ def test_a_string_is_run_as_a_script(context: Session) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["undefined", "null", ""])
-def test_nothing_is_no_callback(context: Session, nothing: str) -> None:
+def test_nothing_is_no_callback(context: LocalContext, nothing: str) -> None:
     error = context.run(f"setTimeout({nothing})").error
     assert error
     assert error.ename == "TypeError"
 
 
-def test_owner(context: Session) -> None:
+def test_owner(context: LocalContext) -> None:
     """Late output belongs to the cell that set the timer, over promises as well."""
     first = context.run(
         "setTimeout(async () => { await null; console.log('mine');"
@@ -98,7 +98,7 @@ def test_owner(context: Session) -> None:
     assert owners == {first.execution_id}
 
 
-def test_late_error(context: Session) -> None:
+def test_late_error(context: LocalContext) -> None:
     """An error in a callback is shown with its place, and later timers still fire."""
     context.run(
         "setTimeout(() => null.x, 1); setTimeout(() => console.log('on'), 2); 0"
@@ -115,7 +115,7 @@ def test_late_error(context: Session) -> None:
     assert stdout == "on\n"
 
 
-def test_many(context: Session) -> None:
+def test_many(context: LocalContext) -> None:
     """100,000 timers are set, fired in order, and cleared quickly."""
     context.run(
         "let sorted = true, fired = 0; const last = [];"
@@ -131,7 +131,7 @@ def test_many(context: Session) -> None:
     assert context.value("[fired, sorted]") == "[ 50000, true ]"
 
 
-def test_bound(sessions: Callable[..., Session]) -> None:
+def test_bound(sessions: Callable[..., LocalContext]) -> None:
     """More timers than the setting allows are refused."""
     context = sessions(timers_max=3)
     error = context.run("for (;;) setTimeout(() => {}, 1)").error
@@ -141,7 +141,7 @@ def test_bound(sessions: Callable[..., Session]) -> None:
     assert context.run("setTimeout(() => {}, 1); 1").text == "1"
 
 
-def test_next_tick(context: Session) -> None:
+def test_next_tick(context: LocalContext) -> None:
     """process.nextTick calls back before timers, with its arguments."""
     outcome = context.run(
         "process.nextTick((x) => console.log(x), 'tick'); setImmediate(() => {});"
@@ -150,7 +150,7 @@ def test_next_tick(context: Session) -> None:
     assert (outcome.stdout, outcome.text) == ("tick\n", "true")
 
 
-def test_remaining_time_is_kept(context: Session) -> None:
+def test_remaining_time_is_kept(context: LocalContext) -> None:
     """A saved heap keeps what is left of each timer, whatever the clock says later."""
     context.run("setTimeout(() => console.log('fired'), 200); 0")
     bridge = context.context.bridge
@@ -163,7 +163,7 @@ def test_remaining_time_is_kept(context: Session) -> None:
 
 
 def test_a_stopped_interval_does_not_fire_again(
-    sessions: Callable[..., Session],
+    sessions: Callable[..., LocalContext],
 ) -> None:
     """Its callback never ends, so it would have to be stopped again and again."""
     session = sessions(execution_deadline=0.2)
@@ -174,13 +174,13 @@ def test_a_stopped_interval_does_not_fire_again(
     assert session.value("fired") == "1"
 
 
-def test_writes_call_back(context: Session) -> None:
+def test_writes_call_back(context: LocalContext) -> None:
     outcome = context.run(
         "await new Promise((resolve) => process.stdout.write('text', resolve)); 5"
     )
     assert (outcome.stdout, outcome.text) == ("text", "5")
 
 
-def test_what_nextTick_throws_is_no_rejection(context: Session) -> None:  # noqa: N802
+def test_what_nextTick_throws_is_no_rejection(context: LocalContext) -> None:  # noqa: N802
     outcome = context.run("process.nextTick(() => { throw new Error('here') }); 0")
     assert outcome.stderr.startswith("Uncaught Error: here\n")

@@ -7,12 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import Outcome, Session
+from tests.support.local_contexts import LocalContext, Outcome
 
+from isokernel.context.cell_run import ExecutionOptions, ToolLimits
 from isokernel.context.events import Event, ExecutionDone, Stream, ToolCall
-from isokernel.context.execution import ExecutionOptions, ToolLimits
 from isokernel.settings import ContextSettings
-from isokernel.v8 import writing
+from isokernel.v8 import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ _IDS = itertools.count(100)
 class Caller:
     """A session whose cells have tools, and the other end of them."""
 
-    def __init__(self, session: Session, limits: ToolLimits | None = None) -> None:
+    def __init__(self, session: LocalContext, limits: ToolLimits | None = None) -> None:
         self.session = session
         self.context = session.context
         self.limits = limits or ToolLimits()
@@ -76,27 +76,27 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Session]:
-    session = Session()
+def shared() -> Iterator[LocalContext]:
+    session = LocalContext()
     session.run("1")  # starts its thread
     yield session
     session.context.close()
 
 
 @pytest.fixture
-def caller(shared: Session) -> Caller:
+def caller(shared: LocalContext) -> Caller:
     """A caller in a context that other tests use as well."""
     return Caller(shared)
 
 
 @pytest.fixture
-def alone(context: Session) -> Caller:
+def alone(context: LocalContext) -> Caller:
     """A caller in a context that a test may break."""
     return Caller(context)
 
 
 @pytest.fixture
-def limited(sessions: Callable[..., Session]) -> Callable[..., Caller]:
+def limited(sessions: Callable[..., LocalContext]) -> Callable[..., Caller]:
     return lambda **limits: Caller(sessions(), ToolLimits(**limits))
 
 
@@ -491,12 +491,12 @@ def test_an_interrupt_ends_a_cell_that_waits(caller: Caller) -> None:
 
 @pytest.fixture
 def restored(alone: Caller) -> Iterator[Callable[[], Caller]]:
-    made: list[Session] = []
+    made: list[LocalContext] = []
 
     def restore() -> Caller:
         isolate = alone.context.bridge.isolate
-        saved = writing.save(isolate)
-        made.append(Session(ContextSettings(), snapshot=saved))
+        saved = writer.save(isolate)
+        made.append(LocalContext(ContextSettings(), snapshot=saved))
         return Caller(made[-1])
 
     yield restore

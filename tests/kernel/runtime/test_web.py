@@ -6,19 +6,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.web import CATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Run = Callable[[str], Any]
-
-# What the JavaScript under test may return instead of a value.
-CATCH = """
-const caught = async (f) => {
-  try { return [await f()]; }
-  catch (e) { return [e.constructor.name, e.name, e.code ?? null]; }
-};
-"""
 
 
 # Globals ------------------------------------------------------------------------------

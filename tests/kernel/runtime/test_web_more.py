@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import Session
+    from tests.support.local_contexts import LocalContext
 
     Run = Callable[[str], Any]
 
@@ -43,7 +43,7 @@ def decode_raw(data: bytes) -> bytes:
     ],
 )
 def test_what_is_compressed_is_read_by_zlib(
-    context: Session, form: str, decode: Callable[[bytes], bytes]
+    context: LocalContext, form: str, decode: Callable[[bytes], bytes]
 ) -> None:
     context.run(PACK)
     code = f"(await bytes(text, new CompressionStream({form!r}))).toBase64()"
@@ -63,7 +63,7 @@ def test_what_is_compressed_is_read_by_zlib(
         ),
     ],
 )
-def test_damaged_data_is_told(context: Session, data: bytes, error: str) -> None:
+def test_damaged_data_is_told(context: LocalContext, data: bytes, error: str) -> None:
     context.run(PACK)
     packed = base64.b64encode(data).decode()
     outcome = context.run(
@@ -75,7 +75,7 @@ def test_damaged_data_is_told(context: Session, data: bytes, error: str) -> None
 
 
 @pytest.mark.parametrize("name", ["sha1", "sha256", "sha384", "sha512"])
-def test_digests_are_those_of_hashlib(context: Session, name: str) -> None:
+def test_digests_are_those_of_hashlib(context: LocalContext, name: str) -> None:
     algorithm = f"SHA-{name[3:]}"
     code = (
         f"new Uint8Array(await crypto.subtle.digest({algorithm!r}, "
@@ -84,7 +84,7 @@ def test_digests_are_those_of_hashlib(context: Session, name: str) -> None:
     assert context.value(code) == f"'{hashlib.new(name, b'message').hexdigest()}'"
 
 
-def test_other_algorithms_and_methods_are_refused(context: Session) -> None:
+def test_other_algorithms_and_methods_are_refused(context: LocalContext) -> None:
     outcome = context.run("await crypto.subtle.digest('MD5', new Uint8Array(1))")
     assert outcome.error
     assert "Unrecognized algorithm name: MD5" in outcome.error.evalue
@@ -93,7 +93,7 @@ def test_other_algorithms_and_methods_are_refused(context: Session) -> None:
     assert "digest is" in outcome.error.evalue
 
 
-def test_messages_arrive_in_order_and_later(context: Session) -> None:
+def test_messages_arrive_in_order_and_later(context: LocalContext) -> None:
     assert (
         context.value("""
             const { port1, port2 } = new MessageChannel();
@@ -109,7 +109,7 @@ def test_messages_arrive_in_order_and_later(context: Session) -> None:
     )
 
 
-def test_a_port_that_is_sent_goes_on_elsewhere(context: Session) -> None:
+def test_a_port_that_is_sent_goes_on_elsewhere(context: LocalContext) -> None:
     assert (
         context.value("""
             const outer = new MessageChannel();
@@ -127,7 +127,7 @@ def test_a_port_that_is_sent_goes_on_elsewhere(context: Session) -> None:
     )
 
 
-def test_url_patterns_match(context: Session) -> None:
+def test_url_patterns_match(context: LocalContext) -> None:
     assert (
         context.value(
             "new URLPattern({ pathname: '/books/:id' })"
@@ -137,7 +137,7 @@ def test_url_patterns_match(context: Session) -> None:
     )
 
 
-def test_a_blob_streams_text(context: Session) -> None:
+def test_a_blob_streams_text(context: LocalContext) -> None:
     assert (
         context.value(
             "const parts = []; for await (const part of new Blob(['é']).textStream()) "
@@ -147,7 +147,7 @@ def test_a_blob_streams_text(context: Session) -> None:
     )
 
 
-def test_the_global_object_is_an_event_target(context: Session) -> None:
+def test_the_global_object_is_an_event_target(context: LocalContext) -> None:
     assert (
         context.value(
             "let told = 0; addEventListener('mine', () => told++);"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-from isokernel.v8.calls import Operation, ThrowError
-from isokernel.v8.isolate import Isolate, Thrown
+from tests.support.isolates import HostedIsolate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,62 +13,13 @@ if TYPE_CHECKING:
     from isokernel.v8.snapshot import Snapshot
 
 
-class Bench:
-    """An isolate whose global functions `note`, `echo` and `fail` call Python."""
-
-    def __init__(self, saved: Snapshot | None = None) -> None:
-        self.notes: list[tuple[Any, ...]] = []
-        self.isolate = Isolate(
-            {
-                "note": Operation(lambda *values: self.notes.append(values)),
-                "echo": Operation(lambda value: value),
-                "fail": Operation(self._fail),
-            },
-            snapshot=saved,
-        )
-        if saved is None:
-            native = self.isolate.native_function()
-            names = self.isolate.operation_names
-            define = self.isolate.run_script(
-                "(call, names) => names.forEach((name, i) => {"
-                " globalThis[name] = (...values) => call(i, ...values) })",
-                "define",
-            )
-            self.isolate.call(define, native, list(names))
-
-    @staticmethod
-    def _fail(kind: str) -> None:
-        if kind == "python":
-            message = "a defect of the host"
-            raise LookupError(message)
-        message = "the host says no"
-        raise ThrowError(message, kind)
-
-    def cell(self, code: str, name: str = "cell-1") -> Any:
-        """The value of a cell that ends without waiting; `Thrown` if it threw."""
-        promise = self.isolate.evaluate(code, name)
-        if isinstance(promise, Thrown):
-            return promise
-        self.isolate.run_microtasks()
-        state, result = self.isolate.promise(promise)
-        assert state, "the cell waits"
-        return (
-            Thrown(result) if state == 2 else self.isolate.get(result, ".repl_result")
-        )
-
-    def text(self, value: Any) -> str:
-        """String(value), by V8."""
-        show = self.isolate.run_script("(value) => String(value)", "show")
-        return str(self.isolate.call(show, value))
-
-
 @pytest.fixture
-def benches() -> Iterator[Callable[..., Bench]]:
+def benches() -> Iterator[Callable[..., HostedIsolate]]:
     """Makes benches; closes their isolates at the end."""
-    made: list[Bench] = []
+    made: list[HostedIsolate] = []
 
-    def make(saved: Snapshot | None = None) -> Bench:
-        made.append(Bench(saved))
+    def make(saved: Snapshot | None = None) -> HostedIsolate:
+        made.append(HostedIsolate(saved))
         return made[-1]
 
     yield make
@@ -79,6 +28,6 @@ def benches() -> Iterator[Callable[..., Bench]]:
 
 
 @pytest.fixture
-def bench(benches: Callable[..., Bench]) -> Bench:
+def bench(benches: Callable[..., HostedIsolate]) -> HostedIsolate:
     """One bench."""
     return benches()

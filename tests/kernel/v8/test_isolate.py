@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,11 @@ from isokernel.errors import (
     TerminatedError,
 )
 from isokernel.v8.isolate import Isolate, Thrown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.isolates import HostedIsolate
 
 
 @pytest.mark.parametrize(
@@ -28,18 +33,23 @@ from isokernel.v8.isolate import Isolate, Thrown
         ("var a = 1", "var a = 2; a"),
     ],
 )
-def test_declarations_can_be_repeated(bench: Any, first: str, second: str) -> None:
+def test_declarations_can_be_repeated(
+    bench: HostedIsolate, first: str, second: str
+) -> None:
     bench.cell(first)
     assert bench.cell(second) == 2
 
 
-def test_top_level_await_and_stray_assignment(bench: Any) -> None:
+def test_top_level_await_and_stray_assignment(bench: HostedIsolate) -> None:
     assert bench.cell("stray = await Promise.resolve(5); stray + 1") == 6
     assert bench.cell("stray;") == 5
 
 
-def test_a_pending_cell_is_pending_until_its_promise_is_settled(bench: Any) -> None:
+def test_a_pending_cell_is_pending_until_its_promise_is_settled(
+    bench: HostedIsolate,
+) -> None:
     promise = bench.isolate.evaluate("await new Promise((r) => { go = r }); 7", "c")
+    assert not isinstance(promise, Thrown)
     bench.isolate.run_microtasks()
     assert bench.isolate.promise(promise) == (0, None)
     bench.cell("go()")
@@ -48,7 +58,7 @@ def test_a_pending_cell_is_pending_until_its_promise_is_settled(bench: Any) -> N
     assert bench.isolate.get(result, ".repl_result") == 7
 
 
-def test_a_syntax_error_has_its_place(bench: Any) -> None:
+def test_a_syntax_error_has_its_place(bench: HostedIsolate) -> None:
     thrown = bench.isolate.evaluate("let ok = 1\n  let = ;", "cell-1")
     assert isinstance(thrown, Thrown)
     assert (thrown.line, thrown.column, thrown.end_column) == (2, 8, 9)
@@ -56,18 +66,21 @@ def test_a_syntax_error_has_its_place(bench: Any) -> None:
     assert bench.text(bench.cell("typeof ok")) == "undefined", "nothing ran"
 
 
-def test_positions_count_utf16_units(bench: Any) -> None:
+def test_positions_count_utf16_units(bench: HostedIsolate) -> None:
     thrown = bench.isolate.evaluate("'😀'; let = ;", "cell-1")
+    assert isinstance(thrown, Thrown)
     assert thrown.column == 12
 
 
-def test_compile_error_runs_nothing(bench: Any) -> None:
+def test_compile_error_runs_nothing(bench: HostedIsolate) -> None:
     assert bench.isolate.compile_error("note(1)") is None
-    assert bench.isolate.compile_error("function f() {").position == 14
+    error = bench.isolate.compile_error("function f() {")
+    assert error is not None
+    assert error.position == 14
     assert bench.notes == []
 
 
-def test_scripts_are_named_in_stacks(bench: Any) -> None:
+def test_scripts_are_named_in_stacks(bench: HostedIsolate) -> None:
     stack = bench.cell(
         "function f() {\n  return new Error('x').stack\n}\nf()", "cell-3"
     )
@@ -75,13 +88,13 @@ def test_scripts_are_named_in_stacks(bench: Any) -> None:
     assert "cell-3:4:1" in stack
 
 
-def test_the_users_own_source_url_does_not_win(bench: Any) -> None:
+def test_the_users_own_source_url_does_not_win(bench: HostedIsolate) -> None:
     stack = bench.cell("new Error('x').stack //# sourceURL=mine.js", "cell-3")
     assert "cell-3:1:1" in stack
     assert "mine" not in stack
 
 
-def test_stack_overflow_is_an_ordinary_error(bench: Any) -> None:
+def test_stack_overflow_is_an_ordinary_error(bench: HostedIsolate) -> None:
     thrown = bench.cell("function f() { return f() + 1 }; f()")
     assert bench.text(thrown.value).startswith("RangeError: Maximum call stack")
     assert bench.cell("1 + 1") == 2
@@ -98,7 +111,7 @@ def test_stack_overflow_is_an_ordinary_error(bench: Any) -> None:
         "try { for (;;) {} } finally { for (;;) {} }",
     ],
 )
-def test_terminate_stops_from_another_thread(bench: Any, code: str) -> None:
+def test_terminate_stops_from_another_thread(bench: HostedIsolate, code: str) -> None:
     """Also loops in microtasks, regular expressions and finally blocks."""
     bench.cell("let kept = 'state'")
     timer = threading.Timer(0.1, bench.isolate.terminate)
@@ -113,7 +126,7 @@ def test_terminate_stops_from_another_thread(bench: Any, code: str) -> None:
     assert bench.cell("kept") == "state"
 
 
-def test_terminate_a_call_raises(bench: Any) -> None:
+def test_terminate_a_call_raises(bench: HostedIsolate) -> None:
     loop = bench.isolate.run_script("() => { for (;;) {} }", "loop")
     timer = threading.Timer(0.05, bench.isolate.terminate)
     timer.start()
@@ -124,7 +137,7 @@ def test_terminate_a_call_raises(bench: Any) -> None:
     assert bench.cell("1") == 1
 
 
-def test_request_runs_amid_a_busy_loop(bench: Any) -> None:
+def test_request_runs_amid_a_busy_loop(bench: HostedIsolate) -> None:
     """And may itself run JavaScript."""
     bench.cell("let rounds = 0; function look() { return rounds }")
     look = bench.cell("look")
@@ -136,13 +149,15 @@ def test_request_runs_amid_a_busy_loop(bench: Any) -> None:
 
     timer = threading.Timer(0.05, bench.isolate.request, (inside,))
     timer.start()
-    assert bench.isolate.evaluate("for (;;) rounds++", "cell-1").terminated
+    thrown = bench.isolate.evaluate("for (;;) rounds++", "cell-1")
+    assert isinstance(thrown, Thrown)
+    assert thrown.terminated
     timer.join()
     bench.isolate.resume()
     assert seen[0] > 1000
 
 
-def test_scripts_of_ours_that_throw_raise(bench: Any) -> None:
+def test_scripts_of_ours_that_throw_raise(bench: HostedIsolate) -> None:
     with pytest.raises(ScriptError, match=r"TypeError: no[\s\S]*ours:1"):
         bench.isolate.run_script("throw new TypeError('no')", "ours")
     with pytest.raises(ScriptError, match="Unexpected end of input"):
@@ -151,7 +166,7 @@ def test_scripts_of_ours_that_throw_raise(bench: Any) -> None:
     assert bench.text(thrown.value) == "5"
 
 
-def test_unhandled_rejections_are_told_once(bench: Any) -> None:
+def test_unhandled_rejections_are_told_once(bench: HostedIsolate) -> None:
     bench.cell("Promise.reject(new Error('lost')); 1")
     ((reason, owner),) = bench.isolate.rejections.take()
     assert bench.text(reason) == "Error: lost"
@@ -159,12 +174,12 @@ def test_unhandled_rejections_are_told_once(bench: Any) -> None:
     assert bench.isolate.rejections.take() == []
 
 
-def test_a_handler_that_comes_later_counts(bench: Any) -> None:
+def test_a_handler_that_comes_later_counts(bench: HostedIsolate) -> None:
     bench.cell("const p = Promise.reject(1); p.catch(() => {}); 1")
     assert bench.isolate.rejections.take() == []
 
 
-def test_an_isolate_belongs_to_its_thread(bench: Any) -> None:
+def test_an_isolate_belongs_to_its_thread(bench: HostedIsolate) -> None:
     errors: list[BaseException] = []
 
     def use() -> None:
@@ -180,7 +195,7 @@ def test_an_isolate_belongs_to_its_thread(bench: Any) -> None:
     assert bench.cell("1 + 1") == 2
 
 
-def test_several_isolates_take_turns(benches: Any) -> None:
+def test_several_isolates_take_turns(benches: Callable[..., HostedIsolate]) -> None:
     one, two = benches(), benches()
     one.cell("let who = 'one'")
     two.cell("let who = 'two'")
@@ -195,7 +210,7 @@ def test_a_closed_isolate_says_so() -> None:
         isolate.evaluate("1", "c")
 
 
-def test_lexical_names_and_values(bench: Any) -> None:
+def test_lexical_names_and_values(bench: HostedIsolate) -> None:
     bench.cell("let a = 1; const b = { c: 2 }; class D {}; var e = 3")
     assert bench.cell("lexicalNames().join()") == "a,b,D"
     assert bench.cell("lexicalValue('b')[0].c") == 2
@@ -203,7 +218,7 @@ def test_lexical_names_and_values(bench: Any) -> None:
     assert bench.isolate.lexical_names() == ["a", "b", "D"], "and from outside"
 
 
-def test_natives_see_through_disguises(bench: Any) -> None:
+def test_natives_see_through_disguises(bench: HostedIsolate) -> None:
     code = """
     const trap = new Proxy([1], { get() { throw 1 }, getPrototypeOf() { throw 2 } });
     const map = Object.setPrototypeOf(new Map([[1, 2]]), null);
@@ -217,7 +232,7 @@ def test_natives_see_through_disguises(bench: Any) -> None:
     bench.isolate.rejections.take()
 
 
-def test_structured_clone(bench: Any) -> None:
+def test_structured_clone(bench: HostedIsolate) -> None:
     code = """
     const a = { date: new Date(5), map: new Map([[1, new Set([2])]]) };
     a.bytes = new Uint8Array(3);
@@ -230,7 +245,7 @@ def test_structured_clone(bench: Any) -> None:
     assert "could not be cloned" in bench.text(thrown.value)
 
 
-def test_the_optimizer_is_on(bench: Any) -> None:
+def test_the_optimizer_is_on(bench: HostedIsolate) -> None:
     """fib(27) with the interpreter alone takes about 60 ms; compiled about 3."""
     assert bench.isolate.optimizer.found
     fib = "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }"

@@ -7,13 +7,16 @@ import mmap
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from isokernel.errors import EngineCheckError, EngineNotFoundError
 from isokernel.v8 import library, symbols
 from isokernel.v8.selfcheck import check_engine
+
+if TYPE_CHECKING:
+    from tests.support.isolates import HostedIsolate
 
 
 def test_every_symbol_is_there() -> None:
@@ -73,7 +76,7 @@ def test_a_fatal_error_is_told_before_the_process_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-def test_the_data_of_icu_is_the_files(bench: Any) -> None:
+def test_the_data_of_icu_is_the_files(bench: HostedIsolate) -> None:
     """Processes share its pages; V8 reads them as it read its own."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     [line] = [line for line in maps.splitlines() if line.endswith("/icudtl.dat")]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from isokernel.v8.isolate import Thrown
+
+if TYPE_CHECKING:
+    from tests.support.isolates import HostedIsolate
 
 MIB = 1 << 20
 
 
-def _survives(bench: Any) -> None:
-    assert bench.isolate.memory.out_of_memory == "heap"
-    bench.isolate.memory.reset()
+def _survives(bench: HostedIsolate) -> None:
+    memory = bench.isolate.memory
+    assert memory.out_of_memory == "heap"
+    memory.reset()
     assert bench.isolate.memory.out_of_memory is None
     assert bench.cell("kept") == "state"
 
@@ -26,48 +32,58 @@ def _survives(bench: Any) -> None:
         "for (const all = [];;) { try { for (;;) all.push([1]) } catch {} }",
     ],
 )
-def test_the_heap_is_bounded(bench: Any, code: str) -> None:
+def test_the_heap_is_bounded(bench: HostedIsolate, code: str) -> None:
     bench.isolate.memory.limit(64 * MIB, None)
     bench.cell("let kept = 'state'")
     thrown = bench.isolate.evaluate(f"{{ {code} }}", "cell-1")
+    assert isinstance(thrown, Thrown)
     assert thrown.terminated
-    assert bench.isolate.memory.statistics().heap_used < 256 * MIB
+    assert bench.isolate.memory.statistics().heap_used_bytes < 256 * MIB
     _survives(bench)
 
 
-def test_garbage_does_not_count(bench: Any) -> None:
+def test_garbage_does_not_count(bench: HostedIsolate) -> None:
     bench.isolate.memory.limit(64 * MIB, None)
     code = "for (let i = 0; i < 300; i++) new Array(100000).fill(i + 0.5); 'done'"
     assert bench.cell(code) == "done"
 
 
 @pytest.mark.slow
-def test_the_isolates_own_limit_is_a_bound_as_well(bench: Any) -> None:
+def test_the_isolates_own_limit_is_a_bound_as_well(bench: HostedIsolate) -> None:
     bench.cell("let kept = 'state'")
     code = "{ const all = []; for (;;) all.push(new Array(1000).fill(1.5)) }"
-    assert bench.isolate.evaluate(code, "cell-1").terminated
+    thrown = bench.isolate.evaluate(code, "cell-1")
+    assert isinstance(thrown, Thrown)
+    assert thrown.terminated
     _survives(bench)
 
 
-def test_a_heap_beyond_the_limit_of_birth(bench: Any) -> None:
+def test_a_heap_beyond_the_limit_of_birth(bench: HostedIsolate) -> None:
     """A higher bound than V8's own lets V8's own grow."""
     memory = bench.isolate.memory
-    memory.limit(memory.born_limit + 512 * MIB, None)
-    assert memory.next_limit(memory.born_limit) == memory.born_limit  # far from it
+    memory.limit(memory.initial_limit_bytes + 512 * MIB, None)
+    assert (
+        memory.next_limit(memory.initial_limit_bytes) == memory.initial_limit_bytes
+    )  # far from it
 
 
-def test_buffers_are_bounded_by_an_ordinary_error(bench: Any) -> None:
+def test_buffers_are_bounded_by_an_ordinary_error(bench: HostedIsolate) -> None:
     bench.isolate.memory.limit(None, 32 * MIB)
     thrown = bench.cell("const all = []; for (;;) all.push(new Uint8Array(1e6))")
     assert bench.text(thrown.value) == "RangeError: Array buffer allocation failed"
-    assert bench.isolate.memory.statistics().buffers <= 32 * MIB
+    assert bench.isolate.memory.statistics().buffers_bytes <= 32 * MIB
     assert bench.cell("all.length") == 33
     bench.cell("all.length = 0")
     assert bench.cell("new ArrayBuffer(3e7).byteLength") == 30_000_000
 
 
-def test_statistics(bench: Any) -> None:
+def test_statistics(bench: HostedIsolate) -> None:
     bench.cell("globalThis.held = new Uint8Array(5e6)")
     statistics = bench.isolate.memory.statistics()
-    assert statistics.buffers >= 5_000_000
-    assert 0 < statistics.heap_used <= statistics.heap_total <= statistics.heap_limit
+    assert statistics.buffers_bytes >= 5_000_000
+    assert (
+        0
+        < statistics.heap_used_bytes
+        <= statistics.heap_total_bytes
+        <= statistics.heap_limit_bytes
+    )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from isokernel.errors import SnapshotFailedError, SnapshotFormatError
-from isokernel.v8 import snapshot, writing
+from isokernel.v8 import snapshot, writer
 from isokernel.v8.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.isolates import HostedIsolate
 
 STATE = """
 let count = 40; const next = () => ++count;
@@ -35,9 +40,11 @@ SEEN = (
 )
 
 
-def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
+def test_a_live_heap_is_saved_and_restored(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     bench.cell(STATE)
-    data = writing.save(bench.isolate).to_bytes()
+    data = writer.save(bench.isolate).to_bytes()
     copy = benches(Snapshot.from_bytes(data))
     assert copy.cell(LOOK) == SEEN
     assert bench.cell(LOOK) == SEEN, "the original went on from where it was"
@@ -51,26 +58,30 @@ def test_a_live_heap_is_saved_and_restored(bench: Any, benches: Any) -> None:
         "var held = Promise.reject(new TypeError('x')); held.catch(() => {}); 0",
     ],
 )
-def test_errors_with_unread_stacks(bench: Any, benches: Any, code: str) -> None:
+def test_errors_with_unread_stacks(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate], code: str
+) -> None:
     """V8 writes call sites that it can't read back, unless the text was made."""
     bench.cell(code)
-    copy = benches(writing.save(bench.isolate))
+    copy = benches(writer.save(bench.isolate))
     assert "cell-1" in copy.cell(
         "String((held.stack ?? (await held.catch((e) => e)).stack))"
     )
 
 
-def test_host_functions_survive(bench: Any, benches: Any) -> None:
-    copy = benches(writing.save(bench.isolate))
+def test_host_functions_survive(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
+    copy = benches(writer.save(bench.isolate))
     copy.cell("note('from the copy')")
     assert copy.notes == [("from the copy",)]
 
 
-def test_chains(bench: Any, benches: Any) -> None:
+def test_chains(bench: HostedIsolate, benches: Callable[..., HostedIsolate]) -> None:
     bench.cell("let n = 0")
     sizes = []
     for _ in range(12):
-        saved = writing.save(bench.isolate)
+        saved = writer.save(bench.isolate)
         sizes.append(len(saved.blob))
         bench = benches(saved)
         bench.cell("n += 1")
@@ -78,11 +89,13 @@ def test_chains(bench: Any, benches: Any) -> None:
     assert sizes[-1] < 1.1 * sizes[0]
 
 
-def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
+def test_optimized_code_does_not_hinder(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     bench.cell(
         "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
     )
-    copy = benches(writing.save(bench.isolate))
+    copy = benches(writer.save(bench.isolate))
     assert copy.isolate.optimizer.found
     assert copy.cell("fib(20)") == 6765
 
@@ -96,37 +109,39 @@ def test_optimized_code_does_not_hinder(bench: Any, benches: Any) -> None:
         "new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))",
     ],
 )
-def test_what_v8_cannot_save_harms_nothing(bench: Any, code: str) -> None:
+def test_what_v8_cannot_save_harms_nothing(bench: HostedIsolate, code: str) -> None:
     bench.cell("let kept = 1")
     bench.cell(code)
     with pytest.raises(SnapshotFailedError) as caught:
-        writing.save(bench.isolate)
+        writer.save(bench.isolate)
     assert caught.value.reason
     assert bench.cell("kept") == 1
     bench.cell("held = null")
     bench.isolate.collect_garbage()
 
 
-def test_prepare_runs_on_the_copy_alone(bench: Any, benches: Any) -> None:
+def test_prepare_runs_on_the_copy_alone(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
+) -> None:
     bench.cell("let where = 'original'")
 
-    class Change(writing.Preparation):
+    class Change(writer.Preparation):
         def begin(self) -> None:
             bench.cell("where = 'copy'")
 
-    saved = writing.save(bench.isolate, Change())
+    saved = writer.save(bench.isolate, Change())
     assert bench.cell("where") == "original"
     assert benches(saved).cell("where") == "copy"
 
 
-def test_a_failing_preparation_is_told(bench: Any) -> None:
-    class Failing(writing.Preparation):
+def test_a_failing_preparation_is_told(bench: HostedIsolate) -> None:
+    class Failing(writer.Preparation):
         def finish(self, shared: list[Any]) -> None:
             message = f"not now {shared}"
             raise RuntimeError(message)
 
     with pytest.raises(SnapshotFailedError, match="RuntimeError: not now"):
-        writing.save(bench.isolate, Failing())
+        writer.save(bench.isolate, Failing())
 
 
 def _change(data: bytes, **changes: object) -> bytes:
@@ -135,8 +150,8 @@ def _change(data: bytes, **changes: object) -> bytes:
     return b"".join((snapshot._MAGIC, snapshot._LENGTH.pack(len(raw)), raw, blob))
 
 
-def test_bytes_that_are_no_heap_are_refused(bench: Any) -> None:
-    data = writing.save(bench.isolate).to_bytes()
+def test_bytes_that_are_no_heap_are_refused(bench: HostedIsolate) -> None:
+    data = writer.save(bench.isolate).to_bytes()
     for bad in (
         b"",
         b"nonsense",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isokernel.v8.values import UNDEFINED, BigInt, Value
+
+if TYPE_CHECKING:
+    from tests.support.isolates import HostedIsolate
 
 PLAIN = st.one_of(
     st.none(),
@@ -28,7 +31,7 @@ PLAIN = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(value=PLAIN)
-def test_plain_values_come_back(bench: Any, value: Any) -> None:
+def test_plain_values_come_back(bench: HostedIsolate, value: Any) -> None:
     back = bench.isolate.call(bench.cell("(value) => [value]"), value)
     back = bench.isolate.get(back, "0")
     assert back == value
@@ -52,11 +55,11 @@ def test_plain_values_come_back(bench: Any, value: Any) -> None:
         ("-(2n ** 200n)", -(2**200)),
     ],
 )
-def test_values_come_out(bench: Any, code: str, expected: object) -> None:
+def test_values_come_out(bench: HostedIsolate, code: str, expected: object) -> None:
     assert bench.cell(code) == expected
 
 
-def test_minus_zero_nan_and_undefined(bench: Any) -> None:
+def test_minus_zero_nan_and_undefined(bench: HostedIsolate) -> None:
     assert math.copysign(1, bench.cell("-0")) == -1
     assert math.isnan(bench.cell("NaN"))
     assert bench.cell("undefined") is UNDEFINED
@@ -73,11 +76,11 @@ def test_minus_zero_nan_and_undefined(bench: Any) -> None:
         "new Uint8Array([1, 2, 3]).buffer",
     ],
 )
-def test_bytes_come_out(bench: Any, code: str) -> None:
+def test_bytes_come_out(bench: HostedIsolate, code: str) -> None:
     assert bench.cell(code).bytes() == b"\1\2\3"
 
 
-def test_many_bytes_come_out(bench: Any) -> None:
+def test_many_bytes_come_out(bench: HostedIsolate) -> None:
     value = bench.cell("new Uint8Array(1e6).fill(7)")
     assert value.bytes() == b"\7" * 1_000_000
     assert bench.cell("new Float64Array(0)").bytes() == b""
@@ -85,19 +88,19 @@ def test_many_bytes_come_out(bench: Any) -> None:
         bench.cell("({})").bytes()
 
 
-def test_bytes_and_lists_go_in(bench: Any) -> None:
+def test_bytes_and_lists_go_in(bench: HostedIsolate) -> None:
     show = bench.cell("(v) => `${v.constructor.name} ${Array.from(v).join()}`")
     assert bench.isolate.call(show, b"\1\2") == "Uint8Array 1,2"
     assert bench.isolate.call(show, b"") == "Uint8Array "
     assert bench.isolate.call(show, [1, "a", None]) == "Array 1,a,"
 
 
-def test_what_has_no_counterpart_is_refused(bench: Any) -> None:
+def test_what_has_no_counterpart_is_refused(bench: HostedIsolate) -> None:
     with pytest.raises(TypeError, match="object has no JavaScript counterpart"):
         bench.isolate.call(bench.cell("echo"), object())
 
 
-def test_handles_are_given_back(bench: Any) -> None:
+def test_handles_are_given_back(bench: HostedIsolate) -> None:
     before = len(bench.isolate.handles)
     value = bench.cell("({ a: 1 })")
     assert isinstance(value, Value)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from tests.server.access.issuer import AUDIENCE, Issuer
-from tests.server.access.two import BLUE, FILE, RED, Two
-from tests.server.conftest import DEADLINE, Server, connect, wait_for
+from tests.support.client import connect
+from tests.support.issuer import Issuer, trust
+from tests.support.server import Server
+from tests.support.waiting import wait_for
+from tests.support.workspaces import BLUE, FILE, RED, Two
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(scope="package")
 def trusting(issuer: Issuer) -> Iterator[Server]:
     """A server that takes the issuer's tokens, which runs nothing."""
-    server = Server(*trust(issuer, "--failure-rate", "0"))
+    server = Server(*trust(issuer, "--failure-rate-per-minute", "0"))
     yield server
     server.stop()
 
@@ -74,18 +75,3 @@ def _rest(issuer: Issuer) -> Iterator[None]:
     """Connections to the authorization server are closed by the end of a test."""
     yield
     wait_for(issuer.at_rest)
-
-
-CLIENT = httpx.Client(
-    timeout=DEADLINE, limits=httpx.Limits(max_keepalive_connections=0)
-)
-"""Leaves no connection behind; making one for each request takes longer than these."""
-
-
-def trust(issuer: Issuer, *flags: str) -> tuple[str, ...]:
-    """Flags of a server that takes an issuer's tokens."""
-    return (
-        *("--oauth-issuer", issuer.url, "--oauth-audience", AUDIENCE),
-        *("--languages", "javascript", "--oauth-workspace-claim", "workspace"),
-        *("--default-language", "javascript", *flags),
-    )

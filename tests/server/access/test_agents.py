@@ -7,13 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.access.two import executed, make_approval, make_task, use_session
+from tests.support.workspaces import executed, make_approval, make_task, use_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.access.two import Two
-    from tests.server.conftest import Client
+    from tests.support.client import Client
+    from tests.support.workspaces import Two
 
 pytest.importorskip("isoserver.mcp")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from tests.server.access.issuer import AUDIENCE, Issuer
+from tests.support.issuer import AUDIENCE, Issuer
 
 from isoserver.access.tokens import Tokens
 from isoserver.errors import IssuerError, TokenError
@@ -66,7 +66,7 @@ def _asked(issuer: Issuer) -> int:
     return sum(path.endswith(KEYS) for path in issuer.asked)
 
 
-def test_keys_are_asked_for_once(issuers: Any) -> None:
+def test_keys_are_asked_for_once(issuers: Callable[..., Issuer]) -> None:
     async def check(checker: Checker) -> None:
         tokens = [checker.issuer.token() for _ in range(20)]
         await asyncio.gather(*(checker.check(token) for token in tokens))
@@ -77,18 +77,20 @@ def test_keys_are_asked_for_once(issuers: Any) -> None:
     assert issuer.asked == ["/.well-known/oauth-authorization-server", KEYS]
 
 
-def test_a_new_key_is_found_at_once(issuers: Any) -> None:
+def test_a_new_key_is_found_at_once(issuers: Callable[..., Issuer]) -> None:
     async def check(checker: Checker) -> None:
         await checker.check()
         checker.issuer.add("second")
         await checker.check(checker.issuer.token("second"))
 
     issuer = issuers()
-    _run(check, issuer, oauth_keys_interval=0)
+    _run(check, issuer, oauth_keys_interval_seconds=0)
     assert _asked(issuer) == 2
 
 
-def test_unknown_keys_do_not_make_the_issuer_be_asked_on_and_on(issuers: Any) -> None:
+def test_unknown_keys_do_not_make_the_issuer_be_asked_on_and_on(
+    issuers: Callable[..., Issuer],
+) -> None:
     async def check(checker: Checker) -> None:
         await checker.check()
         for number in range(50):
@@ -96,11 +98,13 @@ def test_unknown_keys_do_not_make_the_issuer_be_asked_on_and_on(issuers: Any) ->
             assert "no key of the issuer" in await checker.refused(token)
 
     issuer = issuers()
-    _run(check, issuer, oauth_keys_interval=3600)
+    _run(check, issuer, oauth_keys_interval_seconds=3600)
     assert _asked(issuer) == 1
 
 
-def test_a_key_that_is_taken_back_opens_nothing_once_keys_are_old(issuers: Any) -> None:
+def test_a_key_that_is_taken_back_opens_nothing_once_keys_are_old(
+    issuers: Callable[..., Issuer],
+) -> None:
     async def check(checker: Checker) -> None:
         token = checker.issuer.token()
         await checker.check(token)
@@ -109,20 +113,22 @@ def test_a_key_that_is_taken_back_opens_nothing_once_keys_are_old(issuers: Any) 
         await checker.refused(token)
         await checker.check(checker.issuer.token("second"))
 
-    _run(check, issuers(), oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuers(), oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
 
 
-def test_known_keys_serve_on_while_the_issuer_is_away(issuers: Any) -> None:
+def test_known_keys_serve_on_while_the_issuer_is_away(
+    issuers: Callable[..., Issuer],
+) -> None:
     async def check(checker: Checker) -> None:
         await checker.check()
         checker.issuer.down = True
         await checker.check()
         await checker.refused(checker.issuer.token(header={"kid": "nobody"}))
 
-    _run(check, issuers(), oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuers(), oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
 
 
-def test_but_not_for_ever(issuers: Any) -> None:
+def test_but_not_for_ever(issuers: Callable[..., Issuer]) -> None:
     async def check(checker: Checker) -> None:
         await checker.check()
         checker.issuer.down = True
@@ -134,14 +140,16 @@ def test_but_not_for_ever(issuers: Any) -> None:
     _run(
         check,
         issuers(),
-        oauth_keys_ttl=OLD,
-        oauth_keys_stale=0,
-        oauth_keys_interval=0,
+        oauth_keys_ttl_seconds=OLD,
+        oauth_keys_stale_seconds=0,
+        oauth_keys_interval_seconds=0,
     )
 
 
 @pytest.mark.parametrize("trouble", ["down", "silent"])
-def test_an_issuer_that_was_never_reached(issuers: Any, trouble: str) -> None:
+def test_an_issuer_that_was_never_reached(
+    issuers: Callable[..., Issuer], trouble: str
+) -> None:
     async def check(checker: Checker) -> None:
         setattr(checker.issuer, trouble, True)
         for _ in range(3):
@@ -149,12 +157,14 @@ def test_an_issuer_that_was_never_reached(issuers: Any, trouble: str) -> None:
                 await checker.check()
 
     issuer = issuers()
-    _run(check, issuer, oauth_deadline=0.3)
+    _run(check, issuer, oauth_keys_timeout_seconds=0.3)
     # It is asked once; who comes while it may not be asked again waits for nothing.
     assert len(issuer.asked) == (2 if trouble == "down" else 1)
 
 
-def test_a_client_that_goes_does_not_end_the_question(issuers: Any) -> None:
+def test_a_client_that_goes_does_not_end_the_question(
+    issuers: Callable[..., Issuer],
+) -> None:
     async def check(checker: Checker) -> None:
         waiting = [asyncio.create_task(checker.check()) for _ in range(2)]
         await asyncio.sleep(0)
@@ -166,7 +176,7 @@ def test_a_client_that_goes_does_not_end_the_question(issuers: Any) -> None:
     _run(check, issuers())
 
 
-def test_without_a_key_id_there_must_be_one_key(issuers: Any) -> None:
+def test_without_a_key_id_there_must_be_one_key(issuers: Callable[..., Issuer]) -> None:
     import jwt  # noqa: PLC0415
 
     def anonymous(issuer: Issuer) -> str:
@@ -179,7 +189,7 @@ def test_without_a_key_id_there_must_be_one_key(issuers: Any) -> None:
         checker.issuer.add("second")
         await checker.refused(anonymous(checker.issuer))
 
-    _run(check, issuers(), oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuers(), oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
 
 
 def _secret_key() -> dict[str, Any]:
@@ -204,7 +214,7 @@ UNFIT: dict[str, Callable[[Issuer], Any]] = {
 }
 
 
-def test_keys_that_do_not_fit(issuers: Any) -> None:
+def test_keys_that_do_not_fit(issuers: Callable[..., Issuer]) -> None:
     async def check(checker: Checker) -> None:
         await checker.check()
         for make in UNFIT.values():
@@ -214,11 +224,11 @@ def test_keys_that_do_not_fit(issuers: Any) -> None:
         await checker.check()
 
     issuer = issuers()
-    _run(check, issuer, oauth_keys_ttl=OLD, oauth_keys_interval=0)
+    _run(check, issuer, oauth_keys_ttl_seconds=OLD, oauth_keys_interval_seconds=0)
     assert _asked(issuer) == len(UNFIT) + 2
 
 
-def test_a_key_needs_no_algorithm_of_its_own(issuers: Any) -> None:
+def test_a_key_needs_no_algorithm_of_its_own(issuers: Callable[..., Issuer]) -> None:
     async def check(checker: Checker) -> None:
         checker.issuer.document = _changed(checker.issuer, alg=None, use=None)
         await checker.check()
@@ -226,7 +236,7 @@ def test_a_key_needs_no_algorithm_of_its_own(issuers: Any) -> None:
     _run(check, issuers())
 
 
-def test_short_keys_are_refused(issuers: Any) -> None:
+def test_short_keys_are_refused(issuers: Callable[..., Issuer]) -> None:
     async def check(checker: Checker) -> None:
         short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
         checker.issuer.keys["first"] = ("RS256", short)
@@ -247,7 +257,9 @@ def _short_token(issuer: Issuer) -> str:
     "document",
     ["text", "[1]", '{"keys": 5}', "{}", "[" * 200_000, '{"a": "' + "x" * 2**21],
 )
-def test_answers_that_are_no_key_set(issuers: Any, document: str) -> None:
+def test_answers_that_are_no_key_set(
+    issuers: Callable[..., Issuer], document: str
+) -> None:
     async def check(checker: Checker) -> None:
         checker.issuer.document = document
         with pytest.raises(IssuerError):
@@ -266,7 +278,9 @@ def test_answers_that_are_no_key_set(issuers: Any, document: str) -> None:
         {"jwks_uri": 5},
     ],
 )
-def test_metadata_that_lead_elsewhere(issuers: Any, metadata: dict[str, Any]) -> None:
+def test_metadata_that_lead_elsewhere(
+    issuers: Callable[..., Issuer], metadata: dict[str, Any]
+) -> None:
     async def check(checker: Checker) -> None:
         checker.issuer.metadata = metadata
         with pytest.raises(IssuerError):
@@ -277,7 +291,9 @@ def test_metadata_that_lead_elsewhere(issuers: Any, metadata: dict[str, Any]) ->
     assert _asked(issuer) == 0
 
 
-def test_why_there_are_no_keys_is_logged(issuers: Any, tmp_path: Path) -> None:
+def test_why_there_are_no_keys_is_logged(
+    issuers: Callable[..., Issuer], tmp_path: Path
+) -> None:
     issuer = issuers()
     issuer.down = True
     settings = _settings(issuer)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import ValidationError
-from tests.server.access.conftest import CLIENT
-from tests.server.conftest import DEADLINE, START, Server
+from tests.support.issuer import CLIENT
+from tests.support.server import START, Server
+from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load
 from isoserver.contexts.languages import ALIASES
@@ -18,21 +19,22 @@ from isoserver.settings.access import CONFINED
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import httpx
+    from tests.support.client import Client
 
 RED, BLUE, OPS = (f"the-secret-key-of-{name}" for name in ("red", "blue", "ops"))
 FILE = """
 languages = ["javascript"]
 default_language = "javascript"
 api_key = ["the-secret-key-of-all"]
-failure_rate = 5
+failure_rate_per_minute = 5
 
 [[workspaces]]
 name = "red"
-request_rate = 0
+request_rate_per_minute = 0
 api_keys = [
     { key = "the-secret-key-of-red", client = "ci" },
     { env = "OPS_KEY", client = "ops", admin = true },
@@ -40,7 +42,7 @@ api_keys = [
 
 [[workspaces]]
 name = "blue"
-request_rate = 3
+request_rate_per_minute = 3
 api_keys = [{ file = "BLUE" }]
 """
 
@@ -100,9 +102,9 @@ def test_requests_have_a_rate_where_the_workspace_has_one(keyed: Server) -> None
         assert _get(keyed, "/languages", X_API_Key=RED).status_code == 200
 
 
-def test_guesses_are_slowed_down(servers: Any) -> None:
+def test_guesses_are_slowed_down(servers: Callable[..., Server]) -> None:
     flags = ("--api-key", "the-secret-key", "--languages", "python")
-    server = servers(*flags, "--failure-rate", "5")
+    server = servers(*flags, "--failure-rate-per-minute", "5")
     assert [_get(server, "/contexts").status_code for _ in range(9)] == [401] * 9
     guesses = [_get(server, "/contexts", X_API_Key=f"guess{n}") for n in range(7)]
     assert [answer.status_code for answer in guesses] == [401] * 5 + [429] * 2
@@ -244,7 +246,7 @@ def test_a_refusal_to_start_names_the_ways_out() -> None:
     assert said.stderr.startswith("isokernel: others can reach 0.0.0.0")
 
 
-def test_an_open_server_has_one_workspace(client: Any) -> None:
+def test_an_open_server_has_one_workspace(client: Client) -> None:
     for name, status in (("default", 200), ("other", 403)):
         answer = client.get("/contexts", headers={"X-Workspace-Id": name})
         assert answer.status_code == status

@@ -96,14 +96,16 @@ def test_requests_have_no_bound_unless_one_is_set(clock: Clock) -> None:
     limits, refused = _limits(clock)
     assert _count(limits, RED, "request", 5000) == 5000
     assert refused == []
-    limits, _ = _limits(clock, request_rate=10, execute_rate=0)
+    limits, _ = _limits(clock, request_rate_per_minute=10, execute_rate_per_minute=0)
     assert _count(limits, RED, "request", 500) == 10
     assert _count(limits, RED, "execute", 5000) == 5000
 
 
 def test_a_workspace_has_rates_of_its_own(clock: Clock) -> None:
-    workspaces = [{"name": "red", "execute_rate": 3, "request_rate": 0}]
-    limits, _ = _limits(clock, workspaces=workspaces, request_rate=7)
+    workspaces = [
+        {"name": "red", "execute_rate_per_minute": 3, "request_rate_per_minute": 0}
+    ]
+    limits, _ = _limits(clock, workspaces=workspaces, request_rate_per_minute=7)
     assert _count(limits, RED, "execute", 500) == 3
     assert _count(limits, BLUE, "execute", 500) == 100
     assert _count(limits, RED, "request", 500) == 500
@@ -111,7 +113,7 @@ def test_a_workspace_has_rates_of_its_own(clock: Clock) -> None:
 
 
 def test_it_is_said_when_to_come_back(clock: Clock) -> None:
-    limits, _ = _limits(clock, execute_rate=2)
+    limits, _ = _limits(clock, execute_rate_per_minute=2)
     assert _count(limits, RED, "execute", 9) == 2
     with pytest.raises(RateLimitError) as caught:
         limits.check(RED, "execute")

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.server.access.two import BLUE, FILE, RED, executed
-from tests.server.conftest import connect, wait_for
-
-from isoserver.runs.turns import Turns
+from tests.support.client import connect
+from tests.support.waiting import wait_for
+from tests.support.workspaces import BLUE, FILE, RED, executed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.server import Server
 
 LOOP = "while (true) {}"
 FLAGS = (
     *("--languages", "javascript,typescript", "--default-language", "javascript"),
-    *("--contexts-max", "4", "--executions-max", "2", "--executions-queue-max", "2"),
-    *("--tasks-max", "4", "--tasks-parallel-max", "2"),
+    *(
+        "--contexts-max",
+        "4",
+        "--executions-running-max",
+        "2",
+        "--executions-queued-max",
+        "2",
+    ),
+    *("--tasks-unfinished-max", "4", "--tasks-running-max", "2"),
 )
 
 
-def test_one_workspace_does_not_starve_another(tmp_path: Path, servers: Any) -> None:
+def test_one_workspace_does_not_starve_another(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     file = tmp_path / "isokernel.toml"
     file.write_text(FILE)
     server = servers("--config", str(file), "--data-dir", str(tmp_path), *FLAGS)
@@ -33,7 +43,7 @@ def test_one_workspace_does_not_starve_another(tmp_path: Path, servers: Any) -> 
         ):
             answers = [red.post(path, json=body) for _ in range(3)]
             assert [one.status_code for one in answers] == [status, status, 429]
-            said = f"the workspace has 2 {word}, which is its share"
+            said = f"the workspace's share of 2 {word} is used up (workspace_share)"
             assert said in answers[2].text
         with connect(server, **{"X-API-Key": BLUE}) as blue:
             assert blue.post("/contexts", json={}).status_code == 201
@@ -49,51 +59,23 @@ def test_one_workspace_does_not_starve_another(tmp_path: Path, servers: Any) -> 
         wait_for(lambda: red.post("/tasks", json={"code": "1"}).status_code == 202)
 
 
-def test_a_workspace_alone_has_everything(servers: Any) -> None:
+def test_a_workspace_alone_has_everything(servers: Callable[..., Server]) -> None:
     with connect(servers(*FLAGS)) as client:
         answers = [client.post("/contexts", json={}) for _ in range(5)]
         assert [one.status_code for one in answers] == [*[201] * 4, 429]
-        assert "all that may be" in answers[4].json()["message"]
+        assert (
+            "the limit of 4 contexts is reached (contexts_max)"
+            in answers[4].json()["message"]
+        )
 
 
-def test_turns_go_round() -> None:
-    turns: Turns[str] = Turns(4, 3)
-    for number in range(5):
-        turns.enter("a", f"a{number}")
-    got = [turns.next() for _ in range(5)]
-    assert got == ["a0", "a1", "a2", None, None]  # its share
-    turns.enter("b", "b0")
-    turns.enter("b", "b1")
-    assert [turns.next(), turns.next()] == ["b0", None]
-    turns.leave("a")
-    assert turns.next() == "b1"  # that has fewer
-    assert turns.remove("a", "a3")
-    assert not turns.remove("a", "a3")
-    assert turns.waiting() == ["a4"]
-    for workspace in "aabb":
-        turns.leave(workspace)
-    assert turns.next() == "a4"
-    # Of those that have as few, none comes twice before another comes once.
-    turns = Turns(1, 1)
-    for number in range(9):
-        for workspace in "abc":
-            turns.enter(workspace, f"{workspace}{number}")
-    seen = []
-    while (one := turns.next()) is not None:
-        seen.append(one)
-        turns.leave(one[0])
-    assert len(seen) == 27
-    for place in range(0, 27, 3):
-        assert set(Counter(one[0] for one in seen[: place + 3]).values()) == {
-            place // 3 + 1
-        }
-
-
-def test_heaps_and_sleepers_are_shared(tmp_path: Path, servers: Any) -> None:
+def test_heaps_and_sleepers_are_shared(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
     file = tmp_path / "isokernel.toml"
     file.write_text(FILE)
-    bounds = ("--heaps-size-max", "2000000", "--hibernated-max", "2")
-    flags = (*FLAGS[:4], *bounds, "--hibernate-after", "0.2")
+    bounds = ("--heaps-total-bytes-max", "2000000", "--hibernated-contexts-max", "2")
+    flags = (*FLAGS[:4], *bounds, "--hibernate-after-seconds", "0.2")
     server = servers("--config", str(file), "--data-dir", str(tmp_path), *flags)
     with (
         connect(server, **{"X-API-Key": RED}) as red,
@@ -112,7 +94,7 @@ def test_heaps_and_sleepers_are_shared(tmp_path: Path, servers: Any) -> None:
             return str(made["heap_error"] or "")
 
         answers: list[Any] = []
-        assert "1000000 bytes, which is its share" in wait_for(fill)
+        assert "share of 1000000 bytes of heaps is used up" in wait_for(fill)
         saved = executed(blue)
         assert saved["heap"], saved
         red.clean()

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from tests.server.access.conftest import CLIENT, trust
-from tests.server.access.issuer import AUDIENCE, make_key, part, public_pem
+from tests.support.issuer import AUDIENCE, CLIENT, make_key, part, public_pem, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.access.issuer import Issuer
-    from tests.server.conftest import Server
+    from tests.support.issuer import Issuer
+    from tests.support.server import Server
 
 
 def _get(server: Server, token: str, path: str = "/contexts", **headers: str) -> Any:
@@ -124,7 +123,7 @@ def test_the_public_key_is_no_secret(
 
 
 def test_keys_that_a_token_brings_along_count_for_nothing(
-    trusting: Server, issuer: Issuer, issuers: Any
+    trusting: Server, issuer: Issuer, issuers: Callable[..., Issuer]
 ) -> None:
     own = make_key("RS256")
     other = issuers()
@@ -164,8 +163,12 @@ def test_a_token_is_no_api_key(trusting: Server, issuer: Issuer) -> None:
     assert answer.status_code == 401
 
 
-def test_who_has_a_token_cannot_guess_keys(servers: Any, issuer: Issuer) -> None:
-    flags = trust(issuer, "--failure-rate", "3", "--api-key", "the-secret-key")
+def test_who_has_a_token_cannot_guess_keys(
+    servers: Callable[..., Server], issuer: Issuer
+) -> None:
+    flags = trust(
+        issuer, "--failure-rate-per-minute", "3", "--api-key", "the-secret-key"
+    )
     server = servers(*flags)
     token = issuer.token()
     statuses = [
@@ -175,8 +178,10 @@ def test_who_has_a_token_cannot_guess_keys(servers: Any, issuer: Issuer) -> None
     assert statuses == [200, 200, 200, 429, 429]
 
 
-def test_tokens_that_are_old_are_no_guesses(servers: Any, issuer: Issuer) -> None:
-    server = servers(*trust(issuer, "--failure-rate", "3"))
+def test_tokens_that_are_old_are_no_guesses(
+    servers: Callable[..., Server], issuer: Issuer
+) -> None:
+    server = servers(*trust(issuer, "--failure-rate-per-minute", "3"))
     old, forged = issuer.token(exp=_now(-60)), issuer.token(header={"kid": "curve"})
     assert [_get(server, old).status_code for _ in range(9)] == [401] * 9
     statuses = [_get(server, forged).status_code for _ in range(5)]
@@ -240,7 +245,9 @@ def test_a_token_that_opens_nothing(trusting: Server, issuer: Issuer) -> None:
         assert "workspace" in answer.json()["message"]
 
 
-def test_the_seed_variable_names_the_issuer(servers: Any, issuers: Any) -> None:
+def test_the_seed_variable_names_the_issuer(
+    servers: Callable[..., Server], issuers: Callable[..., Issuer]
+) -> None:
     issuer = issuers("/realms/one")
     server = servers(
         *("--public-url", "https://isokernel.example/", "--languages", "javascript"),

@@ -11,16 +11,16 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.access.two import executed, make_approval, make_task, use_session
-from tests.server.conftest import wait_for
+from tests.support.waiting import wait_for
+from tests.support.workspaces import executed, make_approval, make_task, use_session
 
 from isoserver.contexts.routes import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.server.access.two import Two
-    from tests.server.conftest import Client
+    from tests.support.client import Client
+    from tests.support.workspaces import Two
 
     from isoserver.contexts.routes import Operation, Route
 

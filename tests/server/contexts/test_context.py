@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.server.contexts.alone import SECONDS, context_of, with_forks
+from tests.support.contexts import SECONDS, context_of, with_fork_server
 
 from isoserver.contexts.context import State
-from isoserver.contexts.forks import Forks
+from isoserver.contexts.forkserver import AsyncForkServer
 from isoserver.contexts.jobs import Request
 from isoserver.errors import ContextDeadError
 
 FOREVER = "await new Promise(() => {})"
 
 
-def _forks() -> Forks:
-    return Forks(sandbox=False, niceness=0)
+def _fork_server() -> AsyncForkServer:
+    return AsyncForkServer(sandbox=False, niceness=0)
 
 
 @pytest.mark.parametrize("act", ["save", "fork"])
 def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
     # Its descriptors are closed by then, and their numbers may be others'.
-    async def scenario(forks: Forks) -> None:
-        context = context_of(forks, question_deadline=600.0)
+    async def scenario(fork_server: AsyncForkServer) -> None:
+        context = context_of(fork_server, context_query_timeout_seconds=600.0)
         await context.start()
         context.execute(Request(FOREVER, None, SECONDS))
         call = context.save() if act == "save" else context.fork_into(context)
@@ -38,21 +38,21 @@ def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
         assert execution.failure is None
         await context.close()
 
-    with_forks(_forks, scenario)
+    with_fork_server(_fork_server, scenario)
 
 
 def test_a_context_deleted_while_it_restarts_stays_dead() -> None:
-    async def scenario(forks: Forks) -> None:
-        context = context_of(forks)
+    async def scenario(fork_server: AsyncForkServer) -> None:
+        context = context_of(fork_server)
         await context.start()
         restarting = asyncio.ensure_future(context.restart())
-        while context.pid:  # noqa: ASYNC110 - a few turns of the loop
+        while context.process.pid:  # noqa: ASYNC110 - a few turns of the loop
             await asyncio.sleep(0)
         await context.close()
         await asyncio.wait([restarting])
         assert context.state is State.DEAD
-        assert context.pid == 0
+        assert context.process.pid == 0
         with pytest.raises(ContextDeadError):
             context.execute(Request("1", None, SECONDS))
 
-    with_forks(_forks, scenario)
+    with_fork_server(_fork_server, scenario)

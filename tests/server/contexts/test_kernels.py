@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client
+    from tests.support.client import Client
 
 SEND = """
 kernel = get_ipython().kernel

@@ -9,22 +9,25 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import Server, connect, wait_for
+from tests.support.client import connect
+from tests.support.heaps import Packed
+from tests.support.server import V8_FLAGS, Server
+from tests.support.waiting import wait_for
 
 from isoserver.heaps.service import Heaps
+from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.server.postgresql import PostgreSQL
+    from tests.support.postgresql import PostgreSQL
 
-FLAGS = ("--languages", "javascript,typescript", "--default-language", "javascript")
 HEAPS = 5
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -33,18 +36,11 @@ CREDENTIALS = {
 }
 
 
-class Packed(NamedTuple):
-    """A heap's file."""
-
-    key: str
-    data: bytes
-
-
 @pytest.fixture(scope="session")
 def packed() -> list[Packed]:
     """Some heaps: the n-th has `n`, a number, and `next`, which gives n + 1."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(*FLAGS, "--data-dir", folder)
+        server = Server(*V8_FLAGS, "--data-dir", folder)
         with connect(server) as client:
             keys = []
             for number in range(HEAPS):
@@ -77,7 +73,7 @@ def use(tmp_path: Path) -> Callable[..., None]:
             database = Database(url or url_of(None, tmp_path))
             await database.start()
             made = ServerSettings(**{"data_dir": tmp_path, **settings})
-            heaps = Heaps(made, database, tmp_path)
+            heaps = Heaps(made, database, tmp_path, make_log("error"))
             await heaps.start(collect=False)
             try:
                 await test(heaps, database)

@@ -7,20 +7,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.heaps import crowd
+from tests.support.programs import HEAP_USERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
-BOUNDS = {"heaps_max": 2, "heaps_size_max": 700_000}
+BOUNDS = {"workspace_heaps_max": 2, "heaps_total_bytes_max": 700_000}
 """Of one workspace and of all, so that something has to go again and again."""
-SETTINGS = {**BOUNDS, "heap_grace": 0.0, "heap_level": -7}
+SETTINGS = {**BOUNDS, "heap_grace_seconds": 0.0, "heap_compression_level": -7}
 PROCESSES = 3
 """As a server and commands beside it are; each has locks of its own."""
 TURNS = 12
@@ -68,7 +68,7 @@ def start(
             "seed": seed,
         }
         process = subprocess.Popen(
-            [sys.executable, str(Path(crowd.__file__)), json.dumps(asked)],
+            [sys.executable, str(HEAP_USERS), json.dumps(asked)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

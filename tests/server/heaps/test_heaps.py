@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.heaps import SIZE_MAX, keep
 
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import (
@@ -17,37 +18,19 @@ from isoserver.errors import (
     InvalidRequestError,
 )
 from isoserver.heaps.content import pack, unpack
-from isoserver.heaps.entries import HeapEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
 
-SIZE_MAX = 64 << 20
-VALUES = {"language": "javascript", "execution_count": 1, "automatic": False}
-
-
-async def keep(
-    heaps: Heaps, packed: Packed, workspace: str = "one", **fields: Any
-) -> str:
-    """Have a workspace own a heap, as if one of its contexts had it."""
-    given: dict[str, Any] = {
-        "session": None,
-        "input_heap": None,
-        "code": "",
-        "execution_id": None,
-        "tags": {},
-    }
-    entry = HeapEntry(workspace, **{**given, **fields})
-    return await heaps._keep(unpack(packed.data, SIZE_MAX), entry, VALUES)
-
 
 def test_a_heap_is_of_its_workspaces(
-    use: Any, packed: list[Packed], database_url: str
+    use: Callable[..., None], packed: list[Packed], database_url: str
 ) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         key = await keep(heaps, packed[0])
@@ -55,7 +38,7 @@ def test_a_heap_is_of_its_workspaces(
         assert await heaps.load("one", key) == unpack(packed[0].data, SIZE_MAX)
         assert await heaps.exists("one", key)
         assert not await heaps.exists("two", key)
-        for call in (heaps.load, heaps.get, heaps.export, heaps.delete):
+        for call in (heaps.load, heaps.get, heaps.export_file, heaps.delete):
             with pytest.raises(HeapMissingError):
                 await call("two", key)
         with pytest.raises(HeapMissingError):
@@ -66,8 +49,8 @@ def test_a_heap_is_of_its_workspaces(
         # Another workspace may own the same one, and give it up.
         await heaps.set_tags("one", key, {"a": "1"})
         assert await keep(heaps, packed[0], "two", tags={"a": "2"}) == key
-        assert await heaps.tags("one", key) == {"a": "1"}
-        assert await heaps.query("two", {"a": "1"}) == []
+        assert (await heaps.get("one", key)).tags == {"a": "1"}
+        assert await heaps.tagged("two", {"a": "1"}) == []
         await heaps.delete("one", key)
         with pytest.raises(HeapMissingError):
             await heaps.load("one", key)
@@ -75,42 +58,44 @@ def test_a_heap_is_of_its_workspaces(
         await heaps.delete("two", key)
         with pytest.raises(HeapMissingError):
             await heaps.load("two", key)
-        assert heaps._opened().files() == []
+        assert heaps._store.files() == []
 
     use(test, database_url)
 
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", "A" * 64, "0" * 64, "a\0b"])
-def test_what_is_no_heap_is_missing(use: Any, key: str) -> None:
+def test_what_is_no_heap_is_missing(use: Callable[..., None], key: str) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         assert not await heaps.exists("one", key)
-        for call in (heaps.load, heaps.get, heaps.export, heaps.delete):
+        for call in (heaps.load, heaps.get, heaps.export_file, heaps.delete):
             with pytest.raises(HeapMissingError):
                 await call("one", key)
 
     use(test)
 
 
-def test_tags(use: Any, packed: list[Packed], database_url: str) -> None:
+def test_tags(
+    use: Callable[..., None], packed: list[Packed], database_url: str
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         keys = [await keep(heaps, one) for one in packed[:3]]
         await heaps.set_tags("one", keys[0], {"env": "prod", "v": "1"})
         await heaps.set_tags("one", keys[1], {"env": "prod", "v": "2"})
-        found = await heaps.query("one", {"env": "prod"})
+        found = await heaps.tagged("one", {"env": "prod"})
         assert [key for key, _ in found] == sorted(keys[:2])
-        assert await heaps.query("one", {"env": "prod", "v": "2"}) == [
+        assert await heaps.tagged("one", {"env": "prod", "v": "2"}) == [
             (keys[1], {"env": "prod", "v": "2"})
         ]
-        assert await heaps.query("one", {"env": "PROD"}) == []
+        assert await heaps.tagged("one", {"env": "PROD"}) == []
         # Without pairs: all that have a tag. Heaps without tags are in no answer.
-        assert len(await heaps.query("one", {})) == 2
-        assert await heaps.tags("one", keys[2]) == {}
+        assert len(await heaps.tagged("one", {})) == 2
+        assert (await heaps.get("one", keys[2])).tags == {}
         await heaps.set_tags("one", keys[0], {"only": "this"})
-        assert await heaps.tags("one", keys[0]) == {"only": "this"}
+        assert (await heaps.get("one", keys[0])).tags == {"only": "this"}
         await heaps.delete_tags("one", keys[1], ["v", "nothing"])
-        assert await heaps.tags("one", keys[1]) == {"env": "prod"}
+        assert (await heaps.get("one", keys[1])).tags == {"env": "prod"}
         await heaps.delete_tags("one", keys[1], None)
-        assert await heaps.tags("one", keys[1]) == {}
+        assert (await heaps.get("one", keys[1])).tags == {}
         with pytest.raises(HeapMissingError):
             await heaps.set_tags("one", "0" * 64, {"a": "b"})
         for wrong in ({"": "a"}, {"a": "b\0"}, {"n" * 257: ""}, {"a": "v" * 4097}):
@@ -123,7 +108,9 @@ def test_tags(use: Any, packed: list[Packed], database_url: str) -> None:
     use(test, database_url)
 
 
-def test_sessions(use: Any, packed: list[Packed], database_url: str) -> None:
+def test_sessions(
+    use: Callable[..., None], packed: list[Packed], database_url: str
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         codes = ["let a = 1", "a\0 'ü'", "a"]
         previous = None
@@ -134,7 +121,7 @@ def test_sessions(use: Any, packed: list[Packed], database_url: str) -> None:
         await keep(heaps, packed[3], session="other", code="x")
         await keep(heaps, packed[3], "two", session="theirs", code="x")
         assert await heaps.sessions("one") == ["other", "s"]
-        steps = await heaps.snapshots("one", "s")
+        steps = await heaps.history("one", "s")
         assert [step.index for step in steps] == [0, 1, 2]
         assert [step.code for step in steps] == codes
         assert [step.output_heap for step in steps] == [p.key for p in packed[:3]]
@@ -143,17 +130,17 @@ def test_sessions(use: Any, packed: list[Packed], database_url: str) -> None:
             packed[0].key,
             packed[1].key,
         ]
-        assert await heaps.snapshots("one", "theirs") == []
-        assert await heaps.snapshots("two", "s") == []
+        assert await heaps.history("one", "theirs") == []
+        assert await heaps.history("two", "s") == []
 
     use(test, database_url)
 
 
-def test_a_history_is_bounded(use: Any, packed: list[Packed]) -> None:
+def test_a_history_is_bounded(use: Callable[..., None], packed: list[Packed]) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         for number in range(5):
             await keep(heaps, packed[number % 2], session="s", code=str(number))
-        steps = await heaps.snapshots("one", "s")
+        steps = await heaps.history("one", "s")
         assert [(step.index, step.code) for step in steps] == [
             (2, "2"),
             (3, "3"),
@@ -164,7 +151,7 @@ def test_a_history_is_bounded(use: Any, packed: list[Packed]) -> None:
 
 
 def test_a_lost_file_is_an_error(
-    use: Any, packed: list[Packed], tmp_path: Path
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
 ) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         key = await keep(heaps, packed[0])
@@ -216,7 +203,9 @@ class Crowd:
 
 
 @pytest.mark.slow
-def test_saving_loading_and_deleting_at_once(use: Any, packed: list[Packed]) -> None:
+def test_saving_loading_and_deleting_at_once(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     """A heap that a workspace owns can always be loaded, whatever others do."""
 
     async def test(heaps: Heaps, _database: Database) -> None:
@@ -228,16 +217,16 @@ def test_saving_loading_and_deleting_at_once(use: Any, packed: list[Packed]) -> 
         assert crowd.loaded
         owned = await crowd.owned()
         await heaps.collect()
-        stored = heaps._opened().files()
+        stored = heaps._store.files()
         assert {(one.key, one.state) for one in stored} == {
             (key, "whole") for key in owned
         }
 
-    use(test, heap_grace=0.0, heap_level=-7)
+    use(test, heap_grace_seconds=0.0, heap_compression_level=-7)
 
 
 def test_a_heap_is_not_described_otherwise(
-    use: Any, packed: list[Packed], tmp_path: Path
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
 ) -> None:
     one = packed[0]
     true = unpack(one.data, SIZE_MAX)
@@ -247,17 +236,17 @@ def test_a_heap_is_not_described_otherwise(
     assert forged.key == one.key
 
     async def test(heaps: Heaps, _: Database) -> None:
-        assert await heaps.take_in("victim", one.data) == one.key
-        with pytest.raises(HeapUnsavableError, match="described otherwise"):
-            await heaps.take_in("thief", pack(forged.to_bytes(), 3))
+        assert await heaps.import_file("victim", one.data) == one.key
+        with pytest.raises(HeapUnsavableError, match="another header"):
+            await heaps.import_file("thief", pack(forged.to_bytes(), 3))
         with pytest.raises(HeapMissingError):
             await heaps.get("thief", one.key)
         assert await heaps.load("victim", one.key) == true
         # What is the same is owned by both, however hard it was compressed.
-        assert await heaps.take_in("friend", pack(true, 1)) == one.key
+        assert await heaps.import_file("friend", pack(true, 1)) == one.key
         # And what is damaged is mended by whoever has it whole.
         (tmp_path / "heaps" / f"{one.key}.heap").write_bytes(b"damaged")
-        assert await heaps.take_in("friend", one.data) == one.key
+        assert await heaps.import_file("friend", one.data) == one.key
         assert await heaps.load("victim", one.key) == true
 
     use(test)

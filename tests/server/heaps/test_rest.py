@@ -1,24 +1,22 @@
-"""Heaps and sessions over REST, in each kind of store, and on the command line."""
+"""Heaps and sessions over REST, in each kind of store."""
 
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server.conftest import START, Server
-from tests.server.executions.conftest import Api, reach
-from tests.server.heaps.conftest import FLAGS
-
-from isoserver.cli.heaps import run
+from tests.support.client import Client, connect
+from tests.support.heaps import checkpoint, restored
+from tests.support.server import START, V8_FLAGS, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
 
 MISSING = "0" * 64
 
@@ -27,41 +25,22 @@ MISSING = "0" * 64
 def heap_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that need nothing special of it."""
     folder = tmp_path_factory.mktemp("data")
-    server = Server(*FLAGS, "--data-dir", str(folder))
+    server = Server(*V8_FLAGS, "--data-dir", str(folder))
     yield server
     assert server.stop() == 0
     assert not server.wrong()
 
 
 @pytest.fixture
-def api(heap_server: Server) -> Iterator[Api]:
+def api(heap_server: Server) -> Iterator[Client]:
     """A client of it."""
-    with reach(heap_server) as client:
+    with connect(heap_server) as client:
         yield client
         client.clean()
 
 
-def _checkpoint(client: Api, code: str) -> str:
-    here = client.create()
-    client.run(code, context_id=here)
-    answer = client.post(f"/contexts/{here}/checkpoint")
-    assert answer.status_code == 200, answer.text
-    key: str = answer.json()["heap"]
-    client.delete(f"/contexts/{here}")
-    return key
-
-
-def _restored(client: Api, key: str, code: str) -> Any:
-    answer = client.post("/contexts", json={"heap": key})
-    assert answer.status_code == 201, answer.text
-    here = answer.json()["id"]
-    text = client.run(code, context_id=here)["items"][-1]["text"]
-    client.delete(f"/contexts/{here}")
-    return text
-
-
-def test_a_heap_is_shown(api: Api) -> None:
-    key = _checkpoint(api, "let a = 41; a += 1")
+def test_a_heap_is_shown(api: Client) -> None:
+    key = checkpoint(api, "let a = 41; a += 1")
     shown = api.get(f"/api/heaps/{key}").json()
     assert re.fullmatch(r"[0-9a-f]{64}", shown["heap"])
     assert shown["heap"] == key
@@ -70,11 +49,11 @@ def test_a_heap_is_shown(api: Api) -> None:
     assert (shown["language"], shown["execution_count"]) == ("javascript", 1)
     assert shown["created_at"].endswith("Z")
     assert shown["engine"]
-    assert _restored(api, key, "a") == "42"
+    assert restored(api, key, "a") == "42"
 
 
-def test_tags_over_rest(api: Api) -> None:
-    first, second = (_checkpoint(api, f"let a = {n}") for n in range(2))
+def test_tags_over_rest(api: Client) -> None:
+    first, second = (checkpoint(api, f"let a = {n}") for n in range(2))
     for key, tags in ((first, {"k": "1", "x:y": "z"}), (second, {"k": "1"})):
         answer = api.put(f"/api/heaps/{key}/tags", json={"tags": tags})
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
@@ -110,7 +89,7 @@ def test_tags_over_rest(api: Api) -> None:
     ],
 )
 def test_what_is_no_heap(
-    api: Api, method: str, path: str, body: dict[str, Any] | None
+    api: Client, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
     for key, status in ((MISSING, 404), ("..%2F..%2Fetc", 400), ("A" * 64, 400)):
         filled = {
@@ -123,7 +102,7 @@ def test_what_is_no_heap(
         assert answer.json()[name]
 
 
-def test_wrong_arguments_are_named(api: Api) -> None:
+def test_wrong_arguments_are_named(api: Client) -> None:
     for path in (
         "/api/heaps?tag=nothing",
         "/api/heaps?limit=0",
@@ -135,7 +114,7 @@ def test_wrong_arguments_are_named(api: Api) -> None:
         assert list(answer.json()) == ["error"]
 
 
-def test_a_session_has_a_history(api: Api) -> None:
+def test_a_session_has_a_history(api: Client) -> None:
     codes = ["let a: number = 1", "a++", "a"]
     runs = [api.done(code, session="story", tags={"step": code}) for code in codes]
     heaps = [run["heap"] for run in runs]
@@ -155,7 +134,7 @@ def test_a_session_has_a_history(api: Api) -> None:
     assert api.result("a", heap=heaps[2]) == "2"
 
 
-def test_an_unknown_session_has_none(api: Api) -> None:
+def test_an_unknown_session_has_none(api: Client) -> None:
     assert api.get("/api/sessions/nobody/snapshots").json() == {"entries": []}
     assert "nobody" not in api.get("/api/sessions").json()["sessions"]
 
@@ -164,30 +143,30 @@ def test_an_unknown_session_has_none(api: Api) -> None:
 
 
 def test_heaps_in_s3(
-    servers: Callable[..., Server], tmp_path: Path, bucket: Any
+    servers: Callable[..., Server], tmp_path: Path, bucket: tuple[str, dict[str, str]]
 ) -> None:
     url, env = bucket
-    flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
-    first = servers(*flags, "--heap-grace", "0", env=env)
-    with reach(first) as client:
-        key = _checkpoint(client, "let a = 42")
-        other = _checkpoint(client, "let b = 1")
-        assert _restored(client, key, "a") == "42"
+    flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
+    first = servers(*flags, "--heap-grace-seconds", "0", env=env)
+    with connect(first) as client:
+        key = checkpoint(client, "let a = 42")
+        other = checkpoint(client, "let b = 1")
+        assert restored(client, key, "a") == "42"
         assert client.delete(f"/api/heaps/{other}").status_code == 200
     assert first.stop() == 0
     assert not (tmp_path / "heaps").exists()
     listed = httpx.get(f"{env['AWS_ENDPOINT_URL']}/heaps").text
     assert re.findall(r"<Key>(.*?)</Key>", listed) == [f"in/here/{key}.heap"]
     second = servers(*flags, env=env)
-    with reach(second) as client:
-        assert _restored(client, key, "a") == "42"
+    with connect(second) as client:
+        assert restored(client, key, "a") == "42"
 
 
 def test_heaps_in_memory(servers: Callable[..., Server], tmp_path: Path) -> None:
-    flags = (*FLAGS, "--data-dir", str(tmp_path), "--heap-store", "memory://heaps")
-    with reach(servers(*flags)) as client:
-        key = _checkpoint(client, "let a = 42")
-        assert _restored(client, key, "a") == "42"
+    flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", "memory://heaps")
+    with connect(servers(*flags)) as client:
+        key = checkpoint(client, "let a = 42")
+        assert restored(client, key, "a") == "42"
     assert not (tmp_path / "heaps").exists()
 
 
@@ -202,53 +181,3 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "nosuch" in done.stderr
-
-
-# -- the command line ------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Runs `isokernel heaps` on a data folder; status, output, errors."""
-
-    def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("ISOKERNEL_DATA_DIR", str(folder))
-        status = run(list(arguments))
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
-
-
-def test_the_command_line(
-    servers: Callable[..., Server], tmp_path: Path, packed: Any, command: Any
-) -> None:
-    folder, elsewhere, file = tmp_path / "a", tmp_path / "b", tmp_path / "file"
-    elsewhere.mkdir()
-    server = servers(*FLAGS, "--data-dir", str(folder))
-    with reach(server) as client:
-        key = _checkpoint(client, "let a = 42")
-        client.put(f"/api/heaps/{key}/tags", json={"tags": {"k": "v"}})
-        # Beside a server that runs, as a program.
-        done = subprocess.run(
-            [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert f"{key} " in done.stdout, done.stderr
-        assert f"{key} " in command(folder, "list", "--tag", "k:v")[1]
-    assert key not in command(folder, "list", "--tag", "k:w")[1]
-    assert f"key: {key}\n" in command(folder, "show", key)[1]
-    assert command(folder, "export", key, str(file))[0] == 0
-    assert command(elsewhere, "import", str(file)) == (0, f"{key}\n", "")
-    file.write_bytes(packed[0].data[:-100])
-    status, _, complaint = command(elsewhere, "import", str(file))
-    assert status == 1
-    assert complaint.startswith("isokernel: ")
-    assert complaint.count("\n") == 1
-    assert "0 heaps forgotten" in command(folder, "gc")[1]
-    assert command(folder, "show", MISSING)[0] == 1
-    server.stop(signal.SIGTERM)
-    with reach(servers(*FLAGS, "--data-dir", str(elsewhere))) as client:
-        assert _restored(client, key, "a") == "42"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.server.heaps.test_heaps import keep
+from tests.support.heaps import keep
 
-from isoserver.contexts.ledger import Ledger
 from isoserver.contexts.records import Record
+from isoserver.contexts.store import ContextStore
 from isoserver.errors import HeapLimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
@@ -38,28 +39,30 @@ async def _left(heaps: Heaps, packed: list[Packed]) -> list[int]:
 
 
 def test_what_is_needed_stays(
-    use: Any, packed: list[Packed], database_url: str
+    use: Callable[..., None], packed: list[Packed], database_url: str
 ) -> None:
     async def test(heaps: Heaps, database: Database) -> None:
         await keep(heaps, packed[0], session="s")
         await keep(heaps, packed[1], session="s")
         await keep(heaps, packed[2], tags={"a": "b"})
         await keep(heaps, packed[3])
-        await Ledger(database, 10, 10).write(_row(packed[3].key))
+        await ContextStore(database, 10, 10).write(_row(packed[3].key))
         await keep(heaps, packed[4])
         found = await heaps.collect()
         assert await _left(heaps, packed) == [1, 2, 3]
-        assert (found.forgotten, len(heaps._opened().files())) == (2, 3)
-        assert len(await heaps.snapshots("one", "s")) == 2
+        assert (found.forgotten, len(heaps._store.files())) == (2, 3)
+        assert len(await heaps.history("one", "s")) == 2
         await heaps.delete_tags("one", packed[2].key, None)
-        await Ledger(database, 10, 10).write(_row(packed[4].key))
+        await ContextStore(database, 10, 10).write(_row(packed[4].key))
         await heaps.collect()
         assert await _left(heaps, packed) == [1]
 
-    use(test, database_url, heap_ttl=1e-6, heap_grace=0.0)
+    use(test, database_url, heap_ttl_seconds=1e-6, heap_grace_seconds=0.0)
 
 
-def test_the_oldest_go_when_there_are_too_many(use: Any, packed: list[Packed]) -> None:
+def test_the_oldest_go_when_there_are_too_many(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         for one in packed:
             await keep(heaps, one)
@@ -69,10 +72,12 @@ def test_the_oldest_go_when_there_are_too_many(use: Any, packed: list[Packed]) -
         assert await _left(heaps, packed) == [3, 4]
         assert len(await heaps.newest("two", {})) == 2
 
-    use(test, heaps_max=2, heap_grace=0.0)
+    use(test, workspace_heaps_max=2, heap_grace_seconds=0.0)
 
 
-def test_the_oldest_go_when_they_are_too_large(use: Any, packed: list[Packed]) -> None:
+def test_the_oldest_go_when_they_are_too_large(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     limit = sum(len(one.data) for one in packed[2:]) + 1000
 
     async def test(heaps: Heaps, _database: Database) -> None:
@@ -85,37 +90,41 @@ def test_the_oldest_go_when_they_are_too_large(use: Any, packed: list[Packed]) -
         await heaps.collect()
         assert await _left(heaps, packed) == [0, 1, 4]
 
-    use(test, heaps_size_max=limit, heap_grace=0.0)
+    use(test, heaps_total_bytes_max=limit, heap_grace_seconds=0.0)
 
 
 def test_a_store_full_of_what_is_needed_takes_no_more(
-    use: Any, packed: list[Packed]
+    use: Callable[..., None], packed: list[Packed]
 ) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0], tags={"a": "b"})
         with pytest.raises(HeapLimitError):
-            await heaps._check_room("default")
+            await heaps._retention.check_room("default")
         await heaps.delete("one", packed[0].key)
-        await heaps._check_room("default")
+        await heaps._retention.check_room("default")
 
-    use(test, heaps_size_max=1000, heap_grace=0.0)
+    use(test, heaps_total_bytes_max=1000, heap_grace_seconds=0.0)
 
 
-def test_new_ones_stay_in_any_case(use: Any, packed: list[Packed]) -> None:
+def test_new_ones_stay_in_any_case(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         for one in packed:
             await keep(heaps, one)
         await heaps.collect()
         assert len(await _left(heaps, packed)) == len(packed)
 
-    use(test, heaps_max=1, heap_ttl=1e-6, heap_grace=HOUR)
+    use(test, workspace_heaps_max=1, heap_ttl_seconds=1e-6, heap_grace_seconds=HOUR)
 
 
-def test_what_nobody_owns_goes(use: Any, packed: list[Packed], tmp_path: Path) -> None:
+def test_what_nobody_owns_goes(
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
+) -> None:
     async def test(heaps: Heaps, _database: Database) -> None:
         await keep(heaps, packed[0])
         await keep(heaps, packed[1])
-        store = heaps._opened()
+        store = heaps._store
         store.set_aside(packed[1].key)  # somebody who deleted it was killed
         store.write(packed[2].key, b"never owned")
         (tmp_path / "heaps" / f"{packed[3].key}.heap.0.part").write_bytes(b"half")
@@ -132,4 +141,4 @@ def test_what_nobody_owns_goes(use: Any, packed: list[Packed], tmp_path: Path) -
         assert names == sorted([*owned, "foreign"])
         await heaps.load("one", packed[1].key)
 
-    use(test, heap_grace=HOUR)
+    use(test, heap_grace_seconds=HOUR)

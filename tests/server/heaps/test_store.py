@@ -15,13 +15,14 @@ import pytest
 
 from isokernel.runtime import scripts
 from isoserver.errors import HeapDamagedError, HeapEngineError, HeapStoreError
-from isoserver.heaps.content import examine, is_key, pack, unpack, verify
+from isoserver.heaps.content import examine, pack, unpack, verify
+from isoserver.heaps.records import is_key
 from isoserver.heaps.store import HeapStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.heaps.conftest import Packed
+    from tests.support.heaps import Packed
 
 SIZE_MAX = 64 << 20
 KEYS = ["0" * 64, "a" * 64]
@@ -42,7 +43,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> HeapStore:
     folder = str(tmp_path / "heaps")
     url = folder if request.param == "folder" else f"memory://{tmp_path.name}"
     made = HeapStore(url)
-    made.prepare()
+    made.open()
     return made
 
 
@@ -77,20 +78,20 @@ def test_what_is_set_aside_can_be_had_back(store: HeapStore) -> None:
     assert store.read(KEYS[0]) == b"again"
     assert [one.state for one in store.files()] == ["whole"]
     store.set_aside(KEYS[0])
-    store.drop_aside(KEYS[0])
+    store.delete_aside(KEYS[0])
     assert not store.exists(KEYS[0])
-    store.drop_aside(KEYS[0])
+    store.delete_aside(KEYS[0])
     store.bring_back(KEYS[0])
     assert store.files() == []
 
 
 def test_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(HeapStoreError, match="nosuch"):
-        HeapStore("nosuch://place")
+        HeapStore("nosuch://place").open()
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(HeapStoreError):
-        HeapStore(str(file / "heaps")).prepare()
+        HeapStore(str(file / "heaps")).open()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ from isoserver.errors import HeapStoreError
 from isoserver.heaps.store import HeapStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = HeapStore(sys.argv[1])
-store.prepare()
+store.open()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 try:
     store.write(sys.argv[2], bytes(1 << 20))

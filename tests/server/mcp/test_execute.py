@@ -13,25 +13,27 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import ElicitRequestParams, ElicitResult, ImageContent
-from tests.server.conftest import DEADLINE, connect, wait_for
-from tests.server.mcp.conftest import (
+from tests.support.agents import (
+    DROP,
     HANDSHAKE,
     NETWORK,
     WAYS,
     Way,
     connect_agent,
+    execute,
     said,
 )
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mcp import Client
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
-DROP = "return await tools.up.drop({name: 'users'})"
 PICTURE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAA"
     "AABJRU5ErkJggg=="
@@ -41,25 +43,12 @@ PICTURE = (
 @pytest.fixture(scope="module")
 def tooled(config: Path) -> Iterator[Server]:
     """A server that has tools, for all tests here."""
-    from tests.server.conftest import Server  # noqa: PLC0415 - the type of the same name
+    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
 
     server = Server("--config", str(config))
     yield server
     assert server.stop() == 0
     assert not server.wrong()
-
-
-async def execute(agent: Client, code: str, **arguments: Any) -> Any:
-    """Run code; the structured answer, which may be a failure."""
-    result = await agent.call_tool("execute", {"code": code, **arguments})
-    assert result.structured_content, said(result)
-    status = result.structured_content["status"]
-    ended = status in {"completed", "failed", "timed_out", "denied", "cancelled"}
-    assert result.is_error == (ended and status != "completed")
-    assert f"status: {status}" in said(result) or not arguments.get(
-        "waitForResult", True
-    )
-    return result.structured_content
 
 
 @pytest.mark.parametrize("way", NETWORK, ids=str)
@@ -389,7 +378,7 @@ async def test_a_task_goes_on_without_its_client(
     # As a process that is killed: the connection ends, and nothing is said.
     program = (
         "import anyio, json, os, sys\n"
-        "from tests.server.mcp.conftest import Way, connect_agent\n"
+        "from tests.support.agents import Way, connect_agent\n"
         "url, transport, era, arguments = sys.argv[1:]\n"
         "async def main():\n"
         "    async with connect_agent(url, Way(transport, era)) as agent:\n"
@@ -457,8 +446,8 @@ async def test_what_is_printed_is_progress(
     assert told == ["0", "1", "2"]
 
 
-async def test_too_many_tasks_are_refused(servers: Any) -> None:
-    server = servers("--execute-rate", "1")
+async def test_too_many_tasks_are_refused(servers: Callable[..., Server]) -> None:
+    server = servers("--execute-rate-per-minute", "1")
     async with connect_agent(server.url) as agent:
         assert (await execute(agent, "return 1"))["result"] == 1
         result = await agent.call_tool("execute", {"code": "return 1"})

@@ -9,10 +9,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import DEADLINE, START
+from tests.support.server import START
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 INSPECTOR = shutil.which("mcp-inspector")
 

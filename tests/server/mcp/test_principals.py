@@ -8,28 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp_types import ElicitRequestParams, ElicitResult
-from tests.server.conftest import connect
-from tests.server.mcp.conftest import (
+from tests.support.agents import (
+    BOTH,
+    DROP,
     HANDSHAKE,
+    INITIALIZE,
     MODERN,
-    UPSTREAM,
     Way,
     connect_agent,
+    execute,
     said,
 )
-from tests.server.mcp.test_execute import DROP, execute
-from tests.server.mcp.test_transports import BOTH, INITIALIZE
+from tests.support.client import connect
+from tests.support.programs import UPSTREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
 ADMIN, USER = (f"the-secret-key-of-the-{name}" for name in ("admin", "user"))
 FILE = f"""
-execute_approval_wait = 0.5
+execute_approval_wait_seconds = 0.5
 languages = ["javascript", "typescript"]
 default_language = "typescript"
 
@@ -49,7 +51,7 @@ args = [{json.dumps(str(UPSTREAM))}, "stdio"]
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with two keys of one workspace, neither of which has a name."""
-    from tests.server.conftest import Server  # noqa: PLC0415 - the type of the same name
+    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
 
     file = tmp_path_factory.mktemp("keyed") / "isokernel.toml"
     file.write_text(FILE)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
-from tests.server.conftest import DEADLINE, START, connect
-from tests.server.mcp.conftest import connect_agent, said
-from tests.server.mcp.test_execute import DROP, execute
-from tests.server.mcp.test_stdio import Peer
+from tests.support.agents import DROP, StdioPeer, connect_agent, execute, said
+from tests.support.client import connect
+from tests.support.server import START
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -130,11 +130,11 @@ def test_they_end_with_the_server(servers: Callable[..., Server], folder: Path) 
         server = servers("--data-dir", str(folder))
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         with _mcp(folder) as left, _mcp(folder) as process:
-            Peer(left).begin()
+            StdioPeer(left).begin()
             assert left.stdin is not None
             left.stdin.close()
             assert left.wait(DEADLINE) == 0
-            Peer(process).begin()
+            StdioPeer(process).begin()
             server.stop(number)
             assert process.wait(DEADLINE) == 1
             assert process.stderr is not None

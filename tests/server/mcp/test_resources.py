@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from mcp import MCPError
-from tests.server.mcp.conftest import NETWORK, Way, connect_agent
-from tests.server.mcp.test_tools import run
+from tests.support.agents import NETWORK, Way, connect_agent, run_js
 
 if TYPE_CHECKING:
     from mcp import Client
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +42,7 @@ async def test_executions_and_heaps(server: Server) -> None:
             "execution://{id}/output",
             "heap://{key}",
         }
-        done = await run(agent, "console.log('é\\n'); 1", tags={"a": "b"})
+        done = await run_js(agent, "console.log('é\\n'); 1", tags={"a": "b"})
         uri = f"execution://{done['execution_id']}"
         assert await _read(agent, f"{uri}/output") == "é\n\n"
         assert json.loads(await _read(agent, uri)) == done

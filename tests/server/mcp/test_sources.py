@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp_types import ElicitRequestParams, ElicitResult
-from tests.server.conftest import DEADLINE
-from tests.server.mcp.conftest import connect_agent
-from tests.server.mcp.test_execute import execute
-from tests.server.tools.services import KEY, Services
+from tests.support.agents import connect_agent, execute
+from tests.support.services import KEY, Services
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 

@@ -7,21 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
-from tests.server.mcp.conftest import (
-    HANDSHAKE,
-    NETWORK,
-    WAYS,
-    Way,
-    connect_agent,
-    said,
-)
+from tests.support.agents import HANDSHAKE, NETWORK, WAYS, Way, connect_agent, said
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from mcp import Client
-    from tests.server.conftest import Server
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +25,7 @@ FOREVER = "console.log('begun'); for (;;);"
 @pytest.fixture(scope="module")
 def stateless() -> Iterator[Server]:
     """A server of the kind, for all tests here."""
-    from tests.server.conftest import Server  # noqa: PLC0415 - the type of the same name
+    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
 
     server = Server(
         "--stateless",
@@ -76,8 +70,8 @@ async def test_limits_end_the_run(stateless: Server) -> None:
         assert "Out of memory" in full["error"]
 
 
-async def test_waiting_has_an_end(servers: Any) -> None:
-    server = servers("--stateless", "--run-js-wait", "0.5")
+async def test_waiting_has_an_end(servers: Callable[..., Server]) -> None:
+    server = servers("--stateless", "--run-js-wait-seconds", "0.5")
     async with connect_agent(server.url) as agent:
         answer = await _run(agent, FOREVER, execution_timeout_secs=300)
     error = "Execution did not complete within polling timeout"

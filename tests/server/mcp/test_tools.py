@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import jsonschema
 import pytest
 from mcp import MCPError
-from tests.server.conftest import DEADLINE
-from tests.server.mcp.conftest import (
+from tests.support.agents import (
     HANDSHAKE,
     NETWORK,
     WAYS,
     Way,
+    call,
     connect_agent,
+    ended,
+    run_js,
     said,
 )
 
 if TYPE_CHECKING:
     from mcp import Client
-    from tests.server.conftest import Server
+    from tests.support.client import Client as HttpClient
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -53,34 +55,11 @@ DOCUMENTED = {
 NO_HEAP = "0" * 64
 
 
-async def call(agent: Client, name: str, **arguments: Any) -> Any:
-    """Call a tool that must not fail; its data, which the text block has too."""
-    result = await agent.call_tool(name, arguments)
-    assert not result.is_error, said(result)
-    assert json.loads(said(result)) == result.structured_content
-    return result.structured_content
-
-
 async def fail(agent: Client, name: str, **arguments: Any) -> str:
     """Call a tool that must fail; what it says."""
     result = await agent.call_tool(name, arguments)
     assert result.is_error
     return said(result)
-
-
-async def run(agent: Client, code: str, **arguments: Any) -> Any:
-    """Run code and wait for its end; what get_execution tells."""
-    submitted = await call(agent, "run_js", code=code, **arguments)
-    return await ended(agent, submitted["execution_id"])
-
-
-async def ended(agent: Client, execution_id: str) -> Any:
-    """Wait for the end of an execution."""
-    with anyio.fail_after(DEADLINE):
-        while True:
-            info = await call(agent, "get_execution", execution_id=execution_id)
-            if info["status"] != "running":
-                return info
 
 
 async def test_the_tools_are_those_that_are_documented(server: Server) -> None:
@@ -115,13 +94,15 @@ async def test_every_tool(server: Server, way: Way) -> None:
     flags = ("--session-id", session)
     tag = {"way": str(way)}
     async with connect_agent(server.url, way, headers, flags) as agent:
-        first = await run(agent, "let n: number = 40; console.log('a\\nb')", tags=tag)
+        first = await run_js(
+            agent, "let n: number = 40; console.log('a\\nb')", tags=tag
+        )
         assert first["status"] == "completed", first
         assert first["error"] is None
         heap = first["heap"]
         assert heap, first["heap_error"]
         assert len(heap) == 64
-        second = await run(agent, "n + 2")
+        second = await run_js(agent, "n + 2")
         assert second["result"] == "42", second
 
         page = await call(
@@ -169,28 +150,30 @@ async def test_every_tool(server: Server, way: Way) -> None:
         }
         info = await ended(agent, running)
         assert (info["status"], info["error"]) == ("cancelled", "Cancelled by user")
-        assert (await run(agent, "n"))["result"] == "40"
+        assert (await run_js(agent, "n"))["result"] == "40"
 
 
 async def test_a_heap_is_gone_on_from(server: Server) -> None:
     async with connect_agent(server.url) as agent:
-        first = await run(agent, "const list = [1]; const add = x => list.push(x)")
+        first = await run_js(agent, "const list = [1]; const add = x => list.push(x)")
         for value in (2, 3):
-            branch = await run(agent, f"add({value}); list.join()", heap=first["heap"])
+            branch = await run_js(
+                agent, f"add({value}); list.join()", heap=first["heap"]
+            )
             assert branch["result"] == f'"1,{value}"'
-        assert (await run(agent, "typeof list"))["result"] == '"undefined"'
+        assert (await run_js(agent, "typeof list"))["result"] == '"undefined"'
 
 
 async def test_failures_of_the_code_are_no_failures_of_the_tool(
     server: Server,
 ) -> None:
     async with connect_agent(server.url) as agent:
-        thrown = await run(agent, "throw new TypeError('no')")
+        thrown = await run_js(agent, "throw new TypeError('no')")
         assert thrown["status"] == "failed"
         assert "TypeError: no" in thrown["error"]
-        unparsed = await run(agent, "let let = 1 +")
+        unparsed = await run_js(agent, "let let = 1 +")
         assert "SyntaxError" in unparsed["error"]
-        late = await run(agent, "for (;;);", execution_timeout_secs=1)
+        late = await run_js(agent, "for (;;);", execution_timeout_secs=1)
         assert late["status"] == "timed_out"
 
 
@@ -203,7 +186,7 @@ async def test_failures_say_what_to_do(server: Server) -> None:
         text = await fail(agent, "cancel_execution", execution_id="nope")
         assert json.loads(text)["ok"] is False
         assert "list_executions" in json.loads(text)["error"]
-        done = await run(agent, "1")
+        done = await run_js(agent, "1")
         text = await fail(agent, "cancel_execution", execution_id=done["execution_id"])
         assert "is not running (status: completed)" in text
         for tool, more in (
@@ -248,16 +231,16 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(
 
 
 async def test_a_session_is_shared_with_the_other_doors(
-    server: Server, client: Any
+    server: Server, client: HttpClient
 ) -> None:
     headers = {"X-MCP-Session-Id": "shared"}
     async with connect_agent(server.url, Way("http", HANDSHAKE), headers) as agent:
-        assert (await run(agent, "let there = 1"))["status"] == "completed"
+        assert (await run_js(agent, "let there = 1"))["status"] == "completed"
     assert client.text("there + 1", context_id="shared") == "2"
 
 
 async def test_the_name_of_a_session_is_that_of_the_handshake(
-    server: Server, client: Any
+    server: Server, client: HttpClient
 ) -> None:
     headers = {"X-MCP-Session-Id": "bad name"}
     async with connect_agent(server.url, NETWORK[0], headers) as agent:
@@ -283,7 +266,7 @@ async def test_the_name_of_a_session_is_that_of_the_handshake(
     async with connect_agent(
         server.url, NETWORK[0], {"X-MCP-Session-Id": "named-once"}
     ) as agent:
-        assert (await run(agent, "once"))["result"] == "5"
+        assert (await run_js(agent, "once"))["result"] == "5"
     assert client.delete("/mcp", headers=transport).status_code == 200
 
 
@@ -291,7 +274,7 @@ async def test_a_big_output_comes_whole(server: Server) -> None:
     lines = 20_000
     async with connect_agent(server.url) as agent:
         code = f"for (let i = 1; i <= {lines}; i++) console.log(i)"
-        done = await run(agent, code)
+        done = await run_js(agent, code)
         page = {"next_line_offset": 1, "has_more": True}
         got: list[str] = []
         while page["has_more"]:

@@ -10,30 +10,24 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx
 import pytest
-from tests.server.conftest import DEADLINE, connect, wait_for
-from tests.server.mcp.conftest import (
+from tests.support.agents import (
+    BOTH,
     HANDSHAKE,
+    INITIALIZE,
     NETWORK,
     Way,
     connect_agent,
 )
+from tests.support.client import connect
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Client, Server
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
-
-BOTH = "application/json, text/event-stream"
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 def _post(client: Client, content: Any, **headers: str) -> httpx.Response:
@@ -106,7 +100,7 @@ def test_other_hosts_and_origins_are_refused(client: Client) -> None:
             assert answer.status_code == 403, answer.text
 
 
-async def test_keys_are_asked_for(servers: Any) -> None:
+async def test_keys_are_asked_for(servers: Callable[..., Server]) -> None:
     server = servers("--api-key", "secret")
     with connect(server) as client:
         for method, path in (("POST", "/mcp"), ("GET", "/sse"), ("POST", "/messages/")):
@@ -117,7 +111,9 @@ async def test_keys_are_asked_for(servers: Any) -> None:
             assert (await agent.list_tools()).tools
 
 
-def test_pages_may_call_and_connections_are_bounded(servers: Any) -> None:
+def test_pages_may_call_and_connections_are_bounded(
+    servers: Callable[..., Server],
+) -> None:
     server = servers("--cors-origin", "https://a.example", "--mcp-connections-max", "1")
     with connect(server, Origin="https://a.example") as client:
         asked = "content-type, mcp-session-id, mcp-protocol-version"
@@ -141,7 +137,7 @@ async def test_two_clients_at_once(server: Server) -> None:
             assert (await agent.list_tools()).tools
 
 
-def test_streams_end_with_the_server(servers: Any) -> None:
+def test_streams_end_with_the_server(servers: Callable[..., Server]) -> None:
     server = servers()
     with connect(server) as client:
         opened = _post(client, INITIALIZE)
@@ -202,8 +198,8 @@ async def test_requests_race_with_the_end_of_their_connection(server: Server) ->
     assert server.log().count('"event":"failed"') == failed
 
 
-def test_a_client_that_does_not_read_is_cut_off(servers: Any) -> None:
-    server = servers("--stream-stall", "0.2", "--stateless")
+def test_a_client_that_does_not_read_is_cut_off(servers: Callable[..., Server]) -> None:
+    server = servers("--stream-stall-timeout-seconds", "0.2", "--stateless")
     code = "for (let i = 0; i < 400; i++) console.log('x'.repeat(10000))"
     body = json.dumps(
         {

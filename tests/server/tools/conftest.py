@@ -3,104 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.services import Services
-
-from isoserver.settings.logs import make_log
-from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
-from isoserver.tools.audit import Filter
-from isoserver.tools.calls import Answer, Call, Question
+from tests.support.tools import SECONDS, World, run_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
 
-    from isoserver.tools.approval import Approval
-    from isoserver.tools.service import Tools
-
-
-UPSTREAM = Path(__file__).with_name("upstream.py")
-SECONDS = 50.0
-
-
-def stdio(**fields: Any) -> dict[str, Any]:
-    """The configuration of our MCP server over stdio."""
-    return {
-        "type": "mcp",
-        "name": "up",
-        "workspace": "default",
-        "command": sys.executable,
-        "args": [str(UPSTREAM), "stdio"],
-        **fields,
-    }
-
-
-class World:
-    """One set of tools, and what tests do with it."""
-
-    def __init__(self, tools: Tools, services: Services, folder: Path) -> None:
-        self.tools = tools
-        self.services = services
-        self.folder = folder
-        self.waits: list[bool] = []
-        self._ids = itertools.count(1)
-
-    async def call(self, path: str, given: Any = None, **fields: Any) -> Any:
-        """Make a call in the default workspace, of a task of its own."""
-        asker = fields.pop("asker", None)
-        number = next(self._ids)
-        call = Call(
-            fields.pop("workspace", "default"),
-            fields.pop("session", None),
-            fields.pop("client", "tester"),
-            fields.pop("task_id", f"task-{number}"),
-            f"call-{number}",
-            path,
-            {} if given is None else given,
-            fields.pop("admin", True),
-        )
-        assert not fields
-        return await self.tools.call(call, asker=asker, waiting=self.waits.append)
-
-    async def pending(self, workspace: str = "default") -> Approval:
-        """Wait until there is an approval to decide."""
-        while True:
-            found, _ = await self.tools.approvals.pending(workspace)
-            if found:
-                return found[0]
-            await asyncio.sleep(0)
-
-    async def audit(self, workspace: str = "default") -> list[dict[str, Any]]:
-        """The audit, oldest first."""
-        found, _ = await self.tools.audit.page(workspace, Filter(), 1000, 0)
-        return found[::-1]
-
-
-class Asked:
-    """A client that can be asked, and what became of that."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-        self.questions: list[Question] = []
-        self.let_go = False
-
-    async def ask(self, question: Question) -> Answer | None:
-        self.questions.append(question)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if isinstance(self.answer, asyncio.Future):
-            try:
-                await self.answer
-            except asyncio.CancelledError:
-                self.let_go = True
-                raise
-        made: Answer | None = self.answer
-        return made
+    from tests.support.services import Services
 
 
 @pytest.fixture
@@ -113,32 +25,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., None]]:
         *,
         sources: Callable[[Services], list[dict[str, Any]]] | None = None,
         url: str | None = None,
-        **plan: Any,
+        **settings: Any,
     ) -> None:
-        started = _run(scenario, tmp_path, url_of(url, tmp_path), sources, plan)
+        started = run_scenario(scenario, tmp_path, url, sources, settings)
         asyncio.run(asyncio.wait_for(started, SECONDS))
 
     yield start
     assert "Traceback" not in log.read_text()
-
-
-async def _run(
-    scenario: Callable[[World], Awaitable[None]],
-    folder: Path,
-    url: str,
-    sources: Callable[[Services], list[dict[str, Any]]] | None,
-    plan: dict[str, Any],
-) -> None:
-    services = Services(asyncio.get_running_loop().create_future)
-    database = Database(url)
-    with (folder / "log").open("a") as log:
-        made = Plan(**plan, sources=sources(services) if sources else [])
-        tools = assemble(database, make_log("debug", log), made)
-        await database.start()
-        try:
-            await tools.start()
-            await scenario(World(tools, services, folder))
-        finally:
-            await tools.close()
-            await database.close()
-            await services.close()

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.tools.conftest import Asked
+from tests.support.tools import Asked, decided, deny, tools_on
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -15,19 +15,15 @@ from isoserver.errors import (
     ApprovalMissingError,
     ToolError,
 )
-from isoserver.settings.logs import make_log
-from isoserver.storage.database import Database, url_of
-from isoserver.tools.assembly import Plan, assemble
-from isoserver.tools.calls import Answer
-from isoserver.tools.configuration import read
-from isoserver.tools.policy import Rule
+from isoserver.settings.tools import read_source
+from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.server.postgresql import PostgreSQL
-    from tests.server.tools.conftest import World
-    from tests.server.tools.services import Services
+    from tests.support.postgresql import PostgreSQL
+    from tests.support.services import Services
+    from tests.support.tools import World
 
 WRITE = {"owner": "o", "body": {"title": "t"}, "X-Trace": "a"}
 
@@ -61,7 +57,9 @@ def test_approved(run: Callable[..., None]) -> None:
         }
         assert world.waits == [True]
         approvals = world.tools.approvals
-        made = await approvals.resolve("default", waiting.id, "approved", "ok", "eve")
+        made = await approvals.decide(
+            "default", waiting.id, decided("approved", "ok"), "eve"
+        )
         assert (made.state, made.reason, made.decided_by) == ("approved", "ok", "eve")
         assert (await task)["path"] == "/repos/o/issues"
         assert world.waits == [True, False]
@@ -81,7 +79,7 @@ def test_what_a_reviewer_can_not_see_is_not_asked(run: Callable[..., None]) -> N
         # Behind what is long and what is hidden.
         assert json.loads(waiting.input)["owner"] == "mallory"
         approvals = world.tools.approvals
-        await approvals.resolve("default", waiting.id, "denied", "no", "eve")
+        await approvals.decide("default", waiting.id, decided("denied", "no"), "eve")
         await denied(task)
         many = {**body, **{f"field{number}": "" for number in range(1000)}}
         with pytest.raises(ToolError, match="send less") as caught:
@@ -99,7 +97,9 @@ def test_denied_with_the_reason(run: Callable[..., None]) -> None:
         task = create(world)
         waiting = await world.pending()
         approvals = world.tools.approvals
-        await approvals.resolve("default", waiting.id, "denied", "not today", "eve")
+        await approvals.decide(
+            "default", waiting.id, decided("denied", "not today"), "eve"
+        )
         error = await denied(task)
         assert error.reason == "not today"
         told = error.as_data()
@@ -115,25 +115,31 @@ def test_a_decision_is_final(run: Callable[..., None]) -> None:
         approvals = world.tools.approvals
         task = create(world)
         waiting = await world.pending()
-        first = await approvals.resolve("default", waiting.id, "denied", "no", "eve")
-        again = await approvals.resolve(
-            "default", waiting.id, "denied", "NO", "mallory"
+        first = await approvals.decide(
+            "default", waiting.id, decided("denied", "no"), "eve"
+        )
+        again = await approvals.decide(
+            "default", waiting.id, decided("denied", "NO"), "mallory"
         )
         assert again == first
         with pytest.raises(ApprovalDecidedError, match="already denied"):
-            await approvals.resolve("default", waiting.id, "approved", "", "mallory")
+            await approvals.decide(
+                "default", waiting.id, decided("approved"), "mallory"
+            )
         await denied(task)
         # Replayed, it approves nothing: the next call has an approval of its own.
         task = create(world)
         other = await world.pending()
         assert other.id != waiting.id
         with pytest.raises(ApprovalDecidedError):
-            await approvals.resolve("default", waiting.id, "approved", "", "mallory")
+            await approvals.decide(
+                "default", waiting.id, decided("approved"), "mallory"
+            )
         assert (await approvals.get("default", other.id)).state == "pending"
-        await approvals.resolve("default", other.id, "denied", "", "eve")
+        await approvals.decide("default", other.id, decided("denied"), "eve")
         assert (await denied(task)).reason == "the reviewer gave no reason"
         with pytest.raises(ApprovalMissingError):
-            await approvals.resolve("default", "guess", "approved", "", "mallory")
+            await approvals.decide("default", "guess", decided("approved"), "mallory")
 
     run(scenario, sources=service)
 
@@ -144,11 +150,10 @@ def test_only_one_of_many_wins(run: Callable[..., None]) -> None:
         waiting = await world.pending()
         results = await asyncio.gather(
             *(
-                world.tools.approvals.resolve(
+                world.tools.approvals.decide(
                     "default",
                     waiting.id,
-                    "approved" if number % 2 else "denied",
-                    f"reason {number}",
+                    decided("approved" if number % 2 else "denied", f"reason {number}"),
                     f"reviewer {number}",
                 )
                 for number in range(12)
@@ -167,34 +172,36 @@ def test_only_one_of_many_wins(run: Callable[..., None]) -> None:
             assert await task
         else:
             assert (await denied(task)).reason == good[0].reason
-        decided = [e for e in await world.audit() if e["kind"] == "approval.decided"]
-        assert [entry["client"] for entry in decided] == [good[0].decided_by]
+        entries = [e for e in await world.audit() if e["kind"] == "approval.decided"]
+        assert [entry["client"] for entry in entries] == [good[0].decided_by]
 
     run(scenario, sources=service)
 
 
 def test_clients_are_asked_at_the_same_time(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
-        yes = Asked(Answer(approved=True, reason="fine"))
+        yes = Asked(Decision(approved=True, reason="fine"))
         assert await create(world, asker=yes)
         (question,) = yes.questions
         assert question.path == "github.issues.create"
         assert "hunter2" not in question.shown
-        error = await denied(create(world, asker=Asked(Answer(approved=False))))
+        error = await denied(create(world, asker=Asked(Decision(approved=False))))
         assert error.code == "approval_denied"
         # One that can't be asked, or fails, leaves it to the others.
         for useless in (None, RuntimeError("no elicitation")):
             task = create(world, asker=Asked(useless))
             waiting = await world.pending()
-            await world.tools.approvals.resolve(
-                "default", waiting.id, "approved", "", "eve"
+            await world.tools.approvals.decide(
+                "default", waiting.id, decided("approved"), "eve"
             )
             assert await task
         # One that never answers is let go as soon as somebody else has.
         never = Asked(asyncio.get_running_loop().create_future())
         task = create(world, asker=never)
         waiting = await world.pending()
-        await world.tools.approvals.resolve("default", waiting.id, "denied", "", "eve")
+        await world.tools.approvals.decide(
+            "default", waiting.id, decided("denied"), "eve"
+        )
         await denied(task)
         assert never.let_go
         by = [e["client"] for e in await world.audit() if e["kind"] != "call"]
@@ -212,14 +219,14 @@ def test_who_is_asked_about_calls_of_its_own(
 ) -> None:
     async def scenario(world: World) -> None:
         for admin in (True, False):
-            yes = Asked(Answer(approved=True, reason="I approve of myself"))
+            yes = Asked(Decision(approved=True, reason="I approve of myself"))
             task = create(world, asker=yes, admin=admin)
             if admin in asked:
                 assert await task
                 continue
             waiting = await world.pending()
-            await world.tools.approvals.resolve(
-                "default", waiting.id, "denied", "no", "eve"
+            await world.tools.approvals.decide(
+                "default", waiting.id, decided("denied", "no"), "eve"
             )
             assert (await denied(task)).reason == "no"
             # It is told what is waited for, and that it needn't ask anybody.
@@ -236,11 +243,11 @@ def test_nobody_decides(run: Callable[..., None]) -> None:
         assert error.reason == "nobody decided within 0.3 seconds"
         assert error.code == "approval_expired"
         with pytest.raises(ApprovalDecidedError, match="already expired"):
-            await world.tools.approvals.resolve(
-                "default", waiting.id, "approved", "", "eve"
+            await world.tools.approvals.decide(
+                "default", waiting.id, decided("approved"), "eve"
             )
 
-    run(scenario, sources=service, approval_deadline=0.3)
+    run(scenario, sources=service, approval_timeout_seconds=0.3)
 
 
 def test_the_end_of_a_task_or_call_withdraws(run: Callable[..., None]) -> None:
@@ -265,30 +272,61 @@ def test_the_end_of_a_task_or_call_withdraws(run: Callable[..., None]) -> None:
     run(scenario, sources=service)
 
 
-def test_another_server_decides(run: Callable[..., None]) -> None:
+def test_another_server_decides(
+    run: Callable[..., None], postgresql: PostgreSQL
+) -> None:
+    url = postgresql.database()
+
     async def scenario(world: World) -> None:
-        database = Database(url_of(None, world.folder))
-        with (world.folder / "log").open("a") as log:
-            other = assemble(database, make_log("info", log), Plan())
-            await database.start()
-            try:
+        async with tools_on(world.folder, url) as other:
+            for decision in ("approved", "denied"):
                 task = create(world)
-                (waiting,), _ = await _until(other.approvals.pending, "default")
-                await other.approvals.resolve(
-                    "default", waiting.id, "approved", "", "eve"
+                waiting = await world.pending()
+                await other.approvals.decide(
+                    "default", waiting.id, decided(decision), "e"
                 )
-                assert await task
-            finally:
-                await other.close()
-                await database.close()
+                if decision == "approved":
+                    assert await task
+                else:
+                    await denied(task)
 
-    run(scenario, sources=service, approval_poll=0.05)
+    run(scenario, sources=service, url=url)
 
 
-async def _until(ask: Any, *arguments: Any) -> Any:
-    while not (found := await ask(*arguments))[0]:  # noqa: ASYNC110 - other processes
-        await asyncio.sleep(0)
-    return found
+def test_another_server_changes_rules_and_sources(
+    run: Callable[..., None], postgresql: PostgreSQL
+) -> None:
+    url = postgresql.database()
+
+    async def scenario(world: World) -> None:
+        async with tools_on(world.folder, url, sources_private=True) as other:
+            read_only = {"owner": "o"}
+            assert await world.call("github.issues.list", read_only)
+            made = await other.policies.add("default", deny("github.**"), "eve")
+            while await _succeeds(world, "github.issues.list", read_only):
+                pass
+            await other.policies.delete("default", made.rule.id, "eve")
+            while not await _succeeds(world, "github.issues.list", read_only):
+                pass
+            fields = {**world.services.openapi(name="added"), "workspace": "default"}
+            await other.sources.add(read_source(fields), "eve")
+            while not await _succeeds(world, "added.odd", {"kind": "text"}):
+                pass
+            await other.sources.delete("default", "added", "eve")
+            while await _succeeds(world, "added.odd", {"kind": "text"}):
+                pass
+
+    run(scenario, sources=service, sources_private=True, url=url)
+
+
+async def _succeeds(world: World, path: str, given: Any) -> bool:
+    try:
+        await world.call(path, given)
+    except ToolError as error:
+        if error.code not in {"policy_denied", "tool_not_found"}:
+            raise
+        return False
+    return True
 
 
 def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> None:
@@ -298,7 +336,7 @@ def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> No
         waiting = await world.pending()
         decisions = await asyncio.gather(
             *(
-                tools.approvals.resolve("default", waiting.id, state, "", "eve")
+                tools.approvals.decide("default", waiting.id, decided(state), "eve")
                 for state in ("approved", "denied", "approved", "denied")
             ),
             return_exceptions=True,
@@ -311,15 +349,16 @@ def test_over_postgresql(run: Callable[..., None], postgresql: PostgreSQL) -> No
             await tools.approvals.get("default", "\x00")
         with pytest.raises(ToolError):
             await world.call("odd\x00\ud800", {"a": "\x00\ud800"})
-        rule = await tools.policies.add("default", Rule("deny", "github.**"), "eve")
+        rule = await tools.policies.add("default", deny("github.**"), "eve")
         assert (await denied(create(world))).code == "policy_denied"
         await tools.policies.delete("default", rule.rule.id, "eve")
         fields = {**world.services.openapi(name="added"), "workspace": "a"}
-        await tools.registry.add(read(fields), "eve")
-        await tools.registry.delete("a", "added", "eve")
+        await tools.sources.add(read_source(fields), "eve")
+        await tools.sources.delete("a", "added", "eve")
         await tools.end_task("default", "task-1")
         assert len(await world.audit()) == 6
         await tools.audit.prune()
+        await tools.approvals.prune()
 
     run(scenario, sources=service, url=postgresql.database())
 
@@ -328,9 +367,9 @@ def test_a_rule_that_comes_while_waiting_counts(run: Callable[..., None]) -> Non
     async def scenario(world: World) -> None:
         task = create(world)
         waiting = await world.pending()
-        await world.tools.policies.add("default", Rule("deny", "github.**"), "eve")
-        await world.tools.approvals.resolve(
-            "default", waiting.id, "approved", "", "eve"
+        await world.tools.policies.add("default", deny("github.**"), "eve")
+        await world.tools.approvals.decide(
+            "default", waiting.id, decided("approved"), "eve"
         )
         assert (await denied(task)).code == "policy_denied"
 
@@ -344,10 +383,12 @@ def test_there_is_a_bound(run: Callable[..., None]) -> None:
         with pytest.raises(ToolError) as caught:
             await create(world)
         assert caught.value.code == "too_many_approvals"
-        await world.tools.approvals.resolve("default", waiting.id, "denied", "", "eve")
+        await world.tools.approvals.decide(
+            "default", waiting.id, decided("denied"), "eve"
+        )
         await denied(first)
 
-    run(scenario, sources=service, approvals_max=1)
+    run(scenario, sources=service, workspace_approvals_max=1)
 
 
 def test_the_audit_has_everything(run: Callable[..., None]) -> None:
@@ -368,8 +409,8 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
             "running",
             "require_approval",
         )
-        await world.tools.approvals.resolve(
-            "default", waiting.id, "approved", "yes", "eve"
+        await world.tools.approvals.decide(
+            "default", waiting.id, decided("approved", "yes"), "eve"
         )
         await task
         entries = await world.audit()
@@ -398,4 +439,4 @@ def test_the_audit_forgets(run: Callable[..., None]) -> None:
         await world.call("github.issues.list", {"owner": "o"})
         assert await world.audit() == []
 
-    run(scenario, sources=service, audit_retention=1e-6)
+    run(scenario, sources=service, audit_ttl_seconds=1e-6)

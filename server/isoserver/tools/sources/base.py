@@ -1,31 +1,69 @@
-"""What all sources have in common: they are started, watched and started again."""
+"""What all sources have in common: they are started, watched and restarted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from isoserver.errors import SourceError, ToolError, ToolFailedError
 from isoserver.tools.redaction import Redactor
+from isoserver.tools.sources.credentials import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.tools.configuration import Limits, SourceConfiguration
-    from isoserver.tools.policy import Effect
+    from isoserver.settings.agents import AgentSettings
+    from isoserver.settings.tools import Effect, SourceSettings
     from isoserver.tools.tool import Tool
 
-__all__ = ["Source"]
+__all__ = ["Source", "SourceLimits", "too_large"]
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
 _STEADY_SECONDS: Final = 30.0
 """A session that lasted this long is begun again at once."""
-_REASON_MAX: Final = 500
+_REASON_CHARACTERS_MAX: Final = 500
+
+
+class SourceLimits(NamedTuple):
+    """The limits of one source: those of its configuration, or else the server's.
+
+    Attributes:
+        start_timeout_seconds: To connect and to list the tools.
+        call_timeout_seconds: For one call.
+        response_bytes_max: Of one answer.
+        document_bytes_max: Of a document or a schema.
+        calls_running_max: Calls at a time; others wait.
+        tools_max: Tools; the rest is left out.
+        private: Whether it may be at an address that isn't public.
+    """
+
+    start_timeout_seconds: float
+    call_timeout_seconds: float
+    response_bytes_max: int
+    document_bytes_max: int
+    calls_running_max: int
+    tools_max: int
+    private: bool
+
+    @classmethod
+    def of(
+        cls, settings: AgentSettings, source: SourceSettings, *, private: bool
+    ) -> SourceLimits:
+        """Return the limits of a source of a server."""
+        return cls(
+            settings.source_start_timeout_seconds,
+            source.call_deadline or settings.tool_call_timeout_seconds,
+            source.response_max or settings.tool_response_bytes_max,
+            settings.source_document_bytes_max,
+            source.concurrency or settings.source_calls_running_max,
+            settings.source_tools_max,
+            private,
+        )
 
 
 class Source(ABC):
@@ -33,7 +71,8 @@ class Source(ABC):
 
     Attributes:
         configuration: What it was made of.
-        limits: Its bounds.
+        limits: Its limits.
+        credentials: What it is told about who asks.
         redactor: Takes its secrets out of everything that comes from it.
         state: How it stands.
         reason: Why it failed, for administrators, without secrets.
@@ -44,30 +83,31 @@ class Source(ABC):
 
     def __init__(
         self,
-        configuration: SourceConfiguration,
-        limits: Limits,
+        configuration: SourceSettings,
+        limits: SourceLimits,
         log: FilteringBoundLogger,
-        *,
-        secrets: Sequence[str] = (),
     ) -> None:
-        """Prepare; nothing is started.
+        """Find the credentials; `start` starts it.
 
         Args:
             configuration: What it is.
-            limits: Its bounds.
-            log: Where what happens to it is logged.
-            secrets: Values that must not be seen.
+            limits: Its limits.
+            log: Told what happens to it.
+
+        Raises:
+            SourceError: A secret is missing, or too short.
         """
         self.configuration = configuration
         self.limits = limits
-        self.redactor = Redactor(*secrets)
+        self.credentials = credentials(configuration)
+        self.redactor = Redactor(*self.credentials.secrets)
         self.state: Literal["starting", "ready", "failed"] = "starting"
         self.reason = ""
         self.tools: tuple[Tool, ...] = ()
         self.version = 0
         self.changed_at = time.time()
         self._log = log.bind(source=self.name, workspace=configuration.workspace)
-        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._slots = asyncio.Semaphore(limits.calls_running_max)
         self._settled = asyncio.Event()
         self._again = asyncio.Event()
         self._was_ready = False
@@ -76,8 +116,13 @@ class Source(ABC):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Its name, the first segment of its tools' paths."""
         return self.configuration.name
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Where it is, without anything secret: a program's name, or a URL's origin."""
 
     @property
     def is_settled(self) -> bool:
@@ -96,14 +141,14 @@ class Source(ABC):
 
     @abstractmethod
     async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
-        """Make one call; deadline, bounds and redaction are the caller's business.
+        """Make one call; timeout, limits and redaction are the caller's business.
 
         Raises:
             ToolError: It failed.
         """
 
     def _ready(self, tools: Sequence[Tool]) -> None:
-        """Take the tools; called by `_serve` whenever they are listed."""
+        """Publish the tools; called by `_serve` whenever they have been listed."""
         limit = self.limits.tools_max
         if len(tools) > limit:
             self._log.warning("tools left out", tools=len(tools), limit=limit)
@@ -133,10 +178,10 @@ class Source(ABC):
     async def settled(self) -> None:
         """Wait until the first attempt to connect is over, well or not.
 
-        Never longer than the start deadline.
+        It is over when the start timeout is, at the latest.
         """
         if not self._settled.is_set():
-            seconds = self.limits.start_deadline + 1
+            seconds = self.limits.start_timeout_seconds + 1
             await _wait(self._settled, seconds)
 
     async def refresh(self) -> None:
@@ -167,19 +212,19 @@ class Source(ABC):
 
     def _fail(self, reason: str) -> None:
         self.state = "failed"
-        self.reason = self.redactor.text(reason)[:_REASON_MAX]
+        self.reason = self.redactor.text(reason)[:_REASON_CHARACTERS_MAX]
         self._log.warning("source failed", reason=self.reason)
         if not self._was_ready:
             # Else those who wait do so for the next attempt, which follows at once.
             self._settled.set()
 
     def describe(self, error: BaseException) -> str:
-        """Say what an error is, for administrators."""
+        """Describe an error for administrators."""
         # Of task groups; Python 3.10 has no class for them.
         while inner := getattr(error, "exceptions", None):
             error = inner[0]
         if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-            return f"it did not start in {self.limits.start_deadline:g} seconds"
+            return f"it did not start in {self.limits.start_timeout_seconds:g} seconds"
         text = str(error)
         if isinstance(error, SourceError):
             return text
@@ -188,13 +233,13 @@ class Source(ABC):
     # -- calls -------------------------------------------------------------------------
 
     def default(self, *, reads: bool) -> Effect:
-        """Give what holds for its tools where no rule fits."""
+        """Return what holds for its tools where no rule fits."""
         return self.configuration.reads if reads else self.configuration.writes
 
     def parts(
         self, tool: Tool, arguments: dict[str, Any]
     ) -> list[tuple[str, Any, bool]]:
-        """Give what a call consists of: path, input, and whether it only reads.
+        """Return what a call consists of: path, input, and whether it only reads.
 
         One part for most; the policy decides about each, and the strictest counts.
 
@@ -219,7 +264,7 @@ class Source(ABC):
         async with self._slots:
             try:
                 made = await asyncio.wait_for(
-                    self._call(tool, arguments), self.limits.call_deadline
+                    self._call(tool, arguments), self.limits.call_timeout_seconds
                 )
             except ToolError as error:
                 raise self._redacted(error) from None
@@ -227,7 +272,7 @@ class Source(ABC):
                 self._late()
                 message = (
                     f"{tool.path} did not answer in "
-                    f"{self.limits.call_deadline:g} seconds"
+                    f"{self.limits.call_timeout_seconds:g} seconds"
                 )
                 raise ToolFailedError(
                     message,
@@ -251,7 +296,7 @@ class Source(ABC):
         )
 
     def unavailable(self) -> ToolFailedError:
-        """Give the error for calls while it can't be reached."""
+        """Return the error for calls while it can't be reached."""
         return ToolFailedError(
             f"the source {self.name} can't be reached now",
             code="source_unavailable",
@@ -259,15 +304,14 @@ class Source(ABC):
             retryable=True,
         )
 
-    def too_large(self) -> ToolFailedError:
-        """Give the error for answers that are larger than they may be."""
-        limit = self.limits.response_max
-        return ToolFailedError(
-            f"the answer has more than {limit} bytes, which is all that may be: "
-            "ask for less",
-            code="response_too_large",
-            details={"limit": limit},
-        )
+
+def too_large(limit: int) -> ToolFailedError:
+    """Return the error for an answer that has more bytes than the limit."""
+    return ToolFailedError(
+        f"the answer has more than {limit} bytes: ask for less",
+        code="response_too_large",
+        details={"limit": limit},
+    )
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:

@@ -1,18 +1,22 @@
-"""What a source is told about who asks; its values stay on this side."""
+"""What a source is told about who asks; the values stay on this side."""
 
 from __future__ import annotations
 
 import base64
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isoserver.errors import SourceError
-from isoserver.tools.configuration import McpSource, Reference, resolve
+from isoserver.settings.tools import McpSettings, OpenapiSettings, SecretReference
+from isoserver.tools.redaction import SECRET_MIN
 
 if TYPE_CHECKING:
-    from isoserver.tools.configuration import Auth, Secret, SourceConfiguration
+    from isoserver.settings.tools import AuthModel, SecretValue, SourceSettings
 
-__all__ = ["Credentials", "credentials"]
+__all__ = ["Credentials", "credentials", "is_local", "is_url"]
 
+_FILE_CHARACTERS_MAX: Final = 64 * 1024
 _KEY_HEADER: Final = "X-API-Key"
 
 
@@ -32,21 +36,21 @@ class Credentials(NamedTuple):
     secrets: tuple[str, ...]
 
 
-def credentials(source: SourceConfiguration) -> Credentials:
-    """Find the values that a configuration names.
+def credentials(source: SourceSettings) -> Credentials:
+    """Find the values that a source's configuration names.
 
     Raises:
-        SourceError: One of them isn't there, or is too short.
+        SourceError: One of them is missing, or too short.
     """
     headers: dict[str, str] = {}
     query: dict[str, str] = {}
     secrets: list[str] = []
 
-    def find(value: Secret | None, what: str) -> str:
+    def find(value: SecretValue | None, what: str) -> str:
         if value is None:
             message = f"auth lacks its {what}"
             raise SourceError(message)
-        secrets.append(resolve(value))
+        secrets.append(_resolve(value))
         return secrets[-1]
 
     auth = source.auth
@@ -62,22 +66,73 @@ def credentials(source: SourceConfiguration) -> Credentials:
         else:
             headers[auth.header or _KEY_HEADER] = value
     headers.update(_named(source.headers, secrets))
-    env = _named(source.env, secrets) if isinstance(source, McpSource) else {}
+    env = _named(source.env, secrets) if isinstance(source, McpSettings) else {}
     return Credentials(headers, query, env, tuple(secrets))
 
 
-def _basic(auth: Auth, password: str) -> str:
-    name = resolve(auth.username, short=True) if auth.username else ""
+def is_local(source: SourceSettings) -> bool:
+    """Tell whether a source runs or reads something on the server's host."""
+    auth = source.auth
+    values = [auth.token, auth.username, auth.password, auth.value]
+    values += source.headers.values()
+    if isinstance(source, McpSettings):
+        values += source.env.values()
+    if any(isinstance(value, SecretReference) for value in values):
+        return True
+    if isinstance(source, McpSettings):
+        return source.command is not None
+    if isinstance(source, OpenapiSettings):
+        return not is_url(source.document)
+    return source.schema_ is not None
+
+
+def is_url(place: str) -> bool:
+    """Tell whether a document is fetched, and not a file."""
+    return place.startswith(("http://", "https://"))
+
+
+def _basic(auth: AuthModel, password: str) -> str:
+    name = _resolve(auth.username, short=True) if auth.username else ""
     coded = base64.b64encode(f"{name}:{password}".encode()).decode()
     return f"Basic {coded}"
 
 
-def _named(values: dict[str, Secret], secrets: list[str]) -> dict[str, str]:
-    """Give values by name; those that are found elsewhere are secret."""
+def _named(values: dict[str, SecretValue], secrets: list[str]) -> dict[str, str]:
+    """Find values by name; those that are found elsewhere are secret."""
     made = {}
     for name, value in values.items():
-        secret = isinstance(value, Reference)
-        made[name] = resolve(value, short=not secret)
+        secret = isinstance(value, SecretReference)
+        made[name] = _resolve(value, short=not secret)
         if secret:
             secrets.append(made[name])
     return made
+
+
+def _resolve(value: SecretValue, *, short: bool = False) -> str:
+    """Find a value, which may be short if it isn't secret.
+
+    Raises:
+        SourceError: It is missing, or too short to be kept out of results.
+    """
+    if isinstance(value, str):
+        found, place = value, "a secret"
+    elif value.env is not None:
+        found, place = os.environ.get(value.env, ""), f"the variable {value.env}"
+    else:
+        found, place = _read(Path(value.file or "")), f"the file {value.file}"
+    if not found and not short:
+        message = f"{place} is empty or isn't there"
+        raise SourceError(message)
+    if len(found) < SECRET_MIN and not short:
+        message = f"{place} has fewer than {SECRET_MIN} characters"
+        raise SourceError(message)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_FILE_CHARACTERS_MAX).removesuffix("\n")
+    except (OSError, ValueError) as error:
+        message = f"the file {path} can't be read"
+        raise SourceError(message) from error

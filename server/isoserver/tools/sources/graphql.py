@@ -1,4 +1,4 @@
-"""Tools of a GraphQL endpoint: each field of its queries and mutations, and raw."""
+"""A GraphQL endpoint as a source: a tool for each query and mutation, and a raw one."""
 
 from __future__ import annotations
 
@@ -21,24 +21,20 @@ from graphql import (
 from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source
-from isoserver.tools.sources.credentials import credentials
-from isoserver.tools.sources.fetching import Fetcher
-from isoserver.tools.sources.openapi import read_file
-from isoserver.tools.sources.queries import (
+from isoserver.tools.sources.fetcher import Fetcher, origin, read_file
+from isoserver.tools.sources.graphql_schema import (
     TOKENS_MAX,
+    arguments_schema,
     client_schema,
+    definitions,
     failed,
     given_to,
+    output_schema,
     read_schema,
     selected,
+    selection,
     top_fields,
     wrong,
-)
-from isoserver.tools.sources.selection import (
-    arguments_schema,
-    definitions,
-    output_schema,
-    selection,
 )
 from isoserver.tools.tool import Tool
 
@@ -46,7 +42,8 @@ if TYPE_CHECKING:
     from graphql import DocumentNode, GraphQLField
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.tools.configuration import GraphqlSource, Limits
+    from isoserver.settings.tools import GraphqlSettings
+    from isoserver.tools.sources.base import SourceLimits
 
 __all__ = ["Graphql"]
 
@@ -81,35 +78,31 @@ class _Field(NamedTuple):
 class Graphql(Source):
     """An endpoint as a source."""
 
-    configuration: GraphqlSource
+    configuration: GraphqlSettings
 
     def __init__(
-        self, configuration: GraphqlSource, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: GraphqlSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
-        """Prepare; nothing is started.
-
-        Args:
-            configuration: What it is.
-            limits: Its bounds.
-            log: Where what happens to it is logged.
-
-        Raises:
-            SourceError: A secret isn't there.
-        """
-        self._known = credentials(configuration)
-        super().__init__(configuration, limits, log, secrets=self._known.secrets)
-        self._fetcher: Fetcher | None = None
+        """Do as `Source` does."""
+        super().__init__(configuration, limits, log)
+        self._fetcher = Fetcher(self.credentials, limits)
         self._schema: GraphQLSchema | None = None
         self._paths: dict[tuple[str, str], str] = {}
+
+    @property
+    def location(self) -> str:
+        """Where it is: the origin of its URL."""
+        return origin(self.configuration.url)
 
     # -- the schema --------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        if self._fetcher is None:
-            self._fetcher = Fetcher(self._known, self.limits)
         while True:
             schema = await asyncio.wait_for(
-                self._load(self._fetcher), self.limits.start_deadline
+                self._load(), self.limits.start_timeout_seconds
             )
             tools = await asyncio.to_thread(self._tools, schema)
             self._schema = schema
@@ -122,13 +115,15 @@ class Graphql(Source):
             await self._again.wait()
             self._again.clear()
 
-    async def _load(self, fetcher: Fetcher) -> GraphQLSchema:
-        place = self.configuration.schema
+    async def _load(self) -> GraphQLSchema:
+        place = self.configuration.schema_
         if place is not None:
-            data = await asyncio.to_thread(read_file, place, self.limits.document_max)
+            data = await asyncio.to_thread(
+                read_file, place, self.limits.document_bytes_max
+            )
             return await asyncio.to_thread(read_schema, data)
         query = get_introspection_query(descriptions=True)
-        found = await fetcher.call(
+        found = await self._fetcher.call(
             self.name, "POST", self.configuration.url, json={"query": query}
         )
         value = found.value()
@@ -179,15 +174,14 @@ class Graphql(Source):
     async def close(self) -> None:
         """Close the connections."""
         await super().close()
-        if self._fetcher is not None:
-            await self._fetcher.close()
+        await self._fetcher.close()
 
     # -- policy ------------------------------------------------------------------------
 
     def parts(
         self, tool: Tool, arguments: dict[str, Any]
     ) -> list[tuple[str, Any, bool]]:
-        """Give the call itself, and for a raw one each field that it asks for.
+        """Return the call itself, and of a raw document each field that it asks for.
 
         Raises:
             ToolArgumentsError: The document is wrong.
@@ -278,8 +272,6 @@ class Graphql(Source):
         return query
 
     async def _send(self, tool: Tool, body: dict[str, Any]) -> dict[str, Any]:
-        if self._fetcher is None:
-            raise self.unavailable()
         found = await self._fetcher.call(
             tool.path,
             "POST",
@@ -290,10 +282,7 @@ class Graphql(Source):
         value = found.value()
         if not isinstance(value, dict) or not ("data" in value or "errors" in value):
             message = f"{tool.path}: the endpoint's answer isn't GraphQL"
-            raise ToolFailedError(
-                message,
-                code="invalid_result",
-            )
+            raise ToolFailedError(message, code="invalid_result")
         if value.get("data") is None and value.get("errors"):
             raise failed(tool, value["errors"])
         return {name: value[name] for name in ("data", "errors") if name in value}

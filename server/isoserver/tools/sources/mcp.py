@@ -1,4 +1,4 @@
-"""Tools of an MCP server, through one session that is kept open."""
+"""An MCP server as a source, through one session that is kept open."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 from contextlib import AsyncExitStack
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -26,10 +27,10 @@ from pydantic import ValidationError
 from isokernel._version import __version__
 from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
-from isoserver.tools.sources.base import Source
-from isoserver.tools.sources.credentials import credentials
+from isoserver.tools.sources.base import Source, too_large
+from isoserver.tools.sources.fetcher import origin
 from isoserver.tools.sources.mcp_http import TOO_LARGE_TEXT, make_client
-from isoserver.tools.sources.stdio import TOO_LARGE, Pipes
+from isoserver.tools.sources.mcp_stdio import TOO_LARGE, Pipes
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from mcp.types import Tool as Listed
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.tools.configuration import Limits, McpSource
+    from isoserver.settings.tools import McpSettings
+    from isoserver.tools.sources.base import SourceLimits
 
 __all__ = ["McpServer"]
 
@@ -53,33 +55,33 @@ _LOST_TEXTS: Final = ("Session terminated", "Connection closed")
 class McpServer(Source):
     """An MCP server as a source."""
 
-    configuration: McpSource
+    configuration: McpSettings
 
     def __init__(
-        self, configuration: McpSource, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: McpSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
-        """Prepare; nothing is started.
-
-        Args:
-            configuration: What it is.
-            limits: Its bounds.
-            log: Where what happens to it is logged.
-
-        Raises:
-            SourceError: A secret isn't there.
-        """
-        self._known = credentials(configuration)
-        super().__init__(configuration, limits, log, secrets=self._known.secrets)
+        """Do as `Source` does."""
+        super().__init__(configuration, limits, log)
         self._client: Client | None = None
         self._lost = ""
         self._pipes: Pipes | None = None
         self._probes: set[asyncio.Task[None]] = set()
 
+    @property
+    def location(self) -> str:
+        """Where it is: the name of its program, or the origin of its URL."""
+        if self.configuration.command is not None:
+            return PurePath(self.configuration.command).name
+        return origin(self.configuration.url or "")
+
     # -- the session -------------------------------------------------------------------
 
     async def _serve(self) -> None:
         self._lost = ""
-        deadline = anyio.current_time() + self.limits.start_deadline
+        deadline = anyio.current_time() + self.limits.start_timeout_seconds
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 async with AsyncExitStack() as stack:
@@ -97,7 +99,7 @@ class McpServer(Source):
     async def _connect(self, stack: AsyncExitStack) -> Client:
         client = Client(
             await self._transport(stack),
-            read_timeout_seconds=self.limits.start_deadline,
+            read_timeout_seconds=self.limits.start_timeout_seconds,
             message_handler=self._notified,
             client_info=Implementation(name="isokernel", version=__version__),
             cache=None,
@@ -109,22 +111,22 @@ class McpServer(Source):
         if source.command is not None:
             self._pipes = Pipes(
                 [source.command, *source.args],
-                self._known.env,
+                self.credentials.env,
                 source.cwd,
-                self.limits.response_max,
+                self.limits.response_bytes_max,
                 lambda: self._lose("its process has ended"),
             )
             return self._pipes.open()
-        url = _with_query(source.url or "", self._known.query)
+        url = _with_query(source.url or "", self.credentials.query)
         if source.transport == "sse":
             return sse_client(
                 url,
                 httpx_client_factory=self._make_http,
             )
-        http = make_client(self._known, self.limits)
+        http = make_client(self.credentials, self.limits)
         await stack.enter_async_context(http)
         return streamable_http_client(
-            url, http_client=http, max_sse_event_size=self.limits.response_max
+            url, http_client=http, max_sse_event_size=self.limits.response_bytes_max
         )
 
     def _make_http(
@@ -133,9 +135,9 @@ class McpServer(Source):
         timeout: Any = None,
         auth: Any = None,
     ) -> Any:
-        """Make a client; the SDK's own bounds and keys aren't used."""
+        """Make a client; the SDK's own timeouts and credentials aren't used."""
         del timeout, auth
-        return make_client(self._known, self.limits, headers=headers)
+        return make_client(self.credentials, self.limits, headers=headers)
 
     async def _stay(self, client: Client) -> None:
         """Stay until the session is lost; list the tools anew when asked to."""
@@ -176,7 +178,7 @@ class McpServer(Source):
         self._again.set()
 
     def describe(self, error: BaseException) -> str:
-        """Say what an error is, with what the process complained of."""
+        """Describe an error, with the end of what the process wrote to stderr."""
         text = super().describe(error)
         complaint = self._pipes.complaint.strip() if self._pipes is not None else ""
         return f"{text}; it wrote: {complaint[-300:]}" if complaint else text
@@ -223,25 +225,22 @@ class McpServer(Source):
             result = await client.call_tool(
                 tool.original,
                 arguments,
-                read_timeout_seconds=self.limits.call_deadline,
+                read_timeout_seconds=self.limits.call_timeout_seconds,
             )
         except MCPError as error:
             raise self._failed(tool, error) from error
         except (ValidationError, RuntimeError) as error:
             message = f"{tool.path} answered what it should not: {_first_line(error)}"
-            raise ToolFailedError(
-                message,
-                code="invalid_result",
-            ) from error
+            raise ToolFailedError(message, code="invalid_result") from error
         return self._result(tool, result)
 
     def _failed(self, tool: Tool, error: MCPError) -> Exception:
         if error.code == REQUEST_TIMEOUT:
             return TimeoutError()
         if error.code == TOO_LARGE or TOO_LARGE_TEXT in error.message:
-            return self.too_large()
+            return too_large(self.limits.response_bytes_max)
         if "byte limit" in error.message:  # the SDK's, of events
-            return self.too_large()
+            return too_large(self.limits.response_bytes_max)
         ended = error.code in {CONNECTION_CLOSED, INVALID_REQUEST}
         if ended and error.message.startswith(_LOST_TEXTS):
             self._lose(error.message)
@@ -268,7 +267,7 @@ class McpServer(Source):
 
     async def _probe(self, client: Client) -> None:
         try:
-            seconds = min(_PROBE_SECONDS, self.limits.call_deadline)
+            seconds = min(_PROBE_SECONDS, self.limits.call_timeout_seconds)
             await asyncio.wait_for(client.list_tools(), seconds)
         except Exception:  # noqa: BLE001 - whatever it is, it doesn't answer
             if client is self._client:  # and not another one by now
@@ -304,12 +303,12 @@ class McpServer(Source):
 
 
 def _path(name: str) -> str:
-    """Give a tool's path within its source: dots and slashes make segments."""
+    """Return a tool's path within its source; dots and slashes separate segments."""
     return ".".join(snake(part) for part in name.replace("/", ".").split("."))
 
 
 def _block(block: Any) -> Any:
-    """Give a content block as plain data; a text as itself."""
+    """Return a content block as plain data, and a text as a string."""
     if block.type == "text":
         return block.text
     made: dict[str, Any] = {"type": block.type}

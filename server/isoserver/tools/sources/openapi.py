@@ -1,4 +1,4 @@
-"""Tools of a service that an OpenAPI document describes."""
+"""A service that an OpenAPI document describes, as a source."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ import msgspec
 
 from isoserver.errors import SourceError, ToolArgumentsError
 from isoserver.tools.sources.base import Source
-from isoserver.tools.sources.credentials import credentials
-from isoserver.tools.sources.document import Document
-from isoserver.tools.sources.fetching import Fetcher, origin
-from isoserver.tools.sources.operations import READS, Operation
+from isoserver.tools.sources.credentials import is_url
+from isoserver.tools.sources.fetcher import Fetcher, origin, read_file
+from isoserver.tools.sources.openapi_document import (
+    READS,
+    Document,
+    ServiceOperation,
+)
 from isoserver.tools.tool import Tool
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.tools.configuration import Limits, OpenapiSource
-    from isoserver.tools.sources.operations import Parameter
+    from isoserver.settings.tools import OpenapiSettings
+    from isoserver.tools.sources.base import SourceLimits
+    from isoserver.tools.sources.openapi_document import Parameter
 
-__all__ = ["Openapi", "read_file"]
+__all__ = ["Openapi"]
 
 _DOTS: Final = frozenset({".", ".."})
 _ENDS: Final = re.compile(r"[/\\?#]")
@@ -36,34 +40,31 @@ _SEPARATORS: Final = {"form": ",", "spaceDelimited": " ", "pipeDelimited": "|"}
 class Openapi(Source):
     """A service as a source."""
 
-    configuration: OpenapiSource
+    configuration: OpenapiSettings
 
     def __init__(
-        self, configuration: OpenapiSource, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: OpenapiSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
-        """Prepare; nothing is started.
-
-        Args:
-            configuration: What it is.
-            limits: Its bounds.
-            log: Where what happens to it is logged.
-
-        Raises:
-            SourceError: A secret isn't there.
-        """
-        self._known = credentials(configuration)
-        super().__init__(configuration, limits, log, secrets=self._known.secrets)
+        """Do as `Source` does."""
+        super().__init__(configuration, limits, log)
         self._base = ""
-        self._fetcher: Fetcher | None = None
+        self._fetcher = Fetcher(self.credentials, limits)
+
+    @property
+    def location(self) -> str:
+        """Where it is: the origin of its URL, or the name of the document's file."""
+        place = self.configuration.base_url or self.configuration.document
+        return origin(place) if is_url(place) else Path(place).name
 
     # -- the document ------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        if self._fetcher is None:
-            self._fetcher = Fetcher(self._known, self.limits)
         while True:
             document = await asyncio.wait_for(
-                self._document(self._fetcher), self.limits.start_deadline
+                self._document(), self.limits.start_timeout_seconds
             )
             self._base = self._base_url(document)
             # Thousands of operations take a while.
@@ -71,14 +72,16 @@ class Openapi(Source):
             await self._again.wait()
             self._again.clear()
 
-    async def _document(self, fetcher: Fetcher) -> Document:
+    async def _document(self) -> Document:
         place = self.configuration.document
-        if not place.startswith(("http://", "https://")):
-            data = await asyncio.to_thread(read_file, place, self.limits.document_max)
+        if not is_url(place):
+            data = await asyncio.to_thread(
+                read_file, place, self.limits.document_bytes_max
+            )
             return await asyncio.to_thread(Document, data, place.lower())
         base = self.configuration.base_url
-        known = base is None or origin(base) == origin(place)
-        found = await fetcher.document(place, known=known)
+        trusted = base is None or origin(base) == origin(place)
+        found = await self._fetcher.document(place, trusted=trusted)
         return await asyncio.to_thread(Document, found.body, found.kind)
 
     def _base_url(self, document: Document) -> str:
@@ -91,12 +94,12 @@ class Openapi(Source):
         if given is not None:
             return given.rstrip("/")
         place = self.configuration.document
-        remote = place.startswith(("http://", "https://"))
+        remote = is_url(place)
         base = urljoin(place, document.server or "/") if remote else document.server
-        if not base.startswith(("http://", "https://")):
+        if not is_url(base):
             message = "the document does not say where the service is: set base_url"
             raise SourceError(message)
-        secret = bool(self._known.headers or self._known.query)
+        secret = bool(self.credentials.headers or self.credentials.query)
         if remote and secret and origin(base) != origin(place):
             # Else whoever writes the document could have the key sent to him.
             message = f"the document names another host, {origin(base)}: set base_url"
@@ -122,15 +125,12 @@ class Openapi(Source):
     async def close(self) -> None:
         """Close the connections."""
         await super().close()
-        if self._fetcher is not None:
-            await self._fetcher.close()
+        await self._fetcher.close()
 
     # -- calls -------------------------------------------------------------------------
 
     async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
-        if self._fetcher is None:
-            raise self.unavailable()
-        operation: Operation = tool.native
+        operation: ServiceOperation = tool.native
         url, parts = _request(tool, operation, arguments)
         found = await self._fetcher.call(
             tool.path, operation.method.upper(), self._base + url, **parts
@@ -138,25 +138,7 @@ class Openapi(Source):
         return found.value()
 
 
-def read_file(place: str, limit: int) -> bytes:
-    """Read a file of the configuration.
-
-    Raises:
-        SourceError: It can't be read, or is too large.
-    """
-    try:
-        with Path(place).open("rb") as file:
-            data = file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        message = f"the file {place} can't be read"
-        raise SourceError(message) from error
-    if len(data) > limit:
-        message = f"the file {place} has more than {limit} bytes"
-        raise SourceError(message)
-    return data
-
-
-def _input(operation: Operation) -> dict[str, Any]:
+def _input(operation: ServiceOperation) -> dict[str, Any]:
     properties = {one.field: one.schema for one in operation.parameters}
     required = [one.field for one in operation.parameters if one.required]
     if operation.body is not None:
@@ -171,7 +153,7 @@ def _input(operation: Operation) -> dict[str, Any]:
 
 
 def _request(
-    tool: Tool, operation: Operation, arguments: dict[str, Any]
+    tool: Tool, operation: ServiceOperation, arguments: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Write a call as path and parts of a request.
 

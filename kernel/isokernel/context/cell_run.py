@@ -1,0 +1,394 @@
+"""One execution of a cell: it is compiled and run, its value is shown, it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from isokernel.compiler.cells import (
+    compile_body,
+    compile_cell,
+    compile_function,
+    has_return,
+    recompile,
+)
+from isokernel.compiler.redeclaration import Cell, Clash
+from isokernel.context import tracebacks
+from isokernel.context.events import (
+    ErrorInfo,
+    Event,
+    ExecuteResult,
+    ExecutionDone,
+    ExecutionError,
+    ResultJson,
+)
+from isokernel.context.turns import Stop
+from isokernel.typescript.transpiler import SyntaxProblem
+from isokernel.v8.isolate import Thrown
+from isokernel.v8.values import Value
+
+if TYPE_CHECKING:
+    from isokernel.compiler.cells import Compiled
+    from isokernel.context.turns import Turns
+    from isokernel.settings import Language
+
+_FULFILLED, _REJECTED = 1, 2
+_RESULT: Final = ".repl_result"
+
+
+class ToolLimits(NamedTuple):
+    """What an execution may ask of tools.
+
+    Attributes:
+        calls_max: Calls that wait for their answers at a time.
+        input_max: Bytes of one call's input, as JSON.
+    """
+
+    calls_max: int = 256
+    input_max: int = 1 << 20
+
+
+class ExecutionOptions(NamedTuple):
+    """What an execution may be asked for beyond a notebook's cell.
+
+    Attributes:
+        result_json: Report its value as JSON too (`ResultJson`). The value of a promise
+            is awaited for it.
+        levels: Print `[INFO] `, `[WARN] ` and `[ERROR] ` before what console.info, warn
+            and error say, its timers included.
+        drain: Go on after the last line until no timer of the context waits.
+        body: The code is a function's body: what it returns is the value.
+        tools: It has the global `tools`, within these limits. Each call is a `ToolCall`
+            that the front answers with `Context.settle_tool`.
+    """
+
+    result_json: bool = False
+    levels: bool = False
+    drain: bool = False
+    body: bool = False
+    tools: ToolLimits | None = None
+
+
+class CellRun:
+    """One execution, from its first line to its `ExecutionDone`. Of the V8 thread.
+
+    `start` evaluates the cell, which gives a promise. From then on `settle`, called
+    after each turn of JavaScript, goes on as far as the promise allows: `_present`
+    has the value rendered, which may take a promise again, `_finish` reports it, and
+    `_end` ends the execution once no timer is waited for. `_fail` ends it from
+    anywhere.
+
+    Attributes:
+        id: The front's name for it; owner of all that it prints.
+        over: Whether `ExecutionDone` was reported.
+    """
+
+    def __init__(  # noqa: PLR0913 -- the fields of an execute request
+        self,
+        turns: Turns,
+        *,
+        id: int,  # noqa: A002 -- the word that every front uses
+        count: int,
+        script: str,
+        silent: bool,
+        store: bool,
+        deadline_seconds: float | None,
+        options: ExecutionOptions,
+    ) -> None:
+        """Begin; nothing has run yet.
+
+        Args:
+            turns: Of the context.
+            id: See above.
+            count: Its number, N of `In [N]`.
+            script: Name of its script in V8.
+            silent: No result is shown.
+            store: Its result goes into `Out`.
+            deadline_seconds: How long it may take from now on.
+            options: What else is asked of it.
+        """
+        self.id = id
+        self.over = False
+        self._turns = turns
+        self._bridge = turns.bridge
+        self._isolate = turns.bridge.isolate
+        self._host = turns.bridge.host
+        self._owner = self._host.owner(id)
+        self._count = count
+        self._script = script
+        self._silent = silent
+        self._store = store
+        self._options = options
+        self._deadline_seconds = deadline_seconds
+        self._deadline = (
+            None if deadline_seconds is None else time.monotonic() + deadline_seconds
+        )
+        self._paused_at: float | None = None
+        # What it waits for: its own end, or the text of its result.
+        self._promise: Value | None = None
+        self._presenting = False
+        self._done: ExecutionDone | None = None  # while it waits for timers
+
+    # -- its time ------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """When it must have ended, on the monotonic clock, as seen now; None for never.
+
+        While it is paused, only the time in which JavaScript runs counts.
+        """
+        if self._deadline is None or self._paused_at is None:
+            return self._deadline
+        return self._deadline + self._idle_clock() - self._paused_at
+
+    @property
+    def due(self) -> float | None:
+        """When the deadline passes if nothing happens until then; None for never."""
+        return None if self._paused_at is not None else self._deadline
+
+    def pause(self, *, paused: bool) -> None:
+        """Begin or end a pause; nothing happens when it is so already."""
+        if paused == (self._paused_at is not None):
+            return
+        self._deadline = self.deadline
+        self._paused_at = self._idle_clock() if paused else None
+
+    def _idle_clock(self) -> float:
+        """A clock, in seconds, that stands still while JavaScript runs."""
+        return time.monotonic() - self._turns.seconds_run
+
+    # -- from code to a promise ------------------------------------------------------
+
+    def start(self, code: str, language: Language) -> None:
+        """Run the cell up to its end or to its first await.
+
+        Raises:
+            TranspilerError: The TypeScript compiler itself failed.
+        """
+        # What is printed from now on is this cell's output.
+        if self._store:
+            self._bridge.call("beginCell", self._owner, self._count, code)
+        else:
+            self._bridge.call("setOwner", self._owner)
+        if self._options.tools is not None:
+            calls_max, input_max = self._options.tools
+            limits = {"callsMax": calls_max, "inputMax": input_max}
+            self._bridge.call("beginTools", self._owner, json.dumps(limits))
+        self._turns.run(lambda: self._evaluate(code, language), self.deadline)
+
+    def _evaluate(self, code: str, language: Language) -> None:
+        """Compile and run the code; inside a turn."""
+        compile_code = compile_body if self._options.body else compile_cell
+        compiled = compile_code(self._isolate, code, language)
+        source = tracebacks.CellSource(code)
+        self._host.sources.add(self._script, source)
+        if isinstance(compiled, SyntaxProblem):
+            self._fail_syntax(compiled)
+        else:
+            if self._options.levels:
+                self._bridge.call("showLevels", self._owner)
+            self._run(compiled, source, code)
+        self._turns.run_cleanups()
+
+    def _run(
+        self, compiled: Compiled, source: tracebacks.CellSource, code: str
+    ) -> None:
+        cell = Cell(
+            self._isolate,
+            self._script,
+            before_run=source.runs,
+            message=lambda thrown: str(self._described(thrown)["evalue"]),
+            constants=self._host.sources.constants,
+        )
+        outcome = cell.run(compiled)
+        if isinstance(outcome, Thrown) and not outcome.terminated:
+            again = self._compile_again(outcome, code)
+            if isinstance(again, SyntaxProblem):
+                self._fail_syntax(again)
+                return
+            if again is not None:
+                outcome = cell.run(again)
+        if isinstance(outcome, Clash):
+            error = self._syntax_error(outcome.thrown)
+            if outcome.hint:
+                error = error._replace(traceback=(*error.traceback, outcome.hint))
+            self._fail(error)
+        elif not isinstance(outcome, Thrown):
+            self._wait_for(outcome)
+            self._isolate.run_microtasks()
+        elif not outcome.terminated:
+            self._fail(self._syntax_error(outcome))
+
+    def _compile_again(
+        self, thrown: Thrown, code: str
+    ) -> Compiled | SyntaxProblem | None:
+        """Compile what V8 refused as something else that it may be."""
+        if self._options.body and has_return(self._described(thrown)["evalue"]):
+            return compile_function(self._isolate, code)
+        return recompile(self._isolate, code)
+
+    def _wait_for(self, promise: Value) -> None:
+        self._promise = promise
+        self._isolate.mark_handled(promise)
+
+    # -- from the promise to the end ---------------------------------------------------
+
+    def claim_result(self) -> None:
+        """Await the value itself if it is a promise and wanted as JSON.
+
+        Its rejection is the execution's failure then, and not an unhandled one.
+        """
+        if self._promise is None or self._presenting or not self._options.result_json:
+            return
+        state, result = self._isolate.promise(self._promise)
+        if state == _FULFILLED:
+            value = self._isolate.get_value(result, _RESULT)
+            if self._isolate.library.IsPromise(value.slot):
+                self._isolate.mark_handled(value)
+
+    def settle(self) -> None:
+        """Go on as far as it goes now; called after each turn of JavaScript."""
+        while not self.over:
+            if self._turns.stop is not None:
+                self._fail_stopped()
+            elif self._done is not None:
+                self._end(self._done)
+                self._turns.flush()
+                return
+            elif self._promise is None:
+                return
+            else:
+                state, value = self._isolate.promise(self._promise)
+                if state == _REJECTED:
+                    denied = self._is_denial(value)
+                    self._fail(self._describe(value), denied=denied)
+                elif state != _FULFILLED:
+                    self._turns.flush()
+                    return
+                elif self._presenting:
+                    self._finish(self._isolate.to_text(value))
+                else:
+                    self._present(value)
+
+    def _present(self, end: Value) -> None:
+        """Have the cell's value rendered; `end` is what its promise came to."""
+        self._presenting = True
+        if self._silent and not self._options.result_json:
+            self._finish("")
+            return
+        shown = self._turns.run(lambda: self._render(end), self.deadline)
+        if isinstance(shown, str):
+            self._finish(shown)
+        elif isinstance(shown, Value):  # the text comes later
+            self._wait_for(shown)
+        elif isinstance(shown, Thrown) and shown.value is not None:
+            self._fail(self._describe(shown.value))
+
+    def _render(self, end: Value) -> Any:
+        kept = (self._owner, self._count, self._store)
+        if self._options.result_json:
+            shown = self._bridge.try_call("conclude", end, *kept, self._silent)
+        else:
+            shown = self._bridge.try_call("present", end, *kept)
+        self._isolate.run_microtasks()
+        return shown
+
+    def _finish(self, shown: str) -> None:
+        """Report the value; `shown` is JSON of it, empty if nothing is to be shown."""
+        self._turns.flush()
+        if self._options.result_json:
+            shown, text, cut = json.loads(shown)
+            if text is not None:
+                self._host.sink(ResultJson(self.id, text, cut))
+        if shown:
+            bundle = json.loads(shown)
+            data, metadata = bundle["data"], bundle["metadata"]
+            self._host.sink(ExecuteResult(self.id, self._count, data, metadata))
+        self._promise = None
+        self._done = ExecutionDone(self.id, self._count, None)
+        self._end(self._done)
+
+    def _end(self, done: ExecutionDone) -> None:
+        """End it well, unless it is to wait for timers and there are any."""
+        if self._options.drain and self._bridge.call("nextTimer") >= 0:
+            return
+        self._turns.flush_once()
+        self._conclude(done)
+
+    def _fail(
+        self, error: ErrorInfo, *, denied: bool = False, stopped: bool = False
+    ) -> None:
+        """End it with an error."""
+        if not self.over:
+            self._turns.flush()
+            done = ExecutionDone(self.id, self._count, error, denied, stopped)
+            self._conclude(ExecutionError(self.id, error), done)
+
+    def _conclude(self, *events: Event) -> None:
+        self.over = True
+        self._promise = None
+        if self._options.tools is not None:
+            self._bridge.call("endTools", self._owner)
+        for event in events:
+            self._host.sink(event)
+
+    # -- errors ----------------------------------------------------------------------
+
+    def _fail_stopped(self) -> None:
+        stop = self._turns.take_stop()
+        # The heap may still be full, and end this as well.
+        self._turns.run(lambda: self._bridge.call("cancelOwner", self._owner))
+        self._turns.take_stop()
+        if stop is Stop.DEADLINE:
+            message = f"the execution took longer than {self._deadline_seconds:g} s"
+        elif stop is Stop.MEMORY:
+            message = self._turns.memory_message
+        else:
+            message = "the execution was interrupted"
+        name = (stop or Stop.INTERRUPT).value
+        error = ErrorInfo(name, message, (tracebacks.heading(name, message),))
+        self._fail(error, stopped=True)
+
+    def _is_denial(self, reason: Value) -> bool:
+        """Whether that is the error of a call that the execution was denied.
+
+        It is the same object or it isn't; what it looks like doesn't matter, as code
+        can make anything look like it.
+        """
+        if self._options.tools is None:
+            return False
+        denial: bool = self._bridge.call("isDenial", reason, self._owner)
+        return denial
+
+    def _describe(self, value: Value) -> ErrorInfo:
+        """Return what was thrown as an error to show."""
+        details = self._turns.run(lambda: self._bridge.call("describe", value))
+        if details is None:
+            return ErrorInfo("Error", "the error could not be described")
+        return tracebacks.error_info(details, self._host.sources)
+
+    def _described(self, thrown: Thrown) -> dict[str, Any]:
+        """Return the runtime's description of an error; inside a turn."""
+        text = self._bridge.call("describe", thrown.value)
+        described: dict[str, Any] = json.loads(text)
+        return described
+
+    def _fail_syntax(self, problem: SyntaxProblem) -> None:
+        place = (problem.line, problem.column + 1, problem.end_column + 1)
+        sources = self._host.sources
+        error = tracebacks.syntax_error(sources, self._script, problem.message, place)
+        self._fail(error)
+
+    def _syntax_error(self, thrown: Thrown) -> ErrorInfo:
+        """Return what V8 refused or threw at once, placed in the user's text."""
+        described = self._described(thrown)
+        width = max(thrown.end_column - thrown.column, 1)
+        line, column = self._host.place(self._script, thrown.line, thrown.column + 1)
+        return tracebacks.syntax_error(
+            self._host.sources,
+            self._script,
+            described["evalue"],
+            (line, column, column + width),
+            described["ename"],
+        )

@@ -1,0 +1,220 @@
+"""Saving a context, which goes on unharmed.
+
+Everything is in the heap: what Python knows of the context is put there, as text, just
+before it is written, in the forked child that writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Final
+
+from isokernel.context.events import ErrorInfo
+from isokernel.errors import ScriptError, SnapshotFailedError
+from isokernel.v8 import writer
+from isokernel.v8.children import Children
+from isokernel.v8.isolate import Isolate
+from isokernel.v8.live_objects import unsavable_objects
+from isokernel.v8.snapshot import Snapshot, seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+    from isokernel.context.context import Context
+    from isokernel.v8.children import Child, Outcome
+    from isokernel.v8.values import Value
+
+_UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
+"""What leaves traces that can't be saved and that no object is, when it was used."""
+_SOUGHT_MAX: Final = 10_000
+
+
+class ContextHeaps:
+    """Saves one context. On the V8 thread; no JavaScript may run.
+
+    An execution that awaits is not there any more in what is saved.
+    """
+
+    def __init__(self, context: Context) -> None:
+        """Save this context."""
+        self._context = context
+        self._bridge = context.bridge
+        self._isolate = context.bridge.isolate
+
+    def serve(self, serve: Callable[[str, str], str]) -> None:
+        """Offer `Jupyter.checkpoint` and its kin to the user's code.
+
+        Args:
+            serve: Takes what shall be done (`checkpoint`, `restore`, `list`) and the
+                heap's name, amid running JavaScript; returns the list as JSON. May
+                raise HeapFileError.
+        """
+        self._bridge.host.serve_heaps = serve
+
+    def report(self, outcome: str) -> None:
+        """Tell the user's code how a `checkpoint` went, as JSON."""
+        self._context.deliver("heapSettled", outcome)
+
+    def save(self) -> Snapshot:
+        """Save the context into memory; see `write`."""
+        file = os.memfd_create("isokernel-heap")
+        try:
+            self.write(file)
+            return writer.read(file)
+        finally:
+            os.close(file)
+
+    def write(
+        self,
+        file: int,
+        *,
+        seconds: float = writer.DEADLINE_SECONDS,
+        children: Children | None = None,
+    ) -> str:
+        """Save the context into a file, and try in another process what it is worth.
+
+        Args:
+            file: A descriptor; gets what `Snapshot.to_bytes` returns.
+            seconds: That each step may take.
+            children: What forks the processes that do it; by default they are gone
+                when this returns.
+
+        Returns:
+            The heap's key.
+
+        Raises:
+            SnapshotFailedError: Something on the heap can't be saved, or what was
+                written can't be read back.
+        """
+        if children is None:
+            with Children(self._isolate) as own:
+                return self.write(file, seconds=seconds, children=own)
+        try:
+            return self._write(children, file, seconds)
+        except SnapshotFailedError as error:
+            kind, path = self._find_unsavable(children, seconds)
+            raise SnapshotFailedError(error.reason, kind, path) from error
+
+    def _write(self, children: Children, file: int, seconds: float) -> str:
+        # Few heaps have errors with stacks that nobody has read, and to look for them
+        # takes as long as all the rest; those that have show it when they are tried.
+        reason = ""
+        for stacks in (False, True):
+            with _Trial(children, lambda: self._try_out(file)) as trial:
+                writer.write(
+                    children,
+                    self._isolate,
+                    file,
+                    _Suspension(self._context),
+                    stacks=stacks,
+                    seconds=seconds,
+                    beside=trial.prepare,
+                )
+                trial.begin()
+                key = seal(file)
+                outcome = trial.outcome(seconds)
+            if not outcome.status:
+                return key
+            reason = outcome.reason
+        message = f"what was written can't be read back: {reason}"
+        raise SnapshotFailedError(message)
+
+    def _try_out(self, file: int) -> None:
+        """Go on from the heap that was written. In a forked child, which ends then."""
+        heap = Snapshot.from_file(file, check=False)
+        make = type(self._context)
+        context = make(self._context.settings, lambda _event: None, snapshot=heap)
+        context.turns.disable_watchdog()
+        value = context.evaluate("6 * 7")
+        if isinstance(value, ErrorInfo) or value[0].get("text/plain") != "42":
+            message = f"6 * 7 is {value}"
+            raise SnapshotFailedError(message)
+
+    def _find_unsavable(
+        self, children: Children, seconds: float
+    ) -> tuple[str | None, str | None]:
+        """Return the kind of an object in the way, and an expression leading to it."""
+        outcome = children.run(self._print_unsavable, seconds)
+        if outcome.status == 0 and outcome.output:
+            kind, path = json.loads(outcome.output)
+            return kind, path
+        for kind in _UNSEEN:
+            if kind in self._isolate.features:
+                return kind, None
+        return None, None
+
+    def _print_unsavable(self) -> None:
+        """Search the heap, print what was found. In a forked child."""
+        self._bridge.host.mute()
+        found = unsavable_objects(self._isolate)
+        if not found:
+            return
+        kind, path = found[0][0], None
+        values = [value for _, value in found[:_SOUGHT_MAX]]
+        with contextlib.suppress(ScriptError):  # the kind alone is better than nothing
+            answer = json.loads(self._bridge.call("findUnsavable", values))
+            if answer:
+                index, path = answer
+                kind = found[index][0]
+        os.write(2, json.dumps([kind, path]).encode())
+
+
+class _Suspension(writer.Preparation):
+    """What is done to a context in the process that writes it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def begin(self) -> None:
+        """Report nothing any more: what the user's code prints now is nobody's."""
+        bridge = self._context.bridge
+        bridge.host.mute()
+        bridge.call("beginSaving")
+        if bridge.call("hasMemory"):
+            bridge.isolate.features.add("WebAssembly.Memory")
+
+    def finish(self, shared: list[Value]) -> None:
+        """Put what Python knows into the heap."""
+        self._context.suspend(shared)
+
+
+class _Trial:
+    """A process that is forked while a heap is written, and tries it when it is."""
+
+    def __init__(self, children: Children, work: Callable[[], None]) -> None:
+        self._children = children
+        self._work = work
+        self._child: Child | None = None
+        self._ready, self._go = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A process that still waits has nothing to do.
+        os.close(self._ready)
+        os.close(self._go)
+
+    def prepare(self) -> None:
+        """Fork the process."""
+        self._child = self._children.fork(self._wait)
+
+    def _wait(self) -> None:
+        os.close(self._go)
+        # What it touches first it gets pages of, for 2 ms; there is time for that now.
+        Isolate()
+        if os.read(self._ready, 1):
+            self._work()
+
+    def begin(self) -> None:
+        """Let the process do its work."""
+        os.write(self._go, b"!")
+
+    def outcome(self, seconds: float) -> Outcome:
+        """Wait for the outcome, once it has begun; at most so many seconds."""
+        assert self._child is not None  # noqa: S101 -- by `prepare`
+        return self._child.outcome(seconds)

@@ -1,0 +1,73 @@
+"""Warming a context that processes are forked from: each would do this again.
+
+Such a process may not be able to read a file any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from isokernel.typescript.transpiler import Transpiled, transpiler
+
+if TYPE_CHECKING:
+    from isokernel.context.context import Context
+
+_CELLS: Final = (
+    # What cells do most: it declares nothing and leaves nothing.
+    "1 + 1",
+    "'text'",
+    "({ a: [1, 'b'], c: new Map([[1, { d: undefined }]]) })",
+    "console.log('%s', 'text', { a: 1 })",
+    "await null",
+    "throw new Error('as an example')",
+    "= a syntax error",
+)
+_TYPES: Final = (
+    # What a cell may have of TypeScript: WebAssembly compiles a function of the
+    # compiler's when it is first called, and each context would do so again.
+    """
+    import type { A } from "a";
+    interface I<T> extends A { a?: T; m(): void; readonly [key: string]: unknown }
+    type U<T> = T extends I<infer V> ? V | string : { [K in keyof T]?: T[K] };
+    declare const d: number;
+    abstract class C<T> implements I<T> {
+      private readonly p: T; static s?: string; declare z: number; #q = 1;
+      constructor(p: T) { this.p = p }
+      get g(): T { return this.p! }
+      m<K extends keyof T>(this: C<T>, k: K, ...rest: number[]): asserts k is K {}
+    }
+    function f(x: number): number; function f(x: any): any { return x }
+    const g = async <T,>(x: T, y: [a: string, b?: number] = ["a"]): Promise<T> => x;
+    let v: U<string> = "a" as any, w = { a: 1 } satisfies object;
+    for (const i of [1, 2] as const) { if (i > 1) console.log(`${f(i) as number}`) }
+    try { label: while (true) break label } catch (e: unknown) { throw e }
+    const { a: renamed = 1, ...others }: Record<string, any> = w ?? {};
+    """,
+    """
+    enum Color { Red = 1, Green, Blue = "b" as any }
+    namespace N { export const x = 1; export function y(): void {} }
+    class P { constructor(private a: number, public readonly b = 2) {} }
+    let t = <string>"t", u = Color.Green, [h, ...k]: number[] = [1];
+    """,
+    "let x: = 1",
+)
+
+
+def warm(context: Context) -> None:
+    """Load and compile what is otherwise loaded when first needed.
+
+    The context stays blank.
+    """
+    context.bridge.call("preload")
+    for code in _CELLS:
+        context.evaluate(code)
+    context.queries.complete("Math.ma", 7)
+    context.queries.inspect("Math.max", 8)
+    context.forget()
+    compiler = transpiler()
+    for source in _TYPES:
+        made = compiler.transpile(source)
+        if isinstance(made, Transpiled) and made.source_map is not None:
+            compiler.original(made.source_map, 1, 0)
+    compiler.redeclare("const a = 1", {"a": "let"}, "a")
+    compiler.without_return("return 1")

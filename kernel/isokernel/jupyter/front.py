@@ -1,0 +1,200 @@
+"""The front that Jupyter's execute_requests come to: a queue of cells, their outputs.
+
+A cell that awaits leaves the V8 thread free, so everything but another cell is served
+meanwhile. A cell that fails aborts the cells that were sent up to that moment, and only
+those: what is sent afterwards was sent by somebody who may know of the failure. Most of
+them have arrived by then; a front that sends many cells one after the other may still
+be sending, so the date in the header decides about what comes shortly after.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.errors import MessageError
+from isokernel.jupyter.process import log_failure
+from isokernel.jupyter.wire import EMPTY, Message, timestamp
+from isokernel.protocol.cells import CellRequest, CellRunner
+
+if TYPE_CHECKING:
+    from isokernel.context import Context
+    from isokernel.context.events import ExecutionDone, ResultJson
+    from isokernel.jupyter.channels import Channels, ShellQueue, UserInput
+    from isokernel.jupyter.heaps import NotebookHeaps
+    from isokernel.jupyter.history import History
+    from isokernel.protocol.messages import OutgoingMessage
+
+__all__ = ["KernelFront"]
+
+# `exit` and `quit`, as long as the user has nothing of that name.
+_EXIT: Final = re.compile(r"\s*(exit|quit)(?:\(\))?\s*;?\s*")
+# `Math.max?` and `Math.max??`, as in IPython; no JavaScript ends with a question mark.
+_HELP: Final = re.compile(r"\s*([\w$][\w$.\[\]'\"]*)(\?\??)\s*")
+_IN_TRANSIT_SECONDS: Final = 1.0
+"""For which a cell may be on its way. A sender whose clock is behind has cells aborted
+that it has sent knowingly, so it is no longer than needed."""
+_HEADERS_KEPT: Final = 4096
+
+
+class KernelFront:
+    """Implements `protocol.cells.Front` on Jupyter's channels. On the V8 thread.
+
+    Attributes:
+        cells: Runs the cells.
+    """
+
+    def __init__(  # noqa: PLR0913 - it joins the parts
+        self,
+        channels: Channels,
+        shell: ShellQueue,
+        user_input: UserInput,
+        history: History,
+        heaps: NotebookHeaps,
+        *,
+        cells_queued_max: int,
+    ) -> None:
+        """Begin with an empty queue; at most `cells_queued_max` cells wait."""
+        self._channels = channels
+        self._broadcast = channels.broadcast
+        self._shell = shell
+        self._user_input = user_input
+        self._history = history
+        self._heaps = heaps
+        self._queue_max = cells_queued_max
+        self._queue: deque[CellRequest[Message]] = deque()
+        self._count = 0
+        self._failed_at = 0.0
+        self._started = ""
+        self._result: str | None = None
+        # A cell's output may come long after it: a timer that fires an hour later still
+        # prints below the cell that set it.
+        self._headers: dict[int, bytes] = {}
+        self.cells: CellRunner[Message] = CellRunner(self)
+
+    # -- the queue -------------------------------------------------------------------
+
+    def add(self, request: Message) -> None:
+        """Take in an execute_request and begin it as soon as it is its turn."""
+        self._count += 1
+        try:
+            cell = CellRequest(
+                request, self._count, request.content, stop_on_error=True
+            )
+            if len(self._queue) >= self._queue_max:
+                limit = f"the limit of {self._queue_max} waiting cells is reached"
+                message = f"{limit} (cells_queued_max)"
+                raise MessageError(message)  # noqa: TRY301 - one answer for both
+        except MessageError as error:
+            self.cells.refuse(request, error)
+            return
+        if self._sent_before_failure(request):
+            self.cells.abort(request)
+            return
+        self._queue.append(cell)
+        self.advance()
+
+    def advance(self) -> None:
+        """Go on: end the running cell if it is over, begin those that wait."""
+        self._settle()
+        while self.cells.running is None and self._queue:
+            self.cells.begin(self._queue.popleft())
+            self._settle()
+
+    def _settle(self) -> None:
+        """End what is over; save and restore heaps, which no JavaScript may do."""
+        self.cells.settle()
+        if self._heaps.save(self.cells.context):
+            self.cells.settle()
+        if self.cells.running is None:
+            self._heaps.restore()
+
+    def _take_waiting(self) -> list[Message]:
+        """Take out every cell that has been sent up to now."""
+        queued = [cell.request for cell in self._queue]
+        self._queue.clear()
+        self._shell.fill()
+        return queued + self._shell.take("execute_request")
+
+    def _sent_before_failure(self, request: Message) -> bool:
+        """Whether a cell that arrives now was sent before the last failure."""
+        if time.time() - self._failed_at > _IN_TRANSIT_SECONDS:
+            return False
+        sent = request.sent
+        return sent is not None and sent < self._failed_at
+
+    # -- for the cell runner ---------------------------------------------------------
+
+    def busy(self, cell: CellRequest[Message]) -> None:
+        """Tell the front ends that a cell begins."""
+        header = cell.request.header_frame
+        self._headers[cell.id] = header
+        if len(self._headers) > _HEADERS_KEPT:
+            del self._headers[next(iter(self._headers))]
+        self._result = None
+        self._user_input.request = cell.request if cell.allow_stdin else None
+        self._started = timestamp()
+        self._broadcast.begin(header)
+
+    def prepare(self, cell: CellRequest[Message], context: Context) -> str:
+        """Answer `name?` and `exit`, which are no JavaScript; return what is."""
+        leaving = _EXIT.fullmatch(cell.code)
+        if leaving and not context.queries.inspect(leaving[1], len(leaving[1])):
+            cell.payload = [{"source": "ask_exit", "keepkernel": False}]
+            return ""
+        question = _HELP.fullmatch(cell.code)
+        if question is None:
+            return cell.code
+        name, detail = question[1], len(question[2]) - 1
+        page = context.queries.inspect(name, len(name), detail)
+        if page is None:
+            return f"console.log({json.dumps(f'{name} is not known.')})"
+        cell.payload = [{"source": "page", "data": page, "start": 0}]
+        return ""
+
+    def publish(self, message: OutgoingMessage, execution_id: int) -> None:
+        """Broadcast an output, as one of the cell that caused it."""
+        kind, content, metadata, buffers = message
+        if kind == "execute_result":
+            text = content["data"].get("text/plain")
+            self._result = text if isinstance(text, str) else None
+        parent = self._headers.get(execution_id, EMPTY)
+        try:
+            self._broadcast.send(kind, content, parent, metadata, buffers)
+        except Exception as error:  # noqa: BLE001 - else it'd surface in the user's code
+            log_failure(f"sending {kind}", error)
+
+    def finish(
+        self,
+        cell: CellRequest[Message],
+        done: ExecutionDone,
+        _result: ResultJson | None,
+        reply: dict[str, Any],
+    ) -> None:
+        """Send the reply, and abort what waits if the cell failed."""
+        waiting: list[Message] = []
+        if cell.stops(done):
+            # Before the reply: what is sent after it may run.
+            self._failed_at = time.time()
+            waiting = self._take_waiting()
+        self._user_input.request = None
+        metadata = {"started": self._started, "status": reply["status"]}
+        self._channels.reply(cell.request, "execute_reply", reply, metadata)
+        self._broadcast.end(cell.request.header_frame)
+        if cell.store_history:
+            self._history.add(done.execution_count, cell.code, self._result)
+        for request in waiting:
+            self.cells.abort(request)
+
+    def answer(self, request: Message, reply: dict[str, Any]) -> None:
+        """Answer a cell that isn't run."""
+        metadata = {"status": "aborted"} if reply["status"] == "aborted" else None
+        with self._broadcast.serving(request.header_frame):
+            self._channels.reply(request, "execute_reply", reply, metadata)
+
+    def log_failure(self, doing: str, error: Exception) -> None:
+        """Log a defect of ours, which the cell's reply tells of."""
+        log_failure(doing, error)

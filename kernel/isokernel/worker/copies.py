@@ -1,0 +1,102 @@
+"""Copies of a context's process: one that goes on as a clone, one that saves the heap.
+
+Both requests come with two descriptors. A `fork_request`'s are the clone's two sockets.
+A `checkpoint_request`'s are a file that gets the heap, and the write end of a pipe that
+gets one JSON map when it is all done:
+
+    {"status": "ok", "size": …, "digest": …, "seconds": …}
+    {"status": "error", "reason": …, "kind": …, "path": …}
+
+The pipe's end without a map says that the process has died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from isokernel.errors import SnapshotFailedError
+from isokernel.v8.children import Children, fork
+
+if TYPE_CHECKING:
+    from isokernel.context import Context
+
+__all__ = ["fork_orphan", "save_and_exit"]
+
+_PID_BYTES: Final = 32
+
+
+def fork_orphan() -> int:
+    """Fork a process that isn't a child of this one, so that its end is told to others.
+
+    Returns:
+        Its id; 0 in the new process.
+
+    Raises:
+        OSError: The system allows no more processes.
+    """
+    reader, writer = os.pipe()
+    try:
+        try:
+            if fork() == 0:
+                try:
+                    pid = fork()
+                except OSError:
+                    os._exit(1)
+                if pid == 0:
+                    return 0
+                os.write(writer, str(pid).encode())
+                os._exit(0)
+        finally:
+            os.close(writer)
+        text = os.read(reader, _PID_BYTES)  # its end comes if the second fork fails
+    finally:
+        os.close(reader)
+    if not text:
+        message = "the context may fork no further process"
+        raise OSError(message)
+    return int(text)
+
+
+def save_and_exit(
+    context: Context, file: int, outcome: int, seconds: float
+) -> NoReturn:
+    """Save the context into a file, tell how it went, end the process.
+
+    Args:
+        context: A copy, in a process that is nothing else.
+        file: A descriptor; gets what `Snapshot.to_bytes` returns.
+        outcome: A descriptor; see above.
+        seconds: That each step may take.
+    """
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how a child ended is asked here
+        with Children(context.bridge.isolate, (outcome,)) as children:
+            said = _save(context, file, seconds, children)
+            os.write(outcome, json.dumps(said).encode())
+            os.close(outcome)  # its end would come last of all, 3 ms later
+    finally:
+        os._exit(0)
+
+
+def _save(
+    context: Context, file: int, seconds: float, children: Children
+) -> dict[str, Any]:
+    start = time.monotonic()
+    try:
+        key = context.heaps.write(file, seconds=seconds, children=children)
+    except SnapshotFailedError as error:
+        reason, kind, path = error.reason, error.kind, error.path
+        return {"status": "error", "reason": reason, "kind": kind, "path": path}
+    except Exception as error:  # noqa: BLE001 -- whoever asked must hear of it
+        reason = f"{type(error).__name__}: {error}"
+        return {"status": "error", "reason": reason, "kind": None, "path": None}
+    return {
+        "status": "ok",
+        "size": os.fstat(file).st_size,
+        "digest": key,
+        "seconds": time.monotonic() - start,
+    }

@@ -1,0 +1,139 @@
+"""The front that a server's frames come to: cells and requests, on `work`."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.context.events import ErrorInfo
+from isokernel.errors import FrameError, MessageError
+from isokernel.protocol import answers
+from isokernel.protocol.answers import reply_type
+from isokernel.protocol.cells import CellRequest, CellRunner
+from isokernel.protocol.messages import execute_reply_content, outcome_content
+
+if TYPE_CHECKING:
+    from isokernel.context import Context
+    from isokernel.context.events import ExecutionDone, ResultJson
+    from isokernel.protocol.answers import Answers
+    from isokernel.protocol.frames import Frame
+    from isokernel.protocol.messages import OutgoingMessage
+    from isokernel.worker.channel import Channel
+
+__all__ = ["WorkerFront"]
+
+_ANSWERS: Final[Answers] = {
+    "names_request": answers.names,
+    "tool_result": answers.tool_result,
+    "pause_request": answers.pause,
+}
+
+
+class WorkerFront:
+    """Implements `protocol.cells.Front` on a channel. On the V8 thread.
+
+    A request's number is the id of its execution.
+
+    Attributes:
+        cells: Runs the cells.
+        waiting: Requests that have to wait for the cell that runs, in order.
+    """
+
+    def __init__(self, context: Context, channel: Channel) -> None:
+        """Answer on `channel`."""
+        self._context = context
+        self._channel = channel
+        self.waiting: deque[Frame] = deque()
+        self.cells: CellRunner[Frame] = CellRunner(self)
+        self.cells.context = context
+
+    def begin(self, request: Frame) -> None:
+        """Begin a cell. Never raises: what is wrong with the request is its answer."""
+        content = request.content
+        try:
+            cell = CellRequest(request, request.id or 0, content, stop_on_error=False)
+            cell.read_extensions(content)
+        except MessageError as error:
+            self.cells.refuse(request, error)
+        else:
+            self.cells.begin(cell)
+
+    def serve(self, request: Frame) -> None:
+        """Answer what isn't a cell; never raises."""
+        try:
+            answer = answers.answer(self._context, request, _ANSWERS)
+        except Exception as error:  # noqa: BLE001 -- one request must not end the rest
+            self.refuse(request, error)
+        else:
+            if answer is not None:
+                self._channel.send(answer.type, answer.content, request.id or 0)
+
+    def refuse(self, request: Frame, error: Exception) -> None:
+        """Reply to a request that can't be served."""
+        content = answers.refusal(request.type, error)
+        self._channel.send(reply_type(request.type), content, request.id or 0)
+
+    # -- for the cell runner ---------------------------------------------------------
+
+    def busy(self, cell: CellRequest[Frame]) -> None:
+        """Tell who watches that a cell begins."""
+        self._status("busy", cell.id)
+
+    def prepare(self, cell: CellRequest[Frame], context: Context) -> str:
+        """Lend the cell its environment; its code runs as it is."""
+        if cell.environment:
+            context.lend_environment(cell.environment)
+        return cell.code
+
+    def publish(self, message: OutgoingMessage, execution_id: int) -> None:
+        """Send an output; one that is too large is left out, with a note."""
+        kind, content, metadata, buffers = message
+        try:
+            self._channel.send(kind, content, execution_id, metadata, buffers)
+        except FrameError as error:
+            text = f"an output was left out: {error}\n"
+            content = {"name": "stderr", "text": text}
+            self._channel.send("stream", content, execution_id)
+
+    def finish(
+        self,
+        cell: CellRequest[Frame],
+        done: ExecutionDone,
+        result: ResultJson | None,
+        reply: dict[str, Any],
+    ) -> None:
+        """Send the reply, and abort what waits if it failed for that."""
+        if cell.environment:
+            self._context.lend_environment({})
+        content = {**reply, **outcome_content(done, result)}
+        try:
+            self._channel.send("execute_reply", content, cell.id)
+        except FrameError as error:
+            info = ErrorInfo(type(error).__name__, str(error))
+            content = execute_reply_content(done._replace(error=info), {})
+            self._channel.send("execute_reply", content, cell.id)
+        self._status("idle", cell.id)
+        if cell.stops(done):
+            self._abort_waiting()
+
+    def _abort_waiting(self) -> None:
+        """Abort the cells that were sent up to now; all else still waits."""
+        self._channel.fill()
+        for queue in (self.waiting, self._channel.inbox):
+            for request in list(queue):
+                if request.type == "execute_request":
+                    queue.remove(request)
+                    self.cells.abort(request)
+
+    def answer(self, request: Frame, reply: dict[str, Any]) -> None:
+        """Answer a cell that isn't run."""
+        parent = request.id or 0
+        self._status("busy", parent)
+        self._channel.send("execute_reply", reply, parent)
+        self._status("idle", parent)
+
+    def log_failure(self, doing: str, error: Exception) -> None:
+        """Leave it to the cell's reply: nobody reads this process's stderr."""
+
+    def _status(self, state: str, parent: int) -> None:
+        self._channel.send("status", {"execution_state": state}, parent)

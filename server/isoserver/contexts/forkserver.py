@@ -1,0 +1,146 @@
+"""The fork server as the event loop uses it: it starts processes and reports ends.
+
+Importing this loads V8, so the service does it only where V8 contexts are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+from isokernel.forkserver import ForkServer
+from isokernel.sandbox import SandboxSettings
+from isoserver.errors import ForkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isokernel.forkserver import Spawned
+    from isokernel.settings import ContextSettings
+
+__all__ = ["AsyncForkServer"]
+
+_PID_END: Final = 1 << 22
+"""No system has a process of that number, or a higher one."""
+_NOT_ITS: Final = "the context named a process that is not its own"
+
+
+class AsyncForkServer:
+    """Starts the processes of V8 contexts, and tells whoever watches one of its end.
+
+    Attributes:
+        missing: What of the sandbox this machine can't have, a sentence each.
+    """
+
+    def __init__(self, *, sandbox: bool, niceness: int) -> None:
+        """Make a fork server that isn't started.
+
+        Args:
+            sandbox: Whether contexts are confined.
+            niceness: Their scheduling priority, if they are.
+        """
+        confined = SandboxSettings(niceness=niceness) if sandbox else None
+        self._server = ForkServer(sandbox=confined)
+        self._watched: dict[int, Callable[[str], None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self.missing: list[str] = []
+
+    async def start(self) -> None:
+        """Start the fork server, which takes some tenths of a second.
+
+        Raises:
+            ForkServerError: It did not come up.
+        """
+        await asyncio.to_thread(self._server.start)
+        self.missing = self._server.missing
+        self._loop.add_reader(self._server.exits_fd, self._exited)
+
+    def spawn(self, settings: ContextSettings, heap: bytes | None = None) -> Spawned:
+        """Fork a process for a context; a dead fork server is started again first.
+
+        Args:
+            settings: The context's.
+            heap: What it goes on from; whoever loaded it has checked it.
+
+        Raises:
+            ForkServerError: It could not be forked.
+        """
+        return self._server.spawn(settings, snapshot=heap, checked=True)
+
+    def adopt(self, pid: object, session: int) -> int:
+        """Have the end of a process reported that a context says it has forked.
+
+        That it says so is no proof: a process that user code has taken over could name
+        any other, to have it killed. Only its descendants are in its session.
+
+        Args:
+            pid: The process.
+            session: The context's session: the process that it began as.
+
+        Returns:
+            The process.
+
+        Raises:
+            ForkError: It isn't the context's, or it has ended.
+        """
+        known, descriptor = self._find(pid, session)
+        if descriptor is None:
+            message = "what the context has forked ended at once"
+            raise ForkError(message)
+        os.close(descriptor)
+        self._server.adopt(known)
+        return known
+
+    def hold(self, pid: object, session: int) -> int | None:
+        """Open a process that a context says it has forked, and waits for itself.
+
+        Args:
+            pid: The process.
+            session: As for `adopt`.
+
+        Returns:
+            A descriptor of the process, which the caller closes; None if it has ended.
+
+        Raises:
+            ForkError: It isn't the context's.
+        """
+        return self._find(pid, session)[1]
+
+    def _find(self, pid: object, session: int) -> tuple[int, int | None]:
+        """Return the process and a descriptor of it; None if it has ended."""
+        known = isinstance(pid, int) and 1 < pid < _PID_END and pid not in self._watched
+        if not isinstance(pid, int) or not known:
+            raise ForkError(_NOT_ITS)
+        try:
+            # Opened first, looked at then: the pid may be another's a moment later.
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return pid, None
+        try:
+            found = os.getsid(pid)
+        except OSError:
+            os.close(descriptor)
+            return pid, None
+        if found != session:
+            os.close(descriptor)
+            raise ForkError(_NOT_ITS)
+        return pid, descriptor
+
+    def watch(self, pid: int, on_end: Callable[[str], None]) -> None:
+        """Have a function called with the reason when a process ends.
+
+        It replaces the one that was set before, if any.
+        """
+        self._watched[pid] = on_end
+
+    def close(self) -> None:
+        """End the fork server and all that it has forked."""
+        self._loop.remove_reader(self._server.exits_fd)
+        self._server.close()
+
+    def _exited(self) -> None:
+        for exited in self._server.poll_exits():
+            on_end = self._watched.pop(exited.pid, None)
+            if on_end is not None:
+                on_end(exited.reason)

@@ -1,0 +1,217 @@
+"""Which contexts there are, and how many there may be."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from isoserver.errors import (
+    ContextExistsError,
+    ContextLimitError,
+    EphemeralLimitError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from isoserver.contexts.context import Context, Key
+    from isoserver.contexts.records import Record
+    from isoserver.settings.server import ServerSettings
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """All contexts of a server, each of one of three sorts.
+
+    live         It has a process, or had one in this server's time and is dead now.
+    ephemeral    Live, but for one run: neither listed nor found.
+    recorded     Hibernated, or dead since an earlier server: a `Record` of a few
+                 hundred bytes. Whoever finds it gets a context made of it, and the
+                 same one as long as anybody holds that.
+
+    Nothing in here waits, so that no context is ever of two sorts, or of none.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, recall: Callable[[Record], Context]
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            settings: The server's settings.
+            recall: Makes the context, without a process, of a record.
+        """
+        self._settings = settings
+        self._recall = recall
+        self._live: dict[Key, Context] = {}
+        self._ephemeral: dict[Key, Context] = {}
+        self._records: dict[Key, Record] = {}
+        self._recalled: WeakValueDictionary[Key, Context] = WeakValueDictionary()
+
+    # -- looking -----------------------------------------------------------------------
+
+    def live(self) -> list[Context]:
+        """Return the live contexts, oldest first; no ephemeral ones."""
+        return list(self._live.values())
+
+    def processes(self) -> list[Context]:
+        """Return the live and the ephemeral contexts."""
+        return [*self._live.values(), *self._ephemeral.values()]
+
+    def records(self) -> list[Record]:
+        """Return the records of contexts without a process."""
+        return list(self._records.values())
+
+    def in_workspace(self, workspace: str) -> list[Context | Record]:
+        """Return the live and the recorded contexts of a workspace, oldest first."""
+        found: list[tuple[float, Context | Record]] = [
+            (record.created_at, record)
+            for record in self._records.values()
+            if record.workspace == workspace
+        ]
+        found += [
+            (context.created_at.timestamp(), context)
+            for context in self._live.values()
+            if context.workspace == workspace
+        ]
+        return [one for _, one in sorted(found, key=itemgetter(0))]
+
+    def find(self, key: Key) -> Context | None:
+        """Find a live or recorded context."""
+        context = self._live.get(key) or self._recalled.get(key)
+        if context is not None:
+            return context
+        record = self._records.get(key)
+        if record is None:
+            return None
+        context = self._recall(record)
+        self._recalled[key] = context
+        return context
+
+    def is_live(self, context: Context) -> bool:
+        """Whether a context is live, and has not been deleted."""
+        return self._live.get(context.key) is context
+
+    # -- changes of sort ---------------------------------------------------------------
+
+    def load(self, record: Record) -> None:
+        """Take in a record that an earlier server has left."""
+        self._records[record.key] = record
+
+    def add(self, context: Context) -> None:
+        """Take in a new context.
+
+        Raises:
+            ContextExistsError: There is one of that id.
+            ContextLimitError: The limit of live contexts is reached.
+        """
+        if context.key in self._live or context.key in self._records:
+            raise ContextExistsError(context.id)
+        self.check_room(context.workspace)
+        self._live[context.key] = context
+
+    def add_ephemeral(self, context: Context) -> None:
+        """Take in a new context that is for one run.
+
+        Raises:
+            EphemeralLimitError: The limit of such contexts is reached.
+        """
+        limit = (
+            self._settings.executions_running_max + self._settings.tasks_unfinished_max
+        )
+        if len(self._ephemeral) >= limit:
+            raise EphemeralLimitError(limit)
+        self._ephemeral[context.key] = context
+
+    def discard(self, context: Context) -> None:
+        """Drop a context that could not be started."""
+        for group in (self._live, self._ephemeral):
+            if group.get(context.key) is context:
+                del group[context.key]
+
+    def revive(self, context: Context) -> None:
+        """Have a context live that is about to be restarted.
+
+        Raises:
+            ContextLimitError: The limit of live contexts is reached.
+        """
+        if context.key not in self._live:
+            self.check_room(context.workspace)
+        self._records.pop(context.key, None)
+        self._live[context.key] = context
+
+    def wake(self, context: Context) -> bool:
+        """Have a recorded context live; False if it was deleted meanwhile."""
+        if self._records.pop(context.key, None) is not None:
+            self._live[context.key] = context
+        return self.is_live(context)
+
+    def put_down(self, context: Context, record: Record) -> None:
+        """Have a context recorded that has no process any more."""
+        if self.is_live(context):
+            del self._live[context.key]
+        self._records[context.key] = record
+        self._recalled[context.key] = context
+
+    def pop(self, key: Key) -> tuple[list[Context], Record | None]:
+        """Drop everything of that name; return the contexts, and the record."""
+        found = (
+            self._live.pop(key, None) or self._recalled.get(key),
+            self._ephemeral.pop(key, None),
+        )
+        return [one for one in found if one is not None], self.pop_record(key)
+
+    def pop_record(self, key: Key) -> Record | None:
+        """Drop a context without a process; return its record."""
+        self._recalled.pop(key, None)
+        return self._records.pop(key, None)
+
+    def clear(self) -> None:
+        """Drop the live and the ephemeral contexts, which are all closed."""
+        self._live.clear()
+        self._ephemeral.clear()
+
+    # -- limits ------------------------------------------------------------------------
+
+    def check_room(self, workspace: str) -> None:
+        """Refuse another live context of a workspace at the limit.
+
+        Raises:
+            ContextLimitError: The limit of live contexts is reached.
+        """
+        if self.crowd(workspace):
+            limit = self._settings.contexts_max
+            shared = len(self._live) < limit
+            limit = self._settings.share_of(limit) if shared else limit
+            raise ContextLimitError(limit, shared=shared)
+
+    def crowd(self, workspace: str) -> list[Context]:
+        """Return the contexts of which one must go before a workspace gets another.
+
+        All live ones at the server's limit, those of the workspace at its share, none
+        if there is room.
+        """
+        limit = self._settings.contexts_max
+        share = self._settings.share_of(limit)
+        if len(self._live) >= limit:
+            return self.live()
+        if share == limit:
+            return []
+        own = [one for one in self._live.values() if one.workspace == workspace]
+        return own if len(own) >= share else []
+
+    def may_hibernate(self, workspace: str, others: Iterable[Key]) -> bool:
+        """Whether one more context of a workspace may be hibernated.
+
+        Args:
+            workspace: The workspace.
+            others: Those that are about to be hibernated as well.
+        """
+        total = self._settings.hibernated_contexts_max
+        owners = [owner for keys in (self._records, others) for owner, _ in keys]
+        if len(owners) >= total:
+            return False
+        share = self._settings.share_of(total)
+        return share == total or owners.count(workspace) < share

@@ -1,0 +1,486 @@
+"""The contexts of a server: made, found, run in, restarted, forked, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from isokernel.sandbox.launch import missing
+from isoserver.contexts.context import Context, Identity, State, new_id
+from isoserver.contexts.hibernation import Hibernation
+from isoserver.contexts.history import cell_content
+from isoserver.contexts.kernels import (
+    KernelProcess,
+    installed_kernels,
+    python_sandbox,
+)
+from isoserver.contexts.languages import Languages
+from isoserver.contexts.records import LoadedHeap
+from isoserver.contexts.registry import Registry
+from isoserver.contexts.store import ContextStore
+from isoserver.contexts.v8 import V8Process
+from isoserver.errors import (
+    CheckpointMissingError,
+    ContextMissingError,
+    FieldProblem,
+    ForkError,
+    InvalidRequestError,
+    ServerError,
+    StoppingError,
+)
+from isoserver.storage.folders import SocketFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from isoserver.contexts.context import Observer
+    from isoserver.contexts.forkserver import AsyncForkServer
+    from isoserver.contexts.jobs import Execution, Request
+    from isoserver.contexts.languages import Language
+    from isoserver.contexts.process import ProcessFactory
+    from isoserver.contexts.records import HeapStorage, Record
+    from isoserver.settings.server import ServerSettings
+    from isoserver.storage.database import Database
+
+__all__ = ["HOME", "Contexts"]
+
+HOME: Final = "/home/user"
+"""The working folder of contexts that name none."""
+_SWEEPS: Final = 4
+"""How often idle contexts are looked for in the time that they may live."""
+_SWEEP_SECONDS_MAX: Final = 30.0
+
+
+class Contexts:
+    """The contexts of one server. Used from the event loop.
+
+    Attributes:
+        languages: What code can be in.
+        missing_walls: What of the sandbox this machine can't have, a sentence each.
+        stopping: Whether no new work is taken, because the server ends.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        observer: Observer,
+        database: Database,
+        heaps: HeapStorage,
+        folder: Path,
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            settings: The server's settings.
+            observer: Counts what contexts do.
+            database: What outlives them.
+            heaps: Where their heaps are.
+            folder: Where they have their files; nothing there outlives the server.
+        """
+        self.languages = Languages(settings.languages, settings.default_language)
+        self.missing_walls: list[str] = []
+        self.stopping = False
+        self._settings = settings
+        self._observer = observer
+        self._heaps = heaps
+        self._folder = folder
+        self._store = ContextStore(
+            database, settings.notebook_cells_max, settings.notebook_characters_max
+        )
+        self._registry = Registry(settings, self._recall)
+        self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
+        self._engines: dict[str, ProcessFactory] = {}
+        self._fork_server: AsyncForkServer | None = None
+        self._sockets: SocketFolder | None = None
+        self._hurried = asyncio.Event()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    # -- the server's life -------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start what processes come from, and take up what an earlier server left.
+
+        Raises:
+            LanguageError: One that the settings name isn't there.
+            FolderError: There is no place for the sockets of kernels.
+        """
+        settings = self._settings
+        self.languages.check(await asyncio.to_thread(installed_kernels))
+        engines = {language.engine for language in self.languages.served.values()}
+        if "v8" in engines:
+            from isoserver.contexts.forkserver import (  # noqa: PLC0415 - loads V8
+                AsyncForkServer,
+            )
+
+            self._fork_server = AsyncForkServer(
+                sandbox=settings.sandbox, niceness=settings.context_niceness
+            )
+            await self._fork_server.start()
+            self.missing_walls += self._fork_server.missing
+            self._engines["v8"] = partial(
+                V8Process, settings=settings, fork_server=self._fork_server
+            )
+        if "kernel" in engines:
+            self._sockets = SocketFolder()
+            sockets = self._sockets.path
+            if settings.sandbox and "python" in self.languages.served:
+                walls = python_sandbox(settings, self._folder, sockets)
+                self.missing_walls += missing(walls)
+            self._engines["kernel"] = partial(
+                KernelProcess, settings=settings, folder=self._folder, sockets=sockets
+            )
+        await self._hibernation.start(self.languages.served)
+        limits = (
+            settings.context_ttl_seconds,
+            settings.hibernate_after_seconds,
+            settings.hibernated_context_ttl_seconds,
+        )
+        seconds = [limit for limit in limits if limit is not None]
+        if seconds:
+            pause = min(*seconds, _SWEEP_SECONDS_MAX * _SWEEPS) / _SWEEPS
+            self._sweeper = asyncio.ensure_future(self._sweep(pause))
+
+    async def close(self) -> None:
+        """Let running cells end in their grace period, then end everything."""
+        self.stopping = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self._wait_idle(self._settings.shutdown_grace_seconds)
+        for context in self._registry.processes():
+            if context.state is State.BUSY:
+                context.interrupt()
+        await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
+        await self._hibernation.stop(self._hurried)
+        reason = "the server stopped"
+        await asyncio.gather(
+            *(context.close(reason) for context in self._registry.processes()),
+            return_exceptions=True,
+        )
+        await self._store.close()
+        self._registry.clear()
+        self.abandon()
+
+    def hurry(self) -> None:
+        """End the grace period of `close`."""
+        self._hurried.set()
+
+    def abandon(self) -> None:
+        """End what processes come from; no context is left, or there never was one."""
+        if self._fork_server is not None:
+            self._fork_server.close()
+        if self._sockets is not None:
+            self._sockets.close()
+
+    async def _wait_idle(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while any(one.state is State.BUSY for one in self._registry.processes()):
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            waits: list[asyncio.Future[Any]] = [
+                context.current.done
+                for context in self._registry.processes()
+                if context.current is not None
+            ]
+            hurried = asyncio.ensure_future(self._hurried.wait())
+            await asyncio.wait(
+                [*waits, hurried], timeout=left, return_when="FIRST_COMPLETED"
+            )
+            hurried.cancel()
+            if self._hurried.is_set():
+                return
+
+    async def _sweep(self, pause: float) -> None:
+        """Delete the contexts that nobody has used for long, or hibernate them."""
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._delete_old()
+                await self._hibernation.sweep()
+            except ServerError:  # the database or the store can't be used for now
+                continue
+            except Exception as error:  # noqa: BLE001 - the next time it may work
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "contexts were not swept", "exception": error}
+                )
+
+    async def _delete_old(self) -> None:
+        ttl = self._settings.context_ttl_seconds
+        if ttl is None:
+            return
+        now = time.monotonic()
+        for context in self:
+            if context.state is not State.BUSY and now - context.used > ttl:
+                await self.delete(context.workspace, context.id)
+
+    # -- finding -----------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Context]:
+        """Iterate over those that have a process, or had one in this server's time."""
+        return iter(self._registry.live())
+
+    def states(self) -> Counter[str]:
+        """Count all contexts by state."""
+        counter = Counter(record.state for record in self._registry.records())
+        counter.update(context.state.value for context in self)
+        return counter
+
+    def in_workspace(self, workspace: str) -> list[Context | Record]:
+        """Return a workspace's, oldest first; those without a process as records."""
+        return self._registry.in_workspace(workspace)
+
+    def get(self, workspace: str, context_id: str) -> Context:
+        """Find a context; a hibernated one wakes with the first job that it gets.
+
+        Raises:
+            ContextMissingError: The workspace has none of that id.
+        """
+        context = self._registry.find((workspace, context_id))
+        if context is None:
+            raise ContextMissingError(context_id)
+        return context
+
+    # -- making ------------------------------------------------------------------------
+
+    async def create(  # noqa: PLR0913 - a context has that many sides
+        self,
+        workspace: str,
+        language: Language | None = None,
+        cwd: str = HOME,
+        *,
+        context_id: str | None = None,
+        heap: str | None = None,
+        heap_memory_max_bytes: int | None = None,
+        ephemeral: bool = False,
+    ) -> Context:
+        """Make a context and start it.
+
+        Args:
+            workspace: Who owns it.
+            language: Its language; None for that of the heap, or the server's default.
+            cwd: Its working folder, as it was asked for.
+            context_id: Its id; a new one if None.
+            heap: The key of a heap of the workspace that it goes on from.
+            heap_memory_max_bytes: Of V8 heap, if not what the settings say.
+            ephemeral: Whether it is for one run: neither listed nor found, but deleted
+                by its id like others.
+
+        Raises:
+            ContextExistsError: There is one of that id.
+            ContextLimitError: The limit of contexts is reached; of ephemeral ones, an
+                EphemeralLimitError.
+            ContextStartError: Its process could not be started.
+            HeapError: The workspace has no such heap, or it can't be used.
+            InvalidRequestError: That language can't begin from a heap.
+        """
+        loaded = None if heap is None else await self._heaps.open(workspace, heap)
+        if language is None:
+            language = self.languages.find(None if loaded is None else loaded.language)
+        memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
+        identity = Identity(workspace, context_id or new_id(), language, cwd, memory)
+        context = self._make(identity)
+        if loaded is not None and not context.process.can_save:
+            problem = f"a {language.name} context can't begin from a heap"
+            raise InvalidRequestError(FieldProblem("heap", problem))
+        self._add(context, ephemeral=ephemeral)
+        try:
+            await context.start(loaded)
+        except BaseException:
+            self._registry.discard(context)
+            raise
+        if not ephemeral:
+            self._hibernation.record(context)
+        return context
+
+    async def session(
+        self,
+        workspace: str,
+        name: str,
+        language: Language,
+        *,
+        heap: str | None = None,
+        heap_memory_max_bytes: int | None = None,
+    ) -> Context:
+        """Find the context of that id, or make it.
+
+        Args:
+            workspace: Who owns it.
+            name: Its id.
+            language: Its language if it is made.
+            heap: The key of a heap that it goes on from, whatever its state is now.
+            heap_memory_max_bytes: As for `create`.
+
+        Raises:
+            ContextLimitError: The limit of contexts is reached.
+            ContextStartError: Its process could not be started.
+            ForkError: It is of a language that can't begin from a heap.
+            HeapError: The workspace has no such heap, or it can't be used.
+        """
+        with suppress(ContextMissingError):
+            context = self.get(workspace, name)
+            if heap is not None:
+                await self._restart(context, await self._heaps.open(workspace, heap))
+            return context
+        return await self.create(
+            workspace,
+            language,
+            context_id=name,
+            heap=heap,
+            heap_memory_max_bytes=heap_memory_max_bytes,
+        )
+
+    async def fork(self, context: Context) -> Context:
+        """Make a context that has the state of another.
+
+        Raises:
+            ForkError: Its process can't be forked, or V8 can't.
+            ContextLimitError: The limit of contexts is reached.
+        """
+        if not context.process.can_fork:
+            message = f"a {context.language.name} context can't be forked"
+            raise ForkError(message)
+        fork = self._make(context.identity._replace(id=new_id()))
+        self._add(fork)
+        try:
+            await context.fork_into(fork)
+        except BaseException:
+            self._registry.discard(fork)
+            raise
+        await self._store.copy_cells(context, fork)
+        self._hibernation.record(fork)
+        return fork
+
+    async def delete(self, workspace: str, context_id: str) -> None:
+        """Delete a context; nothing happens when there is none."""
+        key = workspace, context_id
+        contexts, record = self._registry.pop(key)
+        for context in contexts:
+            await context.close()
+        await self._store.delete(key)
+        checkpoints = {context.checkpoint for context in contexts}
+        checkpoints.add(None if record is None else record.checkpoint)
+        for checkpoint in checkpoints:
+            if checkpoint is not None:
+                await self._heaps.release(workspace, checkpoint.key)
+
+    def _make(self, identity: Identity) -> Context:
+        return Context(
+            identity,
+            self._settings,
+            self._observer,
+            self._engines[identity.language.engine],
+            self._hibernation,
+        )
+
+    def _recall(self, record: Record) -> Context:
+        language = self.languages.served[record.language]
+        memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
+        context = self._make(
+            Identity(record.workspace, record.id, language, record.cwd, memory)
+        )
+        context.recall(record)
+        return context
+
+    def _add(self, context: Context, *, ephemeral: bool = False) -> None:
+        if self.stopping:
+            raise StoppingError
+        if ephemeral:
+            self._registry.add_ephemeral(context)
+        else:
+            self._registry.add(context)
+
+    # -- running -----------------------------------------------------------------------
+
+    async def execute(
+        self,
+        workspace: str,
+        context_id: str | None,
+        language: str | None,
+        request: Request,
+    ) -> tuple[Context, Execution]:
+        """Begin to run a cell in a context, or in a new one.
+
+        Args:
+            workspace: Who asks.
+            context_id: The context; None for a new one, which is deleted again if it
+                can't take the cell.
+            language: What the code is in, by any of its names; None for the context's,
+                or the server's default.
+            request: The cell, without its language.
+
+        Raises:
+            ContextError: There is no such context, or it is dead.
+            InvalidRequestError: The language isn't served, or the context can't run it.
+            LimitError: A limit of contexts or of waiting jobs is reached.
+        """
+        if context_id is not None:
+            context = self.get(workspace, context_id)
+            if language is not None:
+                request = request._replace(language=self.languages.find(language))
+            return context, context.execute(request)
+        context = await self.create(workspace, self.languages.find(language))
+        try:
+            return context, context.execute(request)
+        except BaseException:
+            await self.delete(workspace, context.id)
+            raise
+
+    async def history(self, context: Context) -> list[dict[str, Any]]:
+        """Return what a context has run, oldest first; see `cell_content`."""
+        stored = [cell.content() for cell in await self._store.cells(context)]
+        return stored + [cell_content(done) for done in context.history.executions]
+
+    async def checkpoint(self, context: Context) -> str:
+        """Save a context, so that it can go back to here; it lives on.
+
+        Returns:
+            The heap key.
+
+        Raises:
+            HeapUnsavableError: It can't be saved.
+            ContextError: It is dead.
+        """
+        if context.state is State.HIBERNATED and context.checkpoint is not None:
+            return context.checkpoint.key  # nothing has run since
+        return await self._heaps.keep(context)
+
+    async def restart(self, context: Context, *, from_checkpoint: bool = False) -> None:
+        """Have a context begin anew under its id, with or without a process until now.
+
+        Args:
+            context: The context.
+            from_checkpoint: Whether it goes on from its last checkpoint, whatever
+                became of it since, instead of beginning with nothing.
+
+        Raises:
+            CheckpointMissingError: It has none.
+            HeapError: That can't be used.
+            ContextLimitError: It had no process, and the limit of contexts is reached.
+            ContextStartError: Its process could not be started.
+        """
+        heap = None
+        if from_checkpoint:
+            checkpoint = context.checkpoint
+            if checkpoint is None:
+                raise CheckpointMissingError
+            data = await self._heaps.load(context.workspace, checkpoint.key)
+            heap = LoadedHeap(checkpoint, context.language.name, data)
+        await self._restart(context, heap)
+
+    async def _restart(self, context: Context, heap: LoadedHeap | None) -> None:
+        if self.stopping:
+            raise StoppingError
+        if heap is not None and not context.process.can_save:
+            message = f"a {context.language.name} context can't begin from a heap"
+            raise ForkError(message)
+        same = heap is not None and heap.checkpoint == context.checkpoint
+        self._registry.revive(context)
+        await context.restart(heap=heap)
+        self._hibernation.record(context)
+        if not same:
+            await self._store.delete_cells(context)

@@ -1,0 +1,283 @@
+"""The tables of contexts and of the cells they have run. All SQL of contexts is here.
+
+Rows of live contexts are written a little later, many at a time, so that no context
+waits for the database. Times are as time.time() gives them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    tuple_,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from isoserver.contexts.history import Cell
+from isoserver.contexts.records import Record
+from isoserver.errors import DatabaseError
+from isoserver.storage.database import METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from isoserver.contexts.context import Context, Key
+    from isoserver.storage.database import Database
+
+__all__ = ["CELLS", "CONTEXTS", "ContextStore"]
+
+_T = TypeVar("_T")
+_DELAY_SECONDS: Final = 0.2
+_CHUNK: Final = 200
+"""Rows that one statement deletes: databases limit the parameters of one."""
+
+CONTEXTS: Final = Table(
+    "contexts",
+    METADATA,
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("language", String, nullable=False),
+    Column("cwd", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("last_used", Double, nullable=False),
+    Column("execution_count", Integer, nullable=False),
+    Column("heap_memory_max", BigInteger),
+    # The last checkpoint: its heap key, its last execution, and when it was saved.
+    Column("heap", String(64)),
+    Column("heap_count", Integer, nullable=False),
+    Column("heap_at", Double),
+    Index("contexts_by_heap", "workspace", "heap"),
+)
+
+CELLS: Final = Table(
+    "context_cells",
+    METADATA,
+    # What a context had run up to its last checkpoint, for its notebook.
+    Column("workspace", String, primary_key=True),
+    Column("context", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+
+class ContextStore:
+    """The rows of contexts and of their cells."""
+
+    def __init__(self, database: Database, history_max: int, size_max: int) -> None:
+        """Use a database.
+
+        Args:
+            database: Where the rows are.
+            history_max: Cells of one context that are kept.
+            size_max: Characters of one context's cells that are kept.
+        """
+        self._database = database
+        self._history_max = history_max
+        self._size_max = size_max
+        self._pending: dict[Key, Callable[[], Record]] = {}
+        self._written: set[Key] = set()
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
+
+    # -- contexts ----------------------------------------------------------------------
+
+    async def load(self) -> list[Record]:
+        """Return all rows, oldest first."""
+        query = select(*(CONTEXTS.c[name] for name in Record._fields)).order_by(
+            CONTEXTS.c.created_at
+        )
+        async with self._database.connect() as connection:
+            records = [Record(*row) for row in await connection.execute(query)]
+        self._written.update(record.key for record in records)
+        return records
+
+    def write_soon(self, key: Key, record: Callable[[], Record]) -> None:
+        """Have a row written soon, as it is by then."""
+        self._pending[key] = record
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.ensure_future(self._flush_later())
+
+    def has(self, key: Key) -> bool:
+        """Whether a context has a row, or will have one soon."""
+        return key in self._written or key in self._pending
+
+    async def write(self, *records: Record) -> None:
+        """Write rows now.
+
+        Raises:
+            DatabaseError: It can't be written to.
+        """
+        for record in records:
+            self._pending.pop(record.key, None)
+        async with self._writing:
+            await self._write(records)
+
+    async def flush(self) -> None:
+        """Write what waits to be written.
+
+        Raises:
+            DatabaseError: It can't be written to.
+        """
+        async with self._writing:
+            pending, self._pending = self._pending, {}
+            try:
+                await self._write([make() for make in pending.values()])
+            except BaseException:
+                self._pending = {**pending, **self._pending}
+                raise
+
+    async def delete(self, *keys: Key) -> None:
+        """Delete rows, and the cells of their contexts.
+
+        Raises:
+            DatabaseError: It can't be written to.
+        """
+        for key in keys:
+            self._pending.pop(key, None)
+        async with self._writing:
+            for chunk in _chunks([key for key in keys if key in self._written]):
+                await self._delete(chunk)
+                self._written.difference_update(chunk)
+
+    async def close(self) -> None:
+        """Write what waits, and nothing after it."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait([self._writer])
+        with suppress(DatabaseError):
+            await self.flush()
+
+    async def _flush_later(self) -> None:
+        while self._pending:
+            await asyncio.sleep(_DELAY_SECONDS)
+            with suppress(DatabaseError):  # tried again
+                await self.flush()
+
+    async def _write(self, records: Iterable[Record]) -> None:
+        try:
+            for chunk in _chunks(list(records)):
+                keys = [record.key for record in chunk]
+                async with self._database.begin() as connection:
+                    await connection.execute(delete(CONTEXTS).where(_in(keys)))
+                    await connection.execute(
+                        insert(CONTEXTS), [record._asdict() for record in chunk]
+                    )
+                self._written.update(keys)
+        except (SQLAlchemyError, OSError) as error:
+            raise _unusable(error) from error
+
+    async def _delete(self, keys: list[Key]) -> None:
+        try:
+            async with self._database.begin() as connection:
+                await connection.execute(delete(CONTEXTS).where(_in(keys)))
+                of = tuple_(CELLS.c.workspace, CELLS.c.context)
+                await connection.execute(delete(CELLS).where(of.in_(keys)))
+        except (SQLAlchemyError, OSError) as error:
+            raise _unusable(error) from error
+
+    # -- cells -------------------------------------------------------------------------
+
+    async def store_cells(self, context: Context, *, again: bool = False) -> None:
+        """Store what a context has run up to its last checkpoint, or all of it.
+
+        Args:
+            context: The context.
+            again: Also what is stored already, as its timers may have printed since.
+
+        Raises:
+            DatabaseError: It can't be written to.
+        """
+        checkpoint = context.checkpoint
+        last = None if checkpoint is None else checkpoint.execution_count
+        cells = context.history.unstored(last, again=again)
+        await self._store(context.key, cells)
+        context.history.note_stored(cells)
+
+    async def cells(self, context: Context) -> list[Cell]:
+        """Return the stored cells that a context doesn't remember, oldest first."""
+        if not context.history.stored:
+            return []
+        remembered = {done.number for done in context.history.executions}
+        query = select(CELLS.c.number, CELLS.c.size, CELLS.c.data)
+        query = query.where(_of(context.key)).order_by(CELLS.c.number)
+        async with self._database.connect() as connection:
+            cells = [Cell(*row) for row in await connection.execute(query)]
+        return [cell for cell in cells if cell.number not in remembered]
+
+    async def copy_cells(self, origin: Context, fork: Context) -> None:
+        """Give a fork the stored cells of the context that it was forked from."""
+        cells = await self.cells(origin)
+        await self._store(fork.key, cells)
+        fork.history.stored = bool(cells)
+
+    async def delete_cells(self, context: Context) -> None:
+        """Delete all that is stored of a context that began anew."""
+        if context.history.stored:
+            async with self._database.begin() as connection:
+                await connection.execute(delete(CELLS).where(_of(context.key)))
+            context.history.stored = False
+
+    async def _store(self, key: Key, cells: list[Cell]) -> None:
+        """Store cells; those that are stored already are replaced, old ones deleted."""
+        if not cells:
+            return
+        rows = [
+            {"workspace": key[0], "context": key[1], **cell._asdict()} for cell in cells
+        ]
+        try:
+            async with self._database.begin() as connection:
+                for chunk in _chunks([cell.number for cell in cells]):
+                    same = CELLS.c.number.in_(chunk)
+                    await connection.execute(delete(CELLS).where(_of(key), same))
+                await connection.execute(insert(CELLS), rows)
+                await self._trim(connection, key)
+        except (SQLAlchemyError, OSError) as error:
+            raise _unusable(error) from error
+        self._written.add(key)
+
+    async def _trim(self, connection: AsyncConnection, key: Key) -> None:
+        query = select(CELLS.c.number, CELLS.c.size).where(_of(key))
+        rows = await connection.execute(query.order_by(CELLS.c.number.desc()))
+        size = 0
+        for index, (number, weight) in enumerate(rows):
+            size += weight
+            if index >= self._history_max or size > self._size_max:
+                older = CELLS.c.number <= number
+                await connection.execute(delete(CELLS).where(_of(key), older))
+                return
+
+
+def _of(key: Key) -> ColumnElement[bool]:
+    return (CELLS.c.workspace == key[0]) & (CELLS.c.context == key[1])
+
+
+def _in(keys: list[Key]) -> ColumnElement[bool]:
+    return tuple_(CONTEXTS.c.workspace, CONTEXTS.c.id).in_(keys)
+
+
+def _unusable(error: Exception) -> DatabaseError:
+    return DatabaseError(f"the database can't be written to: {error}")
+
+
+def _chunks(items: list[_T]) -> list[list[_T]]:
+    return [items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK)]

@@ -1,0 +1,124 @@
+"""Runs as the API and the tools show them: plain data, and text for people."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from isoserver.runs.records import EXIT_CODES
+
+if TYPE_CHECKING:
+    from isoserver.runs.records import Record
+
+__all__ = [
+    "PREVIEW_MAX_CHARACTERS",
+    "execution_answer",
+    "execution_summary",
+    "task_answer",
+    "task_summary",
+    "task_text",
+]
+
+PREVIEW_MAX_CHARACTERS: Final = 30_000
+"""Of a result in a text; structured answers have all of it."""
+
+
+def execution_summary(record: Record) -> dict[str, Any]:
+    """Return an execution as lists show it."""
+    return {
+        "execution_id": record.id,
+        "status": record.status.of_execution,
+        "started_at": _moment(record.started_at or record.created_at),
+        "completed_at": _moment(record.ended_at),
+    }
+
+
+def execution_answer(record: Record) -> dict[str, Any]:
+    """Return an execution as the API shows it; every key is always there."""
+    ending = record.ending
+    failure = None if ending is None else ending.error
+    return {
+        **execution_summary(record),
+        "result": None if ending is None else ending.result,
+        "heap": None if ending is None else ending.heap,
+        "heap_error": None if ending is None else ending.heap_error,
+        "error": None if failure is None else failure.stack or failure.message,
+    }
+
+
+def task_summary(record: Record) -> dict[str, Any]:
+    """Return a task as lists show it: without how it ended."""
+    return {
+        "taskId": record.id,
+        "status": record.status,
+        "runtimeId": record.details["runtime_id"],
+        "sessionId": record.session,
+        "metadata": record.details["metadata"],
+        "timeoutMs": round(record.seconds * 1e3),
+        "createdAt": _moment(record.created_at),
+        "startedAt": _moment(record.started_at),
+        "endedAt": _moment(record.ended_at),
+        "exitCode": EXIT_CODES.get(record.status),
+        "error": None,
+    }
+
+
+def task_answer(record: Record) -> dict[str, Any]:
+    """Return a task as the API shows it; how it ended only when it has."""
+    answer, ending = task_summary(record), record.ending
+    if ending is None:
+        return answer
+    error = ending.error
+    if error is not None:
+        answer["error"] = {
+            "name": error.name,
+            "message": error.message,
+            "stack": error.stack,
+        }
+    return {
+        **answer,
+        "result": None if ending.result is None else json.loads(ending.result),
+        "resultCut": ending.result_cut,
+        "logs": {"stdout": [], "stderr": [], **ending.logs},
+        "displays": ending.displays,
+        "diagnostics": [structs.asdict(found) for found in ending.diagnostics],
+    }
+
+
+def task_text(task: Record) -> str:
+    """Return a task as text: a line for each fact, then its value as JSON."""
+    ending = task.ending
+    facts = [
+        f"taskId: {task.id}",
+        f"status: {task.status.value}",
+        f"runtimeId: {task.details['runtime_id']}",
+    ]
+    if ending is None:
+        return "\n".join(facts)
+    facts.append(f"exitCode: {EXIT_CODES[task.status]}")
+    if ending.error is not None:
+        facts.append(f"error: {ending.error.name}: {ending.error.message}")
+    facts += [
+        f"  {found.line}:{found.column} - TS{found.code}: {found.message}"
+        for found in ending.diagnostics
+    ]
+    if ending.result is not None:
+        facts += ["", "```json", _preview(ending.result), "```"]
+    return "\n".join(facts)
+
+
+def _preview(result: str) -> str:
+    text = json.dumps(json.loads(result), indent=2, ensure_ascii=False)
+    more = len(text) - PREVIEW_MAX_CHARACTERS
+    if more <= 0:
+        return text
+    return (
+        f"{text[:PREVIEW_MAX_CHARACTERS]}\n... [result preview truncated {more} chars]"
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)

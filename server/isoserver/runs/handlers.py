@@ -1,0 +1,174 @@
+"""Executions under /api and tasks under /tasks: requests in, answers out."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from isoserver.errors import (
+    ExecutionMissingError,
+    FieldProblem,
+    InvalidRequestError,
+    MediaTypeError,
+    NotRunningError,
+)
+from isoserver.http.handlers import Handler
+from isoserver.runs.answers import (
+    execution_answer,
+    execution_summary,
+    task_answer,
+    task_summary,
+)
+from isoserver.runs.models import (
+    ExecOptions,
+    ExecRequest,
+    ListQuery,
+    OutputQuery,
+    TaskListQuery,
+    TaskRequest,
+)
+from isoserver.runs.orders import script_order
+from isoserver.runs.pages import PageRequest
+from isoserver.runs.records import UNENDED, Kind, Status
+
+__all__ = [
+    "CancelHandler",
+    "CancelTaskHandler",
+    "ExecHandler",
+    "ExecutionHandler",
+    "ExecutionsHandler",
+    "OutputHandler",
+    "TaskHandler",
+    "TasksHandler",
+]
+
+
+class ExecHandler(Handler):
+    """Takes orders of scripts."""
+
+    async def post(self) -> None:
+        """Take one."""
+        self.check_open()
+        asked = self._asked()
+        order = script_order(
+            self.service.settings, self.principal.workspace, **asked.model_dump()
+        )
+        record = await self.service.runs.submit(order)
+        self.answer({"execution_id": record.id}, HTTPStatus.ACCEPTED)
+
+    def _asked(self) -> ExecRequest:
+        """Read the request, in either of its forms."""
+        options = self.parse_query(ExecOptions)
+        header = self.request.headers.get("Content-Type", "")
+        kind = header.partition(";")[0].strip().lower()
+        if kind.startswith("multipart/"):
+            message = "multipart bodies aren't taken: send JSON, or the script itself"
+            raise MediaTypeError(message)
+        if not kind or "json" in kind:
+            return self.parse_json(ExecRequest)
+        try:
+            code = self.request.body.decode()
+        except UnicodeDecodeError:
+            problem = FieldProblem("body", "the script is not UTF-8")
+            raise InvalidRequestError(problem) from None
+        return ExecRequest(code=code, **options.model_dump())
+
+
+class ExecutionsHandler(Handler):
+    """All executions."""
+
+    async def get(self) -> None:
+        """List the newest ones."""
+        asked = self.parse_query(ListQuery)
+        statuses = None
+        if asked.status is not None:
+            status = Status(asked.status)
+            statuses = frozenset({status}) if status.final else UNENDED
+        records = await self.service.runs.list(
+            Kind.SCRIPT, self.principal.workspace, limit=asked.limit, statuses=statuses
+        )
+        self.answer({"executions": [execution_summary(record) for record in records]})
+
+
+class ExecutionHandler(Handler):
+    """One execution."""
+
+    async def get(self, id: str) -> None:  # noqa: A002 - the documented name
+        """Show how it stands, or how it ended."""
+        workspace = self.principal.workspace
+        record = await self.service.runs.get(Kind.SCRIPT, workspace, id)
+        self.answer(execution_answer(record))
+
+
+class OutputHandler(Handler):
+    """What an execution printed."""
+
+    async def get(self, id: str) -> None:  # noqa: A002 - the documented name
+        """Show a page of it."""
+        asked = PageRequest(**self.parse_query(OutputQuery).model_dump())
+        page = await self.service.runs.page(self.principal.workspace, id, asked)
+        self.answer(page._asdict())
+
+
+class CancelHandler(Handler):
+    """Ends executions."""
+
+    async def post(self, id: str) -> None:  # noqa: A002 - the documented name
+        """Cancel one."""
+        answer: dict[str, Any] = {"ok": True}
+        status = HTTPStatus.OK
+        try:
+            await self.service.runs.cancel(Kind.SCRIPT, self.principal.workspace, id)
+        except (ExecutionMissingError, NotRunningError) as error:
+            answer = {"ok": False, "error": str(error)}
+            status = HTTPStatus.BAD_REQUEST
+        self.answer(answer, status)
+
+
+class TasksHandler(Handler):
+    """All tasks."""
+
+    async def get(self) -> None:
+        """List the newest ones."""
+        asked = self.parse_query(TaskListQuery)
+        statuses = None if asked.status is None else frozenset({Status(asked.status)})
+        records = await self.service.runs.list(
+            Kind.TASK, self.principal.workspace, limit=asked.limit, statuses=statuses
+        )
+        self.answer({"tasks": [task_summary(record) for record in records]})
+
+    async def post(self) -> None:
+        """Take an order, and wait for its end if it says so."""
+        self.check_open()
+        asked = self.parse(TaskRequest)
+        self.service.rates.check(self.principal, "execute")
+        runs, workspace = self.service.runs, self.principal.workspace
+        task = await runs.submit(asked.order(self.principal))
+        if asked.waitForResult:
+            seconds = asked.answer_seconds
+            task = await runs.wait(Kind.TASK, workspace, task.id, seconds)
+        if not self.gone:
+            status = HTTPStatus.OK if task.status.final else HTTPStatus.ACCEPTED
+            self.answer(task_answer(task), status)
+
+
+class TaskHandler(Handler):
+    """One task."""
+
+    async def get(self, task_id: str) -> None:
+        """Show how it stands, or how it ended."""
+        workspace = self.principal.workspace
+        self.answer(
+            task_answer(await self.service.runs.get(Kind.TASK, workspace, task_id))
+        )
+
+
+class CancelTaskHandler(Handler):
+    """Ends a task."""
+
+    async def post(self, task_id: str) -> None:
+        """Cancel it."""
+        workspace = self.principal.workspace
+        self.answer(
+            task_answer(await self.service.runs.cancel(Kind.TASK, workspace, task_id))
+        )

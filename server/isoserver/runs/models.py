@@ -1,0 +1,381 @@
+"""Requests and answers about runs: what is under /api/exec, /api/executions and /tasks.
+
+The tools of MCP take and answer the same, so that types, patterns and ranges are here
+only. The documented names are the API's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from isoserver.contexts.models import AnswerModel, RequestModel
+from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads annotations
+    HeapKey,
+    HeapTags,
+)
+from isoserver.runs.orders import RUNTIMES, answer_seconds, task_order
+from isoserver.runs.service import LIST_DEFAULT, LIST_MAX
+
+if TYPE_CHECKING:
+    from isoserver.principal import Principal
+    from isoserver.runs.orders import TaskOrder
+
+__all__ = [
+    "ApiError",
+    "CancelResult",
+    "CliAsset",
+    "CliIndex",
+    "ExecAccepted",
+    "ExecOptions",
+    "ExecRequest",
+    "ExecutionInfo",
+    "ExecutionList",
+    "ExecutionOutput",
+    "ExecutionSummary",
+    "ListQuery",
+    "MemoryMb",
+    "OutputQuery",
+    "OutputRange",
+    "ResultTimeoutMs",
+    "SessionName",
+    "StatusName",
+    "TaskInfo",
+    "TaskList",
+    "TaskListQuery",
+    "TaskRequest",
+    "TaskStatusName",
+    "TaskSummary",
+    "TimeoutSeconds",
+    "VersionModel",
+]
+
+METADATA_MAX = 100
+StatusName = Literal["running", "completed", "failed", "timed_out", "cancelled"]
+TaskStatusName = Literal[
+    "queued",
+    "running",
+    "waiting_for_approval",
+    "completed",
+    "failed",
+    "timed_out",
+    "denied",
+    "cancelled",
+]
+SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@~+-]{1,128}$")]
+TimeoutSeconds = Annotated[int, Field(ge=1, le=300)]
+MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
+ResultTimeoutMs = Annotated[int, Field(ge=100, le=900_000)]
+Natural = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
+Limit = Annotated[int, Field(ge=1, le=LIST_MAX, description="How many at most.")]
+
+
+class QueryModel(RequestModel):
+    """Arguments in the query: text that is converted."""
+
+    model_config = ConfigDict(extra="ignore", strict=False, frozen=True)
+
+
+# -- executions: requests --------------------------------------------------------------
+
+
+class ExecOptions(RequestModel):
+    """How code shall run."""
+
+    execution_timeout_secs: TimeoutSeconds | None = Field(
+        None, description="Seconds that it may run, from its beginning."
+    )
+    heap: HeapKey | None = Field(
+        None, description="The heap that it goes on from; a blank one if omitted."
+    )
+    heap_memory_max_mb: MemoryMb | None = Field(
+        None, description="MiB of V8 heap; less than 8 is taken as 8."
+    )
+    session: SessionName | None = Field(
+        None,
+        description="The context that it runs in, by its id, made if there is none; a "
+        "context of its own if omitted.",
+    )
+
+
+class ExecRequest(ExecOptions):
+    """JavaScript or TypeScript to run."""
+
+    code: str = Field(description="The source text.")
+    tags: HeapTags | None = Field(
+        None, description="What the heap that it yields is tagged with."
+    )
+
+
+class OutputRange(BaseModel):
+    """Which part of the output is wanted."""
+
+    line_offset: Natural = Field(
+        1, description="The first line, from 1. Ignored when byte_offset is given."
+    )
+    line_limit: Natural = Field(
+        100,
+        description="How many lines, up to 10,000. Ignored when byte_offset is given.",
+    )
+    byte_offset: Natural | None = Field(
+        None, description="The first byte, from 0; the page is one of bytes then."
+    )
+    byte_limit: Natural = Field(
+        4096,
+        description="How many bytes, up to 1,048,576. Only used with byte_offset.",
+    )
+
+
+class OutputQuery(OutputRange, QueryModel):
+    """Which part of the output is wanted."""
+
+
+class ListQuery(QueryModel):
+    """Which executions are wanted."""
+
+    limit: Limit = LIST_DEFAULT
+    status: StatusName | None = Field(None, description="Only those that are at it.")
+
+
+# -- executions: answers ---------------------------------------------------------------
+
+
+class ApiError(AnswerModel):
+    """Why a request could not be served."""
+
+    error: str
+
+
+class ExecAccepted(AnswerModel):
+    """The code will run, and what is known of it is kept."""
+
+    execution_id: str
+
+
+class ExecutionSummary(AnswerModel):
+    """An execution, in short."""
+
+    execution_id: str
+    status: StatusName
+    started_at: datetime
+    completed_at: datetime | None
+
+
+class ExecutionList(AnswerModel):
+    """Executions, newest first."""
+
+    executions: list[ExecutionSummary]
+
+
+class ExecutionInfo(ExecutionSummary):
+    """An execution. Every key is always there."""
+
+    result: str | None = Field(
+        description="The value of the code as JSON text, when it completed."
+    )
+    heap: str | None = Field(
+        description="The key of the heap that it yielded, when it completed."
+    )
+    heap_error: str | None = Field(
+        description="Why it yielded none, though it completed."
+    )
+    error: str | None = Field(
+        description="What went wrong, when it failed, timed out or was cancelled."
+    )
+
+
+class ExecutionOutput(AnswerModel):
+    """A page of output. Both cursors are there, however it was asked for."""
+
+    execution_id: str
+    data: str = Field(
+        description="The text. A page of lines has no newline at its end."
+    )
+    start_line: int = Field(description="The first line, from 1; 0 if there is none.")
+    end_line: int = Field(description="The last line, inclusive.")
+    next_line_offset: int
+    total_lines: int
+    start_byte: int
+    end_byte: int = Field(description="Exclusive.")
+    next_byte_offset: int
+    total_bytes: int
+    has_more: bool = Field(description="Whether there is more by now.")
+    status: StatusName
+
+
+class CancelResult(AnswerModel):
+    """What became of a cancellation."""
+
+    ok: bool
+    error: str | None = None
+
+
+# -- tasks -----------------------------------------------------------------------------
+
+
+class TaskRequest(RequestModel):
+    """TypeScript to run with tools."""
+
+    code: str = Field(
+        min_length=1,
+        description="TypeScript, as the body of a function: what it returns is the "
+        "result; without a return, the value of its last expression.",
+    )
+    timeoutMs: int = Field(  # noqa: N815 - the documented name, as below
+        300_000,
+        ge=1,
+        le=600_000,
+        description="Milliseconds that the code may run; waiting for approvals doesn't "
+        "count.",
+    )
+    runtimeId: str = Field(  # noqa: N815
+        RUNTIMES[0],
+        description="What runs it.",
+        json_schema_extra={"enum": list(RUNTIMES)},
+    )
+    metadata: dict[str, Any] = Field(
+        {}, max_length=METADATA_MAX, description="Kept with the task."
+    )
+    sessionId: SessionName | None = Field(  # noqa: N815
+        None,
+        description="A context that persists, made if there is none; one that goes "
+        "with the task if omitted.",
+    )
+    waitForResult: bool = Field(  # noqa: N815
+        default=False, description="Answer when the task has ended."
+    )
+    resultTimeoutMs: ResultTimeoutMs | None = Field(  # noqa: N815
+        None,
+        description="Milliseconds that the answer waits for the end; timeoutMs and "
+        "30,000 more if omitted, but at least 120,000.",
+    )
+    typecheck: bool | None = Field(
+        None,
+        description="Check types first, and don't run code that has type errors; the "
+        "server's setting if omitted.",
+    )
+
+    def order(self, principal: Principal, session: str | None = None) -> TaskOrder:
+        """Make the order; `session` counts where the request names none.
+
+        Raises:
+            InvalidRequestError: There is no code, or no such runtime.
+        """
+        return task_order(
+            principal,
+            code=self.code,
+            timeout_ms=self.timeoutMs,
+            runtime_id=self.runtimeId,
+            metadata=self.metadata,
+            session=self.sessionId or session,
+            typecheck=self.typecheck,
+        )
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long the answer waits for the end."""
+        return answer_seconds(self.timeoutMs, self.resultTimeoutMs)
+
+
+class TaskListQuery(QueryModel):
+    """Which tasks to list."""
+
+    status: TaskStatusName | None = Field(None, description="Only those at this.")
+    limit: Limit = LIST_DEFAULT
+
+
+class TaskError(AnswerModel):
+    """Why a task did not complete."""
+
+    name: str = Field(description="Error type name.", examples=["ToolError"])
+    message: str
+    stack: str = Field(description="Where it happened, for people.")
+
+
+class TaskLogs(AnswerModel):
+    """What was printed, a line an entry."""
+
+    stdout: list[str]
+    stderr: list[str]
+
+
+class TaskDisplay(AnswerModel):
+    """Something that was shown."""
+
+    data: dict[str, Any] = Field(description="By MIME type; binary ones in base64.")
+    metadata: dict[str, Any]
+
+
+class TaskDiagnostic(AnswerModel):
+    """A type error."""
+
+    line: int = Field(description="From 1.")
+    column: int = Field(description="From 1, in UTF-16 units.")
+    code: int = Field(description="TypeScript's number for it.", examples=[2322])
+    message: str
+
+
+class TaskSummary(AnswerModel):
+    """A task, without how it ended."""
+
+    taskId: str  # noqa: N815
+    status: TaskStatusName = Field(description="The last five are for ever.")
+    runtimeId: str  # noqa: N815
+    sessionId: str | None  # noqa: N815
+    metadata: dict[str, Any]
+    timeoutMs: int  # noqa: N815
+    createdAt: datetime  # noqa: N815
+    startedAt: datetime | None  # noqa: N815
+    endedAt: datetime | None  # noqa: N815
+    exitCode: int | None = Field(  # noqa: N815
+        description="0: completed, 1: failed, 124: timed_out, 126: denied, 130: "
+        "cancelled; null while it hasn't ended."
+    )
+    error: TaskError | None = Field(description="Null while nothing is wrong.")
+
+
+class TaskInfo(TaskSummary):
+    """A task; from `result` on only when it has ended."""
+
+    result: Any = Field(None, description="The value; null for undefined.")
+    resultCut: bool = Field(  # noqa: N815
+        default=False,
+        description="The value was too long; `result` says how long.",
+    )
+    logs: TaskLogs = Field(TaskLogs(stdout=[], stderr=[]))
+    displays: list[TaskDisplay] = Field([], description="What was shown, in order.")
+    diagnostics: list[TaskDiagnostic] = Field(
+        [], description="Type errors, because of which the code did not run."
+    )
+
+
+class TaskList(AnswerModel):
+    """Tasks, newest first."""
+
+    tasks: list[TaskSummary]
+
+
+# -- the client's downloads ------------------------------------------------------------
+
+
+class VersionModel(AnswerModel):
+    """The server's version."""
+
+    version: str
+
+
+class CliAsset(AnswerModel):
+    """A client that can be downloaded."""
+
+    platform: str
+    url: str
+    available: bool
+
+
+class CliIndex(AnswerModel):
+    """The clients that can be downloaded."""
+
+    version: str
+    assets: list[CliAsset]

@@ -1,0 +1,189 @@
+"""What is ordered, in its two kinds, and the rules that hold for both fronts.
+
+HTTP handlers and the tools of MCP make an order of a request by the functions here.
+What a request is checked for before that (types, patterns, ranges) is in `models`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.runs.records import Kind
+
+if TYPE_CHECKING:
+    from isoserver.principal import Principal
+    from isoserver.settings.server import ServerSettings
+
+__all__ = [
+    "RUNTIMES",
+    "Order",
+    "ScriptOrder",
+    "TaskOrder",
+    "answer_seconds",
+    "script_order",
+    "task_order",
+]
+
+RUNTIMES: Final = ("isokernel-v8",)
+"""What can run a task; the first one unless the order says otherwise."""
+_MIB: Final = 1 << 20
+_HEAP_MEMORY_MIN_MB: Final = 8
+_ANSWER_EXTRA_SECONDS: Final = 30.0
+_ANSWER_MIN_SECONDS: Final = 120.0
+
+
+class ScriptOrder(NamedTuple):
+    """Code to run by itself.
+
+    Attributes:
+        workspace: Who owns the run.
+        code: The source text, as the client sent it.
+        seconds: How long it may run, from its beginning.
+        session: The named context that it runs in; None for one of its own.
+        heap: The key of the heap that it goes on from; None for a blank one.
+        heap_memory_max_bytes: Of V8's heap; None for the server's limit.
+        tags: What the heap that it yields is tagged with.
+        stateful: Whether it yields a heap; if not, it runs until no timer is left.
+    """
+
+    workspace: str
+    code: str
+    seconds: float
+    session: str | None = None
+    heap: str | None = None
+    heap_memory_max_bytes: int | None = None
+    tags: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
+    stateful: bool = True
+
+    @property
+    def kind(self) -> Kind:
+        """Which runner runs it."""
+        return Kind.SCRIPT
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What is kept of it beside the code, as plain data."""
+        names = ("heap", "heap_memory_max_bytes", "tags")
+        return {name: getattr(self, name) for name in names}
+
+
+class TaskOrder(NamedTuple):
+    """Code to run with tools at hand.
+
+    Attributes:
+        workspace: Who owns the run.
+        code: TypeScript, the body of a function.
+        seconds: How long the code may run; waiting for approvals doesn't count.
+        session: The named context that it runs in; None for one of its own.
+        client: Who orders it, within the workspace.
+        admin: Whether that client may decide about approvals; not kept.
+        runtime_id: What runs it, one of `RUNTIMES`.
+        metadata: Kept with the run, plain data.
+        typecheck: Whether types are checked first; None for what the server is set to.
+    """
+
+    workspace: str
+    code: str
+    seconds: float
+    session: str | None = None
+    client: str = ""
+    admin: bool = False
+    runtime_id: str = RUNTIMES[0]
+    metadata: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
+    typecheck: bool | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Which runner runs it."""
+        return Kind.TASK
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What is kept of it beside the code, as plain data."""
+        names = ("client", "runtime_id", "metadata", "typecheck")
+        return {name: getattr(self, name) for name in names}
+
+
+Order = ScriptOrder | TaskOrder
+
+
+def script_order(  # noqa: PLR0913 - the fields of a request, by their names
+    settings: ServerSettings,
+    workspace: str,
+    *,
+    code: str,
+    session: str | None = None,
+    heap: str | None = None,
+    tags: dict[str, str] | None = None,
+    heap_memory_max_mb: int | None = None,
+    execution_timeout_secs: int | None = None,
+) -> ScriptOrder:
+    """Make the order of an execution from the fields that its request has.
+
+    Raises:
+        InvalidRequestError: It asks for more memory than the server gives, or a
+            stateless server for state.
+    """
+    if settings.stateless:
+        asked = {"heap": heap, "session": session, "tags": tags}
+        for name in (name for name, value in asked.items() if value is not None):
+            problem = "there is none of it: the server is stateless"
+            raise InvalidRequestError(FieldProblem(name, problem))
+    memory = None
+    if heap_memory_max_mb is not None:
+        limit = settings.execution_v8_heap_bytes_max
+        if heap_memory_max_mb * _MIB > limit:
+            problem = f"must be at most {limit // _MIB} (--execution-v8-heap-bytes-max)"
+            raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
+        memory = max(heap_memory_max_mb, _HEAP_MEMORY_MIN_MB) * _MIB
+    return ScriptOrder(
+        workspace,
+        code,
+        float(execution_timeout_secs or settings.execution_timeout_seconds),
+        session=session,
+        heap=heap,
+        heap_memory_max_bytes=memory,
+        tags=tags or {},
+        stateful=not settings.stateless,
+    )
+
+
+def task_order(  # noqa: PLR0913 - the fields of a request, by their names
+    principal: Principal,
+    *,
+    code: str,
+    timeout_ms: int,
+    runtime_id: str,
+    metadata: dict[str, Any],
+    session: str | None,
+    typecheck: bool | None,
+) -> TaskOrder:
+    """Make the order of a task from the fields that its request has.
+
+    Raises:
+        InvalidRequestError: There is no code, or no such runtime.
+    """
+    if not code.strip():
+        raise InvalidRequestError(FieldProblem("code", "there is no code"))
+    if runtime_id not in RUNTIMES:
+        problem = f"must be one of {', '.join(RUNTIMES)}"
+        raise InvalidRequestError(FieldProblem("runtimeId", problem))
+    return TaskOrder(
+        principal.workspace,
+        code,
+        timeout_ms / 1e3,
+        session=session,
+        client=principal.client,
+        admin=principal.admin,
+        runtime_id=runtime_id,
+        metadata=metadata,
+        typecheck=typecheck,
+    )
+
+
+def answer_seconds(timeout_ms: int, result_timeout_ms: int | None) -> float:
+    """Return how long an answer waits for a task's end, unless the request says."""
+    if result_timeout_ms is not None:
+        return result_timeout_ms / 1e3
+    return max(timeout_ms / 1e3 + _ANSWER_EXTRA_SECONDS, _ANSWER_MIN_SECONDS)

@@ -1,0 +1,408 @@
+"""Runs: ordered, run in their turn, looked up, read, awaited, cancelled, forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from isoserver.errors import DatabaseError, ServerError, StoppingError
+from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
+from isoserver.runs.queue import RunQueue
+from isoserver.runs.records import Ending, Failure, Kind, Status
+from isoserver.runs.run import Run
+from isoserver.storage.retention import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from isoserver.contexts.service import Contexts
+    from isoserver.runs.orders import Order
+    from isoserver.runs.pages import Page
+    from isoserver.runs.records import Record
+    from isoserver.runs.runner import Runner
+    from isoserver.runs.store import Store
+    from isoserver.settings.server import ServerSettings
+    from isoserver.tools.calls import Asker
+
+__all__ = ["LIST_DEFAULT", "LIST_MAX", "Runs"]
+
+LIST_DEFAULT: Final = 100
+LIST_MAX: Final = 1000
+_DEFECT: Final = Ending(
+    Status.FAILED, Failure("InternalError", "the server failed; its log says why")
+)
+_SAVE_PAUSE_SECONDS: Final = 1.0
+"""Between attempts to save an end, while the database can't be used."""
+_STEP_SECONDS: Final = 1e-6
+_SWEEPS: Final = 4
+"""How often what is to be forgotten is looked for, in the time that a run is kept."""
+_SWEEP_SECONDS_MAX: Final = 60.0
+_SLACK_PART: Final = 16
+"""The part of the limit on kept runs by which they may be over it between sweeps."""
+
+
+class Runs:
+    """The runs of one server, of both kinds. In the event loop only.
+
+    What a kind differs in is its runner's. The life of a run is the same: it is written
+    down, waits for its turn, runs, has its end decided once and saved, and only then do
+    others see that it has ended.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        store: Store,
+        contexts: Contexts,
+        runners: Mapping[Kind, Runner],
+        log: FilteringBoundLogger,
+    ) -> None:
+        """Take the parts; `start` begins to take orders.
+
+        Args:
+            settings: Settings of the server.
+            store: Where runs are kept.
+            contexts: Where they run.
+            runners: Who runs each kind.
+            log: Told of failures that are ours.
+        """
+        self._settings = settings
+        self._store = store
+        self._contexts = contexts
+        self._runners = runners
+        self._log = log
+        limits = {kind: runner.limits for kind, runner in runners.items()}
+        number = {kind: of.running for kind, of in limits.items()}
+        places = {kind: (n, settings.share_of(n)) for kind, n in number.items()}
+        self._queue = RunQueue(places, self._start)
+        soonest = min(of.kept_seconds for of in limits.values()) / _SWEEPS
+        interval = min(soonest, _SWEEP_SECONDS_MAX)
+        self._sweeper = Sweeper("runs", self._forget, interval, log)
+        self._slack = min(of.kept_number for of in limits.values()) / _SLACK_PART
+        self._ended = 0
+        self._runs: dict[str, Run[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last = 0.0
+        self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
+
+    # -- from start to end of the server -----------------------------------------------
+
+    async def start(self) -> None:
+        """End what the last server left running, and begin to take orders."""
+        ended = await self._store.mend(lambda kind: self._runners[kind].lost)
+        if ended:
+            self._log.warning("runs were lost with the last server", number=ended)
+        self._sweeper.start()
+
+    async def close(self) -> None:
+        """End what waits, let the rest end in the grace period, and save all of it."""
+        self._stopping.set()
+        waiting = self._queue.waiting()
+        waiting += [r for r in self._runs.values() if r.status is Status.WAITING]
+        for run in waiting:
+            self._end_early(run, self._runner_of(run).stopped)
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        ended = asyncio.ensure_future(self._all_ended())
+        grace = self._settings.shutdown_grace_seconds
+        await asyncio.wait(
+            {hurried, ended}, timeout=grace, return_when="FIRST_COMPLETED"
+        )
+        for run in list(self._runs.values()):
+            self._end_early(run, self._runner_of(run).stopped)
+        await asyncio.wait({ended}, timeout=self._settings.interrupt_grace_seconds)
+        for pending in (hurried, ended):
+            pending.cancel()
+        await self._sweeper.close()
+        await self._store.close()
+
+    def hurry(self) -> None:
+        """End the grace period of `close`."""
+        self._hurried.set()
+
+    async def _all_ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- orders ------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        order: Order,
+        asker: Asker | None = None,
+        on_output: Callable[[str], None] | None = None,
+    ) -> Record:
+        """Take an order; it outlives the server when this returns.
+
+        Args:
+            order: What to do.
+            asker: Asks the client for approvals, if it can.
+            on_output: Called with what the code of a task prints.
+
+        Returns:
+            The run, queued.
+
+        Raises:
+            HeapMissingError: The workspace has no such heap.
+            LimitError: There are as many as may be that haven't ended.
+            DatabaseError: It can't be kept.
+            StoppingError: The server is about to end.
+        """
+        if self._stopping.is_set():
+            raise StoppingError
+        runner = self._runners[order.kind]
+        await runner.check(order)
+        self._check_room(order, runner)
+        # Later ones sort behind, also when the clock stands still or is set back.
+        self._last = max(time.time(), self._last + _STEP_SECONDS)
+        run = Run(runner.new_id(), order, self._last, self._on_approval)
+        run.asker, run.on_output = asker, on_output
+        runner.prepare(run)
+        self._runs[run.id] = run
+        try:
+            await self._store.add(run.record(), order.code)
+        except asyncio.CancelledError:
+            # Its row is written all the same, and nobody has its id to cancel it by.
+            run.decide(runner.cancelled)
+            self._spawn(self._end(run))
+            raise
+        except BaseException:
+            del self._runs[run.id]
+            raise
+        if self._stopping.is_set():
+            run.decide(runner.stopped)
+        if run.ending is not None:
+            self._spawn(self._end(run))
+            return run.record()
+        if runner.patience is not None:
+            loop = asyncio.get_running_loop()
+            seconds, late = runner.patience
+            run.patience = loop.call_later(seconds, self._end_early, run, late)
+        self._queue.enter(run)
+        return run.record()
+
+    def _check_room(self, order: Order, runner: Runner) -> None:
+        same_kind = [r.order for r in self._runs.values() if r.order.kind is order.kind]
+        limit = runner.limits.unended
+        if len(same_kind) >= limit:
+            raise runner.too_many(runner.limits.told)
+        share = self._settings.share_of(limit)
+        theirs = sum(other.workspace == order.workspace for other in same_kind)
+        if theirs >= share < limit:
+            raise runner.too_many(share, shared=True)
+
+    # -- running -----------------------------------------------------------------------
+
+    def _runner_of(self, run: Run[Any]) -> Runner:
+        return self._runners[run.order.kind]
+
+    def _start(self, run: Run[Any]) -> None:
+        self._spawn(self._run(run))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, run: Run[Any]) -> None:
+        """Run a run that has a place, and give the place back."""
+        runner = self._runner_of(run)
+        try:
+            if run.ending is None:
+                await runner.run(run)
+        except asyncio.CancelledError:
+            run.decide(runner.stopped)  # else `run.stop` cancelled, which decided first
+        except ServerError as error:
+            failure = Failure(type(error).__name__, error.in_words())
+            run.decide(Ending(Status.FAILED, failure))
+        except Exception:  # noqa: BLE001 - else it would run for ever
+            self._log.exception("a run failed", run=run.id)
+            run.decide(_DEFECT)
+        run.stop = None
+        await self._end(run)
+        try:
+            if run.context is not None and run.order.session is None:
+                await self._contexts.delete(run.order.workspace, run.context.id)
+        finally:
+            self._queue.leave(run)
+
+    async def _end(self, run: Run[Any]) -> None:
+        """Save how a run ended, and then let others see it."""
+        if run.patience is not None:
+            run.patience.cancel()
+        while True:
+            try:
+                if run.output is not None:
+                    run.output.save()
+                await self._store.end(run.ended_record())
+                break
+            except DatabaseError:
+                if self._stopping.is_set():
+                    break
+                await asyncio.sleep(_SAVE_PAUSE_SECONDS)
+        self._runs.pop(run.id, None)
+        run.ended.set()
+        if run.output is not None:
+            run.output.tell()
+        self._ended += 1
+        if self._ended > self._slack:
+            self._sweeper.request()
+
+    async def _forget(self) -> None:
+        """Delete ended runs that are over a limit, the oldest first."""
+        self._ended = 0
+        for kind, runner in self._runners.items():
+            of = runner.limits
+            limits = of.kept_seconds, of.kept_number, of.kept_bytes
+            while number := await self._store.forget(kind, *limits):
+                self._log.info("runs forgotten", kind=kind.value, number=number)
+
+    def _end_early(self, run: Run[Any], ending: Ending) -> bool:
+        """End a run that waits or runs; return whether this call decided the end."""
+        if not run.decide(ending):
+            return False
+        if self._queue.remove(run):
+            self._spawn(self._end(run))
+        elif run.stop is not None:
+            run.stop()
+        return True
+
+    def _on_approval(self, run: Run[Any], begins: bool) -> None:  # noqa: FBT001
+        (self._queue.pause if begins else self._queue.resume)(run)
+
+    # -- looking -----------------------------------------------------------------------
+
+    def _find(self, kind: Kind, workspace: str, run_id: str) -> Run[Any] | None:
+        run = self._runs.get(run_id)
+        if run is None or run.order.kind is not kind:
+            return None
+        return run if run.order.workspace == workspace else None
+
+    async def get(self, kind: Kind, workspace: str, run_id: str) -> Record:
+        """Look a run up.
+
+        Raises:
+            ExecutionMissingError: The workspace has no script of that id.
+            TaskMissingError: The workspace has no task of that id.
+        """
+        run = self._find(kind, workspace, run_id)
+        if run is not None:
+            return run.record()
+        record = await self._store.get(kind, workspace, run_id)
+        if record is None:
+            raise self._runners[kind].missing(run_id)
+        return record
+
+    async def list(
+        self,
+        kind: Kind,
+        workspace: str,
+        *,
+        limit: int = LIST_DEFAULT,
+        statuses: frozenset[Status] | None = None,
+    ) -> list[Record]:
+        """Return the newest runs, without how they ended.
+
+        Args:
+            kind: Of which kind.
+            workspace: Whose.
+            limit: How many at most.
+            statuses: Only those with one of these: all final, or none of them.
+        """
+        if statuses is None or any(status.final for status in statuses):
+            records = await self._store.newest(kind, workspace, limit, statuses)
+            return [self._current(record) for record in records]
+        live = [run.record() for run in self._runs.values()]
+        records = [
+            record
+            for record in live
+            if (record.kind, record.workspace) == (kind, workspace)
+            and record.status in statuses
+        ]
+        return sorted(records, key=lambda record: -record.created_at)[:limit]
+
+    def _current(self, record: Record) -> Record:
+        run = self._runs.get(record.id)
+        return record if run is None or record.status.final else run.record()
+
+    async def wait(
+        self, kind: Kind, workspace: str, run_id: str, seconds: float
+    ) -> Record:
+        """Return a run when it has ended, or as it is after some time.
+
+        Raises:
+            ExecutionMissingError: The workspace has no script of that id.
+            TaskMissingError: The workspace has no task of that id.
+        """
+        run = self._find(kind, workspace, run_id)
+        if run is None:
+            return await self.get(kind, workspace, run_id)
+        ended = asyncio.ensure_future(run.ended.wait())
+        await asyncio.wait({ended}, timeout=seconds)
+        ended.cancel()
+        return run.record()
+
+    async def cancel(self, kind: Kind, workspace: str, run_id: str) -> Record:
+        """End a run that waits or runs; one that waits never begins.
+
+        Returns:
+            The run, cancelled.
+
+        Raises:
+            ExecutionMissingError: The workspace has no script of that id.
+            TaskMissingError: The workspace has no task of that id.
+            NotRunningError: The script has ended.
+            TaskEndedError: The task has ended.
+        """
+        runner = self._runners[kind]
+        run = self._find(kind, workspace, run_id)
+        if run is not None:
+            cancelled = self._end_early(run, runner.cancelled)
+            await run.ended.wait()
+            if cancelled:
+                return run.record()
+        record = await self.get(kind, workspace, run_id)
+        raise runner.over(run_id, record.status.value)
+
+    # -- what scripts print ------------------------------------------------------------
+
+    async def page(self, workspace: str, run_id: str, request: PageRequest) -> Page:
+        """Return a page of a script's output; what it shows outlives the server.
+
+        Raises:
+            ExecutionMissingError: The workspace has no script of that id.
+            DatabaseError: What is new of the output can't be saved.
+        """
+        record = await self.get(Kind.SCRIPT, workspace, run_id)
+        run = self._find(Kind.SCRIPT, workspace, run_id)
+        if run is not None and run.output is not None:
+            run.output.save()
+            await self._store.flush()
+        status = record.status.of_execution
+        key = (workspace, run_id)
+        return await Pages(self._store, key, record.output, status).read(request)
+
+    async def follow(self, workspace: str, run_id: str) -> AsyncIterator[str]:
+        """Yield a script's output as it comes, until its end.
+
+        Raises:
+            ExecutionMissingError: The workspace has no script of that id.
+        """
+        place = 0
+        while True:
+            run = self._find(Kind.SCRIPT, workspace, run_id)
+            changed = run.output.changed if run is not None and run.output else None
+            asked = PageRequest(byte_offset=place, byte_limit=BYTES_MAX)
+            page = await self.page(workspace, run_id, asked)
+            place = page.next_byte_offset
+            if page.data:
+                yield page.data
+            if page.has_more:
+                continue
+            if page.status is not Status.RUNNING:
+                return
+            if changed is not None:
+                await changed.wait()

@@ -1,1 +1,0 @@
-"""Tasks: code that runs to an end with tools at hand, and can be looked up later."""

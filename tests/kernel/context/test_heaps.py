@@ -1,0 +1,428 @@
+"""Contexts that are saved, and go on in another process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.support.local_contexts import LocalContext
+from tests.support.waiting import DEADLINE, wait_for
+from tests.support.workers import WorkerClient, await_exit, texts
+
+from isokernel.context.events import Stream
+from isokernel.errors import (
+    SnapshotEngineError,
+    SnapshotFailedError,
+    SnapshotFormatError,
+)
+from isokernel.runtime import scripts
+from isokernel.settings import ContextSettings
+from isokernel.v8.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from isokernel.context.events import Event
+    from isokernel.forkserver import ForkServer
+
+    Restore = Callable[[LocalContext], LocalContext]
+    Spawn = Callable[..., WorkerClient]
+
+
+@pytest.fixture
+def restore() -> Iterator[Callable[[LocalContext], LocalContext]]:
+    """Goes on from a session, by way of the bytes that a file would have."""
+    made: list[LocalContext] = []
+
+    def go_on(session: LocalContext) -> LocalContext:
+        data = session.context.heaps.save().to_bytes()
+        made.append(
+            LocalContext(session.context.settings, snapshot=Snapshot.from_bytes(data))
+        )
+        return made[-1]
+
+    yield go_on
+    for session in made:
+        session.context.close()
+
+
+# -- what goes on ------------------------------------------------------------------
+
+
+def test_counts_and_history_go_on(context: LocalContext, restore: Restore) -> None:
+    context.run("20 + 1")
+    context.run("'silent'", silent=True)
+    context.run("_ * 2")
+    copy = restore(context)
+    assert copy.context.execution_count == 2
+    assert copy.value("[In[1], Out[1], _, __]") == "[ '20 + 1', 21, 42, 21 ]"
+    assert copy.context.execution_count == 3
+    assert context.value("[In[1], Out[1], _, __]") == "[ '20 + 1', 21, 42, 21 ]"
+
+
+def test_tracebacks_show_the_source_of_earlier_cells(
+    sessions: Callable[..., LocalContext], restore: Restore
+) -> None:
+    session = sessions(language="typescript")
+    session.run("enum E { A }\nfunction fail(x: number): never {\n  return nope(x)\n}")
+    session.run("const query = () => nope", store_history=False)
+    session.run("const a = 1; let b = 2")
+    session.run("let a = 3; const late = () => { let b = 1; nope }")
+    copy = restore(restore(session))
+    for code, line in {
+        "fail(E.A)": "     3 |   return nope(x)\n",
+        "query()": "    at query (query 1:1:21)\n",
+        "late()": "    at late (cell 3:1:44)\n",
+    }.items():
+        error = copy.run(code, store_history=False).error
+        assert error is not None
+        assert line in "\n".join(error.traceback)
+        assert error == session.run(code, store_history=False).error
+
+
+def test_names_that_had_to_stay_constants_are_remembered(
+    context: LocalContext, restore: Restore
+) -> None:
+    context.run("const a = 1")
+    context.run("let a = 2")
+    copy = restore(context)
+    error = copy.run("a = 3").error
+    assert error is not None
+    assert "constant for good: a." in error.traceback[-1]
+    assert copy.run("let a = 4").error is None
+    assert copy.value("a") == "4"
+
+
+def test_a_timer_has_the_time_that_was_left(context: LocalContext) -> None:
+    context.run("var fired = 0; setTimeout(() => fired++, 10_000); await null")
+    context.run("await new Promise(r => setTimeout(r, 30))")
+    before, start = context.context.wait_time(), time.monotonic()
+    data = context.context.heaps.save()
+    saved = time.monotonic()
+    select.select([], [], [], 0.05)  # time passes, but not for what is saved
+    copy = LocalContext(snapshot=data)
+    restored = time.monotonic()
+    after = copy.context.wait_time()
+    since = time.monotonic() - restored
+    copy.context.close()
+    assert before is not None
+    assert after is not None
+    assert before <= 10 - 0.03
+    assert before - (saved - start) - since - 0.05 <= after <= before
+
+
+def test_timers_and_intervals_go_on(context: LocalContext, restore: Restore) -> None:
+    context.run(
+        "const log = []; setTimeout(() => log.push('b'), 20);"
+        "setTimeout(() => log.push('a'), 10);"
+        "const i = setInterval(() => { if (log.push('i') > 4) clearInterval(i) }, 12)"
+    )
+    copy = restore(context)
+    copy.idle()
+    assert copy.value("log.join('')").strip("'").replace("i", "") == "ab"
+    assert copy.value("log.filter(x => x === 'i').length") in {"3", "2"}
+
+
+def test_pending_awaits_go_on(context: LocalContext, restore: Restore) -> None:
+    context.run(
+        "var resume; const slept = [];"
+        "const waiting = (async () => { const v = await new Promise(r => resume = r);"
+        "  await new Promise(r => setTimeout(r, 5)); slept.push(v); return v + 1 })();"
+        "async function* numbers() { yield 1;"
+        "  yield await new Promise(r => resume2 = r); yield 3 };"
+        "var resume2; const steps = numbers(); await steps.next();"
+        "const second = steps.next(); await null"
+    )
+    copy = restore(context)
+    assert copy.value("resume(41); await waiting") == "42"
+    assert copy.value("slept") == "[ 41 ]"
+    assert copy.value("resume2('two'); (await second).value") == "'two'"
+    assert copy.value("(await steps.next()).value") == "3"
+
+
+def test_the_clock_goes_on(context: LocalContext, restore: Restore) -> None:
+    context.run("console.time('t'); const before = performance.now()")
+    copy = restore(context)
+    assert copy.value("performance.now() >= before") == "true"
+    assert float(copy.value("performance.now() - before")) < 60_000
+    assert "t: " in copy.run("console.timeEnd('t')").stdout
+
+
+def test_output_of_the_past_belongs_to_nobody(
+    context: LocalContext, restore: Restore
+) -> None:
+    """The executions of another process may have the numbers of this one's."""
+    context.run("setTimeout(() => console.log('timer'), 1)")
+    context.run("var go; new Promise(r => go = r).then(() => nope)")
+    copy = restore(context)
+    events: list[Event] = copy.idle()
+    assert [(e.execution_id, e.text) for e in events if isinstance(e, Stream)] == [
+        (0, "timer\n")
+    ]
+    outcome = copy.run("console.log('mine'); go()")
+    assert outcome.stdout == "mine\n"
+    streams = [e for e in outcome.events if isinstance(e, Stream)]
+    assert [(e.execution_id, e.name) for e in streams] == [(1, "stdout"), (0, "stderr")]
+
+
+def test_settings_are_those_of_the_new_context(
+    context: LocalContext, restore: Restore
+) -> None:
+    context.run("let x = { a: 1 }")
+    context.context.settings = ContextSettings(colors=True)
+    assert "\x1b[33m1" in restore(context).run("console.log(x)").stdout
+
+
+def test_it_is_fast_before_and_after(context: LocalContext, restore: Restore) -> None:
+    context.run(
+        "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }; fib(25)"
+    )
+    copy = restore(context)
+    for session in (context, copy):
+        isolate = session.context.bridge.isolate
+        assert isolate.library.use_optimizer(isolate.pointer)
+        assert session.value("fib(20)") == "6765"
+
+
+def test_random_numbers_are_each_copys_own(
+    context: LocalContext, restore: Restore
+) -> None:
+    context.run("Math.random()")
+    code = "[Math.random(), Math.random(), crypto.randomUUID()].join()"
+    assert len({restore(context).value(code), restore(context).value(code)}) == 2
+
+
+# -- files -------------------------------------------------------------------------
+
+
+def test_a_file_is_written_and_tried(context: LocalContext) -> None:
+    context.run("let kept = 41")
+    file = os.memfd_create("heap")
+    os.write(file, b"x" * (1 << 20))  # is replaced whole
+    context.context.heaps.write(file)
+    copy = LocalContext(snapshot=Snapshot.from_file(file))
+    os.close(file)
+    assert copy.value("kept + 1") == "42"
+    copy.context.close()
+
+
+def test_the_same_heap_has_one_key(context: LocalContext) -> None:
+    heap = context.context.heaps.save()
+    assert Snapshot.from_bytes(heap.to_bytes()).key == heap.key
+    assert len(heap.key) == 64
+
+
+def test_what_is_damaged_is_not_read(context: LocalContext) -> None:
+    data = bytearray(context.context.heaps.save().to_bytes())
+    data[-1000] ^= 1
+    with pytest.raises(SnapshotFormatError, match="damaged"):
+        Snapshot.from_bytes(bytes(data))
+
+
+def test_one_step_has_a_bound(context: LocalContext) -> None:
+    context.run(
+        "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
+    )
+    file = os.memfd_create("heap")
+    with pytest.raises(SnapshotFailedError, match=r"took longer than 0\.2 s"):
+        context.context.heaps.write(file, seconds=0.2)
+    os.close(file)
+    assert context.value("typeof held") == "'object'"
+
+
+# -- the worker --------------------------------------------------------------------
+
+
+def test_a_checkpoint_goes_on_in_another_process(spawn: Spawn) -> None:
+    client = spawn()
+    client.run("class A { #p = 1; get() { return this.#p++ } }; const a = new A()")
+    client.run("a.get(); function fail() { nope }")
+    client.run("setTimeout(() => console.log('fired', a.get()), 200)")
+    data, outcome = client.checkpoint()
+    heap = Snapshot.from_bytes(data)
+    assert outcome.pop("seconds") > 0
+    assert outcome == {"status": "ok", "size": len(data), "digest": heap.key}
+    copy = spawn(data)
+    frame = copy.wait(lambda frame: frame.type == "stream")
+    assert (frame.content["text"], frame.parent) == ("fired 2\n", 0)
+    [error] = [f.content for f in copy.run("fail()") if f.type == "error"]
+    assert "at fail (cell 2:1:28)" in "\n".join(error["traceback"])
+    assert copy.run("a.get()")[-2].content["execution_count"] == 5
+    assert client.run("a.get()")[-2].content["execution_count"] == 4
+
+
+def test_a_heap_of_another_runtime_is_not_run(context: LocalContext) -> None:
+    heap = context.context.heaps.save()
+    assert heap.scripts == scripts.identity()
+    with pytest.raises(SnapshotEngineError, match=f"runtime other.*{heap.scripts}"):
+        LocalContext(snapshot=dataclasses.replace(heap, scripts="other"))
+    LocalContext(snapshot=heap).context.close()
+
+
+def test_it_comes_in_order_and_the_context_goes_on(spawn: Spawn) -> None:
+    client = spawn()
+    client.run("let n = 0")
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    client.execute("await new Promise(r => setTimeout(r, 20)); n = 1")
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    last = client.execute("n = 2")
+    client.finish(last)
+    assert client.reply(number)["status"] == "ok"
+    replies = [f.parent for f in client.frames if f.type.endswith("_reply")]
+    assert replies.index(number) == len(replies) - 1
+    select.select([reader], [], [])
+    os.close(reader)
+    copy = spawn(os.pread(file, os.fstat(file).st_size, 0))
+    os.close(file)
+    assert copy.value("n") == "1"
+
+
+def test_the_process_that_saved_is_gone(spawn: Spawn) -> None:
+    client = spawn()
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    os.close(file)
+    saves = psutil.Process(client.reply(number)["pid"])
+    assert saves.ppid() == client.pid
+    select.select([reader], [], [])
+    os.close(reader)
+    # Nobody waits for it, and no zombie is left: wait would see one for ever.
+    saves.wait(DEADLINE)
+    assert psutil.Process(client.pid).children() == []
+    assert client.value("1") == "1"
+
+
+def test_what_is_forked_for_a_checkpoint_ends_with_it(spawn: Spawn) -> None:
+    """Whose deadline has passed is killed, and so is what would go on for ever."""
+    client = spawn()
+    client.run(
+        "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
+    )
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    os.close(file)
+    saves = psutil.Process(client.reply(number)["pid"])
+    busy = wait_for(lambda: [c for c in saves.children() if _ran(c) > 0.2])
+    saves.kill()
+    busy[0].wait(DEADLINE)
+    select.select([reader], [], [])
+    assert not os.read(reader, 1)
+    os.close(reader)
+    assert client.value("typeof held") == "'object'"
+
+
+def _ran(process: psutil.Process) -> float:
+    """Seconds that a process has computed, if it hasn't ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+def test_a_heap_outlives_its_context(fork_server: ForkServer, spawn: Spawn) -> None:
+    """The copy holds on to none of the context's sockets."""
+    client = spawn()
+    client.run(
+        "let held = 'x'.repeat(100); const big = new Array(3e5).fill().map(() => ({}))"
+    )
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    number = client.send("checkpoint_request", descriptors=(file, writer))
+    os.close(writer)
+    client.reply(number)
+    client.close()
+    assert await_exit(fork_server, client.pid).status == 0
+    select.select([reader], [], [])
+    os.close(reader)
+    copy = spawn(os.pread(file, os.fstat(file).st_size, 0))
+    os.close(file)
+    assert copy.value("held.length + big.length") == "300100"
+
+
+def test_timers_of_a_restored_context_are_the_new_ones_to_cancel(spawn: Spawn) -> None:
+    client = spawn()
+    client.run("setInterval(() => {}, 5); let n = 0")
+    data, _ = client.checkpoint()
+    copy = spawn(data)
+    copy.run("setInterval(() => { n++ }, 5)")
+    assert int(copy.value("await new Promise(r => setTimeout(r, 40)); n")) > 0
+
+
+def test_a_request_without_descriptors_is_refused(spawn: Spawn) -> None:
+    client = spawn()
+    number = client.send("checkpoint_request")
+    assert client.reply(number)["status"] == "error"
+    assert client.value("1") == "1"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "path"),
+    [
+        (
+            "const o = { f: new Intl.DateTimeFormat('en') }",
+            "Intl.DateTimeFormat",
+            "o.f",
+        ),
+        (
+            "globalThis.t = Temporal.Now.instant(); 0",
+            "Temporal.Instant",
+            "globalThis.t",
+        ),
+        (
+            "var f = (() => { const l = new Intl.Locale('en'); return () => l })()",
+            "Intl.Locale",
+            None,
+        ),
+    ],
+)
+def test_what_cannot_be_saved_is_told(
+    spawn: Spawn, code: str, kind: str, path: str | None
+) -> None:
+    client = spawn()
+    client.run(f"{code}; let kept = 1")
+    _, outcome = client.checkpoint()
+    assert outcome.pop("reason")
+    assert outcome == {"status": "error", "kind": kind, "path": path}
+    assert client.value("kept") == "1"
+
+
+def test_shared_memory_and_errors_go_on_confined(spawn: Spawn) -> None:
+    client = spawn()
+    client.run("const s = new Int32Array(new SharedArrayBuffer(64)); s[3] = 7")
+    client.run("const errors = [new Error('unread')]; const o = {}; 0")
+    client.run(
+        "Error.captureStackTrace(o); const gone = new FinalizationRegistry(x => x)"
+    )
+    client.run("gone.register({}, 1)")
+    data, outcome = client.checkpoint()
+    assert outcome["status"] == "ok", outcome
+    copy = spawn(data)
+    assert copy.value("[Atomics.add(s, 3, 1), s[3], s.buffer.byteLength]") == (
+        "[ 7, 8, 64 ]"
+    )
+    assert copy.value("[errors[0].stack, o.stack].every(t => /cell/.test(t))") == "true"
+
+
+def test_a_restored_context_is_saved_again(spawn: Spawn) -> None:
+    client = spawn()
+    client.run("let n = 0")
+    for _ in range(3):
+        client.run("n += 1")
+        data, outcome = client.checkpoint()
+        assert outcome["status"] == "ok"
+        client.close()
+        client = spawn(data)
+    assert client.value("n") == "3"
+    assert texts(client.run("console.log(In[1])")) == "let n = 0\n"

@@ -1,0 +1,314 @@
+"""POST /execute: results, logs, errors, limits of one execution."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.client import connect
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
+
+LANGUAGES = ("javascript", "typescript", "python")
+
+
+def test_answers_as_documented(client: Client) -> None:
+    answer = client.run("console.log('a'); console.error('b'); 6 * 7")
+    assert len(answer.pop("context_id")) == 21
+    assert answer == {
+        "items": [{"is_primary": True, "text": "42"}],
+        "logs": {"stdout": ["a"], "stderr": ["b"]},
+        "error": None,
+        "execution_count": 1,
+    }
+
+
+def test_answers_as_documented_in_python(client: Client) -> None:
+    code = "import sys\nprint('a')\nprint('b', file=sys.stderr)\n6 * 7"
+    answer = client.run(code, language="python")
+    assert len(answer.pop("context_id")) == 21
+    assert answer == {
+        "items": [{"is_primary": True, "text": "42"}],
+        "logs": {"stdout": ["a"], "stderr": ["b"]},
+        "error": None,
+        "execution_count": 1,
+    }
+
+
+def test_python_is_what_code_is_when_nobody_says(client: Client) -> None:
+    answer = client.post("/execute", json={"code": "'{}'.format(1)"}).json()
+    assert answer["items"][0]["text"] == "'1'"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "text"),
+    [
+        ("typescript", "const a: number = 1; a", "1"),
+        ("ts", "const a: number = 1; a", "1"),
+        ("bun", "const a: number = 1; a", "1"),
+        ("javascript", "1 + 1", "2"),
+        ("js", "1 + 1", "2"),
+        ("node", "1 + 1", "2"),
+        ("python", "1 + 1", "2"),
+        ("py", "1 + 1", "2"),
+        ("python3", "1 + 1", "2"),
+    ],
+)
+def test_every_documented_language_name(
+    client: Client, name: str, code: str, text: str
+) -> None:
+    assert client.text(code, language=name) == text
+
+
+def test_state_persists(client: Client) -> None:
+    first = client.run("let a = 1; const f = () => a")
+    here = first["context_id"]
+    client.run("a = 5", context_id=here)
+    assert client.text("f()", context_id=here) == "5"
+    assert client.show(here)["execution_count"] == 3
+
+
+def test_a_context_without_a_named_language_uses_its_own(client: Client) -> None:
+    here = client.create("typescript")
+    assert client.text("let b: string = 'x'; b.length", context_id=here) == "1"
+
+
+def test_another_language_is_refused(client: Client) -> None:
+    here = client.create("typescript")
+    answer = client.run("1", 400, context_id=here, language="python")
+    assert answer["message"] == "Invalid request"
+    assert [error["field"] for error in answer["errors"]] == ["language"]
+    # The two that V8 runs are one: a context is locked to what runs it.
+    assert client.text("1", context_id=here, language="javascript") == "1"
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "name", "value"),
+    [
+        ("javascript", "null.x", "TypeError", "Cannot read properties of null"),
+        ("typescript", "throw new RangeError('far')", "RangeError", "far"),
+        ("javascript", "let let = 1", "SyntaxError", "let"),
+        ("python", "1/0", "ZeroDivisionError", "division by zero"),
+        ("python", "a b", "SyntaxError", "invalid syntax"),
+    ],
+)
+def test_failing_code_is_an_answer(
+    client: Client, language: str, code: str, name: str, value: str
+) -> None:
+    answer = client.run(code, language=language)
+    error = answer["error"]
+    assert error["name"] == name
+    assert value in error["value"]
+    assert error["traceback"].endswith("\n")
+    assert not error["traceback"].endswith("\n\n")
+    assert name in error["traceback"]
+    assert "\x1b" not in error["traceback"]
+    assert answer["items"] == []
+    assert answer["execution_count"] == 1
+    again = client.run("1", context_id=answer["context_id"])
+    assert again["execution_count"] == 2
+
+
+@pytest.mark.parametrize("language", ["javascript", "python"])
+def test_lines_have_no_newline_and_lose_nothing(client: Client, language: str) -> None:
+    text = "a\\n\\n  b\\r\\nlast"
+    write = {
+        "javascript": f"console.log('{text}')",
+        "python": f"print('{text}', end='')",
+    }
+    logs = client.run(write[language], language=language)["logs"]
+    assert logs == {"stdout": ["a", "", "  b\r", "last"], "stderr": []}
+
+
+def test_no_result_gives_no_item(client: Client) -> None:
+    assert client.run("let x = 1")["items"] == []
+    assert client.run("None", language="python")["items"] == []
+
+
+def test_mime_types_are_mapped(client: Client) -> None:
+    code = """
+from IPython.display import display
+data = {
+    "text/plain": "t", "text/html": "<b>", "text/markdown": "*m*",
+    "image/svg+xml": "<svg/>", "image/png": "aVZC", "image/jpeg": "aVZD",
+    "application/pdf": "aVZE", "text/latex": "$l$", "application/json": {"a": [1]},
+    "application/javascript": "1", "application/x-own": {"b": 2},
+}
+display(data, raw=True)
+display({"text/plain": "list", "application/json": [1, 2]}, raw=True)
+"last"
+"""
+    items = client.run(code, language="python")["items"]
+    assert items == [
+        {
+            "text": "t",
+            "html": "<b>",
+            "markdown": "*m*",
+            "svg": "<svg/>",
+            "png": "aVZC",
+            "jpeg": "aVZD",
+            "pdf": "aVZE",
+            "latex": "$l$",
+            "json": {"a": [1]},
+            "javascript": "1",
+            "extra": {"application/x-own": {"b": 2}},
+        },
+        {"text": "list", "extra": {"application/json": [1, 2]}},
+        {"is_primary": True, "text": "'last'"},
+    ]
+
+
+@pytest.mark.parametrize("language", ["javascript", "python"])
+def test_a_timeout_keeps_the_state(client: Client, language: str) -> None:
+    loop = {"javascript": "while (true) {}", "python": "while True: pass"}
+    here = client.run("a = 7", language=language)["context_id"]
+    answer = client.run(loop[language], context_id=here, timeout_ms=300)
+    assert answer["error"]["name"] == "TimeoutError"
+    assert "0.3 s" in answer["error"]["value"]
+    assert answer["execution_count"] == 2
+    assert client.text("a", context_id=here) == "7"
+
+
+def test_a_pending_await_ends_with_the_timeout(client: Client) -> None:
+    answer = client.run("await new Promise(() => {})", timeout_ms=200)
+    assert answer["error"]["name"] == "TimeoutError"
+
+
+def test_python_that_ignores_interrupts_is_restarted(client: Client) -> None:
+    here = client.run("a = 7", language="python")["context_id"]
+    code = """
+import time
+while True:
+    try:
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+"""
+    answer = client.run(code, context_id=here, timeout_ms=300)
+    assert answer["error"]["name"] == "TimeoutError"
+    assert "restarted" in answer["error"]["value"]
+    client.wait_state(here, "idle")
+    assert client.run("a", context_id=here)["error"]["name"] == "NameError"
+
+
+@pytest.mark.parametrize("value", ["plain", 'it\'s "quoted"', "\n\\'; boom(", "é漢🎉"])
+@pytest.mark.parametrize("language", ["javascript", "python"])
+def test_environment_is_there_for_one_execution(
+    client: Client, language: str, value: str
+) -> None:
+    read = {
+        "javascript": "console.log(JSON.stringify(process.env.THE_NAME ?? null))",
+        "python": "import os, json\nprint(json.dumps(os.environ.get('THE_NAME')))",
+    }[language]
+    here = client.create(language)
+    lent = {"THE_NAME": value}
+    first = client.run(read, context_id=here, env_vars=lent)
+    assert first["error"] is None, first
+    import json  # noqa: PLC0415
+
+    assert json.loads(first["logs"]["stdout"][0]) == value
+    failed = client.run("boom(", context_id=here, env_vars=lent)
+    assert failed["error"]["name"] == "SyntaxError"
+    assert client.run(read, context_id=here)["logs"]["stdout"] == ["null"]
+    assert client.show(here)["execution_count"] == 3
+
+
+def test_the_servers_environment_is_not_seen(servers: Callable[..., Server]) -> None:
+    server = servers("--languages", "python,javascript", env={"THE_SECRET": "x"})
+    with connect(server) as client:
+        code = "import os\nos.environ.get('THE_SECRET')"
+        assert client.text(code, language="python") is None
+        assert client.text("process.env.THE_SECRET ?? 'none'") == "'none'"
+
+
+def test_executions_of_a_context_run_in_order(client: Client) -> None:
+    here = client.create()
+    client.run("globalThis.order = []", context_id=here)
+    slow = "await new Promise(done => setTimeout(done, 300)); order.push(1)"
+    answers: list[int] = []
+
+    def first() -> None:
+        answers.append(client.run(slow, context_id=here)["execution_count"])
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    try:
+        client.wait_state(here, "busy")
+        assert client.text("order.push(2); order", context_id=here) == "[ 1, 2 ]"
+    finally:
+        thread.join()
+    assert answers == [2]
+
+
+def test_endless_output_is_cut(servers: Callable[..., Server]) -> None:
+    flags = ("--cell-output-characters-max", "100000", "--interrupt-grace-seconds", "1")
+    with connect(servers(*flags)) as client:
+        for language, code in (
+            ("javascript", "while (true) console.log('x'.repeat(99))"),
+            ("python", "while True: print('x' * 99)"),
+        ):
+            answer = client.run(code, language=language, timeout_ms=1000)
+            assert answer["error"]["name"] == "TimeoutError"
+            logs = answer["logs"]
+            size = sum(len(line) + 1 for line in logs["stdout"])
+            assert size <= 100_000
+            assert logs["stderr"]
+
+
+def test_an_unknown_context_is_missing(client: Client) -> None:
+    answer = client.run("1", 404, context_id="V1StGXR8_Z5jdHi6B-myT")
+    assert answer == {"message": "Context V1StGXR8_Z5jdHi6B-myT not found"}
+
+
+def test_a_client_that_goes_leaves_the_execution_running(
+    server: Server, client: Client
+) -> None:
+    here = client.create()
+    code = "await new Promise(d => setTimeout(d, 500)); globalThis.done = 1"
+    with connect(server) as short, pytest.raises(Exception, match="timed out"):
+        short.post("/execute", json={"code": code, "context_id": here}, timeout=0.2)
+    assert client.text("done", context_id=here) == "1"
+
+
+def test_a_client_that_goes_can_have_it_interrupted(
+    server: Server, client: Client
+) -> None:
+    here = client.create()
+    body = {"code": "while (true) {}", "context_id": here, "timeout_ms": 600_000}
+    where = "/execute?on_disconnect=interrupt"
+    with connect(server) as short, pytest.raises(Exception, match="timed out"):
+        short.post(where, json=body, timeout=0.2)
+    assert client.wait_state(here, "idle")["execution_count"] == 1
+
+
+def test_a_full_queue_says_so(servers: Callable[..., Server]) -> None:
+    server = servers("--cells-queued-max", "1")
+    with connect(server) as client:
+        here = client.create()
+        body = {"code": "while (true) {}", "context_id": here, "timeout_ms": 60_000}
+        threads = [
+            threading.Thread(target=client.post, args=("/execute",), kwargs={"json": b})
+            for b in (body, {**body, "code": "1"})
+        ]
+        threads[0].start()
+        client.wait_state(here, "busy")
+        threads[1].start()
+        wait_for(lambda: client.show(here)["waiting"] == 1)
+        answer = client.post("/execute", json=body)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "wait in this context" in answer.json()["message"]
+        client.post(f"/contexts/{here}/interrupt")
+        for thread in threads:
+            thread.join()
+
+
+def test_a_million_characters_come_whole(client: Client) -> None:
+    answer = client.run("console.log('é'.repeat(1e6)); 'é'.repeat(10)")
+    assert answer["logs"]["stdout"] == ["é" * 1_000_000]

@@ -1,0 +1,106 @@
+"""The database is away for a while: clear answers, and all is well when it is back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.client import connect
+from tests.support.server import JAVASCRIPT_FLAGS, Server
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
+
+
+class Away:
+    """A database that can be cut off."""
+
+    def __init__(self, server: PostgreSQL) -> None:
+        self._server = server
+        self.url = server.database()
+        self._name = self.url.partition("@/")[2].partition("?")[0]
+
+    def leave(self) -> None:
+        """Refuse new connections, end those that there are."""
+        self._allow(connections=False)
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
+        self._server._query(f"{end} '{self._name}'")
+
+    def come_back(self) -> None:
+        """Take connections again."""
+        self._allow(connections=True)
+
+    def _allow(self, *, connections: bool) -> None:
+        query = f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {connections}"
+        self._server._query(query)
+
+
+@pytest.fixture
+def away(postgresql: PostgreSQL) -> Iterator[Away]:
+    """A database of the test's own."""
+    made = Away(postgresql)
+    yield made
+    made.come_back()
+
+
+def _calls(client: Client, heap: str, here: str) -> dict[str, Any]:
+    """What needs the database, by name; each gives an answer."""
+    tags = f"/api/heaps/{heap}/tags"
+    return {
+        "one heap": client.get(f"/api/heaps/{heap}"),
+        "all heaps": client.get("/api/heaps"),
+        "tags": client.put(tags, json={"tags": {"a": "b"}}),
+        "fewer tags": client.delete(tags),
+        "deleting": client.delete(f"/api/heaps/{'1' * 64}"),
+        "sessions": client.get("/api/sessions"),
+        "steps": client.get("/api/sessions/s/snapshots"),
+        "executions": client.get("/api/executions"),
+        "order": client.post("/api/exec", json={"code": "1"}),
+        "order from a heap": client.post("/api/exec", json={"code": "1", "heap": heap}),
+        "checkpoint": client.post(f"/contexts/{here}/checkpoint"),
+        "from a heap": client.post("/contexts", json={"heap": heap}),
+    }
+
+
+@pytest.mark.slow
+def test_outages_are_told_as_such(
+    servers: Callable[..., Server], tmp_path: Path, away: Away
+) -> None:
+    server = servers(
+        *JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path), "--database-url", away.url
+    )
+    with connect(server) as client:
+        here = client.create()
+        client.run("let n = 41", context_id=here)
+        heap = client.post(f"/contexts/{here}/checkpoint").json()["heap"]
+        away.leave()
+        for name, answer in _calls(client, heap, here).items():
+            assert answer.status_code == 503, (name, answer.status_code, answer.text)
+            (said,) = answer.json().values()
+            assert "database" in said, name
+            assert "SELECT" not in said, name
+        # What needs no database goes on meanwhile.
+        assert client.text("n + 1", context_id=here) == "42"
+        away.come_back()
+
+        def back() -> bool:
+            return client.get("/api/heaps").status_code == 200
+
+        wait_for(back)
+        statuses = {
+            name: answer.status_code
+            for name, answer in _calls(client, heap, here).items()
+        }
+        assert statuses.pop("deleting") == 404
+        assert set(statuses.values()) <= {200, 201, 202}, statuses
+        assert client.post(f"/contexts/{here}/checkpoint").status_code == 200
+        told = [json.loads(line) for line in server.log().splitlines()]
+    reasons = [entry["reason"] for entry in told if "can't be used" in entry["event"]]
+    assert reasons
+    assert all(reasons)

@@ -1,0 +1,46 @@
+"""Contexts without a server around them."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from isoserver.contexts.context import Context, Identity
+from isoserver.contexts.languages import Languages
+from isoserver.contexts.v8 import V8Process
+from isoserver.http.metrics import Metrics
+from isoserver.settings.server import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from isoserver.contexts.forkserver import AsyncForkServer
+
+
+SECONDS = 30.0
+
+
+def context_of(fork_server: AsyncForkServer, **given: Any) -> Context:
+    """Make a context that isn't started, with settings by name."""
+    settings = ServerSettings(**{"checkpoint_timeout_seconds": 0.2, **given})
+    languages = Languages(["javascript"], "javascript")
+    identity = Identity("default", "c", languages.served["javascript"], "/home/user")
+    make_process = partial(V8Process, settings=settings, fork_server=fork_server)
+    return Context(identity, settings, Metrics(), make_process)
+
+
+def with_fork_server(
+    make: Callable[[], AsyncForkServer], scenario: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Run a scenario with a fork server."""
+
+    async def run() -> None:
+        made = make()
+        await made.start()
+        try:
+            await scenario(made)
+        finally:
+            made.close()
+
+    asyncio.run(asyncio.wait_for(run(), SECONDS))

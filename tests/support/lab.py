@@ -1,0 +1,163 @@
+"""JupyterLab in a process of its own, and a notebook as a person sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+import nbformat
+from tests.support.waiting import DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from playwright.sync_api import Locator, Page
+
+
+# All cells are in the page, also those that are scrolled away; no question about news.
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
+}
+INDICATOR = ".jp-Notebook-ExecutionIndicator"
+# The indicator alone says "idle" too early, while there is no connection yet.
+CONNECTED = """() => {
+  const widgets = [...(window.jupyterapp?.shell.widgets("main") ?? [])];
+  const session = widgets.find((widget) => widget.sessionContext)?.sessionContext;
+  const kernel = session?.session?.kernel;
+  return session?.isReady && kernel?.connectionStatus === "connected"
+    && kernel.status === "idle";
+}"""
+FINISHED = re.compile(r"\[\d+\]:")
+
+
+class Notebook:
+    """An open notebook: what a person does in it, and what they see."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        page.wait_for_function(CONNECTED)
+        self.idle()
+
+    def cell(self, number: int) -> Locator:
+        """The cell at a place in the notebook, the first is 0."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(number)
+
+    def outputs(self, number: int) -> Locator:
+        """What a cell shows below its code; an input box is no output."""
+        child = ".jp-OutputArea-child:not(.jp-OutputArea-stdin-item)"
+        return self.cell(number).locator(f"{child} .jp-OutputArea-output")
+
+    def prompt(self, number: int) -> Locator:
+        return self.cell(number).locator(".jp-InputPrompt")
+
+    def input_box(self, number: int) -> Locator:
+        return self.cell(number).locator("input.jp-Stdin-input")
+
+    def edit(self, number: int) -> None:
+        """Put the cursor at the end of a cell."""
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Control+End")
+
+    def start(self, number: int) -> None:
+        """Run a cell, and don't wait for its end."""
+        self.edit(number)
+        self.page.keyboard.press("Control+Enter")
+
+    def run(self, number: int) -> None:
+        """Run a cell that has not run before, to its end."""
+        self.start(number)
+        self.finished(number)
+
+    def finished(self, number: int) -> None:
+        """Wait until a cell has its number."""
+        _expect(self.prompt(number)).to_have_text(FINISHED)
+
+    def run_all(self) -> None:
+        self.menu("Run", "Run All Cells")
+
+    def restart(self) -> None:
+        self.menu("Kernel", "Restart Kernel…")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+
+    def menu(self, name: str, entry: str) -> None:
+        bar = self.page.locator("#jp-MainMenu .lm-MenuBar-item")
+        bar.filter(has_text=re.compile(f"^{name}$")).click()
+        label = self.page.locator(".lm-Menu .lm-Menu-itemLabel")
+        label.filter(has_text=re.compile(f"^{entry}$")).click()
+
+    def stop(self) -> None:
+        """Click the stop button."""
+        self.page.locator("[data-command='notebook:interrupt-kernel']").click()
+
+    def busy(self) -> None:
+        self.page.locator(f"{INDICATOR}[data-status='busy']").wait_for()
+
+    def idle(self) -> None:
+        self.page.locator(f"{INDICATOR}[data-status='idle']").wait_for()
+
+
+def _expect(locator: Locator) -> Any:
+    from playwright.sync_api import expect  # noqa: PLC0415 -- may not be installed
+
+    return expect(locator)
+
+
+class Lab:
+    """A running JupyterLab with a folder of notebooks."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+
+    def write(self, name: str, kernel: str, cells: Sequence[str]) -> str:
+        """Write a notebook and give its address."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(code) for code in cells],
+            metadata={"kernelspec": {"name": kernel, "display_name": kernel}},
+        )
+        return self.save(name, notebook)
+
+    def save(self, name: str, notebook: Any) -> str:
+        """Keep a notebook and give its address."""
+        nbformat.write(notebook, self.folder / name)
+        return f"{self.url}/tree/{name}?reset"
+
+
+def user_environment(folder: Path) -> dict[str, str]:
+    """The environment of a user who has just installed everything."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JUPYTER", "ISOKERNEL"))
+    }
+    for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
+        environment[f"JUPYTER_{name}"] = str(folder / name)
+    environment["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / "workspaces")
+    environment["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "settings")
+    for name, values in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values), encoding="utf-8")
+    return {**environment, "ISOKERNEL_HISTORY": "off"}
+
+
+def wait_for_address(log: IO[str]) -> str:
+    """Wait for the line of the log that tells where the server is; read on behind."""
+    found: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        for line in log:
+            if match := re.search(r" (http://127\.0\.0\.1:\d+/lab)$", line.rstrip()):
+                found.put(match[1])
+
+    threading.Thread(target=read, daemon=True).start()
+    return found.get(timeout=DEADLINE)

@@ -1,0 +1,17 @@
+"""Programs that tests start, each a file of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+_FOLDER: Final = Path(__file__).parent
+
+HEAP_USERS: Final = _FOLDER / "heap_users.py"
+"""One process of several that use the heaps of one store at random."""
+LEAP0_CLIENT: Final = _FOLDER / "leap0_client.py"
+"""The published client library `leap0`, for a newer Python than ours."""
+TOOLBOX: Final = _FOLDER / "toolbox.py"
+"""A server whose tasks have a few tools."""
+UPSTREAM: Final = _FOLDER / "upstream.py"
+"""An MCP server as others write them."""

@@ -1,0 +1,129 @@
+"""`isokernel serve` in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.support.waiting import DEADLINE, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+BUSY_SECONDS = 0.2
+"""Processor time by which a process shows that it computes."""
+MIB = 1 << 20
+BOUNDS = (
+    *("--v8-heap-bytes-max", str(96 * MIB), "--array-buffer-bytes-max", str(96 * MIB)),
+    *("--python-memory-bytes-max", str(2048 * MIB), "--interrupt-grace-seconds", "1"),
+)
+"""Of the shared server: what is to be used up is used up soon."""
+AT_REST = 3
+"""Processes that a server without contexts has: the fork server and two spare ones."""
+JAVASCRIPT_FLAGS = ("--languages", "javascript", "--default-language", "javascript")
+V8_FLAGS = ("--languages", "javascript,typescript", "--default-language", "javascript")
+RUN_FLAGS = ("--languages", "javascript,typescript", "--interrupt-grace-seconds", "1")
+START = (
+    "import sys; from isoserver.cli.main import main; sys.argv[0] = 'isokernel'; main()"
+)
+"""What `isokernel` does, for `python -c`: its script may not be on the path."""
+
+
+class Server:
+    """`isokernel serve` on a free port."""
+
+    def __init__(
+        self,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-c", START),
+    ) -> None:
+        self.files_at_rest = 0
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop
+        command = [sys.executable, *program, "serve", "--port", "0", *flags]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={**os.environ, **(env or {})},
+            cwd=tempfile.gettempdir(),
+        )
+        assert self.process.stdout is not None
+        self.first_line = self.process.stdout.readline()
+        found = re.fullmatch(
+            r"isokernel is listening on (http://\S+)\n", self.first_line
+        )
+        if found is None:
+            self.stop(signal.SIGKILL)
+            pytest.fail(f"the server said {self.first_line!r}\n{self.said}")
+        self.url = found.group(1)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop it; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(DEADLINE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.errors.seek(0)
+        self.said = self.errors.read().decode()
+        self.errors.close()
+        return status
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return Path(f"/proc/self/fd/{self.errors.fileno()}").read_text()
+
+    def wrong(self) -> list[str]:
+        """What it said that it should never say, once it is stopped."""
+        lines = self.said.splitlines()
+        return [line for line in lines if "Traceback" in line or "Uncaught" in line]
+
+    def connection(self) -> socket.socket:
+        """A connection to it, with nothing sent yet."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=DEADLINE)
+
+    def children(self) -> set[int]:
+        """Its processes."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return {child.pid for child in children}
+
+    def fork_server(self) -> int:
+        """Its fork server, while there is no Python context."""
+        (child,) = psutil.Process(self.process.pid).children()
+        return child.pid
+
+    def files(self) -> int:
+        """How many descriptors it has open, but for the database's, which it keeps."""
+        count = 0
+        for name in os.listdir(folder := f"/proc/{self.process.pid}/fd"):  # noqa: PTH208
+            with contextlib.suppress(FileNotFoundError):
+                count += ".sqlite" not in os.readlink(f"{folder}/{name}")  # noqa: PTH115
+        return count
+
+    def busy_process(self) -> int:
+        """Wait for a process of its that does nothing but compute."""
+        began: dict[int, float] = {}
+
+        def find() -> int:
+            for pid in self.children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    now = psutil.Process(pid).cpu_times().user
+                    if now - began.setdefault(pid, now) > BUSY_SECONDS:
+                        return pid
+            return 0
+
+        return wait_for(find)
