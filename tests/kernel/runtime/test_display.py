@@ -216,7 +216,9 @@ def test_failing_display(context: LocalContext, method: str, use: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["() =>", "async () =>"])
-def test_a_failing_representation_hides_no_other(context: LocalContext, method: str) -> None:
+def test_a_failing_representation_hides_no_other(
+    context: LocalContext, method: str
+) -> None:
     """As in IPython: what it throws is told on stderr, and the value is shown."""
     outcome = context.run(
         "var it = {toString() { return 'it' }, a: 1, "
@@ -290,4 +292,4 @@ def test_toJSON_of_all_objects_has_no_say(context: LocalContext) -> None:  # noq
         if isinstance(event, DisplayData)
     ]
     assert shown.data["application/json"] == {"a": [1]}
-    assert "Math" in context.context.complete("Mat", 3).matches
+    assert "Math" in context.context.queries.complete("Mat", 3).matches

@@ -166,7 +166,7 @@ def test_a_stopped_interval_does_not_fire_again(
     sessions: Callable[..., LocalContext],
 ) -> None:
     """Its callback never ends, so it would have to be stopped again and again."""
-    session = sessions(execution_deadline=0.2)
+    session = sessions(cell_timeout_seconds=0.2)
     session.run("let fired = 0; setInterval(() => { fired++; for (;;); }, 1)")
     outcome = session.run("await new Promise(() => {})")
     assert outcome.error
