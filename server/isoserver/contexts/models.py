@@ -16,6 +16,7 @@ from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import Record
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
+from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -28,19 +29,15 @@ __all__ = [
     "ContextModel",
     "ContextsModel",
     "CreateContextRequest",
-    "ErrorModel",
     "ExecuteRequest",
     "ExecutionModel",
-    "Health",
     "InspectRequest",
     "Inspection",
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
-    "ResourceModel",
     "StreamEvent",
     "StreamRequest",
-    "ValidationErrorModel",
     "context_answer",
     "execution_answer",
     "failed_answer",
@@ -56,12 +53,6 @@ LanguageName = Annotated[
     str,
     Field(max_length=64, json_schema_extra={"enum": list(ALIASES)}),
 ]
-
-
-class RequestModel(BaseModel):
-    """What a client sends: nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class StreamRequest(RequestModel):
@@ -126,12 +117,6 @@ class InspectRequest(CompleteRequest):
     detail_level: int = Field(
         0, ge=0, le=1, description="1 asks for the source as well."
     )
-
-
-class AnswerModel(BaseModel):
-    """What the server sends."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Item(AnswerModel):
@@ -257,22 +242,6 @@ class LanguagesModel(AnswerModel):
     items: list[LanguageModel]
 
 
-class Health(AnswerModel):
-    """The server works."""
-
-    status: Literal["ok"]
-
-
-class ResourceModel(AnswerModel):
-    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
-
-    resource: str
-    authorization_servers: list[str]
-    bearer_methods_supported: list[str]
-    scopes_supported: list[str]
-    resource_name: str
-
-
 class Notebook(BaseModel):
     """A Jupyter notebook, version 4."""
 
@@ -282,26 +251,6 @@ class Notebook(BaseModel):
     metadata: dict[str, Any]
     nbformat: Literal[4]
     nbformat_minor: int = Field(ge=0)
-
-
-class ErrorModel(AnswerModel):
-    """Why a request could not be served."""
-
-    message: str
-
-
-class FieldError(AnswerModel):
-    """What is wrong with one field."""
-
-    field: str = Field(description="JSON field name that failed validation.")
-    error: str = Field(description="What is wrong, for people.")
-
-
-class ValidationErrorModel(AnswerModel):
-    """A request that isn't what the API takes."""
-
-    message: str = Field(description="Summary message.", examples=["Invalid request"])
-    errors: list[FieldError]
 
 
 # -- answers as plain data -------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from isokernel._version import __version__
 from isoserver.client.archive import PLATFORMS, archive
 from isoserver.errors import ClientMissingError
+from isoserver.http import models
 from isoserver.http.handlers import Handler
+from isoserver.http.routes import Answer, Operation, Route
 
-__all__ = ["CliHandler", "CliIndexHandler", "VersionHandler"]
+__all__ = ["DOWNLOAD_ROUTES"]
 
 
 class VersionHandler(Handler):
@@ -48,3 +52,43 @@ class CliHandler(Handler):
         name = f'attachment; filename="isokernel-client-{platform}"'
         self.set_header("Content-Disposition", name)
         self.finish(archive())
+
+
+DOWNLOAD_ROUTES: Final = (
+    Route(
+        "/api/version",
+        VersionHandler,
+        (
+            Operation(
+                "GET",
+                "Give the server's version.",
+                (Answer(200, "The version.", models.VersionModel),),
+            ),
+        ),
+    ),
+    Route(
+        "/api/cli",
+        CliIndexHandler,
+        (
+            Operation(
+                "GET",
+                "List the clients that can be downloaded.",
+                (Answer(200, "The clients.", models.CliIndex),),
+            ),
+        ),
+    ),
+    Route(
+        "/api/cli/{platform}",
+        CliHandler,
+        (
+            Operation(
+                "GET",
+                "Download a client: one file that needs only Python.",
+                (
+                    Answer(200, "The file.", None, "application/octet-stream"),
+                    Answer(404, "There is none for that platform.", models.ApiError),
+                ),
+            ),
+        ),
+    ),
+)

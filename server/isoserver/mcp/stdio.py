@@ -16,7 +16,7 @@ from isoserver.mcp.protocol import Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
 
 __all__ = ["Host", "serve_stdio"]
 
@@ -24,7 +24,7 @@ __all__ = ["Host", "serve_stdio"]
 class Host(typing.Protocol):
     """A server that isn't started."""
 
-    service: Service
+    parts: ServerParts
 
     async def open(self) -> None:
         """Start it, without listening."""
@@ -76,7 +76,7 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
 
 
 async def _serve(server: Host, failed: asyncio.Future[Exception]) -> None:
-    protocol = Protocol(server.service, SessionNames(0))
+    protocol = Protocol(server.parts, SessionNames(0))
     link.set(Link(None, asyncio.Event()))
     # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
     # inherits them.
