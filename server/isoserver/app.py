@@ -288,10 +288,10 @@ class Server:
         await self.database.close()
         self._data.close()
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
-        self.contexts.hurry()
-        self.runs.hurry()
+        self.contexts.end_grace_period()
+        self.runs.end_grace_period()
 
     def abandon(self) -> None:
         """Give up what a start that failed has left; the rest ends with the process."""
@@ -310,7 +310,7 @@ class Server:
 
         def stop() -> None:
             if stopped.is_set():
-                self.hurry()
+                self.end_grace_period()
             stopped.set()
 
         try:

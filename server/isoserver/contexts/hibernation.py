@@ -93,23 +93,23 @@ class Hibernation:
             if record is not row:
                 self._store.write_soon(record.key, lambda record=record: record)  # type: ignore[misc]
 
-    async def stop(self, hurried: asyncio.Event) -> None:
+    async def stop(self, grace_ended: asyncio.Event) -> None:
         """Save every context that can be saved, and record what becomes of each.
 
         Args:
-            hurried: Ends the saving when it is set.
+            grace_ended: Ends the saving when it is set.
         """
         self._stopping = True
         if not self._durable:
             return
         saving = asyncio.ensure_future(self._hibernate_all(self._registry.live()))
-        hurry = asyncio.ensure_future(hurried.wait())
+        ended = asyncio.ensure_future(grace_ended.wait())
         await asyncio.wait(
-            [saving, hurry],
+            [saving, ended],
             timeout=self._settings.shutdown_save_timeout_seconds,
             return_when="FIRST_COMPLETED",
         )
-        hurry.cancel()
+        ended.cancel()
         saving.cancel()
         await asyncio.wait([saving])
         left = self._registry.live()

@@ -73,7 +73,7 @@ class StreamRequest(RequestModel):
         30_000,
         ge=1,
         le=TIMEOUT_MAX_MS,
-        description="Milliseconds that the code may run, from its beginning.",
+        description="Milliseconds the code may run, from its beginning.",
     )
 
 
@@ -86,7 +86,7 @@ class ExecuteRequest(StreamRequest):
 
 
 class CreateContextRequest(RequestModel):
-    """What a new context shall be."""
+    """The context to make."""
 
     language: LanguageName | None = Field(
         None, description="Its language; the server's default if omitted."
@@ -103,7 +103,7 @@ class CreateContextRequest(RequestModel):
 
 
 class CompleteRequest(RequestModel):
-    """A place in code to complete."""
+    """Code to complete, and where."""
 
     code: str = Field(description="The source text.")
     cursor_pos: int | None = Field(
@@ -112,7 +112,7 @@ class CompleteRequest(RequestModel):
 
 
 class InspectRequest(CompleteRequest):
-    """A place in code to explain."""
+    """Code to explain, and where."""
 
     detail_level: int = Field(
         0, ge=0, le=1, description="1 asks for the source as well."
@@ -120,7 +120,7 @@ class InspectRequest(CompleteRequest):
 
 
 class Item(AnswerModel):
-    """Something that was shown, in all the forms that it has; absent ones left out."""
+    """Something that was displayed, in each of its forms; others are left out."""
 
     is_primary: bool = Field(
         default=False, description="Whether it is the cell's result."
@@ -140,7 +140,7 @@ class Item(AnswerModel):
 
 
 class Logs(AnswerModel):
-    """What was printed, a line an entry, without its newline."""
+    """What was printed: one entry a line, without the newline."""
 
     stdout: list[str] = Field(description="Lines of standard output.")
     stderr: list[str] = Field(description="Lines of standard error.")
@@ -157,16 +157,16 @@ class ExecutionFailure(AnswerModel):
 
 
 class ExecutionModel(AnswerModel):
-    """What an execution gave. Failing code is an answer like any other."""
+    """The result of an execution. Code that fails is answered like any other."""
 
     context_id: str = Field(description="The context that was used.")
-    items: list[Item] = Field(description="What was shown, in order.")
+    items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
     error: ExecutionFailure | None = Field(
         None, description="Null when the code succeeded."
     )
     execution_count: int = Field(
-        0, description="Its number in the context; failed ones count as well."
+        0, description="Its number in the context; executions that fail count too."
     )
 
 
@@ -188,9 +188,11 @@ class ContextModel(AnswerModel):
         description="1: python, 2: typescript and javascript, 0: another kernel."
     )
     cwd: str = Field(description="The working folder, as it was asked for.")
-    language_name: str = Field(description="What code is in unless a request says.")
+    language_name: str = Field(
+        description="What code is in unless the request says otherwise."
+    )
     state: Literal["starting", "hibernated", "idle", "busy", "dead"] = Field(
-        description="hibernated: saved, without a process until something is asked."
+        description="hibernated: saved, without a process until it is used."
     )
     reason: str = Field("", description="Why it is dead, or what of it was lost.")
     heap: str | None = Field(
@@ -226,7 +228,7 @@ class Inspection(AnswerModel):
 
 
 class LanguageModel(AnswerModel):
-    """A language that can be asked for."""
+    """A language that is served."""
 
     name: str
     aliases: list[str]

@@ -97,7 +97,7 @@ class Contexts:
         self._engines: dict[str, ProcessFactory] = {}
         self._fork_server: AsyncForkServer | None = None
         self._sockets: SocketFolder | None = None
-        self._hurried = asyncio.Event()
+        self._grace_ended = asyncio.Event()
         self._sweeper: asyncio.Task[None] | None = None
 
     # -- the server's life -------------------------------------------------------------
@@ -155,7 +155,7 @@ class Contexts:
             if context.state is State.BUSY:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
-        await self._hibernation.stop(self._hurried)
+        await self._hibernation.stop(self._grace_ended)
         reason = "the server stopped"
         await asyncio.gather(
             *(context.close(reason) for context in self._registry.processes()),
@@ -165,9 +165,9 @@ class Contexts:
         self._registry.clear()
         self.abandon()
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `close`."""
-        self._hurried.set()
+        self._grace_ended.set()
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -187,12 +187,12 @@ class Contexts:
                 for context in self._registry.processes()
                 if context.current is not None
             ]
-            hurried = asyncio.ensure_future(self._hurried.wait())
+            grace_ended = asyncio.ensure_future(self._grace_ended.wait())
             await asyncio.wait(
-                [*waits, hurried], timeout=left, return_when="FIRST_COMPLETED"
+                [*waits, grace_ended], timeout=left, return_when="FIRST_COMPLETED"
             )
-            hurried.cancel()
-            if self._hurried.is_set():
+            grace_ended.cancel()
+            if self._grace_ended.is_set():
                 return
 
     async def _sweep(self, pause: float) -> None:

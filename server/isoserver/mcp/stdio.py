@@ -35,7 +35,7 @@ class Host(typing.Protocol):
     async def stop(self) -> None:
         """End it."""
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
 
 
@@ -51,7 +51,7 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
 
     def stop() -> None:
         if stopped.is_set():
-            server.hurry()
+            server.end_grace_period()
         stopped.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +67,7 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
         complain(failed.result())
         os._exit(1)  # as below
     if serving.done():
-        server.hurry()  # nobody waits for what still runs
+        server.end_grace_period()  # nobody waits for what still runs
     await server.stop()
     if not serving.done():
         # A thread of the SDK reads stdin, which nothing can interrupt.

@@ -87,7 +87,7 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last = 0.0
         self._stopping = asyncio.Event()
-        self._hurried = asyncio.Event()
+        self._grace_ended = asyncio.Event()
 
     # -- from start to end of the server -----------------------------------------------
 
@@ -105,23 +105,23 @@ class Runs:
         waiting += [r for r in self._runs.values() if r.status is Status.WAITING]
         for run in waiting:
             self._end_early(run, self._runner_of(run).stopped)
-        hurried = asyncio.ensure_future(self._hurried.wait())
+        grace_ended = asyncio.ensure_future(self._grace_ended.wait())
         ended = asyncio.ensure_future(self._all_ended())
         grace = self._settings.shutdown_grace_seconds
         await asyncio.wait(
-            {hurried, ended}, timeout=grace, return_when="FIRST_COMPLETED"
+            {grace_ended, ended}, timeout=grace, return_when="FIRST_COMPLETED"
         )
         for run in list(self._runs.values()):
             self._end_early(run, self._runner_of(run).stopped)
         await asyncio.wait({ended}, timeout=self._settings.interrupt_grace_seconds)
-        for pending in (hurried, ended):
+        for pending in (grace_ended, ended):
             pending.cancel()
         await self._sweeper.close()
         await self._store.close()
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `close`."""
-        self._hurried.set()
+        self._grace_ended.set()
 
     async def _all_ended(self) -> None:
         while self._tasks:
