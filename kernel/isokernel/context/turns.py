@@ -54,7 +54,8 @@ class Turns:
         """
         self.bridge = bridge
         self._isolate = bridge.isolate
-        self._count = self._flushed = 0
+        self._count = 0
+        self._flushed = -1  # at which count; a heap may have timers from the start
         self._timer_due_ms = -1.0
         self._prepare(settings, on_stuck, None)
 

@@ -283,8 +283,8 @@ class CellRunner(Generic[Request]):
             return
         expressions = self._evaluate(cell) if done.error is None else {}
         reply = execute_reply_content(done, expressions, cell.payload)
-        self._done = self.running = None
         self._ended = max(self._ended, cell.id)
+        self._done = self.running = None
         self._cancelled.discard(cell.id)
         self._front.finish(cell, done, self._result, reply)
 
