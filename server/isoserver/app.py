@@ -43,7 +43,7 @@ from isoserver.settings.logs import make_log
 from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
 from isoserver.storage.folders import DataFolder
-from isoserver.storage.locks import Ownership
+from isoserver.storage.locks import ServerLock
 from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Server:
         heaps: Its heaps.
         database: Its database.
         changes: Tells of what is written there, by any server on it.
-        ownership: What keeps other servers off its folder and database.
+        lock: Keeps other servers off its folder and database.
         tools: What code in its contexts can call.
         checks: Its type checker.
         runs: Its runs.
@@ -147,7 +147,7 @@ class Server:
             settings, self.metrics, self.database, self.heaps, self._data.contexts
         )
         self.metrics.watch(self.contexts)
-        self.ownership = Ownership(self.database, self.folder, log)
+        self.lock = ServerLock(self.database, self.folder, log)
         self.changes = Changes(self.database, log)
         self.tools = Tools(settings, self.database, self.changes, log)
         self.checks = TypeChecks(settings)
@@ -210,9 +210,9 @@ class Server:
             DatabaseError: It can't be used.
         """
         try:
-            await self.ownership.take()
+            await self.lock.acquire()
         except BaseException:
-            await self.ownership.release()
+            await self.lock.release()
             await self.database.close()
             raise
         self._claimed = True
@@ -229,7 +229,7 @@ class Server:
         """
         if not self._claimed:
             await self.claim()
-        await asyncio.to_thread(self._data.clear)
+        await asyncio.to_thread(self._data.prepare)
         await self.database.start()
         await self.changes.start()
         await self.tools.start()
@@ -264,8 +264,8 @@ class Server:
         await self.changes.close()
         await self.heaps.close()
         await self.service.access.close()
-        await asyncio.to_thread(self._data.sweep)
-        await self.ownership.release()
+        await asyncio.to_thread(self._data.clear)
+        await self.lock.release()
         await self.database.close()
         self._data.close()
 
@@ -277,7 +277,7 @@ class Server:
     def abandon(self) -> None:
         """Give up what a start that failed has left; the rest ends with the process."""
         self.contexts.abandon()
-        self._data.sweep()
+        self._data.clear()
         self._data.close()
 
     async def run(self, ready: Callable[[str], None]) -> None:
@@ -302,7 +302,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
         ready(self.url)
-        causes = (stopped, self.ownership.lost)
+        causes = (stopped, self.lock.lost)
         ends = [asyncio.ensure_future(cause.wait()) for cause in causes]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

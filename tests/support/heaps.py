@@ -8,6 +8,8 @@ from isoserver.heaps.content import unpack
 from isoserver.heaps.records import HeapOrigin
 
 if TYPE_CHECKING:
+    from tests.support.client import Client
+
     from isoserver.heaps.service import Heaps
 
 
@@ -28,3 +30,24 @@ async def keep(
     """Have a workspace own a heap, as if one of its contexts had it."""
     origin = HeapOrigin(workspace, **fields)
     return await heaps._add(unpack(packed.data, SIZE_MAX), origin, VALUES)
+
+
+def checkpoint(client: Client, code: str) -> str:
+    """Save a context that has run code, and delete it; the heap key."""
+    here = client.create()
+    client.run(code, context_id=here)
+    answer = client.post(f"/contexts/{here}/checkpoint")
+    assert answer.status_code == 200, answer.text
+    key: str = answer.json()["heap"]
+    client.delete(f"/contexts/{here}")
+    return key
+
+
+def restored(client: Client, key: str, code: str) -> Any:
+    """What code evaluates to in a context that goes on from a heap."""
+    answer = client.post("/contexts", json={"heap": key})
+    assert answer.status_code == 201, answer.text
+    here = answer.json()["id"]
+    text = client.run(code, context_id=here)["items"][-1]["text"]
+    client.delete(f"/contexts/{here}")
+    return text

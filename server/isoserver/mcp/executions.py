@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,9 +13,8 @@ from pydantic import Field
 from isoserver.errors import ExecutionMissingError, NotRunningError
 from isoserver.heaps.models import HeapKey, HeapTags  # noqa: TC001 - pydantic's
 from isoserver.mcp.progress import OutputProgress
-from isoserver.mcp.schemas import Nothing
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Arguments, Reply, Result, Tool, explain
+from isoserver.mcp.toolbox import Arguments, Nothing, Reply, Result, Tool, explain
 from isoserver.runs.answers import execution_answer, execution_summary
 from isoserver.runs.models import (
     CancelResult,
@@ -33,8 +31,6 @@ from isoserver.runs.pages import BYTES_MAX, PageRequest
 from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from isoserver.http.service import Service
     from isoserver.mcp.toolbox import Asked
     from isoserver.runs.records import Record
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "describe",
     "execution_tools",
-    "in_iso",
     "plain",
     "some_output",
     "stateless_tools",
@@ -313,10 +308,3 @@ def plain(answer: dict[str, Any]) -> dict[str, Any]:
     """Return an answer as JSON has it: times and statuses as text."""
     found: dict[str, Any] = msgspec.to_builtins(answer)
     return found
-
-
-def in_iso(time: datetime | None) -> str | None:
-    """Return a time as the documents write it."""
-    if time is None:
-        return None
-    return time.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

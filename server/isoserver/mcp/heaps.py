@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_types import ToolAnnotations
+from pydantic import Field
 
 from isoserver.errors import FieldProblem, InvalidRequestError
-from isoserver.heaps.models import entry_answer
+from isoserver.heaps.models import (
+    HeapDone,
+    HeapKey,
+    HeapTags,
+    SessionsModel,
+    entry_answer,
+)
 from isoserver.heaps.records import choose_fields, split_names
-from isoserver.mcp import schemas
 from isoserver.mcp.executions import READS
-from isoserver.mcp.toolbox import Tool
+from isoserver.mcp.toolbox import Arguments, Nothing, Result, Tool
+from isoserver.runs.models import SessionName  # noqa: TC001 - pydantic's
 
 if TYPE_CHECKING:
     from isoserver.mcp.toolbox import Asked
@@ -26,6 +33,74 @@ _REPLACES: Final = ToolAnnotations(
 )
 
 
+class HeapArguments(Arguments):
+    """Arguments of get_heap_tags."""
+
+    heap: HeapKey = Field(description="Heap snapshot key: 64 hex digits.")
+
+
+class SetTagsArguments(HeapArguments):
+    """Arguments of set_heap_tags."""
+
+    tags: HeapTags = Field(description="The tags, which replace all others.")
+
+
+class DeleteTagsArguments(HeapArguments):
+    """Arguments of delete_heap_tags."""
+
+    keys: str | list[str] | None = Field(
+        None,
+        description="Keys of the tags to delete, as a list or with commas between "
+        "them; all tags if left out.",
+    )
+
+
+class QueryArguments(Arguments):
+    """Arguments of query_heaps_by_tags."""
+
+    tags: HeapTags = Field(
+        description="Tags that a heap must have, all of them, with these values.",
+    )
+
+
+class HistoryArguments(Arguments):
+    """Arguments of list_session_snapshots."""
+
+    session: SessionName | None = Field(
+        None, description="The session; that of this connection if left out."
+    )
+    fields: str | None = Field(
+        None,
+        description="The fields to return, with commas between them: index, "
+        "input_heap, output_heap, code, timestamp. All if left out.",
+    )
+
+
+class History(Result):
+    """What list_session_snapshots answers."""
+
+    entries: list[dict[str, int | str | None]]
+
+
+class Tags(Result):
+    """What get_heap_tags answers."""
+
+    tags: dict[str, str]
+
+
+class FoundHeap(Result):
+    """A heap with its tags."""
+
+    heap: str
+    tags: dict[str, str]
+
+
+class FoundHeaps(Result):
+    """What query_heaps_by_tags answers."""
+
+    results: list[FoundHeap]
+
+
 def heap_tools() -> list[Tool]:
     """Make the tools of sessions and heaps."""
     return [
@@ -34,8 +109,8 @@ def heap_tools() -> list[Tool]:
             "All sessions",
             "List the names of all sessions that have a history. A session is a "
             "persistent context, with a record of the code that ran in it.",
-            schemas.Nothing,
-            schemas.Sessions,
+            Nothing,
+            SessionsModel,
             _list_sessions,
             READS,
         ),
@@ -45,8 +120,8 @@ def heap_tools() -> list[Tool]:
             "List what ran in a session, oldest first: the code, the heap that it "
             "began from and the heap that it left. Pass an output_heap to run_js to go "
             "back to that state.",
-            schemas.Snapshots,
-            schemas.Entries,
+            HistoryArguments,
+            History,
             _list_snapshots,
             READS,
         ),
@@ -54,8 +129,8 @@ def heap_tools() -> list[Tool]:
             "get_heap_tags",
             "Tags of a heap",
             "Get the tags of a heap snapshot.",
-            schemas.Heap,
-            schemas.Tags,
+            HeapArguments,
+            Tags,
             _get_tags,
             READS,
         ),
@@ -64,8 +139,8 @@ def heap_tools() -> list[Tool]:
             "Tag a heap",
             "Set the tags of a heap snapshot, in place of those that it has. A heap "
             "with tags is kept; one without them and without use goes after some days.",
-            schemas.SetTags,
-            schemas.Tagged,
+            SetTagsArguments,
+            HeapDone,
             _set_tags,
             _REPLACES,
         ),
@@ -73,8 +148,8 @@ def heap_tools() -> list[Tool]:
             "delete_heap_tags",
             "Delete tags of a heap",
             "Delete tags of a heap snapshot, by key, or all of them.",
-            schemas.DeleteTags,
-            schemas.Tagged,
+            DeleteTagsArguments,
+            HeapDone,
             _delete_tags,
             _REPLACES,
         ),
@@ -83,19 +158,19 @@ def heap_tools() -> list[Tool]:
             "Find heaps by their tags",
             "Find the heap snapshots that have all of these tags with these values. "
             "With no tags at all: every heap that has any.",
-            schemas.AllTags,
-            schemas.Found,
+            QueryArguments,
+            FoundHeaps,
             _query,
             READS,
         ),
     ]
 
 
-async def _list_sessions(asked: Asked, _arguments: schemas.Nothing) -> dict[str, Any]:
+async def _list_sessions(asked: Asked, _arguments: Nothing) -> dict[str, Any]:
     return {"sessions": await asked.service.heaps.sessions(asked.workspace)}
 
 
-async def _list_snapshots(asked: Asked, arguments: schemas.Snapshots) -> dict[str, Any]:
+async def _list_snapshots(asked: Asked, arguments: HistoryArguments) -> dict[str, Any]:
     session = arguments.session or asked.peer.named_session()
     if session is None:
         problem = (
@@ -108,24 +183,24 @@ async def _list_snapshots(asked: Asked, arguments: schemas.Snapshots) -> dict[st
     return {"entries": [entry_answer(step, fields) for step in steps]}
 
 
-async def _get_tags(asked: Asked, arguments: schemas.Heap) -> dict[str, Any]:
+async def _get_tags(asked: Asked, arguments: HeapArguments) -> dict[str, Any]:
     record = await asked.service.heaps.get(asked.workspace, arguments.heap)
     return {"tags": record.tags}
 
 
-async def _set_tags(asked: Asked, arguments: schemas.SetTags) -> dict[str, Any]:
+async def _set_tags(asked: Asked, arguments: SetTagsArguments) -> dict[str, Any]:
     heaps = asked.service.heaps
     await heaps.set_tags(asked.workspace, arguments.heap, arguments.tags)
     return {"ok": True}
 
 
-async def _delete_tags(asked: Asked, arguments: schemas.DeleteTags) -> dict[str, Any]:
+async def _delete_tags(asked: Asked, arguments: DeleteTagsArguments) -> dict[str, Any]:
     keys = arguments.keys
     names = split_names(keys) if isinstance(keys, str) else keys
     await asked.service.heaps.delete_tags(asked.workspace, arguments.heap, names)
     return {"ok": True}
 
 
-async def _query(asked: Asked, arguments: schemas.AllTags) -> dict[str, Any]:
+async def _query(asked: Asked, arguments: QueryArguments) -> dict[str, Any]:
     found = await asked.service.heaps.tagged(asked.workspace, arguments.tags)
     return {"results": [{"heap": key, "tags": tags} for key, tags in found]}

@@ -36,6 +36,29 @@ _OUTPUT_MAX: Final = 4 << 20
 """Bytes of output that a resource shows; get_execution_output has the rest."""
 
 
+_README: Final = Resource(
+    uri="docs://readme",
+    name="readme",
+    title="How to work with this server",
+    description="Running code, state, output, errors; read this first.",
+    mime_type=_MARKDOWN,
+)
+_TOOLS: Final = Resource(
+    uri="docs://tools",
+    name="tools",
+    title="The tools with their schemas",
+    description="Every tool: description, arguments, results.",
+    mime_type=_JSON,
+)
+_OPENAPI: Final = Resource(
+    uri="docs://openapi",
+    name="openapi",
+    title="The HTTP API",
+    description="The same contexts over HTTP: the OpenAPI document.",
+    mime_type=_JSON,
+)
+
+
 class _Template(NamedTuple):
     entry: ResourceTemplate
     pattern: re.Pattern[str]
@@ -43,73 +66,54 @@ class _Template(NamedTuple):
 
 
 class Resources:
-    """What clients can read.
+    """What clients can read, by URI.
 
     Attributes:
-        entries: Resources that are always there.
-        templates: Those that there is one of for each execution or heap.
+        entries: The resources that are always there.
+        templates: Those that there is one of for each execution or heap; none if the
+            server is stateless.
     """
 
     def __init__(self, service: Service, toolbox: Toolbox) -> None:
-        """Take what they are made of.
+        """List the resources of a server.
 
         Args:
             service: The server's parts.
-            toolbox: The tools.
+            toolbox: The tools, for their schemas.
         """
         self._service = service
-        self._texts: dict[str, tuple[str, Callable[[], str]]] = {
-            "docs://readme": (_MARKDOWN, lambda: read("readme")),
-            "docs://openapi": (_JSON, lambda: json.dumps(service.document)),
-            "docs://tools": (_JSON, lambda: json.dumps(_plain(toolbox))),
+        self._documents: dict[str, tuple[Resource, Callable[[], str]]] = {
+            entry.uri: (entry, text)
+            for entry, text in (
+                (_README, lambda: read("readme")),
+                (_TOOLS, lambda: json.dumps(_plain(toolbox))),
+                (_OPENAPI, lambda: json.dumps(service.document)),
+            )
         }
-        self.entries = [
-            Resource(
-                uri="docs://readme",
-                name="readme",
-                title="How to work with this server",
-                description="Running code, state, output, errors; read this first.",
-                mime_type=_MARKDOWN,
-            ),
-            Resource(
-                uri="docs://tools",
-                name="tools",
-                title="The tools with their schemas",
-                description="Every tool: description, arguments, results.",
-                mime_type=_JSON,
-            ),
-            Resource(
-                uri="docs://openapi",
-                name="openapi",
-                title="The HTTP API",
-                description="The same contexts over HTTP: the OpenAPI document.",
-                mime_type=_JSON,
-            ),
-        ]
-        kinds = [] if service.settings.stateless else _TEMPLATES
-        self._templates = kinds
-        self.templates = [kind.entry for kind in kinds]
+        self.entries = [entry for entry, _ in self._documents.values()]
+        self._templates = [] if service.settings.stateless else _TEMPLATES
+        self.templates = [template.entry for template in self._templates]
 
     async def read(self, workspace: str, uri: str) -> ReadResourceResult:
         """Read a resource.
 
         Raises:
-            MCPError: There is none of that URI.
+            MCPError: There is no such resource, or it can't be read.
         """
-        known = self._texts.get(uri)
-        if known is not None:
-            return _result(uri, known[0], known[1]())
-        for kind in self._templates:
-            match = kind.pattern.fullmatch(uri)
+        if uri in self._documents:
+            document, text = self._documents[uri]
+            return _result(uri, document, text())
+        for template in self._templates:
+            match = template.pattern.fullmatch(uri)
             if match is None:
                 continue
             try:
-                text = await kind.read(self._service, workspace, match.group(1))
+                found = await template.read(self._service, workspace, match.group(1))
             except ServerError as error:
                 raise _missing(uri, explain(error)) from error
-            return _result(uri, kind.entry.mime_type or _TEXT, text)
-        names = ", ".join([*self._texts, *(t.uri_template for t in self.templates)])
-        raise _missing(uri, f"There are: {names}")
+            return _result(uri, template.entry, found)
+        names = [*self._documents, *(entry.uri_template for entry in self.templates)]
+        raise _missing(uri, f"There are: {', '.join(names)}")
 
 
 def _missing(uri: str, text: str) -> MCPError:
@@ -117,8 +121,10 @@ def _missing(uri: str, text: str) -> MCPError:
     return MCPError(code=INVALID_PARAMS, message=message, data={"uri": uri[:1024]})
 
 
-def _result(uri: str, kind: str, text: str) -> ReadResourceResult:
-    contents = TextResourceContents(uri=uri, mime_type=kind, text=text)
+def _result(
+    uri: str, entry: Resource | ResourceTemplate, text: str
+) -> ReadResourceResult:
+    contents = TextResourceContents(uri=uri, mime_type=entry.mime_type, text=text)
     return ReadResourceResult(contents=[contents])
 
 

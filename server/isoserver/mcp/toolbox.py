@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from isoserver.http.service import Service
     from isoserver.mcp.peers import Peer
 
-__all__ = ["Arguments", "Asked", "Reply", "Result", "Tool", "Toolbox", "explain"]
+__all__ = [
+    "Arguments",
+    "Asked",
+    "Nothing",
+    "Reply",
+    "Result",
+    "Tool",
+    "Toolbox",
+    "explain",
+]
 
 _PROBLEMS_MAX: Final = 10
 _DEFECT: Final = "The server failed; its log says why. Other calls are not affected."
@@ -36,6 +45,10 @@ class Arguments(BaseModel):
     """Arguments of a tool: no others than those that are named."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Nothing(Arguments):
+    """No arguments."""
 
 
 class Result(BaseModel):

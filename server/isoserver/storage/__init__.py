@@ -1,1 +1,1 @@
-"""What outlives the server: the database, the data folder and their locks."""
+"""What outlives the server: the database, the data folder, their lock, retention."""

@@ -1,9 +1,8 @@
-"""The database: what outlives the server's process, but for heaps.
+"""The database: the engine, transactions and the schema.
 
-SQLite in a file under the data folder, or PostgreSQL by URL; SQLAlchemy Core over
-both. A package declares its tables on `METADATA` in a module `tables.py` of its own,
-and nobody else touches them. Every table has a column `workspace` that every query
-names.
+SQLite in a file in the data folder, or PostgreSQL by URL; SQLAlchemy Core over both.
+Each feature declares its tables on `METADATA`, and nobody else changes them. Every
+table has a column `workspace`, which every query for a client names.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _DRIVERS: Final = {
 }
 _FILE: Final = "isokernel.sqlite"
 _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
-"""What a database says of a query that is wrong, rather than of itself."""
+"""What a database raises for a wrong query: a defect of ours, not an outage."""
 _OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
 _ATTEMPTS: Final = 3
 _POOL: Final = 5
@@ -62,10 +61,10 @@ _PRAGMAS: Final = (
 
 
 def url_of(given: str | None, folder: Path) -> str:
-    """Give the URL with its driver; of a file in `folder` if none is given.
+    """Return a database's URL with its driver; None is a file in `folder`.
 
     Raises:
-        DatabaseError: It isn't the URL of a database that we know.
+        DatabaseError: It isn't the URL of a SQLite or PostgreSQL database.
     """
     if given is None:
         return f"sqlite+aiosqlite:///{folder / _FILE}"
@@ -76,43 +75,43 @@ def url_of(given: str | None, folder: Path) -> str:
         raise DatabaseError(message) from error
     driver = _DRIVERS.get(url.drivername, url.drivername)
     if driver not in _DRIVERS.values():
-        message = f"{url.drivername} is no database of ours: sqlite or postgresql"
+        message = f"{url.drivername} is not supported: use sqlite or postgresql"
         raise DatabaseError(message)
     return url.set(drivername=driver).render_as_string(hide_password=False)
 
 
 class Database:
-    """One database, used from the event loop only.
+    """One database. In the event loop only.
 
     Attributes:
-        engine: SQLAlchemy's; for those who need more than `begin` and `connect`.
+        engine: SQLAlchemy's engine, for what `begin` and `connect` don't cover.
     """
 
     def __init__(self, url: str) -> None:
-        """Prepare; nothing is opened before `start`.
+        """Make the engine; nothing is opened before `start`.
 
         Args:
-            url: With driver, as `url_of` gives it.
+            url: With the driver, as `url_of` returns it.
         """
         self.engine: AsyncEngine = create_async_engine(url, **_options(url))
         if url.startswith("sqlite"):
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
 
     async def start(self) -> None:
-        """Open it and make the tables that it lacks.
+        """Open the database, and make the tables that it lacks.
 
         Raises:
-            DatabaseError: It can't be opened, or can't be written to.
+            DatabaseError: It can't be opened or written to.
         """
         try:
             _keep_private(self.engine.url)
             for _ in range(_ATTEMPTS):
-                with suppress(DBAPIError):  # somebody else may be about to make them
+                with suppress(DBAPIError):  # another process may be making them
                     await self._make_tables()
                     return
             await self._make_tables()
         except (SQLAlchemyError, OSError) as error:
-            # Without SQLAlchemy's advice for programmers, which is a line of its own.
+            # Without SQLAlchemy's advice for programmers, which is another line.
             reason = error.orig if isinstance(error, DBAPIError) else error
             message = f"the database can't be used: {reason}"
             raise DatabaseError(message) from error
@@ -123,23 +122,23 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection with a transaction, which its end commits.
+        """Open a transaction, which is committed at the end of the block.
 
         Raises:
-            DatabaseError: It can't be reached, or not be written.
+            DatabaseError: The database can't be reached or written to.
         """
-        with _mapped():
+        with _translated():
             async with self.engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection for reading.
+        """Open a connection for reading.
 
         Raises:
-            DatabaseError: It can't be reached, or not be read.
+            DatabaseError: The database can't be reached or read.
         """
-        with _mapped():
+        with _translated():
             async with self.engine.connect() as connection:
                 yield connection
 
@@ -149,14 +148,14 @@ class Database:
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
-    """Have it arrive as an error of ours when the database can't be used now."""
+def _translated() -> Iterator[None]:
+    """Raise what a driver raises during an outage as a `DatabaseError`."""
     try:
         yield
     except _DEFECTS:
         raise
     except _OUTAGES as error:
-        # What SQLAlchemy says has the query in it, and what drivers say has addresses.
+        # SQLAlchemy's message has the query in it, and those of drivers have addresses.
         cause = getattr(error, "orig", None) or error
         message = f"the database can't be used now: {type(cause).__name__}"
         raise DatabaseError(message) from error
@@ -169,7 +168,7 @@ def _options(url: str) -> dict[str, Any]:
 
 
 def _keep_private(url: URL) -> None:
-    """Make the file, if there is none, so that only its owner can read it.
+    """Make a missing SQLite file readable by its owner only.
 
     Secrets of sources are in it. SQLite gives its other files the same mode.
     """

@@ -1,4 +1,4 @@
-"""The server's folders: one for what outlives it, and one for sockets."""
+"""The server's folders: the data folder, and a temporary one for sockets."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from isoserver.errors import FolderError
 
 __all__ = ["DataFolder", "SocketFolder"]
 
-_SOCKET_PATH_MAX: Final = 107
-"""Bytes that the path of a Unix socket may have."""
-_BELOW: Final = len("/isokernel-12345678/kernel-12345678/kernel-5")
+_SOCKET_PATH_BYTES_MAX: Final = 107
+"""The longest path of a Unix socket on Linux, without the NUL at its end."""
+_BELOW_BYTES: Final = len("/isokernel-12345678/kernel-12345678/kernel-5")
 
 
 class DataFolder:
-    """Where the server keeps what outlives it; or a temporary one, which goes with it.
+    """Where the server keeps what outlives it, or a temporary folder.
 
     Attributes:
-        path: It, absolute.
+        path: The folder, as an absolute path.
     """
 
     def __init__(self, given: Path | None) -> None:
-        """Make it, unless it is there.
+        """Make the folder, unless it exists.
 
         Args:
-            given: Where it shall be; None makes a temporary one.
+            given: Where it is; None makes a temporary one, which ends with the server.
 
         Raises:
             FolderError: It can't be made there.
         """
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._cleared = False
+        self._prepared = False
         try:
             if given is None:
                 self._temporary = tempfile.TemporaryDirectory(
@@ -50,48 +50,51 @@ class DataFolder:
 
     @property
     def contexts(self) -> Path:
-        """Where contexts have their files; nothing there outlives the server."""
+        """The files of contexts; nothing in this folder outlives the server."""
         return self.path / "contexts"
 
     @property
     def temporary(self) -> bool:
-        """Whether it goes with the server, and nobody else knows of it."""
+        """Whether the folder ends with the server, and nobody else knows of it."""
         return self._temporary is not None
 
-    def clear(self) -> None:
-        """Clean up after a killed server; only who owns the folder may. Waits.
+    def prepare(self) -> None:
+        """Delete what a killed server has left; blocks, and needs the server's lock.
 
         Raises:
-            FolderError: It can't be written to.
+            FolderError: The folder can't be written to.
         """
         try:
             shutil.rmtree(self.contexts, ignore_errors=True)
             self.contexts.mkdir(0o700, exist_ok=True)
-            self._cleared = True
+            self._prepared = True
         except OSError as error:
             message = f"the data folder can't be used: {error}"
             raise FolderError(message) from error
 
-    def sweep(self) -> None:
-        """Delete what doesn't outlive the server, while it still owns the folder."""
-        if self._cleared:
+    def clear(self) -> None:
+        """Delete what doesn't outlive the server; blocks, and needs the server's lock.
+
+        Does nothing before `prepare`: the files might be another server's.
+        """
+        if self._prepared:
             shutil.rmtree(self.contexts, ignore_errors=True)
 
     def close(self) -> None:
-        """Let go of it; a temporary one is deleted."""
+        """Delete the folder if it is temporary."""
         if self._temporary is not None:
             self._temporary.cleanup()
 
 
 class SocketFolder:
-    """A temporary folder with a short path: those of Unix sockets have 107 bytes.
+    """A temporary folder whose path is short enough for Unix sockets in it.
 
     Attributes:
-        path: It.
+        path: The folder.
     """
 
     def __init__(self) -> None:
-        """Make it.
+        """Make the folder.
 
         Raises:
             FolderError: There is no place for it.
@@ -99,7 +102,7 @@ class SocketFolder:
         problem = "the paths are too long"
         for place in dict.fromkeys((tempfile.gettempdir(), "/tmp")):  # noqa: S108
             parent = Path(place).resolve()
-            if len(os.fsencode(parent)) + _BELOW > _SOCKET_PATH_MAX:
+            if len(os.fsencode(parent)) + _BELOW_BYTES > _SOCKET_PATH_BYTES_MAX:
                 continue
             try:
                 self._temporary = tempfile.TemporaryDirectory(
@@ -114,5 +117,5 @@ class SocketFolder:
         raise FolderError(message)
 
     def close(self) -> None:
-        """Delete it."""
+        """Delete the folder."""
         self._temporary.cleanup()

@@ -1,8 +1,8 @@
 """One server at a time on one data folder and one database.
 
-Two would take each other's executions for what a crash has left, write each other's
-contexts over, and delete heaps that only the other one knows of. The one that comes
-later is refused. A lock goes with the process that holds it, however that ends.
+Two servers would take each other's runs for what a crash has left, overwrite each
+other's contexts, and delete heaps that only the other one knows of. So the second one
+does not start. A lock ends with the process that holds it, however that ends.
 """
 
 from __future__ import annotations
@@ -28,46 +28,47 @@ if TYPE_CHECKING:
 
     from isoserver.storage.database import Database
 
-__all__ = ["Ownership"]
+__all__ = ["ServerLock"]
 
 _ENDING: Final = ".lock"
 _FOLDER: Final = "isokernel"
-_DIGITS: Final = 20
-"""Bytes that the number of a process has at most, in a file."""
-_NUMBER: Final = int.from_bytes(b"isokern", "big")
-"""What PostgreSQL knows the lock as; each database of a server has its own."""
-_LOCK: Final = text(f"SELECT pg_try_advisory_lock({_NUMBER})")
-_LOOK: Final = text("SELECT 1")
+_PID_BYTES_MAX: Final = 20
+"""The longest process id that is read from a lock's file."""
+_ADVISORY_LOCK: Final = int.from_bytes(b"isokern", "big")
+"""The number of PostgreSQL's advisory lock, which is one for each database."""
+_LOCK: Final = text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")
+_CHECK: Final = text("SELECT 1")
 _KEEPALIVE: Final = (
     # PostgreSQL notices within half a minute when a whole machine is gone.
     text("SET tcp_keepalives_idle = 10"),
     text("SET tcp_keepalives_interval = 5"),
     text("SET tcp_keepalives_count = 4"),
 )
-_PATIENCE: Final = 5.0
-"""Seconds that a server has which is about to end, or whose death is to be noticed."""
-_PAUSE: Final = 0.1
-_LOOKS: Final = 5.0
-"""Seconds between two looks at whether PostgreSQL still knows us."""
+_TIMEOUT_SECONDS: Final = 5.0
+"""How long to wait for another server that is ending, or whose end isn't known yet."""
+_PAUSE_SECONDS: Final = 0.1
+"""Between two attempts to lock."""
+_CHECK_SECONDS: Final = 5.0
+"""Between two checks that PostgreSQL still holds the lock for this server."""
 
 
-class Ownership:
-    """The locks of one server. In the event loop only.
+class ServerLock:
+    """A server's lock on its data folder and its database. In the event loop only.
 
     Attributes:
-        lost: Set when another server has the database, since PostgreSQL had lost sight
-            of this one.
+        lost: Set when another server has locked the database, because PostgreSQL had
+            lost the connection to this one. The server then has to stop.
     """
 
     def __init__(
         self, database: Database, folder: Path, log: FilteringBoundLogger
     ) -> None:
-        """Prepare; `take` takes.
+        """Take what is to be locked; `acquire` locks it.
 
         Args:
-            database: What one server may use at a time.
-            folder: The data folder, likewise.
-            log: Where it is told what becomes of the locks.
+            database: The database, which need not be started.
+            folder: The data folder.
+            log: Told when the lock on the database is lost and acquired again.
         """
         self.lost = asyncio.Event()
         self._database = database
@@ -75,14 +76,14 @@ class Ownership:
         self._log = log
         self._files: list[int] = []
         self._connection: AsyncConnection | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
-    async def take(self) -> None:
-        """Take the folder and the database.
+    async def acquire(self) -> None:
+        """Lock the folder and the database, and keep them locked.
 
         Raises:
-            TakenError: Another server has one of them.
-            DatabaseError: It can't be found out.
+            TakenError: Another server uses one of them, and does not end in time.
+            DatabaseError: One of them can't be locked.
         """
         await self._lock(self._folder / _FOLDER, f"the folder {self._folder}")
         url = self._database.engine.url
@@ -90,37 +91,38 @@ class Ownership:
             if (file := _file(url)) is not None:
                 await self._lock(file, f"the database {file}")
             return
-        if not await self._patiently(self._lock_postgresql):
-            await self._forget()
+        if not await self._wait_for(self._lock_postgresql):
+            await self._disconnect()
             what = f"the database {url.render_as_string()}"
             raise TakenError(what)
-        self._watching = asyncio.ensure_future(self._watch())
+        self._watcher = asyncio.ensure_future(self._watch())
 
     async def release(self) -> None:
-        """Give both back."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
-        await self._forget()
+        """Unlock both."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+        await self._disconnect()
         while self._files:
             os.close(self._files.pop())
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
+    async def _wait_for(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
+        """Attempt to lock until that succeeds or time is up."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + _PATIENCE
+        end = loop.time() + _TIMEOUT_SECONDS
         while not await attempt():
             if loop.time() > end:
                 return False
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_PAUSE_SECONDS)
         return True
 
     # -- files -------------------------------------------------------------------------
 
     async def _lock(self, path: Path, what: str) -> None:
-        """Lock the file beside a path; it stays there, as its lock is what counts."""
+        """Lock a file beside a path; the file stays, as only its lock counts."""
         place = path.with_name(path.name + _ENDING)
         try:
-            # Processes that are started from here don't inherit it.
+            # Close-on-exec: a child process that inherited it would keep it locked.
             file = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             message = f"{what} can't be used: {error}"
@@ -137,16 +139,16 @@ class Ownership:
                 raise DatabaseError(message) from error
             return True
 
-        if not await self._patiently(attempt):
-            number = os.pread(file, _DIGITS, 0).decode("ascii", "replace").strip()
-            raise TakenError(what, number)
+        if not await self._wait_for(attempt):
+            pid = os.pread(file, _PID_BYTES_MAX, 0).decode("ascii", "replace").strip()
+            raise TakenError(what, pid)
         os.ftruncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())
 
     # -- PostgreSQL --------------------------------------------------------------------
 
     async def _lock_postgresql(self) -> bool:
-        """Try to lock the database, for as long as a connection lives."""
+        """Attempt to lock the database, for as long as the connection lasts."""
         try:
             if self._connection is None:
                 connection = await self._database.engine.connect()
@@ -157,32 +159,32 @@ class Ownership:
                     await self._connection.execute(setting)
             return bool(await self._connection.scalar(_LOCK))
         except (SQLAlchemyError, OSError, asyncio.TimeoutError) as error:
-            await self._forget()
+            await self._disconnect()
             message = f"the database can't be used: {error}"
             raise DatabaseError(message) from error
 
     async def _watch(self) -> None:
-        """Keep the lock, also over a restart of PostgreSQL."""
+        """Acquire the lock again after a restart of PostgreSQL."""
         while True:
-            await asyncio.sleep(_LOOKS)
+            await asyncio.sleep(_CHECK_SECONDS)
             try:
                 if self._connection is not None:
-                    await self._connection.execute(_LOOK)
+                    await self._connection.execute(_CHECK)
                     continue
             except (SQLAlchemyError, OSError, asyncio.TimeoutError):
-                self._log.warning("the database has lost sight of this server")
-                await self._forget()
+                self._log.warning("the connection that locks the database is lost")
+                await self._disconnect()
             try:
                 taken = await self._lock_postgresql()
             except DatabaseError:
                 continue  # it isn't there: nobody has it
             if not taken:
-                self._log.error("another server has the database")
+                self._log.error("another server has locked the database")
                 self.lost.set()
                 return
-            self._log.info("the database knows this server again")
+            self._log.info("the database is locked again")
 
-    async def _forget(self) -> None:
+    async def _disconnect(self) -> None:
         """Close the connection, and with it the lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -192,6 +194,6 @@ class Ownership:
 
 
 def _file(url: URL) -> Path | None:
-    """Give the file of a SQLite database, if it is in one."""
+    """Return the file of a SQLite database, None if it is in memory."""
     name = (url.database or "").removeprefix("file:").partition("?")[0]
     return None if name in {"", ":memory:"} else Path(name).resolve()

@@ -1,9 +1,8 @@
-"""Heaps and sessions over REST, in each kind of store, and on the command line."""
+"""Heaps and sessions over REST, in each kind of store."""
 
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.support.client import Client, connect
+from tests.support.heaps import checkpoint, restored
 from tests.support.server import START, V8_FLAGS, Server
-
-from isoserver.cli.heaps import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.heaps import Packed
 
 MISSING = "0" * 64
 
@@ -42,27 +39,8 @@ def api(heap_server: Server) -> Iterator[Client]:
         client.clean()
 
 
-def _checkpoint(client: Client, code: str) -> str:
-    here = client.create()
-    client.run(code, context_id=here)
-    answer = client.post(f"/contexts/{here}/checkpoint")
-    assert answer.status_code == 200, answer.text
-    key: str = answer.json()["heap"]
-    client.delete(f"/contexts/{here}")
-    return key
-
-
-def _restored(client: Client, key: str, code: str) -> Any:
-    answer = client.post("/contexts", json={"heap": key})
-    assert answer.status_code == 201, answer.text
-    here = answer.json()["id"]
-    text = client.run(code, context_id=here)["items"][-1]["text"]
-    client.delete(f"/contexts/{here}")
-    return text
-
-
 def test_a_heap_is_shown(api: Client) -> None:
-    key = _checkpoint(api, "let a = 41; a += 1")
+    key = checkpoint(api, "let a = 41; a += 1")
     shown = api.get(f"/api/heaps/{key}").json()
     assert re.fullmatch(r"[0-9a-f]{64}", shown["heap"])
     assert shown["heap"] == key
@@ -71,11 +49,11 @@ def test_a_heap_is_shown(api: Client) -> None:
     assert (shown["language"], shown["execution_count"]) == ("javascript", 1)
     assert shown["created_at"].endswith("Z")
     assert shown["engine"]
-    assert _restored(api, key, "a") == "42"
+    assert restored(api, key, "a") == "42"
 
 
 def test_tags_over_rest(api: Client) -> None:
-    first, second = (_checkpoint(api, f"let a = {n}") for n in range(2))
+    first, second = (checkpoint(api, f"let a = {n}") for n in range(2))
     for key, tags in ((first, {"k": "1", "x:y": "z"}), (second, {"k": "1"})):
         answer = api.put(f"/api/heaps/{key}/tags", json={"tags": tags})
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
@@ -171,9 +149,9 @@ def test_heaps_in_s3(
     flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", url)
     first = servers(*flags, "--heap-grace-seconds", "0", env=env)
     with connect(first) as client:
-        key = _checkpoint(client, "let a = 42")
-        other = _checkpoint(client, "let b = 1")
-        assert _restored(client, key, "a") == "42"
+        key = checkpoint(client, "let a = 42")
+        other = checkpoint(client, "let b = 1")
+        assert restored(client, key, "a") == "42"
         assert client.delete(f"/api/heaps/{other}").status_code == 200
     assert first.stop() == 0
     assert not (tmp_path / "heaps").exists()
@@ -181,14 +159,14 @@ def test_heaps_in_s3(
     assert re.findall(r"<Key>(.*?)</Key>", listed) == [f"in/here/{key}.heap"]
     second = servers(*flags, env=env)
     with connect(second) as client:
-        assert _restored(client, key, "a") == "42"
+        assert restored(client, key, "a") == "42"
 
 
 def test_heaps_in_memory(servers: Callable[..., Server], tmp_path: Path) -> None:
     flags = (*V8_FLAGS, "--data-dir", str(tmp_path), "--heap-store", "memory://heaps")
     with connect(servers(*flags)) as client:
-        key = _checkpoint(client, "let a = 42")
-        assert _restored(client, key, "a") == "42"
+        key = checkpoint(client, "let a = 42")
+        assert restored(client, key, "a") == "42"
     assert not (tmp_path / "heaps").exists()
 
 
@@ -203,58 +181,3 @@ def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "nosuch" in done.stderr
-
-
-# -- the command line ------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
-    """Runs `isokernel heaps` on a data folder; status, output, errors."""
-
-    def call(folder: Path, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setenv("ISOKERNEL_DATA_DIR", str(folder))
-        status = run(list(arguments))
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
-
-
-def test_the_command_line(
-    servers: Callable[..., Server],
-    tmp_path: Path,
-    packed: list[Packed],
-    command: Callable[..., Any],
-) -> None:
-    folder, elsewhere, file = tmp_path / "a", tmp_path / "b", tmp_path / "file"
-    elsewhere.mkdir()
-    server = servers(*V8_FLAGS, "--data-dir", str(folder))
-    with connect(server) as client:
-        key = _checkpoint(client, "let a = 42")
-        client.put(f"/api/heaps/{key}/tags", json={"tags": {"k": "v"}})
-        # Beside a server that runs, as a program.
-        done = subprocess.run(
-            [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert f"{key} " in done.stdout, done.stderr
-        assert f"{key} " in command(folder, "list", "--tag", "k:v")[1]
-    assert key not in command(folder, "list", "--tag", "k:w")[1]
-    assert f"key: {key}\n" in command(folder, "show", key)[1]
-    assert command(folder, "export", key, str(file))[0] == 0
-    assert command(elsewhere, "import", str(file)) == (0, f"{key}\n", "")
-    file.write_bytes(packed[0].data[:-100])
-    status, _, complaint = command(elsewhere, "import", str(file))
-    assert status == 1
-    assert complaint.startswith("isokernel: ")
-    assert complaint.count("\n") == 1
-    assert "0 heaps forgotten" in command(folder, "gc")[1]
-    assert command(folder, "show", MISSING)[0] == 1
-    server.stop(signal.SIGTERM)
-    with connect(servers(*V8_FLAGS, "--data-dir", str(elsewhere))) as client:
-        assert _restored(client, key, "a") == "42"

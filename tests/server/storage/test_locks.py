@@ -17,9 +17,9 @@ from tests.support.server import JAVASCRIPT_FLAGS, START, Server
 
 from isoserver.errors import TakenError
 from isoserver.settings.logs import make_log
-from isoserver.storage import locks as ownership
+from isoserver.storage import locks
 from isoserver.storage.database import Database, url_of
-from isoserver.storage.locks import Ownership
+from isoserver.storage.locks import ServerLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,31 +97,22 @@ def test_the_second_server_on_a_folder_is_refused(
     assert servers(*JAVASCRIPT_FLAGS, *folder).stop() == 0
 
 
-def test_the_commands_for_heaps_work_beside_a_server(
-    servers: Callable[..., Server], tmp_path: Path
-) -> None:
-    servers(*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
-    line = [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(tmp_path)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.fixture
 def owners(
     postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], tuple[Database, Ownership]]:
-    """Those who want one database; they look often and aren't patient."""
-    monkeypatch.setattr(ownership, "_LOOKS", 0.02)
-    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
+) -> Callable[[], tuple[Database, ServerLock]]:
+    """Those who want one database; they check often and do not wait long."""
+    monkeypatch.setattr(locks, "_CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(locks, "_TIMEOUT_SECONDS", 0.1)
     url = url_of(postgresql.database(), tmp_path)
     numbers = iter(range(9))
 
-    def make() -> tuple[Database, Ownership]:
+    def make() -> tuple[Database, ServerLock]:
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
         database = Database(url)
         log = make_log("info", io.StringIO())
-        return database, Ownership(database, folder, log)
+        return database, ServerLock(database, folder, log)
 
     return make
 
@@ -145,20 +136,20 @@ async def _until(true: Callable[[], Any]) -> None:
 
 
 def test_the_lock_is_taken_again_when_the_database_is_back(
-    owners: Callable[[], tuple[Database, Ownership]],
+    owners: Callable[[], tuple[Database, ServerLock]],
 ) -> None:
     async def test() -> None:
         (database, mine), (_, other) = owners(), owners()
-        await mine.take()
+        await mine.acquire()
         before = mine._connection
         await _lose(database)
         await _until(lambda: mine._connection not in {None, before})
         with pytest.raises(TakenError):
-            await other.take()
+            await other.acquire()
         await other.release()
         assert not mine.lost.is_set()
         await mine.release()
-        await other.take()
+        await other.acquire()
         await other.release()
         await database.close()
 
@@ -166,14 +157,14 @@ def test_the_lock_is_taken_again_when_the_database_is_back(
 
 
 def test_who_has_lost_the_lock_to_another_learns_of_it(
-    owners: Callable[[], tuple[Database, Ownership]], monkeypatch: pytest.MonkeyPatch
+    owners: Callable[[], tuple[Database, ServerLock]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
         (database, mine), (_, other) = owners(), owners()
-        monkeypatch.setattr(ownership, "_LOOKS", 0.5)
-        await mine.take()
+        monkeypatch.setattr(locks, "_CHECK_SECONDS", 0.5)
+        await mine.acquire()
         await _lose(database)
-        await other.take()
+        await other.acquire()
         await asyncio.wait_for(mine.lost.wait(), 20)
         for one in (mine, other):
             await one.release()
@@ -185,8 +176,8 @@ def test_who_has_lost_the_lock_to_another_learns_of_it(
 def test_the_lock_of_a_folder_is_not_inherited(tmp_path: Path) -> None:
     async def test() -> None:
         database = Database(url_of(None, tmp_path))
-        mine = Ownership(database, tmp_path, make_log("info", io.StringIO()))
-        await mine.take()
+        mine = ServerLock(database, tmp_path, make_log("info", io.StringIO()))
+        await mine.acquire()
         assert all(not os.get_inheritable(file) for file in mine._files)
         await mine.release()
         await database.close()

@@ -11,21 +11,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.server import RUN_FLAGS, START, Server
-from tests.support.waiting import DEADLINE
+from tests.support.client import Client, connect
+from tests.support.server import AT_REST, RUN_FLAGS, START, Server
+from tests.support.waiting import DEADLINE, wait_for
 
 from isokernel._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tests.support.client import Client
 
 PLATFORMS = ["linux-x86_64", "linux-aarch64", "macos-aarch64"]
 Done = subprocess.CompletedProcess[str]
-
-pytestmark = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 
 
 class Command:
@@ -60,6 +57,24 @@ class Command:
         done = self.run(*arguments, **options)
         assert done.returncode == 0, done
         return done.stdout
+
+
+@pytest.fixture(scope="module")
+def exec_server() -> Iterator[Server]:
+    """One server for all tests that need nothing special of it."""
+    server = Server(*RUN_FLAGS)
+    yield server
+    assert server.stop() == 0
+    assert not server.wrong()
+
+
+@pytest.fixture
+def api(exec_server: Server) -> Iterator[Client]:
+    """A client of that server, which has no process left of the test."""
+    with connect(exec_server) as client:
+        yield client
+        client.clean()
+    wait_for(lambda: len(exec_server.children()) <= AT_REST)
 
 
 @pytest.fixture

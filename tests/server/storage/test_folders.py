@@ -1,0 +1,85 @@
+"""The data folder and the folder for sockets, of real servers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.support.client import connect
+from tests.support.server import START, Server
+from tests.support.waiting import DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_others_can_not_read_what_it_keeps(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
+    folder = tmp_path / "data"
+    before = os.umask(0)
+    try:
+        server = servers("--languages", "javascript", "--data-dir", str(folder))
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    files = list(folder.glob("isokernel.sqlite*"))
+    assert files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    server.stop()
+    assert "others may read" not in server.said
+    folder.chmod(0o755)  # which somebody may want
+    server = servers("--languages", "javascript", "--data-dir", str(folder))
+    server.stop()
+    assert "others may read" in server.said
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_two_servers_do_not_share_a_folder(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
+    flags = ("--languages", "python", "--data-dir", str(tmp_path))
+    first = servers(*flags)
+    said = subprocess.run(
+        [sys.executable, "-c", START, "serve", "--port", "0", *flags],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert said.returncode == 1
+    assert f"server (process {first.process.pid}), which must end first" in said.stderr
+    with connect(first) as client:
+        client.create("python")
+    left = list((tmp_path / "contexts").iterdir())
+    first.stop(signal.SIGKILL)
+    servers(*flags)
+    assert left
+    assert not list((tmp_path / "contexts").iterdir())
+
+
+def test_the_path_of_the_data_folder_may_be_long(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
+    folder = tmp_path / ("long" * 50) / ("longer" * 30)
+    server = servers("--languages", "python", "--data-dir", str(folder))
+    with connect(server) as client:
+        assert client.text("import os; os.getcwd()", language="python").startswith(
+            f"'{folder}/"
+        )
+
+
+def test_sockets_find_a_short_path(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
+    folder = tmp_path / ("long" * 50)
+    folder.mkdir()
+    server = servers("--languages", "python", env={"TMPDIR": str(folder)})
+    with connect(server) as client:
+        assert client.text("6 * 7", language="python") == "42"
+    server.stop()
+    assert not list(folder.iterdir())
