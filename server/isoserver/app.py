@@ -1,18 +1,14 @@
-"""The server: its parts put together, started, and stopped in order."""
+"""The server: made of its parts here, which are started and stopped in order."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.routing import URLSpec
-from tornado.web import Application
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
@@ -20,23 +16,14 @@ from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.heaps.service import Heaps
-from isoserver.http.bodies import (
-    BoundedBody,
-    LongHeadHandler,
-    TooLargeHandler,
-    declared_size,
-    drop_the_rest,
-    head_size,
-    is_whole,
-)
+from isoserver.http.application import make_http_server
 from isoserver.http.downloads import DOWNLOAD_ROUTES
 from isoserver.http.guards import Guard
-from isoserver.http.handlers import MissingHandler
 from isoserver.http.information import INFORMATION_ROUTES
 from isoserver.http.metrics import Metrics
 from isoserver.http.openapi import make_document
 from isoserver.http.parts import ServerParts
-from isoserver.mcp.endpoint import McpEndpoint, McpHandler, mcp_paths
+from isoserver.mcp.endpoint import MCP_ROUTES, McpEndpoint
 from isoserver.mcp.relay import Relay
 from isoserver.runs.records import Kind
 from isoserver.runs.routes import API_ROUTES, TASK_ROUTES
@@ -57,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from tornado.httputil import HTTPServerRequest
+    from tornado.httpserver import HTTPServer
 
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
@@ -68,11 +55,6 @@ __all__ = ["ROUTES", "Server"]
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
 _OF_OTHERS: Final = 0o077
-_HEADS: Final = 4
-"""How many times the bound headers are read before their sender is cut off."""
-_BODY_SECONDS: Final = 120.0
-_IDLE_SECONDS: Final = 3600.0
-
 
 ROUTES: Final = (
     *CONTEXT_ROUTES,
@@ -86,58 +68,21 @@ ROUTES: Final = (
 """Every path of the API: what handles it, what it takes and answers."""
 
 
-class _Application(Application):
-    """Tornado's, which looks at the size of a body before it is read."""
-
-    def __init__(self, parts: ServerParts) -> None:
-        self._parts = parts
-        super().__init__(
-            _url_specs(parts),
-            default_handler_class=MissingHandler,
-            default_handler_args={"parts": parts},
-            log_function=lambda _handler: None,  # ours is in Handler.on_finish
-        )
-
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Find what answers a request."""
-        settings = self._parts.settings
-        if head_size(request) > settings.request_header_bytes_max:
-            return self._refusal(request, LongHeadHandler)
-        size, size_max = declared_size(request.headers), settings.request_body_bytes_max
-        if size is not None and size > size_max:
-            return self._refusal(request)
-        if not is_whole(request, size):
-            connection: Any = request.connection
-            connection.set_body_timeout(_BODY_SECONDS)
-        served = super().find_handler(request, **kwargs)
-        if size is not None:
-            return served
-        drop_the_rest(request)
-        return BoundedBody(served, lambda: self._refusal(request), size_max)
-
-    def _refusal(
-        self,
-        request: HTTPServerRequest,
-        handler: type[TooLargeHandler] = TooLargeHandler,
-    ) -> Any:
-        return self.get_handler_delegate(request, handler, {"parts": self._parts})
-
-
 class Server:
-    """One server.
+    """One server: the composition root, which nothing but the command line imports.
 
     Attributes:
         settings: Its settings.
-        contexts: Its contexts.
-        heaps: Its heaps.
-        database: Its database.
-        changes: Tells of what is written there, by any server on it.
-        lock: Keeps other servers off its folder and database.
-        tools: What code in its contexts can call.
-        checks: Its type checker.
-        runs: Its runs.
-        folder: Where it keeps what outlives it.
-        parts: What its handlers share.
+        folder: The data folder.
+        database: The database.
+        changes: The feed of changes in the database, by any server on it.
+        lock: Keeps other servers off the folder and the database.
+        heaps: The saved heaps.
+        contexts: The contexts.
+        tools: What code in contexts can call.
+        checks: The type checker.
+        runs: The runs.
+        parts: What the handlers of HTTP and the tools of MCP share.
         url: Where it listens, once started.
     """
 
@@ -148,12 +93,12 @@ class Server:
         *,
         toolbox: Toolbox | None = None,
     ) -> None:
-        """Make a server that isn't started; inside of a running event loop.
+        """Make a server that isn't started, inside a running event loop.
 
         Args:
             settings: Its settings.
-            log_file: Where the log goes; stderr if None.
-            toolbox: What the `tools` of tasks calls, instead of the server's own.
+            log_file: Where the log is written; stderr if None.
+            toolbox: What the `tools` of tasks call, instead of the server's own.
         """
         self.settings = settings
         self.metrics = Metrics()
@@ -199,7 +144,7 @@ class Server:
         self._http: HTTPServer | None = None
 
     async def start(self) -> None:
-        """Start what contexts come from, then listen.
+        """Open the server, then listen for HTTP.
 
         Raises:
             OSError: It can't listen there.
@@ -207,13 +152,8 @@ class Server:
         """
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.open()
-        self._http = HTTPServer(
-            _Application(self.parts),
-            max_body_size=self.settings.request_body_bytes_max,
-            max_header_size=_HEADS * self.settings.request_header_bytes_max,
-            idle_connection_timeout=_IDLE_SECONDS,
-        )
-        # What is there now stays: the collector need not look at it again and again.
+        self._http = make_http_server(self.parts, (*ROUTES, *MCP_ROUTES))
+        # What exists now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         self._http.add_sockets(sockets)
@@ -237,13 +177,13 @@ class Server:
         self._claimed = True
 
     async def open(self) -> None:
-        """Start what contexts come from, without listening for HTTP.
+        """Start all parts, without listening for HTTP.
 
         Raises:
             TakenError: Another server has the data folder or the database.
             FolderError: The data folder can't be used.
             DatabaseError: The database can't be used.
-            LanguageError: A language of the settings isn't there.
+            LanguageError: A language of the settings isn't available.
             SourceError: A source of the configuration file can't be set up.
         """
         if not self._claimed:
@@ -260,7 +200,7 @@ class Server:
         for wall in self.contexts.missing_walls:
             self.parts.log.warning("not confined", reason=wall)
         if self.folder.stat().st_mode & _OF_OTHERS:
-            # Somebody else has made it, and may want it so.
+            # Somebody else made it, and may want it so.
             self.parts.log.warning("others may read", folder=str(self.folder))
 
     async def stop(self) -> None:
@@ -294,7 +234,7 @@ class Server:
         self.runs.end_grace_period()
 
     def abandon(self) -> None:
-        """Give up what a start that failed has left; the rest ends with the process."""
+        """Discard what a failed start has left; the rest ends with the process."""
         self.contexts.abandon()
         self._data.clear()
         self._data.close()
@@ -329,18 +269,3 @@ class Server:
             for end in ends:
                 end.cancel()
             await self.stop()
-
-
-def _url_specs(parts: ServerParts) -> list[URLSpec]:
-    """Return the handlers of all routes, as Tornado takes them."""
-    specs = []
-    for route in ROUTES:
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
-        methods = tuple(operation.method for operation in route.operations)
-        arguments = {"parts": parts, "route": route.path, "methods": methods}
-        specs.append(URLSpec(pattern, route.handler, arguments))
-    # Not in the table, which is the OpenAPI document: this is another protocol's.
-    for path, methods in mcp_paths().items():
-        arguments = {"parts": parts, "route": path, "methods": methods}
-        specs.append(URLSpec(path, McpHandler, arguments))
-    return specs

@@ -1,4 +1,4 @@
-"""Who asks: found once for each request, by the guard, and passed on from there."""
+"""Who a request comes from: found once for each, by `access`, and passed on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ DEFAULT_WORKSPACE: Final = "default"
 
 
 class Principal(NamedTuple):
-    """Who a request comes from, and what is its.
+    """Who a request comes from, and what belongs to them.
 
     Attributes:
-        workspace: The workspace; contexts, executions, heaps and all else belong to one
-            each, and nothing of another can be seen, whatever is known of its ids.
+        workspace: The workspace. Contexts, runs, heaps and all else belong to one
+            each, and nothing of another can be seen, even if its ids are known.
         client: Who it is within the workspace: a key's name, a token's subject; empty
-            where nobody is asked.
+            where no key is needed.
         admin: Whether it may decide about approvals, sources and policies.
     """
 
@@ -27,4 +27,4 @@ class Principal(NamedTuple):
 
 
 NOBODY: Final = Principal("", "", admin=False)
-"""Who a request comes from until that is known: nothing belongs to it."""
+"""Who a request comes from until that is known: it owns nothing."""

@@ -200,7 +200,9 @@ def test_a_body_without_end_is_cut_off(server: Server) -> None:
         assert connection.recv(1) == b""
 
 
-HASTY = f"import isoserver.app; isoserver.app._BODY_SECONDS = 0.2; {START}"
+HASTY = (
+    "from isoserver.http import application; application._BODY_SECONDS = 0.2; " + START
+)
 HEAD = (
     b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: 36\r\n\r\n"

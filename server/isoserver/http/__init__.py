@@ -1,1 +1,1 @@
-"""HTTP without any feature: the handlers' root, routes, bodies, guards, OpenAPI."""
+"""HTTP apart from the features: server, handlers' root, guards, routes, OpenAPI."""

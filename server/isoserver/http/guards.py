@@ -1,9 +1,8 @@
-"""Where requests may come from: names of the host, origins of pages."""
+"""Where requests may come from: Host and Origin headers; and security headers."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -15,19 +14,29 @@ if TYPE_CHECKING:
 
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["Guard", "security_headers"]
+__all__ = ["SECURITY_HEADERS", "Guard"]
 
 _ANY: Final = "*"
+SECURITY_HEADERS: Final = {
+    "Server": "isokernel",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of every response."""
 
 
 class Guard:
-    """Checks requests before anything of them is looked at."""
+    """Checks the Host and Origin headers of requests, before anything else."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Take what is allowed.
+        """Note what is allowed.
 
         Args:
-            settings: Settings of the server.
+            settings: The server's settings.
         """
         self._hosts = {"localhost", settings.host.lower()} | {
             host.lower() for host in settings.allowed_host
@@ -35,9 +44,9 @@ class Guard:
         self._origins = set(settings.cors_origin)
 
     def check_host(self, request: HTTPServerRequest) -> None:
-        """Refuse names that aren't ours: a page's own name may lead here (rebinding).
+        """Refuse hosts that aren't ours: a page's own name may lead here (rebinding).
 
-        An address can't be rebound, so every address is fine.
+        An address can't be rebound, so every address is allowed.
 
         Raises:
             OriginError: The Host header names something else.
@@ -45,11 +54,11 @@ class Guard:
         name = _name(request.host)
         if _ANY in self._hosts or name in self._hosts or _is_address(name):
             return
-        message = "the Host header isn't allowed (--allowed-host)"
+        message = "the Host header isn't allowed (allowed_host)"
         raise OriginError(message)
 
     def check_origin(self, request: HTTPServerRequest) -> None:
-        """Refuse what other sites' pages send.
+        """Refuse requests of other sites' pages.
 
         Raises:
             OriginError: The Origin header isn't ours and isn't allowed.
@@ -59,7 +68,7 @@ class Guard:
             return
         if origin == f"{request.protocol}://{request.host}":
             return
-        message = "the Origin isn't allowed (--cors-origin)"
+        message = "the Origin isn't allowed (cors_origin)"
         raise OriginError(message)
 
     def allows(self, origin: str) -> bool:
@@ -67,24 +76,7 @@ class Guard:
         return _ANY in self._origins or origin in self._origins
 
 
-def security_headers() -> dict[str, str]:
-    """Give the headers that every answer has."""
-    return {
-        "Server": "isokernel",
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-    }
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
-
-# Most requests name one of a few hosts, and to take a name apart costs 3 µs.
+# Most requests name one of a few hosts, and parsing a name costs 3 µs.
 @functools.lru_cache(maxsize=64)
 def _name(host: str) -> str:
     return (urlsplit(f"//{host}").hostname or "").lower()

@@ -1,4 +1,4 @@
-"""What every handler does: checks, parsing, JSON, errors, the access log."""
+"""The root of all handlers: checks, parsing, JSON, errors, the access log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from isoserver.errors import (
     ServerError,
     StoppingError,
 )
-from isoserver.http.guards import security_headers
+from isoserver.http.guards import SECURITY_HEADERS
 from isoserver.principal import DEFAULT_WORKSPACE, NOBODY
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ __all__ = ["Handler", "MissingHandler"]
 JSON: Final = "application/json"
 API: Final = "/api/"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEADERS: Final = security_headers()
 _SERVER_ERRORS: Final = 500
 _IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
 _PREFLIGHT_SECONDS: Final = "600"
@@ -53,7 +52,10 @@ class Handler(RequestHandler):
         open: Whether it answers without an API key.
         parts: The server's parts.
         route: Its path in the route table.
-        principal: Who asks; nobody where that isn't asked.
+        methods: The methods of that path.
+        principal: The caller; NOBODY until `prepare` has found out, and if it is open.
+        gone: Whether the client went away before it had its answer.
+        failure: The error that is answered, for the access log.
     """
 
     open: ClassVar[bool] = False
@@ -61,7 +63,7 @@ class Handler(RequestHandler):
     def initialize(
         self, parts: ServerParts, route: str = "", methods: tuple[str, ...] = ()
     ) -> None:
-        """Take what the route table says; called by Tornado for each request."""
+        """Note what the route table says; called by Tornado for each request."""
         self.parts = parts
         self.route = route
         self.methods = methods
@@ -73,14 +75,14 @@ class Handler(RequestHandler):
     # -- before the method -------------------------------------------------------------
 
     def set_default_headers(self) -> None:
-        """Put the headers that every answer has; called by Tornado, first of all."""
-        # Not by set_header, which checks what is known to be good.
-        for name, value in _HEADERS.items():
+        """Set the headers of every response; called by Tornado, first of all."""
+        # Not with set_header, which checks what is known to be good.
+        for name, value in SECURITY_HEADERS.items():
             self._headers[name] = value
         self._headers["X-Request-Id"] = request_id(self.request)
 
     async def prepare(self) -> None:
-        """Check who asks; called by Tornado before the method."""
+        """Check where the request comes from; called by Tornado before the method."""
         self.parts.enter(self)
         guard = self.parts.guard
         guard.check_host(self.request)
@@ -107,7 +109,7 @@ class Handler(RequestHandler):
         self.set_header("Vary", "Origin")
 
     def options(self, **_path: str) -> None:
-        """Answer a browser that asks whether its page may call."""
+        """Answer a preflight: a browser that asks whether its page may call."""
         origin = self.request.headers.get("Origin")
         if origin is None or not self.parts.guard.allows(origin):
             raise MethodError
@@ -120,7 +122,7 @@ class Handler(RequestHandler):
     # -- reading -----------------------------------------------------------------------
 
     def parse(self, model: type[Model]) -> Model:
-        """Read the body.
+        """Read a body of JSON.
 
         Raises:
             InvalidRequestError: It isn't what the model says.
@@ -131,7 +133,7 @@ class Handler(RequestHandler):
         return self.parse_json(model)
 
     def parse_json(self, model: type[Model]) -> Model:
-        """Read the body, whatever kind the client calls it.
+        """Read a body of JSON, whatever its content type.
 
         Raises:
             InvalidRequestError: It isn't what the model says.
@@ -142,7 +144,7 @@ class Handler(RequestHandler):
             raise InvalidRequestError(*_problems(error)) from None
 
     def parse_query(self, model: type[Model]) -> Model:
-        """Read the arguments in the query; those that a model doesn't know are left.
+        """Read the query's arguments; those that the model doesn't know are ignored.
 
         Raises:
             InvalidRequestError: One isn't what the model says.
@@ -158,7 +160,7 @@ class Handler(RequestHandler):
             raise InvalidRequestError(*_problems(error)) from None
 
     def choice(self, name: str, default: str, *others: str) -> str:
-        """Read a query argument that has a few values.
+        """Read a query argument with a few possible values.
 
         Raises:
             InvalidRequestError: It has another one.
@@ -170,7 +172,7 @@ class Handler(RequestHandler):
         raise InvalidRequestError(FieldProblem(name, problem))
 
     def find_context(self, context_id: str) -> Context:
-        """Find one of the asker's contexts.
+        """Find one of the caller's contexts.
 
         Raises:
             ContextMissingError: There is none of that id in the workspace.
@@ -178,19 +180,21 @@ class Handler(RequestHandler):
         return self.parts.contexts.get(self.principal.workspace, context_id)
 
     def require_admin(self) -> None:
-        """Refuse who isn't an administrator of the workspace.
+        """Refuse callers who aren't administrators of their workspace.
 
         Raises:
-            AdminError: It isn't.
+            AdminError: The caller isn't one.
         """
         if not self.principal.admin:
             self.parts.access.refuse(AdminError())
 
     def require_operator(self) -> None:
-        """Refuse who isn't an administrator of the default workspace, the server's.
+        """Refuse callers who aren't administrators of the default workspace.
+
+        What concerns the whole server is theirs.
 
         Raises:
-            AdminError: It isn't.
+            AdminError: The caller isn't one.
         """
         self.require_admin()
         if self.principal.workspace != DEFAULT_WORKSPACE:
@@ -200,7 +204,7 @@ class Handler(RequestHandler):
         """Refuse new work while the server stops.
 
         Raises:
-            StoppingError: It does.
+            StoppingError: The server is stopping.
         """
         if self.parts.contexts.stopping:
             raise StoppingError
@@ -208,13 +212,13 @@ class Handler(RequestHandler):
     # -- writing -----------------------------------------------------------------------
 
     def answer(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
-        """Send plain data as JSON, and be done."""
+        """Send plain data as JSON and finish the response."""
         self.set_status(status)
         self.set_header("Content-Type", JSON)
         self.finish(msgspec.json.encode(content))
 
     def compute_etag(self) -> str | None:
-        """Give no ETag: nothing here is cached, and hashing answers costs time."""
+        """Return no ETag: nothing here is cached, and hashing answers costs time."""
         return None
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -240,12 +244,12 @@ class Handler(RequestHandler):
             self.set_header("Allow", ", ".join(self.methods))
 
     def internal_error(self, status: HTTPStatus) -> None:
-        """Answer a defect of ours, which the log has with its traceback."""
+        """Answer an internal error, whose traceback is in the log."""
         self.answer({self._error_key: status.phrase}, status)
 
     @property
     def _error_key(self) -> str:
-        """Name what holds an error's text; what is under /api has its own form."""
+        """The field that holds an error's message; it is another one under /api."""
         return "error" if self.request.path.startswith(API) else "message"
 
     def _error_content(self, error: ServerError) -> dict[str, Any]:
@@ -261,7 +265,7 @@ class Handler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Log what is a defect, ours or the database's; called by Tornado."""
+        """Log internal errors and failures of the database; called by Tornado."""
         if isinstance(value, DatabaseError):
             self.parts.log.error(
                 "the database can't be used",
@@ -284,7 +288,7 @@ class Handler(RequestHandler):
         self.parts.leave(self)
 
     def on_finish(self) -> None:
-        """Count and log the request; called by Tornado when the answer is sent."""
+        """Count and log the request; called by Tornado when the response is sent."""
         parts = self.parts
         parts.leave(self)
         status = self.get_status()
@@ -307,16 +311,16 @@ class Handler(RequestHandler):
 
 
 class MissingHandler(Handler):
-    """Answers paths that aren't there."""
+    """Answers paths that don't exist."""
 
     async def prepare(self) -> None:
-        """Refuse."""
+        """Answer 404, once the caller is known to be allowed."""
         await super().prepare()
         raise RouteMissingError
 
 
 def request_id(request: HTTPServerRequest) -> str:
-    """Give a request's id: the client's if it has a sensible one, else a new one."""
+    """Return a request's id: the client's if it is a sensible one, else a new one."""
     known: str | None = getattr(request, "isokernel_id", None)
     if known is None:
         given = request.headers.get("X-Request-Id", "")
@@ -326,7 +330,7 @@ def request_id(request: HTTPServerRequest) -> str:
 
 
 def _new_id() -> str:
-    """Make an id that no other request has; it needn't be a secret."""
+    """Return an id that no other request has; it needn't be secret."""
     return f"{_IDS.getrandbits(64):016x}"
 
 

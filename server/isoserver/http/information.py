@@ -1,4 +1,4 @@
-"""What the server says about itself."""
+"""What the server says about itself: health, metrics, documents, who issues tokens."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["INFORMATION_ROUTES"]
 
 
 class HealthHandler(Handler):
-    """Whether it works."""
+    """Whether the server works."""
 
     open = True
 
     def get(self) -> None:
-        """Say so, unless it is about to stop."""
+        """Answer that it works, or 503 while it stops."""
         self.check_open()
         self.answer({"status": "ok"})
 
 
 class MetricsHandler(Handler):
-    """Figures for Prometheus."""
+    """Metrics for Prometheus."""
 
     def get(self) -> None:
-        """Give them; they are about all workspaces."""
+        """Send the metrics; they are about all workspaces."""
         self.require_operator()
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(self.parts.metrics.text())
@@ -42,7 +42,7 @@ class ResourceHandler(Handler):
     open = True
 
     def get(self) -> None:
-        """Say so."""
+        """Send the metadata of the path's resource."""
         metadata = self.parts.access.metadata(self.request)
         if metadata is None:
             raise RouteMissingError
@@ -55,7 +55,7 @@ class DocumentHandler(Handler):
     open = True
 
     def get(self) -> None:
-        """Give it."""
+        """Send the document."""
         self.answer(self.parts.document)
 
 
@@ -65,7 +65,7 @@ class DocsHandler(Handler):
     open = True
 
     def get(self) -> None:
-        """Give the page."""
+        """Send the page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", STYLE_POLICY)
         self.finish(page(self.parts.document))

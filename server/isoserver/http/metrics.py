@@ -1,4 +1,4 @@
-"""Figures for Prometheus. Each server has a registry of its own."""
+"""Metrics for Prometheus. Each server has a registry of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DURATIONS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0)
 
 
 class Metrics:
-    """What is counted; an `Observer` of contexts."""
+    """What is counted and measured; an `Observer` of contexts."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -71,7 +71,7 @@ class Metrics:
         )
 
     def refused(self, reason: str) -> None:
-        """Count what was refused to somebody: by key, token, scope or rate."""
+        """Count a refusal for want of a key, token, right or rate."""
         self._refusals.labels(reason).inc()
 
     def requested(self, route: str, method: str, status: int) -> None:
@@ -84,7 +84,7 @@ class Metrics:
         counter.inc()
 
     def executed(self, language: str, outcome: str, seconds: float) -> None:
-        """Count an execution that is over."""
+        """Count an execution that has ended."""
         key = (language, outcome)
         found = self._outcomes.get(key)
         if found is None:
@@ -102,22 +102,22 @@ class Metrics:
         self._deaths.labels(language).inc()
 
     def watch(self, contexts: Contexts) -> None:
-        """Show states and memory of contexts, read anew for each scrape."""
+        """Include the states and memory of contexts, read anew for each scrape."""
         self._registry.register(_ContextsCollector(contexts))
 
     def text(self) -> bytes:
-        """Give all figures in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
 class _ContextsCollector:
-    """Reads the contexts when somebody scrapes."""
+    """Reads the contexts at each scrape."""
 
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give the gauges."""
+        """Yield the gauges; called by the registry."""
         states = self._contexts.states()
         memory: Tally[str] = Tally()
         for context in self._contexts:

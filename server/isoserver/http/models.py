@@ -1,4 +1,4 @@
-"""Models of the border that belong to no feature: roots, errors, the server itself."""
+"""Models that belong to no feature: roots, errors, the server itself."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
 
 
 class RequestModel(BaseModel):
-    """What a client sends: nothing unknown, nothing converted."""
+    """What a client sends: unknown fields are refused, nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class QueryModel(RequestModel):
-    """Arguments in the query: text that is converted."""
+    """Arguments in the query: text that is converted, unknown ones are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=False, frozen=True)
 

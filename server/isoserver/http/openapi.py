@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the route table and the models."""
+"""The OpenAPI document, made from the route table and the models."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def make_document(routes: Sequence[Route]) -> dict[str, Any]:
 
 
 def text(routes: Sequence[Route]) -> str:
-    """Give the document as it is committed."""
+    """Return the document as docs/openapi.json has it."""
     return json.dumps(make_document(routes), indent=2, ensure_ascii=False) + "\n"
 
 
 def _schemas(routes: Sequence[Route]) -> dict[str, Any]:
-    """Give the models' schemas, under the API's names."""
+    """Return the models' schemas, under the names of the API."""
     used: list[type[BaseModel]] = [models.StreamEvent]
     for route in routes:
         for operation in route.operations:

@@ -31,7 +31,7 @@ STYLE_POLICY: Final = (
 
 
 def page(document: dict[str, Any]) -> str:
-    """Make the page.
+    """Return the page.
 
     Args:
         document: The OpenAPI document.

@@ -1,4 +1,4 @@
-"""What all handlers share: one object instead of module state."""
+"""What all handlers share: the parts of a running server."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from isoserver.storage.database import Database
     from isoserver.tools.service import Tools
 
-__all__ = ["Application", "AsgiEndpoint", "ServerParts"]
+__all__ = ["AsgiApplication", "AsgiEndpoint", "ServerParts"]
 
-Application = Callable[
+AsgiApplication = Callable[
     [dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
     Awaitable[None],
 ]
@@ -31,13 +31,13 @@ Application = Callable[
 
 
 class AsgiEndpoint(Protocol):
-    """A way in that is loaded when somebody comes."""
+    """An ASGI application that is loaded at the first request."""
 
-    async def application(self) -> Application:
-        """Give what answers requests."""
+    async def application(self) -> AsgiApplication:
+        """Return the application."""
 
     async def close(self) -> None:
-        """End all streams; nobody comes in any more."""
+        """End all streams; later requests are refused."""
 
 
 @dataclass
@@ -45,19 +45,12 @@ class ServerParts:
     """A running server's parts, for its handlers.
 
     Attributes:
-        settings: Its settings.
-        contexts: Its contexts.
-        heaps: What contexts were saved to.
-        database: What outlives it.
-        runs: Its runs.
-        metrics: What it counts.
-        log: Where it logs to.
-        guard: Where requests may come from.
-        access: Who may ask.
-        rates: How often.
+        guard: Checks where requests come from.
+        access: Finds out who they come from.
+        rates: Limits how many there may be.
         document: The OpenAPI document.
         tools: What code in contexts can call.
-        mcp: The door for agents; set before the server listens.
+        mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
     """
 
@@ -78,11 +71,11 @@ class ServerParts:
     _active: set[object] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Begin without any request."""
+        """Start without any request."""
         self.quiet.set()
 
     def enter(self, handler: object) -> None:
-        """Note that a handler has a request to answer."""
+        """Note that a handler begins to serve a request."""
         self._active.add(handler)
         self.quiet.clear()
 

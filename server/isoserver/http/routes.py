@@ -1,4 +1,4 @@
-"""What a route table is made of."""
+"""What a route table is made of; Tornado and the OpenAPI document read it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Query(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One status that an operation can have.
+    """One status that an operation can answer with.
 
     Attributes:
         status: The status code.
-        description: When it comes.
-        model: What the body is; None if there is none, or it is no JSON.
-        media: Its content type.
+        description: When it is answered.
+        model: The body; None if there is none or it isn't JSON.
+        media: The body's content type.
     """
 
     status: int
@@ -42,11 +42,11 @@ class Operation(NamedTuple):
     Attributes:
         method: The method.
         summary: What it does.
-        answers: What it answers when all is well, and errors of its own.
-        request: The body, if it takes one.
+        answers: What it answers; errors that every operation has can be left out.
+        request: The body, if it has one.
         queries: Arguments in the query.
+        texts: Content types of bodies of text, which are accepted as well.
         body_optional: Whether the body may be left out.
-        texts: Content types of bodies that are text, which it takes as well.
     """
 
     method: str
@@ -59,7 +59,7 @@ class Operation(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A path."""
+    """A path, `{name}` standing for a variable segment, and what handles it."""
 
     path: str
     handler: type[Handler]
@@ -67,7 +67,7 @@ class Route(NamedTuple):
 
 
 def queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
-    """Give the arguments that a model reads from the query."""
+    """Return the arguments that a model reads from the query."""
     found = []
     for name, schema in model.model_json_schema()["properties"].items():
         plain: dict[str, Any] = {

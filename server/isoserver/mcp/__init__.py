@@ -1,1 +1,1 @@
-"""The door for agents: the Model Context Protocol over stdio, HTTP and SSE."""
+"""The Model Context Protocol over stdio, streamable HTTP and SSE."""

@@ -1,4 +1,4 @@
-"""Tornado handlers that drive an ASGI application: the SDK's transports are such."""
+"""A Tornado handler that drives an ASGI application, as the SDK's transports are."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from isoserver.http.handlers import Handler
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from isoserver.http.parts import Application, ServerParts
+    from isoserver.http.parts import AsgiApplication, ServerParts
     from isoserver.principal import Principal
 
 __all__ = ["CALLER", "AsgiHandler", "Caller"]
 
 CALLER: Final = "isokernel.caller"
-"""Where a scope has who asks."""
+"""The key by which a scope has the `Caller`."""
 _OWN_HEADERS: Final = {"connection", "transfer-encoding", "server"}
-"""What Tornado decides itself, and what is said of the server."""
+"""Headers that Tornado decides, or that every response has."""
 
 
 class Caller(NamedTuple):
     """Who a request comes from, as its scope has it.
 
     Attributes:
-        principal: Who asks.
-        gone: Set once the client is gone, or has its answer. Whoever sets it makes the
-            application believe so.
+        principal: The caller.
+        gone: Set once the client is gone, or has its answer; setting it makes the
+            application believe that the client is gone.
     """
 
     principal: Principal
@@ -51,24 +51,24 @@ class AsgiHandler(Handler):
     def initialize(
         self, parts: ServerParts, route: str = "", methods: tuple[str, ...] = ()
     ) -> None:
-        """Take what the route table says; called by Tornado for each request."""
+        """Note what the route table says; called by Tornado for each request."""
         super().initialize(parts, route, methods)
         self._over = asyncio.Event()
         self._body: bytes | None = None
         self._started = False
 
     @abstractmethod
-    async def served(self) -> Application:
-        """Give what answers."""
+    async def asgi_application(self) -> AsgiApplication:
+        """Return the application that answers."""
 
     async def get(self, *_path: str) -> None:
-        """Pass it on."""
+        """Pass the request on."""
         await self._drive()
 
     post = delete = get
 
     def options(self, **path: str) -> None:
-        """Allow the headers of the protocol, which are many, to pages that may call."""
+        """Allow pages that may call to send any header, as MCP has many."""
         super().options(**path)
         call = self.request.headers.get("Access-Control-Request-Headers")
         if call:
@@ -80,7 +80,7 @@ class AsgiHandler(Handler):
         self._over.set()
 
     async def _drive(self) -> None:
-        application = await self.served()
+        application = await self.asgi_application()
         self._body = self.request.body or b""
         caller = Caller(self.principal, self._over)
         try:

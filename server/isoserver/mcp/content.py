@@ -1,4 +1,4 @@
-"""What code displays, as content of the protocol: pictures, sounds, files, texts."""
+"""What code displays, as content blocks of MCP: images, audio, files, text."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _TEXT_KINDS: Final = ("text/", "image/svg+xml", "application/json", "+json", "+x
 def content_blocks(
     task_id: str, displays: Iterable[dict[str, Any]]
 ) -> tuple[ContentBlock, ...]:
-    """Make a block of each thing that was shown, in its richest form.
+    """Return a block for each thing that was displayed, in its richest form.
 
     Args:
-        task_id: The task that showed them.
-        displays: What was shown: `data` by MIME type.
+        task_id: The task that displayed them.
+        displays: What was displayed, with `data` by MIME type.
     """
     return tuple(
         _block(f"task://{task_id}/displays/{number}", display["data"])
@@ -70,5 +70,5 @@ def _resource(uri: str, kind: str, value: Any) -> EmbeddedResource:
 
 
 def _base64(value: Any) -> str:
-    """Take the line breaks out, which Jupyter's base64 may have."""
+    """Remove the line breaks that Jupyter's base64 may have."""
     return "".join(str(value).split())

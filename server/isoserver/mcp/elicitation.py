@@ -1,8 +1,8 @@
-"""Approvals that calls of a task wait for, call of the person behind the client.
+"""Asking the person behind an MCP client for the approvals that a task waits for.
 
-Clients are call in three ways: by a request of ours while theirs is open or after it
-(protocols with a handshake), by an answer that wants input before the work goes on
-(2026-07-28), or not at all, if they can't.
+There are three ways to ask: a request of ours, while the client's is open or after it
+(protocols with a handshake); an answer that wants input before the work goes on
+(2026-07-28); or none, if the client can't.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _SCHEMA: Final[dict[str, Any]] = {
 
 
 class Questions:
-    """What a task's calls wait for; the task's asker.
+    """The approvals that one task waits for; the `Asker` that its run is given.
 
     Attributes:
-        pending: The questions that nobody has answered, by the approval's id.
-        changed: Set when there is a new one; cleared by who looks.
-        direct: Whether the client is call at once, by a request of ours.
+        pending: The questions without an answer, by the approval's id.
+        changed: Set when there is a new question; cleared by the reader.
+        direct: Whether the client is asked at once, by a request of ours.
     """
 
     def __init__(
         self, context: ServerRequestContext[Any, Any], *, decides: bool
     ) -> None:
-        """Take whom to ask.
+        """Note whom to ask.
 
         Args:
             context: The request that started the task.
@@ -69,7 +69,7 @@ class Questions:
         self.direct = decides and self.can_ask and not is_modern(context)
 
     def over(self) -> None:
-        """Note that the request is over: what is call now is call beside it."""
+        """Note that the request is over: later questions don't belong to it."""
         self._related = None
 
     async def ask(self, question: Question) -> Decision | None:
@@ -88,7 +88,7 @@ class Questions:
             del self.pending[question.approval_id]
 
     def requests(self) -> dict[str, ElicitRequest]:
-        """Give the questions for an answer that wants input."""
+        """Return the questions as an answer that wants input has them."""
         return {
             approval_id: ElicitRequest(
                 params=ElicitRequestFormParams(
@@ -107,12 +107,12 @@ def can_ask(context: ServerRequestContext[Any, Any]) -> bool:
 
 
 def is_modern(context: ServerRequestContext[Any, Any]) -> bool:
-    """Tell whether each request is for itself, so that we can send none."""
+    """Tell whether the protocol has no requests from us to the client."""
     return context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def read_answer(result: ElicitResult) -> Decision | None:
-    """Give what the user decided; None if the user did not."""
+    """Return what the user decided; None if nothing."""
     content = result.content or {}
     reason = str(content.get("reason") or "")[:_REASON_MAX]
     if result.action == "cancel":

@@ -1,4 +1,4 @@
-"""The tools that run code and look at what became of it."""
+"""The tools that run code and look up executions."""
 
 from __future__ import annotations
 
@@ -247,13 +247,13 @@ async def _cancel_run(call: McpCall, execution_id: str) -> None:
 async def some_output(
     parts: ServerParts, workspace: str, execution_id: str, limit: int | None = None
 ) -> str:
-    """Return what a run printed from the beginning on, as far as a limit.
+    """Return what a run printed, from the beginning up to a limit.
 
     Args:
         parts: The server's parts.
         workspace: Whose run it is.
         execution_id: The run.
-        limit: Bytes at most, with a last line that says so; None for all.
+        limit: Bytes at most, with a last line that says where to go on; None for all.
     """
     texts: list[str] = []
     place, more = 0, True
@@ -274,7 +274,7 @@ async def _get(call: McpCall, arguments: ExecutionId) -> dict[str, Any]:
 
 
 def describe(record: Record) -> dict[str, Any]:
-    """Return all that is told of an execution."""
+    """Return everything about an execution."""
     return plain(execution_answer(record))
 
 

@@ -102,7 +102,7 @@ class FoundHeaps(Result):
 
 
 def heap_tools() -> list[McpTool]:
-    """Make the tools of sessions and heaps."""
+    """Return the tools of sessions and heaps."""
     return [
         McpTool(
             "list_sessions",
@@ -175,7 +175,7 @@ async def _list_snapshots(call: McpCall, arguments: HistoryArguments) -> dict[st
     if session is None:
         problem = (
             "this connection has named no session (X-MCP-Session-Id at initialize, or "
-            "--session-id): name one of those that list_sessions shows"
+            "session_id): name one of those that list_sessions shows"
         )
         raise InvalidRequestError(FieldProblem("session", problem))
     fields = choose_fields(arguments.fields or None)

@@ -1,8 +1,8 @@
-"""Who speaks to us: the asker, its session, and whether it is still there.
+"""Who a message comes from: its caller, their session, and whether they still wait.
 
-The protocol has sessions of its own for its transports; the session here is the name of
-a persistent context and its history, which a client gives in a header at initialize (or
-with each request, in versions of the protocol that don't initialize).
+MCP has sessions of its own for its transports. The session here is the name of a
+persistent context with its history; a client names it in a header of `initialize` (or
+of each request, in versions of the protocol that have no `initialize`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "SESSION_HEADER",
     "TRANSPORT_HEADER",
-    "Link",
+    "Connection",
+    "HttpConnections",
     "Peer",
-    "SessionNames",
+    "current_connection",
     "lifespan",
-    "link",
 ]
 
 SESSION_HEADER: Final = "x-mcp-session-id"
@@ -44,20 +44,20 @@ TRANSPORT_HEADER: Final = "mcp-session-id"
 _SESSION: Final[TypeAdapter[str]] = TypeAdapter(SessionName)
 
 
-class Link:
-    """One connection that lasts: stdio or SSE.
+class Connection:
+    """A connection of one client over stdio or SSE, which lasts.
 
     Attributes:
-        session: The session that it named.
+        session: The session that the client named.
         gone: Set once the client is gone.
         level: The least severe messages that it wants in its log; None for all.
     """
 
     def __init__(self, session: str | None, gone: asyncio.Event) -> None:
-        """Take what is known when it is made.
+        """Note what is known when the connection is made.
 
         Args:
-            session: The session that it named so far.
+            session: The session that the client has named so far.
             gone: Set once the client is gone.
         """
         self.session = session
@@ -65,42 +65,47 @@ class Link:
         self.level: str | None = None
 
 
-link: ContextVar[Link | None] = ContextVar("link", default=None)
+current_connection: ContextVar[Connection | None] = ContextVar(
+    "current_connection", default=None
+)
 """The connection that is about to be served; read by `lifespan`, once for each."""
 
 
 @asynccontextmanager
-async def lifespan(_server: Any) -> AsyncIterator[Link | None]:
-    """Give all handlers of a connection its link; the SDK calls it."""
-    yield link.get()
+async def lifespan(_server: Any) -> AsyncIterator[Connection | None]:
+    """Make the connection known to its handlers; called by the SDK, once for each."""
+    yield current_connection.get()
 
 
-class SessionNames:
-    """What each streamable HTTP connection said once: its session, its log level."""
+class HttpConnections:
+    """What streamable HTTP connections have said of themselves: session, log level.
+
+    Each of their requests is for itself; a header names the connection.
+    """
 
     def __init__(self, limit: int) -> None:
-        """Start empty.
+        """Start without any.
 
         Args:
-            limit: How many are kept; those longest unused are forgotten first.
+            limit: How many are kept; those unused for longest are forgotten first.
         """
         self._limit = limit
-        self._names: OrderedDict[str, str] = OrderedDict()
+        self._sessions: OrderedDict[str, str] = OrderedDict()
         self._levels: OrderedDict[str, str] = OrderedDict()
 
-    def opened(self, transport: str, name: str) -> None:
-        """Note the name that a new connection brought."""
-        self._names[transport] = name
-        while len(self._names) > self._limit:
-            self._names.popitem(last=False)
+    def opened(self, transport: str, session: str) -> None:
+        """Note the session that a new connection has named."""
+        self._sessions[transport] = session
+        while len(self._sessions) > self._limit:
+            self._sessions.popitem(last=False)
 
     def closed(self, transport: str) -> None:
         """Forget a connection."""
-        self._names.pop(transport, None)
+        self._sessions.pop(transport, None)
         self._levels.pop(transport, None)
 
     def set_level(
-        self, context: ServerRequestContext[Link | None, Any], level: str
+        self, context: ServerRequestContext[Connection | None, Any], level: str
     ) -> None:
         """Note which messages a connection wants in its log."""
         if context.lifespan_context is not None:
@@ -112,21 +117,23 @@ class SessionNames:
             while len(self._levels) > self._limit:
                 self._levels.popitem(last=False)
 
-    def level(self, context: ServerRequestContext[Link | None, Any]) -> str | None:
-        """Give the least severe messages that a connection wants; None for all."""
+    def level(
+        self, context: ServerRequestContext[Connection | None, Any]
+    ) -> str | None:
+        """Return the least severe messages that a client wants; None for all."""
         if context.lifespan_context is not None:
             return context.lifespan_context.level
         return self._levels.get(_transport(context.request) or "")
 
     def find(self, request: Request) -> str | None:
-        """Give the session of a request's connection; of its own without connection."""
+        """Return the session of a request's connection, or else of the request."""
         transport = _transport(request)
         if transport is None:
             return request.headers.get(SESSION_HEADER)
-        if transport not in self._names:
+        if transport not in self._sessions:
             return None
-        self._names.move_to_end(transport)
-        return self._names[transport]
+        self._sessions.move_to_end(transport)
+        return self._sessions[transport]
 
 
 def _transport(request: Request | None) -> str | None:
@@ -137,11 +144,11 @@ class Peer(NamedTuple):
     """Who a message comes from.
 
     Attributes:
-        principal: Who asks.
-        session: The session that it named; None if it named none.
+        principal: The caller.
+        session: The session that the caller named; None if none.
         gone: Set once nobody waits for the answer.
-        hangs_up: Whether going away is how this client cancels: where each request is
-            for itself, it has no other way to.
+        hangs_up: Whether this client cancels by going away: where each request is for
+            itself, it has no other way to.
     """
 
     principal: Principal
@@ -151,14 +158,14 @@ class Peer(NamedTuple):
 
     @property
     def cancels(self) -> bool:
-        """Whether a request given up was cancelled, and its client not merely lost."""
+        """Whether an abandoned request was cancelled, rather than its client lost."""
         return self.hangs_up or not self.gone.is_set()
 
     def named_session(self) -> str | None:
-        """Give the session, once its name is known to be one.
+        """Return the session, whose name is checked here.
 
         Raises:
-            InvalidRequestError: It is none.
+            InvalidRequestError: It isn't a session's name.
         """
         if self.session is None:
             return None
@@ -171,23 +178,24 @@ class Peer(NamedTuple):
     @classmethod
     def of(
         cls,
-        context: ServerRequestContext[Link | None, Request],
-        names: SessionNames,
+        context: ServerRequestContext[Connection | None, Request],
+        connections: HttpConnections,
         default: str | None,
     ) -> Peer:
         """Find out who a message comes from.
 
         Args:
-            context: The message's.
-            names: The sessions of streamable HTTP connections.
-            default: The session of whoever names none.
+            context: What the SDK knows of the message.
+            connections: What streamable HTTP connections have said of themselves.
+            default: The session of clients that name none.
         """
-        request, link = context.request, context.lifespan_context
+        request, lasting = context.request, context.lifespan_context
         caller: Caller | None = None if request is None else request.scope[CALLER]
         principal = Principal() if caller is None else caller.principal
-        if link is not None:
-            return cls(principal, link.session or default, link.gone, hangs_up=False)
+        if lasting is not None:
+            session = lasting.session or default
+            return cls(principal, session, lasting.gone, hangs_up=False)
         gone = asyncio.Event() if caller is None else caller.gone
-        named = None if request is None else names.find(request)
+        named = None if request is None else connections.find(request)
         modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         return cls(principal, named or default, gone, hangs_up=modern)

@@ -1,4 +1,4 @@
-"""Progress notifications: what a run prints, while a tool waits for its end."""
+"""Progress notifications: what a run prints, sent while a tool waits for its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mcp.server.session import ServerSession
 
-__all__ = ["OutputProgress", "Printed"]
+__all__ = ["OutputBuffer", "OutputProgress"]
 
 _MESSAGE_MAX: Final = 16 * 1024
 """Characters of one notification; the tool's answer has all of the output."""
@@ -22,8 +22,8 @@ _PAUSE: Final = 0.02
 """Seconds in which lines are gathered into one notification."""
 
 
-class Printed:
-    """Text on its way from where it is printed to where it is read; kept to a bound."""
+class OutputBuffer:
+    """Text between a run that prints and a client that reads; limited in size."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -32,17 +32,17 @@ class Printed:
         self._changed = asyncio.Event()
 
     def put(self, text: str) -> None:
-        """Add text; of too much of it the end is kept."""
+        """Add text; beyond the limit, the oldest text is dropped."""
         self._text = (self._text + text)[-_WAITING_MAX:]
         self._changed.set()
 
     def close(self) -> None:
-        """Say that no more comes."""
+        """Let `read` end once it has returned everything."""
         self._over = True
         self._changed.set()
 
     async def read(self) -> AsyncIterator[str]:
-        """Give it as it comes, until the end."""
+        """Yield the text as it comes, until `close`."""
         while True:
             if not self._text:
                 await self._changed.wait()
@@ -64,10 +64,10 @@ class OutputProgress:
     def __init__(
         self, session: ServerSession, output: AsyncIterator[str], *, wanted: bool
     ) -> None:
-        """Begin.
+        """Start sending, if the client wants progress.
 
         Args:
-            session: Whom to notify.
+            session: The client's.
             output: What is printed, as it comes, until the end of the run.
             wanted: Whether the client gave a token.
         """
@@ -83,7 +83,7 @@ class OutputProgress:
             await asyncio.wait({self._task}, timeout=_LAST_SECONDS)
 
     def stop(self) -> None:
-        """Send nothing any more."""
+        """Stop sending; called in any case, also after `finish`."""
         if self._task is not None:
             self._task.cancel()
 

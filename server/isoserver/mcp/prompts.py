@@ -1,4 +1,4 @@
-"""Prompts: ways to begin, for people who pick one in their client."""
+"""Prompts: ways to begin, which people pick in their client."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Prompts:
     """The prompts of one server."""
 
     def __init__(self, *, stateless: bool) -> None:
-        """Choose those that fit.
+        """Choose the prompts that fit the server.
 
         Args:
             stateless: Whether nothing persists.
@@ -88,7 +88,7 @@ class Prompts:
         self.entries = [template.prompt for template in self._known.values()]
 
     def get(self, name: str, arguments: dict[str, str]) -> GetPromptResult:
-        """Give a prompt, filled in.
+        """Return a prompt with its arguments filled in.
 
         Raises:
             MCPError: There is none of that name, or an argument is missing.

@@ -1,15 +1,16 @@
-"""The server of the protocol: what of it is answered by what of ours."""
+"""The MCP server: which of our parts answers which message, whatever carries it."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
+    LOG_LEVEL_META_KEY,
     CallToolRequestParams,
     CallToolResult,
     EmptyResult,
@@ -20,18 +21,27 @@ from mcp_types import (
     ListResourcesResult,
     ListResourceTemplatesResult,
     ListToolsResult,
+    LoggingLevel,
+    LoggingMessageNotification,
+    LoggingMessageNotificationParams,
     PaginatedRequestParams,
     ReadResourceRequestParams,
     ReadResourceResult,
     SetLevelRequestParams,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from isokernel._version import __version__
 from isoserver.errors import ServerError
-from isoserver.mcp.client_log import send_notice
 from isoserver.mcp.executions import execution_tools, stateless_tools
 from isoserver.mcp.heaps import heap_tools
-from isoserver.mcp.peers import SESSION_HEADER, Link, Peer, SessionNames, lifespan
+from isoserver.mcp.peers import (
+    SESSION_HEADER,
+    Connection,
+    HttpConnections,
+    Peer,
+    lifespan,
+)
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources
 from isoserver.mcp.tasks import task_tools
@@ -48,28 +58,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Protocol"]
 
+_LEVELS: Final[tuple[LoggingLevel, ...]] = get_args(LoggingLevel)
+"""From the least to the most severe."""
+_NOTICE: Final = "notice"
+
 
 class Protocol:
-    """Answers messages of all connections.
+    """Answers the messages of all connections. In the event loop only.
 
     Attributes:
-        server: The SDK's server.
+        server: The SDK's server, which reads and writes the messages.
     """
 
-    def __init__(self, parts: ServerParts, names: SessionNames) -> None:
-        """Make it.
+    def __init__(self, parts: ServerParts, connections: HttpConnections) -> None:
+        """Register what answers each method.
 
         Args:
             parts: The server's parts.
-            names: The sessions of streamable HTTP connections.
+            connections: What streamable HTTP connections have said of themselves.
         """
         self._parts = parts
-        self._names = names
+        self._connections = connections
         self._tools = _tools(parts.settings)
         self._resources = Resources(parts, self._tools)
         self._prompts = Prompts(stateless=parts.settings.stateless)
         self._tasks: set[asyncio.Future[None]] = set()
-        self.server: Server[Link | None] = Server(
+        self.server: Server[Connection | None] = Server(
             "isokernel",
             version=__version__,
             title="isokernel",
@@ -92,9 +106,9 @@ class Protocol:
         self.server.middleware.append(self._note_session)
 
     async def _note_session(
-        self, ctx: ServerRequestContext[Link | None, Any], call_next: CallNext
+        self, ctx: ServerRequestContext[Connection | None, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Take the session's name from the initialize of a connection over SSE."""
+        """Note the session that an `initialize` over SSE names in its headers."""
         connection = ctx.lifespan_context
         if ctx.method == "initialize" and connection is not None:
             headers = {} if ctx.request is None else ctx.request.headers
@@ -103,14 +117,14 @@ class Protocol:
 
     async def _list_tools(
         self,
-        _context: ServerRequestContext[Link | None, Any],
+        _context: ServerRequestContext[Connection | None, Any],
         _parameters: PaginatedRequestParams | None,
     ) -> ListToolsResult:
         return ListToolsResult(tools=self._tools.entries)
 
     async def _call_tool(
         self,
-        context: ServerRequestContext[Link | None, Any],
+        context: ServerRequestContext[Connection | None, Any],
         parameters: CallToolRequestParams,
     ) -> CallToolResult | InputRequiredResult:
         if parameters.name not in self._tools:
@@ -133,21 +147,21 @@ class Protocol:
 
     async def _list_resources(
         self,
-        _context: ServerRequestContext[Link | None, Any],
+        _context: ServerRequestContext[Connection | None, Any],
         _parameters: PaginatedRequestParams | None,
     ) -> ListResourcesResult:
         return ListResourcesResult(resources=self._resources.entries)
 
     async def _list_templates(
         self,
-        _context: ServerRequestContext[Link | None, Any],
+        _context: ServerRequestContext[Connection | None, Any],
         _parameters: PaginatedRequestParams | None,
     ) -> ListResourceTemplatesResult:
         return ListResourceTemplatesResult(resource_templates=self._resources.templates)
 
     async def _read_resource(
         self,
-        context: ServerRequestContext[Link | None, Any],
+        context: ServerRequestContext[Connection | None, Any],
         parameters: ReadResourceRequestParams,
     ) -> ReadResourceResult:
         workspace = self._peer(context).principal.workspace
@@ -155,37 +169,51 @@ class Protocol:
 
     async def _list_prompts(
         self,
-        _context: ServerRequestContext[Link | None, Any],
+        _context: ServerRequestContext[Connection | None, Any],
         _parameters: PaginatedRequestParams | None,
     ) -> ListPromptsResult:
         return ListPromptsResult(prompts=self._prompts.entries)
 
     async def _get_prompt(
         self,
-        _context: ServerRequestContext[Link | None, Any],
+        _context: ServerRequestContext[Connection | None, Any],
         parameters: GetPromptRequestParams,
     ) -> GetPromptResult:
         return self._prompts.get(parameters.name, parameters.arguments or {})
 
-    def _peer(self, context: ServerRequestContext[Link | None, Any]) -> Peer:
-        return Peer.of(context, self._names, self._parts.settings.session_id)
+    def _peer(self, context: ServerRequestContext[Connection | None, Any]) -> Peer:
+        return Peer.of(context, self._connections, self._parts.settings.session_id)
 
     async def _set_level(
         self,
-        context: ServerRequestContext[Link | None, Any],
+        context: ServerRequestContext[Connection | None, Any],
         parameters: SetLevelRequestParams,
     ) -> EmptyResult:
-        self._names.set_level(context, parameters.level)
+        self._connections.set_level(context, parameters.level)
         return EmptyResult()
 
     async def _notify(
-        self, context: ServerRequestContext[Link | None, Any], text: str
+        self, context: ServerRequestContext[Connection | None, Any], text: str
     ) -> None:
-        await send_notice(context, self._names, text)
+        """Write to the client's log, if it wants messages of that level."""
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            wanted = (context.meta or {}).get(LOG_LEVEL_META_KEY)
+            if wanted is None:
+                return
+        else:
+            wanted = self._connections.level(context)
+        if wanted in _LEVELS and _LEVELS.index(wanted) > _LEVELS.index(_NOTICE):
+            return
+        parameters = LoggingMessageNotificationParams(
+            level=_NOTICE, logger="isokernel", data=text
+        )
+        await context.session.send_notification(
+            LoggingMessageNotification(params=parameters), context.request_id
+        )
 
 
 def _tools(settings: ServerSettings) -> McpTools:
-    """Make the tools that the settings ask for."""
+    """Return the tools that the settings ask for."""
     if settings.stateless:
         return McpTools(stateless_tools(settings))
     return McpTools([*execution_tools(settings), *heap_tools(), *task_tools(settings)])

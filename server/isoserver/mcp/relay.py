@@ -1,9 +1,9 @@
-"""Many MCP clients on one data folder: the first server has it, and serves the others.
+"""Many MCP clients on one data folder: the server that has it serves them all.
 
-One server at a time may use a data folder, but each client over stdio starts a process
-of its own. So a server listens on a Unix socket in its folder, which only its owner can
-open, and an `isokernel mcp` that finds the folder taken passes its client's messages
-on. Whatever clients do, in a session, of a task or an approval, is done in one place.
+Only one server at a time may use a data folder, but each client over stdio starts a
+process of its own. So a server listens on a Unix socket in its folder, which only its
+owner can open, and an `isokernel mcp` that finds the folder locked relays its client's
+messages. Sessions, tasks and approvals of all clients are then in one place.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _SOCKET: Final = "mcp.sock"
 _LOCK: Final = "isokernel.lock"
 _HELLO_MAX: Final = 4096
 _PIECE: Final = 1 << 16
-_PATIENCE: Final = 20.0
-"""Seconds that a server has which is about to start."""
+_START_SECONDS: Final = 20.0
+"""How long to wait for the server that has the folder to listen."""
 _PAUSE: Final = 0.05
 _PEER: Final = struct.Struct("3i")
 
 
 class Relay:
-    """Where other processes bring their clients. In the event loop only."""
+    """The server's end: serves other processes' clients. In the event loop only."""
 
     def __init__(self, parts: ServerParts, folder: Path) -> None:
-        """Prepare; `open` listens.
+        """Make a relay; `open` listens.
 
         Args:
             parts: The server's parts.
@@ -56,7 +56,7 @@ class Relay:
         self._gone: set[asyncio.Event] = set()
 
     async def open(self) -> None:
-        """Listen; what a server left that was killed is replaced."""
+        """Listen; replaces the socket that a killed server may have left."""
         place = self._folder / _SOCKET
         place.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
@@ -123,8 +123,8 @@ class Relay:
         stdio = import_module("mcp.server.stdio")
         gone = asyncio.Event()
         self._gone.add(gone)
-        peers.link.set(peers.Link(hello.get("session"), gone))
-        protocol = protocols.Protocol(self._parts, peers.SessionNames(0))
+        peers.current_connection.set(peers.Connection(hello.get("session"), gone))
+        protocol = protocols.Protocol(self._parts, peers.HttpConnections(0))
         options = protocol.server.create_initialization_options()
         there = _Output(writer, self._parts.settings.stream_stall_timeout_seconds)
         try:
@@ -143,7 +143,7 @@ async def _lines(
 
 
 class _Output:
-    """What the SDK writes to; a client that doesn't read is cut off."""
+    """The file that the SDK writes to; cuts off a client that doesn't read."""
 
     def __init__(self, writer: asyncio.StreamWriter, stall: float) -> None:
         self._writer = writer
@@ -157,7 +157,7 @@ class _Output:
 
 
 def _pid(writer: asyncio.StreamWriter) -> int:
-    """Give the process at the other end."""
+    """Return the id of the process at the other end."""
     peer: socket.socket = writer.get_extra_info("socket")
     told = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     pid: int = _PEER.unpack(told)[0]
@@ -185,14 +185,14 @@ def find(folder: Path | None, session: str | None) -> socket.socket | None:
 
     Args:
         folder: The folder; with None, each server has one of its own.
-        session: The session of the client that is to be passed on.
+        session: The session of the client whose messages will be relayed.
 
     Returns:
         The connection; None if no server has the folder, or if it doesn't listen.
     """
     if folder is None:
         return None
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _START_SECONDS
     while _is_locked(folder / _LOCK) and time.monotonic() < end:
         found = socket.socket(socket.AF_UNIX)
         place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
@@ -224,13 +224,13 @@ def _is_locked(lock: Path) -> bool:
 
 
 def pass_on(server: socket.socket) -> int:
-    """Pass on what comes on stdin, and answers to stdout, until one of them ends.
+    """Relay stdin to a server, and its answers to stdout, until either side ends.
 
     Args:
-        server: What `find` has found.
+        server: The connection that `find` returned.
 
     Returns:
-        The exit status: 1 if it was the server that ended.
+        The exit status: 1 if the server ended first.
     """
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Resources: documents of the server, executions and what they printed, heaps."""
+"""Resources: the server's documents, executions and their output, heaps."""
 
 from __future__ import annotations
 

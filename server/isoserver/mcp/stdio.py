@@ -1,4 +1,4 @@
-"""`isokernel mcp`: the protocol on stdin and stdout, for one client that starts us."""
+"""`isokernel mcp`: MCP over stdin and stdout, for the client that started it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp.server.stdio import stdio_server
 
-from isoserver.mcp.peers import Link, SessionNames, link
+from isoserver.mcp.peers import Connection, HttpConnections, current_connection
 from isoserver.mcp.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from isoserver.http.parts import ServerParts
 
-__all__ = ["Host", "serve_stdio"]
+__all__ = ["McpServer", "serve_stdio"]
 
 
-class Host(typing.Protocol):
-    """A server that isn't started."""
+class McpServer(typing.Protocol):
+    """What of `isoserver.app.Server` is needed here."""
 
     parts: ServerParts
 
@@ -30,21 +30,21 @@ class Host(typing.Protocol):
         """Start it, without listening."""
 
     def abandon(self) -> None:
-        """Give up what an `open` that failed has left."""
+        """Discard what a failed `open` has left."""
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop it."""
 
     def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
 
 
-async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> None:
+async def serve_stdio(server: McpServer, complain: Callable[[Exception], None]) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT; a second one ends the grace period.
 
     Args:
         server: A server that isn't started; it does not listen.
-        complain: Told why it can't start, if it can't; then the process ends.
+        complain: Called with the reason if it can't start; then the process ends.
     """
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -75,9 +75,9 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
     serving.result()
 
 
-async def _serve(server: Host, failed: asyncio.Future[Exception]) -> None:
-    protocol = Protocol(server.parts, SessionNames(0))
-    link.set(Link(None, asyncio.Event()))
+async def _serve(server: McpServer, failed: asyncio.Future[Exception]) -> None:
+    protocol = Protocol(server.parts, HttpConnections(0))
+    current_connection.set(Connection(None, asyncio.Event()))
     # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
     # inherits them.
     async with stdio_server() as (reader, writer):

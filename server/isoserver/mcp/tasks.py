@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mcp_types import ElicitResult, InputRequiredResult, ToolAnnotations
+from pydantic import Field
 
 from isoserver.errors import ApprovalDecidedError, TaskMissingError
-from isoserver.mcp import task_schemas
 from isoserver.mcp.content import content_blocks
 from isoserver.mcp.elicitation import Questions, can_ask, is_modern, read_answer
 from isoserver.mcp.executions import READS, plain
-from isoserver.mcp.progress import OutputProgress, Printed
+from isoserver.mcp.progress import OutputBuffer, OutputProgress
 from isoserver.mcp.texts import read
-from isoserver.mcp.tools import McpTool, Reply
+from isoserver.mcp.tools import Arguments, McpTool, Reply, Result
 from isoserver.runs.answers import task_answer, task_text
+from isoserver.runs.models import ResultTimeoutMs, TaskRequest, TaskSummary
 from isoserver.runs.orders import RUNTIMES
 from isoserver.runs.records import Kind, Status
 from isoserver.tools.calls import Decision
@@ -41,6 +42,84 @@ _DECIDES: Final = ToolAnnotations(
     idempotent_hint=True,
     open_world_hint=True,
 )
+_RESULT_WAIT_MS: Final = 120_000
+
+
+class Execute(TaskRequest, Arguments):
+    """Arguments of execute."""
+
+    waitForResult: bool = Field(  # noqa: N815 - the documented name, as below
+        default=True,
+        description="Answer when the task has ended; else at once, with its taskId.",
+    )
+
+
+class TaskId(Arguments):
+    """Arguments of tools about one task."""
+
+    taskId: str = Field(description="ID returned by execute.")  # noqa: N815
+
+
+class GetTask(TaskId):
+    """Arguments of get_task."""
+
+    resultTimeoutMs: ResultTimeoutMs | None = Field(  # noqa: N815
+        None,
+        description="Milliseconds to wait for the end; none if left out.",
+    )
+
+
+class Resume(Arguments):
+    """Arguments of resume."""
+
+    approvalId: str = Field(  # noqa: N815
+        description="The approval, as an answer of execute or get_task lists it."
+    )
+    decision: Literal["approve", "deny"] = Field(description="What the user decided.")
+    reason: str = Field("", max_length=2000, description="Why; told to the code.")
+    waitForResult: bool = Field(  # noqa: N815
+        default=True, description="Answer when the task has ended, or waits again."
+    )
+    resultTimeoutMs: ResultTimeoutMs = Field(  # noqa: N815
+        _RESULT_WAIT_MS,
+        description="Milliseconds to wait for that.",
+    )
+
+
+class PendingApproval(Result):
+    """A call that waits for the decision of a person."""
+
+    approvalId: str  # noqa: N815
+    path: str
+    description: str
+    input: str
+
+
+class TaskResult(TaskSummary):
+    """What execute, get_task and cancel_task answer; displays are content."""
+
+    result: Any = Field(None, description="What the code returned.")
+    resultCut: bool = Field(  # noqa: N815
+        default=False, description="Whether the result was too long."
+    )
+    logs: dict[str, list[str]] | None = Field(
+        None, description="Lines printed, by stdout and stderr."
+    )
+    diagnostics: list[dict[str, Any]] | None = Field(
+        None, description="Type errors, which kept the code from running."
+    )
+    approvals: list[PendingApproval] | None = Field(
+        None, description="Calls that wait for a decision."
+    )
+
+
+class Resumed(Result):
+    """What resume answers."""
+
+    approvalId: str  # noqa: N815
+    state: str
+    path: str | None = None
+    task: TaskResult | None = None
 
 
 def task_tools(settings: ServerSettings) -> list[McpTool]:
@@ -52,8 +131,8 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
             "execute",
             "Run TypeScript with the workspace's tools",
             text.replace("{runtimes}", ", ".join(RUNTIMES)),
-            task_schemas.Execute,
-            task_schemas.TaskResult,
+            Execute,
+            TaskResult,
             tools.execute,
             _OPEN,
         ),
@@ -62,8 +141,8 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
             "Status and result of a task",
             "Get the status of a task that execute began, and its result once it has "
             "ended. With resultTimeoutMs, wait for the end that long first.",
-            task_schemas.GetTask,
-            task_schemas.TaskResult,
+            GetTask,
+            TaskResult,
             tools.get,
             READS,
         ),
@@ -72,8 +151,8 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
             "Cancel a task",
             "Stop a task that is queued, running or waiting for an approval. Calls of "
             "tools that it waits for are given up; what they have done stays done.",
-            task_schemas.TaskId,
-            task_schemas.TaskResult,
+            TaskId,
+            TaskResult,
             tools.cancel,
             _DECIDES,
         ),
@@ -84,8 +163,8 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
             "once it has gone on. Call it only with what your user decided; never "
             "approve on your own. Works from every connection; the same decision again "
             "changes nothing.",
-            task_schemas.Resume,
-            task_schemas.Resumed,
+            Resume,
+            Resumed,
             tools.resume,
             _DECIDES,
         ),
@@ -101,24 +180,24 @@ class TaskTools:
         Args:
             settings: Settings of the server.
         """
-        self._patience = settings.execute_approval_wait_seconds
+        self._approval_wait = settings.execute_approval_wait_seconds
         self._questions: dict[str, Questions] = {}
 
     # -- the tools ---------------------------------------------------------------------
 
     async def execute(
-        self, call: McpCall, arguments: task_schemas.Execute
+        self, call: McpCall, arguments: Execute
     ) -> Reply | InputRequiredResult:
-        """Run code, or go on with what an earlier answer wanted input for.
+        """Run code, or go on with a task whose earlier answer wanted input.
 
         Raises:
-            RateLimitError: The workspace has begun as many as it may, for now.
+            RateLimitError: The workspace starts too many tasks a minute.
         """
         wait = arguments.answer_seconds
         if call.parameters.request_state is not None:
             task, decided = await self._go_on(call, call.parameters.request_state)
         else:
-            printed = Printed()
+            printed = OutputBuffer()
             task, decided = await self._start(call, arguments, printed), set()
             if arguments.waitForResult:
                 async with self._progress(call, printed):
@@ -128,21 +207,21 @@ class TaskTools:
         return await task_reply(call, task, f"Queued task {task.id}")
 
     async def get(
-        self, call: McpCall, arguments: task_schemas.GetTask
+        self, call: McpCall, arguments: GetTask
     ) -> Reply | InputRequiredResult:
-        """Look a task up, when it has ended or after some time."""
+        """Look a task up, at once or when it has ended."""
         task = await call.parts.runs.get(Kind.TASK, call.workspace, arguments.taskId)
         if arguments.resultTimeoutMs is None:
             return await task_reply(call, task)
         wait = arguments.resultTimeoutMs / 1e3
         return await self._finish(call, task, wait, set(), ends=False)
 
-    async def cancel(self, call: McpCall, arguments: task_schemas.TaskId) -> Reply:
+    async def cancel(self, call: McpCall, arguments: TaskId) -> Reply:
         """End a task."""
         task = await call.parts.runs.cancel(Kind.TASK, call.workspace, arguments.taskId)
         return await task_reply(call, task, failed=False)
 
-    async def resume(self, call: McpCall, arguments: task_schemas.Resume) -> Reply:
+    async def resume(self, call: McpCall, arguments: Resume) -> Reply:
         """Decide an approval, and wait for what becomes of its task."""
         principal = call.peer.principal
         approved = arguments.decision == "approve"
@@ -186,8 +265,8 @@ class TaskTools:
     async def _start(
         self,
         call: McpCall,
-        arguments: task_schemas.Execute,
-        printed: Printed,
+        arguments: Execute,
+        printed: OutputBuffer,
     ) -> Record:
         call.parts.rates.check(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
@@ -201,8 +280,8 @@ class TaskTools:
 
     @staticmethod
     @asynccontextmanager
-    async def _progress(call: McpCall, printed: Printed) -> AsyncIterator[None]:
-        """Tell the client what is printed while it waits."""
+    async def _progress(call: McpCall, printed: OutputBuffer) -> AsyncIterator[None]:
+        """Send the client what is printed while it waits."""
         progress = OutputProgress(
             call.context.session, printed.read(), wanted=call.wants_progress
         )
@@ -214,7 +293,7 @@ class TaskTools:
             progress.stop()
 
     async def _forget(self, call: McpCall, task: Record) -> None:
-        """Keep a task's questions until it ends."""
+        """Forget a task's questions once it has ended."""
         try:
             while not task.status.final:
                 task = await call.parts.runs.wait(
@@ -224,7 +303,7 @@ class TaskTools:
             self._questions.pop(task.id, None)
 
     async def _go_on(self, call: McpCall, task_id: str) -> tuple[Record, set[str]]:
-        """Take what the client's user answered; the state that it gives back is an id.
+        """Read the decisions of the client's user; the request's state is a task's id.
 
         Returns:
             The task, and the approvals that are decided.
@@ -259,7 +338,7 @@ class TaskTools:
         *,
         ends: bool = True,
     ) -> Reply | InputRequiredResult:
-        """Wait for the end, or until nothing goes on without somebody's answer."""
+        """Wait for the task's end, or until it can't go on without an approval."""
         try:
             task = await self._watch(call, task, seconds, decided, asks=ends)
         except asyncio.CancelledError:
@@ -294,14 +373,14 @@ class TaskTools:
         *,
         asks: bool = False,
     ) -> Record:
-        """Wait for the end of a task, or an approval that its client isn't call for.
+        """Wait for a task's end, or for an approval that its client can't be asked for.
 
         Args:
-            call: Who waits.
-            task: For what.
-            seconds: How long at most.
-            decided: Approvals that count no more.
-            asks: Whether the client can be call in the answer.
+            call: The call that waits.
+            task: The task.
+            seconds: How long to wait at most.
+            decided: Approvals that are decided already.
+            asks: Whether the answer may ask the client.
 
         Returns:
             The task as it is then.
@@ -313,12 +392,12 @@ class TaskTools:
         gone = asyncio.ensure_future(call.peer.gone.wait())
         try:
             while not ended.done() and not gone.done() and loop.time() < limit:
-                patience = await self._next(call, task, {ended, gone}, decided)
-                if patience is None:
+                wait = await self._next(call, task, {ended, gone}, decided)
+                if wait is None:
                     continue
                 if asks and can_ask(call.context) and is_modern(call.context):
                     break
-                left = min(patience, limit - loop.time())
+                left = min(wait, limit - loop.time())
                 await asyncio.wait(
                     {ended, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -336,10 +415,10 @@ class TaskTools:
         others: set[asyncio.Future[Any]],
         decided: set[str],
     ) -> float | None:
-        """Wait for a question or something else.
+        """Wait for a question, or for one of the other events.
 
         Returns:
-            How long a question's answer may come from elsewhere; None if there is none.
+            How long to wait for its answer from elsewhere; None without a question.
         """
         questions = self._questions.get(task.id)
         if questions is None or questions.direct:
@@ -355,10 +434,10 @@ class TaskTools:
             for question in tuple(questions.pending.values()):
                 text = f"{question.path} waits for an approval"
                 await call.notify(call.context, text)
-        return self._patience
+        return self._approval_wait
 
     def _open(self, task: Record, decided: set[str]) -> bool:
-        """Tell whether a task has questions that its client isn't call at once."""
+        """Tell whether a task has questions that its client wasn't asked at once."""
         questions = self._questions.get(task.id)
         if questions is None or questions.direct:
             return False
@@ -372,13 +451,14 @@ async def task_reply(
     *,
     failed: bool | None = None,
 ) -> Reply:
-    """Tell how a task stands.
+    """Return what a model is told of a task, and what it can do next.
 
     Args:
-        call: Who asks.
+        call: The call to answer.
         task: The task.
-        text: The text, up to what to do next; all of the task's facts if None.
-        failed: Whether it is an error; if None, when the task ended without success.
+        text: The text up to what to do next; if None, everything about the task.
+        failed: Whether it is an error; if None, it is when the task ended without
+            success.
     """
     data = plain(task_answer(task))
     displays = data.pop("displays", [])

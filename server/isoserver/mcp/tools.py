@@ -1,4 +1,4 @@
-"""Tools as the protocol has them: schemas, arguments checked, results and failures."""
+"""The tools offered over MCP: their schemas, arguments, results and failures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _DEFECT: Final = "The server failed; its log says why. Other calls are not affec
 
 
 class Arguments(BaseModel):
-    """Arguments of a tool: no others than those that are named."""
+    """Arguments of a tool; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -52,7 +52,7 @@ class Nothing(Arguments):
 
 
 class Result(BaseModel):
-    """What a tool answers."""
+    """The structured content of an answer."""
 
 
 class McpCall(NamedTuple):
@@ -63,8 +63,8 @@ class McpCall(NamedTuple):
         peer: Who calls.
         context: The request, as the SDK has it.
         parameters: Its parameters, arguments included.
-        spawn: Does something in the background; its failures don't matter.
-        notify: Puts a message into the client's log, if it wants it.
+        spawn: Runs a coroutine in the background; its ServerErrors are ignored.
+        notify: Writes a message to the client's log, if the client wants it.
     """
 
     parts: ServerParts
@@ -81,12 +81,12 @@ class McpCall(NamedTuple):
 
     @property
     def workspace(self) -> str:
-        """The asker's workspace."""
+        """The caller's workspace."""
         return self.peer.principal.workspace
 
 
 class Reply(NamedTuple):
-    """What a tool answers, where data alone isn't it.
+    """The answer of a tool that returns more than data.
 
     Attributes:
         data: The structured content.
@@ -102,15 +102,15 @@ class Reply(NamedTuple):
 
 
 class McpTool(NamedTuple):
-    """A tool.
+    """A tool that is offered over MCP, not one that code in a context calls.
 
     Attributes:
         name: Its name.
         title: Its name for people.
         description: What a model is told.
-        arguments: What it takes.
-        result: What it answers.
-        call: Does it.
+        arguments: The model of its arguments.
+        result: The model of its structured content.
+        call: The function behind it.
         annotations: Hints for clients.
     """
 
@@ -129,10 +129,10 @@ class McpTools:
     """The tools of one server."""
 
     def __init__(self, tools: Iterable[McpTool]) -> None:
-        """Take them.
+        """Describe the tools, as clients list them.
 
         Args:
-            tools: All there are.
+            tools: All of them.
         """
         self._tools = {tool.name: tool for tool in tools}
         self.entries = [_entry(tool) for tool in self._tools.values()]
@@ -147,7 +147,7 @@ class McpTools:
         return list(self._tools)
 
     async def call(self, call: McpCall) -> CallToolResult | InputRequiredResult:
-        """Call a tool that is there; what goes wrong is an error for the model."""
+        """Call a known tool; whatever goes wrong becomes an error for the model."""
         tool = self._tools[call.parameters.name]
         try:
             arguments = tool.arguments.model_validate(call.parameters.arguments or {})
@@ -219,7 +219,7 @@ def _entry(tool: McpTool) -> ToolEntry:
 
 
 def _slim(schema: Any) -> Any:
-    """Leave out what a model need not read: titles that repeat names."""
+    """Leave out the titles, which only repeat names: models pay for each word."""
     if isinstance(schema, list):
         return [_slim(part) for part in schema]
     if not isinstance(schema, dict):

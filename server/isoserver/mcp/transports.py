@@ -1,4 +1,4 @@
-"""The SDK's transports over HTTP, mounted: streamable HTTP and SSE."""
+"""The SDK's transports over HTTP: streamable HTTP and SSE."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from isoserver.mcp.asgi import CALLER
 from isoserver.mcp.peers import (
     SESSION_HEADER,
     TRANSPORT_HEADER,
-    Link,
-    SessionNames,
-    link,
+    Connection,
+    HttpConnections,
+    current_connection,
 )
 from isoserver.mcp.protocol import Protocol
 
@@ -37,18 +37,18 @@ _ANSWERS_WAIT: Final = 2.0
 
 
 class Transports:
-    """The ASGI applications of the SDK, and what runs beside them."""
+    """The SDK's ASGI applications, and the tasks that they run in."""
 
     def __init__(self, parts: ServerParts) -> None:
-        """Make them; `start` lets them serve.
+        """Make the transports; `start` lets them serve.
 
         Args:
             parts: The server's parts.
         """
         settings = parts.settings
         # Names outnumber connections, since a connection that idles out says nothing.
-        self._names = SessionNames(2 * settings.mcp_connections_max)
-        self._protocol = Protocol(parts, self._names)
+        self._connections = HttpConnections(2 * settings.mcp_connections_max)
+        self._protocol = Protocol(parts, self._connections)
         self._manager = StreamableHTTPSessionManager(
             self._protocol.server,
             session_idle_timeout=settings.mcp_connection_ttl_seconds,
@@ -58,13 +58,13 @@ class Transports:
         self._sse = SseServerTransport(
             MESSAGES, max_request_body_size=settings.request_body_bytes_max
         )
-        self._links: set[Link] = set()
+        self._sse_connections: set[Connection] = set()
         self._answering: set[asyncio.Future[None]] = set()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start what connections run in."""
+        """Start the task that connections run in."""
         ready = asyncio.Event()
         self._task = asyncio.create_task(self._run(ready), name="mcp")
         await ready.wait()
@@ -73,7 +73,7 @@ class Transports:
         """End all connections; requests in flight are answered as cancelled."""
         if self._answering:
             await asyncio.wait(self._answering, timeout=_ANSWERS_WAIT)
-        for connection in tuple(self._links):
+        for connection in tuple(self._sse_connections):
             connection.gone.set()
         self._stop.set()
         if self._task is not None:
@@ -91,7 +91,7 @@ class Transports:
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """Answer a request."""
+        """Answer a request, as an ASGI application."""
         scope["user"] = _user(scope[CALLER].principal)
         if scope["method"] == "GET":
             await self._pass_on(scope, receive, send)
@@ -127,7 +127,7 @@ class Transports:
                 begun = True
                 opened = dict(message["headers"]).get(TRANSPORT_HEADER.encode())
                 if name and not transport and opened is not None:
-                    self._names.opened(opened.decode("latin-1"), name)
+                    self._connections.opened(opened.decode("latin-1"), name)
             await send(message)
 
         try:
@@ -137,23 +137,23 @@ class Transports:
             if not begun:
                 raise ConnectionEndedError from error
         if transport and scope["method"] == "DELETE":
-            self._names.closed(transport)
+            self._connections.closed(transport)
 
     async def _serve_sse(self, scope: Any, receive: Any, send: Any) -> None:
         name = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"")
-        connection = Link(name.decode("latin-1") or None, scope[CALLER].gone)
-        self._links.add(connection)
-        link.set(connection)
+        connection = Connection(name.decode("latin-1") or None, scope[CALLER].gone)
+        self._sse_connections.add(connection)
+        current_connection.set(connection)
         server = self._protocol.server
         try:
             async with self._sse.connect_sse(scope, receive, send) as (reader, writer):
                 await server.run(reader, writer, server.create_initialization_options())
         finally:
-            self._links.discard(connection)
+            self._sse_connections.discard(connection)
 
 
 def _user(principal: Principal) -> AuthenticatedUser:
-    """Give the SDK what it compares, so that nobody uses another's connection."""
+    """Return what the SDK compares, so that nobody uses another's connection."""
     # The token itself is never looked at: the guard has done that.
     token = AccessToken(
         token="",

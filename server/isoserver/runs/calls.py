@@ -167,7 +167,7 @@ class ToolCalls:
         if len(data) > self._result_max:
             message = (
                 f"{call.path}: the result has {len(data)} bytes, "
-                f"{self._result_max} are allowed (--tool-response-bytes-max)"
+                f"{self._result_max} are allowed (tool_response_bytes_max)"
             )
             raise ToolFailedError(message, code="result_too_large")
         return data.decode()

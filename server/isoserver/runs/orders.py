@@ -134,7 +134,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
     if heap_memory_max_mb is not None:
         limit = settings.execution_v8_heap_bytes_max
         if heap_memory_max_mb * _MIB > limit:
-            problem = f"must be at most {limit // _MIB} (--execution-v8-heap-bytes-max)"
+            problem = f"must be at most {limit // _MIB} (execution_v8_heap_bytes_max)"
             raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
         memory = max(heap_memory_max_mb, _HEAP_MEMORY_MIN_MB) * _MIB
     return ScriptOrder(

@@ -120,7 +120,7 @@ class TypeChecks:
         except (ConnectionError, asyncio.TimeoutError):
             message = (
                 "the type checker ended without an answer: it has "
-                f"{seconds:g} s (--typecheck-timeout-seconds) and "
+                f"{seconds:g} s (typecheck_timeout_seconds) and "
                 f"{self._settings.typecheck_v8_heap_bytes_max >> 20} MiB"
             )
             raise TypeCheckerError(message) from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from isoserver.mcp.progress import Printed
+from isoserver.mcp.progress import OutputBuffer
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_what_comes_with_the_end_is_read() -> None:
-    printed = Printed()
+    printed = OutputBuffer()
     printed.put("one")
     read = []
     async for text in printed.read():
@@ -23,6 +23,6 @@ async def test_what_comes_with_the_end_is_read() -> None:
 
 
 async def test_an_end_without_text_ends_it() -> None:
-    printed = Printed()
+    printed = OutputBuffer()
     printed.close()
     assert [text async for text in printed.read()] == []

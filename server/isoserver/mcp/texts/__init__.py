@@ -1,4 +1,4 @@
-"""What models and people are told: Markdown, shipped with the package."""
+"""Texts for models and people: Markdown files, shipped with the package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["read"]
 
 
 def read(name: str) -> str:
-    """Give a text by the name of its file, without the ending."""
+    """Return a text, by its file's name without the extension."""
     text = files(__name__).joinpath(f"{name}.md").read_text(encoding="utf-8")
     return text.strip()

@@ -80,7 +80,7 @@ class PublicOnly:
         if not all(map(is_public, addresses)):
             message = (
                 f"{host} is not at a public address: such sources belong in the "
-                "configuration file (or --sources-private)"
+                "configuration file (or sources_private)"
             )
             raise ToolFailedError(message, code="address_refused")
         return addresses

@@ -159,7 +159,7 @@ class Sources:
         if not self._settings.sources_local and is_local(configuration):
             message = (
                 "sources that run commands or read files or variables of the host "
-                "belong in the configuration file (or --sources-local)"
+                "belong in the configuration file (or sources_local)"
             )
             raise SourceError(message)
         limit = self._settings.workspace_sources_max
