@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
+from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -28,19 +29,15 @@ __all__ = [
     "ContextModel",
     "ContextsModel",
     "CreateContextRequest",
-    "ErrorModel",
     "ExecuteRequest",
     "ExecutionModel",
-    "Health",
     "InspectRequest",
     "Inspection",
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
-    "ResourceModel",
     "StreamEvent",
     "StreamRequest",
-    "ValidationErrorModel",
     "context_answer",
     "execution_answer",
     "failed_answer",
@@ -56,12 +53,6 @@ LanguageName = Annotated[
     str,
     Field(max_length=64, json_schema_extra={"enum": list(ALIASES)}),
 ]
-
-
-class RequestModel(BaseModel):
-    """What a client sends: nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class StreamRequest(RequestModel):
@@ -82,7 +73,7 @@ class StreamRequest(RequestModel):
         30_000,
         ge=1,
         le=TIMEOUT_MAX_MS,
-        description="Milliseconds that the code may run, from its beginning.",
+        description="Milliseconds the code may run, from its beginning.",
     )
 
 
@@ -95,7 +86,7 @@ class ExecuteRequest(StreamRequest):
 
 
 class CreateContextRequest(RequestModel):
-    """What a new context shall be."""
+    """The context to make."""
 
     language: LanguageName | None = Field(
         None, description="Its language; the server's default if omitted."
@@ -112,7 +103,7 @@ class CreateContextRequest(RequestModel):
 
 
 class CompleteRequest(RequestModel):
-    """A place in code to complete."""
+    """Code to complete, and where."""
 
     code: str = Field(description="The source text.")
     cursor_pos: int | None = Field(
@@ -121,21 +112,15 @@ class CompleteRequest(RequestModel):
 
 
 class InspectRequest(CompleteRequest):
-    """A place in code to explain."""
+    """Code to explain, and where."""
 
     detail_level: int = Field(
         0, ge=0, le=1, description="1 asks for the source as well."
     )
 
 
-class AnswerModel(BaseModel):
-    """What the server sends."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 class Item(AnswerModel):
-    """Something that was shown, in all the forms that it has; absent ones left out."""
+    """Something that was displayed, in each of its forms; others are left out."""
 
     is_primary: bool = Field(
         default=False, description="Whether it is the cell's result."
@@ -155,7 +140,7 @@ class Item(AnswerModel):
 
 
 class Logs(AnswerModel):
-    """What was printed, a line an entry, without its newline."""
+    """What was printed: one entry a line, without the newline."""
 
     stdout: list[str] = Field(description="Lines of standard output.")
     stderr: list[str] = Field(description="Lines of standard error.")
@@ -172,16 +157,16 @@ class ExecutionFailure(AnswerModel):
 
 
 class ExecutionModel(AnswerModel):
-    """What an execution gave. Failing code is an answer like any other."""
+    """The result of an execution. Code that fails is answered like any other."""
 
     context_id: str = Field(description="The context that was used.")
-    items: list[Item] = Field(description="What was shown, in order.")
+    items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
     error: ExecutionFailure | None = Field(
         None, description="Null when the code succeeded."
     )
     execution_count: int = Field(
-        0, description="Its number in the context; failed ones count as well."
+        0, description="Its number in the context; executions that fail count too."
     )
 
 
@@ -203,9 +188,11 @@ class ContextModel(AnswerModel):
         description="1: python, 2: typescript and javascript, 0: another kernel."
     )
     cwd: str = Field(description="The working folder, as it was asked for.")
-    language_name: str = Field(description="What code is in unless a request says.")
+    language_name: str = Field(
+        description="What code is in unless the request says otherwise."
+    )
     state: Literal["starting", "hibernated", "idle", "busy", "dead"] = Field(
-        description="hibernated: saved, without a process until something is asked."
+        description="hibernated: saved, without a process until it is used."
     )
     reason: str = Field("", description="Why it is dead, or what of it was lost.")
     heap: str | None = Field(
@@ -241,7 +228,7 @@ class Inspection(AnswerModel):
 
 
 class LanguageModel(AnswerModel):
-    """A language that can be asked for."""
+    """A language that is served."""
 
     name: str
     aliases: list[str]
@@ -257,22 +244,6 @@ class LanguagesModel(AnswerModel):
     items: list[LanguageModel]
 
 
-class Health(AnswerModel):
-    """The server works."""
-
-    status: Literal["ok"]
-
-
-class ResourceModel(AnswerModel):
-    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
-
-    resource: str
-    authorization_servers: list[str]
-    bearer_methods_supported: list[str]
-    scopes_supported: list[str]
-    resource_name: str
-
-
 class Notebook(BaseModel):
     """A Jupyter notebook, version 4."""
 
@@ -282,26 +253,6 @@ class Notebook(BaseModel):
     metadata: dict[str, Any]
     nbformat: Literal[4]
     nbformat_minor: int = Field(ge=0)
-
-
-class ErrorModel(AnswerModel):
-    """Why a request could not be served."""
-
-    message: str
-
-
-class FieldError(AnswerModel):
-    """What is wrong with one field."""
-
-    field: str = Field(description="JSON field name that failed validation.")
-    error: str = Field(description="What is wrong, for people.")
-
-
-class ValidationErrorModel(AnswerModel):
-    """A request that isn't what the API takes."""
-
-    message: str = Field(description="Summary message.", examples=["Invalid request"])
-    errors: list[FieldError]
 
 
 # -- answers as plain data -------------------------------------------------------------
@@ -378,7 +329,7 @@ def context_answer(
         context: The context.
         memory: What it uses, if that was asked for.
     """
-    record = Record.of(context, context.state.value, context.reason)
+    record = ContextRecord.of(context, context.state.value, context.reason)
     answer = record_answer(record, context.language, context.waiting)
     if memory:
         answer["memory"] = memory
@@ -386,7 +337,7 @@ def context_answer(
 
 
 def record_answer(
-    record: Record, language: Language, waiting: int = 0
+    record: ContextRecord, language: Language, waiting: int = 0
 ) -> dict[str, Any]:
     """Return a `ContextModel` of a context without a process."""
     answer: dict[str, Any] = {

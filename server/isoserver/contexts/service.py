@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from contextlib import suppress
@@ -29,21 +30,23 @@ from isoserver.errors import (
     FieldProblem,
     ForkError,
     InvalidRequestError,
-    ServerError,
     StoppingError,
 )
 from isoserver.storage.folders import SocketFolder
+from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.context import Observer
     from isoserver.contexts.forkserver import AsyncForkServer
     from isoserver.contexts.jobs import Execution, Request
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
-    from isoserver.contexts.records import HeapStorage, Record
+    from isoserver.contexts.records import ContextRecord, HeapStorage
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
 
@@ -65,13 +68,14 @@ class Contexts:
         stopping: Whether no new work is taken, because the server ends.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
         self,
         settings: ServerSettings,
         observer: Observer,
         database: Database,
         heaps: HeapStorage,
         folder: Path,
+        log: FilteringBoundLogger,
     ) -> None:
         """Begin with none.
 
@@ -81,6 +85,7 @@ class Contexts:
             database: What outlives them.
             heaps: Where their heaps are.
             folder: Where they have their files; nothing there outlives the server.
+            log: Told when idle contexts can't be deleted or hibernated.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -97,8 +102,17 @@ class Contexts:
         self._engines: dict[str, ProcessFactory] = {}
         self._fork_server: AsyncForkServer | None = None
         self._sockets: SocketFolder | None = None
-        self._hurried = asyncio.Event()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._grace_ended = asyncio.Event()
+        limits = (
+            settings.context_ttl_seconds,
+            settings.hibernate_after_seconds,
+            settings.hibernated_context_ttl_seconds,
+        )
+        shortest = min(
+            (limit for limit in limits if limit is not None), default=math.inf
+        )
+        interval_seconds = min(shortest / _SWEEPS, _SWEEP_SECONDS_MAX)
+        self._sweeper = Sweeper("contexts", self._sweep, interval_seconds, log)
 
     # -- the server's life -------------------------------------------------------------
 
@@ -135,27 +149,18 @@ class Contexts:
                 KernelProcess, settings=settings, folder=self._folder, sockets=sockets
             )
         await self._hibernation.start(self.languages.served)
-        limits = (
-            settings.context_ttl_seconds,
-            settings.hibernate_after_seconds,
-            settings.hibernated_context_ttl_seconds,
-        )
-        seconds = [limit for limit in limits if limit is not None]
-        if seconds:
-            pause = min(*seconds, _SWEEP_SECONDS_MAX * _SWEEPS) / _SWEEPS
-            self._sweeper = asyncio.ensure_future(self._sweep(pause))
+        self._sweeper.start()
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
         self.stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        await self._sweeper.close()
         await self._wait_idle(self._settings.shutdown_grace_seconds)
         for context in self._registry.processes():
             if context.state is State.BUSY:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
-        await self._hibernation.stop(self._hurried)
+        await self._hibernation.stop(self._grace_ended)
         reason = "the server stopped"
         await asyncio.gather(
             *(context.close(reason) for context in self._registry.processes()),
@@ -165,9 +170,9 @@ class Contexts:
         self._registry.clear()
         self.abandon()
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `close`."""
-        self._hurried.set()
+        self._grace_ended.set()
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -187,27 +192,18 @@ class Contexts:
                 for context in self._registry.processes()
                 if context.current is not None
             ]
-            hurried = asyncio.ensure_future(self._hurried.wait())
+            grace_ended = asyncio.ensure_future(self._grace_ended.wait())
             await asyncio.wait(
-                [*waits, hurried], timeout=left, return_when="FIRST_COMPLETED"
+                [*waits, grace_ended], timeout=left, return_when="FIRST_COMPLETED"
             )
-            hurried.cancel()
-            if self._hurried.is_set():
+            grace_ended.cancel()
+            if self._grace_ended.is_set():
                 return
 
-    async def _sweep(self, pause: float) -> None:
+    async def _sweep(self) -> None:
         """Delete the contexts that nobody has used for long, or hibernate them."""
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self._delete_old()
-                await self._hibernation.sweep()
-            except ServerError:  # the database or the store can't be used for now
-                continue
-            except Exception as error:  # noqa: BLE001 - the next time it may work
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "contexts were not swept", "exception": error}
-                )
+        await self._delete_old()
+        await self._hibernation.sweep()
 
     async def _delete_old(self) -> None:
         ttl = self._settings.context_ttl_seconds
@@ -230,7 +226,7 @@ class Contexts:
         counter.update(context.state.value for context in self)
         return counter
 
-    def in_workspace(self, workspace: str) -> list[Context | Record]:
+    def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
 
@@ -377,7 +373,7 @@ class Contexts:
             self._hibernation,
         )
 
-    def _recall(self, record: Record) -> Context:
+    def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
         memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
         context = self._make(

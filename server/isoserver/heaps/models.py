@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from isoserver.contexts.models import AnswerModel, RequestModel
 from isoserver.heaps.records import (
     KEY_PATTERN,
     TAG_NAME_CHARACTERS_MAX,
     TAG_VALUE_CHARACTERS_MAX,
     TAGS_MAX,
 )
+from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
     from isoserver.heaps.records import HeapRecord, SessionEntry

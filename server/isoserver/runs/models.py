@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
-from isoserver.contexts.models import AnswerModel, RequestModel
 from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads annotations
     HeapKey,
     HeapTags,
 )
+from isoserver.http.models import AnswerModel, QueryModel, RequestModel
 from isoserver.runs.orders import RUNTIMES, answer_seconds, task_order
 from isoserver.runs.service import LIST_DEFAULT, LIST_MAX
 
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from isoserver.runs.orders import TaskOrder
 
 __all__ = [
-    "ApiError",
     "CancelResult",
-    "CliAsset",
-    "CliIndex",
     "ExecAccepted",
     "ExecOptions",
     "ExecRequest",
@@ -49,7 +46,6 @@ __all__ = [
     "TaskStatusName",
     "TaskSummary",
     "TimeoutSeconds",
-    "VersionModel",
 ]
 
 METADATA_MAX = 100
@@ -70,12 +66,6 @@ MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
 ResultTimeoutMs = Annotated[int, Field(ge=100, le=900_000)]
 Natural = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 Limit = Annotated[int, Field(ge=1, le=LIST_MAX, description="How many at most.")]
-
-
-class QueryModel(RequestModel):
-    """Arguments in the query: text that is converted."""
-
-    model_config = ConfigDict(extra="ignore", strict=False, frozen=True)
 
 
 # -- executions: requests --------------------------------------------------------------
@@ -140,12 +130,6 @@ class ListQuery(QueryModel):
 
 
 # -- executions: answers ---------------------------------------------------------------
-
-
-class ApiError(AnswerModel):
-    """Why a request could not be served."""
-
-    error: str
 
 
 class ExecAccepted(AnswerModel):
@@ -286,7 +270,7 @@ class TaskListQuery(QueryModel):
     limit: Limit = LIST_DEFAULT
 
 
-class TaskError(AnswerModel):
+class TaskFailure(AnswerModel):
     """Why a task did not complete."""
 
     name: str = Field(description="Error type name.", examples=["ToolError"])
@@ -333,7 +317,7 @@ class TaskSummary(AnswerModel):
         description="0: completed, 1: failed, 124: timed_out, 126: denied, 130: "
         "cancelled; null while it hasn't ended."
     )
-    error: TaskError | None = Field(description="Null while nothing is wrong.")
+    error: TaskFailure | None = Field(description="Null while nothing is wrong.")
 
 
 class TaskInfo(TaskSummary):
@@ -358,24 +342,3 @@ class TaskList(AnswerModel):
 
 
 # -- the client's downloads ------------------------------------------------------------
-
-
-class VersionModel(AnswerModel):
-    """The server's version."""
-
-    version: str
-
-
-class CliAsset(AnswerModel):
-    """A client that can be downloaded."""
-
-    platform: str
-    url: str
-    available: bool
-
-
-class CliIndex(AnswerModel):
-    """The clients that can be downloaded."""
-
-    version: str
-    assets: list[CliAsset]
