@@ -1,48 +1,50 @@
-"""`isokernel heaps`: look at the heaps of a data folder, move them, clean up."""
+"""`isokernel heaps`: list the heaps of a data folder, move them, clean up."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import ValidationError
-from pydantic_settings import CliApp
 from rich.console import Console
 from rich.table import Table
 
+from isoserver.cli.serve import load
 from isoserver.errors import ServerError
-from isoserver.heaps.records import HeapRecord  # noqa: TC001 - beside one that is
 from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX, Heaps
 from isoserver.principal import DEFAULT_WORKSPACE
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
 from isoserver.storage.database import Database, url_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from isoserver.heaps.records import HeapRecord
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["application", "run"]
 
-Got = TypeVar("Got")
-Ask: TypeAlias = Callable[[Heaps], Coroutine[Any, Any, Got]]
-_WIDTH = 160
-"""Characters of a line where nobody looks at a terminal."""
+T = TypeVar("T")
+_WIDTH: Final = 160
+"""Characters in a line when the output isn't a terminal."""
 
 application = typer.Typer(
-    help="Look at saved heaps, move them, clean up; the server may be running.",
+    help="List, move and clean up saved heaps; the server may be running.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 DataDir = Annotated[
-    Path | None, typer.Option(help="The server's data folder; else ISOKERNEL_DATA_DIR.")
+    Path | None,
+    typer.Option(help="The data folder; default: ISOKERNEL_DATA_DIR."),
 ]
-Workspace = Annotated[str, typer.Option(help="Whose heaps.")]
-Key = Annotated[str, typer.Argument(help="The heap's key.")]
+Workspace = Annotated[str, typer.Option(help="The workspace that owns the heaps.")]
+Key = Annotated[str, typer.Argument(help="The heap key.")]
 
 
 @application.command("list")
@@ -51,10 +53,11 @@ def list_(
     data_dir: DataDir = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
     tag: Annotated[
-        list[str] | None, typer.Option(help="NAME:VALUE that they must have.")
+        list[str] | None,
+        typer.Option(help="NAME:VALUE they must have; may be repeated."),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=LIST_MAX, help="How many.")
+        int, typer.Option(min=1, max=LIST_MAX, help="How many at most.")
     ] = LIST_DEFAULT,
 ) -> None:
     """List heaps, newest first."""
@@ -98,15 +101,15 @@ def show(
 @application.command()
 def export(
     key: Key,
-    file: Annotated[Path, typer.Argument(help="Where it goes.")],
+    file: Annotated[Path, typer.Argument(help="Where to write it.")],
     *,
     data_dir: DataDir = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a heap to a file, which `import` takes elsewhere."""
+    """Write a heap to a file, for `import` elsewhere."""
 
     async def ask(heaps: Heaps) -> bytes:
-        await heaps.load(workspace, key)  # only what is whole leaves
+        await heaps.load(workspace, key)  # which checks that it is whole
         return await heaps.export_file(workspace, key)
 
     packed = _with_heaps(data_dir, ask)
@@ -123,7 +126,7 @@ def import_(
     data_dir: DataDir = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Take in a heap that `export` wrote, once it is checked."""
+    """Check a heap that `export` wrote, and store it."""
     packed = file.read_bytes()
 
     async def ask(heaps: Heaps) -> str:
@@ -134,7 +137,7 @@ def import_(
 
 @application.command()
 def gc(*, data_dir: DataDir = None) -> None:
-    """Delete what the settings don't keep and nothing needs."""
+    """Delete the heaps that nothing needs and the settings don't keep."""
     found = _with_heaps(data_dir, Heaps.collect)
     typer.echo(
         f"{found.forgotten} heaps forgotten, {found.deleted} files deleted, "
@@ -143,7 +146,7 @@ def gc(*, data_dir: DataDir = None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; return the exit status."""
     try:
         application(arguments, prog_name="isokernel heaps", standalone_mode=True)
     except ServerError as error:
@@ -154,37 +157,35 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _with_heaps(data_dir: Path | None, ask: Ask[Got]) -> Got:
-    """Have something asked of the heaps of a data folder."""
+def _with_heaps(
+    data_dir: Path | None, ask: Callable[[Heaps], Coroutine[Any, Any, T]]
+) -> T:
+    """Return what a call of the heaps in a data folder returns."""
     try:
-        settings = CliApp.run(ServerSettings, cli_args=[])
-        if data_dir is not None:
-            settings = settings.model_copy(update={"data_dir": data_dir})
+        settings = load([] if data_dir is None else [f"--data-dir={data_dir}"])
     except ValidationError as error:
         raise typer.BadParameter(str(error)) from error
-    if settings.data_dir is None:
+    folder = settings.data_dir
+    if folder is None:
         message = "name the server's data folder: --data-dir, or ISOKERNEL_DATA_DIR"
         raise typer.BadParameter(message)
-    if not settings.data_dir.is_dir():
-        message = f"there is no folder {settings.data_dir}"
+    if not folder.is_dir():
+        message = f"there is no folder {folder}"
         raise typer.BadParameter(message)
-    return asyncio.run(_asked(settings, settings.data_dir, ask))
+    return asyncio.run(_ask(settings, folder, ask))
 
 
-async def _asked(settings: ServerSettings, folder: Path, ask: Ask[Got]) -> Got:
-    async with _opened(settings, folder) as heaps:
-        return await ask(heaps)
-
-
-@asynccontextmanager
-async def _opened(settings: ServerSettings, folder: Path) -> AsyncIterator[Heaps]:
+async def _ask(
+    settings: ServerSettings,
+    folder: Path,
+    ask: Callable[[Heaps], Coroutine[Any, Any, T]],
+) -> T:
     database = Database(url_of(settings.database_url, folder))
     try:
         await database.start()
-        log = make_log(settings.log_level)
-        heaps = Heaps(settings, database, folder, log)
+        heaps = Heaps(settings, database, folder, make_log(settings.log_level))
         await heaps.start(collect=False)
-        yield heaps
+        return await ask(heaps)
     finally:
         await database.close()
 

@@ -1,10 +1,13 @@
-"""The command line: install, doctor, run, serve, mcp, client, version."""
+"""The command line, `isokernel`: it stands above both packages.
+
+A command imports what it needs when it is called, so that none waits for the others.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,15 +16,25 @@ from isokernel.errors import IsokernelError
 
 __all__ = ["application", "main"]
 
+_JUPYTER: Final = "Jupyter and scripts"
+_SERVER: Final = "Server"
+_INSTALLATION: Final = "Installation"
+
 application = typer.Typer(
-    help="JavaScript and TypeScript in Jupyter, on V8.",
+    help="JavaScript and TypeScript in Jupyter, over HTTP and over MCP, on V8.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_forwarded = application.command(
+    rich_help_panel=_SERVER,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+"""A command whose arguments, `--help` included, are parsed elsewhere."""
 
 
-@application.command()
+@application.command(rich_help_panel=_JUPYTER)
 def install(
     *,
     user: Annotated[
@@ -44,31 +57,14 @@ def install(
         typer.echo(f"wrote {folder}")
 
 
-@application.command()
-def doctor() -> None:
-    """Check engine and installation, and say how to mend what is wrong."""
-    from isokernel.commands.doctor import examine  # noqa: PLC0415 - loads V8
-
-    wrong = 0
-    for finding in examine():
-        wrong += not finding.ok
-        typer.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}: ", nl=False)
-        typer.echo(finding.detail)
-        if finding.remedy:
-            typer.echo(f"      to mend it: {finding.remedy}")
-    typer.echo("all is well" if not wrong else f"{wrong} of the checks failed")
-    if wrong:
-        raise typer.Exit(1)
-
-
-@application.command()
+@application.command(rich_help_panel=_JUPYTER)
 def run(
     file: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="A .js, .ts or .ipynb.")
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option(help="Where a notebook goes with its outputs.")
+        Path | None, typer.Option(help="Where to write a notebook with its outputs.")
     ] = None,
     timeout: Annotated[
         int | None, typer.Option(min=1, help="Seconds for each cell of a notebook.")
@@ -90,51 +86,56 @@ def run(
         raise typer.Exit(1)
 
 
-@application.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
+@_forwarded
 def serve(context: typer.Context) -> None:
     """Serve contexts over HTTP; `isokernel serve --help` lists the settings."""
-    from isoserver.cli.serve import serve as run_server  # noqa: PLC0415 - another package
+    from isoserver.cli.serve import serve as run_server  # noqa: PLC0415 - the server
 
     raise typer.Exit(run_server(context.args))
 
 
-@application.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
+@_forwarded
 def mcp(context: typer.Context) -> None:
     """Serve one agent over MCP on stdin and stdout; the flags are those of serve."""
-    from isoserver.cli.serve import serve_mcp  # noqa: PLC0415 - another package
+    from isoserver.cli.serve import serve_mcp  # noqa: PLC0415 - the server
 
     raise typer.Exit(serve_mcp(context.args))
 
 
-@application.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
+@_forwarded
 def client(context: typer.Context) -> None:
-    """Talk to a server; `isokernel client --help` lists the commands."""
+    """Use a server; `isokernel client --help` lists the commands."""
     from isoserver.client.main import run as run_client  # noqa: PLC0415 - as above
 
     raise typer.Exit(run_client(context.args))
 
 
-@application.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
+@_forwarded
 def heaps(context: typer.Context) -> None:
-    """Look at a server's heaps, move them, clean up; see `isokernel heaps --help`."""
+    """List, move and clean up heaps; `isokernel heaps --help` lists the commands."""
     from isoserver.cli.heaps import run as run_heaps  # noqa: PLC0415 - as above
 
     raise typer.Exit(run_heaps(context.args))
 
 
-@application.command()
+@application.command(rich_help_panel=_INSTALLATION)
+def doctor() -> None:
+    """Check engine and installation, and say how to fix what is wrong."""
+    from isokernel.commands.doctor import examine  # noqa: PLC0415 - loads V8
+
+    wrong = 0
+    for finding in examine():
+        wrong += not finding.ok
+        typer.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}: ", nl=False)
+        typer.echo(finding.detail)
+        if finding.remedy:
+            typer.echo(f"      to fix it: {finding.remedy}")
+    typer.echo("all is well" if not wrong else f"{wrong} of the checks failed")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@application.command(rich_help_panel=_INSTALLATION)
 def version() -> None:
     """Print the versions of isokernel and of V8."""
     from isokernel.v8.library import V8_VERSION  # noqa: PLC0415 - loads ctypes
@@ -143,7 +144,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line; what we ourselves can't do is one line, no traceback."""
+    """Run the command line; one of our errors is one line without a traceback."""
     try:
         application()
     except IsokernelError as error:

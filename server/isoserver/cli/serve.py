@@ -28,9 +28,9 @@ def load(arguments: Sequence[str]) -> ServerSettings:
     """Read the settings: flags, else the environment, else the TOML file.
 
     Raises:
-        ValidationError: One of them has no sensible value.
+        ValidationError: A setting has a wrong value.
         OSError: The file can't be read.
-        SystemExit: The flags can't be understood, or help was asked for.
+        SystemExit: The flags can't be understood, or they ask for help.
     """
     # The file has to be known before pydantic reads its sources.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -55,10 +55,10 @@ def serve(arguments: Sequence[str]) -> int:
     try:
         asyncio.run(_run(settings))
     except ServerError as error:
-        _complain_of(error)
+        _print_error(error)
         return 1
     except OSError as error:
-        _complain(f"can't listen on {settings.host}:{settings.port}: {error}")
+        _print(f"can't listen on {settings.host}:{settings.port}: {error}")
         return 1
     return 0
 
@@ -66,7 +66,7 @@ def serve(arguments: Sequence[str]) -> int:
 def serve_mcp(arguments: Sequence[str]) -> int:
     """Serve one MCP client on stdin and stdout until stdin ends.
 
-    A server that has the data folder already serves it instead.
+    If a server already uses the data folder, the client is passed on to that server.
 
     Args:
         arguments: The flags, which are those of `isokernel serve`.
@@ -84,21 +84,21 @@ def serve_mcp(arguments: Sequence[str]) -> int:
         if found is None:
             found = asyncio.run(_run_mcp(settings))
     except ServerError as error:
-        _complain_of(error)
+        _print_error(error)
         return 1
     return 0 if found is None else relay.pass_on(found)
 
 
 def _load(arguments: Sequence[str]) -> ServerSettings | None:
-    """Read the settings; None when that was complained about."""
+    """Read the settings; None if they are wrong, which is printed."""
     try:
         return load(arguments)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-            _complain(f"{name}: {detail['msg']}" if name else detail["msg"])
+            _print(f"{name}: {detail['msg']}" if name else detail["msg"])
     except (OSError, ValueError) as error:
-        _complain(f"the settings can't be read: {error}")
+        _print(f"the settings can't be read: {error}")
     return None
 
 
@@ -112,7 +112,7 @@ async def _run(settings: ServerSettings) -> None:
 
 
 async def _run_mcp(settings: ServerSettings) -> socket | None:
-    """Serve; the connection to a server that was quicker, if there is one."""
+    """Serve; or return a connection to another server that has started first."""
     from isoserver.app import Server  # noqa: PLC0415 - as above
     from isoserver.mcp.relay import find  # noqa: PLC0415
     from isoserver.mcp.stdio import serve_stdio  # noqa: PLC0415
@@ -123,12 +123,11 @@ async def _run_mcp(settings: ServerSettings) -> socket | None:
     try:
         await server.claim()
     except TakenError:
-        # Two began at the same time.
         found = await asyncio.to_thread(find, settings.data_dir, settings.session_id)
         if found is None:
             raise
         return found
-    await serve_stdio(server, _complain_of)
+    await serve_stdio(server, _print_error)
     return None
 
 
@@ -137,13 +136,13 @@ def _ready(url: str) -> None:
     sys.stdout.flush()
 
 
-def _complain_of(error: Exception) -> None:
-    """Say why it can't start; what nobody expects with its traceback."""
+def _print_error(error: Exception) -> None:
+    """Print why the server can't start, with a traceback for a defect of ours."""
     if isinstance(error, (ServerError, IsokernelError)):
-        _complain(str(error))
+        _print(str(error))
     else:
         traceback.print_exception(error)
 
 
-def _complain(text: str) -> None:
+def _print(text: str) -> None:
     sys.stderr.write(f"isokernel: {text}\n")

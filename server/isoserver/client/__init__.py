@@ -1,1 +1,1 @@
-"""The command-line client: the standard library only, so that one file is all of it."""
+"""The command-line client: the standard library alone, so that it is a single file."""

@@ -1,4 +1,4 @@
-"""Executions, from the command line: order, follow, wait, read, cancel."""
+"""The client's commands for executions: run, follow, read, list, cancel."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from isoserver.client.errors import ClientError
-from isoserver.client.requests import Connection, quote
+from isoserver.client.requests import ClientError, Connection, quote
 
 if TYPE_CHECKING:
     import argparse
@@ -17,13 +16,13 @@ __all__ = ["cancel", "execute", "list_executions", "show_output", "show_status"]
 
 FAILED = 1
 _PAGE_BYTES = 1 << 20
-_PAUSE_MIN = 0.02
-_PAUSE_MAX = 0.5
+_PAUSE_SECONDS_MIN = 0.02
+_PAUSE_SECONDS_MAX = 0.5
 _PAUSE_GROWTH = 1.5
 
 
 def execute(server: Connection, given: argparse.Namespace) -> int:
-    """Run code; the exit status is 1 if it failed and was waited for."""
+    """Run code; the exit status is 1 if it was waited for and failed."""
     body: dict[str, Any] = {
         "code": _code(given),
         "execution_timeout_secs": given.timeout,
@@ -50,14 +49,14 @@ def execute(server: Connection, given: argparse.Namespace) -> int:
 
 
 def show_status(server: Connection, given: argparse.Namespace) -> int:
-    """Print what is known of an execution."""
+    """Print the status and result of an execution as JSON."""
     info = server.get(f"/api/executions/{quote(given.id)}")
     _print(json.dumps(info, indent=2))
     return 0
 
 
 def show_output(server: Connection, given: argparse.Namespace) -> int:
-    """Print output: a page if one is asked for, else all of it."""
+    """Print output: the page asked for, or all of it."""
     asked = {
         name: getattr(given, name)
         for name in ("line_offset", "line_limit", "byte_offset", "byte_limit")
@@ -89,7 +88,7 @@ def cancel(server: Connection, given: argparse.Namespace) -> int:
 
 
 def list_executions(server: Connection, given: argparse.Namespace) -> int:
-    """List executions, one a line."""
+    """List executions, one on each line."""
     found = server.get("/api/executions", limit=given.limit, status=given.status)
     for one in found["executions"]:
         ended = one["completed_at"] or "-"
@@ -118,7 +117,7 @@ def _code(given: argparse.Namespace) -> str:
 
 
 def _read(server: Connection, one: str, place: int) -> tuple[int, str]:
-    """Print output from a byte on, as much as there is; the next byte, the status."""
+    """Print all output from a byte on; return the next byte and the status."""
     while True:
         page = server.get(
             f"/api/executions/{quote(one)}/output",
@@ -133,8 +132,8 @@ def _read(server: Connection, one: str, place: int) -> tuple[int, str]:
 
 
 def _wait(server: Connection, one: str, *, follow: bool) -> dict[str, Any]:
-    """Wait for the end of an execution, and print what it prints if asked to."""
-    place, pause = 0, _PAUSE_MIN
+    """Wait for the end of an execution, printing its output with `follow`."""
+    place, pause = 0, _PAUSE_SECONDS_MIN
     while True:
         before = place
         if follow:
@@ -144,12 +143,14 @@ def _wait(server: Connection, one: str, *, follow: bool) -> dict[str, Any]:
         if status != "running":
             found: dict[str, Any] = server.get(f"/api/executions/{quote(one)}")
             return found
-        pause = _PAUSE_MIN if place > before else min(pause * _PAUSE_GROWTH, _PAUSE_MAX)
+        pause = min(pause * _PAUSE_GROWTH, _PAUSE_SECONDS_MAX)
+        if place > before:
+            pause = _PAUSE_SECONDS_MIN
         time.sleep(pause)
 
 
 def _end(info: dict[str, Any]) -> int:
-    """Say how an execution failed, if it did."""
+    """Print how an execution failed, if it did; return the exit status."""
     if info.get("heap_error"):
         sys.stderr.write(f"no heap: {info['heap_error']}\n")
     if info["status"] == "completed":

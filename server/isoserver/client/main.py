@@ -1,4 +1,4 @@
-"""`isokernel client`: the command line of a client."""
+"""`isokernel client`: the command line, for argparse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from isokernel._version import __version__
-from isoserver.client import executions, stored
-from isoserver.client.errors import ClientError
-from isoserver.client.requests import Connection
+from isoserver.client import executions, resources
+from isoserver.client.requests import ClientError, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +21,8 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 _STATUSES = ("running", "completed", "failed", "timed_out", "cancelled")
 _EPILOG = (
-    "Exit status: 0 all is well, 1 the code failed, 2 the command line is wrong, 3 the "
-    "server refused, 4 there is no answer of a server."
+    "Exit status: 0 success, 1 the code failed, 2 the command line is wrong, 3 the "
+    "server refused, 4 no server answers."
 )
 
 
@@ -52,7 +51,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Who read it wants no more; nor shall Python try to write the rest.
+        # The reader is gone: Python must not try to write the rest at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
@@ -68,47 +67,49 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--url",
         default=os.environ.get("ISOKERNEL_URL", DEFAULT_URL),
-        help="the server; else ISOKERNEL_URL, else %(default)s",
+        help="the server's URL; default: ISOKERNEL_URL, else %(default)s",
     )
     parser.add_argument(
         "--api-key",
         default=os.environ.get("ISOKERNEL_API_KEY"),
-        help="a key that the server asks for; else ISOKERNEL_API_KEY",
+        help="the key for the server; default: ISOKERNEL_API_KEY",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_exec(commands)
     _add_executions(commands)
-    _add_stored(commands)
+    _add_resources(commands)
     return parser
 
 
 def _add_exec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("exec", help="run code")
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("file", nargs="?", help="a file with the code; - is stdin")
+    source.add_argument("file", nargs="?", help="a file with the code, or - for stdin")
     source.add_argument("-e", "--code", help="the code itself")
     command.add_argument(
         "--wait", action="store_true", help="wait for the end and print the result"
     )
     command.add_argument(
-        "--follow", action="store_true", help="print what it prints, until the end"
+        "--follow", action="store_true", help="print its output until the end"
     )
-    command.add_argument("--session", help="the named context that it runs in")
-    command.add_argument("--heap", help="the key of the heap that it goes on from")
+    command.add_argument("--session", help="the session to run in")
+    command.add_argument("--heap", help="the key of the heap to go on from")
     command.add_argument(
-        "--timeout", type=int, help="seconds that it may run, 1 to 300"
+        "--timeout", type=int, help="limit on its time in seconds, 1 to 300"
     )
-    command.add_argument("--memory", type=int, help="MiB of V8 heap")
+    command.add_argument("--memory", type=int, help="limit on V8's heap in MiB")
     command.add_argument(
         *("--tag", "-t"),
         action="append",
         default=[],
         type=_pair,
         metavar="NAME=VALUE",
-        help="what its heap is tagged with; may be repeated",
+        help="a tag for the heap that it yields; may be repeated",
     )
-    command.add_argument("--json", action="store_true", help="print all as JSON")
+    command.add_argument(
+        "--json", action="store_true", help="print the whole answer as JSON"
+    )
     command.set_defaults(call=executions.execute)
 
 
@@ -118,10 +119,10 @@ def _add_executions(
     command = commands.add_parser("status", help="show an execution")
     command.add_argument("id")
     command.set_defaults(call=executions.show_status)
-    command = commands.add_parser("output", help="print what an execution printed")
+    command = commands.add_parser("output", help="print the output of an execution")
     command.add_argument("id")
     command.add_argument(
-        "--follow", action="store_true", help="go on until the end of the execution"
+        "--follow", action="store_true", help="go on until the execution ends"
     )
     for name in ("line-offset", "line-limit", "byte-offset", "byte-limit"):
         command.add_argument(f"--{name}", type=int, metavar="N")
@@ -136,14 +137,16 @@ def _add_executions(
     command.set_defaults(call=executions.list_executions)
 
 
-def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_resources(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> None:
     command = commands.add_parser("heaps", help="list heaps, or show one")
     command.add_argument("key", nargs="?")
     command.add_argument(
         "--tag", action="append", default=[], type=_pair, metavar="NAME=VALUE"
     )
     command.add_argument("--limit", type=int)
-    command.set_defaults(call=stored.show_heaps)
+    command.set_defaults(call=resources.show_heaps)
     command = commands.add_parser("tags", help="show or change the tags of a heap")
     command.add_argument("key")
     command.add_argument(
@@ -151,14 +154,16 @@ def _add_stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     command.add_argument("--delete", action="append", default=[], metavar="NAME")
     command.add_argument("--clear", action="store_true", help="delete all of them")
-    command.set_defaults(call=stored.show_tags)
+    command.set_defaults(call=resources.show_tags)
     command = commands.add_parser("sessions", help="list sessions, or one's history")
     command.add_argument("name", nargs="?")
-    command.set_defaults(call=stored.show_sessions)
+    command.set_defaults(call=resources.show_sessions)
     command = commands.add_parser("contexts", help="list contexts")
-    command.set_defaults(call=stored.show_contexts)
-    command = commands.add_parser("version", help="print both versions")
-    command.set_defaults(call=stored.show_version)
+    command.set_defaults(call=resources.show_contexts)
+    command = commands.add_parser(
+        "version", help="print the versions of client and server"
+    )
+    command.set_defaults(call=resources.show_version)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -60,7 +60,7 @@ def test_doctor_says_how_to_mend(
     done = run("doctor")
     assert done.returncode == 1
     assert "WRONG history" in done.stdout
-    assert "to mend it: make its folder writable" in done.stdout
+    assert "to fix it: make its folder writable" in done.stdout
 
 
 def test_a_script_is_run_to_its_last_timer(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Heaps, tags, sessions and contexts, from the command line."""
+"""The client's commands for what a server has: heaps, tags, sessions, contexts."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = [
 
 
 def show_heaps(server: Connection, given: argparse.Namespace) -> int:
-    """List heaps, those with tags if such are named; or show one."""
+    """List heaps, with the tags that are named, or show one."""
     if given.key is not None:
         _print_json(server.get(f"/api/heaps/{quote(given.key)}"))
         return 0
     tags = [f"{name}:{value}" for name, value in given.tag]
     found = server.get("/api/heaps", tag=tags or None, limit=given.limit)
     for heap in found["heaps"]:
-        _print(heap["heap"], heap["created_at"], _in_words(heap["tags"]))
+        _print(heap["heap"], heap["created_at"], _joined(heap["tags"]))
     return 0
 
 
 def show_tags(server: Connection, given: argparse.Namespace) -> int:
-    """Show the tags of a heap, after changes if such are asked for."""
+    """Show the tags of a heap, after the changes asked for."""
     path = f"/api/heaps/{quote(given.key)}"
     tags = server.get(path)["tags"]
     changed = {**tags, **dict(given.set)}
@@ -48,7 +48,7 @@ def show_tags(server: Connection, given: argparse.Namespace) -> int:
 
 
 def show_sessions(server: Connection, given: argparse.Namespace) -> int:
-    """List sessions; or the history of one, what led from which heap to which."""
+    """List sessions, or the history of one: what led from which heap to which."""
     if given.name is None:
         for name in server.get("/api/sessions")["sessions"]:
             _print(name)
@@ -59,7 +59,7 @@ def show_sessions(server: Connection, given: argparse.Namespace) -> int:
 
 
 def show_contexts(server: Connection, _given: argparse.Namespace) -> int:
-    """List contexts, one a line."""
+    """List contexts, one on each line."""
     for one in server.get("/contexts")["items"]:
         _print(one["id"], one["language_name"], one["state"], one["last_used"])
     return 0
@@ -73,7 +73,7 @@ def show_version(server: Connection, _given: argparse.Namespace) -> int:
     return 0
 
 
-def _in_words(tags: dict[str, str]) -> str:
+def _joined(tags: dict[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(tags.items()))
 
 
