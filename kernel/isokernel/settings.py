@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 Language: TypeAlias = Literal["javascript", "typescript"]
+
+LANGUAGES: Final[dict[str, Language]] = {
+    "javascript": "javascript",
+    "typescript": "typescript",
+}
+"""The languages by their names."""
 
 
 class ContextSettings(NamedTuple):

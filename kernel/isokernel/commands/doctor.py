@@ -1,4 +1,4 @@
-"""`isokernel doctor`: what is wrong with this installation, and how to mend it."""
+"""`isokernel doctor`: what is wrong with this installation, and how to fix it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Finding:
         what: What was looked at.
         ok: Whether it is as it should be.
         detail: What was seen.
-        remedy: How to mend it, in plain words; empty when all is well.
+        remedy: How to fix it, in plain words; empty when all is well.
     """
 
     what: str
@@ -94,7 +94,7 @@ def _kernelspec(name: str, spec: Kernelspec | None) -> Finding:
 
 
 def _start(interpreter: str) -> str:
-    """Import the kernel with an interpreter; give the problem, or nothing."""
+    """Import the kernel with an interpreter; return the problem, or nothing."""
     command = [interpreter, "-c", "import isokernel.jupyter.launch"]
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter of our own kernelspec

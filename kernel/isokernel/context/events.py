@@ -1,4 +1,4 @@
-"""What a context says while it runs: one stream of events, the same for every front.
+"""What a context reports while it runs: events, the same for every front.
 
 Events are plain data. They are handed to the context's sink on the thread that runs
 V8, in the order in which they happened, and everything that an execution printed comes
@@ -41,7 +41,7 @@ class Stream(NamedTuple):
 
 
 class DisplayData(NamedTuple):
-    """Something to show. With `update`, it replaces what has the same display id."""
+    """Something to display. With `update`, it replaces what has the same id."""
 
     execution_id: int
     data: MimeBundle
@@ -69,12 +69,12 @@ class ExecuteResult(NamedTuple):
 class ResultJson(NamedTuple):
     """The value of a cell's last expression as data, for executions that ask for it.
 
-    Comes after the `ExecuteResult`; not at all for what JSON has no word for, such as
+    Comes before the `ExecuteResult`; not at all for what JSON can't represent, such as
     undefined and functions.
 
     Attributes:
         execution_id: Whose value.
-        text: What `JSON.stringify` gives; where it refuses (a cycle, a bigint), a JSON
+        text: What `JSON.stringify` returns; where it throws (a cycle, a bigint), a JSON
             string with the text that inspecting shows.
         cut: It was longer than an execution may print; `text` says so instead.
     """
@@ -85,7 +85,7 @@ class ResultJson(NamedTuple):
 
 
 class ExecutionError(NamedTuple):
-    """The cell failed: its code threw, it was interrupted, or a bound was reached."""
+    """The cell failed: its code threw, it was interrupted, or a limit was reached."""
 
     execution_id: int
     error: ErrorInfo
@@ -98,7 +98,7 @@ class ExecutionDone(NamedTuple):
         execution_id: Which execution.
         execution_count: Its number, the N of `In [N]`.
         error: None when it succeeded.
-        denied: The code ended with the very error of a call of its that was denied.
+        denied: The code ended with the very error of a tool call that was denied.
         stopped: Whether it was stopped from outside; the error says why. Code can
             throw an error that looks like it.
     """

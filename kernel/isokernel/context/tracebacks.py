@@ -41,45 +41,45 @@ class CellSource:
     __slots__ = ("code", "moves", "source_map")
 
     def __init__(self, code: str) -> None:
-        """Remember a cell that runs as it was written."""
+        """Begin with code that runs as it was written."""
         self.code = code
         self.source_map: str | None = None
         self.moves: tuple[Move, ...] = ()
 
     def runs(self, compiled: Compiled) -> None:
-        """V8 is about to run this for it."""
+        """Note what V8 is about to run for it."""
         self.source_map = compiled.source_map
         self.moves = compiled.moves
 
 
 class Sources:
-    """The sources of the last cells, by script name; bounded.
+    """The sources of the latest cells, by script name; at most 10,000.
 
     Attributes:
-        constants: Names that cells declared otherwise but that had to stay constants.
+        constants: Names that cells declared anew but that had to stay constants.
     """
 
     def __init__(self) -> None:
-        """Know none."""
+        """Begin with none."""
         self.constants: set[str] = set()
         self._cells: dict[str, CellSource] = {}
 
     def add(self, script: str, cell: CellSource) -> None:
-        """Remember a cell; the oldest is forgotten beyond the bound."""
+        """Keep a cell; the oldest is dropped beyond the limit."""
         self._cells[script] = cell
         if len(self._cells) > _SOURCES_MAX:
             del self._cells[next(iter(self._cells))]
 
     def get(self, script: str) -> CellSource | None:
-        """The cell, if it is still known."""
+        """Return the cell, if it is still known."""
         return self._cells.get(script)
 
     def items(self) -> ItemsView[str, CellSource]:
-        """All that are known, oldest first."""
+        """Return all that are known, oldest first."""
         return self._cells.items()
 
     def line(self, script: str, number: int) -> str | None:
-        """One line, counted from 1."""
+        """Return one line of a cell; lines count from 1."""
         cell = self._cells.get(script)
         if cell is None:
             return None
@@ -89,7 +89,7 @@ class Sources:
 
 
 def shown_name(script: str) -> str:
-    """`cell-3` as people read it: `cell 3`."""
+    """Return `cell-3` as people read it: `cell 3`."""
     return (
         script.replace("-", " ") if script.startswith(("cell-", "query-")) else script
     )
@@ -98,7 +98,7 @@ def shown_name(script: str) -> str:
 def marked_line(
     sources: Sources, script: str, line: int, column: int, end_column: int = 0
 ) -> Iterator[str]:
-    """The source line and below it a caret; columns from 1. Nothing if unknown."""
+    """Yield the source line, and carets below it; nothing if unknown. All from 1."""
     text = sources.line(script, line)
     if text is None:
         return
@@ -116,7 +116,7 @@ def marked_line(
 
 
 def place_in(code: str, line: int, column: int) -> tuple[int, int]:
-    """A place that V8 found behind the code's end is the code's end."""
+    """Return a place in the code; what V8 finds beyond its end is its end."""
     lines = code.split("\n")
     if line <= len(lines):
         return line, column
@@ -126,12 +126,12 @@ def place_in(code: str, line: int, column: int) -> tuple[int, int]:
 
 
 def heading(ename: str, evalue: str) -> str:
-    """The first line of an error."""
+    """Return the first line of an error."""
     return f"{ename}: {evalue}" if evalue else ename
 
 
 def error_info(details: str, sources: Sources) -> ErrorInfo:
-    """What the runtime's `describe` said, as an error to show."""
+    """Return an error to show, from what the runtime's `describe` returns."""
     described = json.loads(details)
     lines = _lines(described, sources)
     if described["evalue"] == _CONSTANT and sources.constants:
@@ -146,7 +146,7 @@ def syntax_error(
     place: tuple[int, int, int],
     ename: str = "SyntaxError",
 ) -> ErrorInfo:
-    """A syntax error at (line, column, end column); line and columns from 1."""
+    """Return a syntax error at (line, column, end column); all from 1."""
     line, column, end_column = place
     traceback = [heading(ename, message)]
     if line:

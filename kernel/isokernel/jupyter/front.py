@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from isokernel.jupyter.channels import Channels, ShellQueue, UserInput
     from isokernel.jupyter.heaps import NotebookHeaps
     from isokernel.jupyter.history import History
-    from isokernel.protocol.messages import Publication
+    from isokernel.protocol.messages import OutgoingMessage
 
 __all__ = ["KernelFront"]
 
@@ -155,7 +155,7 @@ class KernelFront:
         cell.payload = [{"source": "page", "data": page, "start": 0}]
         return ""
 
-    def publish(self, message: Publication, execution_id: int) -> None:
+    def publish(self, message: OutgoingMessage, execution_id: int) -> None:
         """Broadcast an output, as one of the cell that caused it."""
         kind, content, metadata, buffers = message
         if kind == "execute_result":

@@ -55,12 +55,13 @@ class History:
     """The history of one kernel. Of the V8 thread."""
 
     def __init__(self, path: str | None, language: str, *, rows_max: int) -> None:
-        """Keep history in `path`, or only in memory.
+        """Begin a session, whose file isn't opened yet.
 
         Args:
-            path: The file; it and its folder are made when they are needed.
+            path: The file; it and its folder are made when they are needed. None keeps
+                history in memory.
             language: Whose cells these are.
-            rows_max: The oldest cells above this number are forgotten.
+            rows_max: The oldest cells above this number are deleted.
         """
         self._path = path
         self._language = language
@@ -71,7 +72,7 @@ class History:
         self._write_at: float | None = None
 
     def add(self, line: int, source: str, output: str | None) -> None:
-        """Remember a cell; it is written by `write` or `close`."""
+        """Keep a cell; `write` or `close` writes it."""
         if output is not None:
             output = _storable(output[:_OUTPUT_CHARACTERS_MAX])
         self._pending.append(_Cell(line, _storable(source), output))
@@ -130,7 +131,7 @@ class History:
         ]
 
     def close(self) -> None:
-        """Write what is left, forget the oldest cells, close the file. Never raises."""
+        """Write what is left, delete the oldest cells, close the file. Never raises."""
         self.write()
         if self._connection is None:
             return

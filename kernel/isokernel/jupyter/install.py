@@ -64,7 +64,7 @@ class Kernelspec:
 
 
 def specification(language: Language, interpreter: str) -> dict[str, Any]:
-    """Give the content of kernel.json.
+    """Return the content of kernel.json.
 
     Args:
         language: The kernel's language.

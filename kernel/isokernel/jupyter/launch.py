@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from isokernel.errors import IsokernelError
 from isokernel.jupyter.process import Lifecycle, ParentProcess, log_warning
+from isokernel.settings import LANGUAGES
 from isokernel.v8.library import preload
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["launch"]
 
 _USAGE = "usage: isokernel -f CONNECTION_FILE [--language javascript|typescript]"
-_LANGUAGES: dict[str, Language] = {
-    "javascript": "javascript",
-    "typescript": "typescript",
-}
 
 
 def launch(
@@ -150,7 +147,7 @@ def _options(arguments: Sequence[str]) -> tuple[str, Language] | None:
         # What else is there is jupyter_client's: `jupyter run` adds its files' names.
         if name in values:
             values[name] = next(rest, "")
-    language = _LANGUAGES.get(values["--language"])
+    language = LANGUAGES.get(values["--language"])
     if not values["-f"] or language is None:
         return None
     return values["-f"], language

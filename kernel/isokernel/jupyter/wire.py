@@ -103,7 +103,7 @@ class Message:
 
     @property
     def sent(self) -> float | None:
-        """When it was made, by the sender's clock; None if that isn't said."""
+        """When it was made, by the sender's clock; None if the header doesn't say."""
         from datetime import datetime  # noqa: PLC0415 - not needed for a start
 
         date = self.header.get("date")
@@ -264,7 +264,7 @@ def _frame(value: dict[str, Any]) -> bytes:
 
 
 def _finite(value: Any) -> Any:
-    """Replace what JSON has no word for (1e999 reads as infinity) by null."""
+    """Replace what JSON can't represent (1e999 reads as infinity) by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -6,10 +6,10 @@ anything: what can't be understood is a MessageError.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from isokernel.errors import MessageError
-from isokernel.protocol.messages import error_reply_content
+from isokernel.protocol.messages import OutgoingMessage, error_reply_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from isokernel.context.context import ToolAnswer
 
 __all__ = [
-    "Answer",
     "Answers",
     "RequestMessage",
     "answer",
@@ -50,20 +49,15 @@ class RequestMessage(Protocol):
         """Binary attachments."""
 
 
-class Answer(NamedTuple):
-    """A message to send for a request: its reply, or a comm_close."""
-
-    type: str
-    content: dict[str, Any]
-
-
 Answers: TypeAlias = (
     "Mapping[str, Callable[[Context, RequestMessage], dict[str, Any] | None]]"
 )
 """By the type of a request: returns the content of its reply, or None for no reply."""
 
 
-def answer(context: Context, request: RequestMessage, own: Answers) -> Answer | None:
+def answer(
+    context: Context, request: RequestMessage, own: Answers
+) -> OutgoingMessage | None:
     """Serve a request, or take in a message that has no reply.
 
     Args:
@@ -81,7 +75,7 @@ def answer(context: Context, request: RequestMessage, own: Answers) -> Answer | 
     serve = own.get(kind) or _ANSWERS.get(kind)
     if serve is not None:
         content = serve(context, request)
-        return None if content is None else Answer(reply_type(kind), content)
+        return None if content is None else OutgoingMessage(reply_type(kind), content)
     if kind == "comm_open":
         return _comm_open(context, request)
     message = f"{kind} isn't known here"
@@ -140,7 +134,7 @@ def _comm_info(context: Context, request: RequestMessage) -> dict[str, Any]:
     return {"status": "ok", "comms": comms}
 
 
-def _comm_open(context: Context, request: RequestMessage) -> Answer | None:
+def _comm_open(context: Context, request: RequestMessage) -> OutgoingMessage | None:
     content = request.content
     comm_id = _text(content, "comm_id")
     known = context.comms.open(
@@ -150,7 +144,9 @@ def _comm_open(context: Context, request: RequestMessage) -> Answer | None:
         request.metadata,
         tuple(request.buffers),
     )
-    return None if known else Answer("comm_close", {"comm_id": comm_id, "data": {}})
+    if known:
+        return None
+    return OutgoingMessage("comm_close", {"comm_id": comm_id, "data": {}})
 
 
 def _comm_message(context: Context, request: RequestMessage) -> None:

@@ -21,12 +21,13 @@ from isokernel.context.events import (
 )
 from isokernel.errors import MessageError
 from isokernel.protocol.messages import (
-    Publication,
+    OutgoingMessage,
     error_reply_content,
+    event_message,
     execute_reply_content,
     expression_content,
-    publication,
 )
+from isokernel.settings import LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,11 +42,6 @@ Request = TypeVar("Request")
 """What a front has its execute_request in."""
 
 _FLAGS: Final = ("result_json", "levels", "drain", "body")
-_LANGUAGES: Final[dict[object, Language | None]] = {
-    None: None,
-    "javascript": "javascript",
-    "typescript": "typescript",
-}
 _SILENT_KEPT: Final = 4096
 """Silent executions whose late output is still kept back."""
 _BEGIN_SECONDS: Final = 0.1
@@ -128,10 +124,11 @@ class CellRequest(Generic[Request]):
         flags = {name: _flag(content, name, default=False) for name in _FLAGS}
         self.options = ExecutionOptions(**flags, tools=_tools(content.get("tools")))
         language = content.get("language")
-        if language not in _LANGUAGES:
-            message = f"a context doesn't speak {language!r}"
-            raise MessageError(message)
-        self.language = _LANGUAGES[language]
+        if language is not None:
+            if not isinstance(language, str) or language not in LANGUAGES:
+                message = f"a context doesn't speak {language!r}"
+                raise MessageError(message)
+            self.language = LANGUAGES[language]
 
     def stops(self, done: ExecutionDone) -> bool:
         """Whether the cells that wait must not run, as this one has failed."""
@@ -182,7 +179,7 @@ class Front(Protocol[Request]):
     def prepare(self, cell: CellRequest[Request], context: Context) -> str:
         """Make ready for a cell, and return the code that is to run for it."""
 
-    def publish(self, message: Publication, execution_id: int) -> None:
+    def publish(self, message: OutgoingMessage, execution_id: int) -> None:
         """Send an output, amid running JavaScript; must not raise."""
 
     def finish(
@@ -238,7 +235,7 @@ class CellRunner(Generic[Request]):
             event,
             (CommEvent, ToolCall),
         ):
-            self._front.publish(publication(event), event.execution_id)
+            self._front.publish(event_message(event), event.execution_id)
 
     def begin(self, cell: CellRequest[Request]) -> None:
         """Begin a cell; none runs. Never raises: what goes wrong is its reply."""
@@ -254,7 +251,7 @@ class CellRunner(Generic[Request]):
             self._front.busy(cell)
             if not cell.silent:
                 content = {"code": cell.code, "execution_count": cell.count}
-                message = Publication("execute_input", content, {}, ())
+                message = OutgoingMessage("execute_input", content)
                 self._front.publish(message, cell.id)
         if cell.id in self._cancelled:
             cell.count = context.execution_count

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "Decoder", "Frame", "encode"]
 
 MAX_BYTES: Final = 64 << 20
-"""What a frame may have unless somebody says otherwise."""
+"""The size of a frame, unless its reader or writer sets another limit."""
 
 _LENGTH: Final = struct.Struct(">I")
 _LENGTH_MAX: Final = (1 << 32) - 1
@@ -34,7 +34,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     Attributes:
         type: Jupyter's message type.
         content: Its content.
-        id: The request's number, given by who asks; None in all that answers.
+        id: The request's number, chosen by the sender; None in what answers.
         parent: The `id` of the request that this belongs to; 0 if to none.
         metadata: Jupyter's metadata.
         buffers: Binary attachments.
@@ -62,13 +62,13 @@ def encode(  # noqa: PLR0913 -- the parts of a frame
     buffers: Sequence[bytes] = (),
     max_bytes: int = _LENGTH_MAX,
 ) -> bytes:
-    """Make the bytes of a frame.
+    """Return the bytes of a frame.
 
-    What MessagePack has no word for is replaced: half of a surrogate pair by U+FFFD, an
+    What MessagePack can't hold is replaced: half of a surrogate pair by U+FFFD, an
     integer beyond 64 bits by the nearest float.
 
     Raises:
-        FrameError: It would be larger than `max_bytes`, or holds what isn't data.
+        FrameError: It would be larger than `max_bytes`, or isn't plain data.
     """
     frame = Frame(
         kind,
@@ -87,11 +87,11 @@ def encode(  # noqa: PLR0913 -- the parts of a frame
             frame.metadata = _plain(frame.metadata)
             _encoder.encode_into(frame, packed, _LENGTH.size)
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"a {kind} can't be a frame: {error}"
+        message = f"a {kind} can't be encoded as a frame: {error}"
         raise FrameError(message) from error
     size = len(packed) - _LENGTH.size
     if size > min(max_bytes, _LENGTH_MAX):
-        message = f"a {kind} of {size} bytes is larger than {max_bytes} bytes"
+        message = f"a {kind} has {size} bytes; the limit is {max_bytes}"
         raise FrameError(message)
     _LENGTH.pack_into(packed, 0, size)
     return bytes(packed)
@@ -113,24 +113,24 @@ def _plain(value: Any) -> Any:
 
 
 class Decoder:
-    """Puts a stream of bytes together to frames. One for each socket."""
+    """Splits a stream of bytes into frames. One for each socket."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        """Take frames of up to `max_bytes`."""
+        """Accept frames of up to `max_bytes`."""
         self._max_bytes = max_bytes
         self._waiting = bytearray()
 
     @property
     def waiting(self) -> int:
-        """Bytes of a frame that isn't whole yet."""
+        """How many bytes there are of a frame that isn't whole yet."""
         return len(self._waiting)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take in bytes; the frames that they complete.
+        """Take in bytes, and return the frames that they complete.
 
         Raises:
-            FrameError: The stream can't be read any further: a frame is too large, or
-                isn't one.
+            FrameError: A frame is too large or malformed; the stream can't be read any
+                further.
         """
         waiting = self._waiting
         if waiting:
@@ -150,12 +150,12 @@ class Decoder:
         return frames
 
     def _whole(self, view: memoryview) -> tuple[list[Frame], int]:
-        """Read the frames that are there; where the rest begins."""
+        """Return the whole frames, and where the rest begins."""
         frames, start, size_of_all = [], 0, len(view)
         while size_of_all - start >= _LENGTH.size:
             (size,) = _LENGTH.unpack_from(view, start)
             if size > self._max_bytes:
-                message = f"a frame of {size} bytes; {self._max_bytes} are allowed"
+                message = f"a frame has {size} bytes; the limit is {self._max_bytes}"
                 raise FrameError(message)
             end = start + _LENGTH.size + size
             if size_of_all < end:

@@ -1,6 +1,6 @@
 """Events as Jupyter messages: the protocol's content, whatever carries it.
 
-Pure functions on plain data. Headers, signatures and sockets are the fronts' business.
+Pure functions on plain data. Headers, signatures and sockets belong to the fronts.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from isokernel.context.events import MimeBundle
 
 __all__ = [
-    "Publication",
+    "OutgoingMessage",
+    "PublishedEvent",
     "error_content",
     "error_reply_content",
+    "event_message",
     "execute_reply_content",
     "expression_content",
     "outcome_content",
-    "publication",
 ]
 
 
@@ -48,23 +49,30 @@ PublishedEvent: TypeAlias = (
 """All events but `ExecutionDone` and `ResultJson`, which become the reply."""
 
 
-class Publication(NamedTuple):
-    """A message to broadcast, without its envelope."""
+class OutgoingMessage(NamedTuple):
+    """A message to send, without what says to whom and in answer to what.
 
-    kind: str
+    Attributes:
+        type: Jupyter's message type.
+        content: Its content.
+        metadata: Jupyter's metadata, if any.
+        buffers: Binary attachments.
+    """
+
+    type: str
     content: dict[str, Any]
-    metadata: dict[str, Any]
-    buffers: tuple[bytes, ...]
+    metadata: dict[str, Any] | None = None
+    buffers: tuple[bytes, ...] = ()
 
 
-def publication(event: PublishedEvent) -> Publication:
+def event_message(event: PublishedEvent) -> OutgoingMessage:
     """Return the message that tells the front ends of an event."""
     content: dict[str, Any]
     if isinstance(event, CommEvent):
         content = {"comm_id": event.comm_id, "data": event.data}
         if event.kind == "comm_open":
             content["target_name"] = event.target_name
-        return Publication(event.kind, content, event.metadata, event.buffers)
+        return OutgoingMessage(event.kind, content, event.metadata, event.buffers)
     if isinstance(event, Stream):
         kind, content = "stream", {"name": event.name, "text": event.text}
     elif isinstance(event, ExecuteResult):
@@ -89,7 +97,7 @@ def publication(event: PublishedEvent) -> Publication:
     else:
         kind = "tool_call"
         content = {"call_id": event.call_id, "path": event.path, "input": event.input}
-    return Publication(kind, content, {}, ())
+    return OutgoingMessage(kind, content)
 
 
 def error_content(error: ErrorInfo) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def execute_reply_content(
     Args:
         done: How it ended.
         expressions: Its `user_expressions`, evaluated.
-        payload: What the front shall do: show a page, or end.
+        payload: What the front end shall do: show a page, or end.
     """
     status = {"status": "ok"} if done.error is None else {"status": "error"}
     return {

@@ -1,4 +1,4 @@
-"""Frames on a socket: what came in and waits, what is to go out."""
+"""Frames on a socket: what has come in and waits, and what is to go out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK_BYTES: Final = 1 << 16
 _HELD_BYTES_MAX: Final = 1 << 16
 """What may wait for more before it is sent."""
 _INBOX_MAX: Final = 1024
-"""Frames taken in while the reader of ours makes us wait."""
+"""Frames that are taken in while the server doesn't read ours."""
 _DESCRIPTORS_MAX: Final = 2
 _ENDED: Final = 0
 
@@ -33,7 +33,7 @@ class Channel:
 
     When the other side doesn't read, `flush` waits for it, and takes in what it sends
     meanwhile: two sides that both wait for the other to read would wait for ever. When
-    the other side is gone, so is the reason for this process, which ends at once.
+    the other side is gone, this process has no purpose and ends at once.
 
     Attributes:
         inbox: Frames that came in and wait to be served.
@@ -43,7 +43,7 @@ class Channel:
     """
 
     def __init__(self, sock: socket.socket, max_bytes: int = MAX_BYTES) -> None:
-        """Take over a stream socket."""
+        """Take ownership of a stream socket."""
         sock.settimeout(0)
         self._socket = sock
         self._max_bytes = max_bytes
@@ -56,7 +56,7 @@ class Channel:
         self.blocked = 0.0
 
     def fileno(self) -> int:
-        """The socket's descriptor; readable when `fill` has something to do."""
+        """Return the socket's descriptor; readable when `fill` has something to do."""
         return self._socket.fileno()
 
     def send(
@@ -67,7 +67,7 @@ class Channel:
         metadata: Mapping[str, Any] | None = None,
         buffers: Sequence[bytes] = (),
     ) -> None:
-        """Send a frame: with the next `flush`, or at once when much has come together.
+        """Queue a frame: it goes with the next `flush`, or at once when much is queued.
 
         Raises:
             FrameError: It is too large.
@@ -86,7 +86,7 @@ class Channel:
             self.flush()
 
     def flush(self) -> None:
-        """Send all that is held; waits until the other side has room for it."""
+        """Send all that is queued; waits until the other side has room for it."""
         if not self._held:
             return
         with self._lock:
@@ -97,7 +97,7 @@ class Channel:
                 self._wait_for_room()
 
     def _offer(self, data: memoryview) -> int:
-        """Send what there is room for; how much that was."""
+        """Send what there is room for, and return how many bytes that was."""
         try:
             return self._socket.send(data)
         except BlockingIOError:
@@ -139,7 +139,7 @@ class Channel:
         self.inbox.extend(self._decoder.feed(data))
 
     def take_descriptors(self) -> tuple[int, ...]:
-        """Take out the descriptors that came with the oldest request that has any."""
+        """Remove and return the descriptors of the oldest request that has any."""
         taken = tuple(islice(self.descriptors, _DESCRIPTORS_MAX))
         for _ in taken:
             self.descriptors.popleft()

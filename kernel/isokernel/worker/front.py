@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from isokernel.context.events import ExecutionDone, ResultJson
     from isokernel.protocol.answers import Answers
     from isokernel.protocol.frames import Frame
-    from isokernel.protocol.messages import Publication
+    from isokernel.protocol.messages import OutgoingMessage
     from isokernel.worker.channel import Channel
 
 __all__ = ["WorkerFront"]
@@ -85,7 +85,7 @@ class WorkerFront:
             context.lend_environment(cell.environment)
         return cell.code
 
-    def publish(self, message: Publication, execution_id: int) -> None:
+    def publish(self, message: OutgoingMessage, execution_id: int) -> None:
         """Send an output; one that is too large is left out, with a note."""
         kind, content, metadata, buffers = message
         try:

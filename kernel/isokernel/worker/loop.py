@@ -55,7 +55,7 @@ class Worker:
 
         Args:
             context: Without a pending execution.
-            settings: What shall hold from now on.
+            settings: The context's from now on.
             sockets: Where to serve it.
             rollup: See `MemoryFigures`.
             blank: The context was made to be forked, and has run nothing.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,8 +31,6 @@ from isoserver.runs.pages import BYTES_MAX, PageRequest
 from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from isoserver.http.service import Service
     from isoserver.mcp.toolbox import Asked
     from isoserver.runs.records import Record
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = [
     "describe",
     "execution_tools",
-    "in_iso",
     "plain",
     "some_output",
     "stateless_tools",
@@ -312,10 +308,3 @@ def plain(answer: dict[str, Any]) -> dict[str, Any]:
     """Return an answer as JSON has it: times and statuses as text."""
     found: dict[str, Any] = msgspec.to_builtins(answer)
     return found
-
-
-def in_iso(time: datetime | None) -> str | None:
-    """Return a time as the documents write it."""
-    if time is None:
-        return None
-    return time.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

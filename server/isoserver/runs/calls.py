@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolCalls", "Toolbox"]
 
-_NONE: Final = "this server has no tools"
 _UNREAD: Final = "the results of other calls must be taken in first: await them"
 _DEFECT: Final = "the server failed to make the call; its log says why"
 
 
 class Toolbox(Protocol):
-    """The tools of all workspaces; `isoserver.tools.service.Tools` is one."""
+    """The tools of all workspaces: `isoserver.tools.service.Tools`."""
 
     async def call(
         self, call: Call, *, asker: Asker | None, waiting: Callable[[bool], None]
@@ -48,7 +47,7 @@ class Toolbox(Protocol):
         """
 
     async def describe(self, workspace: str) -> str:
-        """Give the TypeScript declarations of what the workspace's code can call."""
+        """Return the TypeScript declarations of what a workspace's code can call."""
 
     async def end_task(self, workspace: str, task_id: str) -> None:
         """Withdraw what a task waits for, because it is over."""
@@ -64,26 +63,26 @@ class ToolCalls:
 
     def __init__(  # noqa: PLR0913, PLR0917 - both sides of a call
         self,
-        toolbox: Toolbox | None,
-        asked: Call,
+        toolbox: Toolbox,
+        common: Call,
         asker: Asker | None,
         log: FilteringBoundLogger,
         settings: ServerSettings,
         on_waiting: Callable[[bool], None],
     ) -> None:
-        """Prepare; `take` gets what the context says.
+        """Take both sides; `attach` begins to serve.
 
         Args:
-            toolbox: Makes the calls; None if there are no tools.
-            asked: A call with everything that all of them have in common.
+            toolbox: Makes the calls.
+            common: A call with everything that all of them have in common.
             asker: Asks the client.
-            log: Where defects are told.
-            settings: Settings of the server.
-            on_waiting: Called when the task begins to wait for approvals, and when no
-                approval is waited for any more.
+            log: Told of defects.
+            settings: The limits of calls.
+            on_waiting: Called with True when the first call begins to wait for an
+                approval, with False when none waits any more.
         """
         self._toolbox = toolbox
-        self._asked = asked
+        self._common = common
         self._asker = asker
         self._log = log
         self._result_max = settings.tool_response_bytes_max
@@ -103,7 +102,7 @@ class ToolCalls:
         execution.listeners.append(self._take)
 
     async def close(self) -> int:
-        """Cancel the calls that aren't answered; how many it was."""
+        """Cancel the calls that aren't answered; return how many that was."""
         self._context = self._execution = None
         calls = list(self._calls)
         for call in calls:
@@ -121,7 +120,7 @@ class ToolCalls:
         )
         if not typed or len(self._calls) >= self._calls_max:
             # It counts them itself, so its code has taken it over.
-            self._log.warning("a context broke the rules", task=self._asked.task_id)
+            self._log.warning("a context broke the rules", task=self._common.task_id)
             context, self._context = self._context, None
             context.process.kill()
             return
@@ -138,7 +137,7 @@ class ToolCalls:
         except ToolError as error:
             answer, text = "error", self._failure(error)
         except Exception:  # noqa: BLE001 - the code must get an answer
-            self._log.exception("a tool call failed", task=self._asked.task_id)
+            self._log.exception("a tool call failed", task=self._common.task_id)
             defect = ToolFailedError(_DEFECT, code="internal_error")
             answer, text = "error", self._failure(defect)
         context = self._context
@@ -156,10 +155,8 @@ class ToolCalls:
             context.process.tell("tool_result", reply)
 
     async def _make(self, content: dict[str, Any]) -> str:
-        if self._toolbox is None:
-            raise ToolFailedError(_NONE, code="no_tools")
-        call = self._asked._replace(
-            call_id=f"{self._asked.task_id}.{content['call_id']}",
+        call = self._common._replace(
+            call_id=f"{self._common.task_id}.{content['call_id']}",
             path=content["path"],
             input=_read(content["input"]),
         )

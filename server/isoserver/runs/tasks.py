@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.jobs import Request
 from isoserver.contexts.outputs import lines
@@ -22,7 +22,7 @@ from isoserver.runs.runner import Limits
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -35,33 +35,12 @@ if TYPE_CHECKING:
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.orders import TaskOrder
     from isoserver.runs.run import Run
+    from isoserver.runs.typecheck import TypeChecks
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["TaskRunner", "TypeChecker"]
+__all__ = ["TaskRunner"]
 
 _UNFINISHED: Final = "isokernel: calls that were not awaited, and so cancelled: {}"
-_NO_TOOLS: Final = "declare const tools: {};\n"
-
-
-class TypeChecker(Protocol):
-    """Checks code before it runs."""
-
-    async def check(
-        self, code: str, declarations: str, names: Sequence[str]
-    ) -> list[Diagnostic]:
-        """Check the body of a function.
-
-        Args:
-            code: TypeScript.
-            declarations: What it has beside the language and our globals.
-            names: What earlier cells of its context have declared.
-
-        Returns:
-            What is wrong; nothing if nothing is.
-
-        Raises:
-            TypeCheckerError: It can't be checked, or not in time.
-        """
 
 
 class TaskRunner:
@@ -88,8 +67,8 @@ class TaskRunner:
         self,
         settings: ServerSettings,
         contexts: Contexts,
-        toolbox: Toolbox | None,
-        checker: TypeChecker | None,
+        toolbox: Toolbox,
+        checker: TypeChecks,
         log: FilteringBoundLogger,
     ) -> None:
         """Take what tasks need.
@@ -97,8 +76,8 @@ class TaskRunner:
         Args:
             settings: Settings of the server.
             contexts: Where code runs.
-            toolbox: What `tools` calls; None if there is nothing.
-            checker: Checks types; None if that can't be asked for.
+            toolbox: What `tools` calls.
+            checker: Checks types.
             log: Told of defects.
         """
         self._settings = settings
@@ -166,11 +145,9 @@ class TaskRunner:
         wanted = order.typecheck
         if wanted is None:
             wanted = self._settings.typecheck
-        if not wanted or self._checker is None:
+        if not wanted:
             return None
-        declarations = _NO_TOOLS
-        if self._toolbox is not None:
-            declarations = await self._toolbox.describe(order.workspace)
+        declarations = await self._toolbox.describe(order.workspace)
         names = [] if context is None else await context.names()
         found = await self._checker.check(order.code, declarations, names)
         return _type_errors(found) if found else None
@@ -203,8 +180,7 @@ class TaskRunner:
             if not execution.done.done():
                 context.cancel(execution)
             unfinished = await calls.close()
-            if self._toolbox is not None:
-                await self._toolbox.end_task(order.workspace, run.id)
+            await self._toolbox.end_task(order.workspace, run.id)
         ending = _ending(execution, reply, denied=calls.denied)
         if unfinished:
             ending.logs["stderr"].append(_UNFINISHED.format(unfinished))

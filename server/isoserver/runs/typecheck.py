@@ -31,13 +31,16 @@ _SLACK: Final = 1.0
 
 
 class TypeChecks:
-    """Checks types. The process that checks are forked from starts with the first."""
+    """Checks types, each time in a process of its own.
+
+    The process that those are forked from is started by the first check.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Prepare.
+        """Start nothing yet.
 
         Args:
-            settings: Settings of the server.
+            settings: The limits of checks.
         """
         self._settings = settings
         self._sandbox = SandboxSettings() if settings.sandbox else None
@@ -46,7 +49,7 @@ class TypeChecks:
         self._server: ForkServer | None = None
 
     async def close(self) -> None:
-        """End the processes."""
+        """End the process that checks are forked from, and with it all checks."""
         server, self._server = self._server, None
         if server is not None:
             asyncio.get_running_loop().remove_reader(server.exits_fd)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isoserver.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Hashable
+    from collections.abc import Generator, Hashable
 
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -83,8 +83,6 @@ class Writer:
         database: Database,
         log: FilteringBoundLogger,
         what: str,
-        *,
-        committed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Take the database; its task runs only while there is something to write.
 
@@ -92,12 +90,10 @@ class Writer:
             database: Where to write.
             log: Told of each attempt that failed, without the values.
             what: What is written, as messages name it: "the audit".
-            committed: Awaited by the writer's task after each commit.
         """
         self._database = database
         self._log = log
         self._what = what
-        self._committed = committed
         self._next = Commit()
         self._now: Commit | None = None
         self._failures = 0
@@ -108,12 +104,14 @@ class Writer:
     def insert(self, statement: Executable, row: Row) -> Commit:
         """Add a row, now or with the next commit."""
         self._next.inserts.setdefault(statement, []).append(row)
-        return self._begin(self._next)
+        self._begin()
+        return self._next
 
     def upsert(self, statement: Executable, key: Hashable, row: Row) -> Commit:
         """Write a row that may be there; of several with one key, the last counts."""
         self._next.upserts.setdefault(statement, {})[key] = row
-        return self._begin(self._next)
+        self._begin()
+        return self._next
 
     def update(self, statement: Executable, row: Row, *, soon: bool = False) -> Commit:
         """Change a row.
@@ -123,14 +121,13 @@ class Writer:
             row: Its parameters.
             soon: Go along with the next commit, or follow a moment later: nobody waits.
         """
-        commit = self._next
-        commit.updates.setdefault(statement, []).append(row)
+        self._next.updates.setdefault(statement, []).append(row)
         if not soon:
-            self._begin(commit)
+            self._begin()
         elif self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_SOON_SECONDS, self._begin, commit)
-        return commit
+            self._timer = loop.call_later(_SOON_SECONDS, self._begin)
+        return self._next
 
     async def flush(self) -> None:
         """Wait until all that was asked for so far is written.
@@ -138,25 +135,27 @@ class Writer:
         Raises:
             DatabaseError: Some of it could not be.
         """
-        for commit in (self._now, self._next):
-            if commit:
-                await self._begin(commit)
+        pending = [commit for commit in (self._now, self._next) if commit]
+        if pending:
+            self._begin()
+            await asyncio.wait([commit.written for commit in pending])
+        for commit in pending:
+            commit.written.result()
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, as far as that can be done."""
         with suppress(DatabaseError):
             await self.flush()
         if self._task is not None:
             await asyncio.wait({self._task})
 
-    def _begin(self, commit: Commit) -> Commit:
+    def _begin(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._wanted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        return commit
 
     async def _run(self) -> None:
         while self._take():
@@ -191,8 +190,6 @@ class Writer:
         self._now = None
         self._failures = 0
         commit.written.set_result(None)
-        if self._committed is not None:
-            await self._committed()
 
     async def _failed(self, error: Exception) -> None:
         """Let the commit be tried again, or tell those who wait that it has failed."""

@@ -1,1 +1,1 @@
-"""What code in a context can call: sources, their tools, and who may."""
+"""Tools: what code in contexts can call, where it comes from, and who may call it."""

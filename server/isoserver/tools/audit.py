@@ -2,7 +2,8 @@
 
 A call has an entry before it is made, so that one which the server did not outlive is
 there as well, with the outcome `running`. How it ended is written soon after, and
-before the end of its task is told.
+before the end of its task is told: it goes along with the next entry, so that calls one
+after the other take one commit each, not two.
 """
 
 from __future__ import annotations
@@ -10,13 +11,29 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from isoserver.errors import ApprovalDeniedError, ToolError
-from isoserver.tools.journal import AUDIT, Journal
+from isoserver.errors import ApprovalDeniedError, DatabaseError, ToolError
+from isoserver.storage.database import METADATA
+from isoserver.storage.writer import Writer
 from isoserver.tools.redaction import clean
 
 if TYPE_CHECKING:
@@ -29,6 +46,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "CallRecord", "Entry", "Filter"]
 
+AUDIT: Final = Table(
+    "tool_audit",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("client", String, nullable=False),
+    Column("session", String, nullable=True),
+    Column("task_id", String, nullable=True),
+    Column("call_id", String, nullable=True),
+    Column("path", String, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("approval_id", String, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("code", String, nullable=True),
+    Column("ms", Integer, nullable=True),
+    Index("tool_audit_time", "workspace", "at"),
+    Index("tool_audit_task", "workspace", "task_id"),
+)
+
+_INSERT: Final = insert(AUDIT)
 _PRUNE_SECONDS: Final = 3600.0
 _TEXT_MAX: Final = 2000
 _PATH_MAX: Final = 512
@@ -99,8 +141,8 @@ class Audit:
         self._database = database
         self._log = log
         self._numbers = itertools.count()
-        self._journal = Journal(database, log, self._prune)
-        self._pruned = 0.0
+        self._writer = Writer(database, log, "the audit", committed=self._prune_hourly)
+        self._pruned_at = float("-inf")
 
     async def add(self, entry: Entry) -> str:
         """Add an entry, which is in the database when this returns.
@@ -112,7 +154,7 @@ class Audit:
             DatabaseError: It could not be written.
         """
         entry_id, row = self._row(entry)
-        await self._journal.add(row)
+        await self._writer.insert(_INSERT, row)
         return entry_id
 
     @asynccontextmanager
@@ -133,16 +175,17 @@ class Audit:
             raise
         finally:
             fields = record.completed(failure)
-            self._journal.change_soon(entry.workspace, entry_id, fields)
+            self._complete(entry.workspace, entry_id, fields)
 
     async def settle(self) -> None:
-        """Wait until what was said so far is written."""
-        await self._journal.settle()
+        """Wait until all that was asked for so far is written, or could not be."""
+        with suppress(DatabaseError):  # the log has it
+            await self._writer.flush()
 
     async def page(
         self, workspace: str, wanted: Filter, limit: int, offset: int
     ) -> tuple[list[dict[str, Any]], int]:
-        """Give entries, the newest first, and how many there are in all."""
+        """Return a page of entries, newest first, and the number of all."""
         await self.settle()
         conditions = [AUDIT.c.workspace == workspace]
         conditions += [
@@ -171,15 +214,23 @@ class Audit:
 
     async def close(self) -> None:
         """Wait until everything is written."""
-        await self._journal.close()
+        await self._writer.close()
 
     # -- writing -----------------------------------------------------------------------
 
-    async def _prune(self) -> None:
+    def _complete(self, workspace: str, entry_id: str, fields: dict[str, Any]) -> None:
+        """Change an entry with the next commit, or a moment later: nobody waits."""
+        names = tuple(sorted(fields))
+        row = {f"new_{name}": fields[name] for name in names}
+        row |= {"of_workspace": workspace, "of_id": entry_id}
+        self._writer.update(_update(names), row, soon=True)
+
+    async def _prune_hourly(self) -> None:
+        """Prune, if it is time to; called by the writer after each commit."""
         now = time.monotonic()
-        if self._pruned and now - self._pruned < _PRUNE_SECONDS:
+        if now - self._pruned_at < _PRUNE_SECONDS:
             return
-        self._pruned = now
+        self._pruned_at = now
         try:
             await self.prune()
         except Exception as error:  # noqa: BLE001 - the next hour will do
@@ -230,3 +281,16 @@ class CallRecord:
         elif error is not None:
             fields |= {"outcome": "failed", "code": "internal_error"}
         return fields
+
+
+@lru_cache(maxsize=64)
+def _update(names: tuple[str, ...]) -> Any:
+    """Return the statement that changes some columns: one object, used again."""
+    return (
+        update(AUDIT)
+        .where(
+            AUDIT.c.workspace == bindparam("of_workspace"),
+            AUDIT.c.id == bindparam("of_id"),
+        )
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )

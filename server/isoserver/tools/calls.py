@@ -1,4 +1,4 @@
-"""A call of a tool, and the question that a person may have to answer first."""
+"""A call of a tool, and the question that a person may have to decide first."""
 
 from __future__ import annotations
 

@@ -79,11 +79,11 @@ class Catalog:
     """
 
     def __init__(self, tools: Sequence[Tool], version: str) -> None:
-        """Take the tools.
+        """Sort the tools; the index is made by the first search.
 
         Args:
             tools: The tools of all sources.
-            version: The version.
+            version: Another one whenever the tools are others.
         """
         self.tools = sorted(tools, key=lambda tool: tool.path)
         self.version = version
@@ -97,11 +97,11 @@ class Catalog:
         return self._by_key.get(key(path))
 
     def nearest(self, path: str, visible: Callable[[Tool], bool]) -> list[str]:
-        """Give the names that are most like one that isn't there."""
+        """Return the names that are most like an unknown one."""
         return nearest(path, (tool.path for tool in self.tools if visible(tool)))
 
     def checker(self, tool: Tool) -> Checker:
-        """Give what checks a tool's input, compiled at its first call."""
+        """Return the checker of a tool's input, compiled when it is first needed."""
         found = self._checkers.get(tool.path)
         if found is None:
             if len(self._checkers) >= _CHECKERS_MAX:
@@ -110,7 +110,7 @@ class Catalog:
         return found
 
     def search(self, query: str) -> list[Hit]:
-        """Give the tools that have words of a query, the best first."""
+        """Return the tools that have words of a query, best first."""
         if self._index is None:
             self._index = self._make_index()
         scores: dict[int, float] = defaultdict(float)
@@ -163,7 +163,7 @@ def _words(text: str) -> list[str]:
 
 @lru_cache(maxsize=8192)
 def _stem(word: str) -> str:
-    """Take off what English puts at the end; crude, and the same on both sides."""
+    """Strip English endings: crudely, but alike in texts and queries."""
     for end, rest in (("ies", "y"), ("sses", "ss"), ("ing", ""), ("ed", ""), ("s", "")):
         if word.endswith(end) and len(word) - len(end) >= _PREFIX_MIN:
             if end == "s" and word.endswith(("ss", "us")):

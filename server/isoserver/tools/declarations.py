@@ -1,4 +1,4 @@
-"""What TypeScript knows about `tools`: one declaration of all, or the types of one."""
+"""TypeScript's declarations of `tools`: of all of them, or the types of one."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _Node:
 
 
 def declare(tools: Iterable[Tool]) -> str:
-    """Give `declare const tools: …` for some tools, and all that it needs."""
+    """Return `declare const tools: …` for some tools, and all types that it needs."""
     root = _Node()
     for tool in tools:
         node = root
@@ -109,7 +109,7 @@ def declare(tools: Iterable[Tool]) -> str:
 
 
 def explain(tool: Tool) -> dict[str, Any]:
-    """Give the types of one tool."""
+    """Return the types of one tool."""
     types = Types()
     written = types.write(tool.input_schema, _scope(tool, tool.input_schema, ""))
     output = "any"
@@ -135,7 +135,7 @@ class _Writer:
         self._size = 0
 
     def node(self, node: _Node, path: list[str]) -> str:
-        """Give the type of a place, whose interface has been written."""
+        """Write the interface of a place in the tree, and return its type."""
         parts = []
         if node.tool is not None:
             parts.append(f"({self._function(node.tool)})")
@@ -186,7 +186,7 @@ def _scope(tool: Tool, schema: Any, prefix: str) -> Scope:
 
 
 def _spellings(segment: str, tool: Tool | None) -> list[str]:
-    """Give the other spellings that code is likely to use."""
+    """Return the other spellings that code is likely to use."""
     found = [camel(segment)]
     if tool is not None:
         last = re.split(r"[./]", tool.original)[-1]

@@ -1,6 +1,6 @@
-"""How code finds tools: the paths that are no source's.
+"""How code finds tools: the calls under `tools` that belong to no source.
 
-Tools that are denied whatever their input is aren't there.
+Tools that are denied whatever their input is are left out.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Discovery:
         self,
         catalog: Catalog,
         visible: Callable[[Tool], bool],
-        approval: Callable[[Tool], Effect],
+        effect: Callable[[Tool], Effect],
     ) -> None:
-        """Take what there is.
+        """Keep what is needed for one call.
 
         Args:
-            catalog: The tools.
+            catalog: The workspace's tools.
             visible: Whether the caller may see a tool.
-            approval: What the policy says of a tool, whatever its input.
+            effect: What the policy says of a tool, whatever its input.
         """
         self._catalog = catalog
         self._visible = visible
-        self._approval = approval
+        self._effect = effect
 
     def discover(self, given: Any) -> dict[str, Any]:
         """Find tools by what they do."""
@@ -84,7 +84,7 @@ class Discovery:
         return {"namespaces": items[:limit], "total": len(items)}
 
     def describe(self, given: Any) -> dict[str, Any]:
-        """Give the types of one tool."""
+        """Return the types of one tool."""
         fields = _fields("describe", given, "path", path="", includeSchemas=False)
         path = _text("describe", fields, "path")
         tool = self._catalog.find(path.removeprefix("tools."))
@@ -94,7 +94,7 @@ class Discovery:
             "path": tool.path,
             "source": tool.source,
             "description": tool.description,
-            "approval": self._approval(tool),
+            "approval": self._effect(tool),
             **explain(tool),
         }
         if fields["includeSchemas"] is True:
@@ -134,7 +134,7 @@ class Discovery:
             "path": hit.tool.path,
             "source": hit.tool.source,
             "description": hit.tool.description[:_DESCRIPTION_MAX],
-            "approval": self._approval(hit.tool),
+            "approval": self._effect(hit.tool),
             "score": hit.score,
         }
 
@@ -156,13 +156,13 @@ def _within(tool: Tool, namespace: str) -> bool:
 def _fields(
     of: str, given: Any, text: str | None, /, **defaults: Any
 ) -> dict[str, Any]:
-    """Give the input's fields; a text alone is the one field that there is for it."""
+    """Return the input's fields; a mere string is the value of the field `text`."""
     if isinstance(given, str) and text is not None:
         given = {text: given}
     if given is None:
         given = {}
     if not isinstance(given, dict):
-        raise ToolArgumentsError(of, [{"field": "input", "error": "is no object"}])
+        raise ToolArgumentsError(of, [{"field": "input", "error": "must be an object"}])
     return {**defaults, **{k: v for k, v in given.items() if v is not None}}
 
 

@@ -1,4 +1,4 @@
-"""Sources, rules, approvals and the audit: for administrators of a workspace."""
+"""The routes for administrators of tools: sources, rules, approvals, the audit."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ OFFSET_MAX: Final = 1_000_000_000
 
 
 class _ToolsHandler(Handler):
-    """What administrators only may use."""
+    """A route that only administrators may use."""
 
     @property
     def tools(self) -> Tools:
-        """What code in contexts can call."""
+        """The tools of all workspaces."""
         return self.service.tools
 
     @property
     def who(self) -> str:
-        """Who asks, for the audit."""
+        """Who makes the request, for the audit."""
         return self.principal.client or "admin"
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
@@ -154,7 +154,7 @@ class PoliciesHandler(_ToolsHandler):
         self.answer({"items": [_rule(item) for item in found]})
 
     async def post(self) -> None:
-        """Add one."""
+        """Add a rule."""
         self.require_admin()
         self.check_open()
         given = self.parse(CreatePolicyRequest)
@@ -170,7 +170,7 @@ class PolicyHandler(_ToolsHandler):
     """One rule."""
 
     async def delete(self, policy_id: str) -> None:
-        """Delete it."""
+        """Delete a rule that was added."""
         self.require_admin()
         workspace = self.principal.workspace
         await self.tools.policies.delete(workspace, policy_id, self.who)
@@ -195,13 +195,13 @@ class ApprovalHandler(_ToolsHandler):
     """One approval."""
 
     async def get(self, approval_id: str) -> None:
-        """Show it."""
+        """Show an approval."""
         self.require_admin()
         workspace = self.principal.workspace
         self.answer(_approval(await self.tools.approvals.get(workspace, approval_id)))
 
     async def post(self, approval_id: str) -> None:
-        """Decide; the same decision again gives the same answer."""
+        """Decide an approval; the same decision again gives the same answer."""
         self.require_admin()
         given = self.parse(DecideRequest)
         decision = Decision(given.decision == APPROVED, given.reason)

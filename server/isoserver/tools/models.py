@@ -65,9 +65,9 @@ class SourceShownModel(AnswerModel):
     writes: Effect
     state: Literal["starting", "ready", "failed"]
     reason: str = Field("", description="Why it failed.")
-    tools: int = Field(description="How many it offers.")
+    tools: int = Field(description="How many tools it offers.")
     refreshed_at: datetime | None = Field(
-        None, description="When they were last listed."
+        None, description="When its tools were last listed."
     )
 
 
@@ -121,7 +121,7 @@ class ApprovalModel(AnswerModel):
 class _Page(AnswerModel):
     model_config = ConfigDict(extra="forbid")
 
-    total: int = Field(description="How many there are in all.")
+    total: int = Field(description="The number of all items.")
     next_offset: int | None = Field(
         None, description="The offset of the next page; null on the last one."
     )

@@ -1,4 +1,4 @@
-"""Nothing secret leaves: neither the sources' own values, nor what looks like one."""
+"""Redaction: sources' own secrets, and in inputs whatever looks like a secret."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _INVISIBLE: Final = re.compile(
 
 
 class Redactor:
-    """Takes the secrets of one source out of whatever comes from it."""
+    """Removes the secrets of one source from whatever comes from it."""
 
     def __init__(self, *secrets: str) -> None:
-        """Take the secrets.
+        """Compile a pattern of the secrets' forms.
 
         Args:
             secrets: Their values; also found in URL and base64 form, and in JSON.
@@ -58,7 +58,7 @@ class Redactor:
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
     def data(self, value: Any, depth: int = 0) -> Any:
-        """Give plain data without secrets, in keys as well."""
+        """Return plain data without secrets, in keys as well."""
         if self._pattern is None:
             return value
         if isinstance(value, str):
@@ -147,7 +147,7 @@ def _hide(value: Any, piece: int, depth: int) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """Say what a value is, and how large."""
+    """Describe a value's type and size."""
     if value is None:
         return "null"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The part of the route table that is about tools: what code in contexts can call."""
+"""The part of the route table that is about tools."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from isoserver.tools import models
 
 __all__ = ["TOOL_ROUTES"]
 
-_INVALID: Final = Answer(400, "The request isn't as it must be.", ValidationErrorModel)
+_INVALID: Final = Answer(400, "Bad request: validation error.", ValidationErrorModel)
 _NO_SOURCE: Final = Answer(404, "The workspace has no such source.", ErrorModel)
-_NO_POLICY: Final = Answer(404, "No such rule was added.", ErrorModel)
+_NO_POLICY: Final = Answer(404, "The workspace has added no such rule.", ErrorModel)
 _NO_APPROVAL: Final = Answer(404, "The workspace has no such approval.", ErrorModel)
 _TAKEN: Final = Answer(409, "The name is taken.", ErrorModel)
-_FIXED: Final = Answer(409, "It belongs to the configuration file.", ErrorModel)
+_FIXED: Final = Answer(409, "The source belongs to the configuration file.", ErrorModel)
 _DECIDED: Final = Answer(
-    409, "It is decided otherwise, or isn't waited for any more.", ErrorModel
+    409, "It has been decided otherwise, or nobody waits for it any more.", ErrorModel
 )
 _LARGE: Final = Answer(413, "The body is too large.", ErrorModel)
-_UNREADY: Final = Answer(503, "The server or its database isn't there.", ErrorModel)
+_UNREADY: Final = Answer(
+    503, "The server is stopping, or its database can't be used.", ErrorModel
+)
 _SOURCE: Final = Answer(200, "The source.", models.SourceShownModel)
 _APPROVAL: Final = Answer(200, "The approval.", models.ApprovalModel)
-_GONE: Final = Answer(204, "It is gone.")
+_GONE: Final = Answer(204, "It was deleted.")
 
 _PAGE: Final = (
     Query(
         "limit",
-        "How many at most.",
+        "The most items to return.",
         {
             "type": "integer",
             "minimum": 1,
@@ -39,7 +41,7 @@ _PAGE: Final = (
     ),
     Query(
         "offset",
-        "How many are left out at the beginning.",
+        "How many to skip.",
         {
             "type": "integer",
             "minimum": 0,
@@ -62,7 +64,7 @@ TOOL_ROUTES: Final = (
             Operation(
                 "GET",
                 "List the sources of tools.",
-                (Answer(200, "They.", models.SourcesModel), _UNREADY),
+                (Answer(200, "The sources.", models.SourcesModel), _UNREADY),
             ),
             Operation(
                 "POST",
@@ -112,7 +114,7 @@ TOOL_ROUTES: Final = (
             Operation(
                 "GET",
                 "List the rules about tools.",
-                (Answer(200, "They.", models.PoliciesModel), _UNREADY),
+                (Answer(200, "The rules.", models.PoliciesModel), _UNREADY),
             ),
             Operation(
                 "POST",
@@ -144,7 +146,7 @@ TOOL_ROUTES: Final = (
                 "GET",
                 "List the calls that wait for a decision, oldest first.",
                 (
-                    Answer(200, "They.", models.ApprovalsModel),
+                    Answer(200, "The approvals.", models.ApprovalsModel),
                     _INVALID,
                     _UNREADY,
                 ),
@@ -171,8 +173,12 @@ TOOL_ROUTES: Final = (
         (
             Operation(
                 "GET",
-                "What was asked, decided and called, newest first.",
-                (Answer(200, "It.", models.AuditModel), _INVALID, _UNREADY),
+                "List what was requested, decided and called, newest first.",
+                (
+                    Answer(200, "A page of the audit.", models.AuditModel),
+                    _INVALID,
+                    _UNREADY,
+                ),
                 queries=(
                     *_PAGE,
                     _filter("task_id", "task"),

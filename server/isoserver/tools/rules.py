@@ -1,8 +1,8 @@
-"""Who may call what: allow, require_approval or deny.
+"""Rules about calls of tools: allow, require_approval or deny.
 
-Every rule that fits is looked at, and the most restrictive effect wins; what no rule
-fits has the default of its tool. So no order and no weight has to be understood: a
-rule that denies can't be undone by another one.
+Of all rules that fit a call, the most restrictive wins; a call that no rule fits has
+the default of its tool. So no order and no weight has to be understood: a rule that
+denies can't be undone by another one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: Any = None
 
     def holds(self, arguments: Any) -> bool:
-        """Tell whether an input is like that."""
+        """Tell whether an input meets the condition."""
         actual = _find(arguments, self.key)
         if self.operator == "not_equals":
             return actual is _MISSING or not _equal(actual, self.value)
@@ -107,13 +107,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return _compile(self.tool)
 
     def covers(self, path: str) -> bool:
-        """Tell whether it is about a tool at all."""
+        """Tell whether the rule is about a tool at all."""
         if self.source is not None and key(self.source) != key(path).partition(".")[0]:
             return False
         return self._glob.fullmatch(key(path)) is not None
 
     def fits(self, call: Call, path: str, arguments: Any) -> bool:
-        """Tell whether it is about a call."""
+        """Tell whether the rule is about a call."""
         return (
             self.session in (None, call.session)
             and self.client in (None, call.client)
@@ -216,7 +216,7 @@ def _pattern(text: str) -> jsonschema_rs.Validator:
 
 
 def _compile(glob: str) -> re.Pattern[str]:
-    """Make an expression that can't backtrack much: segments hold no dots."""
+    """Compile a glob; it can't backtrack much, as segments have no dots."""
     made = ""
     segments = [key(segment) for segment in glob.split(".")]
     for place, segment in enumerate(segments):

@@ -27,7 +27,7 @@ _NODES_MAX: Final = 200_000
 
 
 def references(schema: Any) -> Iterator[str]:
-    """Give the names of the definitions that a schema refers to."""
+    """Yield the names of the definitions that a schema refers to."""
     waiting = [schema]
     for _ in range(_NODES_MAX):
         if not waiting:
@@ -43,7 +43,7 @@ def references(schema: Any) -> Iterator[str]:
 
 
 def complete(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """Give a schema with those definitions in it that it needs."""
+    """Return a schema together with the definitions that it needs."""
     if not definitions or not isinstance(schema, dict):
         return schema
     needed: dict[str, Any] = {}
@@ -62,15 +62,11 @@ class Checker:
     """Checks the inputs of one tool."""
 
     def __init__(self, tool: Tool) -> None:
-        """Compile its schema; one that makes no sense checks nothing.
-
-        Args:
-            tool: The tool.
-        """
+        """Compile the tool's schema; one that makes no sense checks nothing."""
         self._validator = _compile(complete(tool.input_schema, tool.definitions))
 
     def problems(self, value: Any) -> list[dict[str, str]]:
-        """Give what is wrong with an input, as field and error; empty if nothing is."""
+        """Return what is wrong with an input, by field; empty if nothing is."""
         if self._validator is None:
             return []
         found = []
@@ -100,5 +96,5 @@ def _compile(schema: Any) -> Any:
 
 
 def _refuse(uri: str) -> Any:
-    message = f"{uri} isn't fetched"
+    message = f"{uri} is not fetched"
     raise LookupError(message)

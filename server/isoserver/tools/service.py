@@ -62,7 +62,7 @@ class Tools:
     """The tools of all workspaces; used from the event loop only.
 
     Attributes:
-        settings: Limits of calls.
+        settings: SourceLimits of calls.
         sources: Where tools come from.
         policies: The rules about them.
         approvals: The decisions that calls wait for.

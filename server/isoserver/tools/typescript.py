@@ -58,7 +58,7 @@ class Types:
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin without any type."""
         self.declared: dict[str, str] = {}
         self._names: dict[tuple[int, str], str] = {}
         # Names that are being written and can't stand here: TypeScript knows types
@@ -66,7 +66,7 @@ class Types:
         self._open: frozenset[str] = frozenset()
 
     def reserve(self, name: str) -> str:
-        """Give a name that isn't taken, and take it."""
+        """Return an unused name for a type, and reserve it."""
         made, number = name, 1
         while made in self.declared:
             number += 1
@@ -75,7 +75,7 @@ class Types:
         return made
 
     def write(self, schema: Any, scope: Scope, depth: int = 0) -> str:
-        """Give the type of a schema."""
+        """Return the TypeScript type of a schema."""
         if schema is False:
             return "never"
         if not isinstance(schema, dict) or not schema or depth > _DEPTH_MAX:
@@ -108,7 +108,7 @@ class Types:
         return " & ".join(_grouped(part) for part in parts)
 
     def _own(self, schema: dict[str, Any], scope: Scope, depth: int) -> str | None:
-        """Give the type that a schema names itself; None if it names none."""
+        """Return the type that a schema names itself; None if it names none."""
         kinds = schema.get("type")
         if isinstance(kinds, str):
             kinds = [kinds]
@@ -178,7 +178,7 @@ class Types:
 
 
 def _find(reference: str, scope: Scope) -> tuple[str, Any, int] | None:
-    """Give what a reference leads to: its name, itself, and whose it is."""
+    """Resolve a reference: return the target's name, the target, and its owner's id."""
     if reference == "#":
         return "Root", scope.root, id(scope.root)
     if not reference.startswith("#/"):
@@ -203,7 +203,7 @@ def _find(reference: str, scope: Scope) -> tuple[str, Any, int] | None:
 
 
 def comment(text: str, indent: str) -> list[str]:
-    """Give a JSDoc comment as lines; none for no text."""
+    """Return the lines of a JSDoc comment; no lines for no text."""
     text = text.strip()[:_COMMENT_MAX].replace("*/", "*\\/")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
@@ -215,18 +215,18 @@ def comment(text: str, indent: str) -> list[str]:
 
 
 def property_name(name: str) -> str:
-    """Give a name as an object type has it, quoted if it must be."""
+    """Return a property's name for an object type, quoted if it must be."""
     return name if _IDENTIFIER.fullmatch(name) else json.dumps(name)
 
 
 def pascal(text: str) -> str:
-    """Give a name for a type."""
+    """Return a name for a type, in PascalCase."""
     made = "".join(word[:1].upper() + word[1:] for word in _WORDS.findall(text))
     return f"T{made}" if not made or made[0].isdigit() else made
 
 
 def name_of(*parts: str) -> str:
-    """Give a name for a type of several parts."""
+    """Return a name for a type of several parts."""
     return "".join(pascal(part) for part in parts)
 
 
@@ -252,7 +252,7 @@ def _union(parts: list[str]) -> str:
 
 
 def _grouped(part: str) -> str:
-    """Put what has an operator at its top in parentheses."""
+    """Put a type that has an operator at its top level in parentheses."""
     bare = part.startswith("{") and part.endswith("}")
     if bare or not re.search(r" [|&] ", part):
         return part

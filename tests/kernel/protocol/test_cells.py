@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from isokernel.context.events import ExecutionDone, ResultJson
-    from isokernel.protocol.messages import Publication
+    from isokernel.protocol.messages import OutgoingMessage
 
 
 class RecordingFront:
@@ -61,9 +61,9 @@ class RecordingFront:
         assert not context.busy
         return cell.code
 
-    def publish(self, message: Publication, execution_id: int) -> None:
+    def publish(self, message: OutgoingMessage, execution_id: int) -> None:
         assert execution_id
-        self.record.append((message.kind, message.content))
+        self.record.append((message.type, message.content))
 
     def finish(
         self,
@@ -188,6 +188,7 @@ def test_a_refused_cell_has_the_present_count(front: RecordingFront) -> None:
         {"code": "1", "deadline": "soon"},
         {"code": "1", "env": []},
         {"code": "1", "language": "cobol"},
+        {"code": "1", "language": ["javascript"]},
         {"code": "1", "tools": {"calls_max": "many"}},
         {"code": "1", "tools": {"no_such_limit": 1}},
     ],

@@ -14,9 +14,9 @@ from isokernel.context.events import (
 )
 from isokernel.protocol.messages import (
     PublishedEvent,
+    event_message,
     execute_reply_content,
     expression_content,
-    publication,
 )
 
 ERROR = ErrorInfo("TypeError", "no", ("TypeError: no", "  at cell 1"))
@@ -62,14 +62,14 @@ BUNDLE = {"text/plain": "1"}
 def test_each_event_has_its_message(
     event: PublishedEvent, kind: str, content: dict[str, object]
 ) -> None:
-    message = publication(event)
+    message = event_message(event)
     assert message is not None
-    assert (message.kind, message.content) == (kind, content)
+    assert (message.type, message.content) == (kind, content)
 
 
 def test_a_comm_event_carries_metadata_and_buffers() -> None:
     event = CommEvent(1, "comm_msg", "c", {"x": 1}, {"m": 2}, "", (b"b",))
-    message = publication(event)
+    message = event_message(event)
     assert message == (
         "comm_msg",
         {"comm_id": "c", "data": {"x": 1}},
@@ -79,7 +79,7 @@ def test_a_comm_event_carries_metadata_and_buffers() -> None:
 
 
 def test_only_opening_a_comm_names_the_target() -> None:
-    message = publication(CommEvent(1, "comm_open", "c", {}, {}, "target"))
+    message = event_message(CommEvent(1, "comm_open", "c", {}, {}, "target"))
     assert message is not None
     assert message.content["target_name"] == "target"
 

@@ -207,7 +207,7 @@ def test_two_workspaces(run: Callable[..., None]) -> None:
             )
             assert not [e for e in entries if e["approval_id"] == waiting.id]
         (entry,) = [e for e in await world.audit("a") if e["outcome"] == "running"]
-        tools.audit._journal.change_soon("b", entry["id"], {"outcome": "completed"})
+        tools.audit._complete("b", entry["id"], {"outcome": "completed"})
         await tools.audit.settle()
         (entry,) = [e for e in await world.audit("a") if e["kind"] == "call"]
         assert entry["outcome"] == "running"

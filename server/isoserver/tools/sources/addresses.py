@@ -1,4 +1,4 @@
-"""Where sources may be that aren't the server's own: at public addresses only.
+"""Sources that were added over REST may be at public addresses only.
 
 An address is looked at when it is connected to, so that a name can't mean one thing
 when it is looked up and another one when it is used.
@@ -38,7 +38,7 @@ def is_public(text: str) -> bool:
 
 
 class PublicOnly:
-    """What a pool of connections connects with; it refuses addresses within."""
+    """A network backend for a connection pool: it connects to public addresses only."""
 
     def __init__(self, backend: Any) -> None:
         """Wrap the pool's own backend.

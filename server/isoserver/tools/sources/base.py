@@ -1,4 +1,4 @@
-"""What all sources have in common: they are started, watched and started again."""
+"""What all sources have in common: they are started, watched and restarted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from isoserver.settings.tools import Effect, SourceSettings
     from isoserver.tools.tool import Tool
 
-__all__ = ["Limits", "Source", "too_large"]
+__all__ = ["Source", "SourceLimits", "too_large"]
 
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
@@ -29,7 +29,7 @@ _STEADY_SECONDS: Final = 30.0
 _REASON_CHARACTERS_MAX: Final = 500
 
 
-class Limits(NamedTuple):
+class SourceLimits(NamedTuple):
     """The limits of one source: those of its configuration, or else the server's.
 
     Attributes:
@@ -53,7 +53,7 @@ class Limits(NamedTuple):
     @classmethod
     def of(
         cls, settings: AgentSettings, source: SourceSettings, *, private: bool
-    ) -> Limits:
+    ) -> SourceLimits:
         """Return the limits of a source of a server."""
         return cls(
             settings.source_start_timeout_seconds,
@@ -84,7 +84,7 @@ class Source(ABC):
     def __init__(
         self,
         configuration: SourceSettings,
-        limits: Limits,
+        limits: SourceLimits,
         log: FilteringBoundLogger,
     ) -> None:
         """Find the credentials; `start` starts it.
@@ -95,7 +95,7 @@ class Source(ABC):
             log: Told what happens to it.
 
         Raises:
-            SourceError: A secret isn't there.
+            SourceError: A secret is missing, or too short.
         """
         self.configuration = configuration
         self.limits = limits
@@ -148,7 +148,7 @@ class Source(ABC):
         """
 
     def _ready(self, tools: Sequence[Tool]) -> None:
-        """Take the tools; called by `_serve` whenever they are listed."""
+        """Publish the tools; called by `_serve` whenever they have been listed."""
         limit = self.limits.tools_max
         if len(tools) > limit:
             self._log.warning("tools left out", tools=len(tools), limit=limit)
@@ -219,7 +219,7 @@ class Source(ABC):
             self._settled.set()
 
     def describe(self, error: BaseException) -> str:
-        """Say what an error is, for administrators."""
+        """Describe an error for administrators."""
         # Of task groups; Python 3.10 has no class for them.
         while inner := getattr(error, "exceptions", None):
             error = inner[0]

@@ -15,7 +15,7 @@ from isoserver.tools.sources.addresses import keep_public
 from isoserver.tools.sources.base import too_large
 
 if TYPE_CHECKING:
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
     from isoserver.tools.sources.credentials import Credentials
 
 __all__ = ["Fetched", "Fetcher", "origin", "read_file"]
@@ -70,7 +70,7 @@ class Fetched(NamedTuple):
 class Fetcher:
     """Sends the requests of one source; made without a client, which `close` closes."""
 
-    def __init__(self, credentials: Credentials, limits: Limits) -> None:
+    def __init__(self, credentials: Credentials, limits: SourceLimits) -> None:
         """Keep what is needed.
 
         Args:

@@ -1,4 +1,4 @@
-"""Tools of a GraphQL endpoint: each field of its queries and mutations, and raw."""
+"""A GraphQL endpoint as a source: a tool for each query and mutation, and a raw one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.tools import GraphqlSettings
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
 
 __all__ = ["Graphql"]
 
@@ -81,7 +81,10 @@ class Graphql(Source):
     configuration: GraphqlSettings
 
     def __init__(
-        self, configuration: GraphqlSettings, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: GraphqlSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
         """Do as `Source` does."""
         super().__init__(configuration, limits, log)
@@ -178,7 +181,7 @@ class Graphql(Source):
     def parts(
         self, tool: Tool, arguments: dict[str, Any]
     ) -> list[tuple[str, Any, bool]]:
-        """Give the call itself, and for a raw one each field that it asks for.
+        """Return the call itself, and of a raw document each field that it asks for.
 
         Raises:
             ToolArgumentsError: The document is wrong.

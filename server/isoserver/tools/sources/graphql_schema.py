@@ -73,7 +73,7 @@ _SCALARS: Final[dict[str, dict[str, Any]]] = {
 def top_fields(
     document: DocumentNode, operation: OperationDefinitionNode
 ) -> Iterator[FieldNode]:
-    """Give the fields at the top, those in fragments too."""
+    """Yield the top-level fields of an operation, those in fragments too."""
     fragments = {
         node.name.value: node
         for node in document.definitions
@@ -94,7 +94,7 @@ def top_fields(
 
 
 def given_to(node: FieldNode, variables: dict[str, Any]) -> dict[str, Any]:
-    """Give the arguments of a field, with the variables in them."""
+    """Return the arguments of a field, with the variables in them."""
     return {
         argument.name.value: value_from_ast_untyped(argument.value, variables)
         for argument in node.arguments or ()
@@ -149,13 +149,13 @@ def client_schema(data: dict[str, Any]) -> GraphQLSchema:
 
 
 def wrong(tool: Tool, field: str, *errors: str) -> ToolArgumentsError:
-    """Give the error for an input that is wrong."""
+    """Return the error for an input that is wrong."""
     problems = [{"field": field, "error": error[:300]} for error in errors]
     return ToolArgumentsError(tool.path, problems)
 
 
 def failed(tool: Tool, errors: Any) -> ToolFailedError:
-    """Give the error for what the endpoint answered with errors alone."""
+    """Return the error for an answer that has nothing but errors."""
     listed = errors if isinstance(errors, list) else [errors]
     first = listed[0].get("message") if isinstance(listed[0], dict) else None
     return ToolFailedError(
@@ -169,7 +169,7 @@ def failed(tool: Tool, errors: Any) -> ToolFailedError:
 
 
 def selection(kind: Any, depth: int) -> str:
-    """Give the fields that are asked for by default: scalars, to a depth.
+    """Return the fields that are asked for by default: scalars, to a depth.
 
     Args:
         kind: The type of a field.
@@ -204,7 +204,7 @@ def _selection(kind: Any, depth: int, left: list[int]) -> str:
 
 
 def output_schema(kind: Any, depth: int) -> Any:
-    """Give the JSON Schema of what a default selection brings; others bring more."""
+    """Return the JSON Schema of a default selection's result; others may have more."""
     if isinstance(kind, GraphQLNonNull):
         return _not_null(kind.of_type, depth)
     inner = _not_null(kind, depth)
@@ -236,7 +236,7 @@ def _not_null(kind: Any, depth: int) -> Any:
 
 
 def arguments_schema(field: GraphQLField) -> dict[str, Any]:
-    """Give the JSON Schema of a field's arguments, `_select` among them."""
+    """Return the JSON Schema of a field's arguments, `_select` among them."""
     properties = {name: _argument(one) for name, one in field.args.items()}
     required = [name for name, one in field.args.items() if is_required_argument(one)]
     if not is_leaf_type(get_named_type(field.type)):
@@ -253,7 +253,7 @@ def arguments_schema(field: GraphQLField) -> dict[str, Any]:
 
 
 def definitions(types: dict[str, Any]) -> dict[str, Any]:
-    """Give the JSON Schemas of all input types, by their names."""
+    """Return the JSON Schemas of all input types, by their names."""
     made: dict[str, Any] = {}
     for name, kind in types.items():
         if isinstance(kind, GraphQLInputObjectType):

@@ -1,4 +1,4 @@
-"""Tools of an MCP server, through one session that is kept open."""
+"""An MCP server as a source, through one session that is kept open."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.tools import McpSettings
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
 
 __all__ = ["McpServer"]
 
@@ -58,7 +58,10 @@ class McpServer(Source):
     configuration: McpSettings
 
     def __init__(
-        self, configuration: McpSettings, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: McpSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
         """Do as `Source` does."""
         super().__init__(configuration, limits, log)
@@ -132,7 +135,7 @@ class McpServer(Source):
         timeout: Any = None,
         auth: Any = None,
     ) -> Any:
-        """Make a client; the SDK's own bounds and keys aren't used."""
+        """Make a client; the SDK's own timeouts and credentials aren't used."""
         del timeout, auth
         return make_client(self.credentials, self.limits, headers=headers)
 
@@ -175,7 +178,7 @@ class McpServer(Source):
         self._again.set()
 
     def describe(self, error: BaseException) -> str:
-        """Say what an error is, with what the process complained of."""
+        """Describe an error, with the end of what the process wrote to stderr."""
         text = super().describe(error)
         complaint = self._pipes.complaint.strip() if self._pipes is not None else ""
         return f"{text}; it wrote: {complaint[-300:]}" if complaint else text
@@ -300,12 +303,12 @@ class McpServer(Source):
 
 
 def _path(name: str) -> str:
-    """Give a tool's path within its source: dots and slashes make segments."""
+    """Return a tool's path within its source; dots and slashes separate segments."""
     return ".".join(snake(part) for part in name.replace("/", ".").split("."))
 
 
 def _block(block: Any) -> Any:
-    """Give a content block as plain data; a text as itself."""
+    """Return a content block as plain data, and a text as a string."""
     if block.type == "text":
         return block.text
     made: dict[str, Any] = {"type": block.type}

@@ -1,4 +1,4 @@
-"""An HTTP client for the SDK's transports, that reads no more than it may."""
+"""An HTTP client for the SDK's transports, with limits on what it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from isoserver.tools.sources.addresses import keep_public
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
     from isoserver.tools.sources.credentials import Credentials
 
 __all__ = ["TOO_LARGE_TEXT", "make_client"]
@@ -72,14 +72,14 @@ class _Transport(httpx2.AsyncHTTPTransport):
         return response
 
 
-def make_client(known: Credentials, limits: Limits, **options: Any) -> Any:
-    """Make a client, which its user closes."""
+def make_client(credentials: Credentials, limits: SourceLimits, **options: Any) -> Any:
+    """Return a client, which the caller closes."""
     transport = _Transport(limits.response_bytes_max)
     if not limits.private:
         keep_public(transport)
     seconds = max(limits.call_timeout_seconds, limits.start_timeout_seconds)
     return httpx2.AsyncClient(
-        headers={**known.headers, **(options.get("headers") or {})},
+        headers={**credentials.headers, **(options.get("headers") or {})},
         timeout=httpx2.Timeout(limits.start_timeout_seconds, read=seconds),
         transport=transport,
         follow_redirects=False,

@@ -1,4 +1,4 @@
-"""An MCP server as a process of ours, over its standard input and output.
+"""An MCP server as a child process, over its standard input and output.
 
 The SDK has a transport for that, which keeps a line in memory whatever its length,
 copying it with each piece that arrives: 50 MB stall the server for a minute. This one
@@ -50,7 +50,7 @@ class Lines:
     """Cuts bytes into lines of a bounded length."""
 
     def __init__(self, limit: int) -> None:
-        """Begin.
+        """Begin with an empty line.
 
         Args:
             limit: Bytes of a line.
@@ -62,7 +62,7 @@ class Lines:
         self._tail = b""
 
     def feed(self, piece: bytes) -> list[bytes | int | None]:
-        """Take what has arrived.
+        """Add bytes that have arrived.
 
         Returns:
             The lines that it completes. For one over the bound, the id of the request
@@ -112,11 +112,11 @@ class Pipes:
         limit: int,
         ended: Callable[[], None],
     ) -> None:
-        """Prepare; `open` starts it.
+        """Keep what is needed; `open` starts the process.
 
         Args:
             command: The program and its arguments.
-            env: Variables besides the harmless ones of ours.
+            env: Variables besides the few that the SDK passes on.
             cwd: Its working folder.
             limit: Bytes of one message.
             ended: Called when it has closed its output, or can't be understood.

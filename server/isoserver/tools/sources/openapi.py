@@ -1,4 +1,4 @@
-"""Tools of a service that an OpenAPI document describes."""
+"""A service that an OpenAPI document describes, as a source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.tools import OpenapiSettings
-    from isoserver.tools.sources.base import Limits
+    from isoserver.tools.sources.base import SourceLimits
     from isoserver.tools.sources.openapi_document import Parameter
 
 __all__ = ["Openapi"]
@@ -43,7 +43,10 @@ class Openapi(Source):
     configuration: OpenapiSettings
 
     def __init__(
-        self, configuration: OpenapiSettings, limits: Limits, log: FilteringBoundLogger
+        self,
+        configuration: OpenapiSettings,
+        limits: SourceLimits,
+        log: FilteringBoundLogger,
     ) -> None:
         """Do as `Source` does."""
         super().__init__(configuration, limits, log)

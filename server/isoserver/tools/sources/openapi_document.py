@@ -152,7 +152,7 @@ class Document:
         return url
 
     def operations(self) -> list[ServiceOperation]:
-        """Give its operations, in order; those that can't be called are left out."""
+        """Return the operations in order, without those that can't be called."""
         found = list(self._operations())
         given = _names(found)
         return [
@@ -295,7 +295,7 @@ class Document:
         return found
 
     def _schema(self, schema: Any, depth: int = 0) -> Any:
-        """Give a schema as the rest of the world has them, references and all.
+        """Return a schema as today's JSON Schema, with references to `definitions`.
 
         Raises:
             SourceError: The document is larger than it looks.
@@ -335,7 +335,7 @@ _DATA: Final = frozenset({"enum", "const", "default"})
 
 
 def _modern(schema: dict[str, Any]) -> dict[str, Any]:
-    """Give a schema of OpenAPI 3.0 as JSON Schema has it today."""
+    """Turn a schema of OpenAPI 3.0 into today's JSON Schema."""
     nullable = schema.pop("nullable", False)
     for word, bound in (
         ("exclusiveMinimum", "minimum"),

@@ -25,7 +25,7 @@ from isoserver.settings.tools import GraphqlSettings, McpSettings, read_source
 from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.catalog import Catalog
-from isoserver.tools.sources.base import Limits
+from isoserver.tools.sources.base import SourceLimits
 from isoserver.tools.sources.credentials import is_local
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class Sources:
         settings = self._settings
         fixed = (configuration.workspace, configuration.name) in self._fixed
         private = fixed or settings.sources_local or settings.sources_private
-        limits = Limits.of(settings, configuration, private=private)
+        limits = SourceLimits.of(settings, configuration, private=private)
         if isinstance(configuration, McpSettings):
             from isoserver.tools.sources.mcp import McpServer  # noqa: PLC0415
 

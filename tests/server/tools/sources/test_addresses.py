@@ -13,7 +13,7 @@ from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.settings.tools import OpenapiSettings, read_source
 from isoserver.tools.sources.addresses import is_public
-from isoserver.tools.sources.base import Limits
+from isoserver.tools.sources.base import SourceLimits
 from isoserver.tools.sources.openapi import Openapi
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_calls_are_held_back_as_well(run: Callable[..., None], tmp_path: Path) -
         )
         settings = ServerSettings.model_validate({})
         assert isinstance(configuration, OpenapiSettings)
-        limits = Limits.of(settings, configuration, private=False)
+        limits = SourceLimits.of(settings, configuration, private=False)
         source = Openapi(configuration, limits, make_log("debug"))
         source.start()
         await source.settled()

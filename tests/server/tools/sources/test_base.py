@@ -8,7 +8,7 @@ from typing import Any
 from isoserver.settings.logs import make_log
 from isoserver.settings.server import ServerSettings
 from isoserver.settings.tools import read_source
-from isoserver.tools.sources.base import Limits, Source
+from isoserver.tools.sources.base import Source, SourceLimits
 
 
 class _Stubborn(Source):
@@ -38,7 +38,7 @@ def test_a_source_ends_also_when_its_library_hides_that() -> None:
     async def scenario() -> None:
         configuration = read_source({"type": "mcp", "name": "up", "command": "none"})
         settings = ServerSettings.model_validate({})
-        limits = Limits.of(settings, configuration, private=True)
+        limits = SourceLimits.of(settings, configuration, private=True)
         source = _Stubborn(configuration, limits, make_log("debug", None))
         source.start()
         await source.began.wait()

@@ -1,4 +1,4 @@
-"""The audit's writer: shared commits, and ends that nobody waits for."""
+"""The audit: shared commits, and ends that nobody waits for."""
 
 from __future__ import annotations
 
