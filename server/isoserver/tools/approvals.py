@@ -89,7 +89,6 @@ WITHDRAWN: Final = "withdrawn"
 _ID_BYTES: Final = 24
 _DESCRIPTION_CHARACTERS_MAX: Final = 1000
 _REASON_CHARACTERS_MAX: Final = 2000
-_PRUNE_SECONDS: Final = 3600.0
 
 
 class Approval(NamedTuple):
@@ -163,7 +162,6 @@ class Approvals:
         self._log = log
         self._wakers: dict[str, asyncio.Event] = {}
         self._deciding: set[asyncio.Future[Approval]] = set()
-        self._pruned_at = float("-inf")
         changes.subscribe(APPROVALS.name, self._changed)
 
     async def close(self) -> None:
@@ -271,7 +269,6 @@ class Approvals:
         Raises:
             ToolFailedError: As many as may be are pending in the workspace.
         """
-        await self._prune_hourly()
         limit = self._settings.workspace_approvals_max
         _, waiting = await self.pending(call.workspace, limit=1)
         if waiting >= limit:
@@ -380,12 +377,6 @@ class Approvals:
             await connection.execute(
                 delete(APPROVALS).where(APPROVALS.c.expires_at < until)
             )
-
-    async def _prune_hourly(self) -> None:
-        now = time.monotonic()
-        if now - self._pruned_at >= _PRUNE_SECONDS:
-            self._pruned_at = now
-            await self.prune()
 
     async def _decided(self, approval: Approval) -> Approval:
         """Wait until an approval isn't pending any more, or its time is over."""

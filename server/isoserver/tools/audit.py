@@ -71,7 +71,6 @@ AUDIT: Final = Table(
 )
 
 _INSERT: Final = insert(AUDIT)
-_PRUNE_SECONDS: Final = 3600.0
 _TEXT_MAX: Final = 2000
 _PATH_MAX: Final = 512
 
@@ -141,8 +140,7 @@ class Audit:
         self._database = database
         self._log = log
         self._numbers = itertools.count()
-        self._writer = Writer(database, log, "the audit", committed=self._prune_hourly)
-        self._pruned_at = float("-inf")
+        self._writer = Writer(database, log, "the audit")
 
     async def add(self, entry: Entry) -> str:
         """Add an entry, which is in the database when this returns.
@@ -224,18 +222,6 @@ class Audit:
         row = {f"new_{name}": fields[name] for name in names}
         row |= {"of_workspace": workspace, "of_id": entry_id}
         self._writer.update(_update(names), row, soon=True)
-
-    async def _prune_hourly(self) -> None:
-        """Prune, if it is time to; called by the writer after each commit."""
-        now = time.monotonic()
-        if now - self._pruned_at < _PRUNE_SECONDS:
-            return
-        self._pruned_at = now
-        try:
-            await self.prune()
-        except Exception as error:  # noqa: BLE001 - the next hour will do
-            kind = type(error).__name__
-            self._log.error("the audit can't be pruned", error=kind)
 
     def _row(self, entry: Entry) -> tuple[str, dict[str, Any]]:
         now = time.time()

@@ -18,6 +18,7 @@ from isoserver.errors import (
     ToolFailedError,
     ToolMissingError,
 )
+from isoserver.storage.retention import Sweeper
 from isoserver.tools.approvals import Approvals
 from isoserver.tools.audit import Audit, Entry
 from isoserver.tools.calls import Call
@@ -56,6 +57,7 @@ __all__ = ["Tools"]
 
 _DECLARED_MAX: Final = 64
 _DENIED: Final = "the policy denies it"
+_PRUNE_SECONDS: Final = 3600.0
 
 
 class Tools:
@@ -93,6 +95,7 @@ class Tools:
         self.policies = Policies(settings, database, changes, self.audit)
         self.approvals = Approvals(settings, database, changes, self.audit, log)
         self._tasks = _Tasks(settings)
+        self._sweeper = Sweeper("tools", self._prune, _PRUNE_SECONDS, log)
         self._declared: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     async def start(self) -> None:
@@ -102,12 +105,19 @@ class Tools:
             SourceError: One of the configuration file can't be set up.
         """
         await self.sources.start()
+        self._sweeper.start()
 
     async def close(self) -> None:
         """End the sources, and write what is to be written."""
+        await self._sweeper.close()
         await self.sources.close()
         await self.approvals.close()
         await self.audit.close()
+
+    async def _prune(self) -> None:
+        """Delete what the audit and the approvals no longer keep."""
+        await self.audit.prune()
+        await self.approvals.prune()
 
     async def describe(self, workspace: str) -> str:
         """Return the TypeScript declarations of what a workspace's code can call."""
