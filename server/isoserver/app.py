@@ -144,7 +144,7 @@ class Server:
         log = make_log(settings.log_level, log_file)
         self.heaps = Heaps(settings, self.database, self.folder, log)
         self.contexts = Contexts(
-            settings, self.metrics, self.database, self.heaps, self._data.contexts
+            settings, self.metrics, self.database, self.heaps, self._data.contexts, log
         )
         self.metrics.watch(self.contexts)
         self.lock = ServerLock(self.database, self.folder, log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from contextlib import suppress
@@ -29,14 +30,16 @@ from isoserver.errors import (
     FieldProblem,
     ForkError,
     InvalidRequestError,
-    ServerError,
     StoppingError,
 )
 from isoserver.storage.folders import SocketFolder
+from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.context import Observer
     from isoserver.contexts.forkserver import AsyncForkServer
@@ -65,13 +68,14 @@ class Contexts:
         stopping: Whether no new work is taken, because the server ends.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
         self,
         settings: ServerSettings,
         observer: Observer,
         database: Database,
         heaps: HeapStorage,
         folder: Path,
+        log: FilteringBoundLogger,
     ) -> None:
         """Begin with none.
 
@@ -81,6 +85,7 @@ class Contexts:
             database: What outlives them.
             heaps: Where their heaps are.
             folder: Where they have their files; nothing there outlives the server.
+            log: Told when idle contexts can't be deleted or hibernated.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -98,7 +103,16 @@ class Contexts:
         self._fork_server: AsyncForkServer | None = None
         self._sockets: SocketFolder | None = None
         self._hurried = asyncio.Event()
-        self._sweeper: asyncio.Task[None] | None = None
+        limits = (
+            settings.context_ttl_seconds,
+            settings.hibernate_after_seconds,
+            settings.hibernated_context_ttl_seconds,
+        )
+        shortest = min(
+            (limit for limit in limits if limit is not None), default=math.inf
+        )
+        interval_seconds = min(shortest / _SWEEPS, _SWEEP_SECONDS_MAX)
+        self._sweeper = Sweeper("contexts", self._sweep, interval_seconds, log)
 
     # -- the server's life -------------------------------------------------------------
 
@@ -135,21 +149,12 @@ class Contexts:
                 KernelProcess, settings=settings, folder=self._folder, sockets=sockets
             )
         await self._hibernation.start(self.languages.served)
-        limits = (
-            settings.context_ttl_seconds,
-            settings.hibernate_after_seconds,
-            settings.hibernated_context_ttl_seconds,
-        )
-        seconds = [limit for limit in limits if limit is not None]
-        if seconds:
-            pause = min(*seconds, _SWEEP_SECONDS_MAX * _SWEEPS) / _SWEEPS
-            self._sweeper = asyncio.ensure_future(self._sweep(pause))
+        self._sweeper.start()
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
         self.stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        await self._sweeper.close()
         await self._wait_idle(self._settings.shutdown_grace_seconds)
         for context in self._registry.processes():
             if context.state is State.BUSY:
@@ -195,19 +200,10 @@ class Contexts:
             if self._hurried.is_set():
                 return
 
-    async def _sweep(self, pause: float) -> None:
+    async def _sweep(self) -> None:
         """Delete the contexts that nobody has used for long, or hibernate them."""
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self._delete_old()
-                await self._hibernation.sweep()
-            except ServerError:  # the database or the store can't be used for now
-                continue
-            except Exception as error:  # noqa: BLE001 - the next time it may work
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "contexts were not swept", "exception": error}
-                )
+        await self._delete_old()
+        await self._hibernation.sweep()
 
     async def _delete_old(self) -> None:
         ttl = self._settings.context_ttl_seconds

@@ -49,9 +49,10 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
 
     async def run() -> None:
         await database.start()
-        heaps = Heaps(settings, database, tmp_path, make_log("error"))
+        log = make_log("error")
+        heaps = Heaps(settings, database, tmp_path, log)
         await heaps.start(collect=False)
-        contexts = Contexts(settings, Metrics(), database, heaps, tmp_path)
+        contexts = Contexts(settings, Metrics(), database, heaps, tmp_path, log)
         await contexts.start()
         try:
             await until_deleted(contexts, "first")
