@@ -18,6 +18,7 @@ from isoserver.contexts.models import (
     ExecuteRequest,
     InspectRequest,
     Notebook,
+    RestartRequest,
     StreamRequest,
     context_answer,
     execution_answer,
@@ -28,7 +29,6 @@ from isoserver.contexts.records import Record
 from isoserver.contexts.service import HOME
 from isoserver.contexts.streams import Feed, JupyterEvents, LineEvents
 from isoserver.errors import FieldProblem, InvalidRequestError
-from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import Record
 from isoserver.contexts.service import HOME
-from isoserver.heaps.records import KEY_PATTERN
+from isoserver.heaps.models import HeapKey  # noqa: TC001 - pydantic's
+from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -23,24 +24,23 @@ if TYPE_CHECKING:
     from isoserver.contexts.languages import Language
 
 __all__ = [
+    "CheckpointModel",
     "CompleteRequest",
     "Completions",
     "ContextModel",
     "ContextsModel",
     "CreateContextRequest",
-    "ErrorModel",
     "ExecuteRequest",
     "ExecutionModel",
-    "Health",
     "InspectRequest",
     "Inspection",
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
-    "ResourceModel",
+    "RestartRequest",
     "StreamEvent",
     "StreamRequest",
-    "ValidationErrorModel",
+    "UnsavableModel",
     "context_answer",
     "execution_answer",
     "failed_answer",
@@ -56,12 +56,6 @@ LanguageName = Annotated[
     str,
     Field(max_length=64, json_schema_extra={"enum": list(ALIASES)}),
 ]
-
-
-class RequestModel(BaseModel):
-    """What a client sends: nothing unknown, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class StreamRequest(RequestModel):
@@ -104,7 +98,7 @@ class CreateContextRequest(RequestModel):
         HOME,
         description="Its working folder, made inside of a folder of the context's own.",
     )
-    heap: Annotated[str, StringConstraints(pattern=KEY_PATTERN)] | None = Field(
+    heap: HeapKey | None = Field(
         None,
         description="A heap that it goes on from (V8 only); its language is that of "
         "the heap if omitted.",
@@ -128,10 +122,14 @@ class InspectRequest(CompleteRequest):
     )
 
 
-class AnswerModel(BaseModel):
-    """What the server sends."""
+class RestartRequest(RequestModel):
+    """How to restart a context."""
 
-    model_config = ConfigDict(extra="forbid")
+    from_: Literal["nothing", "checkpoint"] = Field(
+        "nothing",
+        alias="from",
+        description="`checkpoint` goes on from the last one, also after a crash.",
+    )
 
 
 class Item(AnswerModel):
@@ -224,6 +222,21 @@ class ContextsModel(AnswerModel):
     items: list[ContextModel]
 
 
+class CheckpointModel(AnswerModel):
+    """A heap that was saved."""
+
+    heap: HeapKey = Field(description="The SHA-256 of what V8 wrote, in hex.")
+
+
+class UnsavableModel(AnswerModel):
+    """Why a heap can't be saved."""
+
+    message: str
+    reason: str = Field("", description="V8's words, or ours.")
+    kind: str | None = Field(None, description="The kind of object in the way.")
+    path: str | None = Field(None, description="What leads to it from globalThis.")
+
+
 class Completions(AnswerModel):
     """What could stand at the cursor."""
 
@@ -257,22 +270,6 @@ class LanguagesModel(AnswerModel):
     items: list[LanguageModel]
 
 
-class Health(AnswerModel):
-    """The server works."""
-
-    status: Literal["ok"]
-
-
-class ResourceModel(AnswerModel):
-    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
-
-    resource: str
-    authorization_servers: list[str]
-    bearer_methods_supported: list[str]
-    scopes_supported: list[str]
-    resource_name: str
-
-
 class Notebook(BaseModel):
     """A Jupyter notebook, version 4."""
 
@@ -282,26 +279,6 @@ class Notebook(BaseModel):
     metadata: dict[str, Any]
     nbformat: Literal[4]
     nbformat_minor: int = Field(ge=0)
-
-
-class ErrorModel(AnswerModel):
-    """Why a request could not be served."""
-
-    message: str
-
-
-class FieldError(AnswerModel):
-    """What is wrong with one field."""
-
-    field: str = Field(description="JSON field name that failed validation.")
-    error: str = Field(description="What is wrong, for people.")
-
-
-class ValidationErrorModel(AnswerModel):
-    """A request that isn't what the API takes."""
-
-    message: str = Field(description="Summary message.", examples=["Invalid request"])
-    errors: list[FieldError]
 
 
 # -- answers as plain data -------------------------------------------------------------

@@ -10,9 +10,14 @@ from tornado.routing import URLSpec
 from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.contexts import handlers as contexts
 from isoserver.contexts import models
-from isoserver.heaps import models as heap_models
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.http import information
+from isoserver.http.models import (
+    ErrorModel,
+    Health,
+    ResourceModel,
+    ValidationErrorModel,
+)
 from isoserver.http.operations import Answer, Operation, Query, Route
 from isoserver.mcp.door import McpHandler, mcp_paths
 from isoserver.runs.routes import API_ROUTES, TASK_ROUTES
@@ -32,25 +37,23 @@ _FAILED: Final = Answer(
 )
 _CONTEXT: Final = Answer(200, "The context.", models.ContextModel)
 _CREATED: Final = Answer(201, "The new context.", models.ContextModel)
-_INVALID: Final = Answer(
-    400, "Bad request: validation error.", models.ValidationErrorModel
-)
-_MISSING: Final = Answer(404, "There is no such context.", models.ErrorModel)
-_LARGE: Final = Answer(413, "The body is too large.", models.ErrorModel)
+_INVALID: Final = Answer(400, "Bad request: validation error.", ValidationErrorModel)
+_MISSING: Final = Answer(404, "There is no such context.", ErrorModel)
+_LARGE: Final = Answer(413, "The body is too large.", ErrorModel)
 _DEAD: Final = Answer(
-    409, "The context is dead, or was replaced meanwhile.", models.ErrorModel
+    409, "The context is dead, or was replaced meanwhile.", ErrorModel
 )
 _CANNOT_FORK: Final = Answer(
-    409, "The context can't be forked, or is dead.", models.ErrorModel
+    409, "The context can't be forked, or is dead.", ErrorModel
 )
 _NO_HEAP: Final = Answer(
-    409, "The heap is damaged, of another engine, or missing.", models.ErrorModel
+    409, "The heap is damaged, of another engine, or missing.", ErrorModel
 )
 _LIMIT: Final = Answer(
-    429, "A limit is reached; Retry-After says when to come back.", models.ErrorModel
+    429, "A limit is reached; Retry-After says when to come back.", ErrorModel
 )
-_UNREADY: Final = Answer(503, "The server can't start it now.", models.ErrorModel)
-_LATE: Final = Answer(504, "The context did not answer in time.", models.ErrorModel)
+_UNREADY: Final = Answer(503, "The server can't start it now.", ErrorModel)
+_LATE: Final = Answer(504, "The context did not answer in time.", ErrorModel)
 
 _ON_DISCONNECT: Final = Query(
     "on_disconnect",
@@ -79,8 +82,8 @@ _ONE: Final = "/contexts/{context_id}"
 
 def _metadata_route(resource: str) -> Route:
     answers = (
-        Answer(200, "Whose tokens are taken.", models.ResourceModel),
-        Answer(404, "The server takes no tokens.", models.ErrorModel),
+        Answer(200, "Whose tokens are taken.", ResourceModel),
+        Answer(404, "The server takes no tokens.", ErrorModel),
     )
     summary = f"Whose bearer tokens open {resource or 'the server'} (RFC 9728)."
     return Route(
@@ -98,7 +101,7 @@ ROUTES: Final = (
             Operation(
                 "GET",
                 "Whether the server works.",
-                (Answer(200, "It does.", models.Health), _UNREADY),
+                (Answer(200, "It does.", Health), _UNREADY),
             ),
         ),
     ),
@@ -151,7 +154,7 @@ ROUTES: Final = (
                 (
                     _CREATED,
                     _INVALID,
-                    Answer(404, "There is no such heap.", models.ErrorModel),
+                    Answer(404, "There is no such heap.", ErrorModel),
                     _NO_HEAP,
                     _LARGE,
                     _LIMIT,
@@ -192,7 +195,7 @@ ROUTES: Final = (
                 "POST",
                 "Begin anew under the same id, with nothing or from its checkpoint.",
                 (_CONTEXT, _INVALID, _MISSING, _NO_HEAP, _LARGE, _LIMIT, _UNREADY),
-                heap_models.RestartRequest,
+                models.RestartRequest,
                 body_optional=True,
             ),
         ),
@@ -261,12 +264,12 @@ ROUTES: Final = (
                 "POST",
                 "Save the state of a context as a heap (V8 only).",
                 (
-                    Answer(200, "The heap.", heap_models.CheckpointModel),
+                    Answer(200, "The heap.", models.CheckpointModel),
                     _MISSING,
                     Answer(
                         409,
                         "V8 can't save it, or the context is dead.",
-                        heap_models.UnsavableModel,
+                        models.UnsavableModel,
                     ),
                     _LIMIT,
                     _UNREADY,

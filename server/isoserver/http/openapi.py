@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from isokernel._version import __version__
 from isoserver.contexts import models
 from isoserver.contexts.routes import ROUTES, Answer
+from isoserver.http.models import ErrorModel, ValidationErrorModel
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -28,8 +29,8 @@ _NAMES: Final = {
     models.ExecutionModel: "Execution",
     models.ContextModel: "Context",
     models.ContextsModel: "Contexts",
-    models.ErrorModel: "ErrorResponse",
-    models.ValidationErrorModel: "ValidationErrorResponse",
+    ErrorModel: "ErrorResponse",
+    ValidationErrorModel: "ValidationErrorResponse",
 }
 """Names of the documented API where ours differ."""
 
@@ -158,7 +159,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
 
 
 def _denied(status: int, description: str) -> Answer:
-    return Answer(status, description, models.ErrorModel)
+    return Answer(status, description, ErrorModel)
 
 
 _DENIED: Final = (

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from isoserver.contexts.models import AnswerModel, RequestModel
 from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads annotations
     HeapKey,
     HeapTags,
 )
+from isoserver.http.models import AnswerModel, RequestModel
 from isoserver.runs.orders import RUNTIMES, answer_seconds, task_order
 from isoserver.runs.service import LIST_DEFAULT, LIST_MAX
 
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from isoserver.runs.orders import TaskOrder
 
 __all__ = [
-    "ApiError",
     "CancelResult",
-    "CliAsset",
-    "CliIndex",
     "ExecAccepted",
     "ExecOptions",
     "ExecRequest",
@@ -49,7 +46,6 @@ __all__ = [
     "TaskStatusName",
     "TaskSummary",
     "TimeoutSeconds",
-    "VersionModel",
 ]
 
 METADATA_MAX = 100
@@ -140,12 +136,6 @@ class ListQuery(QueryModel):
 
 
 # -- executions: answers ---------------------------------------------------------------
-
-
-class ApiError(AnswerModel):
-    """Why a request could not be served."""
-
-    error: str
 
 
 class ExecAccepted(AnswerModel):
@@ -355,27 +345,3 @@ class TaskList(AnswerModel):
     """Tasks, newest first."""
 
     tasks: list[TaskSummary]
-
-
-# -- the client's downloads ------------------------------------------------------------
-
-
-class VersionModel(AnswerModel):
-    """The server's version."""
-
-    version: str
-
-
-class CliAsset(AnswerModel):
-    """A client that can be downloaded."""
-
-    platform: str
-    url: str
-    available: bool
-
-
-class CliIndex(AnswerModel):
-    """The clients that can be downloaded."""
-
-    version: str
-    assets: list[CliAsset]

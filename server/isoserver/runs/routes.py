@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.contexts.models import ErrorModel, ValidationErrorModel
 from isoserver.http import downloads
+from isoserver.http.models import (
+    ApiError,
+    CliIndex,
+    ErrorModel,
+    ValidationErrorModel,
+    VersionModel,
+)
 from isoserver.http.operations import Answer, Operation, Query, Route
 from isoserver.runs import handlers, models
 
@@ -14,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["API_ROUTES", "TASK_ROUTES", "queries_of"]
 
-_ERROR: Final = models.ApiError
+_ERROR: Final = ApiError
 _INVALID: Final = Answer(400, "The request isn't as it must be.", _ERROR)
 _MISSING: Final = Answer(404, "There is no such execution.", _ERROR)
 _LARGE: Final = Answer(413, "The body is too large.", _ERROR)
@@ -125,7 +131,7 @@ API_ROUTES: Final = (
             Operation(
                 "GET",
                 "Give the server's version.",
-                (Answer(200, "The version.", models.VersionModel),),
+                (Answer(200, "The version.", VersionModel),),
             ),
         ),
     ),
@@ -136,7 +142,7 @@ API_ROUTES: Final = (
             Operation(
                 "GET",
                 "List the clients that can be downloaded.",
-                (Answer(200, "The clients.", models.CliIndex),),
+                (Answer(200, "The clients.", CliIndex),),
             ),
         ),
     ),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, RootModel
 
-from isoserver.contexts.models import AnswerModel, RequestModel
+from isoserver.http.models import AnswerModel, RequestModel
 from isoserver.settings.tools import (
     ConditionModel,
     Effect,

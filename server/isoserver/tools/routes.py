@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from isoserver.contexts.models import ErrorModel, ValidationErrorModel
+from isoserver.http.models import ErrorModel, ValidationErrorModel
 from isoserver.http.operations import Answer, Operation, Query, Route
 from isoserver.tools import handlers as tools
 from isoserver.tools import models

@@ -1,0 +1,95 @@
+"""What the models of all features share, and the models of the server itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "AnswerModel",
+    "ApiError",
+    "CliAsset",
+    "CliIndex",
+    "ErrorModel",
+    "Health",
+    "RequestModel",
+    "ResourceModel",
+    "ValidationErrorModel",
+    "VersionModel",
+]
+
+
+class RequestModel(BaseModel):
+    """Root of what clients send: nothing unknown is accepted, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AnswerModel(BaseModel):
+    """Root of what the server sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorModel(AnswerModel):
+    """Why a request could not be served."""
+
+    message: str
+
+
+class FieldError(AnswerModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="JSON field name that failed validation.")
+    error: str = Field(description="What is wrong, for people.")
+
+
+class ValidationErrorModel(AnswerModel):
+    """A request that isn't what the API takes."""
+
+    message: str = Field(description="Summary message.", examples=["Invalid request"])
+    errors: list[FieldError]
+
+
+class ApiError(AnswerModel):
+    """Why a request could not be served."""
+
+    error: str
+
+
+class Health(AnswerModel):
+    """The server works."""
+
+    status: Literal["ok"]
+
+
+class VersionModel(AnswerModel):
+    """The server's version."""
+
+    version: str
+
+
+class CliAsset(AnswerModel):
+    """A client that can be downloaded."""
+
+    platform: str
+    url: str
+    available: bool
+
+
+class CliIndex(AnswerModel):
+    """The clients that can be downloaded."""
+
+    version: str
+    assets: list[CliAsset]
+
+
+class ResourceModel(AnswerModel):
+    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
+
+    resource: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    scopes_supported: list[str]
+    resource_name: str
