@@ -80,6 +80,9 @@ BUNDLES = (
     Bundle("encoding", options=BARE_GLOBAL),
     Bundle("encoding_multibyte", options=BARE_GLOBAL),
     Bundle("idna"),
+    Bundle("compression"),
+    Bundle("hashes", options=BARE_GLOBAL),
+    Bundle("urlpattern"),
     Bundle(
         "url",
         options=(

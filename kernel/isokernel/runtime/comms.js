@@ -1,7 +1,7 @@
 "use strict";
 // Comms: Jupyter's two-way channels between a cell and the front end (widgets use them).
 
-const { apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse, stringify,
+const { apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse, toJson,
   toText } = require("intrinsics");
 const { emit, newId } = require("output");
 const { report } = require("errors");
@@ -152,7 +152,7 @@ exports.list = function list() {
   mapForEach(open, (comm, id) => {
     names[id] = comm.targetName;
   });
-  return stringify(names);
+  return toJson(names);
 };
 
 exports.Comm = Comm;

@@ -2,7 +2,7 @@
 // Completion: what may stand at the cursor, from the live values. None of the user's code runs.
 
 const { exec, functionToString, getDescriptor, getNames, hasOwn, push, replace, setAdd, setHas,
-  slice, sort, startsWith, stringify } = require("intrinsics");
+  slice, sort, startsWith, toJson } = require("intrinsics");
 const { KEYWORDS, endsValue, isKeyword, scan } = require("tokens");
 const { expression, holders, isDot, isLazy } = require("values");
 const { lexicalNames, lexicalValue, proxyDetails, typeOf } = host;
@@ -128,7 +128,7 @@ function completeKey({ tokens, stateStart }, code, cursor) {
   const base = tokens[bracket - 1]?.text === "?." ? bracket - 2 : bracket - 1;
   if (isKey && endsValue(tokens[base])) {
     const { found } = expression(tokens, base);
-    const quoted = (name) => replace(slice(stringify(name), 1, -1), /\\?"|'/g, (mark) =>
+    const quoted = (name) => replace(slice(toJson(name), 1, -1), /\\?"|'/g, (mark) =>
       mark[mark.length - 1] === quote ? `\\${quote}` : mark[mark.length - 1]);
     if (found !== undefined) addMembers(matches, found.value, NO_INDEX, quoted);
   }
@@ -136,7 +136,7 @@ function completeKey({ tokens, stateStart }, code, cursor) {
 }
 
 function answer(matches, start, end) {
-  return stringify({ matches: matches.texts, start, end, types: matches.types });
+  return toJson({ matches: matches.texts, start, end, types: matches.types });
 }
 
 /**

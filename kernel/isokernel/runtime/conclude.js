@@ -1,7 +1,7 @@
 "use strict";
 // A cell's result as data, for executions that ask for it beside what is shown.
 
-const { resolve, stringify, then } = require("intrinsics");
+const { resolve, stringify, then, toJson: encode } = require("intrinsics");
 const { isPromise } = require("mime");
 const { isHandle } = require("handles");
 const output = require("output");
@@ -34,7 +34,7 @@ function toJson(value) {
   return [stringify(notice), true];
 }
 
-const pack = (shown, json) => stringify([shown, json[0], json[1]]);
+const pack = (shown, json) => encode([shown, json[0], json[1]]);
 
 /**
  * Shows a cell's result as `present` does, and gives it as JSON.

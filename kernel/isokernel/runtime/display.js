@@ -9,14 +9,31 @@ const { bytesOf, sniff } = require("pictures");
 const { chartTypes, GEOJSON } = require("specs");
 const { markupBundle, tags } = require("markup");
 
+const OPTIONS = { __proto__: null, raw: 1, update: 1, id: 1, metadata: 1 };
+
+/** Whether a last argument says how to show the others, and is not to be shown itself. */
+function isOptions(value) {
+  if (typeof value !== "object" || value === null || host.typeOf(value) !== "Object") return false;
+  const names = keys(value);
+  for (let i = 0; i < names.length; i++) if (!(names[i] in OPTIONS)) return false;
+  return true;
+}
+
 /**
- * Shows a value as richly as the front end can.
- * @param {unknown} value
- * @param {{raw?: boolean, update?: string, id?: string, metadata?: object}} [options]
- * @returns a handle: `id`, and `update(value)` to show another value in the same place
+ * Shows values as richly as the front end can, each by itself.
+ * @param {...unknown} values the last may be options: {raw?: boolean, update?: string,
+ *   id?: string, metadata?: object}
+ * @returns a handle of the last one: `id`, and `update(value)` to show another in its place
  */
-function display(value, options) {
-  return showValue(value, options);
+function display(...values) {
+  let count = values.length;
+  let options;
+  if (count > 1 && (values[count - 1] === undefined || isOptions(values[count - 1]))) {
+    count -= 1;
+    options = values[count];
+  }
+  for (let i = 0; i < count - 1; i++) showValue(values[i], options);
+  return showValue(values[count === 0 ? 0 : count - 1], options);
 }
 
 const show = (given, options, value) => showBundle(bundle(given, value), options);

@@ -2,7 +2,7 @@
 // Thrown values as data, from which Python makes an error message with a traceback. Whatever
 // was thrown, a proxy or an error whose getters throw, this gives an answer.
 
-const { getDescriptor, getPrototype, hasOwn, isArray, min, push, setAdd, setHas, slice, stringify,
+const { getDescriptor, getPrototype, hasOwn, isArray, min, push, setAdd, setHas, slice, toJson,
   apply } = require("intrinsics");
 const { framesOf } = require("stack");
 const { inspect } = require("text");
@@ -107,7 +107,7 @@ function detail(value, depth, seen) {
  * @param {unknown} value
  * @returns {string} JSON: ename, evalue, frames (innermost first), text, cause, errors
  */
-exports.describe = (value) => stringify(detail(value, 0, new Set()));
+exports.describe = (value) => toJson(detail(value, 0, new Set()));
 
 /**
  * Reports an error that no cell waits for, with the execution that caused it.

@@ -2,7 +2,7 @@
 // Inspection: what the name at the cursor stands for. None of the user's code runs.
 
 const { exec, functionToString, getDescriptor, join, push, slice, sliceItems, startsWith,
-  stringify } = require("intrinsics");
+  toJson } = require("intrinsics");
 const { scan } = require("tokens");
 const { expression } = require("values");
 const { inspect: show } = require("text");
@@ -141,5 +141,5 @@ exports.inspect = function inspect(code, cursor, detail) {
     facts.value = preview(value, detail > 0 ? 1 : 0);
     facts.comment = findComment(last);
   }
-  return stringify(bundleOf(facts));
+  return toJson(bundleOf(facts));
 };

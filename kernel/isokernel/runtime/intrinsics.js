@@ -9,9 +9,40 @@ const uncurry = bind.bind(call);
 const TypedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype);
 const getterOf = (object, name) => uncurry(Object.getOwnPropertyDescriptor(object, name).get);
 
+const { hasOwn, getPrototypeOf: getPrototype, keys, prototype: ObjectPrototype } = Object;
+const { isArray, prototype: ArrayPrototype } = Array;
+const { stringify } = JSON;
+
+/**
+ * JSON text of the runtime's own messages: a `toJSON` that user code has put onto all objects
+ * or all arrays has no say in it.
+ */
+function toJson(value) {
+  const usual = !hasOwn(ObjectPrototype, "toJSON") && !hasOwn(ArrayPrototype, "toJSON");
+  return stringify(usual ? value : withoutToJson(value));
+}
+
+/** A copy whose plain objects and arrays inherit nothing that JSON.stringify would call. */
+function withoutToJson(value) {
+  if (typeof value !== "object" || value === null) return value;
+  if (isArray(value)) {
+    const copy = [];
+    for (let i = 0; i < value.length; i++) copy[i] = withoutToJson(value[i]);
+    copy.toJSON = undefined;
+    return copy;
+  }
+  const prototype = getPrototype(value);
+  if (prototype !== null && prototype !== ObjectPrototype) return value;
+  const copy = { __proto__: null };
+  const names = keys(value);
+  for (let i = 0; i < names.length; i++) copy[names[i]] = withoutToJson(value[names[i]]);
+  return copy;
+}
+
 module.exports = {
   __proto__: null,
   uncurry,
+  toJson,
 
   apply: Reflect.apply,
   ownKeys: Reflect.ownKeys,
@@ -39,7 +70,7 @@ module.exports = {
   sort: uncurry(Array.prototype.sort),
 
   parse: JSON.parse,
-  stringify: JSON.stringify,
+  stringify,
 
   toText: String,
   charAt: uncurry(String.prototype.charAt),

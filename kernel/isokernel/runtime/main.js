@@ -2,7 +2,7 @@
 // What Python calls. Arguments and results are strings, numbers and booleans; structured data
 // goes as JSON text.
 
-const { defineProperty, filter, getNames, keys, parse, setAdd, setHas, stringify } =
+const { defineProperty, filter, getNames, keys, parse, setAdd, setHas, toJson } =
   require("intrinsics");
 const { setOwner } = require("owner");
 const output = require("output");
@@ -58,7 +58,7 @@ function install(optionsJson) {
 
 /** Names of globals that were not there at the beginning, as JSON. */
 function globalNames() {
-  return stringify(filter(getNames(globalThis), (name) => !setHas(ours, name)));
+  return toJson(filter(getNames(globalThis), (name) => !setHas(ours, name)));
 }
 
 /**

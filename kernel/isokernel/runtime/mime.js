@@ -67,11 +67,25 @@ function bundle(given, value, metadata = {}) {
 /** Calls `next` with a value, or with what its promise comes to. */
 const whenReady = (value, next) => (isPromise(value) ? then(value, next) : next(value));
 
+/** What a value's own method throws doesn't hide the value: it is told, and the rest is shown. */
+function attempt(method, value) {
+  try {
+    const shown = apply(method, value, []);
+    return isPromise(shown) ? then(shown, undefined, tell) : shown;
+  } catch (error) {
+    return tell(error);
+  }
+}
+
+function tell(error) {
+  require("errors").report(error, "error");
+}
+
 function fromPython(value) {
   const whole = methodOf(value, "_repr_mimebundle_");
   if (whole !== undefined) {
-    return whenReady(apply(whole, value, []), (given) =>
-      isArray(given) ? bundle(given[0], value, given[1]) : bundle(given, value));
+    return whenReady(attempt(whole, value), (given) =>
+      isArray(given) ? bundle(given[0], value, given[1]) : bundle(given ?? {}, value));
   }
   let pending;
   const given = { __proto__: null };
@@ -79,7 +93,7 @@ function fromPython(value) {
     const { 0: name, 1: type } = REPRESENTATIONS[i];
     const method = methodOf(value, name);
     if (method === undefined) continue;
-    const shown = apply(method, value, []);
+    const shown = attempt(method, value);
     if (isPromise(shown)) {
       const stored = then(shown, (text) => void (given[type] = text));
       pending = pending === undefined ? stored : then(pending, () => stored);

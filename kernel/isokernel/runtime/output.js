@@ -4,7 +4,7 @@
 // stream and one owner only, and an event sends the gathered text first.
 
 const { currentTime, charCode, endsWith, mapDelete, mapGet, mapKeys, mapNext, mapSet, mapSize,
-  min, numberToString, slice, stringify } = require("intrinsics");
+  min, numberToString, slice, toJson } = require("intrinsics");
 const { owner } = require("owner");
 
 const PIECE = 131072; // characters: what is gathered at most
@@ -106,7 +106,7 @@ function write(stream, text) {
  * @param {Uint8Array[]} [buffers]
  */
 function emit(kind, content, buffers) {
-  const json = stringify(content);
+  const json = toJson(content);
   flush();
   if (buffers === undefined) host.emit(kind, json, owner());
   else host.emit(kind, json, owner(), buffers);

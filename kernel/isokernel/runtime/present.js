@@ -1,7 +1,7 @@
 "use strict";
 // A cell's result: kept for later cells, and shown.
 
-const { hasOwn, stringify, then } = require("intrinsics");
+const { hasOwn, toJson, then } = require("intrinsics");
 const { represent } = require("mime");
 const { isHandle, takeWaiting } = require("handles");
 const { recordResult } = require("results");
@@ -9,7 +9,7 @@ const { recordResult } = require("results");
 const show = (value) => {
   const shown = represent(value);
   // Asking for V8's own brand costs more than all the rest: it is either a bundle or a promise.
-  return hasOwn(shown, "data") ? stringify(shown) : then(shown, stringify);
+  return hasOwn(shown, "data") ? toJson(shown) : then(shown, toJson);
 };
 
 /**

@@ -13,12 +13,28 @@ function decode(bytes, name) {
   return new TextDecoder().decode(bytes);
 }
 
+/** Calls back before timers; what that throws is an error of nobody's promise. */
+function nextTick(callback, ...args) {
+  if (typeof callback !== "function") {
+    throw new TypeError("process.nextTick: the callback must be a function");
+  }
+  then(resolve(), () => {
+    try {
+      apply(callback, undefined, args);
+    } catch (error) {
+      require("errors").report(error, "error");
+    }
+  });
+}
+
 function stream(name) {
   return {
     isTTY: false,
     writable: true,
-    write(text) {
+    write(text, encoding, callback) {
       write(name, typeof text === "string" ? text : decode(text, name));
+      const done = typeof encoding === "function" ? encoding : callback;
+      if (typeof done === "function") nextTick(done);
       return true;
     },
   };
@@ -83,12 +99,7 @@ exports.createProcess = function createProcess({ platform = "linux", versions = 
     argv: [],
     env,
     versions,
-    nextTick(callback, ...args) {
-      if (typeof callback !== "function") {
-        throw new TypeError("process.nextTick: the callback must be a function");
-      }
-      then(resolve(), () => apply(callback, undefined, args));
-    },
+    nextTick,
     hrtime,
     exit() {
       throw new Error("process.exit: a cell can't end the kernel");

@@ -5,12 +5,15 @@
 const { apply, floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
   require("intrinsics");
 const { owner, runAs } = require("owner");
+const evaluate = globalThis.eval; // called by another name: in the global scope
 
 const LONGEST = 2 ** 31 - 1; // ms; more is taken as 1, as in Node.js
 const FEWEST_DEAD = 1000; // cleared timers that may lie in the heap before it is cleaned
 
 let limit = 100000;
 let nextId = 1;
+// The timer whose callback runs: still set afterwards when it was stopped from outside.
+let firing;
 // Live timers by id; the heap below may still hold cleared ones until they come up.
 const timers = new Map();
 let heap = [];
@@ -66,10 +69,21 @@ function clean() {
   for (let i = 0; i < before.length; i++) if (before[i].live) insert(before[i]);
 }
 
-function add(name, callback, delay, repeats, args) {
-  if (typeof callback !== "function") {
-    throw new TypeError(`${name}: the callback must be a function, not ${host.typeOf(callback)}`);
+/**
+ * What isn't a function is a script's text, as in a browser. Nobody means undefined or null.
+ */
+function handlerOf(name, value) {
+  if (value === undefined || value === null) {
+    throw new TypeError(`${name}: the callback must be a function, not ${value}`);
   }
+  const text = `${value}`;
+  return () => {
+    evaluate(text);
+  };
+}
+
+function add(name, callback, delay, repeats, args) {
+  if (typeof callback !== "function") callback = handlerOf(name, callback);
   if (mapSize(timers) >= limit) {
     throw new RangeError(`${name}: ${limit} timers are waiting already`);
   }
@@ -143,8 +157,10 @@ function fire(timer, now) {
   } else {
     remove(timer);
   }
+  firing = timer;
   runAs(timer.owner, call, [callback, args]);
   host.microtasks();
+  firing = undefined;
 }
 
 /** @returns {number} when the next timer is due, by the host's clock; -1 when there is none */
@@ -165,6 +181,9 @@ function nextTimer() {
  * @returns {number} as nextTimer
  */
 exports.runTimers = function runTimers() {
+  // Stopped: an interval would only have to be stopped again and again.
+  if (firing !== undefined) remove(firing);
+  firing = undefined;
   const now = host.now();
   const newest = nextId;
   for (let timer = first(); timer !== undefined; timer = first()) {

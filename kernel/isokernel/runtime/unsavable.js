@@ -2,7 +2,7 @@
 // Which expression leads to an object that can't be saved? Searches what names lead to, breadth
 // first, without running any code of the user's: no getters, no traps of proxies.
 
-const { exec, getDescriptor, hasOwn, mapGet, mapHas, mapSet, mapSize, ownKeys, stringify,
+const { exec, getDescriptor, hasOwn, mapGet, mapHas, mapSet, mapSize, ownKeys, toJson,
   symbolToString, toText } = require("intrinsics");
 const { lexicalNames, lexicalValue, previewEntries, proxyDetails, typeOf } = host;
 
@@ -16,11 +16,11 @@ const isObject = (value) =>
 function member(key) {
   if (typeof key === "symbol") return `[${symbolToString(key)}]`;
   if (exec(INDEX, key) !== null) return `[${key}]`;
-  return exec(NAME, key) !== null ? `.${key}` : `[${stringify(key)}]`;
+  return exec(NAME, key) !== null ? `.${key}` : `[${toJson(key)}]`;
 }
 
 function literal(key) {
-  if (typeof key === "string") return stringify(key);
+  if (typeof key === "string") return toJson(key);
   if (typeof key === "number" || typeof key === "boolean") return toText(key);
   return undefined;
 }
@@ -93,5 +93,5 @@ exports.find = function find(targets) {
   }
   if (search.at < 0) return "[]";
   const found = search.objects[search.at];
-  return stringify([mapGet(search.wanted, found), pathTo(search, search.at)]);
+  return toJson([mapGet(search.wanted, found), pathTo(search, search.at)]);
 };

@@ -215,6 +215,33 @@ def test_failing_display(context: LocalContext, method: str, use: str) -> None:
     assert any("cell 1:1:" in line for line in error.traceback)
 
 
+@pytest.mark.parametrize("method", ["() =>", "async () =>"])
+def test_a_failing_representation_hides_no_other(
+    context: LocalContext, method: str
+) -> None:
+    """As in IPython: what it throws is told on stderr, and the value is shown."""
+    outcome = context.run(
+        "var it = {toString() { return 'it' }, a: 1, "
+        f"_repr_html_: {method} {{ throw new Error('in it') }}, "
+        "_repr_latex_: () => '$x$'}; it"
+    )
+    assert outcome.error is None
+    assert outcome.result is not None
+    assert outcome.result["text/latex"] == "$x$"
+    assert "text/html" not in outcome.result
+    assert "a: 1" in str(outcome.text)
+    assert "Uncaught Error: in it" in outcome.stderr
+
+
+def test_several_values_are_shown_each(context: LocalContext) -> None:
+    events = shown(context, "display(1, 'two', {three: 3}, {id: 'x'})")
+    assert [event.data["text/plain"] for event in events] == [
+        "1",
+        "'two'",
+        "{ three: 3 }",
+    ]
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -249,3 +276,20 @@ def test_proxy_runs_no_traps(context: LocalContext) -> None:
 def test_no_ansi(context: LocalContext) -> None:
     """Plain text carries no escape codes."""
     assert "\x1b" not in context.value("[{a: 1, b: 'x', c: null, d: /r/}]")
+
+
+def test_toJSON_of_all_objects_has_no_say(context: LocalContext) -> None:  # noqa: N802
+    """What user code puts onto built-in prototypes doesn't change our own messages."""
+    context.run("Object.prototype.toJSON = () => 'x'; Array.prototype.toJSON = () => 1")
+    assert context.run("[1, {a: [2]}]").text == "[ 1, { a: [ 2 ] } ]"
+    error = context.run("throw new Error('boo')").error
+    assert error
+    assert (error.ename, error.evalue) == ("Error", "boo")
+    assert any("cell 3:1:7" in line for line in error.traceback)
+    (shown,) = [
+        event
+        for event in context.run("display.json({a: [1]})").events
+        if isinstance(event, DisplayData)
+    ]
+    assert shown.data["application/json"] == {"a": [1]}
+    assert "Math" in context.context.queries.complete("Mat", 3).matches

@@ -73,9 +73,16 @@ def test_odd_delays(context: LocalContext, delay: str) -> None:
     assert late(context) == "fired\n"
 
 
-def test_strings_are_refused(context: LocalContext) -> None:
-    """A string is no callback."""
-    error = context.run("setTimeout('1 + 1', 1)").error
+def test_a_string_is_run_as_a_script(context: LocalContext) -> None:
+    """As in a browser: in the global scope, when the time has come."""
+    context.run("var seen = 0; setTimeout('seen += 1; var more = 2', 1); 0")
+    context.idle()
+    assert context.value("[seen, more]") == "[ 1, 2 ]"
+
+
+@pytest.mark.parametrize("nothing", ["undefined", "null", ""])
+def test_nothing_is_no_callback(context: LocalContext, nothing: str) -> None:
+    error = context.run(f"setTimeout({nothing})").error
     assert error
     assert error.ename == "TypeError"
 
@@ -153,3 +160,27 @@ def test_remaining_time_is_kept(context: LocalContext) -> None:
     bridge.call("resume")
     assert 0 < bridge.call("nextTimer") <= 200
     assert late(context) == "fired\n"
+
+
+def test_a_stopped_interval_does_not_fire_again(
+    sessions: Callable[..., LocalContext],
+) -> None:
+    """Its callback never ends, so it would have to be stopped again and again."""
+    session = sessions(cell_timeout_seconds=0.2)
+    session.run("let fired = 0; setInterval(() => { fired++; for (;;); }, 1)")
+    outcome = session.run("await new Promise(() => {})")
+    assert outcome.error
+    session.run("await new Promise((resolve) => setTimeout(resolve, 20))")
+    assert session.value("fired") == "1"
+
+
+def test_writes_call_back(context: LocalContext) -> None:
+    outcome = context.run(
+        "await new Promise((resolve) => process.stdout.write('text', resolve)); 5"
+    )
+    assert (outcome.stdout, outcome.text) == ("text", "5")
+
+
+def test_what_nextTick_throws_is_no_rejection(context: LocalContext) -> None:  # noqa: N802
+    outcome = context.run("process.nextTick(() => { throw new Error('here') }); 0")
+    assert outcome.stderr.startswith("Uncaught Error: here\n")

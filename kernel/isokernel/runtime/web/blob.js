@@ -16,7 +16,7 @@ class Blob {
   #bytes;
   #type;
 
-  constructor(parts, options) {
+  constructor(parts = [], options = {}) {
     const { endings = "transparent", type = "" } = dictionary(options, "Blob");
     if (endings !== "transparent" && endings !== "native") {
       throw new TypeError(`Blob: '${endings}' is not a valid value for 'endings'.`);
@@ -42,6 +42,11 @@ class Blob {
 
   async text() {
     return new TextDecoder().decode(this.#bytes);
+  }
+
+  textStream() {
+    const { TextDecoderStream } = require("web/encoding_streams");
+    return this.stream().pipeThrough(new TextDecoderStream());
   }
 
   async arrayBuffer() {
@@ -78,7 +83,7 @@ class Blob {
       blob.#type = type;
       return blob;
     };
-    toChunks = (parts = [], native = false) => {
+    toChunks = (parts, native) => {
       if ((typeof parts !== "object" && typeof parts !== "function") || parts === null) {
         throw new TypeError("Blob: the provided value cannot be converted to a sequence.");
       }
@@ -89,9 +94,13 @@ class Blob {
         if (typeof part === "object" && part !== null) {
           if (#bytes in part) return part.#bytes;
           if (ArrayBuffer.isView(part)) {
+            // A detached buffer has no bytes, and its views no length.
+            if (part.buffer.detached) return new Uint8Array(0);
             return new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
           }
-          if (part instanceof ArrayBuffer) return new Uint8Array(part);
+          if (part instanceof ArrayBuffer) {
+            return part.detached ? new Uint8Array(0) : new Uint8Array(part);
+          }
         }
         const text = `${part}`;
         return encoder.encode(native ? text.replace(/\r\n?|\n/g, "\n") : text);
@@ -99,8 +108,6 @@ class Blob {
     };
   }
 }
-
-
 
 function concatenate(chunks) {
   const bytes = new Uint8Array(chunks.reduce((size, chunk) => size + chunk.length, 0));
@@ -118,7 +125,11 @@ function toType(type) {
 }
 
 function toPosition(value, size) {
-  const position = Math.round(Number(value)) || 0;
+  const number = Number(value) || 0;
+  // Web IDL's [Clamp]: to the nearest whole number, halves to the even one.
+  const floor = Math.floor(number);
+  const half = number - floor === 0.5;
+  const position = half ? floor + (floor % 2 === 0 ? 0 : 1) : Math.round(number);
   return position < 0 ? Math.max(size + position, 0) : Math.min(position, size);
 }
 

@@ -12,16 +12,29 @@ const notCloneable = (message) => new DOMException(message, "DataCloneError");
  */
 function structuredClone(value, options) {
   requireArguments(arguments.length, 1, "structuredClone");
-  const transfer = toTransferList(dictionary(options, "structuredClone").transfer);
-  const copy = transfer.includes(value) ? undefined : copyOf(value);
+  const transfer = dictionary(options, "structuredClone").transfer;
+  return cloneWithPorts(value, transfer).value;
+}
+
+/**
+ * Copy a value for another reader.
+ *
+ * @param {unknown} value
+ * @param {Iterable<object>} [transfer] buffers and ports that are moved instead of copied
+ * @returns {{value: unknown, ports: object[]}} the copy, and the ports that were moved
+ */
+function cloneWithPorts(value, transfer) {
+  const list = toTransferList(transfer);
+  let copy = list.includes(value) ? undefined : copyOf(value);
+  const ports = [];
   // A transferred buffer was copied with the rest; what remains is to detach the original. The
   // value being the buffer itself, which is the common case, nothing is copied at all.
-  let moved;
-  for (const buffer of transfer) {
-    const taken = detach(buffer);
-    if (buffer === value) moved = taken;
+  for (const item of list) {
+    const moved = item instanceof ArrayBuffer ? detach(item) : require("web/messaging").move(item);
+    if (!(item instanceof ArrayBuffer)) ports.push(moved);
+    if (item === value) copy = moved;
   }
-  return moved ?? copy;
+  return { value: copy, ports };
 }
 
 function copyOf(value) {
@@ -54,15 +67,27 @@ function toTransferList(transfer) {
   if (transfer === undefined) return [];
   const list = [...transfer];
   for (const [index, item] of list.entries()) {
-    if (!(item instanceof ArrayBuffer)) {
+    if (item instanceof ArrayBuffer) {
+      if (item.detached) throw notCloneable(`ArrayBuffer at index ${index} is already detached.`);
+    } else if (!isPort(item)) {
       throw notCloneable(`Value at index ${index} does not have a transferable type.`);
+    } else if (require("web/messaging").isDetached(item)) {
+      throw notCloneable(`MessagePort at index ${index} is already detached.`);
     }
-    if (item.detached) throw notCloneable(`ArrayBuffer at index ${index} is already detached.`);
   }
   if (new Set(list).size < list.length) {
-    throw notCloneable("The transfer list has an ArrayBuffer twice.");
+    throw notCloneable("The transfer list has an object twice.");
   }
   return list;
+}
+
+/** Nobody has a port while the module that makes them isn't loaded. */
+function isPort(value) {
+  if (typeof value !== "object" || value === null) return false;
+  for (const Class of cloners.keys()) {
+    if (Class.name === "MessagePort" && value instanceof Class) return true;
+  }
+  return false;
 }
 
 function detach(buffer) {
@@ -74,4 +99,4 @@ function detach(buffer) {
   }
 }
 
-module.exports = { structuredClone };
+module.exports = { cloneWithPorts, structuredClone };

@@ -20,14 +20,76 @@ const typedArrayName = Object.getOwnPropertyDescriptor(
   Symbol.toStringTag,
 ).get;
 
+const UNSUPPORTED = ["decrypt", "deriveBits", "deriveKey", "encrypt", "exportKey", "generateKey",
+  "importKey", "sign", "unwrapKey", "verify", "wrapKey"];
+
 // Nothing random is kept for later: a context that is forked or restored would give out the same
 // bytes as its siblings.
 
-class Crypto {
+const ALGORITHMS = { __proto__: null, "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384",
+  "SHA-512": "sha512" };
+
+/** Digests only: keys, signatures and ciphers are refused as a browser refuses an algorithm. */
+class SubtleCrypto {
   #brand;
 
   constructor(token) {
     requirePlatform(token);
+  }
+
+  async digest(algorithm, data) {
+    this.#brand; // throws for what is no SubtleCrypto
+    requireArguments(arguments.length, 2, "digest");
+    const name = typeof algorithm === "object" && algorithm !== null ? algorithm.name : algorithm;
+    if (name === undefined) throw new TypeError("digest: the algorithm has no name.");
+    const hash = ALGORITHMS[`${name}`.toUpperCase()];
+    if (hash === undefined) {
+      throw new DOMException(`Unrecognized algorithm name: ${name}`, "NotSupportedError");
+    }
+    const bytes = bytesOf(data);
+    return require("vendor/hashes")[hash](bytes).buffer;
+  }
+
+  static {
+    for (const name of UNSUPPORTED) {
+      const method = {
+        async [name]() {
+          const message = `SubtleCrypto.${name} is not supported; digest is.`;
+          throw new DOMException(message, "NotSupportedError");
+        },
+      };
+      Object.defineProperty(SubtleCrypto.prototype, name, {
+        value: method[name], writable: true, enumerable: true, configurable: true,
+      });
+    }
+  }
+}
+
+function bytesOf(data) {
+  if ((ArrayBuffer.isView(data) ? data.buffer : data)?.detached) return new Uint8Array(0);
+  if (ArrayBuffer.isView(data)) {
+    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+  }
+  if (data instanceof ArrayBuffer) return new Uint8Array(data).slice();
+  throw new TypeError("digest: the data is not an ArrayBuffer or a view of one.");
+}
+
+class CryptoKey {
+  constructor(token) {
+    requirePlatform(token);
+  }
+}
+
+class Crypto {
+  #brand;
+  #subtle = new SubtleCrypto(PLATFORM);
+
+  constructor(token) {
+    requirePlatform(token);
+  }
+
+  get subtle() {
+    return this.#subtle;
   }
 
   getRandomValues(array) {
@@ -72,6 +134,8 @@ class Crypto {
   }
 }
 
-defineInterface(Crypto, { show: [] });
+defineInterface(SubtleCrypto, { show: [] });
+defineInterface(CryptoKey, { show: [] });
+defineInterface(Crypto, { show: ["subtle"] });
 
-module.exports = { Crypto, crypto: new Crypto(PLATFORM) };
+module.exports = { Crypto, CryptoKey, SubtleCrypto, crypto: new Crypto(PLATFORM) };

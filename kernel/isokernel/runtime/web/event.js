@@ -15,6 +15,9 @@ const BUBBLING_PHASE = 3;
  * isStopped(event), isStoppedAtOnce(event).
  */
 let dispatching;
+/** The getter that all events share. */
+let isTrusted;
+const { defineProperty } = Object;
 
 class Event {
   #type;
@@ -39,6 +42,8 @@ class Event {
     this.#bubbles = Boolean(bubbles);
     this.#cancelable = Boolean(cancelable);
     this.#composed = Boolean(composed);
+    // [LegacyUnforgeable]: each event's own, with one getter for all.
+    defineProperty(this, "isTrusted", { get: isTrusted, enumerable: true, configurable: false });
   }
 
   get type() {
@@ -75,10 +80,6 @@ class Event {
 
   get defaultPrevented() {
     return this.#canceled;
-  }
-
-  get isTrusted() {
-    return this.#trusted;
   }
 
   get timeStamp() {
@@ -132,6 +133,12 @@ class Event {
   }
 
   static {
+    isTrusted = {
+      get isTrusted() {
+        return this.#trusted;
+      },
+    };
+    isTrusted = Object.getOwnPropertyDescriptor(isTrusted, "isTrusted").get;
     dispatching = {
       begin(event, target, trusted) {
         event.#dispatched = true;

@@ -29,10 +29,10 @@ class EventTarget {
 
   removeEventListener(type, callback, options) {
     requireArguments(arguments.length, 2, "removeEventListener");
-    const { capture } = toOptions(options);
+    const capture = typeof options === "boolean" ? options : dictionary(options, "removeEventListener").capture;
     const list = this.#listeners.get(`${type}`);
     if (!isCallback(callback) || !list) return;
-    const listener = list.find((l) => l.callback === callback && l.capture === capture);
+    const listener = list.find((l) => l.callback === callback && l.capture === Boolean(capture));
     if (listener) this.#remove(`${type}`, listener);
   }
 

@@ -8,11 +8,13 @@ const MODULES = {
   "web/base64": ["atob", "btoa"],
   "web/blob": ["Blob", "File"],
   "web/clone": ["structuredClone"],
-  "web/crypto": ["Crypto", "crypto"],
+  "web/compression": ["CompressionStream", "DecompressionStream"],
+  "web/crypto": ["Crypto", "CryptoKey", "SubtleCrypto", "crypto"],
   "web/encoding": ["TextDecoder", "TextEncoder"],
   "web/encoding_streams": ["TextDecoderStream", "TextEncoderStream"],
   "web/events": ["CustomEvent", "ErrorEvent", "Event", "EventTarget", "MessageEvent"],
   "web/exception": ["DOMException", "QuotaExceededError"],
+  "web/messaging": ["MessageChannel", "MessagePort"],
   "web/performance": [
     "Performance",
     "PerformanceEntry",
@@ -36,6 +38,7 @@ const MODULES = {
     "WritableStreamDefaultWriter",
   ],
   "web/url": ["URL", "URLSearchParams"],
+  "web/urlpattern": ["URLPattern"],
 };
 
 /** Names of the globals that are loaded on first touch, for those who list without touching. */
@@ -53,6 +56,22 @@ function install(target) {
   for (const [name, value] of Object.entries(require("web/microtask"))) {
     define(target, name, value);
   }
+  for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
+    define(target, name, globalListener(name));
+  }
+}
+
+let globalTarget;
+
+/** The global object is an event target; `error` and the like are not dispatched at it. */
+function globalListener(name) {
+  const method = {
+    [name](...args) {
+      globalTarget ??= new (require("web/events").EventTarget)();
+      return globalTarget[name](...args);
+    },
+  };
+  return method[name];
 }
 
 function defineLazy(target, name, module) {

@@ -24,4 +24,28 @@ for (const [name, shown] of Object.entries(SHOWN)) {
   cloners.set(streams[name], null);
 }
 
+// Where the package is behind the standard: a string is no iterable of chunks, and iterators
+// have the language's own prototype above theirs.
+const { from } = streams.ReadableStream;
+Object.defineProperty(streams.ReadableStream, "from", {
+  value: {
+    from(iterable) {
+      if (typeof iterable !== "object" && typeof iterable !== "function") {
+        throw new TypeError("ReadableStream.from: the value is not an object");
+      }
+      return Reflect.apply(from, streams.ReadableStream, [iterable]);
+    },
+  }.from,
+  writable: true,
+  enumerable: true,
+  configurable: true,
+});
+const AsyncIterator = Object.getPrototypeOf(
+  Object.getPrototypeOf(async function* () {}).prototype,
+);
+const iterator = Object.getPrototypeOf(new streams.ReadableStream().values());
+if (Object.getPrototypeOf(iterator) !== AsyncIterator) {
+  Object.setPrototypeOf(iterator, AsyncIterator);
+}
+
 module.exports = streams;

@@ -1,0 +1,1 @@
+export { URLPattern } from "../node_modules/urlpattern-polyfill/dist/urlpattern.js";
