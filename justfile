@@ -33,8 +33,10 @@ bench *args:
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
 
-# Run the example notebooks anew and keep their outputs
+# Make the OpenAPI document of the docs, and run the example notebooks anew
 docs:
+    python -c "from isoserver import app; from isoserver.http import openapi; \
+        print(openapi.text(app.ROUTES), end='')" > docs/openapi.json
     python tests/test_notebooks.py
 
 # All that must hold before a commit

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.routing import URLSpec
 from tornado.web import Application
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
-from isoserver.contexts.routes import url_specs
+from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
+from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.heaps.service import Heaps
 from isoserver.http.bodies import (
     BoundedBody,
@@ -26,14 +29,17 @@ from isoserver.http.bodies import (
     head_size,
     is_whole,
 )
+from isoserver.http.downloads import DOWNLOAD_ROUTES
 from isoserver.http.guards import Guard
 from isoserver.http.handlers import MissingHandler
+from isoserver.http.information import INFORMATION_ROUTES
 from isoserver.http.metrics import Metrics
 from isoserver.http.openapi import make_document
-from isoserver.http.service import Service
-from isoserver.mcp.door import McpDoor
+from isoserver.http.parts import ServerParts
+from isoserver.mcp.endpoint import McpEndpoint, McpHandler, mcp_paths
 from isoserver.mcp.relay import Relay
 from isoserver.runs.records import Kind
+from isoserver.runs.routes import API_ROUTES, TASK_ROUTES
 from isoserver.runs.scripts import ScriptRunner
 from isoserver.runs.service import Runs
 from isoserver.runs.store import Store
@@ -44,6 +50,7 @@ from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
 from isoserver.storage.folders import DataFolder
 from isoserver.storage.locks import ServerLock
+from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
 
 if TYPE_CHECKING:
@@ -56,7 +63,7 @@ if TYPE_CHECKING:
     from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["Server"]
+__all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
@@ -67,21 +74,33 @@ _BODY_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 3600.0
 
 
+ROUTES: Final = (
+    *CONTEXT_ROUTES,
+    *API_ROUTES,
+    *HEAP_ROUTES,
+    *TOOL_ROUTES,
+    *TASK_ROUTES,
+    *INFORMATION_ROUTES,
+    *DOWNLOAD_ROUTES,
+)
+"""Every path of the API: what handles it, what it takes and answers."""
+
+
 class _Application(Application):
     """Tornado's, which looks at the size of a body before it is read."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, parts: ServerParts) -> None:
+        self._parts = parts
         super().__init__(
-            url_specs(service),
+            _url_specs(parts),
             default_handler_class=MissingHandler,
-            default_handler_args={"service": service},
+            default_handler_args={"parts": parts},
             log_function=lambda _handler: None,  # ours is in Handler.on_finish
         )
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request."""
-        settings = self._service.settings
+        settings = self._parts.settings
         if head_size(request) > settings.request_header_bytes_max:
             return self._refusal(request, LongHeadHandler)
         size, size_max = declared_size(request.headers), settings.request_body_bytes_max
@@ -101,7 +120,7 @@ class _Application(Application):
         request: HTTPServerRequest,
         handler: type[TooLargeHandler] = TooLargeHandler,
     ) -> Any:
-        return self.get_handler_delegate(request, handler, {"service": self._service})
+        return self.get_handler_delegate(request, handler, {"parts": self._parts})
 
 
 class Server:
@@ -118,7 +137,7 @@ class Server:
         checks: Its type checker.
         runs: Its runs.
         folder: Where it keeps what outlives it.
-        service: What its handlers share.
+        parts: What its handlers share.
         url: Where it listens, once started.
     """
 
@@ -158,7 +177,7 @@ class Server:
             Kind.TASK: TaskRunner(settings, self.contexts, called, self.checks, log),
         }
         self.runs = Runs(settings, store, self.contexts, runners, log)
-        self.service = Service(
+        self.parts = ServerParts(
             settings,
             self.contexts,
             self.heaps,
@@ -169,13 +188,13 @@ class Server:
             Guard(settings),
             Access(settings, log, self.metrics.refused),
             RateLimits(settings, self.metrics.refused),
-            make_document(),
+            make_document(ROUTES),
             self.tools,
         )
-        self.service.mcp = McpDoor(self.service)
+        self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
         # Nobody else finds a temporary folder.
-        self._relay = None if self._data.temporary else Relay(self.service, self.folder)
+        self._relay = None if self._data.temporary else Relay(self.parts, self.folder)
         self._claimed = False
         self._http: HTTPServer | None = None
 
@@ -189,7 +208,7 @@ class Server:
         sockets = bind_sockets(self.settings.port, self.settings.host)
         await self.open()
         self._http = HTTPServer(
-            _Application(self.service),
+            _Application(self.parts),
             max_body_size=self.settings.request_body_bytes_max,
             max_header_size=_HEADS * self.settings.request_header_bytes_max,
             idle_connection_timeout=_IDLE_SECONDS,
@@ -239,10 +258,10 @@ class Server:
         if self._relay is not None:
             await self._relay.open()
         for wall in self.contexts.missing_walls:
-            self.service.log.warning("not confined", reason=wall)
+            self.parts.log.warning("not confined", reason=wall)
         if self.folder.stat().st_mode & _OF_OTHERS:
             # Somebody else has made it, and may want it so.
-            self.service.log.warning("others may read", folder=str(self.folder))
+            self.parts.log.warning("others may read", folder=str(self.folder))
 
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
@@ -253,26 +272,26 @@ class Server:
         await self.checks.close()
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
-        await self.service.mcp.close()
+        await self.parts.mcp.close()
         if self._relay is not None:
             await self._relay.close()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.service.quiet.wait(), _ANSWERS_WAIT)
+            await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
         await self.tools.close()
         await self.changes.close()
         await self.heaps.close()
-        await self.service.access.close()
+        await self.parts.access.close()
         await asyncio.to_thread(self._data.clear)
         await self.lock.release()
         await self.database.close()
         self._data.close()
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
-        self.contexts.hurry()
-        self.runs.hurry()
+        self.contexts.end_grace_period()
+        self.runs.end_grace_period()
 
     def abandon(self) -> None:
         """Give up what a start that failed has left; the rest ends with the process."""
@@ -291,7 +310,7 @@ class Server:
 
         def stop() -> None:
             if stopped.is_set():
-                self.hurry()
+                self.end_grace_period()
             stopped.set()
 
         try:
@@ -310,3 +329,18 @@ class Server:
             for end in ends:
                 end.cancel()
             await self.stop()
+
+
+def _url_specs(parts: ServerParts) -> list[URLSpec]:
+    """Return the handlers of all routes, as Tornado takes them."""
+    specs = []
+    for route in ROUTES:
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
+        methods = tuple(operation.method for operation in route.operations)
+        arguments = {"parts": parts, "route": route.path, "methods": methods}
+        specs.append(URLSpec(pattern, route.handler, arguments))
+    # Not in the table, which is the OpenAPI document: this is another protocol's.
+    for path, methods in mcp_paths().items():
+        arguments = {"parts": parts, "route": path, "methods": methods}
+        specs.append(URLSpec(path, McpHandler, arguments))
+    return specs

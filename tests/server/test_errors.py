@@ -16,7 +16,7 @@ import pytest
 from tests.support.server import MIB, START
 
 from isoserver import errors
-from isoserver.mcp.toolbox import explain
+from isoserver.mcp.tools import explain
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:

@@ -51,8 +51,7 @@ class Host:
         sink: Gets the events.
         sources: The cells' sources, for tracebacks.
         read_input: Asks the user; None where nobody can be asked.
-        serve_heaps: Serves `Jupyter.checkpoint` and its kin; None where heaps can't be
-            saved.
+        serve_heaps: See `ContextHeaps.serve`; None where heaps can't be saved.
         owner_offset: Owners up to this one belong to no execution of this process.
         owner_max: The highest owner so far.
     """
@@ -90,7 +89,7 @@ class Host:
         self.sink(Stream(owner, "stderr" if stream == "stderr" else "stdout", text))
 
     def emit(self, kind: str, content: str, owner: int, *buffers: Value) -> None:
-        """Report what is to be displayed, or sent on a comm; the content is JSON."""
+        """Report what is to be displayed or sent on a comm; the content is JSON."""
         data = json.loads(content)
         owner = self.execution(owner)
         if kind == "clear_output":
@@ -151,7 +150,7 @@ class Host:
         self.sink(Stream(self.execution(owner), "stderr", f"{origin} {text}\n"))
 
     def heap(self, action: str, name: str) -> str:
-        """Save, restore or list heaps, for `Jupyter.checkpoint` and its kin.
+        """Save, restore or list heaps.
 
         Raises:
             HeapFileError: It can't be done.

@@ -74,10 +74,9 @@ class CellRun:
     """One execution, from its first line to its `ExecutionDone`. Of the V8 thread.
 
     `start` evaluates the cell, which gives a promise. From then on `settle`, called
-    after each turn of JavaScript, goes on as far as the promise allows: `_present`
-    has the value rendered, which may take a promise again, `_finish` reports it, and
-    `_end` ends the execution once no timer is waited for. `_fail` ends it from
-    anywhere.
+    after each turn of JavaScript, advances as far as the promise allows: `_present`
+    renders the value, which may take another promise, `_finish` reports it, and `_end`
+    ends the execution once no timer is waited for. `_fail` ends it in any state.
 
     Attributes:
         id: The front's name for it; owner of all that it prints.
@@ -96,7 +95,7 @@ class CellRun:
         deadline_seconds: float | None,
         options: ExecutionOptions,
     ) -> None:
-        """Begin; nothing has run yet.
+        """Prepare an execution; nothing runs yet.
 
         Args:
             turns: Of the context.
@@ -125,7 +124,7 @@ class CellRun:
             None if deadline_seconds is None else time.monotonic() + deadline_seconds
         )
         self._paused_at: float | None = None
-        # What it waits for: its own end, or the text of its result.
+        # What it waits for: the cell's end, or the text of its result.
         self._promise: Value | None = None
         self._presenting = False
         self._done: ExecutionDone | None = None  # while it waits for timers
@@ -248,7 +247,7 @@ class CellRun:
                 self._isolate.mark_handled(value)
 
     def settle(self) -> None:
-        """Go on as far as it goes now; called after each turn of JavaScript."""
+        """Advance as far as possible; called after each turn of JavaScript."""
         while not self.over:
             if self._turns.stop is not None:
                 self._fail_stopped()
@@ -272,7 +271,7 @@ class CellRun:
                     self._present(value)
 
     def _present(self, end: Value) -> None:
-        """Have the cell's value rendered; `end` is what its promise came to."""
+        """Render the cell's value; `end` is what its promise was fulfilled with."""
         self._presenting = True
         if self._silent and not self._options.result_json:
             self._finish("")
@@ -310,7 +309,7 @@ class CellRun:
         self._end(self._done)
 
     def _end(self, done: ExecutionDone) -> None:
-        """End it well, unless it is to wait for timers and there are any."""
+        """End it successfully, unless it waits for timers and there are any."""
         if self._options.drain and self._bridge.call("nextTimer") >= 0:
             return
         self._turns.flush_once()
@@ -351,7 +350,7 @@ class CellRun:
         self._fail(error, stopped=True)
 
     def _is_denial(self, reason: Value) -> bool:
-        """Whether that is the error of a call that the execution was denied.
+        """Whether this is the error of a tool call that was denied.
 
         It is the same object or it isn't; what it looks like doesn't matter, as code
         can make anything look like it.

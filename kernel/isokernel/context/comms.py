@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Comms:
-    """Where a front hands in its comm messages. On the V8 thread.
+    """Delivers a front's comm messages to JavaScript. On the V8 thread.
 
     What JavaScript sends comes as `CommEvent`s.
     """
 
     def __init__(self, bridge: Bridge, deliver: Callable[..., None]) -> None:
-        """Speak to the runtime behind `bridge`; see `Context.deliver`."""
+        """Deliver to the runtime by `deliver`, which is `Context.deliver`."""
         self._bridge = bridge
         self._deliver = deliver
 
@@ -42,7 +42,7 @@ class Comms:
         metadata: dict[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        """Hand in what the front sent on a comm."""
+        """Deliver what the front sent on a comm."""
         self._send("comm_msg", {"comm_id": comm_id, "data": data}, metadata, buffers)
 
     def close(

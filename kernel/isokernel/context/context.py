@@ -52,7 +52,7 @@ class Context:
         execution_count: Number of the last cell that was counted.
         bridge: The JavaScript runtime, and the isolate behind it.
         turns: Run JavaScript, and stop it.
-        comms: Where the front hands in comm messages.
+        comms: Delivers the front's comm messages.
         queries: Completion, inspection, names.
         heaps: Saves the context.
     """
@@ -67,7 +67,7 @@ class Context:
         on_stuck: Callable[[], None] | None = None,
         snapshot: Snapshot | None = None,
     ) -> None:
-        """Make a blank context, or one that goes on from a heap.
+        """Make a blank context, or restore one from a heap.
 
         Args:
             settings: Its settings.
@@ -135,7 +135,7 @@ class Context:
             language: What the code is; the context's language if None.
             deadline: Seconds for this execution instead of the settings'.
             script: What stack traces call it, without spaces; else `cell N`.
-            options: What else is wanted of it.
+            options: What else is asked of it.
 
         Raises:
             ContextBusyError: An execution is pending.
@@ -177,7 +177,7 @@ class Context:
         return f"query-{self._unstored}"
 
     def step(self) -> None:
-        """Fire due timers, run microtasks, settle the execution, hand out output."""
+        """Fire due timers, run microtasks, settle the execution, emit output."""
         self._check_open()
         turns, run = self.turns, self._run
         turns.drain()
@@ -199,12 +199,12 @@ class Context:
     def deliver(
         self, export: str, *arguments: Any, deadline: float | None = None
     ) -> None:
-        """Hand the runtime what came from outside and the user's code may react to.
+        """Pass the runtime something from outside that the user's code may react to.
 
         Args:
             export: The runtime's function that takes it.
             arguments: For it.
-            deadline: For what the code does then, on the monotonic clock.
+            deadline: For the code that reacts, on the monotonic clock.
 
         Raises:
             ContextClosedError: The context is closed.
@@ -220,7 +220,7 @@ class Context:
         self.turns.flush()
 
     def _settle(self) -> None:
-        """Go on with what a turn of JavaScript has changed."""
+        """Process what a turn of JavaScript has changed."""
         run = self._run
         if self.turns.stop is None:
             if run is not None:
@@ -311,7 +311,7 @@ class Context:
     # -- its process, and others -----------------------------------------------------
 
     def prepare_fork(self) -> None:
-        """Make ready to be forked, again and again; only `after_fork` ends it."""
+        """Close what a fork must not share; in a child, `after_fork` makes it anew."""
         self.turns.close()
 
     def after_fork(  # noqa: PLR0913 -- what a front has to offer
@@ -325,7 +325,7 @@ class Context:
         on_tick: Callable[[], None] | None = None,
         blank: bool = False,
     ) -> None:
-        """Go on in the child of a fork, as a context of its own; no cell may run.
+        """Become a context of its own, in the child of a fork; no cell may be running.
 
         V8 runs without threads of its own, so a forked process has the context as it
         was, heap and timers and all. What the two processes would share is replaced:
@@ -359,7 +359,7 @@ class Context:
             self.bridge.call("loseTools", "the call was lost: its context was cloned")
 
     def lend_environment(self, variables: Mapping[str, str]) -> None:
-        """Show these in `process.env`, instead of those that were lent before."""
+        """Show these variables in `process.env`, instead of those of the last call."""
         self.bridge.call("lendEnvironment", json.dumps(dict(variables)))
 
     def forget(self) -> None:
@@ -369,7 +369,7 @@ class Context:
         self.bridge.call("setOwner", 0)
 
     def suspend(self, shared: list[Value]) -> None:
-        """Put what Python knows into the heap, and stop its clocks; see `ContextHeaps`.
+        """Store Python's state in the heap, and stop its clocks; see `ContextHeaps`.
 
         Args:
             shared: The heap's SharedArrayBuffers.
@@ -389,7 +389,7 @@ class Context:
         self.bridge.call("suspend", json.dumps(state, separators=(",", ":")), shared)
 
     def _resume(self, saved: str) -> None:
-        """Take in again what `suspend` has put into the heap."""
+        """Read back what `suspend` has stored in the heap."""
         if not saved:
             return  # the heap of a bare isolate
         state = json.loads(saved)

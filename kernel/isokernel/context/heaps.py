@@ -1,7 +1,7 @@
 """Saving a context, which goes on unharmed.
 
-Everything is in the heap: what Python knows of the context is put there, as text, just
-before it is written, in the forked child that writes.
+The heap holds everything: Python's state of the context is stored in it, as text, just
+before it is written, in the forked child that writes it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from isokernel.v8.children import Child, Outcome
     from isokernel.v8.values import Value
 
-_UNSEEN: Final = ("Atomics.waitAsync", "WebAssembly.Module")
-"""What leaves traces that can't be saved and that no object is, when it was used."""
+_WITHOUT_OBJECT: Final = ("Atomics.waitAsync", "WebAssembly.Module")
+"""Features whose use leaves state that can't be saved and that isn't an object."""
 _SOUGHT_MAX: Final = 10_000
 
 
 class ContextHeaps:
     """Saves one context. On the V8 thread; no JavaScript may run.
 
-    An execution that awaits is not there any more in what is saved.
+    The saved heap doesn't contain an execution that is still awaiting.
     """
 
     def __init__(self, context: Context) -> None:
@@ -46,17 +46,17 @@ class ContextHeaps:
         self._isolate = context.bridge.isolate
 
     def serve(self, serve: Callable[[str, str], str]) -> None:
-        """Offer `Jupyter.checkpoint` and its kin to the user's code.
+        """Offer `Jupyter.checkpoint`, `restore` and `checkpoints` to the user's code.
 
         Args:
-            serve: Takes what shall be done (`checkpoint`, `restore`, `list`) and the
-                heap's name, amid running JavaScript; returns the list as JSON. May
+            serve: Called amid running JavaScript with the action (`checkpoint`,
+                `restore`, `list`) and the heap's name; returns the list as JSON. May
                 raise HeapFileError.
         """
         self._bridge.host.serve_heaps = serve
 
     def report(self, outcome: str) -> None:
-        """Tell the user's code how a `checkpoint` went, as JSON."""
+        """Settle a `checkpoint` in the user's code; the outcome is JSON."""
         self._context.deliver("heapSettled", outcome)
 
     def save(self) -> Snapshot:
@@ -75,13 +75,13 @@ class ContextHeaps:
         seconds: float = writer.DEADLINE_SECONDS,
         children: Children | None = None,
     ) -> str:
-        """Save the context into a file, and try in another process what it is worth.
+        """Save the context into a file, and verify in another process that it restores.
 
         Args:
             file: A descriptor; gets what `Snapshot.to_bytes` returns.
             seconds: That each step may take.
-            children: What forks the processes that do it; by default they are gone
-                when this returns.
+            children: Forks the processes that do it; by default they have ended when
+                this returns.
 
         Returns:
             The heap's key.
@@ -124,7 +124,7 @@ class ContextHeaps:
         raise SnapshotFailedError(message)
 
     def _try_out(self, file: int) -> None:
-        """Go on from the heap that was written. In a forked child, which ends then."""
+        """Restore the heap that was written, in a forked child that ends afterwards."""
         heap = Snapshot.from_file(file, check=False)
         make = type(self._context)
         context = make(self._context.settings, lambda _event: None, snapshot=heap)
@@ -142,13 +142,13 @@ class ContextHeaps:
         if outcome.status == 0 and outcome.output:
             kind, path = json.loads(outcome.output)
             return kind, path
-        for kind in _UNSEEN:
+        for kind in _WITHOUT_OBJECT:
             if kind in self._isolate.features:
                 return kind, None
         return None, None
 
     def _print_unsavable(self) -> None:
-        """Search the heap, print what was found. In a forked child."""
+        """Search the heap and print what was found, in a forked child."""
         self._bridge.host.mute()
         found = unsavable_objects(self._isolate)
         if not found:
@@ -170,7 +170,7 @@ class _Suspension(writer.Preparation):
         self._context = context
 
     def begin(self) -> None:
-        """Report nothing any more: what the user's code prints now is nobody's."""
+        """Drop what the user's code prints from now on: it belongs to no execution."""
         bridge = self._context.bridge
         bridge.host.mute()
         bridge.call("beginSaving")
@@ -178,12 +178,12 @@ class _Suspension(writer.Preparation):
             bridge.isolate.features.add("WebAssembly.Memory")
 
     def finish(self, shared: list[Value]) -> None:
-        """Put what Python knows into the heap."""
+        """Store Python's state in the heap."""
         self._context.suspend(shared)
 
 
 class _Trial:
-    """A process that is forked while a heap is written, and tries it when it is."""
+    """A process, forked while a heap is written, that verifies it afterwards."""
 
     def __init__(self, children: Children, work: Callable[[], None]) -> None:
         self._children = children
@@ -195,7 +195,7 @@ class _Trial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A process that still waits has nothing to do.
+        # A process that still waits ends without work.
         os.close(self._ready)
         os.close(self._go)
 
@@ -211,7 +211,7 @@ class _Trial:
             self._work()
 
     def begin(self) -> None:
-        """Let the process do its work."""
+        """Have the process do its work."""
         os.write(self._go, b"!")
 
     def outcome(self, seconds: float) -> Outcome:

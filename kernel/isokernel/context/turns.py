@@ -45,7 +45,7 @@ class Turns:
     def __init__(
         self, bridge: Bridge, settings: ContextSettings, on_stuck: Callable[[], None]
     ) -> None:
-        """Begin without any turn.
+        """Create the wakeup pipe and the watchdog.
 
         Args:
             bridge: The runtime whose JavaScript runs.
@@ -54,7 +54,8 @@ class Turns:
         """
         self.bridge = bridge
         self._isolate = bridge.isolate
-        self._count = self._flushed = 0
+        self._count = 0
+        self._flushed = -1  # at which count; a heap may have timers from the start
         self._timer_due_ms = -1.0
         self._prepare(settings, on_stuck, None)
 
@@ -89,10 +90,10 @@ class Turns:
         on_stuck: Callable[[], None],
         on_tick: Callable[[], None] | None = None,
     ) -> None:
-        """Part from the process that this one was forked from; see `Context`.
+        """Replace what is shared with the parent process, in the child of a fork.
 
-        The pipe is shared with the parent and its other children, the watchdog's
-        thread stayed behind.
+        The pipe is shared with the parent and its other children, and the watchdog's
+        thread exists in the parent only.
         """
         if not self._closed:
             os.close(self.wakeup)
@@ -100,7 +101,7 @@ class Turns:
         self._prepare(settings, on_stuck, on_tick)
 
     def disable_watchdog(self) -> None:
-        """Do without the thread, in a process that its parent ends in time."""
+        """Do without the thread, in a process whose parent enforces a deadline."""
         self._watchdog = NoWatchdog()
 
     # -- a turn --------------------------------------------------------------------
@@ -200,7 +201,7 @@ class Turns:
     # -- output and timers -----------------------------------------------------------
 
     def flush(self) -> None:
-        """Hand out what was printed, and learn when the next timer is due."""
+        """Emit what was printed, and update when the next timer is due."""
         with contextlib.suppress(TerminatedError):  # the rest is flushed at the end
             self._timer_due_ms = self.bridge.call("flush")
             self._flushed = self._count
@@ -216,7 +217,7 @@ class Turns:
         return self._timer_due_ms / 1e3 if self._timer_due_ms >= 0 else None
 
     def _tick(self) -> None:
-        """Hand out what has waited long enough; called amid running JavaScript."""
+        """Emit buffered output that is old enough; called amid running JavaScript."""
         with contextlib.suppress(TerminatedError):
             self.bridge.call("tick")
         if self._on_tick is not None:

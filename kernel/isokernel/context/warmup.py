@@ -1,6 +1,6 @@
-"""Warming a context that processes are forked from: each would do this again.
+"""Warming up the context that others are forked from, which then need not do it.
 
-Such a process may not be able to read a file any more.
+A forked process may not be able to read a file any more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from isokernel.context.context import Context
 
 _CELLS: Final = (
-    # What cells do most: it declares nothing and leaves nothing.
+    # What cells do most; none of it declares a name.
     "1 + 1",
     "'text'",
     "({ a: [1, 'b'], c: new Map([[1, { d: undefined }]]) })",
@@ -23,8 +23,8 @@ _CELLS: Final = (
     "= a syntax error",
 )
 _TYPES: Final = (
-    # What a cell may have of TypeScript: WebAssembly compiles a function of the
-    # compiler's when it is first called, and each context would do so again.
+    # What a cell may have of TypeScript: WebAssembly compiles each function of the
+    # compiler at its first call, and every forked context would do so again.
     """
     import type { A } from "a";
     interface I<T> extends A { a?: T; m(): void; readonly [key: string]: unknown }

@@ -2,7 +2,7 @@
 
 While JavaScript runs without pause it asks V8, every 50 ms, to let the context flush
 what was printed; when the execution's deadline passes it has it stopped; and when V8
-doesn't stop within the grace period it says so to the front, which can only end the
+doesn't stop within the grace period it tells the front, which can only end the
 process.
 """
 
@@ -30,7 +30,7 @@ class Watchdog:
         expire: Callable[[], None],
         stuck: Callable[[], None],
     ) -> None:
-        """Begin without the thread, which starts with the first `enter`.
+        """Set the callbacks; the thread starts with the first `enter`.
 
         Args:
             tick: Called every 50 ms while JavaScript runs; on the watchdog's thread.
@@ -106,14 +106,14 @@ class Watchdog:
 
 
 class NoWatchdog(Watchdog):
-    """Watches nothing and has no thread: in a process that its parent ends in time."""
+    """Watches nothing and has no thread: the parent process enforces a deadline."""
 
     def __init__(self) -> None:
         """Do nothing when JavaScript runs on."""
         super().__init__(tick=_nothing, expire=_nothing, stuck=_nothing)
 
     def enter(self, deadline: float | None) -> None:
-        """Let JavaScript start."""
+        """Ignore that JavaScript starts."""
 
 
 def _nothing() -> None:

@@ -103,7 +103,7 @@ class Broadcast:
     """
 
     def __init__(self, socket: zmq.Socket[bytes], session: Session) -> None:
-        """Take over a bound XPUB socket."""
+        """Take ownership of a bound XPUB socket."""
         self._socket = socket
         self._session = session
         self._lock = threading.RLock()
@@ -293,7 +293,7 @@ class ShellQueue:
         self._waiting: deque[Message] = deque()
 
     def fill(self) -> None:
-        """Take in everything that has arrived. What isn't a message is logged."""
+        """Receive everything that has arrived. What isn't a message is logged."""
         shell = self._channels.shell
         while True:
             try:
@@ -306,11 +306,11 @@ class ShellQueue:
                 log_warning(f"dropped a message on shell: {error}")
 
     def next(self) -> Message | None:
-        """Take out the oldest; None if there is none."""
+        """Remove and return the oldest; None if there is none."""
         return self._waiting.popleft() if self._waiting else None
 
     def take(self, kind: str) -> list[Message]:
-        """Take out all of a type; the others stay."""
+        """Remove and return all of a type."""
         taken = [message for message in self._waiting if message.type == kind]
         self._waiting = deque(m for m in self._waiting if m.type != kind)
         return taken

@@ -1,4 +1,4 @@
-"""Ends of the kernel's process that V8 forces: who waits for the cell is told why.
+"""How the kernel's process ends when V8 forces it: front ends are told why.
 
 There are two occasions. A native function of V8's that can't be stopped (a huge regular
 expression or a sort within one builtin) ignores an interrupt until the grace period is
@@ -30,7 +30,7 @@ class KernelExits:
     """Ends the process, and tells why. Any thread, once."""
 
     def __init__(self, channels: Channels, cells: CellRunner[Message]) -> None:
-        """Tell it over the sockets of `channels`, to whoever waits for a cell."""
+        """Report over the sockets of `channels`, and fail the cell that runs."""
         self._channels = channels
         self._cells = cells
 
@@ -56,12 +56,12 @@ class KernelExits:
             sys.stderr.write(f"isokernel: {text}\n")
             # Whoever held the lock of iopub for a whole second can't be waited for.
             if self._channels.broadcast.seize(_LOCK_SECONDS):
-                self._tell(ErrorInfo(name, text, (f"{name}: {text}",)))
+                self._report(ErrorInfo(name, text, (f"{name}: {text}",)))
                 self._channels.close()
         finally:
             os._exit(code)
 
-    def _tell(self, error: ErrorInfo) -> None:
+    def _report(self, error: ErrorInfo) -> None:
         """Fail the running cell. shell may be used: the V8 thread is in V8 or is us."""
         cell = self._cells.running
         text = f"{error.ename}: {error.evalue}\n"

@@ -1,4 +1,4 @@
-"""The front that Jupyter's execute_requests come to: a queue of cells, their outputs.
+"""The kernel's front: a queue of cells, and their outputs as messages.
 
 A cell that awaits leaves the V8 thread free, so everything but another cell is served
 meanwhile. A cell that fails aborts the cells that were sent up to that moment, and only
@@ -78,7 +78,7 @@ class KernelFront:
     # -- the queue -------------------------------------------------------------------
 
     def add(self, request: Message) -> None:
-        """Take in an execute_request and begin it as soon as it is its turn."""
+        """Queue an execute_request; it begins when it is its turn."""
         self._count += 1
         try:
             cell = CellRequest(
@@ -98,14 +98,14 @@ class KernelFront:
         self.advance()
 
     def advance(self) -> None:
-        """Go on: end the running cell if it is over, begin those that wait."""
+        """Answer the running cell if it is over, and begin those that wait."""
         self._settle()
         while self.cells.running is None and self._queue:
             self.cells.begin(self._queue.popleft())
             self._settle()
 
     def _settle(self) -> None:
-        """End what is over; save and restore heaps, which no JavaScript may do."""
+        """Answer the cell that is over; save and restore heaps between turns."""
         self.cells.settle()
         if self._heaps.save(self.cells.context):
             self.cells.settle()
@@ -113,7 +113,7 @@ class KernelFront:
             self._heaps.restore()
 
     def _take_waiting(self) -> list[Message]:
-        """Take out every cell that has been sent up to now."""
+        """Remove and return every cell that has been sent up to now."""
         queued = [cell.request for cell in self._queue]
         self._queue.clear()
         self._shell.fill()

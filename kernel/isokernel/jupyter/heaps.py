@@ -42,7 +42,7 @@ class NotebookHeaps:
         Args:
             folder: Where; made when it is first needed.
             bytes_max: What a heap may have, uncompressed.
-            use: Goes on from a heap in the place of the running context.
+            use: Replaces the running context by one that is restored from a heap.
         """
         self._folder = folder
         self._bytes_max = bytes_max
@@ -51,7 +51,7 @@ class NotebookHeaps:
         self._next: Snapshot | None = None
 
     def serve(self, action: str, name: str) -> str:
-        """Serve `Jupyter.checkpoint` and its kin, amid running JavaScript.
+        """Serve the user's code; see `ContextHeaps.serve`.
 
         Saving and restoring are only noted: both need JavaScript to be at rest.
 
@@ -81,7 +81,7 @@ class NotebookHeaps:
         return bool(wanted)
 
     def restore(self) -> None:
-        """Go on from another heap if that was asked for; no cell runs."""
+        """Restore a heap if that was asked for; no cell runs."""
         heap, self._next = self._next, None
         if heap is not None:
             try:

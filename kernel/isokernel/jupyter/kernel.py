@@ -121,14 +121,14 @@ class Kernel:
         self._control.cells = cells
 
     def _use(self, context: Context) -> None:
-        """Have this context serve everything from now on; no cell runs."""
+        """Serve everything with this context from now on; no cell runs."""
         self._context = self._front.cells.context = context
         context.heaps.serve(self._heaps.serve)
         self._poller.register(context.wakeup, zmq.POLLIN)
         self._user_input.wakeups = [context.wakeup, self._lifecycle.v8_wakeup.fileno]
 
     def _restore(self, heap: Snapshot) -> None:
-        """Go on from a heap, in the place of the context that is there; no cell runs.
+        """Replace the context by one that is restored from a heap; no cell runs.
 
         Raises:
             EngineError: The heap can't be used. Everything is as before.
@@ -183,7 +183,7 @@ class Kernel:
             log_failure(f"serving {request.type}", error)
 
     def _answer(self, request: Message) -> None:
-        """Answer a request that isn't a cell, or take in what has no answer."""
+        """Answer a request that isn't a cell, or process what has no reply."""
         kind = request.type
         try:
             answer = answers.answer(self._context, request, self._answers)

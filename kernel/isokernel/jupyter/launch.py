@@ -128,7 +128,7 @@ def _serve(
 
 
 def _catch_signals(lifecycle: Lifecycle) -> None:
-    """Have signals reach the control thread.
+    """Route signals to the control thread.
 
     Python's own handlers run on the main thread between two bytecodes, so not while
     V8 runs; the descriptor is written by the C handler at once. Must be called on the

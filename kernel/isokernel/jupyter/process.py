@@ -1,4 +1,4 @@
-"""The kernel as a process: its stderr, its parent, and how its two threads meet.
+"""The kernel as a process: its stderr, its parent, and what its two threads share.
 
 Imported before anything else of this package, so it imports next to nothing.
 """
@@ -34,7 +34,7 @@ def _write(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
-        # Nobody listens: the terminal is closed, or there is no stderr at all.
+        # The terminal is closed, or there is no stderr at all.
         pass
 
 
@@ -91,7 +91,7 @@ class Lifecycle:
         self.finished = threading.Event()
 
     def stop(self) -> None:
-        """Have the V8 thread's loop end. Any thread."""
+        """End the V8 thread's loop. Any thread."""
         self.stopping = True
         self.v8_wakeup.wake()
 

@@ -58,12 +58,12 @@ Answers: TypeAlias = (
 def answer(
     context: Context, request: RequestMessage, own: Answers
 ) -> OutgoingMessage | None:
-    """Serve a request, or take in a message that has no reply.
+    """Serve a request, or process a message that has no reply.
 
     Args:
-        context: Whom it is for.
+        context: Serves it.
         request: The message.
-        own: What this front serves beyond what all do.
+        own: What this front serves in addition to what all do.
 
     Returns:
         What is to be sent for it.
@@ -179,7 +179,7 @@ def names(context: Context, _request: RequestMessage) -> dict[str, Any]:
 
 
 def tool_result(context: Context, request: RequestMessage) -> None:
-    """Take in the answer to a tool call; see `Context.settle_tool`."""
+    """Settle a tool call; see `Context.settle_tool`."""
     content = request.content
     call_id, answer = content.get("call_id"), content.get("answer")
     if type(call_id) is not int or answer not in _TOOL_ANSWERS:

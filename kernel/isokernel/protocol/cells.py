@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["CellRequest", "CellRunner", "Front"]
 
 Request = TypeVar("Request")
-"""What a front has its execute_request in."""
+"""The type of a front's execute_request."""
 
 _FLAGS: Final = ("result_json", "levels", "drain", "body")
 _SILENT_KEPT: Final = 4096
-"""Silent executions whose late output is still kept back."""
+"""Silent executions whose late output is still dropped."""
 _BEGIN_SECONDS: Final = 0.1
 _BEGIN_STEP_SECONDS: Final = 0.001
 _CANCELLED: Final = ErrorInfo(
@@ -65,14 +65,14 @@ class CellRequest(Generic[Request]):
         expressions: Evaluated after the cell: name to expression.
         stop_on_error: Failing aborts what waits.
         allow_stdin: The sender can ask its user.
-        announce: Whether to say that it begins, and with which code; a server that
-            nobody watches leaves that out, two messages of five.
+        announce: Whether to publish that it begins, and its code; a server that nobody
+            watches goes without these two messages of five.
         language: What the code is; None for the context's language.
         deadline: Seconds that it may take; None for the context's setting.
         environment: Shown in `process.env` while it runs.
         options: What else is asked of the context.
         count: Its number, the N of `In [N]`, once it has begun.
-        payload: What the front end shall do after it: show a page, or end.
+        payload: What the front end is to do afterwards: show a page, or end.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CellRequest(Generic[Request]):
 
         Args:
             request: The message.
-            execution_id: What the context shall call the execution.
+            execution_id: The execution's id in the context.
             content: The message's content, which may be anything.
             stop_on_error: The default of that field.
 
@@ -170,14 +170,14 @@ class Front(Protocol[Request]):
 
     For each cell the runner calls `busy` if the cell is announced, then `prepare`;
     `publish` while it runs, and long afterwards for its timers; and `finish` once.
-    `answer` is for requests that don't come so far.
+    `answer` is for requests that are not run.
     """
 
     def busy(self, cell: CellRequest[Request]) -> None:
-        """Tell who watches that a cell begins."""
+        """Tell the front ends that a cell begins."""
 
     def prepare(self, cell: CellRequest[Request], context: Context) -> str:
-        """Make ready for a cell, and return the code that is to run for it."""
+        """Prepare for a cell, and return the code to run for it."""
 
     def publish(self, message: OutgoingMessage, execution_id: int) -> None:
         """Send an output, amid running JavaScript; must not raise."""
@@ -204,11 +204,11 @@ class Front(Protocol[Request]):
 class CellRunner(Generic[Request]):
     """Runs the cells of a front, one at a time; the sink of its context's events.
 
-    Everything is of the V8 thread but `interrupt`.
+    Everything but `interrupt` is for the V8 thread.
 
     Attributes:
-        context: Runs the cells. The front sets it, and may set another one while no
-            cell runs.
+        context: Runs the cells. The front sets it, and may replace it while no cell
+            runs.
         running: The cell that has begun and isn't over. Other threads may read it.
     """
 
@@ -225,7 +225,7 @@ class CellRunner(Generic[Request]):
         self.running: CellRequest[Request] | None = None
 
     def __call__(self, event: Event) -> None:
-        """Send one event on. Called by the context, amid running JavaScript."""
+        """Publish one event. Called by the context, amid running JavaScript."""
         if isinstance(event, ExecutionDone):
             self._done = event
         elif isinstance(event, ResultJson):
@@ -277,14 +277,14 @@ class CellRunner(Generic[Request]):
         self(ExecutionDone(cell.id, cell.count, error))
 
     def settle(self) -> None:
-        """Have the running cell answered if it is over."""
+        """Answer the running cell if it is over."""
         cell, done = self.running, self._done
         if cell is None or done is None:
             return
         expressions = self._evaluate(cell) if done.error is None else {}
         reply = execute_reply_content(done, expressions, cell.payload)
-        self._done = self.running = None
         self._ended = max(self._ended, cell.id)
+        self._done = self.running = None
         self._cancelled.discard(cell.id)
         self._front.finish(cell, done, self._result, reply)
 

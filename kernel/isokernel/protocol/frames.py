@@ -126,7 +126,7 @@ class Decoder:
         return len(self._waiting)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take in bytes, and return the frames that they complete.
+        """Add received bytes, and return the frames that they complete.
 
         Raises:
             FrameError: A frame is too large or malformed; the stream can't be read any

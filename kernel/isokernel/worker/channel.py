@@ -117,7 +117,7 @@ class Channel:
             self.fill()
 
     def fill(self) -> None:
-        """Take in what has arrived.
+        """Receive what has arrived.
 
         Raises:
             FrameError: What arrived can't be read.

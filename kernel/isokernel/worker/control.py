@@ -31,7 +31,7 @@ class WorkerControl(threading.Thread):
     def __init__(
         self, sock: socket.socket, cells: CellRunner[Frame], memory: MemoryFigures
     ) -> None:
-        """Take over a stream socket, in blocking mode."""
+        """Take ownership of a stream socket, in blocking mode."""
         super().__init__(name="isokernel-control", daemon=True)
         sock.settimeout(None)
         self._socket = sock
@@ -76,8 +76,8 @@ class MemoryFigures:
 
     Attributes:
         rollup: A descriptor of the process's own smaps_rollup, opened before the
-            process lost its sight of files; None where there is none. A clone's
-            would be its parent's.
+            process could no longer open files; None where there is none. A clone has
+            none, as it would be its parent's.
     """
 
     def __init__(self, context: Context, rollup: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Ends of a context's process: each is told to the server, with the reason."""
+"""How a context's process ends: the server is told the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WorkerExits:
     """Ends the process, and tells the server why. Any thread, once."""
 
     def __init__(self, channel: Channel) -> None:
-        """Tell it on `channel`."""
+        """Report on `channel`."""
         self._channel = channel
 
     def fatal(self, reason: str) -> NoReturn:

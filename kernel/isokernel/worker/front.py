@@ -1,4 +1,4 @@
-"""The front that a server's frames come to: cells and requests, on `work`."""
+"""The worker's front: cells and requests that the server sends on `work`."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ class WorkerFront:
     # -- for the cell runner ---------------------------------------------------------
 
     def busy(self, cell: CellRequest[Frame]) -> None:
-        """Tell who watches that a cell begins."""
+        """Tell the server that a cell begins."""
         self._status("busy", cell.id)
 
     def prepare(self, cell: CellRequest[Frame], context: Context) -> str:
-        """Lend the cell its environment; its code runs as it is."""
+        """Set the cell's environment; its code runs as it is."""
         if cell.environment:
             context.lend_environment(cell.environment)
         return cell.code

@@ -51,7 +51,7 @@ class Worker:
         rollup: int | None = None,
         blank: bool = False,
     ) -> None:
-        """Take over a context that was forked into this process, and the sockets.
+        """Take ownership of a context that was forked into this process, and sockets.
 
         Args:
             context: Without a pending execution.
@@ -154,7 +154,7 @@ class Worker:
         return None
 
     def _checkpoint(self, request: Frame) -> None:
-        """Have a copy of this process save the context, which goes on at once."""
+        """Fork a copy of this process that saves the context."""
         descriptors = self._fork(request, fork)
         if descriptors is not None:
             seconds = request.content.get("deadline")
@@ -182,7 +182,7 @@ class Worker:
             except OSError as error:
                 self._front.refuse(request, error)
         if pid == 0:
-            self._part()
+            self._close_inherited()
             first, second = descriptors
             return first, second
         for descriptor in descriptors:
@@ -192,8 +192,8 @@ class Worker:
             self._channel.send(reply_type(request.type), content, request.id or 0)
         return None
 
-    def _part(self) -> None:
-        """Give up what is the original's, in a copy."""
+    def _close_inherited(self) -> None:
+        """Close what belongs to the original, in a copy."""
         self._channel.close()
         self._sockets.control.close()
         if self._memory.rollup is not None:

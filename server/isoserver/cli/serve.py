@@ -107,7 +107,7 @@ async def _run(settings: ServerSettings) -> None:
     from isoserver.settings.logs import route_foreign  # noqa: PLC0415
 
     server = Server(settings)
-    route_foreign(server.service.log)
+    route_foreign(server.parts.log)
     await server.run(_ready)
 
 
@@ -119,7 +119,7 @@ async def _run_mcp(settings: ServerSettings) -> socket | None:
     from isoserver.settings.logs import route_foreign  # noqa: PLC0415
 
     server = Server(settings)
-    route_foreign(server.service.log)
+    route_foreign(server.parts.log)
     try:
         await server.claim()
     except TakenError:

@@ -1,4 +1,4 @@
-"""The HTTP handlers of contexts: each parses, calls the service, and answers."""
+"""The HTTP handlers of contexts: each parses, calls the parts, and answers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from isoserver.contexts.models import (
     ExecuteRequest,
     InspectRequest,
     Notebook,
-    RestartRequest,
     StreamRequest,
     context_answer,
     execution_answer,
     failed_answer,
     record_answer,
 )
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.contexts.streams import Feed, JupyterEvents, LineEvents
 from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = [
     "ForkHandler",
     "InspectHandler",
     "InterruptHandler",
+    "LanguagesHandler",
     "NotebookHandler",
     "RestartHandler",
     "StreamHandler",
@@ -72,7 +73,7 @@ class _ExecutingHandler(Handler):
         self.on_disconnect = self.choice("on_disconnect", _CONTINUE, _INTERRUPT)
         env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
         options = {"announce": self.announced}
-        self.context, self.execution = await self.service.contexts.execute(
+        self.context, self.execution = await self.parts.contexts.execute(
             self.principal.workspace,
             asked.context_id,
             asked.language,
@@ -124,7 +125,7 @@ class StreamHandler(_ExecutingHandler):
         """Run the code of the body."""
         form = self.choice("format", _LINES, _JUPYTER)
         _, execution = await self.begin(self.parse(StreamRequest))
-        feed = Feed(self.service.settings.stream_buffer_characters_max)
+        feed = Feed(self.parts.settings.stream_buffer_characters_max)
         events = (JupyterEvents if form == _JUPYTER else LineEvents)(feed, execution)
         execution.listeners.append(events.take)
         execution.done.add_done_callback(events.over)
@@ -140,7 +141,7 @@ class StreamHandler(_ExecutingHandler):
 
     async def _pass_on(self, feed: Feed) -> None:
         """Write what the feed has, at the pace at which the client reads."""
-        settings = self.service.settings
+        settings = self.parts.settings
         await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
         while not self.gone:
             text = await feed.get(settings.stream_heartbeat_interval_seconds)
@@ -154,7 +155,7 @@ class StreamHandler(_ExecutingHandler):
         """Close the connection of a client that doesn't read; the execution goes on."""
         if self.gone:
             return
-        self.service.log.warning("stalled", route=self.route)
+        self.parts.log.warning("stalled", route=self.route)
         self.on_connection_close()
         self.detach().close()
 
@@ -167,11 +168,11 @@ class ContextsHandler(Handler):
 
     def get(self) -> None:
         """List them."""
-        contexts = self.service.contexts
+        contexts = self.parts.contexts
         served = contexts.languages.served
         items = [
             record_answer(one, served[one.language])
-            if isinstance(one, Record)
+            if isinstance(one, ContextRecord)
             else context_answer(one)
             for one in contexts.in_workspace(self.principal.workspace)
         ]
@@ -181,7 +182,7 @@ class ContextsHandler(Handler):
         """Make one, blank or from a heap."""
         self.check_open()
         asked = self.parse(CreateContextRequest)
-        contexts, language = self.service.contexts, None
+        contexts, language = self.parts.contexts, None
         if asked.language is not None:
             language = contexts.languages.find(asked.language)
         context = await contexts.create(
@@ -200,7 +201,7 @@ class ContextHandler(Handler):
 
     async def delete(self, context_id: str) -> None:
         """Delete it; a context that isn't there is as good as deleted."""
-        await self.service.contexts.delete(self.principal.workspace, context_id)
+        await self.parts.contexts.delete(self.principal.workspace, context_id)
         self.clear_header("Content-Type")
         self.set_status(HTTPStatus.NO_CONTENT)
 
@@ -224,7 +225,7 @@ class RestartHandler(Handler):
         context = self.find_context(context_id)
         asked = self.parse(RestartRequest) if self.request.body else None
         from_checkpoint = asked is not None and asked.from_ == "checkpoint"
-        await self.service.contexts.restart(context, from_checkpoint=from_checkpoint)
+        await self.parts.contexts.restart(context, from_checkpoint=from_checkpoint)
         self.answer(context_answer(context))
 
 
@@ -234,7 +235,7 @@ class ForkHandler(Handler):
     async def post(self, context_id: str) -> None:
         """Fork the context."""
         self.check_open()
-        fork = await self.service.contexts.fork(self.find_context(context_id))
+        fork = await self.parts.contexts.fork(self.find_context(context_id))
         self.answer(context_answer(fork), HTTPStatus.CREATED)
 
 
@@ -245,7 +246,7 @@ class CheckpointHandler(Handler):
         """Save the context, and answer the heap key."""
         self.check_open()
         context = self.find_context(context_id)
-        self.answer({"heap": await self.service.contexts.checkpoint(context)})
+        self.answer({"heap": await self.parts.contexts.checkpoint(context)})
 
 
 class CompleteHandler(Handler):
@@ -290,7 +291,7 @@ class NotebookHandler(Handler):
     async def get(self, context_id: str) -> None:
         """Answer what was run in the context."""
         context = self.find_context(context_id)
-        contents = await self.service.contexts.history(context)
+        contents = await self.parts.contexts.history(context)
         self.answer(notebooks.history(context.language, contents))
 
     async def post(self, context_id: str) -> None:
@@ -314,3 +315,22 @@ class NotebookHandler(Handler):
 def _cursor(asked: CompleteRequest) -> int:
     end = len(asked.code)
     return end if asked.cursor_pos is None else min(asked.cursor_pos, end)
+
+
+class LanguagesHandler(Handler):
+    """What code can be in."""
+
+    def get(self) -> None:
+        """List the languages."""
+        languages = self.parts.contexts.languages
+        items = [
+            {
+                "name": language.name,
+                "aliases": languages.names(language),
+                "number": language.number,
+                "engine": language.engine,
+                "can_fork": language.engine == "v8",
+            }
+            for language in languages.served.values()
+        ]
+        self.answer({"default": languages.default, "items": items})

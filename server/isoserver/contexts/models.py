@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
-from isoserver.heaps.models import HeapKey  # noqa: TC001 - pydantic's
+from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from isoserver.contexts.languages import Language
 
 __all__ = [
-    "CheckpointModel",
     "CompleteRequest",
     "Completions",
     "ContextModel",
@@ -37,10 +36,8 @@ __all__ = [
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
-    "RestartRequest",
     "StreamEvent",
     "StreamRequest",
-    "UnsavableModel",
     "context_answer",
     "execution_answer",
     "failed_answer",
@@ -76,7 +73,7 @@ class StreamRequest(RequestModel):
         30_000,
         ge=1,
         le=TIMEOUT_MAX_MS,
-        description="Milliseconds that the code may run, from its beginning.",
+        description="Milliseconds the code may run, from its beginning.",
     )
 
 
@@ -89,7 +86,7 @@ class ExecuteRequest(StreamRequest):
 
 
 class CreateContextRequest(RequestModel):
-    """What a new context shall be."""
+    """The context to make."""
 
     language: LanguageName | None = Field(
         None, description="Its language; the server's default if omitted."
@@ -98,7 +95,7 @@ class CreateContextRequest(RequestModel):
         HOME,
         description="Its working folder, made inside of a folder of the context's own.",
     )
-    heap: HeapKey | None = Field(
+    heap: Annotated[str, StringConstraints(pattern=KEY_PATTERN)] | None = Field(
         None,
         description="A heap that it goes on from (V8 only); its language is that of "
         "the heap if omitted.",
@@ -106,7 +103,7 @@ class CreateContextRequest(RequestModel):
 
 
 class CompleteRequest(RequestModel):
-    """A place in code to complete."""
+    """Code to complete, and where."""
 
     code: str = Field(description="The source text.")
     cursor_pos: int | None = Field(
@@ -115,25 +112,15 @@ class CompleteRequest(RequestModel):
 
 
 class InspectRequest(CompleteRequest):
-    """A place in code to explain."""
+    """Code to explain, and where."""
 
     detail_level: int = Field(
         0, ge=0, le=1, description="1 asks for the source as well."
     )
 
 
-class RestartRequest(RequestModel):
-    """How to restart a context."""
-
-    from_: Literal["nothing", "checkpoint"] = Field(
-        "nothing",
-        alias="from",
-        description="`checkpoint` goes on from the last one, also after a crash.",
-    )
-
-
 class Item(AnswerModel):
-    """Something that was shown, in all the forms that it has; absent ones left out."""
+    """Something that was displayed, in each of its forms; others are left out."""
 
     is_primary: bool = Field(
         default=False, description="Whether it is the cell's result."
@@ -153,7 +140,7 @@ class Item(AnswerModel):
 
 
 class Logs(AnswerModel):
-    """What was printed, a line an entry, without its newline."""
+    """What was printed: one entry a line, without the newline."""
 
     stdout: list[str] = Field(description="Lines of standard output.")
     stderr: list[str] = Field(description="Lines of standard error.")
@@ -170,16 +157,16 @@ class ExecutionFailure(AnswerModel):
 
 
 class ExecutionModel(AnswerModel):
-    """What an execution gave. Failing code is an answer like any other."""
+    """The result of an execution. Code that fails is answered like any other."""
 
     context_id: str = Field(description="The context that was used.")
-    items: list[Item] = Field(description="What was shown, in order.")
+    items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
     error: ExecutionFailure | None = Field(
         None, description="Null when the code succeeded."
     )
     execution_count: int = Field(
-        0, description="Its number in the context; failed ones count as well."
+        0, description="Its number in the context; executions that fail count too."
     )
 
 
@@ -201,9 +188,11 @@ class ContextModel(AnswerModel):
         description="1: python, 2: typescript and javascript, 0: another kernel."
     )
     cwd: str = Field(description="The working folder, as it was asked for.")
-    language_name: str = Field(description="What code is in unless a request says.")
+    language_name: str = Field(
+        description="What code is in unless the request says otherwise."
+    )
     state: Literal["starting", "hibernated", "idle", "busy", "dead"] = Field(
-        description="hibernated: saved, without a process until something is asked."
+        description="hibernated: saved, without a process until it is used."
     )
     reason: str = Field("", description="Why it is dead, or what of it was lost.")
     heap: str | None = Field(
@@ -220,21 +209,6 @@ class ContextsModel(AnswerModel):
     """All contexts, oldest first."""
 
     items: list[ContextModel]
-
-
-class CheckpointModel(AnswerModel):
-    """A heap that was saved."""
-
-    heap: HeapKey = Field(description="The SHA-256 of what V8 wrote, in hex.")
-
-
-class UnsavableModel(AnswerModel):
-    """Why a heap can't be saved."""
-
-    message: str
-    reason: str = Field("", description="V8's words, or ours.")
-    kind: str | None = Field(None, description="The kind of object in the way.")
-    path: str | None = Field(None, description="What leads to it from globalThis.")
 
 
 class Completions(AnswerModel):
@@ -254,7 +228,7 @@ class Inspection(AnswerModel):
 
 
 class LanguageModel(AnswerModel):
-    """A language that can be asked for."""
+    """A language that is served."""
 
     name: str
     aliases: list[str]
@@ -355,7 +329,7 @@ def context_answer(
         context: The context.
         memory: What it uses, if that was asked for.
     """
-    record = Record.of(context, context.state.value, context.reason)
+    record = ContextRecord.of(context, context.state.value, context.reason)
     answer = record_answer(record, context.language, context.waiting)
     if memory:
         answer["memory"] = memory
@@ -363,7 +337,7 @@ def context_answer(
 
 
 def record_answer(
-    record: Record, language: Language, waiting: int = 0
+    record: ContextRecord, language: Language, waiting: int = 0
 ) -> dict[str, Any]:
     """Return a `ContextModel` of a context without a process."""
     answer: dict[str, Any] = {

@@ -1,32 +1,16 @@
-"""The route table: every path, what handles it, and what it takes and answers."""
+"""The routes of contexts: what handles each, what it takes and answers."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tornado.routing import URLSpec
-
-from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.contexts import handlers as contexts
 from isoserver.contexts import models
-from isoserver.heaps.routes import HEAP_ROUTES
-from isoserver.http import information
-from isoserver.http.models import (
-    ErrorModel,
-    Health,
-    ResourceModel,
-    ValidationErrorModel,
-)
-from isoserver.http.operations import Answer, Operation, Query, Route
-from isoserver.mcp.door import McpHandler, mcp_paths
-from isoserver.runs.routes import API_ROUTES, TASK_ROUTES
-from isoserver.tools.routes import TOOL_ROUTES
+from isoserver.heaps import models as heap_models
+from isoserver.http import models as http_models
+from isoserver.http.routes import Answer, Operation, Query, Route
 
-if TYPE_CHECKING:
-    from isoserver.http.service import Service
-
-__all__ = ["ROUTES", "Answer", "Operation", "Query", "Route", "url_specs"]
+__all__ = ["CONTEXT_ROUTES"]
 
 
 _EXECUTED: Final = Answer(200, "Execution completed.", models.ExecutionModel)
@@ -37,23 +21,29 @@ _FAILED: Final = Answer(
 )
 _CONTEXT: Final = Answer(200, "The context.", models.ContextModel)
 _CREATED: Final = Answer(201, "The new context.", models.ContextModel)
-_INVALID: Final = Answer(400, "Bad request: validation error.", ValidationErrorModel)
-_MISSING: Final = Answer(404, "There is no such context.", ErrorModel)
-_LARGE: Final = Answer(413, "The body is too large.", ErrorModel)
+_INVALID: Final = Answer(
+    400, "Bad request: validation error.", http_models.ValidationErrorModel
+)
+_MISSING: Final = Answer(404, "There is no such context.", http_models.ErrorModel)
+_LARGE: Final = Answer(413, "The body is too large.", http_models.ErrorModel)
 _DEAD: Final = Answer(
-    409, "The context is dead, or was replaced meanwhile.", ErrorModel
+    409, "The context is dead, or was replaced meanwhile.", http_models.ErrorModel
 )
 _CANNOT_FORK: Final = Answer(
-    409, "The context can't be forked, or is dead.", ErrorModel
+    409, "The context can't be forked, or is dead.", http_models.ErrorModel
 )
 _NO_HEAP: Final = Answer(
-    409, "The heap is damaged, of another engine, or missing.", ErrorModel
+    409, "The heap is damaged, of another engine, or missing.", http_models.ErrorModel
 )
 _LIMIT: Final = Answer(
-    429, "A limit is reached; Retry-After says when to come back.", ErrorModel
+    429,
+    "A limit is reached; Retry-After says when to come back.",
+    http_models.ErrorModel,
 )
-_UNREADY: Final = Answer(503, "The server can't start it now.", ErrorModel)
-_LATE: Final = Answer(504, "The context did not answer in time.", ErrorModel)
+_UNREADY: Final = Answer(503, "The server can't start it now.", http_models.ErrorModel)
+_LATE: Final = Answer(
+    504, "The context did not answer in time.", http_models.ErrorModel
+)
 
 _ON_DISCONNECT: Final = Query(
     "on_disconnect",
@@ -80,31 +70,7 @@ _ASKING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _LATE)
 _ONE: Final = "/contexts/{context_id}"
 
 
-def _metadata_route(resource: str) -> Route:
-    answers = (
-        Answer(200, "Whose tokens are taken.", ResourceModel),
-        Answer(404, "The server takes no tokens.", ErrorModel),
-    )
-    summary = f"Whose bearer tokens open {resource or 'the server'} (RFC 9728)."
-    return Route(
-        METADATA_PATH + resource,
-        information.ResourceHandler,
-        (Operation("GET", summary, answers),),
-    )
-
-
-ROUTES: Final = (
-    Route(
-        "/healthz",
-        information.HealthHandler,
-        (
-            Operation(
-                "GET",
-                "Whether the server works.",
-                (Answer(200, "It does.", Health), _UNREADY),
-            ),
-        ),
-    ),
+CONTEXT_ROUTES: Final = (
     Route(
         "/execute",
         contexts.ExecuteHandler,
@@ -154,7 +120,7 @@ ROUTES: Final = (
                 (
                     _CREATED,
                     _INVALID,
-                    Answer(404, "There is no such heap.", ErrorModel),
+                    Answer(404, "There is no such heap.", http_models.ErrorModel),
                     _NO_HEAP,
                     _LARGE,
                     _LIMIT,
@@ -195,7 +161,7 @@ ROUTES: Final = (
                 "POST",
                 "Begin anew under the same id, with nothing or from its checkpoint.",
                 (_CONTEXT, _INVALID, _MISSING, _NO_HEAP, _LARGE, _LIMIT, _UNREADY),
-                models.RestartRequest,
+                heap_models.RestartRequest,
                 body_optional=True,
             ),
         ),
@@ -264,12 +230,12 @@ ROUTES: Final = (
                 "POST",
                 "Save the state of a context as a heap (V8 only).",
                 (
-                    Answer(200, "The heap.", models.CheckpointModel),
+                    Answer(200, "The heap.", heap_models.CheckpointModel),
                     _MISSING,
                     Answer(
                         409,
                         "V8 can't save it, or the context is dead.",
-                        models.UnsavableModel,
+                        heap_models.UnsavableModel,
                     ),
                     _LIMIT,
                     _UNREADY,
@@ -280,7 +246,7 @@ ROUTES: Final = (
     ),
     Route(
         "/languages",
-        information.LanguagesHandler,
+        contexts.LanguagesHandler,
         (
             Operation(
                 "GET",
@@ -289,51 +255,4 @@ ROUTES: Final = (
             ),
         ),
     ),
-    Route(
-        "/metrics",
-        information.MetricsHandler,
-        (
-            Operation(
-                "GET",
-                "Figures for Prometheus.",
-                (Answer(200, "The figures.", None, "text/plain"),),
-            ),
-        ),
-    ),
-    Route(
-        "/openapi.json",
-        information.DocumentHandler,
-        (Operation("GET", "This document.", (Answer(200, "The document."),)),),
-    ),
-    Route(
-        "/docs",
-        information.DocsHandler,
-        (
-            Operation(
-                "GET",
-                "This document, for people.",
-                (Answer(200, "The page.", None, "text/html"),),
-            ),
-        ),
-    ),
-    *API_ROUTES,
-    *HEAP_ROUTES,
-    *(_metadata_route(resource) for resource in ("", *RESOURCES)),
-    *TOOL_ROUTES,
-    *TASK_ROUTES,
 )
-
-
-def url_specs(service: Service) -> list[URLSpec]:
-    """Give Tornado its handlers."""
-    specs = []
-    for route in ROUTES:
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
-        methods = tuple(operation.method for operation in route.operations)
-        arguments = {"service": service, "route": route.path, "methods": methods}
-        specs.append(URLSpec(pattern, route.handler, arguments))
-    # Not in the table, which is the OpenAPI document: this is another protocol's.
-    for path, methods in mcp_paths().items():
-        arguments = {"service": service, "route": path, "methods": methods}
-        specs.append(URLSpec(path, McpHandler, arguments))
-    return specs

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.jobs import Execution, Request
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
-    from isoserver.contexts.records import HeapStorage, Record
+    from isoserver.contexts.records import ContextRecord, HeapStorage
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
 
@@ -102,7 +102,7 @@ class Contexts:
         self._engines: dict[str, ProcessFactory] = {}
         self._fork_server: AsyncForkServer | None = None
         self._sockets: SocketFolder | None = None
-        self._hurried = asyncio.Event()
+        self._grace_ended = asyncio.Event()
         limits = (
             settings.context_ttl_seconds,
             settings.hibernate_after_seconds,
@@ -160,7 +160,7 @@ class Contexts:
             if context.state is State.BUSY:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
-        await self._hibernation.stop(self._hurried)
+        await self._hibernation.stop(self._grace_ended)
         reason = "the server stopped"
         await asyncio.gather(
             *(context.close(reason) for context in self._registry.processes()),
@@ -170,9 +170,9 @@ class Contexts:
         self._registry.clear()
         self.abandon()
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `close`."""
-        self._hurried.set()
+        self._grace_ended.set()
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -192,12 +192,12 @@ class Contexts:
                 for context in self._registry.processes()
                 if context.current is not None
             ]
-            hurried = asyncio.ensure_future(self._hurried.wait())
+            grace_ended = asyncio.ensure_future(self._grace_ended.wait())
             await asyncio.wait(
-                [*waits, hurried], timeout=left, return_when="FIRST_COMPLETED"
+                [*waits, grace_ended], timeout=left, return_when="FIRST_COMPLETED"
             )
-            hurried.cancel()
-            if self._hurried.is_set():
+            grace_ended.cancel()
+            if self._grace_ended.is_set():
                 return
 
     async def _sweep(self) -> None:
@@ -226,7 +226,7 @@ class Contexts:
         counter.update(context.state.value for context in self)
         return counter
 
-    def in_workspace(self, workspace: str) -> list[Context | Record]:
+    def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
 
@@ -373,7 +373,7 @@ class Contexts:
             self._hibernation,
         )
 
-    def _recall(self, record: Record) -> Context:
+    def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
         memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
         context = self._make(

@@ -24,7 +24,7 @@ _CUT: Final = "the stream was cut: its client doesn't read; the execution goes o
 
 
 class Feed:
-    """Frames that wait for the client, up to a bound.
+    """Frames that wait for the client, up to a limit.
 
     Attributes:
         ended: Whether what `get` returned last was the end.
@@ -63,7 +63,7 @@ class Feed:
         self._ready.set()
 
     def close(self) -> None:
-        """Say that no event comes any more."""
+        """Take no more events; `get` returns what is left."""
         self._closed = True
         self._ready.set()
 

@@ -37,7 +37,7 @@ class HeapsHandler(Handler):
             self.answer({"heaps": []})  # no tag has two values
             return
         wanted = {name: value for name, values in tags.items() for value in values}
-        found = await self.service.heaps.newest(self.principal.workspace, wanted, limit)
+        found = await self.parts.heaps.newest(self.principal.workspace, wanted, limit)
         self.answer({"heaps": [heap_answer(heap) for heap in found]})
 
     def _limit(self) -> int:
@@ -69,13 +69,13 @@ class HeapHandler(KeyHandler):
 
     async def get(self, key: str) -> None:
         """Show the heap."""
-        heaps = self.service.heaps
+        heaps = self.parts.heaps
         found = await heaps.get(self.principal.workspace, self.check(key))
         self.answer(heap_answer(found))
 
     async def delete(self, key: str) -> None:
         """Delete the heap."""
-        await self.service.heaps.delete(self.principal.workspace, self.check(key))
+        await self.parts.heaps.delete(self.principal.workspace, self.check(key))
         self.answer({"ok": True})
 
 
@@ -86,7 +86,7 @@ class TagsHandler(KeyHandler):
         """Replace the tags."""
         workspace, heap = self.principal.workspace, self.check(key)
         tags = self.parse(TagsRequest).tags
-        await self.service.heaps.set_tags(workspace, heap, tags)
+        await self.parts.heaps.set_tags(workspace, heap, tags)
         self.answer({"ok": True})
 
     async def delete(self, key: str) -> None:
@@ -94,7 +94,7 @@ class TagsHandler(KeyHandler):
         workspace, heap = self.principal.workspace, self.check(key)
         given = self.get_query_argument("keys", None)
         names = None if given is None else split_names(given)
-        await self.service.heaps.delete_tags(workspace, heap, names)
+        await self.parts.heaps.delete_tags(workspace, heap, names)
         self.answer({"ok": True})
 
 
@@ -103,7 +103,7 @@ class SessionsHandler(Handler):
 
     async def get(self) -> None:
         """List their names."""
-        found = await self.service.heaps.sessions(self.principal.workspace)
+        found = await self.parts.heaps.sessions(self.principal.workspace)
         self.answer({"sessions": found})
 
 
@@ -113,5 +113,5 @@ class SnapshotsHandler(Handler):
     async def get(self, session: str) -> None:
         """List the steps, oldest first."""
         fields = choose_fields(self.get_query_argument("fields", None))
-        steps = await self.service.heaps.history(self.principal.workspace, session)
+        steps = await self.parts.heaps.history(self.principal.workspace, session)
         self.answer({"entries": [entry_answer(step, fields) for step in steps]})

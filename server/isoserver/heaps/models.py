@@ -1,4 +1,4 @@
-"""Requests and answers about heaps and sessions, for HTTP and MCP."""
+"""Requests and answers about heaps, sessions and checkpoints, for HTTP and MCP."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from isoserver.heaps.records import HeapRecord, SessionEntry
 
 __all__ = [
+    "CheckpointModel",
     "HeapDone",
     "HeapKey",
     "HeapModel",
     "HeapTags",
     "HeapsModel",
+    "RestartRequest",
     "SessionsModel",
     "SnapshotsModel",
     "TagsRequest",
+    "UnsavableModel",
     "entry_answer",
     "heap_answer",
 ]
@@ -45,10 +48,35 @@ TagValue = Annotated[
 HeapTags = Annotated[dict[TagName, TagValue], Field(max_length=TAGS_MAX)]
 
 
+class RestartRequest(RequestModel):
+    """How to restart a context."""
+
+    from_: Literal["nothing", "checkpoint"] = Field(
+        "nothing",
+        alias="from",
+        description="`checkpoint` goes on from the last one, also after a crash.",
+    )
+
+
 class TagsRequest(RequestModel):
     """The new tags of a heap."""
 
     tags: HeapTags = Field(description="All of the heap's tags: others are deleted.")
+
+
+class CheckpointModel(AnswerModel):
+    """A heap that was saved."""
+
+    heap: HeapKey = Field(description="The SHA-256 of what V8 wrote, in hex.")
+
+
+class UnsavableModel(AnswerModel):
+    """Why a heap can't be saved."""
+
+    message: str
+    reason: str = Field("", description="V8's words, or ours.")
+    kind: str | None = Field(None, description="The kind of object in the way.")
+    path: str | None = Field(None, description="What leads to it from globalThis.")
 
 
 class HeapModel(AnswerModel):

@@ -8,7 +8,7 @@ from isoserver.heaps import handlers as heaps
 from isoserver.heaps import models
 from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
 from isoserver.http.models import ApiError
-from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.http.routes import Answer, Operation, Query, Route
 
 __all__ = ["HEAP_ROUTES"]
 

@@ -48,7 +48,7 @@ class TooLargeHandler(Handler):
         """Refuse, before the body is read."""
         drop_the_rest(self.request)
         await super().prepare()
-        raise BodyTooLargeError(self.service.settings.request_body_bytes_max)
+        raise BodyTooLargeError(self.parts.settings.request_body_bytes_max)
 
 
 class LongHeadHandler(TooLargeHandler):
@@ -58,7 +58,7 @@ class LongHeadHandler(TooLargeHandler):
         """Refuse, before the body is read."""
         drop_the_rest(self.request)
         await Handler.prepare(self)
-        raise HeadersTooLargeError(self.service.settings.request_header_bytes_max)
+        raise HeadersTooLargeError(self.parts.settings.request_header_bytes_max)
 
 
 class BoundedBody(HTTPMessageDelegate):

@@ -12,9 +12,11 @@ import isokernel
 import isoserver
 from isokernel._version import __version__
 from isoserver.errors import ClientMissingError
+from isoserver.http import models
 from isoserver.http.handlers import Handler
+from isoserver.http.routes import Answer, Operation, Route
 
-__all__ = ["CliHandler", "CliIndexHandler", "VersionHandler", "client_archive"]
+__all__ = ["DOWNLOAD_ROUTES", "client_archive"]
 
 PLATFORMS: Final = ("linux-x86_64", "linux-aarch64", "macos-aarch64")
 """The documented ones; the file is the same for all, and runs elsewhere too."""
@@ -85,3 +87,43 @@ def client_archive() -> bytes:
             # A ZipInfo without a date: the time of the download is no part of it.
             archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     return out.getvalue()
+
+
+DOWNLOAD_ROUTES: Final = (
+    Route(
+        "/api/version",
+        VersionHandler,
+        (
+            Operation(
+                "GET",
+                "Give the server's version.",
+                (Answer(200, "The version.", models.VersionModel),),
+            ),
+        ),
+    ),
+    Route(
+        "/api/cli",
+        CliIndexHandler,
+        (
+            Operation(
+                "GET",
+                "List the clients that can be downloaded.",
+                (Answer(200, "The clients.", models.CliIndex),),
+            ),
+        ),
+    ),
+    Route(
+        "/api/cli/{platform}",
+        CliHandler,
+        (
+            Operation(
+                "GET",
+                "Download a client: one file that needs only Python.",
+                (
+                    Answer(200, "The file.", None, "application/octet-stream"),
+                    Answer(404, "There is none for that platform.", models.ApiError),
+                ),
+            ),
+        ),
+    ),
+)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from isoserver.contexts.context import Context
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
 
 __all__ = ["Handler", "MissingHandler"]
 
@@ -51,7 +51,7 @@ class Handler(RequestHandler):
 
     Attributes:
         open: Whether it answers without an API key.
-        service: The server's parts.
+        parts: The server's parts.
         route: Its path in the route table.
         principal: Who asks; nobody where that isn't asked.
     """
@@ -59,10 +59,10 @@ class Handler(RequestHandler):
     open: ClassVar[bool] = False
 
     def initialize(
-        self, service: Service, route: str = "", methods: tuple[str, ...] = ()
+        self, parts: ServerParts, route: str = "", methods: tuple[str, ...] = ()
     ) -> None:
         """Take what the route table says; called by Tornado for each request."""
-        self.service = service
+        self.parts = parts
         self.route = route
         self.methods = methods
         self.principal = NOBODY
@@ -81,22 +81,22 @@ class Handler(RequestHandler):
 
     async def prepare(self) -> None:
         """Check who asks; called by Tornado before the method."""
-        self.service.enter(self)
-        guard = self.service.guard
+        self.parts.enter(self)
+        guard = self.parts.guard
         guard.check_host(self.request)
         self._allow_origin()
         if self.request.method == "OPTIONS":
             return
         guard.check_origin(self.request)
         if not self.open:
-            self.principal = await self.service.access.identify(self.request)
-            self.service.rates.check(self.principal, "request")
+            self.principal = await self.parts.access.identify(self.request)
+            self.parts.rates.check(self.principal, "request")
         if self.request.method not in self.methods and self.methods:
             raise MethodError
 
     def _allow_origin(self) -> None:
         origin = self.request.headers.get("Origin")
-        if origin is None or not self.service.guard.allows(origin):
+        if origin is None or not self.parts.guard.allows(origin):
             return
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
@@ -109,7 +109,7 @@ class Handler(RequestHandler):
     def options(self, **_path: str) -> None:
         """Answer a browser that asks whether its page may call."""
         origin = self.request.headers.get("Origin")
-        if origin is None or not self.service.guard.allows(origin):
+        if origin is None or not self.parts.guard.allows(origin):
             raise MethodError
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
         allowed = "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id"
@@ -175,7 +175,7 @@ class Handler(RequestHandler):
         Raises:
             ContextMissingError: There is none of that id in the workspace.
         """
-        return self.service.contexts.get(self.principal.workspace, context_id)
+        return self.parts.contexts.get(self.principal.workspace, context_id)
 
     def require_admin(self) -> None:
         """Refuse who isn't an administrator of the workspace.
@@ -184,7 +184,7 @@ class Handler(RequestHandler):
             AdminError: It isn't.
         """
         if not self.principal.admin:
-            self.service.access.refuse(AdminError())
+            self.parts.access.refuse(AdminError())
 
     def require_operator(self) -> None:
         """Refuse who isn't an administrator of the default workspace, the server's.
@@ -194,7 +194,7 @@ class Handler(RequestHandler):
         """
         self.require_admin()
         if self.principal.workspace != DEFAULT_WORKSPACE:
-            self.service.access.refuse(AdminError())
+            self.parts.access.refuse(AdminError())
 
     def check_open(self) -> None:
         """Refuse new work while the server stops.
@@ -202,7 +202,7 @@ class Handler(RequestHandler):
         Raises:
             StoppingError: It does.
         """
-        if self.service.contexts.stopping:
+        if self.parts.contexts.stopping:
             raise StoppingError
 
     # -- writing -----------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Handler(RequestHandler):
     def _error_headers(self, error: ServerError) -> None:
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
-        challenge = self.service.access.challenge(error, self.request)
+        challenge = self.parts.access.challenge(error, self.request)
         if challenge is not None:
             self.set_header("WWW-Authenticate", challenge)
         if isinstance(error, MethodError):
@@ -263,7 +263,7 @@ class Handler(RequestHandler):
     ) -> None:
         """Log what is a defect, ours or the database's; called by Tornado."""
         if isinstance(value, DatabaseError):
-            self.service.log.error(
+            self.parts.log.error(
                 "the database can't be used",
                 route=self.route,
                 request_id=request_id(self.request),
@@ -271,7 +271,7 @@ class Handler(RequestHandler):
             )
         if isinstance(value, (ServerError, HTTPError)) or typ is None or value is None:
             return
-        self.service.log.error(
+        self.parts.log.error(
             "failed",
             route=self.route,
             request_id=request_id(self.request),
@@ -281,18 +281,18 @@ class Handler(RequestHandler):
     def on_connection_close(self) -> None:
         """Note that the client is gone; called by Tornado."""
         self.gone = True
-        self.service.leave(self)
+        self.parts.leave(self)
 
     def on_finish(self) -> None:
         """Count and log the request; called by Tornado when the answer is sent."""
-        service = self.service
-        service.leave(self)
+        parts = self.parts
+        parts.leave(self)
         status = self.get_status()
         method = self.request.method or ""
-        service.metrics.requested(self.route or "none", method, status)
-        if service.settings.access_log:
+        parts.metrics.requested(self.route or "none", method, status)
+        if parts.settings.access_log:
             taken = time.perf_counter() - self.began
-            log = service.log.error if status >= _SERVER_ERRORS else service.log.info
+            log = parts.log.error if status >= _SERVER_ERRORS else parts.log.info
             log(
                 "request",
                 method=method,

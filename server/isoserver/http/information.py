@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.errors import RouteMissingError
+from isoserver.http import models
 from isoserver.http.handlers import Handler
 from isoserver.http.metrics import CONTENT_TYPE
 from isoserver.http.page import STYLE_POLICY, page
+from isoserver.http.routes import Answer, Operation, Route
 
-__all__ = [
-    "DocsHandler",
-    "DocumentHandler",
-    "HealthHandler",
-    "LanguagesHandler",
-    "MetricsHandler",
-    "ResourceHandler",
-]
+__all__ = ["INFORMATION_ROUTES"]
 
 
 class HealthHandler(Handler):
@@ -28,25 +26,6 @@ class HealthHandler(Handler):
         self.answer({"status": "ok"})
 
 
-class LanguagesHandler(Handler):
-    """What code can be in."""
-
-    def get(self) -> None:
-        """List the languages."""
-        languages = self.service.contexts.languages
-        items = [
-            {
-                "name": language.name,
-                "aliases": languages.names(language),
-                "number": language.number,
-                "engine": language.engine,
-                "can_fork": language.engine == "v8",
-            }
-            for language in languages.served.values()
-        ]
-        self.answer({"default": languages.default, "items": items})
-
-
 class MetricsHandler(Handler):
     """Figures for Prometheus."""
 
@@ -54,7 +33,7 @@ class MetricsHandler(Handler):
         """Give them; they are about all workspaces."""
         self.require_operator()
         self.set_header("Content-Type", CONTENT_TYPE)
-        self.finish(self.service.metrics.text())
+        self.finish(self.parts.metrics.text())
 
 
 class ResourceHandler(Handler):
@@ -64,7 +43,7 @@ class ResourceHandler(Handler):
 
     def get(self) -> None:
         """Say so."""
-        metadata = self.service.access.metadata(self.request)
+        metadata = self.parts.access.metadata(self.request)
         if metadata is None:
             raise RouteMissingError
         self.answer(metadata)
@@ -77,7 +56,7 @@ class DocumentHandler(Handler):
 
     def get(self) -> None:
         """Give it."""
-        self.answer(self.service.document)
+        self.answer(self.parts.document)
 
 
 class DocsHandler(Handler):
@@ -89,4 +68,63 @@ class DocsHandler(Handler):
         """Give the page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", STYLE_POLICY)
-        self.finish(page(self.service.document))
+        self.finish(page(self.parts.document))
+
+
+def _metadata_route(resource: str) -> Route:
+    answers = (
+        Answer(200, "Whose tokens are taken.", models.ResourceModel),
+        Answer(404, "The server takes no tokens.", models.ErrorModel),
+    )
+    summary = f"Whose bearer tokens open {resource or 'the server'} (RFC 9728)."
+    return Route(
+        METADATA_PATH + resource,
+        ResourceHandler,
+        (Operation("GET", summary, answers),),
+    )
+
+
+INFORMATION_ROUTES: Final = (
+    Route(
+        "/healthz",
+        HealthHandler,
+        (
+            Operation(
+                "GET",
+                "Whether the server works.",
+                (
+                    Answer(200, "It does.", models.Health),
+                    Answer(503, "The server can't start it now.", models.ErrorModel),
+                ),
+            ),
+        ),
+    ),
+    Route(
+        "/metrics",
+        MetricsHandler,
+        (
+            Operation(
+                "GET",
+                "Figures for Prometheus.",
+                (Answer(200, "The figures.", None, "text/plain"),),
+            ),
+        ),
+    ),
+    Route(
+        "/openapi.json",
+        DocumentHandler,
+        (Operation("GET", "This document.", (Answer(200, "The document."),)),),
+    ),
+    Route(
+        "/docs",
+        DocsHandler,
+        (
+            Operation(
+                "GET",
+                "This document, for people.",
+                (Answer(200, "The page.", None, "text/html"),),
+            ),
+        ),
+    ),
+    *(_metadata_route(resource) for resource in ("", *RESOURCES)),
+)

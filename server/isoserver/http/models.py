@@ -1,4 +1,4 @@
-"""What the models of all features share, and the models of the server itself."""
+"""Models of the border that belong to no feature: roots, errors, the server itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = [
     "CliAsset",
     "CliIndex",
     "ErrorModel",
+    "FieldError",
     "Health",
+    "QueryModel",
     "RequestModel",
     "ResourceModel",
     "ValidationErrorModel",
@@ -21,13 +23,19 @@ __all__ = [
 
 
 class RequestModel(BaseModel):
-    """Root of what clients send: nothing unknown is accepted, nothing is converted."""
+    """What a client sends: nothing unknown, nothing converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class QueryModel(RequestModel):
+    """Arguments in the query: text that is converted."""
+
+    model_config = ConfigDict(extra="ignore", strict=False, frozen=True)
+
+
 class AnswerModel(BaseModel):
-    """Root of what the server sends."""
+    """What the server sends."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,6 +72,16 @@ class Health(AnswerModel):
     status: Literal["ok"]
 
 
+class ResourceModel(AnswerModel):
+    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
+
+    resource: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    scopes_supported: list[str]
+    resource_name: str
+
+
 class VersionModel(AnswerModel):
     """The server's version."""
 
@@ -83,13 +101,3 @@ class CliIndex(AnswerModel):
 
     version: str
     assets: list[CliAsset]
-
-
-class ResourceModel(AnswerModel):
-    """What is guarded, and whose bearer tokens open it (RFC 9728)."""
-
-    resource: str
-    authorization_servers: list[str]
-    bearer_methods_supported: list[str]
-    scopes_supported: list[str]
-    resource_name: str

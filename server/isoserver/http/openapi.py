@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import models_json_schema
 
 from isokernel._version import __version__
 from isoserver.contexts import models
-from isoserver.contexts.routes import ROUTES, Answer
-from isoserver.http.models import ErrorModel, ValidationErrorModel
+from isoserver.http import models as http_models
+from isoserver.http.routes import Answer
+from isoserver.runs import models as runs_models
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
-    from isoserver.contexts.routes import Operation, Route
+    from isoserver.http.routes import Operation, Route
 
 __all__ = ["make_document", "text"]
 
@@ -29,8 +31,9 @@ _NAMES: Final = {
     models.ExecutionModel: "Execution",
     models.ContextModel: "Context",
     models.ContextsModel: "Contexts",
-    ErrorModel: "ErrorResponse",
-    ValidationErrorModel: "ValidationErrorResponse",
+    runs_models.TaskFailure: "TaskError",
+    http_models.ErrorModel: "ErrorResponse",
+    http_models.ValidationErrorModel: "ValidationErrorResponse",
 }
 """Names of the documented API where ours differ."""
 
@@ -48,9 +51,9 @@ _PARAMETERS: Final = {
 }
 
 
-def make_document() -> dict[str, Any]:
-    """Make the document."""
-    schemas = _schemas()
+def make_document(routes: Sequence[Route]) -> dict[str, Any]:
+    """Make the document of a route table."""
+    schemas = _schemas(routes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -62,7 +65,7 @@ def make_document() -> dict[str, Any]:
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "paths": {route.path: _path(route) for route in ROUTES},
+        "paths": {route.path: _path(route) for route in routes},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -73,15 +76,15 @@ def make_document() -> dict[str, Any]:
     }
 
 
-def text() -> str:
+def text(routes: Sequence[Route]) -> str:
     """Give the document as it is committed."""
-    return json.dumps(make_document(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(make_document(routes), indent=2, ensure_ascii=False) + "\n"
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas(routes: Sequence[Route]) -> dict[str, Any]:
     """Give the models' schemas, under the API's names."""
     used: list[type[BaseModel]] = [models.StreamEvent]
-    for route in ROUTES:
+    for route in routes:
         for operation in route.operations:
             used += [operation.request] if operation.request else []
             used += [answer.model for answer in operation.answers if answer.model]
@@ -159,7 +162,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
 
 
 def _denied(status: int, description: str) -> Answer:
-    return Answer(status, description, ErrorModel)
+    return Answer(status, description, http_models.ErrorModel)
 
 
 _DENIED: Final = (
@@ -186,7 +189,3 @@ def _answer(answer: Answer) -> dict[str, Any]:
     elif answer.status == 200:  # noqa: PLR2004 - the one of this document
         made["content"] = {answer.media: {"schema": {"type": "object"}}}
     return made
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text())

@@ -15,7 +15,7 @@ from isoserver.http.handlers import Handler
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from isoserver.http.service import Application, Service
+    from isoserver.http.parts import Application, ServerParts
     from isoserver.principal import Principal
 
 __all__ = ["CALLER", "AsgiHandler", "Caller"]
@@ -49,10 +49,10 @@ class AsgiHandler(Handler):
     """
 
     def initialize(
-        self, service: Service, route: str = "", methods: tuple[str, ...] = ()
+        self, parts: ServerParts, route: str = "", methods: tuple[str, ...] = ()
     ) -> None:
         """Take what the route table says; called by Tornado for each request."""
-        super().initialize(service, route, methods)
+        super().initialize(parts, route, methods)
         self._over = asyncio.Event()
         self._body: bytes | None = None
         self._started = False
@@ -70,9 +70,9 @@ class AsgiHandler(Handler):
     def options(self, **path: str) -> None:
         """Allow the headers of the protocol, which are many, to pages that may call."""
         super().options(**path)
-        asked = self.request.headers.get("Access-Control-Request-Headers")
-        if asked:
-            self.set_header("Access-Control-Allow-Headers", asked)
+        call = self.request.headers.get("Access-Control-Request-Headers")
+        if call:
+            self.set_header("Access-Control-Allow-Headers", call)
 
     def on_connection_close(self) -> None:
         """Note that the client is gone; called by Tornado."""
@@ -89,7 +89,7 @@ class AsgiHandler(Handler):
             if not self._started:
                 raise
             # Half an answer can't be taken back: let the client see that it is broken.
-            self.service.log.exception("failed", route=self.route)
+            self.parts.log.exception("failed", route=self.route)
             self._cut()
         finally:
             self._over.set()
@@ -161,10 +161,10 @@ class AsgiHandler(Handler):
     async def _bounded(self, written: Awaitable[None]) -> None:
         try:
             await asyncio.wait_for(
-                written, self.service.settings.stream_stall_timeout_seconds
+                written, self.parts.settings.stream_stall_timeout_seconds
             )
         except asyncio.TimeoutError:
-            self.service.log.warning("stalled", route=self.route)
+            self.parts.log.warning("stalled", route=self.route)
             self._cut()
         except StreamClosedError:
             self.on_connection_close()

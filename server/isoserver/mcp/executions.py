@@ -14,7 +14,7 @@ from isoserver.errors import ExecutionMissingError, NotRunningError
 from isoserver.heaps.models import HeapKey, HeapTags  # noqa: TC001 - pydantic's
 from isoserver.mcp.progress import OutputProgress
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Arguments, Nothing, Reply, Result, Tool, explain
+from isoserver.mcp.tools import Arguments, McpTool, Nothing, Reply, Result, explain
 from isoserver.runs.answers import execution_answer, execution_summary
 from isoserver.runs.models import (
     CancelResult,
@@ -31,9 +31,9 @@ from isoserver.runs.pages import BYTES_MAX, PageRequest
 from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
-    from isoserver.http.service import Service
-    from isoserver.mcp.toolbox import Asked
-    from isoserver.runs.records import Record
+    from isoserver.http.parts import ServerParts
+    from isoserver.mcp.tools import McpCall
+    from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = [
@@ -73,7 +73,7 @@ class StatelessRun(Arguments):
     )
 
 
-class Run(StatelessRun):
+class RunScript(StatelessRun):
     """Arguments of run_js."""
 
     heap: HeapKey | None = Field(
@@ -103,19 +103,19 @@ class StatelessOutput(Result):
     error: str | None = Field(None, description="What went wrong, if it failed.")
 
 
-def execution_tools(settings: ServerSettings) -> list[Tool]:
+def execution_tools(settings: ServerSettings) -> list[McpTool]:
     """Return the tools of executions."""
     return [
-        Tool(
+        McpTool(
             "run_js",
             "Run JavaScript or TypeScript",
             settings.run_js_description or read("run_js"),
-            Run,
+            RunScript,
             ExecAccepted,
             _run,
             _RUNS,
         ),
-        Tool(
+        McpTool(
             "get_execution",
             "Status and result of an execution",
             "Get the status of an execution that run_js began, and, once it is "
@@ -127,7 +127,7 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             _get,
             READS,
         ),
-        Tool(
+        McpTool(
             "get_execution_output",
             "Console output of an execution",
             "Get a page of what an execution has printed with console.log and its "
@@ -138,7 +138,7 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             _page,
             READS,
         ),
-        Tool(
+        McpTool(
             "cancel_execution",
             "Cancel an execution",
             "Stop an execution that is running, or waits for its turn. Its status "
@@ -149,7 +149,7 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
             _cancel,
             _ENDS,
         ),
-        Tool(
+        McpTool(
             "list_executions",
             "All executions",
             "List the executions that the server knows, running and ended, newest "
@@ -162,10 +162,10 @@ def execution_tools(settings: ServerSettings) -> list[Tool]:
     ]
 
 
-def stateless_tools(settings: ServerSettings) -> list[Tool]:
+def stateless_tools(settings: ServerSettings) -> list[McpTool]:
     """Return the only tool of stateless mode."""
     return [
-        Tool(
+        McpTool(
             "run_js",
             "Run JavaScript or TypeScript",
             settings.run_js_description or read("run_js-stateless"),
@@ -177,39 +177,37 @@ def stateless_tools(settings: ServerSettings) -> list[Tool]:
     ]
 
 
-async def _run(asked: Asked, arguments: Run) -> dict[str, Any]:
-    record = await _submit(asked, arguments, asked.peer.named_session())
+async def _run(call: McpCall, arguments: RunScript) -> dict[str, Any]:
+    record = await _submit(call, arguments, call.peer.named_session())
     return {"execution_id": record.id}
 
 
 async def _submit(
-    asked: Asked, arguments: StatelessRun, session: str | None = None
-) -> Record:
+    call: McpCall, arguments: StatelessRun, session: str | None = None
+) -> RunRecord:
     fields = arguments.model_dump()
-    order = script_order(
-        asked.service.settings, asked.workspace, session=session, **fields
-    )
-    return await asked.service.runs.submit(order)
+    order = script_order(call.parts.settings, call.workspace, session=session, **fields)
+    return await call.parts.runs.submit(order)
 
 
-async def _run_and_wait(asked: Asked, arguments: StatelessRun) -> Reply:
-    runs, workspace = asked.service.runs, asked.workspace
-    execution_id = (await _submit(asked, arguments)).id
+async def _run_and_wait(call: McpCall, arguments: StatelessRun) -> Reply:
+    runs, workspace = call.parts.runs, call.workspace
+    execution_id = (await _submit(call, arguments)).id
     progress = OutputProgress(
-        asked.context.session,
+        call.context.session,
         runs.follow(workspace, execution_id),
-        wanted=asked.wants_progress,
+        wanted=call.wants_progress,
     )
     try:
-        record = await _wait(asked, execution_id)
+        record = await _wait(call, execution_id)
         await progress.finish()
     except asyncio.CancelledError:
         # Nobody could ever ask for it again.
-        asked.spawn(_cancel_run(asked, execution_id))
+        call.spawn(_cancel_run(call, execution_id))
         raise
     finally:
         progress.stop()
-    output = await some_output(asked.service, workspace, execution_id)
+    output = await some_output(call.parts, workspace, execution_id)
     data = {"output": output.removesuffix("\n")}
     error = execution_answer(record)["error"] if record.status.final else _UNFINISHED
     if error is not None:
@@ -217,90 +215,88 @@ async def _run_and_wait(asked: Asked, arguments: StatelessRun) -> Reply:
     return Reply(data, failed="error" in data)
 
 
-async def _wait(asked: Asked, execution_id: str) -> Record:
+async def _wait(call: McpCall, execution_id: str) -> RunRecord:
     """Wait for the end of a run; without a client, or after too long, cancel it.
 
     Returns:
         The run as it was when the waiting ended.
     """
-    seconds = asked.service.settings.run_js_wait_seconds
+    seconds = call.parts.settings.run_js_wait_seconds
     ended = asyncio.ensure_future(
-        asked.service.runs.wait(Kind.SCRIPT, asked.workspace, execution_id, seconds)
+        call.parts.runs.wait(Kind.SCRIPT, call.workspace, execution_id, seconds)
     )
-    gone = asyncio.ensure_future(asked.peer.gone.wait())
+    gone = asyncio.ensure_future(call.peer.gone.wait())
     try:
         await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
-            await _cancel_run(asked, execution_id)
+            await _cancel_run(call, execution_id)
         record = await ended
         if not record.status.final:
-            await _cancel_run(asked, execution_id)
+            await _cancel_run(call, execution_id)
         return record
     finally:
         ended.cancel()
         gone.cancel()
 
 
-async def _cancel_run(asked: Asked, execution_id: str) -> None:
+async def _cancel_run(call: McpCall, execution_id: str) -> None:
     with suppress(NotRunningError):
-        await asked.service.runs.cancel(Kind.SCRIPT, asked.workspace, execution_id)
+        await call.parts.runs.cancel(Kind.SCRIPT, call.workspace, execution_id)
 
 
 async def some_output(
-    service: Service, workspace: str, execution_id: str, limit: int | None = None
+    parts: ServerParts, workspace: str, execution_id: str, limit: int | None = None
 ) -> str:
     """Return what a run printed from the beginning on, as far as a limit.
 
     Args:
-        service: The server's parts.
+        parts: The server's parts.
         workspace: Whose run it is.
         execution_id: The run.
         limit: Bytes at most, with a last line that says so; None for all.
     """
-    parts: list[str] = []
+    texts: list[str] = []
     place, more = 0, True
     while more and (limit is None or place < limit):
         size = BYTES_MAX if limit is None else min(BYTES_MAX, limit - place)
         request = PageRequest(byte_offset=place, byte_limit=size)
-        page = await service.runs.page(workspace, execution_id, request)
-        parts.append(page.data)
+        page = await parts.runs.page(workspace, execution_id, request)
+        texts.append(page.data)
         place, more = page.next_byte_offset, page.has_more
     if more:
-        parts.append(f"\n… (cut: go on with byte_offset {place})\n")
-    return "".join(parts)
+        texts.append(f"\n… (cut: go on with byte_offset {place})\n")
+    return "".join(texts)
 
 
-async def _get(asked: Asked, arguments: ExecutionId) -> dict[str, Any]:
-    runs = asked.service.runs
-    return describe(
-        await runs.get(Kind.SCRIPT, asked.workspace, arguments.execution_id)
-    )
+async def _get(call: McpCall, arguments: ExecutionId) -> dict[str, Any]:
+    runs = call.parts.runs
+    return describe(await runs.get(Kind.SCRIPT, call.workspace, arguments.execution_id))
 
 
-def describe(record: Record) -> dict[str, Any]:
+def describe(record: RunRecord) -> dict[str, Any]:
     """Return all that is told of an execution."""
     return plain(execution_answer(record))
 
 
-async def _page(asked: Asked, arguments: OutputPage) -> dict[str, Any]:
+async def _page(call: McpCall, arguments: OutputPage) -> dict[str, Any]:
     fields = arguments.model_dump()
     execution_id = fields.pop("execution_id")
     request = PageRequest(**fields)
-    page = await asked.service.runs.page(asked.workspace, execution_id, request)
+    page = await call.parts.runs.page(call.workspace, execution_id, request)
     return plain(page._asdict())
 
 
-async def _cancel(asked: Asked, arguments: ExecutionId) -> Reply:
-    runs = asked.service.runs
+async def _cancel(call: McpCall, arguments: ExecutionId) -> Reply:
+    runs = call.parts.runs
     try:
-        await runs.cancel(Kind.SCRIPT, asked.workspace, arguments.execution_id)
+        await runs.cancel(Kind.SCRIPT, call.workspace, arguments.execution_id)
     except (ExecutionMissingError, NotRunningError) as error:
         return Reply({"ok": False, "error": explain(error)}, failed=True)
     return Reply({"ok": True})
 
 
-async def _list(asked: Asked, _arguments: Nothing) -> dict[str, Any]:
-    records = await asked.service.runs.list(Kind.SCRIPT, asked.workspace)
+async def _list(call: McpCall, _arguments: Nothing) -> dict[str, Any]:
+    records = await call.parts.runs.list(Kind.SCRIPT, call.workspace)
     return plain({"executions": [execution_summary(record) for record in records]})
 
 

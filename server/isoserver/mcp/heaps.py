@@ -17,11 +17,11 @@ from isoserver.heaps.models import (
 )
 from isoserver.heaps.records import choose_fields, split_names
 from isoserver.mcp.executions import READS
-from isoserver.mcp.toolbox import Arguments, Nothing, Result, Tool
+from isoserver.mcp.tools import Arguments, McpTool, Nothing, Result
 from isoserver.runs.models import SessionName  # noqa: TC001 - pydantic's
 
 if TYPE_CHECKING:
-    from isoserver.mcp.toolbox import Asked
+    from isoserver.mcp.tools import McpCall
 
 __all__ = ["heap_tools"]
 
@@ -76,7 +76,7 @@ class HistoryArguments(Arguments):
     )
 
 
-class History(Result):
+class SessionHistory(Result):
     """What list_session_snapshots answers."""
 
     entries: list[dict[str, int | str | None]]
@@ -101,10 +101,10 @@ class FoundHeaps(Result):
     results: list[FoundHeap]
 
 
-def heap_tools() -> list[Tool]:
+def heap_tools() -> list[McpTool]:
     """Make the tools of sessions and heaps."""
     return [
-        Tool(
+        McpTool(
             "list_sessions",
             "All sessions",
             "List the names of all sessions that have a history. A session is a "
@@ -114,18 +114,18 @@ def heap_tools() -> list[Tool]:
             _list_sessions,
             READS,
         ),
-        Tool(
+        McpTool(
             "list_session_snapshots",
             "History of a session",
             "List what ran in a session, oldest first: the code, the heap that it "
             "began from and the heap that it left. Pass an output_heap to run_js to go "
             "back to that state.",
             HistoryArguments,
-            History,
+            SessionHistory,
             _list_snapshots,
             READS,
         ),
-        Tool(
+        McpTool(
             "get_heap_tags",
             "Tags of a heap",
             "Get the tags of a heap snapshot.",
@@ -134,7 +134,7 @@ def heap_tools() -> list[Tool]:
             _get_tags,
             READS,
         ),
-        Tool(
+        McpTool(
             "set_heap_tags",
             "Tag a heap",
             "Set the tags of a heap snapshot, in place of those that it has. A heap "
@@ -144,7 +144,7 @@ def heap_tools() -> list[Tool]:
             _set_tags,
             _REPLACES,
         ),
-        Tool(
+        McpTool(
             "delete_heap_tags",
             "Delete tags of a heap",
             "Delete tags of a heap snapshot, by key, or all of them.",
@@ -153,7 +153,7 @@ def heap_tools() -> list[Tool]:
             _delete_tags,
             _REPLACES,
         ),
-        Tool(
+        McpTool(
             "query_heaps_by_tags",
             "Find heaps by their tags",
             "Find the heap snapshots that have all of these tags with these values. "
@@ -166,12 +166,12 @@ def heap_tools() -> list[Tool]:
     ]
 
 
-async def _list_sessions(asked: Asked, _arguments: Nothing) -> dict[str, Any]:
-    return {"sessions": await asked.service.heaps.sessions(asked.workspace)}
+async def _list_sessions(call: McpCall, _arguments: Nothing) -> dict[str, Any]:
+    return {"sessions": await call.parts.heaps.sessions(call.workspace)}
 
 
-async def _list_snapshots(asked: Asked, arguments: HistoryArguments) -> dict[str, Any]:
-    session = arguments.session or asked.peer.named_session()
+async def _list_snapshots(call: McpCall, arguments: HistoryArguments) -> dict[str, Any]:
+    session = arguments.session or call.peer.named_session()
     if session is None:
         problem = (
             "this connection has named no session (X-MCP-Session-Id at initialize, or "
@@ -179,28 +179,28 @@ async def _list_snapshots(asked: Asked, arguments: HistoryArguments) -> dict[str
         )
         raise InvalidRequestError(FieldProblem("session", problem))
     fields = choose_fields(arguments.fields or None)
-    steps = await asked.service.heaps.history(asked.workspace, session)
+    steps = await call.parts.heaps.history(call.workspace, session)
     return {"entries": [entry_answer(step, fields) for step in steps]}
 
 
-async def _get_tags(asked: Asked, arguments: HeapArguments) -> dict[str, Any]:
-    record = await asked.service.heaps.get(asked.workspace, arguments.heap)
+async def _get_tags(call: McpCall, arguments: HeapArguments) -> dict[str, Any]:
+    record = await call.parts.heaps.get(call.workspace, arguments.heap)
     return {"tags": record.tags}
 
 
-async def _set_tags(asked: Asked, arguments: SetTagsArguments) -> dict[str, Any]:
-    heaps = asked.service.heaps
-    await heaps.set_tags(asked.workspace, arguments.heap, arguments.tags)
+async def _set_tags(call: McpCall, arguments: SetTagsArguments) -> dict[str, Any]:
+    heaps = call.parts.heaps
+    await heaps.set_tags(call.workspace, arguments.heap, arguments.tags)
     return {"ok": True}
 
 
-async def _delete_tags(asked: Asked, arguments: DeleteTagsArguments) -> dict[str, Any]:
+async def _delete_tags(call: McpCall, arguments: DeleteTagsArguments) -> dict[str, Any]:
     keys = arguments.keys
     names = split_names(keys) if isinstance(keys, str) else keys
-    await asked.service.heaps.delete_tags(asked.workspace, arguments.heap, names)
+    await call.parts.heaps.delete_tags(call.workspace, arguments.heap, names)
     return {"ok": True}
 
 
-async def _query(asked: Asked, arguments: QueryArguments) -> dict[str, Any]:
-    found = await asked.service.heaps.tagged(asked.workspace, arguments.tags)
+async def _query(call: McpCall, arguments: QueryArguments) -> dict[str, Any]:
+    found = await call.parts.heaps.tagged(call.workspace, arguments.tags)
     return {"results": [{"heap": key, "tags": tags} for key, tags in found]}

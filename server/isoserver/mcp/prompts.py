@@ -109,7 +109,5 @@ class Prompts:
         }
         # In one pass, so that what is filled in stays as it is.
         text = re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], template.text)
-        asked = PromptMessage(role="user", content=TextContent(text=text))
-        return GetPromptResult(
-            description=template.prompt.description, messages=[asked]
-        )
+        call = PromptMessage(role="user", content=TextContent(text=text))
+        return GetPromptResult(description=template.prompt.description, messages=[call])

@@ -28,19 +28,23 @@ from mcp_types import (
 
 from isokernel._version import __version__
 from isoserver.errors import ServerError
-from isoserver.mcp.catalog import instructions, toolbox
-from isoserver.mcp.notices import send_notice
+from isoserver.mcp.client_log import send_notice
+from isoserver.mcp.executions import execution_tools, stateless_tools
+from isoserver.mcp.heaps import heap_tools
 from isoserver.mcp.peers import SESSION_HEADER, Link, Peer, SessionNames, lifespan
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources
-from isoserver.mcp.toolbox import Asked
+from isoserver.mcp.tasks import task_tools
+from isoserver.mcp.texts import read
+from isoserver.mcp.tools import McpCall, McpTools
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Protocol"]
 
@@ -52,25 +56,25 @@ class Protocol:
         server: The SDK's server.
     """
 
-    def __init__(self, service: Service, names: SessionNames) -> None:
+    def __init__(self, parts: ServerParts, names: SessionNames) -> None:
         """Make it.
 
         Args:
-            service: The server's parts.
+            parts: The server's parts.
             names: The sessions of streamable HTTP connections.
         """
-        self._service = service
+        self._parts = parts
         self._names = names
-        self._toolbox = toolbox(service.settings)
-        self._resources = Resources(service, self._toolbox)
-        self._prompts = Prompts(stateless=service.settings.stateless)
+        self._tools = _tools(parts.settings)
+        self._resources = Resources(parts, self._tools)
+        self._prompts = Prompts(stateless=parts.settings.stateless)
         self._tasks: set[asyncio.Future[None]] = set()
         self.server: Server[Link | None] = Server(
             "isokernel",
             version=__version__,
             title="isokernel",
             description="Persistent V8 contexts for JavaScript and TypeScript.",
-            instructions=instructions(service.settings),
+            instructions=_instructions(parts.settings),
             lifespan=lifespan,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
@@ -102,20 +106,20 @@ class Protocol:
         _context: ServerRequestContext[Link | None, Any],
         _parameters: PaginatedRequestParams | None,
     ) -> ListToolsResult:
-        return ListToolsResult(tools=self._toolbox.entries)
+        return ListToolsResult(tools=self._tools.entries)
 
     async def _call_tool(
         self,
         context: ServerRequestContext[Link | None, Any],
         parameters: CallToolRequestParams,
     ) -> CallToolResult | InputRequiredResult:
-        if parameters.name not in self._toolbox:
-            names = ", ".join(self._toolbox.names)
+        if parameters.name not in self._tools:
+            names = ", ".join(self._tools.names)
             message = f"There is no tool {parameters.name[:64]!r}, but: {names}"
             raise MCPError(code=INVALID_PARAMS, message=message)
         peer = self._peer(context)
-        return await self._toolbox.call(
-            Asked(self._service, peer, context, parameters, self._spawn, self._notify)
+        return await self._tools.call(
+            McpCall(self._parts, peer, context, parameters, self._spawn, self._notify)
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -164,7 +168,7 @@ class Protocol:
         return self._prompts.get(parameters.name, parameters.arguments or {})
 
     def _peer(self, context: ServerRequestContext[Link | None, Any]) -> Peer:
-        return Peer.of(context, self._names, self._service.settings.session_id)
+        return Peer.of(context, self._names, self._parts.settings.session_id)
 
     async def _set_level(
         self,
@@ -178,3 +182,16 @@ class Protocol:
         self, context: ServerRequestContext[Link | None, Any], text: str
     ) -> None:
         await send_notice(context, self._names, text)
+
+
+def _tools(settings: ServerSettings) -> McpTools:
+    """Make the tools that the settings ask for."""
+    if settings.stateless:
+        return McpTools(stateless_tools(settings))
+    return McpTools([*execution_tools(settings), *heap_tools(), *task_tools(settings)])
+
+
+def _instructions(settings: ServerSettings) -> str:
+    """Return what clients pass on to their model when they connect."""
+    name = "instructions-stateless" if settings.stateless else "instructions"
+    return settings.mcp_instructions or read(name)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
 
 __all__ = ["Relay", "find", "pass_on"]
 
@@ -42,14 +42,14 @@ _PEER: Final = struct.Struct("3i")
 class Relay:
     """Where other processes bring their clients. In the event loop only."""
 
-    def __init__(self, service: Service, folder: Path) -> None:
+    def __init__(self, parts: ServerParts, folder: Path) -> None:
         """Prepare; `open` listens.
 
         Args:
-            service: The server's parts.
+            parts: The server's parts.
             folder: The data folder, which is the server's own.
         """
-        self._service = service
+        self._parts = parts
         self._folder = folder
         self._listener: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
@@ -74,7 +74,7 @@ class Relay:
         self._listener = await asyncio.start_unix_server(
             self._accept,
             sock=listening,
-            limit=self._service.settings.request_body_bytes_max,
+            limit=self._parts.settings.request_body_bytes_max,
         )
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class Relay:
     ) -> None:
         serving = asyncio.current_task()
         assert serving is not None  # noqa: S101 - asyncio makes one for each connection
-        full = len(self._serving) >= self._service.settings.mcp_connections_max
+        full = len(self._serving) >= self._parts.settings.mcp_connections_max
         self._serving.add(serving)
         try:
             # The folder's owner may do anything here; what runs for clients may not.
@@ -106,7 +106,7 @@ class Relay:
         except asyncio.CancelledError:
             pass  # by `close`
         except Exception:
-            self._service.log.exception("a relayed client failed")
+            self._parts.log.exception("a relayed client failed")
         finally:
             self._serving.discard(serving)
             writer.close()
@@ -124,9 +124,9 @@ class Relay:
         gone = asyncio.Event()
         self._gone.add(gone)
         peers.link.set(peers.Link(hello.get("session"), gone))
-        protocol = protocols.Protocol(self._service, peers.SessionNames(0))
+        protocol = protocols.Protocol(self._parts, peers.SessionNames(0))
         options = protocol.server.create_initialization_options()
-        there = _Output(writer, self._service.settings.stream_stall_timeout_seconds)
+        there = _Output(writer, self._parts.settings.stream_stall_timeout_seconds)
         try:
             async with stdio.stdio_server(_lines(reader, gone), there) as streams:
                 await protocol.server.run(*streams, options)

@@ -18,14 +18,14 @@ from mcp_types import (
 from isoserver.errors import ServerError
 from isoserver.mcp.executions import describe, some_output
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import explain
+from isoserver.mcp.tools import explain
 from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from isoserver.http.service import Service
-    from isoserver.mcp.toolbox import Toolbox
+    from isoserver.http.parts import ServerParts
+    from isoserver.mcp.tools import McpTools
 
 __all__ = ["Resources"]
 
@@ -62,7 +62,7 @@ _OPENAPI: Final = Resource(
 class _Template(NamedTuple):
     entry: ResourceTemplate
     pattern: re.Pattern[str]
-    read: Callable[[Service, str, str], Awaitable[str]]
+    read: Callable[[ServerParts, str, str], Awaitable[str]]
 
 
 class Resources:
@@ -74,24 +74,24 @@ class Resources:
             server is stateless.
     """
 
-    def __init__(self, service: Service, toolbox: Toolbox) -> None:
+    def __init__(self, parts: ServerParts, tools: McpTools) -> None:
         """List the resources of a server.
 
         Args:
-            service: The server's parts.
-            toolbox: The tools, for their schemas.
+            parts: The server's parts.
+            tools: The tools, for their schemas.
         """
-        self._service = service
+        self._parts = parts
         self._documents: dict[str, tuple[Resource, Callable[[], str]]] = {
             entry.uri: (entry, text)
             for entry, text in (
                 (_README, lambda: read("readme")),
-                (_TOOLS, lambda: json.dumps(_plain(toolbox))),
-                (_OPENAPI, lambda: json.dumps(service.document)),
+                (_TOOLS, lambda: json.dumps(_plain(tools))),
+                (_OPENAPI, lambda: json.dumps(parts.document)),
             )
         }
         self.entries = [entry for entry, _ in self._documents.values()]
-        self._templates = [] if service.settings.stateless else _TEMPLATES
+        self._templates = [] if parts.settings.stateless else _TEMPLATES
         self.templates = [template.entry for template in self._templates]
 
     async def read(self, workspace: str, uri: str) -> ReadResourceResult:
@@ -108,7 +108,7 @@ class Resources:
             if match is None:
                 continue
             try:
-                found = await template.read(self._service, workspace, match.group(1))
+                found = await template.read(self._parts, workspace, match.group(1))
             except ServerError as error:
                 raise _missing(uri, explain(error)) from error
             return _result(uri, template.entry, found)
@@ -128,24 +128,24 @@ def _result(
     return ReadResourceResult(contents=[contents])
 
 
-def _plain(toolbox: Toolbox) -> list[Any]:
+def _plain(tools: McpTools) -> list[Any]:
     return [
         entry.model_dump(by_alias=True, mode="json", exclude_none=True)
-        for entry in toolbox.entries
+        for entry in tools.entries
     ]
 
 
-async def _read_output(service: Service, workspace: str, execution_id: str) -> str:
-    return await some_output(service, workspace, execution_id, _OUTPUT_MAX)
+async def _read_output(parts: ServerParts, workspace: str, execution_id: str) -> str:
+    return await some_output(parts, workspace, execution_id, _OUTPUT_MAX)
 
 
-async def _read_execution(service: Service, workspace: str, execution_id: str) -> str:
-    record = await service.runs.get(Kind.SCRIPT, workspace, execution_id)
+async def _read_execution(parts: ServerParts, workspace: str, execution_id: str) -> str:
+    record = await parts.runs.get(Kind.SCRIPT, workspace, execution_id)
     return json.dumps(describe(record), indent=2)
 
 
-async def _read_heap(service: Service, workspace: str, key: str) -> str:
-    record = await service.heaps.get(workspace, key)
+async def _read_heap(parts: ServerParts, workspace: str, key: str) -> str:
+    record = await parts.heaps.get(workspace, key)
     return json.dumps(record._asdict(), indent=2)
 
 

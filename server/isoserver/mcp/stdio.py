@@ -16,7 +16,7 @@ from isoserver.mcp.protocol import Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
 
 __all__ = ["Host", "serve_stdio"]
 
@@ -24,7 +24,7 @@ __all__ = ["Host", "serve_stdio"]
 class Host(typing.Protocol):
     """A server that isn't started."""
 
-    service: Service
+    parts: ServerParts
 
     async def open(self) -> None:
         """Start it, without listening."""
@@ -35,7 +35,7 @@ class Host(typing.Protocol):
     async def stop(self) -> None:
         """End it."""
 
-    def hurry(self) -> None:
+    def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
 
 
@@ -51,7 +51,7 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
 
     def stop() -> None:
         if stopped.is_set():
-            server.hurry()
+            server.end_grace_period()
         stopped.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +67,7 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
         complain(failed.result())
         os._exit(1)  # as below
     if serving.done():
-        server.hurry()  # nobody waits for what still runs
+        server.end_grace_period()  # nobody waits for what still runs
     await server.stop()
     if not serving.done():
         # A thread of the SDK reads stdin, which nothing can interrupt.
@@ -76,7 +76,7 @@ async def serve_stdio(server: Host, complain: Callable[[Exception], None]) -> No
 
 
 async def _serve(server: Host, failed: asyncio.Future[Exception]) -> None:
-    protocol = Protocol(server.service, SessionNames(0))
+    protocol = Protocol(server.parts, SessionNames(0))
     link.set(Link(None, asyncio.Event()))
     # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
     # inherits them.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from isoserver.mcp.toolbox import Arguments, Result
+from isoserver.mcp.tools import Arguments, Result
 from isoserver.runs.models import ResultTimeoutMs, TaskRequest, TaskSummary
 
 __all__ = ["Execute", "GetTask", "Resume", "Resumed", "TaskId", "TaskResult"]

@@ -10,14 +10,15 @@ from mcp_types import ElicitResult, InputRequiredResult, ToolAnnotations
 
 from isoserver.errors import ApprovalDecidedError, TaskMissingError
 from isoserver.mcp import task_schemas
-from isoserver.mcp.answers import task_reply
-from isoserver.mcp.executions import READS
+from isoserver.mcp.content import content_blocks
+from isoserver.mcp.elicitation import Questions, can_ask, is_modern, read_answer
+from isoserver.mcp.executions import READS, plain
 from isoserver.mcp.progress import OutputProgress, Printed
-from isoserver.mcp.questions import Questions, can_ask, is_modern, read_answer
 from isoserver.mcp.texts import read
-from isoserver.mcp.toolbox import Reply, Tool
+from isoserver.mcp.tools import McpTool, Reply
+from isoserver.runs.answers import task_answer, task_text
 from isoserver.runs.orders import RUNTIMES
-from isoserver.runs.records import Kind
+from isoserver.runs.records import Kind, Status
 from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from mcp_types import InputRequests
 
-    from isoserver.mcp.toolbox import Asked
-    from isoserver.runs.records import Record
+    from isoserver.mcp.tools import McpCall
+    from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["task_tools"]
@@ -42,12 +43,12 @@ _DECIDES: Final = ToolAnnotations(
 )
 
 
-def task_tools(settings: ServerSettings) -> list[Tool]:
+def task_tools(settings: ServerSettings) -> list[McpTool]:
     """Return the tools of tasks."""
     tools = TaskTools(settings)
     text = settings.execute_description or read("execute")
     return [
-        Tool(
+        McpTool(
             "execute",
             "Run TypeScript with the workspace's tools",
             text.replace("{runtimes}", ", ".join(RUNTIMES)),
@@ -56,7 +57,7 @@ def task_tools(settings: ServerSettings) -> list[Tool]:
             tools.execute,
             _OPEN,
         ),
-        Tool(
+        McpTool(
             "get_task",
             "Status and result of a task",
             "Get the status of a task that execute began, and its result once it has "
@@ -66,7 +67,7 @@ def task_tools(settings: ServerSettings) -> list[Tool]:
             tools.get,
             READS,
         ),
-        Tool(
+        McpTool(
             "cancel_task",
             "Cancel a task",
             "Stop a task that is queued, running or waiting for an approval. Calls of "
@@ -76,7 +77,7 @@ def task_tools(settings: ServerSettings) -> list[Tool]:
             tools.cancel,
             _DECIDES,
         ),
-        Tool(
+        McpTool(
             "resume",
             "Decide an approval",
             "Approve or deny a call that a task waits with, and get the task's result "
@@ -106,7 +107,7 @@ class TaskTools:
     # -- the tools ---------------------------------------------------------------------
 
     async def execute(
-        self, asked: Asked, arguments: task_schemas.Execute
+        self, call: McpCall, arguments: task_schemas.Execute
     ) -> Reply | InputRequiredResult:
         """Run code, or go on with what an earlier answer wanted input for.
 
@@ -114,42 +115,38 @@ class TaskTools:
             RateLimitError: The workspace has begun as many as it may, for now.
         """
         wait = arguments.answer_seconds
-        if asked.parameters.request_state is not None:
-            task, decided = await self._go_on(asked, asked.parameters.request_state)
+        if call.parameters.request_state is not None:
+            task, decided = await self._go_on(call, call.parameters.request_state)
         else:
             printed = Printed()
-            task, decided = await self._start(asked, arguments, printed), set()
+            task, decided = await self._start(call, arguments, printed), set()
             if arguments.waitForResult:
-                async with self._progress(asked, printed):
-                    return await self._finish(asked, task, wait, decided)
+                async with self._progress(call, printed):
+                    return await self._finish(call, task, wait, decided)
         if arguments.waitForResult:
-            return await self._finish(asked, task, wait, decided)
-        return await task_reply(asked, task, f"Queued task {task.id}")
+            return await self._finish(call, task, wait, decided)
+        return await task_reply(call, task, f"Queued task {task.id}")
 
     async def get(
-        self, asked: Asked, arguments: task_schemas.GetTask
+        self, call: McpCall, arguments: task_schemas.GetTask
     ) -> Reply | InputRequiredResult:
         """Look a task up, when it has ended or after some time."""
-        task = await asked.service.runs.get(
-            Kind.TASK, asked.workspace, arguments.taskId
-        )
+        task = await call.parts.runs.get(Kind.TASK, call.workspace, arguments.taskId)
         if arguments.resultTimeoutMs is None:
-            return await task_reply(asked, task)
+            return await task_reply(call, task)
         wait = arguments.resultTimeoutMs / 1e3
-        return await self._finish(asked, task, wait, set(), ends=False)
+        return await self._finish(call, task, wait, set(), ends=False)
 
-    async def cancel(self, asked: Asked, arguments: task_schemas.TaskId) -> Reply:
+    async def cancel(self, call: McpCall, arguments: task_schemas.TaskId) -> Reply:
         """End a task."""
-        task = await asked.service.runs.cancel(
-            Kind.TASK, asked.workspace, arguments.taskId
-        )
-        return await task_reply(asked, task, failed=False)
+        task = await call.parts.runs.cancel(Kind.TASK, call.workspace, arguments.taskId)
+        return await task_reply(call, task, failed=False)
 
-    async def resume(self, asked: Asked, arguments: task_schemas.Resume) -> Reply:
+    async def resume(self, call: McpCall, arguments: task_schemas.Resume) -> Reply:
         """Decide an approval, and wait for what becomes of its task."""
-        principal = asked.peer.principal
+        principal = call.peer.principal
         approved = arguments.decision == "approve"
-        approvals = asked.service.tools.approvals
+        approvals = call.parts.tools.approvals
         if approved and not approvals.may_decide(admin=principal.admin):
             return Reply(
                 {"approvalId": arguments.approvalId, "state": "pending"},
@@ -159,7 +156,7 @@ class TaskTools:
                 "get_task.",
             )
         approval = await approvals.decide(
-            asked.workspace,
+            call.workspace,
             arguments.approvalId,
             Decision(approved=approved, reason=arguments.reason),
             f"client:{principal.client}",
@@ -171,15 +168,15 @@ class TaskTools:
         }
         text = f"{approval.path} is {approval.state}."
         try:
-            task = await asked.service.runs.get(
-                Kind.TASK, asked.workspace, approval.task_id
+            task = await call.parts.runs.get(
+                Kind.TASK, call.workspace, approval.task_id
             )
         except TaskMissingError:
             return Reply(data, text=text)
         if arguments.waitForResult:
             seconds = arguments.resultTimeoutMs / 1e3
-            task = await self._watch(asked, task, seconds, {approval.id})
-        reply = await task_reply(asked, task)
+            task = await self._watch(call, task, seconds, {approval.id})
+        reply = await task_reply(call, task)
         return reply._replace(
             data={**data, "task": reply.data}, text=f"{text}\n\n{reply.text}"
         )
@@ -188,26 +185,26 @@ class TaskTools:
 
     async def _start(
         self,
-        asked: Asked,
+        call: McpCall,
         arguments: task_schemas.Execute,
         printed: Printed,
-    ) -> Record:
-        asked.service.rates.check(asked.peer.principal, "execute")
-        order = arguments.order(asked.peer.principal, asked.peer.named_session())
-        decides = asked.service.tools.approvals.may_decide(admin=order.admin)
-        questions = Questions(asked.context, decides=decides)
-        listen = printed.put if asked.wants_progress else None
-        task = await asked.service.runs.submit(order, questions, listen)
+    ) -> RunRecord:
+        call.parts.rates.check(call.peer.principal, "execute")
+        order = arguments.order(call.peer.principal, call.peer.named_session())
+        decides = call.parts.tools.approvals.may_decide(admin=order.admin)
+        questions = Questions(call.context, decides=decides)
+        listen = printed.put if call.wants_progress else None
+        task = await call.parts.runs.submit(order, questions, listen)
         self._questions[task.id] = questions
-        asked.spawn(self._forget(asked, task))
+        call.spawn(self._forget(call, task))
         return task
 
     @staticmethod
     @asynccontextmanager
-    async def _progress(asked: Asked, printed: Printed) -> AsyncIterator[None]:
+    async def _progress(call: McpCall, printed: Printed) -> AsyncIterator[None]:
         """Tell the client what is printed while it waits."""
         progress = OutputProgress(
-            asked.context.session, printed.read(), wanted=asked.wants_progress
+            call.context.session, printed.read(), wanted=call.wants_progress
         )
         try:
             yield
@@ -216,17 +213,17 @@ class TaskTools:
         finally:
             progress.stop()
 
-    async def _forget(self, asked: Asked, task: Record) -> None:
+    async def _forget(self, call: McpCall, task: RunRecord) -> None:
         """Keep a task's questions until it ends."""
         try:
             while not task.status.final:
-                task = await asked.service.runs.wait(
-                    Kind.TASK, asked.workspace, task.id, 3600.0
+                task = await call.parts.runs.wait(
+                    Kind.TASK, call.workspace, task.id, 3600.0
                 )
         finally:
             self._questions.pop(task.id, None)
 
-    async def _go_on(self, asked: Asked, task_id: str) -> tuple[Record, set[str]]:
+    async def _go_on(self, call: McpCall, task_id: str) -> tuple[RunRecord, set[str]]:
         """Take what the client's user answered; the state that it gives back is an id.
 
         Returns:
@@ -235,28 +232,28 @@ class TaskTools:
         Raises:
             TaskMissingError: The workspace has no such task.
         """
-        task = await asked.service.runs.get(Kind.TASK, asked.workspace, task_id)
+        task = await call.parts.runs.get(Kind.TASK, call.workspace, task_id)
         decided: set[str] = set()
-        approvals = asked.service.tools.approvals
-        decides = approvals.may_decide(admin=asked.peer.principal.admin)
-        for approval_id, given in (asked.parameters.input_responses or {}).items():
+        approvals = call.parts.tools.approvals
+        decides = approvals.may_decide(admin=call.peer.principal.admin)
+        for approval_id, given in (call.parameters.input_responses or {}).items():
             answer = read_answer(given) if isinstance(given, ElicitResult) else None
             if answer is None or (answer.approved and not decides):
                 continue
-            approval = await approvals.get(asked.workspace, approval_id)
+            approval = await approvals.get(call.workspace, approval_id)
             if approval.task_id != task.id:
                 continue
             by = f"client:{approval.client}"
             # It may have been decided by somebody else, a moment ago.
             with suppress(ApprovalDecidedError):
-                await approvals.decide(asked.workspace, approval_id, answer, by)
+                await approvals.decide(call.workspace, approval_id, answer, by)
             decided.add(approval_id)
         return task, decided
 
     async def _finish(
         self,
-        asked: Asked,
-        task: Record,
+        call: McpCall,
+        task: RunRecord,
         seconds: float,
         decided: set[str],
         *,
@@ -264,62 +261,62 @@ class TaskTools:
     ) -> Reply | InputRequiredResult:
         """Wait for the end, or until nothing goes on without somebody's answer."""
         try:
-            task = await self._watch(asked, task, seconds, decided, asks=ends)
+            task = await self._watch(call, task, seconds, decided, asks=ends)
         except asyncio.CancelledError:
-            if ends and asked.peer.cancels:
-                asked.spawn(self._end(asked, task))
+            if ends and call.peer.cancels:
+                call.spawn(self._end(call, task))
             raise
         finally:
             questions = self._questions.get(task.id)
             if questions is not None and ends:
                 questions.over()
         if questions is not None and questions.pending and ends:
-            answers = asked.parameters.input_responses or {}
+            answers = call.parameters.input_responses or {}
             new: InputRequests = {
                 key: request
                 for key, request in questions.requests().items()
                 if key not in answers
             }
-            if new and can_ask(asked.context) and is_modern(asked.context):
+            if new and can_ask(call.context) and is_modern(call.context):
                 return InputRequiredResult(input_requests=new, request_state=task.id)
-        return await task_reply(asked, task)
+        return await task_reply(call, task)
 
     @staticmethod
-    async def _end(asked: Asked, task: Record) -> None:
-        await asked.service.runs.cancel(Kind.TASK, asked.workspace, task.id)
+    async def _end(call: McpCall, task: RunRecord) -> None:
+        await call.parts.runs.cancel(Kind.TASK, call.workspace, task.id)
 
     async def _watch(
         self,
-        asked: Asked,
-        task: Record,
+        call: McpCall,
+        task: RunRecord,
         seconds: float,
         decided: set[str],
         *,
         asks: bool = False,
-    ) -> Record:
-        """Wait for the end of a task, or an approval that its client isn't asked for.
+    ) -> RunRecord:
+        """Wait for the end of a task, or an approval that its client isn't call for.
 
         Args:
-            asked: Who waits.
+            call: Who waits.
             task: For what.
             seconds: How long at most.
             decided: Approvals that count no more.
-            asks: Whether the client can be asked in the answer.
+            asks: Whether the client can be call in the answer.
 
         Returns:
             The task as it is then.
         """
-        runs, workspace = asked.service.runs, asked.workspace
+        runs, workspace = call.parts.runs, call.workspace
         loop = asyncio.get_running_loop()
         limit = loop.time() + seconds
         ended = asyncio.ensure_future(runs.wait(Kind.TASK, workspace, task.id, seconds))
-        gone = asyncio.ensure_future(asked.peer.gone.wait())
+        gone = asyncio.ensure_future(call.peer.gone.wait())
         try:
             while not ended.done() and not gone.done() and loop.time() < limit:
-                patience = await self._next(asked, task, {ended, gone}, decided)
+                patience = await self._next(call, task, {ended, gone}, decided)
                 if patience is None:
                     continue
-                if asks and can_ask(asked.context) and is_modern(asked.context):
+                if asks and can_ask(call.context) and is_modern(call.context):
                     break
                 left = min(patience, limit - loop.time())
                 await asyncio.wait(
@@ -334,8 +331,8 @@ class TaskTools:
 
     async def _next(
         self,
-        asked: Asked,
-        task: Record,
+        call: McpCall,
+        task: RunRecord,
         others: set[asyncio.Future[Any]],
         decided: set[str],
     ) -> float | None:
@@ -357,12 +354,68 @@ class TaskTools:
                 return None
             for question in tuple(questions.pending.values()):
                 text = f"{question.path} waits for an approval"
-                await asked.notify(asked.context, text)
+                await call.notify(call.context, text)
         return self._patience
 
-    def _open(self, task: Record, decided: set[str]) -> bool:
-        """Tell whether a task has questions that its client isn't asked at once."""
+    def _open(self, task: RunRecord, decided: set[str]) -> bool:
+        """Tell whether a task has questions that its client isn't call at once."""
         questions = self._questions.get(task.id)
         if questions is None or questions.direct:
             return False
         return any(key not in decided for key in questions.pending)
+
+
+async def task_reply(
+    call: McpCall,
+    task: RunRecord,
+    text: str | None = None,
+    *,
+    failed: bool | None = None,
+) -> Reply:
+    """Tell how a task stands.
+
+    Args:
+        call: Who asks.
+        task: The task.
+        text: The text, up to what to do next; all of the task's facts if None.
+        failed: Whether it is an error; if None, when the task ended without success.
+    """
+    data = plain(task_answer(task))
+    displays = data.pop("displays", [])
+    lines = [task_text(task) if text is None else text]
+    if task.status is Status.WAITING:
+        waiting = await _approvals(call, task)
+        data["approvals"] = waiting
+        lines += [
+            f"waits for approval of {each['path']} with {each['input']}: call "
+            f"resume with approvalId {each['approvalId']}, once your user has "
+            "decided"
+            for each in waiting
+        ]
+    if not task.status.final:
+        lines.append(
+            f"Task {task.id} is still {task.status.value}: get_task with this "
+            "taskId gives its result later."
+        )
+    if failed is None:
+        failed = task.status.final and task.status is not Status.COMPLETED
+    return Reply(
+        data,
+        failed=failed,
+        text="\n".join(lines),
+        blocks=content_blocks(task.id, displays),
+    )
+
+
+async def _approvals(call: McpCall, task: RunRecord) -> list[dict[str, Any]]:
+    found, _ = await call.parts.tools.approvals.pending(call.workspace, limit=1000)
+    return [
+        {
+            "approvalId": approval.id,
+            "path": approval.path,
+            "description": approval.description,
+            "input": approval.input,
+        }
+        for approval in found
+        if approval.task_id == task.id
+    ]

@@ -26,7 +26,7 @@ from isoserver.mcp.protocol import Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
     from isoserver.principal import Principal
 
 __all__ = ["Transports"]
@@ -39,16 +39,16 @@ _ANSWERS_WAIT: Final = 2.0
 class Transports:
     """The ASGI applications of the SDK, and what runs beside them."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, parts: ServerParts) -> None:
         """Make them; `start` lets them serve.
 
         Args:
-            service: The server's parts.
+            parts: The server's parts.
         """
-        settings = service.settings
+        settings = parts.settings
         # Names outnumber connections, since a connection that idles out says nothing.
         self._names = SessionNames(2 * settings.mcp_connections_max)
-        self._protocol = Protocol(service, self._names)
+        self._protocol = Protocol(parts, self._names)
         self._manager = StreamableHTTPSessionManager(
             self._protocol.server,
             session_idle_timeout=settings.mcp_connection_ttl_seconds,

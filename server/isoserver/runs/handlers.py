@@ -51,9 +51,9 @@ class ExecHandler(Handler):
         self.check_open()
         asked = self._asked()
         order = script_order(
-            self.service.settings, self.principal.workspace, **asked.model_dump()
+            self.parts.settings, self.principal.workspace, **asked.model_dump()
         )
-        record = await self.service.runs.submit(order)
+        record = await self.parts.runs.submit(order)
         self.answer({"execution_id": record.id}, HTTPStatus.ACCEPTED)
 
     def _asked(self) -> ExecRequest:
@@ -84,7 +84,7 @@ class ExecutionsHandler(Handler):
         if asked.status is not None:
             status = Status(asked.status)
             statuses = frozenset({status}) if status.final else UNENDED
-        records = await self.service.runs.list(
+        records = await self.parts.runs.list(
             Kind.SCRIPT, self.principal.workspace, limit=asked.limit, statuses=statuses
         )
         self.answer({"executions": [execution_summary(record) for record in records]})
@@ -96,7 +96,7 @@ class ExecutionHandler(Handler):
     async def get(self, id: str) -> None:  # noqa: A002 - the documented name
         """Show how it stands, or how it ended."""
         workspace = self.principal.workspace
-        record = await self.service.runs.get(Kind.SCRIPT, workspace, id)
+        record = await self.parts.runs.get(Kind.SCRIPT, workspace, id)
         self.answer(execution_answer(record))
 
 
@@ -106,7 +106,7 @@ class OutputHandler(Handler):
     async def get(self, id: str) -> None:  # noqa: A002 - the documented name
         """Show a page of it."""
         asked = PageRequest(**self.parse_query(OutputQuery).model_dump())
-        page = await self.service.runs.page(self.principal.workspace, id, asked)
+        page = await self.parts.runs.page(self.principal.workspace, id, asked)
         self.answer(page._asdict())
 
 
@@ -118,7 +118,7 @@ class CancelHandler(Handler):
         answer: dict[str, Any] = {"ok": True}
         status = HTTPStatus.OK
         try:
-            await self.service.runs.cancel(Kind.SCRIPT, self.principal.workspace, id)
+            await self.parts.runs.cancel(Kind.SCRIPT, self.principal.workspace, id)
         except (ExecutionMissingError, NotRunningError) as error:
             answer = {"ok": False, "error": str(error)}
             status = HTTPStatus.BAD_REQUEST
@@ -132,7 +132,7 @@ class TasksHandler(Handler):
         """List the newest ones."""
         asked = self.parse_query(TaskListQuery)
         statuses = None if asked.status is None else frozenset({Status(asked.status)})
-        records = await self.service.runs.list(
+        records = await self.parts.runs.list(
             Kind.TASK, self.principal.workspace, limit=asked.limit, statuses=statuses
         )
         self.answer({"tasks": [task_summary(record) for record in records]})
@@ -141,8 +141,8 @@ class TasksHandler(Handler):
         """Take an order, and wait for its end if it says so."""
         self.check_open()
         asked = self.parse(TaskRequest)
-        self.service.rates.check(self.principal, "execute")
-        runs, workspace = self.service.runs, self.principal.workspace
+        self.parts.rates.check(self.principal, "execute")
+        runs, workspace = self.parts.runs, self.principal.workspace
         task = await runs.submit(asked.order(self.principal))
         if asked.waitForResult:
             seconds = asked.answer_seconds
@@ -159,7 +159,7 @@ class TaskHandler(Handler):
         """Show how it stands, or how it ended."""
         workspace = self.principal.workspace
         self.answer(
-            task_answer(await self.service.runs.get(Kind.TASK, workspace, task_id))
+            task_answer(await self.parts.runs.get(Kind.TASK, workspace, task_id))
         )
 
 
@@ -170,5 +170,5 @@ class CancelTaskHandler(Handler):
         """Cancel it."""
         workspace = self.principal.workspace
         self.answer(
-            task_answer(await self.service.runs.cancel(Kind.TASK, workspace, task_id))
+            task_answer(await self.parts.runs.cancel(Kind.TASK, workspace, task_id))
         )

@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads annotations
     HeapKey,
     HeapTags,
 )
-from isoserver.http.models import AnswerModel, RequestModel
+from isoserver.http.models import AnswerModel, QueryModel, RequestModel
 from isoserver.runs.orders import RUNTIMES, answer_seconds, task_order
 from isoserver.runs.service import LIST_DEFAULT, LIST_MAX
 
@@ -66,12 +66,6 @@ MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
 ResultTimeoutMs = Annotated[int, Field(ge=100, le=900_000)]
 Natural = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 Limit = Annotated[int, Field(ge=1, le=LIST_MAX, description="How many at most.")]
-
-
-class QueryModel(RequestModel):
-    """Arguments in the query: text that is converted."""
-
-    model_config = ConfigDict(extra="ignore", strict=False, frozen=True)
 
 
 # -- executions: requests --------------------------------------------------------------
@@ -276,7 +270,7 @@ class TaskListQuery(QueryModel):
     limit: Limit = LIST_DEFAULT
 
 
-class TaskError(AnswerModel):
+class TaskFailure(AnswerModel):
     """Why a task did not complete."""
 
     name: str = Field(description="Error type name.", examples=["ToolError"])
@@ -323,7 +317,7 @@ class TaskSummary(AnswerModel):
         description="0: completed, 1: failed, 124: timed_out, 126: denied, 130: "
         "cancelled; null while it hasn't ended."
     )
-    error: TaskError | None = Field(description="Null while nothing is wrong.")
+    error: TaskFailure | None = Field(description="Null while nothing is wrong.")
 
 
 class TaskInfo(TaskSummary):
@@ -345,3 +339,6 @@ class TaskList(AnswerModel):
     """Tasks, newest first."""
 
     tasks: list[TaskSummary]
+
+
+# -- the client's downloads ------------------------------------------------------------

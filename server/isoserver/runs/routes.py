@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from isoserver.http import downloads
-from isoserver.http.models import (
-    ApiError,
-    CliIndex,
-    ErrorModel,
-    ValidationErrorModel,
-    VersionModel,
-)
-from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.http import models as http_models
+from isoserver.http.models import ErrorModel, ValidationErrorModel
+from isoserver.http.routes import Answer, Operation, Route, queries_of
 from isoserver.runs import handlers, models
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+__all__ = [
+    "API_ROUTES",
+    "TASK_ROUTES",
+]
 
-__all__ = ["API_ROUTES", "TASK_ROUTES", "queries_of"]
-
-_ERROR: Final = ApiError
+_ERROR: Final = http_models.ApiError
 _INVALID: Final = Answer(400, "The request isn't as it must be.", _ERROR)
 _MISSING: Final = Answer(404, "There is no such execution.", _ERROR)
 _LARGE: Final = Answer(413, "The body is too large.", _ERROR)
 _LIMIT: Final = Answer(429, "Too many wait; Retry-After says when to come.", _ERROR)
 _UNREADY: Final = Answer(503, "The server can't do it now.", _ERROR)
 _ONE: Final = "/api/executions/{id}"
-
-
-def queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
-    """Give the arguments that a model reads from the query."""
-    found = []
-    for name, schema in model.model_json_schema()["properties"].items():
-        plain: dict[str, Any] = {
-            key: value
-            for key, value in schema.items()
-            if key not in {"title", "description", "default"}
-        }
-        # An argument that isn't there is how null is written.
-        choices = [one for one in plain.pop("anyOf", []) if one.get("type") != "null"]
-        plain.update(*choices)
-        if schema.get("default") is not None:
-            plain["default"] = schema["default"]
-        found.append(Query(name, schema["description"], plain))
-    return tuple(found)
 
 
 API_ROUTES: Final = (
@@ -120,42 +96,6 @@ API_ROUTES: Final = (
                 (
                     Answer(200, "It is cancelled.", models.CancelResult),
                     Answer(400, "It isn't running.", models.CancelResult),
-                ),
-            ),
-        ),
-    ),
-    Route(
-        "/api/version",
-        downloads.VersionHandler,
-        (
-            Operation(
-                "GET",
-                "Give the server's version.",
-                (Answer(200, "The version.", VersionModel),),
-            ),
-        ),
-    ),
-    Route(
-        "/api/cli",
-        downloads.CliIndexHandler,
-        (
-            Operation(
-                "GET",
-                "List the clients that can be downloaded.",
-                (Answer(200, "The clients.", CliIndex),),
-            ),
-        ),
-    ),
-    Route(
-        "/api/cli/{platform}",
-        downloads.CliHandler,
-        (
-            Operation(
-                "GET",
-                "Download a client: one file that needs only Python.",
-                (
-                    Answer(200, "The file.", None, "application/octet-stream"),
-                    Answer(404, "There is none for that platform.", _ERROR),
                 ),
             ),
         ),

@@ -48,7 +48,7 @@ class _ToolsHandler(Handler):
     @property
     def tools(self) -> Tools:
         """The tools of all workspaces."""
-        return self.service.tools
+        return self.parts.tools
 
     @property
     def who(self) -> str:

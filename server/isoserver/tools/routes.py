@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from isoserver.http.models import ErrorModel, ValidationErrorModel
-from isoserver.http.operations import Answer, Operation, Query, Route
+from isoserver.http.routes import Answer, Operation, Query, Route
 from isoserver.tools import handlers as tools
 from isoserver.tools import models
 

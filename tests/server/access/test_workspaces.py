@@ -14,7 +14,7 @@ import pytest
 from tests.support.waiting import wait_for
 from tests.support.workspaces import executed, make_approval, make_task, use_session
 
-from isoserver.contexts.routes import ROUTES
+from isoserver.app import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.workspaces import Two
 
-    from isoserver.contexts.routes import Operation, Route
+    from isoserver.http.routes import Operation, Route
 
 
 def _added(client: Client, path: str, name: str, body: dict[str, Any]) -> str:

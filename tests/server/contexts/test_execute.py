@@ -303,7 +303,7 @@ def test_a_full_queue_says_so(servers: Callable[..., Server]) -> None:
         answer = client.post("/execute", json=body)
         assert answer.status_code == 429
         assert int(answer.headers["Retry-After"]) >= 1
-        assert "wait in this context" in answer.json()["message"]
+        assert "(cells_queued_max)" in answer.json()["message"]
         client.post(f"/contexts/{here}/interrupt")
         for thread in threads:
             thread.join()

@@ -17,6 +17,7 @@ from tests.support.server import START, Server
 from tests.support.tools import tools_on
 from tests.support.waiting import DEADLINE
 
+from isoserver.app import ROUTES
 from isoserver.cli.serve import load, serve
 from isoserver.errors import ToolError
 from isoserver.http.openapi import make_document
@@ -110,7 +111,7 @@ def check(answer: Any, status: int, model: str | None = None) -> Any:
     assert not any(key in answer.text for key in (KEY, ADMIN, AGENT))
     if model is None:
         return answer.json() if answer.content else None
-    schema = {"$ref": f"#/components/schemas/{model}", **make_document()}
+    schema = {"$ref": f"#/components/schemas/{model}", **make_document(ROUTES)}
     jsonschema.Draft202012Validator(schema).validate(answer.json())
     return answer.json()
 

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from mcp_types import CallToolRequestParams
 
-    from isoserver.http.service import Service
+    from isoserver.http.parts import ServerParts
     from isoserver.mcp.peers import Peer
 
 __all__ = [
     "Arguments",
-    "Asked",
+    "McpCall",
+    "McpTool",
+    "McpTools",
     "Nothing",
     "Reply",
     "Result",
-    "Tool",
-    "Toolbox",
     "explain",
 ]
 
@@ -55,11 +55,11 @@ class Result(BaseModel):
     """What a tool answers."""
 
 
-class Asked(NamedTuple):
+class McpCall(NamedTuple):
     """One call of a tool.
 
     Attributes:
-        service: The server's parts.
+        parts: The server's parts.
         peer: Who calls.
         context: The request, as the SDK has it.
         parameters: Its parameters, arguments included.
@@ -67,7 +67,7 @@ class Asked(NamedTuple):
         notify: Puts a message into the client's log, if it wants it.
     """
 
-    service: Service
+    parts: ServerParts
     peer: Peer
     context: ServerRequestContext[Any, Any]
     parameters: CallToolRequestParams
@@ -101,7 +101,7 @@ class Reply(NamedTuple):
     blocks: tuple[ContentBlock, ...] = ()
 
 
-class Tool(NamedTuple):
+class McpTool(NamedTuple):
     """A tool.
 
     Attributes:
@@ -120,15 +120,15 @@ class Tool(NamedTuple):
     arguments: type[Arguments]
     result: type[BaseModel]
     call: Callable[
-        [Asked, Any], Awaitable[Reply | InputRequiredResult | dict[str, Any]]
+        [McpCall, Any], Awaitable[Reply | InputRequiredResult | dict[str, Any]]
     ]
     annotations: ToolAnnotations
 
 
-class Toolbox:
+class McpTools:
     """The tools of one server."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[McpTool]) -> None:
         """Take them.
 
         Args:
@@ -146,20 +146,20 @@ class Toolbox:
         """The names of all tools."""
         return list(self._tools)
 
-    async def call(self, asked: Asked) -> CallToolResult | InputRequiredResult:
+    async def call(self, call: McpCall) -> CallToolResult | InputRequiredResult:
         """Call a tool that is there; what goes wrong is an error for the model."""
-        tool = self._tools[asked.parameters.name]
+        tool = self._tools[call.parameters.name]
         try:
-            arguments = tool.arguments.model_validate(asked.parameters.arguments or {})
+            arguments = tool.arguments.model_validate(call.parameters.arguments or {})
         except ValidationError as error:
             return _failure(_problems(tool, error))
         try:
-            answer = await tool.call(asked, arguments)
+            answer = await tool.call(call, arguments)
         except ServerError as error:
             return _failure(explain(error))
         except Exception:
             # The SDK would tell the client, and nobody else, the exception's text.
-            asked.service.log.exception("failed", tool=tool.name)
+            call.parts.log.exception("failed", tool=tool.name)
             return _failure(_DEFECT)
         if isinstance(answer, InputRequiredResult):
             return answer
@@ -196,7 +196,7 @@ def _failure(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=text)], is_error=True)
 
 
-def _problems(tool: Tool, error: ValidationError) -> str:
+def _problems(tool: McpTool, error: ValidationError) -> str:
     known = ", ".join(tool.arguments.model_fields) or "none"
     lines = [f"The arguments of {tool.name} are wrong, nothing was done:"]
     for detail in error.errors(include_url=False, include_input=False)[:_PROBLEMS_MAX]:
@@ -207,7 +207,7 @@ def _problems(tool: Tool, error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def _entry(tool: Tool) -> ToolEntry:
+def _entry(tool: McpTool) -> ToolEntry:
     return ToolEntry(
         name=tool.name,
         title=tool.title,

@@ -1,6 +1,6 @@
-"""Approvals that calls of a task wait for, asked of the person behind the client.
+"""Approvals that calls of a task wait for, call of the person behind the client.
 
-Clients are asked in three ways: by a request of ours while theirs is open or after it
+Clients are call in three ways: by a request of ours while theirs is open or after it
 (protocols with a handshake), by an answer that wants input before the work goes on
 (2026-07-28), or not at all, if they can't.
 """
@@ -49,7 +49,7 @@ class Questions:
     Attributes:
         pending: The questions that nobody has answered, by the approval's id.
         changed: Set when there is a new one; cleared by who looks.
-        direct: Whether the client is asked at once, by a request of ours.
+        direct: Whether the client is call at once, by a request of ours.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Questions:
         self.direct = decides and self.can_ask and not is_modern(context)
 
     def over(self) -> None:
-        """Note that the request is over: what is asked now is asked beside it."""
+        """Note that the request is over: what is call now is call beside it."""
         self._related = None
 
     async def ask(self, question: Question) -> Decision | None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from isoserver.http.handlers import Handler
 
-__all__ = ["Answer", "Operation", "Query", "Route"]
+__all__ = ["Answer", "Operation", "Query", "Route", "queries_of"]
 
 
 class Query(NamedTuple):
@@ -64,3 +64,21 @@ class Route(NamedTuple):
     path: str
     handler: type[Handler]
     operations: tuple[Operation, ...]
+
+
+def queries_of(model: type[BaseModel]) -> tuple[Query, ...]:
+    """Give the arguments that a model reads from the query."""
+    found = []
+    for name, schema in model.model_json_schema()["properties"].items():
+        plain: dict[str, Any] = {
+            key: value
+            for key, value in schema.items()
+            if key not in {"title", "description", "default"}
+        }
+        # An argument that isn't there is how null is written.
+        choices = [one for one in plain.pop("anyOf", []) if one.get("type") != "null"]
+        plain.update(*choices)
+        if schema.get("default") is not None:
+            plain["default"] = schema["default"]
+        found.append(Query(name, schema["description"], plain))
+    return tuple(found)

@@ -14,21 +14,21 @@ from isoserver.errors import StoppingError
 from isoserver.mcp.asgi import AsgiHandler
 
 if TYPE_CHECKING:
-    from isoserver.http.service import Application, Service
+    from isoserver.http.parts import Application, ServerParts
 
-__all__ = ["McpDoor", "McpHandler", "mcp_paths"]
+__all__ = ["McpEndpoint", "McpHandler", "mcp_paths"]
 
 
-class McpDoor:
+class McpEndpoint:
     """Streamable HTTP and SSE of one server; of its event loop."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, parts: ServerParts) -> None:
         """Make a door that nobody has knocked at yet.
 
         Args:
-            service: The server's parts.
+            parts: The server's parts.
         """
-        self._service = service
+        self._parts = parts
         self._lock = asyncio.Lock()
         self._transports: Any = None
         self._closed = False
@@ -46,7 +46,7 @@ class McpDoor:
                 # In a thread: the loop has others to serve meanwhile.
                 name = "isoserver.mcp.transports"
                 module = await asyncio.to_thread(import_module, name)
-                self._transports = module.Transports(self._service)
+                self._transports = module.Transports(self._parts)
                 await self._transports.start()
         application: Application = self._transports.application
         return application
@@ -65,7 +65,7 @@ class McpHandler(AsgiHandler):
     async def served(self) -> Application:
         """Give what answers."""
         self.check_open()
-        return await self.service.mcp.application()
+        return await self.parts.mcp.application()
 
 
 def mcp_paths() -> dict[str, tuple[str, ...]]:

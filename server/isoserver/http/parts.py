@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from isoserver.storage.database import Database
     from isoserver.tools.service import Tools
 
-__all__ = ["Application", "Door", "Service"]
+__all__ = ["Application", "AsgiEndpoint", "ServerParts"]
 
 Application = Callable[
     [dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]],
@@ -30,7 +30,7 @@ Application = Callable[
 """An ASGI application."""
 
 
-class Door(Protocol):
+class AsgiEndpoint(Protocol):
     """A way in that is loaded when somebody comes."""
 
     async def application(self) -> Application:
@@ -41,7 +41,7 @@ class Door(Protocol):
 
 
 @dataclass
-class Service:
+class ServerParts:
     """A running server's parts, for its handlers.
 
     Attributes:
@@ -73,7 +73,7 @@ class Service:
     rates: RateLimits
     document: dict[str, Any]
     tools: Tools
-    mcp: Door = field(init=False)
+    mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)
 
