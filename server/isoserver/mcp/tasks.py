@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mcp_types import InputRequests
 
     from isoserver.mcp.tools import McpCall
-    from isoserver.runs.records import Record
+    from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["task_tools"]
@@ -267,7 +267,7 @@ class TaskTools:
         call: McpCall,
         arguments: Execute,
         printed: OutputBuffer,
-    ) -> Record:
+    ) -> RunRecord:
         call.parts.rates.check(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
         decides = call.parts.tools.approvals.may_decide(admin=order.admin)
@@ -292,7 +292,7 @@ class TaskTools:
         finally:
             progress.stop()
 
-    async def _forget(self, call: McpCall, task: Record) -> None:
+    async def _forget(self, call: McpCall, task: RunRecord) -> None:
         """Forget a task's questions once it has ended."""
         try:
             while not task.status.final:
@@ -302,7 +302,7 @@ class TaskTools:
         finally:
             self._questions.pop(task.id, None)
 
-    async def _go_on(self, call: McpCall, task_id: str) -> tuple[Record, set[str]]:
+    async def _go_on(self, call: McpCall, task_id: str) -> tuple[RunRecord, set[str]]:
         """Read the decisions of the client's user; the request's state is a task's id.
 
         Returns:
@@ -332,7 +332,7 @@ class TaskTools:
     async def _finish(
         self,
         call: McpCall,
-        task: Record,
+        task: RunRecord,
         seconds: float,
         decided: set[str],
         *,
@@ -361,18 +361,18 @@ class TaskTools:
         return await task_reply(call, task)
 
     @staticmethod
-    async def _end(call: McpCall, task: Record) -> None:
+    async def _end(call: McpCall, task: RunRecord) -> None:
         await call.parts.runs.cancel(Kind.TASK, call.workspace, task.id)
 
     async def _watch(
         self,
         call: McpCall,
-        task: Record,
+        task: RunRecord,
         seconds: float,
         decided: set[str],
         *,
         asks: bool = False,
-    ) -> Record:
+    ) -> RunRecord:
         """Wait for a task's end, or for an approval that its client can't be asked for.
 
         Args:
@@ -411,7 +411,7 @@ class TaskTools:
     async def _next(
         self,
         call: McpCall,
-        task: Record,
+        task: RunRecord,
         others: set[asyncio.Future[Any]],
         decided: set[str],
     ) -> float | None:
@@ -436,7 +436,7 @@ class TaskTools:
                 await call.notify(call.context, text)
         return self._approval_wait
 
-    def _open(self, task: Record, decided: set[str]) -> bool:
+    def _open(self, task: RunRecord, decided: set[str]) -> bool:
         """Tell whether a task has questions that its client wasn't asked at once."""
         questions = self._questions.get(task.id)
         if questions is None or questions.direct:
@@ -446,7 +446,7 @@ class TaskTools:
 
 async def task_reply(
     call: McpCall,
-    task: Record,
+    task: RunRecord,
     text: str | None = None,
     *,
     failed: bool | None = None,
@@ -487,7 +487,7 @@ async def task_reply(
     )
 
 
-async def _approvals(call: McpCall, task: Record) -> list[dict[str, Any]]:
+async def _approvals(call: McpCall, task: RunRecord) -> list[dict[str, Any]]:
     found, _ = await call.parts.tools.approvals.pending(call.workspace, limit=1000)
     return [
         {
