@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from tornado.iostream import StreamClosedError
 
-from isoserver.contexts import notebooks
 from isoserver.contexts.jobs import Failure, Request
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
@@ -292,6 +291,9 @@ class NotebookHandler(Handler):
         """Answer what was run in the context."""
         context = self.find_context(context_id)
         contents = await self.parts.contexts.history(context)
+        # nbformat takes half a second to import, 3 s where JupyterLab is installed.
+        from isoserver.contexts import notebooks  # noqa: PLC0415
+
         self.answer(notebooks.history(context.language, contents))
 
     async def post(self, context_id: str) -> None:
@@ -300,6 +302,8 @@ class NotebookHandler(Handler):
         context = self.find_context(context_id)
         seconds = self._timeout_ms() / 1e3
         self.parse(Notebook)
+        from isoserver.contexts import notebooks  # noqa: PLC0415 - as above
+
         notebook = await notebooks.read(self.request.body)
         self.answer(await notebooks.run(context, notebook, seconds))
 
