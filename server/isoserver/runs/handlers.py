@@ -47,7 +47,7 @@ class ExecHandler(Handler):
     """Takes orders of scripts."""
 
     async def post(self) -> None:
-        """Take one."""
+        """Submit the script, and answer with its id before it has run."""
         self.check_open()
         asked = self._asked()
         order = script_order(

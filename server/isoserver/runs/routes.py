@@ -53,7 +53,7 @@ API_ROUTES: Final = (
             Operation(
                 "GET",
                 "List the executions, newest first.",
-                (Answer(200, "They.", models.ExecutionList), _INVALID),
+                (Answer(200, "The executions.", models.ExecutionList), _INVALID),
                 queries=queries_of(models.ListQuery),
             ),
         ),
@@ -120,7 +120,7 @@ TASK_ROUTES: Final = (
             Operation(
                 "GET",
                 "List the tasks, newest first.",
-                (Answer(200, "They.", models.TaskList), _TASK_INVALID),
+                (Answer(200, "The tasks.", models.TaskList), _TASK_INVALID),
                 queries=queries_of(models.TaskListQuery),
             ),
             Operation(
