@@ -181,6 +181,7 @@ declare class Blob {
   slice(start?: number, end?: number, type?: string): Blob;
   stream(): ReadableStream<Uint8Array>;
   text(): Promise<string>;
+  textStream(): ReadableStream<string>;
 }
 declare class File extends Blob {
   constructor(parts: Iterable<BlobPart>, name: string, options?: {
@@ -360,7 +361,65 @@ declare class TextDecoderStream extends TransformStream<BufferSource, string> {
   readonly ignoreBOM: boolean;
 }
 
+declare class CompressionStream extends TransformStream<BufferSource, Uint8Array> {
+  constructor(format: "gzip" | "deflate" | "deflate-raw");
+}
+declare class DecompressionStream extends TransformStream<BufferSource, Uint8Array> {
+  constructor(format: "gzip" | "deflate" | "deflate-raw");
+}
+
+declare class MessagePort extends EventTarget {
+  private constructor();
+  onmessage: ((event: MessageEvent) => any) | null;
+  onmessageerror: ((event: MessageEvent) => any) | null;
+  postMessage(message: any, options?: Iterable<object> | { transfer?: Iterable<object> }): void;
+  start(): void;
+  close(): void;
+}
+declare class MessageChannel {
+  readonly port1: MessagePort;
+  readonly port2: MessagePort;
+}
+
+declare class URLPattern {
+  constructor(input?: any, base?: any, options?: { ignoreCase?: boolean });
+  readonly hash: string;
+  readonly hasRegExpGroups: boolean;
+  readonly hostname: string;
+  readonly password: string;
+  readonly pathname: string;
+  readonly port: string;
+  readonly protocol: string;
+  readonly search: string;
+  readonly username: string;
+  exec(input?: any, base?: string): any;
+  test(input?: any, base?: string): boolean;
+}
+
+declare class CryptoKey {
+  private constructor();
+}
+declare class SubtleCrypto {
+  private constructor();
+  digest(algorithm: string | { name: string }, data: BufferSource): Promise<ArrayBuffer>;
+  decrypt(...args: any[]): Promise<any>;
+  deriveBits(...args: any[]): Promise<any>;
+  deriveKey(...args: any[]): Promise<any>;
+  encrypt(...args: any[]): Promise<any>;
+  exportKey(...args: any[]): Promise<any>;
+  generateKey(...args: any[]): Promise<any>;
+  importKey(...args: any[]): Promise<any>;
+  sign(...args: any[]): Promise<any>;
+  unwrapKey(...args: any[]): Promise<any>;
+  verify(...args: any[]): Promise<any>;
+  wrapKey(...args: any[]): Promise<any>;
+}
+declare function addEventListener(type: string, callback: any, options?: any): void;
+declare function removeEventListener(type: string, callback: any, options?: any): void;
+declare function dispatchEvent(event: Event): boolean;
+
 declare class Crypto {
+  readonly subtle: SubtleCrypto;
   getRandomValues<T extends ArrayBufferView>(array: T): T;
   randomUUID(): string;
 }

@@ -94,7 +94,9 @@ def test_the_queue_has_its_bounds(servers: Callable[..., Server]) -> None:
         answer = api.post("/api/exec", json={"code": "1"})
         assert answer.status_code == 429
         assert answer.headers["Retry-After"]
-        assert answer.json() == {"error": "2 executions wait, no more may"}
+        assert answer.json() == {
+            "error": "the limit of 2 executions is reached (executions_queued_max)"
+        }
         assert api.info(waiting[0])["status"] == "running"
         api.cancel(waiting[0])
         third = api.submit("3")

@@ -437,6 +437,7 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
 def test_the_audit_forgets(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         await world.call("github.issues.list", {"owner": "o"})
+        await world.tools.audit.prune()  # the sweeper does it at the start, then hourly
         assert await world.audit() == []
 
     run(scenario, sources=service, audit_ttl_seconds=1e-6)
