@@ -22,6 +22,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.storage.folders import LOCK_FILE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Relay", "find", "pass_on"]
 
 _SOCKET: Final = "mcp.sock"
-_LOCK: Final = "isokernel.lock"
 _HELLO_MAX: Final = 4096
 _PIECE: Final = 1 << 16
 _START_SECONDS: Final = 20.0
@@ -193,7 +194,7 @@ def find(folder: Path | None, session: str | None) -> socket.socket | None:
     if folder is None:
         return None
     end = time.monotonic() + _START_SECONDS
-    while _is_locked(folder / _LOCK) and time.monotonic() < end:
+    while _is_locked(folder / LOCK_FILE) and time.monotonic() < end:
         found = socket.socket(socket.AF_UNIX)
         place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
         try:

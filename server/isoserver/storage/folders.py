@@ -10,7 +10,10 @@ from typing import Final
 
 from isoserver.errors import FolderError
 
-__all__ = ["DataFolder", "SocketFolder"]
+__all__ = ["LOCK_FILE", "DataFolder", "SocketFolder"]
+
+LOCK_FILE: Final = "isokernel.lock"
+"""In the data folder; locked by the server that uses the folder."""
 
 _SOCKET_PATH_BYTES_MAX: Final = 107
 """The longest path of a Unix socket on Linux, without the NUL at its end."""

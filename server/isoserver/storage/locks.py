@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.errors import DatabaseError, TakenError
+from isoserver.storage.folders import LOCK_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["ServerLock"]
 
 _ENDING: Final = ".lock"
-_FOLDER: Final = "isokernel"
 _PID_BYTES_MAX: Final = 20
 """The longest process id that is read from a lock's file."""
 _ADVISORY_LOCK: Final = int.from_bytes(b"isokern", "big")
@@ -85,11 +85,12 @@ class ServerLock:
             TakenError: Another server uses one of them, and does not end in time.
             DatabaseError: One of them can't be locked.
         """
-        await self._lock(self._folder / _FOLDER, f"the folder {self._folder}")
+        await self._lock(self._folder / LOCK_FILE, f"the folder {self._folder}")
         url = self._database.engine.url
         if url.drivername.startswith("sqlite"):
             if (file := _file(url)) is not None:
-                await self._lock(file, f"the database {file}")
+                beside = file.with_name(file.name + _ENDING)
+                await self._lock(beside, f"the database {file}")
             return
         if not await self._wait_for(self._lock_postgresql):
             await self._disconnect()
@@ -118,9 +119,8 @@ class ServerLock:
 
     # -- files -------------------------------------------------------------------------
 
-    async def _lock(self, path: Path, what: str) -> None:
-        """Lock a file beside a path; the file stays, as only its lock counts."""
-        place = path.with_name(path.name + _ENDING)
+    async def _lock(self, place: Path, what: str) -> None:
+        """Lock a file; it stays there afterwards, as only its lock counts."""
         try:
             # Close-on-exec: a child process that inherited it would keep it locked.
             file = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

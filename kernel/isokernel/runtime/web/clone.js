@@ -69,9 +69,13 @@ function toTransferList(transfer) {
   for (const [index, item] of list.entries()) {
     if (item instanceof ArrayBuffer) {
       if (item.detached) throw notCloneable(`ArrayBuffer at index ${index} is already detached.`);
-    } else if (!isPort(item)) {
+      continue;
+    }
+    const { isDetached, isPort } = require("web/messaging");
+    if (!isPort(item)) {
       throw notCloneable(`Value at index ${index} does not have a transferable type.`);
-    } else if (require("web/messaging").isDetached(item)) {
+    }
+    if (isDetached(item)) {
       throw notCloneable(`MessagePort at index ${index} is already detached.`);
     }
   }
@@ -79,15 +83,6 @@ function toTransferList(transfer) {
     throw notCloneable("The transfer list has an object twice.");
   }
   return list;
-}
-
-/** Nobody has a port while the module that makes them isn't loaded. */
-function isPort(value) {
-  if (typeof value !== "object" || value === null) return false;
-  for (const Class of cloners.keys()) {
-    if (Class.name === "MessagePort" && value instanceof Class) return true;
-  }
-  return false;
 }
 
 function detach(buffer) {

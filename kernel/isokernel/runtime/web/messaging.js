@@ -9,6 +9,9 @@ const { cloners, defineInterface, dictionary, PLATFORM, requireArguments, requir
 /** Connect two ports; take a port's place in the channel over (transfer). */
 let entangle;
 let move;
+/** Whether a value is a port; whether a port was moved or closed. */
+let isPort;
+let isDetached;
 
 class MessagePort extends EventTarget {
   #other = null;
@@ -74,15 +77,10 @@ class MessagePort extends EventTarget {
       if (other !== null) entangle(moved, other);
       return moved;
     };
-    Object.defineProperty(MessagePort, "isDetached", {
-      value: (port) => port.#detached,
-      configurable: true,
-    });
+    isPort = (value) => typeof value === "object" && value !== null && #detached in value;
+    isDetached = (port) => port.#detached;
   }
 }
-
-const isDetached = MessagePort.isDetached;
-delete MessagePort.isDetached;
 
 defineHandler(MessagePort, "message");
 defineHandler(MessagePort, "messageerror");
@@ -120,4 +118,4 @@ defineInterface(MessageChannel, { show: ["port1", "port2"] });
 cloners.set(MessageChannel, null);
 cloners.set(MessagePort, null);
 
-module.exports = { MessageChannel, MessagePort, isDetached, move };
+module.exports = { MessageChannel, MessagePort, isDetached, isPort, move };
