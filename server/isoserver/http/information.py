@@ -56,7 +56,7 @@ class DocumentHandler(Handler):
 
     def get(self) -> None:
         """Send the document."""
-        self.answer(self.parts.document)
+        self.answer(self.parts.document())
 
 
 class DocsHandler(Handler):
@@ -68,7 +68,7 @@ class DocsHandler(Handler):
         """Send the page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", STYLE_POLICY)
-        self.finish(page(self.parts.document))
+        self.finish(page(self.parts.document()))
 
 
 def _metadata_route(resource: str) -> Route:

@@ -48,7 +48,7 @@ class ServerParts:
         guard: Checks where requests come from.
         access: Finds out who they come from.
         rates: Limits how many there may be.
-        document: The OpenAPI document.
+        document: Returns the OpenAPI document, made when it is first asked for.
         tools: What code in contexts can call.
         mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
@@ -64,7 +64,7 @@ class ServerParts:
     guard: Guard
     access: Access
     rates: RateLimits
-    document: dict[str, Any]
+    document: Callable[[], dict[str, Any]]
     tools: Tools
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
