@@ -279,7 +279,7 @@ class AccessError(RequestError):
 
 
 class AdminError(AccessError):
-    """It takes an administrator's key or token."""
+    """The request needs the key or token of an administrator."""
 
     def __init__(self) -> None:
         """State what is needed."""

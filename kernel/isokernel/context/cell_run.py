@@ -95,7 +95,7 @@ class CellRun:
         deadline_seconds: float | None,
         options: ExecutionOptions,
     ) -> None:
-        """Prepare an execution; nothing runs yet.
+        """Create an execution; `start` runs it.
 
         Args:
             turns: Of the context.

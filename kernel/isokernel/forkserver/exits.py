@@ -61,7 +61,7 @@ class ExitWatcher:
         self.live: set[int] = set()
 
     def attach(self, pipe: int) -> None:
-        """Take the pipe through which a new fork server reports."""
+        """Watch the pipe through which a new fork server reports."""
         os.set_blocking(pipe, False)
         self._epoll.register(pipe, select.EPOLLIN)
         self._pipe = pipe
@@ -130,7 +130,7 @@ class ExitWatcher:
         os.close(self._wakeup)
 
     def _read(self) -> bool:
-        """Take in what the fork server reports; False when it is dead."""
+        """Read what the fork server reports; False when it is dead."""
         while True:
             try:
                 data = os.read(self._pipe, _CHUNK)

@@ -128,7 +128,7 @@ class ContextOwner(Protocol):
     """Keeps contexts beyond the life of their process (hibernation)."""
 
     def died(self, context: Context) -> None:
-        """Take note that a context is dead; called once it is."""
+        """Handle the death of a context; called once, after it."""
 
     async def saved(self, context: Context) -> None:
         """Record that a context has a new checkpoint, before anybody relies on it."""
@@ -519,7 +519,7 @@ class Context:
         self._advance()
 
     def cancel(self, job: Job) -> None:
-        """Take a job back: out of the queue, or interrupted when it runs."""
+        """Cancel a job: remove it from the queue, or interrupt it when it runs."""
         if job is self._current:
             self.process.interrupt(job)
         elif job in self._queue:
@@ -609,7 +609,7 @@ class Context:
     # -- messages ----------------------------------------------------------------------
 
     def received(self, parent: int, message: Message) -> None:
-        """Take a message from the process; see `ProcessListener`."""
+        """Handle a message from the process; see `ProcessListener`."""
         job = self._current
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})

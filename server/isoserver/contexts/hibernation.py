@@ -77,7 +77,7 @@ class Hibernation:
     # -- the server's life -------------------------------------------------------------
 
     async def start(self, served: Iterable[str]) -> None:
-        """Take up the contexts that an earlier server has left.
+        """Adopt the contexts that an earlier server has left.
 
         Args:
             served: The languages that can run; contexts of others stay where they are.

@@ -124,7 +124,7 @@ class Job:
         return self.done.done() and not self.needs_idle
 
     def take(self, message: Message) -> None:
-        """Take a message that isn't its end; a question has none."""
+        """Handle a message that isn't the end; a question has none."""
 
     def succeed(self) -> None:
         """Pass the reply to whoever waits for it."""
@@ -199,7 +199,7 @@ class Execution(Job):
         self.succeed()
 
     def read_reply(self, execution_count: int) -> None:
-        """Take its number and its failure from the reply.
+        """Read the execution's number and failure from the reply.
 
         Args:
             execution_count: The context's, for replies that have none.

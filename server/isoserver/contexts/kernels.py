@@ -293,7 +293,7 @@ class KernelProcess(ContextProcess):
         self._client.shell_channel.socket.send_multipart(frames)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        """Take messages from one channel until the process is closed."""
+        """Deliver messages from one channel until the process is closed."""
         while True:
             envelope = await get()
             parent, message = _parent(envelope), _read(envelope)

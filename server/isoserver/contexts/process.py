@@ -47,7 +47,7 @@ class ProcessListener(Protocol):
     """What a process reports to; its context."""
 
     def received(self, parent: int, message: Message) -> None:
-        """Take a message; called in the order in which messages arrive.
+        """Handle a message; called in the order in which messages arrive.
 
         Args:
             parent: The id of the job that caused it; 0 if none did.
@@ -55,7 +55,7 @@ class ProcessListener(Protocol):
         """
 
     def ended(self, reason: str) -> None:
-        """Take note that the process ended without `close` being called.
+        """Handle the end of the process without `close` having been called.
 
         Called once per launch, after the last `received`; perhaps while `launch` waits,
         which then raises.

@@ -97,11 +97,11 @@ class Registry:
     # -- changes of sort ---------------------------------------------------------------
 
     def load(self, record: ContextRecord) -> None:
-        """Take in a record that an earlier server has left."""
+        """Add a record that an earlier server has left."""
         self._records[record.key] = record
 
     def add(self, context: Context) -> None:
-        """Take in a new context.
+        """Add a new context.
 
         Raises:
             ContextExistsError: There is one of that id.
@@ -113,7 +113,7 @@ class Registry:
         self._live[context.key] = context
 
     def add_ephemeral(self, context: Context) -> None:
-        """Take in a new context that is for one run.
+        """Add a new context that is for one run.
 
         Raises:
             EphemeralLimitError: The limit of such contexts is reached.

@@ -225,7 +225,7 @@ class ContextStore:
         return [cell for cell in cells if cell.number not in remembered]
 
     async def copy_cells(self, origin: Context, fork: Context) -> None:
-        """Give a fork the stored cells of the context that it was forked from."""
+        """Copy the stored cells of a context to its fork."""
         cells = await self.cells(origin)
         await self._store(fork.key, cells)
         fork.history.stored = bool(cells)

@@ -63,7 +63,7 @@ class Feed:
         self._ready.set()
 
     def close(self) -> None:
-        """Take no more events; `get` returns what is left."""
+        """Accept no more events; `get` returns what is left."""
         self._closed = True
         self._ready.set()
 
@@ -94,7 +94,7 @@ class _Events:
         self._execution = execution
 
     def take(self, message: Message) -> None:
-        """Take a message; a listener of the execution."""
+        """Add a message; called as a listener of the execution."""
         raise NotImplementedError
 
     def over(self, done: asyncio.Future[dict[str, Any]]) -> None:

@@ -108,7 +108,7 @@ class V8Process(ContextProcess):
         self._control = Channel(control, self._answered, self._cut, MAX_BYTES)
 
     def _exited(self, reason: str) -> None:
-        """Take the fork server's report that it has ended."""
+        """Record the fork server's report that the process has ended."""
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
         if self._work is not None:
@@ -117,7 +117,7 @@ class V8Process(ContextProcess):
         self._gone(f"{reason} ({words})" if words else reason)
 
     def _cut(self) -> None:
-        """Take note that a socket ended: a report is due, or the process is stuck."""
+        """Await a report, as a socket ended; without one the process is stuck."""
         ended = self._ended
         if ended is None or not ended.done():
             loop = asyncio.get_running_loop()

@@ -35,7 +35,7 @@ class Retention:
     def __init__(
         self, settings: ServerSettings, tables: HeapTables, store: HeapStore
     ) -> None:
-        """Take the limits and what they are for."""
+        """Create the sweep of one store with the limits it enforces."""
         self._settings = settings
         self._tables = tables
         self._store = store

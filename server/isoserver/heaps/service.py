@@ -66,7 +66,7 @@ class Heaps:
         folder: Path,
         log: FilteringBoundLogger,
     ) -> None:
-        """Take what heaps are kept in; `start` opens it.
+        """Create a closed service over the store; `start` opens it.
 
         Args:
             settings: The server's settings.

@@ -68,7 +68,7 @@ class HeapStore:
     """The files of heaps. From any thread."""
 
     def __init__(self, url: str) -> None:
-        """Take where the store is; the first method called opens it.
+        """Create a store at an address; the first method called opens it.
 
         Args:
             url: A folder, or a URL that fsspec knows: s3://BUCKET/PATH, memory://PATH.

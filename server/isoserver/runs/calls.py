@@ -70,7 +70,7 @@ class ToolCalls:
         settings: ServerSettings,
         on_waiting: Callable[[bool], None],
     ) -> None:
-        """Take both sides; `attach` begins to serve.
+        """Connect both sides; `attach` begins to serve.
 
         Args:
             toolbox: Makes the calls.

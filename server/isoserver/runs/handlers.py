@@ -138,7 +138,7 @@ class TasksHandler(Handler):
         self.answer({"tasks": [task_summary(record) for record in records]})
 
     async def post(self) -> None:
-        """Take an order, and wait for its end if it says so."""
+        """Accept an order, and wait for its end if it says so."""
         self.check_open()
         asked = self.parse(TaskRequest)
         self.parts.rates.check(self.principal, "execute")

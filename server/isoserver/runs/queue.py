@@ -54,7 +54,7 @@ class Turns(Generic[Waiting]):
         return True
 
     def next(self) -> Waiting | None:
-        """Give a place to the next in turn; None if there is nobody, or no place."""
+        """Return the next in turn, placed; None if nobody waits or no place is free."""
         able = [one for one in self._waiting if self._taken[one] < self._share]
         if self._free <= 0 or not able:
             return None
@@ -67,12 +67,12 @@ class Turns(Generic[Waiting]):
         return one
 
     def take(self, workspace: str) -> None:
-        """Take a place out of turn, even if none is free."""
+        """Occupy a place out of turn, even if none is free."""
         self._free -= 1
         self._taken[workspace] += 1
 
     def leave(self, workspace: str) -> None:
-        """Give a place back."""
+        """Release a place."""
         self._free += 1
         self._taken[workspace] -= 1
         if not self._taken[workspace]:
@@ -116,7 +116,7 @@ class RunQueue:
         self._advance()
 
     def remove(self, run: Run[Any]) -> bool:
-        """Take out a run that waits, so that it never starts; False if it has."""
+        """Remove a waiting run, so that it never starts; False if it has started."""
         if self._turns_of(run).remove(run.order.workspace, run):
             self._advance_lane(run)
             return True
@@ -136,7 +136,7 @@ class RunQueue:
         self._advance_lane(run)
 
     def pause(self, run: Run[Any]) -> None:
-        """Give up the place of a run that waits for an approval."""
+        """Release the place of a run that waits for an approval."""
         self._paused.add(run)
         self._turns_of(run).leave(run.order.workspace)
         self._advance()

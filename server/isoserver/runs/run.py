@@ -91,7 +91,7 @@ class Run(Generic[Order_co]):
         self._status = Status.RUNNING
 
     def print(self, text: str) -> None:
-        """Take what its code prints; nothing any more once its end is decided."""
+        """Add what the code prints; ignored once the run's end is decided."""
         if self.ending is None and self.on_output is not None:
             self.on_output(text)
 

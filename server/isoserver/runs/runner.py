@@ -69,7 +69,7 @@ class Runner(Protocol):
         """
 
     def prepare(self, run: Run[Any]) -> None:
-        """Give a run that is about to be kept what its kind needs. Called once."""
+        """Add what the kind of run needs before the run is stored. Called once."""
 
     async def run(self, run: Run[Any]) -> None:
         """Run the code and decide how it ended. Called once, when the run has a place.

@@ -72,7 +72,7 @@ class ScriptRunner:
     def __init__(
         self, settings: ServerSettings, contexts: Contexts, heaps: Heaps, store: Store
     ) -> None:
-        """Take what scripts need.
+        """Create the runner of scripts.
 
         Args:
             settings: Settings of the server.

@@ -60,7 +60,7 @@ class Runs:
         runners: Mapping[Kind, Runner],
         log: FilteringBoundLogger,
     ) -> None:
-        """Take the parts; `start` begins to take orders.
+        """Create a closed service; `start` begins to accept orders.
 
         Args:
             settings: Settings of the server.
@@ -135,7 +135,7 @@ class Runs:
         asker: Asker | None = None,
         on_output: Callable[[str], None] | None = None,
     ) -> RunRecord:
-        """Take an order; it outlives the server when this returns.
+        """Accept an order; once this returns, it survives the server.
 
         Args:
             order: What to do.

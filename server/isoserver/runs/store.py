@@ -80,7 +80,7 @@ class Store:
         """Use a database that is started before anything is asked.
 
         Args:
-            database: It.
+            database: The open database; the caller closes it.
             log: Told when it can't be written.
         """
         self._database = database
@@ -207,7 +207,7 @@ class Store:
     # -- when the server starts --------------------------------------------------------
 
     async def mend(self, ending: Callable[[Kind], Ending]) -> int:
-        """Take over an older schema's rows, and end what the last server left unended.
+        """Migrate an older schema's rows, and end what the last server left unended.
 
         Args:
             ending: Returns how runs of a kind end then.

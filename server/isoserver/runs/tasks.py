@@ -73,7 +73,7 @@ class TaskRunner:
         checker: TypeChecks,
         log: FilteringBoundLogger,
     ) -> None:
-        """Take what tasks need.
+        """Create the runner of tasks.
 
         Args:
             settings: Settings of the server.

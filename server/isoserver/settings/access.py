@@ -86,7 +86,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_url(value: str) -> str:
-    """Take what can be trusted to be who it says: https, or this machine itself."""
+    """Accept https, or http on this machine: an issuer must be what it says."""
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname or "", parts.port
@@ -328,7 +328,7 @@ class AccessSettings(BaseSettings):
         return len(names) > 1 or self.oauth_workspace_claim is not None
 
     def share_of(self, total: int) -> int:
-        """Give how much of what all workspaces have one may have."""
+        """Return the share of a total that one workspace may have."""
         if not self._separates:
             return total
         return max(1, int(total * self.workspace_share))
@@ -348,7 +348,7 @@ class AccessSettings(BaseSettings):
         return [base, f"{base}/", f"{base}/mcp"]
 
     def rate_of(self, workspace: str, kind: str) -> float:
-        """Give how often a minute something may be done in a workspace; 0: always.
+        """Return how often a minute a workspace may do something; 0: no limit.
 
         Args:
             workspace: Its name.

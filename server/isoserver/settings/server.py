@@ -265,7 +265,7 @@ class ServerSettings(AgentSettings, AccessSettings):
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
-        """Take commas between the values, as a variable or one flag has them."""
+        """Split values at commas, as a variable or a single flag has them."""
         parts = [value] if isinstance(value, str) else value
         if not isinstance(parts, list):
             return parts

@@ -186,7 +186,7 @@ class Changes:
                 await connection.close()
 
     def _heard(self, _driver: Any, _pid: int, _channel: str, payload: str) -> None:
-        """Take a notification; called by asyncpg in the event loop."""
+        """Deliver a notification; called by asyncpg in the event loop."""
         origin, *fields = json.loads(payload)
         if origin != self._origin:  # ours were told at the commit
             self._tell(Change(*fields))

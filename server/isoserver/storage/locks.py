@@ -63,7 +63,7 @@ class ServerLock:
     def __init__(
         self, database: Database, folder: Path, log: FilteringBoundLogger
     ) -> None:
-        """Take what is to be locked; `acquire` locks it.
+        """Create an unlocked lock; `acquire` locks it.
 
         Args:
             database: The database, which need not be started.

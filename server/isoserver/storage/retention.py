@@ -32,7 +32,7 @@ class Sweeper:
         interval_seconds: float,
         log: FilteringBoundLogger,
     ) -> None:
-        """Take the sweep; `start` begins.
+        """Create an idle sweeper; `start` begins.
 
         Args:
             name: What is swept, for the log.

@@ -84,7 +84,7 @@ class Writer:
         log: FilteringBoundLogger,
         what: str,
     ) -> None:
-        """Take the database; its task runs only while there is something to write.
+        """Create an idle writer; its task runs only while there is something to write.
 
         Args:
             database: Where to write.

@@ -243,7 +243,7 @@ class Sources:
         self._is_current = False
 
     async def _update(self) -> None:
-        """Take over what has changed in the database, here or in other processes."""
+        """Load what has changed in the database, here or in other processes."""
         if self._is_current and self._changes.connected:
             return
         async with self._updating:
