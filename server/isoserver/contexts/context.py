@@ -25,7 +25,6 @@ from isoserver.contexts.jobs import (
     Execution,
     Failure,
     Job,
-    Request,
 )
 from isoserver.contexts.messages import Message, is_valid
 from isoserver.errors import (
@@ -466,22 +465,42 @@ class Context:
         self.used = time.monotonic()
         self.last_used = datetime.now(timezone.utc)
 
-    def execute(self, request: Request) -> Execution:
+    def execute(
+        self,
+        code: str,
+        seconds: float,
+        *,
+        language: Language | None = None,
+        env: dict[str, str] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Execution:
         """Run a cell, now or when its turn comes.
+
+        Args:
+            code: The source text.
+            seconds: How long it may run, from its beginning.
+            language: What it is in; None for the context's.
+            env: Environment variables, for this execution only.
+            options: Further fields of the execute request that a V8 context takes.
 
         Raises:
             InvalidRequestError: The context can't run that language.
             QueueLimitError: Too many jobs wait already.
             ContextDeadError: The context is dead.
         """
-        language = request.language or self.language
+        language = language or self.language
         if not language.runs_in(self.language):
             problem = f"the context is locked to {self.language.name}"
             raise InvalidRequestError(FieldProblem("language", problem))
-        content = self.process.content(request)
         job = Execution(
-            request, language, content, self._settings.cell_output_characters_max
+            code,
+            language,
+            seconds,
+            env=env,
+            options=options,
+            cell_output_characters_max=self._settings.cell_output_characters_max,
         )
+        job.content = self.process.content(job)
         self.submit(job)
         return job
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from tornado.iostream import StreamClosedError
 
-from isoserver.contexts.jobs import Failure, Request
+from isoserver.contexts.jobs import Failure
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
     CompleteRequest,
@@ -76,7 +76,10 @@ class _ExecutingHandler(Handler):
             self.principal.workspace,
             asked.context_id,
             asked.language,
-            Request(asked.code, None, asked.timeout_ms / 1e3, env, options),
+            asked.code,
+            asked.timeout_ms / 1e3,
+            env=env,
+            options=options,
         )
         self.set_header("X-Context-Id", self.context.id)
         if self.gone:

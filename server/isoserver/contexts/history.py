@@ -20,7 +20,7 @@ def cell_content(execution: Execution) -> dict[str, Any]:
         execution: One that is over.
     """
     return {
-        "code": execution.request.code,
+        "code": execution.code,
         "count": execution.count,
         "outputs": execution.outputs.plain(),
     }

@@ -23,7 +23,6 @@ __all__ = [
     "Execution",
     "Failure",
     "Job",
-    "Request",
 ]
 
 TIMEOUT: Final = "TimeoutError"
@@ -50,24 +49,6 @@ class Failure(NamedTuple):
     def without_traceback(cls, name: str, value: str) -> Failure:
         """Make one of an error that the user's code did not throw."""
         return cls(name, value, f"{name}: {value}\n")
-
-
-class Request(NamedTuple):
-    """A cell to run.
-
-    Attributes:
-        code: The source text.
-        language: What it is in; None for the context's.
-        seconds: How long it may run, from its beginning.
-        env: Environment variables, for this execution only.
-        options: Further fields of the execute request that a V8 context takes.
-    """
-
-    code: str
-    language: Language | None
-    seconds: float
-    env: dict[str, str] | None = None
-    options: dict[str, Any] | None = None
 
 
 class Job:
@@ -142,8 +123,10 @@ class Execution(Job):
     """One running of a cell in a context.
 
     Attributes:
-        request: What was asked.
+        code: The source text.
         language: What the code is in.
+        env: Environment variables, for this execution only.
+        options: Further fields of the execute request that a V8 context takes.
         number: Orders all executions of this and earlier servers.
         outputs: What it has put out so far.
         count: Its number in the context, the N of `In [N]`; 0 until it is known.
@@ -155,16 +138,21 @@ class Execution(Job):
 
     needs_idle = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a request, by their names
         self,
-        request: Request,
+        code: str,
         language: Language,
-        content: dict[str, Any],
+        seconds: float,
+        *,
+        env: dict[str, str] | None,
+        options: dict[str, Any] | None,
         cell_output_characters_max: int,
     ) -> None:
-        super().__init__("execute_request", content, request.seconds)
-        self.request = request
+        super().__init__("execute_request", {}, seconds)
+        self.code = code
         self.language = language
+        self.env = env or {}
+        self.options = options or {}
         self.number = next(_NUMBERS)
         self.outputs = Outputs(cell_output_characters_max)
         self.count = 0
@@ -221,7 +209,7 @@ class Execution(Job):
         """Tell the listeners that it is over, and pass on the reply."""
         if self.began is not None:
             self.seconds_taken = time.monotonic() - self.began
-        self.size = len(self.request.code) + self.outputs.size
+        self.size = len(self.code) + self.outputs.size
         message = Message("execute_reply", self.reply or {}, {})
         for listener in self.listeners:
             listener(message)

@@ -25,7 +25,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from isokernel.sandbox.launch import LaunchSettings, command
-from isoserver.contexts.jobs import Execution, Job, Request
+from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.messages import Message
 from isoserver.contexts.process import ContextProcess, resident
 from isoserver.errors import (
@@ -261,17 +261,17 @@ class KernelProcess(ContextProcess):
 
     # -- jobs --------------------------------------------------------------------------
 
-    def content(self, request: Request) -> dict[str, Any]:
+    def content(self, execution: Execution) -> dict[str, Any]:
         """Return an execute request's content; see `ContextProcess`."""
-        if request.env and not self._is_python:
+        if execution.env and not self._is_python:
             name = self._identity.language.name
             problem = f"{name} has no environment variables for one run"
             raise InvalidRequestError(FieldProblem("env_vars", problem))
-        return _execute_request(request.code, silent=False)
+        return _execute_request(execution.code, silent=False)
 
     def send(self, job: Job) -> None:
         """Send a request; see `ContextProcess`."""
-        env = job.request.env if isinstance(job, Execution) else None
+        env = job.env if isinstance(job, Execution) else None
         if env:
             self._send_silent(_LEND.format(literal=repr(json.dumps(env))))
         self._send_message(job.kind, job.content, str(job.id))

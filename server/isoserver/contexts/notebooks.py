@@ -10,7 +10,6 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
 from nbformat.validator import NotebookValidationError, ValidationError, normalize
 
-from isoserver.contexts.jobs import Request
 from isoserver.errors import FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ async def run(
     for cell in cells:
         if not cell["source"].strip():
             continue
-        execution = context.execute(Request(cell["source"], None, seconds))
+        execution = context.execute(cell["source"], seconds)
         await execution.done
         cell["outputs"] = _outputs(execution)
         cell["execution_count"] = execution.count

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from isoserver.contexts.context import Identity
-    from isoserver.contexts.jobs import Job, Request
+    from isoserver.contexts.jobs import Execution, Job
     from isoserver.contexts.messages import Message
 
 __all__ = [
@@ -122,7 +122,7 @@ class ContextProcess(Protocol):
         """
 
     @abstractmethod
-    def content(self, request: Request) -> dict[str, Any]:
+    def content(self, execution: Execution) -> dict[str, Any]:
         """Return the content of the message that runs a cell.
 
         Called when the cell is queued, perhaps before the process is launched.

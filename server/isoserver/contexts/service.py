@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.context import Observer
     from isoserver.contexts.forkserver import AsyncForkServer
-    from isoserver.contexts.jobs import Execution, Request
+    from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
     from isoserver.contexts.records import ContextRecord, HeapStorage
@@ -397,7 +397,9 @@ class Contexts:
         workspace: str,
         context_id: str | None,
         language: str | None,
-        request: Request,
+        code: str,
+        seconds: float,
+        **asked: Any,
     ) -> tuple[Context, Execution]:
         """Begin to run a cell in a context, or in a new one.
 
@@ -407,7 +409,9 @@ class Contexts:
                 can't take the cell.
             language: What the code is in, by any of its names; None for the context's,
                 or the server's default.
-            request: The cell, without its language.
+            code: The source text.
+            seconds: How long it may run, from its beginning.
+            **asked: `env` and `options` of `Context.execute`.
 
         Raises:
             ContextError: There is no such context, or it is dead.
@@ -416,12 +420,11 @@ class Contexts:
         """
         if context_id is not None:
             context = self.get(workspace, context_id)
-            if language is not None:
-                request = request._replace(language=self.languages.find(language))
-            return context, context.execute(request)
+            spoken = None if language is None else self.languages.find(language)
+            return context, context.execute(code, seconds, language=spoken, **asked)
         context = await self.create(workspace, self.languages.find(language))
         try:
-            return context, context.execute(request)
+            return context, context.execute(code, seconds, **asked)
         except BaseException:
             await self.delete(workspace, context.id)
             raise

@@ -19,7 +19,7 @@ from isokernel.errors import IsokernelError
 from isokernel.protocol.frames import MAX_BYTES
 from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
-from isoserver.contexts.jobs import Job, Request
+from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.messages import Message
 from isoserver.contexts.process import ContextProcess
 from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
@@ -162,19 +162,18 @@ class V8Process(ContextProcess):
 
     # -- jobs --------------------------------------------------------------------------
 
-    def content(self, request: Request) -> dict[str, Any]:
+    def content(self, execution: Execution) -> dict[str, Any]:
         """Return an execute request's content; see `ContextProcess`."""
-        language = request.language
         return {
-            "code": request.code,
+            "code": execution.code,
             "silent": False,
             "store_history": True,
-            "language": None if language is None else language.name,
-            "deadline": request.seconds,
-            "env": request.env,
+            "language": execution.language.name,
+            "deadline": execution.seconds,
+            "env": execution.env,
             "user_expressions": {},
             "stop_on_error": False,
-            **(request.options or {}),
+            **execution.options,
         }
 
     def send(self, job: Job) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from isoserver.contexts.jobs import DIED, Request
+from isoserver.contexts.jobs import DIED
 from isoserver.errors import (
     ContextDeadError,
     ExecutionLimitError,
@@ -164,8 +164,9 @@ class ScriptRunner:
             "levels": True,
             "drain": not order.stateful,
         }
-        request = Request(order.code, self._language, order.seconds, None, options)
-        execution = context.execute(request)
+        execution = context.execute(
+            order.code, order.seconds, language=self._language, options=options
+        )
 
         def take(message: Message) -> None:
             if message.kind == "stream":
@@ -215,7 +216,7 @@ def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:
     if failed is None:
         return Ending(Status.COMPLETED, result=reply.get("result_json") or "null")
     if execution.timed_out:
-        text = f"Execution timed out after {execution.request.seconds:g} s"
+        text = f"Execution timed out after {execution.seconds:g} s"
         return Ending(Status.TIMED_OUT, RunFailure(failed.name, text))
     if failed.name == _MEMORY or (
         failed.name == DIED and _MEMORY_DEATH in failed.value.lower()

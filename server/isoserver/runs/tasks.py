@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.contexts.jobs import Request
 from isoserver.contexts.outputs import lines
 from isoserver.errors import (
     FieldProblem,
@@ -164,9 +163,10 @@ class TaskRunner:
         }
         options = {"result_json": True, "body": True, "tools": limits}
         language = self._contexts.languages.find("typescript")
-        request = Request(order.code, language, order.seconds, None, options)
         calls = self._calls(run)
-        execution = context.execute(request)
+        execution = context.execute(
+            order.code, order.seconds, language=language, options=options
+        )
         calls.attach(context, execution)
 
         def take(message: Message) -> None:

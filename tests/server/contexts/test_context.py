@@ -9,7 +9,6 @@ from tests.support.contexts import SECONDS, context_of, with_fork_server
 
 from isoserver.contexts.context import State
 from isoserver.contexts.forkserver import AsyncForkServer
-from isoserver.contexts.jobs import Request
 from isoserver.errors import ContextDeadError
 
 FOREVER = "await new Promise(() => {})"
@@ -25,7 +24,7 @@ def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
     async def scenario(fork_server: AsyncForkServer) -> None:
         context = context_of(fork_server, context_query_timeout_seconds=600.0)
         await context.start()
-        context.execute(Request(FOREVER, None, SECONDS))
+        context.execute(FOREVER, SECONDS)
         call = context.save() if act == "save" else context.fork_into(context)
         asked = asyncio.ensure_future(call)
         while not context.waiting:  # noqa: ASYNC110 - a few turns of the loop
@@ -33,7 +32,7 @@ def test_what_was_given_up_while_it_waited_is_not_begun(act: str) -> None:
         asked.cancel()
         await asyncio.wait([asked])
         context.interrupt()
-        execution = context.execute(Request("1 + 1", None, SECONDS))
+        execution = context.execute("1 + 1", SECONDS)
         await execution.done
         assert execution.failure is None
         await context.close()
@@ -53,6 +52,6 @@ def test_a_context_deleted_while_it_restarts_stays_dead() -> None:
         assert context.state is State.DEAD
         assert context.process.pid == 0
         with pytest.raises(ContextDeadError):
-            context.execute(Request("1", None, SECONDS))
+            context.execute("1", SECONDS)
 
     with_fork_server(_fork_server, scenario)

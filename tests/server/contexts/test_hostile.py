@@ -18,7 +18,6 @@ from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
 from isoserver.contexts.forkserver import AsyncForkServer
 from isoserver.contexts.history import Cell
-from isoserver.contexts.jobs import Request
 from isoserver.contexts.v8 import V8Process
 from isoserver.errors import ForkError, HeapUnsavableError
 from isoserver.runs.calls import ToolCalls
@@ -171,7 +170,7 @@ def _execute(context: Context, tool: Tool) -> tuple[ToolCalls, Any]:
     asked = Call("default", None, "", "task", "", "", {})
     log = make_log("error", None)
     calls = ToolCalls(tool, asked, None, log, context._settings, lambda _: None)
-    execution = context.execute(Request("1", None, SECONDS))
+    execution = context.execute("1", SECONDS)
     calls.attach(context, execution)
     return calls, execution
 
@@ -277,7 +276,7 @@ def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
         context = context_of(fork_server)
         await context.start()
         for number in range(len(UNSOUND)):
-            execution = context.execute(Request(str(number), None, SECONDS))
+            execution = context.execute(str(number), SECONDS)
             await execution.done
             assert "left out" in execution.outputs.text("stderr"), UNSOUND[number]
             assert list(execution.outputs.displays()) == []
@@ -292,7 +291,7 @@ def test_last_words_are_short_and_can_be_kept() -> None:
     async def scenario(fork_server: Taken) -> None:
         context = context_of(fork_server)
         await context.start()
-        context.execute(Request("1", None, SECONDS))
+        context.execute("1", SECONDS)
         while not _process(context)._last_words:  # noqa: ASYNC110 - another process says them
             await asyncio.sleep(0)
         assert _process(context)._last_words == "ab" + 997 * "c"
