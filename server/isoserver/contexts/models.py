@@ -247,7 +247,7 @@ class LanguagesModel(AnswerModel):
 class Notebook(BaseModel):
     """A Jupyter notebook, version 4."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     cells: list[dict[str, Any]]
     metadata: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from isoserver.access.service import METADATA_PATH, RESOURCES
@@ -54,9 +55,9 @@ class DocumentHandler(Handler):
 
     open = True
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Give it."""
-        self.answer(self.parts.document)
+        self.answer(await asyncio.to_thread(self.parts.document))
 
 
 class DocsHandler(Handler):
@@ -64,11 +65,11 @@ class DocsHandler(Handler):
 
     open = True
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Give the page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", STYLE_POLICY)
-        self.finish(page(self.parts.document))
+        self.finish(page(await asyncio.to_thread(self.parts.document)))
 
 
 def _metadata_route(resource: str) -> Route:

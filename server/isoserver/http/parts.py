@@ -55,7 +55,8 @@ class ServerParts:
         guard: Where requests may come from.
         access: Who may ask.
         rates: How often.
-        document: The OpenAPI document.
+        document: Returns the OpenAPI document; the first call takes some tenths of a
+            second.
         tools: What code in contexts can call.
         mcp: The door for agents; set before the server listens.
         quiet: Set while no request is being served.
@@ -71,7 +72,7 @@ class ServerParts:
     guard: Guard
     access: Access
     rates: RateLimits
-    document: dict[str, Any]
+    document: Callable[[], dict[str, Any]]
     tools: Tools
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)

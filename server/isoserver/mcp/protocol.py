@@ -26,16 +26,15 @@ from mcp_types import (
     SetLevelRequestParams,
 )
 
-from isokernel._version import __version__
 from isoserver.errors import ServerError
 from isoserver.mcp.client_log import send_notice
 from isoserver.mcp.executions import execution_tools, stateless_tools
+from isoserver.mcp.handshake import IDENTITY, instructions
 from isoserver.mcp.heaps import heap_tools
 from isoserver.mcp.peers import SESSION_HEADER, Link, Peer, SessionNames, lifespan
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources
 from isoserver.mcp.tasks import task_tools
-from isoserver.mcp.texts import read
 from isoserver.mcp.tools import McpCall, McpTools
 
 if TYPE_CHECKING:
@@ -70,11 +69,8 @@ class Protocol:
         self._prompts = Prompts(stateless=parts.settings.stateless)
         self._tasks: set[asyncio.Future[None]] = set()
         self.server: Server[Link | None] = Server(
-            "isokernel",
-            version=__version__,
-            title="isokernel",
-            description="Persistent V8 contexts for JavaScript and TypeScript.",
-            instructions=_instructions(parts.settings),
+            **IDENTITY,
+            instructions=instructions(parts.settings),
             lifespan=lifespan,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
@@ -189,9 +185,3 @@ def _tools(settings: ServerSettings) -> McpTools:
     if settings.stateless:
         return McpTools(stateless_tools(settings))
     return McpTools([*execution_tools(settings), *heap_tools(), *task_tools(settings)])
-
-
-def _instructions(settings: ServerSettings) -> str:
-    """Return what clients pass on to their model when they connect."""
-    name = "instructions-stateless" if settings.stateless else "instructions"
-    return settings.mcp_instructions or read(name)

@@ -87,7 +87,7 @@ class Resources:
             for entry, text in (
                 (_README, lambda: read("readme")),
                 (_TOOLS, lambda: json.dumps(_plain(tools))),
-                (_OPENAPI, lambda: json.dumps(parts.document)),
+                (_OPENAPI, lambda: json.dumps(parts.document())),
             )
         }
         self.entries = [entry for entry, _ in self._documents.values()]
