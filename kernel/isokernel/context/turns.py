@@ -9,7 +9,7 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from isokernel.context.watchdog import NoWatchdog, Watchdog
+from isokernel.context.watchdog import Watchdog
 from isokernel.errors import TerminatedError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Turns:
 
     def disable_watchdog(self) -> None:
         """Do without the thread, in a process whose parent enforces a deadline."""
-        self._watchdog = NoWatchdog()
+        self._watchdog.close()
 
     # -- a turn --------------------------------------------------------------------
 

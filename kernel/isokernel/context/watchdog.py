@@ -48,6 +48,8 @@ class Watchdog:
 
     def enter(self, deadline: float | None) -> None:
         """Watch JavaScript that starts now; `deadline` is on the monotonic clock."""
+        if self._closed:
+            return
         self._deadline = deadline or 0.0
         self._kill_at = 0.0
         self._entered = time.monotonic()
@@ -69,7 +71,7 @@ class Watchdog:
             self._kill_at = time.monotonic() + grace_seconds
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; nothing is watched any more."""
         self._closed = True
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -103,18 +105,3 @@ class Watchdog:
         if not self._entered and not self._closed:
             self._wake.wait()
         self._asleep = False
-
-
-class NoWatchdog(Watchdog):
-    """Watches nothing and has no thread: the parent process enforces a deadline."""
-
-    def __init__(self) -> None:
-        """Do nothing when JavaScript runs on."""
-        super().__init__(tick=_nothing, expire=_nothing, stuck=_nothing)
-
-    def enter(self, deadline: float | None) -> None:
-        """Ignore that JavaScript starts."""
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -19,7 +19,6 @@ __all__ = [
     "DESCRIPTORS_MAX",
     "EXIT",
     "PACKET_MAX",
-    "Check",
     "Launch",
     "Ready",
     "Refused",
@@ -27,6 +26,7 @@ __all__ = [
     "Request",
     "Spawn",
     "Started",
+    "TypeCheck",
 ]
 
 PACKET_MAX: Final = 1 << 17
@@ -66,7 +66,7 @@ class Launch(msgspec.Struct, tag=True):
     manager: int
 
 
-class Check(msgspec.Struct, tag=True):
+class TypeCheck(msgspec.Struct, tag=True):
     """Check types once. With the socket of whoever asks.
 
     Attributes:
@@ -102,5 +102,5 @@ class Refused(msgspec.Struct, tag=True):
     reason: str
 
 
-Request = Spawn | Launch | Check
+Request = Spawn | Launch | TypeCheck
 Reply = Ready | Started | Refused

@@ -2,8 +2,8 @@
 
     wire        frames to messages and back: signing, JSON
     channels    the five sockets, and the broadcast that two threads share
-    front       the queue of cells, and their outputs as messages
-    kernel      the loop on the thread that runs V8, and all other requests
+    front       cells and requests, and outputs as messages
+    kernel      the loop on the thread that runs V8
     control     the second thread: control, heartbeat, signals, the parent process
     process     stderr, the parent process, how the two threads wake each other
     exits       what front ends are told before V8 ends the process

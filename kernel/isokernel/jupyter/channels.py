@@ -225,15 +225,18 @@ class Channels:
         kind: str,
         content: dict[str, Any],
         metadata: dict[str, Any] | None = None,
+        *,
+        control: bool = False,
     ) -> None:
-        """Answer a request that came on shell."""
-        self._answer(self.shell, request, kind, content, metadata)
-
-    def reply_control(
-        self, request: Message, kind: str, content: dict[str, Any]
-    ) -> None:
-        """Answer a request that came on control."""
-        self._answer(self.control, request, kind, content, None)
+        """Answer a request that came on shell, or on control."""
+        frames = self.session.pack(
+            kind,
+            content,
+            parent=request.header_frame,
+            metadata=metadata,
+            route=request.identities,
+        )
+        (self.control if control else self.shell).send_multipart(frames)
 
     def close_control(self) -> None:
         """Flush and close what the control thread owns."""
@@ -242,23 +245,6 @@ class Channels:
     def close(self) -> None:
         """Flush and close what the V8 thread owns."""
         self._v8_sockets.destroy(linger=_LINGER_MS)
-
-    def _answer(
-        self,
-        socket: zmq.Socket[bytes],
-        request: Message,
-        kind: str,
-        content: dict[str, Any],
-        metadata: dict[str, Any] | None,
-    ) -> None:
-        frames = self.session.pack(
-            kind,
-            content,
-            parent=request.header_frame,
-            metadata=metadata,
-            route=request.identities,
-        )
-        socket.send_multipart(frames)
 
     def _bind(
         self, context: zmq.Context[zmq.Socket[bytes]], kind: int, name: str

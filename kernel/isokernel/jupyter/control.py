@@ -126,7 +126,7 @@ class KernelControl(threading.Thread):
         broadcast = self._channels.broadcast
         with broadcast.serving(request.header_frame):
             reply, content = reply_type(kind), self._answer(request)
-            self._channels.reply_control(request, reply, content)
+            self._channels.reply(request, reply, content, control=True)
             if kind == "shutdown_request":
                 # Front ends other than the one that asked are to know as well.
                 broadcast.send(reply, content, request.header_frame)

@@ -1,4 +1,4 @@
-"""The kernel's front: a queue of cells, and their outputs as messages.
+"""The kernel's front: cells and requests that come on shell, and outputs as messages.
 
 A cell that awaits leaves the V8 thread free, so everything but another cell is served
 meanwhile. A cell that fails aborts the cells that were sent up to that moment, and only
@@ -15,9 +15,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.errors import MessageError
-from isokernel.jupyter.process import log_failure
+from isokernel.errors import IsokernelError, MessageError
+from isokernel.jupyter.process import log_failure, log_warning
 from isokernel.jupyter.wire import EMPTY, Message, timestamp
+from isokernel.protocol import answers
 from isokernel.protocol.cells import CellRequest, CellRunner
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from isokernel.jupyter.channels import Channels, ShellQueue, UserInput
     from isokernel.jupyter.heaps import NotebookHeaps
     from isokernel.jupyter.history import History
+    from isokernel.protocol.answers import Answers
     from isokernel.protocol.messages import OutgoingMessage
 
 __all__ = ["KernelFront"]
@@ -55,9 +57,20 @@ class KernelFront:
         history: History,
         heaps: NotebookHeaps,
         *,
+        information: dict[str, Any],
         cells_queued_max: int,
     ) -> None:
-        """Begin with an empty queue; at most `cells_queued_max` cells wait."""
+        """Begin with an empty queue.
+
+        Args:
+            channels: The kernel's sockets.
+            shell: What has arrived on shell.
+            user_input: Asks the front end of the running cell.
+            history: Gets the cells.
+            heaps: Saves and restores the context.
+            information: The content of kernel_info_reply.
+            cells_queued_max: How many cells may wait.
+        """
         self._channels = channels
         self._broadcast = channels.broadcast
         self._shell = shell
@@ -74,6 +87,14 @@ class KernelFront:
         # prints below the cell that set it.
         self._headers: dict[int, bytes] = {}
         self.cells: CellRunner[Message] = CellRunner(self)
+        self._answers: Answers = {
+            "kernel_info_request": lambda _context, _request: information,
+            "connect_request": self._connect,
+            "history_request": lambda _context, request: {
+                "status": "ok",
+                "history": history.answer(request.content),
+            },
+        }
 
     # -- the queue -------------------------------------------------------------------
 
@@ -125,6 +146,38 @@ class KernelFront:
             return False
         sent = request.sent
         return sent is not None and sent < self._failed_at
+
+    # -- all other requests ------------------------------------------------------------
+
+    def serve(self, request: Message) -> None:
+        """Answer what isn't a cell, at once, also while a cell awaits."""
+        with self._broadcast.serving(request.header_frame):
+            try:
+                answer = answers.answer(self.cells.context, request, self._answers)
+            except Exception as error:  # noqa: BLE001 - the request must get its reply
+                self._refuse(request, error)
+                return
+            if answer is None:
+                return
+            if answer.type.endswith("_reply"):
+                self._channels.reply(request, answer.type, answer.content)
+            else:
+                header = request.header_frame
+                self._broadcast.send(answer.type, answer.content, header)
+
+    def _refuse(self, request: Message, error: Exception) -> None:
+        kind = request.type
+        if not isinstance(error, IsokernelError):
+            log_failure(f"serving {kind}", error)
+        if kind.endswith("_request"):
+            content = answers.refusal(kind, error)
+            self._channels.reply(request, answers.reply_type(kind), content)
+        else:
+            log_warning(f"dropped a message on shell, {kind!r}: {error}")
+
+    def _connect(self, _context: Context, _request: object) -> dict[str, Any]:
+        ports = self._channels.connection.ports.items()
+        return {"status": "ok", **{f"{name}_port": port for name, port in ports}}
 
     # -- for the cell runner ---------------------------------------------------------
 

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import zmq
 
 from isokernel._version import __version__
-from isokernel.errors import IsokernelError
 from isokernel.jupyter.channels import ShellQueue, UserInput
 from isokernel.jupyter.control import KernelControl
 from isokernel.jupyter.exits import KernelExits
 from isokernel.jupyter.front import KernelFront
 from isokernel.jupyter.heaps import NotebookHeaps
 from isokernel.jupyter.history import History
-from isokernel.jupyter.process import log_failure, log_warning
+from isokernel.jupyter.process import log_failure
 from isokernel.jupyter.wire import PROTOCOL_VERSION
-from isokernel.protocol import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from isokernel.jupyter.process import Lifecycle, ParentProcess
     from isokernel.jupyter.settings import KernelSettings
     from isokernel.jupyter.wire import Message
-    from isokernel.protocol.answers import Answers
     from isokernel.settings import Language
     from isokernel.v8.snapshot import Snapshot
 
@@ -101,19 +98,12 @@ class Kernel:
             self._user_input,
             self._history,
             self._heaps,
+            information=information,
             cells_queued_max=settings.cells_queued_max,
         )
         cells = self._front.cells
         exits = KernelExits(channels, cells)
         self._make_context = partial(make_context, cells, self._user_input, exits)
-        self._answers: Answers = {
-            "kernel_info_request": lambda _context, _request: information,
-            "connect_request": self._connect,
-            "history_request": lambda _context, request: {
-                "status": "ok",
-                "history": self._history.answer(request.content),
-            },
-        }
         self._poller = zmq.Poller()
         self._poller.register(channels.shell, zmq.POLLIN)
         self._poller.register(lifecycle.v8_wakeup.fileno, zmq.POLLIN)
@@ -177,39 +167,9 @@ class Kernel:
                 self._lifecycle.control_wakeup.wake()
                 self._lifecycle.stop()
             else:
-                with self._channels.broadcast.serving(request.header_frame):
-                    self._answer(request)
+                self._front.serve(request)
         except Exception as error:  # noqa: BLE001 - one request must not end the kernel
             log_failure(f"serving {request.type}", error)
-
-    def _answer(self, request: Message) -> None:
-        """Answer a request that isn't a cell, or process what has no reply."""
-        kind = request.type
-        try:
-            answer = answers.answer(self._context, request, self._answers)
-        except Exception as error:  # noqa: BLE001 - the request must get its reply
-            if not isinstance(error, IsokernelError):
-                log_failure(f"serving {kind}", error)
-            if kind.endswith("_request"):
-                content = answers.refusal(kind, error)
-                self._channels.reply(request, answers.reply_type(kind), content)
-            else:
-                log_warning(f"dropped a message on shell, {kind!r}: {error}")
-            return
-        if answer is None:
-            return
-        if answer.type.endswith("_reply"):
-            self._channels.reply(request, answer.type, answer.content)
-        else:
-            header = request.header_frame
-            self._channels.broadcast.send(answer.type, answer.content, header)
-
-    def _connect(self, _context: Context, _request: object) -> dict[str, Any]:
-        ports = self._channels.connection.ports
-        return {
-            "status": "ok",
-            **{f"{name}_port": port for name, port in ports.items()},
-        }
 
     def _close(self) -> None:
         self._context.close()

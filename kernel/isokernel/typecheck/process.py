@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isokernel.errors import FrameError, TypeCheckerError
 from isokernel.forkserver.process import Template, serve
-from isokernel.forkserver.protocol import Check
+from isokernel.forkserver.protocol import TypeCheck
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.sandbox import close_descriptors, confine
 from isokernel.typecheck.checker import TypeChecker
@@ -52,7 +52,7 @@ class CheckerTemplate(Template):
             TypeError: Something else was asked for.
             FrameError: Whoever asked is gone.
         """
-        if not isinstance(request, Check):
+        if not isinstance(request, TypeCheck):
             message = "this fork server checks types"
             raise TypeError(message)
         # Nothing of the check's own can put this off: its default ends the process.

@@ -24,7 +24,7 @@ _REPL: Final = "let x = 1; let x2 = await Promise.resolve(x + 1); x2"
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """The result of one check.
 
     Attributes:
@@ -38,20 +38,22 @@ class Check:
     detail: str
 
 
-def check_engine() -> Iterator[Check]:
+def check_engine() -> Iterator[CheckResult]:
     """Make all checks, in order; ends early when the engine can't be loaded."""
     try:
         library = load()
     except EngineError as error:
-        yield Check("V8 loads", passed=False, detail=str(error))
+        yield CheckResult("V8 loads", passed=False, detail=str(error))
         return
     version = library.version().decode()
-    yield Check("V8 loads", passed=True, detail=f"V8 {version} from {library.path}")
+    yield CheckResult(
+        "V8 loads", passed=True, detail=f"V8 {version} from {library.path}"
+    )
     for what, look in _CHECKS.items():
         yield _check(what, look)
 
 
-def _check(what: str, look: Callable[[Isolate], str]) -> Check:
+def _check(what: str, look: Callable[[Isolate], str]) -> CheckResult:
     seen: list[tuple[object, ...]] = []
     isolate = Isolate({"note": Operation(lambda *values: seen.append(values))})
     try:
@@ -60,10 +62,12 @@ def _check(what: str, look: Callable[[Isolate], str]) -> Check:
         isolate.run_script(f"globalThis.note = call.bind(null, {index})", "check")
         detail = look(isolate)
     except (EngineError, AssertionError, TypeError) as error:
-        return Check(what, passed=False, detail=str(error) or type(error).__name__)
+        return CheckResult(
+            what, passed=False, detail=str(error) or type(error).__name__
+        )
     finally:
         isolate.close()
-    return Check(what, passed=True, detail=detail)
+    return CheckResult(what, passed=True, detail=detail)
 
 
 def run_cell(isolate: Isolate, code: str) -> object:

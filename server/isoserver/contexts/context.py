@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ContextProcess, ProcessFactory
-    from isoserver.contexts.records import Checkpoint, LoadedHeap, Record
+    from isoserver.contexts.records import Checkpoint, ContextRecord, LoadedHeap
     from isoserver.settings.server import ServerSettings
 
 __all__ = [
@@ -385,7 +385,7 @@ class Context:
         else:
             self._launched(begin)
 
-    def recall(self, record: Record) -> None:
+    def recall(self, record: ContextRecord) -> None:
         """Be what is recorded of a context without a process."""
         self.state = State(record.state)
         self.reason = record.reason

@@ -24,7 +24,7 @@ from isoserver.contexts.models import (
     failed_answer,
     record_answer,
 )
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.contexts.streams import Feed, JupyterEvents, LineEvents
 from isoserver.errors import FieldProblem, InvalidRequestError
@@ -172,7 +172,7 @@ class ContextsHandler(Handler):
         served = contexts.languages.served
         items = [
             record_answer(one, served[one.language])
-            if isinstance(one, Record)
+            if isinstance(one, ContextRecord)
             else context_answer(one)
             for one in contexts.in_workspace(self.principal.workspace)
         ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from isoserver.contexts.context import State
-from isoserver.contexts.records import LIVE, Record
+from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import (
     ContextDeadError,
     ContextError,
@@ -119,10 +119,10 @@ class Hibernation:
         with suppress(DatabaseError):
             await self._store.write(*(self._last_record(one) for one in left))
 
-    def _last_record(self, context: Context) -> Record:
+    def _last_record(self, context: Context) -> ContextRecord:
         """Return what becomes of a context that is live when the server ends."""
         if context.state is State.DEAD:
-            return Record.now(context)
+            return ContextRecord.now(context)
         failure = self._failures.get(context)
         if not context.process.can_save:
             why = f"a {context.language.name} context can't be saved"
@@ -130,7 +130,7 @@ class Hibernation:
             why = failure.reason
         else:
             why = "there was no time to save it"
-        record = Record.of(context, LIVE, "")
+        record = ContextRecord.of(context, LIVE, "")
         return record.without_process(f"when the server stopped, {why}")
 
     # -- rows --------------------------------------------------------------------------
@@ -148,14 +148,14 @@ class Hibernation:
 
     def _write_soon(self, context: Context) -> None:
         if self._registry.is_live(context):
-            self._store.write_soon(context.key, lambda: Record.now(context))
+            self._store.write_soon(context.key, lambda: ContextRecord.now(context))
 
     async def saved(self, context: Context) -> None:
         """Write the checkpoint of a context; see `ContextOwner`."""
         await self._store.store_cells(context)
-        await self._write(context, Record.now(context))
+        await self._write(context, ContextRecord.now(context))
 
-    async def _write(self, context: Context, record: Record) -> bool:
+    async def _write(self, context: Context, record: ContextRecord) -> bool:
         """Write the row of a live context; False if it was deleted meanwhile."""
         if self._registry.is_live(context):
             await self._store.write(record)
@@ -217,7 +217,7 @@ class Hibernation:
 
     async def _try_to_hibernate(self, context: Context) -> None:
         if context.state is State.HIBERNATED:  # it could not be launched when it woke
-            hibernated = Record.of(context, State.HIBERNATED.value, "")
+            hibernated = ContextRecord.of(context, State.HIBERNATED.value, "")
             self._put_down(context, hibernated)
             return
         used, failure = context.used, self._failures.get(context)
@@ -232,7 +232,7 @@ class Hibernation:
         try:
             await self._heaps.keep(context, automatic=True)
             await self._store.store_cells(context, again=True)
-            record = Record.of(context, State.HIBERNATED.value, "")
+            record = ContextRecord.of(context, State.HIBERNATED.value, "")
             if not await self._write(context, record):
                 return
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
@@ -246,7 +246,7 @@ class Hibernation:
         else:
             self._write_soon(context)
 
-    def _put_down(self, context: Context, record: Record) -> None:
+    def _put_down(self, context: Context, record: ContextRecord) -> None:
         self._failures.pop(context, None)
         self._registry.put_down(context, record)
 
@@ -271,7 +271,7 @@ class Hibernation:
             )
             state = State.DEAD if lost else State.HIBERNATED
             reason = f"it can't be woken: {error}" if lost else context.reason
-            record = Record.of(context, state.value, reason)
+            record = ContextRecord.of(context, state.value, reason)
             self._put_down(context, record)
             if not lost:
                 raise

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
@@ -329,7 +329,7 @@ def context_answer(
         context: The context.
         memory: What it uses, if that was asked for.
     """
-    record = Record.of(context, context.state.value, context.reason)
+    record = ContextRecord.of(context, context.state.value, context.reason)
     answer = record_answer(record, context.language, context.waiting)
     if memory:
         answer["memory"] = memory
@@ -337,7 +337,7 @@ def context_answer(
 
 
 def record_answer(
-    record: Record, language: Language, waiting: int = 0
+    record: ContextRecord, language: Language, waiting: int = 0
 ) -> dict[str, Any]:
     """Return a `ContextModel` of a context without a process."""
     answer: dict[str, Any] = {

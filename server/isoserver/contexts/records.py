@@ -10,7 +10,7 @@ from isoserver.contexts.context import State
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context, Key
 
-__all__ = ["LIVE", "Checkpoint", "HeapStorage", "LoadedHeap", "Record"]
+__all__ = ["LIVE", "Checkpoint", "ContextRecord", "HeapStorage", "LoadedHeap"]
 
 LIVE = "live"
 """The state, in the table, of a context that has a process."""
@@ -68,7 +68,7 @@ class HeapStorage(Protocol):
         """Load a heap with what is recorded of it."""
 
 
-class Record(NamedTuple):
+class ContextRecord(NamedTuple):
     """A row of the table of contexts: the columns are the attributes.
 
     Attributes:
@@ -102,7 +102,7 @@ class Record(NamedTuple):
     heap_at: float | None
 
     @classmethod
-    def of(cls, context: Context, state: str, reason: str) -> Record:
+    def of(cls, context: Context, state: str, reason: str) -> ContextRecord:
         """Record a context as being in a state."""
         checkpoint = context.checkpoint
         return cls(
@@ -122,18 +122,18 @@ class Record(NamedTuple):
         )
 
     @classmethod
-    def now(cls, context: Context) -> Record:
+    def now(cls, context: Context) -> ContextRecord:
         """Record a context of this server as it is."""
         dead = context.state is State.DEAD
         return cls.of(context, State.DEAD.value if dead else LIVE, context.reason)
 
-    def as_found(self) -> Record:
+    def as_found(self) -> ContextRecord:
         """Return what becomes of a row that an earlier server has left."""
         if self.state != LIVE:
             return self
         return self.without_process("the server ended and had not saved it")
 
-    def without_process(self, why: str) -> Record:
+    def without_process(self, why: str) -> ContextRecord:
         """Go back to the last checkpoint; without one, the context is dead."""
         checkpoint = self.checkpoint
         if checkpoint is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from isoserver.contexts.context import Context, Key
-    from isoserver.contexts.records import Record
+    from isoserver.contexts.records import ContextRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["Registry"]
@@ -27,7 +27,7 @@ class Registry:
 
     live         It has a process, or had one in this server's time and is dead now.
     ephemeral    Live, but for one run: neither listed nor found.
-    recorded     Hibernated, or dead since an earlier server: a `Record` of a few
+    recorded     Hibernated, or dead since an earlier server: a `ContextRecord` of a few
                  hundred bytes. Whoever finds it gets a context made of it, and the
                  same one as long as anybody holds that.
 
@@ -35,7 +35,7 @@ class Registry:
     """
 
     def __init__(
-        self, settings: ServerSettings, recall: Callable[[Record], Context]
+        self, settings: ServerSettings, recall: Callable[[ContextRecord], Context]
     ) -> None:
         """Begin with none.
 
@@ -47,7 +47,7 @@ class Registry:
         self._recall = recall
         self._live: dict[Key, Context] = {}
         self._ephemeral: dict[Key, Context] = {}
-        self._records: dict[Key, Record] = {}
+        self._records: dict[Key, ContextRecord] = {}
         self._recalled: WeakValueDictionary[Key, Context] = WeakValueDictionary()
 
     # -- looking -----------------------------------------------------------------------
@@ -60,13 +60,13 @@ class Registry:
         """Return the live and the ephemeral contexts."""
         return [*self._live.values(), *self._ephemeral.values()]
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[ContextRecord]:
         """Return the records of contexts without a process."""
         return list(self._records.values())
 
-    def in_workspace(self, workspace: str) -> list[Context | Record]:
+    def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return the live and the recorded contexts of a workspace, oldest first."""
-        found: list[tuple[float, Context | Record]] = [
+        found: list[tuple[float, Context | ContextRecord]] = [
             (record.created_at, record)
             for record in self._records.values()
             if record.workspace == workspace
@@ -96,7 +96,7 @@ class Registry:
 
     # -- changes of sort ---------------------------------------------------------------
 
-    def load(self, record: Record) -> None:
+    def load(self, record: ContextRecord) -> None:
         """Take in a record that an earlier server has left."""
         self._records[record.key] = record
 
@@ -148,14 +148,14 @@ class Registry:
             self._live[context.key] = context
         return self.is_live(context)
 
-    def put_down(self, context: Context, record: Record) -> None:
+    def put_down(self, context: Context, record: ContextRecord) -> None:
         """Have a context recorded that has no process any more."""
         if self.is_live(context):
             del self._live[context.key]
         self._records[context.key] = record
         self._recalled[context.key] = context
 
-    def pop(self, key: Key) -> tuple[list[Context], Record | None]:
+    def pop(self, key: Key) -> tuple[list[Context], ContextRecord | None]:
         """Drop everything of that name; return the contexts, and the record."""
         found = (
             self._live.pop(key, None) or self._recalled.get(key),
@@ -163,7 +163,7 @@ class Registry:
         )
         return [one for one in found if one is not None], self.pop_record(key)
 
-    def pop_record(self, key: Key) -> Record | None:
+    def pop_record(self, key: Key) -> ContextRecord | None:
         """Drop a context without a process; return its record."""
         self._recalled.pop(key, None)
         return self._records.pop(key, None)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.jobs import Execution, Request
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
-    from isoserver.contexts.records import HeapStorage, Record
+    from isoserver.contexts.records import ContextRecord, HeapStorage
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
 
@@ -239,7 +239,7 @@ class Contexts:
         counter.update(context.state.value for context in self)
         return counter
 
-    def in_workspace(self, workspace: str) -> list[Context | Record]:
+    def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
 
@@ -386,7 +386,7 @@ class Contexts:
             self._hibernation,
         )
 
-    def _recall(self, record: Record) -> Context:
+    def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
         memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
         context = self._make(

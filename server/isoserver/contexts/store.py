@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.errors import DatabaseError
 from isoserver.storage.database import METADATA
 
@@ -94,24 +94,24 @@ class ContextStore:
         self._database = database
         self._history_max = history_max
         self._size_max = size_max
-        self._pending: dict[Key, Callable[[], Record]] = {}
+        self._pending: dict[Key, Callable[[], ContextRecord]] = {}
         self._written: set[Key] = set()
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
 
-    async def load(self) -> list[Record]:
+    async def load(self) -> list[ContextRecord]:
         """Return all rows, oldest first."""
-        query = select(*(CONTEXTS.c[name] for name in Record._fields)).order_by(
+        query = select(*(CONTEXTS.c[name] for name in ContextRecord._fields)).order_by(
             CONTEXTS.c.created_at
         )
         async with self._database.connect() as connection:
-            records = [Record(*row) for row in await connection.execute(query)]
+            records = [ContextRecord(*row) for row in await connection.execute(query)]
         self._written.update(record.key for record in records)
         return records
 
-    def write_soon(self, key: Key, record: Callable[[], Record]) -> None:
+    def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
         self._pending[key] = record
         if self._writer is None or self._writer.done():
@@ -121,7 +121,7 @@ class ContextStore:
         """Whether a context has a row, or will have one soon."""
         return key in self._written or key in self._pending
 
-    async def write(self, *records: Record) -> None:
+    async def write(self, *records: ContextRecord) -> None:
         """Write rows now.
 
         Raises:
@@ -173,7 +173,7 @@ class ContextStore:
             with suppress(DatabaseError):  # tried again
                 await self.flush()
 
-    async def _write(self, records: Iterable[Record]) -> None:
+    async def _write(self, records: Iterable[ContextRecord]) -> None:
         try:
             for chunk in _chunks(list(records)):
                 keys = [record.key for record in chunk]

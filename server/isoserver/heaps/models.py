@@ -61,7 +61,7 @@ class RestartRequest(RequestModel):
 class TagsRequest(RequestModel):
     """The new tags of a heap."""
 
-    tags: HeapTags = Field(description="All of them: others that it has are deleted.")
+    tags: HeapTags = Field(description="All of the heap's tags: others are deleted.")
 
 
 class CheckpointModel(AnswerModel):
@@ -85,13 +85,15 @@ class HeapModel(AnswerModel):
     heap: HeapKey = Field(description="The SHA-256 of what V8 wrote, in hex.")
     tags: dict[str, str]
     size: int = Field(description="Bytes.")
-    compressed_size: int = Field(description="Bytes as it is stored.")
+    compressed_size: int = Field(description="Bytes of its file.")
     created_at: datetime
     last_used: datetime = Field(description="To the minute.")
-    input_heap: str | None = Field(description="The heap that it came from.")
-    session: str | None = Field(description="The session that it is of.")
+    input_heap: str | None = Field(
+        description="The heap that its context had gone on from."
+    )
+    session: str | None = Field(description="The session whose state it is.")
     execution_id: str | None = Field(description="The execution that yielded it.")
-    engine: str = Field(description="What can restore it.")
+    engine: str = Field(description="The engine that wrote it, and can restore it.")
     language: str
     execution_count: int = Field(description="Number of the last execution in it.")
 
@@ -103,7 +105,7 @@ class HeapsModel(AnswerModel):
 
 
 class HeapDone(AnswerModel):
-    """It was done."""
+    """The change was made."""
 
     ok: Literal[True]
 

@@ -12,11 +12,11 @@ from isoserver.http.routes import Answer, Operation, Query, Route
 
 __all__ = ["HEAP_ROUTES"]
 
-_INVALID: Final = Answer(400, "The request isn't as it must be.", ApiError)
+_INVALID: Final = Answer(400, "The request is invalid; the error says why.", ApiError)
 _MISSING: Final = Answer(404, "The workspace has no such heap.", ApiError)
 _LARGE: Final = Answer(413, "The body is too large.", ApiError)
 _UNREADY: Final = Answer(503, "The store or the database can't be used.", ApiError)
-_DONE: Final = Answer(200, "It was done.", models.HeapDone)
+_DONE: Final = Answer(200, "Done.", models.HeapDone)
 _ONE: Final = "/api/heaps/{key}"
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
 
@@ -27,12 +27,12 @@ HEAP_ROUTES: Final = (
         (
             Operation(
                 "GET",
-                "List heaps that have all of some tags, newest first.",
-                (Answer(200, "They.", models.HeapsModel), _INVALID, _UNREADY),
+                "List heaps, or those that have all of some tags, newest first.",
+                (Answer(200, "The heaps.", models.HeapsModel), _INVALID, _UNREADY),
                 queries=(
                     Query(
                         "tag",
-                        "NAME:VALUE of a tag that they must have; several may be.",
+                        "NAME:VALUE of a tag that they must have; may be repeated.",
                         {"type": "array", "items": {**_TEXT, "pattern": "^[^:]+:"}},
                     ),
                     Query(
@@ -56,7 +56,12 @@ HEAP_ROUTES: Final = (
             Operation(
                 "GET",
                 "Show a heap.",
-                (Answer(200, "It.", models.HeapModel), _INVALID, _MISSING, _UNREADY),
+                (
+                    Answer(200, "The heap.", models.HeapModel),
+                    _INVALID,
+                    _MISSING,
+                    _UNREADY,
+                ),
             ),
             Operation(
                 "DELETE", "Delete a heap.", (_DONE, _INVALID, _MISSING, _UNREADY)
@@ -78,7 +83,11 @@ HEAP_ROUTES: Final = (
                 "Delete tags of a heap.",
                 (_DONE, _INVALID, _MISSING, _UNREADY),
                 queries=(
-                    Query("keys", "Names, with commas between; all if omitted.", _TEXT),
+                    Query(
+                        "keys",
+                        "Names of tags, with commas between them; all if omitted.",
+                        _TEXT,
+                    ),
                 ),
             ),
         ),
@@ -100,10 +109,14 @@ HEAP_ROUTES: Final = (
         (
             Operation(
                 "GET",
-                "Show which code has led from which heap to which.",
+                "List the steps of a session, oldest first: the code and its heaps.",
                 (Answer(200, "The steps.", models.SnapshotsModel), _INVALID, _UNREADY),
                 queries=(
-                    Query("fields", "Names of fields, with commas between.", _TEXT),
+                    Query(
+                        "fields",
+                        "Names of fields, with commas between them; all if omitted.",
+                        _TEXT,
+                    ),
                 ),
             ),
         ),

@@ -12,6 +12,7 @@ from isokernel._version import __version__
 from isoserver.contexts import models
 from isoserver.http import models as http_models
 from isoserver.http.routes import Answer
+from isoserver.runs import models as runs_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ _NAMES: Final = {
     models.ExecutionModel: "Execution",
     models.ContextModel: "Context",
     models.ContextsModel: "Contexts",
+    runs_models.TaskFailure: "TaskError",
     http_models.ErrorModel: "ErrorResponse",
     http_models.ValidationErrorModel: "ValidationErrorResponse",
 }

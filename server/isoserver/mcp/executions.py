@@ -33,7 +33,7 @@ from isoserver.runs.records import Kind
 if TYPE_CHECKING:
     from isoserver.http.parts import ServerParts
     from isoserver.mcp.tools import McpCall
-    from isoserver.runs.records import Record
+    from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = [
@@ -73,7 +73,7 @@ class StatelessRun(Arguments):
     )
 
 
-class Run(StatelessRun):
+class RunScript(StatelessRun):
     """Arguments of run_js."""
 
     heap: HeapKey | None = Field(
@@ -110,7 +110,7 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
             "run_js",
             "Run JavaScript or TypeScript",
             settings.run_js_description or read("run_js"),
-            Run,
+            RunScript,
             ExecAccepted,
             _run,
             _RUNS,
@@ -177,14 +177,14 @@ def stateless_tools(settings: ServerSettings) -> list[McpTool]:
     ]
 
 
-async def _run(call: McpCall, arguments: Run) -> dict[str, Any]:
+async def _run(call: McpCall, arguments: RunScript) -> dict[str, Any]:
     record = await _submit(call, arguments, call.peer.named_session())
     return {"execution_id": record.id}
 
 
 async def _submit(
     call: McpCall, arguments: StatelessRun, session: str | None = None
-) -> Record:
+) -> RunRecord:
     fields = arguments.model_dump()
     order = script_order(call.parts.settings, call.workspace, session=session, **fields)
     return await call.parts.runs.submit(order)
@@ -215,7 +215,7 @@ async def _run_and_wait(call: McpCall, arguments: StatelessRun) -> Reply:
     return Reply(data, failed="error" in data)
 
 
-async def _wait(call: McpCall, execution_id: str) -> Record:
+async def _wait(call: McpCall, execution_id: str) -> RunRecord:
     """Wait for the end of a run; without a client, or after too long, cancel it.
 
     Returns:
@@ -273,7 +273,7 @@ async def _get(call: McpCall, arguments: ExecutionId) -> dict[str, Any]:
     return describe(await runs.get(Kind.SCRIPT, call.workspace, arguments.execution_id))
 
 
-def describe(record: Record) -> dict[str, Any]:
+def describe(record: RunRecord) -> dict[str, Any]:
     """Return all that is told of an execution."""
     return plain(execution_answer(record))
 

@@ -76,7 +76,7 @@ class HistoryArguments(Arguments):
     )
 
 
-class History(Result):
+class SessionHistory(Result):
     """What list_session_snapshots answers."""
 
     entries: list[dict[str, int | str | None]]
@@ -121,7 +121,7 @@ def heap_tools() -> list[McpTool]:
             "began from and the heap that it left. Pass an output_heap to run_js to go "
             "back to that state.",
             HistoryArguments,
-            History,
+            SessionHistory,
             _list_snapshots,
             READS,
         ),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mcp_types import InputRequests
 
     from isoserver.mcp.tools import McpCall
-    from isoserver.runs.records import Record
+    from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["task_tools"]
@@ -188,7 +188,7 @@ class TaskTools:
         call: McpCall,
         arguments: task_schemas.Execute,
         printed: Printed,
-    ) -> Record:
+    ) -> RunRecord:
         call.parts.rates.check(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
         decides = call.parts.tools.approvals.may_decide(admin=order.admin)
@@ -213,7 +213,7 @@ class TaskTools:
         finally:
             progress.stop()
 
-    async def _forget(self, call: McpCall, task: Record) -> None:
+    async def _forget(self, call: McpCall, task: RunRecord) -> None:
         """Keep a task's questions until it ends."""
         try:
             while not task.status.final:
@@ -223,7 +223,7 @@ class TaskTools:
         finally:
             self._questions.pop(task.id, None)
 
-    async def _go_on(self, call: McpCall, task_id: str) -> tuple[Record, set[str]]:
+    async def _go_on(self, call: McpCall, task_id: str) -> tuple[RunRecord, set[str]]:
         """Take what the client's user answered; the state that it gives back is an id.
 
         Returns:
@@ -253,7 +253,7 @@ class TaskTools:
     async def _finish(
         self,
         call: McpCall,
-        task: Record,
+        task: RunRecord,
         seconds: float,
         decided: set[str],
         *,
@@ -282,18 +282,18 @@ class TaskTools:
         return await task_reply(call, task)
 
     @staticmethod
-    async def _end(call: McpCall, task: Record) -> None:
+    async def _end(call: McpCall, task: RunRecord) -> None:
         await call.parts.runs.cancel(Kind.TASK, call.workspace, task.id)
 
     async def _watch(
         self,
         call: McpCall,
-        task: Record,
+        task: RunRecord,
         seconds: float,
         decided: set[str],
         *,
         asks: bool = False,
-    ) -> Record:
+    ) -> RunRecord:
         """Wait for the end of a task, or an approval that its client isn't call for.
 
         Args:
@@ -332,7 +332,7 @@ class TaskTools:
     async def _next(
         self,
         call: McpCall,
-        task: Record,
+        task: RunRecord,
         others: set[asyncio.Future[Any]],
         decided: set[str],
     ) -> float | None:
@@ -357,7 +357,7 @@ class TaskTools:
                 await call.notify(call.context, text)
         return self._patience
 
-    def _open(self, task: Record, decided: set[str]) -> bool:
+    def _open(self, task: RunRecord, decided: set[str]) -> bool:
         """Tell whether a task has questions that its client isn't call at once."""
         questions = self._questions.get(task.id)
         if questions is None or questions.direct:
@@ -367,7 +367,7 @@ class TaskTools:
 
 async def task_reply(
     call: McpCall,
-    task: Record,
+    task: RunRecord,
     text: str | None = None,
     *,
     failed: bool | None = None,
@@ -407,7 +407,7 @@ async def task_reply(
     )
 
 
-async def _approvals(call: McpCall, task: Record) -> list[dict[str, Any]]:
+async def _approvals(call: McpCall, task: RunRecord) -> list[dict[str, Any]]:
     found, _ = await call.parts.tools.approvals.pending(call.workspace, limit=1000)
     return [
         {

@@ -11,7 +11,7 @@ from msgspec import structs
 from isoserver.runs.records import EXIT_CODES
 
 if TYPE_CHECKING:
-    from isoserver.runs.records import Record
+    from isoserver.runs.records import RunRecord
 
 __all__ = [
     "PREVIEW_MAX_CHARACTERS",
@@ -26,7 +26,7 @@ PREVIEW_MAX_CHARACTERS: Final = 30_000
 """Of a result in a text; structured answers have all of it."""
 
 
-def execution_summary(record: Record) -> dict[str, Any]:
+def execution_summary(record: RunRecord) -> dict[str, Any]:
     """Return an execution as lists show it."""
     return {
         "execution_id": record.id,
@@ -36,7 +36,7 @@ def execution_summary(record: Record) -> dict[str, Any]:
     }
 
 
-def execution_answer(record: Record) -> dict[str, Any]:
+def execution_answer(record: RunRecord) -> dict[str, Any]:
     """Return an execution as the API shows it; every key is always there."""
     ending = record.ending
     failure = None if ending is None else ending.error
@@ -49,7 +49,7 @@ def execution_answer(record: Record) -> dict[str, Any]:
     }
 
 
-def task_summary(record: Record) -> dict[str, Any]:
+def task_summary(record: RunRecord) -> dict[str, Any]:
     """Return a task as lists show it: without how it ended."""
     return {
         "taskId": record.id,
@@ -66,7 +66,7 @@ def task_summary(record: Record) -> dict[str, Any]:
     }
 
 
-def task_answer(record: Record) -> dict[str, Any]:
+def task_answer(record: RunRecord) -> dict[str, Any]:
     """Return a task as the API shows it; how it ended only when it has."""
     answer, ending = task_summary(record), record.ending
     if ending is None:
@@ -88,7 +88,7 @@ def task_answer(record: Record) -> dict[str, Any]:
     }
 
 
-def task_text(task: Record) -> str:
+def task_text(task: RunRecord) -> str:
     """Return a task as text: a line for each fact, then its value as JSON."""
     ending = task.ending
     facts = [

@@ -270,7 +270,7 @@ class TaskListQuery(QueryModel):
     limit: Limit = LIST_DEFAULT
 
 
-class TaskError(AnswerModel):
+class TaskFailure(AnswerModel):
     """Why a task did not complete."""
 
     name: str = Field(description="Error type name.", examples=["ToolError"])
@@ -317,7 +317,7 @@ class TaskSummary(AnswerModel):
         description="0: completed, 1: failed, 124: timed_out, 126: denied, 130: "
         "cancelled; null while it hasn't ended."
     )
-    error: TaskError | None = Field(description="Null while nothing is wrong.")
+    error: TaskFailure | None = Field(description="Null while nothing is wrong.")
 
 
 class TaskInfo(TaskSummary):

@@ -13,9 +13,9 @@ __all__ = [
     "Diagnostic",
     "Ending",
     "Extent",
-    "Failure",
     "Kind",
-    "Record",
+    "RunFailure",
+    "RunRecord",
     "Status",
 ]
 
@@ -63,7 +63,7 @@ EXIT_CODES: Final[dict[Status, int]] = {
 UNENDED: Final = frozenset(Status) - EXIT_CODES.keys()
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunFailure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why a run did not complete.
 
     Attributes:
@@ -109,7 +109,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     status: Status
-    error: Failure | None = None
+    error: RunFailure | None = None
     result: str | None = None
     result_cut: bool = False
     heap: str | None = None
@@ -138,7 +138,7 @@ class Extent(NamedTuple):
         return self.newlines + self.open
 
 
-class Record(NamedTuple):
+class RunRecord(NamedTuple):
     """A run, as it can be looked up. Times are seconds since 1970.
 
     Attributes:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from isoserver.runs.records import Ending, Extent, Record, Status
+from isoserver.runs.records import Ending, Extent, RunRecord, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,17 +114,17 @@ class Run(Generic[Order_co]):
         if self.ending is not None and self.ending.status is ending.status:
             self.ending = ending
 
-    def record(self) -> Record:
+    def record(self) -> RunRecord:
         """Return it as others see it: its end once that is saved."""
         return self._seen(self.ending if self.ended.is_set() else None)
 
-    def ended_record(self) -> Record:
+    def ended_record(self) -> RunRecord:
         """Return it with its decided end, to be saved."""
         return self._seen(self.ending)
 
-    def _seen(self, ending: Ending | None) -> Record:
+    def _seen(self, ending: Ending | None) -> RunRecord:
         order = self.order
-        return Record(
+        return RunRecord(
             id=self.id,
             kind=order.kind,
             workspace=order.workspace,

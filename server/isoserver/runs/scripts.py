@@ -19,7 +19,7 @@ from isoserver.errors import (
 )
 from isoserver.heaps.records import HeapOrigin
 from isoserver.runs.output import LiveOutput
-from isoserver.runs.records import Ending, Failure, Status
+from isoserver.runs.records import Ending, RunFailure, Status
 from isoserver.runs.runner import Limits
 
 if TYPE_CHECKING:
@@ -56,11 +56,15 @@ class ScriptRunner:
     missing: Callable[[str], ServerError] = ExecutionMissingError
     over: Callable[[str, str], ServerError] = NotRunningError
     too_many: type[LimitError] = ExecutionLimitError
-    cancelled = Ending(Status.CANCELLED, Failure("CancelledError", "Cancelled by user"))
-    stopped = Ending(Status.FAILED, Failure("ServerStoppedError", "the server stopped"))
+    cancelled = Ending(
+        Status.CANCELLED, RunFailure("CancelledError", "Cancelled by user")
+    )
+    stopped = Ending(
+        Status.FAILED, RunFailure("ServerStoppedError", "the server stopped")
+    )
     lost = Ending(
         Status.FAILED,
-        Failure(
+        RunFailure(
             "ServerStoppedError", "the server ended while the execution was running"
         ),
     )
@@ -91,7 +95,7 @@ class ScriptRunner:
         )
         wait = settings.execution_queue_timeout_seconds
         text = f"the execution waited for longer than {wait:g} s for its turn"
-        late = Ending(Status.FAILED, Failure("WaitedTooLongError", text))
+        late = Ending(Status.FAILED, RunFailure("WaitedTooLongError", text))
         self.patience: tuple[float, Ending] | None = (wait, late)
 
     def new_id(self) -> str:
@@ -212,11 +216,11 @@ def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:
         return Ending(Status.COMPLETED, result=reply.get("result_json") or "null")
     if execution.timed_out:
         text = f"Execution timed out after {execution.request.seconds:g} s"
-        return Ending(Status.TIMED_OUT, Failure(failed.name, text))
+        return Ending(Status.TIMED_OUT, RunFailure(failed.name, text))
     if failed.name == _MEMORY or (
         failed.name == DIED and _MEMORY_DEATH in failed.value.lower()
     ):
         text = _MEMORY_TEXT.format(failed.value)
-        return Ending(Status.FAILED, Failure(_MEMORY, text))
+        return Ending(Status.FAILED, RunFailure(_MEMORY, text))
     stack = failed.traceback.rstrip("\n")
-    return Ending(Status.FAILED, Failure(failed.name, failed.value, stack))
+    return Ending(Status.FAILED, RunFailure(failed.name, failed.value, stack))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isoserver.errors import DatabaseError, ServerError, StoppingError
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
-from isoserver.runs.records import Ending, Failure, Kind, Status
+from isoserver.runs.records import Ending, Kind, RunFailure, Status
 from isoserver.runs.run import Run
 from isoserver.storage.retention import Sweeper
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.service import Contexts
     from isoserver.runs.orders import Order
     from isoserver.runs.pages import Page
-    from isoserver.runs.records import Record
+    from isoserver.runs.records import RunRecord
     from isoserver.runs.runner import Runner
     from isoserver.runs.store import Store
     from isoserver.settings.server import ServerSettings
@@ -32,7 +32,7 @@ __all__ = ["LIST_DEFAULT", "LIST_MAX", "Runs"]
 LIST_DEFAULT: Final = 100
 LIST_MAX: Final = 1000
 _DEFECT: Final = Ending(
-    Status.FAILED, Failure("InternalError", "the server failed; its log says why")
+    Status.FAILED, RunFailure("InternalError", "the server failed; its log says why")
 )
 _SAVE_PAUSE_SECONDS: Final = 1.0
 """Between attempts to save an end, while the database can't be used."""
@@ -134,7 +134,7 @@ class Runs:
         order: Order,
         asker: Asker | None = None,
         on_output: Callable[[str], None] | None = None,
-    ) -> Record:
+    ) -> RunRecord:
         """Take an order; it outlives the server when this returns.
 
         Args:
@@ -216,7 +216,7 @@ class Runs:
         except asyncio.CancelledError:
             run.decide(runner.stopped)  # else `run.stop` cancelled, which decided first
         except ServerError as error:
-            failure = Failure(type(error).__name__, error.in_words())
+            failure = RunFailure(type(error).__name__, error.in_words())
             run.decide(Ending(Status.FAILED, failure))
         except Exception:  # noqa: BLE001 - else it would run for ever
             self._log.exception("a run failed", run=run.id)
@@ -281,7 +281,7 @@ class Runs:
             return None
         return run if run.order.workspace == workspace else None
 
-    async def get(self, kind: Kind, workspace: str, run_id: str) -> Record:
+    async def get(self, kind: Kind, workspace: str, run_id: str) -> RunRecord:
         """Look a run up.
 
         Raises:
@@ -303,7 +303,7 @@ class Runs:
         *,
         limit: int = LIST_DEFAULT,
         statuses: frozenset[Status] | None = None,
-    ) -> list[Record]:
+    ) -> list[RunRecord]:
         """Return the newest runs, without how they ended.
 
         Args:
@@ -324,13 +324,13 @@ class Runs:
         ]
         return sorted(records, key=lambda record: -record.created_at)[:limit]
 
-    def _current(self, record: Record) -> Record:
+    def _current(self, record: RunRecord) -> RunRecord:
         run = self._runs.get(record.id)
         return record if run is None or record.status.final else run.record()
 
     async def wait(
         self, kind: Kind, workspace: str, run_id: str, seconds: float
-    ) -> Record:
+    ) -> RunRecord:
         """Return a run when it has ended, or as it is after some time.
 
         Raises:
@@ -345,7 +345,7 @@ class Runs:
         ended.cancel()
         return run.record()
 
-    async def cancel(self, kind: Kind, workspace: str, run_id: str) -> Record:
+    async def cancel(self, kind: Kind, workspace: str, run_id: str) -> RunRecord:
         """End a run that waits or runs; one that waits never begins.
 
         Returns:

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from isoserver.runs.migration import migrate
-from isoserver.runs.records import Ending, Extent, Kind, Record, Status
+from isoserver.runs.records import Ending, Extent, Kind, RunRecord, Status
 from isoserver.runs.tables import OUTPUT, RUNS
 from isoserver.storage.writer import Writer
 
@@ -107,7 +107,7 @@ class Store:
 
     # -- while they go on --------------------------------------------------------------
 
-    def add(self, record: Record, code: str) -> Commit:
+    def add(self, record: RunRecord, code: str) -> Commit:
         """Write a new run down."""
         details = _as_json(record.details)
         row = {
@@ -132,13 +132,13 @@ class Store:
         key = (chunk["run_id"], chunk["start_byte"])
         return self._writer.upsert(self._put, key, chunk)
 
-    def end(self, record: Record) -> Commit:
+    def end(self, record: RunRecord) -> Commit:
         """Write how a run ended; nothing happens if it has ended before."""
         return self._writer.update(_END, _end_row(record))
 
     # -- looking -----------------------------------------------------------------------
 
-    async def get(self, kind: Kind, workspace: str, run_id: str) -> Record | None:
+    async def get(self, kind: Kind, workspace: str, run_id: str) -> RunRecord | None:
         """Look a run up."""
         query = select(*_SHOWN).where(
             RUNS.c.id == run_id,
@@ -155,7 +155,7 @@ class Store:
         workspace: str,
         limit: int,
         statuses: Collection[Status] | None = None,
-    ) -> list[Record]:
+    ) -> list[RunRecord]:
         """Return a workspace's newest runs, without how they ended.
 
         Args:
@@ -281,7 +281,7 @@ def _chunks(workspace: str, run_id: str) -> Select[Any]:
     )
 
 
-async def _saved_extent(connection: AsyncConnection, record: Record) -> Extent:
+async def _saved_extent(connection: AsyncConnection, record: RunRecord) -> Extent:
     """Return how long the output is by what has been saved of it."""
     query = (
         _chunks(record.workspace, record.id)
@@ -305,7 +305,7 @@ def _as_json(value: Any) -> str:
         return text.encode("utf-8", "replace").decode()
 
 
-def _end_row(record: Record) -> dict[str, Any]:
+def _end_row(record: RunRecord) -> dict[str, Any]:
     ending, output = record.ending, record.output
     assert ending is not None  # noqa: S101 - decided by who calls
     text = _as_json(ending)
@@ -323,10 +323,10 @@ def _end_row(record: Record) -> dict[str, Any]:
     return {**row, "more_size": len(text) + output.bytes}
 
 
-def _record(row: Any) -> Record:
+def _record(row: Any) -> RunRecord:
     found = row._mapping  # noqa: SLF001 - public, and named so to leave columns room
     ending = found.get("ending")
-    return Record(
+    return RunRecord(
         id=row.id,
         kind=Kind(row.kind),
         workspace=row.workspace,

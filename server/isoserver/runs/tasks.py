@@ -17,7 +17,7 @@ from isoserver.errors import (
     TaskMissingError,
 )
 from isoserver.runs.calls import ToolCalls
-from isoserver.runs.records import Diagnostic, Ending, Failure, Status
+from isoserver.runs.records import Diagnostic, Ending, RunFailure, Status
 from isoserver.runs.runner import Limits
 from isoserver.tools.calls import Call
 
@@ -54,12 +54,14 @@ class TaskRunner:
     over: Callable[[str, str], ServerError] = TaskEndedError
     too_many: type[LimitError] = TaskLimitError
     cancelled = Ending(
-        Status.CANCELLED, Failure("CancelledError", "the task was cancelled")
+        Status.CANCELLED, RunFailure("CancelledError", "the task was cancelled")
     )
-    stopped = Ending(Status.FAILED, Failure("ServerStoppedError", "the server stopped"))
+    stopped = Ending(
+        Status.FAILED, RunFailure("ServerStoppedError", "the server stopped")
+    )
     lost = Ending(
         Status.FAILED,
-        Failure("ServerStoppedError", "the server ended while the task was running"),
+        RunFailure("ServerStoppedError", "the server ended while the task was running"),
     )
     patience: tuple[float, Ending] | None = None
 
@@ -214,7 +216,7 @@ def _type_errors(diagnostics: list[Diagnostic]) -> Ending:
     message = f"{count} type error{'s' if count > 1 else ''}; the code did not run"
     return Ending(
         Status.FAILED,
-        Failure("TypeCheckError", message, "\n".join(shown)),
+        RunFailure("TypeCheckError", message, "\n".join(shown)),
         diagnostics=diagnostics,
     )
 
@@ -224,7 +226,7 @@ def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> End
     status, error = Status.COMPLETED, None
     if failed is not None:
         status = Status.FAILED
-        error = Failure(failed.name, failed.value, failed.traceback.rstrip("\n"))
+        error = RunFailure(failed.name, failed.value, failed.traceback.rstrip("\n"))
         if reply.get("denied") and denied:
             status = Status.DENIED
         elif execution.timed_out:

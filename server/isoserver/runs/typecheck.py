@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import ForkServerError, FrameError
 from isokernel.forkserver import ForkServer
-from isokernel.forkserver.protocol import Check
+from isokernel.forkserver.protocol import TypeCheck
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.sandbox import SandboxSettings
 from isoserver.errors import TypeCheckerError
@@ -83,7 +83,7 @@ class TypeChecks:
             server = await self._started()
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                request = Check(
+                request = TypeCheck(
                     self._settings.typecheck_timeout_seconds,
                     self._settings.typecheck_v8_heap_bytes_max,
                     self._sandbox,

@@ -377,15 +377,18 @@ def test_after_kill_9_contexts_go_back_to_their_checkpoints(
     servers: Callable[..., Server], kept: tuple[str, ...]
 ) -> None:
     first = servers(*V8, "--hibernate-after-seconds", "0.5", *kept)
-    with connect(first) as client:
+    forever = "await new Promise(() => {})"  # what is busy doesn't hibernate
+    with connect(first) as client, ThreadPoolExecutor() as pool:
         asleep = _asleep(client, "let a = 'asleep'")
         saved, lost = client.create(), client.create()
         client.run("let a = 'saved'", context_id=saved)
-        client.run("let a = 'lost'", context_id=lost)
         _checkpoint(client, saved)
-        client.run("a = 'later'", context_id=saved)
+        pool.submit(client.run, f"a = 'later'; {forever}", context_id=saved)
+        pool.submit(client.run, f"let a = 'lost'; {forever}", context_id=lost)
+        for here in (saved, lost):
+            client.wait_state(here, "busy")
         wait_for(lambda: _rows(first, kept, lost))
-    first.stop(signal.SIGKILL)
+        first.stop(signal.SIGKILL)
     with connect(servers(*V8, *kept)) as client:
         listed = _listed(client)
         assert listed[asleep]["state"] == "hibernated"

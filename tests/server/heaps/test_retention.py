@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.heaps import keep
 
-from isoserver.contexts.records import Record
+from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import ContextStore
 from isoserver.errors import HeapLimitError
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 HOUR = 3600.0
 
 
-def _row(heap: str) -> Record:
+def _row(heap: str) -> ContextRecord:
     fields = (0.0, 0.0, 1, None, heap, 1, 0.0)
-    return Record("one", "id", "javascript", "/", "hibernated", "", *fields)
+    return ContextRecord("one", "id", "javascript", "/", "hibernated", "", *fields)
 
 
 async def _left(heaps: Heaps, packed: list[Packed]) -> list[int]:

@@ -15,9 +15,9 @@ from isoserver.runs.records import (
     Diagnostic,
     Ending,
     Extent,
-    Failure,
     Kind,
-    Record,
+    RunFailure,
+    RunRecord,
     Status,
 )
 from isoserver.runs.store import Store
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LOST = Ending(Status.FAILED, Failure("ServerStoppedError", "lost"))
+LOST = Ending(Status.FAILED, RunFailure("ServerStoppedError", "lost"))
 
 
 def _database(flags: tuple[str, ...], folder: Path) -> Database:
     return Database(url_of(flags[1] if flags else None, folder))
 
 
-def _record(name: str, workspace: str = "here") -> Record:
-    return Record(name, Kind.SCRIPT, workspace, None, 1.0, {}, Status.QUEUED, 1.0)
+def _record(name: str, workspace: str = "here") -> RunRecord:
+    return RunRecord(name, Kind.SCRIPT, workspace, None, 1.0, {}, Status.QUEUED, 1.0)
 
 
-def _ended(name: str, ending: Ending, workspace: str = "here") -> Record:
+def _ended(name: str, ending: Ending, workspace: str = "here") -> RunRecord:
     return _record(name, workspace)._replace(
         status=ending.status, ended_at=2.0, ending=ending, output=Extent(3, 1)
     )
@@ -75,7 +75,7 @@ def test_an_end_is_never_written_over(
         store = Store(database, structlog.get_logger())
         store.add(_record("one"), "1")
         store.end(_ended("one", LOST, "elsewhere"))
-        cancelled = Ending(Status.CANCELLED, Failure("CancelledError", "e"))
+        cancelled = Ending(Status.CANCELLED, RunFailure("CancelledError", "e"))
         await store.end(_ended("one", cancelled))
         await store.end(_ended("one", Ending(Status.COMPLETED, result="1")))
         await store.close()
@@ -112,12 +112,12 @@ def test_text_that_is_not_unicode_is_kept_as_far_as_it_is(tmp_path: Path) -> Non
         await database.start()
         store = Store(database, structlog.get_logger())
         await store.add(_record("one"), "'\ud800\0'")
-        ending = Ending(Status.FAILED, Failure("Error", "a\ud800\0b"))
+        ending = Ending(Status.FAILED, RunFailure("Error", "a\ud800\0b"))
         await store.end(_ended("one", ending))
         found = await store.get(Kind.SCRIPT, "here", "one")
         assert found is not None
         assert found.ending is not None
-        assert found.ending.error == Failure("Error", "a?\0b")
+        assert found.ending.error == RunFailure("Error", "a?\0b")
         await store.close()
         await database.close()
 
@@ -221,7 +221,7 @@ def test_rows_of_the_older_schema_are_taken_over(
         assert await store.mend(lambda _: LOST) == 0
         done = await store.get(Kind.SCRIPT, "here", "done")
         heap, tags = "a" * 64, {"a": "b"}
-        assert done == Record(
+        assert done == RunRecord(
             "done",
             Kind.SCRIPT,
             "here",
@@ -240,7 +240,7 @@ def test_rows_of_the_older_schema_are_taken_over(
         assert task.details["metadata"] == {"m": 1}
         assert task.ending == Ending(
             Status.FAILED,
-            Failure("TypeCheckError", "1 type error", "1:7"),
+            RunFailure("TypeCheckError", "1 type error", "1:7"),
             logs={"stdout": ["x"], "stderr": []},
             diagnostics=[Diagnostic(1, 7, 2322, "no number")],
         )
