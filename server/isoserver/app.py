@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
-from isoserver.claims import Claims
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.heaps.service import Heaps
 from isoserver.http.application import make_http_server
+from isoserver.http.claims import Claims
 from isoserver.http.downloads import DOWNLOAD_ROUTES
 from isoserver.http.guards import Guard
 from isoserver.http.information import INFORMATION_ROUTES

@@ -22,7 +22,7 @@ from isoserver.settings.server import ServerSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from isoserver.claims import Claims
+    from isoserver.http.claims import Claims
     from isoserver.mcp.streams import StandardStreams
 
 __all__ = ["load", "serve", "serve_mcp"]
@@ -54,7 +54,7 @@ def serve(arguments: Sequence[str]) -> int:
     settings = _load(arguments, "serve")
     if not isinstance(settings, ServerSettings):
         return settings
-    from isoserver.claims import Claims  # noqa: PLC0415 - not for wrong flags
+    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
 
     try:
         with closing(Claims(settings)) as claims:
@@ -88,7 +88,7 @@ def serve_mcp(arguments: Sequence[str]) -> int:
     settings = _load(arguments, "mcp")
     if not isinstance(settings, ServerSettings):
         return settings
-    from isoserver.claims import Claims  # noqa: PLC0415 - not for wrong flags
+    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
     from isoserver.mcp import relay  # noqa: PLC0415
     from isoserver.mcp.streams import StandardStreams  # noqa: PLC0415
 
