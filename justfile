@@ -24,7 +24,7 @@ test *args:
 
 # Run every test, races for thousands of turns
 test-all *args:
-    pytest -m "not bench" --turns=20 {{ args }}
+    pytest -m "not bench" --turns=20 -o faulthandler_timeout=0 {{ args }}
 
 # Measure, one question after the other, and write docs/benchmarks.md
 bench *args:

@@ -26,6 +26,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # JupyterLab with isokernel may have an environment of its own: where it is installed, a
 # server takes longer to start, and most tests start servers.
 PYTHON = os.environ.get("ISOKERNEL_TEST_JUPYTERLAB_PYTHON", sys.executable)
+ENDING = 10.0
+"""Seconds that JupyterLab has to stop its kernels."""
 # Neither a sandbox (root has none) nor anything that looks for hosts outside.
 FLAGS = (
     "--no-sandbox",
@@ -65,8 +67,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             assert server.stderr is not None
             yield Lab(wait_for_address(server.stderr), folder)
         finally:
-            server.terminate()  # it stops its kernels first
-            server.wait(DEADLINE)
+            _end(server)
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    """End JupyterLab, which stops its kernels first.
+
+    With anyio 4.16 it may then wait for ever for an idle worker thread of anyio's.
+    """
+    server.terminate()
+    try:
+        server.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_added_sources_are_at_public_addresses(run: Callable[..., None]) -> None
             for fields in made:
                 source = await sources.add(read_source(fields), "eve")
                 assert source.state == "failed", fields
-                assert "--sources-private" in source.reason, fields
+                assert "(or sources_private)" in source.reason, fields
                 await sources.delete("default", "own", "eve")
         # No request has come, but of those that the file has.
         assert {seen.partition("?")[0] for seen in services.seen} <= {"/openapi.json"}
@@ -79,7 +79,7 @@ def test_calls_are_held_back_as_well(run: Callable[..., None], tmp_path: Path) -
         await source.settled()
         assert source.state == "ready", source.reason
         (tool,) = (tool for tool in source.tools if tool.path == "github.get")
-        with pytest.raises(ToolError, match="--sources-private") as caught:
+        with pytest.raises(ToolError, match=r"\(or sources_private\)") as caught:
             await source.call(tool, {"a": "x", "b": "y"})
         assert caught.value.code == "address_refused"
         await source.close()
