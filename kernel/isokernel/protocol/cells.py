@@ -122,7 +122,9 @@ class CellRequest(Generic[Request]):
         self.deadline = _typed(content, "deadline", (int, float), 0) or None
         self.environment = _typed(content, "env", dict, {})
         flags = {name: _flag(content, name, default=False) for name in _FLAGS}
-        self.options = ExecutionOptions(**flags, tools=_tools(content.get("tools")))
+        result_max = _typed(content, "result_max", int, 0)
+        tools = _tools(content.get("tools"))
+        self.options = ExecutionOptions(**flags, result_max=result_max, tools=tools)
         language = content.get("language")
         if language is not None:
             if not isinstance(language, str) or language not in LANGUAGES:

@@ -114,6 +114,7 @@ Object.assign(exports, {
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
+  holds: (owner) => timers.holds(owner) || tools.holds(owner),
   cancelOwner: timers.cancelOwner,
   beginSaving: saved.begin,
   hasMemory: saved.hasMemory,
@@ -127,9 +128,10 @@ Object.assign(exports, {
     setOwner(owner);
     return require("present").present(end[RESULT], count, storeHistory);
   },
-  conclude: (end, owner, count, storeHistory, silent) => {
+  conclude: (end, owner, count, storeHistory, silent, limit, calls) => {
     setOwner(owner);
-    return require("conclude").conclude(end[RESULT], count, storeHistory, silent);
+    const { conclude } = require("conclude");
+    return conclude(end[RESULT], count, storeHistory, silent, limit, calls);
   },
   showLevels: (owner) => require("console").showLevels(owner),
   describe,

@@ -72,7 +72,12 @@ class _ExecutingHandler(Handler):
         self.check_open()
         self.on_disconnect = self.choice("on_disconnect", _CONTINUE, _INTERRUPT)
         env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
-        options = {"announce": self.announced}
+        # The value's JSON is asked for as well, and a promise as the value is awaited.
+        options = {
+            "announce": self.announced,
+            "result_json": True,
+            "result_max": asked.result_characters_max or 0,
+        }
         self.context, self.execution = await self.parts.contexts.execute(
             self.principal.workspace,
             asked.context_id,
@@ -109,7 +114,7 @@ class ExecuteHandler(_ExecutingHandler):
         context, execution = await self.begin(self.parse(ExecuteRequest))
         await execution.done
         if not self.gone:
-            self.answer(execution_answer(context.id, execution))
+            self.answer(execution_answer(context, execution))
 
     def internal_error(self, status: HTTPStatus) -> None:
         """Answer in the form of an execution, as documented."""
@@ -127,10 +132,12 @@ class StreamHandler(_ExecutingHandler):
     async def post(self) -> None:
         """Run the code of the body."""
         form = self.choice("format", _LINES, _JUPYTER)
-        _, execution = await self.begin(self.parse(StreamRequest))
+        context, execution = await self.begin(self.parse(StreamRequest))
         feed = Feed(self.parts.settings.stream_buffer_characters_max)
         events = (JupyterEvents if form == _JUPYTER else LineEvents)(feed, execution)
+        events.begin(context)
         execution.listeners.append(events.take)
+        execution.late_listeners.append(events.take_late)
         execution.done.add_done_callback(events.over)
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")
@@ -140,6 +147,7 @@ class StreamHandler(_ExecutingHandler):
             self._cut_off()
         finally:
             execution.listeners.remove(events.take)
+            execution.late_listeners.remove(events.take_late)
             execution.done.remove_done_callback(events.over)
 
     async def _pass_on(self, feed: Feed) -> None:

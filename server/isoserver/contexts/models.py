@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,6 +22,7 @@ from pydantic import (
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.results import read_result
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
@@ -53,6 +55,7 @@ __all__ = [
 
 TIMEOUT_MAX_MS = 24 * 3600 * 1000
 Text = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
+ResultCharacters = Annotated[int, Field(ge=100, le=1 << 30)]
 Variable = Annotated[
     str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^=\x00]+$")
 ]
@@ -98,6 +101,11 @@ class StreamRequest(RequestModel):
         ge=1,
         le=TIMEOUT_MAX_MS,
         description="Milliseconds the code may run, from its beginning.",
+    )
+    result_characters_max: ResultCharacters | None = Field(
+        None,
+        description="Characters of the value's JSON; of a longer one, head and tail "
+        "are kept. As many as a cell may print if omitted.",
     )
 
 
@@ -158,7 +166,14 @@ class Item(AnswerModel):
     pdf: str = Field("", description="Base64-encoded PDF.")
     latex: str = ""
     # The API's name; pydantic has a deprecated method of that name.
-    json_: dict[str, Any] = Field({}, alias="json")
+    json_: Any = Field(
+        None,
+        alias="json",
+        description="The value as data, of objects, arrays and long strings.",
+    )
+    json_note: str = Field(
+        "", description="What `json` doesn't hold of the value, and what was cut."
+    )
     javascript: str = ""
     extra: dict[str, Any] = Field({}, description="Other MIME types, by name.")
 
@@ -186,6 +201,11 @@ class ExecutionModel(AnswerModel):
     context_id: str = Field(description="The context that was used.")
     items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
+    late: Logs | None = Field(
+        None,
+        description="What earlier executions of the context have printed since its "
+        "last answer, as by timers; left out when there is nothing.",
+    )
     error: ExecutionFailure | None = Field(
         None, description="Null when the code succeeded."
     )
@@ -202,6 +222,9 @@ class StreamEvent(AnswerModel):
     )
     data: str = Field("", description="A line of output; for 3, what happened.")
     code: int = Field(0, description="For 2: 0 when the code succeeded, else 1.")
+    late: bool = Field(
+        default=False, description="For 0 and 1: an earlier execution has printed it."
+    )
 
 
 class ContextModel(AnswerModel):
@@ -297,16 +320,22 @@ _FIELDS: Final = {
 """The field of an `Item` that holds a MIME type; others are under `extra`."""
 
 
-def execution_answer(context_id: str, execution: Execution) -> dict[str, Any]:
-    """Return an `ExecutionModel` of an execution that is over."""
+_SHORT_CHARACTERS: Final = 10_000
+"""Up to which a string is whole in `text`."""
+
+
+def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
+    """Return an `ExecutionModel` of an execution that is over, and what came late."""
     outputs = execution.outputs
+    late = {"late": context.late.take_logs()} if context.late.items else {}
     return {
-        "context_id": context_id,
-        "items": [_item(output) for output in outputs.displays()],
+        "context_id": context.id,
+        "items": [_item(output, execution) for output in outputs.displays()],
         "logs": {
             "stdout": lines(outputs.text("stdout")),
             "stderr": lines(outputs.text("stderr")),
         },
+        **late,
         "error": _error(execution.failure),
         "execution_count": execution.count,
     }
@@ -326,10 +355,11 @@ def _error(failure: Failure | None) -> dict[str, str] | None:
     return None if failure is None else failure._asdict()
 
 
-def _item(output: dict[str, Any]) -> dict[str, Any]:
+def _item(output: dict[str, Any], execution: Execution) -> dict[str, Any]:
     item: dict[str, Any] = {}
     if output["output_type"] == "execute_result":
         item["is_primary"] = True
+        item.update(_data(execution.reply or {}))
     extra: dict[str, Any] = {}
     for mime, value in output["data"].items():
         field = _FIELDS.get(mime)
@@ -342,6 +372,18 @@ def _item(output: dict[str, Any]) -> dict[str, Any]:
     if extra:
         item["extra"] = extra
     return item
+
+
+def _data(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reply has of the value as data, where its text may not be all."""
+    result = read_result(reply)
+    text = result.text
+    if text is None or "$ (" in result.note:  # it is no plain data at all
+        return {}
+    found: dict[str, Any] = {"json_note": result.note} if result.note else {}
+    if text[:1] in ("{", "[") or len(text) > _SHORT_CHARACTERS:
+        found["json"] = msgspec.Raw(text.encode())
+    return found
 
 
 def context_answer(

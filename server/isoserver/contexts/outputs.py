@@ -91,6 +91,14 @@ class Outputs:
             for piece in item["text"]
         )
 
+    def take_logs(self) -> dict[str, list[str]]:
+        """Return the lines of both streams, and forget everything."""
+        logs = {name: lines(self.text(name)) for name in ("stdout", "stderr")}
+        self._forget()
+        self.size = 0
+        self._full = False
+        return logs
+
     def displays(self) -> Iterator[dict[str, Any]]:
         """Return what was displayed, the result included."""
         return (item for item in self.items if item["output_type"] in _DISPLAYS)

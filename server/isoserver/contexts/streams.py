@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from isoserver.contexts.jobs import DELETED, DIED, RESTARTED, TIMEOUT
+from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import lines
 
 if TYPE_CHECKING:
+    from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
-    from isoserver.contexts.messages import Message
 
 __all__ = ["Feed", "JupyterEvents", "LineEvents"]
 
@@ -97,6 +98,17 @@ class _Events:
         """Add a message; called as a listener of the execution."""
         raise NotImplementedError
 
+    def begin(self, context: Context) -> None:
+        """Put what earlier executions have printed since the context's last answer."""
+        for name, printed in context.late.take_logs().items():
+            for line in printed:
+                content = {"name": name, "text": f"{line}\n"}
+                self.take_late(Message("stream", content, {}))
+
+    def take_late(self, message: Message) -> None:
+        """Add what an earlier execution prints."""
+        raise NotImplementedError
+
     def over(self, done: asyncio.Future[dict[str, Any]]) -> None:
         """End the feed, and say so if the execution could not be run."""
         error = None if done.cancelled() else done.exception()
@@ -122,6 +134,12 @@ class LineEvents(_Events):
             self._print(number, message.content["text"])
         elif message.kind == "execute_reply":
             self._finish()
+
+    def take_late(self, message: Message) -> None:
+        """Put its lines, marked as late."""
+        number = STDERR if message.content["name"] == "stderr" else STDOUT
+        for line in lines(message.content["text"]):
+            self._put({"type": number, "data": line, "late": True})
 
     def _refused(self, reason: str) -> None:
         self._put({"type": ERROR, "data": reason})
@@ -163,6 +181,11 @@ class JupyterEvents(_Events):
         """Pass a message on."""
         cut = self._event("execute_reply", _aborted(_CUT), {})
         self._feed.put(self._event(*message), cut)
+
+    def take_late(self, message: Message) -> None:
+        """Pass it on; its parent isn't this execution."""
+        event = {**self._event(*message), "parent_header": {}}
+        self._feed.put(event, event)
 
     def _refused(self, reason: str) -> None:
         event = self._event("execute_reply", _aborted(reason), {})

@@ -43,6 +43,8 @@ def execution_answer(record: RunRecord) -> dict[str, Any]:
     return {
         **execution_summary(record),
         "result": None if ending is None else ending.result,
+        "result_text": None if ending is None else ending.result_text,
+        "result_note": None if ending is None else ending.result_note,
         "heap": None if ending is None else ending.heap,
         "heap_error": None if ending is None else ending.heap_error,
         "error": None if failure is None else failure.stack or failure.message,
@@ -82,6 +84,8 @@ def task_answer(record: RunRecord) -> dict[str, Any]:
         **answer,
         "result": None if ending.result is None else json.loads(ending.result),
         "resultCut": ending.result_cut,
+        **({"resultText": ending.result_text} if ending.result_text else {}),
+        **({"resultNote": ending.result_note} if ending.result_note else {}),
         "logs": {"stdout": [], "stderr": [], **ending.logs},
         "displays": ending.displays,
         "diagnostics": [structs.asdict(found) for found in ending.diagnostics],

@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.outputs import lines
+from isoserver.contexts.results import Result, read_result
 from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
@@ -161,7 +162,13 @@ class TaskRunner:
             "calls_max": settings.task_calls_unfinished_max,
             "input_max": settings.tool_input_bytes_max,
         }
-        options = {"result_json": True, "body": True, "tools": limits}
+        options = {
+            "result_json": True,
+            "result_max": order.result_characters_max,
+            "drain": True,
+            "body": True,
+            "tools": limits,
+        }
         language = self._contexts.languages.find("typescript")
         calls = self._calls(run)
         execution = context.execute(
@@ -224,6 +231,7 @@ def _type_errors(diagnostics: list[Diagnostic]) -> Ending:
 def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> Ending:
     outputs, failed = execution.outputs, execution.failure
     status, error = Status.COMPLETED, None
+    result = Result() if failed is not None else read_result(reply)
     if failed is not None:
         status = Status.FAILED
         error = RunFailure(failed.name, failed.value, failed.traceback.rstrip("\n"))
@@ -234,8 +242,10 @@ def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> End
     return Ending(
         status,
         error,
-        result=reply.get("result_json"),
-        result_cut=bool(reply.get("result_cut")),
+        result=result.text,
+        result_cut=result.cut,
+        result_text=result.shown,
+        result_note=result.note or None,
         logs={name: lines(outputs.text(name)) for name in ("stdout", "stderr")},
         displays=_displays(outputs),
     )

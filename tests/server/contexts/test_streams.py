@@ -211,3 +211,19 @@ def test_a_client_that_stalls_is_cut_off(servers: Callable[..., Server]) -> None
                 said += piece
         assert b'"type":2' not in said
         assert client.text("d", context_id=here) == "1"
+
+
+def test_late_output_is_in_the_next_stream(client: Client) -> None:
+    """Marked as such: before the cell's own, and while it runs."""
+    here = client.create()
+    code = "setTimeout(() => console.log('late'), 1)"
+    client.run(code, context_id=here)
+    events = stream(
+        client,
+        "await new Promise((done) => setTimeout(done, 100)); console.log('own')",
+        context_id=here,
+    )
+    assert [event for event in events if event["type"] == 0] == [
+        {"type": 0, "data": "late", "late": True},
+        {"type": 0, "data": "own"},
+    ]

@@ -16,6 +16,8 @@ KEYS = {
     "result",
     "heap",
     "heap_error",
+    "result_text",
+    "result_note",
     "error",
     "started_at",
     "completed_at",
