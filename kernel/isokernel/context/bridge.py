@@ -56,6 +56,7 @@ class Host:
         on_uncaught: Told of an error that nobody caught, and whose execution it is.
         owner_offset: Owners up to this one belong to no execution of this process.
         owner_max: The highest owner so far.
+        cut_owner: Whose output was cut last; -1 for nobody's.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Host:
         self.serve_heaps: Callable[[str, str], str] | None = None
         self.on_uncaught: Callable[[int, ErrorInfo], None] | None = None
         self.owner_offset = self.owner_max = 0
+        self.cut_owner = -1
 
     def owner(self, execution_id: int) -> int:
         """Return the owner, for the runtime, of what an execution prints."""
@@ -144,6 +146,10 @@ class Host:
     def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
         """Report the call of a tool; the input is JSON text."""
         self.sink(ToolCall(self.execution(owner), call_id, path, text))
+
+    def output_cut(self, owner: int) -> None:
+        """Note whose output is too long: its end is printed when it ends."""
+        self.cut_owner = owner
 
     def report_error(
         self,
@@ -244,6 +250,7 @@ class Bridge:
             "reportError": Operation(host.report_error),
             "heap": Operation(self._heap),
             "callTool": Operation(host.call_tool),
+            "outputCut": Operation(host.output_cut),
         }
 
     def _load_module(self, name: str) -> Any:

@@ -56,6 +56,7 @@ class ExecutionOptions(NamedTuple):
         result_json: Report its value as JSON too (`ResultJson`). The value of a promise
             is awaited for it.
         result_max: Characters of that JSON; 0 for as many as the cell may print.
+        heap_bytes_max: V8's heap, while it runs; 0 for the context's own bound.
         levels: Print `[INFO] `, `[WARN] ` and `[ERROR] ` before what console.info, warn
             and error say, its timers included.
         drain: End as a script does: when none of its own timers waits any more, and
@@ -69,6 +70,7 @@ class ExecutionOptions(NamedTuple):
 
     result_json: bool = False
     result_max: int = 0
+    heap_bytes_max: int = 0
     levels: bool = False
     drain: bool = False
     body: bool = False
@@ -172,6 +174,8 @@ class CellRun:
         Raises:
             TranspilerError: The TypeScript compiler itself failed.
         """
+        if self._options.heap_bytes_max:
+            self._limit_heap(self._options.heap_bytes_max)
         # What is printed from now on is this cell's output.
         if self._store:
             self._bridge.call("beginCell", self._owner, self._count, code)
@@ -347,9 +351,18 @@ class CellRun:
             done = ExecutionDone(self.id, self._count, error, denied, stopped)
             self._conclude(ExecutionError(self.id, error), done)
 
+    def _limit_heap(self, heap_bytes_max: int | None) -> None:
+        buffers_bytes_max = self._turns.settings.array_buffer_bytes_max
+        self._isolate.memory.limit(heap_bytes_max, buffers_bytes_max)
+
     def _conclude(self, *events: Event) -> None:
         self.over = True
         self._promise = None
+        if self._options.heap_bytes_max:
+            self._limit_heap(self._turns.settings.v8_heap_bytes_max)
+        if self._host.cut_owner == self._owner:
+            self._host.cut_owner = -1
+            self._turns.run(lambda: self._bridge.call("endOutput", self._owner))
         if self._options.tools is not None:
             self._bridge.call("endTools", self._owner)
         for event in events:

@@ -33,6 +33,7 @@
     input: (prompt, password) => call(operation.input, prompt, password),
     heap: (action, name) => call(operation.heap, action, name),
     callTool: (id, path, json, owner) => call(operation.callTool, id, path, json, owner),
+    outputCut: (owner) => call(operation.outputCut, owner),
     position: (script, line, column) =>
       parse(call(operation.position, script, line, column)),
     // Modules that only have the thrown value leave its description to the errors module.

@@ -111,6 +111,7 @@ Object.assign(exports, {
     output.flush();
     return timers.nextDue();
   },
+  endOutput: output.endOutput,
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,

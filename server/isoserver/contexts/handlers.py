@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from tornado.iostream import StreamClosedError
 
 from isoserver.contexts.jobs import Failure
+from isoserver.contexts.languages import unfenced
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
     CompleteRequest,
@@ -22,6 +23,8 @@ from isoserver.contexts.models import (
     context_answer,
     execution_answer,
     failed_answer,
+    item_answers,
+    note_language,
     record_answer,
 )
 from isoserver.contexts.records import ContextRecord
@@ -34,6 +37,7 @@ from isoserver.http.handlers import Handler
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
 
 __all__ = [
     "CheckpointHandler",
@@ -82,15 +86,21 @@ class _ExecutingHandler(Handler):
             self.principal.workspace,
             asked.context_id,
             asked.language,
-            asked.code,
+            unfenced(asked.code),
             asked.timeout_ms / 1e3,
             env=env,
             options=options,
         )
+        if asked.language is None:
+            self.execution.listeners.append(self._note_language)
         self.set_header("X-Context-Id", self.context.id)
         if self.gone:
             self._let_go()
         return self.context, self.execution
+
+    def _note_language(self, message: Message) -> None:
+        if message.kind == "execute_reply" and self.execution is not None:
+            note_language(self.execution)
 
     def on_connection_close(self) -> None:
         """Leave the execution running, unless the client asked otherwise."""
@@ -135,7 +145,7 @@ class StreamHandler(_ExecutingHandler):
         context, execution = await self.begin(self.parse(StreamRequest))
         feed = Feed(self.parts.settings.stream_buffer_characters_max)
         events = (JupyterEvents if form == _JUPYTER else LineEvents)(feed, execution)
-        events.begin(context)
+        events.begin(context, item_answers)
         execution.listeners.append(events.take)
         execution.late_listeners.append(events.take_late)
         execution.done.add_done_callback(events.over)

@@ -6,6 +6,7 @@ at the end: validating what the server itself made costs time and finds nothing.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -19,6 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import ContextRecord
@@ -29,7 +31,7 @@ from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
-    from isoserver.contexts.jobs import Execution, Failure
+    from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
     "context_answer",
     "execution_answer",
     "failed_answer",
+    "item_answers",
+    "note_language",
     "record_answer",
 ]
 
@@ -222,6 +226,7 @@ class StreamEvent(AnswerModel):
     )
     data: str = Field("", description="A line of output; for 3, what happened.")
     code: int = Field(0, description="For 2: 0 when the code succeeded, else 1.")
+    items: list[Item] = Field([], description="For 2: what was displayed, in order.")
     late: bool = Field(
         default=False, description="For 0 and 1: an earlier execution has printed it."
     )
@@ -330,7 +335,7 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
     late = {"late": context.late.take_logs()} if context.late.items else {}
     return {
         "context_id": context.id,
-        "items": [_item(output, execution) for output in outputs.displays()],
+        "items": item_answers(execution),
         "logs": {
             "stdout": lines(outputs.text("stdout")),
             "stderr": lines(outputs.text("stderr")),
@@ -339,6 +344,28 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
         "error": _error(execution.failure),
         "execution_count": execution.count,
     }
+
+
+_SCRIPT: Final = re.compile(
+    r"^\s*(?:export\s+|async\s+)*(?:const|let|var|function|interface|type|enum)\s+[\w$*{[]"
+    r"|=>|\bconsole\.|\bnew [A-Z]|;\s*$|===|\bMath\.|\bJSON\.",
+    re.MULTILINE,
+)
+"""What TypeScript has, and Python has not."""
+
+
+def note_language(execution: Execution) -> None:
+    """Say that code ran as Python, if that failed as it does with TypeScript."""
+    failed = execution.failure
+    if (
+        failed is not None
+        and execution.language.name == "python"
+        and failed.name in {"SyntaxError", "NameError", "IndentationError"}
+        and _SCRIPT.search(execution.code)
+    ):
+        note = "ran as python; name `language` (typescript) for TypeScript"
+        value = f"{failed.value} ({note})"
+        execution.failure = Failure(failed.name, value, f"{failed.traceback}{note}\n")
 
 
 def failed_answer(context_id: str, failure: Failure) -> dict[str, Any]:
@@ -353,6 +380,11 @@ def failed_answer(context_id: str, failure: Failure) -> dict[str, Any]:
 
 def _error(failure: Failure | None) -> dict[str, str] | None:
     return None if failure is None else failure._asdict()
+
+
+def item_answers(execution: Execution) -> list[dict[str, Any]]:
+    """Return an `Item` for each output."""
+    return [_item(output, execution) for output in execution.outputs.displays()]
 
 
 def _item(output: dict[str, Any], execution: Execution) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Result", "cut_json", "cut_text", "read_result"]
+__all__ = ["Result", "cut_json", "cut_text", "fit", "read_result"]
 
 _DEPTH_MAX: Final = 110
 """Levels; contexts bound their results to 100, and readers of JSON give up at 200."""
@@ -91,6 +91,11 @@ def cut_json(text: str, characters: int) -> str:
             return cut
         room = room * characters // (len(cut) + _MARK)  # what is escaped takes more
     return _json(f"… {len(text)} characters …")
+
+
+def fit(value: Any, characters: int) -> Any:
+    """Return plain data, cut to so many characters of JSON."""
+    return msgspec.json.decode(cut_json(_json(value), characters))
 
 
 def _json(value: Any) -> str:

@@ -12,6 +12,8 @@ from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
 
@@ -93,13 +95,22 @@ class _Events:
         """
         self._feed = feed
         self._execution = execution
+        self._items: Callable[[Execution], list[dict[str, Any]]] = lambda _: []
 
     def take(self, message: Message) -> None:
         """Add a message; called as a listener of the execution."""
         raise NotImplementedError
 
-    def begin(self, context: Context) -> None:
-        """Put what earlier executions have printed since the context's last answer."""
+    def begin(
+        self, context: Context, items: Callable[[Execution], list[dict[str, Any]]]
+    ) -> None:
+        """Put what earlier executions have printed since the context's last answer.
+
+        Args:
+            context: Where the execution runs.
+            items: Returns what it has displayed, in the form of an answer.
+        """
+        self._items = items
         for name, printed in context.late.take_logs().items():
             for line in printed:
                 content = {"name": name, "text": f"{line}\n"}
@@ -159,8 +170,10 @@ class LineEvents(_Events):
             if rest:
                 self._put({"type": number, "data": rest})
         failed = self._execution.failure
+        items = self._items(self._execution)
+        answer = {"items": items} if items else {}
         if failed is None:
-            self._put({"type": EXIT, "code": 0})
+            self._put({"type": EXIT, "code": 0, **answer})
             return
         for line in lines(failed.traceback):
             self._put({"type": STDERR, "data": line})
@@ -168,7 +181,7 @@ class LineEvents(_Events):
             self._put({"type": ERROR, "data": "timeout"})
         elif failed.name in _BROKEN:
             self._put({"type": ERROR, "data": failed.value})
-        self._put({"type": EXIT, "code": 1})
+        self._put({"type": EXIT, "code": 1, **answer})
 
     def _put(self, event: dict[str, Any]) -> None:
         self._feed.put(event, {"type": ERROR, "data": _CUT})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from isoserver.contexts.jobs import DIED
+from isoserver.contexts.languages import unfenced
 from isoserver.contexts.results import read_result
 from isoserver.errors import (
     ContextDeadError,
@@ -146,7 +147,6 @@ class ScriptRunner:
             order.session,
             self._language,
             heap=order.heap,
-            heap_memory_max_bytes=memory,
         )
 
     @property
@@ -163,11 +163,15 @@ class ScriptRunner:
         options = {
             "result_json": True,
             "result_max": order.result_characters_max,
+            "heap_bytes_max": order.heap_memory_max_bytes or 0,
             "levels": True,
             "drain": True,
         }
         execution = context.execute(
-            order.code, order.seconds, language=self._language, options=options
+            unfenced(order.code),
+            order.seconds,
+            language=self._language,
+            options=options,
         )
 
         def take(message: Message) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.languages import unfenced
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.results import Result, read_result
 from isoserver.errors import (
@@ -151,7 +152,8 @@ class TaskRunner:
             return None
         declarations = await self._toolbox.describe(order.workspace)
         names = [] if context is None else await context.names()
-        found = await self._checker.check(order.code, declarations, names)
+        code = unfenced(order.code)
+        found = await self._checker.check(code, declarations, names)
         return _type_errors(found) if found else None
 
     # -- the code ----------------------------------------------------------------------
@@ -172,7 +174,7 @@ class TaskRunner:
         language = self._contexts.languages.find("typescript")
         calls = self._calls(run)
         execution = context.execute(
-            order.code, order.seconds, language=language, options=options
+            unfenced(order.code), order.seconds, language=language, options=options
         )
         calls.attach(context, execution)
 

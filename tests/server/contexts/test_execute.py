@@ -379,3 +379,31 @@ def test_a_promise_is_awaited(client: Client) -> None:
     assert client.text("new Promise((r) => setTimeout(r, 5, { a: 1 }))") == "{ a: 1 }"
     error = client.run("(async () => { throw new RangeError('no') })()")["error"]
     assert (error["name"], error["value"]) == ("RangeError", "no")
+
+
+@pytest.mark.parametrize(
+    ("code", "noted"),
+    [
+        ("const x: number = 1; x", True),
+        ("console.log(1)", True),
+        ("[1].map((x) => x)", True),
+        ("1 +", False),
+        ("nope", False),
+    ],
+)
+def test_typescript_that_ran_as_python_is_told(
+    client: Client,
+    code: str,
+    noted: bool,  # noqa: FBT001
+) -> None:
+    """The error names the field; code that is no TypeScript has Python's alone."""
+    answer = client.post("/execute", json={"code": code}).json()
+    assert ("ran as python; name `language`" in answer["error"]["value"]) is noted
+
+
+def test_a_fence_is_taken_off(client: Client) -> None:
+    """Models like to send code as Markdown; lines keep their numbers."""
+    assert client.text("```ts\nlet n: number = 41\nn + 1\n```") == "42"
+    assert client.text("```python\n6 * 7\n```\n", language="python") == "42"
+    error = client.run("```js\nnope\n```")["error"]
+    assert "cell 1:2:1" in error["traceback"]

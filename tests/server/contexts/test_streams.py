@@ -34,13 +34,14 @@ def stream(client: Client, code: str, query: str = "", **fields: Any) -> list[An
 
 
 def test_lines_and_the_exit(client: Client) -> None:
+    """The exit has what was displayed as well, the value last."""
     code = "console.log('a\\nb'); console.error('c'); console.log('d'); 5"
     assert stream(client, code) == [
         {"type": 0, "data": "a"},
         {"type": 0, "data": "b"},
         {"type": 1, "data": "c"},
         {"type": 0, "data": "d"},
-        {"type": 2, "code": 0},
+        {"type": 2, "code": 0, "items": [{"is_primary": True, "text": "5"}]},
     ]
 
 
@@ -216,7 +217,7 @@ def test_a_client_that_stalls_is_cut_off(servers: Callable[..., Server]) -> None
 def test_late_output_is_in_the_next_stream(client: Client) -> None:
     """Marked as such: before the cell's own, and while it runs."""
     here = client.create()
-    code = "setTimeout(() => console.log('late'), 1)"
+    code = "setTimeout(() => console.log('late'), 30); 0"
     client.run(code, context_id=here)
     events = stream(
         client,
