@@ -32,6 +32,7 @@ GROUPS: Final = {
     ),
     "Memory and confinement": (
         *("v8_heap_bytes_max", "array_buffer_bytes_max", "python_memory_bytes_max"),
+        *("contexts_memory_bytes_max",),
         *("sandbox", "insecure_kernels", "python_network", "python_readable"),
         *("context_niceness",),
     ),
