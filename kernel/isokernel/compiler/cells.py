@@ -32,11 +32,13 @@ __all__ = [
     "compile_cell",
     "compile_function",
     "has_return",
+    "may_be_object",
     "origin",
     "recompile",
 ]
 
-_OBJECT: Final = re.compile(r"\s*\{")
+_OBJECT: Final = re.compile(r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\{")
+"""Text that begins with a brace, but for blanks and comments."""
 # Every construct that TypeScript adds has one of these; all else is JavaScript and
 # needn't wait for the compiler (40 ms at its first use). An overload without types
 # slips through, and gets its second chance when V8 refuses it.
@@ -119,12 +121,10 @@ def compile_cell(
     """
     if language == "javascript" or not _MAY_HAVE_TYPES.search(code):
         return _as_expression(isolate, Compiled(code))
-    made = transpiler().transpile(code)
-    if isinstance(made, SyntaxProblem):
-        if isolate.compile_error(code) is None:
-            return Compiled(code)
-        return made
-    return _as_expression(isolate, Compiled(made.code, made.source_map))
+    compiled = _from_typescript(isolate, code)
+    if isinstance(compiled, SyntaxProblem) and isolate.compile_error(code) is None:
+        return Compiled(code)
+    return compiled
 
 
 def recompile(isolate: Isolate, code: str) -> Compiled | None:
@@ -133,16 +133,42 @@ def recompile(isolate: Isolate, code: str) -> Compiled | None:
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
     """
+    compiled = _from_typescript(isolate, code)
+    return None if isinstance(compiled, SyntaxProblem) else compiled
+
+
+def may_be_object(code: str) -> bool:
+    """Return whether `{…}` may be meant as an object, as in every JavaScript console.
+
+    A semicolon at the end says that it is a block.
+    """
+    return _OBJECT.match(code) is not None and _STATEMENT_END.search(code) is None
+
+
+def _from_typescript(isolate: Isolate, code: str) -> Compiled | SyntaxProblem:
+    """Compile TypeScript, as one expression if it may be an object and can be one."""
+    refused = None
+    if may_be_object(code):
+        made = transpiler().transpile(f"({code}\n)", head=1)
+        if isinstance(made, Transpiled):
+            if made.source_map is not None:
+                return Compiled(made.code, made.source_map)
+            # Only types went, and for blanks: the parentheses are where they were.
+            return _as_expression(isolate, Compiled(made.code[1:-2]))
+        refused = made
     made = transpiler().transpile(code)
     if isinstance(made, Transpiled):
-        return _as_expression(isolate, Compiled(made.code, made.source_map))
-    return None
+        return Compiled(made.code, made.source_map)
+    if refused is None or refused.line > code.count("\n") + 1:  # at our parenthesis
+        return made
+    # What is wrong with it in the reading that went further.
+    return max(made, refused, key=lambda problem: (problem.line, problem.column))
 
 
 def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
-    """Make `{a: 1}` an object if it can be one, as in every JavaScript console."""
+    """Make `{a: 1}` an object if it can be one."""
     code = compiled.code
-    if not _OBJECT.match(code) or _STATEMENT_END.search(code):
+    if not may_be_object(code):
         return compiled
     if isolate.compile_error(f"async () => ({code}\n)") is not None:
         return compiled

@@ -42,6 +42,51 @@ def test_typescript_runs_in_both(
     assert context.value(code) == text, "JavaScript is given a second chance"
 
 
+@pytest.mark.parametrize("session", ["typescript", "context"])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("{ a: 1, b: 2 }", "{ a: 1, b: 2 }"),
+        ("// c\n{ a: 1, b: 2 }", "{ a: 1, b: 2 }"),
+        ("/* {; */ // x\n {a: 1, b: 2} // end", "{ a: 1, b: 2 }"),
+        ("{ a: 1 as number, b: <string>'c' }", "{ a: 1, b: 'c' }"),
+        ("{ a: 1, b: 2 } as { a: number }", "{ a: 1, b: 2 }"),
+        (
+            "{ f(): void {}, async *g() {}, get x() { return 1 } }",
+            "{ f: [Function: f], g: [AsyncGeneratorFunction: g], x: [Getter] }",
+        ),
+        ("{ a: await 5, ...{ c: 1 }, ['d']: 2 }", "{ a: 5, c: 1, d: 2 }"),
+        ("{}", "{}"),
+        ("{ const x: number = 1; x }", "1"),
+        ("{ enum X { A = 3 }; X.A }", "3"),
+        ("{ a: 1 };", "1"),
+        ("{ let a = 1; { a } }", "1"),
+    ],
+)
+def test_braces_are_an_object_where_they_can_be_one(
+    session: str, request: pytest.FixtureRequest, code: str, text: str
+) -> None:
+    runner: LocalContext = request.getfixturevalue(session)
+    assert runner.value(code) == text
+
+
+def test_places_in_an_object_are_the_users(typescript: LocalContext) -> None:
+    for code in (
+        "{ a: 1, b: nope }",
+        "{ a: <1>1, b: nope }",
+        "// c\n{\n  a: 1 as number,\n  b: nope\n}",
+    ):
+        line, column = code.count("\n", 0, code.index("nope")) + 1, 0
+        column = code.index("nope") - code.rfind("\n", 0, code.index("nope"))
+        error = typescript.run(code).failure
+        assert error.ename == "ReferenceError"
+        assert error.traceback[1].endswith(f":{line}:{column}"), error.traceback
+    error = typescript.run("{ a: 1, b: }").failure
+    assert error.traceback[1].endswith(":1:12"), "where the object goes wrong"
+    error = typescript.run("{ a: 1, b: 2").failure
+    assert error.traceback[1].endswith(":1:10"), "a place in the cell"
+
+
 def test_the_languages_differ_where_both_are_legal(
     typescript: LocalContext, context: LocalContext
 ) -> None:
