@@ -17,7 +17,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
+from isokernel.typescript.transpiler import (
+    Lowered,
+    SyntaxProblem,
+    Transpiled,
+    transpiler,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +51,14 @@ _MAY_HAVE_TYPES: Final = re.compile(
     r"[:<!?@]|\b(?:abstract|as|declare|enum|export|implements|import|interface|module|"
     r"namespace|override|private|protected|public|readonly|satisfies|type)\b"
 )
+_MAY_BE_LOWERED: Final = re.compile(r"@|\baccessor\b")
+# An element's beginning, where an expression may begin.
+_ELEMENT: Final = re.compile(
+    r"(?:^|[=(,:?&|\[{};>]|\b(?:return|default))\s*<(?=[A-Za-z][\w.:-]*[\s/>]|>)",
+    re.MULTILINE,
+)
+_ELEMENT_SPAN: Final = 200
+"""Characters from its beginning within which compilers stumble."""
 _STATEMENT_END: Final = re.compile(r";\s*$")
 
 
@@ -104,11 +117,14 @@ class Compiled(NamedTuple):
         code: JavaScript.
         source_map: Back to the user's text, if positions differ.
         moves: What was changed in it further, on top of the source map.
+        helpers: A script to run first; its value is an object of functions that the
+            code calls as globals.
     """
 
     code: str
     source_map: str | None = None
     moves: tuple[Move, ...] = ()
+    helpers: str | None = None
 
 
 def compile_cell(
@@ -122,19 +138,61 @@ def compile_cell(
     if language == "javascript" or not _MAY_HAVE_TYPES.search(code):
         return _as_expression(isolate, Compiled(code))
     compiled = _from_typescript(isolate, code)
-    if isinstance(compiled, SyntaxProblem) and isolate.compile_error(code) is None:
-        return Compiled(code)
+    if isinstance(compiled, SyntaxProblem):
+        if isolate.compile_error(code) is None:
+            return Compiled(code)
+        return _jsx(code, compiled) or compiled
     return compiled
 
 
-def recompile(isolate: Isolate, code: str) -> Compiled | None:
+def recompile(
+    isolate: Isolate, code: str, *, body: bool = False
+) -> Compiled | SyntaxProblem | None:
     """Compile JavaScript that V8 refused as TypeScript, which it may be.
+
+    Args:
+        isolate: Where it shall run.
+        code: The cell.
+        body: It may be a function's body, and return.
+
+    Returns:
+        A problem only if V8's own words for it are worse; None if nothing helps.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
     """
+    if _MAY_BE_LOWERED.search(code):
+        lowered = _lower(code, body=body)
+        if lowered is not None:
+            return lowered
     compiled = _from_typescript(isolate, code)
-    return None if isinstance(compiled, SyntaxProblem) else compiled
+    return _jsx(code, compiled) if isinstance(compiled, SyntaxProblem) else compiled
+
+
+def _jsx(code: str, problem: SyntaxProblem) -> SyntaxProblem | None:
+    """Say that an element of JSX is none, if the compiler stumbled over one."""
+    lines = code.split("\n")
+    place = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column
+    for found in _ELEMENT.finditer(code, max(0, place - _ELEMENT_SPAN), place + 1):
+        start = found.end() - 1
+        if "</" in code[start:] or "/>" in code[start:]:
+            line = code.count("\n", 0, start) + 1
+            column = start - code.rfind("\n", 0, start) - 1
+            return SyntaxProblem("JSX isn't supported", line, column, column + 1)
+    return None
+
+
+def _lower(code: str, *, body: bool) -> Compiled | SyntaxProblem | None:
+    """Compile a cell that has decorators or `accessor`; None if it has neither."""
+    made = None
+    if may_be_object(code):
+        made = transpiler().lower(f"({code}\n)", head=1)
+    if not isinstance(made, Lowered):
+        wrap = (_BODY_HEAD, _BODY_TAIL) if body else ("", "")
+        made = transpiler().lower(code, wrap=wrap) or made
+    if not isinstance(made, Lowered):
+        return made
+    return Compiled(made.code, made.source_map, helpers=made.helpers)
 
 
 def may_be_object(code: str) -> bool:
