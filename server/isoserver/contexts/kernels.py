@@ -17,14 +17,13 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 
-from isokernel.sandbox.launch import LaunchSettings, command
+from isokernel.sandbox.launch import LaunchSettings
 from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.messages import Message
 from isoserver.contexts.process import ContextProcess, resident
@@ -37,11 +36,13 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from jupyter_client.manager import AsyncKernelManager
+
     from isoserver.contexts.context import Identity
     from isoserver.contexts.process import ProcessListener
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["KernelProcess", "installed_kernels", "python_sandbox"]
+__all__ = ["KernelProcess", "load_jupyter", "python_sandbox"]
 
 _OPEN_FILES: Final = 1024
 _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
@@ -121,7 +122,8 @@ class KernelProcess(ContextProcess):
         folder, sockets, cwd = await asyncio.to_thread(self._make_folders)
         confined = self._is_python and self._settings.sandbox
         sandbox = python_sandbox(self._settings, folder, sockets) if confined else None
-        manager = _Manager(
+        jupyter = await load_jupyter()
+        manager = jupyter.KernelManager(
             sandbox=sandbox,
             kernel_name=self._identity.language.kernelspec,
             transport="ipc",
@@ -323,19 +325,6 @@ class KernelProcess(ContextProcess):
         return {"rss": resident(self.pid).all_bytes} if self.pid else None
 
 
-class _Manager(AsyncKernelManager):
-    """Jupyter's, which starts the kernel by a program that confines itself first."""
-
-    def __init__(self, *, sandbox: LaunchSettings | None, **options: Any) -> None:
-        super().__init__(**options)
-        self._sandbox = sandbox
-
-    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-        """Return the command that starts the kernel; called by `start_kernel`."""
-        program: list[str] = super().format_kernel_cmd(extra_arguments)
-        return program if self._sandbox is None else command(self._sandbox, program)
-
-
 def _execute_request(code: str, *, silent: bool) -> dict[str, Any]:
     return {
         "code": code,
@@ -402,9 +391,9 @@ def python_sandbox(
     )
 
 
-def installed_kernels() -> set[str]:
-    """Return the names of the kernelspecs that Jupyter finds here."""
-    return set(KernelSpecManager().find_kernel_specs())
+async def load_jupyter() -> Any:
+    """Return the module `kernel_manager`, which the first call loads in a thread."""
+    return await asyncio.to_thread(import_module, "isoserver.contexts.kernel_manager")
 
 
 def _relative(cwd: str) -> PurePosixPath:

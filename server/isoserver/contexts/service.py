@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.sandbox.launch import missing
 from isoserver.contexts.context import Context, Identity, State, new_id
+from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
 from isoserver.contexts.kernels import (
     KernelProcess,
-    installed_kernels,
+    load_jupyter,
     python_sandbox,
 )
 from isoserver.contexts.languages import Languages
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from isokernel.forkserver import ForkServer
     from isoserver.contexts.context import Observer
-    from isoserver.contexts.forkserver import AsyncForkServer
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
@@ -76,6 +77,7 @@ class Contexts:
         heaps: HeapStorage,
         folder: Path,
         log: FilteringBoundLogger,
+        launched: ForkServer | None = None,
     ) -> None:
         """Begin with none.
 
@@ -86,6 +88,7 @@ class Contexts:
             heaps: Where their heaps are.
             folder: Where they have their files; nothing there outlives the server.
             log: Told when idle contexts can't be deleted or hibernated.
+            launched: The fork server, if it has been launched already.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -100,6 +103,7 @@ class Contexts:
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
         self._engines: dict[str, ProcessFactory] = {}
+        self._launched = launched
         self._fork_server: AsyncForkServer | None = None
         self._sockets: SocketFolder | None = None
         self._grace_ended = asyncio.Event()
@@ -124,16 +128,16 @@ class Contexts:
             FolderError: There is no place for the sockets of kernels.
         """
         settings = self._settings
-        self.languages.check(await asyncio.to_thread(installed_kernels))
+        if self.languages.asks_for_kernelspecs:
+            jupyter = await load_jupyter()
+            installed = await asyncio.to_thread(jupyter.installed_kernels)
+        else:
+            installed = set()
+        self.languages.check(installed)
         engines = {language.engine for language in self.languages.served.values()}
         if "v8" in engines:
-            from isoserver.contexts.forkserver import (  # noqa: PLC0415 - loads V8
-                AsyncForkServer,
-            )
-
-            self._fork_server = AsyncForkServer(
-                sandbox=settings.sandbox, niceness=settings.context_niceness
-            )
+            launched = self._launched or fork_server(settings)
+            self._fork_server = AsyncForkServer(launched)
             await self._fork_server.start()
             self.missing_walls += self._fork_server.missing
             self._engines["v8"] = partial(
@@ -178,6 +182,8 @@ class Contexts:
         """End what processes come from; no context is left, or there never was one."""
         if self._fork_server is not None:
             self._fork_server.close()
+        elif self._launched is not None:
+            self._launched.close()
         if self._sockets is not None:
             self._sockets.close()
 
@@ -213,6 +219,13 @@ class Contexts:
         for context in self:
             if context.state is not State.BUSY and now - context.used > ttl:
                 await self.delete(context.workspace, context.id)
+
+    @property
+    def modules_used_later(self) -> tuple[str, ...]:
+        """What the first context of some language will import."""
+        return (
+            ("isoserver.contexts.kernel_manager",) if "kernel" in self._engines else ()
+        )
 
     # -- finding -----------------------------------------------------------------------
 

@@ -105,7 +105,9 @@ Url = Annotated[str, AfterValidator(_check_url)]
 class _Table(BaseModel):
     """A table in the TOML file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class KeySettings(_Table):
@@ -168,7 +170,7 @@ class WorkspaceSettings(_Table):
 class AccessSettings(BaseSettings):
     """Who may ask, and how often."""
 
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
+    model_config = SettingsConfigDict(hide_input_in_errors=True, defer_build=True)
 
     api_key: Names = Field(
         [],

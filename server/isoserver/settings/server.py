@@ -46,10 +46,7 @@ class ServerSettings(AgentSettings, AccessSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
-        cli_prog_name="isokernel serve",
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
+        defer_build=False,
     )
 
     config: Path | None = Field(None, description="A TOML file with settings.")
