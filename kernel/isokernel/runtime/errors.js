@@ -2,8 +2,8 @@
 // Thrown values as data, from which Python makes an error message with a traceback. Whatever
 // was thrown, a proxy or an error whose getters throw, this gives an answer.
 
-const { getDescriptor, getPrototype, hasOwn, isArray, min, push, setAdd, setHas, slice, toJson,
-  apply } = require("intrinsics");
+const { Set, getDescriptor, getPrototype, hasOwn, isArray, min, push, setAdd, setHas, slice,
+  toJson, apply } = require("intrinsics");
 const { framesOf } = require("stack");
 const { inspect } = require("text");
 const { isError } = require("natives");

@@ -18,7 +18,7 @@ const declares = (name) =>
       "private\\s+|protected\\s+|readonly\\s+|override\\s+|get\\s+|set\\s+|const\\s+|let\\s+|" +
       "var\\s+|class\\s+|interface\\s+|enum\\s+|type\\s+|function\\b\\s*|\\*\\s*|" +
       "[\\w$]+(?:\\.[\\w$]+)*\\.)*" +
-      `${replace(name, SPECIAL, "\\$&")}(?![\\w$])`,
+      `${replace(name, SPECIAL, (sign) => `\\${sign}`)}(?![\\w$])`,
   );
 
 /** The comment without its stars. */

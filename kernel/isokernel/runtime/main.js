@@ -54,6 +54,9 @@ function install(optionsJson) {
   learnLazy(web.lazyNames);
   const names = getNames(globalThis);
   for (let i = 0; i < names.length; i++) setAdd(ours, names[i]);
+  const pristine = require("pristine");
+  pristine.remember();
+  host.loadWithin(pristine.within);
 }
 
 /** Names of globals that were not there at the beginning, as JSON. */
