@@ -1,8 +1,8 @@
 "use strict";
 // Comms: Jupyter's two-way channels between a cell and the front end (widgets use them).
 
-const { apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse, toJson,
-  toText } = require("intrinsics");
+const { Uint8Array, apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse,
+  toJson, toText } = require("intrinsics");
 const { emit, newId } = require("output");
 const { report } = require("errors");
 

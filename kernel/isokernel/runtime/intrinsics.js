@@ -142,7 +142,9 @@ module.exports = {
   symbolToString: uncurry(Symbol.prototype.toString),
 
   Map,
+  RegExp,
   Set,
+  Uint8Array,
   mapGet: uncurry(Map.prototype.get),
   mapSet: uncurry(Map.prototype.set),
   mapHas: uncurry(Map.prototype.has),

@@ -1,7 +1,7 @@
 "use strict";
 // JSDoc comments: the one above a declaration in an earlier cell, as text and as Markdown.
 
-const { exec, includes, join, map, push, replace, slice, split, startsWith, trim, trimEnd } =
+const { RegExp, exec, includes, join, map, push, replace, slice, split, startsWith, trim, trimEnd } =
   require("intrinsics");
 const { inputs } = require("results");
 

@@ -9,14 +9,15 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from tests.support.local_contexts import LocalContext
 from tests.support.workers import read_to_end
 
 from isokernel.context.events import Stream
 from isokernel.typescript.transpiler import transpiler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.support.local_contexts import LocalContext
 
     from isokernel.context.events import Event
 
@@ -223,9 +224,11 @@ def mutations(
 
 @pytest.mark.slow
 @pytest.mark.race
-def test_no_answer_changes_form_after_a_mutation(times: int) -> None:
+def test_no_answer_changes_form_after_a_mutation(
+    sessions: Callable[..., LocalContext], times: int
+) -> None:
     """Both where the libraries are loaded already, and where they are not."""
-    blank, warm, keys = LocalContext(), LocalContext(), LocalContext()
+    blank, warm, keys = sessions(), sessions(), sessions()
     for session in (blank, warm):
         session.run(KEPT)
     for probe in PROBES[:12]:
