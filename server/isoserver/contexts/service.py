@@ -10,16 +10,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.sandbox.launch import missing
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
-from isoserver.contexts.kernels import (
-    KernelProcess,
-    installed_kernels,
-    python_sandbox,
-)
+from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
+from isoserver.contexts.launcher import Launcher, installed_kernels
 from isoserver.contexts.records import LoadedHeap
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.store import ContextStore
@@ -32,7 +28,6 @@ from isoserver.errors import (
     InvalidRequestError,
     StoppingError,
 )
-from isoserver.storage.folders import SocketFolder
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
@@ -101,7 +96,7 @@ class Contexts:
         self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
         self._engines: dict[str, ProcessFactory] = {}
         self._fork_server: AsyncForkServer | None = None
-        self._sockets: SocketFolder | None = None
+        self._launcher: Launcher | None = None
         self._grace_ended = asyncio.Event()
         limits = (
             settings.context_ttl_seconds,
