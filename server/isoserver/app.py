@@ -7,9 +7,8 @@ import gc
 import signal
 from contextlib import suppress
 from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
-
-from tornado.netutil import bind_sockets
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
@@ -18,6 +17,7 @@ from isoserver.contexts.service import Contexts
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.heaps.service import Heaps
 from isoserver.http.application import make_http_server
+from isoserver.http.claims import Claims
 from isoserver.http.downloads import DOWNLOAD_ROUTES
 from isoserver.http.guards import Guard
 from isoserver.http.information import INFORMATION_ROUTES
@@ -35,8 +35,7 @@ from isoserver.runs.tasks import TaskRunner
 from isoserver.runs.typecheck import TypeChecks
 from isoserver.settings.logs import make_log
 from isoserver.storage.changes import Changes
-from isoserver.storage.database import Database, url_of
-from isoserver.storage.folders import DataFolder
+from isoserver.storage.database import Database
 from isoserver.storage.locks import ServerLock
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
@@ -93,6 +92,7 @@ class Server:
         log_file: TextIO | None = None,
         *,
         toolbox: Toolbox | None = None,
+        claims: Claims | None = None,
     ) -> None:
         """Make a server that isn't started, inside a running event loop.
 
@@ -100,19 +100,32 @@ class Server:
             settings: Its settings.
             log_file: Where the log is written; stderr if None.
             toolbox: What the `tools` of tasks call, instead of the server's own.
+            claims: What it has to itself; made of the settings if None.
+
+        Raises:
+            FolderError: The data folder can't be made.
+            DatabaseError: The database's URL can't be read.
         """
         self.settings = settings
         self.metrics = Metrics()
-        self._data = DataFolder(settings.data_dir)
+        self._claims = claims or Claims(settings)
+        self._data = self._claims.folder
         self.folder = self._data.path
-        self.database = Database(url_of(settings.database_url, self.folder))
+        self.database = Database(self._claims.database_url)
         log = make_log(settings.log_level, log_file)
         self.heaps = Heaps(settings, self.database, self.folder, log)
         self.contexts = Contexts(
-            settings, self.metrics, self.database, self.heaps, self._data.contexts, log
+            settings,
+            self.metrics,
+            self.database,
+            self.heaps,
+            self._data.contexts,
+            log,
+            self._claims.fork_server,
+            self._claims.hidden,
         )
         self.metrics.watch(self.contexts)
-        self.lock = ServerLock(self.database, self.folder, log)
+        self.lock = ServerLock(self.database, self.folder, log, self._claims.files)
         self.changes = Changes(self.database, log)
         self.tools = Tools(settings, self.database, self.changes, log)
         self.checks = TypeChecks(settings)
@@ -143,6 +156,7 @@ class Server:
         self._relay = None if self._data.temporary else Relay(self.parts, self.folder)
         self._claimed = False
         self._http: HTTPServer | None = None
+        self._warming: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Open the server, then listen for HTTP.
@@ -151,16 +165,14 @@ class Server:
             OSError: It can't listen there.
             ServerError: It can't `open`.
         """
-        sockets = bind_sockets(self.settings.port, self.settings.host)
+        sockets = self._claims.listen()
         await self.open()
         self._http = make_http_server(self.parts, (*ROUTES, *MCP_ROUTES))
         # What exists now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         self._http.add_sockets(sockets)
-        host = self.settings.host
-        port = sockets[0].getsockname()[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.url = self._claims.url
 
     async def claim(self) -> None:
         """Keep other servers off the data folder and the database.
@@ -198,17 +210,29 @@ class Server:
         await self.runs.start()
         if self._relay is not None:
             await self._relay.open()
-        for wall in self.contexts.missing_walls:
-            self.parts.log.warning("not confined", reason=wall)
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+        self._warming = asyncio.ensure_future(asyncio.to_thread(self._warm_up))
+
+    def _warm_up(self) -> None:
+        """Say what is insecure, and load what first requests will need; in a thread."""
         if self.folder.stat().st_mode & _OF_OTHERS:
             # Somebody else made it, and may want it so.
             self.parts.log.warning("others may read", folder=str(self.folder))
+        for wall in self.contexts.warm_up():
+            self.parts.log.warning("not confined", reason=wall)
+        if not self.contexts.stopping:
+            import_module("structlog")
 
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
+        if self._warming is not None:
+            await self._warming
         await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
@@ -238,13 +262,13 @@ class Server:
         """Discard what a failed start has left; the rest ends with the process."""
         self.contexts.abandon()
         self._data.clear()
-        self._data.close()
+        self._claims.close()
 
-    async def run(self, ready: Callable[[str], None]) -> None:
+    async def run(self, ready: Callable[[str], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
 
         Args:
-            ready: Called with the URL once requests are answered.
+            ready: Called with the URL once requests are answered, if given.
         """
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
@@ -261,7 +285,8 @@ class Server:
             raise
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        ready(self.url)
+        if ready is not None:
+            ready(self.url)
         causes = (stopped, self.lock.lost)
         ends = [asyncio.ensure_future(cause.wait()) for cause in causes]
         try:

@@ -1,4 +1,4 @@
-"""Where does the time of a kernel's cold start go?
+"""Where does the time of a cold start go: a kernel's, and both servers'?
 
 Each step is measured from outside: a fresh Python process does it and no more, and the
 differences between the steps are what each costs. The last line is the whole, from
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import report, rows_speed
+from tests.bench import report, rows_speed, rows_start
 from tests.bench.peers import JAVASCRIPT, TYPESCRIPT, available, environment
 from tests.bench.session import Sheet
 
@@ -94,8 +94,14 @@ def main() -> None:
         ["whole kernel, ms", *(peer.title for peer in ours)],
         [[row, *(cells[p.spec] for p in ours)] for row, cells in sheet.rows.items()],
     )
-    figures = {"steps_ms": steps, "whole_ms": sheet.figures}
-    report.publish(options, "start", figures, f"{text}\n\n{whole}")
+    servers = rows_start.measure(options.rounds)
+    rows = [
+        [name, f"{row['p50']:.0f}", f"{row['p95']:.0f}"]
+        for name, row in servers.items()
+    ]
+    table = report.table(["server, ms from spawning it", "p50", "p95"], rows)
+    figures = {"steps_ms": steps, "whole_ms": sheet.figures, "servers_ms": servers}
+    report.publish(options, "start", figures, f"{text}\n\n{whole}\n\n{table}")
 
 
 if __name__ == "__main__":

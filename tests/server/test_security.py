@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.client import Client
 
 CLOSED = ["/contexts", "/languages", "/metrics"]
-OPEN = ["/healthz", "/openapi.json", "/docs"]
+OPEN = ["/", "/healthz", "/openapi.json", "/docs"]
 
 
 @pytest.fixture(scope="module")

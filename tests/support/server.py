@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -69,6 +70,17 @@ class Server:
             self.stop(signal.SIGKILL)
             pytest.fail(f"the server said {self.first_line!r}\n{self.said}")
         self.url = found.group(1)
+        # It listens before it has started, and answers when it has.
+        host, port = self.url.removeprefix("http://").rsplit(":", 1)
+        with contextlib.closing(
+            http.client.HTTPConnection(host.strip("[]"), int(port), timeout=DEADLINE)
+        ) as connection:
+            connection.request("GET", "/healthz", headers={"Host": "localhost"})
+            try:
+                connection.getresponse().read()
+            except OSError as error:
+                self.stop(signal.SIGKILL)
+                pytest.fail(f"the server did not start: {error}\n{self.said}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stop it; its exit status."""

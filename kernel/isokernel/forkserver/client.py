@@ -115,6 +115,7 @@ class ForkServer:
         self._decoder = msgspec.msgpack.Decoder(Reply)
         self._exits = ExitWatcher()
         self._closed = False
+        self._ready = False
         self.exits_fd = self._exits.fileno
         self.missing: list[str] = []
         self.starts = 0
@@ -131,11 +132,11 @@ class ForkServer:
 
     # -- the process of the fork server --------------------------------------------
 
-    def start(self) -> None:
-        """Start the fork server if it doesn't run; takes some tenths of a second.
+    def launch(self) -> None:
+        """Begin to start the fork server if it doesn't run, without waiting for it.
 
         Raises:
-            ForkServerError: It did not come up, or this object is closed.
+            ForkServerError: It can't be started, or this object is closed.
         """
         with self._lock:
             if self.alive:
@@ -147,6 +148,17 @@ class ForkServer:
             if self._subreaper:
                 self._be_reaper(on=True)
             self._launch()
+
+    def start(self) -> None:
+        """Start the fork server if it doesn't run; takes some tenths of a second.
+
+        Raises:
+            ForkServerError: It did not come up, or this object is closed.
+        """
+        with self._lock:
+            if self.alive and self._ready:
+                return
+            self.launch()
             try:
                 ready = self._receive(_START_SECONDS)
                 if not isinstance(ready, Ready):
@@ -156,6 +168,7 @@ class ForkServer:
                 self._detach()
                 raise
             self.missing = ready.missing if self._sandbox is not None else []
+            self._ready = True
             self.starts += 1
 
     def _launch(self) -> None:
@@ -207,6 +220,7 @@ class ForkServer:
         """End the fork server if it isn't dead; what it has forked goes on."""
         if self._process is None:
             return
+        self._ready = False
         if self._requests is not None:
             self._requests.close()
             self._requests = None

@@ -87,12 +87,23 @@ exports.table = function table(value, wanted) {
   if (brand === "Map" || brand === "Set" || brand === "MapIterator" || brand === "SetIterator") {
     return ofEntries(value);
   }
+  const index = keys(value);
+  return tableOf(index, map(index, (name) => value[name]), wanted);
+};
+
+/**
+ * The text of a table whose rows are known.
+ * @param {string[]} index what stands before each row
+ * @param {unknown[]} rows
+ * @param {string[]} [wanted] the columns to show; all of them when left out
+ * @returns {string}
+ */
+function tableOf(index, rows, wanted) {
   const columns = create(null);
   const values = [];
   let hasValues = false;
-  const index = keys(value);
   for (let i = 0; i < index.length; i++) {
-    const row = value[index[i]];
+    const row = rows[i];
     if (wanted === undefined && isPrimitive(row)) {
       hasValues = true;
       values[i] = show(row);
@@ -113,4 +124,5 @@ exports.table = function table(value, wanted) {
   }
   for (let i = 0; i < body.length; i++) body[i].length = index.length;
   return draw(head, body);
-};
+}
+exports.tableOf = tableOf;

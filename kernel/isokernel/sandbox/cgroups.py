@@ -186,7 +186,7 @@ def _places(mounts: Path, own: Path) -> list[tuple[tuple[str, ...], Path]]:
             groups.update(dict.fromkeys(controllers.split(","), path))
     except OSError:
         return []
-    places = []
+    places: list[tuple[tuple[str, ...], Path]] = []
     for line in mount_lines:
         fields = line.split()
         kind, options = fields[fields.index("-") + 1], fields[-1].split(",")

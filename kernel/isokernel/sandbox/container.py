@@ -33,6 +33,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -117,8 +118,9 @@ class ContainerSettings(NamedTuple):
         files: Files of its own, by absolute path, which it may read.
         folder: Its working folder, absolute; made in its `/home`, or else below `HOME`.
         files_bytes_max: Of files in each of `/home`, `/tmp` and `/dev/shm`.
-        memory_bytes_max: Of address space for each process, and where there are
-            cgroups of all memory together; None for any.
+        memory_bytes_max: Of all memory together, where there are cgroups; None for
+            any.
+        address_space_bytes_max: Of each process; None for any.
         processes_max: Processes and threads.
         descriptors_max: Open descriptors of a process.
         niceness: How low its priority is, 0 to 19.
@@ -131,6 +133,7 @@ class ContainerSettings(NamedTuple):
     folder: str = HOME
     files_bytes_max: int = 1 << 30
     memory_bytes_max: int | None = None
+    address_space_bytes_max: int | None = None
     processes_max: int = 512
     descriptors_max: int = 1024
     niceness: int = 0
@@ -171,6 +174,8 @@ class Container:
         self.first = self._program = 0
         self._program_fd = -1
         self.memory_is_bounded = False
+        self._took_too_much = False
+        self._ending = threading.Lock()
         counted = cgroups is not None and "memory" in cgroups.controllers
         as_root = os.geteuid() == 0
         with ExitStack() as theirs, ExitStack() as ours:
@@ -268,7 +273,7 @@ class Container:
             resource.RLIMIT_RTPRIO: 0,
             resource.RLIMIT_FSIZE: settings.files_bytes_max,
             resource.RLIMIT_NOFILE: settings.descriptors_max,
-            resource.RLIMIT_AS: settings.memory_bytes_max,
+            resource.RLIMIT_AS: settings.address_space_bytes_max,
             resource.RLIMIT_NPROC: settings.processes_max,
         }
         if not counts_processes():
@@ -345,11 +350,23 @@ class Container:
 
     def kill(self) -> None:
         """End all its processes at once."""
-        if self._first_fd >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
-        else:
-            self._process.kill()
+        with self._ending:
+            if self._first_fd >= 0:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._first_fd, signal.SIGKILL)
+            else:
+                self._process.kill()
+
+    def kill_above(self, memory_bytes_max: int) -> bool:
+        """End its processes if they have more memory; blocks.
+
+        Returns:
+            Whether it went on.
+        """
+        self._took_too_much = self.memory_bytes() > memory_bytes_max
+        if self._took_too_much:
+            self.kill()
+        return not self._took_too_much and self._process.returncode is None
 
     def wait(self) -> int:
         """Wait until it ends, and return how the program did, as `Popen.wait` does."""
@@ -362,7 +379,8 @@ class Container:
 
     def ran_out_of_memory(self) -> bool:
         """Return whether one of its processes was killed for that."""
-        return self._cgroup is not None and self._cgroup.ran_out_of_memory()
+        counted = self._cgroup is not None and self._cgroup.ran_out_of_memory()
+        return counted or self._took_too_much
 
     def end(self) -> str:
         """End all its processes, wait until they have, and free everything; blocks.
@@ -384,10 +402,11 @@ class Container:
         assert self._process.stderr is not None  # noqa: S101 -- it is a pipe
         with self._process.stderr as said:
             lines = said.read(_WORDS_BYTES_MAX).decode("utf-8", "replace").splitlines()
-        for descriptor in (self._first_fd, self._program_fd, self._sockets_fd):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._first_fd = self._program_fd = self._sockets_fd = -1
+        with self._ending:
+            for descriptor in (self._first_fd, self._program_fd, self._sockets_fd):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._first_fd = self._program_fd = self._sockets_fd = -1
         if self._cgroup is not None:
             self._cgroup.remove()
         return lines[-1] if lines else ""
@@ -495,7 +514,7 @@ def _mounts(settings: ContainerSettings) -> list[str]:
 def _hide(path: str, hidden: str) -> list[str]:
     """Cover something where it is seen in a mounted folder."""
     real, real_hidden = os.path.realpath(path), os.path.realpath(hidden)
-    if not _is_in(real_hidden, real):
+    if not _is_in(real_hidden, real) or not os.path.exists(hidden):  # noqa: PTH110
         return []
     place = os.path.normpath(os.path.join(path, os.path.relpath(real_hidden, real)))  # noqa: PTH118
     if os.path.isdir(hidden):  # noqa: PTH112

@@ -29,7 +29,6 @@ from isokernel.sandbox.syscalls import address, prctl
 __all__ = [
     "container_filter",
     "install_allowlist",
-    "install_denylist",
     "prepare",
     "supported",
 ]
@@ -294,20 +293,6 @@ def install_allowlist(*, signals: bool) -> None:
     _install(_allowlist(platform.machine(), None if signals else os.getpid()))
 
 
-def install_denylist(*, network: bool) -> None:
-    """Filter a Python kernel's calls, for good and for all that is started.
-
-    For `launch`, until its kernels have containers. Wants no_new_privs.
-
-    Args:
-        network: Allow sockets of all families.
-
-    Raises:
-        OSError: The system refused.
-    """
-    _install(_denylist(platform.machine(), network))
-
-
 @functools.cache
 def container_filter(*, memory_counted: bool) -> bytes:
     """Return the filter of a container, for `bwrap --seccomp`; `supported` first.
@@ -387,34 +372,6 @@ def _allowlist(machine: str, own: int | None) -> bytes:
         rule = [_step(_RETURN, _ALLOW)] if own is None else _one_of(0, (own,))
         code += _when(number[name], rule)
     code.append(_step(_RETURN, _FAIL | _EPERM))
-    return b"".join(code)
-
-
-@functools.cache
-def _denylist(machine: str, network: bool) -> bytes:  # noqa: FBT001 -- cached
-    column, architecture = _COLUMNS[machine]
-    number = {name: numbers[column] for name, numbers in _DENIED_LOOKED_AT.items()}
-    deny = _step(_RETURN, _FAIL | _EPERM)
-    code = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_EQUAL, architecture, 1, 0),
-        _step(_RETURN, _KILL),
-        _step(_LOAD, _NUMBER),
-        _step(_ANY_BIT, 0x40000000, 0, 1),  # x32, whose numbers aren't known here
-        deny,
-    ]
-    for numbers in _DENIED.values():
-        if numbers[column] is not None:
-            code += _when(numbers[column], [deny])
-    looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
-    code += _when(number["clone"], [*looks, _step(_RETURN, _ALLOW)])
-    code += _when(number["clone3"], [_step(_RETURN, _FAIL | _ENOSYS)])
-    if not network:
-        looks = _when(_FAMILIES[0], [_step(_RETURN, _ALLOW)])
-        looks += _when(_NETLINK, [_step(_RETURN, _FAIL | _EOPNOTSUPP)])
-        none = _step(_RETURN, _FAIL | _EAFNOSUPPORT)
-        code += _when(number["socket"], [_step(_LOAD, _ARGUMENTS), *looks, none])
-    code.append(_step(_RETURN, _ALLOW))
     return b"".join(code)
 
 

@@ -1,152 +1,84 @@
-"""The command line, `isokernel`: it stands above both packages.
+"""`isokernel`: the command line stands above both packages.
 
-A command imports what it needs when it is called, so that none waits for the others.
+What parses its own arguments is called at once: typer takes 0.1 s to import, which
+agents that start `isokernel mcp` wait for.
 """
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import sys
-from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-import typer
-
-from isokernel._version import __version__
 from isokernel.errors import IsokernelError
 
-__all__ = ["application", "main"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
 
-_JUPYTER: Final = "Jupyter and scripts"
-_SERVER: Final = "Server"
-_INSTALLATION: Final = "Installation"
-
-application = typer.Typer(
-    help="JavaScript and TypeScript in Jupyter, over HTTP and over MCP, on V8.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-_forwarded = application.command(
-    rich_help_panel=_SERVER,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-)
-"""A command whose arguments, `--help` included, are parsed elsewhere."""
-
-
-@application.command(rich_help_panel=_JUPYTER)
-def install(
-    *,
-    user: Annotated[
-        bool, typer.Option("--user", help="Into your own Jupyter folder.")
-    ] = False,
-    sys_prefix: Annotated[
-        bool, typer.Option("--sys-prefix", help="Into this Python environment.")
-    ] = False,
-    prefix: Annotated[
-        Path | None, typer.Option(help="Into the environment in this folder.")
-    ] = None,
-) -> None:
-    """Write the kernelspecs, so that Jupyter finds the kernels."""
-    from isokernel.jupyter.install import install as write  # noqa: PLC0415 - 100 ms
-
-    if user + sys_prefix + (prefix is not None) > 1:
-        message = "--user, --sys-prefix and --prefix exclude each other"
-        raise typer.BadParameter(message)
-    for folder in write(user=user, prefix=Path(sys.prefix) if sys_prefix else prefix):
-        typer.echo(f"wrote {folder}")
-
-
-@application.command(rich_help_panel=_JUPYTER)
-def run(
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .js, .ts or .ipynb.")
-    ],
-    *,
-    output: Annotated[
-        Path | None, typer.Option(help="Where to write a notebook with its outputs.")
-    ] = None,
-    timeout: Annotated[
-        int | None, typer.Option(min=1, help="Seconds for each cell of a notebook.")
-    ] = None,
-) -> None:
-    """Run a script or a notebook once."""
-    from isokernel.commands import script  # noqa: PLC0415 - loads V8
-
-    ending = file.suffix.lower()
-    if ending == ".ipynb":
-        succeeded = script.run_notebook(file, output, timeout)
-    elif ending in script.LANGUAGES:
-        succeeded = script.run_script(file, script.LANGUAGES[ending])
-    else:
-        endings = ", ".join([*script.LANGUAGES, ".ipynb"])
-        message = f"{file} is none of {endings}"
-        raise typer.BadParameter(message)
-    if not succeeded:
-        raise typer.Exit(1)
-
-
-@_forwarded
-def serve(context: typer.Context) -> None:
-    """Serve contexts over HTTP; `isokernel serve --help` lists the settings."""
-    from isoserver.cli.serve import serve as run_server  # noqa: PLC0415 - the server
-
-    raise typer.Exit(run_server(context.args))
-
-
-@_forwarded
-def mcp(context: typer.Context) -> None:
-    """Serve one agent over MCP on stdin and stdout; the flags are those of serve."""
-    from isoserver.cli.serve import serve_mcp  # noqa: PLC0415 - the server
-
-    raise typer.Exit(serve_mcp(context.args))
-
-
-@_forwarded
-def client(context: typer.Context) -> None:
-    """Use a server; `isokernel client --help` lists the commands."""
-    from isoserver.client.main import run as run_client  # noqa: PLC0415 - as above
-
-    raise typer.Exit(run_client(context.args))
-
-
-@_forwarded
-def heaps(context: typer.Context) -> None:
-    """List, move and clean up heaps; `isokernel heaps --help` lists the commands."""
-    from isoserver.cli.heaps import run as run_heaps  # noqa: PLC0415 - as above
-
-    raise typer.Exit(run_heaps(context.args))
-
-
-@application.command(rich_help_panel=_INSTALLATION)
-def doctor() -> None:
-    """Check engine and installation, and say how to fix what is wrong."""
-    from isokernel.commands.doctor import examine  # noqa: PLC0415 - loads V8
-
-    wrong = 0
-    for finding in examine():
-        wrong += not finding.ok
-        typer.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}: ", nl=False)
-        typer.echo(finding.detail)
-        if finding.remedy:
-            typer.echo(f"      to fix it: {finding.remedy}")
-    typer.echo("all is well" if not wrong else f"{wrong} of the checks failed")
-    if wrong:
-        raise typer.Exit(1)
-
-
-@application.command(rich_help_panel=_INSTALLATION)
-def version() -> None:
-    """Print the versions of isokernel and of V8."""
-    from isokernel.v8.library import V8_VERSION  # noqa: PLC0415 - loads ctypes
-
-    typer.echo(f"isokernel {__version__}, V8 {V8_VERSION}")
+__all__ = ["FORWARDED", "main"]
 
 
 def main() -> None:
     """Run the command line; one of our errors is one line without a traceback."""
+    name, *arguments = sys.argv[1:] or [""]
     try:
+        if name in FORWARDED:
+            sys.exit(FORWARDED[name](arguments))
+        from isoserver.cli.commands import application  # noqa: PLC0415 - see above
+
         application()
     except IsokernelError as error:
-        typer.echo(f"isokernel: {error}", err=True)
+        sys.stderr.write(f"isokernel: {error}\n")
         sys.exit(1)
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    _prepare()
+    from isoserver.cli.serve import serve  # noqa: PLC0415 - the server
+
+    return serve(arguments)
+
+
+def _mcp(arguments: Sequence[str]) -> int:
+    _prepare()
+    from isoserver.cli.serve import serve_mcp  # noqa: PLC0415 - the server
+
+    return serve_mcp(arguments)
+
+
+def _client(arguments: Sequence[str]) -> int:
+    from isoserver.client.main import run  # noqa: PLC0415 - the client
+
+    return run(list(arguments))
+
+
+def _heaps(arguments: Sequence[str]) -> int:
+    from isoserver.cli.heaps import run  # noqa: PLC0415 - the database
+
+    return run(list(arguments))
+
+
+FORWARDED: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "serve": _serve,
+    "mcp": _mcp,
+    "client": _client,
+    "heaps": _heaps,
+}
+"""Commands that parse their own arguments."""
+
+
+def _prepare() -> None:
+    """Set up the process of a server, before much is imported."""
+    # Until the server listens for it: what it has claimed is given up on the way.
+    signal.signal(signal.SIGTERM, _end)
+    # What is imported stays, so nothing is collected until the server has started.
+    gc.disable()
+    # Pydantic would look for plugins in the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)

@@ -1,23 +1,29 @@
-"""`isokernel serve` and `isokernel mcp`: the flags are the fields of the settings."""
+"""`isokernel serve` and `isokernel mcp`: the flags are the fields of the settings.
+
+What can be wrong with the settings, the port and the data folder is found first, with
+little imported. Then the rest of the server is, while clients are queued already.
+"""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import traceback
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from pydantic_settings import CliApp
 
 from isokernel.errors import IsokernelError
+from isoserver.cli.flags import FlagError, HelpRequest, parse
 from isoserver.errors import ServerError, TakenError
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from socket import socket
+
+    from isoserver.http.claims import Claims
+    from isoserver.mcp.streams import StandardStreams
 
 __all__ = ["load", "serve", "serve_mcp"]
 
@@ -28,16 +34,12 @@ def load(arguments: Sequence[str]) -> ServerSettings:
     """Read the settings: flags, else the environment, else the TOML file.
 
     Raises:
+        FlagError: The flags can't be understood.
+        HelpRequest: The flags ask for help.
         ValidationError: A setting has a wrong value.
         OSError: The file can't be read.
-        SystemExit: The flags can't be understood, or they ask for help.
     """
-    # The file has to be known before pydantic reads its sources.
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    known, _ = first.parse_known_args(arguments)
-    given = {} if known.config is None else {"config": known.config}
-    return CliApp.run(ServerSettings, cli_args=list(arguments), **given)
+    return ServerSettings(**parse(arguments, ServerSettings))
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -49,16 +51,25 @@ def serve(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    settings = _load(arguments)
-    if settings is None:
-        return USAGE
+    settings = _load(arguments, "serve")
+    if not isinstance(settings, ServerSettings):
+        return settings
+    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
+
     try:
-        asyncio.run(_run(settings))
+        with closing(Claims(settings)) as claims:
+            try:
+                claims.listen()
+            except OSError as error:
+                _print(f"can't listen on {settings.host}:{settings.port}: {error}")
+                return 1
+            claims.lock()
+            claims.launch()
+            if claims.settled:
+                _ready(claims.url)
+            asyncio.run(_run(settings, claims))
     except ServerError as error:
         _print_error(error)
-        return 1
-    except OSError as error:
-        _print(f"can't listen on {settings.host}:{settings.port}: {error}")
         return 1
     return 0
 
@@ -74,61 +85,72 @@ def serve_mcp(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    settings = _load(arguments)
-    if settings is None:
-        return USAGE
-    from isoserver.mcp import relay  # noqa: PLC0415 - only where it is needed
+    settings = _load(arguments, "mcp")
+    if not isinstance(settings, ServerSettings):
+        return settings
+    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
+    from isoserver.mcp import relay  # noqa: PLC0415
+    from isoserver.mcp.streams import StandardStreams  # noqa: PLC0415
 
+    place = settings.data_dir, settings.session_id
     try:
-        found = relay.find(settings.data_dir, settings.session_id)
-        if found is None:
-            found = asyncio.run(_run_mcp(settings))
+        if (found := relay.find(*place)) is not None:
+            return relay.pass_on(found)
+        with closing(Claims(settings)) as claims:
+            try:
+                claims.lock()
+            except TakenError:
+                # Another one may have started at the same time.
+                if (found := relay.find(*place)) is None:
+                    raise
+                return relay.pass_on(found)
+            streams = StandardStreams(settings)
+            streams.start()
+            claims.launch()
+            asyncio.run(_run_mcp(settings, claims, streams))
     except ServerError as error:
         _print_error(error)
         return 1
-    return 0 if found is None else relay.pass_on(found)
+    return 0
 
 
-def _load(arguments: Sequence[str]) -> ServerSettings | None:
-    """Read the settings; None if they are wrong, which is printed."""
+def _load(arguments: Sequence[str], command: str) -> ServerSettings | int:
+    """Read the settings; the exit status if they are wrong, or help was asked for."""
     try:
         return load(arguments)
+    except HelpRequest as request:
+        sys.stdout.write(request.text(command))
+        return 0
+    except FlagError as error:
+        _print(f"{error}; `isokernel {command} --help` lists the flags")
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
             name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
             _print(f"{name}: {detail['msg']}" if name else detail["msg"])
     except (OSError, ValueError) as error:
         _print(f"the settings can't be read: {error}")
-    return None
+    return USAGE
 
 
-async def _run(settings: ServerSettings) -> None:
-    from isoserver.app import Server  # noqa: PLC0415 - a second; not for wrong flags
+async def _run(settings: ServerSettings, claims: Claims) -> None:
+    from isoserver.app import Server  # noqa: PLC0415 - half a second
     from isoserver.settings.logs import route_foreign  # noqa: PLC0415
 
-    server = Server(settings)
+    server = Server(settings, claims=claims)
     route_foreign(server.parts.log)
-    await server.run(_ready)
+    await server.run(None if claims.settled else _ready)
 
 
-async def _run_mcp(settings: ServerSettings) -> socket | None:
-    """Serve; or return a connection to another server that has started first."""
+async def _run_mcp(
+    settings: ServerSettings, claims: Claims, streams: StandardStreams
+) -> None:
     from isoserver.app import Server  # noqa: PLC0415 - as above
-    from isoserver.mcp.relay import find  # noqa: PLC0415
-    from isoserver.mcp.stdio import serve_stdio  # noqa: PLC0415
+    from isoserver.mcp.stdio import serve_stdio  # noqa: PLC0415 - a second
     from isoserver.settings.logs import route_foreign  # noqa: PLC0415
 
-    server = Server(settings)
+    server = Server(settings, claims=claims)
     route_foreign(server.parts.log)
-    try:
-        await server.claim()
-    except TakenError:
-        found = await asyncio.to_thread(find, settings.data_dir, settings.session_id)
-        if found is None:
-            raise
-        return found
-    await serve_stdio(server, _print_error)
-    return None
+    await serve_stdio(server, streams, _print_error)
 
 
 def _ready(url: str) -> None:

@@ -43,8 +43,11 @@ def execute(server: Connection, given: argparse.Namespace) -> int:
         raise
     if given.json:
         _print(json.dumps(info, indent=2))
-    elif given.wait and info["status"] == "completed":
-        _print(info["result"])
+    elif given.wait:
+        if not given.follow:
+            _read(server, one, 0)
+        if info["status"] == "completed":
+            _print(info["result"])
     return _end(info)
 
 

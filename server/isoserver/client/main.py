@@ -88,7 +88,9 @@ def _add_exec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     source.add_argument("file", nargs="?", help="a file with the code, or - for stdin")
     source.add_argument("-e", "--code", help="the code itself")
     command.add_argument(
-        "--wait", action="store_true", help="wait for the end and print the result"
+        "--wait",
+        action="store_true",
+        help="wait for the end; print output and result",
     )
     command.add_argument(
         "--follow", action="store_true", help="print its output until the end"

@@ -1,7 +1,4 @@
-"""The fork server as the event loop uses it: it starts processes and reports ends.
-
-Importing this loads V8, so the service does it only where V8 contexts are served.
-"""
+"""The fork server as the event loop uses it: it starts processes and reports ends."""
 
 from __future__ import annotations
 
@@ -18,12 +15,21 @@ if TYPE_CHECKING:
 
     from isokernel.forkserver import Spawned
     from isokernel.settings import ContextSettings
+    from isoserver.settings.server import ServerSettings
 
-__all__ = ["AsyncForkServer"]
+__all__ = ["AsyncForkServer", "fork_server"]
 
 _PID_END: Final = 1 << 22
 """No system has a process of that number, or a higher one."""
 _NOT_ITS: Final = "the context named a process that is not its own"
+
+
+def fork_server(settings: ServerSettings) -> ForkServer:
+    """Make the fork server that the settings ask for; it isn't launched."""
+    sandbox = None
+    if settings.sandbox:
+        sandbox = SandboxSettings(niceness=settings.context_niceness)
+    return ForkServer(sandbox=sandbox)
 
 
 class AsyncForkServer:
@@ -33,15 +39,13 @@ class AsyncForkServer:
         missing: What of the sandbox this machine can't have, a sentence each.
     """
 
-    def __init__(self, *, sandbox: bool, niceness: int) -> None:
-        """Make a fork server that isn't started.
+    def __init__(self, server: ForkServer) -> None:
+        """Take a fork server; `start` waits for it.
 
         Args:
-            sandbox: Whether contexts are confined.
-            niceness: Their scheduling priority, if they are.
+            server: As `fork_server` makes it; it may have been launched.
         """
-        confined = SandboxSettings(niceness=niceness) if sandbox else None
-        self._server = ForkServer(sandbox=confined)
+        self._server = server
         self._watched: dict[int, Callable[[str], None]] = {}
         self._loop = asyncio.get_running_loop()
         self.missing: list[str] = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from tornado.iostream import StreamClosedError
 
@@ -294,9 +295,7 @@ class NotebookHandler(Handler):
         """Answer what was run in the context."""
         context = self.find_context(context_id)
         contents = await self.parts.contexts.history(context)
-        # nbformat takes half a second to import, 3 s where JupyterLab is installed.
-        from isoserver.contexts import notebooks  # noqa: PLC0415
-
+        notebooks = await _notebooks()
         self.answer(notebooks.history(context.language, contents))
 
     async def post(self, context_id: str) -> None:
@@ -305,8 +304,7 @@ class NotebookHandler(Handler):
         context = self.find_context(context_id)
         seconds = self._timeout_ms() / 1e3
         self.parse(Notebook)
-        from isoserver.contexts import notebooks  # noqa: PLC0415 - as above
-
+        notebooks = await _notebooks()
         notebook = await notebooks.read(self.request.body)
         self.answer(await notebooks.run(context, notebook, seconds))
 
@@ -317,6 +315,11 @@ class NotebookHandler(Handler):
             return number
         problem = f"must be a whole number from 1 to {TIMEOUT_MAX_MS}"
         raise InvalidRequestError(FieldProblem("timeout_ms", problem))
+
+
+async def _notebooks() -> Any:
+    """Load what handles notebooks: with JupyterLab installed, nbformat takes 3 s."""
+    return await asyncio.to_thread(import_module, "isoserver.contexts.notebooks")
 
 
 def _cursor(asked: CompleteRequest) -> int:

@@ -1,7 +1,7 @@
 """The process of a context in a Jupyter kernel: ipykernel, or any installed kernelspec.
 
-`contexts/launcher` starts it, mostly in a container. Here is the client that speaks with
-it, on Unix sockets that only the kernel and the server see.
+`contexts/launcher` starts it, mostly in a container. Here is the client that speaks
+with it, on Unix sockets that only the kernel and the server see.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import zmq
-import zmq.asyncio
-from jupyter_client.asynchronous.client import AsyncKernelClient
 
 from isoserver.contexts.jobs import Execution, Job
+from isoserver.contexts.launcher import load_kernelspecs
 from isoserver.contexts.messages import Message
 from isoserver.contexts.process import ContextProcess
 from isoserver.errors import (
@@ -140,22 +139,9 @@ class KernelProcess(ContextProcess):
             if self._ended.done():
                 raise ContextStartError(self._ended.result())
             await asyncio.sleep(_LISTENS_SECONDS)
-        context = zmq.asyncio.Context()
-        # What is connected once isn't connected again: code in the kernel could put a
-        # link to any socket of the system in the place of its own.
-        context.setsockopt(zmq.RECONNECT_IVL, -1)
-        client = AsyncKernelClient(context=context)
-        self._client = client
         self._interrupted_by_message = launched.interrupted_by_message
-        client.load_connection_info(
-            {
-                **launched.ports,
-                "transport": "ipc",
-                "ip": f"{sockets}/kernel",
-                "key": launched.key,
-                "signature_scheme": "hmac-sha256",
-            }
-        )
+        connection = {**launched.connection, "ip": f"{sockets}/kernel"}
+        client = self._client = load_kernelspecs().make_client(connection)
         client.start_channels(hb=False, stdin=False)
         ready = asyncio.ensure_future(self._first_words(client))
         self._keep(ready)
@@ -289,9 +275,9 @@ def _listening(launched: Launched) -> str | None:
     try:
         sockets = launched.program.sockets()
         for channel in _CHANNELS:
-            number = launched.ports[f"{channel}_port"]
+            number = launched.connection[f"{channel}_port"]
             with socket.socket(socket.AF_UNIX) as trial:
-                trial.setblocking(False)
+                trial.setblocking(False)  # noqa: FBT003
                 trial.connect(f"{sockets}/kernel-{number}")
     except OSError:
         return None

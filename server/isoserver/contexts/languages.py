@@ -68,6 +68,17 @@ class Languages:
             self.served.setdefault(language.name, language)
         self.default = default
 
+    @property
+    def asks_for_kernelspecs(self) -> bool:
+        """Whether any language is served by a kernelspec that may not be installed."""
+        return bool(self._kernelspecs)
+
+    @property
+    def _kernelspecs(self) -> set[str]:
+        """The kernelspecs that are needed, but for V8's and the one of ipykernel."""
+        asked = {language.kernelspec for language in self.served.values()}
+        return asked - {"", PYTHON.kernelspec}
+
     def check(self, installed: Iterable[str]) -> None:
         """Check that everything that is to be served is installed.
 
@@ -77,8 +88,7 @@ class Languages:
         Raises:
             LanguageError: Something isn't, or the default language is not served.
         """
-        asked = {language.kernelspec for language in self.served.values()} - {""}
-        missing = sorted(asked.difference(installed))
+        missing = sorted(self._kernelspecs.difference(installed))
         if missing:
             known = ", ".join(sorted(set(ALIASES) | set(installed)))
             message = f"there is no language or kernel {missing[0]!r}; known: {known}"

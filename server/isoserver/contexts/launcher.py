@@ -1,7 +1,7 @@
 """Where the kernels of other languages are started: each in a container of its own.
 
-    KernelProcess ──► Launcher.launch ──► ContainedProgram   (isokernel.sandbox.container)
-    (kernels.py)                     └──► BareProgram        where an operator allows it
+    KernelProcess ──► Launcher.launch ──► Container     (isokernel/sandbox)
+    (kernels.py)                     └──► BareProgram   where an operator allows it
 
 Whether containers can be made is tried once, when the server starts. Where they can't,
 kernels don't start at all, unless `insecure_kernels` says that they may without.
@@ -21,13 +21,13 @@ import site
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
-
-from jupyter_client.kernelspec import KernelSpecManager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isokernel.errors import ContainerError
 from isokernel.sandbox.cgroups import Cgroups
@@ -40,7 +40,7 @@ from isokernel.sandbox.container import (
     find_bwrap,
 )
 from isoserver.contexts.process import resident
-from isoserver.errors import ContextStartError
+from isoserver.errors import ContextStartError, FolderError
 from isoserver.storage.folders import SocketFolder
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["Launched", "Launcher", "Program", "installed_kernels"]
+__all__ = ["Launched", "Launcher", "Program", "load_kernelspecs"]
 
 _OPEN_FILES: Final = 1024
 _STARTS_MAX: Final = 4
@@ -59,6 +59,8 @@ _MEMORY_WATCH_SECONDS: Final = 1.0
 _MEMORY_WATCH_SHARE: Final = 20
 """The watch takes at most one part in so many of a processor."""
 _CONNECTION_FILE: Final = "/run/connection.json"
+_IP: Final = f"{SOCKETS}/kernel"
+"""How the paths of sockets begin: the channel's number follows, after a hyphen."""
 _PORTS: Final = {
     f"{channel}_port": number
     for number, channel in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)
@@ -67,6 +69,10 @@ _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHON
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z0-9_]+)\}")
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PYTHONS: Final = ("python", "python3", "python{}.{}".format(*sys.version_info))
+
+
+Connection: TypeAlias = "dict[str, str | int]"
+"""What a connection file says."""
 
 
 class Program(Protocol):
@@ -109,14 +115,12 @@ class Launched(NamedTuple):
 
     Attributes:
         program: The process.
-        key: What messages are signed with.
-        ports: The number of each channel, by the name that jupyter_client has for it.
+        connection: What its connection file says, but for `ip`.
         interrupted_by_message: Whether the kernelspec wants a message, not a signal.
     """
 
     program: Program
-    key: str
-    ports: Mapping[str, int]
+    connection: Connection
     interrupted_by_message: bool
 
 
@@ -145,34 +149,40 @@ class Launcher:
         self._problem = ""
         self._cgroups: Cgroups | None = None
         self._sockets: SocketFolder | None = None
+        self._preparing = threading.Lock()
+        self._prepared = False
         # The system ends a container with the thread that started it, so those of
         # this pool stay; asyncio's own may go.
         self._threads = ThreadPoolExecutor(_STARTS_MAX, "kernels")
-        self._watched: set[ContainedProgram] = set()
+        self._watched: set[Container] = set()
         self._watch: asyncio.Task[None] | None = None
 
     def prepare(self) -> None:
-        """Find out what this machine can do; blocks for some 30 ms.
+        """Find out what this machine can do, once; blocks for some 30 ms.
 
-        Raises:
-            FolderError: There is no place for the sockets of kernels.
+        For any thread: a server does it after its start, or its first kernel.
         """
+        with self._preparing:
+            if not self._prepared:
+                self._prepare()
+                self._prepared = True
+
+    def _prepare(self) -> None:
         settings = self._settings
-        if settings.sandbox:
-            try:
-                program = settings.container_program
-                self._bwrap = find_bwrap(program, self._readable(), self._hidden)
-            except ContainerError as error:
-                self._problem = str(error)
-                self.missing_walls.append(self._refusal())
-        if self._bwrap is None:
-            self._sockets = SocketFolder()
+        if not settings.sandbox:
+            return
+        try:
+            program = settings.container_program
+            self._bwrap = find_bwrap(program, self._readable(), self._hidden)
+        except ContainerError as error:
+            self._problem = str(error)
+            self.missing_walls.append(self._refusal())
             return
         self._cgroups = Cgroups()
         if "memory" not in self._cgroups.controllers:
             self.missing_walls.append(
                 "No cgroup bounds the memory of Python contexts: it is looked at every "
-                "second, and at the end of their limit they are ended."
+                "second, and those that have too much are ended."
             )
         if "pids" not in self._cgroups.controllers and not counts_processes():
             self.missing_walls.append("Processes of Python contexts aren't bounded.")
@@ -217,11 +227,11 @@ class Launcher:
         except asyncio.CancelledError:
             start.add_done_callback(self._discard)
             raise
-        except (OSError, ContainerError) as error:
+        except (OSError, FolderError, ContainerError) as error:
             message = f"it can't be started: {error}"
             raise ContextStartError(message) from error
         program = launched.program
-        if isinstance(program, ContainedProgram) and not program.memory_is_bounded:
+        if isinstance(program, Container) and not program.memory_is_bounded:
             self._watched.add(program)
             if self._watch is None:
                 self._watch = asyncio.ensure_future(self._watch_memory())
@@ -234,31 +244,43 @@ class Launcher:
                 self._threads.submit(start.result().program.end)
 
     def _start(self, kernelspec: str, cwd: str, options: list[str]) -> Launched:
-        spec = KernelSpecManager().get_kernel_spec(kernelspec)
-        key = secrets.token_hex(16)
+        self.prepare()
+        spec = load_kernelspecs().find_kernelspec(kernelspec)
+        connection: Connection = {
+            **_PORTS,
+            "transport": "ipc",
+            "key": secrets.token_hex(16),
+            "signature_scheme": "hmac-sha256",
+            "kernel_name": kernelspec,
+        }
         if self._bwrap is not None:
-            program: Program = self._start_contained(spec, key, cwd, options)
+            start = self._start_contained
         elif self._settings.sandbox and not self._settings.insecure_kernels:
             raise ContextStartError(self._refusal())
         else:
-            program = self._start_bare(spec, key, cwd, options)
-        return Launched(program, key, _PORTS, spec.interrupt_mode == "message")
+            start = self._start_bare
+        program = start(spec, connection, cwd, options)
+        return Launched(program, connection, spec.interrupt_mode == "message")
 
     def _start_contained(
-        self, spec: KernelSpec, key: str, cwd: str, options: list[str]
+        self, spec: KernelSpec, connection: Connection, cwd: str, options: list[str]
     ) -> Program:
         settings = self._settings
+        memory = settings.python_memory_bytes_max
+        is_python = spec.language.lower() == "python"
         assert self._bwrap is not None  # noqa: S101 -- its caller has looked
         command = _command(spec, _CONNECTION_FILE, options)
-        program = ContainedProgram(
+        program = Container(
             ContainerSettings(
                 self._bwrap,
                 [*self._readable(), *_read_by(spec, command[0])],
                 hidden=self._hidden,
-                files={_CONNECTION_FILE: _connection(spec, key, SOCKETS)},
+                files={_CONNECTION_FILE: json.dumps({**connection, "ip": _IP})},
                 folder=cwd,
                 files_bytes_max=settings.python_files_bytes_max,
-                memory_bytes_max=settings.python_memory_bytes_max,
+                memory_bytes_max=memory,
+                # Others may reserve far more than they use, as V8 and Java do.
+                address_space_bytes_max=memory if is_python else None,
                 processes_max=settings.python_processes_max,
                 descriptors_max=_OPEN_FILES,
                 niceness=settings.context_niceness,
@@ -271,15 +293,16 @@ class Launcher:
         return program
 
     def _start_bare(
-        self, spec: KernelSpec, key: str, cwd: str, options: list[str]
+        self, spec: KernelSpec, connection: Connection, cwd: str, options: list[str]
     ) -> Program:
-        assert self._sockets is not None  # noqa: S101 -- made by `prepare`
+        with self._preparing:
+            self._sockets = self._sockets or SocketFolder()
         program = BareProgram(self._folder, self._sockets.path, cwd)
         try:
             file = program.folder / "connection.json"
-            text = _connection(spec, key, program.sockets())
             file.touch(0o600)
-            file.write_text(text)
+            ip = f"{program.sockets()}/kernel"
+            file.write_text(json.dumps({**connection, "ip": ip}))
             command = _command(spec, str(file), options)
             program.start(command, _environment(spec, str(program.home)))
         except BaseException:
@@ -298,39 +321,11 @@ class Launcher:
         while limit is not None:
             began = time.monotonic()
             for program in list(self._watched):
-                if program.ended:
+                if not await asyncio.to_thread(program.kill_above, limit):
                     self._watched.discard(program)
-                else:
-                    await asyncio.to_thread(program.end_above, limit)
             took = time.monotonic() - began
             pause = max(_MEMORY_WATCH_SECONDS, took * _MEMORY_WATCH_SHARE)
             await asyncio.sleep(pause)
-
-
-class ContainedProgram(Container):
-    """A kernel in a container.
-
-    Attributes:
-        ended: Whether `end` has been called.
-    """
-
-    ended = False
-    _took_too_much = False
-
-    def end_above(self, memory_bytes_max: int) -> None:
-        """End it if it has more memory than that; blocks."""
-        if self.memory_bytes() > memory_bytes_max and not self.ended:
-            self._took_too_much = True
-            self.kill()
-
-    def ran_out_of_memory(self) -> bool:
-        """See `Program`."""
-        return self._took_too_much or super().ran_out_of_memory()
-
-    def end(self) -> str:
-        """See `Program`."""
-        self.ended = True
-        return super().end()
 
 
 class BareProgram:
@@ -410,7 +405,7 @@ class BareProgram:
         """See `Program`."""
         return None if self._process is None else self._process.poll()
 
-    def ran_out_of_memory(self) -> bool:  # noqa: PLR6301 -- see `Program`
+    def ran_out_of_memory(self) -> bool:
         """See `Program`."""
         return False
 
@@ -427,9 +422,9 @@ class BareProgram:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def installed_kernels() -> set[str]:
-    """Return the names of the kernelspecs that Jupyter finds here."""
-    return set(KernelSpecManager().find_kernel_specs())
+def load_kernelspecs() -> Any:
+    """Return the module `kernelspecs`; the first call takes 0.2 s."""
+    return import_module("isoserver.contexts.kernelspecs")
 
 
 def _command(spec: KernelSpec, connection_file: str, options: list[str]) -> list[str]:
@@ -449,27 +444,18 @@ def _command(spec: KernelSpec, connection_file: str, options: list[str]) -> list
     return [_PLACEHOLDER.sub(fill, part) for part in (program, *arguments)]
 
 
-def _connection(spec: KernelSpec, key: str, sockets: str) -> str:
-    return json.dumps(
-        {
-            **_PORTS,
-            "transport": "ipc",
-            "ip": f"{sockets}/kernel",
-            "key": key,
-            "signature_scheme": "hmac-sha256",
-            "kernel_name": spec.name,
-        }
-    )
-
-
 def _of_python() -> list[str]:
-    """Return where this Python and its packages are."""
+    """Return where this Python and its packages are.
+
+    The first folder that modules are looked for in is where the server was started, or
+    that of its script: it may be any.
+    """
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
-    return [*places, *_python_path()]
+    return [*places, *(path for path in sys.path[1:] if os.path.isabs(path))]  # noqa: PTH117
 
 
 def _python_path() -> list[str]:
-    """Return where packages are that aren't Python's own."""
+    """Return the folders of packages that a variable or the user's home names."""
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     own = site.getusersitepackages() if site.ENABLE_USER_SITE else ""
     return [path for path in (*named, own) if os.path.isabs(path)]  # noqa: PTH117
@@ -496,12 +482,16 @@ def _environment(spec: KernelSpec, home: str) -> dict[str, str]:
     def fill(found: re.Match[str]) -> str:
         return kept.get(found[1] or found[2], found[0])
 
+    aside = "/tmp" if home == HOME else home  # noqa: S108 -- its own
     asked: dict[str, Any] = spec.env
     return {
         **kept,
         **{name: _VARIABLE.sub(fill, str(text)) for name, text in asked.items()},
         "HOME": home,
-        "TMPDIR": "/tmp" if home == HOME else home,  # noqa: S108 -- its own
+        "TMPDIR": aside,
+        # Not among the user's files.
+        "IPYTHONDIR": f"{aside}/.ipython",
+        "MPLCONFIGDIR": f"{aside}/.matplotlib",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
@@ -49,9 +56,26 @@ Text = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
 Variable = Annotated[
     str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^=\x00]+$")
 ]
+
+
+def _language(value: Any) -> Any:
+    """Take the numbers that answers have: 1 is Python, 2 is TypeScript."""
+    return _NUMBERS.get(value, value) if type(value) is int else value
+
+
+_NUMBERS: Final[dict[int, Any]] = {1: "python", 2: "typescript"}
 LanguageName = Annotated[
     str,
-    Field(max_length=64, json_schema_extra={"enum": list(ALIASES)}),
+    BeforeValidator(_language),
+    Field(max_length=64),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": 64, "enum": list(ALIASES)},
+                {"type": "integer", "enum": list(_NUMBERS)},
+            ]
+        }
+    ),
 ]
 
 
@@ -247,7 +271,7 @@ class LanguagesModel(AnswerModel):
 class Notebook(BaseModel):
     """A Jupyter notebook, version 4."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     cells: list[dict[str, Any]]
     metadata: dict[str, Any]

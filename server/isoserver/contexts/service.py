@@ -11,11 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.contexts.context import Context, Identity, State, new_id
+from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
 from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
-from isoserver.contexts.launcher import Launcher, installed_kernels
+from isoserver.contexts.launcher import Launcher, load_kernelspecs
 from isoserver.contexts.records import LoadedHeap
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.store import ContextStore
@@ -31,13 +32,13 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
+    from isokernel.forkserver import ForkServer
     from isoserver.contexts.context import Observer
-    from isoserver.contexts.forkserver import AsyncForkServer
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
@@ -71,6 +72,8 @@ class Contexts:
         heaps: HeapStorage,
         folder: Path,
         log: FilteringBoundLogger,
+        launched: ForkServer | None = None,
+        hidden: Iterable[Path] = (),
     ) -> None:
         """Begin with none.
 
@@ -81,6 +84,8 @@ class Contexts:
             heaps: Where their heaps are.
             folder: Where they have their files; nothing there outlives the server.
             log: Told when idle contexts can't be deleted or hibernated.
+            launched: The fork server, if it has been launched already.
+            hidden: What kernels may not read, wherever it is.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -95,6 +100,8 @@ class Contexts:
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
         self._engines: dict[str, ProcessFactory] = {}
+        self._launched = launched
+        self._hidden = hidden
         self._fork_server: AsyncForkServer | None = None
         self._launcher: Launcher | None = None
         self._grace_ended = asyncio.Event()
@@ -116,32 +123,27 @@ class Contexts:
 
         Raises:
             LanguageError: One that the settings name isn't there.
-            FolderError: There is no place for the sockets of kernels.
         """
         settings = self._settings
-        self.languages.check(await asyncio.to_thread(installed_kernels))
+        if self.languages.asks_for_kernelspecs:
+            kernelspecs = await asyncio.to_thread(load_kernelspecs)
+            installed = await asyncio.to_thread(kernelspecs.installed_kernels)
+        else:
+            installed = set()
+        self.languages.check(installed)
         engines = {language.engine for language in self.languages.served.values()}
         if "v8" in engines:
-            from isoserver.contexts.forkserver import (  # noqa: PLC0415 - loads V8
-                AsyncForkServer,
-            )
-
-            self._fork_server = AsyncForkServer(
-                sandbox=settings.sandbox, niceness=settings.context_niceness
-            )
+            launched = self._launched or fork_server(settings)
+            self._fork_server = AsyncForkServer(launched)
             await self._fork_server.start()
             self.missing_walls += self._fork_server.missing
             self._engines["v8"] = partial(
                 V8Process, settings=settings, fork_server=self._fork_server
             )
         if "kernel" in engines:
-            self._sockets = SocketFolder()
-            sockets = self._sockets.path
-            if settings.sandbox and "python" in self.languages.served:
-                walls = python_sandbox(settings, self._folder, sockets)
-                self.missing_walls += missing(walls)
+            self._launcher = Launcher(settings, self._folder, self._hidden)
             self._engines["kernel"] = partial(
-                KernelProcess, settings=settings, folder=self._folder, sockets=sockets
+                KernelProcess, settings=settings, launcher=self._launcher
             )
         await self._hibernation.start(self.languages.served)
         self._sweeper.start()
@@ -173,8 +175,10 @@ class Contexts:
         """End what processes come from; no context is left, or there never was one."""
         if self._fork_server is not None:
             self._fork_server.close()
-        if self._sockets is not None:
-            self._sockets.close()
+        elif self._launched is not None:
+            self._launched.close()
+        if self._launcher is not None:
+            self._launcher.close()
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -208,6 +212,20 @@ class Contexts:
         for context in self:
             if context.state is not State.BUSY and now - context.used > ttl:
                 await self.delete(context.workspace, context.id)
+
+    def warm_up(self) -> Iterator[str]:
+        """Prepare what the first kernel needs; blocks, in a thread after the start.
+
+        Yields:
+            What of the sandbox this machine can't have, a sentence each.
+        """
+        yield from self.missing_walls
+        if self._launcher is not None and not self.stopping:
+            self._launcher.prepare()
+            self.missing_walls += self._launcher.missing_walls
+            yield from self._launcher.missing_walls
+            if not self.stopping:
+                load_kernelspecs()
 
     # -- finding -----------------------------------------------------------------------
 

@@ -12,9 +12,6 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-
 from isoserver.errors import HeapStoreError, ServerError
 
 if TYPE_CHECKING:
@@ -77,6 +74,8 @@ class HeapStore:
 
     @functools.cached_property
     def _opened(self) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs  # noqa: PLC0415 - 20 ms of a start
+
         # Cached listings would hide what other processes have written since.
         file_system, root = url_to_fs(self._url, use_listings_cache=False)
         return file_system, root.rstrip("/")
@@ -87,7 +86,7 @@ class HeapStore:
 
     @property
     def _is_local(self) -> bool:
-        return isinstance(self._fs, LocalFileSystem)
+        return "file" in self._fs.protocol
 
     @_translated
     def open(self) -> None:

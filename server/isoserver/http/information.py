@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
+from isokernel._version import __version__
 from isoserver.access.service import METADATA_PATH, RESOURCES
 from isoserver.errors import RouteMissingError
 from isoserver.http import models
@@ -13,6 +15,25 @@ from isoserver.http.page import STYLE_POLICY, page
 from isoserver.http.routes import Answer, Operation, Route
 
 __all__ = ["INFORMATION_ROUTES"]
+
+
+class IndexHandler(Handler):
+    """What this is, and where to go on."""
+
+    open = True
+
+    def get(self) -> None:
+        """Name the server and its documents."""
+        self.answer(
+            {
+                "name": "isokernel",
+                "version": __version__,
+                "documentation": "/docs",
+                "openapi": "/openapi.json",
+                "health": "/healthz",
+                "mcp": "/mcp",
+            }
+        )
 
 
 class HealthHandler(Handler):
@@ -54,9 +75,9 @@ class DocumentHandler(Handler):
 
     open = True
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Send the document."""
-        self.answer(self.parts.document())
+        self.answer(await asyncio.to_thread(self.parts.document))
 
 
 class DocsHandler(Handler):
@@ -64,11 +85,11 @@ class DocsHandler(Handler):
 
     open = True
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Send the page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", STYLE_POLICY)
-        self.finish(page(self.parts.document()))
+        self.finish(page(await asyncio.to_thread(self.parts.document)))
 
 
 def _metadata_route(resource: str) -> Route:
@@ -85,6 +106,17 @@ def _metadata_route(resource: str) -> Route:
 
 
 INFORMATION_ROUTES: Final = (
+    Route(
+        "/",
+        IndexHandler,
+        (
+            Operation(
+                "GET",
+                "What the server is, and where its documents are.",
+                (Answer(200, "Its name, version and paths.", models.IndexModel),),
+            ),
+        ),
+    ),
     Route(
         "/healthz",
         HealthHandler,

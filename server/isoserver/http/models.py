@@ -14,6 +14,7 @@ __all__ = [
     "ErrorModel",
     "FieldError",
     "Health",
+    "IndexModel",
     "QueryModel",
     "RequestModel",
     "ResourceModel",
@@ -71,6 +72,17 @@ class ApiError(AnswerModel):
     """Why a request could not be served."""
 
     error: str
+
+
+class IndexModel(AnswerModel):
+    """What the server is, and the paths to go on from."""
+
+    name: str
+    version: str
+    documentation: str = Field(description="The path of the documentation.")
+    openapi: str = Field(description="The path of this document.")
+    health: str = Field(description="The path that tells whether it works.")
+    mcp: str = Field(description="The path of MCP over streamable HTTP.")
 
 
 class Health(AnswerModel):

@@ -31,9 +31,9 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from isokernel._version import __version__
 from isoserver.errors import ServerError
 from isoserver.mcp.executions import execution_tools, stateless_tools
+from isoserver.mcp.handshake import IDENTITY, instructions
 from isoserver.mcp.heaps import heap_tools
 from isoserver.mcp.peers import (
     SESSION_HEADER,
@@ -45,7 +45,6 @@ from isoserver.mcp.peers import (
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources
 from isoserver.mcp.tasks import task_tools
-from isoserver.mcp.texts import read
 from isoserver.mcp.tools import McpCall, McpTools
 
 if TYPE_CHECKING:
@@ -84,11 +83,11 @@ class Protocol:
         self._prompts = Prompts(stateless=parts.settings.stateless)
         self._tasks: set[asyncio.Future[None]] = set()
         self.server: Server[Connection | None] = Server(
-            "isokernel",
-            version=__version__,
-            title="isokernel",
-            description="Persistent V8 contexts for JavaScript and TypeScript.",
-            instructions=_instructions(parts.settings),
+            IDENTITY["name"],
+            version=IDENTITY["version"],
+            title=IDENTITY["title"],
+            description=IDENTITY["description"],
+            instructions=instructions(parts.settings),
             lifespan=lifespan,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
@@ -217,9 +216,3 @@ def _tools(settings: ServerSettings) -> McpTools:
     if settings.stateless:
         return McpTools(stateless_tools(settings))
     return McpTools([*execution_tools(settings), *heap_tools(), *task_tools(settings)])
-
-
-def _instructions(settings: ServerSettings) -> str:
-    """Return what clients pass on to their model when they connect."""
-    name = "instructions-stateless" if settings.stateless else "instructions"
-    return settings.mcp_instructions or read(name)

@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.mcp.handshake import Opening, Output
 from isoserver.storage.folders import LOCK_FILE
 
 if TYPE_CHECKING:
@@ -118,7 +119,12 @@ class Relay:
         hello = json.loads(await reader.readline())
         if not isinstance(hello, dict):
             return
-        # In a thread: the SDK takes half a second to import.
+        opening = Opening(self._parts.settings)
+        first = await reader.readline()
+        if (answer := opening.answer(first)) is not None:
+            writer.write(answer.encode())
+            await writer.drain()
+        # In a thread: the SDK takes a second to import.
         protocols = await asyncio.to_thread(import_module, "isoserver.mcp.protocol")
         peers = import_module("isoserver.mcp.peers")
         stdio = import_module("mcp.server.stdio")
@@ -127,24 +133,28 @@ class Relay:
         peers.current_connection.set(peers.Connection(hello.get("session"), gone))
         protocol = protocols.Protocol(self._parts, peers.HttpConnections(0))
         options = protocol.server.create_initialization_options()
-        there = _Output(writer, self._parts.settings.stream_stall_timeout_seconds)
+        stall = self._parts.settings.stream_stall_timeout_seconds
+        there = Output(_Stream(writer, stall), opening)
         try:
-            async with stdio.stdio_server(_lines(reader, gone), there) as streams:
+            lines = _lines(first, reader, gone)
+            async with stdio.stdio_server(lines, there) as streams:
                 await protocol.server.run(*streams, options)
         finally:
             self._gone.discard(gone)
 
 
 async def _lines(
-    reader: asyncio.StreamReader, gone: asyncio.Event
+    first: bytes, reader: asyncio.StreamReader, gone: asyncio.Event
 ) -> AsyncIterator[str]:
-    while line := await reader.readline():
+    line = first
+    while line:
         yield line.decode("utf-8", "replace")
+        line = await reader.readline()
     gone.set()
 
 
-class _Output:
-    """The file that the SDK writes to; cuts off a client that doesn't read."""
+class _Stream:
+    """The connection that answers go to; a client that doesn't read is cut off."""
 
     def __init__(self, writer: asyncio.StreamWriter, stall: float) -> None:
         self._writer = writer

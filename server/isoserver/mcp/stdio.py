@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isoserver.http.parts import ServerParts
+    from isoserver.mcp.streams import StandardStreams
 
 __all__ = ["McpServer", "serve_stdio"]
 
@@ -39,11 +40,14 @@ class McpServer(typing.Protocol):
         """End the grace period of `stop`."""
 
 
-async def serve_stdio(server: McpServer, complain: Callable[[Exception], None]) -> None:
+async def serve_stdio(
+    server: McpServer, streams: StandardStreams, complain: Callable[[Exception], None]
+) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT; a second one ends the grace period.
 
     Args:
         server: A server that isn't started; it does not listen.
+        streams: The client's, which are being read.
         complain: Called with the reason if it can't start; then the process ends.
     """
     loop = asyncio.get_running_loop()
@@ -57,7 +61,7 @@ async def serve_stdio(server: McpServer, complain: Callable[[Exception], None]) 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     failed: asyncio.Future[Exception] = loop.create_future()
-    serving = asyncio.create_task(_serve(server, failed), name="mcp")
+    serving = asyncio.create_task(_serve(server, streams, failed), name="mcp")
     stopping = asyncio.create_task(stopped.wait())
     ends: set[asyncio.Future[Any]] = {serving, stopping, failed}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -70,17 +74,19 @@ async def serve_stdio(server: McpServer, complain: Callable[[Exception], None]) 
         server.end_grace_period()  # nobody waits for what still runs
     await server.stop()
     if not serving.done():
-        # A thread of the SDK reads stdin, which nothing can interrupt.
+        # A thread may be writing to a client that doesn't read.
         os._exit(0)
     serving.result()
 
 
-async def _serve(server: McpServer, failed: asyncio.Future[Exception]) -> None:
+async def _serve(
+    server: McpServer, streams: StandardStreams, failed: asyncio.Future[Exception]
+) -> None:
     protocol = Protocol(server.parts, HttpConnections(0))
     current_connection.set(Connection(None, asyncio.Event()))
-    # The SDK takes the descriptors 0 and 1 away first, so that none of our processes
-    # inherits them.
-    async with stdio_server() as (reader, writer):
+    lines: Any = streams.lines()  # all that is asked of anyio's files
+    output: Any = streams.output()
+    async with stdio_server(lines, output) as (reader, writer):
         try:
             await server.open()
         except Exception as error:  # noqa: BLE001 - whatever: this waits for stdin now

@@ -44,7 +44,7 @@ _DEFECT: Final = "The server failed; its log says why. Other calls are not affec
 class Arguments(BaseModel):
     """Arguments of a tool; unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Nothing(Arguments):

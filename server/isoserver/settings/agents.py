@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, CliSuppress
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isoserver.settings.tools import (  # noqa: TC001 - pydantic reads annotations
     PolicySettings,
@@ -19,6 +19,8 @@ _MIB = 1 << 20
 
 class AgentSettings(BaseSettings):
     """Bounds and texts of the doors that agents come in by. Seconds and bytes."""
+
+    model_config = SettingsConfigDict(defer_build=True)
 
     tasks_unfinished_max: PositiveInt = Field(
         200, description="Tasks that haven't ended, those that wait included."
@@ -81,11 +83,11 @@ class AgentSettings(BaseSettings):
         None, description="What models are told about execute, instead of ours."
     )
 
-    # Sources and rules are tables of the file; as flags they would be JSON.
-    sources: CliSuppress[list[SourceSettings]] = Field(
+    # Sources and rules are tables of the file; the help lists no flags for them.
+    sources: list[SourceSettings] = Field(
         [], repr=False, description="Where code in contexts finds its tools."
     )
-    policies: CliSuppress[list[PolicySettings]] = Field(
+    policies: list[PolicySettings] = Field(
         [],
         description="Which calls are allowed, to be approved, or denied: tables of "
         "the file.",

@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
-import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger
@@ -26,6 +25,30 @@ def make_log(level: str, file: TextIO | None = None) -> FilteringBoundLogger:
         level: The least that is written.
         file: Where to; stderr if None.
     """
+    late: Any = _LateLog(level, file)
+    log: FilteringBoundLogger = late
+    return log
+
+
+class _LateLog:
+    """A logger that becomes structlog's when it is first used.
+
+    structlog imports rich where that is installed, which takes 0.1 s of a start.
+    """
+
+    def __init__(self, level: str, file: TextIO | None) -> None:
+        self._level = level
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(_make(self._level, self._file), name)
+        setattr(self, name, method)  # found at once the next time
+        return method
+
+
+def _make(level: str, file: TextIO | None) -> FilteringBoundLogger:
+    import structlog  # noqa: PLC0415 - see above
+
     log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(file or sys.stderr),  # a line is one write
         processors=[structlog.processors.format_exc_info, _render],

@@ -48,7 +48,9 @@ Text = Annotated[str, StringConstraints(max_length=2048, pattern=r"^[^\x00]*$")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, defer_build=True
+    )
 
     def as_data(self) -> dict[str, Any]:
         """Return this as plain data, secrets and all, without what is a default."""

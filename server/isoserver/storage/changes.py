@@ -73,7 +73,7 @@ class Changes:
         """
         self._database = database
         self._log = log
-        self._shared = not database.engine.url.drivername.startswith("sqlite")
+        self._shared = not database.is_sqlite
         self._origin = secrets.token_hex(8)
         self._subscribers: dict[str, list[Callable[[Change | None], None]]] = (
             defaultdict(list)

@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import MetaData, event
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -26,10 +25,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from isoserver.errors import DatabaseError
+from isoserver.storage.urls import is_sqlite, url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -39,12 +38,6 @@ __all__ = ["METADATA", "Database", "url_of"]
 METADATA: Final = MetaData()
 """All tables of the server."""
 
-_DRIVERS: Final = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
-}
-_FILE: Final = "isokernel.sqlite"
 _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
 """What a database raises for a wrong query: a defect of ours, not an outage."""
 _OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
@@ -60,30 +53,12 @@ _PRAGMAS: Final = (
 )
 
 
-def url_of(given: str | None, folder: Path) -> str:
-    """Return a database's URL with its driver; None is a file in `folder`.
-
-    Raises:
-        DatabaseError: It isn't the URL of a SQLite or PostgreSQL database.
-    """
-    if given is None:
-        return f"sqlite+aiosqlite:///{folder / _FILE}"
-    try:
-        url = make_url(given)
-    except ArgumentError as error:
-        message = f"the database's URL can't be read: {error}"
-        raise DatabaseError(message) from error
-    driver = _DRIVERS.get(url.drivername, url.drivername)
-    if driver not in _DRIVERS.values():
-        message = f"{url.drivername} is not supported: use sqlite or postgresql"
-        raise DatabaseError(message)
-    return url.set(drivername=driver).render_as_string(hide_password=False)
-
-
 class Database:
     """One database. In the event loop only.
 
     Attributes:
+        url: Its URL, with the driver.
+        is_sqlite: Whether it is SQLite, else PostgreSQL.
         engine: SQLAlchemy's engine, for what `begin` and `connect` don't cover.
     """
 
@@ -92,9 +67,18 @@ class Database:
 
         Args:
             url: With the driver, as `url_of` returns it.
+
+        Raises:
+            DatabaseError: The URL can't be read.
         """
-        self.engine: AsyncEngine = create_async_engine(url, **_options(url))
-        if url.startswith("sqlite"):
+        self.url = url
+        self.is_sqlite = is_sqlite(url)
+        try:
+            self.engine: AsyncEngine = create_async_engine(url, **_options(url))
+        except (ArgumentError, ValueError) as error:
+            message = f"the database's URL can't be read: {error}"
+            raise DatabaseError(message) from error
+        if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
 
     async def start(self) -> None:

@@ -3,6 +3,9 @@
 Two servers would take each other's runs for what a crash has left, overwrite each
 other's contexts, and delete heaps that only the other one knows of. So the second one
 does not start. A lock ends with the process that holds it, however that ends.
+
+Files are locked before anything else, by what is quick to import; SQLAlchemy is loaded
+by the methods that use PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,39 +13,37 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.errors import DatabaseError, TakenError
 from isoserver.storage.folders import LOCK_FILE
+from isoserver.storage.urls import database_file
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
-    from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.storage.database import Database
 
-__all__ = ["ServerLock"]
+__all__ = ["FileLocks", "ServerLock", "lock_files"]
 
 _ENDING: Final = ".lock"
 _PID_BYTES_MAX: Final = 20
 """The longest process id that is read from a lock's file."""
 _ADVISORY_LOCK: Final = int.from_bytes(b"isokern", "big")
 """The number of PostgreSQL's advisory lock, which is one for each database."""
-_LOCK: Final = text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")
-_CHECK: Final = text("SELECT 1")
+_LOCK: Final = f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"
+_CHECK: Final = "SELECT 1"
 _KEEPALIVE: Final = (
     # PostgreSQL notices within half a minute when a whole machine is gone.
-    text("SET tcp_keepalives_idle = 10"),
-    text("SET tcp_keepalives_interval = 5"),
-    text("SET tcp_keepalives_count = 4"),
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 4",
 )
 _TIMEOUT_SECONDS: Final = 5.0
 """How long to wait for another server that is ending, or whose end isn't known yet."""
@@ -50,6 +51,80 @@ _PAUSE_SECONDS: Final = 0.1
 """Between two attempts to lock."""
 _CHECK_SECONDS: Final = 5.0
 """Between two checks that PostgreSQL still holds the lock for this server."""
+
+
+class FileLocks:
+    """Files that this process has locked. In any thread."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._files: list[int] = []
+
+    def acquire(self, path: Path, what: str) -> None:
+        """Lock a file, made at need; it stays, as only its lock counts.
+
+        Blocks for some seconds if another process has locked it, which may be ending.
+
+        Args:
+            path: The file.
+            what: What it stands for, in messages.
+
+        Raises:
+            TakenError: Another server has locked it, and does not end in time.
+            DatabaseError: It can't be locked.
+        """
+        try:
+            # Close-on-exec: a child process that inherited it would keep it locked.
+            file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._files.append(file)
+            end = time.monotonic() + _TIMEOUT_SECONDS
+            while not _try_lock(file):
+                if time.monotonic() > end:
+                    pid = os.pread(file, _PID_BYTES_MAX, 0)
+                    raise TakenError(what, pid.decode("ascii", "replace").strip())
+                time.sleep(_PAUSE_SECONDS)
+            os.ftruncate(file, 0)
+            os.write(file, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            message = f"{what} can't be used: {error}"
+            raise DatabaseError(message) from error
+
+    def release(self) -> None:
+        """Unlock all of them."""
+        while self._files:
+            os.close(self._files.pop())
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock_files(folder: Path, url: str) -> FileLocks:
+    """Lock a data folder, and the database if it is a file.
+
+    Args:
+        folder: The data folder.
+        url: The database's, as `url_of` returns it.
+
+    Raises:
+        TakenError: Another server uses one of them, and does not end in time.
+        DatabaseError: One of them can't be locked.
+    """
+    files = FileLocks()
+    try:
+        files.acquire(folder / LOCK_FILE, f"the folder {folder}")
+        if (file := database_file(url)) is not None:
+            file = file.resolve()
+            beside = file.with_name(file.name + _ENDING)
+            files.acquire(beside, f"the database {file}")
+    except BaseException:
+        files.release()
+        raise
+    return files
 
 
 class ServerLock:
@@ -61,7 +136,11 @@ class ServerLock:
     """
 
     def __init__(
-        self, database: Database, folder: Path, log: FilteringBoundLogger
+        self,
+        database: Database,
+        folder: Path,
+        log: FilteringBoundLogger,
+        files: FileLocks | None = None,
     ) -> None:
         """Create an unlocked lock; `acquire` locks it.
 
@@ -69,12 +148,13 @@ class ServerLock:
             database: The database, which need not be started.
             folder: The data folder.
             log: Told when the lock on the database is lost and acquired again.
+            files: What `lock_files` has locked already.
         """
         self.lost = asyncio.Event()
         self._database = database
         self._folder = folder
         self._log = log
-        self._files: list[int] = []
+        self._files = files
         self._connection: AsyncConnection | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -85,16 +165,14 @@ class ServerLock:
             TakenError: Another server uses one of them, and does not end in time.
             DatabaseError: One of them can't be locked.
         """
-        await self._lock(self._folder / LOCK_FILE, f"the folder {self._folder}")
-        url = self._database.engine.url
-        if url.drivername.startswith("sqlite"):
-            if (file := _file(url)) is not None:
-                beside = file.with_name(file.name + _ENDING)
-                await self._lock(beside, f"the database {file}")
+        if self._files is None:
+            url = self._database.url
+            self._files = await asyncio.to_thread(lock_files, self._folder, url)
+        if self._database.is_sqlite:
             return
         if not await self._wait_for(self._lock_postgresql):
             await self._disconnect()
-            what = f"the database {url.render_as_string()}"
+            what = f"the database {self._database.engine.url.render_as_string()}"
             raise TakenError(what)
         self._watcher = asyncio.ensure_future(self._watch())
 
@@ -104,8 +182,9 @@ class ServerLock:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
         await self._disconnect()
-        while self._files:
-            os.close(self._files.pop())
+        if self._files is not None:
+            self._files.release()
+            self._files = None
 
     async def _wait_for(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
         """Attempt to lock until that succeeds or time is up."""
@@ -116,34 +195,6 @@ class ServerLock:
                 return False
             await asyncio.sleep(_PAUSE_SECONDS)
         return True
-
-    # -- files -------------------------------------------------------------------------
-
-    async def _lock(self, place: Path, what: str) -> None:
-        """Lock a file; it stays there afterwards, as only its lock counts."""
-        try:
-            # Close-on-exec: a child process that inherited it would keep it locked.
-            file = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            message = f"{what} can't be used: {error}"
-            raise DatabaseError(message) from error
-        self._files.append(file)
-
-        async def attempt() -> bool:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            except OSError as error:
-                message = f"{what} can't be used: {error}"
-                raise DatabaseError(message) from error
-            return True
-
-        if not await self._wait_for(attempt):
-            pid = os.pread(file, _PID_BYTES_MAX, 0).decode("ascii", "replace").strip()
-            raise TakenError(what, pid)
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
 
     # -- PostgreSQL --------------------------------------------------------------------
 
@@ -156,9 +207,10 @@ class ServerLock:
                     isolation_level="AUTOCOMMIT"
                 )
                 for setting in _KEEPALIVE:
-                    await self._connection.execute(setting)
-            return bool(await self._connection.scalar(_LOCK))
-        except (SQLAlchemyError, OSError, asyncio.TimeoutError) as error:
+                    await self._connection.exec_driver_sql(setting)
+            locked = await self._connection.exec_driver_sql(_LOCK)
+            return bool(locked.scalar())
+        except _outages() as error:
             await self._disconnect()
             message = f"the database can't be used: {error}"
             raise DatabaseError(message) from error
@@ -169,9 +221,9 @@ class ServerLock:
             await asyncio.sleep(_CHECK_SECONDS)
             try:
                 if self._connection is not None:
-                    await self._connection.execute(_CHECK)
+                    await self._connection.exec_driver_sql(_CHECK)
                     continue
-            except (SQLAlchemyError, OSError, asyncio.TimeoutError):
+            except _outages():
                 self._log.warning("the connection that locks the database is lost")
                 await self._disconnect()
             try:
@@ -188,12 +240,13 @@ class ServerLock:
         """Close the connection, and with it the lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(SQLAlchemyError, OSError, asyncio.TimeoutError):
+            with suppress(*_outages()):
                 await connection.invalidate()
                 await connection.close()
 
 
-def _file(url: URL) -> Path | None:
-    """Return the file of a SQLite database, None if it is in memory."""
-    name = (url.database or "").removeprefix("file:").partition("?")[0]
-    return None if name in {"", ":memory:"} else Path(name).resolve()
+def _outages() -> tuple[type[Exception], ...]:
+    """Return what is raised when PostgreSQL can't be used."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - see above
+
+    return SQLAlchemyError, OSError, asyncio.TimeoutError

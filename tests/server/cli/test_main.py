@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from isokernel._version import __version__
-from isoserver.cli.main import application
+from isoserver.cli.commands import application
 
 if TYPE_CHECKING:
     from pathlib import Path

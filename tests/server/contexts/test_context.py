@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from tests.support.contexts import SECONDS, context_of, with_fork_server
 
+from isokernel.forkserver import ForkServer
 from isoserver.contexts.context import State
 from isoserver.contexts.forkserver import AsyncForkServer
 from isoserver.errors import ContextDeadError
@@ -15,7 +16,7 @@ FOREVER = "await new Promise(() => {})"
 
 
 def _fork_server() -> AsyncForkServer:
-    return AsyncForkServer(sandbox=False, niceness=0)
+    return AsyncForkServer(ForkServer())
 
 
 @pytest.mark.parametrize("act", ["save", "fork"])

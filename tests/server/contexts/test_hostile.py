@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.contexts import context_of, with_fork_server
 
+from isokernel.forkserver import ForkServer
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
 from isoserver.contexts.forkserver import AsyncForkServer
@@ -48,7 +49,7 @@ class Taken(AsyncForkServer):
     """A fork server whose processes speak through us."""
 
     def __init__(self, answer: Callable[[Frame], list[bytes]]) -> None:
-        super().__init__(sandbox=False, niceness=0)
+        super().__init__(ForkServer())
         self.answer = answer
         self.reads = threading.Event()
         self.reads.set()
@@ -133,7 +134,7 @@ def test_what_is_not_of_a_context_is_refused() -> None:
                 fork_server.adopt(gone, one.pid)
             assert fork_server.hold(gone, one.pid) is None
 
-    with_fork_server(lambda: AsyncForkServer(sandbox=False, niceness=0), scenario)
+    with_fork_server(lambda: AsyncForkServer(ForkServer()), scenario)
 
 
 class Tool:
@@ -323,4 +324,4 @@ def test_questions_for_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         assert await context.process.memory()
         await context.close()
 
-    with_fork_server(lambda: AsyncForkServer(sandbox=False, niceness=0), scenario)
+    with_fork_server(lambda: AsyncForkServer(ForkServer()), scenario)

@@ -159,6 +159,7 @@ async def _by_byte(runs: Runs, one: str, chance: random.Random) -> str:
         text, place = text + page.data, page.next_byte_offset
         if not page.has_more and page.status is not Status.RUNNING:
             return text
+        await asyncio.sleep(0)  # a page that is there is read without a pause
 
 
 async def _by_line(runs: Runs, one: str, chance: random.Random) -> str:
@@ -171,6 +172,7 @@ async def _by_line(runs: Runs, one: str, chance: random.Random) -> str:
         assert page.next_line_offset == len(found) + 1
         if not page.has_more and page.status is not Status.RUNNING:
             return "".join(f"{line}\n" for line in found)
+        await asyncio.sleep(0)  # a page that is there is read without a pause
 
 
 async def _follow(runs: Runs, one: str, _chance: random.Random) -> str:

@@ -81,5 +81,5 @@ def test_a_check_that_takes_too_long_is_stopped(
     else:
         task = tasks.wait(task_id, "failed")
         assert task["error"]["name"] == "TypeCheckerError"
-        assert "--typecheck-timeout-seconds" in task["error"]["message"]
+        assert "(typecheck_timeout_seconds)" in task["error"]["message"]
     assert tasks.result("return 1", typecheck=True) == 1

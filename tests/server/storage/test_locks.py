@@ -178,7 +178,9 @@ def test_the_lock_of_a_folder_is_not_inherited(tmp_path: Path) -> None:
         database = Database(url_of(None, tmp_path))
         mine = ServerLock(database, tmp_path, make_log("info", io.StringIO()))
         await mine.acquire()
-        assert all(not os.get_inheritable(file) for file in mine._files)
+        assert mine._files is not None
+        assert mine._files._files
+        assert all(not os.get_inheritable(file) for file in mine._files._files)
         await mine.release()
         await database.close()
 
