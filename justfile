@@ -18,11 +18,11 @@ lint:
 type:
     mypy
 
-# Run the tests that are quick
+# Run the tests, those in browsers where there is one
 test *args:
-    pytest -m "not slow and not bench" {{ args }}
+    pytest {{ args }}
 
-# Run every test, races for thousands of turns
+# Run every test, slow ones too, races for thousands of turns
 test-all *args:
     pytest -m "not bench" --turns=20 -o faulthandler_timeout=0 {{ args }}
 

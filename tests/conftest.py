@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-RACE_SECONDS = 120
-"""Seconds that a race may take, with as many turns as usual."""
+SLOW_SECONDS = 240
+"""Seconds that a slow test may take; a race, with as many turns as usual."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,11 +37,11 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Give races the time that their turns take."""
-    seconds = RACE_SECONDS * config.getoption("turns")
+    """Give slow tests the time that they take, and races that of their turns."""
     for item in items:
-        if item.get_closest_marker("race"):
-            item.add_marker(pytest.mark.timeout(seconds))
+        turns = config.getoption("turns") if item.get_closest_marker("race") else 1
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS * turns))
 
 
 @pytest.fixture(scope="session")

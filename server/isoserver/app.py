@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from tornado.httpserver import HTTPServer
-
+    from isoserver.http.connections import BoundedServer
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
@@ -155,7 +154,7 @@ class Server:
         # Nobody else finds a temporary folder.
         self._relay = None if self._data.temporary else Relay(self.parts, self.folder)
         self._claimed = False
-        self._http: HTTPServer | None = None
+        self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
 
     async def start(self) -> None:

@@ -23,6 +23,8 @@ what a model should do next (`advice`). What a class doesn't state, it inherits.
     │       ├── ScopeError              the token lacks a scope
     │       └── WorkspaceError          the workspace isn't the caller's
     ├── LimitError                      a limit is reached; try again later
+    │   ├── ConnectionLimitError        connections of clients
+    │   │   └── AddressConnectionLimitError  those from one address
     │   ├── ContextLimitError           live contexts
     │   ├── EphemeralLimitError         contexts that live for one execution
     │   ├── QueueLimitError             cells that wait in one context
@@ -331,6 +333,21 @@ class LimitError(ServerError):
         else:
             text = f"the limit of {limit} {self.counted} is reached"
             super().__init__(f"{text} ({self.setting})")
+
+
+class ConnectionLimitError(LimitError):
+    """There are as many connections as may be, and all of them are in use."""
+
+    http_status = HTTPStatus.SERVICE_UNAVAILABLE
+    counted = "connections"
+    setting = "connections_max"
+
+
+class AddressConnectionLimitError(ConnectionLimitError):
+    """One address has as many connections as it may have, and all are in use."""
+
+    counted = "connections from one address"
+    setting = "connections_per_address_max"
 
 
 class ContextLimitError(LimitError):

@@ -84,6 +84,8 @@ GROUPS: Final = {
     ),
     "Requests, streams and the end": (
         *("request_body_bytes_max", "request_header_bytes_max"),
+        *("connections_max", "connections_per_address_max"),
+        *("request_head_timeout_seconds", "connection_idle_timeout_seconds"),
         *("stream_heartbeat_interval_seconds", "stream_buffer_characters_max"),
         *("stream_stall_timeout_seconds", "interrupt_grace_seconds"),
         *("shutdown_grace_seconds", "shutdown_save_timeout_seconds"),

@@ -50,6 +50,8 @@ _PYTHON_OPTIONS: Final = (
     "--InlineBackend.figure_formats={'png','svg'}",
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError)
+"""What reading a message that is none raises, in jupyter_client and here."""
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 # One expression each, so that no name is left behind; the values are JSON in a literal.
@@ -237,10 +239,16 @@ class KernelProcess(ContextProcess):
         self._client.shell_channel.socket.send_multipart(frames)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        """Deliver messages from one channel until the process is closed."""
+        """Deliver messages from one channel until the process is closed.
+
+        Those that are no messages of Jupyter are dropped.
+        """
         while True:
-            envelope = await get()
-            parent, message = _parent(envelope), _read(envelope)
+            try:
+                envelope = await get()
+                parent, message = _parent(envelope), _read(envelope)
+            except _MALFORMED:
+                continue  # user code in the kernel can send what it likes
             if message.kind != "status":
                 self._begun = parent
             self._listener.received(parent, message)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate
 from tornado.routing import URLSpec
 from tornado.web import Application, stream_request_body
 
 from isoserver.errors import BodyTooLargeError, HeadersTooLargeError
+from isoserver.http.connections import BoundedServer
 from isoserver.http.handlers import Handler, MissingHandler
 
 if TYPE_CHECKING:
@@ -32,34 +32,29 @@ if TYPE_CHECKING:
 
 __all__ = ["make_http_server"]
 
-_HEADERS_FACTOR: Final = 4
-"""How many times the limit headers are read before their sender is cut off."""
 _BODY_FACTOR: Final = 4
 """How many times the limit a body is read before its sender is cut off."""
 _DROPPED_BYTES_MAX: Final = 1 << 40
 _BODY_SECONDS: Final = 120.0
 """How long a body that didn't come with its headers may take."""
-_IDLE_SECONDS: Final = 3600.0
-"""After which a connection without requests is closed."""
 
 
-def make_http_server(parts: ServerParts, routes: Iterable[Route]) -> HTTPServer:
+def make_http_server(parts: ServerParts, routes: Iterable[Route]) -> BoundedServer:
     """Return a server of some routes that doesn't listen yet.
 
     Args:
         parts: What its handlers share.
         routes: Every path that it serves.
     """
-    return HTTPServer(
-        _Application(parts, routes),
-        max_body_size=parts.settings.request_body_bytes_max,
-        max_header_size=_HEADERS_FACTOR * parts.settings.request_header_bytes_max,
-        idle_connection_timeout=_IDLE_SECONDS,
-    )
+    application = _Application(parts, routes)
+    application.server = BoundedServer(application, parts.settings, parts.log)
+    return application.server
 
 
 class _Application(Application):
     """Tornado's application, which looks at sizes before it reads a body."""
+
+    server: BoundedServer
 
     def __init__(self, parts: ServerParts, routes: Iterable[Route]) -> None:
         self._parts = parts
@@ -72,14 +67,15 @@ class _Application(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find what answers a request; called by Tornado when it has the headers."""
+        connection: Any = request.connection
+        self.server.begin_request(connection.stream)
         settings = self._parts.settings
         if _head_size(request) > settings.request_header_bytes_max:
             return self._refuse(request, _LongHeadersHandler)
         size, size_max = _body_size(request.headers), settings.request_body_bytes_max
         if size is not None and size > size_max:
-            return self._refuse(request, _LongBodyHandler)
+            return self._refuse_body(request, size)
         if not _is_whole(request, size):
-            connection: Any = request.connection
             connection.set_body_timeout(_BODY_SECONDS)
         delegate = super().find_handler(request, **kwargs)
         if size is not None:
@@ -88,6 +84,14 @@ class _Application(Application):
         return _BoundedBody(
             delegate, lambda: self._refuse(request, _LongBodyHandler), size_max
         )
+
+    def _refuse_body(self, request: HTTPServerRequest, size: int) -> Any:
+        """Refuse a body: once it has come, as most clients read no answer before."""
+        factor = size / self._parts.settings.request_body_bytes_max
+        if factor > _BODY_FACTOR or "Expect" in request.headers:
+            return self._refuse(request, _LongBodyHandler)
+        _drop_the_rest(request)
+        return _DroppedBody(lambda: self._refuse(request, _LongBodyHandler))
 
     def _refuse(self, request: HTTPServerRequest, handler: type[Handler]) -> Any:
         return self.get_handler_delegate(request, handler, {"parts": self._parts})
@@ -124,6 +128,32 @@ class _LongHeadersHandler(_LongBodyHandler):
         _drop_the_rest(self.request)
         await Handler.prepare(self)
         raise HeadersTooLargeError(self.parts.settings.request_header_bytes_max)
+
+
+class _DroppedBody(HTTPMessageDelegate):
+    """Drops the body of a request that is refused, and then has it answered."""
+
+    def __init__(self, refuse: Callable[[], HTTPMessageDelegate]) -> None:
+        """Drop a body.
+
+        Args:
+            refuse: Makes what answers.
+        """
+        self._make_refusal = refuse
+        self._head: tuple[Any, Any] = (None, None)
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Keep the head for the refusal."""
+        self._head = (start_line, headers)
+        return None
+
+    def finish(self) -> None:
+        """Answer; called by Tornado when it has the whole body."""
+        refusal = self._make_refusal()
+        refusal.headers_received(*self._head)
+        refusal.finish()
 
 
 class _BoundedBody(HTTPMessageDelegate):

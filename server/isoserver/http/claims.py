@@ -8,6 +8,7 @@ until the server answers, and the fork server starts meanwhile in its own proces
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,7 @@ class Claims:
             OSError: It can't be bound.
         """
         if not self._sockets:
+            _raise_open_files()
             self._sockets = bind_sockets(self._settings.port, self._settings.host)
         return self._sockets
 
@@ -133,3 +135,10 @@ class Claims:
 
     def _languages(self) -> Languages:
         return Languages(self._settings.languages, self._settings.default_language)
+
+
+def _raise_open_files() -> None:
+    """Raise the process's limit of open files as far as it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

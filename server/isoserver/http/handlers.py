@@ -41,6 +41,8 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SERVER_ERRORS: Final = 500
 _IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
 _PREFLIGHT_SECONDS: Final = "600"
+_PATH_MAX: Final = 200
+"""Characters of a path that doesn't exist, in the log."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -71,6 +73,7 @@ class Handler(RequestHandler):
         self.gone = False
         self.failure: ServerError | None = None
         self.began = time.perf_counter()
+        self._sent_bytes = 0
 
     # -- before the method -------------------------------------------------------------
 
@@ -217,6 +220,11 @@ class Handler(RequestHandler):
         self.set_header("Content-Type", JSON)
         self.finish(msgspec.json.encode(content))
 
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        """Add to the response; counted for the access log."""
+        self._sent_bytes += len(chunk)
+        super().write(chunk)
+
     def compute_etag(self) -> str | None:
         """Return no ETag: nothing here is cached, and hashing answers costs time."""
         return None
@@ -303,9 +311,10 @@ class Handler(RequestHandler):
                 route=self.route,
                 status=status,
                 ms=round(taken * 1e3, 2),
-                size=len(self.request.body or b""),
+                size=self._sent_bytes,
                 remote=self.request.remote_ip,
                 request_id=request_id(self.request),
+                **({} if self.route else {"path": self.request.path[:_PATH_MAX]}),
                 **({} if self.failure is None else {"error": self.failure.code}),
             )
 

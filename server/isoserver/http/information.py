@@ -41,9 +41,10 @@ class HealthHandler(Handler):
 
     open = True
 
-    def get(self) -> None:
-        """Answer that it works, or 503 while it stops."""
+    async def get(self) -> None:
+        """Answer that it works; 503 while it stops or can't write its database."""
         self.check_open()
+        await self.parts.database.check()
         self.answer({"status": "ok"})
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["make_log", "route_foreign"]
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=str)
+_WINDOW_SECONDS: Final = 10.0
+_REPETITIONS_MAX: Final = 20
+"""Lines of one kind in a window; a line a millisecond fills a disk in days."""
+_KINDS_MAX: Final = 1000
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -51,11 +58,60 @@ def _make(level: str, file: TextIO | None) -> FilteringBoundLogger:
 
     log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(file or sys.stderr),  # a line is one write
-        processors=[structlog.processors.format_exc_info, _render],
+        processors=[
+            _Repetitions(structlog.DropEvent),
+            structlog.processors.format_exc_info,
+            _render,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     return log.bind()
+
+
+class _Repetitions:
+    """Drops what is logged too often; the next line of its kind says how many were.
+
+    Lines of requests are as many as requests, and are all written.
+    """
+
+    def __init__(self, drop: type[BaseException]) -> None:
+        """Begin with nothing written.
+
+        Args:
+            drop: Raised for lines that aren't to be written.
+        """
+        self._drop = drop
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        """Let a line pass, or raise what drops it."""
+        if event["event"] == "request":
+            return event
+        kind, now = str(event.get("logger", event["event"])), time.monotonic()
+        window = self._windows.get(kind)
+        if window is None or now - window.since > _WINDOW_SECONDS:
+            self._windows[kind] = _Window(now)
+            self._windows.move_to_end(kind)
+            if len(self._windows) > _KINDS_MAX:
+                self._windows.popitem(last=False)
+            if window is not None and window.dropped:
+                event["dropped"] = window.dropped
+            return event
+        window.written += 1
+        if window.written > _REPETITIONS_MAX:
+            window.dropped += 1
+            raise self._drop
+        return event
+
+
+@dataclass
+class _Window:
+    """How much of one kind was written in some seconds, and how much was dropped."""
+
+    since: float
+    written: int = 1
+    dropped: int = 0
 
 
 def _render(_logger: Any, method: str, event: EventDict) -> str:

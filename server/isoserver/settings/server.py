@@ -91,6 +91,21 @@ class ServerSettings(AgentSettings, AccessSettings):
         64 * 1024, description="Bytes of a request's headers."
     )
 
+    connections_max: PositiveInt = Field(
+        4096,
+        description="Connections of clients; half of the open files that the process "
+        "may have are the most.",
+    )
+    connections_per_address_max: PositiveInt = Field(
+        2048, description="Connections of clients from one address."
+    )
+    request_head_timeout_seconds: PositiveFloat = Field(
+        10.0, description="Seconds that the head of a request may take to arrive."
+    )
+    connection_idle_timeout_seconds: PositiveFloat = Field(
+        3600.0, description="Seconds after which a connection without requests ends."
+    )
+
     contexts_max: PositiveInt = Field(
         1000, description="Contexts that live, those of executions left out."
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData, event, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -44,6 +45,13 @@ _OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
 _ATTEMPTS: Final = 3
 _POOL: Final = 5
 _BUSY_SECONDS: Final = 30.0
+_SQLITE_WRITE: Final = text("PRAGMA user_version = 1")
+"""It writes a page of the file, whatever the version was; nothing else uses it."""
+_WRITE: Final = text("SELECT txid_current()")
+"""PostgreSQL refuses it where it would refuse to write."""
+_CHECK_SECONDS: Final = 5.0
+_CHECKED_SECONDS: Final = 1.0
+"""How long the answer to whether it can be written holds."""
 _PRAGMAS: Final = (
     # Readers don't wait for the writer, and a commit is one write without a sync: it
     # outlives the process, kill -9 included, if not always the machine.
@@ -78,6 +86,9 @@ class Database:
         except (ArgumentError, ValueError) as error:
             message = f"the database's URL can't be read: {error}"
             raise DatabaseError(message) from error
+        # What was wrong when the database was last written for `check`, and when.
+        self._check: asyncio.Future[DatabaseError | None] | None = None
+        self._checked = 0.0
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
 
@@ -125,6 +136,34 @@ class Database:
         with _translated():
             async with self.engine.connect() as connection:
                 yield connection
+
+    async def check(self) -> None:
+        """Check that the database can be written; at most once a second.
+
+        Raises:
+            DatabaseError: It can't be reached or written to, or not in time.
+        """
+        now = time.monotonic()
+        last, seconds = self._check, now - self._checked
+        if last is None or (last.done() and seconds > _CHECKED_SECONDS):
+            self._checked = now
+            self._check = last = asyncio.ensure_future(self._write_nothing())
+        # Not with wait_for: SQLite's thread can't be told to give up.
+        done, _ = await asyncio.wait({last}, timeout=_CHECK_SECONDS)
+        if not done:
+            message = f"the database can't be written within {_CHECK_SECONDS:g} s"
+            raise DatabaseError(message)
+        if (error := last.result()) is not None:
+            raise error
+
+    async def _write_nothing(self) -> DatabaseError | None:
+        """Write something that changes nothing; return what that failed with."""
+        try:
+            async with self.begin() as connection:
+                await connection.execute(_SQLITE_WRITE if self.is_sqlite else _WRITE)
+        except DatabaseError as error:
+            return error
+        return None
 
     async def close(self) -> None:
         """Close all connections."""

@@ -8,7 +8,15 @@ import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "SECRET_MIN", "Excerpt", "Redactor", "clean", "excerpt"]
+__all__ = [
+    "HIDDEN",
+    "SECRET_MIN",
+    "Excerpt",
+    "Redactor",
+    "clean",
+    "excerpt",
+    "is_secret",
+]
 
 HIDDEN: Final = "[redacted]"
 SECRET_MIN: Final = 4
@@ -18,6 +26,9 @@ _KEY: Final = re.compile(
     r"authorization|api[-_ ]?key|token|secret|password|passwd|cookie|credential",
     re.IGNORECASE,
 )
+_HEADER: Final = re.compile(f"{_KEY.pattern}|auth|session|signature", re.IGNORECASE)
+_RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[\w.~+/=-]{20,}", re.ASCII)
+"""Twenty characters or more with letters and digits, and nothing between."""
 _PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _DEPTH_MAX: Final = 64
 _PIECE_MIN: Final = 32
@@ -73,6 +84,11 @@ class Redactor:
                 for name, item in value.items()
             }
         return value
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Tell whether a header or variable looks like a secret, by its name or value."""
+    return _HEADER.search(name) is not None or _RANDOM.fullmatch(value) is not None
 
 
 def _lower(found: re.Match[str]) -> str:

@@ -84,3 +84,26 @@ def test_sockets_find_a_short_path(
         assert client.text("6 * 7", language="python") == "42"
     server.stop()
     assert not list(folder.iterdir())
+
+
+def test_nothing_stays_of_a_killed_server(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
+    place = {"TMPDIR": str(tmp_path)}
+    flags = ("--languages", "javascript,python")
+    server = servers(*flags, env=place)
+    with connect(server) as client:
+        assert client.text("1", language="python") == "1"
+    killed = {*tmp_path.iterdir()}
+    assert killed
+    server.stop(signal.SIGKILL)
+    living = servers(*flags, env=place)
+    with connect(living) as client:
+        assert client.text("1", language="python") == "1"
+    others = {*tmp_path.iterdir()} - killed
+    for folder in (*killed, *others):
+        os.utime(folder, (0, 0))  # long ago
+    servers(*flags, env=place).stop()
+    assert {*tmp_path.iterdir()} == others
+    with connect(living) as client:
+        assert client.text("2", language="python") == "2"

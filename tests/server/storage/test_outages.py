@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from tests.support.client import connect
 from tests.support.server import JAVASCRIPT_FLAGS, Server
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,3 +107,20 @@ def test_outages_are_told_as_such(
     reasons = [entry["reason"] for entry in told if "can't be used" in entry["event"]]
     assert reasons
     assert all(reasons)
+
+
+def test_a_server_that_can_not_write_is_not_healthy(
+    tmp_path: Path, servers: Callable[..., Server]
+) -> None:
+    server = servers(*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
+    with contextlib.closing(sqlite3.connect(tmp_path / "isokernel.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = wait_for(lambda: _unhealthy(server))
+        assert answer["message"] == "the database can't be written within 5 s"
+        other.rollback()
+    wait_for(lambda: _unhealthy(server) is None)
+
+
+def _unhealthy(server: Server) -> Any:
+    answer = httpx.get(f"{server.url}/healthz", timeout=DEADLINE)
+    return None if answer.status_code == 200 else answer.json()

@@ -16,6 +16,8 @@ from isoserver.errors import ToolFailedError
 
 __all__ = ["PublicOnly", "is_public", "keep_public"]
 
+_PLATFORM: Final = frozenset({ipaddress.IPv4Address("168.63.129.16")})
+"""Public addresses at which a machine in a cloud finds the cloud itself: Azure's."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -34,6 +36,8 @@ def is_public(text: str) -> bool:
             return is_public(str(inner))
         if address.teredo is not None or address.is_site_local:
             return False
+    if address in _PLATFORM:
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

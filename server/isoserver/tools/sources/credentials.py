@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isoserver.errors import SourceError
 from isoserver.settings.tools import McpSettings, OpenapiSettings, SecretReference
-from isoserver.tools.redaction import SECRET_MIN
+from isoserver.tools.redaction import SECRET_MIN, is_secret
 
 if TYPE_CHECKING:
     from isoserver.settings.tools import AuthModel, SecretValue, SourceSettings
@@ -98,13 +98,18 @@ def _basic(auth: AuthModel, password: str) -> str:
 
 
 def _named(values: dict[str, SecretValue], secrets: list[str]) -> dict[str, str]:
-    """Find values by name; those that are found elsewhere are secret."""
+    """Find values by name; also note those that are secret.
+
+    Those that are found elsewhere are, and of those that are written here whatever
+    looks like one: a version of an API, which results are full of, must not be hidden.
+    """
     made = {}
     for name, value in values.items():
-        secret = isinstance(value, SecretReference)
-        made[name] = _resolve(value, short=not secret)
-        if secret:
-            secrets.append(made[name])
+        referred = isinstance(value, SecretReference)
+        found = made[name] = _resolve(value, short=not referred)
+        if referred or is_secret(name, found):
+            # Also without its scheme, as in "Bearer …".
+            secrets += (found, found.rpartition(" ")[2])
     return made
 
 

@@ -131,6 +131,31 @@ def test_a_key_is_used_and_never_seen(run: Callable[..., None]) -> None:
     run(scenario, sources=both)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "seen"),
+    [
+        ("Authorization", KEY, "[redacted]"),
+        ("Authorization", f"Bearer {KEY}", "[redacted]"),
+        ("Authorization", "ghp_1aB2cD3eF4gH5iJ6kL7m", "[redacted]"),
+        ("X-Version", "2022-11-28", None),
+    ],
+)
+def test_what_is_written_in_headers_is_never_seen(
+    run: Callable[..., None], name: str, value: str, seen: str | None
+) -> None:
+    async def scenario(world: World) -> None:
+        echoed = await world.call("github.odd", {"kind": "echo"})
+        assert echoed == {"you sent": seen}
+        for text in (
+            json.dumps(await world.audit()),
+            (world.folder / "log").read_text(),
+        ):
+            assert value not in text
+
+    headers = {name: value}
+    run(scenario, sources=lambda s: [s.openapi(auth={"type": "none"}, headers=headers)])
+
+
 def test_reads_are_allowed_and_writes_wait(run: Callable[..., None]) -> None:
     async def scenario(world: World) -> None:
         assert await world.call("github.issues.list", {"owner": "o"})

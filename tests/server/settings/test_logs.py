@@ -1,0 +1,34 @@
+"""The log: lines of one kind are bounded, those of requests are all written."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+from isoserver.settings.logs import make_log
+
+
+def _written(file: io.StringIO) -> list[str]:
+    return [json.loads(line)["event"] for line in file.getvalue().splitlines()]
+
+
+def test_repetitions_are_dropped() -> None:
+    file = io.StringIO()
+    log = make_log("info", file)
+    for number in range(1000):
+        log.warning("accepting paused", connections=number)
+        log.info("request", status=200)
+    log.warning("another")
+    written = _written(file)
+    assert written.count("accepting paused") == 20
+    assert written.count("request") == 1000
+    assert written.count("another") == 1
+
+
+def test_kinds_of_libraries_are_their_loggers() -> None:
+    file = io.StringIO()
+    log = make_log("info", file)
+    for number in range(100):
+        log.log(logging.WARNING, str(number), logger="asyncio")
+    assert len(_written(file)) == 20
