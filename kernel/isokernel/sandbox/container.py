@@ -319,12 +319,24 @@ class Container:
 
     def _files_bytes(self) -> int:
         used = 0
-        for folder in ("home", "tmp", "dev/shm"):
+        for folder in (*_OWN, SOCKETS):
             with suppress(OSError):
-                place = os.statvfs(f"/proc/{self.first}/root/{folder}")
+                place = os.statvfs(self._seen_from_outside(folder))
                 used += (place.f_blocks - place.f_bfree) * place.f_frsize
                 used += (place.f_files - place.f_ffree) * 1024  # of the kernel's own
         return used
+
+    def _seen_from_outside(self, path: str) -> str:
+        """Return how the server names a place in the container.
+
+        Raises:
+            OSError: It has no files of its own yet, or no more.
+        """
+        root = f"/proc/{self.first}/root"
+        if os.path.samefile(root, "/"):  # noqa: PTH121
+            message = "its files are still the server's"
+            raise FileNotFoundError(message)
+        return f"{root}{path}"
 
     def sockets(self) -> str:
         """Return where `SOCKETS` is found from outside, by a path that stays short.
@@ -333,7 +345,7 @@ class Container:
             OSError: It isn't there yet, or no more.
         """
         if self._sockets_fd < 0:
-            place = f"/proc/{self.first}/root{SOCKETS}"
+            place = self._seen_from_outside(SOCKETS)
             self._sockets_fd = os.open(place, os.O_PATH | os.O_DIRECTORY)
         return f"/proc/self/fd/{self._sockets_fd}"
 
