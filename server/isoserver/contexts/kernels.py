@@ -270,6 +270,11 @@ class KernelProcess(ContextProcess):
         elif self._program is not None:
             self._program.interrupt()
 
+    def own_bytes(self) -> int:
+        """Return the memory of all its processes; see `ContextProcess`."""
+        program = self._program
+        return 0 if program is None else program.memory_bytes()
+
     async def memory(self) -> dict[str, int] | None:
         """Return the memory of all its processes."""
         program = self._program

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.budget import MemoryBudget, machine_bytes
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
@@ -53,6 +54,8 @@ HOME: Final = "/home/user"
 _SWEEPS: Final = 4
 """How often idle contexts are looked for in the time that they may live."""
 _SWEEP_SECONDS_MAX: Final = 30.0
+_MEMORY_PART: Final = 0.75
+"""Of the machine's memory, for all contexts together."""
 
 
 class Contexts:
@@ -115,6 +118,10 @@ class Contexts:
         )
         interval_seconds = min(shortest / _SWEEPS, _SWEEP_SECONDS_MAX)
         self._sweeper = Sweeper("contexts", self._sweep, interval_seconds, log)
+        memory = settings.contexts_memory_bytes_max
+        if memory is None:
+            memory = int(machine_bytes() * _MEMORY_PART)
+        self._budget = MemoryBudget(memory, self._registry, log)
 
     # -- the server's life -------------------------------------------------------------
 
@@ -147,11 +154,13 @@ class Contexts:
             )
         await self._hibernation.start(self.languages.served)
         self._sweeper.start()
+        self._budget.start()
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
         self.stopping = True
         await self._sweeper.close()
+        await self._budget.close()
         await self._wait_idle(self._settings.shutdown_grace_seconds)
         for context in self._registry.processes():
             if context.state is State.BUSY:

@@ -147,6 +147,12 @@ class ServerSettings(AgentSettings, AccessSettings):
         512, description="Processes and threads of one Python context."
     )
 
+    contexts_memory_bytes_max: PositiveInt | None = Field(
+        None,
+        description="Bytes of memory that all contexts may use together; the largest "
+        "one ends when they use more. Three quarters of the machine's if unset.",
+    )
+
     heap_bytes_max: PositiveInt = Field(
         256 * _MIB, description="Bytes of one saved heap, before it is compressed."
     )

@@ -112,6 +112,7 @@ def prison(request: pytest.FixtureRequest) -> Iterator[Prison]:
         server = Server(*FLAGS, before=_before(kind, keep))
         stack.callback(server.stop)
         with connect(server) as client:
+            client.get("/healthz")
             yield Prison(server, client, kind, outside, path)
 
 
