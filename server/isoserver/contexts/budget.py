@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.context import Context
+    from isoserver.contexts.process import ContextProcess
     from isoserver.contexts.registry import Registry
 
 __all__ = ["MemoryBudget", "machine_bytes"]
@@ -78,12 +79,15 @@ class MemoryBudget:
     async def check(self) -> None:
         """End the largest contexts until the rest of them is within the budget."""
         contexts = self._registry.processes()
-        rough = sum(resident(one.process.pid).own_bytes for one in contexts)
+        processes = [one.process for one in contexts]
+        rough = await asyncio.to_thread(
+            lambda: sum(process.own_bytes() for process in processes)
+        )
         now = time.monotonic()
         if rough <= self.limit_bytes or now < self._next_exact:
             return
         sizes = await asyncio.to_thread(
-            lambda: [_own_bytes(one.process.pid) for one in contexts]
+            lambda: [_own_bytes(process) for process in processes]
         )
         self._next_exact = time.monotonic() + _REST_FACTOR * (time.monotonic() - now)
         left = sum(sizes)
@@ -102,11 +106,14 @@ class MemoryBudget:
         )
 
 
-def _own_bytes(pid: int) -> int:
-    """Return the memory of a process, shared pages by its part of them.
+def _own_bytes(process: ContextProcess) -> int:
+    """Return the memory of a context, shared pages by its part of them.
 
     Where the system doesn't tell that, all that is resident and that no file backs.
     """
+    pid = process.pid
+    if not process.shares_memory:
+        return process.own_bytes()
     try:
         told = Path(f"/proc/{pid}/smaps_rollup").read_bytes() if pid else b""
     except OSError:
