@@ -39,13 +39,14 @@
     input: (prompt, password) => call(operation.input, prompt, password),
     heap: (action, name) => call(operation.heap, action, name),
     callTool: (id, path, json, owner) => call(operation.callTool, id, path, json, owner),
+    outputCut: (owner) => call(operation.outputCut, owner),
     position: (script, line, column) =>
       parse(call(operation.position, script, line, column)),
     // Modules that only have the thrown value leave its description to the errors module.
-    reportError: (details, kind, owner) =>
+    reportError: (details, kind, owner, leveled) =>
       kind === undefined
         ? require("errors").report(details, "error")
-        : call(operation.reportError, details, kind, owner),
+        : call(operation.reportError, details, kind, owner, leveled),
     typeOf: (value) => {
       const type = typeof value;
       if (type !== "object" && type !== "function") return type;

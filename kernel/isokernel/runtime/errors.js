@@ -135,9 +135,10 @@ exports.describe = (value) => toJson(detail(value, 0, new Set()));
 /**
  * Reports an error that no cell waits for, with the execution that caused it.
  * @param {unknown} value
- * @param {"error" | "rejection"} kind
+ * @param {"error" | "rejection" | "display"} kind a display's failure is no more than told
  */
 exports.report = function report(value, kind) {
   require("output").flush();
-  reportError(exports.describe(value), kind, owner());
+  const id = owner();
+  reportError(exports.describe(value), kind, id, require("console").hasLevels(id));
 };

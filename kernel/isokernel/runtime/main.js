@@ -128,9 +128,11 @@ Object.assign(exports, {
     output.flush();
     return timers.nextDue();
   },
+  endOutput: output.endOutput,
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
+  holds: (owner) => timers.holds(owner) || tools.holds(owner),
   cancelOwner: timers.cancelOwner,
   beginSaving: saved.begin,
   hasMemory: saved.hasMemory,
@@ -144,9 +146,10 @@ Object.assign(exports, {
     setOwner(owner);
     return require("present").present(end[RESULT], count, storeHistory);
   },
-  conclude: (end, owner, count, storeHistory, silent) => {
+  conclude: (end, owner, count, storeHistory, silent, limit, calls) => {
     setOwner(owner);
-    return require("conclude").conclude(end[RESULT], count, storeHistory, silent);
+    const { conclude } = require("conclude");
+    return conclude(end[RESULT], count, storeHistory, silent, limit, calls);
   },
   showLevels: (owner) => require("console").showLevels(owner),
   describe,

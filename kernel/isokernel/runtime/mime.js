@@ -78,7 +78,7 @@ function attempt(method, value) {
 }
 
 function tell(error) {
-  require("errors").report(error, "error");
+  require("errors").report(error, "display");
 }
 
 function fromPython(value) {
