@@ -27,6 +27,7 @@
     │   └── SignatureError          it isn't signed with our key, or came before
     ├── FrameError                      (ValueError) not a frame, or one too large
     ├── ForkServerError                 the fork server can't be had, or refused
+    ├── ContainerError                  a container can't be made
     ├── SettingsError                   (ValueError) a setting has no sensible value
     └── InstallationError               kernelspecs could not be written or found
 
@@ -200,6 +201,10 @@ class FrameError(IsokernelError, ValueError):
 
 class ForkServerError(IsokernelError):
     """The fork server could not be started, or could not do what was asked."""
+
+
+class ContainerError(IsokernelError):
+    """A container can't be made on this machine, or not with these settings."""
 
 
 class SettingsError(IsokernelError, ValueError):

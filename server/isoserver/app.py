@@ -121,6 +121,7 @@ class Server:
             self._data.contexts,
             log,
             self._claims.fork_server,
+            self._claims.hidden,
         )
         self.metrics.watch(self.contexts)
         self.lock = ServerLock(self.database, self.folder, log, self._claims.files)
@@ -216,14 +217,13 @@ class Server:
 
     def _warm_up(self) -> None:
         """Say what is insecure, and load what first requests will need; in a thread."""
-        for wall in self.contexts.missing_walls:
-            self.parts.log.warning("not confined", reason=wall)
         if self.folder.stat().st_mode & _OF_OTHERS:
             # Somebody else made it, and may want it so.
             self.parts.log.warning("others may read", folder=str(self.folder))
-        for name in ("structlog", *self.contexts.modules_used_later):
-            if not self.contexts.stopping:
-                import_module(name)
+        for wall in self.contexts.warm_up():
+            self.parts.log.warning("not confined", reason=wall)
+        if not self.contexts.stopping:
+            import_module("structlog")
 
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""

@@ -10,7 +10,6 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 
 import nbformat
-from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +26,8 @@ SETTINGS = {
         "checkForUpdates": False,
     },
 }
+START_SECONDS = 120.0
+"""JupyterLab imports for long, on a machine that has other things to do."""
 INDICATOR = ".jp-Notebook-ExecutionIndicator"
 # The indicator alone says "idle" too early, while there is no connection yet.
 CONNECTED = """() => {
@@ -160,4 +161,4 @@ def wait_for_address(log: IO[str]) -> str:
                 found.put(match[1])
 
     threading.Thread(target=read, daemon=True).start()
-    return found.get(timeout=DEADLINE)
+    return found.get(timeout=START_SECONDS)

@@ -49,10 +49,11 @@ class Server:
         *flags: str,
         env: dict[str, str] | None = None,
         program: Sequence[str] = ("-c", START),
+        before: Sequence[str] = (),
     ) -> None:
         self.files_at_rest = 0
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop
-        command = [sys.executable, *program, "serve", "--port", "0", *flags]
+        command = [*before, sys.executable, *program, "serve", "--port", "0", *flags]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -24,6 +24,7 @@ from isokernel.context.events import (
     ResultJson,
 )
 from isokernel.context.turns import Stop
+from isokernel.runtime.scripts import PREFIX
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
 from isokernel.v8.values import Value
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _FULFILLED, _REJECTED = 1, 2
 _RESULT: Final = ".repl_result"
+_HELPERS: Final = f"{PREFIX}helpers"
 
 
 class ToolLimits(NamedTuple):
@@ -218,6 +220,11 @@ class CellRun:
                 self._fail_syntax(again)
                 return
             if again is not None:
+                if again.helpers is not None:
+                    self._bridge.call(
+                        "defineHelpers",
+                        self._isolate.run_script(again.helpers, _HELPERS),
+                    )
                 outcome = cell.run(again)
         if isinstance(outcome, Clash):
             error = self._syntax_error(outcome.thrown)
@@ -236,7 +243,7 @@ class CellRun:
         """Compile what V8 refused as something else that it may be."""
         if self._options.body and has_return(self._described(thrown)["evalue"]):
             return compile_function(self._isolate, code)
-        return recompile(self._isolate, code)
+        return recompile(self._isolate, code, body=self._options.body)
 
     def _wait_for(self, promise: Value) -> None:
         self._promise = promise

@@ -1,13 +1,14 @@
 """The seccomp filters: which system calls a process may make.
 
-A context has an allowlist. It computes, waits, reads and writes descriptors that it
+A V8 context has an allowlist. It computes, waits, reads and writes descriptors that it
 has, makes threads, and forks for clones and saved heaps. It opens nothing, connects to
 nothing and executes nothing, whatever V8 may be brought to do. A call that isn't on the
 list fails with EPERM.
 
-A Python kernel needs most of the system, so it has a denylist: the network, but for
-Unix sockets, and the calls that change the system, look into other processes, make
-namespaces, or go around filters.
+A container runs Python or any other kernel, which need most of the system, so it has a
+denylist: the calls that change the system, look into other processes, make namespaces,
+go around limits, or have little use and a history of holes; kinds of sockets that no
+network namespace holds back; and every call that is newer than this list.
 
 `newfstatat` is how C libraries do `fstat`, with an empty path and a flag that allows
 that. The allowlist asks for the flag, so that `stat` and its kin fail; but a filter
@@ -25,7 +26,12 @@ from typing import Final
 
 from isokernel.sandbox.syscalls import address, prctl
 
-__all__ = ["install_allowlist", "install_denylist", "prepare", "supported"]
+__all__ = [
+    "container_filter",
+    "install_allowlist",
+    "prepare",
+    "supported",
+]
 
 _PR_SET_SECCOMP: Final = 22
 _PR_GET_SECCOMP: Final = 21
@@ -39,6 +45,7 @@ _ENOSYS: Final = 38
 
 _LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_GREATER: Final = 0x25  # BPF_JMP | BPF_JGT | BPF_K
 _ANY_BIT: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 _RETURN: Final = 0x06  # BPF_RET | BPF_K
 
@@ -49,12 +56,12 @@ _ARGUMENTS: Final = 16  # eight bytes each; both architectures are little-endian
 _COLUMNS: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of the tables below, and AUDIT_ARCH."""
 
-_X32: Final = 0x40000000
-"""Marks x86_64's second table of calls, which isn't looked through here."""
-_UNIX, _NETLINK = 1, 16
+_FAMILIES: Final = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+_NETLINK: Final = 16
 # As on a system that has no such network: libraries know that, and go on without (zmq
 # would end the process at EPERM).
 _EAFNOSUPPORT, _EOPNOTSUPP = 97, 95
+_TYPES_INTO_TERMINALS: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 # CLONE_NEW*; processes with the parent's memory (vfork) are how children are started.
 _NAMESPACES: Final = 0x7E020000
 
@@ -164,14 +171,18 @@ _LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "prctl": (157, 167),
 }
 
-_DENIED: Final[dict[str, tuple[int, int]]] = {
-    # by name, for x86_64 and for aarch64
+_DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
+    # in containers; by name, for x86_64 and for aarch64
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
     "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
+    "move_pages": (279, 239),
+    "migrate_pages": (256, 238),
+    "set_mempolicy_home_node": (450, 450),
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -183,6 +194,8 @@ _DENIED: Final[dict[str, tuple[int, int]]] = {
     "open_tree": (428, 428),
     "move_mount": (429, 429),
     "mount_setattr": (442, 442),
+    "statmount": (457, 457),
+    "listmount": (458, 458),
     "unshare": (272, 97),
     "setns": (308, 268),
     "open_by_handle_at": (304, 265),
@@ -198,6 +211,7 @@ _DENIED: Final[dict[str, tuple[int, int]]] = {
     "keyctl": (250, 219),
     "init_module": (175, 105),
     "finit_module": (313, 273),
+    "create_module": (174, None),
     "delete_module": (176, 106),
     "kexec_load": (246, 104),
     "kexec_file_load": (320, 294),
@@ -206,6 +220,7 @@ _DENIED: Final[dict[str, tuple[int, int]]] = {
     "swapoff": (168, 225),
     "acct": (163, 89),
     "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
     "settimeofday": (164, 170),
     "clock_settime": (227, 112),
     "clock_adjtime": (305, 266),
@@ -214,15 +229,35 @@ _DENIED: Final[dict[str, tuple[int, int]]] = {
     "setdomainname": (171, 162),
     "syslog": (103, 116),
     "fanotify_init": (300, 262),
+    "fanotify_mark": (301, 263),
     "lookup_dcookie": (212, 18),
     "personality": (135, 92),
     "vhangup": (153, 58),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "modify_ldt": (154, None),
+    "uselib": (134, None),
+    "ustat": (136, None),
+    "sysfs": (139, None),
+    "_sysctl": (156, None),
+    "nfsservctl": (180, 42),
+    "vserver": (236, None),
+    "memfd_secret": (447, 447),  # isn't counted as the process's memory
 }
-_DENYLIST_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
+_DENIED_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "socket": (41, 198),
+    "socketpair": (53, 199),
+    "ioctl": (16, 29),
 }
+_UNCOUNTED: Final[dict[str, tuple[int, int]]] = {
+    # memory that stays when nobody has mapped it, past every limit of a process
+    "memfd_create": (319, 279),
+    "shmget": (29, 194),
+}
+_NEWEST: Final = 462
+"""mseal (Linux 6.10); libraries know how to do without what came later."""
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _PROGRAM: Final = struct.Struct("@HP")
@@ -258,18 +293,47 @@ def install_allowlist(*, signals: bool) -> None:
     _install(_allowlist(platform.machine(), None if signals else os.getpid()))
 
 
-def install_denylist(*, network: bool) -> None:
-    """Filter a Python kernel's calls, for good and for all that is started.
-
-    Wants no_new_privs.
+@functools.cache
+def container_filter(*, memory_counted: bool) -> bytes:
+    """Return the filter of a container, for `bwrap --seccomp`; `supported` first.
 
     Args:
-        network: Allow sockets of all families.
-
-    Raises:
-        OSError: The system refused.
+        memory_counted: Whether a cgroup bounds all memory of the container together.
+            Else it can't make memory that only a cgroup would count.
     """
-    _install(_denylist(platform.machine(), network))
+    column, architecture = _COLUMNS[platform.machine()]
+    number = {name: numbers[column] for name, numbers in _DENIED_LOOKED_AT.items()}
+    deny, unknown = _step(_RETURN, _FAIL | _EPERM), _step(_RETURN, _FAIL | _ENOSYS)
+    allow = _step(_RETURN, _ALLOW)
+    code = [
+        _step(_LOAD, _ARCHITECTURE),
+        _step(_EQUAL, architecture, 1, 0),
+        _step(_RETURN, _KILL),
+        _step(_LOAD, _NUMBER),
+        # Those of x32 too, whose numbers have a high bit.
+        _step(_GREATER, _NEWEST, 0, 1),
+        unknown,
+    ]
+    for numbers in _DENIED.values():
+        if numbers[column] is not None:
+            code += _when(numbers[column], [deny])
+    for numbers in () if memory_counted else _UNCOUNTED.values():
+        code += _when(numbers[column], [unknown])
+    looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
+    code += _when(number["clone"], [*looks, allow])
+    code += _when(number["clone3"], [unknown])
+    looks = [_step(_LOAD, _ARGUMENTS)]
+    for family in _FAMILIES:
+        looks += _when(family, [allow])
+    looks += _when(_NETLINK, [_step(_RETURN, _FAIL | _EOPNOTSUPP)])
+    looks.append(_step(_RETURN, _FAIL | _EAFNOSUPPORT))
+    for name in ("socket", "socketpair"):
+        code += _when(number[name], looks)
+    looks = [_step(_LOAD, _ARGUMENTS + 8)]
+    for request in _TYPES_INTO_TERMINALS:
+        looks += _when(request, [deny])
+    code += _when(number["ioctl"], [*looks, allow])
+    return b"".join([*code, allow])
 
 
 def _install(program: bytes) -> None:
@@ -308,33 +372,6 @@ def _allowlist(machine: str, own: int | None) -> bytes:
         rule = [_step(_RETURN, _ALLOW)] if own is None else _one_of(0, (own,))
         code += _when(number[name], rule)
     code.append(_step(_RETURN, _FAIL | _EPERM))
-    return b"".join(code)
-
-
-@functools.cache
-def _denylist(machine: str, network: bool) -> bytes:  # noqa: FBT001 -- cached
-    column, architecture = _COLUMNS[machine]
-    number = {name: numbers[column] for name, numbers in _DENYLIST_LOOKED_AT.items()}
-    deny = _step(_RETURN, _FAIL | _EPERM)
-    code = [
-        _step(_LOAD, _ARCHITECTURE),
-        _step(_EQUAL, architecture, 1, 0),
-        _step(_RETURN, _KILL),
-        _step(_LOAD, _NUMBER),
-        _step(_ANY_BIT, _X32, 0, 1),
-        deny,
-    ]
-    for numbers in _DENIED.values():
-        code += _when(numbers[column], [deny])
-    looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
-    code += _when(number["clone"], [*looks, _step(_RETURN, _ALLOW)])
-    code += _when(number["clone3"], [_step(_RETURN, _FAIL | _ENOSYS)])
-    if not network:
-        looks = _when(_UNIX, [_step(_RETURN, _ALLOW)])
-        looks += _when(_NETLINK, [_step(_RETURN, _FAIL | _EOPNOTSUPP)])
-        none = _step(_RETURN, _FAIL | _EAFNOSUPPORT)
-        code += _when(number["socket"], [_step(_LOAD, _ARGUMENTS), *looks, none])
-    code.append(_step(_RETURN, _ALLOW))
     return b"".join(code)
 
 

@@ -32,8 +32,9 @@ GROUPS: Final = {
     ),
     "Memory and confinement": (
         *("v8_heap_bytes_max", "array_buffer_bytes_max", "python_memory_bytes_max"),
-        *("sandbox", "insecure_kernels", "python_network", "python_readable"),
-        *("context_niceness",),
+        *("python_files_bytes_max", "python_processes_max", "python_readable"),
+        *("contexts_memory_bytes_max",),
+        *("sandbox", "container_program", "insecure_kernels", "context_niceness"),
     ),
     "Access": (
         *("api_key", "workspaces", "insecure_no_auth", "allowed_host", "cors_origin"),

@@ -248,6 +248,7 @@ class Context:
         self.process: ContextProcess = make_process(identity, self)
         self.state = State.STARTING
         self.reason = ""
+        self._killed_for = ""
         self.execution_count = 0
         self.created_at = datetime.now(timezone.utc)
         self.last_used = self.created_at
@@ -346,10 +347,16 @@ class Context:
         self.state = State.DEAD
         self.reason = reason
 
+    def kill(self, reason: str) -> None:
+        """End its process at once; what waits for it is told why."""
+        self._killed_for = reason
+        self.process.kill()
+
     def ended(self, reason: str) -> None:
         """Be dead, because the process ended: everything that waits for it fails."""
         if self.state is State.DEAD:
             return
+        reason, self._killed_for = self._killed_for or reason, ""
         self.state = State.DEAD
         self.reason = reason
         if self._owner is not None:

@@ -1,7 +1,7 @@
 """The process of a context in a Jupyter kernel: ipykernel, or any installed kernelspec.
 
-Each has a folder of its own, a client of its own on `ipc` sockets, and for Python a
-sandbox. Other kernels aren't confined, since nobody knows what they need.
+`contexts/launcher` starts it, mostly in a container. Here is the client that speaks
+with it, on Unix sockets that only the kernel and the server see.
 """
 
 from __future__ import annotations
@@ -10,23 +10,17 @@ import asyncio
 import json
 import os
 import re
-import resource
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
+import socket
 from contextlib import suppress
-from importlib import import_module
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import zmq
 
-from isokernel.sandbox.launch import LaunchSettings
 from isoserver.contexts.jobs import Execution, Job
+from isoserver.contexts.launcher import load_kernelspecs
 from isoserver.contexts.messages import Message
-from isoserver.contexts.process import ContextProcess, resident
+from isoserver.contexts.process import ContextProcess
 from isoserver.errors import (
     ContextStartError,
     FieldProblem,
@@ -36,21 +30,16 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from jupyter_client.manager import AsyncKernelManager
-
     from isoserver.contexts.context import Identity
+    from isoserver.contexts.launcher import Launched, Launcher, Program
     from isoserver.contexts.process import ProcessListener
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["KernelProcess", "load_jupyter", "python_sandbox"]
+__all__ = ["KernelProcess"]
 
-_OPEN_FILES: Final = 1024
-_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
-_SILENT: Final[dict[str, Any]] = {
-    "stdout": subprocess.DEVNULL,
-    "stderr": subprocess.DEVNULL,
-}
-"""What a kernel prints past its own channels is not for the server's log."""
+_LISTENS_SECONDS: Final = 0.01
+"""How often it is looked whether a starting kernel listens."""
+_CHANNELS: Final = ("shell", "iopub", "control")
 # Plain tracebacks as one text; what a terminal would colour stays uncoloured.
 _PYTHON_OPTIONS: Final = (
     "--InteractiveShell.xmode=Plain",
@@ -88,8 +77,7 @@ class KernelProcess(ContextProcess):
         identity: Identity,
         listener: ProcessListener,
         settings: ServerSettings,
-        folder: Path,
-        sockets: Path,
+        launcher: Launcher,
     ) -> None:
         """Make a process that isn't launched.
 
@@ -98,20 +86,19 @@ class KernelProcess(ContextProcess):
                 own.
             listener: The context.
             settings: The server's settings.
-            folder: Where contexts have their folders.
-            sockets: Where they have those for their sockets; its path is short.
+            launcher: What starts it.
         """
         self._identity = identity
         self._listener = listener
         self._settings = settings
+        self._launcher = launcher
         self._is_python = identity.language.name == "python"
-        self._parents = folder, sockets
-        self._folders: list[Path] = []
-        self._manager: AsyncKernelManager | None = None
+        self._program: Program | None = None
         self._client: Any = None
+        self._interrupted_by_message = False
         self._begun = 0  # the job whose messages came last
         self._to_interrupt: Job | None = None  # once it has begun
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.pid = 0
         self._pidfd = -1
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -121,88 +108,50 @@ class KernelProcess(ContextProcess):
     async def launch(self, heap: bytes | None) -> None:
         """Start the kernel; see `ContextProcess`."""
         del heap
-        folder, sockets, cwd = await asyncio.to_thread(self._make_folders)
-        confined = self._is_python and self._settings.sandbox
-        sandbox = python_sandbox(self._settings, folder, sockets) if confined else None
-        jupyter = await load_jupyter()
-        manager = jupyter.KernelManager(
-            sandbox=sandbox,
-            kernel_name=self._identity.language.kernelspec,
-            transport="ipc",
-            ip=str(sockets / "kernel"),
-            connection_file=str(folder / "connection.json"),
-        )
-        self._manager = manager
-        options = _PYTHON_OPTIONS if self._is_python else ()
+        language = self._identity.language
         deadline = self._settings.context_start_timeout_seconds
         try:
-            await asyncio.wait_for(
-                manager.start_kernel(
-                    cwd=str(cwd),
-                    env=_environment(folder),
-                    extra_arguments=list(options),
-                    **(_SILENT if confined else {}),
-                ),
-                deadline,
+            options = list(_PYTHON_OPTIONS) if self._is_python else []
+            launched = await self._launcher.launch(
+                language.kernelspec, self._identity.cwd, options
             )
-            self._watch(manager)
-            await self._connect(manager, deadline)
+            self._watch(launched.program)
+            await asyncio.wait_for(self._connect(launched), deadline)
         except BaseException as error:
             await self.close()
             if not isinstance(error, Exception):
                 raise
-            name = self._identity.language.name
-            message = f"the kernel {name} did not start: {error}"
+            reason = str(error)
+            if isinstance(error, asyncio.TimeoutError):
+                reason = f"it did not answer within {deadline:g} s"
+            message = f"the kernel {language.name} did not start: {reason}"
             raise ContextStartError(message) from error
 
-    def _make_folders(self) -> tuple[Path, Path, Path]:
-        """Make the context's folder, that for its sockets, and the working folder.
-
-        Raises:
-            ContextStartError: They can't be made.
-        """
-        try:
-            for parent in self._parents:
-                made = tempfile.mkdtemp(prefix="kernel-", dir=parent)
-                self._folders.append(Path(made))
-            folder, sockets = self._folders
-            (folder / "home").mkdir()
-            cwd = folder / "files" / _relative(self._identity.cwd)
-            cwd.mkdir(parents=True)
-        except OSError as error:
-            for each in self._folders:
-                shutil.rmtree(each, ignore_errors=True)
-            self._folders.clear()
-            message = f"its folder can't be made: {error}"
-            raise ContextStartError(message) from error
-        return folder, sockets, cwd
-
-    def _watch(self, manager: AsyncKernelManager) -> None:
-        """Notice the end of the process; limit what it may take."""
-        provisioner: Any = manager.provisioner
-        self.pid = provisioner.pid
+    def _watch(self, program: Program) -> None:
+        """Notice the end of the process."""
+        self._program = program
+        self.pid = program.pid
         self._ended = asyncio.get_running_loop().create_future()
-        with suppress(OSError):
-            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
-            files = (_OPEN_FILES, _OPEN_FILES)
-            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
         self._pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
 
-    async def _connect(self, manager: AsyncKernelManager, deadline: float) -> None:
+    async def _connect(self, launched: Launched) -> None:
         """Open the channels and wait until both of them carry messages."""
-        client = manager.client()
-        self._client = client
+        while (sockets := _listening(launched)) is None:
+            if self._ended.done():
+                raise ContextStartError(self._ended.result())
+            await asyncio.sleep(_LISTENS_SECONDS)
+        self._interrupted_by_message = launched.interrupted_by_message
+        connection = {**launched.connection, "ip": f"{sockets}/kernel"}
+        client = self._client = load_kernelspecs().make_client(connection)
         client.start_channels(hb=False, stdin=False)
         ready = asyncio.ensure_future(self._first_words(client))
         self._keep(ready)
         waits: list[asyncio.Future[Any]] = [ready, self._ended]
-        await asyncio.wait(waits, timeout=deadline, return_when="FIRST_COMPLETED")
+        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
         if self._ended.done():
             raise ContextStartError(self._ended.result())
-        if not ready.done():
-            message = f"it did not answer within {deadline:g} s"
-            raise ContextStartError(message)
+        ready.result()
         for channel in (client.shell_channel, client.iopub_channel):
             self._keep(asyncio.ensure_future(self._pump(channel.get_msg)))
 
@@ -216,17 +165,16 @@ class KernelProcess(ContextProcess):
             answers = await asyncio.gather(shell, iopub, return_exceptions=True)
             heard = all(isinstance(answer, dict) for answer in answers)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _exited(self) -> None:
-        code = None
-        provisioner: Any = self._manager.provisioner if self._manager else None
-        if provisioner is not None and provisioner.process is not None:
-            code = provisioner.process.poll()
+        program, self._program = self._program, None
+        reason = _reason(program)
         self._forget_process()
-        reason = _reason(code)
+        if program is not None:
+            self._keep(asyncio.ensure_future(asyncio.to_thread(program.end)))
         if not self._ended.done():
             self._ended.set_result(reason)
         self._listener.ended(reason)
@@ -239,29 +187,23 @@ class KernelProcess(ContextProcess):
             self._pidfd = -1
 
     async def close(self) -> None:
-        """Shut the kernel down and delete its folders; see `ContextProcess`."""
+        """End the kernel and all that it has; see `ContextProcess`."""
         self._forget_process()
         for task in self._tasks:
             task.cancel()
         client, self._client = self._client, None
-        manager, self._manager = self._manager, None
         if client is not None:
             client.stop_channels()
-        if manager is not None:
-            with suppress(Exception):  # it may be gone, or never have been there
-                await manager.shutdown_kernel(now=True)
-            with suppress(Exception):
-                manager.cleanup_connection_file()
-                manager.context.destroy(linger=0)
-        folders, self._folders = self._folders, []
-        for folder in folders:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            with suppress(zmq.ZMQError):
+                client.context.destroy(linger=0)
+        program, self._program = self._program, None
+        if program is not None:
+            await asyncio.to_thread(program.end)
 
     def kill(self) -> None:
         """Send SIGKILL; its end is noticed as any other."""
-        if self.pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        if self._program is not None:
+            self._program.kill()
 
     # -- jobs --------------------------------------------------------------------------
 
@@ -321,16 +263,38 @@ class KernelProcess(ContextProcess):
         if isinstance(job, Execution) and self._begun != job.id:
             # A kernel that has not begun the cell yet would take no notice.
             self._to_interrupt = job
-        elif self._manager is not None and self.pid:
-            self._keep(asyncio.ensure_future(self._interrupt_kernel(self._manager)))
+        elif self._interrupted_by_message and self._client is not None:
+            session = self._client.session
+            request = session.serialize(session.msg("interrupt_request", {}))
+            self._client.control_channel.socket.send_multipart(request)
+        elif self._program is not None:
+            self._program.interrupt()
 
-    async def _interrupt_kernel(self, manager: AsyncKernelManager) -> None:
-        with suppress(OSError, RuntimeError):  # it ended meanwhile
-            await manager.interrupt_kernel()
+    def own_bytes(self) -> int:
+        """Return the memory of all its processes; see `ContextProcess`."""
+        program = self._program
+        return 0 if program is None else program.memory_bytes()
 
     async def memory(self) -> dict[str, int] | None:
-        """Read the resident memory of the process."""
-        return {"rss": resident(self.pid).all_bytes} if self.pid else None
+        """Return the memory of all its processes."""
+        program = self._program
+        if program is None:
+            return None
+        return {"rss": await asyncio.to_thread(program.memory_bytes)}
+
+
+def _listening(launched: Launched) -> str | None:
+    """Return the folder of a kernel's sockets once all that are needed take clients."""
+    try:
+        sockets = launched.program.sockets()
+        for channel in _CHANNELS:
+            number = launched.connection[f"{channel}_port"]
+            with socket.socket(socket.AF_UNIX) as trial:
+                trial.setblocking(False)  # noqa: FBT003
+                trial.connect(f"{sockets}/kernel-{number}")
+    except OSError:
+        return None
+    return sockets
 
 
 def _execute_request(code: str, *, silent: bool) -> dict[str, Any]:
@@ -368,58 +332,10 @@ def _read(message: dict[str, Any]) -> Message:
     return Message(str(message["msg_type"]), content, metadata)
 
 
-def _reason(code: int | None) -> str:
-    if code is None:
+def _reason(program: Program | None) -> str:
+    code = None if program is None else program.poll()
+    if program is None or code is None:
         return "its process ended"
-    if code < 0:
-        return f"killed by signal {-code}"
-    return f"exit {code}"
-
-
-def python_sandbox(
-    settings: ServerSettings, folder: Path, sockets: Path
-) -> LaunchSettings:
-    """Return what confines a Python context.
-
-    Args:
-        settings: Settings of the server.
-        folder: The context's own folder.
-        sockets: Where it makes its sockets.
-    """
-    places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
-    readable = [*places, *map(str, settings.python_readable)]
-    return LaunchSettings(
-        folder=str(folder),
-        sockets=str(sockets),
-        readable=[path for path in dict.fromkeys(readable) if path.startswith("/")],
-        network=settings.python_network,
-        memory_bytes_max=settings.python_memory_bytes_max,
-        descriptors_max=_OPEN_FILES,
-        niceness=settings.context_niceness,
-    )
-
-
-async def load_jupyter() -> Any:
-    """Return the module `kernel_manager`, which the first call loads in a thread."""
-    return await asyncio.to_thread(import_module, "isoserver.contexts.kernel_manager")
-
-
-def _relative(cwd: str) -> PurePosixPath:
-    """Make of any path one that stays inside of the folder that it is put under."""
-    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
-    return PurePosixPath(*[part.replace("\0", "") for part in parts])
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Return a kernel's variables: none of the server's own, which may be secrets."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    home = str(folder / "home")
-    return {
-        **kept,
-        "HOME": home,
-        "IPYTHONDIR": f"{home}/.ipython",
-        "JUPYTER_RUNTIME_DIR": str(folder),
-        "MPLCONFIGDIR": f"{home}/.matplotlib",
-        "TMPDIR": home,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
+    if program.ran_out_of_memory():
+        return "it took more memory than it may (python_memory_bytes_max)"
+    return f"killed by signal {-code}" if code < 0 else f"exit {code}"

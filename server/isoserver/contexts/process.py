@@ -82,6 +82,7 @@ class ContextProcess(Protocol):
             up. The context then waits a little longer before it does so.
         restarts_when_stuck: Whether the context is restarted when it ignores an
             interrupt; else the process is killed, and the context is dead.
+        shares_memory: Whether its pages are partly those of other contexts.
     """
 
     pid: int
@@ -90,6 +91,7 @@ class ContextProcess(Protocol):
     can_call_tools: ClassVar[bool] = False
     enforces_deadline: ClassVar[bool] = False
     restarts_when_stuck: ClassVar[bool] = False
+    shares_memory: ClassVar[bool] = False
 
     @abstractmethod
     async def launch(self, heap: bytes | None) -> None:
@@ -146,6 +148,10 @@ class ContextProcess(Protocol):
     @abstractmethod
     async def memory(self) -> dict[str, int] | None:
         """Return the bytes it uses, by kind; None if it doesn't say, or has ended."""
+
+    def own_bytes(self) -> int:
+        """Return the memory that no file backs, of all its processes; in any thread."""
+        return resident(self.pid).own_bytes
 
     def tell(self, kind: str, content: dict[str, Any]) -> None:
         """Send a message that has no reply, while a job runs too."""

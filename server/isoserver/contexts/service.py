@@ -10,17 +10,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.sandbox.launch import missing
+from isoserver.contexts.budget import MemoryBudget, machine_bytes
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
-from isoserver.contexts.kernels import (
-    KernelProcess,
-    load_jupyter,
-    python_sandbox,
-)
+from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
+from isoserver.contexts.launcher import Launcher, load_kernelspecs
 from isoserver.contexts.records import LoadedHeap
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.store import ContextStore
@@ -33,11 +30,10 @@ from isoserver.errors import (
     InvalidRequestError,
     StoppingError,
 )
-from isoserver.storage.folders import SocketFolder
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
@@ -58,6 +54,8 @@ HOME: Final = "/home/user"
 _SWEEPS: Final = 4
 """How often idle contexts are looked for in the time that they may live."""
 _SWEEP_SECONDS_MAX: Final = 30.0
+_MEMORY_PART: Final = 0.75
+"""Of the machine's memory, for all contexts together."""
 
 
 class Contexts:
@@ -78,6 +76,7 @@ class Contexts:
         folder: Path,
         log: FilteringBoundLogger,
         launched: ForkServer | None = None,
+        hidden: Iterable[Path] = (),
     ) -> None:
         """Begin with none.
 
@@ -89,6 +88,7 @@ class Contexts:
             folder: Where they have their files; nothing there outlives the server.
             log: Told when idle contexts can't be deleted or hibernated.
             launched: The fork server, if it has been launched already.
+            hidden: What kernels may not read, wherever it is.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -104,8 +104,9 @@ class Contexts:
         self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
         self._engines: dict[str, ProcessFactory] = {}
         self._launched = launched
+        self._hidden = hidden
         self._fork_server: AsyncForkServer | None = None
-        self._sockets: SocketFolder | None = None
+        self._launcher: Launcher | None = None
         self._grace_ended = asyncio.Event()
         limits = (
             settings.context_ttl_seconds,
@@ -117,6 +118,10 @@ class Contexts:
         )
         interval_seconds = min(shortest / _SWEEPS, _SWEEP_SECONDS_MAX)
         self._sweeper = Sweeper("contexts", self._sweep, interval_seconds, log)
+        memory = settings.contexts_memory_bytes_max
+        if memory is None:
+            memory = int(machine_bytes() * _MEMORY_PART)
+        self._budget = MemoryBudget(memory, self._registry, log)
 
     # -- the server's life -------------------------------------------------------------
 
@@ -125,12 +130,11 @@ class Contexts:
 
         Raises:
             LanguageError: One that the settings name isn't there.
-            FolderError: There is no place for the sockets of kernels.
         """
         settings = self._settings
         if self.languages.asks_for_kernelspecs:
-            jupyter = await load_jupyter()
-            installed = await asyncio.to_thread(jupyter.installed_kernels)
+            kernelspecs = await asyncio.to_thread(load_kernelspecs)
+            installed = await asyncio.to_thread(kernelspecs.installed_kernels)
         else:
             installed = set()
         self.languages.check(installed)
@@ -144,21 +148,19 @@ class Contexts:
                 V8Process, settings=settings, fork_server=self._fork_server
             )
         if "kernel" in engines:
-            self._sockets = SocketFolder()
-            sockets = self._sockets.path
-            if settings.sandbox and "python" in self.languages.served:
-                walls = python_sandbox(settings, self._folder, sockets)
-                self.missing_walls += missing(walls)
+            self._launcher = Launcher(settings, self._folder, self._hidden)
             self._engines["kernel"] = partial(
-                KernelProcess, settings=settings, folder=self._folder, sockets=sockets
+                KernelProcess, settings=settings, launcher=self._launcher
             )
         await self._hibernation.start(self.languages.served)
         self._sweeper.start()
+        self._budget.start()
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
         self.stopping = True
         await self._sweeper.close()
+        await self._budget.close()
         await self._wait_idle(self._settings.shutdown_grace_seconds)
         for context in self._registry.processes():
             if context.state is State.BUSY:
@@ -184,8 +186,8 @@ class Contexts:
             self._fork_server.close()
         elif self._launched is not None:
             self._launched.close()
-        if self._sockets is not None:
-            self._sockets.close()
+        if self._launcher is not None:
+            self._launcher.close()
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -220,12 +222,19 @@ class Contexts:
             if context.state is not State.BUSY and now - context.used > ttl:
                 await self.delete(context.workspace, context.id)
 
-    @property
-    def modules_used_later(self) -> tuple[str, ...]:
-        """What the first context of some language will import."""
-        return (
-            ("isoserver.contexts.kernel_manager",) if "kernel" in self._engines else ()
-        )
+    def warm_up(self) -> Iterator[str]:
+        """Prepare what the first kernel needs; blocks, in a thread after the start.
+
+        Yields:
+            What of the sandbox this machine can't have, a sentence each.
+        """
+        yield from self.missing_walls
+        if self._launcher is not None and not self.stopping:
+            self._launcher.prepare()
+            self.missing_walls += self._launcher.missing_walls
+            yield from self._launcher.missing_walls
+            if not self.stopping:
+                load_kernelspecs()
 
     # -- finding -----------------------------------------------------------------------
 

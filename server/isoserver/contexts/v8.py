@@ -48,6 +48,7 @@ class V8Process(ContextProcess):
     """A context's process, which runs `isokernel.worker`."""
 
     can_save = True
+    shares_memory = True
     can_fork = True
     can_call_tools = True
     enforces_deadline = True

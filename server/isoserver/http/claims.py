@@ -7,16 +7,19 @@ until the server answers, and the fork server starts meanwhile in its own proces
 
 from __future__ import annotations
 
+import os
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tornado.netutil import bind_sockets
 
 from isoserver.contexts.forkserver import fork_server
 from isoserver.contexts.languages import Languages
+from isoserver.settings.server import CONFIG_VARIABLE
 from isoserver.storage.folders import DataFolder
 from isoserver.storage.locks import FileLocks, lock_files
-from isoserver.storage.urls import is_sqlite, url_of
+from isoserver.storage.urls import database_file, is_sqlite, url_of
 
 if TYPE_CHECKING:
     from socket import socket
@@ -67,6 +70,14 @@ class Claims:
         return is_sqlite(self.database_url) and not (
             elsewhere or self._languages().asks_for_kernelspecs
         )
+
+    @property
+    def hidden(self) -> list[Path]:
+        """What contexts' code may not read, wherever it is: data, keys."""
+        settings = self._settings
+        config = settings.config or os.environ.get(CONFIG_VARIABLE)
+        named = (config, settings.heap_store, database_file(self.database_url))
+        return [self.folder.path, *(Path(path).resolve() for path in named if path)]
 
     @property
     def url(self) -> str:

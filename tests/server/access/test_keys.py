@@ -124,11 +124,14 @@ api_keys = [{ key = "the-secret-1234567" }]
 """
 
 
-def test_kernels_are_not_for_several_workspaces(tmp_path: Path) -> None:
+def test_kernels_without_a_container_are_not_for_several_workspaces(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "isokernel.toml"
     for text in (KERNELS, "oauth_workspace_claim = 'w'"):
         file.write_text(text)
-        given = ["--config", str(file)]
+        load(["--config", str(file)])  # they have containers
+        given = ["--config", str(file), "--no-sandbox"]
         for languages in ([], ["--languages", "javascript,bash"]):
             with pytest.raises(ValidationError, match="--insecure-kernels"):
                 load([*given, *languages])

@@ -42,7 +42,7 @@ def test_others_can_not_read_what_it_keeps(
 def test_two_servers_do_not_share_a_folder(
     tmp_path: Path, servers: Callable[..., Server]
 ) -> None:
-    flags = ("--languages", "python", "--data-dir", str(tmp_path))
+    flags = ("--languages", "python", "--no-sandbox", "--data-dir", str(tmp_path))
     first = servers(*flags)
     said = subprocess.run(
         [sys.executable, "-c", START, "serve", "--port", "0", *flags],
@@ -66,7 +66,8 @@ def test_the_path_of_the_data_folder_may_be_long(
     tmp_path: Path, servers: Callable[..., Server]
 ) -> None:
     folder = tmp_path / ("long" * 50) / ("longer" * 30)
-    server = servers("--languages", "python", "--data-dir", str(folder))
+    flags = ("--languages", "python", "--no-sandbox")
+    server = servers(*flags, "--data-dir", str(folder))
     with connect(server) as client:
         assert client.text("import os; os.getcwd()", language="python").startswith(
             f"'{folder}/"

@@ -1,0 +1,502 @@
+"""Where the kernels of other languages are started: each in a container of its own.
+
+    KernelProcess ──► Launcher.launch ──► Container     (isokernel/sandbox)
+    (kernels.py)                     └──► BareProgram   where an operator allows it
+
+Whether containers can be made is tried once, when the server starts. Where they can't,
+kernels don't start at all, unless `insecure_kernels` says that they may without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import resource
+import secrets
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+
+from isokernel.errors import ContainerError
+from isokernel.sandbox.cgroups import Cgroups
+from isokernel.sandbox.container import (
+    HOME,
+    SOCKETS,
+    Container,
+    ContainerSettings,
+    counts_processes,
+    find_bwrap,
+)
+from isoserver.contexts.process import resident
+from isoserver.errors import ContextStartError, FolderError
+from isoserver.storage.folders import SocketFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jupyter_client.kernelspec import KernelSpec
+
+    from isoserver.settings.server import ServerSettings
+
+__all__ = ["Launched", "Launcher", "Program", "load_kernelspecs"]
+
+_OPEN_FILES: Final = 1024
+_STARTS_MAX: Final = 4
+"""Kernels that are started at a time; what they wait for is the system's work."""
+_MEMORY_WATCH_SECONDS: Final = 1.0
+_MEMORY_WATCH_SHARE: Final = 20
+"""The watch takes at most one part in so many of a processor."""
+_CONNECTION_FILE: Final = "/run/connection.json"
+_IP: Final = f"{SOCKETS}/kernel"
+"""How the paths of sockets begin: the channel's number follows, after a hyphen."""
+_PORTS: Final = {
+    f"{channel}_port": number
+    for number, channel in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)
+}
+_KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONPATH")
+_PLACEHOLDER: Final = re.compile(r"\{([A-Za-z0-9_]+)\}")
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_PYTHONS: Final = ("python", "python3", "python{}.{}".format(*sys.version_info))
+
+
+Connection: TypeAlias = "dict[str, str | int]"
+"""What a connection file says."""
+
+
+class Program(Protocol):
+    """A kernel's process, with all that it has started.
+
+    Attributes:
+        pid: A child of the server that ends when the program does.
+    """
+
+    pid: int
+
+    def sockets(self) -> str:
+        """Return the folder of the kernel's sockets.
+
+        Raises:
+            OSError: It isn't there yet.
+        """
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it runs; negative for a signal."""
+
+    def ran_out_of_memory(self) -> bool:
+        """Return whether it was ended for the memory that it took."""
+
+    def memory_bytes(self) -> int:
+        """Return the memory that it has; blocks."""
+
+    def end(self) -> object:
+        """End all of it, wait for that, and free what it had; blocks."""
+
+
+class Launched(NamedTuple):
+    """A kernel that has been started, and how to reach it.
+
+    Attributes:
+        program: The process.
+        connection: What its connection file says, but for `ip`.
+        interrupted_by_message: Whether the kernelspec wants a message, not a signal.
+    """
+
+    program: Program
+    connection: Connection
+    interrupted_by_message: bool
+
+
+class Launcher:
+    """Starts kernels. Used from the event loop, but where it says so.
+
+    Attributes:
+        missing_walls: What this machine can't enforce, a sentence each.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, folder: Path, hidden: Iterable[Path]
+    ) -> None:
+        """Start nothing.
+
+        Args:
+            settings: The server's settings.
+            folder: Where kernels without a container have their files.
+            hidden: What no kernel may read, wherever it is.
+        """
+        self.missing_walls: list[str] = []
+        self._settings = settings
+        self._folder = folder
+        self._hidden = [str(path) for path in hidden]
+        self._bwrap: str | None = None
+        self._problem = ""
+        self._cgroups: Cgroups | None = None
+        self._sockets: SocketFolder | None = None
+        self._preparing = threading.Lock()
+        self._prepared = False
+        # The system ends a container with the thread that started it, so those of
+        # this pool stay; asyncio's own may go.
+        self._threads = ThreadPoolExecutor(_STARTS_MAX, "kernels")
+        self._watched: set[Container] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    def prepare(self) -> None:
+        """Find out what this machine can do, once; blocks for some 30 ms.
+
+        For any thread: a server does it after its start, or its first kernel.
+        """
+        with self._preparing:
+            if not self._prepared:
+                self._prepare()
+                self._prepared = True
+
+    def _prepare(self) -> None:
+        settings = self._settings
+        if not settings.sandbox:
+            return
+        try:
+            program = settings.container_program
+            self._bwrap = find_bwrap(program, self._readable(), self._hidden)
+        except ContainerError as error:
+            self._problem = str(error)
+            self.missing_walls.append(self._refusal())
+            return
+        self._cgroups = Cgroups()
+        if "memory" not in self._cgroups.controllers:
+            self.missing_walls.append(
+                "No cgroup bounds the memory of Python contexts: it is looked at every "
+                "second, and those that have too much are ended."
+            )
+        if "pids" not in self._cgroups.controllers and not counts_processes():
+            self.missing_walls.append("Processes of Python contexts aren't bounded.")
+
+    def _refusal(self) -> str:
+        if self._settings.insecure_kernels:
+            return f"Python contexts have no container: {self._problem}."
+        return (
+            "Python contexts don't start here, as no container can be made: "
+            f"{self._problem} (--insecure-kernels starts them without)."
+        )
+
+    def close(self) -> None:
+        """Free what it has; no kernel is left."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._threads.shutdown(wait=False)
+        if self._cgroups is not None:
+            self._cgroups.close()
+        if self._sockets is not None:
+            self._sockets.close()
+
+    # -- starting ----------------------------------------------------------------------
+
+    async def launch(self, kernelspec: str, cwd: str, options: list[str]) -> Launched:
+        """Start a kernel.
+
+        Args:
+            kernelspec: The name of an installed kernelspec.
+            cwd: Its working folder, inside of its own files.
+            options: Further arguments.
+
+        Raises:
+            ContextStartError: It can't be started.
+        """
+        loop = asyncio.get_running_loop()
+        start = loop.run_in_executor(
+            self._threads, self._start, kernelspec, cwd, options
+        )
+        try:
+            launched = await asyncio.shield(start)
+        except asyncio.CancelledError:
+            start.add_done_callback(self._discard)
+            raise
+        except (OSError, FolderError, ContainerError) as error:
+            message = f"it can't be started: {error}"
+            raise ContextStartError(message) from error
+        program = launched.program
+        if isinstance(program, Container) and not program.memory_is_bounded:
+            self._watched.add(program)
+            if self._watch is None:
+                self._watch = asyncio.ensure_future(self._watch_memory())
+        return launched
+
+    def _discard(self, start: asyncio.Future[Launched]) -> None:
+        """End what has started after nobody waited for it any more."""
+        if not start.cancelled() and start.exception() is None:
+            with suppress(RuntimeError):  # the server ends
+                self._threads.submit(start.result().program.end)
+
+    def _start(self, kernelspec: str, cwd: str, options: list[str]) -> Launched:
+        self.prepare()
+        spec = load_kernelspecs().find_kernelspec(kernelspec)
+        connection: Connection = {
+            **_PORTS,
+            "transport": "ipc",
+            "key": secrets.token_hex(16),
+            "signature_scheme": "hmac-sha256",
+            "kernel_name": kernelspec,
+        }
+        if self._bwrap is not None:
+            start = self._start_contained
+        elif self._settings.sandbox and not self._settings.insecure_kernels:
+            raise ContextStartError(self._refusal())
+        else:
+            start = self._start_bare
+        program = start(spec, connection, cwd, options)
+        return Launched(program, connection, spec.interrupt_mode == "message")
+
+    def _start_contained(
+        self, spec: KernelSpec, connection: Connection, cwd: str, options: list[str]
+    ) -> Program:
+        settings = self._settings
+        memory = settings.python_memory_bytes_max
+        is_python = spec.language.lower() == "python"
+        assert self._bwrap is not None  # noqa: S101 -- its caller has looked
+        command = _command(spec, _CONNECTION_FILE, options)
+        program = Container(
+            ContainerSettings(
+                self._bwrap,
+                [*self._readable(), *_read_by(spec, command[0])],
+                hidden=self._hidden,
+                files={_CONNECTION_FILE: json.dumps({**connection, "ip": _IP})},
+                folder=cwd,
+                files_bytes_max=settings.python_files_bytes_max,
+                memory_bytes_max=memory,
+                # Others may reserve far more than they use, as V8 and Java do.
+                address_space_bytes_max=memory if is_python else None,
+                processes_max=settings.python_processes_max,
+                descriptors_max=_OPEN_FILES,
+                niceness=settings.context_niceness,
+            ),
+            command,
+            _environment(spec, HOME),
+            self._cgroups,
+        )
+        program.set_up()
+        return program
+
+    def _start_bare(
+        self, spec: KernelSpec, connection: Connection, cwd: str, options: list[str]
+    ) -> Program:
+        with self._preparing:
+            self._sockets = self._sockets or SocketFolder()
+        program = BareProgram(self._folder, self._sockets.path, cwd)
+        try:
+            file = program.folder / "connection.json"
+            file.touch(0o600)
+            ip = f"{program.sockets()}/kernel"
+            file.write_text(json.dumps({**connection, "ip": ip}))
+            command = _command(spec, str(file), options)
+            program.start(command, _environment(spec, str(program.home)))
+        except BaseException:
+            program.end()
+            raise
+        return program
+
+    def _readable(self) -> list[str]:
+        named = [str(path) for path in self._settings.python_readable]
+        return list(dict.fromkeys([*_of_python(), *named]))
+
+    # -- memory, where the system doesn't bound it -------------------------------------
+
+    async def _watch_memory(self) -> None:
+        limit = self._settings.python_memory_bytes_max
+        while limit is not None:
+            began = time.monotonic()
+            for program in list(self._watched):
+                if not await asyncio.to_thread(program.kill_above, limit):
+                    self._watched.discard(program)
+            took = time.monotonic() - began
+            pause = max(_MEMORY_WATCH_SECONDS, took * _MEMORY_WATCH_SHARE)
+            await asyncio.sleep(pause)
+
+
+class BareProgram:
+    """A kernel that nothing confines, as the operator allows it.
+
+    Attributes:
+        pid: Its process; 0 until `start`.
+        folder: Its own.
+        home: What it takes for its home.
+    """
+
+    def __init__(self, parent: Path, sockets: Path, cwd: str) -> None:
+        """Make its folders.
+
+        Args:
+            parent: Where it has its folder.
+            sockets: Where it has that for its sockets, whose path has to be short.
+            cwd: Its working folder, below a folder of its own.
+
+        Raises:
+            OSError: They can't be made.
+        """
+        self.pid = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent))
+        self.home = self.folder / "home"
+        self._cwd = self.folder / "files" / _relative(cwd)
+        self._sockets = self.folder
+        try:
+            self._sockets = Path(tempfile.mkdtemp(prefix="kernel-", dir=sockets))
+            self.home.mkdir()
+            self._cwd.mkdir(parents=True)
+        except OSError:
+            self.end()
+            raise
+
+    def start(self, command: list[str], environment: Mapping[str, str]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: It can't be.
+        """
+        self._process = subprocess.Popen(  # noqa: S603 -- it is what we are for
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._cwd,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        with suppress(OSError):
+            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
+            files = (_OPEN_FILES, _OPEN_FILES)
+            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
+
+    def sockets(self) -> str:
+        """See `Program`."""
+        return str(self._sockets)
+
+    def interrupt(self) -> None:
+        """See `Program`."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """See `Program`."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        """Signal its group, whose number nobody else has until it is waited for."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def poll(self) -> int | None:
+        """See `Program`."""
+        return None if self._process is None else self._process.poll()
+
+    def ran_out_of_memory(self) -> bool:
+        """See `Program`."""
+        return False
+
+    def memory_bytes(self) -> int:
+        """See `Program`."""
+        return resident(self.pid).all_bytes
+
+    def end(self) -> None:
+        """See `Program`."""
+        self.kill()
+        if self._process is not None:
+            self._process.wait()
+        for folder in (self.folder, self._sockets):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_kernelspecs() -> Any:
+    """Return the module `kernelspecs`; the first call takes 0.2 s."""
+    return import_module("isoserver.contexts.kernelspecs")
+
+
+def _command(spec: KernelSpec, connection_file: str, options: list[str]) -> list[str]:
+    """Return the command of a kernelspec, as jupyter_client makes it."""
+    values = {
+        "connection_file": connection_file,
+        "prefix": sys.prefix,
+        "resource_dir": spec.resource_dir,
+    }
+
+    def fill(found: re.Match[str]) -> str:
+        return values.get(found[1], found[0])
+
+    program, *arguments = [*spec.argv, *options]
+    if program in _PYTHONS:
+        program = sys.executable
+    return [_PLACEHOLDER.sub(fill, part) for part in (program, *arguments)]
+
+
+def _of_python() -> list[str]:
+    """Return where this Python and its packages are.
+
+    The first folder that modules are looked for in is where the server was started, or
+    that of its script: it may be any.
+    """
+    places = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+    return [*places, *(path for path in sys.path[1:] if os.path.isabs(path))]  # noqa: PTH117
+
+
+def _python_path() -> list[str]:
+    """Return the folders of packages that a variable or the user's home names."""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = site.getusersitepackages() if site.ENABLE_USER_SITE else ""
+    return [path for path in (*named, own) if os.path.isabs(path)]  # noqa: PTH117
+
+
+def _read_by(spec: KernelSpec, program: str) -> list[str]:
+    """Return what a kernel of another language reads, as far as that can be told."""
+    places = [spec.resource_dir]
+    found = shutil.which(program)
+    if found is None:
+        return places
+    prefix = Path(found).parent.parent
+    if any((prefix / name).exists() for name in ("pyvenv.cfg", "conda-meta")):
+        return [*places, str(prefix)]
+    return [*places, found, os.path.realpath(found)]
+
+
+def _environment(spec: KernelSpec, home: str) -> dict[str, str]:
+    """Return a kernel's variables: none of the server's own, which may be secrets."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    if path := _python_path():
+        kept["PYTHONPATH"] = os.pathsep.join(path)
+
+    def fill(found: re.Match[str]) -> str:
+        return kept.get(found[1] or found[2], found[0])
+
+    aside = "/tmp" if home == HOME else home  # noqa: S108 -- its own
+    asked: dict[str, Any] = spec.env
+    return {
+        **kept,
+        **{name: _VARIABLE.sub(fill, str(text)) for name, text in asked.items()},
+        "HOME": home,
+        "TMPDIR": aside,
+        # Not among the user's files.
+        "IPYTHONDIR": f"{aside}/.ipython",
+        "MPLCONFIGDIR": f"{aside}/.matplotlib",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def _relative(cwd: str) -> PurePosixPath:
+    """Make of any path one that stays inside of the folder that it is put under."""
+    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
+    return PurePosixPath(*[part.replace("\0", "") for part in parts])

@@ -1,0 +1,561 @@
+"""Code that tries to leave its Python context: as root and not, with cgroups and not.
+
+Every attempt runs in a context of each kind of server. One that succeeds returns; one
+that is refused raises what its wall makes of it, or finds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psutil
+import pytest
+from tests.support.client import connect
+from tests.support.server import MIB, Server
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.client import Client
+
+FLAGS: Final = (
+    *("--languages", "python", "--python-memory-bytes-max", str(768 * MIB)),
+    *("--python-files-bytes-max", str(64 * MIB), "--python-processes-max", "100"),
+)
+USER: Final = "54321"
+"""An ordinary one, whom no machine has."""
+WITHOUT_CGROUPS: Final = "mount -t tmpfs none /sys/fs/cgroup"
+KINDS: Final = ("root", "root without cgroups", "user")
+
+
+def _passable(keep: Path) -> list[str]:
+    """Return shell commands by which any user can reach Python and the project."""
+    lines = []
+    places = {sys.base_prefix, sys.prefix, str(Path(__file__).parents[3])}
+    for number, place in enumerate(sorted(places)):
+        closed = [
+            folder
+            for folder in reversed(Path(place).resolve().parents)
+            if not folder.stat().st_mode & 1
+        ]
+        if closed:
+            kept = keep / str(number)
+            kept.mkdir()
+            lines += [
+                f"mount --bind {place} {kept}",
+                f"mount -t tmpfs -o mode=755 none {closed[0]}",
+                f"mkdir -p {place}",
+                f"mount --bind {kept} {place}",
+            ]
+    return lines
+
+
+def _before(kind: str, keep: Path) -> list[str]:
+    """Return the program that a server of some kind is started by."""
+    if os.geteuid() != 0:
+        return []
+    lines = _passable(keep) if kind == "user" else []
+    lines += [WITHOUT_CGROUPS] if "without" in kind else []
+    change = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
+    script = " && ".join([*lines, 'exec "$@"'])
+    started = ["unshare", "-m", "sh", "-c", script, "sh"]
+    return [*started, *(change if kind == "user" else ())]
+
+
+class Prison(NamedTuple):
+    """A server and what tests put around it.
+
+    Attributes:
+        server: The server.
+        client: A client of it.
+        kind: Which user it has.
+        outside: A folder that every user may write to.
+        socket: A Unix socket in it, that every user may connect to.
+    """
+
+    server: Server
+    client: Client
+    kind: str
+    outside: Path
+    socket: str
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def prison(request: pytest.FixtureRequest) -> Iterator[Prison]:
+    kind: str = request.param
+    if os.geteuid() != 0 and kind != "user":
+        pytest.skip("wants root")
+    if os.geteuid() == 0 and not shutil.which("unshare"):
+        pytest.skip("wants unshare")
+    with ExitStack() as stack:
+        outside = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        outside.chmod(0o777)
+        (outside / "file").write_text("secret")
+        (outside / "file").chmod(0o666)
+        path = str(outside / "socket")
+        for name in (path, f"\0{path}"):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(name)
+            listener.listen()
+        Path(path).chmod(0o666)
+        keep = outside / "keep"
+        keep.mkdir()
+        server = Server(*FLAGS, before=_before(kind, keep))
+        stack.callback(server.stop)
+        with connect(server) as client:
+            client.get("/healthz")
+            yield Prison(server, client, kind, outside, path)
+
+
+@pytest.fixture(scope="module")
+def attempt(prison: Prison) -> Callable[[str], Any]:
+    """Runs an attempt; the name of the error that it ended with, or its result."""
+    here = prison.client.create("python")
+    names = {
+        "SERVER": prison.server.process.pid,
+        "PORT": int(prison.server.url.rpartition(":")[2]),
+        "OUTSIDE": str(prison.outside),
+        "SOCKET": prison.socket,
+    }
+    prison.client.text(PREAMBLE + f"globals().update({names!r})\n1", context_id=here)
+
+    def run(code: str) -> Any:
+        answer = prison.client.run(code, context_id=here)
+        error = answer["error"]
+        return answer["items"][-1]["text"] if error is None else error["name"]
+
+    return run
+
+
+PREAMBLE: Final = """
+import array, ctypes, errno, fcntl, mmap, os, pty, resource, signal, socket, stat
+import struct, subprocess, sys, time, urllib.request
+libc = ctypes.CDLL(None, use_errno=True)
+def system(number, *arguments):
+    done = libc.syscall(number, *arguments)
+    if done < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return done
+def ended_by(run):
+    child = os.fork()
+    if not child:
+        run()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+GONE: Final = {"FileNotFoundError"}
+NOBODY: Final = {"ProcessLookupError"}
+DENIED: Final = {"PermissionError"}
+READ_ONLY: Final = {"OSError", "PermissionError"}
+
+REACHES: Final[dict[str, set[str]]] = {
+    # W1: Unix sockets
+    "socket.socket(socket.AF_UNIX).connect(SOCKET)": GONE,
+    "socket.socket(socket.AF_UNIX).connect('\\0' + SOCKET)": {"ConnectionRefusedError"},
+    "socket.socket(socket.AF_UNIX).connect('/proc/1/root' + SOCKET)": {*GONE, *DENIED},
+    "socket.socket(socket.AF_UNIX).connect('/proc/self/root' + SOCKET)": GONE,
+    "socket.socket(socket.AF_UNIX).connect('/run/docker.sock')": GONE,
+    "socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')": GONE,
+    "sorted(os.listdir('/run'))": {"['connection.json', 'sockets']"},
+    # W2: kernels of others
+    "[l for l in open('/proc/net/unix') if '@' in l or '/tmp' in l]": {"[]"},
+    "len([l for l in open('/proc/1/net/unix') if 'kernel-1' in l]) < 4": {"True"},
+    # W3: processes of others
+    "resource.prlimit(SERVER, resource.RLIMIT_CPU, (1, 1))": NOBODY,
+    "resource.prlimit(SERVER, resource.RLIMIT_NOFILE, (1, 1))": NOBODY,
+    "os.setpriority(os.PRIO_PROCESS, SERVER, 19)": NOBODY,
+    "os.sched_setscheduler(SERVER, os.SCHED_FIFO, os.sched_param(1))": NOBODY,
+    "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))": DENIED,
+    "os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))": DENIED,
+    "os.sched_setaffinity(SERVER, {0})": NOBODY,
+    "os.nice(-5)": DENIED,
+    "os.kill(SERVER, 9)": NOBODY,
+    "os.killpg(SERVER, 9)": NOBODY,
+    "signal.pidfd_send_signal(os.pidfd_open(SERVER), 9)": NOBODY,
+    "open(f'/proc/{SERVER}/environ')": GONE,
+    "open(f'/proc/{SERVER}/mem')": GONE,
+    "open('/proc/1/mem', 'r+b')": DENIED,
+    "open('/proc/1/environ')": DENIED,
+    "max(int(p) for p in os.listdir('/proc') if p.isdigit()) < 100000": {"True"},
+    "len([p for p in os.listdir('/proc') if p.isdigit()]) < 5": {"True"},
+    "resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048))": {"ValueError"},
+    "resource.setrlimit(resource.RLIMIT_NPROC, (-1, -1))": {"ValueError"},
+    "os.write(os.open('/proc/self/oom_score_adj', 1), b'-1000')": DENIED,
+    # W4: what it may do
+    "[l for l in open('/proc/self/status') if l[:6] in ('CapEff', 'CapPrm', 'CapInh')"
+    " and int(l.split()[1], 16)]": {"[]"},
+    "[l.split()[1] for l in open('/proc/self/status') if l[:6] == 'NoNewP']": {"['1']"},
+    "[l.split()[1] for l in open('/proc/1/status') if l[:8] == 'Seccomp:']": {"['2']"},
+    "os.getuid()": {"1000"},
+    "os.setuid(0)": READ_ONLY,
+    "os.setgroups([0])": DENIED,
+    "os.setresuid(0, 0, 0)": READ_ONLY,
+    "os.write(os.open('/proc/self/uid_map', 1), b'0 0 1')": DENIED,
+    "open(OUTSIDE + '/file').read()": GONE,
+    "open(OUTSIDE + '/made', 'w')": GONE,
+    "os.chmod(OUTSIDE, 0)": GONE,
+    "os.chmod('/usr/bin/env', 0o4777)": READ_ONLY,
+    "os.chown('/usr/bin/env', 1000, 1000)": READ_ONLY,
+    "os.utime('/usr/bin/env')": READ_ONLY,
+    "os.setxattr('/usr/bin/env', 'user.a', b'b')": READ_ONLY,
+    "os.chmod(sys.executable, 0o777)": READ_ONLY,
+    "open(sys.prefix + '/made', 'w')": READ_ONLY,
+    "os.unlink(os.__file__)": READ_ONLY,
+    "os.rename('/etc/passwd', '/etc/other')": READ_ONLY,
+    "open('/etc/passwd', 'a')": READ_ONLY,
+    "os.link('/usr/bin/env', '/tmp/env')": {"OSError"},
+    "subprocess.run(['su', '-c', 'true'], input=b'', check=True)": {
+        "CalledProcessError",
+        "FileNotFoundError",
+        "PermissionError",
+    },
+    "os.mknod('/tmp/disk', stat.S_IFBLK | 0o666, os.makedev(8, 0))": DENIED,
+    "os.mknod('/tmp/null', stat.S_IFCHR | 0o666, os.makedev(1, 3))": DENIED,
+    "open('/dev/kvm')": GONE,
+    "open('/dev/mem')": GONE,
+    "open('/dev/fuse')": GONE,
+    "open('/dev/made', 'w')": READ_ONLY,
+    "os.listdir('/sys')": {"['devices']"},
+    "os.listdir('/home')": {"['user']"},
+    # /proc and /sys
+    "open('/proc/sys/kernel/hostname', 'w').write('a')": READ_ONLY,
+    "open('/proc/sys/kernel/core_pattern', 'w').write('|/tmp/a')": READ_ONLY,
+    "open('/proc/sys/vm/overcommit_memory', 'w').write('1')": READ_ONLY,
+    "open('/proc/sysrq-trigger', 'w').write('h')": {*READ_ONLY, *GONE},
+    "open('/proc/kcore', 'rb').read(1)": {*READ_ONLY, *GONE},
+    "open('/proc/kmsg')": DENIED,
+    "open('/sys/fs/cgroup/cgroup.procs')": GONE,
+    "open('/sys/kernel/debug')": GONE,
+    # W6, W7: networks and kinds of sockets
+    "urllib.request.urlopen(f'http://127.0.0.1:{PORT}/healthz')": {"URLError"},
+    "socket.create_connection(('127.0.0.1', PORT))": {"ConnectionRefusedError"},
+    "socket.create_connection(('::1', PORT))": {"ConnectionRefusedError", "OSError"},
+    "socket.create_connection(('192.0.2.1', 80))": {"OSError"},
+    "socket.create_connection(('169.254.169.254', 80))": {"OSError"},
+    "socket.getaddrinfo('example.com', 80)": {"gaierror"},
+    "socket.gethostname()": {"'context'"},
+    "sorted(name for _, name in socket.if_nameindex())": {"['lo']", "OSError"},
+    **{
+        f"socket.socket({family}, {kind})": {"OSError"}
+        for family, kind in (
+            ("socket.AF_PACKET", "socket.SOCK_RAW"),
+            ("socket.AF_NETLINK", "socket.SOCK_RAW"),
+            *((family, "socket.SOCK_STREAM") for family in (40, 38, 43)),
+            *((family, "socket.SOCK_DGRAM") for family in (15, 29, 30, 31, 44)),
+        )
+    },
+    "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)": DENIED,
+    # what tells of others
+    "fcntl.ioctl(os.open('/proc/self/ns/user', 0), 0xb701)": DENIED,
+    "fcntl.ioctl(os.open('/proc/self/ns/pid', 0), 0xb702)": DENIED,
+    "fcntl.ioctl(pty.openpty()[1], 0x5412, b'a')": DENIED,
+    "libc.mlock(ctypes.create_string_buffer(4096), 4096)": {"-1"},
+    "libc.mlockall(1)": {"-1"},
+    "libc.mq_open(b'/a', os.O_CREAT, 0o600, None)": {"-1"},
+    "libc.inotify_add_watch(libc.inotify_init(), OUTSIDE.encode(), 0xfff)": {"-1"},
+    "resource.getrlimit(resource.RLIMIT_CORE)": {"(0, 0)"},
+}
+
+AS_USER: Final[dict[str, set[str]]] = {
+    # There the first process has the program's user, the same rights (none), the same
+    # filter and the same variables.
+    "open('/proc/1/mem', 'r+b')": {"<_io.BufferedRandom name='/proc/1/mem'>"},
+    "open('/proc/1/environ')": {
+        "<_io.TextIOWrapper name='/proc/1/environ' mode='r' encoding='UTF-8'>"
+    },
+    "[l for l in open('/proc/1/status') if l[:6] in ('CapEff', 'CapPrm', 'CapInh')"
+    " and int(l.split()[1], 16)]": {"[]"},
+    "[os.readlink(f'/proc/1/fd/{n}') for n in os.listdir('/proc/1/fd') if not"
+    " os.readlink(f'/proc/1/fd/{n}').startswith(('pipe:', '/dev/null', 'anon'))]": {
+        "[]"
+    },
+}
+
+CALLS: Final[dict[str, tuple[int, int, str]]] = {
+    # by name: numbers on x86_64 and aarch64, and arguments
+    "ptrace(ATTACH)": (101, 117, "16, 1, 0, 0"),
+    "ptrace(TRACEME)": (101, 117, "0, 0, 0, 0"),
+    "process_vm_readv": (310, 270, "1, None, 0, None, 0, 0"),
+    "process_vm_writev": (311, 271, "1, None, 0, None, 0, 0"),
+    "process_madvise": (440, 440, "0, None, 0, 0, 0"),
+    "kcmp": (312, 272, "1, 2, 0, 0, 0"),
+    "pidfd_getfd": (438, 438, "0, 0, 0"),
+    "unshare(NEWUSER)": (272, 97, "0x10000000"),
+    "unshare(NEWNS)": (272, 97, "0x20000"),
+    "setns": (308, 268, "0, 0"),
+    "clone(NEWUSER)": (56, 220, "0x10000011, 0, 0, 0, 0"),
+    "clone(NEWNET)": (56, 220, "0x40000011, 0, 0, 0, 0"),
+    "mount(remount)": (165, 40, "None, b'/usr', None, 0x1020, None"),
+    "mount(bind)": (165, 40, "b'/usr', b'/tmp', None, 0x1000, None"),
+    "umount2": (166, 39, "b'/home', 2"),
+    "pivot_root": (155, 41, "b'.', b'.'"),
+    "chroot": (161, 51, "b'/tmp'"),
+    "fsopen": (430, 430, "b'tmpfs', 0"),
+    "open_tree": (428, 428, "-100, b'/', 1"),
+    "move_mount": (429, 429, "0, b'', 0, b'', 0"),
+    "mount_setattr": (442, 442, "0, b'/', 0, None, 0"),
+    "name_to_handle_at": (303, 264, "-100, b'/', None, None, 0"),
+    "open_by_handle_at": (304, 265, "-100, None, 0"),
+    "bpf": (321, 280, "0, None, 0"),
+    "perf_event_open": (298, 241, "None, 0, -1, -1, 0"),
+    "userfaultfd": (323, 282, "0"),
+    "io_uring_setup": (425, 425, "1, None"),
+    "io_uring_enter": (426, 426, "0, 0, 0, 0, None, 0"),
+    "io_uring_register": (427, 427, "0, 0, None, 0"),
+    "add_key": (248, 217, "b'user', b'a', b'b', 1, -4"),
+    "request_key": (249, 218, "b'user', b'a', None, 0"),
+    "keyctl": (250, 219, "0, -4, 0"),
+    "init_module": (175, 105, "None, 0, b''"),
+    "finit_module": (313, 273, "0, b'', 0"),
+    "delete_module": (176, 106, "b'a', 0"),
+    "kexec_load": (246, 104, "0, 0, None, 0"),
+    "reboot": (169, 142, "0, 0, 0, None"),
+    "swapon": (167, 224, "b'/tmp/a', 0"),
+    "acct": (163, 89, "None"),
+    "quotactl": (179, 60, "0, None, 0, None"),
+    "settimeofday": (164, 170, "None, None"),
+    "clock_settime": (227, 112, "0, None"),
+    "sethostname": (170, 161, "b'a', 1"),
+    "syslog": (103, 116, "3, None, 0"),
+    "fanotify_init": (300, 262, "0, 0"),
+    "personality": (135, 92, "0x40000"),
+    "vhangup": (153, 58, ""),
+    "memfd_secret": (447, 447, "0"),
+    "move_pages": (279, 239, "1, 0, None, None, None, 0"),
+    "clone3": (435, 435, "None, 0"),
+    "lsm_set_self_attr, newer than the list": (463, 463, "0, 0, 0, 0"),
+}
+
+
+@pytest.mark.parametrize("code", REACHES)
+def test_nothing_outside_is_reached(
+    prison: Prison, attempt: Callable[[str], Any], code: str
+) -> None:
+    if prison.kind == "user" and code in AS_USER:
+        pytest.skip("see the next test")
+    assert attempt(code) in REACHES[code]
+    assert prison.server.process.poll() is None
+
+
+@pytest.mark.parametrize("code", AS_USER)
+def test_the_first_process_has_nothing_to_give(
+    prison: Prison, attempt: Callable[[str], Any], code: str
+) -> None:
+    if prison.kind != "user":
+        pytest.skip("is another user's")
+    assert attempt(code) in AS_USER[code]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_into_the_kernel_are_denied(
+    attempt: Callable[[str], Any], name: str
+) -> None:
+    column = {"x86_64": 0, "aarch64": 1}[platform.machine()]
+    *numbers, arguments = CALLS[name]
+    code = f"try: system({numbers[column]}, {arguments})\nexcept OSError as e: n = e\n"
+    assert attempt(f"n = None\n{code}n.errno in (1, 38)") == "True"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86_64's other numbers")
+def test_other_tables_of_calls_are_closed(attempt: Callable[[str], Any]) -> None:
+    x32 = "try: system(0x40000027)\nexcept OSError as e: n = e.errno\nn"
+    assert attempt(x32) == "38"
+    code = """
+def old():
+    page = mmap.mmap(-1, 4096, prot=7)
+    page.write(bytes.fromhex("b814000000cd80c3"))  # mov eax, 20; int 0x80; ret
+    place = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    ctypes.CFUNCTYPE(ctypes.c_int)(place)()
+ended_by(old)"""
+    assert attempt(code) == "-31"  # SIGSYS
+
+
+# -- how much ----------------------------------------------------------------------
+
+
+FOLDERS: Final = ("/tmp", "/home/user", "/dev/shm", "/run/sockets")  # noqa: S108
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_files_are_bounded(attempt: Callable[[str], Any], folder: str) -> None:
+    code = f"""
+try:
+    with open('{folder}/big', 'wb') as file:
+        for _ in range(65): file.write(bytes(1 << 20))
+finally:
+    os.unlink('{folder}/big')"""
+    assert attempt(code) == "OSError"
+
+
+def test_a_file_is_bounded_by_its_length(attempt: Callable[[str], Any]) -> None:
+    code = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nfile = open('a', 'wb')\n"
+    assert attempt(code + "file.truncate(1 << 30)") == "OSError"
+
+
+def test_forks_are_bounded(prison: Prison) -> None:
+    code = """
+import os, time
+n = 0
+try:
+    while n < 2000:
+        if os.fork() == 0:
+            time.sleep(60); os._exit(0)
+        n += 1
+except BlockingIOError: pass
+n"""
+    here = prison.client.create("python")
+    assert 20 < int(prison.client.text(code, context_id=here)) < 100
+    prison.client.delete(f"/contexts/{here}")
+    assert prison.client.text("7", language="python") == "7"
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        "held = [os.memfd_create('a') for _ in range(40)]\n"
+        "for f in held: os.write(f, bytes(64 << 20))",
+        "for _ in range(20):\n"
+        " if os.fork() == 0:\n"
+        "  a = bytearray(100 << 20); time.sleep(60); os._exit(0)\n"
+        "time.sleep(15)",
+        "libc = ctypes.CDLL(None)\nlibc.shmat.restype = ctypes.c_void_p\n"
+        "for _ in range(40):\n"
+        " n = libc.shmget(0, 64 << 20, 0o1600)\n"
+        " assert n >= 0\n"
+        " p = libc.shmat(n, None, 0); ctypes.memset(p, 1, 64 << 20)\n"
+        " libc.shmdt(ctypes.c_void_p(p))",
+    ],
+    ids=["memfd", "many", "SysV"],
+)
+def test_memory_is_bounded(prison: Prison, take: str) -> None:
+    here = prison.client.create("python")
+    code = "import ctypes, os, time\n" + take
+    body = {"code": code, "context_id": here, "timeout_ms": 20_000}
+    answer = prison.client.post("/execute", json=body)
+    if answer.status_code == 200 and answer.json()["error"] is None:
+        left = prison.client.text("len(os.listdir('/proc'))", context_id=here)
+        assert int(left), "its children were ended"
+    assert _memory(prison.server) < 1400 * MIB
+    prison.client.delete(f"/contexts/{here}")
+    assert prison.client.text("7", language="python") == "7"
+
+
+def _memory(server: Server) -> int:
+    total = 0
+    for pid in server.children():
+        with suppress(psutil.NoSuchProcess):
+            total += psutil.Process(pid).memory_full_info().uss
+    return total
+
+
+DOUBLE_FORK: Final = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+len([p for p in os.listdir('/proc') if p.isdigit()])"""
+
+
+def test_what_is_left_behind_ends_with_the_context(prison: Prison) -> None:
+    before = prison.server.children()
+    here = prison.client.create("python")
+    assert int(prison.client.text(DOUBLE_FORK, context_id=here)) >= 3
+    assert prison.client.delete(f"/contexts/{here}").status_code == 204
+    wait_for(lambda: prison.server.children() <= before)
+
+
+def test_all_end_when_a_cell_ends_all(prison: Prison) -> None:
+    before = prison.server.children()
+    here = prison.client.create("python")
+    code = f"{DOUBLE_FORK}\nos.kill(-1, 9)\nos._exit(3)"
+    assert prison.client.run(code, context_id=here)["error"] is not None
+    wait_for(lambda: prison.server.children() <= before)
+
+
+def test_no_process_outlives_the_server() -> None:
+    server = Server(*FLAGS)
+    with connect(server) as client:
+        here = client.create("python")
+        client.text(DOUBLE_FORK, context_id=here)
+        children = [psutil.Process(pid) for pid in server.children()]
+        server.process.kill()
+        wait_for(lambda: not any(child.is_running() for child in children))
+    server.stop()
+
+
+# -- what people need --------------------------------------------------------------
+
+WORKS: Final = {
+    "a command": ("!echo hi", "hi"),
+    "a pipe": ("print(get_ipython().getoutput('echo a | tr a b')[0])", "b"),
+    "a lock": (
+        "import multiprocessing as mp\nlock = mp.Lock()\nwith lock: print('held')",
+        "held",
+    ),
+    "a queue": (
+        "queue = mp.Queue()\nchild = mp.Process(target=queue.put, args=(5,))\n"
+        "child.start(); print(queue.get()); child.join()",
+        "5",
+    ),
+    "a pool": ("with mp.Pool(2) as pool: print(pool.map(abs, [-1, -2]))", "[1, 2]"),
+    "an executor": (
+        "from concurrent.futures import ProcessPoolExecutor as P\n"
+        "with P(2) as p: print(list(p.map(abs, [-3])))",
+        "[3]",
+    ),
+    "shared memory": (
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "m = SharedMemory(create=True, size=9); print(m.size > 0)\n"
+        "m.close(); m.unlink()",
+        "True",
+    ),
+    "prints of children": (
+        "child = mp.get_context('fork').Process(target=print, args=('child',))\n"
+        "child.start(); child.join()\nimport time; time.sleep(0.5)",
+        "child",
+    ),
+    "a server of its own": (
+        "import http.server, threading, urllib.request\n"
+        "from http.server import BaseHTTPRequestHandler as Handler\n"
+        "s = http.server.HTTPServer(('127.0.0.1', 0), Handler)\n"
+        "threading.Thread(target=s.handle_request).start()\n"
+        "import urllib.error\n"
+        "try: urllib.request.urlopen(f'http://127.0.0.1:{s.server_port}')\n"
+        "except urllib.error.HTTPError as e: print(e.code)",
+        "501",
+    ),
+    "a user's name": ("import getpass; print(getpass.getuser())", "user"),
+    "a home": ("import pathlib; print(pathlib.Path.home())", "/home/user"),
+}
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_what_people_need_works(prison: Prison, name: str) -> None:
+    code, said = WORKS[name]
+    code = f"import multiprocessing as mp\n{code}"
+    answer = prison.client.run(code, language="python", timeout_ms=20_000)
+    assert answer["error"] is None, answer["error"]
+    assert said in "".join(answer["logs"]["stdout"])
+
+
+def test_it_can_be_interrupted(prison: Prison) -> None:
+    here = prison.client.create("python")
+    for code in ("while True: pass", "import time; time.sleep(60)"):
+        answer = prison.client.run(code, context_id=here, timeout_ms=700)
+        assert answer["error"]["name"] == "TimeoutError"
+    prison.client.run("!sleep 60", context_id=here, timeout_ms=700)
+    assert prison.client.text("7", context_id=here) == "7"
