@@ -105,7 +105,7 @@ BUNDLES = (
     Bundle("acorn", TYPESCRIPT),
     Bundle(
         "typescript",
-        TYPECHECK,
+        TYPESCRIPT,
         # Nobody sees its names, and they are a third of it. It asks for Node.js's
         # modules only where it finds Node.js.
         options=(
@@ -377,6 +377,7 @@ def write_libraries(work: Path, target: Path) -> None:
     if "lib.esnext.d.ts" not in texts or REFERENCE not in texts["lib.esnext.d.ts"]:
         message = "TypeScript's declarations of the language are not where they were"
         raise BundleError(message)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
 
 

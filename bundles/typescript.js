@@ -1,9 +1,12 @@
-// Checks types (typecheck/checker.py), and nothing else: no file is read or written with it.
+// Checks types (typecheck/check.js) and lowers decorators (typescript/lower.js), and nothing
+// else: no file is read or written with it.
 export {
   DiagnosticCategory,
   ModuleDetectionKind,
   ModuleKind,
+  NodeFlags,
   ScriptTarget,
+  SyntaxKind,
   createProgram,
   createSourceFile,
   flattenDiagnosticMessageText,
@@ -11,4 +14,5 @@ export {
   isClassStaticBlockDeclaration,
   isFunctionLike,
   isReturnStatement,
+  transpileModule,
 } from "typescript";

@@ -17,7 +17,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
+from isokernel.typescript.transpiler import (
+    Lowered,
+    SyntaxProblem,
+    Transpiled,
+    transpiler,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +37,13 @@ __all__ = [
     "compile_cell",
     "compile_function",
     "has_return",
+    "may_be_object",
     "origin",
     "recompile",
 ]
 
-_OBJECT: Final = re.compile(r"\s*\{")
+_OBJECT: Final = re.compile(r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\{")
+"""Text that begins with a brace, but for blanks and comments."""
 # Every construct that TypeScript adds has one of these; all else is JavaScript and
 # needn't wait for the compiler (40 ms at its first use). An overload without types
 # slips through, and gets its second chance when V8 refuses it.
@@ -44,6 +51,14 @@ _MAY_HAVE_TYPES: Final = re.compile(
     r"[:<!?@]|\b(?:abstract|as|declare|enum|export|implements|import|interface|module|"
     r"namespace|override|private|protected|public|readonly|satisfies|type)\b"
 )
+_MAY_BE_LOWERED: Final = re.compile(r"@|\baccessor\b")
+# An element's beginning, where an expression may begin.
+_ELEMENT: Final = re.compile(
+    r"(?:^|[=(,:?&|\[{};>]|\b(?:return|default))\s*<(?=[A-Za-z][\w.:-]*[\s/>]|>)",
+    re.MULTILINE,
+)
+_ELEMENT_SPAN: Final = 200
+"""Characters from its beginning within which compilers stumble."""
 _STATEMENT_END: Final = re.compile(r";\s*$")
 
 
@@ -102,11 +117,14 @@ class Compiled(NamedTuple):
         code: JavaScript.
         source_map: Back to the user's text, if positions differ.
         moves: What was changed in it further, on top of the source map.
+        helpers: A script to run first; its value is an object of functions that the
+            code calls as globals.
     """
 
     code: str
     source_map: str | None = None
     moves: tuple[Move, ...] = ()
+    helpers: str | None = None
 
 
 def compile_cell(
@@ -119,30 +137,96 @@ def compile_cell(
     """
     if language == "javascript" or not _MAY_HAVE_TYPES.search(code):
         return _as_expression(isolate, Compiled(code))
-    made = transpiler().transpile(code)
-    if isinstance(made, SyntaxProblem):
+    compiled = _from_typescript(isolate, code)
+    if isinstance(compiled, SyntaxProblem):
         if isolate.compile_error(code) is None:
             return Compiled(code)
-        return made
-    return _as_expression(isolate, Compiled(made.code, made.source_map))
+        return _jsx(code, compiled) or compiled
+    return compiled
 
 
-def recompile(isolate: Isolate, code: str) -> Compiled | None:
+def recompile(
+    isolate: Isolate, code: str, *, body: bool = False
+) -> Compiled | SyntaxProblem | None:
     """Compile JavaScript that V8 refused as TypeScript, which it may be.
+
+    Args:
+        isolate: Where it shall run.
+        code: The cell.
+        body: It may be a function's body, and return.
+
+    Returns:
+        A problem only if V8's own words for it are worse; None if nothing helps.
 
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
     """
-    made = transpiler().transpile(code)
-    if isinstance(made, Transpiled):
-        return _as_expression(isolate, Compiled(made.code, made.source_map))
+    if _MAY_BE_LOWERED.search(code):
+        lowered = _lower(code, body=body)
+        if lowered is not None:
+            return lowered
+    compiled = _from_typescript(isolate, code)
+    return _jsx(code, compiled) if isinstance(compiled, SyntaxProblem) else compiled
+
+
+def _jsx(code: str, problem: SyntaxProblem) -> SyntaxProblem | None:
+    """Say that an element of JSX is none, if the compiler stumbled over one."""
+    lines = code.split("\n")
+    place = sum(len(line) + 1 for line in lines[: problem.line - 1]) + problem.column
+    for found in _ELEMENT.finditer(code, max(0, place - _ELEMENT_SPAN), place + 1):
+        start = found.end() - 1
+        if "</" in code[start:] or "/>" in code[start:]:
+            line = code.count("\n", 0, start) + 1
+            column = start - code.rfind("\n", 0, start) - 1
+            return SyntaxProblem("JSX isn't supported", line, column, column + 1)
     return None
 
 
+def _lower(code: str, *, body: bool) -> Compiled | SyntaxProblem | None:
+    """Compile a cell that has decorators or `accessor`; None if it has neither."""
+    made = None
+    if may_be_object(code):
+        made = transpiler().lower(f"({code}\n)", head=1)
+    if not isinstance(made, Lowered):
+        wrap = (_BODY_HEAD, _BODY_TAIL) if body else ("", "")
+        made = transpiler().lower(code, wrap=wrap) or made
+    if not isinstance(made, Lowered):
+        return made
+    return Compiled(made.code, made.source_map, helpers=made.helpers)
+
+
+def may_be_object(code: str) -> bool:
+    """Return whether `{…}` may be meant as an object, as in every JavaScript console.
+
+    A semicolon at the end says that it is a block.
+    """
+    return _OBJECT.match(code) is not None and _STATEMENT_END.search(code) is None
+
+
+def _from_typescript(isolate: Isolate, code: str) -> Compiled | SyntaxProblem:
+    """Compile TypeScript, as one expression if it may be an object and can be one."""
+    refused = None
+    if may_be_object(code):
+        made = transpiler().transpile(f"({code}\n)", head=1)
+        if isinstance(made, Transpiled):
+            if made.source_map is not None:
+                return Compiled(made.code, made.source_map)
+            # Only types went, and for blanks: the parentheses are where they were.
+            return _as_expression(isolate, Compiled(made.code[1:-2]))
+        refused = made
+    made = transpiler().transpile(code)
+    if isinstance(made, Transpiled):
+        return Compiled(made.code, made.source_map)
+    if refused is None or refused.line > code.count("\n") + 1:  # at our parenthesis
+        return made
+    # What is wrong with it in the reading that went further.
+    return max(made, refused, key=lambda problem: (problem.line, problem.column))
+
+
 def _as_expression(isolate: Isolate, compiled: Compiled) -> Compiled:
-    """Make `{a: 1}` an object if it can be one, as in every JavaScript console."""
+    """Make `{a: 1}` an object if it can be one."""
     code = compiled.code
-    if not _OBJECT.match(code) or _STATEMENT_END.search(code):
+    if not may_be_object(code):
         return compiled
     if isolate.compile_error(f"async () => ({code}\n)") is not None:
         return compiled

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal
 
+from isokernel.compiler.cells import may_be_object
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 if TYPE_CHECKING:
     from isokernel.settings import Language
     from isokernel.v8.isolate import Isolate
 
-__all__ = ["Completeness", "completeness"]
+__all__ = ["QUESTION", "Completeness", "completeness"]
 
 Completeness = Literal["complete", "incomplete", "invalid", "unknown"]
 
+# No JavaScript ends with a question mark.
+QUESTION: Final = re.compile(r"\s*([\w$][\w$.\[\]'\"]*)(\?\??)\s*")
+"""`Math.max?` and `Math.max??`, as in IPython, which the Jupyter kernel answers."""
+
 _ASYNC_HEAD: Final = "(async () => {"
+_OBJECT_HEAD: Final = "async () => ("
 _INDENT: Final = "  "
 _OPENERS: Final = ("{", "[", "(", "=>", "`")
 
@@ -27,13 +34,19 @@ def completeness(
     Raises:
         TranspilerError: The TypeScript compiler itself failed.
     """
+    if QUESTION.fullmatch(code):
+        return "complete", ""
     status = _javascript_completeness(isolate, code)
     if status == "invalid":
-        made = transpiler().transpile(code)
-        if isinstance(made, Transpiled):
-            status = "complete"
-        elif language == "typescript" and _is_cut(made, code):
-            status = "incomplete"
+        texts = [f"({code}\n)"] if may_be_object(code) else []
+        for text in [*texts, code]:
+            made = transpiler().transpile(text)
+            if isinstance(made, Transpiled):
+                status = "complete"
+                break
+            if language == "typescript" and _is_cut(made, text.removesuffix("\n)")):
+                status = "incomplete"
+                break
     return status, _indent(code) if status == "incomplete" else ""
 
 
@@ -53,7 +66,15 @@ def _javascript_completeness(isolate: Isolate, code: str) -> Completeness:
         return "complete"
     if "await" in code and problem.position >= len(_ASYNC_HEAD) + length:
         return "incomplete"
-    return "invalid"
+    return _object_completeness(isolate, code) if may_be_object(code) else "invalid"
+
+
+def _object_completeness(isolate: Isolate, code: str) -> Completeness:
+    problem = isolate.compile_error(f"{_OBJECT_HEAD}{code}\n)")
+    if problem is None:
+        return "complete"
+    end = len(_OBJECT_HEAD) + _utf16_length(code)
+    return "incomplete" if problem.position >= end else "invalid"
 
 
 def _is_open_template(isolate: Isolate, code: str) -> bool:

@@ -15,6 +15,7 @@ from isokernel.context.events import (
     ClearOutput,
     CommEvent,
     DisplayData,
+    ErrorInfo,
     Event,
     Stream,
     ToolCall,
@@ -52,8 +53,10 @@ class Host:
         sources: The cells' sources, for tracebacks.
         read_input: Asks the user; None where nobody can be asked.
         serve_heaps: See `ContextHeaps.serve`; None where heaps can't be saved.
+        on_uncaught: Told of an error that nobody caught, and whose execution it is.
         owner_offset: Owners up to this one belong to no execution of this process.
         owner_max: The highest owner so far.
+        cut_owner: Whose output was cut last; -1 for nobody's.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Host:
         self.sources = tracebacks.Sources()
         self.read_input = read_input
         self.serve_heaps: Callable[[str, str], str] | None = None
+        self.on_uncaught: Callable[[int, ErrorInfo], None] | None = None
         self.owner_offset = self.owner_max = 0
+        self.cut_owner = -1
 
     def owner(self, execution_id: int) -> int:
         """Return the owner, for the runtime, of what an execution prints."""
@@ -142,12 +147,26 @@ class Host:
         """Report the call of a tool; the input is JSON text."""
         self.sink(ToolCall(self.execution(owner), call_id, path, text))
 
-    def report_error(self, details: str, kind: str, owner: int) -> None:
+    def output_cut(self, owner: int) -> None:
+        """Note whose output is too long: its end is printed when it ends."""
+        self.cut_owner = owner
+
+    def report_error(
+        self,
+        details: str,
+        kind: str,
+        owner: int,
+        leveled: bool = False,  # noqa: FBT001, FBT002 -- from JS
+    ) -> None:
         """Print an error that no cell waits for on stderr of the cell it is from."""
         error = tracebacks.error_info(details, self.sources)
+        execution_id = self.execution(owner)
         origin = "Unhandled rejection" if kind == "rejection" else "Uncaught"
-        text = "\n".join(error.traceback)
-        self.sink(Stream(self.execution(owner), "stderr", f"{origin} {text}\n"))
+        text = "\n".join((f"{origin} {error.traceback[0]}", *error.traceback[1:]))
+        level = "[ERROR] " if leveled else ""
+        self.sink(Stream(execution_id, "stderr", f"{level}{text}\n"))
+        if kind != "display" and self.on_uncaught is not None:
+            self.on_uncaught(execution_id, error)
 
     def heap(self, action: str, name: str) -> str:
         """Save, restore or list heaps.
@@ -231,6 +250,7 @@ class Bridge:
             "reportError": Operation(host.report_error),
             "heap": Operation(self._heap),
             "callTool": Operation(host.call_tool),
+            "outputCut": Operation(host.output_cut),
         }
 
     def _load_module(self, name: str) -> Any:

@@ -24,6 +24,7 @@ from isokernel.context.events import (
     ResultJson,
 )
 from isokernel.context.turns import Stop
+from isokernel.runtime.scripts import PREFIX
 from isokernel.typescript.transpiler import SyntaxProblem
 from isokernel.v8.isolate import Thrown
 from isokernel.v8.values import Value
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _FULFILLED, _REJECTED = 1, 2
 _RESULT: Final = ".repl_result"
+_HELPERS: Final = f"{PREFIX}helpers"
 
 
 class ToolLimits(NamedTuple):
@@ -55,15 +57,22 @@ class ExecutionOptions(NamedTuple):
     Attributes:
         result_json: Report its value as JSON too (`ResultJson`). The value of a promise
             is awaited for it.
+        result_max: Characters of that JSON; 0 for as many as the cell may print.
+        heap_bytes_max: V8's heap, while it runs; 0 for the context's own bound.
         levels: Print `[INFO] `, `[WARN] ` and `[ERROR] ` before what console.info, warn
             and error say, its timers included.
-        drain: Go on after the last line until no timer of the context waits.
-        body: The code is a function's body: what it returns is the value.
+        drain: End as a script does: when none of its own timers waits any more, and
+            none of its calls of tools is awaited, or with the first error that nobody
+            catches. Timers that are `unref()`ed don't count.
+        body: The code is a function's body: what it returns is the value. If that is a
+            function of no argument, it is called, as code that was meant to run.
         tools: It has the global `tools`, within these limits. Each call is a `ToolCall`
             that the front answers with `Context.settle_tool`.
     """
 
     result_json: bool = False
+    result_max: int = 0
+    heap_bytes_max: int = 0
     levels: bool = False
     drain: bool = False
     body: bool = False
@@ -128,6 +137,8 @@ class CellRun:
         self._promise: Value | None = None
         self._presenting = False
         self._done: ExecutionDone | None = None  # while it waits for timers
+        self._uncaught: ErrorInfo | None = None
+        self._denied = False
 
     # -- its time ------------------------------------------------------------------
 
@@ -165,6 +176,8 @@ class CellRun:
         Raises:
             TranspilerError: The TypeScript compiler itself failed.
         """
+        if self._options.heap_bytes_max:
+            self._limit_heap(self._options.heap_bytes_max)
         # What is printed from now on is this cell's output.
         if self._store:
             self._bridge.call("beginCell", self._owner, self._count, code)
@@ -207,6 +220,11 @@ class CellRun:
                 self._fail_syntax(again)
                 return
             if again is not None:
+                if again.helpers is not None:
+                    self._bridge.call(
+                        "defineHelpers",
+                        self._isolate.run_script(again.helpers, _HELPERS),
+                    )
                 outcome = cell.run(again)
         if isinstance(outcome, Clash):
             error = self._syntax_error(outcome.thrown)
@@ -225,7 +243,7 @@ class CellRun:
         """Compile what V8 refused as something else that it may be."""
         if self._options.body and has_return(self._described(thrown)["evalue"]):
             return compile_function(self._isolate, code)
-        return recompile(self._isolate, code)
+        return recompile(self._isolate, code, body=self._options.body)
 
     def _wait_for(self, promise: Value) -> None:
         self._promise = promise
@@ -246,11 +264,23 @@ class CellRun:
             if self._isolate.library.IsPromise(value.slot):
                 self._isolate.mark_handled(value)
 
+    def look_for_denial(self, reason: Value) -> None:
+        """Note whether a rejection that is about to be reported is a denied call's."""
+        if self._uncaught is None:
+            self._denied = self._is_denial(reason)
+
+    def uncaught(self, error: ErrorInfo) -> None:
+        """Take an error of this execution that nobody caught: a script ends with it."""
+        if self._options.drain and self._uncaught is None:
+            self._uncaught = error
+
     def settle(self) -> None:
         """Advance as far as possible; called after each turn of JavaScript."""
         while not self.over:
             if self._turns.stop is not None:
                 self._fail_stopped()
+            elif self._uncaught is not None:
+                self._fail(self._uncaught, denied=self._denied)
             elif self._done is not None:
                 self._end(self._done)
                 self._turns.flush()
@@ -287,7 +317,9 @@ class CellRun:
     def _render(self, end: Value) -> Any:
         kept = (self._owner, self._count, self._store)
         if self._options.result_json:
-            shown = self._bridge.try_call("conclude", end, *kept, self._silent)
+            options = self._options
+            asked = (self._silent, options.result_max, options.body)
+            shown = self._bridge.try_call("conclude", end, *kept, *asked)
         else:
             shown = self._bridge.try_call("present", end, *kept)
         self._isolate.run_microtasks()
@@ -297,9 +329,9 @@ class CellRun:
         """Report the value; `shown` is JSON of it, empty if nothing is to be shown."""
         self._turns.flush()
         if self._options.result_json:
-            shown, text, cut = json.loads(shown)
-            if text is not None:
-                self._host.sink(ResultJson(self.id, text, cut))
+            shown, *result = json.loads(shown)
+            if any(part is not None for part in (result[0], result[2])):
+                self._host.sink(ResultJson(self.id, *result))
         if shown:
             bundle = json.loads(shown)
             data, metadata = bundle["data"], bundle["metadata"]
@@ -309,8 +341,8 @@ class CellRun:
         self._end(self._done)
 
     def _end(self, done: ExecutionDone) -> None:
-        """End it successfully, unless it waits for timers and there are any."""
-        if self._options.drain and self._bridge.call("nextTimer") >= 0:
+        """End it successfully, unless it waits for timers or tools."""
+        if self._options.drain and self._bridge.call("holds", self._owner):
             return
         self._turns.flush_once()
         self._conclude(done)
@@ -320,13 +352,24 @@ class CellRun:
     ) -> None:
         """End it with an error."""
         if not self.over:
+            if self._options.drain and not stopped:
+                self._turns.run(lambda: self._bridge.call("cancelOwner", self._owner))
             self._turns.flush()
             done = ExecutionDone(self.id, self._count, error, denied, stopped)
             self._conclude(ExecutionError(self.id, error), done)
 
+    def _limit_heap(self, heap_bytes_max: int | None) -> None:
+        buffers_bytes_max = self._turns.settings.array_buffer_bytes_max
+        self._isolate.memory.limit(heap_bytes_max, buffers_bytes_max)
+
     def _conclude(self, *events: Event) -> None:
         self.over = True
         self._promise = None
+        if self._options.heap_bytes_max:
+            self._limit_heap(self._turns.settings.v8_heap_bytes_max)
+        if self._host.cut_owner == self._owner:
+            self._host.cut_owner = -1
+            self._turns.run(lambda: self._bridge.call("endOutput", self._owner))
         if self._options.tools is not None:
             self._bridge.call("endTools", self._owner)
         for event in events:

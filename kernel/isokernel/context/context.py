@@ -88,6 +88,7 @@ class Context:
         self._run: CellRun | None = None
         self._closed = False
         self._host = Host(sink, read_input)
+        self._host.on_uncaught = self._fail_uncaught
         self.bridge = Bridge(
             self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
@@ -236,8 +237,15 @@ class Context:
             self.turns.run(partial(self._report_rejection, reason, owner))
 
     def _report_rejection(self, reason: Value, owner: int) -> None:
+        if self._run is not None:
+            self._run.look_for_denial(reason)
         self.bridge.call("setOwner", owner)
         self.bridge.call("report", reason, "rejection")
+
+    def _fail_uncaught(self, execution_id: int, error: ErrorInfo) -> None:
+        """Have the running execution fail if it is one that ends like a script."""
+        if self._run is not None and self._run.id == execution_id:
+            self._run.uncaught(error)
 
     def _report_stopped_timer(self) -> None:
         """Print that a timer's callback was stopped while no cell ran."""

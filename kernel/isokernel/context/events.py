@@ -69,19 +69,23 @@ class ExecuteResult(NamedTuple):
 class ResultJson(NamedTuple):
     """The value of a cell's last expression as data, for executions that ask for it.
 
-    Comes before the `ExecuteResult`; not at all for what JSON can't represent, such as
-    undefined and functions.
+    Comes before the `ExecuteResult`; not at all for undefined.
 
     Attributes:
         execution_id: Whose value.
-        text: What `JSON.stringify` returns; where it throws (a cycle, a bigint), a JSON
-            string with the text that inspecting shows.
-        cut: It was longer than an execution may print; `text` says so instead.
+        text: What `JSON.stringify` returns; where it throws (a cycle, a bigint), or the
+            value is nested too deep, a JSON string with the text that inspecting shows;
+            None for what JSON has no word for, such as functions.
+        cut: It was too long: it is head and tail, with what lies between counted.
+        shown: The value as text, when JSON doesn't hold all of it.
+        note: What JSON doesn't hold of it, and what was cut, for people.
     """
 
     execution_id: int
-    text: str
-    cut: bool
+    text: str | None
+    cut: bool = False
+    shown: str | None = None
+    note: str | None = None
 
 
 class ExecutionError(NamedTuple):

@@ -166,6 +166,8 @@ def _lines(described: dict[str, Any], sources: Sources) -> list[str]:
             lines.extend(
                 marked_line(sources, frame["script"], frame["line"], frame["column"])
             )
+    if properties := described.get("properties"):
+        lines.extend(f"  {line}" for line in properties.split("\n"))
     for number, error in enumerate(described.get("errors", ()), 1):
         inner = _lines(error, sources)
         lines.append(f"  [{number}] {inner[0]}")

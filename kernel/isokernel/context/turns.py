@@ -144,7 +144,7 @@ class Turns:
         self._isolate.resume()
         memory = self._isolate.memory
         if memory.out_of_memory is not None:
-            bound = self.settings.v8_heap_bytes_max or memory.initial_limit_bytes
+            bound = memory.heap_bytes_max or memory.initial_limit_bytes
             self.memory_message = (
                 f"the heap of the context is full ({bound >> 20} MiB); "
                 "what the cell did until then is kept"

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.compiler.completeness import QUESTION
 from isokernel.errors import IsokernelError, MessageError
 from isokernel.jupyter.process import log_failure, log_warning
 from isokernel.jupyter.wire import EMPTY, Message, timestamp
@@ -34,8 +35,6 @@ __all__ = ["KernelFront"]
 
 # `exit` and `quit`, as long as the user has nothing of that name.
 _EXIT: Final = re.compile(r"\s*(exit|quit)(?:\(\))?\s*;?\s*")
-# `Math.max?` and `Math.max??`, as in IPython; no JavaScript ends with a question mark.
-_HELP: Final = re.compile(r"\s*([\w$][\w$.\[\]'\"]*)(\?\??)\s*")
 _IN_TRANSIT_SECONDS: Final = 1.0
 """For which a cell may be on its way. A sender whose clock is behind has cells aborted
 that it has sent knowingly, so it is no longer than needed."""
@@ -198,7 +197,7 @@ class KernelFront:
         if leaving and not context.queries.inspect(leaving[1], len(leaving[1])):
             cell.payload = [{"source": "ask_exit", "keepkernel": False}]
             return ""
-        question = _HELP.fullmatch(cell.code)
+        question = QUESTION.fullmatch(cell.code)
         if question is None:
             return cell.code
         name, detail = question[1], len(question[2]) - 1

@@ -42,6 +42,7 @@ Request = TypeVar("Request")
 """The type of a front's execute_request."""
 
 _FLAGS: Final = ("result_json", "levels", "drain", "body")
+_BOUNDS: Final = ("result_max", "heap_bytes_max")
 _SILENT_KEPT: Final = 4096
 """Silent executions whose late output is still dropped."""
 _BEGIN_SECONDS: Final = 0.1
@@ -122,7 +123,9 @@ class CellRequest(Generic[Request]):
         self.deadline = _typed(content, "deadline", (int, float), 0) or None
         self.environment = _typed(content, "env", dict, {})
         flags = {name: _flag(content, name, default=False) for name in _FLAGS}
-        self.options = ExecutionOptions(**flags, tools=_tools(content.get("tools")))
+        bounds = {name: _typed(content, name, int, 0) for name in _BOUNDS}
+        tools = _tools(content.get("tools"))
+        self.options = ExecutionOptions(**flags, **bounds, tools=tools)
         language = content.get("language")
         if language is not None:
             if not isinstance(language, str) or language not in LANGUAGES:

@@ -145,12 +145,19 @@ def outcome_content(done: ExecutionDone, result: ResultJson | None) -> dict[str,
         done: How it ended.
         result: Its value as JSON, if it was asked for and there is one.
     """
-    return {
+    content: dict[str, Any] = {
         **({"denied": True} if done.denied else {}),
         **({"stopped": True} if done.stopped else {}),
-        **({} if result is None else {"result_json": result.text}),
-        **({"result_cut": True} if result is not None and result.cut else {}),
     }
+    if result is not None:
+        found = {
+            "result_json": result.text,
+            "result_text": result.shown,
+            "result_note": result.note,
+            "result_cut": result.cut or None,
+        }
+        content |= {name: value for name, value in found.items() if value is not None}
+    return content
 
 
 def expression_content(

@@ -1,13 +1,14 @@
 "use strict";
 // Comms: Jupyter's two-way channels between a cell and the front end (widgets use them).
 
-const { apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse, toJson,
-  toText } = require("intrinsics");
+const { Uint8Array, apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse,
+  toJson, toText } = require("intrinsics");
 const { emit, newId } = require("output");
 const { report } = require("errors");
 
 const targets = new Map();
 const open = new Map();
+const NO_OPTIONS = { __proto__: null };
 const OPENING = {}; // given to the constructor for a comm that the front end has opened
 
 const OPTIONS = { __proto__: null, data: 1, metadata: 1, buffers: 1, id: 1 };
@@ -33,7 +34,7 @@ class Comm {
    * @param {string} targetName
    * @param {{data?: object, metadata?: object, buffers?: Uint8Array[], id?: string}} [options]
    */
-  constructor(targetName, options = {}, origin = undefined) {
+  constructor(targetName, options = NO_OPTIONS, origin = undefined) {
     if (origin !== OPENING) checkOptions(options);
     this.#id = toText(options.id ?? newId());
     this.#target = toText(targetName);
@@ -55,7 +56,7 @@ class Comm {
     return mapGet(open, this.#id) !== this;
   }
 
-  #emit(kind, data = {}, { metadata = {}, buffers } = {}) {
+  #emit(kind, data = {}, { metadata = {}, buffers } = NO_OPTIONS) {
     const content = { comm_id: this.#id, data, metadata };
     if (kind === "comm_open") content.target_name = this.#target;
     emit(kind, content, buffers === undefined ? undefined : arrayFrom(buffers, bytes));

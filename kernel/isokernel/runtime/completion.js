@@ -1,14 +1,15 @@
 "use strict";
 // Completion: what may stand at the cursor, from the live values. None of the user's code runs.
 
-const { exec, functionToString, getDescriptor, getNames, hasOwn, push, replace, setAdd, setHas,
-  slice, sort, startsWith, toJson } = require("intrinsics");
+const { Set, exec, functionToString, getDescriptor, getNames, hasOwn, push, replace, setAdd,
+  setHas, slice, sort, startsWith, toJson } = require("intrinsics");
 const { KEYWORDS, endsValue, isKeyword, scan } = require("tokens");
 const { expression, holders, isDot, isLazy } = require("values");
 const { lexicalNames, lexicalValue, proxyDetails, typeOf } = host;
 
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
 const NO_INDEX = /^(?!\d+$)/;
+const TAG = Symbol.toStringTag;
 const LAZY_VALUES = { __proto__: null, crypto: "variable", performance: "variable" };
 const LIST = /Array$/; // brands of arrays and typed arrays
 const ODD = /^__/; // __proto__ and its kind are offered only to those who ask for them
@@ -20,7 +21,7 @@ function kindOf(value, plain) {
   if (typeof value !== "function") {
     const isModule = typeof value === "object" && value !== null &&
       proxyDetails(value) === undefined &&
-      typeof getDescriptor(value, Symbol.toStringTag)?.value === "string" &&
+      typeof getDescriptor(value, TAG)?.value === "string" &&
       getDescriptor(value, "constructor") === undefined;
     return isModule ? "module" : plain;
   }

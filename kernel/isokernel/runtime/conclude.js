@@ -1,55 +1,45 @@
 "use strict";
 // A cell's result as data, for executions that ask for it beside what is shown.
 
-const { resolve, stringify, then, toJson: encode } = require("intrinsics");
+const { apply, functionToString, getDescriptor, min, startsWith, then, toJson } =
+  require("intrinsics");
 const { isPromise } = require("mime");
 const { isHandle } = require("handles");
+const { encode } = require("json");
 const output = require("output");
 const { present } = require("present");
-const { inspect } = require("text");
+const { proxyDetails } = host;
 
-const NOTHING = [null, false]; // JSON has no word for it
+const pack = (shown, value, limit) => {
+  const { json, cut, text, note } = encode(isHandle(value) ? undefined : value, limit);
+  return toJson([shown, json, cut, text, note]);
+};
 
-function refused(value) {
-  try {
-    return inspect(value);
-  } catch {
-    return `[${typeof value}]`; // showing it runs code of the user's that throws
-  }
+/** Whether a value is a function that does with no argument, as code that was meant to run. */
+function isCallable(value) {
+  if (typeof value !== "function" || proxyDetails(value) !== undefined) return false;
+  return getDescriptor(value, "length")?.value === 0 &&
+    !startsWith(functionToString(value), "class");
 }
-
-/** [JSON text or null, whether it is told only that it would be too long]. */
-function toJson(value) {
-  if (isHandle(value)) return NOTHING;
-  let text;
-  try {
-    text = stringify(value);
-  } catch {
-    text = stringify(refused(value)); // a cycle, a bigint, a toJSON that throws
-  }
-  if (typeof text !== "string") return NOTHING;
-  if (text.length <= output.limit()) return [text, false];
-  const notice = `[result of ${text.length} characters cut; ` +
-    `raise the setting cell_output_characters_max (${output.limit()}) to get it]`;
-  return [stringify(notice), true];
-}
-
-const pack = (shown, json) => encode([shown, json[0], json[1]]);
 
 /**
- * Shows a cell's result as `present` does, and gives it as JSON.
+ * Shows a cell's result as `present` does, and gives it as JSON. A promise is awaited.
  * @param {unknown} value
  * @param {number} count the cell's number
  * @param {boolean} storeHistory whether later cells can ask for it
  * @param {boolean} silent give it as JSON only
- * @returns {string | Promise<string>} JSON [what `present` gives, JSON text or null, whether
- *   it was cut]
+ * @param {number} limit characters of the JSON text; 0 for those that a cell may print
+ * @param {boolean} calls whether a function of no argument is called, and its value is meant
+ * @returns {string | Promise<string>} JSON [what `present` gives, and what `encode` gives: json,
+ *   cut, text, note]
  */
-exports.conclude = function conclude(value, count, storeHistory, silent) {
+exports.conclude = function conclude(value, count, storeHistory, silent, limit, calls) {
+  if (calls && isCallable(value)) value = apply(value, undefined, []);
+  if (isPromise(value)) {
+    return then(value, (end) => conclude(end, count, storeHistory, silent, limit, calls));
+  }
+  const room = limit > 0 ? min(limit, output.limit()) : output.limit();
   const shown = silent ? "" : present(value, count, storeHistory);
-  if (typeof shown === "string" && !isPromise(value)) return pack(shown, toJson(value));
-  if (!isPromise(value)) return then(shown, (text) => pack(text, toJson(value)));
-  const json = then(value, toJson);
-  then(json, undefined, () => {}); // its failure is told below, not as unhandled
-  return then(resolve(shown), (text) => then(json, (ready) => pack(text, ready)));
+  if (typeof shown === "string") return pack(shown, value, room);
+  return then(shown, (text) => pack(text, value, room));
 };

@@ -36,10 +36,15 @@ function print(stream, text) {
   write(stream, text + "\n");
 }
 
+/** Whether an execution's messages have their levels before them. */
+const hasLevels = (id) => setSize(leveled) > 0 && setHas(leveled, id);
+
+exports.hasLevels = hasLevels;
+
 /** Prints a message, with its level before it if its execution wants that. */
 function say(stream, level, data) {
   const text = format(data);
-  print(stream, setSize(leveled) > 0 && setHas(leveled, owner()) ? `[${level}] ${text}` : text);
+  print(stream, hasLevels(owner()) ? `[${level}] ${text}` : text);
 }
 
 /**

@@ -2,8 +2,8 @@
 // Thrown values as data, from which Python makes an error message with a traceback. Whatever
 // was thrown, a proxy or an error whose getters throw, this gives an answer.
 
-const { getDescriptor, getPrototype, hasOwn, isArray, min, push, setAdd, setHas, slice, toJson,
-  apply } = require("intrinsics");
+const { Set, apply, defineProperty, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys,
+  push, setAdd, setHas, slice, toJson } = require("intrinsics");
 const { framesOf } = require("stack");
 const { inspect } = require("text");
 const { isError } = require("natives");
@@ -13,6 +13,10 @@ const { constructorName, proxyDetails, reportError, typeOf } = host;
 const DEPTH = 5; // causes of causes that are told
 const ERRORS = 10; // of an AggregateError
 const TEXT = 20000; // characters of an inspected error
+const PROPERTIES = 100; // an error's own ones that are looked at
+const PROPERTIES_TEXT = 2000; // characters of them
+const USUAL = { __proto__: null, name: 1, message: 1, stack: 1, cause: 1, errors: 1, error: 1,
+  suppressed: 1 };
 
 /**
  * Reads a property without running a proxy's traps; getters run, as DOMException has some, and
@@ -37,10 +41,10 @@ function read(object, key) {
 }
 
 /** A value's text, also when showing it runs code of the user's that throws. */
-function show(value) {
+function show(value, most = TEXT) {
   try {
     const text = inspect(value);
-    return text.length > TEXT ? `${slice(text, 0, TEXT)}…` : text;
+    return text.length > most ? `${slice(text, 0, most)}…` : text;
   } catch {
     return `[${typeof value}]`;
   }
@@ -83,6 +87,20 @@ function heldErrors(error, name) {
   return isArray(errors) && typeOf(errors) === "Array" ? errors : [];
 }
 
+/** What an error has beside what every error has: `{ status: 404 }`; "" if it has nothing. */
+function propertiesOf(error) {
+  const properties = {};
+  const names = ownKeys(error);
+  let some = false;
+  for (let i = 0; i < names.length && i < PROPERTIES; i++) {
+    const descriptor = getDescriptor(error, names[i]);
+    if (names[i] in USUAL || !descriptor?.enumerable) continue;
+    defineProperty(properties, names[i], descriptor);
+    some = true;
+  }
+  return some ? show(properties, PROPERTIES_TEXT) : "";
+}
+
 function detail(value, depth, seen) {
   if (!isError(value)) return detailOfValue(value);
   const ename = nameOf(value);
@@ -93,6 +111,10 @@ function detail(value, depth, seen) {
     frames: framesOf(value),
     text: show(value),
   };
+  if (typeOf(value) === "Error") {
+    const properties = propertiesOf(value);
+    if (properties !== "") info.properties = properties;
+  }
   if (depth >= DEPTH || setHas(seen, value)) return info;
   setAdd(seen, value);
   const cause = hasOwn(value, "cause") ? read(value, "cause") : undefined;
@@ -105,16 +127,18 @@ function detail(value, depth, seen) {
 /**
  * Describes what was thrown.
  * @param {unknown} value
- * @returns {string} JSON: ename, evalue, frames (innermost first), text, cause, errors
+ * @returns {string} JSON: ename, evalue, frames (innermost first), text, properties, cause,
+ *   errors
  */
 exports.describe = (value) => toJson(detail(value, 0, new Set()));
 
 /**
  * Reports an error that no cell waits for, with the execution that caused it.
  * @param {unknown} value
- * @param {"error" | "rejection"} kind
+ * @param {"error" | "rejection" | "display"} kind a display's failure is no more than told
  */
 exports.report = function report(value, kind) {
   require("output").flush();
-  reportError(exports.describe(value), kind, owner());
+  const id = owner();
+  reportError(exports.describe(value), kind, id, require("console").hasLevels(id));
 };

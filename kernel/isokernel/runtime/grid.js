@@ -1,9 +1,9 @@
 "use strict";
 // Rows of data as an HTML table, beside the text that console.table draws.
 
-const { create, exec, hasOwn, isArray, join, keys, map, push, replaceAll, setAdd, setHas } =
+const { Set, create, exec, hasOwn, isArray, join, keys, map, push, replaceAll, setAdd, setHas } =
   require("intrinsics");
-const { inspect } = require("text");
+const { INSPECT, inspect } = require("text");
 const { table, tableOf } = require("table");
 const { previewEntries, typeOf } = host;
 
@@ -16,7 +16,7 @@ const COLUMNS_MAX = 20;
 const COLUMNS_AT_EDGE = 10;
 const GAP = "…";
 // Drawn as it is, without the quotes of a string.
-const RAW_GAP = { [Symbol.for("nodejs.util.inspect.custom")]: () => GAP };
+const RAW_GAP = { [INSPECT]: () => GAP };
 const SHORTEST = { depth: 1, maxArrayLength: 10, maxStringLength: 200, breakLength: Infinity };
 
 function escape(text) {

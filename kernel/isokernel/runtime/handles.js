@@ -10,6 +10,7 @@ const { bundle, isPromise, represent } = require("mime");
 // Displays that wait for a promise, by execution: a cell isn't over before they are shown.
 const waiting = new Map();
 const OWNERS_KEPT = 100;
+const NO_OPTIONS = { __proto__: null };
 
 function remember(promise) {
   const id = owner();
@@ -66,7 +67,7 @@ class DisplayHandle {
  * @param {{id?: string, update?: string, metadata?: object}} [options]
  * @returns {DisplayHandle}
  */
-function showBundle(shown, { id, update, metadata } = {}) {
+function showBundle(shown, { id, update, metadata } = NO_OPTIONS) {
   const kind = update === undefined ? "display_data" : "update_display_data";
   const place = toText(update ?? id ?? newId());
   const send = (done) =>
@@ -91,7 +92,7 @@ function showBundle(shown, { id, update, metadata } = {}) {
  *   id: the id to give to what is shown; metadata
  * @returns {DisplayHandle}
  */
-function showValue(value, options = {}) {
+function showValue(value, options = NO_OPTIONS) {
   return showBundle(options.raw ? bundle(value, undefined) : represent(value), options);
 }
 

@@ -39,17 +39,54 @@ function withoutToJson(value) {
   return copy;
 }
 
+const { defineProperty: define, getOwnPropertyDescriptor } = Object;
+
+// Descriptors that inherit nothing: a `get` or `value` that user code has put onto all objects
+// is no part of them.
+const defineProperty = (object, key, descriptor) =>
+  define(object, key, { __proto__: null, ...descriptor });
+
+function getDescriptor(object, key) {
+  const found = getOwnPropertyDescriptor(object, key);
+  return found === undefined ? undefined : { __proto__: null, ...found };
+}
+
+const replaceText = uncurry(String.prototype.replace);
+const exec = uncurry(RegExp.prototype.exec);
+const slice = uncurry(String.prototype.slice);
+const isGlobal = getterOf(RegExp.prototype, "global");
+const { apply } = Reflect;
+
+/**
+ * As String.prototype.replace, which asks the pattern for methods that user code may have
+ * changed. A function is given what `exec` finds; there are no patterns in a text.
+ */
+function replace(text, pattern, replacement) {
+  if (typeof pattern === "string") return replaceText(text, pattern, replacement);
+  let done = 0;
+  let replaced = "";
+  pattern.lastIndex = 0;
+  for (let hit = exec(pattern, text); hit !== null; hit = exec(pattern, text)) {
+    const fresh = typeof replacement === "function" ? apply(replacement, undefined, hit) : replacement;
+    replaced += slice(text, done, hit.index) + fresh;
+    done = hit.index + hit[0].length;
+    if (!isGlobal(pattern)) break;
+    if (hit[0] === "") pattern.lastIndex += 1;
+  }
+  return replaced + slice(text, done);
+}
+
 module.exports = {
   __proto__: null,
   uncurry,
   toJson,
 
-  apply: Reflect.apply,
+  apply,
   ownKeys: Reflect.ownKeys,
 
   create: Object.create,
-  defineProperty: Object.defineProperty,
-  getDescriptor: Object.getOwnPropertyDescriptor,
+  defineProperty,
+  getDescriptor,
   getNames: Object.getOwnPropertyNames,
   getPrototype: Object.getPrototypeOf,
   keys: Object.keys,
@@ -81,15 +118,15 @@ module.exports = {
   lastIndexOf: uncurry(String.prototype.lastIndexOf),
   padStart: uncurry(String.prototype.padStart),
   repeat: uncurry(String.prototype.repeat),
-  replace: uncurry(String.prototype.replace),
+  replace,
   replaceAll: uncurry(String.prototype.replaceAll),
-  slice: uncurry(String.prototype.slice),
+  slice,
   split: uncurry(String.prototype.split),
   startsWith: uncurry(String.prototype.startsWith),
   toLowerCase: uncurry(String.prototype.toLowerCase),
   trim: uncurry(String.prototype.trim),
   trimEnd: uncurry(String.prototype.trimEnd),
-  exec: uncurry(RegExp.prototype.exec),
+  exec,
 
   numberToString: uncurry(Number.prototype.toString),
   toFixed: uncurry(Number.prototype.toFixed),
@@ -104,6 +141,10 @@ module.exports = {
   functionToString: uncurry(Function.prototype.toString),
   symbolToString: uncurry(Symbol.prototype.toString),
 
+  Map,
+  RegExp,
+  Set,
+  Uint8Array,
   mapGet: uncurry(Map.prototype.get),
   mapSet: uncurry(Map.prototype.set),
   mapHas: uncurry(Map.prototype.has),

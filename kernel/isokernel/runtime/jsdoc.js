@@ -1,7 +1,7 @@
 "use strict";
 // JSDoc comments: the one above a declaration in an earlier cell, as text and as Markdown.
 
-const { exec, includes, join, map, push, replace, slice, split, startsWith, trim, trimEnd } =
+const { RegExp, exec, includes, join, map, push, replace, slice, split, startsWith, trim, trimEnd } =
   require("intrinsics");
 const { inputs } = require("results");
 
@@ -18,7 +18,7 @@ const declares = (name) =>
       "private\\s+|protected\\s+|readonly\\s+|override\\s+|get\\s+|set\\s+|const\\s+|let\\s+|" +
       "var\\s+|class\\s+|interface\\s+|enum\\s+|type\\s+|function\\b\\s*|\\*\\s*|" +
       "[\\w$]+(?:\\.[\\w$]+)*\\.)*" +
-      `${replace(name, SPECIAL, "\\$&")}(?![\\w$])`,
+      `${replace(name, SPECIAL, (sign) => `\\${sign}`)}(?![\\w$])`,
   );
 
 /** The comment without its stars. */

@@ -2,7 +2,7 @@
 // What Python calls. Arguments and results are strings, numbers and booleans; structured data
 // goes as JSON text.
 
-const { defineProperty, filter, getNames, keys, parse, setAdd, setHas, toJson } =
+const { defineProperty, filter, getNames, hasOwn, keys, parse, setAdd, setHas, toJson } =
   require("intrinsics");
 const { setOwner } = require("owner");
 const output = require("output");
@@ -54,11 +54,28 @@ function install(optionsJson) {
   learnLazy(web.lazyNames);
   const names = getNames(globalThis);
   for (let i = 0; i < names.length; i++) setAdd(ours, names[i]);
+  const pristine = require("pristine");
+  pristine.remember();
+  host.loadWithin(pristine.within);
 }
 
 /** Names of globals that were not there at the beginning, as JSON. */
 function globalNames() {
   return toJson(filter(getNames(globalThis), (name) => !setHas(ours, name)));
+}
+
+/**
+ * Defines functions that code of ours calls by name: what lowered decorators are.
+ * @param {object} functions by name
+ */
+function defineHelpers(functions) {
+  for (const name in functions) {
+    if (hasOwn(globalThis, name)) continue;
+    const value = functions[name];
+    defineProperty(globalThis, name,
+      { __proto__: null, value, writable: true, configurable: true });
+    setAdd(ours, name);
+  }
 }
 
 /**
@@ -111,9 +128,11 @@ Object.assign(exports, {
     output.flush();
     return timers.nextDue();
   },
+  endOutput: output.endOutput,
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
+  holds: (owner) => timers.holds(owner) || tools.holds(owner),
   cancelOwner: timers.cancelOwner,
   beginSaving: saved.begin,
   hasMemory: saved.hasMemory,
@@ -127,9 +146,10 @@ Object.assign(exports, {
     setOwner(owner);
     return require("present").present(end[RESULT], count, storeHistory);
   },
-  conclude: (end, owner, count, storeHistory, silent) => {
+  conclude: (end, owner, count, storeHistory, silent, limit, calls) => {
     setOwner(owner);
-    return require("conclude").conclude(end[RESULT], count, storeHistory, silent);
+    const { conclude } = require("conclude");
+    return conclude(end[RESULT], count, storeHistory, silent, limit, calls);
   },
   showLevels: (owner) => require("console").showLevels(owner),
   describe,
@@ -140,6 +160,7 @@ Object.assign(exports, {
   comm: (kind, json, buffers) => require("comms").receive(kind, json, buffers),
   comms: () => require("comms").list(),
   globalNames,
+  defineHelpers,
   beginTools: tools.begin,
   endTools: tools.end,
   settleTool: tools.settle,

@@ -3,7 +3,7 @@
 // Deno's kernel, `[Symbol.for("Jupyter.display")]()`, or by IPython's `_repr_html_` and the
 // like; charts, maps and pictures are recognised.
 
-const { apply, endsWith, isArray, join, keys, startsWith, then, toBase64 } =
+const { Uint8Array, apply, endsWith, isArray, join, keys, startsWith, then, toBase64 } =
   require("intrinsics");
 const { inspect } = require("text");
 const { sniff, bytesOf } = require("pictures");
@@ -78,7 +78,7 @@ function attempt(method, value) {
 }
 
 function tell(error) {
-  require("errors").report(error, "error");
+  require("errors").report(error, "display");
 }
 
 function fromPython(value) {

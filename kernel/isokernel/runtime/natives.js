@@ -3,7 +3,8 @@
 // package emulates these parts by guessing; the build makes it take ours in their place, under
 // the numbers that its own bundle gives its parts.
 
-const { exec, functionToString, getDescriptor, getPrototype, ownKeys } = require("intrinsics");
+const { defineProperty, exec, functionToString, getDescriptor, getPrototype, min, numberToString,
+  ownKeys, slice, uncurry } = require("intrinsics");
 const { typeOf, constructorName, promiseDetails, previewEntries, proxyDetails } = host;
 
 const ALL_PROPERTIES = 0;
@@ -87,6 +88,20 @@ const types = {
   isSymbolObject: is("SymbolObject"),
 };
 
+const flags = [];
+for (const [name, flag] of [["hasIndices", "d"], ["global", "g"], ["ignoreCase", "i"],
+  ["multiline", "m"], ["dotAll", "s"], ["unicode", "u"], ["unicodeSets", "v"], ["sticky", "y"]]) {
+  flags.push({ flag, isSet: uncurry(getDescriptor(RegExp.prototype, name).get) });
+}
+const sourceOf = uncurry(getDescriptor(RegExp.prototype, "source").get);
+
+/** As RegExp.prototype.toString, which asks for properties that user code may have changed. */
+function regExpToString(regExp) {
+  let text = `/${sourceOf(regExp)}/`;
+  for (let i = 0; i < flags.length; i++) if (flags[i].isSet(regExp)) text += flags[i].flag;
+  return text;
+}
+
 /** Whether Error.prototype is on the prototype chain, asked without running a proxy's traps. */
 function isError(value) {
   if (typeOf(value) === "Error") return true;
@@ -105,6 +120,23 @@ exports.isError = isError;
  * @param {Record<number, Function>} parts by webpack's numbers in version 3.3.3
  */
 exports.adapt = function adapt(parts) {
+  const primordials = parts[683];
+  parts[683] = function (module, exported, load) {
+    primordials(module, exported, load);
+    module.exports = { __proto__: module.exports, ObjectGetOwnPropertyDescriptor: getDescriptor,
+      ObjectDefineProperty: defineProperty, RegExpPrototypeToString: regExpToString };
+  };
+  parts[537] = (module, exported) => {
+    exported.h = class {
+      hexSlice(start, end) {
+        let text = "";
+        for (let i = start ?? 0; i < min(end ?? this.length, this.length); i++) {
+          text += slice(numberToString(this[i] + 256, 16), 1);
+        }
+        return text;
+      }
+    };
+  };
   const emulated = parts[101];
   parts[101] = function (module, exported, load) {
     emulated(module, exported, load);

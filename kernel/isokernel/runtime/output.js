@@ -3,8 +3,8 @@
 // gathered here and handed over in pieces; order is kept because one piece holds text of one
 // stream and one owner only, and an event sends the gathered text first.
 
-const { currentTime, charCode, endsWith, mapDelete, mapGet, mapKeys, mapNext, mapSet, mapSize,
-  min, numberToString, slice, toJson } = require("intrinsics");
+const { currentTime, charCode, endsWith, floor, mapDelete, mapGet, mapKeys, mapNext, mapSet,
+  mapSize, max, min, numberToString, push, slice, toJson } = require("intrinsics");
 const { owner } = require("owner");
 
 const PIECE = 131072; // characters: what is gathered at most
@@ -16,7 +16,12 @@ const GROWTH = 1.25;
 const PAUSE = 1000; // ms without output after which the next is seen at once again
 const OWNERS_KEPT = 1000; // executions whose amount of output is remembered
 
+const SHORTEST_WITH_TAIL = 10000; // characters of output
+const LONGEST_TAIL = 65536;
+const TAIL_PIECES = 10000;
+
 let limit = Infinity;
+let tailMax = 0;
 let pending = "";
 let pendingStream = "stdout";
 let pendingOwner = 0;
@@ -27,10 +32,18 @@ let interval = SHORTEST_INTERVAL;
 const amounts = new Map();
 let countedOwner = 0;
 let amount = 0;
+// The end of what the execution prints whose output was cut last.
+let tail = [];
+let tailOwner = -1;
+let tailSize = 0;
+let dropped = 0;
 
 /** @param {number | undefined} max characters of stream text that one execution may print */
 exports.setLimit = (max) => {
-  if (max > 0) limit = max;
+  if (!(max > 0)) return;
+  limit = max;
+  // Of outputs that are so short no tail is kept.
+  tailMax = limit < SHORTEST_WITH_TAIL ? 0 : min(floor(limit / 8), LONGEST_TAIL);
 };
 
 /** How many characters a piece of an execution's output may have at all. */
@@ -71,18 +84,78 @@ function tick() {
   if (currentTime() - lastWrite > interval) flush();
 }
 
-/** Prints what still fits and says once that the rest is missing. */
+/**
+ * Prints what fits into the head. The rest is kept up to its last part, which is printed when the
+ * execution ends; what lies between is counted.
+ */
 function cut(stream, text, id, before) {
-  if (before > limit) return;
-  amount = limit + 1;
-  let end = limit - before;
-  // Half of a surrogate pair is no character.
-  if (end > 0 && (charCode(text, end - 1) & 0xfc00) === 0xd800) end -= 1;
-  const rest = slice(text, 0, end);
-  if (rest !== "") append(stream, rest, id);
+  const most = tailMax;
+  const head = limit - most;
+  let rest = "";
+  if (before <= head) {
+    let end = head - before;
+    // Half of a surrogate pair is no character.
+    if (end > 0 && (charCode(text, end - 1) & 0xfc00) === 0xd800) end -= 1;
+    rest = slice(text, 0, end);
+    if (rest !== "") append(stream, rest, id);
+    if (most > 0) {
+      tailOwner = id;
+      tail = [];
+      tailSize = dropped = 0;
+      keep(stream, slice(text, end), most);
+      host.outputCut(id);
+    }
+  } else if (most > 0) {
+    keep(stream, text, most);
+  }
+  if (before > limit || amount <= limit) return;
   const notice =
-    `[output cut after ${limit} characters; raise the setting cell_output_characters_max to see more]\n`;
+    `[output cut after ${head} characters; raise the setting cell_output_characters_max to see more]\n`;
   append("stderr", rest === "" || endsWith(rest, "\n") ? notice : `\n${notice}`, id);
+}
+
+/** Keeps text as the end of what an execution prints, as long as nothing comes after it. */
+function keep(stream, text, most) {
+  if (owner() !== tailOwner) return;
+  push(tail, { __proto__: null, stream, text });
+  tailSize += text.length;
+  if (tailSize >= 2 * most || tail.length >= TAIL_PIECES) shorten(most);
+}
+
+/** Drops what is before the last so many characters of the tail. */
+function shorten(most) {
+  const before = tail;
+  let first = before.length;
+  let size = 0;
+  while (first > 0 && size < most) size += before[--first].text.length;
+  tail = [];
+  for (let i = first; i < before.length; i++) {
+    let { text } = before[i];
+    if (i === first && size > most) {
+      let from = size - most;
+      if ((charCode(text, from) & 0xfc00) === 0xdc00) from += 1;
+      text = slice(text, from);
+    }
+    push(tail, { __proto__: null, stream: before[i].stream, text });
+  }
+  const kept = min(size, most);
+  dropped += tailSize - kept;
+  tailSize = kept;
+}
+
+/**
+ * Prints the end of what an execution has printed, if its output was cut.
+ * @param {number} id the execution, which has ended
+ */
+function endOutput(id) {
+  if (id !== tailOwner) return;
+  shorten(tailMax);
+  const pieces = tail;
+  if (dropped > 0) append("stderr", `[${dropped} characters left out]\n`, id);
+  for (let i = 0; i < pieces.length; i++) append(pieces[i].stream, pieces[i].text, id);
+  tail = [];
+  tailOwner = -1;
+  flush();
 }
 
 /**
@@ -95,7 +168,7 @@ function write(stream, text) {
   if (id !== countedOwner) countFor(id);
   const before = amount;
   amount = before + text.length;
-  if (amount > limit) cut(stream, text, id, before);
+  if (amount > limit - tailMax) cut(stream, text, id, before);
   else append(stream, text, id);
 }
 
@@ -121,6 +194,7 @@ function newId() {
 }
 
 exports.flush = flush;
+exports.endOutput = endOutput;
 exports.tick = tick;
 exports.write = write;
 exports.emit = emit;

@@ -1,7 +1,7 @@
 "use strict";
 // Pictures and documents in binary data, told by their first bytes.
 
-const { typedLength } = require("intrinsics");
+const { Uint8Array, typedLength } = require("intrinsics");
 const { typeOf } = host;
 
 const SIGNATURES = [

@@ -26,7 +26,7 @@ function learnSite(callSite) {
 }
 
 /** A script's name as it is shown: `cell 3` for the script `cell-3`. */
-const shownName = (script) => replace(script, CELL, "$1 $2");
+const shownName = (script) => replace(script, CELL, (_, kind, number) => `${kind} ${number}`);
 
 /** The frame's position in what the user wrote: [line, column], from 1. */
 function positionOf(script, callSite) {

@@ -35,7 +35,7 @@ function draw(head, columns) {
   const widths = map(head, (title, i) => {
     let widest = width(title);
     for (let row = 0; row < columns[i].length; row++) {
-      if (columns[i][row] !== undefined) widest = max(widest, width(columns[i][row]));
+      if (hasOwn(columns[i], row)) widest = max(widest, width(columns[i][row]));
     }
     return widest + 2;
   });
@@ -44,7 +44,7 @@ function draw(head, columns) {
   const rules = map(widths, (w) => repeat("─", w));
   let text = `┌${join(rules, "┬")}┐\n${line(head, widths)}├${join(rules, "┼")}┤\n`;
   for (let row = 0; row < height; row++) {
-    text += line(map(columns, (column) => column[row] ?? ""), widths);
+    text += line(map(columns, (column) => (hasOwn(column, row) ? column[row] : "")), widths);
   }
   return `${text}└${join(rules, "┴")}┘`;
 }

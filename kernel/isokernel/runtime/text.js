@@ -3,10 +3,13 @@
 // comes that needs it; strings, numbers and the like never do.
 
 const { apply, concat, exec, includes, is, symbolToString } = require("intrinsics");
+const { showing } = require("pristine");
 
 const SHORT = 200; // characters up to which a string is quoted here; the library does the rest
 // What can stand between single quotes as it is. Anything else takes the library's rules.
 const PLAIN = /^[\x20-\x26\x28-\x5b\x5d-\x7e]*$/;
+
+exports.INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
 let colors = false;
 let library;
@@ -61,7 +64,7 @@ exports.inspect = function inspect(value, options) {
       return `'${value}'`;
     }
   }
-  return load().inspect(value, options);
+  return showing(() => load().inspect(value, options));
 };
 
 /**
@@ -86,5 +89,6 @@ exports.format = function format(values) {
 };
 
 function formatFully(values) {
-  return apply(load().formatWithOptions, undefined, concat([{ colors }], values));
+  return showing(() =>
+    apply(load().formatWithOptions, undefined, concat([{ colors }], values)));
 }

@@ -7,6 +7,7 @@ const { apply, floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc
 const { owner, runAs } = require("owner");
 const evaluate = globalThis.eval; // called by another name: in the global scope
 
+const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 const LONGEST = 2 ** 31 - 1; // ms; more is taken as 1, as in Node.js
 const FEWEST_DEAD = 1000; // cleared timers that may lie in the heap before it is cleaned
 
@@ -90,11 +91,77 @@ function add(name, callback, delay, repeats, args) {
   const id = nextId++;
   const timer = {
     __proto__: null, id, order: id, due: host.now() + delay, delay, repeats, callback, args,
-    owner: owner(), live: true,
+    owner: owner(), live: true, holds: true,
   };
   mapSet(timers, id, timer);
   insert(timer);
-  return id;
+  return timer;
+}
+
+/**
+ * What setTimeout and its kin return: a number to whoever wants one, as in a browser, with the
+ * methods that Node.js gives it.
+ */
+class Timeout {
+  #id;
+
+  constructor(id) {
+    this.#id = id;
+  }
+
+  /** Lets a run end before it fires. */
+  unref() {
+    return this.#hold(false);
+  }
+
+  /** Has a run wait for it, as it does from the beginning. */
+  ref() {
+    return this.#hold(true);
+  }
+
+  hasRef() {
+    return mapGet(timers, this.#id)?.holds === true;
+  }
+
+  /** Begins its delay anew. */
+  refresh() {
+    const timer = mapGet(timers, this.#id);
+    if (timer === undefined) return this;
+    const due = host.now() + timer.delay;
+    const renewed = { __proto__: null, ...timer, due, order: nextId++ };
+    remove(timer);
+    mapSet(timers, timer.id, renewed);
+    insert(renewed);
+    clean();
+    return this;
+  }
+
+  close() {
+    clear(this.#id);
+    return this;
+  }
+
+  toJSON() {
+    return this.#id;
+  }
+
+  [Symbol.toPrimitive]() {
+    return this.#id;
+  }
+
+  [INSPECT]() {
+    return `Timeout (${this.#id})`;
+  }
+
+  #hold(holds) {
+    const timer = mapGet(timers, this.#id);
+    if (timer !== undefined) timer.holds = holds;
+    return this;
+  }
+
+  static idOf(value) {
+    return typeof value === "object" && value !== null && #id in value ? value.#id : value;
+  }
 }
 
 function delayOf(value) {
@@ -109,6 +176,7 @@ function remove(timer) {
 }
 
 function clear(id) {
+  id = Timeout.idOf(id);
   if (typeof id !== "number" && typeof id !== "string") return;
   const timer = mapGet(timers, +id);
   if (timer === undefined) return;
@@ -118,13 +186,13 @@ function clear(id) {
 
 exports.globals = {
   setTimeout(callback, delay, ...args) {
-    return add("setTimeout", callback, delayOf(delay), false, args);
+    return new Timeout(add("setTimeout", callback, delayOf(delay), false, args).id);
   },
   setInterval(callback, delay, ...args) {
-    return add("setInterval", callback, delayOf(delay), true, args);
+    return new Timeout(add("setInterval", callback, delayOf(delay), true, args).id);
   },
   setImmediate(callback, ...args) {
-    return add("setImmediate", callback, 0, false, args);
+    return new Timeout(add("setImmediate", callback, 0, false, args).id);
   },
   clearTimeout(id) {
     clear(id);
@@ -135,6 +203,11 @@ exports.globals = {
   clearImmediate(id) {
     clear(id);
   },
+};
+
+/** A timer of ours that no run waits for. */
+exports.startUnheld = function startUnheld(callback, delay) {
+  add("setTimeout", callback, delay, false, []).holds = false;
 };
 
 /** Calls back; an error is reported as the timer's owner's, and stops nothing else. */
@@ -194,6 +267,15 @@ exports.runTimers = function runTimers() {
 };
 
 exports.nextTimer = nextTimer;
+
+/** Whether a timer of an execution waits that holds it. Most often the first one is one. */
+exports.holds = function holds(id) {
+  for (let i = 0; i < heap.length; i++) {
+    const timer = heap[i];
+    if (timer.live && timer.holds && timer.owner === id) return true;
+  }
+  return false;
+};
 
 /** Clears the timers of an execution that was interrupted. */
 exports.cancelOwner = function cancelOwner(id) {

@@ -266,6 +266,16 @@ function restore(name, descriptor) {
   }
 }
 
+/** Whether code of an execution awaits the answer of a tool, itself awaited or not. */
+exports.holds = function holds(id) {
+  if (run === undefined || run.owner !== id || run.live === 0) return false;
+  let found = false;
+  mapForEach(pending, (call) => {
+    found ||= call.owner === id && host.promiseDetails(call.promise)[2] === 1;
+  });
+  return found;
+};
+
 /**
  * A call is answered.
  * @param {number} id

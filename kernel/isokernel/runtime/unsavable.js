@@ -2,7 +2,7 @@
 // Which expression leads to an object that can't be saved? Searches what names lead to, breadth
 // first, without running any code of the user's: no getters, no traps of proxies.
 
-const { exec, getDescriptor, hasOwn, mapGet, mapHas, mapSet, mapSize, ownKeys, toJson,
+const { Map, exec, getDescriptor, hasOwn, mapGet, mapHas, mapSet, mapSize, ownKeys, toJson,
   symbolToString, toText } = require("intrinsics");
 const { lexicalNames, lexicalValue, previewEntries, proxyDetails, typeOf } = host;
 

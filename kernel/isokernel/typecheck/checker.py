@@ -75,11 +75,7 @@ class TypeChecker:
             " load(module.exports, () => undefined, module); return module.exports; }",
             "isokernel:module",
         )
-        source = _read("vendor/typescript.js")
-        typescript = isolate.run_script(
-            f"(function (exports, require, module) {{{source}\n}})",
-            "isokernel:vendor/typescript",
-        )
+        typescript = scripts.load(isolate, "vendor/typescript", "typescript")
         make = isolate.run_script(_read("check.js"), "isokernel:typecheck")
         self._check = isolate.call(
             make,

@@ -23,15 +23,25 @@ interface Console {
 }
 declare var console: Console;
 
+/** A number to whoever wants one, with the methods that Node.js gives it. */
+interface Timeout {
+  ref(): this;
+  unref(): this;
+  hasRef(): boolean;
+  refresh(): this;
+  close(): this;
+  toJSON(): number;
+  [Symbol.toPrimitive](): number;
+}
 declare function setTimeout<T extends any[]>(
-  callback: (...args: T) => void, delay?: number, ...args: T): number;
+  callback: (...args: T) => void, delay?: number, ...args: T): Timeout & number;
 declare function setInterval<T extends any[]>(
-  callback: (...args: T) => void, delay?: number, ...args: T): number;
+  callback: (...args: T) => void, delay?: number, ...args: T): Timeout & number;
 declare function setImmediate<T extends any[]>(
-  callback: (...args: T) => void, ...args: T): number;
-declare function clearTimeout(id?: number | string): void;
-declare function clearInterval(id?: number | string): void;
-declare function clearImmediate(id?: number | string): void;
+  callback: (...args: T) => void, ...args: T): Timeout & number;
+declare function clearTimeout(id?: number | string | Timeout): void;
+declare function clearInterval(id?: number | string | Timeout): void;
+declare function clearImmediate(id?: number | string | Timeout): void;
 declare function queueMicrotask(callback: () => void): void;
 declare function reportError(error: any): void;
 

@@ -1,6 +1,6 @@
 "use strict";
 // Loads SWC and the reader of its source maps into an isolate of their own, and at its first
-// use what rewrites declarations. SWC's package expects three things of Node.js; the web
+// use what rewrites declarations or lowers decorators. SWC's package expects three things of Node.js; the web
 // modules and V8 itself have them.
 
 ((load, requireRuntime) => {
@@ -60,5 +60,10 @@
     rewriter ??= run("redeclare", (name) => run(name));
     return rewriter.redeclare(...details);
   };
-  return { transform, original, redeclare, withoutReturn };
+  let lowering;
+  const lower = (code, head, tail) => {
+    lowering ??= run("lower", (name) => run(name, () => undefined));
+    return JSON.stringify(lowering.lower(code, head, tail));
+  };
+  return { transform, original, redeclare, withoutReturn, lower };
 });

@@ -36,6 +36,21 @@ class Transpiled(NamedTuple):
     source_map: str | None
 
 
+class Lowered(NamedTuple):
+    """JavaScript that V8 knows, made of what it doesn't.
+
+    Attributes:
+        code: The JavaScript.
+        source_map: Source map (version 3, JSON text).
+        helpers: A script; its value is an object of the functions that the code calls
+            as globals.
+    """
+
+    code: str
+    source_map: str
+    helpers: str
+
+
 class SyntaxProblem(NamedTuple):
     """An error that the compiler has found in a source.
 
@@ -94,6 +109,7 @@ class Transpiler:
         self._transform = isolate.get(exports, "transform")
         self._original = isolate.get(exports, "original")
         self._redeclare = isolate.get(exports, "redeclare")
+        self._lower = isolate.get(exports, "lower")
         self._without_return = isolate.get(exports, "withoutReturn")
 
     def _load(self, name: str, folder: str) -> Any:
@@ -118,14 +134,7 @@ class Transpiler:
             error = answer.get("error")
         if error is None:
             return Transpiled(answer["code"], _with_head(answer["map"], head))
-        shift = head if error["line"] == 1 else 0
-        one_line = error["line"] == error["endLine"]
-        return SyntaxProblem(
-            message=error["message"],
-            line=error["line"],
-            column=max(error["column"] - shift, 0),
-            end_column=max(error["endColumn"] - shift, 0) if one_line else 0,
-        )
+        return _problem(error, head)
 
     def _run(self, source: str, mode: str) -> dict[str, Any]:
         try:
@@ -136,6 +145,36 @@ class Transpiler:
             message = f"the TypeScript compiler failed: {error}"
             raise TranspilerError(message) from error
         return answer
+
+    def lower(
+        self, source: str, *, head: int = 0, wrap: tuple[str, str] = ("", "")
+    ) -> Lowered | SyntaxProblem | None:
+        """Lower decorators and `accessor`, types included; see lower.js.
+
+        Args:
+            source: TypeScript or JavaScript.
+            head: As for `transpile`.
+            wrap: What to put around it if it returns, if anything.
+
+        Returns:
+            None if it has neither.
+
+        Raises:
+            TranspilerError: The compiler itself failed.
+        """
+        try:
+            answer = json.loads(self._isolate.call(self._lower, source, *wrap))
+        except EngineError as error:
+            message = f"the TypeScript compiler failed: {error}"
+            raise TranspilerError(message) from error
+        if not answer:
+            return None
+        if "error" in answer:
+            return _problem(answer["error"], head)
+        if answer["wrapped"]:
+            head += len(wrap[0])
+        source_map: str = _with_head(answer["map"], head) or ""
+        return Lowered(answer["code"], source_map, answer["helpers"])
 
     def original(self, source_map: str, line: int, column: int) -> tuple[int, int]:
         """Return the user's place of one in the JavaScript.
@@ -192,6 +231,17 @@ class Transpiler:
     def close(self) -> None:
         """Free the isolate."""
         self._isolate.close()
+
+
+def _problem(error: dict[str, Any], head: int) -> SyntaxProblem:
+    shift = head if error["line"] == 1 else 0
+    one_line = error["line"] == error["endLine"]
+    return SyntaxProblem(
+        message=error["message"],
+        line=error["line"],
+        column=max(error["column"] - shift, 0),
+        end_column=max(error["endColumn"] - shift, 0) if one_line else 0,
+    )
 
 
 def _with_head(source_map: str | None, head: int) -> str | None:

@@ -44,13 +44,19 @@ def proxy_details(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def promise_details(isolate: Isolate, first: int, _count: int) -> int | None:
-    """Return [state, result] of a promise: 0 pending, 1 fulfilled, 2 rejected."""
+    """Return [state, result, handled] of a promise.
+
+    The state is 0 while it is pending, 1 when it is fulfilled, 2 when it is rejected;
+    the last one is 1 if anything awaits it, else 0.
+    """
     library = isolate.library
     if not library.IsPromise(first):
         return None
     state = library.promise_state(first)
     result = library.promise_result(first) if state else None
-    return _array(isolate, library.number_new(isolate.pointer, state), result)
+    number = library.number_new
+    handled = number(isolate.pointer, library.promise_has_handler(first))
+    return _array(isolate, number(isolate.pointer, state), result, handled)
 
 
 def preview_entries(isolate: Isolate, first: int, _count: int) -> int | None:

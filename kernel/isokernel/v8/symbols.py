@@ -93,6 +93,7 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "proxy_handler": ("_ZN2v85Proxy10GetHandlerEv", "p", "p"),
     "promise_state": ("_ZN2v87Promise5StateEv", "i", "p"),
     "promise_result": ("_ZN2v87Promise6ResultEv", "p", "p"),
+    "promise_has_handler": ("_ZNK2v87Promise10HasHandlerEv", "b", "p"),
     "promise_mark_handled": ("_ZN2v87Promise13MarkAsHandledEv", "-", "p"),
     "strict_equals": ("_ZNK2v85Value12StrictEqualsENS_5LocalIS0_EE", "b", "pp"),
     "number_value": ("_ZNK2v85Value11NumberValueENS_5LocalINS_7ContextEEE", "M", "pp"),

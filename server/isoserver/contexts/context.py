@@ -27,6 +27,7 @@ from isoserver.contexts.jobs import (
     Job,
 )
 from isoserver.contexts.messages import Message, is_valid
+from isoserver.contexts.outputs import Outputs
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
@@ -66,6 +67,7 @@ Key: TypeAlias = tuple[str, str]
 SECOND_HALF_SECONDS: Final = 5.0
 """Between reply and idle, whichever comes first: no code runs any more."""
 _ID_CHARACTERS: Final = 21
+_LATE_MAX_CHARACTERS: Final = 100_000
 _INVALID: Final = "isokernel: an invalid message was left out\n"
 
 
@@ -218,6 +220,7 @@ class Context:
         origin: The key of the heap that its state comes from; None if it began with
             nothing.
         history: What it has run.
+        late: What executions that are over have printed since the last answer.
     """
 
     def __init__(
@@ -255,6 +258,7 @@ class Context:
         self.history = History(
             settings.notebook_cells_max, settings.notebook_characters_max
         )
+        self.late = Outputs(_LATE_MAX_CHARACTERS)
         self._settings = settings
         self._observer = observer
         self._owner = owner
@@ -644,6 +648,11 @@ class Context:
             late = self.history.find(parent)
             if late is not None:
                 late.outputs.add(message.kind, message.content)
+            if message.kind == "stream":
+                if isinstance(job, Execution) and job.late_listeners:
+                    job.take_late(message)
+                else:
+                    self.late.add(message.kind, message.content)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
                 job.idle = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from tornado.iostream import StreamClosedError
 
 from isoserver.contexts.jobs import Failure
+from isoserver.contexts.languages import unfenced
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
     CompleteRequest,
@@ -22,6 +23,8 @@ from isoserver.contexts.models import (
     context_answer,
     execution_answer,
     failed_answer,
+    item_answers,
+    note_language,
     record_answer,
 )
 from isoserver.contexts.records import ContextRecord
@@ -34,6 +37,7 @@ from isoserver.http.handlers import Handler
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.messages import Message
 
 __all__ = [
     "CheckpointHandler",
@@ -72,20 +76,31 @@ class _ExecutingHandler(Handler):
         self.check_open()
         self.on_disconnect = self.choice("on_disconnect", _CONTINUE, _INTERRUPT)
         env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
-        options = {"announce": self.announced}
+        # The value's JSON is asked for as well, and a promise as the value is awaited.
+        options = {
+            "announce": self.announced,
+            "result_json": True,
+            "result_max": asked.result_characters_max or 0,
+        }
         self.context, self.execution = await self.parts.contexts.execute(
             self.principal.workspace,
             asked.context_id,
             asked.language,
-            asked.code,
+            unfenced(asked.code),
             asked.timeout_ms / 1e3,
             env=env,
             options=options,
         )
+        if asked.language is None:
+            self.execution.listeners.append(self._note_language)
         self.set_header("X-Context-Id", self.context.id)
         if self.gone:
             self._let_go()
         return self.context, self.execution
+
+    def _note_language(self, message: Message) -> None:
+        if message.kind == "execute_reply" and self.execution is not None:
+            note_language(self.execution)
 
     def on_connection_close(self) -> None:
         """Leave the execution running, unless the client asked otherwise."""
@@ -109,7 +124,7 @@ class ExecuteHandler(_ExecutingHandler):
         context, execution = await self.begin(self.parse(ExecuteRequest))
         await execution.done
         if not self.gone:
-            self.answer(execution_answer(context.id, execution))
+            self.answer(execution_answer(context, execution))
 
     def internal_error(self, status: HTTPStatus) -> None:
         """Answer in the form of an execution, as documented."""
@@ -127,10 +142,12 @@ class StreamHandler(_ExecutingHandler):
     async def post(self) -> None:
         """Run the code of the body."""
         form = self.choice("format", _LINES, _JUPYTER)
-        _, execution = await self.begin(self.parse(StreamRequest))
+        context, execution = await self.begin(self.parse(StreamRequest))
         feed = Feed(self.parts.settings.stream_buffer_characters_max)
         events = (JupyterEvents if form == _JUPYTER else LineEvents)(feed, execution)
+        events.begin(context, item_answers)
         execution.listeners.append(events.take)
+        execution.late_listeners.append(events.take_late)
         execution.done.add_done_callback(events.over)
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")
@@ -140,6 +157,7 @@ class StreamHandler(_ExecutingHandler):
             self._cut_off()
         finally:
             execution.listeners.remove(events.take)
+            execution.late_listeners.remove(events.take_late)
             execution.done.remove_done_callback(events.over)
 
     async def _pass_on(self, feed: Feed) -> None:

@@ -134,6 +134,7 @@ class Execution(Job):
         seconds_taken: How long it took, once it is over.
         size: Characters of code and outputs, once it is over.
         listeners: Called with each message as it comes.
+        late_listeners: Called with what earlier executions print meanwhile.
     """
 
     needs_idle = True
@@ -160,6 +161,7 @@ class Execution(Job):
         self.seconds_taken = 0.0
         self.size = 0
         self.listeners: list[Callable[[Message], None]] = []
+        self.late_listeners: list[Callable[[Message], None]] = []
 
     @property
     def timed_out(self) -> bool:
@@ -172,6 +174,11 @@ class Execution(Job):
         """Keep what it puts out, and tell the listeners."""
         self.outputs.add(message.kind, message.content)
         for listener in self.listeners:
+            listener(message)
+
+    def take_late(self, message: Message) -> None:
+        """Tell the listeners of such what an earlier execution prints."""
+        for listener in self.late_listeners:
             listener(message)
 
     def fail(self, failure: Failure) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from isoserver.errors import FieldProblem, InvalidRequestError, LanguageError
@@ -12,6 +13,22 @@ if TYPE_CHECKING:
 __all__ = ["ALIASES", "Engine", "Language", "Languages"]
 
 Engine = Literal["v8", "kernel"]
+
+
+_FENCED: Final = re.compile(
+    r"\s*(?P<fence>```|~~~)[\w+.-]*[ \t]*\r?\n(?P<code>.*?)(?P=fence)\s*", re.DOTALL
+)
+
+
+def unfenced(code: str) -> str:
+    """Return code without the Markdown fence that models like to put around it.
+
+    Its lines keep their numbers. Neither language has code that begins with a fence.
+    """
+    found = _FENCED.fullmatch(code)
+    if found is None or f"\n{found['fence']}" in found["code"]:
+        return code
+    return "\n" * code.count("\n", 0, found.start("code")) + found["code"]
 
 
 class Language(NamedTuple):

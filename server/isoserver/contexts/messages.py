@@ -16,6 +16,7 @@ __all__ = ["Message", "is_valid"]
 _COUNT_MAX: Final = (1 << 31) - 1
 """The largest number that a database's INTEGER column takes."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_RESULTS: Final = ("result_json", "result_text", "result_note")
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 
 
@@ -68,11 +69,10 @@ def _is_plain(data: Any) -> bool:
 def _is_reply(content: dict[str, Any]) -> bool:
     count = content.get("execution_count")
     counted = count is None or (type(count) is int and 0 <= count <= _COUNT_MAX)
-    result = content.get("result_json")
     lines = content.get("traceback")
     return (
         counted
-        and (result is None or isinstance(result, str))
+        and all(isinstance(content.get(name, ""), str) for name in _RESULTS)
         and (lines is None or _are_texts(lines))
     )
 

@@ -6,9 +6,11 @@ at the end: validating what the server itself made costs time and finds nothing.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -18,16 +20,18 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.results import read_result
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
-    from isoserver.contexts.jobs import Execution, Failure
+    from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
 
 __all__ = [
@@ -48,11 +52,14 @@ __all__ = [
     "context_answer",
     "execution_answer",
     "failed_answer",
+    "item_answers",
+    "note_language",
     "record_answer",
 ]
 
 TIMEOUT_MAX_MS = 24 * 3600 * 1000
 Text = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
+ResultCharacters = Annotated[int, Field(ge=100, le=1 << 30)]
 Variable = Annotated[
     str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^=\x00]+$")
 ]
@@ -98,6 +105,11 @@ class StreamRequest(RequestModel):
         ge=1,
         le=TIMEOUT_MAX_MS,
         description="Milliseconds the code may run, from its beginning.",
+    )
+    result_characters_max: ResultCharacters | None = Field(
+        None,
+        description="Characters of the value's JSON; of a longer one, head and tail "
+        "are kept. As many as a cell may print if omitted.",
     )
 
 
@@ -158,7 +170,14 @@ class Item(AnswerModel):
     pdf: str = Field("", description="Base64-encoded PDF.")
     latex: str = ""
     # The API's name; pydantic has a deprecated method of that name.
-    json_: dict[str, Any] = Field({}, alias="json")
+    json_: Any = Field(
+        None,
+        alias="json",
+        description="The value as data, of objects, arrays and long strings.",
+    )
+    json_note: str = Field(
+        "", description="What `json` doesn't hold of the value, and what was cut."
+    )
     javascript: str = ""
     extra: dict[str, Any] = Field({}, description="Other MIME types, by name.")
 
@@ -186,6 +205,11 @@ class ExecutionModel(AnswerModel):
     context_id: str = Field(description="The context that was used.")
     items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
+    late: Logs | None = Field(
+        None,
+        description="What earlier executions of the context have printed since its "
+        "last answer, as by timers; left out when there is nothing.",
+    )
     error: ExecutionFailure | None = Field(
         None, description="Null when the code succeeded."
     )
@@ -202,6 +226,10 @@ class StreamEvent(AnswerModel):
     )
     data: str = Field("", description="A line of output; for 3, what happened.")
     code: int = Field(0, description="For 2: 0 when the code succeeded, else 1.")
+    items: list[Item] = Field([], description="For 2: what was displayed, in order.")
+    late: bool = Field(
+        default=False, description="For 0 and 1: an earlier execution has printed it."
+    )
 
 
 class ContextModel(AnswerModel):
@@ -297,19 +325,47 @@ _FIELDS: Final = {
 """The field of an `Item` that holds a MIME type; others are under `extra`."""
 
 
-def execution_answer(context_id: str, execution: Execution) -> dict[str, Any]:
-    """Return an `ExecutionModel` of an execution that is over."""
+_SHORT_CHARACTERS: Final = 10_000
+"""Up to which a string is whole in `text`."""
+
+
+def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
+    """Return an `ExecutionModel` of an execution that is over, and what came late."""
     outputs = execution.outputs
+    late = {"late": context.late.take_logs()} if context.late.items else {}
     return {
-        "context_id": context_id,
-        "items": [_item(output) for output in outputs.displays()],
+        "context_id": context.id,
+        "items": item_answers(execution),
         "logs": {
             "stdout": lines(outputs.text("stdout")),
             "stderr": lines(outputs.text("stderr")),
         },
+        **late,
         "error": _error(execution.failure),
         "execution_count": execution.count,
     }
+
+
+_SCRIPT: Final = re.compile(
+    r"^\s*(?:export\s+|async\s+)*(?:const|let|var|function|interface|type|enum)\s+[\w$*{[]"
+    r"|=>|\bconsole\.|\bnew [A-Z]|;\s*$|===|\bMath\.|\bJSON\.",
+    re.MULTILINE,
+)
+"""What TypeScript has, and Python has not."""
+
+
+def note_language(execution: Execution) -> None:
+    """Say that code ran as Python, if that failed as it does with TypeScript."""
+    failed = execution.failure
+    if (
+        failed is not None
+        and execution.language.name == "python"
+        and failed.name in {"SyntaxError", "NameError", "IndentationError"}
+        and _SCRIPT.search(execution.code)
+    ):
+        note = "ran as python; name `language` (typescript) for TypeScript"
+        value = f"{failed.value} ({note})"
+        execution.failure = Failure(failed.name, value, f"{failed.traceback}{note}\n")
 
 
 def failed_answer(context_id: str, failure: Failure) -> dict[str, Any]:
@@ -326,10 +382,16 @@ def _error(failure: Failure | None) -> dict[str, str] | None:
     return None if failure is None else failure._asdict()
 
 
-def _item(output: dict[str, Any]) -> dict[str, Any]:
+def item_answers(execution: Execution) -> list[dict[str, Any]]:
+    """Return an `Item` for each output."""
+    return [_item(output, execution) for output in execution.outputs.displays()]
+
+
+def _item(output: dict[str, Any], execution: Execution) -> dict[str, Any]:
     item: dict[str, Any] = {}
     if output["output_type"] == "execute_result":
         item["is_primary"] = True
+        item.update(_data(execution.reply or {}))
     extra: dict[str, Any] = {}
     for mime, value in output["data"].items():
         field = _FIELDS.get(mime)
@@ -342,6 +404,18 @@ def _item(output: dict[str, Any]) -> dict[str, Any]:
     if extra:
         item["extra"] = extra
     return item
+
+
+def _data(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reply has of the value as data, where its text may not be all."""
+    result = read_result(reply)
+    text = result.text
+    if text is None or "$ (" in result.note:  # it is no plain data at all
+        return {}
+    found: dict[str, Any] = {"json_note": result.note} if result.note else {}
+    if text[:1] in ("{", "[") or len(text) > _SHORT_CHARACTERS:
+        found["json"] = msgspec.Raw(text.encode())
+    return found
 
 
 def context_answer(

@@ -38,7 +38,10 @@ class Outputs:
         size: Characters so far.
     """
 
-    __slots__ = ("_clear", "_displays", "_failed", "_full", "_limit", "items", "size")
+    __slots__ = (
+        *("_clear", "_displays", "_failed", "_full", "_items_max", "_limit"),
+        *("_noticed", "_shown", "items", "size"),
+    )
 
     def __init__(self, limit: int) -> None:
         """Begin with nothing.
@@ -49,6 +52,9 @@ class Outputs:
         self.items: list[dict[str, Any]] = []
         self.size = 0
         self._limit = limit
+        self._items_max = _ITEMS_FREE + limit // _ITEM
+        self._shown = 0
+        self._noticed: set[str] = set()
         self._full = False
         self._failed = False
         self._clear = False
@@ -68,7 +74,13 @@ class Outputs:
             return
         if self._clear:
             self._forget()
-        if self._take(_weight(kind, content)) or (kind == "error" and not self._failed):
+        # Much output leaves no room for more of it: the result, the error and what is
+        # displayed have room of their own.
+        if kind in _DISPLAYS:
+            fits = kind == "execute_result" or self._show(_weight(kind, content))
+        else:
+            fits = self._take(_weight(kind, content))
+        if fits or (kind == "error" and not self._failed):
             self._failed = self._failed or kind == "error"
             self._append(kind, content)
 
@@ -90,6 +102,15 @@ class Outputs:
             if item.get("name") == name
             for piece in item["text"]
         )
+
+    def take_logs(self) -> dict[str, list[str]]:
+        """Return the lines of both streams, and forget everything."""
+        logs = {name: lines(self.text(name)) for name in ("stdout", "stderr")}
+        self._forget()
+        self.size = self._shown = 0
+        self._full = False
+        self._noticed.clear()
+        return logs
 
     def displays(self) -> Iterator[dict[str, Any]]:
         """Return what was displayed, the result included."""
@@ -129,7 +150,7 @@ class Outputs:
     def _update(self, content: dict[str, Any]) -> None:
         display_id = (content.get("transient") or {}).get("display_id")
         shown = self._displays.get(display_id or "")
-        if shown and self._take(_weight("display_data", content)):
+        if shown and self._show(_weight("display_data", content)):
             for item in shown:
                 item["data"] = content["data"]
                 item["metadata"] = content.get("metadata") or {}
@@ -139,18 +160,37 @@ class Outputs:
         self.items.clear()
         self._displays.clear()
 
+    def _show(self, weight: int) -> bool:
+        """Whether something more may be displayed."""
+        if self._shown + weight > self._limit or len(self.items) >= self._items_max:
+            self._notice("displays")
+            return False
+        self._shown += weight
+        self.size += weight
+        return True
+
     def _take(self, weight: int) -> bool:
         if self._full:
             return False
-        many = len(self.items) >= _ITEMS_FREE + self._limit // _ITEM
-        if self.size + weight <= self._limit and not many:
+        many = len(self.items) >= self._items_max
+        if self.size - self._shown + weight <= self._limit and not many:
             self.size += weight
             return True
         self._full = True
-        notice = f"isokernel: output beyond {self._limit} characters was dropped\n"
+        self._notice("output")
+        return False
+
+    def _notice(self, what: str) -> None:
+        """Say once on stderr that some of the output is missing."""
+        if what in self._noticed:
+            return
+        self._noticed.add(what)
+        notice = (
+            f"isokernel: {what} beyond {self._limit} characters was dropped "
+            "(--cell-output-characters-max)\n"
+        )
         text = self.text("stderr")
         self.stream("stderr", notice if not text or text[-1] == "\n" else f"\n{notice}")
-        return False
 
 
 def _weight(kind: str, content: dict[str, Any]) -> int:

@@ -322,7 +322,6 @@ class Contexts:
         language: Language,
         *,
         heap: str | None = None,
-        heap_memory_max_bytes: int | None = None,
     ) -> Context:
         """Find the context of that id, or make it.
 
@@ -331,7 +330,6 @@ class Contexts:
             name: Its id.
             language: Its language if it is made.
             heap: The key of a heap that it goes on from, whatever its state is now.
-            heap_memory_max_bytes: As for `create`.
 
         Raises:
             ContextLimitError: The limit of contexts is reached.
@@ -349,7 +347,6 @@ class Contexts:
             language,
             context_id=name,
             heap=heap,
-            heap_memory_max_bytes=heap_memory_max_bytes,
         )
 
     async def fork(self, context: Context) -> Context:

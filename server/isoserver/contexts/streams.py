@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from isoserver.contexts.jobs import DELETED, DIED, RESTARTED, TIMEOUT
+from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
-    from isoserver.contexts.messages import Message
 
 __all__ = ["Feed", "JupyterEvents", "LineEvents"]
 
@@ -92,9 +95,29 @@ class _Events:
         """
         self._feed = feed
         self._execution = execution
+        self._items: Callable[[Execution], list[dict[str, Any]]] = lambda _: []
 
     def take(self, message: Message) -> None:
         """Add a message; called as a listener of the execution."""
+        raise NotImplementedError
+
+    def begin(
+        self, context: Context, items: Callable[[Execution], list[dict[str, Any]]]
+    ) -> None:
+        """Put what earlier executions have printed since the context's last answer.
+
+        Args:
+            context: Where the execution runs.
+            items: Returns what it has displayed, in the form of an answer.
+        """
+        self._items = items
+        for name, printed in context.late.take_logs().items():
+            for line in printed:
+                content = {"name": name, "text": f"{line}\n"}
+                self.take_late(Message("stream", content, {}))
+
+    def take_late(self, message: Message) -> None:
+        """Add what an earlier execution prints."""
         raise NotImplementedError
 
     def over(self, done: asyncio.Future[dict[str, Any]]) -> None:
@@ -123,6 +146,12 @@ class LineEvents(_Events):
         elif message.kind == "execute_reply":
             self._finish()
 
+    def take_late(self, message: Message) -> None:
+        """Put its lines, marked as late."""
+        number = STDERR if message.content["name"] == "stderr" else STDOUT
+        for line in lines(message.content["text"]):
+            self._put({"type": number, "data": line, "late": True})
+
     def _refused(self, reason: str) -> None:
         self._put({"type": ERROR, "data": reason})
         self._put({"type": EXIT, "code": 1})
@@ -141,8 +170,10 @@ class LineEvents(_Events):
             if rest:
                 self._put({"type": number, "data": rest})
         failed = self._execution.failure
+        items = self._items(self._execution)
+        answer = {"items": items} if items else {}
         if failed is None:
-            self._put({"type": EXIT, "code": 0})
+            self._put({"type": EXIT, "code": 0, **answer})
             return
         for line in lines(failed.traceback):
             self._put({"type": STDERR, "data": line})
@@ -150,7 +181,7 @@ class LineEvents(_Events):
             self._put({"type": ERROR, "data": "timeout"})
         elif failed.name in _BROKEN:
             self._put({"type": ERROR, "data": failed.value})
-        self._put({"type": EXIT, "code": 1})
+        self._put({"type": EXIT, "code": 1, **answer})
 
     def _put(self, event: dict[str, Any]) -> None:
         self._feed.put(event, {"type": ERROR, "data": _CUT})
@@ -163,6 +194,11 @@ class JupyterEvents(_Events):
         """Pass a message on."""
         cut = self._event("execute_reply", _aborted(_CUT), {})
         self._feed.put(self._event(*message), cut)
+
+    def take_late(self, message: Message) -> None:
+        """Pass it on; its parent isn't this execution."""
+        event = {**self._event(*message), "parent_header": {}}
+        self._feed.put(event, event)
 
     def _refused(self, reason: str) -> None:
         event = self._event("execute_reply", _aborted(reason), {})

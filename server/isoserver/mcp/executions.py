@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from mcp_types import ToolAnnotations
+from mcp_types import TextContent, ToolAnnotations
 from pydantic import Field
 
 from isoserver.errors import ExecutionMissingError, NotRunningError
@@ -44,6 +45,9 @@ __all__ = [
     "stateless_tools",
 ]
 
+_OUTPUT_BYTES: Final = 8_000
+"""Of what an execution printed, in the answer about it."""
+_PAGE_BYTES: Final = 140_000
 _UNFINISHED: Final = "Execution did not complete within polling timeout"
 READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _RUNS: Final = ToolAnnotations(
@@ -268,9 +272,12 @@ async def some_output(
     return "".join(texts)
 
 
-async def _get(call: McpCall, arguments: ExecutionId) -> dict[str, Any]:
-    runs = call.parts.runs
-    return describe(await runs.get(Kind.SCRIPT, call.workspace, arguments.execution_id))
+async def _get(call: McpCall, arguments: ExecutionId) -> Reply:
+    runs, execution_id = call.parts.runs, arguments.execution_id
+    record = await runs.get(Kind.SCRIPT, call.workspace, execution_id)
+    printed = await some_output(call.parts, call.workspace, execution_id, _OUTPUT_BYTES)
+    text = f"Console output:\n{printed}"
+    return Reply(describe(record), blocks=(TextContent(text=text),) if printed else ())
 
 
 def describe(record: RunRecord) -> dict[str, Any]:
@@ -283,6 +290,16 @@ async def _page(call: McpCall, arguments: OutputPage) -> dict[str, Any]:
     execution_id = fields.pop("execution_id")
     request = PageRequest(**fields)
     page = await call.parts.runs.page(call.workspace, execution_id, request)
+    limit = _PAGE_BYTES
+    while (
+        call.is_bounded
+        and len(json.dumps(page.data, ensure_ascii=False)) > _PAGE_BYTES
+        and limit > 1
+    ):
+        # Escaped, it is more than an answer may be: a smaller page, to go on from.
+        request = PageRequest(byte_offset=page.start_byte, byte_limit=limit)
+        page = await call.parts.runs.page(call.workspace, execution_id, request)
+        limit //= 2
     return plain(page._asdict())
 
 

@@ -32,7 +32,7 @@ __all__ = ["Resources"]
 _MARKDOWN: Final = "text/markdown"
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
-_OUTPUT_MAX: Final = 4 << 20
+_OUTPUT_MAX: Final = 300_000
 """Bytes of output that a resource shows; get_execution_output has the rest."""
 
 

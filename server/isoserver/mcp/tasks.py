@@ -102,6 +102,12 @@ class TaskResult(TaskSummary):
     resultCut: bool = Field(  # noqa: N815
         default=False, description="Whether the result was too long."
     )
+    resultText: str | None = Field(  # noqa: N815
+        None, description="The value as text, when JSON doesn't hold all of it."
+    )
+    resultNote: str | None = Field(  # noqa: N815
+        None, description="What JSON doesn't hold of the value, and what was cut."
+    )
     logs: dict[str, list[str]] | None = Field(
         None, description="Lines printed, by stdout and stderr."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_types import (
@@ -13,8 +14,10 @@ from mcp_types import (
     ToolAnnotations,
 )
 from mcp_types import Tool as ToolEntry
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from isoserver.contexts.results import cut_json, fit
 from isoserver.errors import LimitError, RateLimitError, ServerError
 
 if TYPE_CHECKING:
@@ -38,6 +41,12 @@ __all__ = [
 ]
 
 _PROBLEMS_MAX: Final = 10
+# The official clients end a connection that sends them an event of more than 1 MiB. A
+# character may take three bytes in UTF-8.
+_DATA_MAX_CHARACTERS: Final = 150_000
+_TEXT_MAX_CHARACTERS: Final = 40_000
+_BLOCKS_MAX_CHARACTERS: Final = 400_000
+_FIELD_MIN_CHARACTERS: Final = 2_000
 _DEFECT: Final = "The server failed; its log says why. Other calls are not affected."
 
 
@@ -78,6 +87,19 @@ class McpCall(NamedTuple):
     def wants_progress(self) -> bool:
         """Whether the client gave a token for progress notifications."""
         return "progress_token" in (self.context.meta or {})
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the answer is an event, which official clients take up to 1 MiB.
+
+        It is a line over stdio, and JSON over HTTP since 2026-07-28, if nothing comes
+        before it.
+        """
+        if self.context.request is None:
+            return False
+        modern = self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
+        has_stream = self.context.lifespan_context is not None
+        return has_stream or not modern or self.wants_progress
 
     @property
     def workspace(self) -> str:
@@ -164,14 +186,66 @@ class McpTools:
         if isinstance(answer, InputRequiredResult):
             return answer
         reply = answer if isinstance(answer, Reply) else Reply(answer)
-        text = reply.text
-        if text is None:
-            text = json.dumps(reply.data, ensure_ascii=False, separators=(",", ":"))
-        return CallToolResult(
-            content=[TextContent(text=text), *reply.blocks],
-            structured_content=reply.data,
-            is_error=reply.failed,
-        )
+        return _result(reply, bounded=call.is_bounded)
+
+
+def _result(reply: Reply, *, bounded: bool) -> CallToolResult:
+    """Return the result of a call; if it is bounded, no larger than clients take."""
+    data = _bounded(reply.data) if bounded else reply.data
+    text = reply.text
+    if text is None:
+        text = _json(data)
+        if bounded and len(text) > _TEXT_MAX_CHARACTERS:  # the data has it already
+            text = _json(fit(data, _TEXT_MAX_CHARACTERS))
+    blocks: list[ContentBlock] = []
+    room = _BLOCKS_MAX_CHARACTERS if bounded else sys.maxsize
+    for block in reply.blocks:
+        size = len(block.model_dump_json())
+        room -= size
+        if room < 0:
+            room += size
+            what = getattr(block, "mime_type", None) or block.type
+            note = f"[{what} of {size} characters is too large for an answer over MCP]"
+            blocks.append(TextContent(text=note))
+        else:
+            blocks.append(block)
+    return CallToolResult(
+        content=[TextContent(text=text), *blocks],
+        structured_content=data,
+        is_error=reply.failed,
+    )
+
+
+def _bounded(data: dict[str, Any]) -> dict[str, Any]:
+    """Cut the largest fields of an answer that is too large, and say so."""
+    size = len(_json(data))
+    if size <= _DATA_MAX_CHARACTERS:
+        return data
+    data = dict(data)
+    sizes = {name: len(_json(value)) for name, value in data.items()}
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if size <= _DATA_MAX_CHARACTERS:
+            break
+        room = max(sizes[name] - (size - _DATA_MAX_CHARACTERS), _FIELD_MIN_CHARACTERS)
+        value = data[name]
+        if name == "result" and isinstance(value, str) and "result_note" in data:
+            # Of an execution it is JSON text, and shall be so still; quoting it may
+            # double it.
+            data[name] = cut_json(value, room // 2)
+        else:
+            data[name] = fit(value, room)
+        size += len(_json(data[name])) - sizes[name]
+    note = "cut for MCP, the HTTP API has all of it"
+    for name in ("result_note", "resultNote"):
+        if name in data or (name == "resultNote" and "resultCut" in data):
+            data[name] = "; ".join(filter(None, (data.get(name), note)))
+    if "resultCut" in data:
+        data["resultCut"] = True
+    return data
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def explain(error: ServerError) -> str:

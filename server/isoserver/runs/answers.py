@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
+from isoserver.contexts.results import cut_json, cut_text
 from isoserver.runs.records import EXIT_CODES
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = [
 
 PREVIEW_MAX_CHARACTERS: Final = 30_000
 """Of a result in a text; structured answers have all of it."""
+_LOG_MAX_CHARACTERS: Final = 8_000
+_STACK_MAX_CHARACTERS: Final = 4_000
 
 
 def execution_summary(record: RunRecord) -> dict[str, Any]:
@@ -43,6 +46,8 @@ def execution_answer(record: RunRecord) -> dict[str, Any]:
     return {
         **execution_summary(record),
         "result": None if ending is None else ending.result,
+        "result_text": None if ending is None else ending.result_text,
+        "result_note": None if ending is None else ending.result_note,
         "heap": None if ending is None else ending.heap,
         "heap_error": None if ending is None else ending.heap_error,
         "error": None if failure is None else failure.stack or failure.message,
@@ -82,6 +87,8 @@ def task_answer(record: RunRecord) -> dict[str, Any]:
         **answer,
         "result": None if ending.result is None else json.loads(ending.result),
         "resultCut": ending.result_cut,
+        **({"resultText": ending.result_text} if ending.result_text else {}),
+        **({"resultNote": ending.result_note} if ending.result_note else {}),
         "logs": {"stdout": [], "stderr": [], **ending.logs},
         "displays": ending.displays,
         "diagnostics": [structs.asdict(found) for found in ending.diagnostics],
@@ -101,23 +108,34 @@ def task_text(task: RunRecord) -> str:
     facts.append(f"exitCode: {EXIT_CODES[task.status]}")
     if ending.error is not None:
         facts.append(f"error: {ending.error.name}: {ending.error.message}")
+        if ending.error.stack and not ending.diagnostics:
+            facts += [cut_text(ending.error.stack, _STACK_MAX_CHARACTERS)]
     facts += [
         f"  {found.line}:{found.column} - TS{found.code}: {found.message}"
         for found in ending.diagnostics
     ]
+    for name in ("stdout", "stderr"):
+        if ending.logs.get(name):
+            printed = "\n".join(ending.logs[name])
+            facts += ["", f"{name}:", cut_text(printed, _LOG_MAX_CHARACTERS)]
     if ending.result is not None:
         facts += ["", "```json", _preview(ending.result), "```"]
+    if ending.result_note is not None:
+        facts.append(ending.result_note)
+    if ending.result_text is not None:
+        facts.append(cut_text(ending.result_text, _LOG_MAX_CHARACTERS))
     return "\n".join(facts)
 
 
 def _preview(result: str) -> str:
-    text = json.dumps(json.loads(result), indent=2, ensure_ascii=False)
-    more = len(text) - PREVIEW_MAX_CHARACTERS
-    if more <= 0:
-        return text
-    return (
-        f"{text[:PREVIEW_MAX_CHARACTERS]}\n... [result preview truncated {more} chars]"
-    )
+    whole = json.dumps(json.loads(result), indent=2, ensure_ascii=False)
+    if len(whole) <= PREVIEW_MAX_CHARACTERS:
+        return whole
+    cut = json.loads(cut_json(result, PREVIEW_MAX_CHARACTERS // 2))
+    shown = json.dumps(cut, indent=2, ensure_ascii=False)
+    if len(shown) > PREVIEW_MAX_CHARACTERS:  # what is nested is mostly indentation
+        shown = json.dumps(cut, ensure_ascii=False)
+    return f"{shown}\n... [result preview truncated {len(whole) - len(shown)} chars]"
 
 
 def _moment(seconds: float | None) -> datetime | None:

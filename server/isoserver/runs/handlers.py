@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
+
 from isoserver.errors import (
     ExecutionMissingError,
     FieldProblem,
@@ -64,7 +66,7 @@ class ExecHandler(Handler):
         if kind.startswith("multipart/"):
             message = "multipart bodies aren't taken: send JSON, or the script itself"
             raise MediaTypeError(message)
-        if not kind or "json" in kind:
+        if not kind or "json" in kind or self._is_request():
             return self.parse_json(ExecRequest)
         try:
             code = self.request.body.decode()
@@ -72,6 +74,20 @@ class ExecHandler(Handler):
             problem = FieldProblem("body", "the script is not UTF-8")
             raise InvalidRequestError(problem) from None
         return ExecRequest(code=code, **options.model_dump())
+
+    def _is_request(self) -> bool:
+        """Whether the body is JSON though its type says otherwise, as with `curl -d`.
+
+        No script parses that begins so.
+        """
+        body = self.request.body.strip()
+        if not (body.startswith(b"{") and body.endswith(b"}")):
+            return False
+        try:
+            asked = msgspec.json.decode(body)
+        except ValueError:
+            return False
+        return isinstance(asked, dict) and isinstance(asked.get("code"), str)
 
 
 class ExecutionsHandler(Handler):

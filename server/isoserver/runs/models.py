@@ -63,6 +63,7 @@ TaskStatusName = Literal[
 SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@~+-]{1,128}$")]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=300)]
 MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
+ResultCharacters = Annotated[int, Field(ge=100, le=1 << 30)]
 ResultTimeoutMs = Annotated[int, Field(ge=100, le=900_000)]
 Natural = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 Limit = Annotated[int, Field(ge=1, le=LIST_MAX, description="How many at most.")]
@@ -87,6 +88,10 @@ class ExecOptions(RequestModel):
         None,
         description="The context that it runs in, by its id, made if there is none; a "
         "context of its own if omitted.",
+    )
+    result_characters_max: ResultCharacters | None = Field(
+        None,
+        description="Characters of the result; of a longer one head and tail are kept.",
     )
 
 
@@ -158,6 +163,12 @@ class ExecutionInfo(ExecutionSummary):
 
     result: str | None = Field(
         description="The value of the code as JSON text, when it completed."
+    )
+    result_text: str | None = Field(
+        description="The value as text, when JSON doesn't hold all of it."
+    )
+    result_note: str | None = Field(
+        description="What JSON doesn't hold of the value, and what was cut."
     )
     heap: str | None = Field(
         description="The key of the heap that it yielded, when it completed."
@@ -241,6 +252,12 @@ class TaskRequest(RequestModel):
         "server's setting if omitted.",
     )
 
+    resultCharactersMax: ResultCharacters | None = Field(  # noqa: N815
+        None,
+        description="Characters of the result as JSON; a longer one is cut, head and "
+        "tail kept.",
+    )
+
     def order(self, principal: Principal, session: str | None = None) -> TaskOrder:
         """Make the order; `session` counts where the request names none.
 
@@ -255,6 +272,7 @@ class TaskRequest(RequestModel):
             metadata=self.metadata,
             session=self.sessionId or session,
             typecheck=self.typecheck,
+            result_characters_max=self.resultCharactersMax,
         )
 
     @property
@@ -326,7 +344,13 @@ class TaskInfo(TaskSummary):
     result: Any = Field(None, description="The value; null for undefined.")
     resultCut: bool = Field(  # noqa: N815
         default=False,
-        description="The value was too long; `result` says how long.",
+        description="The value was too long; `result` is its head and tail.",
+    )
+    resultText: str | None = Field(  # noqa: N815
+        None, description="The value as text, when JSON doesn't hold all of it."
+    )
+    resultNote: str | None = Field(  # noqa: N815
+        None, description="What JSON doesn't hold of the value, and what was cut."
     )
     logs: TaskLogs = Field(TaskLogs(stdout=[], stderr=[]))
     displays: list[TaskDisplay] = Field([], description="What was shown, in order.")

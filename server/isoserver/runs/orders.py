@@ -44,7 +44,8 @@ class ScriptOrder(NamedTuple):
         heap: The key of the heap that it goes on from; None for a blank one.
         heap_memory_max_bytes: Of V8's heap; None for the server's limit.
         tags: What the heap that it yields is tagged with.
-        stateful: Whether it yields a heap; if not, it runs until no timer is left.
+        stateful: Whether it yields a heap.
+        result_characters_max: Of its result's JSON; 0 for as many as it may print.
     """
 
     workspace: str
@@ -55,6 +56,7 @@ class ScriptOrder(NamedTuple):
     heap_memory_max_bytes: int | None = None
     tags: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
     stateful: bool = True
+    result_characters_max: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -81,6 +83,7 @@ class TaskOrder(NamedTuple):
         runtime_id: What runs it, one of `RUNTIMES`.
         metadata: Kept with the run, plain data.
         typecheck: Whether types are checked first; None for what the server is set to.
+        result_characters_max: Of its result's JSON; 0 for as many as it may print.
     """
 
     workspace: str
@@ -92,6 +95,7 @@ class TaskOrder(NamedTuple):
     runtime_id: str = RUNTIMES[0]
     metadata: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
     typecheck: bool | None = None
+    result_characters_max: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -118,6 +122,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
     tags: dict[str, str] | None = None,
     heap_memory_max_mb: int | None = None,
     execution_timeout_secs: int | None = None,
+    result_characters_max: int | None = None,
 ) -> ScriptOrder:
     """Make the order of an execution from the fields that its request has.
 
@@ -146,6 +151,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
         heap_memory_max_bytes=memory,
         tags=tags or {},
         stateful=not settings.stateless,
+        result_characters_max=result_characters_max or 0,
     )
 
 
@@ -158,6 +164,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
     metadata: dict[str, Any],
     session: str | None,
     typecheck: bool | None,
+    result_characters_max: int | None = None,
 ) -> TaskOrder:
     """Make the order of a task from the fields that its request has.
 
@@ -179,6 +186,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
         runtime_id=runtime_id,
         metadata=metadata,
         typecheck=typecheck,
+        result_characters_max=result_characters_max or 0,
     )
 
 

@@ -100,7 +100,9 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
         status: A final status.
         error: Why it did not complete; None if it did.
         result: The value of the code as JSON text; None for undefined.
-        result_cut: `result` only says that the value was too long.
+        result_cut: `result` is head and tail of a value that was too long.
+        result_text: The value as text, when JSON doesn't hold all of it.
+        result_note: What JSON doesn't hold of it, and what was cut.
         heap: The key of the heap that a script yielded.
         heap_error: Why it yielded none, though it completed.
         logs: What a task printed, by stream, one entry a line.
@@ -112,6 +114,8 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     error: RunFailure | None = None
     result: str | None = None
     result_cut: bool = False
+    result_text: str | None = None
+    result_note: str | None = None
     heap: str | None = None
     heap_error: str | None = None
     logs: dict[str, list[str]] = {}

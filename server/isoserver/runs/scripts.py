@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from isoserver.contexts.jobs import DIED
+from isoserver.contexts.languages import unfenced
+from isoserver.contexts.results import read_result
 from isoserver.errors import (
     ContextDeadError,
     ExecutionLimitError,
@@ -145,7 +147,6 @@ class ScriptRunner:
             order.session,
             self._language,
             heap=order.heap,
-            heap_memory_max_bytes=memory,
         )
 
     @property
@@ -161,11 +162,16 @@ class ScriptRunner:
         order = run.order
         options = {
             "result_json": True,
+            "result_max": order.result_characters_max,
+            "heap_bytes_max": order.heap_memory_max_bytes or 0,
             "levels": True,
-            "drain": not order.stateful,
+            "drain": True,
         }
         execution = context.execute(
-            order.code, order.seconds, language=self._language, options=options
+            unfenced(order.code),
+            order.seconds,
+            language=self._language,
+            options=options,
         )
 
         def take(message: Message) -> None:
@@ -214,7 +220,14 @@ class ScriptRunner:
 def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:
     failed = execution.failure
     if failed is None:
-        return Ending(Status.COMPLETED, result=reply.get("result_json") or "null")
+        result = read_result(reply)
+        return Ending(
+            Status.COMPLETED,
+            result=result.text or "null",
+            result_cut=result.cut,
+            result_text=result.shown,
+            result_note=result.note or None,
+        )
     if execution.timed_out:
         text = f"Execution timed out after {execution.seconds:g} s"
         return Ending(Status.TIMED_OUT, RunFailure(failed.name, text))

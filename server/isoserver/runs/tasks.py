@@ -6,7 +6,9 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.languages import unfenced
 from isoserver.contexts.outputs import lines
+from isoserver.contexts.results import Result, read_result
 from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
@@ -150,7 +152,8 @@ class TaskRunner:
             return None
         declarations = await self._toolbox.describe(order.workspace)
         names = [] if context is None else await context.names()
-        found = await self._checker.check(order.code, declarations, names)
+        code = unfenced(order.code)
+        found = await self._checker.check(code, declarations, names)
         return _type_errors(found) if found else None
 
     # -- the code ----------------------------------------------------------------------
@@ -161,11 +164,17 @@ class TaskRunner:
             "calls_max": settings.task_calls_unfinished_max,
             "input_max": settings.tool_input_bytes_max,
         }
-        options = {"result_json": True, "body": True, "tools": limits}
+        options = {
+            "result_json": True,
+            "result_max": order.result_characters_max,
+            "drain": True,
+            "body": True,
+            "tools": limits,
+        }
         language = self._contexts.languages.find("typescript")
         calls = self._calls(run)
         execution = context.execute(
-            order.code, order.seconds, language=language, options=options
+            unfenced(order.code), order.seconds, language=language, options=options
         )
         calls.attach(context, execution)
 
@@ -224,6 +233,7 @@ def _type_errors(diagnostics: list[Diagnostic]) -> Ending:
 def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> Ending:
     outputs, failed = execution.outputs, execution.failure
     status, error = Status.COMPLETED, None
+    result = Result() if failed is not None else read_result(reply)
     if failed is not None:
         status = Status.FAILED
         error = RunFailure(failed.name, failed.value, failed.traceback.rstrip("\n"))
@@ -234,8 +244,10 @@ def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> End
     return Ending(
         status,
         error,
-        result=reply.get("result_json"),
-        result_cut=bool(reply.get("result_cut")),
+        result=result.text,
+        result_cut=result.cut,
+        result_text=result.shown,
+        result_note=result.note or None,
         logs={name: lines(outputs.text(name)) for name in ("stdout", "stderr")},
         displays=_displays(outputs),
     )

@@ -42,6 +42,51 @@ def test_typescript_runs_in_both(
     assert context.value(code) == text, "JavaScript is given a second chance"
 
 
+@pytest.mark.parametrize("session", ["typescript", "context"])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("{ a: 1, b: 2 }", "{ a: 1, b: 2 }"),
+        ("// c\n{ a: 1, b: 2 }", "{ a: 1, b: 2 }"),
+        ("/* {; */ // x\n {a: 1, b: 2} // end", "{ a: 1, b: 2 }"),
+        ("{ a: 1 as number, b: <string>'c' }", "{ a: 1, b: 'c' }"),
+        ("{ a: 1, b: 2 } as { a: number }", "{ a: 1, b: 2 }"),
+        (
+            "{ f(): void {}, async *g() {}, get x() { return 1 } }",
+            "{ f: [Function: f], g: [AsyncGeneratorFunction: g], x: [Getter] }",
+        ),
+        ("{ a: await 5, ...{ c: 1 }, ['d']: 2 }", "{ a: 5, c: 1, d: 2 }"),
+        ("{}", "{}"),
+        ("{ const x: number = 1; x }", "1"),
+        ("{ enum X { A = 3 }; X.A }", "3"),
+        ("{ a: 1 };", "1"),
+        ("{ let a = 1; { a } }", "1"),
+    ],
+)
+def test_braces_are_an_object_where_they_can_be_one(
+    session: str, request: pytest.FixtureRequest, code: str, text: str
+) -> None:
+    runner: LocalContext = request.getfixturevalue(session)
+    assert runner.value(code) == text
+
+
+def test_places_in_an_object_are_the_users(typescript: LocalContext) -> None:
+    for code in (
+        "{ a: 1, b: nope }",
+        "{ a: <1>1, b: nope }",
+        "// c\n{\n  a: 1 as number,\n  b: nope\n}",
+    ):
+        line, column = code.count("\n", 0, code.index("nope")) + 1, 0
+        column = code.index("nope") - code.rfind("\n", 0, code.index("nope"))
+        error = typescript.run(code).failure
+        assert error.ename == "ReferenceError"
+        assert error.traceback[1].endswith(f":{line}:{column}"), error.traceback
+    error = typescript.run("{ a: 1, b: }").failure
+    assert error.traceback[1].endswith(":1:12"), "where the object goes wrong"
+    error = typescript.run("{ a: 1, b: 2").failure
+    assert error.traceback[1].endswith(":1:10"), "a place in the cell"
+
+
 def test_the_languages_differ_where_both_are_legal(
     typescript: LocalContext, context: LocalContext
 ) -> None:
@@ -100,12 +145,41 @@ def test_the_source_line_and_caret_are_the_users(typescript: LocalContext) -> No
     ]
 
 
-def test_jsx_is_refused_with_the_compilers_words(typescript: LocalContext) -> None:
-    error = typescript.run("const a = 1\nconst b = <div/>").failure
+@pytest.mark.parametrize("session", ["typescript", "context"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "const a = 1\nconst b = <div/>",
+        "const a = 1\nconst b = <div>some text</div>",
+        "const a = 1\nconst b = <App.Item name={1} {...a}>x</App.Item>",
+        "const a = 1\nconst b = <><p>1</p></>",
+        "function f() {\n  return (<b/>) }",
+    ],
+)
+def test_jsx_is_refused_by_its_name(
+    session: str, request: pytest.FixtureRequest, code: str
+) -> None:
+    error = request.getfixturevalue(session).run(code).failure
     assert error.ename == "SyntaxError"
-    assert error.evalue == "Expression expected"
-    assert "cell 1:2:16" in error.traceback[1]
+    assert error.evalue == "JSX isn't supported"
+    line, column = code.count("\n", 0, code.index("<")) + 1, 0
+    column = code.index("<") - code.rfind("\n", 0, code.index("<"))
+    assert f"cell 1:{line}:{column}" in error.traceback[1]
     assert error.traceback[3].rstrip().endswith("^")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "const s = '<div></div>'; let a b",
+        "const f = <T>(x: T) => x; let a b",
+        "a < b c",
+    ],
+)
+def test_other_errors_are_not_taken_for_jsx(
+    typescript: LocalContext, code: str
+) -> None:
+    assert "JSX" not in typescript.run(code).failure.evalue
 
 
 def test_each_language_shows_its_own_error(
@@ -115,8 +189,118 @@ def test_each_language_shows_its_own_error(
     assert "Expected an identifier" in typescript.run("let x: = 5").failure.evalue
 
 
-def test_decorators_are_as_v8_and_swc_have_them(typescript: LocalContext) -> None:
-    """Neither lowers them yet: a syntax error with its place, not silence."""
-    error = typescript.run("@logged class A {}").failure
+_DECORATOR = """
+const seen = [];
+function dec(value, { kind, name, addInitializer }) {
+  seen.push(`${kind} ${String(name)}`);
+  addInitializer?.(() => seen.push(`new ${String(name)}`));
+  if (kind === "method") return function (...values) {
+    return "wrapped " + value.apply(this, values);
+  };
+  if (kind === "field") return (initial) => initial + 1;
+}
+"""
+
+
+@pytest.mark.parametrize("session", ["typescript", "context"])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (
+            "@dec class A { x = 1 }; [new A, A, seen]",
+            "[ A { x: 1 }, [class A], [ 'class A', 'new A' ] ]",
+        ),
+        ("class A { @dec m(a: string) { return a } }; new A().m('b')", "'wrapped b'"),
+        (
+            "class A { @dec x = 1; @dec static #p = 5; static p() { return A.#p } };"
+            "[new A().x, A.p()]",
+            "[ 2, 6 ]",
+        ),
+        (
+            "class A { accessor x: number = 1 }; const a = new A; a.x++; [a, a.x]",
+            "[ A {}, 2 ]",
+        ),
+        (
+            "class A { @dec accessor x = 1; @dec get y() { return 2 } }; seen",
+            "[ 'accessor x', 'getter y' ]",
+        ),
+        ("const f = @dec class {}; f.name", "'f'"),
+        ("{ a: 1, b: @dec class {} }", "{ a: 1, b: [class b] }"),
+        ("enum E { B = 5 } @dec class A { e = E.B }; await new A", "A { e: 5 }"),
+        ("using a = null; let b = 1; @dec class C {}; a", "null"),
+    ],
+)
+def test_standard_decorators_run(
+    session: str, request: pytest.FixtureRequest, code: str, text: str
+) -> None:
+    runner: LocalContext = request.getfixturevalue(session)
+    runner.run(_DECORATOR)
+    assert runner.value(code) == text
+
+
+def test_decorated_classes_are_names_like_others(context: LocalContext) -> None:
+    context.run(_DECORATOR)
+    context.run("class A { x = 1 }")
+    context.run("using held = null; @dec class A { y = 2 }\nlet other = 5")
+    assert context.value("[new A, other, held]") == "[ A { y: 2 }, 5, null ]"
+    assert context.context.queries.names() == [
+        "A",
+        "_4",
+        "dec",
+        "held",
+        "other",
+        "seen",
+    ]
+    assert context.value(
+        "Object.keys(globalThis).filter((k) => k.startsWith('__'))"
+    ) == ("[]")
+    assert context.value("(function () { return this })() === globalThis") == "true"
+
+
+def test_places_in_decorated_code_are_the_users(context: LocalContext) -> None:
+    context.run("const dec = (value) => value")
+    context.run("\n\nclass A {\n  @dec m(): void {\n    nope\n  }\n}")
+    error = context.run("new A().m()").failure
+    assert "(cell 2:5:5)" in error.traceback[1]
+
+
+@pytest.mark.parametrize("session", ["typescript", "context"])
+@pytest.mark.parametrize(
+    ("code", "message", "column"),
+    [
+        (
+            "class A { constructor(@dec x) {} }",
+            "Parameter decorators aren't supported: standard JavaScript has none",
+            23,
+        ),
+        ("@dec function f() {}", "Decorators are not valid here", 1),
+        ("@dec let a = 1", "Decorators are not valid here", 1),
+        ("class A { @dec m() {", None, 21),
+    ],
+)
+def test_decorators_in_other_places_are_refused(
+    session: str,
+    request: pytest.FixtureRequest,
+    code: str,
+    message: str | None,
+    column: int,
+) -> None:
+    error = request.getfixturevalue(session).run(code).failure
     assert error.ename == "SyntaxError"
-    assert "cell 1:1:1" in error.traceback[1]
+    assert message in {None, error.evalue}
+    assert f"cell 1:1:{column}" in error.traceback[1]
+
+
+def test_using_at_the_top_level_is_a_constant_that_is_kept(
+    context: LocalContext,
+) -> None:
+    """Its name outlives the cell, so what it holds must: only blocks dispose of it."""
+    context.run(
+        "const closing = (name) => ({ [Symbol.dispose]() { console.log(name) } })"
+    )
+    assert context.run("using a = closing('a'); await using b = null").stdout == ""
+    assert (
+        context.run("{ using c = closing('c'); console.log('in') }").stdout == "in\nc\n"
+    )
+    assert context.value("typeof a[Symbol.dispose]") == "'function'"
+    assert context.value("using a = null; a") == "null", "it may be declared again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,7 +110,109 @@ def test_a_long_result_is_cut(sessions: Callable[..., LocalContext]) -> None:
     result = _json(outcome)
     assert result is not None
     assert result.cut
-    assert json.loads(result.text).startswith("[result of 2002 characters cut; raise")
+    assert len(result.text or "") <= 1000
+    assert re.fullmatch(
+        r"x{700,}… \d+ characters …x{200,}", json.loads(result.text or "")
+    )
+    assert result.note == "cut from 2002 to at most 1000 characters"
+
+
+@pytest.mark.parametrize(
+    ("code", "head", "gone", "tail"),
+    [
+        ("Array.from({ length: 9999 }, (_, i) => i)", "[0,1,2,", "items", ",9998]"),
+        (
+            "Object.fromEntries(Array(999).keys().map((i) => ['k' + i, i]))",
+            '{"k0":0,',
+            "properties",
+            ',"k998":998}',
+        ),
+        ("[{ deep: ['é'.repeat(5000)] }, 1, 2]", '[{"deep":["éé', "characters", ",2]"),
+        ("['\\u0000'.repeat(5000)]", '["', "characters", '"]'),
+    ],
+)
+def test_what_is_cut_is_json(
+    context: LocalContext, code: str, head: str, gone: str, tail: str
+) -> None:
+    options = JSON._replace(result_max=400)
+    result = _json(context.run(code, options=options))
+    assert result is not None
+    text = result.text or ""
+    assert json.loads(text)
+    assert result.cut
+    assert 60 < len(text) <= 400
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert gone in text
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "shown", "note"),
+    [
+        ("new Map([[1, 2]])", "{}", "Map(1) { 1 => 2 }", "$ (Map)"),
+        ("NaN", "null", "NaN", "$ (NaN)"),
+        ("-0", "0", "-0", "$ (-0)"),
+        ("() => 1", None, "[Function (anonymous)]", "$ (function)"),
+        (
+            "({ a: [1, /x/], 'b c': { d: 1 / 0 } })",
+            '{"a":[1,{}],"b c":{"d":null}}',
+            "{ a: [ 1, /x/ ], 'b c': { d: Infinity } }",
+            '$.a[1] (RegExp), $["b c"].d (Infinity)',
+        ),
+        (
+            "Array(9)",
+            "[null,null,null,null,null,null,null,null,null]",
+            "[ <9 empty items> ]",
+            "$[4] (undefined) and 4 more",
+        ),
+        (
+            "new Uint8Array(2)",
+            '"[Uint8Array of 2 bytes]"',
+            "Uint8Array(2) [ 0, 0 ]",
+            "$ (Uint8Array)",
+        ),
+        ("[1n]", '"[ 1n ]"', "[ 1n ]", "$[0] (bigint)"),
+    ],
+)
+def test_what_json_does_not_hold_is_told(
+    context: LocalContext, code: str, text: str | None, shown: str, note: str
+) -> None:
+    result = _json(context.run(code, options=JSON))
+    assert result is not None
+    assert (result.text, result.shown) == (text, shown)
+    assert (result.note or "").endswith(note)
+
+
+@pytest.mark.parametrize(("levels", "fits"), [(99, True), (101, False), (5000, False)])
+def test_nesting_has_a_bound(
+    context: LocalContext,
+    levels: int,
+    fits: bool,  # noqa: FBT001
+) -> None:
+    code = f"let d = 1; for (let i = 0; i < {levels}; i++) d = [d]; d"
+    result = _json(context.run(code, options=JSON))
+    assert result is not None
+    assert ((result.text or "").startswith("[[[[")) is fits
+    assert ("deeper than 100 levels" in (result.note or "")) is not fits
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("async () => 7", "7"),
+        ("return () => ({ a: 1 })", '{"a":1}'),
+        ("async function main() { return [1] }; main", "[1]"),
+        ("(x) => x", None),
+        ("return class A {}", None),
+    ],
+)
+def test_a_function_as_the_value_of_a_body_is_called(
+    context: LocalContext, code: str, text: str | None
+) -> None:
+    options = ExecutionOptions(result_json=True, body=True)
+    result = _json(context.run(code, options=options))
+    assert result is not None
+    assert result.text == text
 
 
 def test_it_costs_nothing_unless_asked_for(context: LocalContext) -> None:
@@ -166,10 +269,37 @@ def test_without_timers_it_ends_at_once(context: LocalContext) -> None:
     assert context.run("new Promise(() => {})", options=DRAIN).error is None
 
 
-def test_a_timer_of_an_earlier_execution_is_waited_for(context: LocalContext) -> None:
-    context.run("setTimeout(() => { globalThis.fired = true }, 20)")
-    context.run("1", options=DRAIN)
-    assert context.value("fired") == "true"
+def test_only_its_own_timers_are_waited_for(context: LocalContext) -> None:
+    context.run("setTimeout(() => { globalThis.fired = true }, 60_000)")
+    context.run("1", options=DRAIN, deadline=20.0)
+    assert context.context.wait_time() is not None
+
+
+def test_code_that_nobody_awaits_runs_to_its_end(context: LocalContext) -> None:
+    """As a script's `main()` does."""
+    outcome = context.run(
+        "async function main() {"
+        "  await new Promise((done) => setTimeout(done, 5)); console.log('done') }"
+        "main(); console.log('started')",
+        options=DRAIN,
+    )
+    assert outcome.stdout == "started\ndone\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "setTimeout(() => {}, 60_000).unref()",
+        "setInterval(() => {}, 60_000).ref().unref()",
+        "setImmediate(() => {}).close()",
+        "clearTimeout(setTimeout(() => {}, 60_000))",
+        "clearTimeout(+setTimeout(() => {}, 60_000))",
+        "AbortSignal.timeout(60_000)",
+    ],
+)
+def test_what_does_not_hold_is_not_waited_for(context: LocalContext, code: str) -> None:
+    outcome = context.run(f"{code}; 1", options=DRAIN, deadline=20.0)
+    assert outcome.text == "1"
 
 
 def test_an_interval_ends_at_the_deadline(context: LocalContext) -> None:
@@ -203,10 +333,55 @@ def test_it_is_interrupted(context: LocalContext) -> None:
     assert done.error.ename == "KeyboardInterrupt"
 
 
-def test_a_failing_timer_is_told_and_fails_nothing(context: LocalContext) -> None:
-    outcome = context.run("setTimeout(() => nope(), 1); 1", options=DRAIN)
+@pytest.mark.parametrize(
+    ("code", "name", "told"),
+    [
+        ("setTimeout(() => nope(), 1); 1", "ReferenceError", "Uncaught"),
+        ("Promise.reject(new TypeError('x')); 1", "TypeError", "Unhandled rejection"),
+        (
+            "(async () => { throw new Mine() })(); class Mine extends Error {}; 1",
+            "ReferenceError",
+            "Unhandled rejection",
+        ),
+        ("queueMicrotask(() => { throw new RangeError() })", "RangeError", "Uncaught"),
+        (
+            "await new Promise((d) => {setTimeout(() => { throw new EvalError() }, 1);"
+            "setTimeout(d, 60_000)})",
+            "EvalError",
+            "Uncaught",
+        ),
+    ],
+)
+def test_an_error_that_nobody_catches_ends_it(
+    context: LocalContext, code: str, name: str, told: str
+) -> None:
+    options = ExecutionOptions(drain=True, levels=True)
+    outcome = context.run(
+        f"setTimeout(() => console.log('never'), 9000); {code}",
+        options=options,
+        deadline=20.0,
+    )
+    assert outcome.failure.ename == name
+    assert outcome.stderr.startswith(f"[ERROR] {told} {name}")
+    assert context.context.wait_time() is None, "its timers are cleared"
+
+
+def test_an_error_that_nobody_catches_fails_no_cell(context: LocalContext) -> None:
+    """Only scripts end with it; and one of an earlier cell is not theirs."""
+    outcome = context.run("setTimeout(() => nope(), 1); 1")
     assert outcome.error is None
-    assert "Uncaught ReferenceError: nope is not defined" in outcome.stderr
+    outcome = context.run(
+        "await new Promise((done) => setTimeout(done, 20))", options=DRAIN
+    )
+    assert outcome.error is None
+
+
+def test_a_display_that_fails_does_not_end_it(context: LocalContext) -> None:
+    outcome = context.run(
+        "({ _repr_html_() { throw new Error('in it') } })", options=DRAIN
+    )
+    assert outcome.error is None
+    assert "in it" in outcome.stderr
 
 
 def test_all_together(context: LocalContext) -> None:

@@ -24,6 +24,12 @@ SURVIVES: dict[str, tuple[str, str, str]] = {
         "$.v",
         "1",
     ),
+    "decorated": (
+        "new (class { @((f) => function () { return f.call(this) + 1 }) m() "
+        "{ return 1 } accessor n = 3 })",
+        "[$.m(), $.n]",
+        "[ 2, 3 ]",
+    ),
     "map": ("new Map([['k', new Set([1, 2])], [NaN, -0]])", "$.get('k').size", "2"),
     "typed": ("new Float64Array(1e4).fill(1.5)", "$[9999] + $.length", "10001.5"),
     "views": (

@@ -352,3 +352,20 @@ def test_globals(context: LocalContext) -> None:
         )
         == "true"
     )
+
+
+def test_much_output_keeps_its_head_and_tail(
+    sessions: Callable[..., LocalContext],
+) -> None:
+    """What lies between is counted; the end comes when the cell ends."""
+    context = sessions(cell_output_characters_max=20_000)
+    outcome = context.run("for (let i = 0; i < 100_000; i++) console.log(i); 'value'")
+    lines = outcome.stdout.splitlines()
+    assert lines[:3] == ["0", "1", "2"]
+    assert lines[-2:] == ["99998", "99999"]
+    assert len(outcome.stdout) <= 20_000
+    assert outcome.text == "'value'"
+    assert re.search(r"^\[\d{6} characters left out\]$", outcome.stderr, re.MULTILINE)
+    failed = context.run("for (let i = 0; i < 9e4; i++) console.log(i); nope")
+    assert failed.stdout.endswith("89999\n")
+    assert "left out" not in context.run("console.log(1)").stderr

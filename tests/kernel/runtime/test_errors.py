@@ -203,3 +203,19 @@ def test_query_names(context: LocalContext) -> None:
     error = context.run("null.x", store_history=False).error
     assert error
     assert "query 1:1:6" in "\n".join(error.traceback)
+
+
+def test_an_errors_own_properties_are_shown(context: LocalContext) -> None:
+    error = context.run(
+        "throw Object.assign(new Error('x'), { status: 404, body: { a: [1] } })"
+    ).failure
+    assert error.traceback[-1] == "  { status: 404, body: { a: [ 1 ] } }"
+    code = (
+        "class E extends Error { code = 'E_X'; get odd() { throw 1 } }\n"
+        "throw new Error('y', { cause: Object.defineProperty(new E('z'), 'late', "
+        "{ get() { throw 2 }, enumerable: true }) })"
+    )
+    assert context.run(code).failure.traceback[-1] == (
+        "    { code: 'E_X', late: [Getter] }"
+    )
+    assert "{" not in context.run("throw new Error('plain')").failure.traceback[-1]

@@ -184,3 +184,25 @@ def test_writes_call_back(context: LocalContext) -> None:
 def test_what_nextTick_throws_is_no_rejection(context: LocalContext) -> None:  # noqa: N802
     outcome = context.run("process.nextTick(() => { throw new Error('here') }); 0")
     assert outcome.stderr.startswith("Uncaught Error: here\n")
+
+
+def test_what_a_timer_is(context: LocalContext) -> None:
+    """A number to whoever wants one, with Node.js's methods."""
+    code = (
+        "const t = setTimeout(() => console.log('fired'), 60_000);"
+        "[+t > 0, `${t}` === `${+t}`, JSON.stringify(t) === `${+t}`, t.hasRef(),"
+        " t.unref().hasRef(), t.ref().hasRef(), t.close().hasRef()]"
+    )
+    values = "true, true, true, true, false, true, false"
+    assert f"[ {values} ]" == " ".join(context.value(code).split()).replace("[ ", "[ ")
+    assert context.value("setTimeout(() => {}, 1)").startswith("Timeout (")
+
+
+def test_refresh(context: LocalContext) -> None:
+    """Its delay begins anew: what was due later comes first."""
+    context.run(
+        "const t = setTimeout(() => console.log('first'), 20);"
+        "setTimeout(() => t.refresh(), 10);"
+        "setTimeout(() => console.log('second'), 25); 0"
+    )
+    assert late(context) == "second\nfirst\n"

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
+def test_decorators_run_in_the_sandbox(spawn: Callable[..., WorkerClient]) -> None:
+    """TypeScript is in memory before, and its heap is not the code's own."""
+    client = spawn(v8_heap_bytes_max=32 * MIB)
+    code = "class A { @((_, { name }) => () => name) m() {} accessor x }; new A().m()"
+    assert client.value(code) == "'m'"
+
+
 # -- stopping ----------------------------------------------------------------------
 
 

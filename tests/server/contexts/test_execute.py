@@ -312,3 +312,98 @@ def test_a_full_queue_says_so(servers: Callable[..., Server]) -> None:
 def test_a_million_characters_come_whole(client: Client) -> None:
     answer = client.run("console.log('é'.repeat(1e6)); 'é'.repeat(10)")
     assert answer["logs"]["stdout"] == ["é" * 1_000_000]
+
+
+def test_late_output_is_in_the_next_answer(client: Client) -> None:
+    """A cell ends with its own promise; what its timers print later isn't lost."""
+    here = client.create()
+    code = "setTimeout(() => { console.log('one'); console.error('two') }, 1); 0"
+    first = client.run(code, context_id=here)
+    assert "late" not in first
+    code = "await new Promise((done) => setTimeout(done, 50)); console.log('own')"
+    second = client.run(code, context_id=here)
+    assert second["late"] == {"stdout": ["one"], "stderr": ["two"]}
+    assert second["logs"]["stdout"] == ["own"]
+    assert "late" not in client.run("1", context_id=here)
+
+
+def test_plain_data_is_given_whole(client: Client) -> None:
+    """However long and deep; what is shown as text is cut as Node.js does."""
+    code = "({ a: { b: { c: { d: { e: [1] } } } }, s: 'x'.repeat(20_000) })"
+    item = client.run(code)["items"][0]
+    assert "[Object]" in item["text"]
+    assert item["json"] == {"a": {"b": {"c": {"d": {"e": [1]}}}}, "s": "x" * 20_000}
+    assert client.run("'y'.repeat(20_000)")["items"][0]["json"] == "y" * 20_000
+    assert client.run("[1, [2]]")["items"][0]["json"] == [1, [2]]
+
+
+def test_what_json_does_not_hold_is_told(client: Client) -> None:
+    """Values that aren't plain data are text alone."""
+    item = client.run("({ when: new Map([[1, 2]]) })")["items"][0]
+    assert item["json"] == {"when": {}}
+    assert item["json_note"] == "JSON has no form for $.when (Map)"
+    for code in ("new Map([[1, 2]])", "() => 1", "NaN", "1", "new Error('e')"):
+        assert "json" not in client.run(code)["items"][0]
+
+
+def test_data_is_cut_to_the_budget_of_the_request(client: Client) -> None:
+    """Head and tail are kept, and it is JSON still."""
+    code = "Array.from({ length: 1e5 }, (_, i) => i)"
+    item = client.run(code, result_characters_max=200)["items"][0]
+    assert item["json"][:3] == [0, 1, 2]
+    assert item["json"][-1] == 99_999
+    assert "cut from 588891 to at most 200" in item["json_note"]
+
+
+@pytest.mark.parametrize("levels", [99, 300, 5000])
+def test_any_nesting_is_an_answer(client: Client, levels: int) -> None:
+    """Beyond a bound the value is text."""
+    code = f"let d = 1; for (let i = 0; i < {levels}; i++) d = [d]; d"
+    item = client.run(code)["items"][0]
+    assert ("deeper than 100" in item.get("json_note", "")) is (levels > 100)
+
+
+def test_halves_of_surrogate_pairs_are_replaced(client: Client) -> None:
+    """In results, output and errors."""
+    answer = client.run("console.log('\\ud83d'); ['\\ud83d', '\\\\ud83d']")
+    assert answer["logs"]["stdout"] == ["\ufffd"]
+    assert answer["items"][0]["json"] == ["\ufffd", "\\ud83d"]
+    assert client.run("throw new Error('\\ud83d')")["error"]["value"] == "\ufffd"
+    display = "display.json?.({ a: '\\ud83d' }); Jupyter.display?.({}); 1"
+    assert client.run(display)["execution_count"] > 0
+
+
+def test_a_promise_is_awaited(client: Client) -> None:
+    """As the last value; its failure is the cell's."""
+    assert client.text("(async () => 7)()") == "7"
+    assert client.text("new Promise((r) => setTimeout(r, 5, { a: 1 }))") == "{ a: 1 }"
+    error = client.run("(async () => { throw new RangeError('no') })()")["error"]
+    assert (error["name"], error["value"]) == ("RangeError", "no")
+
+
+@pytest.mark.parametrize(
+    ("code", "noted"),
+    [
+        ("const x: number = 1; x", True),
+        ("console.log(1)", True),
+        ("[1].map((x) => x)", True),
+        ("1 +", False),
+        ("nope", False),
+    ],
+)
+def test_typescript_that_ran_as_python_is_told(
+    client: Client,
+    code: str,
+    noted: bool,  # noqa: FBT001
+) -> None:
+    """The error names the field; code that is no TypeScript has Python's alone."""
+    answer = client.post("/execute", json={"code": code}).json()
+    assert ("ran as python; name `language`" in answer["error"]["value"]) is noted
+
+
+def test_a_fence_is_taken_off(client: Client) -> None:
+    """Models like to send code as Markdown; lines keep their numbers."""
+    assert client.text("```ts\nlet n: number = 41\nn + 1\n```") == "42"
+    assert client.text("```python\n6 * 7\n```\n", language="python") == "42"
+    error = client.run("```js\nnope\n```")["error"]
+    assert "cell 1:2:1" in error["traceback"]

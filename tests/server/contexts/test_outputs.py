@@ -43,3 +43,17 @@ def test_the_first_error_is_shown_whatever_was_put_out_before() -> None:
     outputs.add("error", ERROR)
     kinds = [item["output_type"] for item in outputs.items]
     assert kinds == ["stream", "error"]
+
+
+def test_results_and_displays_survive_much_output() -> None:
+    """They have room of their own."""
+    outputs = Outputs(1000)
+    outputs.add("stream", {"name": "stdout", "text": "x" * 2000})
+    content = {"data": {"text/plain": "y" * 500}, "metadata": {}}
+    outputs.add("display_data", content)
+    outputs.add("display_data", content)
+    outputs.add("display_data", content)
+    outputs.add("execute_result", {**content, "execution_count": 1})
+    kinds = [item["output_type"] for item in outputs.displays()]
+    assert kinds == ["display_data", "display_data", "execute_result"]
+    assert "--cell-output-characters-max" in outputs.text("stderr")

@@ -34,13 +34,14 @@ def stream(client: Client, code: str, query: str = "", **fields: Any) -> list[An
 
 
 def test_lines_and_the_exit(client: Client) -> None:
+    """The exit has what was displayed as well, the value last."""
     code = "console.log('a\\nb'); console.error('c'); console.log('d'); 5"
     assert stream(client, code) == [
         {"type": 0, "data": "a"},
         {"type": 0, "data": "b"},
         {"type": 1, "data": "c"},
         {"type": 0, "data": "d"},
-        {"type": 2, "code": 0},
+        {"type": 2, "code": 0, "items": [{"is_primary": True, "text": "5"}]},
     ]
 
 
@@ -211,3 +212,19 @@ def test_a_client_that_stalls_is_cut_off(servers: Callable[..., Server]) -> None
                 said += piece
         assert b'"type":2' not in said
         assert client.text("d", context_id=here) == "1"
+
+
+def test_late_output_is_in_the_next_stream(client: Client) -> None:
+    """Marked as such: before the cell's own, and while it runs."""
+    here = client.create()
+    code = "setTimeout(() => console.log('late'), 30); 0"
+    client.run(code, context_id=here)
+    events = stream(
+        client,
+        "await new Promise((done) => setTimeout(done, 100)); console.log('own')",
+        context_id=here,
+    )
+    assert [event for event in events if event["type"] == 0] == [
+        {"type": 0, "data": "late", "late": True},
+        {"type": 0, "data": "own"},
+    ]

@@ -475,3 +475,36 @@ async def test_types_are_checked_first(tooled: Server) -> None:
         assert found["line"] == 2
         assert f"2:{found['column']} - TS{found['code']}" in said(result)
         assert answer["logs"]["stdout"] == []
+
+
+async def test_text_is_enough_to_debug_with(tooled: Server) -> None:
+    """For clients that read text only: output, error with its place, the value."""
+    async with connect_agent(tooled.url) as agent:
+        code = "console.log('seen'); const a = 1;\nnull.x"
+        failed = said(await agent.call_tool("execute", {"code": code}))
+        assert "stdout:\nseen" in failed
+        assert "TypeError: Cannot read properties of null" in failed
+        assert ":2:" in failed
+        code = "```ts\nasync () => ({ m: new Map([[1, 2]]), half: '\\ud83d' })\n```"
+        done = said(await agent.call_tool("execute", {"code": code}))
+        assert "JSON has no form for $.m (Map)" in done
+        assert "Map(1) { 1 => 2 }" in done
+
+
+@pytest.mark.parametrize("way", NETWORK[1:], ids=str)
+async def test_large_answers_are_cut_for_the_client(tooled: Server, way: Way) -> None:
+    """No event is more than they take; NETWORK[0] answers with JSON, of any size."""
+    async with connect_agent(tooled.url, way) as agent:
+        for code in (
+            "return Array.from({ length: 5e5 }, (_, i) => i)",
+            "return 'é'.repeat(3e6)",
+            "return '\\u0000'.repeat(1e6)",
+            "for (let i = 0; i < 1e5; i++) console.log('line', i); return 1",
+        ):
+            done = await execute(agent, code)
+            assert done["status"] == "completed"
+            assert len(json.dumps(done)) < 1_000_000
+        done = await execute(agent, "return Array.from({ length: 5e5 }, (_, i) => i)")
+        assert (done["result"][0], done["result"][-1]) == (0, 499_999)
+        assert done["resultCut"]
+        assert "the HTTP API has all of it" in done["resultNote"]

@@ -77,6 +77,21 @@ def test_a_call_that_nobody_awaits_is_cancelled(tasks: Tasks) -> None:
     tasks.told(f"cancelled-{task['taskId']}")
 
 
+def test_code_that_awaits_a_call_runs_to_its_end(tasks: Tasks) -> None:
+    """Though nothing awaits that code."""
+    code = (
+        "const main = async () => console.log(await tools.math.add({ a: 1, b: 2 }));"
+        "main(); console.log('started'); return 1"
+    )
+    assert tasks.run(code)["logs"]["stdout"] == ["started", "3"]
+
+
+def test_an_error_that_nobody_catches_fails_the_task(tasks: Tasks) -> None:
+    task = tasks.run("setTimeout(() => { throw new RangeError('late') }, 1); return 1")
+    assert (task["status"], task["result"]) == ("failed", None)
+    assert task["error"]["name"] == "RangeError"
+
+
 def test_a_tool_that_hangs_ends_with_the_time(tasks: Tasks) -> None:
     task = tasks.run("await tools.bad.hang()", timeoutMs=200)
     assert task["status"] == "timed_out"

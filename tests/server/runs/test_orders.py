@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ KEYS = {
     "result",
     "heap",
     "heap_error",
+    "result_text",
+    "result_note",
     "error",
     "started_at",
     "completed_at",
@@ -306,3 +309,23 @@ def test_code_and_errors_may_hold_anything(api: Client) -> None:
     assert info["status"] == "failed"
     assert "nul \0 half" in info["error"]
     assert api.done("'\0'")["result"] == '"\\u0000"'
+
+
+def test_json_is_recognised_whatever_its_type_says(api: Client) -> None:
+    """As `curl -d` sends it; a script may look like it and isn't."""
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):
+        answer = api.post(
+            "/api/exec",
+            content=json.dumps({"code": "6 * 7"}),
+            headers={"Content-Type": kind},
+        )
+        assert api.ended(answer.json()["execution_id"])["result"] == "42"
+    answer = api.post(
+        "/api/exec", content="{ 6 * 7 }", headers={"Content-Type": "text/plain"}
+    )
+    assert api.ended(answer.json()["execution_id"])["result"] == "42"
+
+
+def test_a_fence_is_taken_off(api: Client) -> None:
+    """The code that is kept is what was sent."""
+    assert api.result("```js\n6 * 7\n```") == "42"

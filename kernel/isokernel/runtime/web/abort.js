@@ -1,6 +1,7 @@
 "use strict";
 const { Event, EventTarget, defineHandler, dispatchTrusted } = require("web/event_target");
 const { DOMException } = require("web/exception");
+const { startUnheld } = require("timers");
 const { PLATFORM, defineInterface, requireArguments, requirePlatform } = require("web/idl");
 
 const aborted = () => new DOMException("This operation was aborted", "AbortError");
@@ -47,7 +48,7 @@ class AbortSignal extends EventTarget {
       throw new TypeError("AbortSignal.timeout: the value is outside the range of a delay.");
     }
     const signal = new AbortSignal(PLATFORM);
-    globalThis.setTimeout(() => {
+    startUnheld(() => {
       abort(signal, new DOMException("The operation timed out.", "TimeoutError"));
     }, delay);
     return signal;
