@@ -375,7 +375,10 @@ class Container:
         Returns:
             Whether it went on.
         """
-        self._took_too_much = self.memory_bytes() > memory_bytes_max
+        self._took_too_much = self.memory_bytes() > memory_bytes_max and (
+            sum(map(_proportional_bytes, self.processes())) + self._files_bytes()
+            > memory_bytes_max
+        )
         if self._took_too_much:
             self.kill()
         return not self._took_too_much and self._process.returncode is None
@@ -600,8 +603,18 @@ def _children(pid: int) -> list[int]:
 
 
 def _private_bytes(pid: int) -> int:
-    """Return how much memory a process has that no file is behind."""
+    """Return how much memory a process has that no file is behind, shared or not."""
     with suppress(OSError, IndexError, ValueError):
         status = Path(f"/proc/{pid}/status").read_text()
-        return int(status.split("\nRssAnon:")[1].split()[0]) * 1024
+        kinds = ("\nRssAnon:", "\nRssShmem:")
+        return sum(int(status.split(kind)[1].split()[0]) for kind in kinds) * 1024
     return 0
+
+
+def _proportional_bytes(pid: int) -> int:
+    """Return the same with shared pages counted by its part; takes milliseconds."""
+    with suppress(OSError, IndexError, ValueError):
+        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        kinds = ("\nPss_Anon:", "\nPss_Shmem:")
+        return sum(int(told.split(kind)[1].split()[0]) for kind in kinds) * 1024
+    return _private_bytes(pid)

@@ -493,6 +493,8 @@ def _environment(spec: KernelSpec, home: str) -> dict[str, str]:
         "IPYTHONDIR": f"{aside}/.ipython",
         "MPLCONFIGDIR": f"{aside}/.matplotlib",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # There is nothing to wait for where there is no network.
+        **({"PIP_NO_INDEX": "1"} if home == HOME else {}),
     }
 
 

@@ -552,6 +552,14 @@ def test_what_people_need_works(prison: Prison, name: str) -> None:
     assert said in "".join(answer["logs"]["stdout"])
 
 
+def test_pip_says_at_once_that_it_finds_nothing(prison: Prison) -> None:
+    answer = prison.client.run(
+        "%pip install no-such-package", language="python", timeout_ms=20_000
+    )
+    said = "".join(answer["logs"]["stdout"] + answer["logs"]["stderr"])
+    assert "No matching distribution found for no-such-package" in said
+
+
 def test_it_can_be_interrupted(prison: Prison) -> None:
     here = prison.client.create("python")
     for code in ("while True: pass", "import time; time.sleep(60)"):
