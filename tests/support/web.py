@@ -41,6 +41,7 @@ function require(name) {
   return module.exports;
 }
 globalThis.setTimeout = (callback) => void Promise.resolve().then(callback);
+modules.set("timers", { exports: { startUnheld: setTimeout } });
 require("web/index").install(globalThis);
 globalThis.internals = { host, loaded, lazyNames: require("web/index").lazyNames };
 """
