@@ -152,6 +152,8 @@ class Hibernation:
 
     async def saved(self, context: Context) -> None:
         """Write the checkpoint of a context; see `ContextOwner`."""
+        if not self._registry.is_live(context):
+            return  # it was deleted, or is for one run: nobody could go on from it
         await self._store.store_cells(context)
         await self._write(context, ContextRecord.now(context))
 

@@ -155,13 +155,14 @@ class Registry:
         self._records[context.key] = record
         self._recalled[context.key] = context
 
-    def pop(self, key: Key) -> tuple[list[Context], ContextRecord | None]:
-        """Drop everything of that name; return the contexts, and the record."""
-        found = (
-            self._live.pop(key, None) or self._recalled.get(key),
-            self._ephemeral.pop(key, None),
-        )
-        return [one for one in found if one is not None], self.pop_record(key)
+    def pop(self, key: Key) -> tuple[Context | None, ContextRecord | None]:
+        """Drop a context that isn't ephemeral; return it, and its record."""
+        found = self._live.pop(key, None) or self._recalled.get(key)
+        return found, self.pop_record(key)
+
+    def pop_ephemeral(self, key: Key) -> Context | None:
+        """Drop an ephemeral context, of which nothing is recorded; return it."""
+        return self._ephemeral.pop(key, None)
 
     def pop_record(self, key: Key) -> ContextRecord | None:
         """Drop a context without a process; return its record."""

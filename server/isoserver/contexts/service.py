@@ -373,13 +373,17 @@ class Contexts:
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
         key = workspace, context_id
-        contexts, record = self._registry.pop(key)
-        for context in contexts:
+        ephemeral = self._registry.pop_ephemeral(key)
+        if ephemeral is not None:
+            await ephemeral.close()
+        context, record = self._registry.pop(key)
+        if ephemeral is not None and context is None and record is None:
+            return
+        if context is not None:
             await context.close()
         await self._store.delete(key)
-        checkpoints = {context.checkpoint for context in contexts}
-        checkpoints.add(None if record is None else record.checkpoint)
-        for checkpoint in checkpoints:
+        found = (one.checkpoint for one in (context, record) if one is not None)
+        for checkpoint in set(found):
             if checkpoint is not None:
                 await self._heaps.release(workspace, checkpoint.key)
 
