@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from isoserver.contexts.process import resident
+from isoserver.contexts.process import look, resident
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
@@ -83,13 +83,10 @@ class MemoryBudget:
         rough = await asyncio.to_thread(
             lambda: sum(process.own_bytes() for process in processes)
         )
-        now = time.monotonic()
-        if rough <= self.limit_bytes or now < self._next_exact:
+        if rough <= self.limit_bytes or time.monotonic() < self._next_exact:
             return
-        sizes = await asyncio.to_thread(
-            lambda: [_own_bytes(process) for process in processes]
-        )
-        self._next_exact = time.monotonic() + _REST_FACTOR * (time.monotonic() - now)
+        sizes, took = await look(lambda: [_own_bytes(one) for one in processes])
+        self._next_exact = time.monotonic() + _REST_FACTOR * took
         left = sum(sizes)
         ordered = sorted(zip(sizes, contexts, strict=True), key=lambda pair: -pair[0])
         for size, context in ordered:

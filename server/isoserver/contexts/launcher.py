@@ -22,9 +22,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
@@ -39,7 +39,7 @@ from isokernel.sandbox.container import (
     counts_processes,
     find_bwrap,
 )
-from isoserver.contexts.process import resident
+from isoserver.contexts.process import look, resident
 from isoserver.errors import ContextStartError, FolderError
 from isoserver.storage.folders import SocketFolder
 
@@ -319,11 +319,12 @@ class Launcher:
     async def _watch_memory(self) -> None:
         limit = self._settings.python_memory_bytes_max
         while limit is not None:
-            began = time.monotonic()
+            took = 0.0
             for program in list(self._watched):
-                if not await asyncio.to_thread(program.kill_above, limit):
+                goes_on, seconds = await look(partial(program.kill_above, limit))
+                took += seconds
+                if not goes_on:
                     self._watched.discard(program)
-            took = time.monotonic() - began
             pause = max(_MEMORY_WATCH_SECONDS, took * _MEMORY_WATCH_SHARE)
             await asyncio.sleep(pause)
 

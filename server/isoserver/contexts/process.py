@@ -13,10 +13,20 @@ another machine, implement `ContextProcess` and register its factory in
 
 from __future__ import annotations
 
+import asyncio
 import resource
+import time
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+)
 
 from isoserver.errors import ForkError, HeapUnsavableError
 
@@ -33,6 +43,7 @@ __all__ = [
     "ProcessFactory",
     "ProcessListener",
     "Resident",
+    "look",
     "resident",
 ]
 
@@ -41,6 +52,9 @@ Ask: TypeAlias = "Callable[[Job], Awaitable[dict[str, Any]]]"
 
 Raises what `Context.run` raises.
 """
+
+
+Seen = TypeVar("Seen")
 
 
 class ProcessListener(Protocol):
@@ -216,3 +230,19 @@ def resident(pid: int) -> Resident:
         return Resident(0, 0)
     page = resource.getpagesize()
     return Resident(int(fields[1]) * page, (int(fields[1]) - int(fields[2])) * page)
+
+
+async def look(read: Callable[[], Seen]) -> tuple[Seen, float]:
+    """Read what the operating system says, in a thread; for what is read repeatedly.
+
+    Returns:
+        What was read, and the seconds of processor time that it took. Time by the clock
+        would count the wait for a thread too, and so put the next look off for longest
+        on a busy machine, where it is needed most.
+    """
+
+    def measured() -> tuple[Seen, float]:
+        began = time.thread_time()
+        return read(), time.thread_time() - began
+
+    return await asyncio.to_thread(measured)
