@@ -37,7 +37,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Give slow tests the time that they take, and races that of their turns."""
+    """Set the timeouts of slow tests; a race's grows with its turns."""
     for item in items:
         turns = config.getoption("turns") if item.get_closest_marker("race") else 1
         if item.get_closest_marker("slow"):

@@ -167,9 +167,6 @@ class Server:
         sockets = self._claims.listen()
         await self.open()
         self._http = make_http_server(self.parts, (*ROUTES, *MCP_ROUTES))
-        # What exists now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
         self._http.add_sockets(sockets)
         self.url = self._claims.url
 

@@ -270,7 +270,7 @@ class CellRun:
             self._denied = self._is_denial(reason)
 
     def uncaught(self, error: ErrorInfo) -> None:
-        """Take an error of this execution that nobody caught: a script ends with it."""
+        """End a script with an error that nobody caught; other cells go on."""
         if self._options.drain and self._uncaught is None:
             self._uncaught = error
 

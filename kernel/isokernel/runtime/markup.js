@@ -3,8 +3,8 @@
 
 const { isArray, join, map, toText } = require("intrinsics");
 const { DISPLAY } = require("mime");
+const { INSPECT } = require("text");
 
-const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 const TYPES = {
   __proto__: null,
   html: "text/html",

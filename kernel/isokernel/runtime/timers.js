@@ -5,9 +5,9 @@
 const { apply, floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
   require("intrinsics");
 const { owner, runAs } = require("owner");
+const { INSPECT } = require("text");
 const evaluate = globalThis.eval; // called by another name: in the global scope
 
-const INSPECT = Symbol.for("nodejs.util.inspect.custom");
 const LONGEST = 2 ** 31 - 1; // ms; more is taken as 1, as in Node.js
 const FEWEST_DEAD = 1000; // cleared timers that may lie in the heap before it is cleaned
 

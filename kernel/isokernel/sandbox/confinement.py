@@ -24,7 +24,7 @@ __all__ = [
 
 _PR_SET_DUMPABLE: Final = 4
 _OOM_SCORE: Final = b"800"
-"""Of -1000 to 1000: other processes have 0, and go last."""
+"""Of -1000 to 1000: others have 0, and end last when memory is used up."""
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 _USERS_FROM: Final = 0x6E000000
@@ -77,7 +77,7 @@ def confine(settings: SandboxSettings, memory_bytes_max: int | None = None) -> N
         OSError: The system refused something that `missing` doesn't tell of.
     """
     os.environ.clear()
-    _die_first()
+    _write_of_process("oom_score_adj", _OOM_SCORE)
     lower_priority(settings.niceness)
     _limit(settings, memory_bytes_max)
     own = settings.own_user and os.geteuid() == 0 and _change_user()
@@ -130,22 +130,17 @@ def lower_priority(niceness: int) -> None:
         os.nice(niceness)
     # Where each session is scheduled as one, as on most desktops, it is the session's
     # niceness that counts.
-    with contextlib.suppress(OSError):
-        group = os.open("/proc/self/autogroup", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(group, str(niceness).encode())
-        finally:
-            os.close(group)
+    _write_of_process("autogroup", str(niceness).encode())
 
 
-def _die_first() -> None:
-    """Have the system end this process before others, when memory is used up."""
+def _write_of_process(name: str, text: bytes) -> None:
+    """Set one of the values that Linux has of this process, where it lets us."""
     with contextlib.suppress(OSError):
-        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        file = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(score, _OOM_SCORE)
+            os.write(file, text)
         finally:
-            os.close(score)
+            os.close(file)
 
 
 def _limit(settings: SandboxSettings, memory_bytes_max: int | None) -> None:

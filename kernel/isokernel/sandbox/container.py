@@ -574,7 +574,7 @@ def _in_memory(closed: ExitStack, data: bytes) -> int:
 
 
 def _map_users(first: int) -> None:
-    """Give a namespace of users one that is nobody else's, and root to mount with.
+    """Map two users into a namespace: root to mount with, and one of its own.
 
     Root is there for the folders that only root can reach; the program is started with
     the other one, and without capabilities.

@@ -1,7 +1,7 @@
 "use strict";
 // Loads SWC and the reader of its source maps into an isolate of their own, and at its first
-// use what rewrites declarations or lowers decorators. SWC's package expects three things of Node.js; the web
-// modules and V8 itself have them.
+// use what rewrites declarations or lowers decorators. SWC's package expects three things of
+// Node.js; the web modules and V8 itself have them.
 
 ((load, requireRuntime) => {
   const { TextDecoder, TextEncoder } = requireRuntime("web/encoding");

@@ -40,7 +40,7 @@ class AsyncForkServer:
     """
 
     def __init__(self, server: ForkServer) -> None:
-        """Take a fork server; `start` waits for it.
+        """Wrap a fork server; `start` waits until it is ready.
 
         Args:
             server: As `fork_server` makes it; it may have been launched.

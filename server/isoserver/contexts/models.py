@@ -66,7 +66,7 @@ Variable = Annotated[
 
 
 def _language(value: Any) -> Any:
-    """Take the numbers that answers have: 1 is Python, 2 is TypeScript."""
+    """Return the name for a number as answers have it: 1 is Python, 2 TypeScript."""
     return _NUMBERS.get(value, value) if type(value) is int else value
 
 

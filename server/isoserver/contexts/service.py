@@ -223,7 +223,7 @@ class Contexts:
                 await self.delete(context.workspace, context.id)
 
     def warm_up(self) -> Iterator[str]:
-        """Prepare what the first kernel needs; blocks, in a thread after the start.
+        """Find out what containers can do here, before a first kernel; blocks.
 
         Yields:
             What of the sandbox this machine can't have, a sentence each.

@@ -124,7 +124,7 @@ class Claims:
             self.fork_server.launch()
 
     def close(self) -> None:
-        """Give up all of it; safe to call twice."""
+        """Close the sockets, end the fork server, and unlock; safe to call twice."""
         for each in self._sockets:
             each.close()
         if self.fork_server is not None:

@@ -13,7 +13,7 @@ import errno
 import resource
 import socket
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -90,8 +90,9 @@ class BoundedServer(HTTPServer):
         self._max = _connections_max(settings)
         self._open: dict[_Stream, str] = {}
         self._of_address: Counter[str] = Counter()
-        # Streams that wait for a request, the longest first: since when.
-        self._waiting: OrderedDict[_Stream, float] = OrderedDict()
+        # Streams that wait for a request, the longest first.
+        self._waiting: dict[_Stream, None] = {}
+        # Since when there is a part of a head.
         self._partial: dict[_Stream, float] = {}
         self._lingering: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -162,7 +163,7 @@ class BoundedServer(HTTPServer):
         stream = _Stream(connection, self)
         self._open[stream] = host
         self._of_address[host] += 1
-        self._waiting[stream] = time.monotonic()
+        self._waiting[stream] = None
         self.handle_stream(stream, address)
 
     def start_request(
@@ -172,7 +173,7 @@ class BoundedServer(HTTPServer):
         connection: HTTP1ServerConnection = server_conn  # type: ignore[assignment]
         stream: Any = connection.stream
         if stream in self._open:
-            self._waiting[stream] = time.monotonic()
+            self._waiting[stream] = None
         return super().start_request(server_conn, request_conn)
 
     def begin_request(self, stream: _Stream) -> None:

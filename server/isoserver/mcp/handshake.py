@@ -100,10 +100,10 @@ class Output:
     """What the SDK writes to, without its answer to what was answered already."""
 
     def __init__(self, stream: Stream, opening: Opening) -> None:
-        """Take the real stream.
+        """Wrap the stream that the SDK would write to.
 
         Args:
-            stream: The real one.
+            stream: What reaches the client.
             opening: What was answered.
         """
         self._stream = stream

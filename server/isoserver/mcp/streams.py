@@ -31,7 +31,7 @@ class StandardStreams:
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Take the descriptors; `start` reads.
+        """Move the descriptors 0 and 1 out of reach; `start` reads.
 
         Args:
             settings: The server's.

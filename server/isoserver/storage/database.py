@@ -46,7 +46,7 @@ _ATTEMPTS: Final = 3
 _POOL: Final = 5
 _BUSY_SECONDS: Final = 30.0
 _SQLITE_WRITE: Final = text("PRAGMA user_version = 1")
-"""It writes a page of the file, whatever the version was; nothing else uses it."""
+"""Writes a page of the file, whatever the version was; nothing reads the version."""
 _WRITE: Final = text("SELECT txid_current()")
 """PostgreSQL refuses it where it would refuse to write."""
 _CHECK_SECONDS: Final = 5.0
