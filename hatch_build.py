@@ -29,8 +29,10 @@ NPM_TIMEOUT = 600.0
 RUNTIME = "kernel/isokernel/runtime/vendor"
 TYPESCRIPT = "kernel/isokernel/typescript/vendor"
 TYPECHECK = "kernel/isokernel/typecheck/vendor"
+PACKAGES = "kernel/isokernel/packages/vendor"
 STAMP = "bundles.sha256"
 SWC = "@swc/wasm-typescript"
+CJS_LEXER = "cjs-module-lexer/lexer.js"
 
 # The language without the web page: what it brings with it is declared by ourselves.
 LIBRARIES = re.compile(r"lib\.(?:es\d+|esnext|decorators)(?:\.[a-z0-9.]+)?\.d\.ts")
@@ -74,6 +76,125 @@ NATIVES = (
     ),
     # It would run any object's getter named `href`; our URL says itself how it looks.
     Patch(INSPECT, '"string"==typeof t.href&&t instanceof Pn.URL', "!1"),
+    # To read it makes all of Temporal, as if the user had asked for that.
+    Patch(
+        INSPECT,
+        "function g(t,e,i){for(const l of o(t)){",
+        'function g(t,e,i){for(const l of o(t)){if("toTemporalInstant"===l)continue;',
+    ),
+    # What it has no bound for: keys of strings and of sparse arrays, properties, the
+    # lines of a stack; and a bound of all that is smaller than 128 Mi characters.
+    Patch(
+        INSPECT,
+        "function tr(t,e){let n;",
+        'function tr(t,e){let n=require("natives").stringKeys(t,e);'
+        "if(void 0!==n)return n;",
+    ),
+    Patch(INSPECT, "0!==r.length&&$(n,r)", 'require("natives").add(n,r)'),
+    Patch(INSPECT, "0!==r.length&&$(n,f(", 'require("natives").add(n,f('),
+    Patch(INSPECT, 'l="String",n.splice(0,t.length)', 'l="String"'),
+    Patch(
+        INSPECT,
+        "function gr(t,e,n,r,o,i){const l=mt(e);",
+        'function gr(t,e,n,r,o,i){const l=require("natives").indices(e,r);',
+    ),
+    Patch(INSPECT, "let E,R,L=0;", "let E,R,L=0,left=0;"),
+    Patch(
+        INSPECT,
+        "for(p=0;p<l.length;p++)b(R,",
+        'left=require("natives").cutKeys(l,t);for(p=0;p<l.length;p++)b(R,',
+    ),
+    Patch(
+        INSPECT,
+        "const B=Lr(t,R,d,f,L,o,e)",
+        'left>0&&b(R,require("natives").leftOut(left));const B=Lr(t,R,d,f,L,o,e)',
+    ),
+    Patch(INSPECT, "T>2**27", 'T>require("natives").TEXT_MAX'),
+    Patch(
+        INSPECT,
+        'if("string"==typeof n)return n;t.seen.push(e)',
+        'if("string"==typeof n)return require("natives").shortStack(n);t.seen.push(e)',
+    ),
+)
+
+STREAMS = "web-streams-polyfill/dist/ponyfill.mjs"
+# Reading for the platform itself: no promises of objects, which code may give a `then`.
+READ = Patch(STREAMS, "export{", "export{te as readWith,")
+# A chunk that is enqueued is piped on in a later turn, as the standard has it now.
+PIPE = Patch(
+    STREAMS,
+    "f(Yt(this._state._writer,t),void 0,e),this._resolvePromise(!1)",
+    "f(f(c(void 0),()=>Yt(this._state._writer,t)),void 0,e),this._resolvePromise(!1)",
+)
+
+# Where the package is behind the standard: names beyond U+FFFF, sets in classes, and
+# hosts and ports, of which the URL parser takes what comes before their end.
+URLPATTERN = "urlpattern-polyfill/dist/urlpattern.js"
+PATTERNS = (
+    Patch(
+        URLPATTERN,
+        "let i=e.substr(s,1);if(",
+        "let i=String.fromCodePoint(e.codePointAt(s));if(",
+    ),
+    Patch(
+        URLPATTERN, "{f+=e[s++];continue}break}", "{f+=i,s+=i.length;continue}break}"
+    ),
+    Patch(URLPATTERN, '?"ui":"u"', '?"vi":"v"'),
+    Patch(
+        URLPATTERN,
+        r"if(/[\t\n\r #%/:<>?@[\]^\\|]/g.test(e))",
+        r'e=e.replace(/[\t\n\r]|[#/?\\][^]*/g,"");if(/[ %:<>@[\]^|]/.test(e))',
+    ),
+    Patch(
+        URLPATTERN,
+        "function G(e){if(",
+        r'function G(e){e=e.replace(/[\t\n\r]/g,"").replace(/^(\d+)\D[^]*/,"$1");if(',
+    ),
+)
+
+# The package's modules for Node.js have a process of their own, and its zlib has copies
+# of streams and buffers: here they all share the context's.
+NODE = "@jspm/core/nodelibs/browser/"
+NODE_PROCESS = f"{NODE}chunk-DEMDiNwt.js"
+NODE_CORE = (
+    Patch(NODE_PROCESS, "navigator.language + '.UTF-8'", "'C.UTF-8'"),
+    Patch(
+        NODE_PROCESS,
+        "typeof performance !== 'undefined' ? performance.now.bind(performance)",
+        "false ? undefined",
+    ),
+    Patch(
+        NODE_PROCESS,
+        "typeof performance !== 'undefined' ? performance.timing",
+        "false ? undefined",
+    ),
+    Patch(
+        NODE_PROCESS,
+        "export { process as p };",
+        'import shared from "node/process"; export { shared as p };',
+    ),
+)
+NODE_ZLIB = (
+    Patch(
+        f"{NODE}zlib.js",
+        """import { d as dew$d } from './chunk-DtuTasat.js';
+import { e as exports$e } from './chunk-B6-G-Ftj.js';
+import { e as et } from './chunk-CjPlbOtt.js';
+import { p as process } from './chunk-DEMDiNwt.js';
+import './chunk-CbQqNoLO.js';
+import { X } from './chunk-D3uu3VYh.js';
+import './chunk-DtDiafJB.js';
+import './chunk-tHuMsdT0.js';
+import './chunk-B738Er4n.js';
+import './chunk-b0rmRow7.js';
+""",
+        """import { assert as et, buffer as core$d, stream as exports$e }
+  from "vendor/node/core";
+import { p as process } from './chunk-DEMDiNwt.js';
+import X from "node/util";
+const dew$d = () => core$d;
+""",
+    ),
 )
 
 BUNDLES = (
@@ -82,7 +203,7 @@ BUNDLES = (
     Bundle("idna"),
     Bundle("compression"),
     Bundle("hashes", options=BARE_GLOBAL),
-    Bundle("urlpattern"),
+    Bundle("urlpattern", patches=PATTERNS),
     Bundle(
         "url",
         options=(
@@ -99,10 +220,23 @@ BUNDLES = (
             "--define:globalThis=bareGlobal",
             '--banner:js=const bareGlobal = require("web/exception");',
         ),
+        patches=(PIPE, READ),
     ),
+    Bundle("document", options=("--alias:canvas=./bundles/shims/canvas.js",)),
     Bundle("inspect", options=("--external:natives",), patches=NATIVES),
+    Bundle("node/core", patches=NODE_CORE),  # first, as the others want its patches
+    Bundle("node/zlib", patches=NODE_ZLIB),
+    Bundle("node/url"),
+    Bundle("node/punycode"),
+    Bundle("node/hashes"),
     Bundle("trace_mapping", TYPESCRIPT),
     Bundle("acorn", TYPESCRIPT),
+    # `import` would give its WebAssembly; its JavaScript starts faster.
+    Bundle(
+        "lexers",
+        PACKAGES,
+        options=(f"--alias:{CJS_LEXER}=./node_modules/{CJS_LEXER}",),
+    ),
     Bundle(
         "typescript",
         TYPESCRIPT,
@@ -134,6 +268,7 @@ ESBUILD_OPTIONS = (
     "--legal-comments=none",
     "--external:vendor/*",
     "--external:web/*",
+    "--external:node/*",
     "--log-level=warning",
 )
 
@@ -221,7 +356,7 @@ def make_bundles(root: Path) -> None:
         )
         copy_licences(work, {SWC}, out / TYPESCRIPT / "LICENSES")
         write_libraries(work, out / TYPECHECK / "libraries.json")
-        for target in (RUNTIME, TYPESCRIPT, TYPECHECK):
+        for target in (RUNTIME, TYPESCRIPT, TYPECHECK, PACKAGES):
             replace_folder(out / target, root / target)
         # Written last, so that a build that was cut short is done again.
         stamp = root / RUNTIME / STAMP

@@ -24,12 +24,17 @@ test *args:
 
 # Run every test, slow ones too, races for thousands of turns
 test-all *args:
-    pytest -m "not bench" --turns=20 -o faulthandler_timeout=0 {{ args }}
+    pytest -m "not bench and not network" --turns=20 -o faulthandler_timeout=0 {{ args }}
+
+# Count what is tried to leave the sandboxes, what is refused, and by which wall
+walls:
+    pytest --walls -n 0 tests/kernel/sandbox/test_walls.py \
+        tests/server/contexts/test_python_container.py
 
 # Measure, one question after the other, and write docs/benchmarks.md
 bench *args:
     for question in engine output start javascript kernels \
-        contexts http snapshots executions durable mcp; do \
+        contexts http snapshots executions durable mcp packages; do \
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
 
@@ -37,7 +42,7 @@ bench *args:
 docs:
     python -c "from isoserver import app; from isoserver.http import openapi; \
         print(openapi.text(app.ROUTES), end='')" > docs/openapi.json
-    python tests/test_notebooks.py
+    python -m tests.test_notebooks
 
 # All that must hold before a commit
 check: lint type test-all

@@ -8,6 +8,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
+from tests.support import walls
 from tests.support.leaks import held
 from tests.support.local_contexts import LocalContext
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+EXAMPLES = 30
+"""Of a property, where a test names no number; `just test-all` has Hypothesis's 100."""
 SLOW_SECONDS = 240
 """Seconds that a slow test may take; a race, with as many turns as usual."""
 
@@ -26,10 +30,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let races have more turns than there is time for in every run."""
     text = "run races with so many times their usual number of turns"
     parser.addoption("--turns", type=int, default=1, metavar="TIMES", help=text)
+    text = "count what was tried to leave the sandboxes, and what refused it"
+    parser.addoption("--walls", action="store_true", help=text)
 
 
-def pytest_configure() -> None:
-    """Have processes that tests start notice SIGINT, also where nobody reads stdin."""
+def pytest_terminal_summary(
+    terminalreporter: Any, exitstatus: int, config: pytest.Config
+) -> None:
+    """Print the counts of `--walls`."""
+    del exitstatus
+    if config.getoption("walls"):
+        stats = terminalreporter.stats
+        reports = [*stats.get("passed", ()), *stats.get("failed", ())]
+        terminalreporter.section("walls")
+        for line in walls.lines(reports):
+            terminalreporter.line(line)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have fewer examples than Hypothesis has, but where races have more turns.
+
+    And have processes that tests start notice SIGINT, also where nobody reads stdin.
+    """
+    settings.register_profile("usual", max_examples=EXAMPLES, deadline=None)
+    settings.load_profile("usual" if config.getoption("turns") == 1 else "default")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

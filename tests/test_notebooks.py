@@ -7,13 +7,14 @@ times and no random numbers.
 
 To store new outputs after a change, and look at the difference in git:
 
-    python tests/test_notebooks.py              all notebooks
-    python tests/test_notebooks.py tour.ipynb   some
+    python -m tests.test_notebooks              all notebooks
+    python -m tests.test_notebooks tour.ipynb   some
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from tests.support.packages import CACHE, fetch_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +35,37 @@ CELL_SECONDS = 60
 EXPECTED = {
     "async": "v8-javascript",
     "data_analysis": "v8-javascript",
+    "libraries": "v8-javascript",
+    "plots": "v8-javascript",
     "rich_output": "v8-javascript",
     "tour": "v8-javascript",
     "typescript": "v8-typescript",
 }
+
+
+IMPORTING = ("libraries", "plots")  # packages of npm, from a folder that is filled once
+CASES = [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in IMPORTING else ())
+    for path in NOTEBOOKS
+]
+
+
+@pytest.fixture(scope="module")
+def packages() -> Iterator[None]:
+    """The kernels of a test take packages from the folder, and have no registry."""
+    fetch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOKERNEL_PACKAGE_CACHE_DIR", str(CACHE))
+        patch.setenv("ISOKERNEL_PACKAGE_OFFLINE", "on")
+        yield
+
+
+def fetch() -> None:
+    """Fetch what the notebooks import, unless it was done for these notebooks."""
+    paths = [path for path in NOTEBOOKS if path.stem in IMPORTING]
+    code = "".join(cell.source for path in paths for cell in read(path).cells)
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    fetch_packages(f"notebooks-{digest[:16]}", "prefetch", *map(str, paths))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -122,14 +151,22 @@ def test_errors_are_only_where_they_are_meant(path: Path) -> None:
             assert failed == meant, cell.source
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_nbclient_gets_the_stored_outputs(path: Path) -> None:
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_nbclient_gets_the_stored_outputs(
+    path: Path, request: pytest.FixtureRequest
+) -> None:
+    if path.stem in IMPORTING:
+        request.getfixturevalue("packages")
     assert_same(executed(path), read(path))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_nbconvert_gets_the_stored_outputs(path: Path, tmp_path: Path) -> None:
+def test_nbconvert_gets_the_stored_outputs(
+    path: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if path.stem in IMPORTING:
+        request.getfixturevalue("packages")
     # One at a time: nbconvert runs all that it is given with the first one's kernel.
     command = (sys.executable, "-m", "jupyter", "nbconvert", "--execute")
     options = ("--to", "notebook", "--log-level", "ERROR", "--output-dir")
@@ -137,9 +174,34 @@ def test_nbconvert_gets_the_stored_outputs(path: Path, tmp_path: Path) -> None:
     assert_same(read(tmp_path / path.name), read(path))
 
 
+def last_result(*cells: str) -> Any:
+    """What the last of some cells gives, in a kernel of their own."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata.kernelspec = {"name": "v8-javascript", "display_name": ""}
+    notebook.cells = [nbformat.v4.new_code_cell(code) for code in cells]
+    asyncio.run(NotebookClient(notebook, timeout=CELL_SECONDS).async_execute())
+    return notebook.cells[-1].outputs[-1].data
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("packages")
+def test_figures_go_on_in_another_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOKERNEL_HEAPS_DIR", str(tmp_path))
+    draw = "Plot.dot([[1, 2], [3, 4]]).plot({ document: Jupyter.document })"
+    plot = 'import * as Plot from "npm:@observablehq/plot@0.6.17"'
+    save = "await Jupyter.checkpoint('plots'); figure"
+    before = last_result(plot, f"const figure = {draw}", save)
+    load = "Jupyter.restore('plots')"
+    assert last_result(load, "figure") == before
+    assert last_result(load, draw) == before
+
+
 def store(names: list[str]) -> None:
     """Execute notebooks and keep what comes out."""
     os.environ["ISOKERNEL_HISTORY"] = "off"
+    os.environ["ISOKERNEL_PACKAGE_CACHE_DIR"] = str(CACHE)
     for path in NOTEBOOKS:
         if not names or path.name in names:
             notebook = executed(path)

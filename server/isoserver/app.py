@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
+from isoserver.capabilities.providers import providers_of
+from isoserver.capabilities.routes import CAPABILITY_ROUTES
+from isoserver.capabilities.service import Capabilities
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
+from isoserver.files.routes import FILE_ROUTES
+from isoserver.files.service import Files
+from isoserver.files.whole import write_file
 from isoserver.heaps.routes import HEAP_ROUTES
 from isoserver.heaps.service import Heaps
 from isoserver.http.application import make_http_server
@@ -24,6 +30,7 @@ from isoserver.http.information import INFORMATION_ROUTES
 from isoserver.http.metrics import Metrics
 from isoserver.http.openapi import make_document
 from isoserver.http.parts import ServerParts
+from isoserver.http.routes import in_group
 from isoserver.mcp.endpoint import MCP_ROUTES, McpEndpoint
 from isoserver.mcp.relay import Relay
 from isoserver.runs.records import Kind
@@ -44,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from isokernel.capabilities import Providers
     from isoserver.http.connections import BoundedServer
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
@@ -56,13 +64,13 @@ _ANSWERS_WAIT: Final = 5.0
 _OF_OTHERS: Final = 0o077
 
 ROUTES: Final = (
-    *CONTEXT_ROUTES,
-    *API_ROUTES,
-    *HEAP_ROUTES,
-    *TOOL_ROUTES,
-    *TASK_ROUTES,
-    *INFORMATION_ROUTES,
-    *DOWNLOAD_ROUTES,
+    *in_group("Contexts", (*CONTEXT_ROUTES, *CAPABILITY_ROUTES)),
+    *in_group("Files", FILE_ROUTES),
+    *in_group("Executions", API_ROUTES),
+    *in_group("Heaps and sessions", HEAP_ROUTES),
+    *in_group("Tools", TOOL_ROUTES),
+    *in_group("Tasks", TASK_ROUTES),
+    *in_group("Server", (*INFORMATION_ROUTES, *DOWNLOAD_ROUTES)),
 )
 """Every path of the API: what handles it, what it takes and answers."""
 
@@ -77,11 +85,13 @@ class Server:
         changes: The feed of changes in the database, by any server on it.
         lock: Keeps other servers off the folder and the database.
         heaps: The saved heaps.
+        capabilities: What code may do beyond its context.
         contexts: The contexts.
         tools: What code in contexts can call.
         checks: The type checker.
         runs: The runs.
         parts: What the handlers of HTTP and the tools of MCP share.
+        relay: Serves MCP clients of other processes; None in a temporary folder.
         url: Where it listens, once started.
     """
 
@@ -91,6 +101,7 @@ class Server:
         log_file: TextIO | None = None,
         *,
         toolbox: Toolbox | None = None,
+        providers: Providers | None = None,
         claims: Claims | None = None,
     ) -> None:
         """Make a server that isn't started, inside a running event loop.
@@ -99,6 +110,8 @@ class Server:
             settings: Its settings.
             log_file: Where the log is written; stderr if None.
             toolbox: What the `tools` of tasks call, instead of the server's own.
+            providers: What code can ask for beyond its context, beside the server's own
+                or instead of it.
             claims: What it has to itself; made of the settings if None.
 
         Raises:
@@ -112,27 +125,50 @@ class Server:
         self.folder = self._data.path
         self.database = Database(self._claims.database_url)
         log = make_log(settings.log_level, log_file)
-        self.heaps = Heaps(settings, self.database, self.folder, log)
+        self.files = Files(settings, self.folder / "files", log)
+        self.heaps = Heaps(settings, self.database, self.folder, self.files, log)
+        self.changes = Changes(self.database, log)
+        self.tools = Tools(settings, self.database, self.changes, log)
+        self.capabilities = Capabilities(
+            settings,
+            {**providers_of(settings, self.files), **(providers or {})},
+            log,
+            database=self.database,
+            approvals=self.tools.approvals,
+            audit=self.tools.audit,
+            folder=self.files.folder_of,
+            store=partial(write_file, self.files),
+        )
         self.contexts = Contexts(
             settings,
             self.metrics,
             self.database,
             self.heaps,
+            self.files,
             self._data.contexts,
             log,
             self._claims.fork_server,
             self._claims.hidden,
+            self.capabilities,
         )
         self.metrics.watch(self.contexts)
-        self.lock = ServerLock(self.database, self.folder, log, self._claims.files)
-        self.changes = Changes(self.database, log)
-        self.tools = Tools(settings, self.database, self.changes, log)
+        self.lock = ServerLock(
+            self.database,
+            self.folder,
+            log,
+            settings.lock_timeout_seconds,
+            self._claims.files,
+        )
         self.checks = TypeChecks(settings)
         store = Store(self.database, log)
         called = self.tools if toolbox is None else toolbox
         runners: dict[Kind, Runner] = {
-            Kind.SCRIPT: ScriptRunner(settings, self.contexts, self.heaps, store),
-            Kind.TASK: TaskRunner(settings, self.contexts, called, self.checks, log),
+            Kind.SCRIPT: ScriptRunner(
+                settings, self.contexts, self.heaps, store, files=self.files
+            ),
+            Kind.TASK: TaskRunner(
+                settings, self.contexts, called, self.checks, log, files=self.files
+            ),
         }
         self.runs = Runs(settings, store, self.contexts, runners, log)
         self.parts = ServerParts(
@@ -148,11 +184,13 @@ class Server:
             RateLimits(settings, self.metrics.refused),
             cache(partial(make_document, ROUTES)),  # 0.1 s, and rarely asked for
             self.tools,
+            self.files,
+            self.capabilities,
         )
         self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
         # Nobody else finds a temporary folder.
-        self._relay = None if self._data.temporary else Relay(self.parts, self.folder)
+        self.relay = None if self._data.temporary else Relay(self.parts, self.folder)
         self._claimed = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
@@ -202,10 +240,11 @@ class Server:
         await self.changes.start()
         await self.tools.start()
         await self.heaps.start()
+        await self.capabilities.start()
         await self.contexts.start()
         await self.runs.start()
-        if self._relay is not None:
-            await self._relay.open()
+        if self.relay is not None:
+            await self.relay.open()
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -234,15 +273,17 @@ class Server:
         await self.contexts.close()
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.parts.mcp.close()
-        if self._relay is not None:
-            await self._relay.close()
+        if self.relay is not None:
+            await self.relay.close()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.capabilities.settle()
         await self.tools.close()
         await self.changes.close()
         await self.heaps.close()
+        self.files.close()
         await self.parts.access.close()
         await asyncio.to_thread(self._data.clear)
         await self.lock.release()
@@ -260,12 +301,8 @@ class Server:
         self._data.clear()
         self._claims.close()
 
-    async def run(self, ready: Callable[[str], None] | None = None) -> None:
-        """Serve until SIGTERM or SIGINT; a second one ends the grace period.
-
-        Args:
-            ready: Called with the URL once requests are answered, if given.
-        """
+    def stop_on_signals(self) -> asyncio.Event:
+        """Return what SIGTERM and SIGINT set; a second one ends the grace period."""
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
 
@@ -274,13 +311,22 @@ class Server:
                 self.end_grace_period()
             stopped.set()
 
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        return stopped
+
+    async def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT; a second one ends the grace period.
+
+        Args:
+            ready: Called with the URL once requests are answered, if given.
+        """
         try:
             await self.start()
         except BaseException:
             self.abandon()
             raise
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
+        stopped = self.stop_on_signals()
         if ready is not None:
             ready(self.url)
         causes = (stopped, self.lock.lost)

@@ -1,50 +1,58 @@
 """Everything that the server itself can raise.
 
-Each class states once what the borders need of it: its HTTP status, what the body of a
-response has beside the message (`body_fields`), when to try again (`retry_after`), and
-what a model should do next (`advice`). What a class doesn't state, it inherits.
+Each class states once what HTTP and MCP need from it: its HTTP status, the fields of a
+response's body besides the message (`body_fields`), when to try again (`retry_after`),
+and what a model should do next (`advice`). Anything a class doesn't state, it inherits.
 
     ServerError
-    ├── RequestError                    (ValueError) it can't be served as it is
+    ├── RequestError                    (ValueError) the request can't be served
     │   ├── InvalidRequestError         fields are missing, wrong or unknown
     │   ├── BodyTooLargeError           more bytes than the server accepts
     │   ├── HeadersTooLargeError        more bytes than the server accepts
-    │   ├── MediaTypeError              a content type that isn't accepted
-    │   ├── OriginError                 a Host or Origin that isn't allowed
+    │   ├── MediaTypeError              the content type isn't accepted
+    │   ├── OriginError                 the Host or Origin isn't allowed
     │   ├── RouteMissingError           no such path
-    │   ├── MethodError                 the path has no such method
+    │   ├── MethodError                 the path doesn't support the method
     │   ├── ClientMissingError          no client for that platform
-    │   ├── ConnectionEndedError        (LookupError) a connection of MCP has just ended
+    │   ├── ConnectionEndedError        (LookupError) an MCP connection has just ended
     │   ├── CredentialError             the caller is unknown
     │   │   ├── KeyMissingError         no API key or token, or an unknown one
     │   │   └── TokenError              a bearer token that isn't valid here
-    │   └── AccessError                 the caller is known, and not allowed to do that
-    │       ├── AdminError              it takes an administrator
+    │   └── AccessError                 the caller is known but not allowed to do this
+    │       ├── AdminError              an administrator is needed
     │       ├── ScopeError              the token lacks a scope
     │       └── WorkspaceError          the workspace isn't the caller's
     ├── LimitError                      a limit is reached; try again later
     │   ├── ConnectionLimitError        connections of clients
-    │   │   └── AddressConnectionLimitError  those from one address
+    │   │   └── AddressConnectionLimitError  connections from one address
     │   ├── ContextLimitError           live contexts
-    │   ├── EphemeralLimitError         contexts that live for one execution
-    │   ├── QueueLimitError             cells that wait in one context
-    │   ├── HeapLimitError              bytes of heaps that are needed
-    │   ├── ExecutionLimitError         executions that wait
-    │   ├── TaskLimitError              tasks that haven't ended
-    │   └── RateLimitError              requests a minute
+    │   ├── EphemeralLimitError         contexts of single executions
+    │   ├── QueueLimitError             cells waiting in one context
+    │   ├── HeapLimitError              bytes of heaps in use
+    │   ├── ExecutionLimitError         executions waiting
+    │   ├── TaskLimitError              unfinished tasks
+    │   └── RateLimitError              requests per minute
     ├── ContextError
     │   ├── ContextMissingError         (LookupError) no context has that id
     │   ├── ContextExistsError          the id is taken
     │   ├── ContextDeadError            its process is gone
     │   ├── ContextReplacedError        restarted or deleted while a request waited
     │   ├── ContextStartError           its process could not be started
-    │   ├── ContextDeadlineError        (TimeoutError) it did not answer in time
+    │   ├── ContextDeadlineError        (TimeoutError) it didn't answer in time
     │   ├── ForkError                   it can't be forked
+    │   ├── PackagesError               it can't begin with its packages
+    │   │   └── PackagesDeniedError     a policy doesn't allow them
     │   └── CheckpointMissingError      it has no checkpoint to go back to
+    ├── ContextFileError                a file of a context can't be used like that
+    │   ├── ContextFileMissingError     (LookupError) there is no such file
+    │   ├── ContextFilePathError        the path is none, or leads out of the folder
+    │   ├── ContextFileLimitError       a limit of the folder is reached
+    │   └── ContextFileChangedError     it isn't in the state that a request named
+    ├── RangeError                      a file has no such part
     ├── HeapError
     │   ├── HeapMissingError            (LookupError) the workspace has no such heap
     │   ├── HeapUnsavableError          V8 can't save what a context holds
-    │   ├── HeapDamagedError            what is stored isn't what was saved
+    │   ├── HeapDamagedError            the stored bytes aren't those saved
     │   ├── HeapEngineError             another engine saved it
     │   └── HeapStoreError              the store can't be used
     ├── ExecutionError
@@ -54,28 +62,29 @@ what a model should do next (`advice`). What a class doesn't state, it inherits.
     │   ├── TaskMissingError            (LookupError) no task has that id
     │   ├── TaskEndedError              it has ended and can't be cancelled
     │   └── TypeCheckerError            types can't be checked, or not in time
-    ├── ToolError                       a tool call failed: data for the calling code
+    ├── ToolError                       a tool call failed; calling code gets data
     │   ├── ToolMissingError            (LookupError) no tool has that name
     │   ├── ToolArgumentsError          (ValueError) the input doesn't fit the tool
-    │   ├── ToolFailedError             the tool failed, or the way to it
-    │   └── ApprovalDeniedError         a policy or a reviewer says no
+    │   ├── ToolFailedError             the tool failed or couldn't be reached
+    │   └── ApprovalDeniedError         a policy or a reviewer denied the call
     ├── ToolAdministrationError         about sources, policies and approvals
     │   ├── SourceError                 a source can't be set up like that
     │   ├── SourceMissingError          (LookupError) no source has that name
     │   ├── SourceExistsError           the name is taken
     │   ├── PolicyMissingError          (LookupError) no rule has that id
     │   ├── ApprovalMissingError        (LookupError) no approval has that id
-    │   └── ApprovalDecidedError        it is already decided otherwise
-    ├── IssuerError                     the keys for checking tokens can't be had
+    │   └── ApprovalDecidedError        it has already been decided differently
+    ├── IssuerError                     the keys for checking tokens are unavailable
     ├── DatabaseError                   it can't be opened or used
-    ├── FolderError                     a folder of the server can't be used
-    ├── LanguageError                   a language of the settings isn't available
+    ├── FolderError                     one of the server's folders can't be used
+    ├── InvalidSettingsError            (ValueError) settings are unknown or wrong
+    ├── LanguageError                   a language in the settings isn't available
     ├── TakenError                      another server uses the folder or the database
     └── StoppingError                   the server is stopping
 
-The failure of the user's code is not here: it is an answer
-(`isokernel.context.events.ErrorInfo`), also when it ran out of time or took its
-process along.
+A failure of the user's code is not here. It is an answer
+(`isokernel.context.events.ErrorInfo`), even when the code ran out of time or
+brought its process down.
 """
 
 from __future__ import annotations
@@ -83,7 +92,12 @@ from __future__ import annotations
 import math
 import re
 from http import HTTPStatus
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from isokernel.errors import FileLimitError
+
+if TYPE_CHECKING:
+    from isokernel.errors import FileError
 
 
 class ServerError(Exception):
@@ -91,9 +105,9 @@ class ServerError(Exception):
 
     Attributes:
         http_status: The status of the HTTP response.
-        retry_after: Seconds after which trying again makes sense, where it does.
-        advice: What a model that got the error over MCP should do next.
-        code: Its name for programs and the log, such as `context_missing`.
+        retry_after: Seconds to wait before trying again, if that makes sense.
+        advice: What a model that gets the error over MCP should do next.
+        code: The error's name for programs and the log, such as `context_missing`.
     """
 
     code: str = "server"
@@ -108,11 +122,11 @@ class ServerError(Exception):
         cls.code = words.lower()
 
     def body_fields(self) -> dict[str, Any]:
-        """Return what the body of an HTTP response has beside the message."""
+        """Return the fields of an HTTP response's body besides the message."""
         return {}
 
     def in_words(self) -> str:
-        """Return the whole error in one line, for borders that have only text."""
+        """Return the whole error in one line, for callers that take only text."""
         return str(self)
 
 
@@ -120,7 +134,7 @@ class ServerError(Exception):
 
 
 class RequestError(ServerError, ValueError):
-    """The request can't be served as it is."""
+    """The request can't be served."""
 
     http_status = HTTPStatus.BAD_REQUEST
 
@@ -129,7 +143,7 @@ class FieldProblem(NamedTuple):
     """What is wrong with one field of a request.
 
     Attributes:
-        field: Its JSON name, dots between levels; `body` for the whole.
+        field: Its JSON name, dots between levels; `body` for the whole body.
         error: What is wrong, for people.
     """
 
@@ -141,7 +155,7 @@ class InvalidRequestError(RequestError):
     """Fields are missing, wrong or unknown.
 
     Attributes:
-        problems: One for each field.
+        problems: One per field.
     """
 
     def __init__(self, *problems: FieldProblem) -> None:
@@ -150,11 +164,11 @@ class InvalidRequestError(RequestError):
         super().__init__("Invalid request")
 
     def body_fields(self) -> dict[str, Any]:
-        """Return the problem of each field."""
+        """Return each field's problem."""
         return {"errors": [problem._asdict() for problem in self.problems]}
 
     def in_words(self) -> str:
-        """Return the message and the problem of each field."""
+        """Return the message and each field's problem."""
         problems = (f"{problem.field}: {problem.error}" for problem in self.problems)
         return f"{self}: {'; '.join(problems)}"
 
@@ -180,13 +194,13 @@ class HeadersTooLargeError(RequestError):
 
 
 class MediaTypeError(RequestError):
-    """The body has a content type that isn't accepted here."""
+    """The body's content type isn't accepted here."""
 
     http_status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 class OriginError(RequestError):
-    """A Host or Origin header names what isn't allowed."""
+    """The Host or Origin header isn't allowed."""
 
     http_status = HTTPStatus.FORBIDDEN
 
@@ -202,7 +216,7 @@ class RouteMissingError(RequestError):
 
 
 class MethodError(RequestError):
-    """The path has no such method."""
+    """The path doesn't support the method."""
 
     http_status = HTTPStatus.METHOD_NOT_ALLOWED
 
@@ -217,14 +231,14 @@ class ClientMissingError(RequestError):
     http_status = HTTPStatus.NOT_FOUND
 
     def __init__(self, platform: str, known: tuple[str, ...]) -> None:
-        """Name the platform, and those that there are."""
+        """Name the platform and the valid ones."""
         super().__init__(
             f"Unknown platform {platform[:64]!r}. Valid platforms: {', '.join(known)}"
         )
 
 
 class ConnectionEndedError(RequestError, LookupError):
-    """The connection of MCP that a request belongs to has just ended."""
+    """The MCP connection that a request belongs to has just ended."""
 
     http_status = HTTPStatus.NOT_FOUND
 
@@ -250,7 +264,7 @@ class KeyMissingError(CredentialError):
     def __init__(self) -> None:
         """Say how a key is sent."""
         super().__init__(
-            "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
+            "an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY"
         )
 
 
@@ -258,19 +272,19 @@ class TokenError(CredentialError):
     """The bearer token isn't valid here.
 
     Attributes:
-        signed: Whether the issuer has signed it, so that it is no guess.
+        signed: Whether the issuer signed it, so that it can't be a guess.
     """
 
     counted_as = "token"
 
     def __init__(self, reason: str, *, signed: bool = False) -> None:
-        """Say why, without anything of the token."""
+        """Say why, without quoting the token."""
         self.signed = signed
         super().__init__(f"the bearer token isn't valid: {reason}")
 
 
 class AccessError(RequestError):
-    """The caller is known, and isn't allowed to do that.
+    """The caller is known but not allowed to do this.
 
     Attributes:
         counted_as: The reason by which metrics count it.
@@ -281,15 +295,15 @@ class AccessError(RequestError):
 
 
 class AdminError(AccessError):
-    """The request needs the key or token of an administrator."""
+    """The request needs an administrator's key or token."""
 
     def __init__(self) -> None:
         """State what is needed."""
-        super().__init__("only an administrator's key or token may do that")
+        super().__init__("this needs an administrator's key or token")
 
 
 class ScopeError(AccessError):
-    """The token lacks a scope that every token must have."""
+    """The token lacks a required scope."""
 
     counted_as = "scope"
 
@@ -304,8 +318,8 @@ class WorkspaceError(AccessError):
     counted_as = "workspace"
 
     def __init__(self) -> None:
-        """State what happened; the same whether there is such a workspace or not."""
-        super().__init__("the key or token doesn't open that workspace")
+        """Use the same words whether or not the workspace exists."""
+        super().__init__("the key or token doesn't give access to that workspace")
 
 
 # -- limits ----------------------------------------------------------------------------
@@ -315,9 +329,9 @@ class LimitError(ServerError):
     """A limit is reached.
 
     Attributes:
-        retry_after: Seconds after which trying again makes sense.
-        counted: What there is too much of.
-        setting: The setting that limits it.
+        retry_after: Seconds to wait before trying again.
+        counted: What is limited.
+        setting: The setting that sets the limit.
     """
 
     http_status = HTTPStatus.TOO_MANY_REQUESTS
@@ -326,7 +340,7 @@ class LimitError(ServerError):
     setting: ClassVar[str] = ""
 
     def __init__(self, limit: int, *, shared: bool = False) -> None:
-        """Name the limit, and whether it is one workspace's share."""
+        """Name the limit, and say whether it is one workspace's share."""
         if shared:
             text = f"the workspace's share of {limit} {self.counted} is used up"
             super().__init__(f"{text} (workspace_share)")
@@ -336,7 +350,7 @@ class LimitError(ServerError):
 
 
 class ConnectionLimitError(LimitError):
-    """There are as many connections as may be, and all of them are in use."""
+    """The server has its maximum of connections, and all are in use."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
     counted = "connections"
@@ -344,14 +358,14 @@ class ConnectionLimitError(LimitError):
 
 
 class AddressConnectionLimitError(ConnectionLimitError):
-    """One address has as many connections as it may have, and all are in use."""
+    """One address has its maximum of connections, and all are in use."""
 
     counted = "connections from one address"
     setting = "connections_per_address_max"
 
 
 class ContextLimitError(LimitError):
-    """There are as many contexts as the server may have."""
+    """The server has its maximum of contexts."""
 
     retry_after = 10
     counted = "contexts"
@@ -359,21 +373,21 @@ class ContextLimitError(LimitError):
 
 
 class EphemeralLimitError(LimitError):
-    """As many contexts live for one execution each as may."""
+    """The server has its maximum of contexts for single executions."""
 
     counted = "contexts of single executions"
     setting = "executions_running_max and tasks_unfinished_max"
 
 
 class QueueLimitError(LimitError):
-    """As many cells wait in the context as may."""
+    """The context has its maximum of waiting cells."""
 
     counted = "waiting cells in this context"
     setting = "cells_queued_max"
 
 
 class HeapLimitError(LimitError):
-    """The store is full of heaps that are needed."""
+    """The store is full, and every heap in it is in use."""
 
     retry_after = 60
     counted = "bytes of heaps"
@@ -381,14 +395,14 @@ class HeapLimitError(LimitError):
 
 
 class ExecutionLimitError(LimitError):
-    """As many executions wait as may."""
+    """The maximum of waiting executions is reached."""
 
     counted = "executions"
     setting = "executions_queued_max"
 
 
 class TaskLimitError(LimitError):
-    """As many tasks as may be haven't ended."""
+    """The maximum of unfinished tasks is reached."""
 
     retry_after = 5
     counted = "tasks"
@@ -396,20 +410,20 @@ class TaskLimitError(LimitError):
 
 
 class RateLimitError(LimitError):
-    """Something is done more often than it may be.
+    """Something was done more often than allowed.
 
     Attributes:
-        counted_as: The reason by which metrics count wrong keys and tokens.
+        counted_as: The reason under which metrics count wrong keys and tokens.
     """
 
     counted_as: ClassVar[str] = "failure_rate"
 
     def __init__(self, what: str, seconds: float) -> None:
-        """Say of what there is too much, and when the next one may come.
+        """Say what there was too much of, and when to try again.
 
         Args:
             what: What is counted.
-            seconds: Until the next one.
+            seconds: Until the next one is allowed.
         """
         self.retry_after = max(1, math.ceil(seconds))
         ServerError.__init__(
@@ -431,21 +445,22 @@ class ContextMissingError(ContextError, LookupError):
 
     http_status = HTTPStatus.NOT_FOUND
 
-    def __init__(self, context_id: str) -> None:
-        """Name the id."""
-        super().__init__(f"Context {context_id[:64]} not found")
+    def __init__(self, context_id: str, reason: str = "") -> None:
+        """Name the id and, if known, why the context is gone."""
+        why = f": it was deleted, as {reason}" if reason else ""
+        super().__init__(f"Context {context_id[:64]} not found{why}")
 
 
 class ContextExistsError(ContextError):
-    """There is a context of that id already."""
+    """A context with that id already exists."""
 
     def __init__(self, context_id: str) -> None:
         """Name the id."""
-        super().__init__(f"there is a context {context_id[:64]} already")
+        super().__init__(f"context {context_id[:64]} already exists")
 
 
 class ContextDeadError(ContextError):
-    """The context's process is gone; a restart brings a new one.
+    """The context's process is gone; a restart starts a new one.
 
     Attributes:
         reason: Why it is gone.
@@ -462,18 +477,18 @@ class ContextReplacedError(ContextError):
 
 
 class ContextStartError(ContextError):
-    """The process of a new context could not be started."""
+    """A new context's process could not be started."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class ContextDeadlineError(ContextError, TimeoutError):
-    """The context did not answer a question in time."""
+    """The context didn't answer a request in time."""
 
     http_status = HTTPStatus.GATEWAY_TIMEOUT
 
     def __init__(self, seconds: float) -> None:
-        """Say how long was waited."""
+        """Say how long the server waited."""
         super().__init__(f"the context did not answer within {seconds:g} s")
 
 
@@ -481,12 +496,101 @@ class ForkError(ContextError):
     """The context can't be forked."""
 
 
+class PackagesError(ContextError):
+    """The packages that a context is to begin with can't be loaded."""
+
+    http_status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class PackagesDeniedError(PackagesError):
+    """A policy doesn't allow the packages that a context is to begin with."""
+
+    http_status = HTTPStatus.FORBIDDEN
+
+
 class CheckpointMissingError(ContextError):
-    """The context has no checkpoint that it could go back to."""
+    """The context has no checkpoint to go back to."""
 
     def __init__(self) -> None:
         """State what is missing."""
         super().__init__("the context has no checkpoint")
+
+
+# -- files of contexts -----------------------------------------------------------------
+
+
+class ContextFileError(ServerError):
+    """What was asked of a file of a context can't be done.
+
+    Attributes:
+        reason: Its POSIX name, such as `ENOTEMPTY`.
+    """
+
+    http_status = HTTPStatus.CONFLICT
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        """Keep what is known."""
+        self.reason = reason
+        super().__init__(message)
+
+    @classmethod
+    def of(cls, error: FileError) -> ContextFileError:
+        """Return what a failure in a context's folder is to clients."""
+        kind: type[ContextFileError] = ContextFileError
+        if isinstance(error, FileLimitError):
+            kind = ContextFileLimitError
+        elif error.code in {"EACCES", "EINVAL", "EILSEQ", "ENAMETOOLONG", "ELOOP"}:
+            kind = ContextFilePathError
+        elif error.code == "ENOENT":
+            kind = ContextFileMissingError
+        return kind(str(error), error.code)
+
+    def body_fields(self) -> dict[str, Any]:
+        """Return the reason."""
+        return {"code": self.reason} if self.reason else {}
+
+
+class ContextFileMissingError(ContextFileError, LookupError):
+    """The context has no such file."""
+
+    http_status = HTTPStatus.NOT_FOUND
+
+
+class ContextFilePathError(ContextFileError):
+    """No file of a context can have that path, or it leads out of its folder."""
+
+    http_status = HTTPStatus.BAD_REQUEST
+
+
+class ContextFileLimitError(ContextFileError):
+    """A limit of the context's folder is reached."""
+
+    http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class ContextFileChangedError(ContextFileError):
+    """The file isn't in the state that If-Match or If-None-Match names."""
+
+    http_status = HTTPStatus.PRECONDITION_FAILED
+
+    def __init__(self, path: str) -> None:
+        """Name the file."""
+        super().__init__(f"{path[:200]!r} isn't in the state that the request names")
+
+
+class RangeError(ServerError):
+    """A file has no such part.
+
+    Attributes:
+        size: How many bytes it has.
+    """
+
+    http_status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+    def __init__(self, size: int) -> None:
+        """Say how much there is."""
+        self.size = size
+        super().__init__(f"the file has {size} bytes, and none of those asked for")
 
 
 # -- heaps -----------------------------------------------------------------------------
@@ -499,12 +603,12 @@ class HeapError(ServerError):
 
 
 class HeapMissingError(HeapError, LookupError):
-    """The workspace has no heap of that key."""
+    """The workspace has no heap with that key."""
 
     http_status = HTTPStatus.NOT_FOUND
     advice = (
-        "query_heaps_by_tags and list_session_snapshots show those that there are; "
-        "get_execution tells the heap of an execution."
+        "query_heaps_by_tags and list_session_snapshots list the heaps; "
+        "get_execution returns the heap of an execution."
     )
 
     def __init__(self, key: str) -> None:
@@ -517,8 +621,8 @@ class HeapUnsavableError(HeapError):
 
     Attributes:
         reason: Why, in V8's words or ours.
-        kind: What kind of object is in the way; None if that isn't known.
-        path: What leads to it, from `globalThis`; None if that wasn't found.
+        kind: The kind of object that can't be saved; None if unknown.
+        path: The path to it from `globalThis`; None if it wasn't found.
     """
 
     def __init__(
@@ -530,25 +634,25 @@ class HeapUnsavableError(HeapError):
         super().__init__(f"the heap can't be saved: {reason}{found}")
 
     def body_fields(self) -> dict[str, Any]:
-        """Return what is in the way."""
+        """Return which object can't be saved, and why."""
         return {"reason": self.reason, "kind": self.kind, "path": self.path}
 
 
 class HeapDamagedError(HeapError):
-    """What is stored under a heap's key isn't what was saved."""
+    """The bytes stored under a heap's key aren't those that were saved."""
 
-    advice = "It can't be used any more: run its code again."
+    advice = "The heap can no longer be used. Run its code again."
 
 
 class HeapEngineError(HeapError):
-    """A heap was saved by another engine, and only that one can read it.
+    """The heap was saved by another engine, which alone can read it.
 
     Attributes:
         saved: The engine that saved it.
         engine: The engine of this server.
     """
 
-    advice = "It can't be used here: run its code again."
+    advice = "The heap can't be used here. Run its code again."
 
     def __init__(self, saved: str, engine: str) -> None:
         """Name both."""
@@ -574,10 +678,10 @@ class ExecutionError(ServerError):
 
 
 class ExecutionMissingError(ExecutionError, LookupError):
-    """No execution of the workspace has that id."""
+    """The workspace has no execution with that id."""
 
     http_status = HTTPStatus.NOT_FOUND
-    advice = "list_executions shows those that there are."
+    advice = "list_executions lists the executions."
 
     def __init__(self, execution_id: str) -> None:
         """Name the id."""
@@ -585,7 +689,7 @@ class ExecutionMissingError(ExecutionError, LookupError):
 
 
 class NotRunningError(ExecutionError):
-    """The execution has ended, so that it can't be cancelled."""
+    """The execution has ended, so it can't be cancelled."""
 
     advice = "There is nothing to cancel; get_execution has its result."
 
@@ -606,7 +710,7 @@ class TaskMissingError(TaskError, LookupError):
     """No task has that id."""
 
     http_status = HTTPStatus.NOT_FOUND
-    advice = "execute tells the taskId of each task that it begins."
+    advice = "execute returns the taskId of each task that it starts."
 
     def __init__(self, task_id: str) -> None:
         """Name the id."""
@@ -620,7 +724,7 @@ class TaskEndedError(TaskError):
 
     def __init__(self, task_id: str, status: str) -> None:
         """Name the id and the status."""
-        super().__init__(f"Task {task_id[:64]} is {status}")
+        super().__init__(f"Task {task_id[:64]} has already ended (status: {status})")
 
 
 class TypeCheckerError(TaskError):
@@ -633,12 +737,12 @@ class TypeCheckerError(TaskError):
 
 
 class ToolError(ServerError):
-    """A call of a tool failed; the code that called it gets this as data.
+    """A tool call failed; the code that made it gets this as data.
 
     Attributes:
-        code: Which kind of failure, for programs.
-        status: The HTTP status of whoever answered, where there is one.
-        details: More about it, plain data.
+        code: The kind of failure, for programs.
+        status: The HTTP status of the service's answer, if there is one.
+        details: More about the failure, as plain data.
         retryable: Whether the same call may succeed later.
     """
 
@@ -679,7 +783,7 @@ class ToolMissingError(ToolError, LookupError):
     http_status = HTTPStatus.NOT_FOUND
 
     def __init__(self, path: str, nearest: list[str]) -> None:
-        """Name the path, and the names that are most like it."""
+        """Name the path and the most similar names."""
         hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
         super().__init__(
             f"there is no tool {path[:200]}{hint} (tools.discover finds tools)",
@@ -689,7 +793,7 @@ class ToolMissingError(ToolError, LookupError):
 
 
 class ToolArgumentsError(ToolError, ValueError):
-    """The input isn't what the tool takes."""
+    """The input doesn't fit the tool."""
 
     http_status = HTTPStatus.BAD_REQUEST
 
@@ -704,14 +808,14 @@ class ToolArgumentsError(ToolError, ValueError):
 
 
 class ToolFailedError(ToolError):
-    """The tool failed, or it could not be reached."""
+    """The tool failed or couldn't be reached."""
 
 
 class ApprovalDeniedError(ToolError):
-    """A policy or a reviewer says no; or nobody said yes in time.
+    """A policy or a reviewer denied the call, or nobody approved it in time.
 
     Attributes:
-        reason: The reviewer's, or what stands for it.
+        reason: The reviewer's reason, or the server's if there is none.
         approval_id: The approval; empty when a policy denies.
     """
 
@@ -743,13 +847,13 @@ class ToolAdministrationError(ServerError):
 
 
 class SourceError(ToolAdministrationError):
-    """A source can't be set up as it is described."""
+    """A source can't be set up as described."""
 
     http_status = HTTPStatus.BAD_REQUEST
 
 
 class SourceMissingError(ToolAdministrationError, LookupError):
-    """The workspace has no source of that name."""
+    """The workspace has no source with that name."""
 
     http_status = HTTPStatus.NOT_FOUND
 
@@ -763,7 +867,7 @@ class SourceExistsError(ToolAdministrationError):
 
 
 class PolicyMissingError(ToolAdministrationError, LookupError):
-    """The workspace has no rule of that id."""
+    """The workspace has no rule with that id."""
 
     http_status = HTTPStatus.NOT_FOUND
 
@@ -773,10 +877,10 @@ class PolicyMissingError(ToolAdministrationError, LookupError):
 
 
 class ApprovalMissingError(ToolAdministrationError, LookupError):
-    """The workspace has no approval of that id."""
+    """The workspace has no approval with that id."""
 
     http_status = HTTPStatus.NOT_FOUND
-    advice = "get_task shows the approvals that a task waits for."
+    advice = "get_task shows the approvals that a task is waiting for."
 
     def __init__(self, approval_id: str) -> None:
         """Name what is missing."""
@@ -784,13 +888,13 @@ class ApprovalMissingError(ToolAdministrationError, LookupError):
 
 
 class ApprovalDecidedError(ToolAdministrationError):
-    """The approval was decided otherwise, or is no longer waited for.
+    """The approval was decided differently, or is no longer pending.
 
     Attributes:
-        state: What it is now.
+        state: Its current state.
     """
 
-    advice = "Nothing is left to decide; get_task shows how its task stands."
+    advice = "There is nothing left to decide; get_task shows the state of its task."
 
     def __init__(self, state: str) -> None:
         """Name the state."""
@@ -802,7 +906,7 @@ class ApprovalDecidedError(ToolAdministrationError):
 
 
 class IssuerError(ServerError):
-    """The authorization server doesn't give the keys that tokens are checked with.
+    """The authorization server doesn't provide the keys for checking tokens.
 
     Attributes:
         reason: Why, for the log.
@@ -813,7 +917,7 @@ class IssuerError(ServerError):
     def __init__(self, reason: str = "") -> None:
         """Keep the reason."""
         self.reason = reason
-        super().__init__("tokens can't be checked now: their issuer can't be reached")
+        super().__init__("tokens can't be checked now: the issuer can't be reached")
 
 
 class DatabaseError(ServerError):
@@ -823,33 +927,48 @@ class DatabaseError(ServerError):
 
 
 class FolderError(ServerError):
-    """A folder of the server can't be made or used."""
+    """One of the server's folders can't be made or used."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
+class InvalidSettingsError(ServerError, ValueError):
+    """Settings are unknown or wrong, or don't go together.
+
+    Attributes:
+        problems: A line for each, which names the setting and quotes no value.
+    """
+
+    http_status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, *problems: str) -> None:
+        """Keep what is wrong."""
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
 class LanguageError(ServerError):
-    """A language that the settings name isn't available."""
+    """A language in the settings isn't available."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class TakenError(ServerError):
-    """Another server uses the data folder or the database; ours doesn't start."""
+    """Another server uses the data folder or the database, so this one can't start."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, what: str, process: str = "") -> None:
-        """Name what is taken, and the process that has it, where that is known."""
+        """Name what is taken and, if known, the process that has it."""
         other = f"another isokernel server{process and f' (process {process})'}"
-        super().__init__(f"{what} is used by {other}, which must end first")
+        super().__init__(f"{what} is in use by {other}, which must end first")
 
 
 class StoppingError(ServerError):
     """The server is stopping and accepts no new work."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
-    advice = "Connect again in a few seconds."
+    advice = "Reconnect in a few seconds."
 
     def __init__(self) -> None:
         """State what happens."""

@@ -140,7 +140,7 @@ def main() -> None:
         "stateful": measure(lambda url: runs(url, session=False)),
         "stateful, sessions": measure(lambda url: runs(url, session=True)),
     }
-    read = measure(pages, "--stateless", "--cell-output-characters-max", "20000000")
+    read = measure(pages, "--stateless", "--output-bytes-max", "20000000")
     text = "\n".join(
         [
             "From the order of `1+1` to its end:\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def measure(rounds: int) -> dict[str, report.Summary]:
     """Milliseconds of each row, the rows in turn."""
     samples: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for row in (_serve, _mcp, _wrong_flag):
+        rows = (_serve, _mcp, _wrong_flag, _taken, _python, _python_uncontained)
+        for row in rows:
             for name, seconds in row().items():
                 samples.setdefault(name, []).append(seconds * 1e3)
     return {name: report.summary(found) for name, found in samples.items()}
@@ -76,13 +78,62 @@ def _mcp() -> dict[str, float]:
 
 
 def _wrong_flag() -> dict[str, float]:
+    return {"a wrong flag is told, processor time": _used("--prot", "1")}
+
+
+def _taken() -> dict[str, float]:
+    """A port and a data folder that somebody else has."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = {"a taken port is told, processor time": _used("--port", port)}
+
+    def use(process: subprocess.Popen[str], _began: float) -> dict[str, float]:
+        assert process.stdout is not None
+        process.stdout.readline()
+        used = _used("--port", "0", "--data-dir", folder)
+        return {"a taken folder is told, processor time": used}
+
+    with tempfile.TemporaryDirectory() as folder:
+        return told | _run(["serve", "--port", "0", "--data-dir", folder], use)
+
+
+def _used(*flags: str) -> float:
+    """Seconds of processor that a server takes which can't start."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [*_COMMAND, "serve", "--prot", "1"], check=False, capture_output=True
-    )
+    command = [*_COMMAND, "serve", *flags]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert done.returncode, command
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"a wrong flag is told, processor time": used}
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _python() -> dict[str, float]:
+    return {"a Python context's first cell": _first_cell()}
+
+
+def _python_uncontained() -> dict[str, float]:
+    return {"the same without a container": _first_cell("--no-sandbox")}
+
+
+def _first_cell(*flags: str) -> float:
+    """Seconds of a cell in a new context of a server that has had one before."""
+
+    def use(process: subprocess.Popen[str], _began: float) -> dict[str, float]:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        seconds = 0.0
+        for _ in range(2):
+            began = time.perf_counter()
+            body = json.dumps({"code": "1", "language": "python"}).encode()
+            headers = {"Content-Type": "application/json"}
+            # Our own server said this URL.
+            asked = urllib.request.Request(f"{url}/execute", body, headers)  # noqa: S310
+            with urllib.request.urlopen(asked) as answer:  # noqa: S310
+                assert json.load(answer)["error"] is None
+            seconds = time.perf_counter() - began
+        return {"": seconds}
+
+    return _run(["serve", "--port", "0", *flags], use)[""]
 
 
 def _run(

@@ -1,33 +1,28 @@
-"""JupyterLab with our kernels, and headless Chromium as the person who works in it.
+"""JupyterLab, the server's page, and headless Chromium as the person who works there.
 
 Nothing here sleeps: a wait is for something that the page shows, with a deadline.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.lab import Lab, Notebook, user_environment, wait_for_address
+from tests.support.lab import Lab, open_lab
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     from playwright.sync_api import Browser, Page
+    from tests.support.lab import Notebook
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# JupyterLab with isokernel may have an environment of its own: where it is installed, a
-# server takes longer to start, and most tests start servers.
-PYTHON = os.environ.get("ISOKERNEL_TEST_JUPYTERLAB_PYTHON", sys.executable)
-ENDING = 10.0
-"""Seconds that JupyterLab has to stop its kernels."""
+MESSAGE_MS = 15_000
 # Neither a sandbox (root has none) nor anything that looks for hosts outside.
 FLAGS = (
     "--no-sandbox",
@@ -43,43 +38,9 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab, with settings and data of its own."""
-    if sys.executable == PYTHON:
-        pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
     home = tmp_path_factory.mktemp("home")
-    folder = tmp_path_factory.mktemp("notebooks")
-    options = (
-        "--no-browser",
-        "--allow-root",
-        "--expose-app-in-browser",
-        "--ip=127.0.0.1",
-        "--IdentityProvider.token=",
-        f"--ServerApp.root_dir={folder}",
-    )
-    with subprocess.Popen(
-        [PYTHON, "-m", "jupyterlab", *options],
-        env=user_environment(home),
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        try:
-            assert server.stderr is not None
-            yield Lab(wait_for_address(server.stderr), folder)
-        finally:
-            _end(server)
-
-
-def _end(server: subprocess.Popen[str]) -> None:
-    """End JupyterLab, which stops its kernels first.
-
-    With anyio 4.16 it may then wait for ever for an idle worker thread of anyio's.
-    """
-    server.terminate()
-    try:
-        server.wait(ENDING)
-    except subprocess.TimeoutExpired:
-        server.kill()
+    with open_lab(home, tmp_path_factory.mktemp("notebooks")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +56,14 @@ def browser() -> Iterator[Browser]:
         chromium = driver.chromium.launch(executable_path=executable, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def expect() -> Any:
+    """Playwright's assertions, which wait until they hold."""
+    playwright: ModuleType = pytest.importorskip("playwright.sync_api")
+    playwright.expect.set_options(timeout=MESSAGE_MS)
+    return playwright.expect
 
 
 @pytest.fixture
@@ -117,13 +86,6 @@ def notebook(
 
     def open_it(*cells: str, kernel: str = "v8-javascript") -> Notebook:
         name = re.sub(r"\W+", "_", request.node.name)
-        page.goto(lab.write(f"{name}.ipynb", kernel, cells))
-        return Notebook(page)
+        return lab.write(page, f"{name}.ipynb", kernel, cells)
 
     return open_it
-
-
-@pytest.fixture(scope="session")
-def open_notebook() -> type[Notebook]:
-    """What a test makes of a page that shows a notebook."""
-    return Notebook

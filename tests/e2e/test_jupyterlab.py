@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+from tests.support.lab import Notebook
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
+    from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Page
-    from tests.support.lab import Lab, Notebook
+    from playwright.sync_api import Browser, Page
+    from tests.support.lab import Lab
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -23,15 +25,33 @@ TITLES = {
     "v8-javascript": "JavaScript (V8)",
     "v8-typescript": "TypeScript (V8)",
 }
-MESSAGE_MS = 15_000
+_ANSI = re.compile(r"\x1b\[[\d;]*m")  # colours, which are no text in a page
 
 
 @pytest.fixture(scope="module")
-def expect() -> Any:
-    """Playwright's assertions, which wait until they hold."""
-    playwright: ModuleType = pytest.importorskip("playwright.sync_api")
-    playwright.expect.set_options(timeout=MESSAGE_MS)
-    return playwright.expect
+def started(lab: Lab, browser: Browser) -> Iterator[Page]:
+    """JupyterLab in a page, for all tests here: its start computes for 5 s and more."""
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(DEADLINE * 1000)
+    lab.start(page)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(started: Page, lab: Lab) -> Iterator[Page]:
+    """JupyterLab with nothing open. What it logs as an error fails the test."""
+    errors: list[str] = []
+
+    def note(error: object) -> None:
+        errors.append(str(error))
+
+    started.on("pageerror", note)
+    yield started
+    started.remove_listener("pageerror", note)
+    # What the page still waits for from a kernel is an error when the kernel ends.
+    lab.close(started)
+    assert errors == []
 
 
 def stored(path: Path) -> Any:
@@ -43,7 +63,7 @@ def texts(outputs: list[Any]) -> list[str | re.Pattern[str]]:
     return [
         output.text
         if output.output_type == "stream"
-        else "\n".join(output.traceback)
+        else _ANSI.sub("", "\n".join(output.traceback))
         if output.output_type == "error"
         else output.data["text/plain"]
         if list(output.data) == ["text/plain"]
@@ -54,9 +74,8 @@ def texts(outputs: list[Any]) -> list[str | re.Pattern[str]]:
 
 @pytest.mark.parametrize("title", TITLES.values())
 def test_launcher_offers_the_kernels_with_their_logos(
-    lab: Lab, page: Page, expect: Any, title: str
+    page: Page, expect: Any, title: str
 ) -> None:
-    page.goto(f"{lab.url}?reset")
     cards = page.locator(f".jp-LauncherCard[title='{title}']")
     expect(cards).to_have_count(2)  # as a notebook and as a console
     expect(cards.first.locator("img")).to_have_js_property("complete", value=True)
@@ -65,19 +84,30 @@ def test_launcher_offers_the_kernels_with_their_logos(
     cards.first.click()
     kernel = page.locator(".jp-Toolbar-kernelName")
     expect(kernel).to_have_text(title)
+    Notebook(page)  # which waits until its kernel is connected
 
 
-@pytest.mark.parametrize("name", ["tour", "rich_output", "typescript", "data_analysis"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tour",
+        # tests/test_notebooks has all of them run and compared each time.
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("rich_output", "typescript", "data_analysis")
+        ),
+    ],
+)
 def test_run_all_gives_the_stored_outputs(
-    lab: Lab, page: Page, expect: Any, open_notebook: type[Notebook], name: str
+    lab: Lab, page: Page, expect: Any, name: str
 ) -> None:
     example = stored(EXAMPLES / f"{name}.ipynb")
     blank = stored(EXAMPLES / f"{name}.ipynb")
     for cell in blank.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    page.goto(lab.save(f"{name}.ipynb", blank))
-    notebook = open_notebook(page)
+    shutil.copy(EXAMPLES / "penguins.csv", lab.folder)
+    notebook = lab.open(page, f"{name}.ipynb", blank)
     notebook.run_all()
     for number, cell in enumerate(example.cells):
         if cell.cell_type == "code":
@@ -102,6 +132,7 @@ def test_rich_outputs_are_drawn(notebook: Callable[..., Notebook], expect: Any) 
         "const handle = display.html('<i>before</i>');",
         "handle.update(html`<i>after</i>`);",
         "console.log('gone'); clearOutput(); console.log('there');",
+        "({ type: 'Point', coordinates: [8, 47] })",
     )
     book.run_all()
     expect(book.outputs(0).locator("td")).to_have_text(["Ada", "1815"])
@@ -112,10 +143,20 @@ def test_rich_outputs_are_drawn(notebook: Callable[..., Notebook], expect: Any) 
     expect(book.outputs(4).locator("i")).to_have_text("after")
     expect(book.outputs(5)).to_have_count(0)
     expect(book.outputs(6)).to_have_text("there")
+    expect(book.outputs(7).locator("svg, img")).to_have_count(1)
 
 
-@pytest.mark.parametrize("kernel", TITLES)
-@pytest.mark.parametrize("endless", ["for (;;) {}", "await new Promise(() => {})"])
+@pytest.mark.parametrize(
+    ("kernel", "endless"),
+    [
+        ("v8-javascript", "for (;;) {}"),
+        ("v8-typescript", "await new Promise(() => {})"),
+        pytest.param("v8-typescript", "for (;;) {}", marks=pytest.mark.slow),
+        pytest.param(
+            "v8-javascript", "await new Promise(() => {})", marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_stop_button_stops_and_keeps_the_state(
     notebook: Callable[..., Notebook], expect: Any, kernel: str, endless: str
 ) -> None:
@@ -275,13 +316,13 @@ def test_comm_that_the_page_opens_is_answered(
 
 
 def test_files_beside_the_notebook_shadow_nothing(
-    lab: Lab, page: Page, expect: Any, open_notebook: type[Notebook]
+    lab: Lab, page: Page, expect: Any
 ) -> None:
     folder = lab.folder / "shadows"
     folder.mkdir()
     for name in ("isokernel", "zmq", "json", "jupyter_client", "msgspec"):
         (folder / f"{name}.py").write_text("raise SystemExit", encoding="utf-8")
-    page.goto(lab.write("shadows/book.ipynb", "v8-typescript", ["6 * (7 as number)"]))
-    notebook = open_notebook(page)
+    cells = ["6 * (7 as number)"]
+    notebook = lab.write(page, "shadows/book.ipynb", "v8-typescript", cells)
     notebook.run(0)
     expect(notebook.outputs(0)).to_have_text("42")

@@ -8,21 +8,27 @@ import pytest
 from tests.support.client import Client, connect
 from tests.support.postgresql import PostgreSQL
 from tests.support.server import AT_REST, BOUNDS, Server
+from tests.support.starts import end_starter, starter
 from tests.support.waiting import wait_for
 
-from isokernel.sandbox.syscalls import prctl
+from isokernel.sandbox.syscalls import be_subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-PR_SET_CHILD_SUBREAPER = 36
-
-
 @pytest.fixture(autouse=True)
 def _reaps_no_orphans() -> None:
     """Let orphans of killed servers go to init, whatever ran here before."""
-    prctl(PR_SET_CHILD_SUBREAPER, 0)
+    be_subreaper(on=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _starts() -> Iterator[None]:
+    """Import what servers need, once, beside the first tests."""
+    starter()
+    yield
+    end_starter()
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +60,7 @@ def shared_server() -> Iterator[Server]:
         yield server
     finally:
         status = server.stop()
-    assert status == 0
+    assert status == 0, server.said[-2000:]
     assert not server.wrong()
 
 

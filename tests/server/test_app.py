@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from tests.support.client import connect
+from tests.support.client import CLIENT, connect
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_a_second_signal_ends_the_grace_period(servers: Callable[..., Server]) -
 def _until_refused(server: Server) -> None:
     def refused() -> bool:
         try:
-            httpx.get(f"{server.url}/healthz")
+            CLIENT.get(f"{server.url}/healthz")
         except httpx.ConnectError:
             return True
         return False

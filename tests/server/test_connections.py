@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.support.client import CLIENT
 from tests.support.server import AT_REST, JAVASCRIPT_FLAGS, MIB, START, Server
 from tests.support.waiting import wait_for
 
@@ -47,7 +48,7 @@ def started() -> Iterator[Callable[..., Server]]:
 
 
 def _healthy(server: Server) -> bool:
-    return httpx.get(f"{server.url}/healthz").status_code == 200
+    return CLIENT.get(f"{server.url}/healthz").status_code == 200
 
 
 def _answer(connection: socket.socket) -> tuple[int, Any]:

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import json
+import os
 import re
 from http import HTTPStatus
 from http.client import HTTPResponse
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.server import MIB, START
+from tests.support.waiting import wait_for
 
 from isoserver import errors
 from isoserver.mcp.tools import explain
@@ -63,7 +65,7 @@ def test_every_error_without_kinds_of_its_own_has_a_status() -> None:
 def test_limits_name_the_settings_that_set_them() -> None:
     for error in errors.LimitError.__subclasses__():
         for name in error.setting.split(" and ") if error.setting else ():
-            assert name in ServerSettings.model_fields, error
+            assert name in ServerSettings.fields, error
 
 
 def test_errors_have_one_root_and_one_suffix() -> None:
@@ -261,3 +263,19 @@ def test_what_is_no_http_harms_nothing(
         answer = connection.recv(1000)
     assert b" 200 " not in answer
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_the_log_has_a_missing_path_and_the_size_of_the_answer(
+    server: Server, client: Client
+) -> None:
+    """Also where the path is of no route, so that it is known what was asked."""
+    path = f"/nowhere/{os.urandom(8).hex()}"
+    answer = client.get(path)
+    assert answer.status_code == 404
+    line = wait_for(
+        lambda: next((row for row in server.log().splitlines() if path in row), None)
+    )
+    entry = json.loads(line)
+    assert entry["path"] == path
+    assert entry["size"] == len(answer.content) > 0
+    assert (entry["method"], entry["status"]) == ("GET", 404)

@@ -17,6 +17,8 @@ from isoserver.http.openapi import make_document, text
 if TYPE_CHECKING:
     from tests.support.client import Client
 
+    from isoserver.http.routes import Operation
+
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
@@ -92,26 +94,88 @@ def test_answers_are_as_declared(client: Client, language: str) -> None:
     _validate("ValidationErrorResponse", client.post("/execute", json={}).json())
 
 
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [
+        (route.path, operation)
+        for route in ROUTES
+        for operation in route.operations
+        if operation.request is not None
+    ],
+)
+def test_every_body_has_an_example_that_is_one(path: str, operation: Operation) -> None:
+    assert operation.request is not None
+    operation.request.model_validate(operation.example)
+    described = make_document(ROUTES)["paths"][path][operation.method.lower()]
+    content = described["requestBody"]["content"]["application/json"]
+    assert content["example"] == operation.example
+
+
+def test_examples_work(client: Client) -> None:
+    here = client.create("typescript")
+    for route in ROUTES:
+        for operation in route.operations:
+            if operation.example and route.path.startswith(("/execute", "/contexts")):
+                place = route.path.replace("{context_id}", here)
+                method = operation.method
+                answer = client.request(method, place, json=operation.example)
+                assert answer.status_code in {200, 201}, answer.text
+                assert '"error":{' not in answer.text
+
+
+def test_every_operation_is_in_one_group_and_has_an_id_of_its_own() -> None:
+    document = make_document(ROUTES)
+    operations = [one for item in document["paths"].values() for one in item.values()]
+    groups = {tag["name"] for tag in document["tags"]}
+    assert {group for one in operations for group in one["tags"]} == groups
+    assert all(len(one["tags"]) == 1 for one in operations)
+    assert len({one["operationId"] for one in operations}) == len(operations)
+
+
 class _Page(HTMLParser):
     """What a page loads, and what it links to."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.links: list[str] = []
         self.loads: list[str] = []
-        self.tags: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.loads += [value or "" for name, value in attrs if name in {"src", "href"}]
+        given = {name: value or "" for name, value in attrs}
+        links = self.links if tag == "a" else self.loads
+        links += [given[name] for name in ("src", "href") if name in given]
+        self.ids += [given["id"]] if "id" in given else []
+        assert "style" not in given
 
 
-def test_the_page_needs_no_network(client: Client) -> None:
+def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
     answer = client.get("/docs")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     page = _Page()
     page.feed(answer.text)
-    assert not {"script", "link", "img", "iframe"} & set(page.tags)
-    assert all(link.startswith(("#", "/openapi.json")) for link in page.loads)
+    assert page.loads == []
+    anchors = {link[1:] for link in page.links if link.startswith("#")}
+    assert {link for link in page.links if link[0] != "#"} == {"openapi.json"}
+    assert anchors <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
     document = json.loads(COMMITTED.read_text(encoding="utf-8"))
-    for path in document["paths"]:
-        assert path in answer.text
+    for item in document["paths"].values():
+        assert {operation["operationId"] for operation in item.values()} <= anchors
+
+
+def test_the_page_may_do_only_what_it_needs(client: Client) -> None:
+    policy = dict(
+        part.strip().split(" ", 1)
+        for part in client.get("/docs").headers["Content-Security-Policy"].split(";")
+    )
+    assert policy["default-src"] == policy["form-action"] == "'none'"
+    assert policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    for part in ("script-src", "style-src"):
+        assert policy[part].startswith("'sha256-")
+
+
+def test_the_page_shows_what_clients_send_as_text(client: Client) -> None:
+    answer = client.get("/docs", headers={"Host": "127.0.0.1:1"})
+    assert "curl -s -X POST http://127.0.0.1:1/execute " in answer.text

@@ -6,9 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from tests.support.client import connect
+from tests.support.client import CLIENT, connect
 from tests.support.server import Server
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def guarded() -> Iterator[Server]:
     ],
 )
 def test_without_a_key(guarded: Server, path: str, headers: dict[str, str]) -> None:
-    answer = httpx.get(guarded.url + path, headers=headers)
+    answer = CLIENT.get(guarded.url + path, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert "API key" in answer.json()["message"]
@@ -60,17 +59,17 @@ def test_without_a_key(guarded: Server, path: str, headers: dict[str, str]) -> N
     ],
 )
 def test_with_a_key(guarded: Server, path: str, headers: dict[str, str]) -> None:
-    assert httpx.get(guarded.url + path, headers=headers).status_code == 200
+    assert CLIENT.get(guarded.url + path, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("path", OPEN)
 def test_what_needs_no_key(guarded: Server, path: str) -> None:
-    assert httpx.get(guarded.url + path).status_code == 200
+    assert CLIENT.get(guarded.url + path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/execute", "/execute/async", "/contexts"])
 def test_a_key_comes_before_everything_else(guarded: Server, path: str) -> None:
-    assert httpx.post(guarded.url + path, content=b"{").status_code == 401
+    assert CLIENT.post(guarded.url + path, content=b"{").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -110,15 +109,15 @@ def test_pages_of_others_are_refused(client: Client) -> None:
 
 def test_an_origin_can_be_allowed(guarded: Server) -> None:
     headers = {"Origin": "https://a.example", "X-API-Key": "first"}
-    asked = httpx.options(f"{guarded.url}/execute", headers=headers)
+    asked = CLIENT.options(f"{guarded.url}/execute", headers=headers)
     assert asked.status_code == 204
     assert asked.headers["Access-Control-Allow-Origin"] == "https://a.example"
     assert asked.headers["Access-Control-Allow-Methods"] == "POST"
-    answer = httpx.get(f"{guarded.url}/languages", headers=headers)
+    answer = CLIENT.get(f"{guarded.url}/languages", headers=headers)
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "https://a.example"
     headers["Origin"] = "https://b.example"
-    assert httpx.get(f"{guarded.url}/languages", headers=headers).status_code == 403
+    assert CLIENT.get(f"{guarded.url}/languages", headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/docs"])

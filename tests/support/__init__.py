@@ -2,6 +2,7 @@
 
 waiting         how long a test waits, and the one `wait_for`
 server, client  `isokernel serve` in a process of its own, a client of its HTTP API
+starts          starts `isokernel` without importing all of it again
 agents          clients of the MCP server
 tasks, tools    a server whose tasks have tools; tools without a server around them
 contexts        a server's contexts, without the server

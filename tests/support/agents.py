@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +13,16 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-from tests.support.server import START
+from tests.support.client import NO_TLS
+from tests.support.starts import isokernel_command
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from typing import IO
+
+    from tests.support.starts import Started
 
 
 MODERN, HANDSHAKE = "auto", "legacy"
@@ -41,6 +43,28 @@ NETWORK = [
     Way(transport, era) for transport in ("http", "sse") for era in (MODERN, HANDSHAKE)
 ]
 WAYS = [*NETWORK, Way("stdio", MODERN), Way("stdio", HANDSHAKE)]
+USUAL = {Way("http"), Way("sse", HANDSHAKE), Way("stdio")}
+
+
+def usual(ways: Iterable[Way]) -> list[Any]:
+    """Ways of a test whose rule is the same on all: each transport and each era once.
+
+    What differs between ways has tests for all of them: how a connection begins, how a
+    request is cancelled, what becomes of a task whose client is gone. The others here
+    are slow.
+    """
+    slow = pytest.mark.slow
+    return [way if way in USUAL else pytest.param(way, marks=slow) for way in ways]
+
+
+def _http_client(
+    headers: dict[str, str] | None = None,
+    timeout: httpx2.Timeout | float | None = DEADLINE,
+    auth: httpx2.Auth | None = None,
+) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        headers=headers, timeout=timeout, auth=auth, verify=NO_TLS
+    )
 
 
 @asynccontextmanager
@@ -54,16 +78,17 @@ async def connect_agent(
     """Connect; over stdio to a server of its own, with the flags."""
     options = {"mode": way.era, "read_timeout_seconds": DEADLINE, **options}
     if way.transport == "stdio":
-        arguments = ["-c", START, "mcp", "--log-level", "error", *flags]
-        parameters = StdioServerParameters(command=sys.executable, args=arguments)
+        program, *arguments = isokernel_command("mcp", "--log-level", "error", *flags)
+        parameters = StdioServerParameters(command=program, args=arguments)
         async with Client(parameters, **options) as client:
             yield client
     elif way.transport == "sse":
-        async with Client(sse_client(f"{url}/sse", headers), **options) as client:
+        events = sse_client(f"{url}/sse", headers, httpx_client_factory=_http_client)
+        async with Client(events, **options) as client:
             yield client
     else:
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=DEADLINE) as http,
+            _http_client(headers) as http,
             Client(
                 streamable_http_client(f"{url}/mcp", http_client=http), **options
             ) as client,
@@ -93,13 +118,10 @@ async def execute(agent: Client, code: str, **arguments: Any) -> Any:
     return result.structured_content
 
 
-STDIO_COMMAND = [sys.executable, "-c", START, "mcp"]
-
-
 class StdioPeer:
     """A client that speaks line by line."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: Started | subprocess.Popen[str]) -> None:
         self.process = process
         self.number = 0
 
@@ -119,6 +141,11 @@ class StdioPeer:
         self.stdin.write(f"{json.dumps(message)}\n")
         self.stdin.flush()
         return self.number
+
+    def notify(self, method: str, **parameters: Any) -> None:
+        message = {"jsonrpc": "2.0", "method": method, "params": parameters}
+        self.stdin.write(f"{json.dumps(message)}\n")
+        self.stdin.flush()
 
     def ask(self, method: str, **parameters: Any) -> Any:
         number = self.send(method, **parameters)

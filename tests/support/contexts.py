@@ -10,24 +10,27 @@ from isoserver.contexts.context import Context, Identity
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.v8 import V8Process
 from isoserver.http.metrics import Metrics
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.forkserver import AsyncForkServer
 
 
 SECONDS = 30.0
 
 
-def context_of(fork_server: AsyncForkServer, **given: Any) -> Context:
+def context_of(
+    fork_server: AsyncForkServer, *, calls: CallHolder | None = None, **given: Any
+) -> Context:
     """Make a context that isn't started, with settings by name."""
-    settings = ServerSettings(**{"checkpoint_timeout_seconds": 0.2, **given})
+    settings = read_settings(**{"checkpoint_timeout_seconds": 0.2, **given})
     languages = Languages(["javascript"], "javascript")
     identity = Identity("default", "c", languages.served["javascript"], "/home/user")
     make_process = partial(V8Process, settings=settings, fork_server=fork_server)
-    return Context(identity, settings, Metrics(), make_process)
+    return Context(identity, settings, Metrics(), make_process, calls=calls)
 
 
 def with_fork_server(

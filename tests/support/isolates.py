@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.modules import OPERATIONS
 
 if TYPE_CHECKING:
     from isokernel.v8.snapshot import Snapshot
 
 
 class HostedIsolate:
-    """An isolate whose global functions `note`, `echo` and `fail` call Python."""
+    """An isolate whose global functions `note`, `echo` and `fail` call Python.
+
+    So do the operations of modules; V8's questions about modules go to global
+    functions.
+    """
 
     def __init__(self, saved: Snapshot | None = None) -> None:
         self.notes: list[tuple[Any, ...]] = []
@@ -21,6 +26,7 @@ class HostedIsolate:
                 "note": Operation(lambda *values: self.notes.append(values)),
                 "echo": Operation(lambda value: value),
                 "fail": Operation(self._fail),
+                **OPERATIONS,
             },
             snapshot=saved,
         )
@@ -33,6 +39,9 @@ class HostedIsolate:
                 "define",
             )
             self.isolate.call(define, native, list(names))
+
+        everything = self.isolate.global_object()
+        self.isolate.modules.find_hook = lambda name: self.isolate.get(everything, name)
 
     @staticmethod
     def _fail(kind: str) -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from typing import Any
 
-import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
@@ -165,12 +164,6 @@ class _Answers(RequestHandler):
             self.finish(keys | issuer.metadata)
         else:
             self.set_status(404)
-
-
-CLIENT = httpx.Client(
-    timeout=DEADLINE, limits=httpx.Limits(max_keepalive_connections=0)
-)
-"""Leaves no connection behind; making one for each request takes longer than these."""
 
 
 def trust(issuer: Issuer, *flags: str) -> tuple[str, ...]:

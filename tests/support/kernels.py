@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_client.manager import KernelManager
+from tests.support import programs
+from tests.support.capabilities import write_heap_with_calls
 from tests.support.messages import Validator
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from jupyter_client.blocking.client import BlockingKernelClient
+
+PROGRAM = Path(programs.__file__).parent / "kernel.py"
 
 
 @dataclass
@@ -162,15 +167,38 @@ class Kernel:
             pytest.fail(f"a {message['msg_type']} came late: {message['content']}")
 
 
-def start_kernel(name: str, folder: Path, history: str) -> Kernel:
+def start_kernel(
+    name: str,
+    folder: Path,
+    history: str,
+    program: Path | None = None,
+    **variables: str,
+) -> Kernel:
     manager = KernelManager(kernel_name=name)
     environment = {
         **os.environ,
         "ISOKERNEL_HISTORY": history,
+        **variables,
     }
+    if program is not None:
+        spec = manager.kernel_spec
+        assert spec is not None
+        spec.argv = [sys.executable, str(program), *spec.argv[3:]]
+        spec.metadata = {}  # the provisioner forks kernels of its own
+        environment["PYTHONPATH"] = str(program.parents[3])
     manager.start_kernel(cwd=str(folder), env=environment)
     driver = Kernel(manager)
     driver.until(lambda message: message["msg_type"] == "iopub_welcome")
     driver.ask("kernel_info_request", {})
     driver.kept.clear()
+    return driver
+
+
+def start_kernel_with_calls(folder: Path, **variables: str) -> Kernel:
+    """A kernel with a small provider, whose code has `call` and `callNow`."""
+    heaps = folder / "heaps"
+    write_heap_with_calls(heaps)
+    variables["ISOKERNEL_HEAPS_DIR"] = str(heaps)
+    driver = start_kernel("v8-javascript", folder, "off", PROGRAM, **variables)
+    driver.run("Jupyter.restore('calls')")
     return driver

@@ -6,13 +6,17 @@ import json
 import os
 import queue
 import re
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import nbformat
+import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from playwright.sync_api import Locator, Page
@@ -26,6 +30,11 @@ SETTINGS = {
         "checkForUpdates": False,
     },
 }
+# JupyterLab with isokernel may have an environment of its own: where it is installed, a
+# server takes longer to start, and most tests start servers.
+PYTHON = os.environ.get("ISOKERNEL_TEST_JUPYTERLAB_PYTHON", sys.executable)
+ENDING = 10.0
+"""Seconds that JupyterLab has to stop its kernels."""
 START_SECONDS = 120.0
 """JupyterLab imports for long, on a machine that has other things to do."""
 INDICATOR = ".jp-Notebook-ExecutionIndicator"
@@ -36,6 +45,17 @@ CONNECTED = """() => {
   const kernel = session?.session?.kernel;
   return session?.isReady && kernel?.connectionStatus === "connected"
     && kernel.status === "idle";
+}"""
+OPEN = """async (path) => {
+  await jupyterapp.commands.execute("docmanager:open", { path });
+}"""
+# Not by the page's own command, which asks whether to save.
+CLOSE = """async () => {
+  for (const widget of [...jupyterapp.shell.widgets("main")]) {
+    if (!widget.sessionContext) continue;
+    await widget.sessionContext.shutdown();
+    widget.dispose();
+  }
 }"""
 FINISHED = re.compile(r"\[\d+\]:")
 
@@ -119,18 +139,78 @@ class Lab:
         self.url = url
         self.folder = folder
 
-    def write(self, name: str, kernel: str, cells: Sequence[str]) -> str:
-        """Write a notebook and give its address."""
+    def start(self, page: Page) -> None:
+        """Open JupyterLab in a page, with nothing open there."""
+        page.goto(f"{self.url}?reset")
+        page.locator(".jp-Launcher").wait_for()
+
+    def write(
+        self, page: Page, name: str, kernel: str, cells: Sequence[str]
+    ) -> Notebook:
+        """Write a notebook and open it."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(code) for code in cells],
             metadata={"kernelspec": {"name": kernel, "display_name": kernel}},
         )
-        return self.save(name, notebook)
+        return self.open(page, name, notebook)
 
-    def save(self, name: str, notebook: Any) -> str:
-        """Keep a notebook and give its address."""
+    def open(self, page: Page, name: str, notebook: Any) -> Notebook:
+        """Keep a notebook and open it in a page where JupyterLab has started."""
         nbformat.write(notebook, self.folder / name)
-        return f"{self.url}/tree/{name}?reset"
+        page.evaluate(OPEN, name)
+        return Notebook(page)
+
+    def close(self, page: Page) -> None:
+        """Close what is open in a page, and end its kernels."""
+        page.evaluate(CLOSE)
+
+
+@contextmanager
+def open_lab(
+    home: Path, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Lab]:
+    """Start JupyterLab.
+
+    Args:
+        home: For its settings and data.
+        folder: Of notebooks.
+        environment: Of its kernels, besides what a user has.
+    """
+    if sys.executable == PYTHON:
+        pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
+    options = (
+        "--no-browser",
+        "--allow-root",
+        "--expose-app-in-browser",
+        "--ip=127.0.0.1",
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={folder}",
+    )
+    with subprocess.Popen(
+        [PYTHON, "-m", "jupyterlab", *options],
+        env={**user_environment(home), **(environment or {})},
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        try:
+            assert server.stderr is not None
+            yield Lab(wait_for_address(server.stderr), folder)
+        finally:
+            _end(server)
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    """End JupyterLab, which stops its kernels first.
+
+    With anyio 4.16 it may then wait for ever for an idle worker thread of anyio's.
+    """
+    server.terminate()
+    try:
+        server.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 def user_environment(folder: Path) -> dict[str, str]:

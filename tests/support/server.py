@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support.starts import Started, starter
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ BUSY_SECONDS = 0.2
 MIB = 1 << 20
 BOUNDS = (
     *("--v8-heap-bytes-max", str(96 * MIB), "--array-buffer-bytes-max", str(96 * MIB)),
-    *("--python-memory-bytes-max", str(2048 * MIB), "--interrupt-grace-seconds", "1"),
+    *("--python-memory-bytes-max", str(2048 * MIB), "--interrupt-grace-seconds", "2"),
 )
 """Of the shared server: what is to be used up is used up soon."""
 AT_REST = 3
@@ -48,20 +49,31 @@ class Server:
         self,
         *flags: str,
         env: dict[str, str] | None = None,
-        program: Sequence[str] = ("-c", START),
+        program: Sequence[str] = (),
         before: Sequence[str] = (),
     ) -> None:
         self.files_at_rest = 0
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop
-        command = [*before, sys.executable, *program, "serve", "--port", "0", *flags]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, **(env or {})},
-            cwd=tempfile.gettempdir(),
-        )
+        arguments = ["serve", "--port", "0", *flags]
+        environment = {**os.environ, **(env or {})}
+        folder = tempfile.gettempdir()
+        self.process: Started | subprocess.Popen[str]
+        if before or program[:1] == ("-c",):
+            self.process = subprocess.Popen(
+                [*before, sys.executable, *(program or ("-c", START)), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+                env=environment,
+                cwd=folder,
+            )
+        else:
+            self.process = starter().start(
+                [*(program or ("isokernel",)), *arguments],
+                environment=environment,
+                folder=folder,
+                errors=self.errors.fileno(),
+            )
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()
         found = re.fullmatch(

@@ -15,7 +15,7 @@ from tests.support.services import Services
 
 from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 from isoserver.settings.tools import RuleModel
 from isoserver.storage.changes import Changes
 from isoserver.storage.database import Database, url_of
@@ -134,7 +134,7 @@ async def tools_on(
     with (folder / "log").open("a") as file:
         log = make_log("debug", file)
         changes = Changes(database, log)
-        made = ServerSettings.model_validate(settings)
+        made = read_settings(**settings)
         tools = Tools(made, database, changes, log)
         await database.start()
         await changes.start()

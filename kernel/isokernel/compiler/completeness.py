@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from isokernel.compiler.cells import may_be_object
+from isokernel.compiler.imports import may_import
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 if TYPE_CHECKING:
     from isokernel.settings import Language
-    from isokernel.v8.isolate import Isolate
+    from isokernel.v8.isolate import Isolate, Thrown
 
 __all__ = ["QUESTION", "Completeness", "completeness"]
 
@@ -62,19 +63,24 @@ def _javascript_completeness(isolate: Isolate, code: str) -> Completeness:
     # It may be top-level await, which a plain script doesn't know: look at it as the
     # body of an async function. What is wrong only behind the text is what is missing.
     problem = isolate.compile_error(f"{_ASYNC_HEAD}{code}\n}})")
+    status = _status(problem, len(_ASYNC_HEAD) + length)
+    if status == "complete" or (status == "incomplete" and "await" in code):
+        return status
+    if may_import(code):
+        return _status(isolate.modules.refused(code), length)
+    return _object_completeness(isolate, code) if may_be_object(code) else "invalid"
+
+
+def _status(problem: Thrown | None, length: int) -> Completeness:
+    """Return what V8's error says; what is wrong behind the text is missing."""
     if problem is None:
         return "complete"
-    if "await" in code and problem.position >= len(_ASYNC_HEAD) + length:
-        return "incomplete"
-    return _object_completeness(isolate, code) if may_be_object(code) else "invalid"
+    return "incomplete" if problem.position >= length else "invalid"
 
 
 def _object_completeness(isolate: Isolate, code: str) -> Completeness:
     problem = isolate.compile_error(f"{_OBJECT_HEAD}{code}\n)")
-    if problem is None:
-        return "complete"
-    end = len(_OBJECT_HEAD) + _utf16_length(code)
-    return "incomplete" if problem.position >= end else "invalid"
+    return _status(problem, len(_OBJECT_HEAD) + _utf16_length(code))
 
 
 def _is_open_template(isolate: Isolate, code: str) -> bool:

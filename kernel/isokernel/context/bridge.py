@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.compiler.cells import origin
 from isokernel.context import tracebacks
+from isokernel.context.calls import Calls
+from isokernel.context.compression import Brotli
 from isokernel.context.events import (
     ClearOutput,
     CommEvent,
@@ -26,15 +28,19 @@ from isokernel.errors import (
     InputUnavailableError,
 )
 from isokernel.runtime import scripts
-from isokernel.typescript.transpiler import transpiler
+from isokernel.typescript.transpiler import SyntaxProblem, transpiler
+from isokernel.v8 import wasm_restoration
 from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.modules import OPERATIONS as MODULES
+from isokernel.v8.recreation import Recipe, recreate
 from isokernel.v8.shared import set_shared
 from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from isokernel.v8.recreation import Plain
     from isokernel.v8.snapshot import Snapshot
 
 _ROOT: Final = "isokernel"
@@ -51,6 +57,7 @@ class Host:
     Attributes:
         sink: Gets the events.
         sources: The cells' sources, for tracebacks.
+        paint: The colours of the errors of cells. What is printed has none.
         read_input: Asks the user; None where nobody can be asked.
         serve_heaps: See `ContextHeaps.serve`; None where heaps can't be saved.
         on_uncaught: Told of an error that nobody caught, and whose execution it is.
@@ -67,6 +74,7 @@ class Host:
         """Report to a front."""
         self.sink = sink
         self.sources = tracebacks.Sources()
+        self.paint = tracebacks.PLAIN
         self.read_input = read_input
         self.serve_heaps: Callable[[str, str], str] | None = None
         self.on_uncaught: Callable[[int, ErrorInfo], None] | None = None
@@ -143,6 +151,37 @@ class Host:
             line, column = transpiler().original(source.source_map, line, column)
         return tracebacks.place_in(source.code, line, column + 1)
 
+    def written(self, script: object, line: int, column: int, text: str) -> str:
+        """Return a function's source as the user wrote it, with its types.
+
+        Args:
+            script: The script's name; anything else for code that is no cell's.
+            line: Of a place within the function; from 1.
+            column: Likewise.
+            text: Its source as V8 has it. It is returned if the user's isn't known.
+        """
+        if not isinstance(script, str):
+            return text
+        source = self.sources.get(script)
+        if source is None or source.source_map is not None:
+            return text
+        place = self.place(script, line, column)
+        return tracebacks.unblanked(source.code, place, text) or text
+
+    def without_types(self, url: str, text: str) -> list[Any]:
+        """Compile a module of TypeScript.
+
+        Returns:
+            Its JavaScript; or message, line and column, from 1, of what is wrong.
+        """
+        made = transpiler().transpile_module(text)
+        if isinstance(made, SyntaxProblem):
+            return [made.message, made.line, made.column + 1]
+        source = tracebacks.CellSource(text)
+        source.source_map = made.source_map
+        self.sources.add(url, source)
+        return [made.code]
+
     def call_tool(self, call_id: int, path: str, text: str, owner: int) -> None:
         """Report the call of a tool; the input is JSON text."""
         self.sink(ToolCall(self.execution(owner), call_id, path, text))
@@ -186,6 +225,7 @@ class Bridge:
     Attributes:
         host: What the runtime calls.
         isolate: The isolate.
+        calls: What code asks for beyond the context.
         saved: The text that the export `suspend` was given before the heap that this
             one goes on from was written; empty for a blank one.
     """
@@ -204,6 +244,7 @@ class Bridge:
             EngineError: The engine can't be loaded, or a script of ours failed.
         """
         self.host = host
+        self.calls = Calls(self)
         self._exports: dict[str, Value] = {}
         self.isolate = Isolate(
             self._operations(),
@@ -211,6 +252,8 @@ class Bridge:
             on_fatal=on_fatal,
             scripts=scripts.identity,
         )
+        self.isolate.modules.find_hook = self.export
+        self.isolate.instances.find_function = self.web_assembly
         if snapshot is None:
             self._load(options)
         root = self.isolate.get(self.isolate.extras(), _ROOT)
@@ -220,7 +263,7 @@ class Bridge:
         if snapshot is not None:
             self.call("configure", json.dumps(options))
             self.saved = self.call("resume")
-            self.call("loseTools", "the call was lost: its context was restored")
+            self.lose_calls("restored")
             self._share_again()
 
     def _load(self, options: dict[str, Any]) -> None:
@@ -231,15 +274,48 @@ class Bridge:
         self.call("install", json.dumps(options))
 
     def _share_again(self) -> None:
-        buffers: list[Value] = []
-        while isinstance(buffer := self.call("takeShared"), Value):
-            buffers.append(buffer)
+        buffers = self._take("takeShared")
         if buffers:
             set_shared(self.isolate, buffers, shared=True)
+
+    def recreate(
+        self, recipes: Sequence[tuple[str, Plain]], parts: dict[str, Any] | None
+    ) -> None:
+        """Make the objects again that were taken apart for the heap.
+
+        Args:
+            recipes: The kinds and data of all objects, in the order of `suspend`.
+            parts: What WebAssembly is put together of; None if there is none.
+
+        Raises:
+            SnapshotFormatError: One can't be made again.
+        """
+        values = self._take("takeEmptied")
+        values.reverse()
+        count = len(recipes)
+        recreate(
+            self.isolate,
+            [
+                Recipe(kind, value, data)
+                for (kind, data), value in zip(recipes, values[:count], strict=True)
+            ],
+        )
+        if parts is not None:
+            wasm_restoration.restore(
+                self.isolate, self.web_assembly, parts, values[count:]
+            )
+
+    def _take(self, export: str) -> list[Value]:
+        """Return what the runtime has kept in a heap, the last first."""
+        values: list[Value] = []
+        while isinstance(value := self.call(export), Value):
+            values.append(value)
+        return values
 
     def _operations(self) -> dict[str, Operation]:
         # Append only: a saved heap knows these by their place.
         host = self.host
+        brotli = Brotli()
         return {
             "load": Operation(self._load_module),
             "microtasks": Operation(self._microtasks),
@@ -251,6 +327,13 @@ class Bridge:
             "heap": Operation(self._heap),
             "callTool": Operation(host.call_tool),
             "outputCut": Operation(host.output_cut),
+            "compress": Operation(brotli.compress),
+            "decompress": Operation(brotli.decompress),
+            "written": Operation(host.written),
+            "beginCall": Operation(self.calls.begin),
+            "callNow": Operation(self.calls.serve_now),
+            **MODULES,
+            "withoutTypes": Operation(host.without_types),
         }
 
     def _load_module(self, name: str) -> Any:
@@ -274,11 +357,30 @@ class Bridge:
         except HeapFileError as error:
             raise ThrowError(str(error)) from error
 
+    def lose_calls(self, what: str) -> None:
+        """Fail the calls that wait in a heap; `what` has become of its context."""
+        message = f"the call was lost: its context was {what}"
+        self.call("loseTools", message)
+        self.call("loseCalls", message)
+
     def export(self, name: str) -> Value:
         """Return one of the runtime's functions."""
         function = self._exports.get(name)
         if function is None:
             function = self._exports[name] = self.isolate.get(self._root, name)
+        return function
+
+    def web_assembly(self, name: str) -> Value:
+        """Return one of the runtime's functions about WebAssembly."""
+        return self.export_of("webAssembly", name)
+
+    def export_of(self, module: str, name: str) -> Value:
+        """Return a function of a module that is loaded when it is first needed."""
+        key = f"{module}.{name}"
+        function = self._exports.get(key)
+        if function is None:
+            function = self.isolate.get(self.call(module), name)
+            self._exports[key] = function
         return function
 
     def call(self, name: str, *arguments: Any) -> Any:

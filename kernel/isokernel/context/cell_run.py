@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.compiler.cells import (
+    Compiled,
     compile_body,
     compile_cell,
     compile_function,
     has_return,
     recompile,
+)
+from isokernel.compiler.imports import (
+    may_import,
+    refused_for_imports,
+    split_cell,
 )
 from isokernel.compiler.redeclaration import Cell, Clash
 from isokernel.context import tracebacks
@@ -30,13 +37,20 @@ from isokernel.v8.isolate import Thrown
 from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
-    from isokernel.compiler.cells import Compiled
+    from collections.abc import Callable
+
+    from isokernel.compiler.imports import CellImports
     from isokernel.context.turns import Turns
     from isokernel.settings import Language
 
 _FULFILLED, _REJECTED = 1, 2
 _RESULT: Final = ".repl_result"
 _HELPERS: Final = f"{PREFIX}helpers"
+_WANTED_BUFFER: Final = re.compile(
+    "allocation failed$|Out of memory$|Unable to grow|could not allocate memory$"
+)
+"""V8's words where a buffer, or a WebAssembly.Memory, is refused."""
+_BUFFERS_SETTING: Final = "array_buffer_bytes_max, or heap_memory_max_mb of a request"
 
 
 class ToolLimits(NamedTuple):
@@ -58,6 +72,7 @@ class ExecutionOptions(NamedTuple):
         result_json: Report its value as JSON too (`ResultJson`). The value of a promise
             is awaited for it.
         result_max: Characters of that JSON; 0 for as many as the cell may print.
+        whole_max: Characters of all of it, reported as well if it is cut; 0 for none.
         heap_bytes_max: V8's heap, while it runs; 0 for the context's own bound.
         levels: Print `[INFO] `, `[WARN] ` and `[ERROR] ` before what console.info, warn
             and error say, its timers included.
@@ -72,6 +87,7 @@ class ExecutionOptions(NamedTuple):
 
     result_json: bool = False
     result_max: int = 0
+    whole_max: int = 0
     heap_bytes_max: int = 0
     levels: bool = False
     drain: bool = False
@@ -133,8 +149,9 @@ class CellRun:
             None if deadline_seconds is None else time.monotonic() + deadline_seconds
         )
         self._paused_at: float | None = None
-        # What it waits for: the cell's end, or the text of its result.
+        # What it waits for: what it imports, the cell's end, or the text of its result.
         self._promise: Value | None = None
+        self._then: Callable[[Value], None] | None = None
         self._presenting = False
         self._done: ExecutionDone | None = None  # while it waits for timers
         self._uncaught: ErrorInfo | None = None
@@ -177,7 +194,8 @@ class CellRun:
             TranspilerError: The TypeScript compiler itself failed.
         """
         if self._options.heap_bytes_max:
-            self._limit_heap(self._options.heap_bytes_max)
+            self._limit_memory(self._options.heap_bytes_max)
+        self._isolate.memory.buffers.refused = False
         # What is printed from now on is this cell's output.
         if self._store:
             self._bridge.call("beginCell", self._owner, self._count, code)
@@ -191,31 +209,28 @@ class CellRun:
 
     def _evaluate(self, code: str, language: Language) -> None:
         """Compile and run the code; inside a turn."""
+        self._language = language
         compile_code = compile_body if self._options.body else compile_cell
         compiled = compile_code(self._isolate, code, language)
         source = tracebacks.CellSource(code)
         self._host.sources.add(self._script, source)
-        if isinstance(compiled, SyntaxProblem):
-            self._fail_syntax(compiled)
-        else:
-            if self._options.levels:
-                self._bridge.call("showLevels", self._owner)
+        if self._options.levels:
+            self._bridge.call("showLevels", self._owner)
+        if not isinstance(compiled, SyntaxProblem):
             self._run(compiled, source, code)
+        elif not may_import(code) or not self._import(code, None, source, compiled):
+            self._fail_syntax(compiled)
         self._turns.run_cleanups()
 
     def _run(
         self, compiled: Compiled, source: tracebacks.CellSource, code: str
     ) -> None:
-        cell = Cell(
-            self._isolate,
-            self._script,
-            before_run=source.runs,
-            message=lambda thrown: str(self._described(thrown)["evalue"]),
-            constants=self._host.sources.constants,
-        )
+        cell = self._cell(source.runs)
         outcome = cell.run(compiled)
         if isinstance(outcome, Thrown) and not outcome.terminated:
-            again = self._compile_again(outcome, code)
+            if self._imports(outcome) and self._import(code, compiled, source):
+                return
+            again = self._compile_again(outcome, compiled, code)
             if isinstance(again, SyntaxProblem):
                 self._fail_syntax(again)
                 return
@@ -226,24 +241,131 @@ class CellRun:
                         self._isolate.run_script(again.helpers, _HELPERS),
                     )
                 outcome = cell.run(again)
+                if self._imports(outcome) and self._import(code, again, source):
+                    return
         if isinstance(outcome, Clash):
-            error = self._syntax_error(outcome.thrown)
-            if outcome.hint:
-                error = error._replace(traceback=(*error.traceback, outcome.hint))
-            self._fail(error)
+            self._fail_clash(outcome)
         elif not isinstance(outcome, Thrown):
             self._wait_for(outcome)
             self._isolate.run_microtasks()
         elif not outcome.terminated:
             self._fail(self._syntax_error(outcome))
 
+    def _cell(self, before_run: Callable[[Compiled], None]) -> Cell:
+        return Cell(
+            self._isolate,
+            self._script,
+            before_run=before_run,
+            message=lambda thrown: str(self._described(thrown)["evalue"]),
+            constants=self._host.sources.constants,
+        )
+
+    def _fail_clash(self, clash: Clash) -> None:
+        error = self._syntax_error(clash.thrown)
+        if clash.hint:
+            error = error._replace(traceback=(*error.traceback, clash.hint))
+        self._fail(error)
+
     def _compile_again(
-        self, thrown: Thrown, code: str
+        self, thrown: Thrown, compiled: Compiled, code: str
     ) -> Compiled | SyntaxProblem | None:
         """Compile what V8 refused as something else that it may be."""
         if self._options.body and has_return(self._described(thrown)["evalue"]):
-            return compile_function(self._isolate, code)
+            made = compile_function(self._isolate, code)
+            if isinstance(made, SyntaxProblem) or code != compiled.code:
+                return made
+            # It is what the compiler has made: its map holds on.
+            return made._replace(source_map=made.source_map or compiled.source_map)
         return recompile(self._isolate, code, body=self._options.body)
+
+    # -- what it imports -------------------------------------------------------------
+
+    def _imports(self, outcome: Value | Thrown | Clash) -> bool:
+        """Return whether V8 refused the code for import or export statements."""
+        return (
+            isinstance(outcome, Thrown)
+            and not outcome.terminated
+            and refused_for_imports(self._described(outcome)["evalue"])
+        )
+
+    def _import(
+        self,
+        code: str,
+        compiled: Compiled | None,
+        source: tracebacks.CellSource,
+        problem: SyntaxProblem | None = None,
+    ) -> bool:
+        """Begin with what the code imports; the rest of it runs when that is there.
+
+        Args:
+            code: As it was written.
+            compiled: What V8 refused; None if the compiler has refused the code.
+            source: Of the code.
+            problem: What the compiler said.
+
+        Returns:
+            False if the code can't be split: then it has another fault.
+        """
+        parts = (
+            split_cell(code)
+            if compiled is None
+            else split_cell(
+                compiled.code, compiled.source_map, written=self._typed(code)
+            )
+        )
+        if isinstance(parts, SyntaxProblem):
+            if problem is None:
+                self._fail_syntax(parts)
+            return problem is None
+        imports, rest = parts
+        source.runs(rest)
+        if imports.meta:
+            self._bridge.call("defineImportMeta")
+        if not imports.statements:
+            self._run(rest, source, rest.code)
+            return True
+        cell = {
+            "script": self._script,
+            "text": imports.text,
+            "statements": imports.statements,
+        }
+        promise = self._bridge.call("importCell", json.dumps(cell))
+        self._then = lambda answer: self._bind(answer, imports, rest, source)
+        self._wait_for(promise)
+        self._isolate.run_microtasks()
+        return True
+
+    def _bind(
+        self,
+        answer: Value,
+        imports: CellImports,
+        rest: Compiled,
+        source: tracebacks.CellSource,
+    ) -> None:
+        """Give the REPL the names that were imported, as constants."""
+        loaded = json.loads(self._isolate.to_text(answer))
+        if not loaded["names"]:
+            self._run(rest, source, rest.code)
+            return
+        names = ", ".join(f"${name}: {name}" for name in loaded["names"])
+        head = f"const {{ {names} }} = await import({json.dumps(loaded['url'])});"
+        outcome = self._cell(lambda _compiled: None).run(Compiled(head))
+        if isinstance(outcome, Value):
+            self._then = lambda _end: self._run(rest, source, rest.code)
+            self._wait_for(outcome)
+            self._isolate.run_microtasks()
+            return
+        thrown = outcome.thrown if isinstance(outcome, Clash) else outcome
+        if not thrown.terminated:
+            first = imports.statements[0]
+            place = {"line": first["line"], "column": first["column"]}
+            thrown = thrown._replace(end_column=first["column"] + 1, **place)
+            hint = outcome.hint if isinstance(outcome, Clash) else ""
+            self._fail_clash(Clash(thrown, hint))
+
+    def _typed(self, code: str) -> str | None:
+        """Return the code if it may be TypeScript."""
+        return code if self._language == "typescript" else None
 
     def _wait_for(self, promise: Value) -> None:
         self._promise = promise
@@ -254,9 +376,12 @@ class CellRun:
     def claim_result(self) -> None:
         """Await the value itself if it is a promise and wanted as JSON.
 
-        Its rejection is the execution's failure then, and not an unhandled one.
+        Its rejection is the execution's failure then, and not an unhandled one. Called
+        before rejections are reported.
         """
-        if self._promise is None or self._presenting or not self._options.result_json:
+        if self._promise is None or self._then is not None:
+            return
+        if self._presenting or not self._options.result_json:
             return
         state, result = self._isolate.promise(self._promise)
         if state == _FULFILLED:
@@ -290,15 +415,21 @@ class CellRun:
             else:
                 state, value = self._isolate.promise(self._promise)
                 if state == _REJECTED:
-                    denied = self._is_denial(value)
-                    self._fail(self._describe(value), denied=denied)
+                    self._fail_with(value)
                 elif state != _FULFILLED:
                     self._turns.flush()
                     return
+                elif self._then is not None:
+                    self._go_on(self._then, value)
                 elif self._presenting:
                     self._finish(self._isolate.to_text(value))
                 else:
                     self._present(value)
+
+    def _go_on(self, then: Callable[[Value], None], value: Value) -> None:
+        """Take the next step on the way to the cell's end, in a turn of its own."""
+        self._then = self._promise = None
+        self._turns.run(lambda: then(value), self.deadline)
 
     def _present(self, end: Value) -> None:
         """Render the cell's value; `end` is what its promise was fulfilled with."""
@@ -312,28 +443,30 @@ class CellRun:
         elif isinstance(shown, Value):  # the text comes later
             self._wait_for(shown)
         elif isinstance(shown, Thrown) and shown.value is not None:
-            self._fail(self._describe(shown.value))
+            self._fail_with(shown.value)
 
     def _render(self, end: Value) -> Any:
         kept = (self._owner, self._count, self._store)
         if self._options.result_json:
             options = self._options
-            asked = (self._silent, options.result_max, options.body)
+            sizes = (options.result_max, options.whole_max)
+            asked = (self._silent, *sizes, options.body)
             shown = self._bridge.try_call("conclude", end, *kept, *asked)
         else:
             shown = self._bridge.try_call("present", end, *kept)
         self._isolate.run_microtasks()
         return shown
 
-    def _finish(self, shown: str) -> None:
-        """Report the value; `shown` is JSON of it, empty if nothing is to be shown."""
+    def _finish(self, text: str) -> None:
+        """Report the value; `text` is JSON of it, empty if nothing is to be shown."""
         self._turns.flush()
+        bundle: Any = json.loads(text) if text else None
         if self._options.result_json:
-            shown, *result = json.loads(shown)
-            if any(part is not None for part in (result[0], result[2])):
-                self._host.sink(ResultJson(self.id, *result))
-        if shown:
-            bundle = json.loads(shown)
+            bundle, (value, *rest) = bundle
+            result = ResultJson(self.id, value, *rest)
+            if value is not None or result.shown is not None:
+                self._host.sink(result)
+        if bundle is not None:
             data, metadata = bundle["data"], bundle["metadata"]
             self._host.sink(ExecuteResult(self.id, self._count, data, metadata))
         self._promise = None
@@ -358,15 +491,29 @@ class CellRun:
             done = ExecutionDone(self.id, self._count, error, denied, stopped)
             self._conclude(ExecutionError(self.id, error), done)
 
-    def _limit_heap(self, heap_bytes_max: int | None) -> None:
-        buffers_bytes_max = self._turns.settings.array_buffer_bytes_max
-        self._isolate.memory.limit(heap_bytes_max, buffers_bytes_max)
+    def _limit_memory(self, bytes_max: int) -> None:
+        """Bound the heap, and ArrayBuffers, each by what this execution may have."""
+        buffers_bytes_max = self._turns.settings.array_buffer_bytes_max or bytes_max
+        self._isolate.memory.limit(bytes_max, min(buffers_bytes_max, bytes_max))
+
+    def _fail_with(self, thrown: Value) -> None:
+        """End it with what was thrown, unless describing that is stopped.
+
+        That runs the user's code: getters of the error, `Error.prepareStackTrace`.
+        """
+        denied = self._is_denial(thrown)
+        error = self._describe(thrown)
+        if self._turns.stop is None:
+            self._fail(error, denied=denied)
 
     def _conclude(self, *events: Event) -> None:
         self.over = True
         self._promise = None
         if self._options.heap_bytes_max:
-            self._limit_heap(self._turns.settings.v8_heap_bytes_max)
+            settings = self._turns.settings
+            self._isolate.memory.limit(
+                settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
+            )
         if self._host.cut_owner == self._owner:
             self._host.cut_owner = -1
             self._turns.run(lambda: self._bridge.call("endOutput", self._owner))
@@ -381,6 +528,7 @@ class CellRun:
         stop = self._turns.take_stop()
         # The heap may still be full, and end this as well.
         self._turns.run(lambda: self._bridge.call("cancelOwner", self._owner))
+        self._turns.run(lambda: self._bridge.call("recover", self._owner))
         self._turns.take_stop()
         if stop is Stop.DEADLINE:
             message = f"the execution took longer than {self._deadline_seconds:g} s"
@@ -389,7 +537,8 @@ class CellRun:
         else:
             message = "the execution was interrupted"
         name = (stop or Stop.INTERRUPT).value
-        error = ErrorInfo(name, message, (tracebacks.heading(name, message),))
+        heading = tracebacks.heading(name, message, self._host.paint)
+        error = ErrorInfo(name, message, (heading,))
         self._fail(error, stopped=True)
 
     def _is_denial(self, reason: Value) -> bool:
@@ -405,10 +554,18 @@ class CellRun:
 
     def _describe(self, value: Value) -> ErrorInfo:
         """Return what was thrown as an error to show."""
-        details = self._turns.run(lambda: self._bridge.call("describe", value))
+        details = self._turns.run(
+            lambda: self._bridge.call("describe", value), self.deadline
+        )
         if details is None:
             return ErrorInfo("Error", "the error could not be described")
-        return tracebacks.error_info(details, self._host.sources)
+        error = tracebacks.error_info(details, self._host.sources, self._host.paint)
+        buffers = self._isolate.memory.buffers
+        if buffers.refused and _WANTED_BUFFER.search(error.evalue) is not None:
+            bound = (buffers.bytes_max or 0) >> 20
+            hint = f"  ArrayBuffers may take {bound} MiB together: {_BUFFERS_SETTING}"
+            error = error._replace(traceback=(*error.traceback, hint))
+        return error
 
     def _described(self, thrown: Thrown) -> dict[str, Any]:
         """Return the runtime's description of an error; inside a turn."""
@@ -418,8 +575,13 @@ class CellRun:
 
     def _fail_syntax(self, problem: SyntaxProblem) -> None:
         place = (problem.line, problem.column + 1, problem.end_column + 1)
-        sources = self._host.sources
-        error = tracebacks.syntax_error(sources, self._script, problem.message, place)
+        error = tracebacks.syntax_error(
+            self._host.sources,
+            self._script,
+            problem.message,
+            place,
+            paint=self._host.paint,
+        )
         self._fail(error)
 
     def _syntax_error(self, thrown: Thrown) -> ErrorInfo:
@@ -433,4 +595,5 @@ class CellRun:
             described["evalue"],
             (line, column, column + width),
             described["ename"],
+            paint=self._host.paint,
         )

@@ -19,6 +19,7 @@ from isokernel.context.bridge import Bridge, Host
 from isokernel.context.cell_run import CellRun, ExecutionOptions
 from isokernel.context.comms import Comms
 from isokernel.context.events import (
+    DisplayData,
     ErrorInfo,
     Event,
     ExecuteResult,
@@ -28,16 +29,20 @@ from isokernel.context.events import (
 )
 from isokernel.context.heaps import ContextHeaps
 from isokernel.context.queries import Queries
-from isokernel.context.tracebacks import CellSource, Sources
+from isokernel.context.tracebacks import COLORED, PLAIN, CellSource, Sources
 from isokernel.context.turns import Stop, Turns
 from isokernel.errors import ContextBusyError, ContextClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from isokernel.context.calls import CallNow
+    from isokernel.context.events import CallAnswer
     from isokernel.settings import ContextSettings, Language
+    from isokernel.v8.recreation import Recipe
     from isokernel.v8.snapshot import Snapshot
     from isokernel.v8.values import Value
+    from isokernel.v8.wasm_parts import Parts
 
 ToolAnswer: TypeAlias = Literal["value", "error", "denied"]
 
@@ -65,6 +70,7 @@ class Context:
         read_input: Callable[[str, bool], str] | None = None,
         on_fatal: Callable[[str], None] | None = None,
         on_stuck: Callable[[], None] | None = None,
+        call_now: CallNow | None = None,
         snapshot: Snapshot | None = None,
     ) -> None:
         """Make a blank context, or restore one from a heap.
@@ -77,6 +83,9 @@ class Context:
             on_fatal: Called with V8's words just before V8 ends the process.
             on_stuck: V8 did not stop within the grace period; called on the
                 watchdog's thread. Nothing is left but ending the process.
+            call_now: Answers a call for something beyond the context, on the V8 thread;
+                the sink takes those that needn't be answered at once. None for a sealed
+                context.
             snapshot: The heap to start from.
 
         Raises:
@@ -88,10 +97,12 @@ class Context:
         self._run: CellRun | None = None
         self._closed = False
         self._host = Host(sink, read_input)
+        self._host.paint = COLORED if settings.error_colors else PLAIN
         self._host.on_uncaught = self._fail_uncaught
         self.bridge = Bridge(
             self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
         )
+        self.bridge.calls.now = call_now
         self._isolate = self.bridge.isolate
         self._resume(self.bridge.saved)
         self._isolate.memory.limit(
@@ -223,7 +234,7 @@ class Context:
     def _settle(self) -> None:
         """Process what a turn of JavaScript has changed."""
         run = self._run
-        if self.turns.stop is None:
+        if self.turns.stop is None and self._isolate.rejections.pending:
             if run is not None:
                 run.claim_result()
             self._report_rejections()
@@ -233,8 +244,9 @@ class Context:
                 self._run = None
 
     def _report_rejections(self) -> None:
+        deadline = self._run.deadline if self._run is not None else None
         for reason, owner in self._isolate.rejections.take():
-            self.turns.run(partial(self._report_rejection, reason, owner))
+            self.turns.run(partial(self._report_rejection, reason, owner), deadline)
 
     def _report_rejection(self, reason: Value, owner: int) -> None:
         if self._run is not None:
@@ -250,7 +262,9 @@ class Context:
     def _report_stopped_timer(self) -> None:
         """Print that a timer's callback was stopped while no cell ran."""
         name = (self.turns.take_stop() or Stop.INTERRUPT).value
-        owner = self._host.execution(self._isolate.owner())
+        owner = self._isolate.owner()
+        self.turns.run(lambda: self.bridge.call("recover", owner))
+        owner = self._host.execution(owner)
         text = f"{name}: a timer's callback was stopped\n"
         self._host.sink(Stream(owner, "stderr", text))
 
@@ -278,6 +292,8 @@ class Context:
         """
         if self._run is not None and self._run.id == execution_id:
             self._run.pause(paused=paused)
+            # JavaScript may wait for the very call that is asked about.
+            self.turns.watch(None if paused else self._run.deadline)
 
     def settle_tool(self, call_id: int, answer: ToolAnswer, text: str) -> None:
         """Answer a `ToolCall`, in any order; without effect if nobody waits any more.
@@ -290,6 +306,30 @@ class Context:
         """
         deadline = self._run.deadline if self._run is not None else None
         self.deliver("settleTool", call_id, answer, text, deadline=deadline)
+
+    def settle_call(self, call_id: int, answer: CallAnswer) -> None:
+        """Answer a `CapabilityCall`, in any order; its execution may be over."""
+        deadline = self._run.deadline if self._run is not None else None
+        received = self.bridge.calls.received(answer)
+        self.deliver("settleCall", call_id, *received, deadline=deadline)
+
+    def display(
+        self,
+        execution_id: int,
+        data: MimeBundle,
+        display_id: str,
+        *,
+        update: bool = False,
+    ) -> None:
+        """Show something that isn't of the user's code; also amid running JavaScript.
+
+        Args:
+            execution_id: Among whose outputs; it may be over.
+            data: What is shown, by media type.
+            display_id: Names it.
+            update: Whether it takes the place of what has that name.
+        """
+        self._host.sink(DisplayData(execution_id, data, {}, display_id, update))
 
     def evaluate(
         self, expression: str, *, execution_id: int = 0
@@ -331,6 +371,7 @@ class Context:
         on_fatal: Callable[[str], None] | None = None,
         on_stuck: Callable[[], None],
         on_tick: Callable[[], None] | None = None,
+        call_now: CallNow | None = None,
         blank: bool = False,
     ) -> None:
         """Become a context of its own, in the child of a fork; no cell may be running.
@@ -348,11 +389,14 @@ class Context:
             on_stuck: V8 did not stop; called on the watchdog's thread.
             on_tick: Called every 50 ms amid running JavaScript, after what was printed
                 has gone to `sink`.
+            call_now: Answers calls for what is beyond the context.
             blank: It was made to be forked and has run nothing: its clock starts now.
         """
         self.settings = settings
         self._host.sink = sink
         self._host.read_input = read_input
+        self.bridge.calls.now = call_now
+        self._host.paint = COLORED if settings.error_colors else PLAIN
         isolate = self._isolate
         isolate.on_fatal = on_fatal
         isolate.reseed()
@@ -364,7 +408,7 @@ class Context:
         if blank:
             self.bridge.call("restartClock")
         else:
-            self.bridge.call("loseTools", "the call was lost: its context was cloned")
+            self.bridge.lose_calls("cloned")
 
     def lend_environment(self, variables: Mapping[str, str]) -> None:
         """Show these variables in `process.env`, instead of those of the last call."""
@@ -376,11 +420,15 @@ class Context:
         self._unstored = 0
         self.bridge.call("setOwner", 0)
 
-    def suspend(self, shared: list[Value]) -> None:
+    def suspend(
+        self, shared: list[Value], recipes: list[Recipe], parts: Parts | None
+    ) -> None:
         """Store Python's state in the heap, and stop its clocks; see `ContextHeaps`.
 
         Args:
             shared: The heap's SharedArrayBuffers.
+            recipes: The objects that have to be made again, and of what.
+            parts: What WebAssembly has to be put together of.
         """
         host = self._host
         state = {
@@ -394,13 +442,27 @@ class Context:
                 for script, cell in host.sources.items()
             ],
         }
-        self.bridge.call("suspend", json.dumps(state, separators=(",", ":")), shared)
+        if recipes:
+            kinds = {made.key: [made.kind, made.data] for made in recipes}
+            order = {key: index for index, key in enumerate(kinds)}
+            state["recipes"] = list(kinds.values())
+            state["emptied"] = [order[made.key] for made in recipes]
+        kept = [made.value for made in recipes]
+        if parts is not None:
+            state["webAssembly"] = parts.data
+            kept += parts.values
+        text = json.dumps(state, separators=(",", ":"))
+        self.bridge.call("suspend", text, shared, kept)
 
     def _resume(self, saved: str) -> None:
         """Read back what `suspend` has stored in the heap."""
         if not saved:
             return  # the heap of a bare isolate
         state = json.loads(saved)
+        recipes, parts = state.get("recipes", ()), state.get("webAssembly")
+        if recipes or parts is not None:
+            emptied = [recipes[index] for index in state.get("emptied", ())]
+            self.bridge.recreate(emptied, parts)
         host = self._host
         self.execution_count = state["executionCount"]
         self._unstored = state["unstored"]

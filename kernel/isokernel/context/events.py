@@ -24,7 +24,8 @@ class ErrorInfo(NamedTuple):
         ename: The error's name, such as `TypeError`; for thrown values that are not
             errors the name of their type.
         evalue: The message, without the name.
-        traceback: Lines to show, plain text (no colours); the first names the error.
+        traceback: Lines to show, the first names the error; plain text, unless the
+            context has `error_colors`.
     """
 
     ename: str
@@ -79,6 +80,7 @@ class ResultJson(NamedTuple):
         cut: It was too long: it is head and tail, with what lies between counted.
         shown: The value as text, when JSON doesn't hold all of it.
         note: What JSON doesn't hold of it, and what was cut, for people.
+        whole: What was cut, uncut, if that was asked for and isn't too long.
     """
 
     execution_id: int
@@ -86,6 +88,7 @@ class ResultJson(NamedTuple):
     cut: bool = False
     shown: str | None = None
     note: str | None = None
+    whole: str | None = None
 
 
 class ExecutionError(NamedTuple):
@@ -130,6 +133,41 @@ class ToolCall(NamedTuple):
     input: str
 
 
+class CapabilityCall(NamedTuple):
+    """The code asks for something beyond its context, of whoever holds it.
+
+    It is reported if the code goes on meanwhile, and waits for `Context.settle_call`.
+
+    Attributes:
+        execution_id: Who asks.
+        call_id: Its number in the context.
+        name: What is asked for: a capability, a dot, and what to do with it.
+        arguments: JSON text of an object.
+        data: Bytes that go with it, if any.
+    """
+
+    execution_id: int
+    call_id: int
+    name: str
+    arguments: str
+    data: bytes | None = None
+
+
+class CallAnswer(NamedTuple):
+    """The answer to a `CapabilityCall`.
+
+    Attributes:
+        kind: What comes.
+        text: The value as JSON, nothing for undefined; or the error's fields as a JSON
+            object: name, message, code and what else the error has.
+        data: Bytes that come with the value, if any.
+    """
+
+    kind: Literal["value", "error"]
+    text: str
+    data: bytes | None = None
+
+
 class CommEvent(NamedTuple):
     """JavaScript opened, used or closed a comm (Jupyter's two-way channel).
 
@@ -162,4 +200,5 @@ Event: TypeAlias = (
     | ExecutionDone
     | CommEvent
     | ToolCall
+    | CapabilityCall
 )

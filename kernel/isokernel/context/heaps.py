@@ -17,7 +17,9 @@ from isokernel.v8 import writer
 from isokernel.v8.children import Children
 from isokernel.v8.isolate import Isolate
 from isokernel.v8.live_objects import unsavable_objects
+from isokernel.v8.recreation import Recipes
 from isokernel.v8.snapshot import Snapshot, seal
+from isokernel.v8.wasm_parts import KINDS, RefusedError, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
     from isokernel.context.context import Context
     from isokernel.v8.children import Child, Outcome
+    from isokernel.v8.recreation import Recipe
     from isokernel.v8.values import Value
+    from isokernel.v8.wasm_parts import Parts
 
-_WITHOUT_OBJECT: Final = ("Atomics.waitAsync", "WebAssembly.Module")
+_WITHOUT_OBJECT: Final = ("Atomics.waitAsync",)
 """Features whose use leaves state that can't be saved and that isn't an object."""
 _SOUGHT_MAX: Final = 10_000
 
@@ -150,13 +154,28 @@ class ContextHeaps:
     def _print_unsavable(self) -> None:
         """Search the heap and print what was found, in a forked child."""
         self._bridge.host.mute()
-        found = unsavable_objects(self._isolate)
+        isolate = self._isolate
+        recipes = Recipes(isolate)
+        with isolate.entered():
+            objects = unsavable_objects(isolate)
+            found = [
+                (kind, value)
+                for kind, value in objects
+                if kind not in KINDS and recipes.of(kind, value) is None
+            ]
+            compiled = [item for item in objects if item[0] in KINDS]
+            try:
+                take_apart(isolate, self._bridge.web_assembly, compiled)
+            except RefusedError as error:
+                found.insert(0, (error.kind, error.value))
         if not found:
             return
         kind, path = found[0][0], None
         values = [value for _, value in found[:_SOUGHT_MAX]]
         with contextlib.suppress(ScriptError):  # the kind alone is better than nothing
-            answer = json.loads(self._bridge.call("findUnsavable", values))
+            answer = json.loads(
+                self._bridge.call("findUnsavable", values, isolate.modules.namespaces())
+            )
             if answer:
                 index, path = answer
                 kind = found[index][0]
@@ -166,6 +185,8 @@ class ContextHeaps:
 class _Suspension(writer.Preparation):
     """What is done to a context in the process that writes it."""
 
+    recreates = True
+
     def __init__(self, context: Context) -> None:
         self._context = context
 
@@ -173,13 +194,20 @@ class _Suspension(writer.Preparation):
         """Drop what the user's code prints from now on: it belongs to no execution."""
         bridge = self._context.bridge
         bridge.host.mute()
+        bridge.calls.now = None
         bridge.call("beginSaving")
-        if bridge.call("hasMemory"):
-            bridge.isolate.features.add("WebAssembly.Memory")
+        if bridge.call("usesWebAssembly"):
+            bridge.isolate.features.add("WebAssembly")
 
-    def finish(self, shared: list[Value]) -> None:
+    def find_web_assembly(self, name: str) -> Value:
+        """Return one of the runtime's functions about WebAssembly."""
+        return self._context.bridge.web_assembly(name)
+
+    def finish(
+        self, shared: list[Value], recipes: list[Recipe], parts: Parts | None
+    ) -> None:
         """Store Python's state in the heap."""
-        self._context.suspend(shared)
+        self._context.suspend(shared, recipes, parts)
 
 
 class _Trial:

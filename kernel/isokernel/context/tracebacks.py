@@ -1,13 +1,15 @@
 """Failures of the user's code as text: name, frames, source line with a caret.
 
 The runtime describes what was thrown (`errors.js`); here it meets the source of the
-cells. Plain text, no colours.
+cells. Plain text, or with ANSI colours for notebooks.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+import re
+from array import array
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.context.events import ErrorInfo
 
@@ -22,11 +24,51 @@ _LINE_MAX: Final = 200
 """Longer source lines are cut around the place that is shown."""
 
 
+_LINE_END: Final = re.compile("\r\n?|[\n\u2028\u2029]")
+_HEAD: Final = 16
+_AMONG_BLANKS: Final = ";()\ufeff"
+"""What SWC puts into the place of types beside blanks: what ends a statement there, and
+parentheses of arrow functions that would be on another line than the arrow."""
+
 _CONSTANT: Final = "Assignment to constant variable."
 _CONSTANT_HINT: Final = (
     "  Declared with const by an earlier cell, so constant for good: {}. "
     "Choose another name, or restart."
 )
+
+
+class Paint(NamedTuple):
+    """How the parts of a traceback are marked: ANSI sequences to begin with.
+
+    Attributes:
+        name: For the error's name.
+        place: For frames, and for line numbers.
+        mark: For the carets.
+        end: Ends each.
+    """
+
+    name: str = ""
+    place: str = ""
+    mark: str = ""
+    end: str = ""
+
+    def named(self, text: str) -> str:
+        """Return the error's name to show."""
+        return f"{self.name}{text}{self.end}"
+
+    def placed(self, text: str) -> str:
+        """Return a frame or a line number to show."""
+        return f"{self.place}{text}{self.end}"
+
+    def marked(self, text: str) -> str:
+        """Return carets to show."""
+        return f"{self.mark}{text}{self.end}"
+
+
+PLAIN: Final = Paint()
+# Nothing but bold and colours is known to all of JupyterLab, nbconvert and terminals:
+# "dim" is the bright black there.
+COLORED: Final = Paint("\x1b[1;31m", "\x1b[90m", "\x1b[31m", "\x1b[0m")
 
 
 class CellSource:
@@ -95,8 +137,14 @@ def shown_name(script: str) -> str:
     )
 
 
-def marked_line(
-    sources: Sources, script: str, line: int, column: int, end_column: int = 0
+def marked_line(  # noqa: PLR0913 - a place is four of them
+    sources: Sources,
+    script: str,
+    line: int,
+    column: int,
+    end_column: int = 0,
+    *,
+    paint: Paint = PLAIN,
 ) -> Iterator[str]:
     """Yield the source line, and carets below it; nothing if unknown. All from 1."""
     text = sources.line(script, line)
@@ -111,8 +159,9 @@ def marked_line(
     indent = "".join("\t" if char == "\t" else " " for char in text[:start])
     length = min(length, max(len(text) - start, 1))
     prefix = f"{line:>6} | "
-    yield f"{prefix}{text}"
-    yield f"{' ' * (len(prefix) - 2)}| {indent}{'^' * length}"
+    yield f"{paint.placed(prefix)}{text}"
+    gutter = paint.placed(f"{' ' * (len(prefix) - 2)}| ")
+    yield f"{gutter}{indent}{paint.marked('^' * length)}"
 
 
 def place_in(code: str, line: int, column: int) -> tuple[int, int]:
@@ -125,56 +174,99 @@ def place_in(code: str, line: int, column: int) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-def heading(ename: str, evalue: str) -> str:
+def unblanked(code: str, place: tuple[int, int], text: str) -> str | None:
+    """Return what stands in the code where a text came from whose types are blanks.
+
+    Args:
+        code: What the user wrote.
+        place: A line and a column within; from 1, columns in UTF-16 units.
+        text: A part of what the compiler made of it, with everything in its place.
+    """
+    line, column = place
+    code, text = _units(code), _units(text)
+    ends = [0, *(found.end() for found in _LINE_END.finditer(code))]
+    if line > len(ends):
+        return None
+    within = ends[line - 1] + column - 1
+    head = text[:_HEAD]
+    for start in range(within, max(within - len(text), -1), -1):
+        if not _is_blanked(head, code[start : start + len(head)]):
+            continue  # no copy of a long text for each place
+        found = code[start : start + len(text)]
+        if _is_blanked(text, found):
+            return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None
+
+
+def _units(text: str) -> str:
+    """Return a text with its UTF-16 units as characters: each keeps its place."""
+    units = array("H", text.encode("utf-16-le", "surrogatepass"))
+    return "".join(map(chr, units))
+
+
+def _is_blanked(text: str, code: str) -> bool:
+    """Whether a text is the code but for blanks, and what stands among them."""
+    return len(text) == len(code) and all(
+        now == was or now.isspace() or now in _AMONG_BLANKS
+        for now, was in zip(text, code, strict=True)
+    )
+
+
+def heading(ename: str, evalue: str, paint: Paint = PLAIN) -> str:
     """Return the first line of an error."""
-    return f"{ename}: {evalue}" if evalue else ename
+    name = paint.named(ename)
+    return f"{name}: {evalue}" if evalue else name
 
 
-def error_info(details: str, sources: Sources) -> ErrorInfo:
+def error_info(details: str, sources: Sources, paint: Paint = PLAIN) -> ErrorInfo:
     """Return an error to show, from what the runtime's `describe` returns."""
     described = json.loads(details)
-    lines = _lines(described, sources)
+    lines = _lines(described, sources, paint)
     if described["evalue"] == _CONSTANT and sources.constants:
         lines.append(_CONSTANT_HINT.format(", ".join(sorted(sources.constants))))
     return ErrorInfo(described["ename"], described["evalue"], tuple(lines))
 
 
-def syntax_error(
+def syntax_error(  # noqa: PLR0913 - a place is two of them
     sources: Sources,
     script: str,
     message: str,
     place: tuple[int, int, int],
     ename: str = "SyntaxError",
+    *,
+    paint: Paint = PLAIN,
 ) -> ErrorInfo:
     """Return a syntax error at (line, column, end column); all from 1."""
     line, column, end_column = place
-    traceback = [heading(ename, message)]
+    traceback = [heading(ename, message, paint)]
     if line:
-        traceback.append(f"    at {shown_name(script)}:{line}:{column}")
-        traceback.extend(marked_line(sources, script, line, column, end_column))
+        at = f"    at {shown_name(script)}:{line}:{column}"
+        traceback.append(paint.placed(at))
+        marked = marked_line(sources, script, line, column, end_column, paint=paint)
+        traceback.extend(marked)
     return ErrorInfo(ename, message, tuple(traceback))
 
 
-def _lines(described: dict[str, Any], sources: Sources) -> list[str]:
-    lines = [*heading(described["ename"], described["evalue"]).split("\n")]
+def _lines(described: dict[str, Any], sources: Sources, paint: Paint) -> list[str]:
+    lines = [*heading(described["ename"], described["evalue"], paint).split("\n")]
     frames = described.get("frames", ())[:_FRAMES_MAX]
     for index, frame in enumerate(frames):
         place = f"{shown_name(frame['script'])}:{frame['line']}:{frame['column']}"
         function = frame.get("function")
-        lines.append(f"    at {function} ({place})" if function else f"    at {place}")
+        at = f"    at {function} ({place})" if function else f"    at {place}"
+        lines.append(paint.placed(at))
         if index == 0:
-            lines.extend(
-                marked_line(sources, frame["script"], frame["line"], frame["column"])
-            )
+            script, line, column = frame["script"], frame["line"], frame["column"]
+            lines.extend(marked_line(sources, script, line, column, paint=paint))
     if properties := described.get("properties"):
         lines.extend(f"  {line}" for line in properties.split("\n"))
     for number, error in enumerate(described.get("errors", ()), 1):
-        inner = _lines(error, sources)
+        inner = _lines(error, sources, paint)
         lines.append(f"  [{number}] {inner[0]}")
         lines.extend(f"      {line}" for line in inner[1:])
     cause = described.get("cause")
     if cause is not None:
-        inner = _lines(cause, sources)
+        inner = _lines(cause, sources, paint)
         lines.append(f"  caused by {inner[0]}")
         lines.extend(f"  {line}" for line in inner[1:])
     return lines

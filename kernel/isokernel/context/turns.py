@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from isokernel.context.watchdog import Watchdog
-from isokernel.errors import TerminatedError
+from isokernel.errors import CallInterruptedError, TerminatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from isokernel.settings import ContextSettings
 
 _DRAIN_BYTES: Final = 4096
+_TICK_MS: Final = 50
 _Result = TypeVar("_Result")
 
 
@@ -127,6 +129,10 @@ class Turns:
         finally:
             self._leave()
 
+    def watch(self, deadline: float | None) -> None:
+        """Have another deadline for the turn that runs, if one does."""
+        self._watchdog.watch(deadline)
+
     def _enter(self, deadline: float | None) -> None:
         self._entered = time.monotonic()
         self._count += 1
@@ -139,12 +145,13 @@ class Turns:
     def _leave(self) -> None:
         self._watchdog.leave()
         self.seconds_run += time.monotonic() - self._entered
+        self._isolate.memory.settle()
         with self._lock:
             self._running = False
         self._isolate.resume()
         memory = self._isolate.memory
-        if memory.out_of_memory is not None:
-            bound = memory.heap_bytes_max or memory.initial_limit_bytes
+        if memory.out_of_memory:
+            bound = memory.heap_bound_bytes
             self.memory_message = (
                 f"the heap of the context is full ({bound >> 20} MiB); "
                 "what the cell did until then is kept"
@@ -160,6 +167,33 @@ class Turns:
                 self.bridge.call("report", thrown, "error")
             isolate.run_microtasks()
 
+    def block(self, descriptor: int, look: Callable[[], _Result | None]) -> _Result:
+        """Wait for something from outside, amid running JavaScript.
+
+        What was printed so far is emitted meanwhile.
+
+        Args:
+            descriptor: Readable when `look` has something to do.
+            look: Takes in what has come; returns None if that isn't it yet.
+
+        Raises:
+            CallInterruptedError: JavaScript is to stop.
+        """
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.register(self.wakeup, select.POLLIN)
+        while True:
+            if self.stop is not None:
+                raise CallInterruptedError
+            found = look()
+            if found is not None:
+                return found
+            ready = dict(poller.poll(_TICK_MS))
+            if self.wakeup in ready:
+                self.drain()
+            elif not ready:
+                self._tick()
+
     # -- stopping ------------------------------------------------------------------
 
     def request_stop(self, stop: Stop, *, waiting: bool = False) -> None:
@@ -173,6 +207,8 @@ class Turns:
         with self._lock:
             if self._closed or not (self._running or waiting):
                 return
+            if stop is Stop.DEADLINE and self._isolate.memory.out_of_memory:
+                stop = Stop.MEMORY  # which JavaScript hasn't come to notice yet
             self.stop = self.stop or stop
             if self._running:
                 self._terminate()
@@ -185,8 +221,7 @@ class Turns:
 
     def _stopped(self) -> bool:
         """Whether this turn shall end."""
-        full = self._isolate.memory.out_of_memory is not None
-        return self.stop is not None or full
+        return self.stop is not None or self._isolate.memory.out_of_memory
 
     def take_stop(self) -> Stop | None:
         """Return why JavaScript was stopped, once."""

@@ -61,6 +61,11 @@ class Watchdog:
         elif self._asleep:
             self._wake.set()
 
+    def watch(self, deadline: float | None) -> None:
+        """Change the deadline of the JavaScript that runs now, if any does."""
+        if self._entered:
+            self._deadline = deadline or 0.0
+
     def leave(self) -> None:
         """Note that JavaScript has ended."""
         self._entered = 0.0

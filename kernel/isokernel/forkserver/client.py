@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from isokernel.errors import ForkServerError
+from isokernel.errors import ForkServerError, reason_of
 from isokernel.forkserver.exits import ExitWatcher
 from isokernel.forkserver.protocol import (
     PACKET_MAX,
@@ -180,7 +180,7 @@ class ForkServer:
         except OSError as error:
             ours.close()
             os.close(exits)
-            message = f"the fork server can't be started: {error}"
+            message = f"the fork server can't be started: {reason_of(error)}"
             raise ForkServerError(message) from error
         finally:
             theirs.close()
@@ -297,7 +297,7 @@ class ForkServer:
         try:
             socket.send_fds(self._requests, [packet], descriptors)
         except OSError as error:
-            message = f"the fork server can't be reached: {error}"
+            message = f"the fork server can't be reached: {reason_of(error)}"
             raise ForkServerError(message) from error
         return self._receive(_REPLY_SECONDS)
 
@@ -308,7 +308,7 @@ class ForkServer:
             try:
                 packet = self._requests.recv(PACKET_MAX)
             except OSError as error:
-                message = f"the fork server doesn't answer: {error}"
+                message = f"the fork server doesn't answer: {reason_of(error)}"
                 raise ForkServerError(message) from error
         if not packet:
             message = "the fork server has ended"

@@ -6,7 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from isokernel.context import Context
+from isokernel.context import Context, compression
 from isokernel.context.warmup import warm
 from isokernel.forkserver.process import Template, serve
 from isokernel.forkserver.protocol import Launch, Request, Spawn
@@ -33,6 +33,7 @@ class ContextTemplate(Template):
     def __init__(self) -> None:
         """Load everything: a confined process can't."""
         scripts.preload()
+        compression.preload()
         self.base = Context(ContextSettings(), lambda _event: None)
         # Finds the native functions that a saved heap refers to, for all forks.
         self.base.heaps.save()

@@ -12,11 +12,12 @@
     settings    what the environment sets
     launch      from a command line to a running kernel
     install     the kernelspecs
+    papermill   parameters as JavaScript, in papermill's own process
 
 Two threads. The main one runs V8 and owns shell and stdin. The other owns control and
 heartbeat, so that both answer while JavaScript keeps the first one busy. They share
 iopub, under a lock, and a few flags.
 
-Nothing here imports jupyter_client, ipykernel, traitlets or asyncio: together they cost
-more than half of the time in which a kernel has to give its first answer.
+Nothing that a kernel needs imports jupyter_client, ipykernel, traitlets or asyncio:
+together they cost more than half of the time in which it has to give its first answer.
 """

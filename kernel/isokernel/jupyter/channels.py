@@ -307,6 +307,7 @@ class UserInput:
 
     Attributes:
         request: The running cell when its front end can ask its user, else None.
+        execution_id: The latest cell's.
         wakeups: Descriptors that become readable when waiting must end: the context's
             own, which an interrupt sets off, and the kernel's, for a shutdown.
     """
@@ -315,7 +316,20 @@ class UserInput:
         """Ask over the stdin channel."""
         self._channels = channels
         self.request: Message | None = None
+        self.execution_id = 0
         self.wakeups: list[int] = []
+
+    def ask_for(self, execution_id: int, question: str) -> str:
+        """Ask on behalf of one execution, which must be the running one.
+
+        Raises:
+            InputUnavailableError: It is over, or its front end can't ask.
+            InputInterruptedError: As for the call.
+        """
+        if execution_id != self.execution_id:
+            message = "the cell that asks is over"
+            raise InputUnavailableError(message)
+        return self(question, password=False)
 
     def __call__(self, prompt: str, password: bool) -> str:  # noqa: FBT001 - contract
         """Ask and wait. Called by the context, in the middle of JavaScript.

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from isokernel import exit_codes
+from isokernel.context import tracebacks
 from isokernel.context.events import ErrorInfo, ExecutionDone
 from isokernel.protocol.messages import error_content, execute_reply_content
 
@@ -56,7 +57,8 @@ class KernelExits:
             sys.stderr.write(f"isokernel: {text}\n")
             # Whoever held the lock of iopub for a whole second can't be waited for.
             if self._channels.broadcast.seize(_LOCK_SECONDS):
-                self._report(ErrorInfo(name, text, (f"{name}: {text}",)))
+                traceback = (tracebacks.heading(name, text, tracebacks.COLORED),)
+                self._report(ErrorInfo(name, text, traceback))
                 self._channels.close()
         finally:
             os._exit(code)

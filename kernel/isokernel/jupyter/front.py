@@ -24,7 +24,12 @@ from isokernel.protocol.cells import CellRequest, CellRunner
 
 if TYPE_CHECKING:
     from isokernel.context import Context
-    from isokernel.context.events import ExecutionDone, ResultJson
+    from isokernel.context.events import (
+        CapabilityCall,
+        ExecutionDone,
+        ResultJson,
+    )
+    from isokernel.jupyter.capabilities import KernelCalls
     from isokernel.jupyter.channels import Channels, ShellQueue, UserInput
     from isokernel.jupyter.heaps import NotebookHeaps
     from isokernel.jupyter.history import History
@@ -48,13 +53,14 @@ class KernelFront:
         cells: Runs the cells.
     """
 
-    def __init__(  # noqa: PLR0913 - it joins the parts
+    def __init__(  # noqa: PLR0913, PLR0917 - it joins the parts
         self,
         channels: Channels,
         shell: ShellQueue,
         user_input: UserInput,
         history: History,
         heaps: NotebookHeaps,
+        calls: KernelCalls,
         *,
         information: dict[str, Any],
         cells_queued_max: int,
@@ -67,6 +73,7 @@ class KernelFront:
             user_input: Asks the front end of the running cell.
             history: Gets the cells.
             heaps: Saves and restores the context.
+            calls: Answers what the code asks for beyond its context.
             information: The content of kernel_info_reply.
             cells_queued_max: How many cells may wait.
         """
@@ -76,6 +83,7 @@ class KernelFront:
         self._user_input = user_input
         self._history = history
         self._heaps = heaps
+        self._calls = calls
         self._queue_max = cells_queued_max
         self._queue: deque[CellRequest[Message]] = deque()
         self._count = 0
@@ -188,6 +196,7 @@ class KernelFront:
             del self._headers[next(iter(self._headers))]
         self._result = None
         self._user_input.request = cell.request if cell.allow_stdin else None
+        self._user_input.execution_id = cell.id
         self._started = timestamp()
         self._broadcast.begin(header)
 
@@ -218,6 +227,10 @@ class KernelFront:
             self._broadcast.send(kind, content, parent, metadata, buffers)
         except Exception as error:  # noqa: BLE001 - else it'd surface in the user's code
             log_failure(f"sending {kind}", error)
+
+    def call(self, call: CapabilityCall) -> None:
+        """Begin a call for what is beyond the context."""
+        self._calls.call(call)
 
     def finish(
         self,

@@ -15,7 +15,7 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.errors import EngineError, HeapFileError, IsokernelError
+from isokernel.errors import EngineError, HeapFileError, IsokernelError, reason_of
 from isokernel.jupyter.process import log_failure
 from isokernel.v8.snapshot import Snapshot
 
@@ -35,20 +35,27 @@ class NotebookHeaps:
     """Saves and restores the context of a kernel. Everything on the V8 thread."""
 
     def __init__(
-        self, folder: str, bytes_max: int, use: Callable[[Snapshot], None]
+        self,
+        folder: str,
+        bytes_max: int,
+        use: Callable[[Snapshot, dict[str, Any]], None],
+        lock: Callable[[], dict[str, Any]],
     ) -> None:
         """Keep heaps in a folder.
 
         Args:
             folder: Where; made when it is first needed.
             bytes_max: What a heap may have, uncompressed.
-            use: Replaces the running context by one that is restored from a heap.
+            use: Replaces the running context by one that is restored from a heap, with
+                the lock of its packages.
+            lock: Returns the lock of the running one.
         """
         self._folder = folder
         self._bytes_max = bytes_max
         self._use = use
+        self._lock = lock
         self._wanted: list[str] = []
-        self._next: Snapshot | None = None
+        self._next: tuple[Snapshot, dict[str, Any]] | None = None
 
     def serve(self, action: str, name: str) -> str:
         """Serve the user's code; see `ContextHeaps.serve`.
@@ -85,7 +92,7 @@ class NotebookHeaps:
         heap, self._next = self._next, None
         if heap is not None:
             try:
-                self._use(heap)
+                self._use(*heap)
             except EngineError as error:
                 log_failure("restoring a heap", error)
 
@@ -96,7 +103,12 @@ class NotebookHeaps:
         """Write a file, whole or not at all."""
         import zstandard  # noqa: PLC0415 -- not for a kernel's start
 
-        data = zstandard.ZstdCompressor(level=_LEVEL).compress(heap.to_bytes())
+        data = heap.to_bytes()
+        if lock := self._lock():
+            from isokernel.packages.lock import encode_lock  # noqa: PLC0415 - likewise
+
+            data = encode_lock(lock) + data
+        data = zstandard.ZstdCompressor(level=_LEVEL).compress(data)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
         part = f"{self._path(name)}.{os.getpid()}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -111,20 +123,23 @@ class NotebookHeaps:
                 os.unlink(part)  # noqa: PTH108 -- likewise
         return {"name": name, "key": heap.key, "size": len(data)}
 
-    def _read(self, name: str) -> Snapshot:
+    def _read(self, name: str) -> tuple[Snapshot, dict[str, Any]]:
         import zstandard  # noqa: PLC0415 -- not for a kernel's start
+
+        from isokernel.packages.lock import decode_lock, split_lock  # noqa: PLC0415
 
         try:
             with open(self._path(name), "rb") as file:  # noqa: PTH123
                 data = zstandard.ZstdDecompressor().decompress(
                     file.read(), max_output_size=self._bytes_max
                 )
-            return Snapshot.from_bytes(data)
+            locked, heap = split_lock(memoryview(data))
+            return Snapshot.from_bytes(heap), decode_lock(locked)
         except FileNotFoundError as error:
             message = f"there is no heap {name!r} in {self._folder}"
             raise HeapFileError(message) from error
-        except (OSError, EngineError, zstandard.ZstdError) as error:
-            message = f"the heap {name!r} can't be used: {error}"
+        except (OSError, ValueError, EngineError, zstandard.ZstdError) as error:
+            message = f"the heap {name!r} can't be used: {reason_of(error)}"
             raise HeapFileError(message) from error
 
     def _list(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from isokernel.errors import HistoryError, MessageError
 from isokernel.jupyter.process import log_warning
+from isokernel.protocol.messages import well_formed
 
 if TYPE_CHECKING:
     import sqlite3
@@ -264,4 +265,4 @@ def _integer(request: dict[str, Any], field: str, default: Any) -> Any:
 
 def _storable(text: str) -> str:
     """Replace halves of surrogate pairs, which SQLite can't store."""
-    return text.encode("utf-8", "replace").decode()
+    return well_formed(text)

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isokernel.errors import InstallationError
+from isokernel.errors import InstallationError, reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from isokernel.settings import Language
 
 __all__ = ["KERNELS", "Kernelspec", "find", "install", "specification"]
@@ -63,7 +65,9 @@ class Kernelspec:
     interpreter: str
 
 
-def specification(language: Language, interpreter: str) -> dict[str, Any]:
+def specification(
+    language: Language, interpreter: str, variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the content of kernel.json.
 
     Args:
@@ -72,6 +76,7 @@ def specification(language: Language, interpreter: str) -> dict[str, Any]:
             on itself. Then the kernel is forked by the provisioner, which is where
             Jupyter is; anywhere else Jupyter doesn't know it, and with its name in the
             kernelspec would not start the kernel at all.
+        variables: What the kernel finds in its environment.
     """
     metadata: dict[str, Any] = {"debugger": False}
     if interpreter == "python":
@@ -90,16 +95,23 @@ def specification(language: Language, interpreter: str) -> dict[str, Any]:
         "language": language,
         "interrupt_mode": "message",
         "metadata": metadata,
+        **({"env": dict(variables)} if variables else {}),
     }
 
 
-def install(*, user: bool = False, prefix: Path | None = None) -> list[Path]:
+def install(
+    *,
+    user: bool = False,
+    prefix: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Write the kernelspecs, with the absolute path of this interpreter.
 
     Args:
         user: Into the user's own Jupyter folder.
         prefix: Into an environment's `share/jupyter`; default is Jupyter's folder for
             the whole system.
+        variables: What the kernels find in their environment.
 
     Returns:
         The folders that were written.
@@ -113,13 +125,13 @@ def install(*, user: bool = False, prefix: Path | None = None) -> list[Path]:
     written = []
     for name, language in KERNELS.items():
         with tempfile.TemporaryDirectory() as folder:
-            _write(Path(folder), name, language)
+            _write(Path(folder), name, language, variables)
             try:
                 target = manager.install_kernel_spec(
                     folder, name, user=user, prefix=str(prefix) if prefix else None
                 )
             except OSError as error:
-                message = f"the kernelspec {name} can't be written: {error}"
+                message = f"the kernelspec {name} can't be written: {reason_of(error)}"
                 raise InstallationError(message) from error
         written.append(Path(target))
     return written
@@ -144,7 +156,7 @@ def find() -> list[Kernelspec]:
         except NoSuchKernel:
             continue
         except (OSError, ValueError) as error:
-            message = f"the kernelspec {name} can't be read: {error}"
+            message = f"the kernelspec {name} can't be read: {reason_of(error)}"
             raise InstallationError(message) from error
         interpreter = spec.argv[0] if spec.argv else ""
         if interpreter in {"python", f"python{sys.version_info[0]}"}:
@@ -153,8 +165,11 @@ def find() -> list[Kernelspec]:
     return found
 
 
-def _write(folder: Path, name: str, language: Language) -> None:
-    text = json.dumps(specification(language, sys.executable), indent=2)
+def _write(
+    folder: Path, name: str, language: Language, variables: Mapping[str, str] | None
+) -> None:
+    made = specification(language, sys.executable, variables)
+    text = json.dumps(made, indent=2)
     (folder / "kernel.json").write_text(f"{text}\n", encoding="utf-8")
     source = _resources(name)
     for logo in LOGOS:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import zmq
 
 from isokernel._version import __version__
+from isokernel.jupyter.capabilities import KernelCalls
 from isokernel.jupyter.channels import ShellQueue, UserInput
 from isokernel.jupyter.control import KernelControl
 from isokernel.jupyter.exits import KernelExits
@@ -25,7 +26,9 @@ from isokernel.jupyter.wire import PROTOCOL_VERSION
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.capabilities import Providers
     from isokernel.context import Context
+    from isokernel.context.calls import CallNow
     from isokernel.context.events import Event
     from isokernel.jupyter.channels import Channels
     from isokernel.jupyter.process import Lifecycle, ParentProcess
@@ -35,7 +38,14 @@ if TYPE_CHECKING:
     from isokernel.v8.snapshot import Snapshot
 
     ContextFactory = Callable[
-        [Callable[[Event], None], UserInput, KernelExits, Snapshot | None], Context
+        [
+            Callable[[Event], None],
+            UserInput,
+            KernelExits,
+            CallNow,
+            Snapshot | None,
+        ],
+        Context,
     ]
 
 __all__ = ["Kernel", "kernel_information"]
@@ -73,6 +83,7 @@ class Kernel:
         make_context: ContextFactory,
         engine_version: str,
         parent: ParentProcess,
+        providers: Providers,
     ) -> None:
         """Start to answer on control and heartbeat, then make the context.
 
@@ -90,34 +101,43 @@ class Kernel:
             settings.history, settings.language, rows_max=settings.history_cells_max
         )
         self._heaps = NotebookHeaps(
-            settings.heaps_dir, settings.heap_bytes_max, self._restore
+            settings.heaps_dir, settings.heap_bytes_max, self._restore, self._lock
         )
+        self._calls = KernelCalls(providers, settings, ask=self._user_input.ask_for)
         self._front = KernelFront(
             channels,
             self._shell,
             self._user_input,
             self._history,
             self._heaps,
+            self._calls,
             information=information,
             cells_queued_max=settings.cells_queued_max,
         )
         cells = self._front.cells
         exits = KernelExits(channels, cells)
-        self._make_context = partial(make_context, cells, self._user_input, exits)
+        self._make_context = partial(
+            make_context, cells, self._user_input, exits, self._calls.call_now
+        )
         self._poller = zmq.Poller()
         self._poller.register(channels.shell, zmq.POLLIN)
         self._poller.register(lifecycle.v8_wakeup.fileno, zmq.POLLIN)
-        self._use(self._make_context(None))
+        self._poller.register(self._calls.fileno, zmq.POLLIN)
+        self._use(self._make_context(None), {})
         self._control.cells = cells
 
-    def _use(self, context: Context) -> None:
+    def _lock(self) -> dict[str, Any]:
+        return self._calls.lock()
+
+    def _use(self, context: Context, lock: dict[str, Any]) -> None:
         """Serve everything with this context from now on; no cell runs."""
         self._context = self._front.cells.context = context
         context.heaps.serve(self._heaps.serve)
+        self._calls.use(context, lock)
         self._poller.register(context.wakeup, zmq.POLLIN)
         self._user_input.wakeups = [context.wakeup, self._lifecycle.v8_wakeup.fileno]
 
-    def _restore(self, heap: Snapshot) -> None:
+    def _restore(self, heap: Snapshot, lock: dict[str, Any]) -> None:
         """Replace the context by one that is restored from a heap; no cell runs.
 
         Raises:
@@ -125,7 +145,7 @@ class Kernel:
         """
         old, new = self._context, self._make_context(heap)
         self._poller.unregister(old.wakeup)
-        self._use(new)
+        self._use(new, lock)
         old.close()
 
     def run(self) -> None:
@@ -139,6 +159,8 @@ class Kernel:
     def _turn(self) -> None:
         waits = (self._context.wait_time(), self._history.wait_time())
         wait = min((wait for wait in waits if wait is not None), default=None)
+        if self._calls.pending:
+            wait = 0
         due = None if wait is None else time.monotonic() + wait
         self._lifecycle.serving = False
         ready = dict(
@@ -149,6 +171,8 @@ class Kernel:
             self._history.write()
         if self._context.wakeup in ready or (due and time.monotonic() >= due):
             self._context.step()
+        if self._calls.fileno in ready or self._calls.pending:
+            self._calls.deliver()
         if self._channels.shell in ready:
             self._shell.fill()
             while not self._lifecycle.stopping and (request := self._shell.next()):
@@ -172,6 +196,7 @@ class Kernel:
             log_failure(f"serving {request.type}", error)
 
     def _close(self) -> None:
+        self._calls.close()
         self._context.close()
         self._history.close()
         self._channels.close()

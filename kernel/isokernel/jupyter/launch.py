@@ -7,9 +7,11 @@ without isn't imported at all: a third of a kernel's start is Python reading mod
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import IsokernelError
 from isokernel.jupyter.process import Lifecycle, ParentProcess, log_warning
@@ -19,7 +21,9 @@ from isokernel.v8.library import preload
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from isokernel.capabilities import Provider, Providers
     from isokernel.context import Context
+    from isokernel.context.calls import CallNow
     from isokernel.context.events import Event
     from isokernel.jupyter.channels import UserInput
     from isokernel.jupyter.exits import KernelExits
@@ -27,6 +31,36 @@ if TYPE_CHECKING:
     from isokernel.v8.snapshot import Snapshot
 
 __all__ = ["launch"]
+
+
+def _modules() -> Provider:
+    from isokernel.packages.provider import (  # noqa: PLC0415 - at the first import
+        ModuleProvider,
+    )
+    from isokernel.packages.settings import package_settings  # noqa: PLC0415
+
+    return ModuleProvider(
+        lambda: package_settings(os.environ), files=_files, network=_network
+    )
+
+
+@cache  # one for what code asks for and for modules: the limits are of both
+def _network() -> Provider:
+    from isokernel.jupyter.settings import network_settings  # noqa: PLC0415
+    from isokernel.network.provider import Network  # noqa: PLC0415 - 30 ms
+
+    return Network(network_settings())
+
+
+@cache
+def _files() -> Provider:
+    from isokernel.files.provider import FileCalls  # noqa: PLC0415 - few cells need it
+
+    return FileCalls()
+
+
+PROVIDERS: Final[Providers] = {"modules": _modules, "net": _network, "files": _files}
+"""What a kernel holds, by the first part of the calls' names; see `Providers`."""
 
 _USAGE = "usage: isokernel -f CONNECTION_FILE [--language javascript|typescript]"
 
@@ -36,6 +70,7 @@ def launch(
     *,
     base: Context | None = None,
     manager: int | None = None,
+    providers: Providers = PROVIDERS,
 ) -> int:
     """Run a kernel until it is told to stop.
 
@@ -43,6 +78,7 @@ def launch(
         arguments: The command line without the program's name.
         base: A blank context that was forked with this process; None makes one.
         manager: See `ParentProcess`.
+        providers: What code can ask for beyond its context.
 
     Returns:
         The exit code of the process.
@@ -58,19 +94,20 @@ def launch(
         log_warning(_USAGE)
         return 2
     try:
-        _serve(*options, lifecycle, base, manager)
+        _serve(*options, lifecycle, base, manager, providers)
     except IsokernelError as error:
         log_warning(str(error))
         return 1
     return 0
 
 
-def _serve(
+def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its callers
     connection_file: str,
     language: Language,
     lifecycle: Lifecycle,
     base: Context | None,
     manager: int | None,
+    providers: Providers,
 ) -> None:
     from isokernel.jupyter.channels import (  # noqa: PLC0415 - see above
         Channels,
@@ -93,6 +130,7 @@ def _serve(
         sink: Callable[[Event], None],
         user_input: UserInput,
         exits: KernelExits,
+        call_now: CallNow,
         heap: Snapshot | None,
     ) -> Context:
         if base is None or heap is not None:
@@ -102,6 +140,7 @@ def _serve(
                 read_input=user_input,
                 on_fatal=exits.fatal,
                 on_stuck=exits.stuck,
+                call_now=call_now,
                 snapshot=heap,
             )
         base.after_fork(
@@ -110,6 +149,7 @@ def _serve(
             read_input=user_input,
             on_fatal=exits.fatal,
             on_stuck=exits.stuck,
+            call_now=call_now,
             blank=True,
         )
         return base
@@ -121,6 +161,7 @@ def _serve(
         make_context,
         V8_VERSION,
         ParentProcess(manager),
+        providers,
     )
     gc.freeze()
     gc.enable()

@@ -14,9 +14,18 @@ from isokernel.errors import SettingsError
 from isokernel.settings import ContextSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from isokernel.network.settings import NetworkSettings
     from isokernel.settings import Language
 
-__all__ = ["KernelSettings", "context_settings", "history_path", "kernel_settings"]
+__all__ = [
+    "KernelSettings",
+    "context_settings",
+    "history_path",
+    "kernel_settings",
+    "network_settings",
+]
 
 _PREFIX = "ISOKERNEL_"
 _CONTEXT_NUMBERS = {
@@ -24,15 +33,30 @@ _CONTEXT_NUMBERS = {
     "interrupt_grace_seconds": float,
     "v8_heap_bytes_max": int,
     "array_buffer_bytes_max": int,
-    "cell_output_characters_max": int,
+    "output_bytes_max": int,
     "timers_max": int,
     "results_kept_max": int,
+    "calls_max": int,
+    "call_bytes_max": int,
+}
+_NETWORK_NUMBERS = {
+    "net_requests_max": int,
+    "net_connect_timeout_seconds": float,
+    "net_idle_timeout_seconds": float,
+    "net_request_timeout_seconds": float,
+    "net_request_bytes_max": int,
+    "net_response_bytes_max": int,
+    "net_head_bytes_max": int,
 }
 _KERNEL_NUMBERS = {
     "history_cells_max": int,
     "heap_bytes_max": int,
     "cells_queued_max": int,
+    "calls_max": int,
+    "call_bytes_max": int,
 }
+CAPABILITIES = {"modules": "on", "net": "on", "files": "on", "env": "off"}
+"""What code may do beyond its context, unless the environment says otherwise."""
 
 
 class KernelSettings(NamedTuple):
@@ -45,6 +69,10 @@ class KernelSettings(NamedTuple):
         history_cells_max: How many cells are kept; the oldest go first.
         heap_bytes_max: Size of a saved heap, uncompressed.
         cells_queued_max: How many cells may wait for a cell that awaits.
+        capabilities: What code may do beyond its context, as `read_policy` takes it.
+        capability_mode: `audit` lets pass what would be denied.
+        calls_max: See `ContextSettings`.
+        call_bytes_max: Likewise.
     """
 
     language: Language
@@ -53,6 +81,10 @@ class KernelSettings(NamedTuple):
     history_cells_max: int = 100_000
     heap_bytes_max: int = 4 << 30
     cells_queued_max: int = 1000
+    capabilities: Mapping[str, str] = CAPABILITIES
+    capability_mode: str = "enforce"
+    calls_max: int = 64
+    call_bytes_max: int = 16 << 20
 
 
 def kernel_settings(language: Language) -> KernelSettings:
@@ -61,9 +93,26 @@ def kernel_settings(language: Language) -> KernelSettings:
     Raises:
         SettingsError: A variable has no sensible value.
     """
+    mode = os.environ.get(f"{_PREFIX}CAPABILITY_MODE", "") or "enforce"
+    if mode not in {"enforce", "audit"}:
+        message = f"{_PREFIX}CAPABILITY_MODE is {mode!r}; it must be enforce or audit"
+        raise SettingsError(message)
     return KernelSettings(
-        language, history_path(), heaps_dir(), **_numbers(_KERNEL_NUMBERS)
+        language,
+        history_path(),
+        heaps_dir(),
+        capabilities=capabilities(),
+        capability_mode=mode,
+        **_numbers(_KERNEL_NUMBERS),
     )
+
+
+def capabilities() -> dict[str, str]:
+    """Read what code may do beyond its context."""
+    return {
+        name: os.environ.get(f"{_PREFIX}{name.upper()}", "") or usual
+        for name, usual in CAPABILITIES.items()
+    }
 
 
 def context_settings(language: Language) -> ContextSettings:
@@ -72,7 +121,23 @@ def context_settings(language: Language) -> ContextSettings:
     Raises:
         SettingsError: A variable has no sensible value.
     """
-    return ContextSettings(language=language, **_numbers(_CONTEXT_NUMBERS))
+    numbers = _numbers(_CONTEXT_NUMBERS)
+    return ContextSettings(language=language, error_colors=True, **numbers)
+
+
+def network_settings() -> NetworkSettings:
+    """Read the limits of the network from the environment.
+
+    Raises:
+        SettingsError: A variable has no sensible value.
+    """
+    from isokernel.network.settings import NetworkSettings  # noqa: PLC0415 - few need it
+
+    numbers = _numbers(_NETWORK_NUMBERS)
+    given = {name.removeprefix("net_"): number for name, number in numbers.items()}
+    ca_file = os.environ.get(f"{_PREFIX}NET_CA_FILE") or None
+    proxies = os.environ.get(f"{_PREFIX}NET_PROXIES") == "on"
+    return NetworkSettings(ca_file=ca_file, proxies=proxies, **given)
 
 
 def history_path() -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from isokernel.context.events import CallAnswer
 from isokernel.errors import MessageError
 from isokernel.protocol.messages import OutgoingMessage, error_reply_content
 
@@ -21,10 +22,13 @@ __all__ = [
     "Answers",
     "RequestMessage",
     "answer",
+    "call_answer",
+    "capability_result",
     "names",
     "pause",
     "refusal",
     "reply_type",
+    "restart_clock",
     "tool_result",
 ]
 
@@ -172,6 +176,8 @@ _ANSWERS: Final[Answers] = {
 
 _TOOL_ANSWERS: Final[frozenset[ToolAnswer]] = frozenset({"value", "error", "denied"})
 
+_CALL_ANSWERS: Final = frozenset({"value", "error"})
+
 
 def names(context: Context, _request: RequestMessage) -> dict[str, Any]:
     """Return the content of names_reply."""
@@ -186,6 +192,31 @@ def tool_result(context: Context, request: RequestMessage) -> None:
         message = "tool_result has no valid call_id or answer"
         raise MessageError(message)
     context.settle_tool(call_id, answer, _text(content, "content"))
+
+
+def capability_result(context: Context, request: RequestMessage) -> None:
+    """Settle a call for what is beyond the context; see `Context.settle_call`."""
+    context.settle_call(*call_answer(request))
+
+
+def call_answer(request: RequestMessage) -> tuple[int, CallAnswer]:
+    """Return the number of the call that a capability_result answers, and the answer.
+
+    Raises:
+        MessageError: It can't be understood.
+    """
+    content, buffers = request.content, request.buffers
+    call_id, kind = content.get("call_id"), content.get("answer")
+    if type(call_id) is not int or kind not in _CALL_ANSWERS or len(buffers) > 1:
+        message = "capability_result has no valid call_id, answer or data"
+        raise MessageError(message)
+    data = buffers[0] if buffers else None
+    return call_id, CallAnswer(kind, _text(content, "content"), data)
+
+
+def restart_clock(context: Context, _request: RequestMessage) -> None:
+    """Have the context's clock begin now; what has loaded it before was nobody."""
+    context.bridge.call("restartClock")
 
 
 def pause(context: Context, request: RequestMessage) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from isokernel.context.cell_run import ExecutionOptions, ToolLimits
 from isokernel.context.events import (
+    CapabilityCall,
     CommEvent,
     ErrorInfo,
     ExecutionDone,
@@ -42,7 +43,7 @@ Request = TypeVar("Request")
 """The type of a front's execute_request."""
 
 _FLAGS: Final = ("result_json", "levels", "drain", "body")
-_BOUNDS: Final = ("result_max", "heap_bytes_max")
+_BOUNDS: Final = ("result_max", "whole_max", "heap_bytes_max")
 _SILENT_KEPT: Final = 4096
 """Silent executions whose late output is still dropped."""
 _BEGIN_SECONDS: Final = 0.1
@@ -185,6 +186,13 @@ class Front(Protocol[Request]):
     def publish(self, message: OutgoingMessage, execution_id: int) -> None:
         """Send an output, amid running JavaScript; must not raise."""
 
+    def call(self, call: CapabilityCall) -> None:
+        """Take a call for what is beyond the context; `settle_call` answers it.
+
+        Amid running JavaScript; may raise FrameError. Never called if the front has
+        made its contexts sealed.
+        """
+
     def finish(
         self,
         cell: CellRequest[Request],
@@ -233,6 +241,8 @@ class CellRunner(Generic[Request]):
             self._done = event
         elif isinstance(event, ResultJson):
             self._result = event
+        elif isinstance(event, CapabilityCall):
+            self._front.call(event)
         elif event.execution_id not in self._silent or isinstance(
             # Of a silent one only comm messages are published, as Jupyter has it.
             event,

@@ -23,11 +23,12 @@ from isokernel.context.events import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from isokernel.context.events import MimeBundle
+    from isokernel.context.events import CapabilityCall, MimeBundle
 
 __all__ = [
     "OutgoingMessage",
     "PublishedEvent",
+    "call_message",
     "error_content",
     "error_reply_content",
     "event_message",
@@ -46,7 +47,8 @@ PublishedEvent: TypeAlias = (
     | CommEvent
     | ToolCall
 )
-"""All events but `ExecutionDone` and `ResultJson`, which become the reply."""
+"""All events but `ExecutionDone` and `ResultJson`, which become the reply, and a
+`CapabilityCall`, which is for nobody but whoever answers it."""
 
 
 class OutgoingMessage(NamedTuple):
@@ -98,6 +100,17 @@ def event_message(event: PublishedEvent) -> OutgoingMessage:
         kind = "tool_call"
         content = {"call_id": event.call_id, "path": event.path, "input": event.input}
     return OutgoingMessage(kind, content)
+
+
+def call_message(call: CapabilityCall) -> OutgoingMessage:
+    """Return the message that asks a server for what is beyond a context."""
+    content = {
+        "call_id": call.call_id,
+        "name": call.name,
+        "arguments": call.arguments,
+    }
+    buffers = () if call.data is None else (call.data,)
+    return OutgoingMessage("capability_call", content, None, buffers)
 
 
 def error_content(error: ErrorInfo) -> dict[str, Any]:
@@ -155,6 +168,7 @@ def outcome_content(done: ExecutionDone, result: ResultJson | None) -> dict[str,
             "result_text": result.shown,
             "result_note": result.note,
             "result_cut": result.cut or None,
+            "result_whole": result.whole,
         }
         content |= {name: value for name, value in found.items() if value is not None}
     return content
@@ -168,3 +182,12 @@ def expression_content(
         return {"status": "error", **error_content(value)}
     data, metadata = value
     return {"status": "ok", "data": data, "metadata": metadata}
+
+
+def well_formed(text: str) -> str:
+    """Return text that UTF-8 has bytes for: U+FFFD for each half of a pair alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -24,6 +24,8 @@
     promiseDetails: one("promiseDetails"),
     previewEntries: one("previewEntries"),
     constructorName: one("constructorName"),
+    namedProperties: (object, filter) => call(operation.namedProperties, object, filter),
+    functionPlace: one("functionPlace"),
     lexicalValue: one("lexicalValue"),
     lexicalNames: () => call(operation.lexicalNames),
     now: () => call(operation.now),
@@ -39,9 +41,30 @@
     input: (prompt, password) => call(operation.input, prompt, password),
     heap: (action, name) => call(operation.heap, action, name),
     callTool: (id, path, json, owner) => call(operation.callTool, id, path, json, owner),
+    compress: (data, first, last) => call(operation.compress, data, first, last),
+    decompress: (stream, data, fresh) => call(operation.decompress, stream, data, fresh),
+    beginCall: (id, name, json, owner, data) =>
+      call(operation.beginCall, id, name, json, owner, data),
+    callNow: (id, name, json, owner, data) =>
+      call(operation.callNow, id, name, json, owner, data),
     outputCut: (owner) => call(operation.outputCut, owner),
     position: (script, line, column) =>
       parse(call(operation.position, script, line, column)),
+    written: (script, line, column, text) =>
+      call(operation.written, script, line, column, text),
+    compileModule: (url, text, targets) => call(operation.compileModule, url, text, targets),
+    compileModules: (json, data) => call(operation.compileModules, json, data),
+    decodeText: (data, start, size) => call(operation.decodeText, data, start, size),
+    makeModule: (url, names) => call(operation.makeModule, url, names),
+    setExport: (url, name, value) => call(operation.setExport, url, name, value),
+    linkModule: one("linkModule"),
+    evaluateModule: one("evaluateModule"),
+    namespaceOf: one("namespaceOf"),
+    statusOf: one("statusOf"),
+    dropModule: one("dropModule"),
+    moduleUrls: () => call(operation.moduleUrls),
+    withoutTypes: (url, text) => call(operation.withoutTypes, url, text),
+    runScript: (name, text, head) => call(operation.runScript, name, text, head),
     // Modules that only have the thrown value leave its description to the errors module.
     reportError: (details, kind, owner, leveled) =>
       kind === undefined
@@ -57,22 +80,33 @@
   // Once there may be user code, the module that restores built-ins for what is loaded then.
   let around = (action) => action();
   const modules = { __proto__: null };
-  const isLibrary = (name) => (name[0] === "v" || name[0] === "w") && name[1] === "e";
+  let unfinished = { __proto__: null }; // those that are being loaded
+  const isLibrary = (name) =>
+    ((name[0] === "v" || name[0] === "w") && name[1] === "e") || (name[0] === "n" && name[1] === "o");
   function require(name) {
     const known = modules[name];
     if (known !== undefined) return known.exports;
-    const module = { exports: {} };
-    modules[name] = module;
+    // What is assigned to our own modules' exports must not meet what user code has put onto all
+    // objects; libraries are loaded while there is nothing of the kind.
+    const module = { exports: isLibrary(name) ? {} : { __proto__: null } };
+    modules[name] = unfinished[name] = module;
     try {
       const run = () => load(name)(module.exports, require, module, host);
       if (isLibrary(name)) around(run);
       else run();
     } catch (error) {
       delete modules[name];
+      delete unfinished[name];
       throw error;
     }
+    delete unfinished[name];
     return module.exports;
   }
+  // A termination leaves no other trace in JavaScript.
+  host.forgetUnfinished = () => {
+    for (const name in unfinished) delete modules[name];
+    unfinished = { __proto__: null };
+  };
   host.loadWithin = (guard) => {
     around = guard;
   };

@@ -1,8 +1,8 @@
 "use strict";
 // Comms: Jupyter's two-way channels between a cell and the front end (widgets use them).
 
-const { Uint8Array, apply, arrayFrom, create, keys, mapDelete, mapForEach, mapGet, mapSet, parse,
-  toJson, toText } = require("intrinsics");
+const { Error, Map, TypeError, apply, arrayFrom, bytesUnder, create, isArray, keys, mapDelete,
+  mapForEach, mapGet, mapSet, parse, push, toJson, toText } = require("intrinsics");
 const { emit, newId } = require("output");
 const { report } = require("errors");
 
@@ -28,6 +28,8 @@ function checkOptions(options) {
 class Comm {
   #id;
   #target;
+  onMsg = undefined;
+  onClose = undefined;
 
   /**
    * Opens a channel to what the front end has registered under a name.
@@ -38,8 +40,6 @@ class Comm {
     if (origin !== OPENING) checkOptions(options);
     this.#id = toText(options.id ?? newId());
     this.#target = toText(targetName);
-    this.onMsg = undefined;
-    this.onClose = undefined;
     mapSet(open, this.#id, this);
     if (origin !== OPENING) this.#emit("comm_open", options.data, options);
   }
@@ -59,7 +59,7 @@ class Comm {
   #emit(kind, data = {}, { metadata = {}, buffers } = NO_OPTIONS) {
     const content = { comm_id: this.#id, data, metadata };
     if (kind === "comm_open") content.target_name = this.#target;
-    emit(kind, content, buffers === undefined ? undefined : arrayFrom(buffers, bytes));
+    emit(kind, content, buffers === undefined ? undefined : bytes(buffers));
   }
 
   /**
@@ -84,10 +84,12 @@ class Comm {
   }
 }
 
-function bytes(buffer) {
-  return ArrayBuffer.isView(buffer)
-    ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength)
-    : new Uint8Array(buffer);
+/** A list of bytes; what is no array, such as a set, is gone through as its class says. */
+function bytes(buffers) {
+  const list = isArray(buffers) ? buffers : arrayFrom(buffers);
+  const found = [];
+  for (let i = 0; i < list.length; i++) push(found, bytesUnder(list[i]));
+  return found;
 }
 
 /**

@@ -1,19 +1,19 @@
 "use strict";
 // Completion: what may stand at the cursor, from the live values. None of the user's code runs.
 
-const { Set, exec, functionToString, getDescriptor, getNames, hasOwn, push, replace, setAdd,
-  setHas, slice, sort, startsWith, toJson } = require("intrinsics");
+const { Set, Symbol, exec, functionToString, getDescriptor, getNames, hasOwn, ownValue, push,
+  replace, setAdd, setHas, slice, sort, startsWith, toJson } = require("intrinsics");
 const { KEYWORDS, endsValue, isKeyword, scan } = require("tokens");
 const { expression, holders, isDot, isLazy } = require("values");
-const { lexicalNames, lexicalValue, proxyDetails, typeOf } = host;
+const { lexicalNames, lexicalValue, namedProperties, proxyDetails } = host;
 
 const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
 const NO_INDEX = /^(?!\d+$)/;
 const TAG = Symbol.toStringTag;
 const LAZY_VALUES = { __proto__: null, crypto: "variable", performance: "variable" };
-const LIST = /Array$/; // brands of arrays and typed arrays
 const ODD = /^__/; // __proto__ and its kind are offered only to those who ask for them
-const LONGEST = 10000; // elements up to which a list's own properties are looked through
+const SKIP_SYMBOLS = 16; // v8::PropertyFilter
+const MATCHES_MAX = 1000;
 const SNIPPETS_FROM = 4; // characters of "display" after which its shorthands are offered
 
 /** The kind of a value, in the words that front ends have icons for. */
@@ -21,7 +21,7 @@ function kindOf(value, plain) {
   if (typeof value !== "function") {
     const isModule = typeof value === "object" && value !== null &&
       proxyDetails(value) === undefined &&
-      typeof getDescriptor(value, TAG)?.value === "string" &&
+      typeof ownValue(value, TAG) === "string" &&
       getDescriptor(value, "constructor") === undefined;
     return isModule ? "module" : plain;
   }
@@ -33,6 +33,7 @@ function kindOf(value, plain) {
 
 /** Matches, each once, in the order in which they were found. */
 class Matches {
+  prefix;
   texts = [];
   types = [];
   #seen = new Set();
@@ -41,8 +42,13 @@ class Matches {
     this.prefix = prefix;
   }
 
+  /** Whether there are as many as anybody looks through. */
+  get areMany() {
+    return this.texts.length >= MATCHES_MAX;
+  }
+
   add(text, type) {
-    if (!startsWith(text, this.prefix) || setHas(this.#seen, text)) return;
+    if (this.areMany || !startsWith(text, this.prefix) || setHas(this.#seen, text)) return;
     setAdd(this.#seen, text);
     push(this.texts, text);
     push(this.types, type);
@@ -51,12 +57,6 @@ class Matches {
   wants(name) {
     return startsWith(name, this.prefix) && (exec(ODD, name) === null || this.prefix !== "");
   }
-}
-
-/** Names of an object's own properties, but not the indices of long lists. */
-function ownNames(object) {
-  if (exec(LIST, typeOf(object)) === null) return getNames(object);
-  return object.length > LONGEST ? [] : getNames(object);
 }
 
 function kindOfProperty(holder, name, plain) {
@@ -71,8 +71,9 @@ function kindOfProperty(holder, name, plain) {
 function addMembers(matches, value, isWanted, text = (name) => name) {
   const list = holders(value);
   for (let i = 0; i < list.length; i++) {
-    const names = ownNames(list[i]);
-    for (let k = 0; k < names.length; k++) {
+    // Indices are no members, and a long list has many of them.
+    const names = namedProperties(list[i], SKIP_SYMBOLS) ?? [];
+    for (let k = 0; k < names.length && !matches.areMany; k++) {
       if (!matches.wants(names[k]) || exec(isWanted, names[k]) === null) continue;
       matches.add(text(names[k]), kindOfProperty(list[i], names[k], "property"));
     }
@@ -110,7 +111,7 @@ function addGlobals(matches) {
 function addSnippets(matches) {
   const { globals, shorthands } = require("display");
   if (matches.prefix.length < SNIPPETS_FROM || !startsWith("display", matches.prefix)) return;
-  if (getDescriptor(globalThis, "display")?.value !== globals.display) return;
+  if (ownValue(globalThis, "display") !== globals.display) return;
   for (let i = 0; i < shorthands.length; i++) matches.add(`display.${shorthands[i]}`, "snippet");
 }
 

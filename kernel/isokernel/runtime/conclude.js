@@ -1,8 +1,7 @@
 "use strict";
 // A cell's result as data, for executions that ask for it beside what is shown.
 
-const { apply, functionToString, getDescriptor, min, startsWith, then, toJson } =
-  require("intrinsics");
+const { apply, functionToString, min, ownValue, startsWith, then, toJson } = require("intrinsics");
 const { isPromise } = require("mime");
 const { isHandle } = require("handles");
 const { encode } = require("json");
@@ -10,15 +9,16 @@ const output = require("output");
 const { present } = require("present");
 const { proxyDetails } = host;
 
-const pack = (shown, value, limit) => {
-  const { json, cut, text, note } = encode(isHandle(value) ? undefined : value, limit);
-  return toJson([shown, json, cut, text, note]);
+const pack = (shown, value, limit, wholeMax) => {
+  const { json, cut, text, note, whole } =
+    encode(isHandle(value) ? undefined : value, limit, wholeMax);
+  return `[${shown === "" ? "null" : shown},${toJson([json, cut, text, note, whole])}]`;
 };
 
 /** Whether a value is a function that does with no argument, as code that was meant to run. */
 function isCallable(value) {
   if (typeof value !== "function" || proxyDetails(value) !== undefined) return false;
-  return getDescriptor(value, "length")?.value === 0 &&
+  return ownValue(value, "length") === 0 &&
     !startsWith(functionToString(value), "class");
 }
 
@@ -29,17 +29,21 @@ function isCallable(value) {
  * @param {boolean} storeHistory whether later cells can ask for it
  * @param {boolean} silent give it as JSON only
  * @param {number} limit characters of the JSON text; 0 for those that a cell may print
+ * @param {number} wholeMax characters of all of the JSON text, if it is cut; 0 for none
  * @param {boolean} calls whether a function of no argument is called, and its value is meant
- * @returns {string | Promise<string>} JSON [what `present` gives, and what `encode` gives: json,
- *   cut, text, note]
+ * @returns {string | Promise<string>} JSON [what `present` gives, null for nothing; what `encode`
+ *   gives: [json, cut, text, note, whole]]
  */
-exports.conclude = function conclude(value, count, storeHistory, silent, limit, calls) {
+exports.conclude = function conclude(
+  value, count, storeHistory, silent, limit, wholeMax, calls,
+) {
   if (calls && isCallable(value)) value = apply(value, undefined, []);
   if (isPromise(value)) {
-    return then(value, (end) => conclude(end, count, storeHistory, silent, limit, calls));
+    return then(value, (end) =>
+      conclude(end, count, storeHistory, silent, limit, wholeMax, calls));
   }
   const room = limit > 0 ? min(limit, output.limit()) : output.limit();
   const shown = silent ? "" : present(value, count, storeHistory);
-  if (typeof shown === "string") return pack(shown, value, room);
-  return then(shown, (text) => pack(text, value, room));
+  if (typeof shown === "string") return pack(shown, value, room, wholeMax);
+  return then(shown, (text) => pack(text, value, room, wholeMax));
 };

@@ -2,9 +2,9 @@
 // The console object. Every method prints what Node.js's prints; those that report trouble
 // (warn, error, trace, assert) print to stderr, the others to stdout.
 
-const { captureStackTrace, defineProperty, floor, includes, keys, mapDelete, mapGet, mapHas,
-  mapKeys, mapNext, mapSet, mapSize, padStart, replaceAll, setAdd, setDelete, setHas, setNext,
-  setSize, setValues, slice, split, toFixed, toText } =
+const { Map, Set, Symbol, captureStackTrace, create, defineProperty, floor, includes, keys,
+  mapDelete, mapGet, mapHas, mapKeys, mapNext, mapSet, mapSize, padStart, replaceAll, setAdd,
+  setDelete, setHas, setNext, setSize, setValues, slice, split, toFixed, toText } =
   require("intrinsics");
 const { format, hasColors, inspect } = require("text");
 const { emit, write } = require("output");
@@ -165,14 +165,17 @@ const methods = {
   },
 };
 
-const console = {};
+// Web IDL's namespace objects have a prototype of their own, which is empty.
+const console = create({});
 const names = keys(methods);
 for (let i = 0; i < names.length; i++) {
   // Web IDL's namespace objects: methods can be taken off them and called alone.
   defineProperty(console, names[i], {
-    value: methods[names[i]], writable: true, enumerable: true, configurable: true,
+    __proto__: null, value: methods[names[i]], writable: true, enumerable: true,
+    configurable: true,
   });
 }
-defineProperty(console, Symbol.toStringTag, { value: "console", configurable: true });
+defineProperty(console, Symbol.toStringTag,
+  { __proto__: null, value: "console", configurable: true });
 
 exports.console = console;

@@ -1,19 +1,22 @@
 "use strict";
 // display() and its shorthands: values of a kind that the user names.
 
-const { defineProperty, keys } = require("intrinsics");
+const { ObjectPrototype, TypeError, defineProperty, getPrototype, keys } = require("intrinsics");
 const { emit } = require("output");
 const { showBundle, showValue } = require("handles");
 const { bundle, sizeOf, under } = require("mime");
 const { bytesOf, sniff } = require("pictures");
-const { chartTypes, GEOJSON } = require("specs");
+const { chartTypes, geoBundle } = require("specs");
 const { markupBundle, tags } = require("markup");
 
+const PLOTLY = "application/vnd.plotly.v1+json";
 const OPTIONS = { __proto__: null, raw: 1, update: 1, id: 1, metadata: 1 };
 
 /** Whether a last argument says how to show the others, and is not to be shown itself. */
 function isOptions(value) {
   if (typeof value !== "object" || value === null || host.typeOf(value) !== "Object") return false;
+  const prototype = getPrototype(value);
+  if (prototype !== ObjectPrototype && prototype !== null) return false; // markup, or a class's
   const names = keys(value);
   for (let i = 0; i < names.length; i++) if (!(names[i] in OPTIONS)) return false;
   return true;
@@ -86,17 +89,20 @@ const shorthands = {
   },
   vega: showChart("application/vnd.vega.v5+json"),
   vegalite: showChart("application/vnd.vegalite.v5+json"),
+  plotly(figure, options) {
+    return show({ [PLOTLY]: figure }, options, figure);
+  },
   geojson(value, options) {
-    return show({ [GEOJSON]: value }, options, value);
+    return show(geoBundle(value), options, value);
   },
 };
 
 const names = keys(shorthands);
 for (let i = 0; i < names.length; i++) {
   const method = shorthands[names[i]];
-  defineProperty(method, "name", { value: names[i] });
+  defineProperty(method, "name", { __proto__: null, value: names[i] });
   defineProperty(display, names[i], {
-    value: method, writable: true, enumerable: true, configurable: true,
+    __proto__: null, value: method, writable: true, enumerable: true, configurable: true,
   });
 }
 

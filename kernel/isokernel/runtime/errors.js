@@ -2,8 +2,8 @@
 // Thrown values as data, from which Python makes an error message with a traceback. Whatever
 // was thrown, a proxy or an error whose getters throw, this gives an answer.
 
-const { Set, apply, defineProperty, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys,
-  push, setAdd, setHas, slice, toJson } = require("intrinsics");
+const { apply, defineProperty, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys, ownValue,
+  push, Set, setAdd, setHas, slice, toJson } = require("intrinsics");
 const { framesOf } = require("stack");
 const { inspect } = require("text");
 const { isError } = require("natives");
@@ -13,6 +13,7 @@ const { constructorName, proxyDetails, reportError, typeOf } = host;
 const DEPTH = 5; // causes of causes that are told
 const ERRORS = 10; // of an AggregateError
 const TEXT = 20000; // characters of an inspected error
+const NAME = 1000; // characters of a name
 const PROPERTIES = 100; // an error's own ones that are looked at
 const PROPERTIES_TEXT = 2000; // characters of them
 const USUAL = { __proto__: null, name: 1, message: 1, stack: 1, cause: 1, errors: 1, error: 1,
@@ -40,11 +41,13 @@ function read(object, key) {
   return undefined;
 }
 
+const cut = (text, most) =>
+  text.length > most ? `${slice(text, 0, most)}… ${text.length - most} more characters` : text;
+
 /** A value's text, also when showing it runs code of the user's that throws. */
 function show(value, most = TEXT) {
   try {
-    const text = inspect(value);
-    return text.length > most ? `${slice(text, 0, most)}…` : text;
+    return cut(inspect(value), most);
   } catch {
     return `[${typeof value}]`;
   }
@@ -54,20 +57,20 @@ function show(value, most = TEXT) {
 function nameOf(error) {
   const name = read(error, "name");
   if (typeof name !== "string" || name === "") return constructorName(error);
-  if (name !== "Error") return name;
+  if (name !== "Error") return cut(name, NAME);
   const own = constructorName(error);
   return own === "" || own === "Object" ? name : own;
 }
 
 function messageOf(error) {
   const message = read(error, "message");
-  if (typeof message === "string") return message;
+  if (typeof message === "string") return cut(message, TEXT);
   return message === undefined ? "" : show(message);
 }
 
 function detailOfValue(value) {
   const primitive = value === null || (typeof value !== "object" && typeof value !== "function");
-  const ename = value === null ? "null" : primitive ? typeof value : constructorName(value);
+  const ename = value === null ? "null" : primitive ? typeof value : cut(constructorName(value), NAME);
   const evalue = show(value);
   return { __proto__: null, ename, evalue, frames: [], text: evalue };
 }
@@ -75,7 +78,7 @@ function detailOfValue(value) {
 function detailsOf(values, depth, seen) {
   const details = [];
   for (let i = 0; i < min(values.length, ERRORS); i++) {
-    push(details, detail(getDescriptor(values, i)?.value, depth, seen));
+    push(details, detail(ownValue(values, i), depth, seen));
   }
   return details;
 }

@@ -1,10 +1,10 @@
 "use strict";
 // Rows of data as an HTML table, beside the text that console.table draws.
 
-const { Set, create, exec, hasOwn, isArray, join, keys, map, push, replaceAll, setAdd, setHas } =
+const { TypeError, create, exec, hasOwn, isArray, join, map, push, replaceAll } =
   require("intrinsics");
-const { INSPECT, inspect } = require("text");
-const { table, tableOf } = require("table");
+const { inspect } = require("text");
+const { RAW_GAP, columnsOf, cut, membersOf, placesOf, table, tableOf } = require("table");
 const { previewEntries, typeOf } = host;
 
 const INDEX = /^[0-9]+$/;
@@ -12,11 +12,9 @@ const INDEX = /^[0-9]+$/;
 // more columns the first and last ten.
 const ROWS_MAX = 60;
 const ROWS_AT_EDGE = 5;
-const COLUMNS_MAX = 20;
-const COLUMNS_AT_EDGE = 10;
+const COLUMNS = { __proto__: null, columns: 20, columnsAtEdge: 10 };
+const CELL_MAX = 10000; // characters of a string
 const GAP = "…";
-// Drawn as it is, without the quotes of a string.
-const RAW_GAP = { [INSPECT]: () => GAP };
 const SHORTEST = { depth: 1, maxArrayLength: 10, maxStringLength: 200, breakLength: Infinity };
 
 function escape(text) {
@@ -28,7 +26,7 @@ function escape(text) {
 /** A cell's text: strings as they are, other values as the console shows them. */
 function show(value) {
   if (value === undefined) return "";
-  return escape(typeof value === "string" ? value : inspect(value, SHORTEST));
+  return escape(cut(typeof value === "string" ? value : inspect(value, SHORTEST), CELL_MAX));
 }
 
 const cells = (tag, values) => join(map(values, (value) => `<${tag}>${value}</${tag}>`), "");
@@ -40,45 +38,16 @@ function rowsOf(value) {
   const brand = typeOf(value);
   if (brand === "Map" || brand === "Set") {
     const { 0: flat, 1: areKeyed } = previewEntries(value);
-    if (!areKeyed) return { rows: flat };
-    const rows = [];
-    const labels = [];
-    for (let i = 0; i < flat.length; i += 2) {
-      push(labels, flat[i]);
-      push(rows, flat[i + 1]);
-    }
-    return { rows, labels };
+    const step = areKeyed ? 2 : 1;
+    return { count: flat.length / step, row: (place) => flat[place * step + step - 1],
+      label: areKeyed ? (place) => flat[place * step] : undefined };
   }
-  if (isArray(value)) return { rows: value };
-  const labels = keys(value);
-  return { rows: map(labels, (label) => value[label]), labels };
-}
-
-/** The places of what is shown of a number of things; -1 where others are left out. */
-function placesOf(count, most, atEdge) {
-  const places = [];
-  const isCut = count > most;
-  for (let i = 0; i < (isCut ? atEdge : count); i++) push(places, i);
-  if (!isCut) return places;
-  push(places, -1);
-  for (let i = count - atEdge; i < count; i++) push(places, i);
-  return places;
-}
-
-/** The names of all columns, in the order in which rows bring them. */
-function columnsOf(rows) {
-  const names = [];
-  const seen = new Set();
-  for (let i = 0; i < rows.length; i++) {
-    if (!isRow(rows[i])) continue;
-    const own = keys(rows[i]);
-    for (let k = 0; k < own.length; k++) {
-      if (setHas(seen, own[k])) continue;
-      setAdd(seen, own[k]);
-      push(names, own[k]);
-    }
+  // Named though there is none: all objects may have a `label`.
+  if (isArray(value)) {
+    return { count: value.length, row: (place) => value[place], label: undefined };
   }
-  return names;
+  const { count, name } = membersOf(value);
+  return { count, row: (place) => value[name(place)], label: name };
 }
 
 function rowHtml(row, columns, hasScalars) {
@@ -94,33 +63,14 @@ function rowHtml(row, columns, hasScalars) {
  * What console.table draws with the same columns: a Map's rows under their labels. Labels that
  * an object would put into another order stay in their Map, and its rows in one column.
  */
-function textRows(value, rows, labels) {
-  if (labels === undefined) return rows;
+function textRows(value, { count, row, label }) {
+  if (label === undefined) return isArray(value) ? value : map(placesOf(count, count), row);
   const named = create(null);
-  for (let i = 0; i < rows.length; i++) {
-    if (typeof labels[i] !== "string" || exec(INDEX, labels[i]) !== null) return value;
-    named[labels[i]] = rows[i];
+  for (let i = 0; i < count; i++) {
+    if (typeof label(i) !== "string" || exec(INDEX, label(i)) !== null) return value;
+    named[label(i)] = row(i);
   }
   return named;
-}
-
-/** The text of a table of which some rows or columns are left out. */
-function cutText(labels, rows, columns, hasScalars) {
-  const names = map(columns, (name) => name ?? GAP);
-  if (hasScalars) push(names, "Values");
-  const lines = map(rows, (row, i) => {
-    const cells = create(null);
-    for (let k = 0; k < columns.length; k++) {
-      const name = columns[k];
-      if (labels[i] === GAP || name === null) cells[names[k]] = RAW_GAP;
-      else if (isRow(row) && hasOwn(row, name)) cells[name] = row[name];
-    }
-    if (hasScalars && (labels[i] === GAP || !isRow(row))) {
-      cells.Values = labels[i] === GAP ? RAW_GAP : row;
-    }
-    return cells;
-  });
-  return tableOf(labels, lines, names);
 }
 
 /**
@@ -130,19 +80,20 @@ function cutText(labels, rows, columns, hasScalars) {
  * @returns {Record<string, string>} a MIME bundle
  */
 exports.grid = function grid(value, wanted) {
-  if (!isRow(value)) throw new TypeError(`display.table: no rows in ${inspect(value)}`);
-  const { rows, labels } = rowsOf(value);
-  const places = placesOf(rows.length, ROWS_MAX, ROWS_AT_EDGE);
-  const shown = map(places, (place) => (place < 0 ? {} : rows[place]));
+  if (!isRow(value)) throw new TypeError(`display.table: no rows in ${inspect(value, SHORTEST)}`);
+  const all = rowsOf(value);
+  const { count, label } = all;
+  const places = placesOf(count, ROWS_MAX, ROWS_AT_EDGE);
+  const shown = map(places, (place) => (place < 0 ? RAW_GAP : all.row(place)));
   const names = wanted ?? columnsOf(shown);
   const columns = map(
-    placesOf(names.length, COLUMNS_MAX, COLUMNS_AT_EDGE),
+    placesOf(names.length, COLUMNS.columns, COLUMNS.columnsAtEdge),
     (place) => (place < 0 ? null : names[place]),
   );
-  const isCut = shown.length < rows.length || columns.length < names.length;
+  const isCut = shown.length < count || columns.length < names.length;
   let hasScalars = false;
   for (let i = 0; i < shown.length; i++) if (!isRow(shown[i])) hasScalars = true;
-  const head = map(columns, (name) => (name === null ? GAP : escape(`${name}`)));
+  const head = map(columns, (name) => (name === null ? GAP : escape(cut(`${name}`, CELL_MAX))));
   if (hasScalars) push(head, columns.length === 0 ? "value" : "");
   let body = "";
   for (let i = 0; i < shown.length; i++) {
@@ -151,22 +102,20 @@ exports.grid = function grid(value, wanted) {
       body += `<tr><th>${GAP}</th>${cells("td", map(head, () => GAP))}</tr>\n`;
       continue;
     }
-    const label = labels === undefined ? `${place}` : show(labels[place]);
-    body += `<tr><th>${label}</th>${rowHtml(shown[i], columns, hasScalars)}</tr>\n`;
+    const mark = label === undefined ? `${place}` : show(label(place));
+    body += `<tr><th>${mark}</th>${rowHtml(shown[i], columns, hasScalars)}</tr>\n`;
   }
-  const size = `${rows.length} rows × ${names.length + (hasScalars ? 1 : 0)} columns`;
   const html = `<table>\n<thead><tr><th></th>${cells("th", head)}</tr></thead>\n` +
     `<tbody>\n${body}</tbody>\n</table>`;
-  if (!isCut) {
-    return { "text/html": html, "text/plain": table(textRows(value, rows, labels), wanted) };
-  }
+  if (!isCut) return { "text/html": html, "text/plain": table(textRows(value, all), wanted) };
   const marks = map(places, (place) => {
     if (place < 0) return GAP;
-    if (labels === undefined) return `${place}`;
-    return typeof labels[place] === "string" ? labels[place] : inspect(labels[place], SHORTEST);
+    if (label === undefined) return `${place}`;
+    return typeof label(place) === "string" ? label(place) : inspect(label(place), SHORTEST);
   });
+  const size = `${count} rows × ${names.length + (hasScalars ? 1 : 0)} columns`;
   return {
     "text/html": `${html}\n<p>${size}</p>`,
-    "text/plain": `${cutText(marks, shown, columns, hasScalars)}\n${size}`,
+    "text/plain": tableOf(marks, shown, wanted, { ...COLUMNS, count }),
   };
 };

@@ -1,7 +1,7 @@
 "use strict";
 // Sending what is shown, and the handles by which it can be shown anew.
 
-const { mapDelete, mapGet, mapKeys, mapNext, mapSet, mapSize, push, then, toText } =
+const { Map, mapDelete, mapGet, mapKeys, mapNext, mapSet, mapSize, push, then, toText } =
   require("intrinsics");
 const { owner } = require("owner");
 const { emit, newId } = require("output");
@@ -34,6 +34,7 @@ exports.takeWaiting = function takeWaiting() {
 
 /** What display() returns: it can show another value in the same place. */
 class DisplayHandle {
+  id; // defined, as an assignment would find what user code has put onto all objects
   #ready;
 
   constructor(id, ready) {

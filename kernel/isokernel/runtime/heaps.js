@@ -2,7 +2,7 @@
 // Saved heaps, for fronts that have a place for them. A heap can't be written while JavaScript
 // runs, so it is the front that does it, as soon as the cell awaits or has ended.
 
-const { parse, resolve, toText } = require("intrinsics");
+const { Error, parse, push, resolve, toText } = require("intrinsics");
 
 const NativePromise = Promise;
 let waiting = []; // for what was asked to be saved, in order
@@ -16,7 +16,7 @@ function checkpoint(name) {
   name = toText(name);
   host.heap("checkpoint", name);
   return new NativePromise((fulfil, reject) => {
-    waiting[waiting.length] = { fulfil, reject };
+    push(waiting, { fulfil, reject });
   });
 }
 

@@ -1,13 +1,13 @@
 "use strict";
 // Inspection: what the name at the cursor stands for. None of the user's code runs.
 
-const { exec, functionToString, getDescriptor, join, push, slice, sliceItems, startsWith,
-  toJson } = require("intrinsics");
+const { charAt, exec, functionToString, join, ownValue, push, slice, sliceItems, startsWith, toJson } =
+  require("intrinsics");
 const { scan } = require("tokens");
 const { expression } = require("values");
 const { inspect: show } = require("text");
 const { findComment, toMarkdown } = require("jsdoc");
-const { constructorName, proxyDetails } = host;
+const { constructorName, functionPlace, proxyDetails, written } = host;
 
 const PREVIEW = [500, 5000]; // characters of a value, by level of detail
 const SOURCE = 50000;
@@ -51,38 +51,59 @@ function subject(code, cursor) {
   return undefined;
 }
 
-/** The parameters of a function as its source has them. */
-function parameters(source) {
+/** Where the parameters of a function stand in its source: [start, end]. */
+function parametersIn(source) {
   const { tokens } = scan(source);
   let skip = 0;
   if (startsWith(source, "class")) {
     while (skip < tokens.length && tokens[skip].text !== "constructor") skip += 1;
   }
   for (let i = skip; i < tokens.length; i++) {
-    if (tokens[i].text === "=>") return tokens[i - 1]?.text ?? "";
+    if (tokens[i].text === "=>") return i > 0 ? [tokens[i - 1].start, tokens[i - 1].end] : [0, 0];
     if (tokens[i].text === "(") {
       for (let k = i + 1; k < tokens.length; k++) {
-        if (tokens[k].open === i) return slice(source, tokens[i].end, tokens[k].start);
+        if (tokens[k].open === i) return [tokens[i].end, tokens[k].start];
       }
     }
   }
-  return "";
+  return [0, 0];
+}
+
+/**
+ * The parameters of a function as the user wrote them. They are looked for in V8's text, as
+ * types may have arrows and parentheses too; unless an arrow function's were moved there.
+ */
+function parameters(source, shown) {
+  let { 0: start, 1: end } = parametersIn(source);
+  const opens = charAt(source, start - 1) === "(";
+  if (opens && (charAt(shown, start - 1) !== "(" || charAt(shown, end) !== ")")) {
+    ({ 0: start, 1: end } = parametersIn(shown));
+  }
+  return slice(shown, start, end);
 }
 
 function nativeParameters(value) {
-  const count = getDescriptor(value, "length")?.value;
+  const count = ownValue(value, "length");
   return count > 0 ? join(sliceItems(PLACEHOLDERS, 0, count), ", ") : "";
+}
+
+/** A function's source as the user wrote it: V8 has blanks in the place of types. */
+function writtenSource(value, source) {
+  const place = functionPlace(value);
+  return place === undefined ? source : written(place[0], place[1], place[2], source);
 }
 
 /** Facts about a function: how it is called, and its source if there is one. */
 function functionFacts(name, value) {
   const source = functionToString(value);
   const isNative = exec(NATIVE, source) !== null;
+  const shown = isNative ? source : writtenSource(value, source);
   const isClass = startsWith(source, "class");
-  const list = isNative ? nativeParameters(value) : parameters(source);
+  const list = isNative ? nativeParameters(value) : parameters(source, shown);
   return {
+    __proto__: null,
     signature: `${isClass ? "new " : ""}${name}(${list})`,
-    source: isNative ? undefined : cut(source, SOURCE),
+    source: isNative ? undefined : cut(shown, SOURCE),
   };
 }
 
@@ -131,7 +152,7 @@ exports.inspect = function inspect(code, cursor, detail) {
   const found = subject(code, cursor);
   if (found === undefined) return "";
   const { name, last, value } = found;
-  const facts = { type: classOf(value) };
+  const facts = { __proto__: null, type: classOf(value) };
   if (typeof value === "function" && proxyDetails(value) === undefined) {
     const { signature, source } = functionFacts(name, value);
     facts.signature = signature;

@@ -6,6 +6,7 @@
 const { bind, call } = Function.prototype;
 const uncurry = bind.bind(call);
 
+const { Uint8Array } = globalThis;
 const TypedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype);
 const getterOf = (object, name) => uncurry(Object.getOwnPropertyDescriptor(object, name).get);
 
@@ -13,22 +14,22 @@ const { hasOwn, getPrototypeOf: getPrototype, keys, prototype: ObjectPrototype }
 const { isArray, prototype: ArrayPrototype } = Array;
 const { stringify } = JSON;
 
+/** Whether user code has put a `toJSON` onto all objects or all arrays. */
+const isJsonChanged = () => hasOwn(ObjectPrototype, "toJSON") || hasOwn(ArrayPrototype, "toJSON");
+
 /**
  * JSON text of the runtime's own messages: a `toJSON` that user code has put onto all objects
  * or all arrays has no say in it.
  */
-function toJson(value) {
-  const usual = !hasOwn(ObjectPrototype, "toJSON") && !hasOwn(ArrayPrototype, "toJSON");
-  return stringify(usual ? value : withoutToJson(value));
-}
+const toJson = (value) => stringify(isJsonChanged() ? withoutToJson(value) : value);
 
 /** A copy whose plain objects and arrays inherit nothing that JSON.stringify would call. */
 function withoutToJson(value) {
   if (typeof value !== "object" || value === null) return value;
   if (isArray(value)) {
     const copy = [];
-    for (let i = 0; i < value.length; i++) copy[i] = withoutToJson(value[i]);
-    copy.toJSON = undefined;
+    for (let i = 0; i < value.length; i++) push(copy, withoutToJson(value[i]));
+    defineProperty(copy, "toJSON", { __proto__: null, value: undefined });
     return copy;
   }
   const prototype = getPrototype(value);
@@ -39,16 +40,21 @@ function withoutToJson(value) {
   return copy;
 }
 
-const { defineProperty: define, getOwnPropertyDescriptor } = Object;
+const { defineProperty, getOwnPropertyDescriptor } = Object;
 
-// Descriptors that inherit nothing: a `get` or `value` that user code has put onto all objects
-// is no part of them.
-const defineProperty = (object, key, descriptor) =>
-  define(object, key, { __proto__: null, ...descriptor });
-
+/**
+ * A descriptor that inherits nothing, as those given to `defineProperty` must be: a `get` or
+ * `value` that user code has put onto all objects is no part of it.
+ */
 function getDescriptor(object, key) {
   const found = getOwnPropertyDescriptor(object, key);
   return found === undefined ? undefined : { __proto__: null, ...found };
+}
+
+/** What an own property holds; undefined if it has a getter, which isn't called. */
+function ownValue(object, key) {
+  const found = getOwnPropertyDescriptor(object, key);
+  return found !== undefined && hasOwn(found, "value") ? found.value : undefined;
 }
 
 const replaceText = uncurry(String.prototype.replace);
@@ -76,6 +82,65 @@ function replace(text, pattern, replacement) {
   return replaced + slice(text, done);
 }
 
+const { isView } = ArrayBuffer;
+const isDetached = getterOf(ArrayBuffer.prototype, "detached");
+const typedName = getterOf(TypedArrayPrototype, Symbol.toStringTag);
+const placesOf = (prototype) =>
+  ["buffer", "byteOffset", "byteLength"].map((name) => getterOf(prototype, name));
+const [typedBuffer, typedOffset, typedBytes] = placesOf(TypedArrayPrototype);
+const [dataBuffer, dataOffset, dataBytes] = placesOf(DataView.prototype);
+
+/** The bytes of a buffer or under a view, not copied. */
+function bytesUnder(value) {
+  if (!isView(value)) return new Uint8Array(value);
+  return typedName(value) === undefined
+    ? new Uint8Array(dataBuffer(value), dataOffset(value), dataBytes(value))
+    : new Uint8Array(typedBuffer(value), typedOffset(value), typedBytes(value));
+}
+
+/**
+ * Adds to an array. Assigning would ask Array.prototype, to which user code may have given an
+ * accessor of that index, so it is only tried.
+ */
+function push(list, item) {
+  const at = list.length;
+  try {
+    list[at] = item;
+  } catch {
+    // It is defined below.
+  }
+  if (list.length === at) {
+    defineProperty(list, at, { __proto__: null, value: item, writable: true, enumerable: true,
+      configurable: true });
+  }
+}
+
+// As the methods of arrays, which ask the array's class for one to put the result into: that is
+// for user code to change.
+function map(list, change) {
+  const made = [];
+  for (let i = 0; i < list.length; i++) push(made, change(list[i], i));
+  return made;
+}
+
+function filter(list, isWanted) {
+  const found = [];
+  for (let i = 0; i < list.length; i++) if (isWanted(list[i])) push(found, list[i]);
+  return found;
+}
+
+function concat(one, other) {
+  const all = sliceItems(one, 0, one.length);
+  for (let i = 0; i < other.length; i++) push(all, other[i]);
+  return all;
+}
+
+function sliceItems(list, from, to) {
+  const found = [];
+  for (let i = from; i < to && i < list.length; i++) push(found, list[i]);
+  return found;
+}
+
 module.exports = {
   __proto__: null,
   uncurry,
@@ -85,29 +150,33 @@ module.exports = {
   ownKeys: Reflect.ownKeys,
 
   create: Object.create,
-  defineProperty,
+  defineProperty: Object.defineProperty,
   getDescriptor,
+  getOwnPropertyDescriptor,
   getNames: Object.getOwnPropertyNames,
   getPrototype: Object.getPrototypeOf,
+  getSymbols: Object.getOwnPropertySymbols,
   keys: Object.keys,
   is: Object.is,
   hasOwn: Object.hasOwn,
+  ownValue,
   preventExtensions: Object.preventExtensions,
   ObjectPrototype: Object.prototype,
 
   isArray: Array.isArray,
   arrayFrom: Array.from,
-  filter: uncurry(Array.prototype.filter),
-  concat: uncurry(Array.prototype.concat),
+  filter,
+  concat,
   join: uncurry(Array.prototype.join),
-  map: uncurry(Array.prototype.map),
+  map,
   pop: uncurry(Array.prototype.pop),
-  push: uncurry(Array.prototype.push),
-  sliceItems: uncurry(Array.prototype.slice),
+  push,
+  sliceItems,
   sort: uncurry(Array.prototype.sort),
 
   parse: JSON.parse,
   stringify,
+  isJsonChanged,
 
   toText: String,
   charAt: uncurry(String.prototype.charAt),
@@ -130,6 +199,9 @@ module.exports = {
 
   numberToString: uncurry(Number.prototype.toString),
   toFixed: uncurry(Number.prototype.toFixed),
+  PI: Math.PI,
+  ceil: Math.ceil,
+  cos: Math.cos,
   floor: Math.floor,
   trunc: Math.trunc,
   max: Math.max,
@@ -141,13 +213,21 @@ module.exports = {
   functionToString: uncurry(Function.prototype.toString),
   symbolToString: uncurry(Symbol.prototype.toString),
 
+  ArrayBuffer,
+  Error,
   Map,
+  Promise,
+  RangeError,
   RegExp,
   Set,
-  Uint8Array,
+  Symbol,
+  SyntaxError,
+  TypeError,
+  WeakMap,
   mapGet: uncurry(Map.prototype.get),
   mapSet: uncurry(Map.prototype.set),
   mapHas: uncurry(Map.prototype.has),
+  mapClear: uncurry(Map.prototype.clear),
   mapDelete: uncurry(Map.prototype.delete),
   mapSize: getterOf(Map.prototype, "size"),
   mapKeys: uncurry(Map.prototype.keys),
@@ -162,6 +242,9 @@ module.exports = {
   weakGet: uncurry(WeakMap.prototype.get),
   weakSet: uncurry(WeakMap.prototype.set),
 
+  bytesUnder,
+  isDetached,
+  typedCopy: uncurry(TypedArrayPrototype.slice),
   typedLength: getterOf(TypedArrayPrototype, "length"),
   toBase64: Uint8Array.prototype.toBase64 && uncurry(Uint8Array.prototype.toBase64),
 

@@ -2,7 +2,7 @@
 // What Python calls. Arguments and results are strings, numbers and booleans; structured data
 // goes as JSON text.
 
-const { defineProperty, filter, getNames, hasOwn, keys, parse, setAdd, setHas, toJson } =
+const { Set, defineProperty, filter, getNames, hasOwn, keys, parse, setAdd, setHas, toJson } =
   require("intrinsics");
 const { setOwner } = require("owner");
 const output = require("output");
@@ -27,20 +27,21 @@ function define(globals) {
   const names = keys(globals);
   for (let i = 0; i < names.length; i++) {
     defineProperty(globalThis, names[i], {
-      value: globals[names[i]], writable: true, enumerable: false, configurable: true,
+      __proto__: null, value: globals[names[i]], writable: true, enumerable: false,
+      configurable: true,
     });
   }
 }
 
 /**
  * Defines the globals. Called once, before any user code runs.
- * @param {string} optionsJson outputMax, timersMax, resultHistory, colors, platform, versions;
- *   each may be left out
+ * @param {string} optionsJson outputMax, outputSetting, timersMax, resultHistory, callsMax,
+ *   callBytesMax, colors, platform, versions; each may be left out
  */
 function install(optionsJson) {
   configure(optionsJson);
   results.install();
-  saved.watch();
+  require("webassembly").watch();
   define(timers.globals);
   define(require("display").globals);
   define(require("dialogs").globals);
@@ -51,7 +52,8 @@ function install(optionsJson) {
   });
   const web = require("web/index");
   web.install(globalThis);
-  learnLazy(web.lazyNames);
+  web.installNode(globalThis);
+  learnLazy([...web.lazyNames, ...web.nodeNames]);
   const names = getNames(globalThis);
   for (let i = 0; i < names.length; i++) setAdd(ours, names[i]);
   const pristine = require("pristine");
@@ -84,10 +86,11 @@ function defineHelpers(functions) {
  */
 function configure(optionsJson) {
   const options = parse(optionsJson);
-  output.setLimit(options.outputMax);
+  output.setLimit(options.outputMax, options.outputSetting);
   timers.setLimit(options.timersMax);
   results.setLimit(options.resultHistory);
   if (options.colors !== undefined) text.setColors(options.colors);
+  host.callLimits = { __proto__: null, calls: options.callsMax, bytes: options.callBytesMax };
 }
 
 /** The context begins now, though it was made before: in a process forked with a blank one. */
@@ -132,24 +135,27 @@ Object.assign(exports, {
   tick: output.tick,
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
-  holds: (owner) => timers.holds(owner) || tools.holds(owner),
+  holds: (owner) =>
+    timers.holds(owner) || tools.holds(owner) || host.calls?.holds(owner) === true,
   cancelOwner: timers.cancelOwner,
   beginSaving: saved.begin,
-  hasMemory: saved.hasMemory,
+  usesWebAssembly: () => require("webassembly").isUsed(),
+  webAssembly: () => require("webassembly"),
   suspend: saved.suspend,
   resume: saved.resume,
   takeShared: saved.takeShared,
+  takeEmptied: saved.takeEmptied,
   heapSettled: (json) => require("heaps").settled(json),
-  findUnsavable: (targets) => require("unsavable").find(targets),
+  findUnsavable: (targets, modules) => require("unsavable").find(targets, modules),
   // Both take what V8's REPL gives as a cell's end, and show its value in the cell's name.
   present: (end, owner, count, storeHistory) => {
     setOwner(owner);
     return require("present").present(end[RESULT], count, storeHistory);
   },
-  conclude: (end, owner, count, storeHistory, silent, limit, calls) => {
+  conclude: (end, owner, count, storeHistory, silent, limit, wholeMax, calls) => {
     setOwner(owner);
     const { conclude } = require("conclude");
-    return conclude(end[RESULT], count, storeHistory, silent, limit, calls);
+    return conclude(end[RESULT], count, storeHistory, silent, limit, wholeMax, calls);
   },
   showLevels: (owner) => require("console").showLevels(owner),
   describe,
@@ -166,4 +172,21 @@ Object.assign(exports, {
   settleTool: tools.settle,
   loseTools: tools.lose,
   isDenial: tools.isDenial,
+  // V8 asks for the first three; see v8/modules.py.
+  importModule: (...asked) => require("modules").importModule(...asked),
+  evaluateModule: (url) => require("modules").evaluateModule(url),
+  describeModule: (url, meta) => require("modules").describeModule(url, meta),
+  forgetModules: () => require("modules").clear(),
+  importCell: (json) => require("modules").importCell(json),
+  defineImportMeta: () => defineHelpers({ importMeta$: require("modules").meta() }),
+  // JavaScript was terminated, amid anything.
+  recover: (owner) => {
+    host.forgetUnfinished();
+    require("pristine").recover();
+    host.cancelImports?.(owner);
+  },
+  // Nothing is loaded for contexts that never call; `calls` is there once they have.
+  settleCall: (id, kind, json, buffer) => host.calls?.settle(id, kind, json, buffer),
+  loseCalls: (message) => host.calls?.lose(message),
+  capabilities: () => require("capabilities"),
 });

@@ -1,13 +1,14 @@
 "use strict";
 // What a value looks like: its MIME bundle. A value may say so itself, by the convention of
 // Deno's kernel, `[Symbol.for("Jupyter.display")]()`, or by IPython's `_repr_html_` and the
-// like; charts, maps and pictures are recognised.
+// like; elements of a document, charts, maps and pictures are recognised.
 
-const { Uint8Array, apply, endsWith, isArray, join, keys, startsWith, then, toBase64 } =
-  require("intrinsics");
+const { RangeError, Symbol, TypeError, apply, bytesUnder, endsWith, exec, isArray, join, keys,
+  startsWith, then, toBase64, toJson, trimEnd, typedLength } = require("intrinsics");
+const output = require("output");
 const { inspect } = require("text");
 const { sniff, bytesOf } = require("pictures");
-const { specTypes } = require("specs");
+const { GEOJSON, geoBundle, specTypes } = require("specs");
 const { constructorName, typeOf } = host;
 
 const DISPLAY = Symbol.for("Jupyter.display");
@@ -22,6 +23,11 @@ const REPRESENTATIONS = [
   ["_repr_latex_", "text/latex"],
 ];
 
+const TYPE = /^[\w.+-]+\/[\w.+-]+(?:;.*)?$/;
+
+const MARKUP = /^\s*<[a-z!]/i;
+const PICTURE = /^\s*<svg\s[^>]*\bxmlns=["']http:\/\/www\.w3\.org\/2000\/svg["']/;
+
 const isObject = (value) =>
   (typeof value === "object" && value !== null) || typeof value === "function";
 const isPromise = (value) => isObject(value) && typeOf(value) === "Promise";
@@ -35,10 +41,15 @@ function methodOf(value, name) {
 
 /** One entry of a bundle as Jupyter wants it: text, base64 for bytes, or JSON. */
 function entry(type, value) {
+  if (exec(TYPE, type) === null) throw new TypeError(`display: ${inspect(type)} is no MIME type`);
   if (typeof value === "string") return value;
   const bytes = bytesOf(value);
   if (bytes !== undefined) return toBase64(bytes);
-  if (isJson(type)) return value;
+  if (isJson(type)) {
+    const copy = require("json").copyWithin(value, output.limit());
+    if (typeof copy === "object") return copy.data;
+    throw new RangeError(`display: ${type} ${copy}`);
+  }
   if (isArray(value)) return join(value, "");
   throw new TypeError(`display: ${type} must be a string or bytes, not ${inspect(value)}`);
 }
@@ -64,6 +75,28 @@ function bundle(given, value, metadata = {}) {
   return { data, metadata };
 }
 
+/**
+ * Makes a bundle of what a value says of itself. What is wrong in it is told and left out: the
+ * value is shown all the same.
+ */
+function described(given, value, metadata) {
+  const data = { __proto__: null };
+  const types = isObject(given) ? keys(given) : [];
+  if (!isObject(given ?? data)) {
+    tell(new TypeError(`display: a MIME bundle must be an object, not ${inspect(given)}`));
+  }
+  for (let i = 0; i < types.length; i++) {
+    try {
+      const item = given[types[i]] ?? undefined;
+      if (item !== undefined) data[types[i]] = entry(types[i], item);
+    } catch (error) {
+      delete data[types[i]];
+      tell(error);
+    }
+  }
+  return bundle(data, value, isObject(metadata) ? metadata : undefined);
+}
+
 /** Calls `next` with a value, or with what its promise comes to. */
 const whenReady = (value, next) => (isPromise(value) ? then(value, next) : next(value));
 
@@ -85,7 +118,7 @@ function fromPython(value) {
   const whole = methodOf(value, "_repr_mimebundle_");
   if (whole !== undefined) {
     return whenReady(attempt(whole, value), (given) =>
-      isArray(given) ? bundle(given[0], value, given[1]) : bundle(given ?? {}, value));
+      isArray(given) ? described(given[0], value, given[1]) : described(given, value));
   }
   let pending;
   const given = { __proto__: null };
@@ -101,15 +134,15 @@ function fromPython(value) {
       given[type] = shown;
     }
   }
-  if (pending !== undefined) return then(pending, () => bundle(given, value));
-  return keys(given).length === 0 ? undefined : bundle(given, value);
+  if (pending !== undefined) return then(pending, () => described(given, value));
+  return keys(given).length === 0 ? undefined : described(given, value);
 }
 
 /** A Blob's bytes come later; its type says what they are. */
 function fromBlob(blob) {
   const { type } = blob;
   return then(blob.arrayBuffer(), (buffer) => {
-    const bytes = new Uint8Array(buffer);
+    const bytes = bytesUnder(buffer);
     const found = startsWith(type, "image/") ? type : sniff(bytes);
     return bundle(found === undefined ? {} : { [found]: bytes }, blob);
   });
@@ -123,7 +156,25 @@ function recognised(value) {
   }
   if (constructorName(value) === "Blob") return fromBlob(value);
   const types = specTypes(value);
-  return types.length === 0 ? undefined : bundle(under(types, value), value);
+  if (types.length === 0) return undefined;
+  return described(types[0] === GEOJSON ? geoBundle(value) : under(types, value), value);
+}
+
+/**
+ * An element of a document is its markup. A lone picture is shown as one if it says what it is,
+ * as a front end that shows pictures by themselves needs to know.
+ */
+function fromElement(value) {
+  let text;
+  try {
+    text = value.outerHTML;
+  } catch {
+    return undefined; // as the getter of a class does when its prototype is shown
+  }
+  if (typeof text !== "string" || exec(MARKUP, text) === null) return undefined;
+  const isPicture = exec(PICTURE, text) !== null && endsWith(trimEnd(text), "</svg>");
+  const kind = isPicture ? "svg" : "html";
+  return bundle(require("markup").markupBundle(kind, text), value);
 }
 
 /** One value under several MIME types. */
@@ -133,7 +184,7 @@ function under(types, value) {
   return given;
 }
 
-const sizeOf = (type, bytes) => `[${type}, ${bytes.length} bytes]`;
+const sizeOf = (type, bytes) => `[${type}, ${typedLength(bytes)} bytes]`;
 
 /**
  * How a value is shown.
@@ -146,7 +197,7 @@ function represent(value) {
     if (own !== undefined) {
       return whenReady(apply(own, value, []), (given) => bundle(given ?? {}, value));
     }
-    const found = fromPython(value) ?? recognised(value);
+    const found = fromPython(value) ?? fromElement(value) ?? recognised(value);
     if (found !== undefined) return found;
   }
   return { data: { __proto__: null, [PLAIN]: inspect(value) }, metadata: {} };

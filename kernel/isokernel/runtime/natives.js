@@ -3,16 +3,17 @@
 // package emulates these parts by guessing; the build makes it take ours in their place, under
 // the numbers that its own bundle gives its parts.
 
-const { defineProperty, exec, functionToString, getDescriptor, getPrototype, min, numberToString,
-  ownKeys, slice, uncurry } = require("intrinsics");
-const { typeOf, constructorName, promiseDetails, previewEntries, proxyDetails } = host;
+const { Error, RegExp, defineProperty, exec, functionToString, getDescriptor,
+  getOwnPropertyDescriptor, getPrototype, getSymbols, hasOwn, isArray, keys, max, min,
+  numberToString, push, slice, uncurry } = require("intrinsics");
+const { constructorName, namedProperties, previewEntries, promiseDetails, proxyDetails, typeOf } =
+  host;
 
 const ALL_PROPERTIES = 0;
 const ONLY_ENUMERABLE = 2;
+const SHORT = 32; // items of an array whose indices are listed
 const PENDING = 0;
 const REJECTED = 2;
-const INDEX = /^(?:0|[1-9][0-9]*)$/;
-const LARGEST_INDEX = 2 ** 32 - 2;
 const ASYNC_GENERATOR = /^async\s*(?:function\s*)?\*/;
 const TYPED_ARRAYS = { __proto__: null, Int8Array: 1, Uint8Array: 1, Uint8ClampedArray: 1,
   Int16Array: 1, Uint16Array: 1, Int32Array: 1, Uint32Array: 1, Float16Array: 1,
@@ -20,19 +21,40 @@ const TYPED_ARRAYS = { __proto__: null, Int8Array: 1, Uint8Array: 1, Uint8Clampe
 const BOXES = { __proto__: null, NumberObject: 1, StringObject: 1, BooleanObject: 1,
   BigIntObject: 1, SymbolObject: 1 };
 
-const is = (brand) => (value) => typeOf(value) === brand;
+// Of each value the library asks what it is a dozen times in a row, and to ask V8 costs
+// microseconds.
+let lastValue;
+let lastBrand;
 
-/** Own properties that are no array indices, as V8's KeyCollectionMode gives them. */
-function getOwnNonIndexProperties(object, filter = ONLY_ENUMERABLE) {
-  const found = [];
-  const keys = ownKeys(object);
-  for (let i = 0; i < keys.length; i++) {
-    const key = keys[i];
-    if (typeof key === "string" && exec(INDEX, key) !== null && +key <= LARGEST_INDEX) continue;
-    if (filter === ONLY_ENUMERABLE && !getDescriptor(object, key)?.enumerable) continue;
-    found[found.length] = key;
+function brandOf(value) {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) {
+    return typeOf(value);
   }
-  return found;
+  if (value !== lastValue) {
+    lastBrand = typeOf(value);
+    lastValue = value;
+  }
+  return lastBrand;
+}
+
+/** Forgets the value that was looked at last, so that it can be collected. */
+exports.forget = () => {
+  lastValue = undefined;
+};
+
+const is = (brand) => (value) => brandOf(value) === brand;
+
+/** Own properties that are no array indices; listing indices would cost their number. */
+function getOwnNonIndexProperties(object, filter = ONLY_ENUMERABLE) {
+  // Most arrays are short and have none, which can be seen without asking V8.
+  if (filter === ONLY_ENUMERABLE && isArray(object) && object.length <= SHORT) {
+    const names = keys(object);
+    const { length } = names;
+    const isDense = length === object.length &&
+      (length === 0 || names[length - 1] === `${length - 1}`);
+    if (isDense && getSymbols(object).length === 0) return [];
+  }
+  return namedProperties(object, filter) ?? [];
 }
 
 const util = {
@@ -56,16 +78,16 @@ const types = {
   isAsyncFunction: is("AsyncFunction"),
   // An async generator has the brand of async functions; its text tells.
   isGeneratorFunction: (value) => {
-    const brand = typeOf(value);
+    const brand = brandOf(value);
     return brand === "GeneratorFunction" ||
       (brand === "AsyncFunction" && exec(ASYNC_GENERATOR, functionToString(value)) !== null);
   },
   isAnyArrayBuffer: (value) => {
-    const brand = typeOf(value);
+    const brand = brandOf(value);
     return brand === "ArrayBuffer" || brand === "SharedArrayBuffer";
   },
-  isBoxedPrimitive: (value) => typeOf(value) in BOXES,
-  isTypedArray: (value) => typeOf(value) in TYPED_ARRAYS,
+  isBoxedPrimitive: (value) => brandOf(value) in BOXES,
+  isTypedArray: (value) => brandOf(value) in TYPED_ARRAYS,
   isArrayBuffer: is("ArrayBuffer"),
   isArgumentsObject: is("Arguments"),
   isDataView: is("DataView"),
@@ -114,6 +136,54 @@ function isError(value) {
 }
 
 exports.isError = isError;
+exports.isTyped = (value) => typeOf(value) in TYPED_ARRAYS;
+
+const PROPERTIES_MAX = 1000; // of one object
+const STACK_EDGE = 10000; // characters of a stack's head and of its tail
+const INDICES_TRIED = 10000; // of a sparse array
+
+/** Characters of one value's text; beyond, only the first level goes on. */
+exports.TEXT_MAX = 1 << 20;
+
+/** The keys of a String object that are no indices; undefined for anything else. */
+exports.stringKeys = function stringKeys(value, showHidden) {
+  // Its length tells it from all that is usual; asking V8 for the brand costs microseconds.
+  const length = getOwnPropertyDescriptor(value, "length");
+  if (length === undefined || length.configurable || length.writable) return undefined;
+  if (brandOf(value) !== "StringObject") return undefined;
+  return getOwnNonIndexProperties(value, showHidden ? ALL_PROPERTIES : ONLY_ENUMERABLE);
+};
+
+/** Adds to a list, however much. */
+exports.add = function add(list, items) {
+  for (let i = 0; i < items.length; i++) push(list, items[i]);
+};
+
+/** The first indices of an array, as keys: enough of them for so many items. */
+exports.indices = function indices(array, count) {
+  const found = [];
+  for (let i = 0; i < INDICES_TRIED && found.length < count; i++) {
+    if (hasOwn(array, i)) push(found, `${i}`);
+  }
+  return found.length < count ? keys(array) : found;
+};
+
+/** Drops the keys that are too many; gives their number. */
+exports.cutKeys = function cutKeys(names, { maxArrayLength }) {
+  const left = names.length - max(PROPERTIES_MAX, maxArrayLength);
+  if (left <= 0) return 0;
+  names.length -= left;
+  return left;
+};
+
+exports.leftOut = (count) => `... ${count} more propert${count > 1 ? "ies" : "y"}`;
+
+/** A stack whose middle is left out if it is long, as its error's message may be. */
+exports.shortStack = function shortStack(stack) {
+  const gone = stack.length - 2 * STACK_EDGE;
+  if (gone <= 0) return stack;
+  return `${slice(stack, 0, STACK_EDGE)}... ${gone} more characters ...${slice(stack, -STACK_EDGE)}`;
+};
 
 /**
  * Puts ours in place of the package's parts. The build makes the bundle call it.
@@ -124,7 +194,8 @@ exports.adapt = function adapt(parts) {
   parts[683] = function (module, exported, load) {
     primordials(module, exported, load);
     module.exports = { __proto__: module.exports, ObjectGetOwnPropertyDescriptor: getDescriptor,
-      ObjectDefineProperty: defineProperty, RegExpPrototypeToString: regExpToString };
+      ObjectDefineProperty: defineProperty, RegExpPrototypeToString: regExpToString,
+      JSONStringify: (value) => require("json").stringifyWithin(value, require("output").limit()) };
   };
   parts[537] = (module, exported) => {
     exported.h = class {
@@ -141,6 +212,7 @@ exports.adapt = function adapt(parts) {
   parts[101] = function (module, exported, load) {
     emulated(module, exported, load);
     module.exports.isError = isError;
+exports.isTyped = (value) => typeOf(value) in TYPED_ARRAYS;
   };
   parts[499] = (module) => {
     module.exports = types;

@@ -3,8 +3,9 @@
 // gathered here and handed over in pieces; order is kept because one piece holds text of one
 // stream and one owner only, and an event sends the gathered text first.
 
-const { currentTime, charCode, endsWith, floor, mapDelete, mapGet, mapKeys, mapNext, mapSet,
-  mapSize, max, min, numberToString, push, slice, toJson } = require("intrinsics");
+const { Map, currentTime, charCode, endsWith, exec, floor, mapDelete, mapGet, mapKeys, mapNext,
+  mapSet, mapSize, max, min, numberToString, push, slice, toJson, typedLength } =
+  require("intrinsics");
 const { owner } = require("owner");
 
 const PIECE = 131072; // characters: what is gathered at most
@@ -16,11 +17,13 @@ const GROWTH = 1.25;
 const PAUSE = 1000; // ms without output after which the next is seen at once again
 const OWNERS_KEPT = 1000; // executions whose amount of output is remembered
 
-const SHORTEST_WITH_TAIL = 10000; // characters of output
+const SHORTEST_WITH_TAIL = 10000; // bytes of output, as all amounts of it
 const LONGEST_TAIL = 65536;
+const NOT_ASCII = /[^\0-\x7f]/;
 const TAIL_PIECES = 10000;
 
 let limit = Infinity;
+let setting = "";
 let tailMax = 0;
 let pending = "";
 let pendingStream = "stdout";
@@ -38,16 +41,47 @@ let tailOwner = -1;
 let tailSize = 0;
 let dropped = 0;
 
-/** @param {number | undefined} max characters of stream text that one execution may print */
-exports.setLimit = (max) => {
+/**
+ * @param {number | undefined} max bytes of stream text that one execution may print
+ * @param {string} name how the user sets that
+ */
+exports.setLimit = (max, name) => {
   if (!(max > 0)) return;
   limit = max;
+  setting = name;
   // Of outputs that are so short no tail is kept.
   tailMax = limit < SHORTEST_WITH_TAIL ? 0 : min(floor(limit / 8), LONGEST_TAIL);
 };
 
 /** How many characters a piece of an execution's output may have at all. */
 exports.limit = () => limit;
+
+/** How the user sets that. */
+exports.setting = () => setting;
+
+/** How many bytes of UTF-8 a unit of UTF-16 takes; half of a surrogate pair takes two. */
+function unitBytes(unit) {
+  if (unit < 0x80) return 1;
+  return unit < 0x800 || (unit & 0xf800) === 0xd800 ? 2 : 3;
+}
+
+/** How many bytes text takes as UTF-8. */
+function byteLength(text) {
+  if (exec(NOT_ASCII, text) === null) return text.length;
+  let bytes = 0;
+  for (let i = 0; i < text.length; i++) bytes += unitBytes(charCode(text, i));
+  return bytes;
+}
+
+/** How many units of a text are within so many bytes, none of them half of a character. */
+function unitsWithin(text, bytes) {
+  let end = 0;
+  for (let left = bytes; end < text.length; end++) {
+    left -= unitBytes(charCode(text, end));
+    if (left < 0) break;
+  }
+  return end > 0 && (charCode(text, end - 1) & 0xfc00) === 0xd800 ? end - 1 : end;
+}
 
 /** Hands the gathered text to Python. Safe to call at any time, also in the midst of write. */
 function flush() {
@@ -93,9 +127,7 @@ function cut(stream, text, id, before) {
   const head = limit - most;
   let rest = "";
   if (before <= head) {
-    let end = head - before;
-    // Half of a surrogate pair is no character.
-    if (end > 0 && (charCode(text, end - 1) & 0xfc00) === 0xd800) end -= 1;
+    const end = unitsWithin(text, head - before);
     rest = slice(text, 0, end);
     if (rest !== "") append(stream, rest, id);
     if (most > 0) {
@@ -110,35 +142,41 @@ function cut(stream, text, id, before) {
   }
   if (before > limit || amount <= limit) return;
   const notice =
-    `[output cut after ${head} characters; raise the setting cell_output_characters_max to see more]\n`;
+    `[output cut after ${head} bytes; raise ${setting} to see more]\n`;
   append("stderr", rest === "" || endsWith(rest, "\n") ? notice : `\n${notice}`, id);
 }
 
 /** Keeps text as the end of what an execution prints, as long as nothing comes after it. */
 function keep(stream, text, most) {
   if (owner() !== tailOwner) return;
-  push(tail, { __proto__: null, stream, text });
-  tailSize += text.length;
+  const size = byteLength(text);
+  push(tail, { __proto__: null, stream, text, size });
+  tailSize += size;
   if (tailSize >= 2 * most || tail.length >= TAIL_PIECES) shorten(most);
 }
 
-/** Drops what is before the last so many characters of the tail. */
+/** Drops what is before the last so many bytes of the tail. */
 function shorten(most) {
   const before = tail;
   let first = before.length;
-  let size = 0;
-  while (first > 0 && size < most) size += before[--first].text.length;
+  let kept = 0;
+  while (first > 0 && kept < most) kept += before[--first].size;
   tail = [];
   for (let i = first; i < before.length; i++) {
-    let { text } = before[i];
-    if (i === first && size > most) {
-      let from = size - most;
-      if ((charCode(text, from) & 0xfc00) === 0xdc00) from += 1;
-      text = slice(text, from);
+    let piece = before[i];
+    if (i === first && kept > most) {
+      let from = unitsWithin(piece.text, kept - most);
+      // What is cut is no smaller than what is too much, and ends with a whole character.
+      if (byteLength(slice(piece.text, 0, from)) < kept - most) {
+        from += (charCode(piece.text, from) & 0xfc00) === 0xd800 ? 2 : 1;
+      }
+      const text = slice(piece.text, from);
+      const size = byteLength(text);
+      kept -= piece.size - size;
+      piece = { __proto__: null, stream: piece.stream, text, size };
     }
-    push(tail, { __proto__: null, stream: before[i].stream, text });
+    push(tail, piece);
   }
-  const kept = min(size, most);
   dropped += tailSize - kept;
   tailSize = kept;
 }
@@ -151,7 +189,7 @@ function endOutput(id) {
   if (id !== tailOwner) return;
   shorten(tailMax);
   const pieces = tail;
-  if (dropped > 0) append("stderr", `[${dropped} characters left out]\n`, id);
+  if (dropped > 0) append("stderr", `[${dropped} bytes left out]\n`, id);
   for (let i = 0; i < pieces.length; i++) append(pieces[i].stream, pieces[i].text, id);
   tail = [];
   tailOwner = -1;
@@ -167,7 +205,7 @@ function write(stream, text) {
   const id = owner();
   if (id !== countedOwner) countFor(id);
   const before = amount;
-  amount = before + text.length;
+  amount = before + byteLength(text);
   if (amount > limit - tailMax) cut(stream, text, id, before);
   else append(stream, text, id);
 }
@@ -188,8 +226,9 @@ function emit(kind, content, buffers) {
 /** An id that no other context makes, for a display or a comm. */
 function newId() {
   const bytes = host.random(16);
+  const length = typedLength(bytes);
   let id = "";
-  for (let i = 0; i < bytes.length; i++) id += slice(numberToString(bytes[i] + 256, 16), 1);
+  for (let i = 0; i < length; i++) id += slice(numberToString(bytes[i] + 256, 16), 1);
   return id;
 }
 

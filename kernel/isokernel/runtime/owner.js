@@ -9,10 +9,39 @@ const { getContinuationPreservedEmbedderData, setContinuationPreservedEmbedderDa
 // For code that has lost its owner: reactions of promises that were made outside any cell.
 let latest = 0;
 
+// What V8 carries: the id or, where there are AsyncLocalStorages, an object with the id and what
+// they hold. It isn't changed once it is made.
+const NONE = [];
+
 /** @returns {number} the id of the execution that the running code belongs to */
 exports.owner = function owner() {
-  const id = getContinuationPreservedEmbedderData();
-  return id === undefined ? latest : id;
+  const carried = getContinuationPreservedEmbedderData();
+  if (typeof carried === "object" && carried !== null) return carried.owner;
+  return carried === undefined ? latest : carried;
+};
+
+/** @returns {number | object} what timers remember, for `runAs` */
+exports.carried = () => getContinuationPreservedEmbedderData() ?? latest;
+
+/** What AsyncLocalStorages hold where the running code was started: [storage, value] each. */
+exports.stores = {
+  get: () => getContinuationPreservedEmbedderData()?.stores ?? NONE,
+  set(list) {
+    const id = exports.owner();
+    setContinuationPreservedEmbedderData(
+      list.length === 0 ? id : { __proto__: null, owner: id, stores: list });
+  },
+};
+
+/** Calls a function while AsyncLocalStorages hold these values. */
+exports.runWith = function runWith(list, callback, args) {
+  const before = getContinuationPreservedEmbedderData();
+  exports.stores.set(list);
+  try {
+    return apply(callback, undefined, args);
+  } finally {
+    setContinuationPreservedEmbedderData(before);
+  }
 };
 
 /** @param {number} id the execution to which everything that runs from now on belongs */
@@ -23,7 +52,7 @@ exports.setOwner = function setOwner(id) {
 
 /**
  * Runs a callback as part of an execution that may be long over.
- * @param {number} id
+ * @param {number | object} id or what was carried
  * @param {Function} callback
  * @param {unknown[]} args
  */

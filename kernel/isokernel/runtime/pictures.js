@@ -1,7 +1,7 @@
 "use strict";
 // Pictures and documents in binary data, told by their first bytes.
 
-const { Uint8Array, typedLength } = require("intrinsics");
+const { bytesUnder, isDetached, typedLength } = require("intrinsics");
 const { typeOf } = host;
 
 const SIGNATURES = [
@@ -22,9 +22,9 @@ exports.bytesOf = function bytesOf(value) {
       return value;
     case "Uint8ClampedArray":
     case "DataView":
-      return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+      return bytesUnder(value);
     case "ArrayBuffer":
-      return value.detached ? undefined : new Uint8Array(value);
+      return isDetached(value) ? undefined : bytesUnder(value);
     default:
       return undefined;
   }

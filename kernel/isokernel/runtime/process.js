@@ -2,7 +2,7 @@
 // The little of Node.js's process that cells use for output. There is no process to speak of:
 // no arguments, no exit, and an environment that is empty but for what an execution brings.
 
-const { apply, defineProperty, getDescriptor, keys, resolve, then, trunc } =
+const { Error, TypeError, apply, defineProperty, getDescriptor, keys, resolve, then, trunc } =
   require("intrinsics");
 const { write } = require("output");
 
@@ -56,6 +56,27 @@ function hrtime(earlier) {
 }
 hrtime.bigint = () => BigInt(trunc(host.now() * 1e6));
 
+/** The Node.js whose API there is a part of; packages compare it. */
+const NODE = "v22.0.0";
+
+function refused(name, reason) {
+  const method = {
+    [name]() {
+      throw new Error(`process.${name}: ${reason}`);
+    },
+  };
+  return method[name];
+}
+
+/** Prints a warning, as Node.js does. */
+function emitWarning(warning, options, code) {
+  const type = typeof options === "string" ? options : options?.type;
+  const id = typeof options === "string" ? code : options?.code;
+  const text = typeof warning === "string" ? warning : warning?.message;
+  const name = typeof warning === "string" ? (type ?? "Warning") : warning?.name;
+  write("stderr", `${id === undefined ? "" : `[${id}] `}${name}: ${text}\n`);
+}
+
 const env = {};
 // What the names were before they were lent: property descriptors, undefined for a new one.
 let before = { __proto__: null };
@@ -92,17 +113,45 @@ exports.lend = function lend(variables) {
  * @param {{platform?: string, versions?: Record<string, string>}} options
  */
 exports.createProcess = function createProcess({ platform = "linux", versions = {} }) {
-  return {
+  const process = {
     stdout: stream("stdout"),
     stderr: stream("stderr"),
+    stdin: { isTTY: false, fd: 0 },
     platform,
+    arch: "x64",
+    pid: 1,
+    ppid: 0,
+    title: "isokernel",
+    version: NODE,
     argv: [],
+    argv0: "isokernel",
+    execArgv: [],
+    execPath: "",
+    exitCode: undefined,
+    features: {},
+    release: { name: "isokernel" },
+    config: { variables: {} },
     env,
     versions,
     nextTick,
     hrtime,
-    exit() {
-      throw new Error("process.exit: a cell can't end the kernel");
-    },
+    uptime: () => host.now() / 1000,
+    cwd: () => "/",
+    umask: () => 0o22,
+    emitWarning,
+    chdir: refused("chdir", "a context has one folder"),
+    exit: refused("exit", "a cell can't end the kernel"),
+    abort: refused("abort", "a cell can't end the kernel"),
+    kill: refused("kill", "there are no processes"),
+    memoryUsage: refused("memoryUsage", "it isn't known inside of the context"),
   };
+  // Of its events none ever comes.
+  const same = () => process;
+  const names = ["addListener", "on", "once", "off", "prependListener", "prependOnceListener",
+    "removeListener", "removeAllListeners", "setMaxListeners"];
+  for (let i = 0; i < names.length; i++) process[names[i]] = same;
+  process.emit = () => false;
+  process.listenerCount = () => 0;
+  process.listeners = () => [];
+  return process;
 };

@@ -2,36 +2,44 @@
 // Earlier cells by number, as in IPython: _, __, ___ and _N, Out[N] for results, In[N] for
 // source text. All are plain data properties that the user may overwrite.
 
-const { defineProperty, getDescriptor, hasOwn, is } = require("intrinsics");
+const { defineProperty, hasOwn, is, ownValue, push } = require("intrinsics");
 
 let kept = 1000;
 const Out = {};
 const In = {};
 // Numbers of the cells that are kept, oldest first; `start` says where the list begins.
-const numbers = { __proto__: null, results: [], inputs: [] };
+const startList = () => {
+  const list = [];
+  list.start = 0;
+  return list;
+};
+const numbers = { __proto__: null, results: startList(), inputs: startList() };
 // What was put into _, __ and ___ by us: a name that holds anything else is the user's.
 const recent = [undefined, undefined, undefined];
 const NAMES = ["_", "__", "___"];
 
-const hidden = (value) => ({
-  __proto__: null, value, writable: true, enumerable: false, configurable: true,
-});
-const shown = (value) => ({
-  __proto__: null, value, writable: true, enumerable: true, configurable: true,
-});
+// Made once: an object that inherits nothing takes V8 longer than what it is for.
+const hidden = {
+  __proto__: null, value: undefined, writable: true, enumerable: false, configurable: true,
+};
+const shown = {
+  __proto__: null, value: undefined, writable: true, enumerable: true, configurable: true,
+};
 
-function define(name, value) {
+function put(object, name, descriptor, value) {
+  descriptor.value = value;
   try {
-    defineProperty(globalThis, name, hidden(value));
+    defineProperty(object, name, descriptor);
   } catch {
     // The user has made it unchangeable: then it is theirs.
   }
+  descriptor.value = undefined;
 }
 
-const isOurs = (name, value) => {
-  const descriptor = getDescriptor(globalThis, name);
-  return descriptor !== undefined && hasOwn(descriptor, "value") && is(descriptor.value, value);
-};
+const define = (name, value) => put(globalThis, name, hidden, value);
+
+const isOurs = (name, value) =>
+  hasOwn(globalThis, name) && is(ownValue(globalThis, name), value);
 
 /** @param {number | undefined} max cells whose result and source text are kept */
 exports.setLimit = (max) => {
@@ -47,10 +55,10 @@ exports.install = function install() {
 
 /** Adds to a list; gives the number that is too old to be kept, if there is one. */
 function remember(list, number) {
-  list[list.length] = number;
-  if (list.length - (list.start ?? 0) <= kept) return undefined;
-  const oldest = list[list.start ?? 0];
-  list.start = (list.start ?? 0) + 1;
+  push(list, number);
+  if (list.length - list.start <= kept) return undefined;
+  const oldest = list[list.start];
+  list.start += 1;
   if (list.start > kept) {
     for (let i = list.start; i < list.length; i++) list[i - list.start] = list[i];
     list.length -= list.start;
@@ -78,7 +86,7 @@ exports.recordResult = function recordResult(value, count) {
     }
   }
   define(`_${count}`, value);
-  defineProperty(Out, count, shown(value));
+  put(Out, count, shown, value);
   const oldest = remember(numbers.results, count);
   if (oldest !== undefined) forget(oldest);
 };
@@ -89,7 +97,7 @@ exports.recordResult = function recordResult(value, count) {
  * @param {string} code
  */
 exports.recordInput = function recordInput(count, code) {
-  defineProperty(In, count, shown(code));
+  put(In, count, shown, code);
   const oldest = remember(numbers.inputs, count);
   if (oldest !== undefined) delete In[oldest];
 };
@@ -110,9 +118,9 @@ exports.warm = function warm() {
 exports.inputs = function inputs() {
   const list = numbers.inputs;
   const texts = [];
-  for (let i = list.start ?? 0; i < list.length; i++) {
-    const code = getDescriptor(In, list[i])?.value;
-    if (typeof code === "string") texts[texts.length] = code;
+  for (let i = list.start; i < list.length; i++) {
+    const code = ownValue(In, list[i]);
+    if (typeof code === "string") push(texts, code);
   }
   return texts;
 };

@@ -2,7 +2,6 @@
 // A context that is about to be saved, and one that goes on from what was saved: what Python
 // knows of it lies in the heap meanwhile, and its clocks stand still.
 
-const { defineProperty, getDescriptor } = require("intrinsics");
 const clock = require("web/clock");
 const stack = require("stack");
 const timers = require("timers");
@@ -10,33 +9,7 @@ const timers = require("timers");
 let suspended = false;
 let state = "";
 let shared = [];
-let hasMemory = false;
-
-/**
- * Takes note of WebAssembly.Memory being used: V8 writes one as it writes anything, but what it
- * reads back can't grow, and trying to ends the process.
- */
-exports.watch = function watch() {
-  const { value } = getDescriptor(WebAssembly, "Memory");
-  const define = (memory) => {
-    defineProperty(WebAssembly, "Memory", {
-      value: memory, writable: true, enumerable: false, configurable: true,
-    });
-  };
-  defineProperty(WebAssembly, "Memory", {
-    get() {
-      hasMemory = true;
-      define(value);
-      return value;
-    },
-    set: define,
-    enumerable: false,
-    configurable: true,
-  });
-};
-
-/** @returns {boolean} whether there may be any WebAssembly.Memory */
-exports.hasMemory = () => hasMemory;
+let emptied = [];
 
 /** Begins, in a copy of the context: stacks of errors that are made from now on are texts. */
 exports.begin = () => stack.keepTexts(true);
@@ -45,11 +18,13 @@ exports.begin = () => stack.keepTexts(true);
  * Makes the heap ready to be written.
  * @param {string} text what Python wants to know again
  * @param {SharedArrayBuffer[]} buffers those that have to be shared again
+ * @param {object[]} objects those that have to be made again
  */
-exports.suspend = function suspend(text, buffers) {
+exports.suspend = function suspend(text, buffers, objects) {
   suspended = true;
   state = text;
   shared = buffers;
+  emptied = objects;
   timers.suspend();
   clock.suspend();
 };
@@ -70,9 +45,14 @@ exports.resume = function resume() {
   return text;
 };
 
+function takeLast(list) {
+  const last = list[list.length - 1];
+  if (list.length > 0) list.length -= 1;
+  return last;
+}
+
 /** Gives one of the buffers that have to be shared again; undefined when there is none left. */
-exports.takeShared = function takeShared() {
-  const buffer = shared[shared.length - 1];
-  if (shared.length > 0) shared.length -= 1;
-  return buffer;
-};
+exports.takeShared = () => takeLast(shared);
+
+/** Gives one of the objects that have to be made again, as above. */
+exports.takeEmptied = () => takeLast(emptied);

@@ -1,16 +1,13 @@
 "use strict";
 // Plain objects that are charts or maps: Vega and Vega-Lite by their $schema, GeoJSON by shape.
 
-const { exec, getDescriptor, getPrototype, isArray, ObjectPrototype } = require("intrinsics");
+const { exec, getPrototype, isArray, ObjectPrototype, ownValue } = require("intrinsics");
 
 const SCHEMA = /^https?:\/\/vega\.github\.io\/schema\/(vega|vega-lite)\/v(\d+)(?:\.[\d.]+)?\.json$/;
 const NEWEST_DRAWN = 5;
 const GEOJSON = "application/geo+json";
 const GEOMETRIES = { __proto__: null, Point: 1, MultiPoint: 1, LineString: 1, MultiLineString: 1,
   Polygon: 1, MultiPolygon: 1 };
-
-/** A data property of the object's own; getters are left alone. */
-const own = (object, key) => getDescriptor(object, key)?.value;
 
 /**
  * The MIME types of a Vega or Vega-Lite specification: its version's, and for newer ones also
@@ -27,12 +24,12 @@ function chartTypes(schema) {
 }
 
 function isGeoJson(object) {
-  const type = own(object, "type");
+  const type = ownValue(object, "type");
   if (typeof type !== "string") return false;
-  if (type in GEOMETRIES) return isArray(own(object, "coordinates"));
-  if (type === "GeometryCollection") return isArray(own(object, "geometries"));
-  if (type === "FeatureCollection") return isArray(own(object, "features"));
-  return type === "Feature" && typeof own(object, "geometry") === "object";
+  if (type in GEOMETRIES) return isArray(ownValue(object, "coordinates"));
+  if (type === "GeometryCollection") return isArray(ownValue(object, "geometries"));
+  if (type === "FeatureCollection") return isArray(ownValue(object, "features"));
+  return type === "Feature" && typeof ownValue(object, "geometry") === "object";
 }
 
 /**
@@ -43,9 +40,19 @@ exports.specTypes = function specTypes(value) {
   if (typeof value !== "object" || isArray(value)) return [];
   const prototype = getPrototype(value);
   if (prototype !== ObjectPrototype && prototype !== null) return [];
-  const schema = own(value, "$schema");
+  const schema = ownValue(value, "$schema");
   if (schema !== undefined) return chartTypes(schema);
   return isGeoJson(value) ? [GEOJSON] : [];
+};
+
+/**
+ * GeoJSON under its type, with a map for front ends that don't know it. Where one does, its
+ * extension ranks before pictures.
+ * @param {unknown} value
+ * @returns {Record<string, unknown>}
+ */
+exports.geoBundle = function geoBundle(value) {
+  return { __proto__: null, [GEOJSON]: value, "image/svg+xml": require("geojson").mapOf(value) };
 };
 
 exports.GEOJSON = GEOJSON;

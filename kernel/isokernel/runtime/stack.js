@@ -2,8 +2,9 @@
 // Stack traces as the user should see them: frames of cells only, with the lines and columns
 // that the user wrote.
 
-const { apply, endsWith, errorToString, getDescriptor, getPrototype, indexOf, lastIndexOf,
-  push, replace, slice, startsWith, uncurry, weakGet, weakSet } = require("intrinsics");
+const { Error, WeakMap, apply, concat, defineProperty, endsWith, errorToString, getDescriptor,
+  getPrototype, indexOf, lastIndexOf, ownValue, push, replace, slice, startsWith, uncurry,
+  weakGet, weakSet } = require("intrinsics");
 
 const CELL = /^(cell|query)-(\d+)$/;
 const EVAL_PLACE = / \((?:\w+-\d+)?:\d+:\d+\)/;
@@ -70,7 +71,7 @@ function userFrames(sites) {
     const kind = kindOf(script);
     if (kind === "user" || (kind === "builtin" && callerIsUser)) {
       const position = kind === "user" ? positionOf(script, callSite) : undefined;
-      frames[frames.length] = { callSite, script, position };
+      push(frames, { callSite, script, position });
     }
     callerIsUser = kind !== "internal" && (kind === "user" || callerIsUser);
   }
@@ -129,6 +130,29 @@ exports.prepareStackTrace = function prepareStackTrace(error, sites) {
   if (prepare === undefined) return text;
   const prepared = apply(prepare, Error, [error, userSites]);
   return onlyTexts && isObject(prepared) ? text : prepared;
+};
+
+/**
+ * Gives an error the place that it is about: V8 tells that of a syntax error to nobody else.
+ * @param {object} error
+ * @param {string} script
+ * @param {number} line of what V8 ran, from 1; and so the column
+ * @param {number} column
+ */
+exports.place = function place(error, script, line, column) {
+  const frames = exports.framesOf(error);
+  const at = host.position(script, line, column);
+  const frame = { function: "", script, line: at[0], column: at[1] };
+  weakSet(framesOf, error, concat([frame], frames));
+  const text = ownValue(error, "stack");
+  const head = headerOf(error);
+  if (typeof text !== "string" || !startsWith(text, head)) return;
+  const stack = `${head}\n    at ${shownName(script)}:${at[0]}:${at[1]}${slice(text, head.length)}`;
+  try {
+    defineProperty(error, "stack", { __proto__: null, value: stack });
+  } catch {
+    // It can't be changed: what is shown has the place all the same.
+  }
 };
 
 /**

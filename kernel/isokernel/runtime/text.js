@@ -2,9 +2,13 @@
 // Values as text, as Node.js shows them. The inspection library is loaded when the first value
 // comes that needs it; strings, numbers and the like never do.
 
-const { apply, concat, exec, includes, is, symbolToString } = require("intrinsics");
+const { Symbol, apply, concat, exec, includes, is, slice, symbolToString } = require("intrinsics");
+const { forget } = require("natives");
 const { showing } = require("pristine");
 
+// Characters of a value's text; of objects about half of it, as the library then goes on with
+// what closes them only.
+const TEXT_MAX = 1 << 21;
 const SHORT = 200; // characters up to which a string is quoted here; the library does the rest
 // What can stand between single quotes as it is. Anything else takes the library's rules.
 const PLAIN = /^[\x20-\x26\x28-\x5b\x5d-\x7e]*$/;
@@ -50,6 +54,14 @@ function primitive(value) {
   }
 }
 
+function shown(action) {
+  try {
+    return showing(action);
+  } finally {
+    forget();
+  }
+}
+
 /**
  * Shows one value, as util.inspect does.
  * @param {unknown} value
@@ -59,12 +71,14 @@ function primitive(value) {
 exports.inspect = function inspect(value, options) {
   if (options === undefined) {
     const text = primitive(value);
-    if (text !== undefined) return text;
+    if (text !== undefined && text.length <= TEXT_MAX) return text;
     if (typeof value === "string" && value.length <= SHORT && exec(PLAIN, value) !== null) {
       return `'${value}'`;
     }
   }
-  return showing(() => load().inspect(value, options));
+  const text = shown(() => load().inspect(value, options));
+  const gone = text.length - TEXT_MAX;
+  return gone > 0 ? `${slice(text, 0, TEXT_MAX)}... ${gone} more characters` : text;
 };
 
 /**
@@ -89,6 +103,6 @@ exports.format = function format(values) {
 };
 
 function formatFully(values) {
-  return showing(() =>
+  return shown(() =>
     apply(load().formatWithOptions, undefined, concat([{ colors }], values)));
 }

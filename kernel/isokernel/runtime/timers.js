@@ -2,9 +2,9 @@
 // setTimeout and its kin. The table is plain JavaScript data, so timers are saved and restored
 // with the heap. Python asks when the next one is due and calls runTimers then.
 
-const { apply, floor, mapDelete, mapForEach, mapGet, mapSet, mapSize, pop, trunc } =
-  require("intrinsics");
-const { owner, runAs } = require("owner");
+const { Map, RangeError, Symbol, TypeError, apply, floor, mapDelete, mapForEach, mapGet, mapSet,
+  mapSize, pop, trunc } = require("intrinsics");
+const { carried, owner, runAs } = require("owner");
 const { INSPECT } = require("text");
 const evaluate = globalThis.eval; // called by another name: in the global scope
 
@@ -17,7 +17,10 @@ let nextId = 1;
 let firing;
 // Live timers by id; the heap below may still hold cleared ones until they come up.
 const timers = new Map();
-let heap = [];
+// Without a prototype, whose indices user code could make accessors of.
+const { setPrototypeOf } = Object;
+const newHeap = () => setPrototypeOf([], null);
+let heap = newHeap();
 
 /** @param {number | undefined} max timers that may wait at a time */
 exports.setLimit = (max) => {
@@ -66,7 +69,7 @@ function first() {
 function clean() {
   if (heap.length - mapSize(timers) <= FEWEST_DEAD + mapSize(timers)) return;
   const before = heap;
-  heap = [];
+  heap = newHeap();
   for (let i = 0; i < before.length; i++) if (before[i].live) insert(before[i]);
 }
 
@@ -91,7 +94,7 @@ function add(name, callback, delay, repeats, args) {
   const id = nextId++;
   const timer = {
     __proto__: null, id, order: id, due: host.now() + delay, delay, repeats, callback, args,
-    owner: owner(), live: true, holds: true,
+    owner: owner(), carried: carried(), live: true, holds: true,
   };
   mapSet(timers, id, timer);
   insert(timer);
@@ -231,7 +234,7 @@ function fire(timer, now) {
     remove(timer);
   }
   firing = timer;
-  runAs(timer.owner, call, [callback, args]);
+  runAs(timer.carried, call, [callback, args]);
   host.microtasks();
   firing = undefined;
 }

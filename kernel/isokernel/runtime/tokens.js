@@ -44,6 +44,7 @@ function endsValue(token) {
 }
 
 class Scanner {
+  code; // as all of them, defined: assigned, it would ask Object.prototype
   tokens = [];
   unclosed = []; // indices of tokens that open a bracket or a template
   state = "code";

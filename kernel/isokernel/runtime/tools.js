@@ -5,13 +5,13 @@
 // denied call is known by identity alone: nothing that code writes on an error, or makes itself,
 // is ever looked at.
 
-const { charAt, charCode, create, defineProperty, getDescriptor, mapDelete, mapForEach, mapGet,
-  mapKeys, mapNext, mapSet, mapSize, parse, preventExtensions, stringify, then, weakGet,
-  weakSet } = require("intrinsics");
+const { Error, Map, Symbol, TypeError, WeakMap, charAt, charCode, create, defineProperty,
+  getDescriptor, mapDelete, mapForEach, mapGet, mapKeys, mapNext, mapSet, mapSize, ownValue,
+  parse, preventExtensions, push, stringify, then, weakGet, weakSet } = require("intrinsics");
 const { owner } = require("owner");
 
 // As they were before any user code ran.
-const { Error, Promise, Proxy, Symbol, TypeError, WeakMap } = globalThis;
+const { Promise, Proxy } = globalThis;
 
 const PATH_MAX = 512; // characters
 const FORGOTTEN = 1000; // unanswered calls of ended executions that are kept for a restored heap
@@ -20,7 +20,6 @@ const ABSENT = { __proto__: null, then: true, toJSON: true };
 // Where a text alone will do as input.
 const TEXT_INPUTS = { __proto__: null, discover: "query", search: "query", describe: "path" };
 
-const own = (object, key) => getDescriptor(object, key)?.value;
 const noop = () => {};
 
 /** What a call of a tool throws. Its fields are the same for every kind of source. */
@@ -60,7 +59,7 @@ function field(object, key, value) {
 
 for (const kind of [ToolError, ApprovalDeniedError]) {
   defineProperty(kind.prototype, "name", {
-    value: kind.name, writable: true, enumerable: false, configurable: true,
+    __proto__: null, value: kind.name, writable: true, enumerable: false, configurable: true,
   });
   preventExtensions(kind); // `super` stays what it is
 }
@@ -189,11 +188,11 @@ async function send(call, path, args) {
 function open({ answer, owner: asker }) {
   if (answer === undefined || answer.kind === "value") return answer?.content;
   const { kind, content } = answer;
-  const message = `${own(content, "message") ?? "the call failed"}`;
+  const message = `${ownValue(content, "message") ?? "the call failed"}`;
   const options = { __proto__: null };
   const names = ["code", "status", "details", "retryable", "reason"];
   for (let i = 0; i < names.length; i++) {
-    const value = own(content, names[i]) ?? undefined;
+    const value = ownValue(content, names[i]) ?? undefined;
     if (value !== undefined) options[names[i]] = value;
   }
   if (kind !== "denied") throw new ToolError(message, options);
@@ -252,7 +251,7 @@ exports.end = function end(id) {
   const { before } = run;
   run = undefined;
   for (const name in GLOBALS) {
-    if (own(globalThis, name) === GLOBALS[name]) restore(name, before[name]);
+    if (ownValue(globalThis, name) === GLOBALS[name]) restore(name, before[name]);
   }
   while (mapSize(pending) > FORGOTTEN) mapDelete(pending, mapNext(mapKeys(pending)).value);
 };
@@ -297,11 +296,11 @@ exports.settle = function settle(id, kind, json) {
 exports.lose = function lose(message) {
   run = undefined;
   for (const name in GLOBALS) {
-    if (own(globalThis, name) === GLOBALS[name]) delete globalThis[name];
+    if (ownValue(globalThis, name) === GLOBALS[name]) delete globalThis[name];
   }
   const lost = [];
   mapForEach(pending, (call, id) => {
-    lost[lost.length] = { __proto__: null, call, id };
+    push(lost, { __proto__: null, call, id });
   });
   const content = { __proto__: null, message, code: "call_lost", retryable: true };
   for (let i = 0; i < lost.length; i++) {

@@ -61,7 +61,12 @@ function seeMembers(search, object, index) {
   if (brand === "Map" || brand === "Set") seeEntries(search, object, index, brand);
   const keys = ownKeys(object);
   for (let i = 0; i < keys.length; i++) {
-    const descriptor = getDescriptor(object, keys[i]);
+    let descriptor;
+    try {
+      descriptor = getDescriptor(object, keys[i]);
+    } catch {
+      // An export of a module that has no value yet.
+    }
     if (descriptor !== undefined && hasOwn(descriptor, "value")) {
       if (isObject(descriptor.value)) see(search, descriptor.value, index, ["", member(keys[i])]);
     }
@@ -75,11 +80,12 @@ function pathTo(search, index) {
 }
 
 /**
- * Searches from the top-level names and from globalThis.
+ * Searches from the top-level names, from globalThis, and from what modules export.
  * @param {object[]} targets
+ * @param {(string | object)[]} modules the URL of each, and its namespace
  * @returns {string} JSON: [index of the target that was found, the expression], or []
  */
-exports.find = function find(targets) {
+exports.find = function find(targets, modules) {
   const search = begin(targets);
   const names = lexicalNames();
   for (let i = 0; i < names.length; i++) {
@@ -87,6 +93,9 @@ exports.find = function find(targets) {
     if (value !== undefined) see(search, value[0], -1, ["", names[i]]);
   }
   see(search, globalThis, -1, ["", "globalThis"]);
+  for (let i = 0; i + 1 < modules.length; i += 2) {
+    see(search, modules[i + 1], -1, ["", `(await import(${toJson(modules[i])}))`]);
+  }
   for (let i = 0; i < search.objects.length && search.at < 0; i++) {
     if (mapSize(search.seen) > OBJECTS) break;
     if (proxyDetails(search.objects[i]) === undefined) seeMembers(search, search.objects[i], i);

@@ -2,7 +2,7 @@
 // What an expression means, found out without running any of the user's code: getters, calls
 // and proxy traps end the search.
 
-const { create, endsWith, getDescriptor, getPrototype, hasOwn, includes, slice } =
+const { Symbol, create, endsWith, getDescriptor, getPrototype, hasOwn, includes, push, slice } =
   require("intrinsics");
 const { endsValue, isKeyword } = require("tokens");
 const { lexicalValue, proxyDetails } = host;
@@ -39,7 +39,7 @@ function holders(value) {
   let holder = prototype ?? value;
   if (value === null || value === undefined) return list;
   while (holder !== null && list.length < CHAIN && proxyDetails(holder) === undefined) {
-    list[list.length] = holder;
+    push(list, holder);
     holder = getPrototype(holder);
   }
   return list;

@@ -34,6 +34,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -43,7 +44,7 @@ from isokernel.sandbox import seccomp
 from isokernel.sandbox.cgroups import CgroupLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from isokernel.sandbox.cgroups import Cgroup, Cgroups
 
@@ -68,6 +69,8 @@ _NOBODY: Final = 65534
 _OOM_SCORE: Final = 500
 """The system runs out of memory: what is in a container ends before the server does."""
 _END_SECONDS: Final = 10.0
+_MOUNTED_SECONDS: Final = 0.001
+"""How often it is looked whether a container is made: it takes milliseconds."""
 _WORDS_BYTES_MAX: Final = 65536
 _SIGNALLED: Final = 128
 """What bwrap adds to the number of the signal that ended the program."""
@@ -219,8 +222,13 @@ class Container:
             self._ours = ours.pop_all()
         self.pid = self._process.pid
 
-    def set_up(self) -> None:
+    def set_up(self, fill: Callable[[int, int | None], None] | None = None) -> None:
         """Set its limits and let the program begin; blocks for some milliseconds.
+
+        Args:
+            fill: Puts files into its working folder before: given the folder's
+                descriptor, which is its own then, and the user who is to have them,
+                if that isn't this process's.
 
         Raises:
             ContainerError: It can't be made here; bwrap's own words are in it.
@@ -228,10 +236,13 @@ class Container:
         try:
             self.first = self._await_first()
             self._first_fd = os.pidfd_open(self.first)
+            owner = None
             if os.geteuid() == 0:
-                _map_users(self.first)
+                owner = _map_users(self.first)
                 os.write(self._mapped, b"1")
             self._limit()
+            if fill is not None:
+                fill(self._make_folder(owner), owner)
             os.write(self._limited, b"1")
             self.memory_is_bounded = (
                 self._cgroup is not None and self._cgroup.memory_bytes() is not None
@@ -256,6 +267,33 @@ class Container:
                 raise OSError(message)
             said += more
         return int(json.loads(said)["child-pid"])
+
+    def _make_folder(self, owner: int | None) -> int:
+        """Make its working folder, and open it; nothing runs in it yet.
+
+        Raises:
+            OSError: It can't be made.
+        """
+        while not self._is_mounted():
+            if self._process.poll() is not None:
+                message = "bwrap has ended"
+                raise OSError(message)
+            time.sleep(_MOUNTED_SECONDS)
+        place = self._seen_from_outside("/")
+        for name in filter(None, _inside(self._settings.folder).split("/")):
+            place = f"{place.rstrip('/')}/{name}"
+            if not os.path.isdir(place):  # noqa: PTH112
+                os.mkdir(place, 0o755)  # noqa: PTH102
+                if owner is not None:
+                    os.chown(place, owner, owner)
+        return os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _is_mounted(self) -> bool:
+        """Tell whether bwrap has mounted everything: the last is a root to read."""
+        with suppress(OSError):
+            root = os.statvfs(self._seen_from_outside("/"))
+            return bool(root.f_flag & os.ST_RDONLY)
+        return False
 
     def _limit(self) -> None:
         settings, first = self._settings, self.first
@@ -573,11 +611,14 @@ def _in_memory(closed: ExitStack, data: bytes) -> int:
     return descriptor
 
 
-def _map_users(first: int) -> None:
+def _map_users(first: int) -> int:
     """Map two users into a namespace: root to mount with, and one of its own.
 
     Root is there for the folders that only root can reach; the program is started with
     the other one, and without capabilities.
+
+    Returns:
+        That of its own.
 
     Raises:
         OSError: The system refused.
@@ -590,7 +631,8 @@ def _map_users(first: int) -> None:
             if user == _NOBODY:
                 raise
         else:
-            return
+            return user
+    return _NOBODY
 
 
 def _children(pid: int) -> list[int]:

@@ -1,19 +1,24 @@
 """The system calls that Python has no function for. Linux only.
 
-The one module outside `v8` that uses ctypes: prctl, seccomp and Landlock are a dozen
-calls with plain structures, and the packages that wrap them are either unmaintained or
-need a library of the system's.
+The one module outside `v8` that uses ctypes: prctl, seccomp, Landlock and openat2 are a
+dozen calls with plain structures, and the packages that wrap them are either
+unmaintained or need a library of the system's.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from typing import Final
 
-__all__ = ["be_subreaper", "prctl", "syscall"]
+__all__ = ["be_subreaper", "open_below", "prctl", "syscall"]
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_OPENAT2: Final = 437  # the same on every architecture
+_OPEN_HOW: Final = struct.Struct("=QQQ")
+_NO_MAGIC_LINKS: Final = 0x02
+_BENEATH: Final = 0x08
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = [ctypes.c_int, *([ctypes.c_ulong] * 4)]
@@ -48,6 +53,23 @@ def syscall(number: int, *arguments: int | bytes | None) -> int:
         ),
     )
     return _checked(result, f"system call {number}")
+
+
+def open_below(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open what a path leads to, which must be below a folder all the way.
+
+    Args:
+        folder: The folder's descriptor.
+        path: Relative; links in it are followed as long as they stay below the folder.
+        flags: Those of open(2); the descriptor is closed on exec.
+        mode: Of a file that is made.
+
+    Raises:
+        OSError: With `EXDEV` it leads out of the folder; with `EAGAIN` something was
+            moved meanwhile; with `ENOSYS` the system has no openat2, since Linux 5.6.
+    """
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, _NO_MAGIC_LINKS | _BENEATH)
+    return syscall(_OPENAT2, folder, os.fsencode(path), how, len(how))
 
 
 def address(data: bytes) -> int:

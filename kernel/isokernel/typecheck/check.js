@@ -16,9 +16,14 @@
   const IDENTIFIER = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
   // What holds for modules, and not for what a context runs.
   const IGNORED = new Set([
+    1184, 1232, 1233, 1258, // `import` and `export` in a function, where the code is put
     1375, // top-level await only in a module
+    2307, 2792, // a module that isn't found: nothing is known of what modules export
     2451, // a name declared again: later cells may
   ]);
+  // A name that Node.js has; also told of its modules, whose specifiers are quoted.
+  const NAME_OF_NODE = 2591;
+  const QUOTE = /["']/;
   const OPTIONS = {
     target: ts.ScriptTarget.ESNext,
     module: ts.ModuleKind.ESNext,
@@ -100,8 +105,10 @@
     const found = [
       ...program.getSyntacticDiagnostics(file),
       ...program.getSemanticDiagnostics(file),
-    ].filter(({ category, code: number }) =>
-      category === ts.DiagnosticCategory.Error && !IGNORED.has(number));
+    ].filter(({ category, code: number, start }) => {
+      if (category !== ts.DiagnosticCategory.Error || IGNORED.has(number)) return false;
+      return number !== NAME_OF_NODE || !QUOTE.test(file.text[start]);
+    });
     found.sort((a, b) => (a.start ?? 0) - (b.start ?? 0));
     const before = wrapped ? 1 : 0;
     return JSON.stringify(

@@ -54,7 +54,7 @@ declare var display: {
   (value: any, options?: any): any;
   text: Show; html: Show; md: Show; svg: Show; latex: Show; javascript: Show;
   png: Show; jpeg: Show; gif: Show; pdf: Show; image: Show; json: Show; table: Show;
-  vega: Show; vegalite: Show; geojson: Show;
+  vega: Show; vegalite: Show; plotly: Show; geojson: Show;
 };
 declare function updateDisplay(id: string, value: any, options?: any): any;
 declare function clearOutput(wait?: boolean): void;
@@ -75,6 +75,11 @@ declare var process: {
   nextTick(callback: (...args: any[]) => void, ...args: any[]): void;
   [name: string]: any;
 };
+declare var global: typeof globalThis;
+declare var self: typeof globalThis;
+declare var navigator: any;
+declare var Buffer: any;
+declare function require(specifier: string): any;
 declare var In: Record<number, string>;
 declare var Out: Record<number, any>;
 declare var _: any;
@@ -200,6 +205,95 @@ declare class File extends Blob {
   readonly name: string;
   readonly lastModified: number;
 }
+declare class FormData {
+  constructor();
+  append(name: string, value: any): void;
+  append(name: string, value: Blob, filename?: string): void;
+  delete(name: string): void;
+  entries(): IterableIterator<[string, File | string]>;
+  forEach(callback: (value: File | string, name: string, form: FormData) => void, thisArg?: any):
+    void;
+  get(name: string): File | string | null;
+  getAll(name: string): (File | string)[];
+  has(name: string): boolean;
+  keys(): IterableIterator<string>;
+  set(name: string, value: any): void;
+  set(name: string, value: Blob, filename?: string): void;
+  values(): IterableIterator<File | string>;
+  [Symbol.iterator](): IterableIterator<[string, File | string]>;
+}
+declare class Headers {
+  constructor(init?: HeadersInit);
+  append(name: string, value: string): void;
+  delete(name: string): void;
+  entries(): IterableIterator<[string, string]>;
+  forEach(callback: (value: string, name: string, headers: Headers) => void, thisArg?: any): void;
+  get(name: string): string | null;
+  getSetCookie(): string[];
+  has(name: string): boolean;
+  keys(): IterableIterator<string>;
+  set(name: string, value: string): void;
+  values(): IterableIterator<string>;
+  [Symbol.iterator](): IterableIterator<[string, string]>;
+}
+
+type BodyInit =
+  string | Blob | ArrayBuffer | ArrayBufferView | FormData | URLSearchParams | ReadableStream;
+type HeadersInit = Headers | Iterable<Iterable<string>> | Record<string, string>;
+interface RequestInit {
+  method?: string; headers?: HeadersInit; body?: BodyInit | null; signal?: AbortSignal | null;
+  redirect?: "follow" | "error" | "manual"; duplex?: "half"; integrity?: string;
+  keepalive?: boolean; referrer?: string; referrerPolicy?: string; mode?: string;
+  credentials?: string; cache?: string; priority?: string; window?: null;
+}
+interface ResponseInit { status?: number; statusText?: string; headers?: HeadersInit }
+interface Body {
+  readonly body: ReadableStream<Uint8Array> | null;
+  readonly bodyUsed: boolean;
+  arrayBuffer(): Promise<ArrayBuffer>;
+  blob(): Promise<Blob>;
+  bytes(): Promise<Uint8Array>;
+  formData(): Promise<FormData>;
+  json(): Promise<any>;
+  text(): Promise<string>;
+}
+interface Request extends Body {}
+declare class Request {
+  constructor(input: string | URL | Request, init?: RequestInit);
+  readonly cache: string;
+  readonly credentials: string;
+  readonly destination: string;
+  readonly duplex: "half";
+  readonly headers: Headers;
+  readonly integrity: string;
+  readonly isHistoryNavigation: boolean;
+  readonly isReloadNavigation: boolean;
+  readonly keepalive: boolean;
+  readonly method: string;
+  readonly mode: string;
+  readonly redirect: "follow" | "error" | "manual";
+  readonly referrer: string;
+  readonly referrerPolicy: string;
+  readonly signal: AbortSignal;
+  readonly url: string;
+  clone(): Request;
+}
+declare function fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>;
+interface Response extends Body {}
+declare class Response {
+  static error(): Response;
+  static json(data: any, init?: ResponseInit): Response;
+  static redirect(url: string | URL, status?: number): Response;
+  constructor(body?: BodyInit | null, init?: ResponseInit);
+  readonly headers: Headers;
+  readonly ok: boolean;
+  readonly redirected: boolean;
+  readonly status: number;
+  readonly statusText: string;
+  readonly type: "basic" | "default" | "error";
+  readonly url: string;
+  clone(): Response;
+}
 
 declare class URLSearchParams {
   constructor(init?: string | Iterable<[string, string]> | Record<string, string>);
@@ -221,7 +315,9 @@ declare class URLSearchParams {
 declare class URL {
   constructor(url: string | URL, base?: string | URL);
   static canParse(url: string | URL, base?: string | URL): boolean;
+  static createObjectURL(blob: Blob): string;
   static parse(url: string | URL, base?: string | URL): URL | null;
+  static revokeObjectURL(url: string): void;
   hash: string;
   host: string;
   hostname: string;
@@ -372,10 +468,10 @@ declare class TextDecoderStream extends TransformStream<BufferSource, string> {
 }
 
 declare class CompressionStream extends TransformStream<BufferSource, Uint8Array> {
-  constructor(format: "gzip" | "deflate" | "deflate-raw");
+  constructor(format: "brotli" | "deflate" | "deflate-raw" | "gzip");
 }
 declare class DecompressionStream extends TransformStream<BufferSource, Uint8Array> {
-  constructor(format: "gzip" | "deflate" | "deflate-raw");
+  constructor(format: "brotli" | "deflate" | "deflate-raw" | "gzip");
 }
 
 declare class MessagePort extends EventTarget {

@@ -27,9 +27,12 @@
     try {
       const { code, map } = swc.transformSync(source, {
         filename: "cell.ts",
-        mode,
-        sourceMap: mode === "transform",
+        mode: mode === "strip-only" ? mode : "transform",
+        sourceMap: mode !== "strip-only",
         deprecatedTsModuleAsError: false,
+        // What a cell imports, a later one may be the first to use; what a module doesn't
+        // use are types.
+        transform: { verbatimModuleSyntax: mode !== "module" },
       });
       return JSON.stringify({ code, map: map ?? null });
     } catch (error) {
@@ -60,10 +63,15 @@
     rewriter ??= run("redeclare", (name) => run(name));
     return rewriter.redeclare(...details);
   };
+  let splitting;
+  const split = (code) => {
+    splitting ??= run("imports", (name) => run(name));
+    return splitting.split(code);
+  };
   let lowering;
   const lower = (code, head, tail) => {
     lowering ??= run("lower", (name) => run(name, () => undefined));
     return JSON.stringify(lowering.lower(code, head, tail));
   };
-  return { transform, original, redeclare, withoutReturn, lower };
+  return { transform, original, redeclare, withoutReturn, split, lower };
 });

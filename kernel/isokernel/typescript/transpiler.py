@@ -111,6 +111,7 @@ class Transpiler:
         self._redeclare = isolate.get(exports, "redeclare")
         self._lower = isolate.get(exports, "lower")
         self._without_return = isolate.get(exports, "withoutReturn")
+        self._split = isolate.get(exports, "split")
 
     def _load(self, name: str, folder: str) -> Any:
         self.modules.append(name)
@@ -135,6 +136,20 @@ class Transpiler:
         if error is None:
             return Transpiled(answer["code"], _with_head(answer["map"], head))
         return _problem(error, head)
+
+    def transpile_module(self, source: str) -> Transpiled | SyntaxProblem:
+        """Turn a module of TypeScript into JavaScript.
+
+        What it imports and doesn't use is left out, as it may be types.
+
+        Raises:
+            TranspilerError: The compiler itself failed.
+        """
+        answer = self._run(source, "module")
+        error = answer.get("error")
+        if error is None:
+            return Transpiled(answer["code"], answer["map"])
+        return _problem(error, 0)
 
     def _run(self, source: str, mode: str) -> dict[str, Any]:
         try:
@@ -227,6 +242,19 @@ class Transpiler:
             message = f"the code could not be rewritten: {error}"
             raise TranspilerError(message) from error
         return text or None
+
+    def split(self, code: str) -> dict[str, Any]:
+        """Split the import and export statements off a cell; see imports.js.
+
+        Raises:
+            TranspilerError: The rewriting itself failed.
+        """
+        try:
+            answer: dict[str, Any] = json.loads(self._isolate.call(self._split, code))
+        except EngineError as error:
+            message = f"the code could not be rewritten: {error}"
+            raise TranspilerError(message) from error
+        return answer
 
     def close(self) -> None:
         """Free the isolate."""

@@ -30,7 +30,18 @@ ISOLATES: Final[WeakValueDictionary[int, Isolate]] = WeakValueDictionary()
 FEATURES: Final = {
     # v8::Isolate::UseCounterFeature, in V8 14.4
     43: "captureStackTrace",
+    54: "Intl",
+    55: "Intl",
+    56: "Intl",
+    57: "Intl",
+    58: "Intl",
+    59: "Intl",
+    60: "Intl",
+    61: "Intl",
+    81: "Intl",
     82: "SharedArrayBuffer",
+    117: "Intl",
+    130: "Temporal",
     131: "WebAssembly.Module",
     156: "Atomics.waitAsync",
 }
@@ -98,9 +109,14 @@ def leave() -> bool:
     return not _ENTERED or _ENTERED[-1] != pointer
 
 
-def _current() -> Isolate | None:
+def entered() -> int:
+    """Return the address of the innermost isolate; 0 if none is entered."""
+    return _ENTERED[-1] if _ENTERED else 0
+
+
+def current() -> Isolate | None:
     """The innermost isolate, for callbacks that V8 doesn't tell which it is."""
-    return ISOLATES.get(_ENTERED[-1] if _ENTERED else 0)
+    return ISOLATES.get(entered())
 
 
 def _callback(
@@ -147,7 +163,7 @@ def trampoline(info: int) -> None:
 @_callback(*(ctypes.c_void_p,) * 4)
 def prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
     """`error.stack` is wanted; see `Isolate.format_stacks`."""
-    isolate = _current()
+    isolate = current()
     if isolate is None or isolate.stack_formatter is None:
         return None
     arguments = (ctypes.c_void_p * 2)(error, sites)
@@ -156,6 +172,59 @@ def prepare_stack_trace(context: int, error: int, sites: int) -> int | None:
         formatter, context, formatter, 2, ctypes.addressof(arguments)
     )
     return result
+
+
+@_callback(*(ctypes.c_void_p,) * 6)
+def import_module(
+    _context: int, _options: int, referrer: int, specifier: int, attributes: int
+) -> int | None:
+    """`import()` was called; see `Modules.import_dynamically`."""
+    isolate = current()
+    if isolate is None:
+        return None
+    try:
+        return isolate.modules.import_dynamically(referrer, specifier, attributes)
+    except BaseException as error:  # noqa: BLE001 -- it can't cross the C frames
+        isolate.fail(error)
+        return None
+
+
+@_callback(None, *(ctypes.c_void_p,) * 3)
+def describe_module(_context: int, module: int, meta: int) -> None:
+    """A module asks for its `import.meta`."""
+    isolate = current()
+    if isolate is None:
+        return
+    try:
+        isolate.modules.describe(module, meta)
+    except BaseException as error:  # noqa: BLE001 -- it can't cross the C frames
+        isolate.fail(error)
+
+
+@_callback(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+def resolve_module(_context: int, index: int, referrer: int) -> int | None:
+    """A module is linked, and V8 wants the one that its request is for."""
+    isolate = current()
+    if isolate is None:
+        return None
+    try:
+        return isolate.modules.requested(index, referrer)
+    except BaseException as error:  # noqa: BLE001 -- it can't cross the C frames
+        isolate.fail(error)
+        return None
+
+
+@_callback(*(ctypes.c_void_p,) * 3)
+def evaluate_values(_context: int, module: int) -> int | None:
+    """A module made of values is evaluated; external references hold its address."""
+    isolate = current()
+    if isolate is None:
+        return None
+    try:
+        return isolate.modules.evaluate_values(module)
+    except BaseException as error:  # noqa: BLE001 -- it can't cross the C frames
+        isolate.fail(error)
+        return None
 
 
 @_callback(None, ctypes.c_void_p, ctypes.c_void_p)
@@ -176,7 +245,7 @@ def interrupted(pointer: int, _data: int) -> None:
 @_callback(None, RejectMessage)
 def promise_rejected(message: Any) -> None:
     """A promise was rejected without a handler, or got one later."""
-    isolate = _current()
+    isolate = current()
     if isolate is None:
         return
     if message.event == _REJECTED_UNHANDLED:
@@ -188,7 +257,7 @@ def promise_rejected(message: Any) -> None:
 @_callback(None, ctypes.c_void_p, ctypes.c_void_p)
 def thrown(_message: int, value: int) -> None:
     """A cleanup callback has thrown."""
-    isolate = _current()
+    isolate = current()
     if isolate is not None:
         isolate.cleanups.thrown.append(isolate.own(value))
 
@@ -200,6 +269,14 @@ def used(pointer: int, feature: int) -> None:
         isolate = ISOLATES.get(pointer)
         if isolate is not None:
             isolate.features.add(FEATURES[feature])
+
+
+@_callback(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+def collecting(pointer: int, _kind: int, _flags: int, _data: int) -> None:
+    """Garbage is about to be collected."""
+    isolate = ISOLATES.get(pointer)
+    if isolate is not None:
+        isolate.memory.collecting = True
 
 
 @_callback(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
@@ -239,13 +316,20 @@ def out_of_memory(location: bytes | None, _details: int) -> None:
     _report_fatal(f"out of memory ({_text(location)})")
 
 
+def fatal_size(format_: int, size: int) -> None:
+    """An array would be larger than V8 can make one; V8 tells no handler of its own."""
+    text = _text(ctypes.string_at(format_)).partition(" (see")[0]
+    _report_fatal(f"out of memory ({text.replace('%d', str(size))})")
+    os.abort()
+
+
 def _text(raw: bytes | None) -> str:
     return raw.decode(errors="replace") if raw else "unknown"
 
 
 def _report_fatal(reason: str) -> None:
     # It is the process that ends, so if the isolate has nobody to tell, another has.
-    for isolate in (_current(), *ISOLATES.values()):
+    for isolate in (current(), *ISOLATES.values()):
         if isolate is not None and isolate.on_fatal is not None:
             isolate.on_fatal(reason)
             return

@@ -27,6 +27,11 @@ __all__ = ["Child", "Children", "Outcome", "fork"]
 _OK, _FAILED = 0, 1
 _OUTPUT_MAX_BYTES: Final = 65_536
 _SIGKILL: Final = 9
+_SIGTRAP: Final = 5  # of V8's allocator, which ends the process without a word
+_MEMORY: Final = (
+    "the process that works on the heap ran out of memory: beside the heap it needs "
+    "about three times what the heap has"
+)
 _PR_SET_PDEATHSIG: Final = 1
 _DONE: Final = b"\0"
 """The last byte that a child writes when all went well."""
@@ -48,7 +53,8 @@ class Outcome(NamedTuple):
         """Why it has failed, in V8's words if it was V8."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         fatal = [line for line in lines if line.startswith("# ") and len(line) > 2]  # noqa: PLR2004
-        reason = (fatal or lines or ["V8 gave no reason"])[0].lstrip("# ")
+        silent = _MEMORY if self.status == -_SIGTRAP else "V8 gave no reason"
+        reason = (fatal or lines or [silent])[0].lstrip("# ")
         return reason if self.status > 0 else f"{reason} (signal {-self.status})"
 
 
@@ -115,6 +121,8 @@ class Children:
             status = _OK
         except BaseException as error:  # noqa: BLE001 -- the child must not go on
             reason = error.reason if isinstance(error, SnapshotFailedError) else None
+            if isinstance(error, MemoryError):
+                reason = _MEMORY
             reason = reason or f"{type(error).__name__}: {error}"
             os.write(output, reason.encode(errors="replace"))
         finally:

@@ -1,9 +1,9 @@
 """An isolate: one V8 heap with one context in it.
 
 `Isolate` runs JavaScript, reads its values, and owns every handle that is out. What it
-doesn't do itself it holds: `memory` (limits of what JavaScript may allocate),
-`rejections` (promises without a handler), `cleanups` (FinalizationRegistries),
-`references` and `optimizer` (what makes it fit to be saved).
+doesn't do itself it holds: `memory` (limits of what JavaScript may allocate), `modules`
+(ES modules by URL), `rejections` (promises without a handler), `cleanups`
+(FinalizationRegistries), `references` and `optimizer` (what makes it fit to be saved).
 
 Threads: an isolate belongs to the thread that made it, whose stack V8 measures. Only
 `terminate` and `request` may be called from others; both are thread-safe in V8 as well.
@@ -27,9 +27,12 @@ from isokernel.errors import (
     TerminatedError,
 )
 from isokernel.v8 import callbacks
+from isokernel.v8.buffers import watch_pages
 from isokernel.v8.cleanups import Cleanups
+from isokernel.v8.instances import Instances, watch_instances
 from isokernel.v8.library import NO_CALLBACK, Library, StartupData, Vector, load
 from isokernel.v8.memory import MemoryLimits
+from isokernel.v8.modules import Modules
 from isokernel.v8.natives import NATIVES
 from isokernel.v8.optimizer import serializer_flag
 from isokernel.v8.references import ExternalReferences
@@ -97,6 +100,7 @@ class Isolate:
         scripts: Returns the identity of the scripts that are run beside the user's.
         features: Which of `callbacks.FEATURES` were ever used.
         stack_formatter: See `format_stacks`.
+        creator: The `v8::SnapshotCreator`.
     """
 
     def __init__(
@@ -145,30 +149,34 @@ class Isolate:
             self.library, snapshot.references if snapshot else ()
         )
         self.rejections = Rejections(self)
+        watch_pages(self.library)
+        watch_instances(self.library)
         self._create(snapshot)
         with Entered(self):
             self._create_context(blank=snapshot is None)
             self._install_callbacks()
             self._make_constants()
         self.cleanups = Cleanups(self)
+        self.modules = Modules(self, saved=snapshot is not None)
         self.memory = MemoryLimits(self)
+        self.instances = Instances(self)
 
     # -- construction and end ------------------------------------------------------
 
     def _create(self, snapshot: Snapshot | None) -> None:
         library = self.library
-        self._creator = ctypes.create_string_buffer(_CREATOR_BYTES)
+        self.creator = ctypes.create_string_buffer(_CREATOR_BYTES)
         startup = None
         if snapshot is not None:
             self._blob = _in_place(snapshot.blob)
             startup = StartupData(ctypes.addressof(self._blob), len(snapshot.blob))
             self._startup = startup
         library.creator_new(
-            self._creator,
+            self.creator,
             self.references.address,
             ctypes.byref(startup) if startup else None,
         )
-        self.pointer: int = library.creator_isolate(self._creator)
+        self.pointer: int = library.creator_isolate(self.creator)
         callbacks.ISOLATES[self.pointer] = self
         self.scope_slots = HandleScopeSlots(library, self.pointer)
         library.isolate_exit(self.pointer)  # SnapshotCreator leaves it entered
@@ -196,6 +204,8 @@ class Isolate:
         library.oom_handler(pointer, callbacks.out_of_memory)
         library.rejection_handler(pointer, callbacks.promise_rejected)
         library.use_counter(pointer, callbacks.used)
+        library.import_handler(pointer, callbacks.import_module)
+        library.import_meta_handler(pointer, callbacks.describe_module)
 
     def _make_constants(self) -> None:
         library = self.library
@@ -239,7 +249,7 @@ class Isolate:
         callbacks.leave()
         # The creator's destructor exits the isolate, as its constructor entered it,
         # and disposes of it.
-        self.library.creator_delete(self._creator)
+        self.library.creator_delete(self.creator)
 
     def consume(self) -> object:
         """Hand the creator over to whoever writes a snapshot, in a forked child.
@@ -247,7 +257,7 @@ class Isolate:
         Nothing but that can be done with the isolate afterwards.
         """
         self.closed = True
-        return self._creator
+        return self.creator
 
     # -- entering ------------------------------------------------------------------
 
@@ -334,7 +344,7 @@ class Isolate:
             text = new_string(library, self.pointer, f"{source}\n//# sourceURL={name}")
             promise = library.evaluate_global(self.pointer, text, _MODE, _REPL)
             self.raise_failure()
-            return self.own(promise) if promise else self._thrown(caught)
+            return self.own(promise) if promise else self.thrown(caught)
 
     def compile_error(self, source: str) -> Thrown | None:
         """Compile a sloppy script without running it; return V8's error, if any."""
@@ -343,7 +353,7 @@ class Isolate:
             text = new_string(library, self.pointer, source)
             if library.compile(self.context, text, None):
                 return None
-            return self._thrown(caught)
+            return self.thrown(caught)
 
     def run_script(self, source: str, name: str) -> Any:
         """Run a script of ours and convert its value.
@@ -374,7 +384,7 @@ class Isolate:
         with Entered(self), TryCatch(self.library, self.pointer) as caught:
             handle = self._call(function, arguments)
             self.raise_failure()
-            return to_python(self, handle) if handle else self._thrown(caught)
+            return to_python(self, handle) if handle else self.thrown(caught)
 
     def run_microtasks(self) -> bool:
         """Run all pending microtasks; False when they were terminated."""
@@ -433,7 +443,8 @@ class Isolate:
             text = library.to_string(stack or exception, self.context)
             return read_string(library, self.pointer, text) if text else "?"
 
-    def _thrown(self, caught: TryCatch) -> Thrown:
+    def thrown(self, caught: TryCatch) -> Thrown:
+        """Return what a block has caught."""
         if caught.terminated or not caught.exception:
             self._stop_callers()
             return Thrown(None)
@@ -568,6 +579,8 @@ class Isolate:
         """Return the continuation-preserved data, which the runtime keeps owners in."""
         with Entered(self):
             value = to_python(self, self.library.embedder_data(self.pointer))
+            if isinstance(value, Value):  # see runtime/owner.js
+                value = self.get(value, "owner")
         return value if isinstance(value, int) else 0
 
     # -- from other threads --------------------------------------------------------

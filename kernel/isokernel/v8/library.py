@@ -135,7 +135,8 @@ _TYPES: Final[dict[str, Any]] = {
 class Library:
     """V8's functions, ready to be called through ctypes; one per process.
 
-    Attributes are the names of `symbols.PROTOTYPES`. Calls release the GIL. A function
+    Attributes are `path` and `size`, the file's and its bytes, and the names of
+    `symbols.PROTOTYPES`. Calls release the GIL. A function
     that takes an isolate may be called only by the thread that has entered it, except
     `terminate` and `request_interrupt`, which V8 documents as thread-safe.
     """
@@ -147,8 +148,9 @@ class Library:
             EngineCheckError: A function is missing.
         """
         self.path = path
+        self._rare: set[str] = set()
         # A confined process, which may save heaps, can't look at files any more.
-        self._size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
+        self.size = os.path.getsize(path)  # noqa: PTH202 -- importing pathlib: 4 ms
         self.handle = _open(path)
         missing = [
             name
@@ -189,6 +191,19 @@ class Library:
         """Fail for a function that isn't in the table; the others are attributes."""
         raise AttributeError(name)
 
+    def lookup(self, symbol: str, result: str, arguments: str) -> Any:
+        """Return a function that isn't in the table, as it is hardly ever needed.
+
+        Raises:
+            EngineCheckError: The library has no such symbol.
+        """
+        if symbol not in self._rare:
+            if not self._resolve(symbol, symbol, result, arguments):
+                what = "symbols"
+                raise EngineCheckError(what, f"missing {symbol}")
+            self._rare.add(symbol)
+        return getattr(self, symbol)
+
     def address(self, symbol: str) -> int:
         """Return the address of an exported function, for external references.
 
@@ -199,7 +214,12 @@ class Library:
 
     def identity(self) -> str:
         """Return what a snapshot depends on: V8's version, its flags, this file."""
-        return f"{V8_VERSION}:{self._size}:{' '.join(FLAGS)}"
+        return f"{V8_VERSION}:{self.size}:{' '.join(FLAGS)}"
+
+
+def engine_identity() -> str:
+    """Return what V8's code depends on: its version and flags; nothing is loaded."""
+    return f"{V8_VERSION}:{' '.join(FLAGS + _OTHER_FLAGS)}"
 
 
 def _open(path: str) -> ctypes.CDLL:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from isokernel.v8.library import Span
 
 _SERIALIZER_BYTES: Final = 64  # sizeof(ValueSerializer) is one pointer; room to spare
+_WORD_BYTES: Final = 8
+_OWN_ONLY: Final = 0  # KeyCollectionMode
+_SKIP_INDICES: Final = 1  # IndexFilter
+_NO_NUMBERS: Final = 2  # KeyConversionMode
+_ORIGIN_WORDS: Final = 16  # sizeof(ScriptOrigin) is 5 words; room to spare
 _RANDOM_MAX: Final = 65_536  # the quota of crypto.getRandomValues
 _FREE = ctypes.CDLL(None).free
 _FREE.argtypes = [ctypes.c_void_p]
@@ -78,6 +83,51 @@ def constructor_name(isolate: Isolate, first: int, _count: int) -> int | None:
         return None
     handle: int = library.constructor_name(first)
     return handle
+
+
+def named_properties(isolate: Isolate, first: int, _count: int) -> int | None:
+    """Return the keys of an object's own properties that are no array indices.
+
+    What it costs follows how many they are, not how long an array is. The second
+    argument is a v8::PropertyFilter. A Proxy has none: its keys are what its traps say.
+    """
+    library = isolate.library
+    if not library.IsObject(first) or library.IsProxy(first):
+        return None
+    chosen = to_python(isolate, first + _WORD_BYTES)
+    handle: int | None = library.property_names(
+        first,
+        isolate.context,
+        _OWN_ONLY,
+        chosen if isinstance(chosen, int) else 0,
+        _SKIP_INDICES,
+        _NO_NUMBERS,
+    )
+    return handle
+
+
+def function_place(isolate: Isolate, first: int, _count: int) -> int | None:
+    """Return [script, line, column] of a place within a function's source, from 1.
+
+    The place is that of its parameters or, if it is a class without a constructor, of
+    the class.
+    """
+    library = isolate.library
+    if not library.IsFunction(first):
+        return None
+    origin = (ctypes.c_size_t * _ORIGIN_WORDS)()
+    library.function_origin(ctypes.addressof(origin), first)
+    line: int = library.function_line(first)
+    if not origin[0] or line < 0:
+        return None
+    number = library.number_new
+    column: int = library.function_column(first)
+    return _array(
+        isolate,
+        origin[0],
+        number(isolate.pointer, line + 1),
+        number(isolate.pointer, column + 1),
+    )
 
 
 def brand(isolate: Isolate, first: int, _count: int) -> int | None:
@@ -152,11 +202,13 @@ NATIVES: Final[dict[str, Operation]] = {
     "promiseDetails": Operation(promise_details, raw=True),
     "previewEntries": Operation(preview_entries, raw=True),
     "constructorName": Operation(constructor_name, raw=True),
+    "functionPlace": Operation(function_place, raw=True),
     "brand": Operation(brand, raw=True),
     "lexicalNames": Operation(lexical_names, raw=True),
     "lexicalValue": Operation(lexical_value, raw=True),
     "clone": Operation(structured_clone, raw=True),
     "random": Operation(_random),
     "now": Operation(_now),
+    "namedProperties": Operation(named_properties, raw=True),
 }
 """Operations that every isolate has, by their names in JavaScript."""

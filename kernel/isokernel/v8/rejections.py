@@ -23,31 +23,36 @@ class Rejections:
 
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
-        self._pending: list[tuple[Value, Value, int]] = []
+        self._unhandled: list[tuple[Value, Value, int]] = []
         self.dropped = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are any."""
+        return bool(self._unhandled)
 
     def add(self, promise: int, reason: int | None) -> None:
         """Add a rejection; called by V8 with local handles."""
-        if len(self._pending) >= _MAX:
+        if len(self._unhandled) >= _MAX:
             self.dropped += 1
             return
         isolate = self._isolate
         value = isolate.own(reason or isolate.constant(UNDEFINED))
-        self._pending.append((isolate.own(promise), value, isolate.owner()))
+        self._unhandled.append((isolate.own(promise), value, isolate.owner()))
 
     def discard(self, promise: int) -> None:
         """Remove a promise that has got a handler after all."""
         equals = self._isolate.library.strict_equals
-        for index, (known, _, _) in enumerate(self._pending):
+        for index, (known, _, _) in enumerate(self._unhandled):
             if equals(known.slot, promise):
-                del self._pending[index]
+                del self._unhandled[index]
                 return
 
     def take(self) -> list[tuple[Value, int]]:
         """Remove all that are still unhandled, and return (reason, owner) of each."""
-        pending, self._pending = self._pending, []
-        return [(reason, owner) for _, reason, owner in pending]
+        taken, self._unhandled = self._unhandled, []
+        return [(reason, owner) for _, reason, owner in taken]
 
     def clear(self) -> None:
         """Remove all."""
-        self._pending = []
+        self._unhandled = []

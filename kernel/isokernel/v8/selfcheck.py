@@ -10,17 +10,47 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from isokernel.errors import EngineError
-from isokernel.v8 import writer
+from isokernel.errors import EngineError, IsokernelError
+from isokernel.v8 import linkage, writer
 from isokernel.v8.callbacks import Operation
 from isokernel.v8.isolate import Isolate, Thrown
 from isokernel.v8.library import load
+from isokernel.v8.live_objects import unsavable_objects
+from isokernel.v8.modules import OPERATIONS
+from isokernel.v8.natives import NATIVES
+from isokernel.v8.recreation import Recipes, empty, recreate
 from isokernel.v8.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from isokernel.v8.snapshot import Snapshot
+
+# Deeper than V8's writer goes, each with a buffer and the same regular expression.
+_CHAIN: Final = (
+    "let chain = null; for (let i = 0; i < 60; i++) "
+    " chain = { next: chain, re: /a/, buffer: Uint8Array.of(i) };"
+    "const count = () => { let n = 0;"
+    " for (let c = chain; c; c = c.next) n += c.re.test('a') && c.buffer[0];"
+    " return n }; count()"
+)
 _REPL: Final = "let x = 1; let x2 = await Promise.resolve(x + 1); x2"
+_DEFINE: Final = """
+(names) => {
+  globalThis.operation = {};
+  names.forEach((name, index) => { operation[name] = call.bind(null, index) });
+}
+"""
+_IMPORTS: Final = """
+operation.compileModule('b', 'export let n = 1; export const add = () => ++n', '{}');
+operation.compileModule('a', 'import { add, n } from "b"; add(); export { n, add }',
+                        '{"b": "b"}');
+globalThis.importModule = async (referrer, specifier) => {
+  operation.linkModule(specifier);
+  await operation.evaluateModule(specifier);
+  return operation.namespaceOf(specifier);
+};
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +85,16 @@ def check_engine() -> Iterator[CheckResult]:
 
 def _check(what: str, look: Callable[[Isolate], str]) -> CheckResult:
     seen: list[tuple[object, ...]] = []
-    isolate = Isolate({"note": Operation(lambda *values: seen.append(values))})
+    table = {"note": Operation(lambda *values: seen.append(values)), **OPERATIONS}
+    isolate = Isolate(table)
     try:
         isolate.set(isolate.global_object(), "call", isolate.native_function())
         index = isolate.operation_names.index("note")
         isolate.run_script(f"globalThis.note = call.bind(null, {index})", "check")
+        define = isolate.run_script(_DEFINE, "check")
+        isolate.call(define, list(isolate.operation_names))
         detail = look(isolate)
-    except (EngineError, AssertionError, TypeError) as error:
+    except (IsokernelError, AssertionError, TypeError, ValueError) as error:
         return CheckResult(
             what, passed=False, detail=str(error) or type(error).__name__
         )
@@ -137,15 +170,76 @@ def _memory(isolate: Isolate) -> str:
     return f"heap limit {isolate.memory.initial_limit_bytes >> 20} MiB, buffers bounded"
 
 
+def _imports(isolate: Isolate) -> str:
+    isolate.run_script(_IMPORTS, "check")
+    _find_hooks(isolate)
+    _expect(run_cell(isolate, "const a = await import('a'); a.n"), 2)
+    copy = _restored(isolate, writer.save(isolate))
+    try:
+        code = "(await import('b')).add(); [a.n, (await import('a')) === a].join()"
+        _expect(run_cell(copy, code), "3,true")
+    finally:
+        copy.close()
+    return "linked, evaluated, saved and restored"
+
+
+def _find_hooks(isolate: Isolate) -> None:
+    everything = isolate.global_object()
+    isolate.modules.find_hook = lambda name: isolate.get(everything, name)
+
+
+def _restored(isolate: Isolate, saved: Snapshot) -> Isolate:
+    table = zip(isolate.operation_names, isolate.operations, strict=True)
+    copy = Isolate({k: v for k, v in table if k not in NATIVES}, snapshot=saved)
+    _find_hooks(copy)
+    return copy
+
+
 def _snapshots(isolate: Isolate) -> str:
     run_cell(isolate, "const next = ((n) => () => ++n)(40); next()")
     saved = writer.save(isolate)
-    copy = Isolate({"note": Operation(lambda *_: None)}, snapshot=saved)
+    copy = _restored(isolate, saved)
     try:
         _expect(run_cell(copy, "next()"), 42)
     finally:
         copy.close()
-    return f"{len(saved.blob)} bytes for a blank heap"
+    return f"{len(saved.blob)} bytes for a heap of nearly nothing"
+
+
+def _replaced(isolate: Isolate) -> str:
+    _memory(isolate)  # which replaces some, if nothing has before
+    names = linkage.failed()
+    if names:
+        message = (
+            f"V8 goes on calling its own {', '.join(names)}; everything works, but "
+            "code that exceeds its memory may end its process, and heaps with long "
+            "chains of objects may not be saved"
+        )
+        raise EngineError(message)
+    return "V8's calls reach ours"
+
+
+def _chains(isolate: Isolate) -> str:
+    run_cell(isolate, _CHAIN)
+    saved = writer.save(isolate)
+    copy = _restored(isolate, saved)
+    try:
+        _expect(run_cell(copy, "count()"), 60 * 59 // 2)
+    finally:
+        copy.close()
+    return "60 linked objects with buffers and regular expressions are saved"
+
+
+def _formatters(isolate: Isolate) -> str:
+    run_cell(isolate, "globalThis.held = new Intl.NumberFormat('de'); 0")
+    with isolate.entered():
+        found = Recipes(isolate)
+        recipes = [found.of(*item) for item in unsavable_objects(isolate)]
+    [recipe] = [recipe for recipe in recipes if recipe is not None]
+    empty(isolate, [recipe])
+    recreate(isolate, [recipe])
+    _expect(run_cell(isolate, "held.format(1234.5)"), "1.234,5")
+    return "taken apart and made again"
 
 
 _CHECKS: Final[dict[str, Callable[[Isolate], str]]] = {
@@ -154,5 +248,9 @@ _CHECKS: Final[dict[str, Callable[[Isolate], str]]] = {
     "full speed": _optimizer,
     "stopping": _stopping,
     "memory bounds": _memory,
+    "functions of ours in V8's table": _replaced,
     "snapshots": _snapshots,
+    "long chains in snapshots": _chains,
+    "Intl's objects in snapshots": _formatters,
+    "modules": _imports,
 }

@@ -30,6 +30,12 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "low_memory": ("_ZN2v87Isolate21LowMemoryNotificationEv", "-", "p"),
     "near_limit_add": ("_ZN2v87Isolate24AddNearHeapLimitCallbackEPFmPvmmES1_", "-", "ppp"),
     "near_limit_remove": ("_ZN2v87Isolate27RemoveNearHeapLimitCallbackEPFmPvmmEm", "-", "ppz"),
+    "near_limit_invoke": ("_ZN2v88internal4Heap27InvokeNearHeapLimitCallbackEv", "b", "p"),
+    "large_page_new": ("_ZN2v88internal15MemoryAllocator17AllocateLargePageEPNS0_16LargeObjectSpaceEmNS0_13ExecutabilityENS0_14AllocationHintE", "p", "ppzii"),
+    "can_expand": ("_ZNK2v88internal4Heap22CanExpandOldGenerationEm", "b", "pz"),
+    # printf's arguments: the format, and for sizes the number.
+    "fatal_size": ("_ZN2v84base21FatalNoSecurityImpactEPKcz", "-", "pi"),
+    "gc_prologue_add": ("_ZN2v87Isolate21AddGCPrologueCallbackEPFvPS0_NS_6GCTypeENS_15GCCallbackFlagsEPvES4_S2_", "-", "pppi"),
     "gc_epilogue_add": ("_ZN2v87Isolate21AddGCEpilogueCallbackEPFvPS0_NS_6GCTypeENS_15GCCallbackFlagsEPvES4_S2_", "-", "pppi"),
     "fatal_handler": ("_ZN2v87Isolate20SetFatalErrorHandlerEPFvPKcS2_E", "-", "pp"),
     "oom_handler": ("_ZN2v87Isolate18SetOOMErrorHandlerEPFvPKcRKNS_10OOMDetailsEE", "-", "pp"),
@@ -72,9 +78,36 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "compile": ("_ZN2v86Script7CompileENS_5LocalINS_7ContextEEENS1_INS_6StringEEEPNS_12ScriptOriginE", "p", "ppp"),
     "script_run": ("_ZN2v86Script3RunENS_5LocalINS_7ContextEEE", "p", "pp"),
     "call": ("_ZN2v88Function4CallENS_5LocalINS_7ContextEEENS1_INS_5ValueEEEiPS5_", "p", "pppip"),
+    "function_line": ("_ZNK2v88Function19GetScriptLineNumberEv", "i", "p"),
+    "function_column": ("_ZNK2v88Function21GetScriptColumnNumberEv", "i", "p"),
+    # Returned by value: the first argument is where, 40 bytes, the script's name first.
+    "function_origin": ("_ZNK2v88Function15GetScriptOriginEv", "-", "pp"),
     "function_new": ("_ZN2v88Function3NewENS_5LocalINS_7ContextEEEPFvRKNS_20FunctionCallbackInfoINS_5ValueEEEENS1_INS_4DataEEEiNS_19ConstructorBehaviorENS_14SideEffectTypeE", "p", "pppiii"),
+    "script_compile": ("_ZN2v814ScriptCompiler7CompileENS_5LocalINS_7ContextEEEPNS0_6SourceENS0_14CompileOptionsENS0_13NoCacheReasonE", "p", "ppii"),
+    "message_script": ("_ZNK2v87Message21GetScriptResourceNameEv", "p", "p"),
+    # Modules
+    "module_compile": ("_ZN2v814ScriptCompiler13CompileModuleEPNS_7IsolateEPNS0_6SourceENS0_14CompileOptionsENS0_13NoCacheReasonE", "p", "ppii"),
+    "module_unbound": ("_ZN2v86Module22GetUnboundModuleScriptEv", "p", "p"),
+    "module_code": ("_ZN2v814ScriptCompiler15CreateCodeCacheENS_5LocalINS_19UnboundModuleScriptEEE", "p", "p"),
+    "cached_data_new": ("_ZN2v814ScriptCompiler10CachedDataC1EPKhiNS1_12BufferPolicyE", "-", "ppii"),
+    "cached_data_delete": ("_ZN2v814ScriptCompiler10CachedDataD1Ev", "-", "p"),
+    "module_synthetic": ("_ZN2v86Module21CreateSyntheticModuleEPNS_7IsolateENS_5LocalINS_6StringEEERKNS_10MemorySpanIKS5_EEPFNS_10MaybeLocalINS_5ValueEEENS3_INS_7ContextEEENS3_IS0_EEE", "p", "pppp"),
+    "module_set_export": ("_ZN2v86Module24SetSyntheticModuleExportEPNS_7IsolateENS_5LocalINS_6StringEEENS3_INS_5ValueEEE", "m", "pppp"),
+    # The context; (context, index among the requests, referrer) to a module; null.
+    "module_instantiate": ("_ZN2v86Module17InstantiateModuleENS_5LocalINS_7ContextEEEPFNS_10MaybeLocalIS0_EES3_mNS1_IS0_EEEPFNS4_INS_6ObjectEEES3_mS6_E", "m", "pppp"),
+    "module_evaluate": ("_ZN2v86Module8EvaluateENS_5LocalINS_7ContextEEE", "p", "pp"),
+    "module_namespace": ("_ZN2v86Module18GetModuleNamespaceEv", "p", "p"),
+    "module_status": ("_ZNK2v86Module9GetStatusEv", "i", "p"),
+    "module_hash": ("_ZNK2v86Module15GetIdentityHashEv", "i", "p"),
+    "module_requests": ("_ZNK2v86Module17GetModuleRequestsEv", "p", "p"),
+    "request_specifier": ("_ZNK2v813ModuleRequest12GetSpecifierEv", "p", "p"),
+    "fixed_array_length": ("_ZNK2v810FixedArray6LengthEv", "i", "p"),
+    "fixed_array_get": ("_ZNK2v810FixedArray3GetEi", "p", "pi"),
+    "import_handler": ("_ZN2v87Isolate38SetHostImportModuleDynamicallyCallbackEPFNS_10MaybeLocalINS_7PromiseEEENS_5LocalINS_7ContextEEENS4_INS_4DataEEENS4_INS_5ValueEEENS4_INS_6StringEEENS4_INS_10FixedArrayEEEE", "-", "pp"),
+    "import_meta_handler": ("_ZN2v87Isolate41SetHostInitializeImportMetaObjectCallbackEPFvNS_5LocalINS_7ContextEEENS1_INS_6ModuleEEENS1_INS_6ObjectEEEE", "-", "pp"),
     # Values
     "string_new_latin1": ("_ZN2v86String14NewFromOneByteEPNS_7IsolateEPKhNS_13NewStringTypeEi", "p", "psii"),
+    "string_new_utf8": ("_ZN2v86String11NewFromUtf8EPNS_7IsolateEPKcNS_13NewStringTypeEi", "p", "ppii"),
     "string_new_utf16": ("_ZN2v86String14NewFromTwoByteEPNS_7IsolateEPKtNS_13NewStringTypeEi", "p", "psii"),
     "string_length": ("_ZNK2v86String6LengthEv", "i", "p"),
     "string_is_latin1": ("_ZNK2v86String9IsOneByteEv", "b", "p"),
@@ -87,6 +120,8 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "array_new": ("_ZN2v85Array3NewEPNS_7IsolateEPNS_5LocalINS_5ValueEEEm", "p", "ppz"),
     "object_get": ("_ZN2v86Object3GetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEE", "p", "ppp"),
     "object_set": ("_ZN2v86Object3SetENS_5LocalINS_7ContextEEENS1_INS_5ValueEEES5_", "m", "pppp"),
+    # The object's context; KeyCollectionMode, PropertyFilter, IndexFilter, KeyConversionMode.
+    "property_names": ("_ZN2v86Object16GetPropertyNamesENS_5LocalINS_7ContextEEENS_17KeyCollectionModeENS_14PropertyFilterENS_11IndexFilterENS_17KeyConversionModeE", "p", "ppiiii"),
     "constructor_name": ("_ZN2v86Object18GetConstructorNameEv", "p", "p"),
     "preview_entries": ("_ZN2v86Object14PreviewEntriesEPb", "p", "pp"),
     "proxy_target": ("_ZN2v85Proxy9GetTargetEv", "p", "p"),
@@ -124,6 +159,9 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "creator_new": ("_ZN2v815SnapshotCreatorC1EPKlPKNS_11StartupDataE", "-", "ppp"),
     "creator_delete": ("_ZN2v815SnapshotCreatorD1Ev", "-", "p"),
     "creator_isolate": ("_ZN2v815SnapshotCreator10GetIsolateEv", "p", "p"),
+    # What a context owns beside its global object; the index is counted from 0.
+    "creator_add_data": ("_ZN2v815SnapshotCreator7AddDataENS_5LocalINS_7ContextEEEm", "z", "ppz"),
+    "context_take_data": ("_ZN2v87Context23GetDataFromSnapshotOnceEm", "p", "pz"),
     "creator_context": ("_ZN2v815SnapshotCreator17SetDefaultContextENS_5LocalINS_7ContextEEENS_31SerializeInternalFieldsCallbackENS_28SerializeContextDataCallbackENS_27SerializeAPIWrapperCallbackE", "-", "ppCCC"),
     "creator_blob": ("_ZN2v815SnapshotCreator10CreateBlobENS0_20FunctionCodeHandlingE", "D", "pi"),
     "version": ("mr_v8_version", "s", ""),
@@ -140,9 +178,45 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "listener_remove": ("_ZN2v87Isolate22RemoveMessageListenersEPFvNS_5LocalINS_7MessageEEENS1_INS_5ValueEEEE", "-", "pp"),
     "formatted_stack": ("_ZN2v88internal10ErrorUtils17GetFormattedStackEPNS0_7IsolateENS0_12DirectHandleINS0_8JSObjectEEE", "p", "pp"),
     "backing_store_new": ("_ZN2v88internal12BackingStoreC1EPvmmmNS0_10SharedFlagENS0_13ResizableFlagEbbbbb", "-", "ppzzziibbbbb"),
+    # Isolate, length, longest, page size, pages at first and at most; kind, shared, guarded.
+    "pages_store_new": ("_ZN2v88internal12BackingStore35TryAllocateAndPartiallyCommitMemoryEPNS0_7IsolateEmmmmmNS0_14WasmMemoryFlagENS0_10SharedFlagEb", "p", "pzzzzziib"),
+    "store_delete": ("_ZN2v88internal12BackingStoreD1Ev", "-", "p"),
+    "set_permissions": ("_ZN2v88internal14SetPermissionsEPNS_13PageAllocatorEPvmNS1_10PermissionE", "b", "ppzi"),
     # A std::shared_ptr is passed as it lies, two words (libc++'s trivial ABI).
     "buffer_take_store": ("_ZN2v88internal13JSArrayBuffer15RemoveExtensionEv", "S", "p"),
     "buffer_setup": ("_ZN2v88internal13JSArrayBuffer5SetupENS0_10SharedFlagENS0_13ResizableFlagENSt4__Cr10shared_ptrINS0_12BackingStoreEEEPNS0_7IsolateE", "-", "piiSp"),
+    # An object's address, and the kind of slot that holds it.
+    "can_be_deferred": ("_ZN2v88internal22SerializerDeserializer13CanBeDeferredENS0_6TaggedINS0_10HeapObjectEEENS1_8SlotTypeE", "b", "zi"),
+    # For objects of Intl and Temporal, see `recreation`: an object and its hidden class,
+    # an object, and {object, slot, value, WriteBarrierMode}.
+    "size_from_map": ("_ZNK2v88internal10HeapObject11SizeFromMapENS0_6TaggedINS0_3MapEEE", "i", "pz"),
+    "is_foreign": ("_ZN2v88internal19IsForeign_NonInlineENS0_6TaggedINS0_10HeapObjectEEE", "b", "z"),
+    "write_barrier": ("_ZN2v88internal12WriteBarrier8ForValueINS0_6ObjectEEEvNS0_6TaggedINS0_10HeapObjectEEENS0_25CompressedMaybeObjectSlotENS4_IT_EENS0_16WriteBarrierModeE", "-", "zzzi"),
+    "object_new": ("_ZN2v86Object3NewEPNS_7IsolateENS_5LocalINS_5ValueEEEPNS3_INS_4NameEEEPS5_m", "p", "ppppz"),
+    "date_parts": ("_ZN2v88internal16JSDateTimeFormat13FormatToPartsEPNS0_7IsolateENS0_12DirectHandleIS1_EENS4_INS0_6ObjectEEEbPKc", "p", "pppbs"),
+    "number_parts": ("_ZN2v88internal14JSNumberFormat13FormatToPartsEPNS0_7IsolateENS0_12DirectHandleIS1_EENS0_6HandleINS0_6ObjectEEE", "p", "ppp"),
+    "locale_new": ("_ZN2v88internal8JSLocale3NewEPNS0_7IsolateENS0_12DirectHandleINS0_3MapEEENS4_INS0_6StringEEENS4_INS0_10JSReceiverEEE", "p", "pppp"),
+    "locale_text": ("_ZN2v88internal8JSLocale8ToStringEPNS0_7IsolateENS0_12DirectHandleIS1_EE", "p", "pp"),
+    "duration_with": ("_ZN2v88internal18JSTemporalDuration4WithEPNS0_7IsolateENS0_12DirectHandleIS1_EENS4_INS0_6ObjectEEE", "p", "ppp"),
+    "is_array_buffer": ("_ZN2v88internal25IsJSArrayBuffer_NonInlineENS0_6TaggedINS0_10HeapObjectEEE", "b", "z"),
+    "is_typed_array": ("_ZN2v88internal24IsJSTypedArray_NonInlineENS0_6TaggedINS0_10HeapObjectEEE", "b", "z"),
+    # For WebAssembly, see `instances`, `wasm_parts`, `wasm_restoration`.
+    "new_object": ("_ZN2v88internal7Factory11NewJSObjectENS0_12DirectHandleINS0_10JSFunctionEEENS0_14AllocationTypeENS0_15NewJSObjectTypeE", "p", "ppii"),
+    "new_function": ("_ZN2v88internal7Factory17JSFunctionBuilder5BuildEv", "p", "p"),
+    "new_buffer": ("_ZN2v88internal7Factory16NewJSArrayBufferENSt4__Cr10shared_ptrINS0_12BackingStoreEEENS0_14AllocationTypeE", "p", "pSi"),
+    # Isolate, where errors go, module, imports, a buffer for asm.js.
+    "wasm_instantiate": ("_ZN2v88internal4wasm27InstantiateToInstanceObjectEPNS0_7IsolateEPNS1_12ErrorThrowerENS0_12DirectHandleINS0_16WasmModuleObjectEEENS0_17MaybeDirectHandleINS0_10JSReceiverEEENS9_INS0_13JSArrayBufferEEE", "p", "ppppp"),
+    "metrics_context": ("_ZN2v88internal7Isolate30GetOrRegisterRecorderContextIdENS0_12DirectHandleINS0_13NativeContextEEE", "z", "pp"),
+    "wasm_imports": ("_ZN2v88internal4wasm10GetImportsEPNS0_7IsolateENS0_12DirectHandleINS0_16WasmModuleObjectEEE", "p", "pp"),
+    "wasm_compile": ("_ZN2v816WasmModuleObject7CompileEPNS_7IsolateENS_10MemorySpanIKhEE", "p", "pS"),
+    # Returned by value: the first argument is where, and 64 bytes are enough.
+    "wasm_compiled": ("_ZN2v816WasmModuleObject17GetCompiledModuleEv", "-", "pp"),
+    "wasm_bytes": ("_ZN2v818CompiledWasmModule15GetWireBytesRefEv", "S", "p"),
+    # Isolate, table, index; to be filled: valid, null, the instance's data, the
+    # function's index, a function of JavaScript's.
+    "wasm_table_entry": ("_ZN2v88internal15WasmTableObject21GetFunctionTableEntryEPNS0_7IsolateENS0_12DirectHandleIS1_EEiPbS6_PNS0_17MaybeDirectHandleINS0_23WasmTrustedInstanceDataEEEPiPNS7_INS0_14WasmJSFunctionEEE", "-", "ppippppp"),
+    "internal_properties": ("_ZN2v85debug21GetInternalPropertiesEPNS_7IsolateENS_5LocalINS_5ValueEEE", "p", "pp"),
+    "function_name": ("_ZNK2v88Function7GetNameEv", "p", "p"),
     "is_wasm_function": ("_ZN2v88internal20WasmExportedFunction22IsWasmExportedFunctionENS0_6TaggedINS0_6ObjectEEE", "b", "z"),
 }
 # fmt: on
@@ -225,12 +299,67 @@ UNSAVABLE: Final[dict[str, str]] = {
     "Temporal.PlainTime": "JSTemporalPlainTime",
     "Temporal.PlainYearMonth": "JSTemporalPlainYearMonth",
     "Temporal.ZonedDateTime": "JSTemporalZonedDateTime",
+    "WebAssembly.Global": "WasmGlobalObject",
     "WebAssembly.Instance": "WasmInstanceObject",
     "WebAssembly.Memory": "WasmMemoryObject",
     "WebAssembly.Module": "WasmModuleObject",
+    "WebAssembly.Suspending": "WasmSuspendingObject",
     "WebAssembly.Table": "WasmTableObject",
+    "WebAssembly.Tag": "WasmTagObject",
 }
 """What of V8's own classes can't be saved, or not be used when it has been."""
+
+
+FORMATTERS: Final[tuple[str, ...]] = (
+    # Kinds of the above that tell all options that another can be made of, and do
+    # nothing that these don't say
+    "Intl.Collator",
+    "Intl.DisplayNames",
+    "Intl.DurationFormat",
+    "Intl.ListFormat",
+    "Intl.PluralRules",
+    "Intl.RelativeTimeFormat",
+    "Intl.Segmenter",
+)
+
+TEMPORAL_WITHOUT_OPTIONS: Final = ("JSTemporalDuration", "JSTemporalInstant")
+"""Classes whose `From` takes no options."""
+
+
+def resolved_options(name: str) -> str:
+    """Mangled name of `ResolvedOptions` of one of Intl's classes."""
+    name = f"{len(name)}{name}"
+    return (
+        f"_ZN2v88internal{name}15ResolvedOptionsEPNS0_7IsolateENS0_12DirectHandleIS1_EE"
+    )
+
+
+def formatter_new(name: str) -> str:
+    """Mangled name of `New` of one of Intl's classes; takes a hidden class."""
+    name = f"{len(name)}{name}"
+    return (
+        f"_ZN2v88internal{name}3NewEPNS0_7IsolateENS0_12DirectHandleINS0_3MapEEE"
+        "NS4_INS0_6ObjectEEES8_PKc"
+    )
+
+
+def temporal_text(name: str) -> str:
+    """Mangled name of `ToString` of one of Temporal's classes; takes options."""
+    name = f"{len(name)}{name}"
+    return (
+        f"_ZN2v88internal{name}8ToStringEPNS0_7IsolateENS0_12DirectHandleIS1_EE"
+        "NS4_INS0_6ObjectEEE"
+    )
+
+
+def temporal_from(name: str) -> str:
+    """Mangled name of `From` of one of Temporal's classes."""
+    options = "" if name in TEMPORAL_WITHOUT_OPTIONS else "S6_"
+    name = f"{len(name)}{name}"
+    return (
+        f"_ZN2v88internal{name}4FromEPNS0_7IsolateENS0_12DirectHandleINS0_6ObjectEEE"
+        f"{options}"
+    )
 
 
 def predicate(name: str) -> str:

@@ -9,7 +9,7 @@ Into V8: the same, and bytes → Uint8Array, tuples and lists → Array.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from isokernel.v8.library import Span
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.library import Library
 
+Data: TypeAlias = bytes  # the class has a method of that name
 _SLOT = ctypes.c_size_t.from_address
 _MAX_STRING: Final = 536_870_888  # v8::String::kMaxLength of a 64-bit build
 
@@ -90,6 +91,14 @@ class Value:
             if not length:
                 return b""
             return ctypes.string_at(library.buffer_data(self.slot), length)
+
+    def fill(self, data: Data) -> None:
+        """Copy bytes into an ArrayBuffer, which is of that length."""
+        isolate, library = self.isolate, self.isolate.library
+        with isolate.entered():
+            assert library.buffer_length(self.slot) == len(data)  # noqa: S101
+            if data:
+                ctypes.memmove(library.buffer_data(self.slot), data, len(data))
 
 
 def _view_bytes(library: Library, slot: int) -> bytes:

@@ -13,9 +13,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from isokernel.errors import SnapshotFailedError
+from isokernel.v8 import linkage, recreation, wasm_parts
 from isokernel.v8.children import Children
 from isokernel.v8.library import NO_CALLBACK
-from isokernel.v8.live_objects import live_objects, unsavable_objects
+from isokernel.v8.live_objects import VIEW, live_objects, marked_objects
 from isokernel.v8.scopes import HandleScope, TryCatch
 from isokernel.v8.shared import set_shared, shared_buffers
 from isokernel.v8.snapshot import Snapshot, seal
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.v8.isolate import Isolate
+    from isokernel.v8.recreation import Recipe
     from isokernel.v8.values import Value
+    from isokernel.v8.wasm_parts import Parts
 
 __all__ = ["DEADLINE_SECONDS", "Preparation", "read", "save", "write"]
 
@@ -32,7 +35,14 @@ _CLEAR: Final = 0  # FunctionCodeHandling::kClear: functions compile again, lazi
 _ROUNDS: Final = 64  # each finds one unknown native function; 4 are usual
 _UNKNOWN = re.compile(r"Unknown external reference (0x[0-9a-f]+)")
 _CLEANUPS: Final = "dirty_js_finalization_registries_list"
-_WASM: Final = frozenset({"WebAssembly.Module", "WebAssembly.Memory"})
+_WORD = ctypes.c_size_t.from_address
+_TAGGED = ctypes.c_uint32.from_address
+_TAG: Final = 1
+_CAGE_BITS: Final = 32  # of an address within V8's pointer compression cage
+_WEB_ASSEMBLY: Final = frozenset({"WebAssembly", "WebAssembly.Module"})
+_UNSAVABLE: Final = _WEB_ASSEMBLY | {"Intl", "Temporal"}
+"""Features that may have left objects which V8 can't write."""
+_CALL_SITE: Final = "CallSite"
 
 DEADLINE_SECONDS: Final = 60.0
 """For one attempt; 100,000 objects take 0.3 s."""
@@ -43,17 +53,30 @@ class Preparation:
 
     Both methods are called in the forked child, with the isolate entered. They do
     nothing unless overridden.
+
+    Attributes:
+        recreates: Whether whoever reads the heap makes objects again, see `recreation`.
     """
+
+    recreates = False
+
+    def find_web_assembly(self, name: str) -> Value:
+        """Return a function of the runtime's `webassembly`; only if it recreates."""
+        raise NotImplementedError(name)
 
     def begin(self) -> None:
         """Part from the process that goes on, before any code of the user's may run."""
 
-    def finish(self, shared: list[Value]) -> None:
+    def finish(
+        self, shared: list[Value], recipes: list[Recipe], parts: Parts | None
+    ) -> None:
         """Make the last changes to the heap.
 
         Args:
             shared: The SharedArrayBuffers, which have to be shared again by whoever
                 reads the heap.
+            recipes: The objects that have to be made again; none unless `recreates`.
+            parts: What WebAssembly has to be put together of; None if there is none.
         """
 
 
@@ -128,7 +151,7 @@ def write(  # noqa: PLR0913 -- there is that much to choose
 
 
 class _Writer:
-    """What the child does; `cleanups_pending` is learnt from an attempt that failed."""
+    """What the child does."""
 
     def __init__(
         self, isolate: Isolate, file: int, preparation: Preparation, *, stacks: bool
@@ -145,26 +168,57 @@ class _Writer:
         isolate.claim()
         preparation.begin()
         features = isolate.features
-        if features & _WASM and self._has_wasm():
-            message = "WebAssembly objects are on the heap"
-            raise SnapshotFailedError(message)
-        if self._stacks:
+        if self._stacks:  # which may run code of the user's, so it comes first
             _make_stacks(isolate, of_all="captureStackTrace" in features)
+        recipes: list[Recipe] = []
+        parts: Parts | None = None
+        if features & _UNSAVABLE:
+            recipes, parts = self._take_apart()
         shared: list[Value] = []
         if "SharedArrayBuffer" in features:
             shared = shared_buffers(isolate)
             set_shared(isolate, shared, shared=False)
         if self.cleanups_pending:
             isolate.cleanups.discard()
-        preparation.finish(shared)
-        del shared
+        preparation.finish(shared, recipes, parts)
+        del shared, parts
+        recipes.clear()
+        isolate.modules.suspend(isolate.creator)
         self._write_blob()
 
-    def _has_wasm(self) -> bool:
-        found = bool(unsavable_objects(self._isolate))
-        # What was collected has still to be given back, or V8 takes it for living.
-        self._isolate.library.low_memory(self._isolate.pointer)
-        return found
+    def _take_apart(self) -> tuple[list[Recipe], Parts | None]:
+        """Take out what V8 can't write; raise if something can't be made again."""
+        isolate, preparation = self._isolate, self._preparation
+        known = recreation.Recipes(isolate)
+        recipes: list[Recipe] = []
+        compiled: list[tuple[str, Value]] = []
+        views = bool(isolate.features & _WEB_ASSEMBLY)
+        for kind, value in marked_objects(isolate, views=views):
+            made = None
+            if kind == VIEW or (preparation.recreates and kind in wasm_parts.KINDS):
+                compiled.append((kind, value))
+                continue
+            if preparation.recreates:
+                made = known.of(kind, value)
+            if made is not None:
+                recipes.append(made)
+            elif kind != _CALL_SITE:  # of which V8 can write some
+                message = f"V8 can't write objects of {kind}"
+                raise SnapshotFailedError(message)
+        recreation.empty(isolate, recipes)
+        parts = None
+        if any(kind != VIEW for kind, _ in compiled):
+            find = preparation.find_web_assembly
+            try:
+                parts = wasm_parts.take_apart(isolate, find, compiled)
+            except wasm_parts.RefusedError as error:
+                raise SnapshotFailedError(str(error)) from error
+            wasm_parts.empty(isolate, parts, find("idle"))
+        if recipes or parts:
+            # What was inside is garbage now, and V8 writes nothing while it is there,
+            # nor before all that is garbage has been given back.
+            isolate.library.low_memory(isolate.pointer)
+        return recipes, parts
 
     def _write_blob(self) -> None:
         isolate = self._isolate
@@ -173,6 +227,7 @@ class _Writer:
         # Optimized code can't be saved. CreateBlob collects garbage by itself, often
         # enough: asking for it before made a blob 10% slower and no smaller.
         library.deoptimize_all(isolate.pointer)
+        _write_data_at_once(isolate)
         library.creator_context(creator, isolate.context, *(NO_CALLBACK,) * 3)
         isolate.release_all()
         data = library.creator_blob(creator, _CLEAR)
@@ -188,6 +243,40 @@ class _Writer:
         for part in (memoryview(heap.unsealed), blob):
             while part:
                 part = part[os.write(self._file, part) :]  # noqa: PLW2901 -- the rest
+
+
+def _write_data_at_once(isolate: Isolate) -> None:
+    """Have V8 put off writing plain objects only. In the child, for good.
+
+    Called while the context's handle is there.
+
+    Below 32 levels V8 defers what it comes upon, which it can't do right with
+
+    - the compiled data that regular expressions of one literal share: a second
+      reference to what is deferred isn't known in the space that it is in ("Check
+      failed: !serializer_->SerializePendingObject(*slot_value)"). That space has 4 GiB
+      of addresses of its own: the upper half of an address tells;
+    - buffers and typed arrays: their bytes come before them, where what reads deferred
+      objects expects objects only ("unreachable code", or whatever the bytes mean).
+
+    It costs nothing that can be measured at 100,000 objects, in a chain or in a list.
+    Where V8's functions can't be replaced, heaps with such chains aren't saved.
+    """
+    library = isolate.library
+    cage = _WORD(isolate.context).value >> _CAGE_BITS
+    has_bytes: dict[int, bool] = {}  # by hidden class
+
+    def can_be_deferred(thing: int, slot: int) -> bool:
+        if thing >> _CAGE_BITS != cage:
+            return False
+        hidden_class = _TAGGED(thing - _TAG).value
+        known = has_bytes.get(hidden_class)
+        if known is None:
+            known = library.is_array_buffer(thing) or library.is_typed_array(thing)
+            has_bytes[hidden_class] = known
+        return not known and library.can_be_deferred(thing, slot)
+
+    linkage.replace(library, "can_be_deferred", can_be_deferred)
 
 
 def _make_stacks(isolate: Isolate, *, of_all: bool) -> None:

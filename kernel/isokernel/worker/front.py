@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.context.events import ErrorInfo
-from isokernel.errors import FrameError, MessageError
+from isokernel.errors import CallInterruptedError, FrameError, MessageError
 from isokernel.protocol import answers
 from isokernel.protocol.answers import reply_type
 from isokernel.protocol.cells import CellRequest, CellRunner
-from isokernel.protocol.messages import execute_reply_content, outcome_content
+from isokernel.protocol.messages import (
+    call_message,
+    execute_reply_content,
+    outcome_content,
+)
 
 if TYPE_CHECKING:
     from isokernel.context import Context
-    from isokernel.context.events import ExecutionDone, ResultJson
+    from isokernel.context.events import (
+        CallAnswer,
+        CapabilityCall,
+        ExecutionDone,
+        ResultJson,
+    )
     from isokernel.protocol.answers import Answers
     from isokernel.protocol.frames import Frame
     from isokernel.protocol.messages import OutgoingMessage
@@ -25,7 +35,9 @@ __all__ = ["WorkerFront"]
 _ANSWERS: Final[Answers] = {
     "names_request": answers.names,
     "tool_result": answers.tool_result,
+    "capability_result": answers.capability_result,
     "pause_request": answers.pause,
+    "clock_restart": answers.restart_clock,
 }
 
 
@@ -94,6 +106,46 @@ class WorkerFront:
             text = f"an output was left out: {error}\n"
             content = {"name": "stderr", "text": text}
             self._channel.send("stream", content, execution_id)
+
+    def call(self, call: CapabilityCall) -> None:
+        """Send a call to the server."""
+        kind, content, _, buffers = call_message(call)
+        self._channel.send(kind, content, call.execution_id, buffers=buffers)
+
+    def call_now(self, call: CapabilityCall) -> CallAnswer:
+        """Send a call, and wait for its answer; all else that comes is kept.
+
+        Raises:
+            CallInterruptedError: JavaScript is to stop.
+            FrameError: The call is too large.
+        """
+        self.call(call)
+        self._channel.flush()
+        turns, inbox = self._context.turns, self._channel.inbox
+        seen = len(inbox)
+
+        def look() -> CallAnswer | None:
+            nonlocal seen
+            self._channel.fill()
+            fresh = list(islice(inbox, seen, None))
+            for frame in fresh:
+                if frame.type == "capability_result":
+                    call_id, answer = answers.call_answer(frame)
+                    if call_id == call.call_id:
+                        inbox.remove(frame)
+                        return answer
+                elif frame.type == "pause_request":  # runs no JavaScript
+                    inbox.remove(frame)
+                    self.serve(frame)
+            seen = len(inbox)
+            return None
+
+        try:
+            return turns.block(self._channel.fileno(), look)
+        except CallInterruptedError:
+            content = {"call_id": call.call_id}
+            self._channel.send("capability_cancel", content, call.execution_id)
+            raise
 
     def finish(
         self,

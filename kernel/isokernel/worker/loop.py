@@ -71,6 +71,7 @@ class Worker:
             on_fatal=self._exits.fatal,
             on_stuck=self._exits.stuck,
             on_tick=self._tick,
+            call_now=self._front.call_now,
             blank=blank,
         )
         self._memory = MemoryFigures(context, rollup)

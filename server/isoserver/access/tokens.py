@@ -28,7 +28,7 @@ from isoserver.errors import (
     WorkspaceError,
 )
 from isoserver.principal import DEFAULT_WORKSPACE, Principal
-from isoserver.settings.access import NAME
+from isoserver.settings.workspaces import NAME
 
 if TYPE_CHECKING:
     from jwt import PyJWK

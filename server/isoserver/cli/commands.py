@@ -5,6 +5,7 @@ A command imports what it needs when it is called, so that none waits for the ot
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -58,43 +59,90 @@ def _options(
     del version
 
 
+Modules = Annotated[
+    str | None,
+    typer.Option(help="What code may import: on, off, or packages and URLs."),
+]
+Net = Annotated[
+    str | None,
+    typer.Option(help="Where code may send requests: on, off, or hosts."),
+]
+FilesOption = Annotated[
+    str | None,
+    typer.Option(help="What code may do with files: on, read, off, or paths."),
+]
+Env = Annotated[
+    str | None,
+    typer.Option(help="Variables that code may see: on, off, or names."),
+]
+
+
+def _variables(**chosen: str | None) -> dict[str, str]:
+    """Return the variables of the environment for what is chosen.
+
+    Raises:
+        typer.BadParameter: It can't be understood.
+    """
+    from isokernel.capabilities import read_policy  # noqa: PLC0415 - for this alone
+    from isokernel.errors import SettingsError  # noqa: PLC0415
+
+    given = {name: value for name, value in chosen.items() if value is not None}
+    try:
+        read_policy(given)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
+    return {f"ISOKERNEL_{name.upper()}": value for name, value in given.items()}
+
+
 @application.command(rich_help_panel=_JUPYTER)
-def install(
+def install(  # noqa: PLR0913 - an option each
     *,
     user: Annotated[
-        bool, typer.Option("--user", help="Into your own Jupyter folder.")
+        bool, typer.Option("--user", help="Install into your own Jupyter folder.")
     ] = False,
     sys_prefix: Annotated[
-        bool, typer.Option("--sys-prefix", help="Into this Python environment.")
+        bool, typer.Option("--sys-prefix", help="Install into this Python environment.")
     ] = False,
     prefix: Annotated[
-        Path | None, typer.Option(help="Into the environment in this folder.")
+        Path | None, typer.Option(help="Install into the environment in this folder.")
     ] = None,
+    modules: Modules = None,
+    net: Net = None,
+    files: FilesOption = None,
+    env: Env = None,
 ) -> None:
     """Write the kernelspecs, so that Jupyter finds the kernels."""
     from isokernel.jupyter.install import install as write  # noqa: PLC0415 - 100 ms
 
     if user + sys_prefix + (prefix is not None) > 1:
-        message = "--user, --sys-prefix and --prefix exclude each other"
+        message = "use only one of --user, --sys-prefix and --prefix"
         raise typer.BadParameter(message)
-    for folder in write(user=user, prefix=Path(sys.prefix) if sys_prefix else prefix):
+    variables = _variables(modules=modules, net=net, files=files, env=env)
+    place = Path(sys.prefix) if sys_prefix else prefix
+    for folder in write(user=user, prefix=place, variables=variables):
         typer.echo(f"wrote {folder}")
 
 
 @application.command(rich_help_panel=_JUPYTER)
-def run(
+def run(  # noqa: PLR0913 - an option each
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .js, .ts or .ipynb.")
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="A .js, .ts or .ipynb file."),
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option(help="Where to write a notebook with its outputs.")
+        Path | None, typer.Option(help="Where to write the notebook with its outputs.")
     ] = None,
     timeout: Annotated[
         int | None, typer.Option(min=1, help="Seconds for each cell of a notebook.")
     ] = None,
+    modules: Modules = None,
+    net: Net = None,
+    files: FilesOption = None,
+    env: Env = None,
 ) -> None:
-    """Run a script or a notebook once."""
+    """Run a script or a notebook once, with what a notebook may do."""
+    os.environ.update(_variables(modules=modules, net=net, files=files, env=env))
     from isokernel.commands import script  # noqa: PLC0415 - loads V8
 
     ending = file.suffix.lower()
@@ -104,7 +152,7 @@ def run(
         succeeded = script.run_script(file, script.LANGUAGES[ending])
     else:
         endings = ", ".join([*script.LANGUAGES, ".ipynb"])
-        message = f"{file} is none of {endings}"
+        message = f"{file} must end with one of {endings}"
         raise typer.BadParameter(message)
     if not succeeded:
         raise typer.Exit(1)
@@ -134,6 +182,12 @@ def heaps(context: typer.Context) -> None:
     _forward("heaps", context)
 
 
+@_forwarded
+def packages(context: typer.Context) -> None:
+    """Fetch packages ahead of time; `isokernel packages --help` lists the commands."""
+    _forward("packages", context)
+
+
 def _forward(name: str, context: typer.Context) -> None:
     from isoserver.cli.main import FORWARDED  # noqa: PLC0415 - it imports this module
 
@@ -142,7 +196,7 @@ def _forward(name: str, context: typer.Context) -> None:
 
 @application.command(rich_help_panel=_INSTALLATION)
 def doctor() -> None:
-    """Check engine and installation, and say how to fix what is wrong."""
+    """Check the engine and the installation, and say how to fix problems."""
     from isokernel.commands.doctor import examine  # noqa: PLC0415 - loads V8
 
     wrong = 0

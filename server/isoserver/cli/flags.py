@@ -1,32 +1,35 @@
 """The flags of `isokernel serve` and `isokernel mcp`: one for each setting.
 
-The settings say what there is and what it means. Here is how flags are written, and in
-which groups the help lists them.
+The settings define the values and their meaning. This module defines how flags are
+written and how the help groups them.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final
+
+from isoserver.settings.fields import SWITCH
+from isoserver.settings.reading import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
+    from isoserver.settings.fields import Setting, Settings
 
 __all__ = ["GROUPS", "FlagError", "HelpRequest", "parse"]
 
 GROUPS: Final = {
     "Where the server is, and what it keeps": (
         *("config", "host", "port", "public_url", "data_dir", "database_url"),
-        *("heap_store", "log_level", "access_log"),
+        *("lock_timeout_seconds", "heap_store", "log_level", "access_log"),
     ),
     "Languages and contexts": (
         *("languages", "default_language", "contexts_max", "context_ttl_seconds"),
         *("context_start_timeout_seconds", "context_query_timeout_seconds"),
-        *("cells_queued_max", "cell_output_characters_max", "notebook_cells_max"),
+        *("context_templates", "context_templates_max"),
+        *("context_template_seconds_max", "context_template_timeout_seconds"),
+        *("cells_queued_max", "output_bytes_max", "notebook_cells_max"),
         *("notebook_characters_max", "hibernate_after_seconds"),
         *("hibernated_contexts_max", "hibernated_context_ttl_seconds"),
     ),
@@ -34,6 +37,8 @@ GROUPS: Final = {
         *("v8_heap_bytes_max", "array_buffer_bytes_max", "python_memory_bytes_max"),
         *("python_files_bytes_max", "python_processes_max", "python_readable"),
         *("contexts_memory_bytes_max",),
+        *("files_bytes_max", "files_max", "file_bytes_max", "files_open_max"),
+        *("result_file_characters_max",),
         *("sandbox", "container_program", "insecure_kernels", "context_niceness"),
     ),
     "Access": (
@@ -51,7 +56,7 @@ GROUPS: Final = {
     "Executions": (
         *("executions_running_max", "executions_queued_max"),
         *("execution_queue_timeout_seconds", "execution_timeout_seconds"),
-        *("execution_output_bytes_max", "execution_v8_heap_bytes_max"),
+        "execution_v8_heap_bytes_max",
         *("execution_ttl_seconds", "executions_kept_max"),
         *("executions_total_bytes_max", "stateless"),
     ),
@@ -73,6 +78,14 @@ GROUPS: Final = {
         *("typecheck_timeout_seconds", "typecheck_v8_heap_bytes_max"),
         *("typechecks_running_max",),
     ),
+    "Modules, files and the network": (
+        *("modules", "net", "files", "env", "capability_mode"),
+        *("capability_calls_max", "capability_call_bytes_max"),
+        *("capability_unread_bytes_max", "net_requests_max", "net_requests_total_max"),
+        *("net_connect_timeout_seconds", "net_idle_timeout_seconds"),
+        *("net_request_timeout_seconds", "net_request_bytes_max"),
+        *("net_response_bytes_max", "net_head_bytes_max", "net_ca_file", "net_proxies"),
+    ),
     "Tools, approvals and the audit": (
         *("sources_local", "sources_private", "workspace_sources_max"),
         *("workspace_policies_max", "source_tools_max", "source_start_timeout_seconds"),
@@ -83,7 +96,18 @@ GROUPS: Final = {
         *("execute_approval_wait_seconds", "workspace_approvals_max"),
         *("audit_ttl_seconds",),
     ),
-    "Requests, streams and the end": (
+    "Packages": (
+        *("package_cache_dir", "package_npmrc", "package_offline"),
+        *("package_conditions", "package_cache_bytes_max"),
+        *("package_tarball_bytes_max", "package_unpacked_bytes_max"),
+        *("package_files_max", "package_metadata_bytes_max"),
+        *("package_metadata_fresh_seconds", "package_request_timeout_seconds"),
+        *("package_download_timeout_seconds", "package_pack_timeout_seconds"),
+        *("package_retries_max", "package_downloads_max", "package_graph_modules_max"),
+        *("package_graph_bytes_max", "package_graphs_kept_bytes_max"),
+        *("package_code_cache", "packages_max"),
+    ),
+    "Requests, streams and shutdown": (
         *("request_body_bytes_max", "request_header_bytes_max"),
         *("connections_max", "connections_per_address_max"),
         *("request_head_timeout_seconds", "connection_idle_timeout_seconds"),
@@ -92,27 +116,23 @@ GROUPS: Final = {
         *("shutdown_grace_seconds", "shutdown_save_timeout_seconds"),
     ),
 }
-"""All settings that are flags, as the help has them. Others are tables of the file."""
+"""All settings that are flags, in the order of the help. Others are tables."""
 
-_SWITCH: Final = frozenset(
-    {"on", "off", "true", "false", "yes", "no", "1", "0", "t", "f", "y", "n"}
-)
-_NONE: Final = frozenset({"none", "null"})
 _UNITS: Final = ("seconds", "bytes", "characters")
 _WIDTH_MAX: Final = 100
 _INDENT: Final = 6
 
 
 class FlagError(ValueError):
-    """The flags can't be understood."""
+    """The flags are invalid."""
 
 
 class HelpRequest(Exception):  # noqa: N818 - no error
     """The flags ask for help."""
 
-    def __init__(self, model: type[BaseModel]) -> None:
+    def __init__(self, settings: type[Settings]) -> None:
         super().__init__()
-        self._model = model
+        self._settings = settings
 
     def text(self, command: str) -> str:
         """Return the help of `isokernel serve` or `isokernel mcp`."""
@@ -128,9 +148,9 @@ class HelpRequest(Exception):  # noqa: N818 - no error
         for title, names in GROUPS.items():
             lines.append(f"{title}:")
             for name in names:
-                field = self._model.model_fields[name]
-                lines.append(f"  {_flag(name)} {_metavar(name, field)}")
-                lines += wrap.wrap(f"{field.description}{_default(field)}")
+                found = self._settings.fields[name]
+                lines.append(f"  {found.flag} {_metavar(found)}")
+                lines += wrap.wrap(f"{found.description}{_default(found)}")
             lines.append("")
         lines += ["  -h, --help", *wrap.wrap("Show this and exit."), ""]
         return "\n".join(lines)
@@ -143,26 +163,27 @@ _ABOUT: Final = {
     "are those of `isokernel serve`; those of HTTP are not used.",
 }
 _HOW: Final = (
-    "Each flag can also be a variable (ISOKERNEL_PORT) or a key of the TOML file. "
+    "Each flag can also be set by an environment variable (ISOKERNEL_PORT) or a key "
+    "in the TOML file. "
     "A flag overrides the variable, and the variable overrides the file. Lists are "
     "separated by commas, or their flags are repeated. A switch is turned on by "
     "--stateless or --stateless on, and off by --no-stateless or --stateless off. "
-    "`none` means no limit, where a limit can be left out."
+    "`none` means no limit, where that is allowed."
 )
 
 
-def parse(arguments: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+def parse(arguments: Sequence[str], settings: type[Settings]) -> dict[str, Any]:
     """Read flags.
 
     Args:
         arguments: The command line behind the command.
-        model: The settings.
+        settings: The settings.
 
     Returns:
-        Values of settings, as text but for switches and lists; `model` checks them.
+        Values of settings as text, and lists of text; they aren't checked.
 
     Raises:
-        FlagError: They can't be understood.
+        FlagError: They are invalid.
         HelpRequest: Help is asked for.
     """
     given: dict[str, Any] = {}
@@ -170,93 +191,67 @@ def parse(arguments: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
     while words:
         word = words.pop(0)
         if word in {"-h", "--help"}:
-            raise HelpRequest(model)
+            raise HelpRequest(settings)
         flag, equals, text = word.partition("=")
-        name, is_off = _find(flag, model)
-        field = model.model_fields[name]
-        if field.annotation is bool:
+        found, is_off = _find(flag, settings)
+        if found.is_switch:
             if not equals:
-                is_value = bool(words) and words[0].lower() in _SWITCH and not is_off
+                is_value = bool(words) and words[0].lower() in SWITCH and not is_off
                 text = words.pop(0) if is_value else "on"
             elif is_off:
                 message = f"{flag} takes no value"
                 raise FlagError(message)
-            given[name] = "off" if is_off else text
+            given[found.name] = "off" if is_off else text
             continue
         if not equals:
             if not words or words[0].startswith("--"):
                 message = f"{flag} needs a value"
                 raise FlagError(message)
             text = words.pop(0)
-        if get_origin(field.annotation) is list:
-            given.setdefault(name, []).extend(_items(flag, text, field))
-        elif text.lower() in _NONE and type(None) in get_args(field.annotation):
-            given[name] = None
+        if found.is_list:
+            given.setdefault(found.name, []).append(text)
         else:
-            given[name] = text
+            given[found.name] = text
     return given
 
 
-def _find(flag: str, model: type[BaseModel]) -> tuple[str, bool]:
+def _find(flag: str, settings: type[Settings]) -> tuple[Setting, bool]:
     """Return the setting that a flag is for, and whether it switches it off."""
     name = flag[2:].replace("-", "_") if flag.startswith("--") else ""
-    if name in model.model_fields:
-        return name, False
+    if name in settings.fields:
+        return settings.fields[name], False
     rest = name.removeprefix("no_")
-    if rest != name and rest in model.model_fields:
-        if model.model_fields[rest].annotation is bool:
-            return rest, True
-        message = f"{_flag(rest)} is no switch, so there is no {flag}"
+    if rest != name and rest in settings.fields:
+        found = settings.fields[rest]
+        if found.is_switch:
+            return found, True
+        message = f"{found.flag} isn't a switch, so there is no {flag}"
         raise FlagError(message)
     if not name:
-        message = f"{flag!r} is not a flag"
+        message = f"unexpected argument {flag!r}"
         raise FlagError(message)
-    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
-
-    known = [_flag(each) for each in model.model_fields]
-    near = get_close_matches(flag, known, 1)
-    message = f"there is no flag {flag}"
-    raise FlagError(f"{message}; did you mean {near[0]}?" if near else message)
+    near = nearest(flag, [each.flag for each in settings.fields.values()])
+    message = f"there is no flag {flag}{near}"
+    raise FlagError(message)
 
 
-def _items(flag: str, text: str, field: FieldInfo) -> list[Any]:
-    """Return values of a list: text with commas, or JSON where they are tables."""
-    if get_args(field.annotation)[0] is str:
-        return [text]
-    try:
-        found = json.loads(text)
-    except ValueError:
-        message = f"{flag} needs JSON; it is easier to write as tables of the file"
-        raise FlagError(message) from None
-    return found if isinstance(found, list) else [found]
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _metavar(name: str, field: FieldInfo) -> str:
-    """Return what stands for a flag's value in the help."""
-    kinds = _kinds(field.annotation)
-    if field.annotation is bool:
+def _metavar(found: Setting) -> str:
+    """Return the placeholder for a flag's value in the help."""
+    if found.is_list:
+        return "JSON" if found.is_table else "NAME,..."
+    if found.is_switch:
         return "on|off"
-    if get_origin(field.annotation) is Literal:
-        return "|".join(get_args(field.annotation))
-    if get_origin(field.annotation) is list:
-        return "NAME,..." if str in kinds else "JSON"
-    if kinds & {int, float}:
-        units = [unit for unit in _UNITS if f"_{unit}" in name]
+    kind = found.kind
+    if kind.choices:
+        return "|".join(kind.choices)
+    if kind.base in {int, float}:
+        units = [unit for unit in _UNITS if f"_{unit}" in found.name]
         return units[-1].upper() if units else "NUMBER"
-    return "PATH" if Path in kinds else "TEXT"
+    return "PATH" if kind.base is Path else "TEXT"
 
 
-def _kinds(annotation: Any) -> set[Any]:
-    """Return all types that an annotation is made of."""
-    return {annotation}.union(*(_kinds(part) for part in get_args(annotation)))
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.default
+def _default(found: Setting) -> str:
+    value = found.default
     if isinstance(value, bool):
         value = "on" if value else "off"
     elif isinstance(value, list):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from isoserver.cli.serve import load
+from isoserver.cli.serve import explain, load
 from isoserver.errors import ServerError
+from isoserver.files.service import Files
 from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX, Heaps
 from isoserver.principal import DEFAULT_WORKSPACE
 from isoserver.settings.logs import make_log
@@ -54,10 +54,10 @@ def list_(
     workspace: Workspace = DEFAULT_WORKSPACE,
     tag: Annotated[
         list[str] | None,
-        typer.Option(help="NAME:VALUE they must have; may be repeated."),
+        typer.Option(help="A tag NAME:VALUE that they must have; may be repeated."),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=LIST_MAX, help="How many at most.")
+        int, typer.Option(min=1, max=LIST_MAX, help="The most to list.")
     ] = LIST_DEFAULT,
 ) -> None:
     """List heaps, newest first."""
@@ -101,12 +101,12 @@ def show(
 @application.command()
 def export(
     key: Key,
-    file: Annotated[Path, typer.Argument(help="Where to write it.")],
+    file: Annotated[Path, typer.Argument(help="The file to write.")],
     *,
     data_dir: DataDir = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a heap to a file, for `import` elsewhere."""
+    """Write a heap to a file that `import` can read."""
 
     async def ask(heaps: Heaps) -> bytes:
         await heaps.load(workspace, key)  # which checks that it is whole
@@ -120,13 +120,14 @@ def export(
 @application.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="What `export` wrote.")
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="A file that `export` wrote."),
     ],
     *,
     data_dir: DataDir = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Check a heap that `export` wrote, and store it."""
+    """Check a heap that `export` wrote, store it, and print its key."""
     packed = file.read_bytes()
 
     async def ask(heaps: Heaps) -> str:
@@ -137,7 +138,7 @@ def import_(
 
 @application.command()
 def gc(*, data_dir: DataDir = None) -> None:
-    """Delete the heaps that nothing needs and the settings don't keep."""
+    """Delete heaps that nothing needs, as the settings say."""
     found = _with_heaps(data_dir, Heaps.collect)
     typer.echo(
         f"{found.forgotten} heaps forgotten, {found.deleted} files deleted, "
@@ -163,11 +164,11 @@ def _with_heaps(
     """Return what a call of the heaps in a data folder returns."""
     try:
         settings = load([] if data_dir is None else [f"--data-dir={data_dir}"])
-    except ValidationError as error:
-        raise typer.BadParameter(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter("; ".join(explain(error))) from error
     folder = settings.data_dir
     if folder is None:
-        message = "name the server's data folder: --data-dir, or ISOKERNEL_DATA_DIR"
+        message = "set the server's data folder by --data-dir or ISOKERNEL_DATA_DIR"
         raise typer.BadParameter(message)
     if not folder.is_dir():
         message = f"there is no folder {folder}"
@@ -183,7 +184,9 @@ async def _ask(
     database = Database(url_of(settings.database_url, folder))
     try:
         await database.start()
-        heaps = Heaps(settings, database, folder, make_log(settings.log_level))
+        files = Files(settings, folder / "files")
+        log = make_log(settings.log_level)
+        heaps = Heaps(settings, database, folder, files, log)
         await heaps.start(collect=False)
         return await ask(heaps)
     finally:
@@ -193,7 +196,7 @@ async def _ask(
 def _pair(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name:
-        message = f"{text!r} is not NAME:VALUE"
+        message = f"{text!r} must be NAME:VALUE"
         raise typer.BadParameter(message)
     return name, value
 

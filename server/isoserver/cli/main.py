@@ -61,11 +61,18 @@ def _heaps(arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
+def _packages(arguments: Sequence[str]) -> int:
+    from isoserver.cli.packages import run  # noqa: PLC0415 - the registries' client
+
+    return run(list(arguments))
+
+
 FORWARDED: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "serve": _serve,
     "mcp": _mcp,
     "client": _client,
     "heaps": _heaps,
+    "packages": _packages,
 }
 """Commands that parse their own arguments."""
 

@@ -6,26 +6,25 @@ little imported. Then the rest of the server is, while clients are queued alread
 
 from __future__ import annotations
 
-import asyncio
+import os
+import socket
 import sys
-import traceback
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from isokernel.errors import IsokernelError
+from isokernel.errors import IsokernelError, reason_of
 from isoserver.cli.flags import FlagError, HelpRequest, parse
-from isoserver.errors import ServerError, TakenError
+from isoserver.errors import InvalidSettingsError, ServerError, TakenError
+from isoserver.settings.reading import read_settings
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from isoserver.http.claims import Claims
-    from isoserver.mcp.streams import StandardStreams
+    from isoserver.mcp.streams import LentErrors, StandardStreams
 
-__all__ = ["load", "serve", "serve_mcp"]
+__all__ = ["explain", "load", "serve", "serve_mcp"]
 
 USAGE = 2
 
@@ -36,10 +35,21 @@ def load(arguments: Sequence[str]) -> ServerSettings:
     Raises:
         FlagError: The flags can't be understood.
         HelpRequest: The flags ask for help.
-        ValidationError: A setting has a wrong value.
+        InvalidSettingsError: A setting is unknown or has a wrong value.
         OSError: The file can't be read.
     """
-    return ServerSettings(**parse(arguments, ServerSettings))
+    return read_settings(**parse(arguments, ServerSettings))
+
+
+def explain(error: Exception) -> list[str]:
+    """Return what is wrong with the settings, a line for each problem.
+
+    Args:
+        error: What `load` raised.
+    """
+    if isinstance(error, InvalidSettingsError):
+        return list(error.problems)
+    return [f"the settings can't be read: {reason_of(error)}"]
 
 
 def serve(arguments: Sequence[str]) -> int:
@@ -61,13 +71,15 @@ def serve(arguments: Sequence[str]) -> int:
             try:
                 claims.listen()
             except OSError as error:
-                _print(f"can't listen on {settings.host}:{settings.port}: {error}")
+                place = f"{settings.host}:{settings.port}"
+                reason = error.strerror or error
+                _print(f"can't listen on {place}: {reason} (--host, --port)")
                 return 1
             claims.lock()
             claims.launch()
             if claims.settled:
                 _ready(claims.url)
-            asyncio.run(_run(settings, claims))
+            _run_loop(_run(settings, claims))
     except ServerError as error:
         _print_error(error)
         return 1
@@ -77,7 +89,9 @@ def serve(arguments: Sequence[str]) -> int:
 def serve_mcp(arguments: Sequence[str]) -> int:
     """Serve one MCP client on stdin and stdout until stdin ends.
 
-    If a server already uses the data folder, the client is passed on to that server.
+    With a data folder the client is passed on to the server that uses the folder; if
+    there is none, it is forked from this process, and outlives this client while it
+    has others.
 
     Args:
         arguments: The flags, which are those of `isokernel serve`.
@@ -88,29 +102,56 @@ def serve_mcp(arguments: Sequence[str]) -> int:
     settings = _load(arguments, "mcp")
     if not isinstance(settings, ServerSettings):
         return settings
-    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
-    from isoserver.mcp import relay  # noqa: PLC0415
-    from isoserver.mcp.streams import StandardStreams  # noqa: PLC0415
-
-    place = settings.data_dir, settings.session_id
     try:
-        if (found := relay.find(*place)) is not None:
-            return relay.pass_on(found)
-        with closing(Claims(settings)) as claims:
-            try:
-                claims.lock()
-            except TakenError:
-                # Another one may have started at the same time.
-                if (found := relay.find(*place)) is None:
-                    raise
-                return relay.pass_on(found)
-            streams = StandardStreams(settings)
-            streams.start()
-            claims.launch()
-            asyncio.run(_run_mcp(settings, claims, streams))
+        if settings.data_dir is None:
+            return _serve_alone(settings)
+        return _serve_together(settings)
     except ServerError as error:
         _print_error(error)
         return 1
+
+
+def _serve_alone(settings: ServerSettings) -> int:
+    """Serve in this process: nobody else finds a temporary folder."""
+    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
+    from isoserver.mcp.streams import StandardStreams  # noqa: PLC0415
+
+    with closing(Claims(settings)) as claims:
+        claims.lock()
+        streams = StandardStreams(settings)
+        streams.start()
+        claims.launch()
+        _run_loop(_run_mcp(settings, claims, streams))
+    return 0
+
+
+def _serve_together(settings: ServerSettings) -> int:
+    """Pass the client on to the server that has the data folder, or to a new one."""
+    from isoserver.http.claims import Claims  # noqa: PLC0415 - not for wrong flags
+    from isoserver.mcp import relay_client  # noqa: PLC0415
+    from isoserver.mcp.handshake import Opening  # noqa: PLC0415
+    from isoserver.mcp.streams import LentErrors  # noqa: PLC0415
+
+    place = settings.data_dir, settings.session_id
+    if (found := relay_client.find(*place)) is not None:
+        return relay_client.pass_on(found)
+    with closing(Claims(settings)) as claims:
+        try:
+            claims.lock()
+        except TakenError:
+            # Another one may have started at the same time.
+            if (found := relay_client.find(*place)) is None:
+                raise
+            return relay_client.pass_on(found)
+        ours, theirs = socket.socketpair()
+        if os.fork():
+            theirs.close()
+            return relay_client.pass_on(ours, Opening(settings))
+        ours.close()
+        os.setsid()  # what ends the client's processes must not end this one
+        with closing(LentErrors()) as errors:
+            claims.launch()
+            _run_loop(_run_relayed(settings, claims, theirs, errors))
     return 0
 
 
@@ -123,13 +164,16 @@ def _load(arguments: Sequence[str], command: str) -> ServerSettings | int:
         return 0
     except FlagError as error:
         _print(f"{error}; `isokernel {command} --help` lists the flags")
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            name = ".".join(str(part) for part in detail["loc"]).replace("_", "-")
-            _print(f"{name}: {detail['msg']}" if name else detail["msg"])
-    except (OSError, ValueError) as error:
-        _print(f"the settings can't be read: {error}")
+    except (OSError, ValueError) as error:  # InvalidSettingsError is a ValueError
+        for line in explain(error):
+            _print(line)
     return USAGE
+
+
+def _run_loop(server: Coroutine[Any, Any, None]) -> None:
+    import asyncio  # noqa: PLC0415 - 60 ms, once nothing of the above is wrong
+
+    asyncio.run(server)
 
 
 async def _run(settings: ServerSettings, claims: Claims) -> None:
@@ -153,6 +197,21 @@ async def _run_mcp(
     await serve_stdio(server, streams, _print_error)
 
 
+async def _run_relayed(
+    settings: ServerSettings,
+    claims: Claims,
+    first: socket.socket,
+    errors: LentErrors,
+) -> None:
+    from isoserver.app import Server  # noqa: PLC0415 - as above
+    from isoserver.mcp.relay import serve_relayed  # noqa: PLC0415
+    from isoserver.settings.logs import route_foreign  # noqa: PLC0415
+
+    server = Server(settings, claims=claims)
+    route_foreign(server.parts.log)
+    await serve_relayed(server, first, errors.give_back)
+
+
 def _ready(url: str) -> None:
     sys.stdout.write(f"isokernel is listening on {url}\n")
     sys.stdout.flush()
@@ -163,6 +222,8 @@ def _print_error(error: Exception) -> None:
     if isinstance(error, (ServerError, IsokernelError)):
         _print(str(error))
     else:
+        import traceback  # noqa: PLC0415 - for defects alone
+
         traceback.print_exception(error)
 
 

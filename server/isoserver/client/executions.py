@@ -112,7 +112,7 @@ def _code(given: argparse.Namespace) -> str:
                 data = file.read()
         return data.decode()
     except OSError as error:
-        message = f"{given.file}: {error.strerror}"
+        message = f"{given.file}: {error.strerror} (code itself is given with -e)"
         raise ClientError(message) from error
     except UnicodeDecodeError as error:
         message = f"{given.file} is not UTF-8"

@@ -58,7 +58,12 @@ class Channel:
         return len(self._unsent)
 
     def send(
-        self, kind: str, content: dict[str, Any], number: int, fds: tuple[int, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        number: int,
+        fds: tuple[int, ...] = (),
+        buffers: tuple[bytes, ...] = (),
     ) -> None:
         """Send a request as soon as the socket takes it.
 
@@ -67,10 +72,11 @@ class Channel:
             content: Its content.
             number: Its id.
             fds: Descriptors that go with it; only while nothing is unsent.
+            buffers: Binary attachments.
         """
         if self.closed:
             return
-        data = encode(kind, content, id=number)
+        data = encode(kind, content, id=number, buffers=buffers)
         if self._unsent:
             self._unsent += data
             return

@@ -14,8 +14,10 @@ import time
 from collections import deque
 from datetime import datetime, timezone
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
+from isoserver.contexts.calls import ContextCalls
 from isoserver.contexts.history import History
 from isoserver.contexts.jobs import (
     DELETED,
@@ -28,6 +30,7 @@ from isoserver.contexts.jobs import (
 )
 from isoserver.contexts.messages import Message, is_valid
 from isoserver.contexts.outputs import Outputs
+from isoserver.contexts.result_files import has_much
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
@@ -42,8 +45,10 @@ from isoserver.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from isokernel.capabilities import Policy
+    from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ContextProcess, ProcessFactory
     from isoserver.contexts.records import Checkpoint, ContextRecord, LoadedHeap
@@ -66,8 +71,14 @@ Key: TypeAlias = tuple[str, str]
 
 SECOND_HALF_SECONDS: Final = 5.0
 """Between reply and idle, whichever comes first: no code runs any more."""
+_INTERRUPTS: Final = 5
+"""How often a kernel is interrupted in its grace period."""
 _ID_CHARACTERS: Final = 21
-_LATE_MAX_CHARACTERS: Final = 100_000
+_LATE_MAX_BYTES: Final = 100_000
+_CALLS: Final = {
+    "capability_call": ContextCalls.take,
+    "capability_cancel": ContextCalls.cancel,
+}
 _INVALID: Final = "isokernel: an invalid message was left out\n"
 
 
@@ -134,7 +145,7 @@ class ContextOwner(Protocol):
     async def saved(self, context: Context) -> None:
         """Record that a context has a new checkpoint, before anybody relies on it."""
 
-    async def wake(self, context: Context) -> bytes:
+    async def wake(self, context: Context) -> LoadedHeap:
         """Return the heap that a hibernated context goes on from.
 
         Raises:
@@ -149,10 +160,12 @@ class SavedState(NamedTuple):
     Attributes:
         data: The heap.
         execution_count: Number of the last execution in it.
+        lock: Which packages it has; empty if it has none.
     """
 
     data: bytes
     execution_count: int
+    lock: Mapping[str, Any] = {}
 
 
 class Alarm:
@@ -221,15 +234,18 @@ class Context:
             nothing.
         history: What it has run.
         late: What executions that are over have printed since the last answer.
+        calls: What its code asks for beyond it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server that it needs
         self,
         identity: Identity,
         settings: ServerSettings,
         observer: Observer,
         make_process: ProcessFactory,
+        *,
         owner: ContextOwner | None = None,
+        calls: CallHolder | None = None,
     ) -> None:
         """Make a context that isn't started.
 
@@ -240,6 +256,7 @@ class Context:
             make_process: Makes its process.
             owner: Keeps it beyond the life of its process; without one it doesn't
                 hibernate.
+            calls: Answers what its code asks for beyond it.
         """
         self.identity = identity
         self.id = identity.id
@@ -258,16 +275,18 @@ class Context:
         self.history = History(
             settings.notebook_cells_max, settings.notebook_characters_max
         )
-        self.late = Outputs(_LATE_MAX_CHARACTERS)
+        self.late = Outputs(_LATE_MAX_BYTES)
         self._settings = settings
         self._observer = observer
         self._owner = owner
+        self.calls = ContextCalls(self, settings, calls)
         self._queue: deque[Job] = deque()
         self._current: Job | None = None
         self._last_job_id = 0
         self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
+        self._keeping: set[asyncio.Task[None]] = set()  # write long results into files
 
     @property
     def key(self) -> Key:
@@ -289,7 +308,10 @@ class Context:
             await self._launch(heap)
 
     async def restart(
-        self, reason: str = "the context was restarted", heap: LoadedHeap | None = None
+        self,
+        reason: str = "the context was restarted",
+        heap: LoadedHeap | None = None,
+        ended: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
 
@@ -297,6 +319,7 @@ class Context:
             reason: What those who wait are told.
             heap: What it goes on from, if its process can be saved; None begins with
                 nothing.
+            ended: Called when its process has ended, before another one begins.
 
         Raises:
             ContextStartError: The process could not be started; the context is dead.
@@ -306,16 +329,24 @@ class Context:
         async with self._changing:
             # Waking, if that was on its way, may have begun a job meanwhile.
             self._fail_current(RESTARTED, reason)
+            self.calls.end()
             await self.process.close()
             self.state = State.STARTING
             self.reason = ""
             self.execution_count = 0
             self.history.clear()
             self.touch()
+            if ended is not None:
+                try:
+                    await ended()
+                except BaseException:
+                    self.ended("it could not be started")
+                    raise
             await self._launch(heap)
 
     async def _launch(self, heap: LoadedHeap | None) -> None:
         begin = time.monotonic()
+        self.calls.begin({} if heap is None else heap.lock)
         try:
             await self.process.launch(None if heap is None else heap.data)
         except BaseException:
@@ -340,7 +371,9 @@ class Context:
         async with self._changing:
             # A restart that was on its way may have let it live, and take jobs, again.
             self._close(reason)
+            self.calls.end()
             await self.process.close()
+            await self.calls.closed()
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -354,6 +387,7 @@ class Context:
 
     def ended(self, reason: str) -> None:
         """Be dead, because the process ended: everything that waits for it fails."""
+        self.calls.end()
         if self.state is State.DEAD:
             return
         reason, self._killed_for = self._killed_for or reason, ""
@@ -372,6 +406,7 @@ class Context:
         self.reason = ""
         self.history.clear()
         self._alarm.close()
+        self.calls.end()
         async with self._changing:
             await self.process.close()
 
@@ -383,7 +418,8 @@ class Context:
                 heap = await self._owner.wake(self)
                 if self.state is not State.STARTING:
                     return  # deleted meanwhile
-                await self.process.launch(heap)
+                self.calls.begin(heap.lock)
+                await self.process.launch(heap.data)
         except ContextDeadError as error:
             self.state, self.reason = State.DEAD, error.reason
             self._refuse_queue(error)
@@ -417,17 +453,42 @@ class Context:
         if self._owner is not None:
             await self._owner.saved(self)
 
-    async def fork_into(self, other: Context) -> None:
+    async def fork_into(
+        self, other: Context, forked: Callable[[], None] | None = None
+    ) -> None:
         """Let another context, which isn't started, begin with this one's state.
+
+        Args:
+            other: The other context.
+            forked: Called at the moment whose state it has.
 
         Raises:
             ForkError: It could not be forked.
         """
-        process = await self.process.fork(self.run, other)
+
+        async def ask(job: Job) -> dict[str, Any]:
+            reply = await self.run(job)
+            if forked is not None:
+                forked()
+            return reply
+
+        process = await self.process.fork(ask, other)
         if other.state is State.DEAD:
             await process.close()
             raise ForkError(other.reason)
         other._forked(self, process)
+
+    def take_process(self, other: Context) -> None:
+        """Begin with the process of another context, which was made for that.
+
+        Args:
+            other: It is idle, and is dead afterwards.
+        """
+        process = other.process
+        other.state, other.reason = State.DEAD, "its process is another context's"
+        other._alarm.close()
+        process.pass_on(self.identity, self)
+        self._forked(other, process)
 
     def _forked(self, origin: Context, process: ContextProcess) -> None:
         self.process = process
@@ -476,7 +537,7 @@ class Context:
         self.used = time.monotonic()
         self.last_used = datetime.now(timezone.utc)
 
-    def execute(
+    def execute(  # noqa: PLR0913 - the fields of a request, by their names
         self,
         code: str,
         seconds: float,
@@ -484,6 +545,7 @@ class Context:
         language: Language | None = None,
         env: dict[str, str] | None = None,
         options: dict[str, Any] | None = None,
+        policy: Policy | None = None,
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -492,7 +554,8 @@ class Context:
             seconds: How long it may run, from its beginning.
             language: What it is in; None for the context's.
             env: Environment variables, for this execution only.
-            options: Further fields of the execute request that a V8 context takes.
+            options: Those of `Execution`.
+            policy: Narrows what it may do beyond the context.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -503,16 +566,19 @@ class Context:
         if not language.runs_in(self.language):
             problem = f"the context is locked to {self.language.name}"
             raise InvalidRequestError(FieldProblem("language", problem))
+        variables = self.calls.environment(policy)
         job = Execution(
             code,
             language,
             seconds,
-            env=env,
+            env={**variables, **(env or {})} if variables else env,
             options=options,
-            cell_output_characters_max=self._settings.cell_output_characters_max,
+            output_bytes_max=self._settings.output_bytes_max,
         )
         job.content = self.process.content(job)
         self.submit(job)
+        if policy is not None:
+            self.calls.narrow(job.id, policy)
         return job
 
     async def ask(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -610,8 +676,25 @@ class Context:
         job.overdue = True
         if not isinstance(job, Execution):
             job.refuse(ContextDeadlineError(job.seconds))
+        self._insist(_INTERRUPTS if self.process.restarts_when_stuck else 1)
+
+    def _insist(self, times: int) -> None:
+        """Interrupt what runs, and again, until the grace period is over.
+
+        Code may swallow an interrupt, as `except:` in a loop does, and would lose its
+        context's state for that.
+        """
+        job = self._current
+        if job is None:
+            return
         self.process.interrupt(job)
-        self._alarm.set(self._settings.interrupt_grace_seconds, self._give_up)
+        pause = self._settings.interrupt_grace_seconds
+        if self.process.restarts_when_stuck:
+            pause /= _INTERRUPTS
+        if times > 1:
+            self._alarm.set(pause, partial(self._insist, times - 1))
+        else:
+            self._alarm.set(pause, self._give_up)
 
     def _give_up(self) -> None:
         """End a job that an interrupt did not end, or whose second half is missing."""
@@ -640,6 +723,10 @@ class Context:
 
     def received(self, parent: int, message: Message) -> None:
         """Handle a message from the process; see `ProcessListener`."""
+        take = _CALLS.get(message.kind)
+        if take is not None and self.process.can_call_tools:
+            take(self.calls, parent, message)
+            return
         job = self._current
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
@@ -648,7 +735,7 @@ class Context:
             late = self.history.find(parent)
             if late is not None:
                 late.outputs.add(message.kind, message.content)
-            if message.kind == "stream":
+            if message.kind == "stream" and not (late is not None and late.awaited):
                 if isinstance(job, Execution) and job.late_listeners:
                     job.take_late(message)
                 else:
@@ -679,7 +766,12 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            job.succeed()
+            if has_much(job):
+                keeping = asyncio.ensure_future(self.calls.keep_whole(job))
+                self._keeping.add(keeping)
+                keeping.add_done_callback(self._keeping.discard)
+            else:
+                job.succeed()
             self._record(job)
         else:
             job.succeed()
@@ -695,8 +787,11 @@ class Context:
 
     # -- questions ---------------------------------------------------------------------
 
-    async def save(self) -> SavedState:
+    async def save(self, forked: Callable[[], None] | None = None) -> SavedState:
         """Save its state, in its turn; it goes on at once, and is as it was.
+
+        Args:
+            forked: Called at the moment whose state is saved.
 
         Raises:
             HeapUnsavableError: What is there can't be saved, or not in time.
@@ -712,6 +807,8 @@ class Context:
             nonlocal execution_count
             reply = await self.run(job)
             execution_count = self.execution_count  # what runs now isn't in the heap
+            if forked is not None:
+                forked()
             return reply
 
         data = await self.process.save(ask)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -45,9 +44,12 @@ class AsyncForkServer:
         Args:
             server: As `fork_server` makes it; it may have been launched.
         """
+        # `fork_server` is needed while the server doesn't listen yet, and has no loop.
+        from asyncio import get_running_loop  # noqa: PLC0415 - 60 ms
+
         self._server = server
         self._watched: dict[int, Callable[[str], None]] = {}
-        self._loop = asyncio.get_running_loop()
+        self._loop = get_running_loop()
         self.missing: list[str] = []
 
     async def start(self) -> None:
@@ -56,7 +58,7 @@ class AsyncForkServer:
         Raises:
             ForkServerError: It did not come up.
         """
-        await asyncio.to_thread(self._server.start)
+        await self._loop.run_in_executor(None, self._server.start)
         self.missing = self._server.missing
         self._loop.add_reader(self._server.exits_fd, self._exited)
 

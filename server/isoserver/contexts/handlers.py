@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import lru_cache
 from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
 
@@ -28,11 +30,13 @@ from isoserver.contexts.models import (
     record_answer,
 )
 from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.result_files import whole_options
 from isoserver.contexts.service import HOME
 from isoserver.contexts.streams import Feed, JupyterEvents, LineEvents
 from isoserver.errors import FieldProblem, InvalidRequestError
 from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
+from isoserver.settings.rules import policy_of
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -59,6 +63,12 @@ _LINES, _JUPYTER = "lines", "jupyter"
 _DIGITS_MAX: Final = 11
 
 
+@lru_cache(maxsize=1024)
+def _header_text(context_id: str) -> str:
+    """Return an id as a header has it: those that clients choose may not be ASCII."""
+    return quote(context_id, safe=":@+")
+
+
 # -- running code ----------------------------------------------------------------------
 
 
@@ -81,6 +91,7 @@ class _ExecutingHandler(Handler):
             "announce": self.announced,
             "result_json": True,
             "result_max": asked.result_characters_max or 0,
+            **whole_options(self.parts.settings),
         }
         self.context, self.execution = await self.parts.contexts.execute(
             self.principal.workspace,
@@ -90,10 +101,11 @@ class _ExecutingHandler(Handler):
             asked.timeout_ms / 1e3,
             env=env,
             options=options,
+            policy=policy_of(asked.capabilities),
         )
         if asked.language is None:
             self.execution.listeners.append(self._note_language)
-        self.set_header("X-Context-Id", self.context.id)
+        self.set_header("X-Context-Id", _header_text(self.context.id))
         if self.gone:
             self._let_go()
         return self.context, self.execution
@@ -122,7 +134,11 @@ class ExecuteHandler(_ExecutingHandler):
     async def post(self) -> None:
         """Run the code of the body."""
         context, execution = await self.begin(self.parse(ExecuteRequest))
-        await execution.done
+        execution.awaited = True
+        try:
+            await execution.done
+        finally:
+            execution.awaited = False
         if not self.gone:
             self.answer(execution_answer(context, execution))
 
@@ -207,7 +223,12 @@ class ContextsHandler(Handler):
         if asked.language is not None:
             language = contexts.languages.find(asked.language)
         context = await contexts.create(
-            self.principal.workspace, language, asked.cwd or HOME, heap=asked.heap
+            self.principal.workspace,
+            language,
+            asked.cwd or HOME,
+            heap=asked.heap,
+            policy=policy_of(asked.capabilities),
+            packages=asked.packages,
         )
         self.answer(context_answer(context), HTTPStatus.CREATED)
 

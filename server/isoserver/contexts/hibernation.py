@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from isoserver.contexts.context import Context, Key
-    from isoserver.contexts.records import HeapStorage
+    from isoserver.contexts.records import HeapStorage, LoadedHeap
     from isoserver.contexts.registry import Registry
     from isoserver.contexts.store import ContextStore
+    from isoserver.files.service import Files
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["Hibernation"]
@@ -55,6 +56,7 @@ class Hibernation:
         registry: Registry,
         store: ContextStore,
         heaps: HeapStorage,
+        files: Files,
     ) -> None:
         """Begin with no context hibernated.
 
@@ -63,7 +65,9 @@ class Hibernation:
             registry: The contexts.
             store: Their rows.
             heaps: Where they are saved.
+            files: Their folders, which end with them.
         """
+        self._files = files
         self._settings = settings
         self._registry = registry
         self._store = store
@@ -181,7 +185,11 @@ class Hibernation:
             old = [one for one in self._registry.records() if one.last_used < limit]
             for record in old:
                 self._registry.pop_record(record.key)
+                why = f"nobody used it for {ttl:g} s (hibernated_context_ttl_seconds)"
+                self._registry.note_gone(record.key, why)
             await self._store.delete(*(record.key for record in old))
+            for record in old:
+                await asyncio.to_thread(self._files.delete, record.key)
             for record in old:
                 if record.heap is not None:
                     await self._heaps.release(record.workspace, record.heap)
@@ -254,7 +262,7 @@ class Hibernation:
 
     # -- waking ------------------------------------------------------------------------
 
-    async def wake(self, context: Context) -> bytes:
+    async def wake(self, context: Context) -> LoadedHeap:
         """Have a context live again, and return its heap; see `ContextOwner`."""
         if self._stopping:
             raise StoppingError
@@ -264,7 +272,7 @@ class Hibernation:
             reason = "it was deleted"
             raise ContextDeadError(reason)
         try:
-            heap = await self._heaps.load(context.workspace, checkpoint.key)
+            heap = await self._heaps.open(context.workspace, checkpoint.key)
         except BaseException as error:
             if not self._registry.is_live(context):
                 raise

@@ -13,6 +13,7 @@ from isoserver.contexts.outputs import Outputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.capabilities import Stage
     from isoserver.contexts.languages import Language
 
 __all__ = [
@@ -126,7 +127,8 @@ class Execution(Job):
         code: The source text.
         language: What the code is in.
         env: Environment variables, for this execution only.
-        options: Further fields of the execute request that a V8 context takes.
+        options: Further fields of the execute request that a V8 context takes; with
+            `value_json`, a Python context's reply has its value as JSON.
         number: Orders all executions of this and earlier servers.
         outputs: What it has put out so far.
         count: Its number in the context, the N of `In [N]`; 0 until it is known.
@@ -135,6 +137,9 @@ class Execution(Job):
         size: Characters of code and outputs, once it is over.
         listeners: Called with each message as it comes.
         late_listeners: Called with what earlier executions print meanwhile.
+        stage_listeners: Called with how far something has come that its code waits for.
+        awaited: Whether an answer with all its outputs has yet to be made; until then
+            nothing that it prints comes late.
     """
 
     needs_idle = True
@@ -147,7 +152,7 @@ class Execution(Job):
         *,
         env: dict[str, str] | None,
         options: dict[str, Any] | None,
-        cell_output_characters_max: int,
+        output_bytes_max: int,
     ) -> None:
         super().__init__("execute_request", {}, seconds)
         self.code = code
@@ -155,13 +160,15 @@ class Execution(Job):
         self.env = env or {}
         self.options = options or {}
         self.number = next(_NUMBERS)
-        self.outputs = Outputs(cell_output_characters_max)
+        self.outputs = Outputs(output_bytes_max, cut_before=language.engine == "v8")
         self.count = 0
         self.failure: Failure | None = None
         self.seconds_taken = 0.0
         self.size = 0
         self.listeners: list[Callable[[Message], None]] = []
         self.late_listeners: list[Callable[[Message], None]] = []
+        self.stage_listeners: list[Callable[[Stage], None]] = []
+        self.awaited = False
 
     @property
     def timed_out(self) -> bool:
@@ -216,6 +223,7 @@ class Execution(Job):
         """Tell the listeners that it is over, and pass on the reply."""
         if self.began is not None:
             self.seconds_taken = time.monotonic() - self.began
+        self.outputs.finish()
         self.size = len(self.code) + self.outputs.size
         message = Message("execute_reply", self.reply or {}, {})
         for listener in self.listeners:

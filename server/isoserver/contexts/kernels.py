@@ -11,12 +11,16 @@ import json
 import os
 import re
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import zmq
 
+from isokernel.files.folder import FolderLimits
+from isokernel.protocol.frames import MAX_BYTES as MESSAGE_BYTES_MAX
+from isokernel.protocol.messages import well_formed
 from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.launcher import load_kernelspecs
 from isoserver.contexts.messages import Message
@@ -26,6 +30,7 @@ from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
 )
+from isoserver.files.shared import SharedFolder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,13 +38,40 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Identity
     from isoserver.contexts.launcher import Launched, Launcher, Program
     from isoserver.contexts.process import ProcessListener
+    from isoserver.files.service import Files
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["KernelProcess"]
 
 _LISTENS_SECONDS: Final = 0.01
 """How often it is looked whether a starting kernel listens."""
+_KEEP_SECONDS: Final = 0.5
+_KEEP_SHARE: Final = 20
+"""Files are copied after executions, at most so often and one part of the time."""
+_ENDS_SECONDS: Final = 1.0
+"""How long after its connections a kernel's process may end."""
+_CUT_OFF: Final = (
+    "its connection was closed, as by a message of more than "
+    f"{MESSAGE_BYTES_MAX >> 20} MiB"
+)
 _CHANNELS: Final = ("shell", "iopub", "control")
+# jupyter_client can't send half of a surrogate pair, and loses all of a message that
+# has one, such as everything that was printed together.
+_PACK: Final = """
+def pack(message, pack=session.pack):
+    try:
+        return pack(message)
+    except UnicodeEncodeError:
+        text = json.dumps(message, ensure_ascii=False, default=json_default)
+        units = text.encode("utf-16", "surrogatepass")
+        return units.decode("utf-16", "replace").encode()
+session.pack = pack
+"""
+_NAMES: Final = """{
+    "session": get_ipython().kernel.session,
+    "json": __import__("json"),
+    "json_default": __import__("jupyter_client.jsonutil").jsonutil.json_default,
+}"""
 # Plain tracebacks as one text; what a terminal would colour stays uncoloured.
 _PYTHON_OPTIONS: Final = (
     "--InteractiveShell.xmode=Plain",
@@ -48,9 +80,13 @@ _PYTHON_OPTIONS: Final = (
     # Jedi takes seconds when first asked, in each new process; the names are there.
     "--IPCompleter.use_jedi=False",
     "--InlineBackend.figure_formats={'png','svg'}",
+    f"--IPKernelApp.exec_lines={[f'exec({_PACK!r}, {_NAMES})']!r}",
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
-_MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError)
+_MALFORMED: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError),
+    RecursionError,  # nested too deeply
+)
 """What reading a message that is none raises, in jupyter_client and here."""
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -67,6 +103,15 @@ _TAKE_BACK: Final = """(lambda os: [
 ])(__import__("os"))"""
 
 
+# What a cell ended with, as JSON; an error if it has no value, or one that JSON hasn't.
+# The class makes IPython show the text as it is. The count is the next cell's by then.
+_VALUE_JSON: Final = """(lambda shell, json: type("Json", (), {"__repr__":
+    lambda it, text=json.dumps(shell.user_ns["Out"][shell.execution_count - 1],
+        ensure_ascii=False, allow_nan=False): text})()
+)(get_ipython(), __import__("json"))"""
+_VALUE: Final = "value"
+
+
 class KernelProcess(ContextProcess):
     """A kernel with one client."""
 
@@ -78,6 +123,7 @@ class KernelProcess(ContextProcess):
         listener: ProcessListener,
         settings: ServerSettings,
         launcher: Launcher,
+        files: Files,
     ) -> None:
         """Make a process that isn't launched.
 
@@ -87,17 +133,32 @@ class KernelProcess(ContextProcess):
             listener: The context.
             settings: The server's settings.
             launcher: What starts it.
+            files: Where the context's files are kept.
         """
         self._identity = identity
         self._listener = listener
         self._settings = settings
         self._launcher = launcher
+        self._folder = SharedFolder(
+            files,
+            (identity.workspace, identity.id),
+            FolderLimits(
+                bytes_max=settings.python_files_bytes_max,
+                file_bytes_max=settings.file_bytes_max,
+                open_max=settings.files_open_max,
+            ),
+        )
+        self._log_lost = files.report
+        self._keeping = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._is_python = identity.language.name == "python"
         self._program: Program | None = None
         self._client: Any = None
         self._interrupted_by_message = False
         self._begun = 0  # the job whose messages came last
         self._to_interrupt: Job | None = None  # once it has begun
+        self._cut_off = False
+        self._ending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.pid = 0
         self._pidfd = -1
@@ -113,7 +174,7 @@ class KernelProcess(ContextProcess):
         try:
             options = list(_PYTHON_OPTIONS) if self._is_python else []
             launched = await self._launcher.launch(
-                language.kernelspec, self._identity.cwd, options
+                language.kernelspec, self._identity.cwd, options, self._folder.fill
             )
             self._watch(launched.program)
             await asyncio.wait_for(self._connect(launched), deadline)
@@ -143,7 +204,9 @@ class KernelProcess(ContextProcess):
             await asyncio.sleep(_LISTENS_SECONDS)
         self._interrupted_by_message = launched.interrupted_by_message
         connection = {**launched.connection, "ip": f"{sockets}/kernel"}
-        client = self._client = load_kernelspecs().make_client(connection)
+        client = self._client = load_kernelspecs().make_client(
+            connection, MESSAGE_BYTES_MAX
+        )
         client.start_channels(hb=False, stdin=False)
         ready = asyncio.ensure_future(self._first_words(client))
         self._keep(ready)
@@ -152,8 +215,39 @@ class KernelProcess(ContextProcess):
         if self._ended.done():
             raise ContextStartError(self._ended.result())
         ready.result()
+        self._keep(asyncio.ensure_future(self._keep_files()))
         for channel in (client.shell_channel, client.iopub_channel):
             self._keep(asyncio.ensure_future(self._pump(channel.get_msg)))
+            self._keep(asyncio.ensure_future(self._watch_connection(channel.socket)))
+
+    async def _keep_files(self) -> None:
+        """Copy what executions have changed to where it outlives the server."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            began = time.monotonic()
+            await self._keep_now(self._folder.keep)
+            took = time.monotonic() - began
+            await asyncio.sleep(max(_KEEP_SECONDS, took * _KEEP_SHARE))
+
+    async def _keep_now(self, keep: Callable[[], list[str]]) -> None:
+        async with self._keeping:
+            lost = await asyncio.shield(asyncio.to_thread(keep))
+        if lost:
+            self._log_lost(self._identity.id, lost)
+
+    async def _watch_connection(self, channel: Any) -> None:
+        """End a kernel whose connection is closed, as it is not made again.
+
+        ZeroMQ closes it when a message is too large.
+        """
+        monitor = channel.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        await monitor.recv_multipart()
+        # A kernel that ends closes it as well, and has a reason of its own.
+        await asyncio.wait([self._ended], timeout=_ENDS_SECONDS)
+        if not self._ended.done():
+            self._cut_off = True
+            self.kill()
 
     async def _first_words(self, client: Any) -> None:
         """Ask until an answer has come on shell and its idle on iopub."""
@@ -171,10 +265,10 @@ class KernelProcess(ContextProcess):
 
     def _exited(self) -> None:
         program, self._program = self._program, None
-        reason = _reason(program)
+        reason = _CUT_OFF if self._cut_off else _reason(program)
         self._forget_process()
         if program is not None:
-            self._keep(asyncio.ensure_future(asyncio.to_thread(program.end)))
+            self._ending = asyncio.ensure_future(self._end(program))
         if not self._ended.done():
             self._ended.set_result(reason)
         self._listener.ended(reason)
@@ -198,7 +292,14 @@ class KernelProcess(ContextProcess):
                 client.context.destroy(linger=0)
         program, self._program = self._program, None
         if program is not None:
-            await asyncio.to_thread(program.end)
+            self._ending = asyncio.ensure_future(self._end(program))
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+        await self._keep_now(self._folder.close)
+
+    async def _end(self, program: Program) -> None:
+        await asyncio.to_thread(program.end)
+        await self._keep_now(self._folder.close)
 
     def kill(self) -> None:
         """Send SIGKILL; its end is noticed as any other."""
@@ -213,7 +314,10 @@ class KernelProcess(ContextProcess):
             name = self._identity.language.name
             problem = f"{name} has no environment variables for one run"
             raise InvalidRequestError(FieldProblem("env_vars", problem))
-        return _execute_request(execution.code, silent=False)
+        content = _execute_request(execution.code, silent=False)
+        if self._is_python and execution.options.get("value_json"):
+            content["user_expressions"] = {_VALUE: _VALUE_JSON}
+        return content
 
     def send(self, job: Job) -> None:
         """Send a request; see `ContextProcess`."""
@@ -252,6 +356,8 @@ class KernelProcess(ContextProcess):
             if message.kind != "status":
                 self._begun = parent
             self._listener.received(parent, message)
+            if message.content.get("execution_state") == "idle":
+                self._changed.set()
             job = self._to_interrupt
             if job is not None and self._begun == job.id:
                 self._to_interrupt = None
@@ -324,7 +430,11 @@ def _read(message: dict[str, Any]) -> Message:
         msgspec.json.encode((content, metadata))
     except UnicodeEncodeError:  # halves of characters, which JSON can have
         text = json.dumps((content, metadata), ensure_ascii=False)
-        content, metadata = json.loads(text.encode("utf-8", "replace"))
+        content, metadata = json.loads(well_formed(text))
+    asked = content.pop("user_expressions", None)
+    value = asked.get(_VALUE) if isinstance(asked, dict) else None
+    if isinstance(value, dict) and value.get("status") == "ok":
+        content["result_json"] = str(value["data"]["text/plain"])
     lines = content.get("traceback")
     if isinstance(lines, list):
         text = "\n".join(_ANSI.sub("", str(line)) for line in lines)

@@ -6,7 +6,7 @@ V8 contexts do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 import zmq.asyncio
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpec
 
 __all__ = ["find_kernelspec", "installed_kernels", "make_client"]
+
+_NEVER_MILLISECONDS: Final = 2**31 - 1  # 24 days; the kernel is killed long before
 
 
 def installed_kernels() -> set[str]:
@@ -29,16 +31,23 @@ def find_kernelspec(name: str) -> KernelSpec:
     return KernelSpecManager().get_kernel_spec(name)
 
 
-def make_client(connection: dict[str, Any]) -> AsyncKernelClient:
+def make_client(
+    connection: dict[str, Any], message_bytes_max: int
+) -> AsyncKernelClient:
     """Make a client of a kernel that listens already.
 
     Args:
         connection: What a connection file says.
+        message_bytes_max: Of one part of a message; the connection is closed when one
+            is larger.
     """
     context = zmq.asyncio.Context()
     # What is connected once isn't connected again: code in the kernel could put a link
-    # to any socket of the system in the place of its own.
-    context.setsockopt(zmq.RECONNECT_IVL, -1)
+    # to any socket of the system in the place of its own. Not by -1: that drops the
+    # connection with what is unread, and libzmq 4.3.5 ends its process (`!_more`) if
+    # the first part of a message has been read.
+    context.setsockopt(zmq.RECONNECT_IVL, _NEVER_MILLISECONDS)
+    context.setsockopt(zmq.MAXMSGSIZE, message_bytes_max)
     client = AsyncKernelClient(context=context)
     info: Any = connection
     client.load_connection_info(info)

@@ -119,6 +119,19 @@ class Languages:
         aliases = [name for name, known in ALIASES.items() if known == language]
         return aliases or [language.name]
 
+    def preferred(self, engine: Engine) -> Language:
+        """Return the default language if that engine runs it, else the first it runs.
+
+        Raises:
+            LanguageError: It runs none that is served.
+        """
+        served = [each for each in self.served.values() if each.engine == engine]
+        if not served:
+            message = f"no language is served that {engine} runs"
+            raise LanguageError(message)
+        default = ALIASES.get(self.default)
+        return default if default in served else served[0]
+
     def find(self, name: str | None) -> Language:
         """Find a language by any of its names.
 

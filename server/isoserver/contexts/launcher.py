@@ -44,7 +44,7 @@ from isoserver.errors import ContextStartError, FolderError
 from isoserver.storage.folders import SocketFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from jupyter_client.kernelspec import KernelSpec
 
@@ -71,6 +71,7 @@ _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PYTHONS: Final = ("python", "python3", "python{}.{}".format(*sys.version_info))
 
 
+Fill: TypeAlias = "Callable[[int, int | None], None]"
 Connection: TypeAlias = "dict[str, str | int]"
 """What a connection file says."""
 
@@ -207,20 +208,24 @@ class Launcher:
 
     # -- starting ----------------------------------------------------------------------
 
-    async def launch(self, kernelspec: str, cwd: str, options: list[str]) -> Launched:
+    async def launch(
+        self, kernelspec: str, cwd: str, options: list[str], fill: Fill
+    ) -> Launched:
         """Start a kernel.
 
         Args:
             kernelspec: The name of an installed kernelspec.
             cwd: Its working folder, inside of its own files.
             options: Further arguments.
+            fill: Puts files into its working folder before it begins: given the
+                folder's descriptor, which it takes over, and their owner.
 
         Raises:
             ContextStartError: It can't be started.
         """
         loop = asyncio.get_running_loop()
         start = loop.run_in_executor(
-            self._threads, self._start, kernelspec, cwd, options
+            self._threads, self._start, kernelspec, cwd, options, fill
         )
         try:
             launched = await asyncio.shield(start)
@@ -243,7 +248,9 @@ class Launcher:
             with suppress(RuntimeError):  # the server ends
                 self._threads.submit(start.result().program.end)
 
-    def _start(self, kernelspec: str, cwd: str, options: list[str]) -> Launched:
+    def _start(
+        self, kernelspec: str, cwd: str, options: list[str], fill: Fill
+    ) -> Launched:
         self.prepare()
         spec = load_kernelspecs().find_kernelspec(kernelspec)
         connection: Connection = {
@@ -259,11 +266,16 @@ class Launcher:
             raise ContextStartError(self._refusal())
         else:
             start = self._start_bare
-        program = start(spec, connection, cwd, options)
+        program = start(spec, connection, cwd, options, fill)
         return Launched(program, connection, spec.interrupt_mode == "message")
 
     def _start_contained(
-        self, spec: KernelSpec, connection: Connection, cwd: str, options: list[str]
+        self,
+        spec: KernelSpec,
+        connection: Connection,
+        cwd: str,
+        options: list[str],
+        fill: Fill,
     ) -> Program:
         settings = self._settings
         memory = settings.python_memory_bytes_max
@@ -289,11 +301,20 @@ class Launcher:
             _environment(spec, HOME),
             self._cgroups,
         )
-        program.set_up()
+        try:
+            program.set_up(fill)
+        except FolderError:
+            program.end()
+            raise
         return program
 
     def _start_bare(
-        self, spec: KernelSpec, connection: Connection, cwd: str, options: list[str]
+        self,
+        spec: KernelSpec,
+        connection: Connection,
+        cwd: str,
+        options: list[str],
+        fill: Fill,
     ) -> Program:
         with self._preparing:
             self._sockets = self._sockets or SocketFolder()
@@ -303,6 +324,7 @@ class Launcher:
             file.touch(0o600)
             ip = f"{program.sockets()}/kernel"
             file.write_text(json.dumps({**connection, "ip": ip}))
+            fill(os.open(program.cwd, os.O_PATH | os.O_DIRECTORY), None)
             command = _command(spec, str(file), options)
             program.start(command, _environment(spec, str(program.home)))
         except BaseException:
@@ -336,6 +358,7 @@ class BareProgram:
         pid: Its process; 0 until `start`.
         folder: Its own.
         home: What it takes for its home.
+        cwd: Its working folder.
     """
 
     def __init__(self, parent: Path, sockets: Path, cwd: str) -> None:
@@ -353,12 +376,12 @@ class BareProgram:
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent))
         self.home = self.folder / "home"
-        self._cwd = self.folder / "files" / _relative(cwd)
+        self.cwd = self.folder / "files" / _relative(cwd)
         self._sockets = self.folder
         try:
             self._sockets = Path(tempfile.mkdtemp(prefix="kernel-", dir=sockets))
             self.home.mkdir()
-            self._cwd.mkdir(parents=True)
+            self.cwd.mkdir(parents=True)
         except OSError:
             self.end()
             raise
@@ -374,7 +397,7 @@ class BareProgram:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=self._cwd,
+            cwd=self.cwd,
             env=dict(environment),
             start_new_session=True,
         )

@@ -16,7 +16,7 @@ __all__ = ["Message", "is_valid"]
 _COUNT_MAX: Final = (1 << 31) - 1
 """The largest number that a database's INTEGER column takes."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_RESULTS: Final = ("result_json", "result_text", "result_note")
+_RESULTS: Final = ("result_json", "result_text", "result_note", "result_whole")
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 
 
@@ -25,11 +25,13 @@ class Message(NamedTuple):
 
     Attributes:
         kind: Its type, as Jupyter's protocol names it.
+        buffers: Binary attachments.
     """
 
     kind: str
     content: dict[str, Any]
     metadata: dict[str, Any]
+    buffers: tuple[bytes, ...] = ()
 
 
 def is_valid(message: Message) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from pydantic import (
@@ -28,6 +28,9 @@ from isoserver.contexts.results import read_result
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
+from isoserver.settings.rules import (
+    CapabilitiesModel,  # noqa: TC001 - pydantic reads annotations
+)
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -111,6 +114,11 @@ class StreamRequest(RequestModel):
         description="Characters of the value's JSON; of a longer one, head and tail "
         "are kept. As many as a cell may print if omitted.",
     )
+    capabilities: CapabilitiesModel | None = Field(
+        None,
+        description="What the code may do beyond the context, of what the workspace "
+        "allows; all of that if omitted.",
+    )
 
 
 class ExecuteRequest(StreamRequest):
@@ -119,6 +127,11 @@ class ExecuteRequest(StreamRequest):
     env_vars: dict[Variable, Text] | None = Field(
         None, description="Environment variables, for this execution only."
     )
+
+
+PackageName: TypeAlias = Annotated[Text, Field(min_length=1, max_length=300)]
+PACKAGES_MAX: Final = 100
+"""Packages that a request may name."""
 
 
 class CreateContextRequest(RequestModel):
@@ -135,6 +148,18 @@ class CreateContextRequest(RequestModel):
         None,
         description="A heap that it goes on from (V8 only); its language is that of "
         "the heap if omitted.",
+    )
+    capabilities: CapabilitiesModel | None = Field(
+        None,
+        description="What its code may do beyond it, of what the workspace "
+        "allows; all of that if omitted.",
+    )
+    packages: list[PackageName] = Field(
+        [],
+        max_length=PACKAGES_MAX,
+        description="Packages that it begins with, loaded: names, each perhaps with "
+        "a range (V8 only, and not from a heap). Importing them takes no time.",
+        examples=[["d3@7", "lodash-es"]],
     )
 
 
@@ -348,7 +373,7 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
 
 _SCRIPT: Final = re.compile(
     r"^\s*(?:export\s+|async\s+)*(?:const|let|var|function|interface|type|enum)\s+[\w$*{[]"
-    r"|=>|\bconsole\.|\bnew [A-Z]|;\s*$|===|\bMath\.|\bJSON\.",
+    r"|^\s*import\s.*[\"']|=>|\bconsole\.|\bnew [A-Z]|;\s*$|===|\bMath\.|\bJSON\.",
     re.MULTILINE,
 )
 """What TypeScript has, and Python has not."""
@@ -408,14 +433,22 @@ def _item(output: dict[str, Any], execution: Execution) -> dict[str, Any]:
 
 def _data(reply: dict[str, Any]) -> dict[str, Any]:
     """Return what a reply has of the value as data, where its text may not be all."""
+    text = reply.get("result_json")
+    if (text is None or _is_short(text)) and not reply.get("result_note"):
+        return {}  # most values, for which nothing need be read
     result = read_result(reply)
     text = result.text
     if text is None or "$ (" in result.note:  # it is no plain data at all
         return {}
     found: dict[str, Any] = {"json_note": result.note} if result.note else {}
-    if text[:1] in ("{", "[") or len(text) > _SHORT_CHARACTERS:
+    if not _is_short(text):
         found["json"] = msgspec.Raw(text.encode())
     return found
+
+
+def _is_short(text: str) -> bool:
+    """Whether what is shown of a value is all of it."""
+    return text[:1] not in ("{", "[") and len(text) <= _SHORT_CHARACTERS
 
 
 def context_answer(

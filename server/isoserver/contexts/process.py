@@ -91,7 +91,7 @@ class ContextProcess(Protocol):
             Contexts that can't be saved don't hibernate, and die with the server.
         can_fork: Whether it can be forked.
         can_call_tools: Whether code in it can call tools: it sends `tool_call`
-            messages, and takes `tell`.
+            messages, and takes `tell`. So it is with calls of capabilities.
         enforces_deadline: Whether it interrupts an execution itself when its time is
             up. The context then waits a little longer before it does so.
         restarts_when_stuck: Whether the context is restarted when it ignores an
@@ -167,9 +167,11 @@ class ContextProcess(Protocol):
         """Return the memory that no file backs, of all its processes; in any thread."""
         return resident(self.pid).own_bytes
 
-    def tell(self, kind: str, content: dict[str, Any]) -> None:
+    def tell(
+        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+    ) -> None:
         """Send a message that has no reply, while a job runs too."""
-        del kind, content
+        del kind, content, buffers
 
     @property
     def unsent_bytes(self) -> int:
@@ -188,6 +190,17 @@ class ContextProcess(Protocol):
         del ask
         message = "its process can't be saved"
         raise HeapUnsavableError(message)
+
+    def pass_on(self, identity: Identity, listener: ProcessListener) -> None:
+        """Be another context's process from now on; it has run nothing of anybody's.
+
+        Called if `can_fork`, of processes that were forked to wait for this.
+
+        Args:
+            identity: The other context.
+            listener: What it reports to.
+        """
+        del identity, listener
 
     async def fork(self, ask: Ask, listener: ProcessListener) -> ContextProcess:
         """Return a launched process with the same state. Called if `can_fork`.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from isoserver.contexts.context import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from isoserver.contexts.context import Context, Key
+    from isoserver.files.manifest import Manifest
 
 __all__ = ["LIVE", "Checkpoint", "ContextRecord", "HeapStorage", "LoadedHeap"]
 
@@ -37,11 +40,15 @@ class LoadedHeap(NamedTuple):
         checkpoint: What it is to that context.
         language: The name of the language of the context that was saved.
         data: The heap itself.
+        files: The files that it has; None if there are none.
+        lock: Which versions of packages it has; empty if it has none.
     """
 
     checkpoint: Checkpoint
     language: str
     data: bytes
+    files: Manifest | None = None
+    lock: Mapping[str, Any] = {}
 
 
 class HeapStorage(Protocol):
@@ -61,11 +68,11 @@ class HeapStorage(Protocol):
     async def release(self, workspace: str, key: str) -> None:
         """Delete a heap that was kept automatically, unless something needs it."""
 
-    async def load(self, workspace: str, key: str) -> bytes:
-        """Return a heap's data, checked to be whole and of this engine."""
-
     async def open(self, workspace: str, key: str) -> LoadedHeap:
-        """Load a heap with what is recorded of it."""
+        """Load a heap with what belongs to it, checked: whole, of this engine."""
+
+    async def restore_files(self, heap: LoadedHeap, key: Key) -> None:
+        """Have a context's folder be as it was when a heap was saved."""
 
 
 class ContextRecord(NamedTuple):

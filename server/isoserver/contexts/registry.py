@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from isoserver.errors import (
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["Registry"]
+
+_GONE_MAX: Final = 10_000
+"""Deleted contexts that are remembered; the oldest go."""
 
 
 class Registry:
@@ -49,6 +53,7 @@ class Registry:
         self._ephemeral: dict[Key, Context] = {}
         self._records: dict[Key, ContextRecord] = {}
         self._recalled: WeakValueDictionary[Key, Context] = WeakValueDictionary()
+        self._gone: OrderedDict[Key, str] = OrderedDict()
 
     # -- looking -----------------------------------------------------------------------
 
@@ -157,6 +162,7 @@ class Registry:
 
     def pop(self, key: Key) -> tuple[Context | None, ContextRecord | None]:
         """Drop a context that isn't ephemeral; return it, and its record."""
+        self._gone.pop(key, None)
         found = self._live.pop(key, None) or self._recalled.get(key)
         return found, self.pop_record(key)
 
@@ -173,6 +179,17 @@ class Registry:
         """Drop the live and the ephemeral contexts, which are all closed."""
         self._live.clear()
         self._ephemeral.clear()
+
+    def note_gone(self, key: Key, reason: str) -> None:
+        """Remember why a context was deleted that nobody has asked to delete."""
+        self._gone[key] = reason
+        self._gone.move_to_end(key)
+        while len(self._gone) > _GONE_MAX:
+            self._gone.popitem(last=False)
+
+    def why_gone(self, key: Key) -> str:
+        """Return why a context isn't there any more; empty if that isn't known."""
+        return self._gone.get(key, "")
 
     # -- limits ------------------------------------------------------------------------
 

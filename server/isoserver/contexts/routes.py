@@ -81,6 +81,10 @@ CONTEXT_ROUTES: Final = (
                 (_EXECUTED, *_EXECUTING, _FAILED),
                 models.ExecuteRequest,
                 (_ON_DISCONNECT,),
+                example={
+                    "code": "const squares = [1, 2, 3].map((n) => n * n); squares",
+                    "language": "typescript",
+                },
             ),
         ),
     ),
@@ -102,6 +106,13 @@ CONTEXT_ROUTES: Final = (
                 ),
                 models.StreamRequest,
                 (_ON_DISCONNECT, _FORMAT),
+                example={
+                    "code": "for (const count of [1, 2, 3]) {\n"
+                    "  console.log(count);\n"
+                    "  await new Promise((done) => setTimeout(done, 300));\n"
+                    "}",
+                    "language": "typescript",
+                },
             ),
         ),
     ),
@@ -116,17 +127,28 @@ CONTEXT_ROUTES: Final = (
             ),
             Operation(
                 "POST",
-                "Make a context, blank or from a heap.",
+                "Make a context, blank, from a heap, or with packages loaded.",
                 (
                     _CREATED,
                     _INVALID,
                     Answer(404, "There is no such heap.", http_models.ErrorModel),
+                    Answer(
+                        403,
+                        "A policy doesn't allow the packages.",
+                        http_models.ErrorModel,
+                    ),
+                    Answer(
+                        422,
+                        "The packages can't be loaded.",
+                        http_models.ErrorModel,
+                    ),
                     _NO_HEAP,
                     _LARGE,
                     _LIMIT,
                     _UNREADY,
                 ),
                 models.CreateContextRequest,
+                example={"language": "typescript"},
             ),
         ),
     ),
@@ -163,6 +185,7 @@ CONTEXT_ROUTES: Final = (
                 (_CONTEXT, _INVALID, _MISSING, _NO_HEAP, _LARGE, _LIMIT, _UNREADY),
                 heap_models.RestartRequest,
                 body_optional=True,
+                example={"from": "nothing"},
             ),
         ),
     ),
@@ -186,6 +209,7 @@ CONTEXT_ROUTES: Final = (
                 "What could stand at the cursor.",
                 (Answer(200, "The completions.", models.Completions), *_ASKING),
                 models.CompleteRequest,
+                example={"code": "Math.flo", "cursor_pos": 8},
             ),
         ),
     ),
@@ -198,6 +222,7 @@ CONTEXT_ROUTES: Final = (
                 "What is known of the name at the cursor.",
                 (Answer(200, "What is known.", models.Inspection), *_ASKING),
                 models.InspectRequest,
+                example={"code": "Math.floor(", "cursor_pos": 11},
             ),
         ),
     ),
@@ -219,6 +244,20 @@ CONTEXT_ROUTES: Final = (
                 ),
                 models.Notebook,
                 (_TIMEOUT,),
+                example={
+                    "cells": [
+                        {
+                            "cell_type": "code",
+                            "metadata": {},
+                            "source": "6 * 7",
+                            "outputs": [],
+                            "execution_count": None,
+                        }
+                    ],
+                    "metadata": {},
+                    "nbformat": 4,
+                    "nbformat_minor": 4,
+                },
             ),
         ),
     ),

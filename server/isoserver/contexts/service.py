@@ -10,7 +10,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.capabilities import read_policy
 from isoserver.contexts.budget import MemoryBudget, machine_bytes
+from isoserver.contexts.calls import OF_REQUEST
 from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
@@ -18,9 +20,9 @@ from isoserver.contexts.history import cell_content
 from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
-from isoserver.contexts.records import LoadedHeap
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.store import ContextStore
+from isoserver.contexts.templates import Templates
 from isoserver.contexts.v8 import V8Process
 from isoserver.errors import (
     CheckpointMissingError,
@@ -33,17 +35,19 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
+    from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Observer
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
-    from isoserver.contexts.records import ContextRecord, HeapStorage
+    from isoserver.contexts.records import ContextRecord, HeapStorage, LoadedHeap
+    from isoserver.files.service import Files
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
 
@@ -73,10 +77,12 @@ class Contexts:
         observer: Observer,
         database: Database,
         heaps: HeapStorage,
+        files: Files,
         folder: Path,
         log: FilteringBoundLogger,
         launched: ForkServer | None = None,
         hidden: Iterable[Path] = (),
+        calls: CallHolder | None = None,
     ) -> None:
         """Begin with none.
 
@@ -85,10 +91,12 @@ class Contexts:
             observer: Counts what contexts do.
             database: What outlives them.
             heaps: Where their heaps are.
+            files: The folders that code and requests put files into.
             folder: Where they have their files; nothing there outlives the server.
             log: Told when idle contexts can't be deleted or hibernated.
             launched: The fork server, if it has been launched already.
             hidden: What kernels may not read, wherever it is.
+            calls: Answers what code asks for beyond its context.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -96,17 +104,22 @@ class Contexts:
         self._settings = settings
         self._observer = observer
         self._heaps = heaps
+        self._files = files
         self._folder = folder
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
         )
         self._registry = Registry(settings, self._recall)
-        self._hibernation = Hibernation(settings, self._registry, self._store, heaps)
+        self._hibernation = Hibernation(
+            settings, self._registry, self._store, heaps, files
+        )
         self._engines: dict[str, ProcessFactory] = {}
         self._launched = launched
         self._hidden = hidden
+        self._calls = calls
         self._fork_server: AsyncForkServer | None = None
         self._launcher: Launcher | None = None
+        self._templates = Templates(settings, self._make_template, calls, log)
         self._grace_ended = asyncio.Event()
         limits = (
             settings.context_ttl_seconds,
@@ -150,11 +163,18 @@ class Contexts:
         if "kernel" in engines:
             self._launcher = Launcher(settings, self._folder, self._hidden)
             self._engines["kernel"] = partial(
-                KernelProcess, settings=settings, launcher=self._launcher
+                KernelProcess,
+                settings=settings,
+                launcher=self._launcher,
+                files=self._files,
             )
         await self._hibernation.start(self.languages.served)
+        known = [row.key for row in await self._store.load()]
+        await asyncio.to_thread(self._files.keep_only, known)
         self._sweeper.start()
         self._budget.start()
+        if self._settings.context_templates:
+            self._templates.start(self.languages.preferred("v8"))
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
@@ -166,6 +186,7 @@ class Contexts:
             if context.state is State.BUSY:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
+        await self._templates.close()
         await self._hibernation.stop(self._grace_ended)
         reason = "the server stopped"
         await asyncio.gather(
@@ -211,6 +232,7 @@ class Contexts:
     async def _sweep(self) -> None:
         """Delete the contexts that nobody has used for long, or hibernate them."""
         await self._delete_old()
+        await self._templates.sweep()
         await self._hibernation.sweep()
 
     async def _delete_old(self) -> None:
@@ -221,6 +243,8 @@ class Contexts:
         for context in self:
             if context.state is not State.BUSY and now - context.used > ttl:
                 await self.delete(context.workspace, context.id)
+                why = f"nobody used it for {ttl:g} s (context_ttl_seconds)"
+                self._registry.note_gone(context.key, why)
 
     def warm_up(self) -> Iterator[str]:
         """Find out what containers can do here, before a first kernel; blocks.
@@ -260,7 +284,8 @@ class Contexts:
         """
         context = self._registry.find((workspace, context_id))
         if context is None:
-            raise ContextMissingError(context_id)
+            why = self._registry.why_gone((workspace, context_id))
+            raise ContextMissingError(context_id, why)
         return context
 
     # -- making ------------------------------------------------------------------------
@@ -275,6 +300,8 @@ class Contexts:
         heap: str | None = None,
         heap_memory_max_bytes: int | None = None,
         ephemeral: bool = False,
+        policy: dict[str, Any] | None = None,
+        packages: Sequence[str] = (),
     ) -> Context:
         """Make a context and start it.
 
@@ -287,6 +314,8 @@ class Contexts:
             heap_memory_max_bytes: Of V8 heap, if not what the settings say.
             ephemeral: Whether it is for one run: neither listed nor found, but deleted
                 by its id like others.
+            policy: Narrows what its code may do beyond it; see `read_policy`.
+            packages: What it begins with, loaded; see `Templates.begin`.
 
         Raises:
             ContextExistsError: There is one of that id.
@@ -294,7 +323,9 @@ class Contexts:
                 EphemeralLimitError.
             ContextStartError: Its process could not be started.
             HeapError: The workspace has no such heap, or it can't be used.
-            InvalidRequestError: That language can't begin from a heap.
+            InvalidRequestError: That language can't begin from a heap, or with
+                packages.
+            PackagesError: They can't be loaded, or are denied.
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
@@ -305,11 +336,24 @@ class Contexts:
         if loaded is not None and not context.process.can_save:
             problem = f"a {language.name} context can't begin from a heap"
             raise InvalidRequestError(FieldProblem("heap", problem))
+        if heap is not None and packages:
+            problem = "a heap has its own: import them there"
+            raise InvalidRequestError(FieldProblem("packages", problem))
         self._add(context, ephemeral=ephemeral)
         try:
-            await context.start(loaded)
+            if loaded is not None:
+                await self._heaps.restore_files(loaded, context.key)
+            if policy and self._calls is not None:
+                await self._calls.set(context.key, policy)
+            if packages:
+                await self._templates.begin(context, packages)
+            else:
+                await context.start(loaded)
         except BaseException:
             self._registry.discard(context)
+            if packages:
+                await context.close()
+            await asyncio.to_thread(self._files.delete, context.key)
             raise
         if not ephemeral:
             self._hibernation.record(context)
@@ -361,11 +405,27 @@ class Contexts:
             raise ForkError(message)
         fork = self._make(context.identity._replace(id=new_id()))
         self._add(fork)
+        copying: list[asyncio.Future[None]] = []
+
+        def forked() -> None:
+            fork.calls.begin(context.calls.lock)
+            self._files.freeze(context.key)
+            copy = asyncio.to_thread(self._files.copy, context.key, fork.key)
+            copying.append(asyncio.ensure_future(copy))
+            copying[0].add_done_callback(lambda _: self._files.thaw(context.key))
+
         try:
-            await context.fork_into(fork)
+            await context.fork_into(fork, forked)
+            await asyncio.gather(*copying)
         except BaseException:
+            await asyncio.gather(*copying, return_exceptions=True)
             self._registry.discard(fork)
+            if copying:
+                await fork.close()
+            await asyncio.to_thread(self._files.delete, fork.key)
             raise
+        if self._calls is not None:
+            await self._calls.set(fork.key, self._calls.given(context.key))
         await self._store.copy_cells(context, fork)
         self._hibernation.record(fork)
         return fork
@@ -376,12 +436,18 @@ class Contexts:
         ephemeral = self._registry.pop_ephemeral(key)
         if ephemeral is not None:
             await ephemeral.close()
+            await asyncio.to_thread(self._files.delete, key)
         context, record = self._registry.pop(key)
         if ephemeral is not None and context is None and record is None:
+            if self._calls is not None:
+                await self._calls.forget(key)
             return
         if context is not None:
             await context.close()
+        await asyncio.to_thread(self._files.delete, key)
         await self._store.delete(key)
+        if self._calls is not None:
+            await self._calls.forget(key)
         found = (one.checkpoint for one in (context, record) if one is not None)
         for checkpoint in set(found):
             if checkpoint is not None:
@@ -393,8 +459,13 @@ class Contexts:
             self._settings,
             self._observer,
             self._engines[identity.language.engine],
-            self._hibernation,
+            owner=self._hibernation,
+            calls=self._calls,
         )
+
+    def _make_template(self, identity: Identity, calls: CallHolder) -> Context:
+        make = self._engines[identity.language.engine]
+        return Context(identity, self._settings, self._observer, make, calls=calls)
 
     def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
@@ -415,13 +486,15 @@ class Contexts:
 
     # -- running -----------------------------------------------------------------------
 
-    async def execute(
+    async def execute(  # noqa: PLR0913 - as above
         self,
         workspace: str,
         context_id: str | None,
         language: str | None,
         code: str,
         seconds: float,
+        *,
+        policy: dict[str, Any] | None = None,
         **asked: Any,
     ) -> tuple[Context, Execution]:
         """Begin to run a cell in a context, or in a new one.
@@ -434,6 +507,8 @@ class Contexts:
                 or the server's default.
             code: The source text.
             seconds: How long it may run, from its beginning.
+            policy: Narrows what the code may do beyond the context; a new context is
+                narrowed for good.
             **asked: `env` and `options` of `Context.execute`.
 
         Raises:
@@ -444,8 +519,13 @@ class Contexts:
         if context_id is not None:
             context = self.get(workspace, context_id)
             spoken = None if language is None else self.languages.find(language)
-            return context, context.execute(code, seconds, language=spoken, **asked)
-        context = await self.create(workspace, self.languages.find(language))
+            narrowing = read_policy(policy, setting=OF_REQUEST) if policy else None
+            return context, context.execute(
+                code, seconds, language=spoken, policy=narrowing, **asked
+            )
+        context = await self.create(
+            workspace, self.languages.find(language), policy=policy
+        )
         try:
             return context, context.execute(code, seconds, **asked)
         except BaseException:
@@ -490,8 +570,10 @@ class Contexts:
             checkpoint = context.checkpoint
             if checkpoint is None:
                 raise CheckpointMissingError
-            data = await self._heaps.load(context.workspace, checkpoint.key)
-            heap = LoadedHeap(checkpoint, context.language.name, data)
+            loaded = await self._heaps.open(context.workspace, checkpoint.key)
+            heap = loaded._replace(
+                checkpoint=checkpoint, language=context.language.name
+            )
         await self._restart(context, heap)
 
     async def _restart(self, context: Context, heap: LoadedHeap | None) -> None:
@@ -502,7 +584,10 @@ class Contexts:
             raise ForkError(message)
         same = heap is not None and heap.checkpoint == context.checkpoint
         self._registry.revive(context)
-        await context.restart(heap=heap)
+        restored = None
+        if heap is not None:
+            restored = partial(self._heaps.restore_files, heap, context.key)
+        await context.restart(heap=heap, ended=restored)
         self._hibernation.record(context)
         if not same:
             await self._store.delete_cells(context)

@@ -193,12 +193,15 @@ class JupyterEvents(_Events):
     def take(self, message: Message) -> None:
         """Pass a message on."""
         cut = self._event("execute_reply", _aborted(_CUT), {})
-        self._feed.put(self._event(*message), cut)
+        self._feed.put(self._told(message), cut)
 
     def take_late(self, message: Message) -> None:
         """Pass it on; its parent isn't this execution."""
-        event = {**self._event(*message), "parent_header": {}}
+        event = {**self._told(message), "parent_header": {}}
         self._feed.put(event, event)
+
+    def _told(self, message: Message) -> dict[str, Any]:
+        return self._event(message.kind, message.content, message.metadata)
 
     def _refused(self, reason: str) -> None:
         event = self._event("execute_reply", _aborted(reason), {})

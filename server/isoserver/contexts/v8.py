@@ -21,6 +21,7 @@ from isokernel.settings import ContextSettings
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.messages import Message
+from isoserver.contexts.outputs import OUTPUT_SETTING
 from isoserver.contexts.process import ContextProcess
 from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
 
@@ -90,7 +91,10 @@ class V8Process(ContextProcess):
             interrupt_grace_seconds=self._settings.interrupt_grace_seconds,
             v8_heap_bytes_max=self._identity.heap_memory_max_bytes,
             array_buffer_bytes_max=self._settings.array_buffer_bytes_max,
-            cell_output_characters_max=self._settings.cell_output_characters_max,
+            output_bytes_max=self._settings.output_bytes_max,
+            output_setting=OUTPUT_SETTING,
+            calls_max=self._settings.capability_calls_max,
+            call_bytes_max=self._settings.capability_call_bytes_max,
         )
         try:
             spawned = self._fork_server.spawn(settings, heap)
@@ -187,10 +191,12 @@ class V8Process(ContextProcess):
         if self._control is not None:
             self._control.send("interrupt_request", {"execution": job.id}, 0)
 
-    def tell(self, kind: str, content: dict[str, Any]) -> None:
+    def tell(
+        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+    ) -> None:
         """Send a message that it takes amid an await of its code, too."""
         if self._work is not None:
-            self._work.send(kind, content, 0)
+            self._work.send(kind, content, 0, buffers=buffers)
 
     @property
     def unsent_bytes(self) -> int:
@@ -203,7 +209,9 @@ class V8Process(ContextProcess):
             said = str(frame.content.get("detail", "")).strip().rpartition("\n")
             self._last_words = said[2][:_LAST_WORDS_CHARACTERS].replace("\0", "")
             return
-        message = Message(frame.type, frame.content, frame.metadata)
+        message = Message(
+            frame.type, frame.content, frame.metadata, tuple(frame.buffers)
+        )
         self._listener.received(frame.parent or 0, message)
 
     # -- memory, saving, forks ---------------------------------------------------------
@@ -271,6 +279,11 @@ class V8Process(ContextProcess):
             return self._fork_server.hold(_forked_pid(reply), self._session)
         except ForkError as error:
             raise HeapUnsavableError(str(error)) from error
+
+    def pass_on(self, identity: Identity, listener: ProcessListener) -> None:
+        """Be another context's process; see `ContextProcess`."""
+        self._identity, self._listener = identity, listener
+        self.tell("clock_restart", {})
 
     async def fork(self, ask: Ask, listener: ProcessListener) -> V8Process:
         """Have it fork itself, with sockets of its own; see `ContextProcess`."""

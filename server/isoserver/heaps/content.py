@@ -2,31 +2,108 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import hashlib
+import struct
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import zstandard
 
 from isokernel.errors import SnapshotEngineError, SnapshotFormatError
+from isokernel.packages.lock import LOCK_MARK, decode_lock, encode_lock, split_lock
 from isokernel.runtime import scripts
 from isokernel.v8.library import load
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import HeapDamagedError, HeapEngineError
+from isoserver.files.manifest import Manifest
 
-__all__ = ["Facts", "examine", "pack", "unpack", "verify"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Facts",
+    "Parts",
+    "examine",
+    "join",
+    "pack",
+    "split",
+    "unpack",
+    "unpack_all",
+    "verify",
+]
+
+_WITH_FILES: Final = b"isokernel: a heap with files\n"
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Parts(NamedTuple):
+    """What a heap consists of.
+
+    Attributes:
+        snapshot: What V8 wrote.
+        files: The context's files, if it had any.
+        lock: Which packages its modules are of; empty if it had none.
+    """
+
+    snapshot: memoryview
+    files: Manifest | None
+    lock: dict[str, dict[str, str]]
 
 
 class Facts(NamedTuple):
     """What a heap's bytes tell.
 
     Attributes:
-        key: The heap key: the SHA-256 of what V8 wrote.
+        key: The heap key: the SHA-256 of what V8 wrote; with files, that of this and
+            of the hash of their manifest; with a lock, that of all this and of its
+            hash.
         size: How many bytes the heap has.
         engine: The identity of the engine that wrote it.
+        files: The context's files, if it had any.
     """
 
     key: str
     size: int
     engine: str
+    files: Manifest | None = None
+
+
+def join(
+    snapshot: bytes, files: Manifest | None, lock: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return a heap: what V8 wrote and, if there are any, which files and packages.
+
+    Raises:
+        HeapDamagedError: V8 can't have written that. It comes from a process that is
+            not trusted, and must not name files and packages of its own.
+    """
+    if snapshot.startswith((_WITH_FILES, LOCK_MARK)):
+        message = "the heap is damaged: it begins with a list of files or packages"
+        raise HeapDamagedError(message)
+    parts = [encode_lock(lock or {})]
+    if files is not None:
+        manifest = files.encode()
+        parts += [_WITH_FILES, _LENGTH.pack(len(manifest)), manifest]
+    return b"".join([*parts, snapshot]) if any(parts) else snapshot
+
+
+def split(data: bytes) -> Parts:
+    """Return what a heap consists of.
+
+    Raises:
+        HeapDamagedError: This isn't a heap.
+    """
+    try:
+        locked, view = split_lock(memoryview(data))
+        lock = decode_lock(locked)
+        if bytes(view[: len(_WITH_FILES)]) != _WITH_FILES:
+            return Parts(view, None, lock)
+        begin = len(_WITH_FILES) + _LENGTH.size
+        (size,) = _LENGTH.unpack_from(view, len(_WITH_FILES))
+        files = Manifest.decode(bytes(view[begin : begin + size]))
+        return Parts(view[begin + size :], files, lock)
+    except (struct.error, ValueError) as error:
+        message = f"the heap is damaged: its list of files or packages: {error}"
+        raise HeapDamagedError(message) from error
 
 
 def examine(data: bytes) -> Facts:
@@ -36,16 +113,23 @@ def examine(data: bytes) -> Facts:
         HeapDamagedError: This isn't a heap, or not all of it.
         HeapEngineError: Another engine wrote it.
     """
+    written, files, lock = split(data)
     try:
         # The hash in the header proves nothing: it stands beside what it is of.
-        snapshot = Snapshot.from_bytes(memoryview(data), check=False)
+        snapshot = Snapshot.from_bytes(written, check=False)
         snapshot.check_scripts(scripts.identity())
     except SnapshotEngineError as error:
         raise HeapEngineError(error.saved, error.engine) from error
     except SnapshotFormatError as error:
         message = f"the heap is damaged: {error}"
         raise HeapDamagedError(message) from error
-    return Facts(snapshot.key, len(data), load().identity())
+    key = snapshot.key
+    if files is not None:
+        key = hashlib.sha256(f"{key} {files.digest}".encode()).hexdigest()
+    if lock:
+        digest = hashlib.sha256(encode_lock(lock)).hexdigest()
+        key = hashlib.sha256(f"{key} lock {digest}".encode()).hexdigest()
+    return Facts(key, len(data), load().identity(), files)
 
 
 def verify(key: str, data: bytes) -> None:
@@ -88,3 +172,25 @@ def unpack(packed: bytes, bytes_max: int) -> bytes:
     except zstandard.ZstdError as error:
         message = f"the heap is damaged: it can't be decompressed: {error}"
         raise HeapDamagedError(message) from error
+
+
+def unpack_all(packed: bytes, *bytes_max: int) -> list[bytes]:
+    """Return what is in a file of several parts, each as `pack` returned it.
+
+    Args:
+        packed: The file's content.
+        bytes_max: How large the first part may be, the second, and so on; the last
+            number holds for all that follow.
+
+    Raises:
+        HeapDamagedError: The file is damaged, or a part is too large.
+    """
+    found: list[bytes] = []
+    rest = packed
+    while rest or not found:
+        limit = bytes_max[min(len(found), len(bytes_max) - 1)]
+        found.append(unpack(rest, limit))
+        decoder = zstandard.ZstdDecompressor().decompressobj()
+        decoder.decompress(rest)
+        rest = decoder.unused_data
+    return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isoserver.errors import FieldProblem, InvalidRequestError
-from isoserver.heaps.models import TagsRequest, entry_answer, heap_answer
+from isoserver.heaps.models import (
+    HeapListQuery,
+    TagsRequest,
+    entry_answer,
+    heap_answer,
+)
 from isoserver.heaps.records import choose_fields, is_key, split_names
-from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
 from isoserver.http.handlers import Handler
+from isoserver.http.models import cut_page
 
 __all__ = [
     "HeapHandler",
@@ -18,8 +21,6 @@ __all__ = [
     "TagsHandler",
 ]
 
-_DIGITS_MAX: Final = len(str(LIST_MAX))
-
 
 class HeapsHandler(Handler):
     """All heaps."""
@@ -27,26 +28,19 @@ class HeapsHandler(Handler):
     async def get(self) -> None:
         """List the heaps that have the tags asked for."""
         tags: dict[str, set[str]] = {}
-        for pair in self.get_query_arguments("tag", strip=False):
-            name, colon, value = pair.partition(":")
-            if not name or not colon or "\0" in pair:
-                raise InvalidRequestError(FieldProblem("tag", "must be NAME:VALUE"))
+        for name, value in self.pairs("tag"):
             tags.setdefault(name, set()).add(value)
-        limit = self._limit()
+        asked = self.parse_query(HeapListQuery)
         if any(len(values) > 1 for values in tags.values()):
-            self.answer({"heaps": []})  # no tag has two values
+            self.answer({"heaps": [], "next_offset": None})  # no tag has two values
             return
         wanted = {name: value for name, values in tags.items() for value in values}
-        found = await self.parts.heaps.newest(self.principal.workspace, wanted, limit)
-        self.answer({"heaps": [heap_answer(heap) for heap in found]})
-
-    def _limit(self) -> int:
-        text = self.get_query_argument("limit", str(LIST_DEFAULT))
-        is_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
-        if is_number and 1 <= int(text) <= LIST_MAX:
-            return int(text)
-        problem = f"must be a whole number from 1 to {LIST_MAX}"
-        raise InvalidRequestError(FieldProblem("limit", problem))
+        found = await self.parts.heaps.newest(
+            self.principal.workspace, wanted, asked.limit + 1, asked.offset
+        )
+        page, following = cut_page(found, asked.limit, asked.offset)
+        heaps = [heap_answer(heap) for heap in page]
+        self.answer({"heaps": heaps, "next_offset": following})
 
 
 class KeyHandler(Handler):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from isoserver.heaps.records import (
     KEY_PATTERN,
@@ -13,7 +13,14 @@ from isoserver.heaps.records import (
     TAG_VALUE_CHARACTERS_MAX,
     TAGS_MAX,
 )
-from isoserver.http.models import AnswerModel, RequestModel
+from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
+from isoserver.http.models import (
+    AnswerModel,
+    NextOffset,
+    Offset,
+    QueryModel,
+    RequestModel,
+)
 
 if TYPE_CHECKING:
     from isoserver.heaps.records import HeapRecord, SessionEntry
@@ -22,6 +29,7 @@ __all__ = [
     "CheckpointModel",
     "HeapDone",
     "HeapKey",
+    "HeapListQuery",
     "HeapModel",
     "HeapTags",
     "HeapsModel",
@@ -35,17 +43,35 @@ __all__ = [
 ]
 
 HeapKey = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+
+
+def _without_nul(text: str) -> str:
+    """Refuse NUL, which PostgreSQL's text has not."""
+    if "\0" in text:
+        message = "must have no NUL"
+        raise ValueError(message)
+    return text
+
+
+_NO_NUL: Final = AfterValidator(_without_nul)
 TagName = Annotated[
     str,
-    StringConstraints(
-        min_length=1, max_length=TAG_NAME_CHARACTERS_MAX, pattern=r"^[^\x00]+$"
-    ),
+    StringConstraints(min_length=1, max_length=TAG_NAME_CHARACTERS_MAX),
+    _NO_NUL,
 ]
 TagValue = Annotated[
-    str,
-    StringConstraints(max_length=TAG_VALUE_CHARACTERS_MAX, pattern=r"^[^\x00]*$"),
+    str, StringConstraints(max_length=TAG_VALUE_CHARACTERS_MAX), _NO_NUL
 ]
 HeapTags = Annotated[dict[TagName, TagValue], Field(max_length=TAGS_MAX)]
+
+
+class HeapListQuery(QueryModel):
+    """Which heaps are wanted, beside their tags."""
+
+    limit: Annotated[int, Field(ge=1, le=LIST_MAX, description="How many at most.")] = (
+        LIST_DEFAULT
+    )
+    offset: Offset = 0
 
 
 class RestartRequest(RequestModel):
@@ -102,6 +128,7 @@ class HeapsModel(AnswerModel):
     """Heaps, newest first."""
 
     heaps: list[HeapModel]
+    next_offset: NextOffset
 
 
 class HeapDone(AnswerModel):

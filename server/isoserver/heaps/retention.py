@@ -33,12 +33,24 @@ class Retention:
     """Deletes heaps, and files that nobody owns. In the event loop only."""
 
     def __init__(
-        self, settings: ServerSettings, tables: HeapTables, store: HeapStore
+        self,
+        settings: ServerSettings,
+        tables: HeapTables,
+        store: HeapStore,
+        contents: HeapStore,
     ) -> None:
-        """Create the sweep of one store with the limits it enforces."""
+        """Create the sweep of one store with the limits it enforces.
+
+        Args:
+            settings: The server's settings.
+            tables: What is known of heaps.
+            store: The heaps.
+            contents: The contents of their files.
+        """
         self._settings = settings
         self._tables = tables
         self._store = store
+        self._contents = contents
         self._limit = settings.heaps_total_bytes_max
         self._share = settings.share_of(self._limit)
         self._has_room = True
@@ -110,47 +122,57 @@ class Retention:
     async def _delete_unowned(self) -> tuple[int, int]:
         """Delete files without an owner; return how many, and how many bytes it was."""
         deleted = freed_bytes = 0
-        files = await asyncio.to_thread(self._store.files)
-        owned = await self._tables.keys()
-        grace_seconds, now = self._settings.heap_grace_seconds, time.time()
-        for file in files:
-            wait = grace_seconds
-            if file.state == "part":
-                wait = max(wait, _PART_SECONDS)
-            if file.changed_at > now - wait:
-                continue
-            if file.state == "whole" and file.key in owned:
-                continue
-            if await self._delete(file):
-                deleted += 1
-                freed_bytes += file.size
+        for store, owned in (
+            (self._store, await self._tables.keys()),
+            (self._contents, set(await self._tables.contents())),
+        ):
+            grace_seconds, now = self._settings.heap_grace_seconds, time.time()
+            for file in await asyncio.to_thread(store.files):
+                wait = grace_seconds
+                if file.state == "part":
+                    wait = max(wait, _PART_SECONDS)
+                if file.changed_at > now - wait:
+                    continue
+                if file.state == "whole" and file.key in owned:
+                    continue
+                if await self._delete(store, file):
+                    deleted += 1
+                    freed_bytes += file.size
         return deleted, freed_bytes
 
-    async def _delete(self, file: HeapFile) -> bool:
+    async def _delete(self, store: HeapStore, file: HeapFile) -> bool:
         if file.state == "part":
-            await asyncio.to_thread(self._store.delete, file.path)
+            await asyncio.to_thread(store.delete, file.path)
             return True
         if file.state == "aside":  # by a process that ended before it could decide
             async with self.lock(file.key):
-                return await self._decide(file.key)
-        return await self.delete_file(file.key)
+                return await self._decide(store, file.key)
+        return await self._delete_file(store, file.key)
 
     async def delete_file(self, key: str) -> bool:
         """Delete a heap's file unless somebody owns it; return whether it did."""
-        async with self.lock(key):
-            if await self._tables.has_owner(key):
-                return False
-            if not await asyncio.to_thread(self._store.set_aside, key):
-                return False
-            return await self._decide(key)
+        return await self._delete_file(self._store, key)
 
-    async def _decide(self, key: str) -> bool:
+    async def _delete_file(self, store: HeapStore, key: str) -> bool:
+        async with self.lock(key):
+            if await self._is_owned(store, key):
+                return False
+            if not await asyncio.to_thread(store.set_aside, key):
+                return False
+            return await self._decide(store, key)
+
+    async def _decide(self, store: HeapStore, key: str) -> bool:
         """Delete what is set aside, or bring it back for those who own it by now."""
-        if await self._tables.has_owner(key):
-            await asyncio.to_thread(self._store.bring_back, key)
+        if await self._is_owned(store, key):
+            await asyncio.to_thread(store.bring_back, key)
             return False
-        await asyncio.to_thread(self._store.delete_aside, key)
+        await asyncio.to_thread(store.delete_aside, key)
         return True
+
+    async def _is_owned(self, store: HeapStore, key: str) -> bool:
+        if store is self._contents:
+            return await self._tables.has_content(key)
+        return await self._tables.has_owner(key)
 
     def lock(self, key: str) -> asyncio.Lock:
         """Return the lock to hold while a heap's file is written or deleted here."""

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from isoserver.heaps import handlers as heaps
 from isoserver.heaps import models
-from isoserver.heaps.service import LIST_DEFAULT, LIST_MAX
 from isoserver.http.models import ApiError
-from isoserver.http.routes import Answer, Operation, Query, Route
+from isoserver.http.routes import Answer, Operation, Query, Route, queries_of
 
 __all__ = ["HEAP_ROUTES"]
 
@@ -32,19 +31,11 @@ HEAP_ROUTES: Final = (
                 queries=(
                     Query(
                         "tag",
-                        "NAME:VALUE of a tag that they must have; may be repeated.",
-                        {"type": "array", "items": {**_TEXT, "pattern": "^[^:]+:"}},
+                        "NAME:VALUE of a tag that they must have, a colon in the name "
+                        "written `\\:`; may be repeated.",
+                        {"type": "array", "items": {**_TEXT, "pattern": "^.+:"}},
                     ),
-                    Query(
-                        "limit",
-                        "How many at most.",
-                        {
-                            "type": "integer",
-                            "minimum": 1,
-                            "maximum": LIST_MAX,
-                            "default": LIST_DEFAULT,
-                        },
-                    ),
+                    *queries_of(models.HeapListQuery),
                 ),
             ),
         ),
@@ -77,6 +68,7 @@ HEAP_ROUTES: Final = (
                 "Replace the tags of a heap.",
                 (_DONE, _INVALID, _MISSING, _LARGE, _UNREADY),
                 models.TagsRequest,
+                example={"tags": {"project": "cities", "stage": "loaded"}},
             ),
             Operation(
                 "DELETE",

@@ -10,9 +10,11 @@ processes.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -23,20 +25,31 @@ from isoserver.errors import (
     HeapMissingError,
     HeapUnsavableError,
 )
-from isoserver.heaps.content import examine, pack, unpack, verify
+from isoserver.files.captures import fill
+from isoserver.heaps.content import (
+    examine,
+    join,
+    pack,
+    split,
+    unpack,
+    unpack_all,
+    verify,
+)
 from isoserver.heaps.records import HeapOrigin, check_tags, is_key
 from isoserver.heaps.retention import Retention
-from isoserver.heaps.store import HeapStore
+from isoserver.heaps.store import CONTENTS, HeapStore
 from isoserver.heaps.tables import HeapTables
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.contexts.context import Context, SavedState
+    from isoserver.contexts.context import Context, Key, SavedState
+    from isoserver.files.captures import Captured
+    from isoserver.files.service import Files
     from isoserver.heaps.content import Facts
     from isoserver.heaps.records import Collected, HeapRecord, SessionEntry
     from isoserver.settings.server import ServerSettings
@@ -64,6 +77,7 @@ class Heaps:
         settings: ServerSettings,
         database: Database,
         folder: Path,
+        files: Files,
         log: FilteringBoundLogger,
     ) -> None:
         """Create a closed service over the store; `start` opens it.
@@ -72,13 +86,17 @@ class Heaps:
             settings: The server's settings.
             database: Where the rows are.
             folder: The data folder; files are there unless the settings name a store.
+            files: The folders of contexts, which heaps are saved with.
             log: Told when heaps can't be deleted.
         """
         self._settings = settings
         self._bytes_max = settings.heap_bytes_max + _HEADER_BYTES
         self._tables = HeapTables(database)
-        self._store = HeapStore(settings.heap_store or str(folder / "heaps"))
-        self._retention = Retention(settings, self._tables, self._store)
+        place = settings.heap_store or str(folder / "heaps")
+        self._store = HeapStore(place)
+        self._contents = HeapStore(place, CONTENTS)
+        self._retention = Retention(settings, self._tables, self._store, self._contents)
+        self._files = files
         interval_seconds = settings.heap_sweep_interval_seconds
         self._sweeper = Sweeper("heaps", self.collect, interval_seconds, log)
         self._latest: WeakKeyDictionary[Context, asyncio.Event] = WeakKeyDictionary()
@@ -137,32 +155,47 @@ class Heaps:
         await self._retention.check_room(context.workspace)
         before, stored = self._latest.get(context), asyncio.Event()
         self._latest[context] = stored
+        capture = self._files.capture(context.key, self._contents.exists)
+        lock: dict[str, Any] = {}
+
+        def forked() -> None:
+            lock.update(context.calls.lock)
+            capture.begin()
+
         try:
-            saved = await context.save()
+            saved = await context.save(forked)
+            files = await capture.result()
             if before is not None:  # what was asked for first is stored first
                 await before.wait()
-            return await self._add_saved(context, origin, saved, automatic=automatic)
+            values = {
+                "language": context.language.name,
+                "execution_count": saved.execution_count,
+                "automatic": automatic,
+            }
+            return await self._add_saved(
+                context, origin, saved._replace(lock=lock), files, values
+            )
         finally:
             stored.set()
+            await capture.close()
 
     async def _add_saved(
         self,
         context: Context,
         origin: HeapOrigin,
         saved: SavedState,
-        *,
-        automatic: bool,
+        files: Captured | None,
+        values: dict[str, Any],
     ) -> str:
         """Store what a context has saved, and make it its checkpoint."""
         if origin.input_heap is None and context.origin is not None:
             known = await self._tables.requested(context.workspace, context.origin)
             origin = replace(origin, input_heap=known)
-        values = {
-            "language": context.language.name,
-            "execution_count": saved.execution_count,
-            "automatic": automatic,
-        }
-        key = await self._add(saved.data, origin, values)
+        manifest, staged = (None, {}) if files is None else files
+        data = await asyncio.to_thread(join, saved.data, manifest, saved.lock)
+        key = await self._add(
+            data, origin, values, lambda digest: staged[digest].read_bytes()
+        )
         await context.saved(Checkpoint(key, saved.execution_count, time.time()))
         return key
 
@@ -176,15 +209,33 @@ class Heaps:
             HeapDamagedError: It isn't a heap.
             HeapEngineError: Another engine saved it.
         """
-        data = await asyncio.to_thread(unpack, packed, self._bytes_max)
+        sizes_max = [self._bytes_max, self._settings.file_bytes_max]
+        data, *contents = await asyncio.to_thread(unpack_all, packed, *sizes_max)
+        found = {hashlib.sha256(each).hexdigest(): each for each in contents}
         values = {"language": "javascript", "execution_count": 0, "automatic": False}
-        return await self._add(data, HeapOrigin(workspace), values)
+        return await self._add(data, HeapOrigin(workspace), values, found.__getitem__)
 
     async def _add(
-        self, data: bytes, origin: HeapOrigin, values: dict[str, Any]
+        self,
+        data: bytes,
+        origin: HeapOrigin,
+        values: dict[str, Any],
+        content: Callable[[str], bytes] | None = None,
     ) -> str:
-        """Store a heap for a workspace; `values` are of its row."""
+        """Store a heap for a workspace.
+
+        Args:
+            data: The heap.
+            origin: Where it comes from.
+            values: Those of its row.
+            content: Returns contents of its files by their hashes; raises KeyError for
+                those that are stored.
+        """
         facts, packed = await asyncio.to_thread(self._pack, data)
+        contents = {} if facts.files is None else facts.files.contents
+        sizes = {}
+        for digest in contents:
+            sizes[digest] = await self._write_content(digest, content)
         values = {
             **values,
             "key": facts.key,
@@ -195,10 +246,38 @@ class Heaps:
         entries_max = self._settings.session_entries_max
         async with self._retention.lock(facts.key):
             await asyncio.to_thread(self._write, facts.key, data, packed)
-            await self._tables.add(origin, values, entries_max)
+            await self._tables.add(origin, values, entries_max, sizes)
+            for digest in contents:  # it may have been deleted before there was a row
+                await self._write_content(digest, content)
             if not await asyncio.to_thread(self._store.exists, facts.key):
                 await asyncio.to_thread(self._store.write, facts.key, packed)
         return facts.key
+
+    async def _write_content(
+        self, digest: str, content: Callable[[str], bytes] | None
+    ) -> int:
+        """Store a content unless it is there; return its bytes as stored.
+
+        Raises:
+            HeapDamagedError: It isn't there, and nobody has it.
+        """
+
+        def write() -> int:
+            if not self._contents.exists(digest):
+                try:
+                    data = content(digest) if content is not None else None
+                except KeyError:
+                    data = None
+                if data is None:
+                    message = f"the content {digest} of one of its files is missing"
+                    raise HeapDamagedError(message)
+                self._contents.write(
+                    digest, pack(data, self._settings.heap_compression_level)
+                )
+            return self._contents.size(digest)
+
+        async with self._retention.lock(digest):
+            return await asyncio.to_thread(write)
 
     def _pack(self, data: bytes) -> tuple[Facts, bytes]:
         if len(data) > self._bytes_max:
@@ -252,7 +331,35 @@ class Heaps:
         if time.time() - heap.last_used > _TOUCH_SECONDS:
             await self._tables.touch(workspace, key)
         checkpoint = Checkpoint(key, heap.execution_count, heap.created_at)
-        return LoadedHeap(checkpoint, heap.language, data)
+        written, files, lock = split(data)
+        snapshot = data if len(written) == len(data) else bytes(written)
+        return LoadedHeap(checkpoint, heap.language, snapshot, files, lock)
+
+    async def restore_files(self, heap: LoadedHeap, key: Key) -> None:
+        """Have a context's folder be as it was when a heap was saved.
+
+        Raises:
+            HeapDamagedError: A content isn't there, or isn't what was saved.
+            HeapStoreError: The store can't be used.
+            ContextFileError: A file can't be written; a limit was lowered.
+        """
+        make = None
+        if heap.files is not None:
+            make = partial(fill, manifest=heap.files, content=self._content)
+        await asyncio.to_thread(self._files.replace, key, make)
+
+    def _content(self, digest: str) -> bytes:
+        """Read the content of a file; blocks."""
+        try:
+            packed = self._contents.read(digest)
+        except FileNotFoundError:
+            message = f"the content {digest} of one of the heap's files is missing"
+            raise HeapDamagedError(message) from None
+        data = unpack(packed, self._settings.file_bytes_max)
+        if hashlib.sha256(data).hexdigest() != digest:
+            message = f"the content {digest} of one of the heap's files is damaged"
+            raise HeapDamagedError(message)
+        return data
 
     async def export_file(self, workspace: str, key: str) -> bytes:
         """Read a heap's file as it is stored, for `import_file` elsewhere.
@@ -263,7 +370,14 @@ class Heaps:
             HeapStoreError: The store can't be used.
         """
         await self.get(workspace, key)
-        return await self._read(workspace, key)
+        packed = await self._read(workspace, key)
+
+        def with_contents() -> bytes:
+            files = split(unpack(packed, self._bytes_max)).files
+            contents = [] if files is None else files.contents
+            return b"".join([packed, *map(self._contents.read, contents)])
+
+        return await asyncio.to_thread(with_contents)
 
     async def _read(self, workspace: str, key: str) -> bytes:
         """Read the file of a heap that a workspace owned a moment ago."""
@@ -293,16 +407,24 @@ class Heaps:
         return is_key(key) and await self._tables.find(workspace, key) is not None
 
     async def newest(
-        self, workspace: str, tags: dict[str, str], limit: int = LIST_DEFAULT
+        self,
+        workspace: str,
+        tags: dict[str, str],
+        limit: int = LIST_DEFAULT,
+        offset: int = 0,
     ) -> list[HeapRecord]:
         """List a workspace's heaps that have all these tags, newest first."""
-        return await self._tables.newest(workspace, tags, min(limit, LIST_MAX))
+        return await self._tables.newest(workspace, tags, limit, offset)
 
     async def tagged(
-        self, workspace: str, tags: dict[str, str]
+        self,
+        workspace: str,
+        tags: dict[str, str],
+        limit: int = LIST_MAX,
+        offset: int = 0,
     ) -> list[tuple[str, dict[str, str]]]:
         """List heaps that have tags, and all of these, by key, each with its tags."""
-        return await self._tables.tagged(workspace, tags, LIST_MAX)
+        return await self._tables.tagged(workspace, tags, limit, offset)
 
     async def sessions(self, workspace: str) -> list[str]:
         """List the names of the sessions that have a history."""

@@ -12,14 +12,17 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
+from isokernel.errors import reason_of
 from isoserver.errors import HeapStoreError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HeapFile", "HeapStore"]
+__all__ = ["CONTENTS", "HeapFile", "HeapStore"]
 
-_ENDING: Final = ".heap"
+_HEAPS: Final = ".heap"
+CONTENTS: Final = ".content"
+"""The ending of files that have the contents of contexts' files."""
 _PART: Final = ".part"
 _ASIDE: Final = ".aside"
 
@@ -31,7 +34,7 @@ class HeapFile(NamedTuple):
     """A file in the store.
 
     Attributes:
-        key: The heap key.
+        key: The heap key, or the hash of a file's content.
         changed_at: When it was written, in seconds since 1970; 0 if that isn't known.
         state: `whole`, `aside`, or `part` of one that was never finished.
         path: Where it is.
@@ -55,7 +58,7 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
         except (ServerError, FileNotFoundError):
             raise
         except Exception as error:  # each library has its own
-            message = f"the store of heaps can't be used: {error}"
+            message = f"the store of heaps can't be used: {reason_of(error)}"
             raise HeapStoreError(message) from error
 
     return translated
@@ -64,13 +67,15 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
 class HeapStore:
     """The files of heaps. From any thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ending: str = _HEAPS) -> None:
         """Create a store at an address; the first method called opens it.
 
         Args:
             url: A folder, or a URL that fsspec knows: s3://BUCKET/PATH, memory://PATH.
+            ending: That of the files' names. Files with others aren't seen.
         """
         self._url = url
+        self._ending = ending
 
     @functools.cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -137,6 +142,15 @@ class HeapStore:
         return bool(self._fs.exists(path) or self._fs.exists(path + _ASIDE))
 
     @_translated
+    def size(self, key: str) -> int:
+        """Return the bytes of a file.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return int(self._fs.size(self._path(key)) or 0)
+
+    @_translated
     def set_aside(self, key: str) -> bool:
         """Set a file aside, to be brought back or deleted; False if there is none."""
         path = self._path(key)
@@ -173,17 +187,18 @@ class HeapStore:
             found = self._fs.find(self._opened[1], detail=True)
         except FileNotFoundError:
             return []
-        files = (_file(path, facts) for path, facts in found.items())
+        ending = self._ending
+        files = (_file(path, facts, ending) for path, facts in found.items())
         return [file for file in files if file is not None]
 
     def _path(self, key: str) -> str:
-        return f"{self._opened[1]}/{key}{_ENDING}"
+        return f"{self._opened[1]}/{key}{self._ending}"
 
 
-def _file(path: str, facts: dict[str, Any]) -> HeapFile | None:
+def _file(path: str, facts: dict[str, Any], ending: str) -> HeapFile | None:
     name = path.rpartition("/")[2]
-    key, ending, rest = name.partition(_ENDING)
-    if not ending:
+    key, found, rest = name.partition(ending)
+    if not found:
         return None
     state = "part" if rest.endswith(_PART) else "aside" if rest == _ASIDE else "whole"
     return HeapFile(key, _changed_at(facts), state, path, int(facts.get("size") or 0))

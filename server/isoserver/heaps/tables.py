@@ -94,6 +94,20 @@ ENTRIES: Final = Table(
     Index("session_entries_by_heap", "workspace", "output_heap"),
 )
 
+CONTENTS: Final = Table(
+    "heap_contents",
+    METADATA,
+    # The contents of the files that a heap has, by their hashes.
+    Column("workspace", String, primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("compressed_size", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["workspace", "key"], ["heaps.workspace", "heaps.key"], ondelete="CASCADE"
+    ),
+    Index("heap_contents_by_digest", "digest"),
+)
+
 _COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
 _ENCODING: Final = ("utf-8", "surrogatepass")
 """Of code, as JavaScript's strings may have lone surrogates."""
@@ -133,7 +147,11 @@ class HeapTables:
     # -- heaps -------------------------------------------------------------------------
 
     async def add(
-        self, origin: HeapOrigin, values: dict[str, Any], entries_max: int
+        self,
+        origin: HeapOrigin,
+        values: dict[str, Any],
+        entries_max: int,
+        contents: dict[str, int] | None = None,
     ) -> None:
         """Record that a workspace owns a heap, with its tags and the session's step.
 
@@ -141,6 +159,7 @@ class HeapTables:
             origin: Where the heap comes from.
             values: The other columns of its row.
             entries_max: How many steps of the session are kept, the latest.
+            contents: The contents of its files, by hash, and their sizes as stored.
         """
         now = time.time()
         key, workspace = values["key"], origin.workspace
@@ -164,6 +183,17 @@ class HeapTables:
                     "execution_id": origin.execution_id,
                 }
                 await connection.execute(insert(HEAPS).values(row))
+                rows = [
+                    {
+                        "workspace": workspace,
+                        "key": key,
+                        "digest": digest,
+                        "compressed_size": size,
+                    }
+                    for digest, size in (contents or {}).items()
+                ]
+                if rows:
+                    await connection.execute(insert(CONTENTS), rows)
             await _add_tags(connection, workspace, key, origin.tags)
             if origin.session is not None:
                 await _append(connection, origin, key, now, entries_max)
@@ -184,7 +214,7 @@ class HeapTables:
         return HeapRecord._make((*rows[0][: len(_COLUMNS)], tags))
 
     async def newest(
-        self, workspace: str, tags: dict[str, str], limit: int
+        self, workspace: str, tags: dict[str, str], limit: int, offset: int = 0
     ) -> list[HeapRecord]:
         """List a workspace's heaps that have all these tags, newest first."""
         query = (
@@ -192,6 +222,7 @@ class HeapTables:
             .where(HEAPS.c.workspace == workspace, *_tagged(tags))
             .order_by(HEAPS.c.created_at.desc(), HEAPS.c.key)
             .limit(limit)
+            .offset(offset)
         )
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
@@ -246,7 +277,7 @@ class HeapTables:
         return True
 
     async def tagged(
-        self, workspace: str, tags: dict[str, str], limit: int
+        self, workspace: str, tags: dict[str, str], limit: int, offset: int = 0
     ) -> list[tuple[str, dict[str, str]]]:
         """List heaps that have tags, and all of these, by key, each with its tags."""
         query = (
@@ -258,6 +289,7 @@ class HeapTables:
             )
             .order_by(HEAPS.c.key)
             .limit(limit)
+            .offset(offset)
         )
         async with self._database.connect() as connection:
             keys = list((await connection.execute(query)).scalars())
@@ -306,6 +338,18 @@ class HeapTables:
         async with self._database.connect() as connection:
             return set((await connection.execute(query)).scalars())
 
+    async def has_content(self, digest: str) -> bool:
+        """Tell whether any heap has a file with a content."""
+        query = select(CONTENTS.c.digest).where(CONTENTS.c.digest == digest).limit(1)
+        async with self._database.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def contents(self) -> dict[str, int]:
+        """Return the contents of all heaps' files, and their sizes as stored."""
+        query = select(CONTENTS.c.digest, CONTENTS.c.compressed_size).distinct()
+        async with self._database.connect() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
+
     async def unneeded(self) -> list[Unneeded]:
         """List the heaps that nothing needs, the one unused for longest first."""
         columns = ("workspace", "key", "last_used", "compressed_size")
@@ -335,11 +379,14 @@ class HeapTables:
 
     async def size_bytes(self) -> int:
         """Return the bytes of all files; one that several own counts once."""
-        one = select(func.max(HEAPS.c.compressed_size).label("size"))
-        each = one.group_by(HEAPS.c.key).subquery()
-        query = select(func.coalesce(func.sum(each.c.size), 0))
+        total = 0
         async with self._database.connect() as connection:
-            return int(await connection.scalar(query) or 0)
+            for table, name in ((HEAPS, HEAPS.c.key), (CONTENTS, CONTENTS.c.digest)):
+                one = select(func.max(table.c.compressed_size).label("size"))
+                each = one.group_by(name).subquery()
+                query = select(func.coalesce(func.sum(each.c.size), 0))
+                total += int(await connection.scalar(query) or 0)
+        return total
 
     async def usage(self, workspace: str | None = None) -> dict[str, Usage]:
         """Return what each workspace uses, or one of them, shared files included."""
@@ -348,10 +395,20 @@ class HeapTables:
         if workspace is not None:
             query = query.where(HEAPS.c.workspace == workspace)
         query = query.group_by(HEAPS.c.workspace)
+        largest = func.max(CONTENTS.c.compressed_size).label("size")
+        each = select(CONTENTS.c.workspace, largest)
+        if workspace is not None:
+            each = each.where(CONTENTS.c.workspace == workspace)
+        ones = each.group_by(CONTENTS.c.workspace, CONTENTS.c.digest).subquery()
+        contents = select(ones.c.workspace, func.sum(ones.c.size))
+        contents = contents.group_by(ones.c.workspace)
         found: dict[str, Usage] = defaultdict(lambda: Usage(0, 0))
         async with self._database.connect() as connection:
             for name, heaps, taken in await connection.execute(query):
                 found[name] = Usage(heaps, int(taken))
+            for name, taken in await connection.execute(contents):
+                before = found[name]
+                found[name] = Usage(before.heaps, before.size_bytes + int(taken))
         return found
 
 

@@ -37,6 +37,8 @@ _BODY_FACTOR: Final = 4
 _DROPPED_BYTES_MAX: Final = 1 << 40
 _BODY_SECONDS: Final = 120.0
 """How long a body that didn't come with its headers may take."""
+_FILE_SECONDS: Final = 3600.0
+"""The same for a file."""
 
 
 def make_http_server(parts: ServerParts, routes: Iterable[Route]) -> BoundedServer:
@@ -72,12 +74,18 @@ class _Application(Application):
         settings = self._parts.settings
         if _head_size(request) > settings.request_header_bytes_max:
             return self._refuse(request, _LongHeadersHandler)
+        delegate = super().find_handler(request, **kwargs)
         size, size_max = _body_size(request.headers), settings.request_body_bytes_max
+        kind = delegate.handler_class
+        takes_files = issubclass(kind, Handler) and kind.streams_body
+        is_file = takes_files and request.method == "PUT"
+        if is_file:
+            size_max = settings.file_bytes_max
+            connection.set_max_body_size(size_max)
         if size is not None and size > size_max:
             return self._refuse_body(request, size)
         if not _is_whole(request, size):
-            connection.set_body_timeout(_BODY_SECONDS)
-        delegate = super().find_handler(request, **kwargs)
+            connection.set_body_timeout(_FILE_SECONDS if is_file else _BODY_SECONDS)
         if size is not None:
             return delegate
         _drop_the_rest(request)
@@ -98,7 +106,8 @@ class _Application(Application):
 
 
 def _url_spec(parts: ServerParts, route: Route) -> URLSpec:
-    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
+    pattern = re.sub(r"\{path\}", r"(?P<path>.+)", route.path)
+    pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
     methods = tuple(operation.method for operation in route.operations)
     arguments = {"parts": parts, "route": route.path, "methods": methods}
     return URLSpec(pattern, route.handler, arguments)

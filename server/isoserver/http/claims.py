@@ -7,27 +7,30 @@ until the server answers, and the fork server starts meanwhile in its own proces
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import socket
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from tornado.netutil import bind_sockets
-
-from isoserver.contexts.forkserver import fork_server
 from isoserver.contexts.languages import Languages
 from isoserver.settings.server import CONFIG_VARIABLE
+from isoserver.storage.file_locks import FileLocks, lock_files
 from isoserver.storage.folders import DataFolder
-from isoserver.storage.locks import FileLocks, lock_files
 from isoserver.storage.urls import database_file, is_sqlite, url_of
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from isokernel.forkserver import ForkServer
     from isoserver.settings.server import ServerSettings
 
 __all__ = ["Claims"]
+
+_BACKLOG: Final = 128
+"""Connections that wait until they are accepted."""
+_NOT_OF_THIS_MACHINE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""A name may have such an address besides others."""
 
 
 class Claims:
@@ -48,7 +51,7 @@ class Claims:
             DatabaseError: The database's URL can't be read.
         """
         self._settings = settings
-        self._sockets: list[socket] = []
+        self._sockets: list[socket.socket] = []
         self.files: FileLocks | None = None
         self.fork_server: ForkServer | None = None
         self.folder = DataFolder(settings.data_dir)
@@ -85,7 +88,7 @@ class Claims:
         host, port = self._settings.host, self._sockets[0].getsockname()[1]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def listen(self) -> list[socket]:
+    def listen(self) -> list[socket.socket]:
         """Bind the port, unless it is bound, and queue connections.
 
         Raises:
@@ -93,13 +96,13 @@ class Claims:
         """
         if not self._sockets:
             _raise_open_files()
-            self._sockets = bind_sockets(self._settings.port, self._settings.host)
+            self._sockets = _bind(self._settings.host, self._settings.port)
         return self._sockets
 
     def lock(self) -> None:
         """Keep other servers off the folder and the database's file.
 
-        Blocks for some seconds if another server has one of them.
+        Waits up to `lock_timeout_seconds` if another server has one of them.
 
         Raises:
             TakenError: Another server has one of them, and does not end.
@@ -110,7 +113,11 @@ class Claims:
         if not languages.asks_for_kernelspecs:
             languages.check(())
         if self.files is None:
-            self.files = lock_files(self.folder.path, self.database_url)
+            self.files = lock_files(
+                self.folder.path,
+                self.database_url,
+                self._settings.lock_timeout_seconds,
+            )
 
     def launch(self) -> None:
         """Launch the fork server, if contexts of V8 are served, without waiting.
@@ -120,6 +127,10 @@ class Claims:
         """
         served = self._languages().served.values()
         if any(language.engine == "v8" for language in served):
+            from isoserver.contexts.forkserver import (  # noqa: PLC0415 - not earlier
+                fork_server,
+            )
+
             self.fork_server = fork_server(self._settings)
             self.fork_server.launch()
 
@@ -135,6 +146,47 @@ class Claims:
 
     def _languages(self) -> Languages:
         return Languages(self._settings.languages, self._settings.default_language)
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Listen at all addresses of a host, as Tornado would, which takes long to import.
+
+    Raises:
+        OSError: A port is taken, or the host has no address of this machine.
+    """
+    found = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    made: list[socket.socket] = []
+    missing: OSError | None = None
+    with ExitStack() as stack:
+        for family, _, _, _, (address, _, *rest) in dict.fromkeys(found):
+            try:
+                one = stack.enter_context(_listener(family, (address, port, *rest)))
+            except OSError as error:
+                if error.errno not in _NOT_OF_THIS_MACHINE:
+                    raise
+                missing = error
+                continue
+            made.append(one)
+            port = one.getsockname()[1]  # the same at all of them, if any will do
+        if missing is not None and not made:
+            raise missing
+        stack.pop_all()
+    return made
+
+
+def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
+    with ExitStack() as stack:
+        made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        made.settimeout(0)  # whoever accepts waits in the loop
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.listen(_BACKLOG)
+        stack.pop_all()
+    return made
 
 
 def _raise_open_files() -> None:

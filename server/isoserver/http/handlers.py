@@ -18,6 +18,7 @@ from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
     MethodError,
+    RangeError,
     RouteMissingError,
     ServerError,
     StoppingError,
@@ -37,6 +38,8 @@ __all__ = ["Handler", "MissingHandler"]
 
 JSON: Final = "application/json"
 API: Final = "/api/"
+_PAIR: Final = re.compile(r"((?:\\[:\\]|[^:])+):(.*)", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\([:\\])")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SERVER_ERRORS: Final = 500
 _IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
@@ -52,6 +55,7 @@ class Handler(RequestHandler):
 
     Attributes:
         open: Whether it answers without an API key.
+        streams_body: Whether it takes files, which may be larger than other bodies.
         parts: The server's parts.
         route: Its path in the route table.
         methods: The methods of that path.
@@ -61,6 +65,7 @@ class Handler(RequestHandler):
     """
 
     open: ClassVar[bool] = False
+    streams_body: ClassVar[bool] = False
 
     def initialize(
         self, parts: ServerParts, route: str = "", methods: tuple[str, ...] = ()
@@ -106,7 +111,8 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
             "Access-Control-Expose-Headers",
-            "X-Request-Id, X-Context-Id, Retry-After, WWW-Authenticate",
+            "X-Request-Id, X-Context-Id, Retry-After, WWW-Authenticate, ETag, "
+            "Content-Range",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("Vary", "Origin")
@@ -117,7 +123,10 @@ class Handler(RequestHandler):
         if origin is None or not self.parts.guard.allows(origin):
             raise MethodError
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
-        allowed = "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id"
+        allowed = (
+            "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id, "
+            "If-Match, If-None-Match, Range"
+        )
         self.set_header("Access-Control-Allow-Headers", allowed)
         self.set_header("Access-Control-Max-Age", _PREFLIGHT_SECONDS)
         self.set_status(HTTPStatus.NO_CONTENT)
@@ -161,6 +170,23 @@ class Handler(RequestHandler):
             return model.model_validate_strings(given)
         except ValidationError as error:
             raise InvalidRequestError(*_problems(error)) from None
+
+    def pairs(self, name: str) -> list[tuple[str, str]]:
+        r"""Read a query argument that may be repeated, each `NAME:VALUE`.
+
+        A colon in the name is written `\:`, and a backslash before one `\\`.
+
+        Raises:
+            InvalidRequestError: One isn't such a pair.
+        """
+        found = []
+        for text in self.get_query_arguments(name, strip=False):
+            pair = _PAIR.fullmatch(text)
+            if pair is None or "\0" in text:
+                problem = r"must be NAME:VALUE; a colon in the name is written \:"
+                raise InvalidRequestError(FieldProblem(name, problem))
+            found.append((_ESCAPED.sub(r"\1", pair[1]), pair[2]))
+        return found
 
     def choice(self, name: str, default: str, *others: str) -> str:
         """Read a query argument with a few possible values.
@@ -248,6 +274,8 @@ class Handler(RequestHandler):
         challenge = self.parts.access.challenge(error, self.request)
         if challenge is not None:
             self.set_header("WWW-Authenticate", challenge)
+        if isinstance(error, RangeError):
+            self.set_header("Content-Range", f"bytes */{error.size}")
         if isinstance(error, MethodError):
             self.set_header("Allow", ", ".join(self.methods))
 

@@ -11,7 +11,7 @@ from isoserver.errors import RouteMissingError
 from isoserver.http import models
 from isoserver.http.handlers import Handler
 from isoserver.http.metrics import CONTENT_TYPE
-from isoserver.http.page import STYLE_POLICY, page
+from isoserver.http.page import PAGE_POLICY, page
 from isoserver.http.routes import Answer, Operation, Route
 
 __all__ = ["INFORMATION_ROUTES"]
@@ -89,8 +89,9 @@ class DocsHandler(Handler):
     async def get(self) -> None:
         """Send the page."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Security-Policy", STYLE_POLICY)
-        self.finish(page(await asyncio.to_thread(self.parts.document)))
+        self.set_header("Content-Security-Policy", PAGE_POLICY)
+        address = f"{self.request.protocol}://{self.request.host}"
+        self.finish(page(await asyncio.to_thread(self.parts.document), address))
 
 
 def _metadata_route(resource: str) -> Route:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "AnswerModel",
@@ -15,12 +18,36 @@ __all__ = [
     "FieldError",
     "Health",
     "IndexModel",
+    "NextOffset",
+    "Offset",
     "QueryModel",
     "RequestModel",
     "ResourceModel",
     "ValidationErrorModel",
     "VersionModel",
+    "cut_page",
 ]
+
+Listed = TypeVar("Listed")
+Offset = Annotated[
+    int, Field(ge=0, le=1 << 31, description="How many to pass over first.")
+]
+NextOffset = Annotated[
+    int | None, Field(description="The offset of the next page; null on the last one.")
+]
+
+
+def cut_page(
+    found: Sequence[Listed], limit: int, offset: int
+) -> tuple[Sequence[Listed], int | None]:
+    """Return a page, and the offset of the next one; None if it is the last.
+
+    Args:
+        found: What is at the offset: one more than the limit, if there are so many.
+        limit: How many a page has.
+        offset: The page's.
+    """
+    return found[:limit], offset + limit if len(found) > limit else None
 
 
 class RequestModel(BaseModel):

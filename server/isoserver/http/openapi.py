@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from isokernel._version import __version__
 from isoserver.contexts import models
 from isoserver.http import models as http_models
-from isoserver.http.routes import Answer
+from isoserver.http.routes import GROUPS, Answer
 from isoserver.runs import models as runs_models
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _NAMES: Final = {
 _PARAMETERS: Final = {
     "task_id": "The task.",
     "context_id": "The context's id.",
+    "path": "The path in the context's folder, which may have slashes.",
     "id": "The execution's id.",
     "key": "The heap's key: 64 lower-case hex digits.",
     "session": "The session's name.",
@@ -65,6 +66,7 @@ def make_document(routes: Sequence[Route]) -> dict[str, Any]:
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "tags": [{"name": name, "description": text} for name, text in GROUPS.items()],
         "paths": {route.path: _path(route) for route in routes},
         "components": {
             "schemas": schemas,
@@ -121,6 +123,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     made: dict[str, Any] = {
         "operationId": "_".join([operation.method.lower(), *words]),
         "summary": operation.summary,
+        "tags": [route.group],
     }
     parameters = [
         {
@@ -140,11 +143,20 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
         made["parameters"] = parameters
     if operation.request is not None:
         schema = {"$ref": _name(operation.request)}
-        content: dict[str, Any] = {"application/json": {"schema": schema}}
-        content.update({kind: {"schema": _SCRIPT} for kind in operation.texts})
+        content: dict[str, Any] = {
+            "application/json": {"schema": schema, "example": operation.example}
+        }
+        for kind in operation.texts:
+            content[kind] = {"schema": _SCRIPT, "example": operation.example["code"]}
         made["requestBody"] = {
             "required": not operation.body_optional,
             "content": content,
+        }
+    if operation.raw:
+        schema = {"type": "string", "format": "binary"}
+        made["requestBody"] = {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": schema}},
         }
     answers = list(operation.answers)
     if not route.handler.open:

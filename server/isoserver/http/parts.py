@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from isoserver.access.rates import RateLimits
     from isoserver.access.service import Access
+    from isoserver.capabilities.service import Capabilities
     from isoserver.contexts.service import Contexts
+    from isoserver.files.service import Files
     from isoserver.heaps.service import Heaps
     from isoserver.http.guards import Guard
     from isoserver.http.metrics import Metrics
@@ -50,6 +52,8 @@ class ServerParts:
         rates: Limits how many there may be.
         document: Returns the OpenAPI document, made when it is first asked for.
         tools: What code in contexts can call.
+        capabilities: What it may do beyond them.
+        files: The folders of contexts.
         mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
     """
@@ -66,6 +70,8 @@ class ServerParts:
     rates: RateLimits
     document: Callable[[], dict[str, Any]]
     tools: Tools
+    files: Files
+    capabilities: Capabilities
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)

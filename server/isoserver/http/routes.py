@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import BaseModel
 
     from isoserver.http.handlers import Handler
 
-__all__ = ["Answer", "Operation", "Query", "Route", "queries_of"]
+__all__ = [
+    "GROUPS",
+    "Answer",
+    "Operation",
+    "Query",
+    "Route",
+    "in_group",
+    "queries_of",
+]
 
 
 class Query(NamedTuple):
@@ -47,6 +57,8 @@ class Operation(NamedTuple):
         queries: Arguments in the query.
         texts: Content types of bodies of text, which are accepted as well.
         body_optional: Whether the body may be left out.
+        example: A body, as plain data; whatever has a body has one.
+        raw: Whether the body is the content of a file, and nothing else.
     """
 
     method: str
@@ -56,14 +68,47 @@ class Operation(NamedTuple):
     queries: tuple[Query, ...] = ()
     texts: tuple[str, ...] = ()
     body_optional: bool = False
+    example: Any = None
+    raw: bool = False
 
 
 class Route(NamedTuple):
-    """A path, `{name}` standing for a variable segment, and what handles it."""
+    """A path, `{name}` standing for a variable segment, and what handles it.
+
+    `{path}` stands for all that follows, slashes too.
+
+    Attributes:
+        path: The path.
+        handler: Its handler.
+        operations: Its methods.
+        group: The heading that the document has it under, a key of `GROUPS`.
+    """
 
     path: str
     handler: type[Handler]
     operations: tuple[Operation, ...]
+    group: str = ""
+
+
+GROUPS: Final = {
+    "Contexts": "REPLs that keep their state: run cells in them, complete, inspect, "
+    "fork and save them.",
+    "Files": "The folder that each context has: list, read, write, move and delete "
+    "what is in it.",
+    "Executions": "Code that the server runs by itself and keeps, to be looked up, "
+    "read page by page, and cancelled.",
+    "Heaps and sessions": "Saved contexts, by key and by tag; histories by name.",
+    "Tools": "Where the functions for code come from, who may call what, what waits "
+    "for a decision, and what was done.",
+    "Tasks": "Code that calls tools.",
+    "Server": "Health, figures, documents, and the client.",
+}
+"""The headings of the document, with what they say."""
+
+
+def in_group(name: str, routes: Iterable[Route]) -> tuple[Route, ...]:
+    """Put routes under a heading of the document."""
+    return tuple(route._replace(group=name) for route in routes)
 
 
 def queries_of(model: type[BaseModel]) -> tuple[Query, ...]:

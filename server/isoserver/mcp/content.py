@@ -1,15 +1,18 @@
-"""What code displays, as content blocks of MCP: images, audio, files, text."""
+"""What code displays and writes, as content blocks of MCP: images, files, text."""
 
 from __future__ import annotations
 
 import json
+import mimetypes
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from mcp_types import (
     AudioContent,
     BlobResourceContents,
     EmbeddedResource,
     ImageContent,
+    ResourceLink,
     TextContent,
     TextResourceContents,
 )
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
     from mcp_types import ContentBlock
 
-__all__ = ["content_blocks"]
+    from isoserver.runs.records import RunRecord
+
+__all__ = ["content_blocks", "file_links"]
 
 _PICTURES: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _TEXTS: Final = ("text/markdown", "text/plain")
@@ -72,3 +77,25 @@ def _resource(uri: str, kind: str, value: Any) -> EmbeddedResource:
 def _base64(value: Any) -> str:
     """Remove the line breaks that Jupyter's base64 may have."""
     return "".join(str(value).split())
+
+
+def file_links(record: RunRecord) -> tuple[ContentBlock, ...]:
+    """Return a link to each file that a run wrote, and how many more there are."""
+    ending = record.ending
+    if ending is None or not ending.files:
+        return ()
+    place = f"context://{quote(ending.context_id, safe='')}/files"
+    links = [
+        ResourceLink(
+            name=file.path,
+            uri=f"{place}/{quote(file.path)}",
+            mime_type=mimetypes.guess_type(file.path)[0] or "application/octet-stream",
+            size=file.size,
+        )
+        for file in ending.files
+    ]
+    more = ending.files_count - len(links)
+    if not more:
+        return tuple(links)
+    text = f"{more} more files were written; {place} lists all."
+    return (*links, TextContent(text=text))

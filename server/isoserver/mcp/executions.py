@@ -13,31 +13,45 @@ from pydantic import Field
 
 from isoserver.errors import ExecutionMissingError, NotRunningError
 from isoserver.heaps.models import HeapKey, HeapTags  # noqa: TC001 - pydantic's
-from isoserver.mcp.progress import OutputProgress
+from isoserver.http.models import Offset, cut_page
+from isoserver.mcp.content import file_links
+from isoserver.mcp.progress import OutputProgress, Stages
 from isoserver.mcp.texts import read
-from isoserver.mcp.tools import Arguments, McpTool, Nothing, Reply, Result, explain
-from isoserver.runs.answers import execution_answer, execution_summary
+from isoserver.mcp.tools import Arguments, McpTool, Reply, Result, explain
+from isoserver.runs.answers import (
+    PREVIEW_MAX_CHARACTERS,
+    execution_answer,
+    execution_summary,
+)
 from isoserver.runs.models import (
     CancelResult,
     ExecAccepted,
     ExecutionInfo,
     ExecutionList,
     ExecutionOutput,
+    Limit,
     MemoryMb,
     OutputRange,
     TimeoutSeconds,
 )
 from isoserver.runs.orders import script_order
 from isoserver.runs.pages import BYTES_MAX, PageRequest
-from isoserver.runs.records import Kind
+from isoserver.runs.records import LIST_DEFAULT, Kind, Wanted
+from isoserver.settings.rules import (
+    BriefCapabilities,  # noqa: TC001 - pydantic reads annotations
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isokernel.capabilities import Stage
     from isoserver.http.parts import ServerParts
     from isoserver.mcp.tools import McpCall
     from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
 
 __all__ = [
+    "Page",
     "describe",
     "execution_tools",
     "plain",
@@ -50,15 +64,9 @@ _OUTPUT_BYTES: Final = 8_000
 _PAGE_BYTES: Final = 140_000
 _UNFINISHED: Final = "Execution did not complete within polling timeout"
 READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
-_RUNS: Final = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, open_world_hint=False
-)
-_ENDS: Final = ToolAnnotations(
-    read_only_hint=False,
-    destructive_hint=True,
-    idempotent_hint=True,
-    open_world_hint=False,
-)
+# What is left out is as the protocol's defaults: not read-only, destructive.
+_RUNS: Final = ToolAnnotations(destructive_hint=False, open_world_hint=False)
+_ENDS: Final = ToolAnnotations(idempotent_hint=True, open_world_hint=False)
 
 
 class StatelessRun(Arguments):
@@ -67,13 +75,14 @@ class StatelessRun(Arguments):
     code: str = Field(description="JavaScript or TypeScript source to execute.")
     heap_memory_max_mb: MemoryMb | None = Field(
         None,
-        description="V8 heap memory cap of this execution in megabytes (at least 8). "
-        "Overrides the server's default.",
+        description="Megabytes of V8 heap (at least 8), if not the server's default.",
     )
     execution_timeout_secs: TimeoutSeconds | None = Field(
         None,
-        description="Wall-clock timeout of this execution in seconds (1-300). "
-        "Overrides the server's default.",
+        description="Seconds that it may run (1-300), if not the server's default.",
+    )
+    capabilities: BriefCapabilities | None = Field(
+        None, description="Allow less of modules, net, files, env: off, or patterns."
     )
 
 
@@ -82,12 +91,9 @@ class Run(StatelessRun):
 
     heap: HeapKey | None = Field(
         None,
-        description="Heap snapshot key to restore before the execution. Within a "
-        "session this resets the session to that heap.",
+        description="Heap key to go on from; resets the session, if there is one.",
     )
-    tags: HeapTags | None = Field(
-        None, description="Tags attached to the heap snapshot that results."
-    )
+    tags: HeapTags | None = Field(None, description="Tags of the heap that results.")
 
 
 class ExecutionId(Arguments):
@@ -98,6 +104,13 @@ class ExecutionId(Arguments):
 
 class OutputPage(OutputRange, ExecutionId):
     """Arguments of get_execution_output."""
+
+
+class Page(Arguments):
+    """Which part of a list is wanted."""
+
+    limit: Limit = LIST_DEFAULT
+    offset: Offset = 0
 
 
 class StatelessOutput(Result):
@@ -122,10 +135,9 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "get_execution",
             "Status and result of an execution",
-            "Get the status of an execution that run_js began, and, once it is "
-            "completed, its result (the value of the last expression, as JSON text) "
-            "and its heap (a key to go on from with run_js). While the status is "
-            "running, ask again a moment later; all other statuses are final.",
+            "Get the status of an execution, and, once it is completed, its result "
+            "(as JSON text) and its heap (a key to go on from with run_js). While it "
+            "is running, ask again a moment later; all other statuses are final.",
             ExecutionId,
             ExecutionInfo,
             _get,
@@ -134,9 +146,9 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "get_execution_output",
             "Console output of an execution",
-            "Get a page of what an execution has printed with console.log and its "
-            "kin, also while it still runs. By lines unless byte_offset is given. Go "
-            "on with next_line_offset (or next_byte_offset) while has_more is true.",
+            "Get a page of what an execution has printed, also while it runs: by "
+            "lines, unless byte_offset is given. Go on with next_line_offset (or "
+            "next_byte_offset) while has_more.",
             OutputPage,
             ExecutionOutput,
             _page,
@@ -145,9 +157,8 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "cancel_execution",
             "Cancel an execution",
-            "Stop an execution that is running, or waits for its turn. Its status "
-            "becomes cancelled; what it had printed stays, and so does the state of "
-            "its session.",
+            "Stop an execution that runs or waits. What it had printed stays, and so "
+            "does its session's state.",
             ExecutionId,
             CancelResult,
             _cancel,
@@ -156,9 +167,8 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "list_executions",
             "All executions",
-            "List the executions that the server knows, running and ended, newest "
-            "first.",
-            Nothing,
+            "List executions, newest first; go on with next_offset.",
+            Page,
             ExecutionList,
             _list,
             READS,
@@ -187,19 +197,25 @@ async def _run(call: McpCall, arguments: Run) -> dict[str, Any]:
 
 
 async def _submit(
-    call: McpCall, arguments: StatelessRun, session: str | None = None
+    call: McpCall,
+    arguments: StatelessRun,
+    session: str | None = None,
+    on_stage: Callable[[Stage], None] | None = None,
 ) -> RunRecord:
     fields = arguments.model_dump()
     order = script_order(call.parts.settings, call.workspace, session=session, **fields)
-    return await call.parts.runs.submit(order)
+    order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
+    return await call.parts.runs.submit(order, on_stage=on_stage)
 
 
 async def _run_and_wait(call: McpCall, arguments: StatelessRun) -> Reply:
     runs, workspace = call.parts.runs, call.workspace
-    execution_id = (await _submit(call, arguments)).id
+    stages = Stages()
+    execution_id = (await _submit(call, arguments, on_stage=stages.put)).id
     progress = OutputProgress(
         call.context.session,
         runs.follow(workspace, execution_id),
+        stages,
         wanted=call.wants_progress,
     )
     try:
@@ -277,7 +293,8 @@ async def _get(call: McpCall, arguments: ExecutionId) -> Reply:
     record = await runs.get(Kind.SCRIPT, call.workspace, execution_id)
     printed = await some_output(call.parts, call.workspace, execution_id, _OUTPUT_BYTES)
     text = f"Console output:\n{printed}"
-    return Reply(describe(record), blocks=(TextContent(text=text),) if printed else ())
+    shown = (TextContent(text=text),) if printed else ()
+    return Reply(describe(record), blocks=(*shown, *file_links(record)))
 
 
 def describe(record: RunRecord) -> dict[str, Any]:
@@ -312,9 +329,13 @@ async def _cancel(call: McpCall, arguments: ExecutionId) -> Reply:
     return Reply({"ok": True})
 
 
-async def _list(call: McpCall, _arguments: Nothing) -> dict[str, Any]:
-    records = await call.parts.runs.list(Kind.SCRIPT, call.workspace)
-    return plain({"executions": [execution_summary(record) for record in records]})
+async def _list(call: McpCall, arguments: Page) -> dict[str, Any]:
+    limit, offset = arguments.limit, arguments.offset
+    wanted = Wanted(limit + 1, offset)
+    records = await call.parts.runs.list(Kind.SCRIPT, call.workspace, wanted)
+    page, following = cut_page(records, limit, offset)
+    listed = [execution_summary(record) for record in page]
+    return plain({"executions": listed, "next_offset": following})
 
 
 def plain(answer: dict[str, Any]) -> dict[str, Any]:

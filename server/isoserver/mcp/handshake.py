@@ -27,6 +27,7 @@ IDENTITY: Final = {
     "description": "Persistent V8 contexts for JavaScript and TypeScript.",
 }
 _CAPABILITIES: Final = {
+    "completions": {},
     "logging": {},
     "prompts": {"listChanged": False},
     "resources": {"listChanged": False, "subscribe": False},
@@ -36,6 +37,10 @@ _HANDSHAKES: Final = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-
 """Versions of the protocol whose clients initialize; others are left to the SDK."""
 _DISCOVERED: Final = "2026-07-28"
 _META: Final = "io.modelcontextprotocol/"
+
+
+_LASTS: Final = "Heaps outlive the server."
+_ENDS: Final = "Heaps last as long as this server, which has no --data-dir."
 
 
 class Opening:
@@ -121,8 +126,12 @@ class Output:
 
 def instructions(settings: ServerSettings) -> str:
     """Return what clients pass on to their model when they connect."""
-    name = "instructions-stateless" if settings.stateless else "instructions"
-    return settings.mcp_instructions or read(name)
+    if settings.mcp_instructions is not None:
+        return settings.mcp_instructions
+    if settings.stateless:
+        return read("instructions-stateless")
+    lasts = settings.data_dir or settings.database_url
+    return read("instructions").replace("{lasting}", _LASTS if lasts else _ENDS)
 
 
 class _Request(NamedTuple):

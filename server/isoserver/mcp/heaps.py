@@ -16,27 +16,24 @@ from isoserver.heaps.models import (
     entry_answer,
 )
 from isoserver.heaps.records import choose_fields, split_names
-from isoserver.mcp.executions import READS
+from isoserver.http.models import NextOffset, cut_page
+from isoserver.mcp.executions import READS, Page
 from isoserver.mcp.tools import Arguments, McpTool, Nothing, Result
 from isoserver.runs.models import SessionName  # noqa: TC001 - pydantic's
 
 if TYPE_CHECKING:
     from isoserver.mcp.tools import McpCall
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["heap_tools"]
 
-_REPLACES: Final = ToolAnnotations(
-    read_only_hint=False,
-    destructive_hint=True,
-    idempotent_hint=True,
-    open_world_hint=False,
-)
+_REPLACES: Final = ToolAnnotations(idempotent_hint=True, open_world_hint=False)
 
 
 class HeapArguments(Arguments):
     """Arguments of get_heap_tags."""
 
-    heap: HeapKey = Field(description="Heap snapshot key: 64 hex digits.")
+    heap: HeapKey = Field(description="Heap key.")
 
 
 class SetTagsArguments(HeapArguments):
@@ -50,16 +47,15 @@ class DeleteTagsArguments(HeapArguments):
 
     keys: str | list[str] | None = Field(
         None,
-        description="Keys of the tags to delete, as a list or with commas between "
-        "them; all tags if left out.",
+        description="Keys, as a list or with commas between them; all if left out.",
     )
 
 
-class QueryArguments(Arguments):
+class QueryArguments(Page):
     """Arguments of query_heaps_by_tags."""
 
     tags: HeapTags = Field(
-        description="Tags that a heap must have, all of them, with these values.",
+        description="The tags, with their values.",
     )
 
 
@@ -71,8 +67,8 @@ class HistoryArguments(Arguments):
     )
     fields: str | None = Field(
         None,
-        description="The fields to return, with commas between them: index, "
-        "input_heap, output_heap, code, timestamp. All if left out.",
+        description="With commas between them: index, input_heap, output_heap, code, "
+        "timestamp; all if left out.",
     )
 
 
@@ -99,16 +95,16 @@ class FoundHeaps(Result):
     """What query_heaps_by_tags answers."""
 
     results: list[FoundHeap]
+    next_offset: NextOffset
 
 
-def heap_tools() -> list[McpTool]:
+def heap_tools(_settings: ServerSettings) -> list[McpTool]:
     """Return the tools of sessions and heaps."""
     return [
         McpTool(
             "list_sessions",
             "All sessions",
-            "List the names of all sessions that have a history. A session is a "
-            "persistent context, with a record of the code that ran in it.",
+            "List the names of all sessions (persistent contexts) with a history.",
             Nothing,
             SessionsModel,
             _list_sessions,
@@ -117,9 +113,8 @@ def heap_tools() -> list[McpTool]:
         McpTool(
             "list_session_snapshots",
             "History of a session",
-            "List what ran in a session, oldest first: the code, the heap that it "
-            "began from and the heap that it left. Pass an output_heap to run_js to go "
-            "back to that state.",
+            "List what ran in a session, oldest first: code, the heap that it began "
+            "from, the heap that it left. run_js with an output_heap goes back to it.",
             HistoryArguments,
             SessionHistory,
             _list_snapshots,
@@ -128,7 +123,7 @@ def heap_tools() -> list[McpTool]:
         McpTool(
             "get_heap_tags",
             "Tags of a heap",
-            "Get the tags of a heap snapshot.",
+            "Get the tags of a heap.",
             HeapArguments,
             Tags,
             _get_tags,
@@ -137,8 +132,8 @@ def heap_tools() -> list[McpTool]:
         McpTool(
             "set_heap_tags",
             "Tag a heap",
-            "Set the tags of a heap snapshot, in place of those that it has. A heap "
-            "with tags is kept; one without them and without use goes after some days.",
+            "Replace the tags of a heap. A heap with tags is kept; one without tags "
+            "and use goes after some days.",
             SetTagsArguments,
             HeapDone,
             _set_tags,
@@ -147,7 +142,7 @@ def heap_tools() -> list[McpTool]:
         McpTool(
             "delete_heap_tags",
             "Delete tags of a heap",
-            "Delete tags of a heap snapshot, by key, or all of them.",
+            "Delete tags of a heap, by key, or all.",
             DeleteTagsArguments,
             HeapDone,
             _delete_tags,
@@ -156,8 +151,7 @@ def heap_tools() -> list[McpTool]:
         McpTool(
             "query_heaps_by_tags",
             "Find heaps by their tags",
-            "Find the heap snapshots that have all of these tags with these values. "
-            "With no tags at all: every heap that has any.",
+            "Find the heaps that have all of these tags; with none, all that have any.",
             QueryArguments,
             FoundHeaps,
             _query,
@@ -202,5 +196,10 @@ async def _delete_tags(call: McpCall, arguments: DeleteTagsArguments) -> dict[st
 
 
 async def _query(call: McpCall, arguments: QueryArguments) -> dict[str, Any]:
-    found = await call.parts.heaps.tagged(call.workspace, arguments.tags)
-    return {"results": [{"heap": key, "tags": tags} for key, tags in found]}
+    limit, offset = arguments.limit, arguments.offset
+    found = await call.parts.heaps.tagged(
+        call.workspace, arguments.tags, limit + 1, offset
+    )
+    page, following = cut_page(found, limit, offset)
+    results = [{"heap": key, "tags": tags} for key, tags in page]
+    return {"results": results, "next_offset": following}

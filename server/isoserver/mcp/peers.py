@@ -12,6 +12,7 @@ from collections import OrderedDict
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
@@ -37,6 +38,7 @@ __all__ = [
     "Peer",
     "current_connection",
     "lifespan",
+    "read_name",
 ]
 
 SESSION_HEADER: Final = "x-mcp-session-id"
@@ -129,11 +131,18 @@ class HttpConnections:
         """Return the session of a request's connection, or else of the request."""
         transport = _transport(request)
         if transport is None:
-            return request.headers.get(SESSION_HEADER)
+            return read_name(request.headers.get(SESSION_HEADER))
         if transport not in self._sessions:
             return None
         self._sessions.move_to_end(transport)
         return self._sessions[transport]
+
+
+def read_name(header: str | None) -> str | None:
+    """Read the name of a session, which headers have as UTF-8, or percent-encoded."""
+    if not header:
+        return None
+    return unquote(header.encode("latin-1", "replace").decode("utf-8", "replace"))
 
 
 def _transport(request: Request | None) -> str | None:

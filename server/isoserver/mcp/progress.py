@@ -1,4 +1,4 @@
-"""Progress notifications: what a run prints, sent while a tool waits for its end."""
+"""Progress notifications: what a run prints and downloads while a tool waits for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from mcp.server.session import ServerSession
 
-__all__ = ["OutputBuffer", "OutputProgress"]
+    from isokernel.capabilities import Stage
+
+__all__ = ["OutputBuffer", "OutputProgress", "Stages"]
 
 _MESSAGE_MAX: Final = 16 * 1024
 """Characters of one notification; the tool's answer has all of the output."""
@@ -55,37 +57,61 @@ class OutputBuffer:
                 return
 
 
+class Stages:
+    """The stages of what takes long, such as downloads, between a run and a client."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.buffer = OutputBuffer()
+
+    def put(self, stage: Stage) -> None:
+        """Add one."""
+        self.buffer.put(f"{stage.text}\n")
+
+
 class OutputProgress:
     """Sends whole lines to the client, at the pace at which it reads.
 
-    The progress is the number of lines so far. A client that gave no token gets none.
+    The progress is the number of lines so far, with those that tell of downloads. A
+    client that gave no token gets none.
     """
 
     def __init__(
-        self, session: ServerSession, output: AsyncIterator[str], *, wanted: bool
+        self,
+        session: ServerSession,
+        output: AsyncIterator[str],
+        stages: Stages,
+        *,
+        wanted: bool,
     ) -> None:
         """Start sending, if the client wants progress.
 
         Args:
             session: The client's.
             output: What is printed, as it comes, until the end of the run.
+            stages: How far downloads have come; of those that wait, the last is sent.
             wanted: Whether the client gave a token.
         """
         self._session = session
         self._output = output
         self._count = 0
         self._partial = ""
-        self._task = asyncio.ensure_future(self._follow()) if wanted else None
+        self._stages = stages.buffer
+        self._tasks: set[asyncio.Future[None]] = set()
+        if wanted:
+            follow = (self._follow(), self._follow_stages())
+            self._tasks = {asyncio.ensure_future(each) for each in follow}
 
     async def finish(self) -> None:
         """Send the last lines, once the run has ended."""
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=_LAST_SECONDS)
+        self._stages.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
 
     def stop(self) -> None:
         """Stop sending; called in any case, also after `finish`."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     async def _follow(self) -> None:
         async for text in self._output:
@@ -95,6 +121,10 @@ class OutputProgress:
                 await asyncio.sleep(_PAUSE)
         if self._partial:
             await self._report(self._partial)
+
+    async def _follow_stages(self) -> None:
+        async for text in self._stages.read():
+            await self._report(text.rstrip("\n").rpartition("\n")[2])
 
     async def _report(self, lines: str) -> None:
         self._count += lines.count("\n") + 1

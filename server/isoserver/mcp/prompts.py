@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -15,17 +15,28 @@ from mcp_types import (
     TextContent,
 )
 
-__all__ = ["Prompts"]
+if TYPE_CHECKING:
+    from isoserver.http.parts import ServerParts
+
+__all__ = ["PROMPTS", "Prompts", "Template"]
 
 
-class _Template(NamedTuple):
+class Template(NamedTuple):
+    """A prompt, and its text with `{NAME}` where an argument belongs.
+
+    Attributes:
+        prompt: As clients list it.
+        text: What it says.
+        stateful: Whether it needs what stateless servers don't keep.
+    """
+
     prompt: Prompt
     text: str
     stateful: bool = False
 
 
-_TEMPLATES: Final = (
-    _Template(
+PROMPTS: Final = [
+    Template(
         Prompt(
             name="first_use",
             title="Try this server",
@@ -36,7 +47,7 @@ _TEMPLATES: Final = (
         "they gave as a value, then make a mistake on purpose and show how the error "
         "is told. Keep it short, and say which tool you called for what.",
     ),
-    _Template(
+    Template(
         Prompt(
             name="solve_with_code",
             title="Solve something by running code",
@@ -52,7 +63,7 @@ _TEMPLATES: Final = (
         "computation where that is possible, and tell me the code that counts.\n\n"
         "{task}",
     ),
-    _Template(
+    Template(
         Prompt(
             name="explore_state",
             title="Go on from a saved state",
@@ -68,7 +79,7 @@ _TEMPLATES: Final = (
         "names that it defines and what they hold, and give me an overview.",
         stateful=True,
     ),
-)
+]
 
 
 class Prompts:
@@ -82,10 +93,33 @@ class Prompts:
         """
         self._known = {
             template.prompt.name: template
-            for template in _TEMPLATES
+            for template in PROMPTS
             if not (stateless and template.stateful)
         }
         self.entries = [template.prompt for template in self._known.values()]
+
+    async def complete(
+        self, parts: ServerParts, workspace: str, name: str, argument: str
+    ) -> list[str]:
+        """Return what an argument of a prompt could be; what is free has nothing.
+
+        Raises:
+            MCPError: There is no such prompt.
+        """
+        self._find(name)
+        if argument != "tag":
+            return []
+        found = await parts.heaps.tagged(workspace, {})
+        tags = {f"{key}={value}" for _, tags in found for key, value in tags.items()}
+        return sorted(tags)
+
+    def _find(self, name: str) -> Template:
+        template = self._known.get(name)
+        if template is None:
+            names = ", ".join(self._known)
+            message = f"There is no prompt {name[:64]!r}, but: {names}"
+            raise MCPError(code=INVALID_PARAMS, message=message)
+        return template
 
     def get(self, name: str, arguments: dict[str, str]) -> GetPromptResult:
         """Return a prompt with its arguments filled in.
@@ -93,20 +127,17 @@ class Prompts:
         Raises:
             MCPError: There is none of that name, or an argument is missing.
         """
-        template = self._known.get(name)
-        if template is None:
-            names = ", ".join(self._known)
-            message = f"There is no prompt {name[:64]!r}, but: {names}"
-            raise MCPError(code=INVALID_PARAMS, message=message)
+        template = self._find(name)
         for argument in template.prompt.arguments or ():
             if argument.required and not arguments.get(argument.name):
                 message = f"The prompt {name} needs the argument {argument.name!r}"
                 raise MCPError(code=INVALID_PARAMS, message=message)
-        tag = arguments.get("tag")
         parts = {
-            "task": arguments.get("task", ""),
-            "tag": f" that have the tag {tag}" if tag else "",
+            argument.name: arguments.get(argument.name, "")
+            for argument in template.prompt.arguments or ()
         }
+        if parts.get("tag"):
+            parts["tag"] = f" that have the tag {parts['tag']}"
         # In one pass, so that what is filled in stays as it is.
         text = re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], template.text)
         call = PromptMessage(role="user", content=TextContent(text=text))

@@ -13,6 +13,9 @@ from mcp_types import (
     LOG_LEVEL_META_KEY,
     CallToolRequestParams,
     CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    Completion,
     EmptyResult,
     GetPromptRequestParams,
     GetPromptResult,
@@ -25,6 +28,7 @@ from mcp_types import (
     LoggingMessageNotification,
     LoggingMessageNotificationParams,
     PaginatedRequestParams,
+    PromptReference,
     ReadResourceRequestParams,
     ReadResourceResult,
     SetLevelRequestParams,
@@ -33,6 +37,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from isoserver.errors import ServerError
 from isoserver.mcp.executions import execution_tools, stateless_tools
+from isoserver.mcp.facts import facts
 from isoserver.mcp.handshake import IDENTITY, instructions
 from isoserver.mcp.heaps import heap_tools
 from isoserver.mcp.peers import (
@@ -41,6 +46,7 @@ from isoserver.mcp.peers import (
     HttpConnections,
     Peer,
     lifespan,
+    read_name,
 )
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources
@@ -48,18 +54,27 @@ from isoserver.mcp.tasks import task_tools
 from isoserver.mcp.tools import McpCall, McpTools
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
     from isoserver.http.parts import ServerParts
+    from isoserver.mcp.tools import McpTool
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["Protocol"]
+__all__ = ["TOOLS", "Protocol"]
 
+TOOLS: Final[list[Callable[[ServerSettings], list[McpTool]]]] = [
+    execution_tools,
+    heap_tools,
+    task_tools,
+]
+"""What makes the tools, in the order in which they are listed."""
 _LEVELS: Final[tuple[LoggingLevel, ...]] = get_args(LoggingLevel)
 """From the least to the most severe."""
 _NOTICE: Final = "notice"
+_COMPLETIONS_MAX: Final = 100
+"""As the protocol says."""
 
 
 class Protocol:
@@ -96,6 +111,7 @@ class Protocol:
             on_read_resource=self._read_resource,
             on_list_prompts=self._list_prompts,
             on_get_prompt=self._get_prompt,
+            on_completion=self._complete,
         )
         # By method: the argument of the constructor warns that logging is on its way
         # out, but clients of today still set a level.
@@ -111,15 +127,17 @@ class Protocol:
         connection = ctx.lifespan_context
         if ctx.method == "initialize" and connection is not None:
             headers = {} if ctx.request is None else ctx.request.headers
-            connection.session = headers.get(SESSION_HEADER) or connection.session
+            named = read_name(headers.get(SESSION_HEADER))
+            connection.session = named or connection.session
         return await call_next(ctx)
 
     async def _list_tools(
         self,
-        _context: ServerRequestContext[Connection | None, Any],
+        context: ServerRequestContext[Connection | None, Any],
         _parameters: PaginatedRequestParams | None,
     ) -> ListToolsResult:
-        return ListToolsResult(tools=self._tools.entries)
+        told = await facts(self._parts, self._peer(context))
+        return ListToolsResult(tools=self._tools.entries(told))
 
     async def _call_tool(
         self,
@@ -180,6 +198,30 @@ class Protocol:
     ) -> GetPromptResult:
         return self._prompts.get(parameters.name, parameters.arguments or {})
 
+    async def _complete(
+        self,
+        context: ServerRequestContext[Connection | None, Any],
+        parameters: CompleteRequestParams,
+    ) -> CompleteResult:
+        workspace = self._peer(context).principal.workspace
+        reference, argument = parameters.ref, parameters.argument
+        if isinstance(reference, PromptReference):
+            found = await self._prompts.complete(
+                self._parts, workspace, reference.name, argument.name
+            )
+        else:
+            found = await self._resources.complete(
+                workspace, str(reference.uri), argument.name
+            )
+        values = [value for value in found if value.startswith(argument.value)]
+        return CompleteResult(
+            completion=Completion(
+                values=values[:_COMPLETIONS_MAX],
+                total=len(values),
+                has_more=len(values) > _COMPLETIONS_MAX,
+            )
+        )
+
     def _peer(self, context: ServerRequestContext[Connection | None, Any]) -> Peer:
         return Peer.of(context, self._connections, self._parts.settings.session_id)
 
@@ -215,4 +257,4 @@ def _tools(settings: ServerSettings) -> McpTools:
     """Return the tools that the settings ask for."""
     if settings.stateless:
         return McpTools(stateless_tools(settings))
-    return McpTools([*execution_tools(settings), *heap_tools(), *task_tools(settings)])
+    return McpTools(tool for tools in TOOLS for tool in tools(settings))

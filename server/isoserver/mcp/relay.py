@@ -2,47 +2,47 @@
 
 Only one server at a time may use a data folder, but each client over stdio starts a
 process of its own. So a server listens on a Unix socket in its folder, which only its
-owner can open, and an `isokernel mcp` that finds the folder locked relays its client's
-messages. Sessions, tasks and approvals of all clients are then in one place.
+owner can open, and every `isokernel mcp` with a data folder relays its client's
+messages (`relay_client`). Sessions, tasks and approvals of all are then in one place.
+
+The first `isokernel mcp` on a folder forks the server as a process of its own, which
+serves until its last client is gone: whichever client leaves, and however, the others
+don't notice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import socket
 import struct
-import sys
-import threading
-import time
-from contextlib import suppress
+import typing
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.mcp.handshake import Opening, Output
-from isoserver.storage.folders import LOCK_FILE
+from isoserver.mcp.relay_client import SOCKET, WELCOME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from isoserver.http.parts import ServerParts
 
-__all__ = ["Relay", "find", "pass_on"]
+__all__ = ["Relay", "RelayServer", "serve_relayed"]
 
-_SOCKET: Final = "mcp.sock"
-_HELLO_MAX: Final = 4096
-_PIECE: Final = 1 << 16
-_START_SECONDS: Final = 20.0
-"""How long to wait for the server that has the folder to listen."""
-_PAUSE: Final = 0.05
 _PEER: Final = struct.Struct("3i")
 
 
 class Relay:
-    """The server's end: serves other processes' clients. In the event loop only."""
+    """The server's end: serves other processes' clients. In the event loop only.
+
+    Attributes:
+        deserted: Set when no client is left of those that came; then no other is let
+            in, and the last one's connection stays open until the process ends, so
+            that its `isokernel mcp` ends after the server.
+    """
 
     def __init__(self, parts: ServerParts, folder: Path) -> None:
         """Make a relay; `open` listens.
@@ -56,17 +56,20 @@ class Relay:
         self._listener: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._gone: set[asyncio.Event] = set()
+        self._own: asyncio.Task[None] | None = None
+        self._last: asyncio.StreamWriter | None = None
+        self.deserted: asyncio.Event | None = None
 
     async def open(self) -> None:
         """Listen; replaces the socket that a killed server may have left."""
-        place = self._folder / _SOCKET
+        place = self._folder / SOCKET
         place.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX)
         folder = os.open(self._folder, os.O_PATH | os.O_CLOEXEC)
         before = os.umask(0o177)
         try:
             # Names of sockets have 107 bytes at most, paths of folders more.
-            listening.bind(f"/proc/self/fd/{folder}/{_SOCKET}")
+            listening.bind(f"/proc/self/fd/{folder}/{SOCKET}")
         except BaseException:
             listening.close()
             raise
@@ -79,12 +82,31 @@ class Relay:
             limit=self._parts.settings.request_body_bytes_max,
         )
 
+    async def adopt(self, first: socket.socket, gone: asyncio.Event) -> None:
+        """Serve the client for whom this server was forked, and end with the last one.
+
+        Args:
+            first: The connection to its process, which has answered what opens it.
+            gone: Set when this client is gone.
+        """
+        limit = self._parts.settings.request_body_bytes_max
+        reader, writer = await asyncio.open_unix_connection(sock=first, limit=limit)
+        self.deserted = asyncio.Event()
+        writer.write(WELCOME)
+        serving = self._keep(writer, self._serve(reader, writer, {}, answered=True))
+        self._own = asyncio.ensure_future(serving)
+        self._own.add_done_callback(lambda _: gone.set())
+        self._serving.add(self._own)
+
+    def _unlisten(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            (self._folder / SOCKET).unlink(missing_ok=True)
+
     async def close(self) -> None:
         """End all connections; requests in flight are answered as cancelled."""
-        if self._listener is None:
-            return
-        self._listener.close()
-        (self._folder / _SOCKET).unlink(missing_ok=True)
+        self._unlisten()
         for gone in tuple(self._gone):
             gone.set()
         for serving in tuple(self._serving):
@@ -95,14 +117,17 @@ class Relay:
     async def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        await self._keep(writer, self._welcome(reader, writer))
+
+    async def _keep(
+        self, writer: asyncio.StreamWriter, serve: Coroutine[Any, Any, None]
+    ) -> None:
+        """Count a connection while it is served, and close it."""
         serving = asyncio.current_task()
         assert serving is not None  # noqa: S101 - asyncio makes one for each connection
-        full = len(self._serving) >= self._parts.settings.mcp_connections_max
         self._serving.add(serving)
         try:
-            # The folder's owner may do anything here; what runs for clients may not.
-            if not full and not _is_ours(_pid(writer)):
-                await self._serve(reader, writer)
+            await serve
         except (OSError, ValueError, asyncio.TimeoutError):
             pass  # it is gone, talks nonsense, or doesn't read
         except asyncio.CancelledError:
@@ -111,17 +136,40 @@ class Relay:
             self._parts.log.exception("a relayed client failed")
         finally:
             self._serving.discard(serving)
-            writer.close()
+            if self.deserted is None or self._serving or self.deserted.is_set():
+                writer.close()
+            else:
+                self._unlisten()
+                self._last = writer
+                self.deserted.set()
 
-    async def _serve(
+    async def _welcome(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        full = len(self._serving) > self._parts.settings.mcp_connections_max
+        # The folder's owner may do anything here; what runs for clients may not.
+        if _is_ours(_pid(writer)):
+            return
         hello = json.loads(await reader.readline())
         if not isinstance(hello, dict):
             return
+        if self.deserted is not None and self.deserted.is_set():
+            return
+        writer.write(WELCOME)
+        if not full:
+            await self._serve(reader, writer, hello, answered=False)
+
+    async def _serve(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        hello: dict[str, Any],
+        *,
+        answered: bool,
+    ) -> None:
         opening = Opening(self._parts.settings)
         first = await reader.readline()
-        if (answer := opening.answer(first)) is not None:
+        if (answer := opening.answer(first)) is not None and not answered:
             writer.write(answer.encode())
             await writer.drain()
         # In a thread: the SDK takes a second to import.
@@ -141,6 +189,63 @@ class Relay:
                 await protocol.server.run(*streams, options)
         finally:
             self._gone.discard(gone)
+
+
+class RelayServer(typing.Protocol):
+    """What of `isoserver.app.Server` `serve_relayed` needs."""
+
+    relay: Relay | None
+
+    def stop_on_signals(self) -> asyncio.Event:
+        """Return what SIGTERM and SIGINT set; a second one ends the grace period."""
+
+    async def open(self) -> None:
+        """Start it, without listening for HTTP."""
+
+    def abandon(self) -> None:
+        """Discard what a failed `open` has left."""
+
+    async def stop(self) -> None:
+        """Stop it."""
+
+    def end_grace_period(self) -> None:
+        """End the grace period of `stop`."""
+
+
+async def serve_relayed(
+    server: RelayServer, first: socket.socket, gone: Callable[[], None]
+) -> None:
+    """Serve relayed clients until the last is gone, or SIGTERM or SIGINT.
+
+    Args:
+        server: A server that isn't started, with a data folder that others find.
+        first: The connection to the process of the first client.
+        gone: Called when the first client is gone.
+
+    Raises:
+        ServerError: The server can't start.
+    """
+    stopped, left = server.stop_on_signals(), asyncio.Event()
+    try:
+        await server.open()
+        relay = server.relay
+        assert relay is not None  # noqa: S101 - as agreed
+        await relay.adopt(first, left)
+    except BaseException:
+        server.abandon()
+        raise
+    deserted = relay.deserted
+    assert deserted is not None  # noqa: S101 - `adopt` has made it
+    causes = [asyncio.ensure_future(each.wait()) for each in (stopped, deserted)]
+    leaving = asyncio.ensure_future(left.wait())
+    leaving.add_done_callback(lambda _: gone())
+    await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
+    for each in causes:
+        each.cancel()
+    if deserted.is_set():
+        server.end_grace_period()  # nobody waits for what still runs
+    await server.stop()
+    leaving.cancel()
 
 
 async def _lines(
@@ -186,84 +291,3 @@ def _is_ours(pid: int) -> bool:
             return True  # it is gone, or hides
         pid = int(stat.rpartition(")")[2].split()[1])
     return False
-
-
-# -- the other process -----------------------------------------------------------------
-
-
-def find(folder: Path | None, session: str | None) -> socket.socket | None:
-    """Connect to the server that has a data folder, waiting until it has started.
-
-    Args:
-        folder: The folder; with None, each server has one of its own.
-        session: The session of the client whose messages will be relayed.
-
-    Returns:
-        The connection; None if no server has the folder, or if it doesn't listen.
-    """
-    if folder is None:
-        return None
-    end = time.monotonic() + _START_SECONDS
-    while _is_locked(folder / LOCK_FILE) and time.monotonic() < end:
-        found = socket.socket(socket.AF_UNIX)
-        place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-        try:
-            found.connect(f"/proc/self/fd/{place}/{_SOCKET}")
-            found.sendall(json.dumps({"session": session}).encode() + b"\n")
-        except OSError:
-            found.close()
-            time.sleep(_PAUSE)
-        else:
-            return found
-        finally:
-            os.close(place)
-    return None
-
-
-def _is_locked(lock: Path) -> bool:
-    try:
-        file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
-    return False
-
-
-def pass_on(server: socket.socket) -> int:
-    """Relay stdin to a server, and its answers to stdout, until either side ends.
-
-    Args:
-        server: The connection that `find` returned.
-
-    Returns:
-        The exit status: 1 if the server ended first.
-    """
-    ended = threading.Event()
-
-    def send() -> None:
-        with suppress(OSError):
-            while data := os.read(0, _PIECE):
-                server.sendall(data)
-        ended.set()
-        with suppress(OSError):
-            server.shutdown(socket.SHUT_WR)
-
-    threading.Thread(target=send, daemon=True).start()
-    with suppress(OSError):
-        while data := server.recv(_PIECE):
-            _write(data)
-    if ended.is_set():
-        return 0
-    sys.stderr.write("isokernel: the server that has the data folder has ended\n")
-    return 1
-
-
-def _write(data: bytes) -> None:
-    view: Any = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]

@@ -1,14 +1,18 @@
-"""Resources: the server's documents, executions and their output, heaps."""
+"""Resources: the server's documents, executions, their output, heaps, files."""
 
 from __future__ import annotations
 
+import base64
 import json
+import mimetypes
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote, unquote
 
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
+    BlobResourceContents,
     ReadResourceResult,
     Resource,
     ResourceTemplate,
@@ -16,7 +20,10 @@ from mcp_types import (
 )
 
 from isoserver.errors import ServerError
+from isoserver.files.models import file_answer
+from isoserver.files.whole import read_file, read_folder
 from isoserver.mcp.executions import describe, some_output
+from isoserver.mcp.facts import ANY_CLIENT
 from isoserver.mcp.texts import read
 from isoserver.mcp.tools import explain
 from isoserver.runs.records import Kind
@@ -27,13 +34,15 @@ if TYPE_CHECKING:
     from isoserver.http.parts import ServerParts
     from isoserver.mcp.tools import McpTools
 
-__all__ = ["Resources"]
+__all__ = ["DOCUMENTS", "TEMPLATES", "Document", "Resources", "Template"]
 
 _MARKDOWN: Final = "text/markdown"
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
 _OUTPUT_MAX: Final = 300_000
 """Bytes of output that a resource shows; get_execution_output has the rest."""
+_FILES_MAX: Final = 1000
+"""Files that a resource lists; HTTP lists all."""
 
 
 _README: Final = Resource(
@@ -59,10 +68,19 @@ _OPENAPI: Final = Resource(
 )
 
 
-class _Template(NamedTuple):
+class Document(NamedTuple):
+    """A resource that is always there, and what makes its text."""
+
+    entry: Resource
+    text: Callable[[ServerParts, McpTools], str]
+
+
+class Template(NamedTuple):
+    """Resources of one kind: their URIs, and what reads one of a workspace."""
+
     entry: ResourceTemplate
     pattern: re.Pattern[str]
-    read: Callable[[ServerParts, str, str], Awaitable[str]]
+    read: Callable[..., Awaitable[str | bytes]]
 
 
 class Resources:
@@ -82,17 +100,28 @@ class Resources:
             tools: The tools, for their schemas.
         """
         self._parts = parts
-        self._documents: dict[str, tuple[Resource, Callable[[], str]]] = {
-            entry.uri: (entry, text)
-            for entry, text in (
-                (_README, lambda: read("readme")),
-                (_TOOLS, lambda: json.dumps(_plain(tools))),
-                (_OPENAPI, lambda: json.dumps(parts.document())),
-            )
-        }
-        self.entries = [entry for entry, _ in self._documents.values()]
-        self._templates = [] if parts.settings.stateless else _TEMPLATES
+        self._tools = tools
+        self._documents = {document.entry.uri: document for document in DOCUMENTS}
+        self.entries = [document.entry for document in self._documents.values()]
+        self._templates = [] if parts.settings.stateless else TEMPLATES
         self.templates = [template.entry for template in self._templates]
+
+    async def complete(self, workspace: str, uri: str, argument: str) -> list[str]:
+        """Return what a variable of a template could be, the newest first.
+
+        Raises:
+            MCPError: There is no such template.
+        """
+        templates = [template.uri_template for template in self.templates]
+        if uri not in templates:
+            raise _missing(uri, f"Templates are: {', '.join(templates) or 'none'}")
+        if f"{{{argument}}}" not in uri:
+            return []
+        if argument == "key":
+            heaps = await self._parts.heaps.newest(workspace, {})
+            return [heap.key for heap in heaps]
+        records = await self._parts.runs.list(Kind.SCRIPT, workspace)
+        return [record.id for record in records]
 
     async def read(self, workspace: str, uri: str) -> ReadResourceResult:
         """Read a resource.
@@ -101,16 +130,17 @@ class Resources:
             MCPError: There is no such resource, or it can't be read.
         """
         if uri in self._documents:
-            document, text = self._documents[uri]
-            return _result(uri, document, text())
+            document = self._documents[uri]
+            return _result(uri, document.entry, document.text(self._parts, self._tools))
         for template in self._templates:
             match = template.pattern.fullmatch(uri)
             if match is None:
                 continue
             try:
-                found = await template.read(self._parts, workspace, match.group(1))
-            except ServerError as error:
-                raise _missing(uri, explain(error)) from error
+                found = await template.read(self._parts, workspace, *match.groups())
+            except (ServerError, UnicodeDecodeError) as error:
+                text = explain(error) if isinstance(error, ServerError) else str(error)
+                raise _missing(uri, text) from error
             return _result(uri, template.entry, found)
         names = [*self._documents, *(entry.uri_template for entry in self.templates)]
         raise _missing(uri, f"There are: {', '.join(names)}")
@@ -122,16 +152,27 @@ def _missing(uri: str, text: str) -> MCPError:
 
 
 def _result(
-    uri: str, entry: Resource | ResourceTemplate, text: str
+    uri: str, entry: Resource | ResourceTemplate, found: str | bytes
 ) -> ReadResourceResult:
-    contents = TextResourceContents(uri=uri, mime_type=entry.mime_type, text=text)
-    return ReadResourceResult(contents=[contents])
+    kind = entry.mime_type or mimetypes.guess_type(uri)[0]
+    if isinstance(found, bytes):
+        try:
+            text = found.decode()
+        except UnicodeDecodeError:
+            blob = base64.b64encode(found).decode()
+            kind = kind or "application/octet-stream"
+            contents = BlobResourceContents(uri=uri, mime_type=kind, blob=blob)
+            return ReadResourceResult(contents=[contents])
+    else:
+        text = found
+    shown = TextResourceContents(uri=uri, mime_type=kind or _TEXT, text=text)
+    return ReadResourceResult(contents=[shown])
 
 
 def _plain(tools: McpTools) -> list[Any]:
     return [
         entry.model_dump(by_alias=True, mode="json", exclude_none=True)
-        for entry in tools.entries
+        for entry in tools.entries(ANY_CLIENT)
     ]
 
 
@@ -149,8 +190,31 @@ async def _read_heap(parts: ServerParts, workspace: str, key: str) -> str:
     return json.dumps(record._asdict(), indent=2)
 
 
-_TEMPLATES: Final = [
-    _Template(
+async def _list_files(parts: ServerParts, workspace: str, context_id: str) -> str:
+    context = parts.contexts.get(workspace, unquote(context_id, errors="strict"))
+    found = await read_folder(parts.files, context.key)
+    place = f"context://{context_id}/files/"
+    files = [
+        {**file_answer(one.path, one.kind, one.facts), "uri": place + quote(one.path)}
+        for one in found[:_FILES_MAX]
+    ]
+    return json.dumps({"files": files, "more": max(0, len(found) - _FILES_MAX)})
+
+
+async def _read_file(
+    parts: ServerParts, workspace: str, context_id: str, path: str
+) -> bytes:
+    context = parts.contexts.get(workspace, unquote(context_id, errors="strict"))
+    return await read_file(parts.files, context.key, unquote(path, errors="strict"))
+
+
+DOCUMENTS: Final = [
+    Document(_README, lambda _parts, _tools: read("readme")),
+    Document(_TOOLS, lambda _parts, tools: json.dumps(_plain(tools))),
+    Document(_OPENAPI, lambda parts, _tools: json.dumps(parts.document())),
+]
+TEMPLATES: Final = [
+    Template(
         ResourceTemplate(
             uri_template="execution://{id}/output",
             name="execution-output",
@@ -161,7 +225,7 @@ _TEMPLATES: Final = [
         re.compile(r"execution://([^/]+)/output"),
         _read_output,
     ),
-    _Template(
+    Template(
         ResourceTemplate(
             uri_template="execution://{id}",
             name="execution",
@@ -172,7 +236,7 @@ _TEMPLATES: Final = [
         re.compile(r"execution://([^/]+)"),
         _read_execution,
     ),
-    _Template(
+    Template(
         ResourceTemplate(
             uri_template="heap://{key}",
             name="heap",
@@ -182,5 +246,27 @@ _TEMPLATES: Final = [
         ),
         re.compile(r"heap://([^/]+)"),
         _read_heap,
+    ),
+    Template(
+        ResourceTemplate(
+            uri_template="context://{context_id}/files",
+            name="context-files",
+            title="The files of a context",
+            description="What is in the context's folder, with the URI of each file.",
+            mime_type=_JSON,
+        ),
+        re.compile(r"context://([^/]+)/files"),
+        _list_files,
+    ),
+    Template(
+        ResourceTemplate(
+            uri_template="context://{context_id}/files/{+path}",
+            name="context-file",
+            title="A file of a context",
+            description="Its content, as text if it is UTF-8; a session's name is the "
+            "id of its context.",
+        ),
+        re.compile(r"context://([^/]+)/files/(.+)", re.DOTALL),
+        _read_file,
     ),
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,9 @@ class McpServer(typing.Protocol):
     """What of `isoserver.app.Server` is needed here."""
 
     parts: ServerParts
+
+    def stop_on_signals(self) -> asyncio.Event:
+        """Return what SIGTERM and SIGINT set; a second one ends the grace period."""
 
     async def open(self) -> None:
         """Start it, without listening."""
@@ -50,17 +52,8 @@ async def serve_stdio(
         streams: The client's, which are being read.
         complain: Called with the reason if it can't start; then the process ends.
     """
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
-
-    def stop() -> None:
-        if stopped.is_set():
-            server.end_grace_period()
-        stopped.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    failed: asyncio.Future[Exception] = loop.create_future()
+    stopped = server.stop_on_signals()
+    failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(_serve(server, streams, failed), name="mcp")
     stopping = asyncio.create_task(stopped.wait())
     ends: set[asyncio.Future[Any]] = {serving, stopping, failed}

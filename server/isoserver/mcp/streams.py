@@ -1,8 +1,7 @@
-"""stdin and stdout of `isokernel mcp`: taken before anything could write to them."""
+"""The streams of `isokernel mcp`: taken before anything could write to them."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import deque
@@ -12,14 +11,62 @@ from typing import TYPE_CHECKING, Final
 from isoserver.mcp.handshake import Opening, Output
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["StandardStreams"]
+__all__ = ["LentErrors", "StandardStreams"]
 
 _UNREAD_LINES_MAX: Final = 16
 """How many messages are read ahead; the client's others wait in its pipe."""
+
+_PIECE: Final = 1 << 16
+_COPY_SECONDS: Final = 1.0
+
+
+class LentErrors:
+    """stderr of the first client, lent to a server that may outlive that client.
+
+    The server and its processes write to a pipe, which a thread copies. So the client's
+    own stderr can be let go, and whoever reads it sees its end. What is written after
+    that is dropped. The descriptors 0 and 1 are let go at once.
+    """
+
+    def __init__(self) -> None:
+        """Put the pipe in the place of stderr, and copy."""
+        self._client = os.dup(2)
+        self._pipe, end = os.pipe()
+        os.dup2(end, 2)
+        os.close(end)
+        empty = os.open(os.devnull, os.O_RDWR)
+        os.dup2(empty, 0)
+        os.close(empty)
+        os.dup2(2, 1)
+        self._copier = threading.Thread(target=self._copy, name="stderr", daemon=True)
+        self._copier.start()
+
+    def _copy(self) -> None:
+        while data := os.read(self._pipe, _PIECE):
+            with suppress(OSError):
+                os.write(self._client, data)
+
+    def give_back(self) -> None:
+        """Let the client's stderr go."""
+        _forget(self._client)
+
+    def close(self) -> None:
+        """Wait until what was written is copied, and write to the client's again."""
+        for number in (1, 2):
+            os.dup2(self._client, number)
+        self._copier.join(_COPY_SECONDS)
+
+
+def _forget(number: int) -> None:
+    """Make a descriptor one of nothing, also while others use it."""
+    empty = os.open(os.devnull, os.O_RDWR)
+    os.dup2(empty, number, inheritable=False)
+    os.close(empty)
 
 
 class StandardStreams:
@@ -72,6 +119,8 @@ class StandardStreams:
 
     async def lines(self) -> AsyncIterator[str]:
         """Yield the messages, until the client closes stdin."""
+        import asyncio  # noqa: PLC0415 - not before the first answer
+
         there = asyncio.Event()
         self._listener = asyncio.get_running_loop(), there
         while True:

@@ -6,20 +6,28 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mcp_types import ElicitResult, InputRequiredResult, ToolAnnotations
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, ElicitResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field
 
 from isoserver.errors import ApprovalDecidedError, TaskMissingError
-from isoserver.mcp.content import content_blocks
+from isoserver.mcp.content import content_blocks, file_links
 from isoserver.mcp.elicitation import Questions, can_ask, is_modern, read_answer
 from isoserver.mcp.executions import READS, plain
-from isoserver.mcp.progress import OutputBuffer, OutputProgress
+from isoserver.mcp.progress import OutputBuffer, OutputProgress, Stages
 from isoserver.mcp.texts import read
-from isoserver.mcp.tools import Arguments, McpTool, Reply, Result
-from isoserver.runs.answers import task_answer, task_text
-from isoserver.runs.models import ResultTimeoutMs, TaskRequest, TaskSummary
-from isoserver.runs.orders import RUNTIMES
+from isoserver.mcp.tools import Arguments, McpTool, Reply, Result, explain
+from isoserver.runs.answers import PREVIEW_MAX_CHARACTERS, task_answer, task_text
+from isoserver.runs.models import (
+    ResultTimeoutMs,
+    TaskRequest,
+    TaskStatusName,
+    TaskSummary,
+)
 from isoserver.runs.records import Kind, Status
+from isoserver.settings.rules import (
+    BriefCapabilities,  # noqa: TC001 - pydantic reads annotations
+)
 from isoserver.tools.calls import Decision
 
 if TYPE_CHECKING:
@@ -33,15 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["task_tools"]
 
-_OPEN: Final = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, open_world_hint=True
-)
-_DECIDES: Final = ToolAnnotations(
-    read_only_hint=False,
-    destructive_hint=True,
-    idempotent_hint=True,
-    open_world_hint=True,
-)
+# What is left out is as the protocol's defaults: it may write, destroy, reach out.
+_OPEN: Final = ToolAnnotations(read_only_hint=False)
+_DECIDES: Final = ToolAnnotations(idempotent_hint=True)
 _RESULT_WAIT_MS: Final = 120_000
 
 
@@ -49,8 +51,10 @@ class Execute(TaskRequest, Arguments):
     """Arguments of execute."""
 
     waitForResult: bool = Field(  # noqa: N815 - the documented name, as below
-        default=True,
-        description="Answer when the task has ended; else at once, with its taskId.",
+        default=True, description="Answer when it has ended; else at once."
+    )
+    capabilities: BriefCapabilities | None = Field(
+        None, description="Allow less of modules, net, files, env: off, or patterns."
     )
 
 
@@ -64,8 +68,7 @@ class GetTask(TaskId):
     """Arguments of get_task."""
 
     resultTimeoutMs: ResultTimeoutMs | None = Field(  # noqa: N815
-        None,
-        description="Milliseconds to wait for the end; none if left out.",
+        None, description="Milliseconds to wait for the end."
     )
 
 
@@ -73,16 +76,15 @@ class Resume(Arguments):
     """Arguments of resume."""
 
     approvalId: str = Field(  # noqa: N815
-        description="The approval, as an answer of execute or get_task lists it."
+        description="As an answer of execute or get_task lists it."
     )
     decision: Literal["approve", "deny"] = Field(description="What the user decided.")
     reason: str = Field("", max_length=2000, description="Why; told to the code.")
     waitForResult: bool = Field(  # noqa: N815
-        default=True, description="Answer when the task has ended, or waits again."
+        default=True, description="Answer when it has ended, or waits again."
     )
     resultTimeoutMs: ResultTimeoutMs = Field(  # noqa: N815
-        _RESULT_WAIT_MS,
-        description="Milliseconds to wait for that.",
+        _RESULT_WAIT_MS, description="Milliseconds to wait for that."
     )
 
 
@@ -96,7 +98,7 @@ class PendingApproval(Result):
 
 
 class TaskResult(TaskSummary):
-    """What execute, get_task and cancel_task answer; displays are content."""
+    """What execute and get_task answer; displays are content."""
 
     result: Any = Field(None, description="What the code returned.")
     resultCut: bool = Field(  # noqa: N815
@@ -119,13 +121,20 @@ class TaskResult(TaskSummary):
     )
 
 
+class Ended(Result):
+    """What of the answer of cancel_task counts; the rest is as get_task has it."""
+
+    taskId: str  # noqa: N815
+    status: TaskStatusName
+
+
 class Resumed(Result):
     """What resume answers."""
 
     approvalId: str  # noqa: N815
     state: str
     path: str | None = None
-    task: TaskResult | None = None
+    task: dict[str, Any] | None = Field(None, description="As get_task answers it.")
 
 
 def task_tools(settings: ServerSettings) -> list[McpTool]:
@@ -136,7 +145,7 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "execute",
             "Run TypeScript with the workspace's tools",
-            text.replace("{runtimes}", ", ".join(RUNTIMES)),
+            text,
             Execute,
             TaskResult,
             tools.execute,
@@ -145,8 +154,8 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "get_task",
             "Status and result of a task",
-            "Get the status of a task that execute began, and its result once it has "
-            "ended. With resultTimeoutMs, wait for the end that long first.",
+            "Get a task's status, and its result once it has ended; with "
+            "resultTimeoutMs, wait for that.",
             GetTask,
             TaskResult,
             tools.get,
@@ -155,20 +164,18 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "cancel_task",
             "Cancel a task",
-            "Stop a task that is queued, running or waiting for an approval. Calls of "
-            "tools that it waits for are given up; what they have done stays done.",
+            "Stop a task that hasn't ended. Calls of tools that it waits for are given "
+            "up; what they have done stays done.",
             TaskId,
-            TaskResult,
+            Ended,
             tools.cancel,
             _DECIDES,
         ),
         McpTool(
             "resume",
             "Decide an approval",
-            "Approve or deny a call that a task waits with, and get the task's result "
-            "once it has gone on. Call it only with what your user decided; never "
-            "approve on your own. Works from every connection; the same decision again "
-            "changes nothing.",
+            "Approve or deny a call that a task waits with, and get the task's result. "
+            "Only with what your user decided; never approve on your own.",
             Resume,
             Resumed,
             tools.resume,
@@ -203,10 +210,11 @@ class TaskTools:
         if call.parameters.request_state is not None:
             task, decided = await self._go_on(call, call.parameters.request_state)
         else:
-            printed = OutputBuffer()
-            task, decided = await self._start(call, arguments, printed), set()
+            printed, stages = OutputBuffer(), Stages()
+            task = await self._start(call, arguments, printed, stages)
+            decided = set()
             if arguments.waitForResult:
-                async with self._progress(call, printed):
+                async with self._progress(call, printed, stages):
                     return await self._finish(call, task, wait, decided)
         if arguments.waitForResult:
             return await self._finish(call, task, wait, decided)
@@ -273,23 +281,32 @@ class TaskTools:
         call: McpCall,
         arguments: Execute,
         printed: OutputBuffer,
+        stages: Stages,
     ) -> RunRecord:
         call.parts.rates.check(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
+        order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
         decides = call.parts.tools.approvals.may_decide(admin=order.admin)
         questions = Questions(call.context, decides=decides)
-        listen = printed.put if call.wants_progress else None
-        task = await call.parts.runs.submit(order, questions, listen)
+        wanted = call.wants_progress
+        task = await call.parts.runs.submit(
+            order,
+            questions,
+            printed.put if wanted else None,
+            on_stage=stages.put if wanted else None,
+        )
         self._questions[task.id] = questions
         call.spawn(self._forget(call, task))
         return task
 
     @staticmethod
     @asynccontextmanager
-    async def _progress(call: McpCall, printed: OutputBuffer) -> AsyncIterator[None]:
-        """Send the client what is printed while it waits."""
+    async def _progress(
+        call: McpCall, printed: OutputBuffer, stages: Stages
+    ) -> AsyncIterator[None]:
+        """Send the client what is printed, and downloaded, while it waits."""
         progress = OutputProgress(
-            call.context.session, printed.read(), wanted=call.wants_progress
+            call.context.session, printed.read(), stages, wanted=call.wants_progress
         )
         try:
             yield
@@ -315,9 +332,13 @@ class TaskTools:
             The task, and the approvals that are decided.
 
         Raises:
-            TaskMissingError: The workspace has no such task.
+            MCPError: The workspace has no such task, so the state isn't ours.
         """
-        task = await call.parts.runs.get(Kind.TASK, call.workspace, task_id)
+        try:
+            task = await call.parts.runs.get(Kind.TASK, call.workspace, task_id)
+        except TaskMissingError as error:
+            # The protocol wants a request refused whose state was made up.
+            raise MCPError(code=INVALID_PARAMS, message=explain(error)) from error
         decided: set[str] = set()
         approvals = call.parts.tools.approvals
         decides = approvals.may_decide(admin=call.peer.principal.admin)
@@ -433,8 +454,12 @@ class TaskTools:
         if not self._open(task, decided):
             questions.changed.clear()
             changed = asyncio.ensure_future(questions.changed.wait())
-            await asyncio.wait({*others, changed}, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
+            try:
+                await asyncio.wait(
+                    {*others, changed}, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                changed.cancel()
             if not self._open(task, decided):
                 return None
             for question in tuple(questions.pending.values()):
@@ -489,7 +514,7 @@ async def task_reply(
         data,
         failed=failed,
         text="\n".join(lines),
-        blocks=content_blocks(task.id, displays),
+        blocks=(*content_blocks(task.id, displays), *file_links(task)),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CallToolResult,
     ContentBlock,
@@ -129,7 +131,7 @@ class McpTool(NamedTuple):
     Attributes:
         name: Its name.
         title: Its name for people.
-        description: What a model is told.
+        description: What a model is told; `{NAME}` is a fact of `McpTools.entries`.
         arguments: The model of its arguments.
         result: The model of its structured content.
         call: The function behind it.
@@ -157,7 +159,18 @@ class McpTools:
             tools: All of them.
         """
         self._tools = {tool.name: tool for tool in tools}
-        self.entries = [_entry(tool) for tool in self._tools.values()]
+        self._entries = [_entry(tool) for tool in self._tools.values()]
+
+    def entries(self, facts: dict[str, str]) -> list[ToolEntry]:
+        """Describe the tools to a client.
+
+        Args:
+            facts: What descriptions say of this client and its workspace, by name.
+        """
+        return [
+            entry.model_copy(update={"description": _told(entry.description, facts)})
+            for entry in self._entries
+        ]
 
     def __contains__(self, name: str) -> bool:
         """Tell whether there is a tool of that name."""
@@ -177,6 +190,8 @@ class McpTools:
             return _failure(_problems(tool, error))
         try:
             answer = await tool.call(call, arguments)
+        except MCPError:  # an error of the protocol, not of what was called
+            raise
         except ServerError as error:
             return _failure(explain(error))
         except Exception:
@@ -286,22 +301,71 @@ def _entry(tool: McpTool) -> ToolEntry:
         name=tool.name,
         title=tool.title,
         description=tool.description,
-        input_schema=_slim(tool.arguments.model_json_schema()),
-        output_schema=_slim(tool.result.model_json_schema(mode="serialization")),
+        input_schema=_slim({**tool.arguments.model_json_schema(), "description": ""}),
+        output_schema=_slim(
+            tool.result.model_json_schema(mode="serialization"), of_answers=True
+        ),
         annotations=tool.annotations,
     )
 
 
-def _slim(schema: Any) -> Any:
-    """Leave out the titles, which only repeat names: models pay for each word."""
+def _told(description: str | None, facts: dict[str, str]) -> str:
+    """Fill facts in; of a paragraph that has none left, nothing is."""
+    text = description or ""
+    for name, fact in facts.items():
+        text = text.replace(f"{{{name}}}", fact)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+_LIMITS: Final = {
+    *("minLength", "maxLength", "pattern"),
+    *("maxProperties", "propertyNames"),
+}
+"""What the error says when it is exceeded, and models hardly ever do."""
+_OF_REQUESTS: Final = {"description", "default", "examples"}
+"""What says how to ask, which answers need not say: the documents do."""
+_HUGE: Final = 1 << 53
+
+
+def _slim(schema: Any, *, of_answers: bool = False) -> Any:
+    """Leave out of a schema what is said elsewhere: models pay for each word."""
     if isinstance(schema, list):
-        return [_slim(part) for part in schema]
+        return [_slim(part, of_answers=of_answers) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    slim = {}
+    slim: dict[str, Any] = {}
     for name, part in schema.items():
-        if name == "properties":
-            slim[name] = {key: _slim(value) for key, value in part.items()}
-        elif name != "title":
-            slim[name] = _slim(part)
-    return slim
+        if name in {"properties", "$defs"}:
+            slim[name] = {
+                key: _slim(value, of_answers=of_answers) for key, value in part.items()
+            }
+        elif not _is_left_out(name, part, of_answers=of_answers):
+            slim[name] = _slim(part, of_answers=of_answers)
+    return _without_null(slim, of_answers=of_answers)
+
+
+def _is_left_out(name: str, part: Any, *, of_answers: bool) -> bool:
+    if name == "title" or name in _LIMITS or part == "":
+        return True
+    if name == "additionalProperties":
+        return isinstance(part, bool)
+    if name in {"minimum", "maximum"}:
+        return isinstance(part, int) and (part == 0 or part > _HUGE)
+    return of_answers and name in _OF_REQUESTS
+
+
+def _without_null(schema: dict[str, Any], *, of_answers: bool) -> dict[str, Any]:
+    """Say shortly that something may be null, or, in a request, be left out."""
+    choices = schema.get("anyOf", [])
+    others = [one for one in choices if one != {"type": "null"}]
+    if len(others) == len(choices) or len(others) != 1:
+        return schema
+    (other,) = others
+    rest = {name: part for name, part in schema.items() if name != "anyOf"}
+    if not of_answers:
+        if rest.get("default", 0) is None:
+            del rest["default"]
+        return {**other, **rest}
+    if isinstance(other.get("type"), str) and "enum" not in other:
+        return {**other, **rest, "type": [other["type"], "null"]}
+    return schema

@@ -20,6 +20,7 @@ from isoserver.mcp.peers import (
     Connection,
     HttpConnections,
     current_connection,
+    read_name,
 )
 from isoserver.mcp.protocol import Protocol
 
@@ -117,7 +118,7 @@ class Transports:
     async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
         transport = headers.get(TRANSPORT_HEADER.encode(), b"").decode("latin-1")
-        name = headers.get(SESSION_HEADER.encode(), b"").decode("latin-1")
+        name = read_name(headers.get(SESSION_HEADER.encode(), b"").decode("latin-1"))
 
         begun = False
 
@@ -141,7 +142,7 @@ class Transports:
 
     async def _serve_sse(self, scope: Any, receive: Any, send: Any) -> None:
         name = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"")
-        connection = Connection(name.decode("latin-1") or None, scope[CALLER].gone)
+        connection = Connection(read_name(name.decode("latin-1")), scope[CALLER].gone)
         self._sse_connections.add(connection)
         current_connection.set(connection)
         server = self._protocol.server

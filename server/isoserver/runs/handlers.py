@@ -15,6 +15,7 @@ from isoserver.errors import (
     NotRunningError,
 )
 from isoserver.http.handlers import Handler
+from isoserver.http.models import cut_page
 from isoserver.runs.answers import (
     execution_answer,
     execution_summary,
@@ -31,7 +32,7 @@ from isoserver.runs.models import (
 )
 from isoserver.runs.orders import script_order
 from isoserver.runs.pages import PageRequest
-from isoserver.runs.records import UNENDED, Kind, Status
+from isoserver.runs.records import UNENDED, Kind, Status, Wanted
 
 __all__ = [
     "CancelHandler",
@@ -101,9 +102,13 @@ class ExecutionsHandler(Handler):
             status = Status(asked.status)
             statuses = frozenset({status}) if status.final else UNENDED
         records = await self.parts.runs.list(
-            Kind.SCRIPT, self.principal.workspace, limit=asked.limit, statuses=statuses
+            Kind.SCRIPT,
+            self.principal.workspace,
+            Wanted(asked.limit + 1, asked.offset, statuses),
         )
-        self.answer({"executions": [execution_summary(record) for record in records]})
+        page, following = cut_page(records, asked.limit, asked.offset)
+        listed = [execution_summary(record) for record in page]
+        self.answer({"executions": listed, "next_offset": following})
 
 
 class ExecutionHandler(Handler):
@@ -148,10 +153,15 @@ class TasksHandler(Handler):
         """List the newest ones."""
         asked = self.parse_query(TaskListQuery)
         statuses = None if asked.status is None else frozenset({Status(asked.status)})
+        metadata = tuple(self.pairs("metadata"))
         records = await self.parts.runs.list(
-            Kind.TASK, self.principal.workspace, limit=asked.limit, statuses=statuses
+            Kind.TASK,
+            self.principal.workspace,
+            Wanted(asked.limit + 1, asked.offset, statuses, metadata),
         )
-        self.answer({"tasks": [task_summary(record) for record in records]})
+        page, following = cut_page(records, asked.limit, asked.offset)
+        listed = [task_summary(record) for record in page]
+        self.answer({"tasks": listed, "next_offset": following})
 
     async def post(self) -> None:
         """Accept an order, and wait for its end if it says so."""

@@ -9,15 +9,31 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from isoserver.heaps.models import (  # noqa: TC001 - pydantic reads annotations
     HeapKey,
     HeapTags,
 )
-from isoserver.http.models import AnswerModel, QueryModel, RequestModel
-from isoserver.runs.orders import RUNTIMES, answer_seconds, task_order
-from isoserver.runs.service import LIST_DEFAULT, LIST_MAX
+from isoserver.http.models import (
+    AnswerModel,
+    NextOffset,
+    Offset,
+    QueryModel,
+    RequestModel,
+)
+from isoserver.runs.orders import (
+    PYTHON_RUNTIME,
+    RUNTIME_ALIASES,
+    RUNTIMES,
+    answer_seconds,
+    task_order,
+)
+from isoserver.runs.records import LIST_DEFAULT, LIST_MAX
+from isoserver.settings.rules import (
+    CapabilitiesModel,
+    policy_of,
+)
 
 if TYPE_CHECKING:
     from isoserver.principal import Principal
@@ -32,6 +48,7 @@ __all__ = [
     "ExecutionList",
     "ExecutionOutput",
     "ExecutionSummary",
+    "Limit",
     "ListQuery",
     "MemoryMb",
     "OutputQuery",
@@ -60,7 +77,19 @@ TaskStatusName = Literal[
     "denied",
     "cancelled",
 ]
-SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:@~+-]{1,128}$")]
+
+
+def _printable(text: str) -> str:
+    """Refuse what can't be shown, such as control characters and halves of pairs."""
+    if not text.isprintable():
+        message = "must have printable characters only"
+        raise ValueError(message)
+    return text
+
+
+SessionName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), AfterValidator(_printable)
+]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=300)]
 MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
 ResultCharacters = Annotated[int, Field(ge=100, le=1 << 30)]
@@ -102,24 +131,27 @@ class ExecRequest(ExecOptions):
     tags: HeapTags | None = Field(
         None, description="What the heap that it yields is tagged with."
     )
+    capabilities: CapabilitiesModel | None = Field(
+        None,
+        description="What the code may do beyond its context, of what the workspace "
+        "allows; all of that if omitted.",
+    )
 
 
 class OutputRange(BaseModel):
     """Which part of the output is wanted."""
 
-    line_offset: Natural = Field(
-        1, description="The first line, from 1. Ignored when byte_offset is given."
-    )
+    line_offset: Natural = Field(1, description="The first line, from 1.")
     line_limit: Natural = Field(
         100,
-        description="How many lines, up to 10,000. Ignored when byte_offset is given.",
+        description="How many lines, up to 10,000.",
     )
     byte_offset: Natural | None = Field(
-        None, description="The first byte, from 0; the page is one of bytes then."
+        None, description="The first byte, from 0: the page is by bytes, not lines."
     )
     byte_limit: Natural = Field(
         4096,
-        description="How many bytes, up to 1,048,576. Only used with byte_offset.",
+        description="How many bytes, up to 1,048,576; with byte_offset.",
     )
 
 
@@ -131,6 +163,7 @@ class ListQuery(QueryModel):
     """Which executions are wanted."""
 
     limit: Limit = LIST_DEFAULT
+    offset: Offset = 0
     status: StatusName | None = Field(None, description="Only those that are at it.")
 
 
@@ -156,6 +189,7 @@ class ExecutionList(AnswerModel):
     """Executions, newest first."""
 
     executions: list[ExecutionSummary]
+    next_offset: NextOffset
 
 
 class ExecutionInfo(ExecutionSummary):
@@ -215,55 +249,59 @@ class TaskRequest(RequestModel):
 
     code: str = Field(
         min_length=1,
-        description="TypeScript, as the body of a function: what it returns is the "
-        "result; without a return, the value of its last expression.",
+        description="TypeScript, as the body of a function; or Python.",
     )
     timeoutMs: int = Field(  # noqa: N815 - the documented name, as below
         300_000,
         ge=1,
         le=600_000,
-        description="Milliseconds that the code may run; waiting for approvals doesn't "
-        "count.",
+        description="Milliseconds that the code may run, approvals not counted.",
     )
     runtimeId: str = Field(  # noqa: N815
         RUNTIMES[0],
-        description="What runs it.",
-        json_schema_extra={"enum": list(RUNTIMES)},
+        description="What runs it; the last two are other names of the first.",
+        json_schema_extra={"enum": [*RUNTIMES, *RUNTIME_ALIASES]},
     )
     metadata: dict[str, Any] = Field(
         {}, max_length=METADATA_MAX, description="Kept with the task."
     )
     sessionId: SessionName | None = Field(  # noqa: N815
         None,
-        description="A context that persists, made if there is none; one that goes "
-        "with the task if omitted.",
+        description="A context that persists, made at need; one of its own if omitted.",
     )
     waitForResult: bool = Field(  # noqa: N815
         default=False, description="Answer when the task has ended."
     )
     resultTimeoutMs: ResultTimeoutMs | None = Field(  # noqa: N815
         None,
-        description="Milliseconds that the answer waits for the end; timeoutMs and "
-        "30,000 more if omitted, but at least 120,000.",
+        description="Milliseconds that the answer waits; timeoutMs + 30,000 if "
+        "omitted, at least 120,000.",
     )
     typecheck: bool | None = Field(
         None,
-        description="Check types first, and don't run code that has type errors; the "
-        "server's setting if omitted.",
+        description="Check types first; code with errors doesn't run.",
     )
 
+    capabilities: CapabilitiesModel | None = Field(
+        None,
+        description="What the code may do beyond its context, of what the workspace "
+        "allows; all of that if omitted.",
+    )
     resultCharactersMax: ResultCharacters | None = Field(  # noqa: N815
         None,
-        description="Characters of the result as JSON; a longer one is cut, head and "
-        "tail kept.",
+        description="Characters of the result; a longer one is cut in its middle.",
     )
 
     def order(self, principal: Principal, session: str | None = None) -> TaskOrder:
         """Make the order; `session` counts where the request names none.
 
+        Python has a context of its own beside that one: `SESSION:python`.
+
         Raises:
             InvalidRequestError: There is no code, or no such runtime.
         """
+        if session is not None and self.runtimeId == PYTHON_RUNTIME:
+            session = f"{session}:{PYTHON_RUNTIME}"
         return task_order(
             principal,
             code=self.code,
@@ -273,6 +311,7 @@ class TaskRequest(RequestModel):
             session=self.sessionId or session,
             typecheck=self.typecheck,
             result_characters_max=self.resultCharactersMax,
+            capabilities=policy_of(self.capabilities),
         )
 
     @property
@@ -286,6 +325,7 @@ class TaskListQuery(QueryModel):
 
     status: TaskStatusName | None = Field(None, description="Only those at this.")
     limit: Limit = LIST_DEFAULT
+    offset: Offset = 0
 
 
 class TaskFailure(AnswerModel):
@@ -363,6 +403,7 @@ class TaskList(AnswerModel):
     """Tasks, newest first."""
 
     tasks: list[TaskSummary]
+    next_offset: NextOffset
 
 
 # -- the client's downloads ------------------------------------------------------------

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from isokernel.capabilities import read_policy
+from isoserver.contexts.calls import OF_REQUEST
 from isoserver.errors import FieldProblem, InvalidRequestError
 from isoserver.runs.records import Kind
 
 if TYPE_CHECKING:
+    from isokernel.capabilities import Policy
     from isoserver.principal import Principal
     from isoserver.settings.server import ServerSettings
 
 __all__ = [
+    "PYTHON_RUNTIME",
     "RUNTIMES",
+    "RUNTIME_ALIASES",
     "Order",
     "ScriptOrder",
     "TaskOrder",
@@ -25,8 +30,11 @@ __all__ = [
     "task_order",
 ]
 
-RUNTIMES: Final = ("isokernel-v8",)
+PYTHON_RUNTIME: Final = "python"
+RUNTIMES: Final = ("isokernel-v8", PYTHON_RUNTIME)
 """What can run a task; the first one unless the order says otherwise."""
+RUNTIME_ALIASES: Final = {"local-bun": RUNTIMES[0], "cloudflare-worker": RUNTIMES[0]}
+"""Names that clients of other servers use, and what runs their code here."""
 _MIB: Final = 1 << 20
 _HEAP_MEMORY_MIN_MB: Final = 8
 _ANSWER_EXTRA_SECONDS: Final = 30.0
@@ -46,6 +54,9 @@ class ScriptOrder(NamedTuple):
         tags: What the heap that it yields is tagged with.
         stateful: Whether it yields a heap.
         result_characters_max: Of its result's JSON; 0 for as many as it may print.
+        whole_above: Characters of a result that is written into a file, too; 0 for
+            those that are cut.
+        policy: Narrows what it may do beyond its context; not kept.
     """
 
     workspace: str
@@ -57,6 +68,8 @@ class ScriptOrder(NamedTuple):
     tags: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
     stateful: bool = True
     result_characters_max: int = 0
+    whole_above: int = 0
+    policy: Policy | None = None
 
     @property
     def kind(self) -> Kind:
@@ -75,7 +88,7 @@ class TaskOrder(NamedTuple):
 
     Attributes:
         workspace: Who owns the run.
-        code: TypeScript, the body of a function.
+        code: TypeScript, the body of a function; or Python.
         seconds: How long the code may run; waiting for approvals doesn't count.
         session: The named context that it runs in; None for one of its own.
         client: Who orders it, within the workspace.
@@ -84,6 +97,9 @@ class TaskOrder(NamedTuple):
         metadata: Kept with the run, plain data.
         typecheck: Whether types are checked first; None for what the server is set to.
         result_characters_max: Of its result's JSON; 0 for as many as it may print.
+        whole_above: Characters of a result that is written into a file, too; 0 for
+            those that are cut.
+        policy: Narrows what it may do beyond its context; not kept.
     """
 
     workspace: str
@@ -96,6 +112,8 @@ class TaskOrder(NamedTuple):
     metadata: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
     typecheck: bool | None = None
     result_characters_max: int = 0
+    whole_above: int = 0
+    policy: Policy | None = None
 
     @property
     def kind(self) -> Kind:
@@ -123,6 +141,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
     heap_memory_max_mb: int | None = None,
     execution_timeout_secs: int | None = None,
     result_characters_max: int | None = None,
+    capabilities: dict[str, Any] | None = None,
 ) -> ScriptOrder:
     """Make the order of an execution from the fields that its request has.
 
@@ -152,7 +171,12 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
         tags=tags or {},
         stateful=not settings.stateless,
         result_characters_max=result_characters_max or 0,
+        policy=_policy(capabilities),
     )
+
+
+def _policy(given: dict[str, Any] | None) -> Policy | None:
+    return read_policy(given, setting=OF_REQUEST) if given else None
 
 
 def task_order(  # noqa: PLR0913 - the fields of a request, by their names
@@ -165,6 +189,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
     session: str | None,
     typecheck: bool | None,
     result_characters_max: int | None = None,
+    capabilities: dict[str, Any] | None = None,
 ) -> TaskOrder:
     """Make the order of a task from the fields that its request has.
 
@@ -173,9 +198,13 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
     """
     if not code.strip():
         raise InvalidRequestError(FieldProblem("code", "there is no code"))
+    runtime_id = RUNTIME_ALIASES.get(runtime_id, runtime_id)
     if runtime_id not in RUNTIMES:
-        problem = f"must be one of {', '.join(RUNTIMES)}"
+        problem = f"must be one of {', '.join((*RUNTIMES, *RUNTIME_ALIASES))}"
         raise InvalidRequestError(FieldProblem("runtimeId", problem))
+    if typecheck and runtime_id == PYTHON_RUNTIME:
+        problem = "types of Python aren't checked"
+        raise InvalidRequestError(FieldProblem("typecheck", problem))
     return TaskOrder(
         principal.workspace,
         code,
@@ -187,6 +216,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
         metadata=metadata,
         typecheck=typecheck,
         result_characters_max=result_characters_max or 0,
+        policy=_policy(capabilities),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.protocol.messages import well_formed
 from isoserver.runs.records import Extent
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class LiveOutput:
 
     def append(self, text: str) -> None:
         """Add text that was printed."""
-        data = text.encode("utf-8", "replace")
+        data = well_formed(text).encode()
         if self._cut or not data:
             return
         room = self._limit - self.extent.bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -9,6 +10,8 @@ import msgspec
 
 __all__ = [
     "EXIT_CODES",
+    "LIST_DEFAULT",
+    "LIST_MAX",
     "UNENDED",
     "Diagnostic",
     "Ending",
@@ -17,7 +20,12 @@ __all__ = [
     "RunFailure",
     "RunRecord",
     "Status",
+    "Wanted",
+    "WrittenFile",
 ]
+
+LIST_DEFAULT: Final = 100
+LIST_MAX: Final = 1000
 
 
 class Kind(str, Enum):
@@ -93,6 +101,18 @@ class Diagnostic(msgspec.Struct, frozen=True):
     message: str
 
 
+class WrittenFile(msgspec.Struct, frozen=True):
+    """A file that a run has written or changed.
+
+    Attributes:
+        path: From the context's folder.
+        size: Bytes.
+    """
+
+    path: str
+    size: int
+
+
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a run ended; stored as JSON, so that a new field needs a default.
 
@@ -108,6 +128,9 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
         logs: What a task printed, by stream, one entry a line.
         displays: What a task displayed: `data` by MIME type, and `metadata`.
         diagnostics: The type errors because of which a task did not run.
+        context_id: The context whose files `files` are.
+        files: What it wrote into the context's folder, as much as is told.
+        files_count: How many files it wrote there.
     """
 
     status: Status
@@ -121,6 +144,9 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     logs: dict[str, list[str]] = {}
     displays: list[dict[str, Any]] = []
     diagnostics: list[Diagnostic] = []
+    context_id: str = ""
+    files: list[WrittenFile] = []
+    files_count: int = 0
 
 
 class Extent(NamedTuple):
@@ -140,6 +166,36 @@ class Extent(NamedTuple):
     def lines(self) -> int:
         """Lines in all; one without its newline counts."""
         return self.newlines + self.open
+
+
+class Wanted(NamedTuple):
+    """Which runs of a list are wanted, newest first.
+
+    Attributes:
+        limit: How many at most.
+        offset: How many are passed over first.
+        statuses: Only those with one of these: all final, or none of them.
+        metadata: Only those whose metadata has all of these names, with these values.
+    """
+
+    limit: int = LIST_DEFAULT
+    offset: int = 0
+    statuses: frozenset[Status] | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def has(self, metadata: dict[str, Any]) -> bool:
+        """Whether metadata is as it shall be."""
+        return all(
+            name in metadata and _as_text(metadata[name]) == value
+            for name, value in self.metadata
+        )
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a value as a query has it: text as it is, numbers and so on as JSON."""
+    if isinstance(value, str):
+        return value
+    return None if isinstance(value, (list, dict)) else json.dumps(value)
 
 
 class RunRecord(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Final
 
 from isoserver.http import models as http_models
 from isoserver.http.models import ErrorModel, ValidationErrorModel
-from isoserver.http.routes import Answer, Operation, Route, queries_of
+from isoserver.http.routes import Answer, Operation, Query, Route, queries_of
 from isoserver.runs import handlers, models
 
 __all__ = [
@@ -43,6 +43,10 @@ API_ROUTES: Final = (
                 models.ExecRequest,
                 queries_of(models.ExecOptions),
                 ("application/javascript", "application/typescript", "text/plain"),
+                example={
+                    "code": "console.log(6, 7);\n6 * 7",
+                    "tags": {"project": "cities"},
+                },
             ),
         ),
     ),
@@ -121,7 +125,18 @@ TASK_ROUTES: Final = (
                 "GET",
                 "List the tasks, newest first.",
                 (Answer(200, "The tasks.", models.TaskList), _TASK_INVALID),
-                queries=queries_of(models.TaskListQuery),
+                queries=(
+                    Query(
+                        "metadata",
+                        "NAME:VALUE that their metadata must have, a colon in the name "
+                        "written `\\:`; may be repeated.",
+                        {
+                            "type": "array",
+                            "items": {"type": "string", "pattern": "^.+:"},
+                        },
+                    ),
+                    *queries_of(models.TaskListQuery),
+                ),
             ),
             Operation(
                 "POST",
@@ -135,6 +150,10 @@ TASK_ROUTES: Final = (
                     _TASK_UNREADY,
                 ),
                 models.TaskRequest,
+                example={
+                    "code": "console.log(Object.keys(tools));\nreturn 6 * 7;",
+                    "waitForResult": True,
+                },
             ),
         ),
     ),

@@ -11,6 +11,7 @@ from isoserver.runs.records import Ending, Extent, RunRecord, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from isokernel.capabilities import Stage
     from isoserver.contexts.context import Context
     from isoserver.runs.orders import Order
     from isoserver.runs.output import LiveOutput
@@ -35,6 +36,7 @@ class Run(Generic[Order_co]):
         output: What it has printed, where that is kept.
         asker: Asks its client for approvals; None if the client can't be asked.
         on_output: Called with what its code prints.
+        on_stage: Called with how far its downloads have come.
         context: Where it runs, once that is there; set by its runner.
         stop: Stops its code; set by its runner while that can be done.
         patience: Ends its waiting; cancelled when its code begins.
@@ -62,6 +64,7 @@ class Run(Generic[Order_co]):
         self.output: LiveOutput | None = None
         self.asker: Asker | None = None
         self.on_output: Callable[[str], None] | None = None
+        self.on_stage: Callable[[Stage], None] | None = None
         self.context: Context | None = None
         self.stop: Callable[[], object] | None = None
         self.patience: asyncio.TimerHandle | None = None
@@ -94,6 +97,11 @@ class Run(Generic[Order_co]):
         """Add what the code prints; ignored once the run's end is decided."""
         if self.ending is None and self.on_output is not None:
             self.on_output(text)
+
+    def tell(self, stage: Stage) -> None:
+        """Tell how far something has come that its code waits for."""
+        if self.ending is None and self.on_stage is not None:
+            self.on_stage(stage)
 
     def wait_for_approval(self, begins: bool) -> None:  # noqa: FBT001 - a callback
         """Note that it waits for approvals, or goes on."""

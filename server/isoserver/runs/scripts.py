@@ -23,6 +23,7 @@ from isoserver.heaps.records import HeapOrigin
 from isoserver.runs.output import LiveOutput
 from isoserver.runs.records import Ending, RunFailure, Status
 from isoserver.runs.runner import Limits
+from isoserver.runs.written import whole_of, written_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.messages import Message
     from isoserver.contexts.service import Contexts
     from isoserver.errors import LimitError
+    from isoserver.files.service import Files
     from isoserver.heaps.service import Heaps
     from isoserver.runs.orders import ScriptOrder
     from isoserver.runs.run import Run
@@ -44,6 +46,7 @@ __all__ = ["ScriptRunner"]
 _MEMORY: Final = "OutOfMemoryError"
 _MEMORY_DEATH: Final = "out of memory"
 _MEMORY_TEXT: Final = "Out of memory: {}. Try increasing heap_memory_max_mb."
+_NOTICES_BYTES: Final = 4096
 _STOP_SECONDS: Final = 1.0
 """How long code has to stop before its own context's process is ended."""
 
@@ -72,7 +75,13 @@ class ScriptRunner:
     )
 
     def __init__(
-        self, settings: ServerSettings, contexts: Contexts, heaps: Heaps, store: Store
+        self,
+        settings: ServerSettings,
+        contexts: Contexts,
+        heaps: Heaps,
+        store: Store,
+        *,
+        files: Files,
     ) -> None:
         """Create the runner of scripts.
 
@@ -81,11 +90,15 @@ class ScriptRunner:
             contexts: Where code runs.
             heaps: Where heaps are; unused if the server is stateless.
             store: Where output goes.
+            files: Where files of contexts are.
         """
+        self._settings = settings
         self._contexts = contexts
+        self._files = files
         self._heaps = None if settings.stateless else heaps
         self._store = store
-        self._output_max_bytes = settings.execution_output_bytes_max
+        # The context cuts what is too much, and says so: this bounds one that doesn't.
+        self._output_max_bytes = settings.output_bytes_max + _NOTICES_BYTES
         self._closing: set[asyncio.Future[None]] = set()
         self.limits = Limits(
             running=settings.executions_running_max,
@@ -166,12 +179,14 @@ class ScriptRunner:
             "heap_bytes_max": order.heap_memory_max_bytes or 0,
             "levels": True,
             "drain": True,
+            **whole_of(self._settings, run, order.heap_memory_max_bytes),
         }
         execution = context.execute(
             unfenced(order.code),
             order.seconds,
             language=self._language,
             options=options,
+            policy=order.policy,
         )
 
         def take(message: Message) -> None:
@@ -181,8 +196,11 @@ class ScriptRunner:
                 run.begin(execution.began)
 
         execution.listeners.append(take)
+        execution.stage_listeners.append(run.tell)
         run.stop = lambda: self._stop(run, context, execution)
-        return _ending(execution, await execution.done)
+        ending = _ending(execution, await execution.done)
+        written = await written_by(self._files, run, execution)
+        return msgspec.structs.replace(ending, **written)
 
     def _stop(
         self, run: Run[ScriptOrder], context: Context, execution: Execution

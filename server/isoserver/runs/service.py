@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isoserver.errors import DatabaseError, ServerError, StoppingError
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
-from isoserver.runs.records import Ending, Kind, RunFailure, Status
+from isoserver.runs.records import Ending, Kind, RunFailure, Status, Wanted
 from isoserver.runs.run import Run
 from isoserver.storage.retention import Sweeper
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from isokernel.capabilities import Stage
     from isoserver.contexts.service import Contexts
     from isoserver.runs.orders import Order
     from isoserver.runs.pages import Page
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from isoserver.settings.server import ServerSettings
     from isoserver.tools.calls import Asker
 
-__all__ = ["LIST_DEFAULT", "LIST_MAX", "Runs"]
+__all__ = ["Runs"]
 
-LIST_DEFAULT: Final = 100
-LIST_MAX: Final = 1000
+_NEWEST: Final = Wanted()
 _DEFECT: Final = Ending(
     Status.FAILED, RunFailure("InternalError", "the server failed; its log says why")
 )
@@ -134,6 +134,8 @@ class Runs:
         order: Order,
         asker: Asker | None = None,
         on_output: Callable[[str], None] | None = None,
+        *,
+        on_stage: Callable[[Stage], None] | None = None,
     ) -> RunRecord:
         """Accept an order; once this returns, it survives the server.
 
@@ -141,6 +143,7 @@ class Runs:
             order: What to do.
             asker: Asks the client for approvals, if it can.
             on_output: Called with what the code of a task prints.
+            on_stage: Called with how far its downloads have come.
 
         Returns:
             The run, queued.
@@ -159,7 +162,7 @@ class Runs:
         # Later ones sort behind, also when the clock stands still or is set back.
         self._last = max(time.time(), self._last + _STEP_SECONDS)
         run = Run(runner.new_id(), order, self._last, self._on_approval)
-        run.asker, run.on_output = asker, on_output
+        run.asker, run.on_output, run.on_stage = asker, on_output, on_stage
         runner.prepare(run)
         self._runs[run.id] = run
         try:
@@ -297,23 +300,18 @@ class Runs:
         return record
 
     async def list(
-        self,
-        kind: Kind,
-        workspace: str,
-        *,
-        limit: int = LIST_DEFAULT,
-        statuses: frozenset[Status] | None = None,
+        self, kind: Kind, workspace: str, wanted: Wanted = _NEWEST
     ) -> list[RunRecord]:
         """Return the newest runs, without how they ended.
 
         Args:
             kind: Of which kind.
             workspace: Whose.
-            limit: How many at most.
-            statuses: Only those with one of these: all final, or none of them.
+            wanted: Which of them.
         """
+        statuses = wanted.statuses
         if statuses is None or any(status.final for status in statuses):
-            records = await self._store.newest(kind, workspace, limit, statuses)
+            records = await self._store.newest(kind, workspace, wanted)
             return [self._current(record) for record in records]
         live = [run.record() for run in self._runs.values()]
         records = [
@@ -321,8 +319,10 @@ class Runs:
             for record in live
             if (record.kind, record.workspace) == (kind, workspace)
             and record.status in statuses
+            and wanted.has(record.details.get("metadata", {}))
         ]
-        return sorted(records, key=lambda record: -record.created_at)[:limit]
+        records.sort(key=lambda record: -record.created_at)
+        return records[wanted.offset :][: wanted.limit]
 
     def _current(self, record: RunRecord) -> RunRecord:
         run = self._runs.get(record.id)
@@ -341,8 +341,10 @@ class Runs:
         if run is None:
             return await self.get(kind, workspace, run_id)
         ended = asyncio.ensure_future(run.ended.wait())
-        await asyncio.wait({ended}, timeout=seconds)
-        ended.cancel()
+        try:
+            await asyncio.wait({ended}, timeout=seconds)
+        finally:
+            ended.cancel()
         return run.record()
 
     async def cancel(self, kind: Kind, workspace: str, run_id: str) -> RunRecord:

@@ -8,20 +8,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 
+from isokernel.protocol.messages import well_formed
 from isoserver.runs.migration import migrate
 from isoserver.runs.records import Ending, Extent, Kind, RunRecord, Status
 from isoserver.runs.tables import OUTPUT, RUNS
 from isoserver.storage.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
+    from isoserver.runs.records import Wanted
     from isoserver.storage.database import Database
     from isoserver.storage.writer import Commit
 
@@ -51,6 +53,19 @@ _END: Final = (
         }
     )
 )
+# Details are bytes, and PostgreSQL's functions refuse JSON text with NUL in it.
+_HAS_SQLITE: Final = """EXISTS (
+    SELECT 1 FROM json_each(CAST(runs.details AS TEXT), '$.metadata') AS pair
+    WHERE pair.key = :name_{0} AND :value_{0} = CASE pair.type
+        WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' WHEN 'null' THEN 'null'
+        ELSE CAST(pair.atom AS TEXT) END)"""
+_HAS_POSTGRESQL: Final = """CASE
+    WHEN position('\\\\u0000'::bytea IN runs.details) > 0 THEN FALSE
+    ELSE coalesce(:value_{0} = CASE json_typeof(
+            convert_from(runs.details, 'UTF8')::json -> 'metadata' -> :name_{0})
+        WHEN 'null' THEN 'null' WHEN 'object' THEN NULL WHEN 'array' THEN NULL
+        ELSE convert_from(runs.details, 'UTF8')::json -> 'metadata' ->> :name_{0} END,
+        FALSE) END"""
 _EXPIRED_AT_ONCE: Final = 200
 """Runs that one transaction deletes at most."""
 
@@ -153,26 +168,30 @@ class Store:
         self,
         kind: Kind,
         workspace: str,
-        limit: int,
-        statuses: Collection[Status] | None = None,
+        wanted: Wanted,
     ) -> list[RunRecord]:
         """Return a workspace's newest runs, without how they ended.
 
         Args:
             kind: Of which kind.
             workspace: Whose.
-            limit: How many at most.
-            statuses: Only those with one of these final statuses.
+            wanted: Which of them; statuses are final.
         """
         conditions = [RUNS.c.workspace == workspace, RUNS.c.kind == kind.value]
-        if statuses is not None:
-            values = [status.value for status in statuses]
+        if wanted.statuses is not None:
+            values = [status.value for status in wanted.statuses]
             conditions.append(RUNS.c.status.in_(values))
+        has = _HAS_SQLITE if self._database.is_sqlite else _HAS_POSTGRESQL
+        for number, (name, value) in enumerate(wanted.metadata):
+            clause = text(has.format(number))
+            named = {f"name_{number}": name, f"value_{number}": value}
+            conditions.append(clause.bindparams(**named))  # type: ignore[arg-type]
         query = (
             select(*_LISTED)
             .where(*conditions)
             .order_by(RUNS.c.created_at.desc(), RUNS.c.id)
-            .limit(limit)
+            .limit(wanted.limit)
+            .offset(wanted.offset)
         )
         async with self._database.connect() as connection:
             rows = (await connection.execute(query)).all()
@@ -297,12 +316,12 @@ async def _saved_extent(connection: AsyncConnection, record: RunRecord) -> Exten
 
 
 def _as_json(value: Any) -> str:
-    """Return plain data as JSON; halves of surrogate pairs become question marks."""
+    """Return plain data as JSON; halves of surrogate pairs become U+FFFD."""
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
-        return text.encode("utf-8", "replace").decode()
+        return well_formed(text)
 
 
 def _end_row(record: RunRecord) -> dict[str, Any]:

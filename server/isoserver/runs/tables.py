@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from isokernel.protocol.messages import well_formed
 from isoserver.storage.database import METADATA
 
 __all__ = ["OUTPUT", "RUNS"]
@@ -35,8 +36,8 @@ class Utf8(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, _dialect: Dialect) -> bytes | None:
-        """Encode; halves of surrogate pairs become question marks."""
-        return None if value is None else value.encode("utf-8", "replace")
+        """Encode; halves of surrogate pairs become U+FFFD."""
+        return None if value is None else well_formed(value).encode()
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> str | None:
         """Decode."""

@@ -6,6 +6,8 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from isoserver.contexts.languages import unfenced
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.results import Result, read_result
@@ -18,8 +20,10 @@ from isoserver.errors import (
     TaskMissingError,
 )
 from isoserver.runs.calls import ToolCalls
+from isoserver.runs.orders import PYTHON_RUNTIME
 from isoserver.runs.records import Diagnostic, Ending, RunFailure, Status
 from isoserver.runs.runner import Limits
+from isoserver.runs.written import whole_of, written_by
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
@@ -29,10 +33,12 @@ if TYPE_CHECKING:
 
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.languages import Language
     from isoserver.contexts.messages import Message
     from isoserver.contexts.outputs import Outputs
     from isoserver.contexts.service import Contexts
     from isoserver.errors import LimitError, ServerError
+    from isoserver.files.service import Files
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.orders import TaskOrder
     from isoserver.runs.run import Run
@@ -66,13 +72,15 @@ class TaskRunner:
     )
     patience: tuple[float, Ending] | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server that it needs
         self,
         settings: ServerSettings,
         contexts: Contexts,
         toolbox: Toolbox,
         checker: TypeChecks,
         log: FilteringBoundLogger,
+        *,
+        files: Files,
     ) -> None:
         """Create the runner of tasks.
 
@@ -82,7 +90,9 @@ class TaskRunner:
             toolbox: What `tools` calls.
             checker: Checks types.
             log: Told of defects.
+            files: Where files of contexts are.
         """
+        self._files = files
         self._settings = settings
         self._contexts = contexts
         self._toolbox = toolbox
@@ -105,7 +115,20 @@ class TaskRunner:
         """Need nothing: a task's output is in how it ended."""
 
     async def check(self, order: TaskOrder) -> None:
-        """Find nothing wrong: what a task names is checked when it runs."""
+        """Check that its language is served.
+
+        Raises:
+            InvalidRequestError: It isn't.
+        """
+        try:
+            self._language(order)
+        except InvalidRequestError as error:
+            problem = error.problems[0].error
+            raise InvalidRequestError(FieldProblem("runtimeId", problem)) from None
+
+    def _language(self, order: TaskOrder) -> Language:
+        is_python = order.runtime_id == PYTHON_RUNTIME
+        return self._contexts.languages.find("python" if is_python else "typescript")
 
     async def run(self, run: Run[TaskOrder]) -> None:
         """Check the types if that is asked for, then run the code."""
@@ -127,7 +150,7 @@ class TaskRunner:
     async def _open(self, run: Run[TaskOrder]) -> Context:
         """Find or make the context: the session's, or one that goes with the task."""
         order = run.order
-        language = self._contexts.languages.find("typescript")
+        language = self._language(order)
         if order.session is not None:
             run.context = await self._contexts.session(
                 order.workspace, order.session, language
@@ -136,7 +159,7 @@ class TaskRunner:
             run.context = await self._contexts.create(
                 order.workspace, language, context_id=run.id, ephemeral=True
             )
-        if run.context.process.can_call_tools:
+        if language.runs_in(run.context.language):
             return run.context
         problem = "is the name of a context of another language"
         raise InvalidRequestError(FieldProblem("sessionId", problem))
@@ -148,7 +171,7 @@ class TaskRunner:
         wanted = order.typecheck
         if wanted is None:
             wanted = self._settings.typecheck
-        if not wanted:
+        if not wanted or order.runtime_id == PYTHON_RUNTIME:
             return None
         declarations = await self._toolbox.describe(order.workspace)
         names = [] if context is None else await context.names()
@@ -166,15 +189,20 @@ class TaskRunner:
         }
         options = {
             "result_json": True,
+            "value_json": True,
             "result_max": order.result_characters_max,
             "drain": True,
             "body": True,
             "tools": limits,
+            **whole_of(settings, run),
         }
-        language = self._contexts.languages.find("typescript")
         calls = self._calls(run)
         execution = context.execute(
-            unfenced(order.code), order.seconds, language=language, options=options
+            unfenced(order.code),
+            order.seconds,
+            language=self._language(order),
+            options=options,
+            policy=order.policy,
         )
         calls.attach(context, execution)
 
@@ -185,6 +213,7 @@ class TaskRunner:
                 run.begin(execution.began)
 
         execution.listeners.append(take)
+        execution.stage_listeners.append(run.tell)
         try:
             reply = await asyncio.shield(execution.done)  # it is the context's
         finally:
@@ -192,10 +221,13 @@ class TaskRunner:
                 context.cancel(execution)
             unfinished = await calls.close()
             await self._toolbox.end_task(order.workspace, run.id)
-        ending = _ending(execution, reply, denied=calls.denied)
+        result = Result()
+        if execution.failure is None:
+            result = _result(execution, reply)
+        ending = _ending(execution, reply, result, denied=calls.denied)
         if unfinished:
             ending.logs["stderr"].append(_UNFINISHED.format(unfinished))
-        return ending
+        return structs.replace(ending, **await written_by(self._files, run, execution))
 
     def _calls(self, run: Run[TaskOrder]) -> ToolCalls:
         order = run.order
@@ -230,10 +262,26 @@ def _type_errors(diagnostics: list[Diagnostic]) -> Ending:
     )
 
 
-def _ending(execution: Execution, reply: dict[str, Any], *, denied: bool) -> Ending:
+def _result(execution: Execution, reply: dict[str, Any]) -> Result:
+    """Return the value; of Python also what is no JSON."""
+    result = read_result(reply)
+    if execution.language.engine == "v8" or result.text is not None:
+        return result
+    shown = [
+        str(item["data"].get("text/plain", ""))
+        for item in execution.outputs.displays()
+        if item["output_type"] == "execute_result"
+    ]
+    if not shown:
+        return result
+    return Result(shown=shown[-1], note="the value isn't JSON")
+
+
+def _ending(
+    execution: Execution, reply: dict[str, Any], result: Result, *, denied: bool
+) -> Ending:
     outputs, failed = execution.outputs, execution.failure
     status, error = Status.COMPLETED, None
-    result = Result() if failed is not None else read_result(reply)
     if failed is not None:
         status = Status.FAILED
         error = RunFailure(failed.name, failed.value, failed.traceback.rstrip("\n"))

@@ -1,155 +1,169 @@
-"""What can be set about agents: MCP, tasks, type checking, tools, approvals."""
+"""Settings for agents: MCP, tasks, type checking, tools, approvals."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from isoserver.settings.tools import (  # noqa: TC001 - pydantic reads annotations
-    PolicySettings,
-    SourceSettings,
+from isoserver.settings.fields import (
+    Limits,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    setting,
 )
+
+if TYPE_CHECKING:
+    from isoserver.settings.tools import PolicySettings, SourceSettings
 
 __all__ = ["AgentSettings"]
 
 _MIB = 1 << 20
 
 
-class AgentSettings(BaseSettings):
-    """Bounds and texts of the doors that agents come in by. Seconds and bytes."""
+def _read_sources(tables: list[Any]) -> list[SourceSettings]:
+    from isoserver.settings.tools import (  # noqa: PLC0415 - pydantic, if there are any
+        SourceSettings,
+        read_tables,
+    )
 
-    model_config = SettingsConfigDict(defer_build=True)
+    return read_tables(SourceSettings, tables)
 
-    tasks_unfinished_max: PositiveInt = Field(
-        200, description="Tasks that haven't ended, those that wait included."
+
+def _read_policies(tables: list[Any]) -> list[PolicySettings]:
+    from isoserver.settings.tools import (  # noqa: PLC0415 - as above
+        PolicySettings,
+        read_tables,
     )
-    tasks_running_max: PositiveInt = Field(
-        16, description="Tasks that run at a time; those that wait for people don't."
+
+    return read_tables(PolicySettings, tables)
+
+
+class AgentSettings(Settings):
+    """Limits and texts of what agents use. Times are in seconds, sizes in bytes."""
+
+    tasks_unfinished_max: PositiveInt = setting(
+        200, "Unfinished tasks, including those that wait."
     )
-    task_ttl_seconds: PositiveFloat = Field(
-        7 * 86_400.0, description="Seconds that a task can be looked up after its end."
+    tasks_running_max: PositiveInt = setting(
+        16, "Tasks that run at a time; those waiting for approval don't count."
     )
-    tasks_kept_max: PositiveInt = Field(
-        100_000, description="Tasks that can be looked up; the oldest go."
+    task_ttl_seconds: PositiveFloat = setting(
+        7 * 86_400.0, "Seconds that a task can be looked up after its end."
     )
-    tasks_total_bytes_max: PositiveInt = Field(
+    tasks_kept_max: PositiveInt = setting(
+        100_000, "Tasks that can be looked up; the oldest are deleted."
+    )
+    tasks_total_bytes_max: PositiveInt = setting(
         4096 * _MIB,
-        description="Bytes that code, results and output of all tasks may have; the "
-        "oldest go.",
+        "Bytes of code, results and output of all tasks; the oldest are deleted.",
     )
-    typecheck: bool = Field(
-        default=False, description="Check the types of tasks unless they say."
+    typecheck: bool = setting(
+        False, "Check the types of tasks that don't say whether to."
     )
-    typecheck_timeout_seconds: PositiveFloat = Field(
-        30.0, description="Seconds that checking the types of one task may take."
+    typecheck_timeout_seconds: PositiveFloat = setting(
+        30.0, "Seconds that a type check of one task may take."
     )
-    typecheck_v8_heap_bytes_max: PositiveInt = Field(
-        512 * _MIB, description="Bytes of V8 heap of the type checker."
+    typecheck_v8_heap_bytes_max: PositiveInt = setting(
+        512 * _MIB, "Bytes of V8 heap of the type checker."
     )
-    typechecks_running_max: PositiveInt = Field(
-        2, description="Type checks at a time; others wait for their turn."
+    typechecks_running_max: PositiveInt = setting(
+        2, "Type checks at a time; others wait for their turn."
     )
 
-    mcp_connections_max: PositiveInt = Field(
-        1000, description="Connections over MCP's streamable HTTP."
+    mcp_connections_max: PositiveInt = setting(
+        1000, "Connections over MCP's streamable HTTP."
     )
-    mcp_connection_ttl_seconds: PositiveFloat = Field(
-        1800.0, description="Seconds after which such a connection without use ends."
+    mcp_connection_ttl_seconds: PositiveFloat = setting(
+        1800.0, "Seconds after which an unused connection ends."
     )
-    run_js_wait_seconds: float = Field(
-        300.0,
-        gt=0,
-        le=300,
-        description="Seconds that run_js waits over MCP when the server is stateless.",
+    run_js_wait_seconds: Annotated[float, Limits(gt=0, le=300)] = setting(
+        300.0, "Seconds that run_js waits over MCP when the server is stateless."
     )
-    execute_approval_wait_seconds: NonNegativeFloat = Field(
+    execute_approval_wait_seconds: NonNegativeFloat = setting(
         30.0,
-        description="Seconds that execute waits for an approval that its client can't "
-        "ask for, before it answers that it is waited for.",
+        "Seconds that execute waits for an approval, if its client can't "
+        "be asked, before it answers that the approval is pending.",
     )
-    session_id: str | None = Field(
-        None,
-        description="The session of MCP clients that name none with X-MCP-Session-Id.",
+    session_id: str | None = setting(
+        None, "The session of MCP clients that send no X-MCP-Session-Id."
     )
-    mcp_instructions: str | None = Field(
-        None, description="What MCP clients are told about the server, instead of ours."
+    mcp_instructions: str | None = setting(
+        None, "Text that describes the server to MCP clients, in place of ours."
     )
-    run_js_description: str | None = Field(
-        None, description="What models are told about run_js, instead of ours."
+    run_js_description: str | None = setting(
+        None, "Text that describes run_js to models, in place of ours."
     )
-    execute_description: str | None = Field(
-        None, description="What models are told about execute, instead of ours."
+    execute_description: str | None = setting(
+        None, "Text that describes execute to models, in place of ours."
     )
 
     # Sources and rules are tables of the file; the help lists no flags for them.
-    sources: list[SourceSettings] = Field(
-        [], repr=False, description="Where code in contexts finds its tools."
-    )
-    policies: list[PolicySettings] = Field(
+    sources: list[SourceSettings] = setting(
         [],
-        description="Which calls are allowed, to be approved, or denied: tables of "
-        "the file.",
+        "The sources of tools for code in contexts.",
+        shown=False,
+        read=_read_sources,
     )
-    sources_local: bool = Field(
-        default=False,
-        description="Let sources that are added over REST run commands, and read "
-        "files and variables of this host.",
+    policies: list[PolicySettings] = setting(
+        [],
+        "Which calls are allowed, need approval, or are denied: tables of the file.",
+        read=_read_policies,
     )
-    sources_private: bool = Field(
-        default=False,
-        description="Let sources that are added over REST be at addresses that aren't "
-        "public: this host's, and those of its networks.",
+    sources_local: bool = setting(
+        False,
+        "Let sources added over REST run commands, and read files and "
+        "environment variables of this host.",
     )
-    workspace_sources_max: PositiveInt = Field(
-        100, description="Sources of one workspace."
+    sources_private: bool = setting(
+        False,
+        "Let sources added over REST use addresses that aren't public: "
+        "this host's, and those of its networks.",
     )
-    workspace_policies_max: PositiveInt = Field(
-        1000, description="Rules that may be added in one workspace."
+    workspace_sources_max: PositiveInt = setting(100, "Sources of one workspace.")
+    workspace_policies_max: PositiveInt = setting(
+        1000, "Rules that can be added in one workspace."
     )
-    source_tools_max: PositiveInt = Field(10_000, description="Tools of one source.")
-    source_start_timeout_seconds: PositiveFloat = Field(
-        30.0, description="Seconds that a source has to list its tools."
+    source_tools_max: PositiveInt = setting(10_000, "Tools of one source.")
+    source_start_timeout_seconds: PositiveFloat = setting(
+        30.0, "Seconds that a source has to list its tools."
     )
-    source_document_bytes_max: PositiveInt = Field(
-        32 * _MIB, description="Bytes of a source's document or schema."
+    source_document_bytes_max: PositiveInt = setting(
+        32 * _MIB, "Bytes of a source's document or schema."
     )
-    tool_call_timeout_seconds: PositiveFloat = Field(
-        60.0, description="Seconds that a call of a tool may take."
+    tool_call_timeout_seconds: PositiveFloat = setting(
+        60.0, "Seconds that a call of a tool may take."
     )
-    tool_input_bytes_max: PositiveInt = Field(
-        1 * _MIB, description="Bytes of a tool's input."
+    tool_input_bytes_max: PositiveInt = setting(1 * _MIB, "Bytes of a tool's input.")
+    tool_response_bytes_max: PositiveInt = setting(
+        8 * _MIB, "Bytes of a tool's answer."
     )
-    tool_response_bytes_max: PositiveInt = Field(
-        8 * _MIB, description="Bytes of a tool's answer."
+    source_calls_running_max: PositiveInt = setting(
+        16, "Calls to one source at a time; others wait."
     )
-    source_calls_running_max: PositiveInt = Field(
-        16, description="Calls that one source gets at a time; others wait."
+    task_calls_running_max: PositiveInt = setting(
+        16, "Calls of one task at a time; others wait."
     )
-    task_calls_running_max: PositiveInt = Field(
-        16, description="Calls that one task makes at a time; others wait."
+    task_calls_unfinished_max: PositiveInt = setting(
+        1000, "Calls of one task that are running or waiting."
     )
-    task_calls_unfinished_max: PositiveInt = Field(
-        1000, description="Calls of one task that may be under way or wait."
+    task_unread_bytes_max: PositiveInt = setting(
+        64 * _MIB, "Bytes of results that a task's code hasn't read yet."
     )
-    task_unread_bytes_max: PositiveInt = Field(
-        64 * _MIB, description="Bytes of results that a task's code hasn't taken in."
+    approval_timeout_seconds: PositiveFloat = setting(
+        600.0, "Seconds to wait for an approval; then the call is denied."
     )
-    approval_timeout_seconds: PositiveFloat = Field(
-        600.0, description="Seconds that an approval is waited for; then it is denied."
+    approval_input_characters_max: PositiveInt = setting(
+        2000, "Characters of an input shown to reviewers and in the audit."
     )
-    approval_input_characters_max: PositiveInt = Field(
-        2000, description="Characters of an input that reviewers and the audit see."
+    workspace_approvals_max: PositiveInt = setting(
+        1000, "Pending approvals of one workspace."
     )
-    workspace_approvals_max: PositiveInt = Field(
-        1000, description="Approvals that may be pending in one workspace."
-    )
-    approval_elicitation: Literal["admin", "always", "never"] = Field(
+    approval_elicitation: Literal["admin", "always", "never"] = setting(
         "admin",
-        description="Whose clients may approve their own calls, when they are asked "
-        "over MCP: administrators', everybody's, or nobody's.",
+        "Whose clients may approve their own calls when asked over MCP: "
+        "administrators' (admin), everyone's (always) or no one's (never).",
     )
-    audit_ttl_seconds: PositiveFloat = Field(
-        30 * 86400.0, description="Seconds that the audit keeps its entries."
+    audit_ttl_seconds: PositiveFloat = setting(
+        30 * 86400.0, "Seconds that the audit keeps its entries."
     )

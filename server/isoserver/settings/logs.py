@@ -1,4 +1,4 @@
-"""The server's log: one JSON object a line on stderr; never code, ids or keys."""
+"""The server's log: one JSON object per line on stderr; never code, ids or keys."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def make_log(level: str, file: TextIO | None = None) -> FilteringBoundLogger:
     """Make a server's logger.
 
     Args:
-        level: The least that is written.
-        file: Where to; stderr if None.
+        level: The lowest level that is written.
+        file: Where to write; stderr if None.
     """
     late: Any = _LateLog(level, file)
     log: FilteringBoundLogger = late
@@ -70,7 +70,7 @@ def _make(level: str, file: TextIO | None) -> FilteringBoundLogger:
 
 
 class _Repetitions:
-    """Drops what is logged too often; the next line of its kind says how many were.
+    """Drops lines logged too often; the next one of its kind says how many.
 
     Lines of requests are as many as requests, and are all written.
     """

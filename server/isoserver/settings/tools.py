@@ -1,4 +1,4 @@
-"""Sources and rules as the configuration file and REST have them."""
+"""Sources and rules, as in the configuration file and REST."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from pydantic import (
     PositiveInt,
     StringConstraints,
     TypeAdapter,
+    ValidationError,
     field_validator,
     model_validator,
 )
 from typing_extensions import Self
 
+from isoserver.errors import InvalidSettingsError
 from isoserver.principal import DEFAULT_WORKSPACE
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "SourceModel",
     "SourceSettings",
     "read_source",
+    "read_tables",
 ]
 
 _NAME: Final = r"^[a-z][a-z0-9_]{0,63}$"
@@ -60,8 +63,8 @@ class _Model(BaseModel):
 class SecretReference(_Model):
     """Where a secret is found on the server's host."""
 
-    env: str | None = Field(None, description="A variable of its environment.")
-    file: str | None = Field(None, description="A file that has it.")
+    env: str | None = Field(None, description="An environment variable.")
+    file: str | None = Field(None, description="A file that holds it.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -75,7 +78,7 @@ SecretValue = Annotated[str, StringConstraints(max_length=8192)] | SecretReferen
 
 
 class AuthModel(_Model):
-    """How a source is told who asks."""
+    """How the server authenticates to a source."""
 
     type: Literal["none", "bearer", "basic", "api_key"] = "none"
     token: SecretValue | None = Field(default=None, description="For bearer.")
@@ -103,16 +106,16 @@ class AuthModel(_Model):
 
 
 class _SourceModel(_Model):
-    """What all kinds of sources have."""
+    """What all kinds of sources have in common."""
 
     name: Annotated[str, StringConstraints(pattern=_NAME)] = Field(
         description="The first segment of its tools' names."
     )
     auth: AuthModel = AuthModel()
-    headers: dict[str, SecretValue] = Field({}, description="Headers always sent.")
-    reads: Effect = Field(
-        "allow", description="The default for tools that change nothing."
+    headers: dict[str, SecretValue] = Field(
+        {}, description="Headers sent with every request."
     )
+    reads: Effect = Field("allow", description="The default for tools that only read.")
     writes: Effect = Field(
         "require_approval", description="The default for all other tools."
     )
@@ -130,7 +133,7 @@ class _SourceModel(_Model):
     @classmethod
     def _free(cls, value: str) -> str:
         if value in _RESERVED:
-            message = f"{value} is taken by discovery"
+            message = f"{value} is reserved for discovery"
             raise ValueError(message)
         return value
 
@@ -139,7 +142,7 @@ class _SourceModel(_Model):
     def _headers(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not _HEADER.fullmatch(name):
-                message = f"{name[:64]!r} is no header's name"
+                message = f"{name[:64]!r} isn't a valid header name"
                 raise ValueError(message)
         return value
 
@@ -151,12 +154,12 @@ class McpModel(_SourceModel):
     command: Text | None = Field(None, description="The program, for stdio.")
     args: list[Text] = Field([], description="Its arguments.")
     env: dict[str, SecretValue] = Field(
-        {}, description="Variables besides PATH, HOME and the like."
+        {}, description="Environment variables besides PATH, HOME and the like."
     )
     cwd: Text | None = Field(None, description="Its working folder.")
     url: Url | None = Field(None, description="The endpoint, for HTTP.")
     transport: Literal["http", "sse"] = Field(
-        "http", description="How the endpoint speaks."
+        "http", description="The endpoint's transport."
     )
 
     @model_validator(mode="after")
@@ -173,7 +176,7 @@ class OpenapiModel(_SourceModel):
     type: Literal["openapi"]
     document: Text = Field(description="The document's file or URL; JSON or YAML.")
     base_url: Url | None = Field(
-        None, description="Where the service is; the document says it if omitted."
+        None, description="The service's URL; the document's if omitted."
     )
 
 
@@ -199,7 +202,7 @@ SourceModel = Annotated[
 
 class _OfWorkspace(_Model):
     workspace: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
-        DEFAULT_WORKSPACE, description="Whose it is."
+        DEFAULT_WORKSPACE, description="The workspace that owns it."
     )
 
 
@@ -235,13 +238,13 @@ def read_source(data: Any) -> SourceSettings:
 
 
 class ConditionModel(_Model):
-    """What an argument must be like."""
+    """A condition on an argument."""
 
     key: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
         description="Which argument; dots between levels."
     )
     operator: Literal["equals", "not_equals", "contains", "starts_with", "matches"]
-    value: Any = Field(None, description="What it is compared with.")
+    value: Any = Field(None, description="The value to compare with.")
 
 
 class RuleModel(_Model):
@@ -258,13 +261,13 @@ class RuleModel(_Model):
         None, description="Only tools of this source."
     )
     session: Annotated[str, StringConstraints(max_length=128)] | None = Field(
-        None, description="Only calls of this session; not for rules that allow."
+        None, description="Only calls of this session; not in rules that allow."
     )
     client: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         None, description="Only calls of this client."
     )
     conditions: list[ConditionModel] = Field(
-        [], max_length=32, description="What the arguments must be like; all must hold."
+        [], max_length=32, description="Conditions on the arguments; all must hold."
     )
 
     @model_validator(mode="after")
@@ -277,3 +280,24 @@ class RuleModel(_Model):
 
 class PolicySettings(RuleModel, _OfWorkspace):
     """A rule of the policy, of a workspace."""
+
+
+def read_tables(kind: Any, tables: list[Any]) -> list[Any]:
+    """Return what tables of the configuration file describe.
+
+    Args:
+        kind: A model here, or a union of some.
+        tables: As TOML has them.
+
+    Raises:
+        InvalidSettingsError: One is wrong; the values aren't quoted.
+    """
+    try:
+        return TypeAdapter(list[kind]).validate_python(tables)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        lines = (
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+            for detail in details
+        )
+        raise InvalidSettingsError(*lines) from None

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from isokernel.errors import reason_of
 from isoserver.errors import FolderError
 
 __all__ = ["LOCK_FILE", "DataFolder", "SocketFolder"]
@@ -105,7 +106,7 @@ class DataFolder:
                 given.mkdir(0o700, parents=True, exist_ok=True)
                 self.path = given.resolve()
         except OSError as error:
-            message = f"the data folder can't be made: {error}"
+            message = f"the data folder can't be made: {reason_of(error)}"
             raise FolderError(message) from error
 
     @property
@@ -129,7 +130,7 @@ class DataFolder:
             self.contexts.mkdir(0o700, exist_ok=True)
             self._prepared = True
         except OSError as error:
-            message = f"the data folder can't be used: {error}"
+            message = f"the data folder can't be used: {reason_of(error)}"
             raise FolderError(message) from error
 
     def clear(self) -> None:

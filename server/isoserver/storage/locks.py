@@ -4,22 +4,17 @@ Two servers would take each other's runs for what a crash has left, overwrite ea
 other's contexts, and delete heaps that only the other one knows of. So the second one
 does not start. A lock ends with the process that holds it, however that ends.
 
-Files are locked before anything else, by what is quick to import; SQLAlchemy is loaded
-by the methods that use PostgreSQL.
+SQLAlchemy is loaded by the methods that use PostgreSQL.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from isoserver.errors import DatabaseError, TakenError
-from isoserver.storage.folders import LOCK_FILE
-from isoserver.storage.urls import database_file
+from isoserver.storage.file_locks import PAUSE_SECONDS, lock_files
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,12 +24,10 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.storage.database import Database
+    from isoserver.storage.file_locks import FileLocks
 
-__all__ = ["FileLocks", "ServerLock", "lock_files"]
+__all__ = ["ServerLock"]
 
-_ENDING: Final = ".lock"
-_PID_BYTES_MAX: Final = 20
-"""The longest process id that is read from a lock's file."""
 _ADVISORY_LOCK: Final = int.from_bytes(b"isokern", "big")
 """The number of PostgreSQL's advisory lock, which is one for each database."""
 _LOCK: Final = f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"
@@ -45,86 +38,8 @@ _KEEPALIVE: Final = (
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 4",
 )
-_TIMEOUT_SECONDS: Final = 5.0
-"""How long to wait for another server that is ending, or whose end isn't known yet."""
-_PAUSE_SECONDS: Final = 0.1
-"""Between two attempts to lock."""
 _CHECK_SECONDS: Final = 5.0
 """Between two checks that PostgreSQL still holds the lock for this server."""
-
-
-class FileLocks:
-    """Files that this process has locked. In any thread."""
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._files: list[int] = []
-
-    def acquire(self, path: Path, what: str) -> None:
-        """Lock a file, made at need; it stays, as only its lock counts.
-
-        Blocks for some seconds if another process has locked it, which may be ending.
-
-        Args:
-            path: The file.
-            what: What it stands for, in messages.
-
-        Raises:
-            TakenError: Another server has locked it, and does not end in time.
-            DatabaseError: It can't be locked.
-        """
-        try:
-            # Close-on-exec: a child process that inherited it would keep it locked.
-            file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            self._files.append(file)
-            end = time.monotonic() + _TIMEOUT_SECONDS
-            while not _try_lock(file):
-                if time.monotonic() > end:
-                    pid = os.pread(file, _PID_BYTES_MAX, 0)
-                    raise TakenError(what, pid.decode("ascii", "replace").strip())
-                time.sleep(_PAUSE_SECONDS)
-            os.ftruncate(file, 0)
-            os.write(file, f"{os.getpid()}\n".encode())
-        except OSError as error:
-            message = f"{what} can't be used: {error}"
-            raise DatabaseError(message) from error
-
-    def release(self) -> None:
-        """Unlock all of them."""
-        while self._files:
-            os.close(self._files.pop())
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def lock_files(folder: Path, url: str) -> FileLocks:
-    """Lock a data folder, and the database if it is a file.
-
-    Args:
-        folder: The data folder.
-        url: The database's, as `url_of` returns it.
-
-    Raises:
-        TakenError: Another server uses one of them, and does not end in time.
-        DatabaseError: One of them can't be locked.
-    """
-    files = FileLocks()
-    try:
-        files.acquire(folder / LOCK_FILE, f"the folder {folder}")
-        if (file := database_file(url)) is not None:
-            file = file.resolve()
-            beside = file.with_name(file.name + _ENDING)
-            files.acquire(beside, f"the database {file}")
-    except BaseException:
-        files.release()
-        raise
-    return files
 
 
 class ServerLock:
@@ -140,6 +55,7 @@ class ServerLock:
         database: Database,
         folder: Path,
         log: FilteringBoundLogger,
+        timeout_seconds: float,
         files: FileLocks | None = None,
     ) -> None:
         """Create an unlocked lock; `acquire` locks it.
@@ -148,12 +64,14 @@ class ServerLock:
             database: The database, which need not be started.
             folder: The data folder.
             log: Told when the lock on the database is lost and acquired again.
+            timeout_seconds: How long to wait for another server that is ending.
             files: What `lock_files` has locked already.
         """
         self.lost = asyncio.Event()
         self._database = database
         self._folder = folder
         self._log = log
+        self._timeout_seconds = timeout_seconds
         self._files = files
         self._connection: AsyncConnection | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -167,7 +85,9 @@ class ServerLock:
         """
         if self._files is None:
             url = self._database.url
-            self._files = await asyncio.to_thread(lock_files, self._folder, url)
+            self._files = await asyncio.to_thread(
+                lock_files, self._folder, url, self._timeout_seconds
+            )
         if self._database.is_sqlite:
             return
         if not await self._wait_for(self._lock_postgresql):
@@ -189,11 +109,11 @@ class ServerLock:
     async def _wait_for(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
         """Attempt to lock until that succeeds or time is up."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + _TIMEOUT_SECONDS
+        end = loop.time() + self._timeout_seconds
         while not await attempt():
             if loop.time() > end:
                 return False
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
         return True
 
     # -- PostgreSQL --------------------------------------------------------------------

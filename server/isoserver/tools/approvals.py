@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from sqlalchemy import (
     Column,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from isoserver.storage.database import Database
     from isoserver.tools.audit import Audit
     from isoserver.tools.calls import Asker, Call, Decision
-    from isoserver.tools.tool import Tool
 
 __all__ = [
     "APPROVED",
@@ -55,6 +54,7 @@ __all__ = [
     "WITHDRAWN",
     "Approval",
     "Approvals",
+    "Subject",
 ]
 
 APPROVALS: Final = Table(
@@ -131,6 +131,18 @@ class Approval(NamedTuple):
     def of(cls, row: Any) -> Approval:
         """Return the approval of a row."""
         return cls(*(row[name] for name in cls._fields))
+
+
+class Subject(Protocol):
+    """What an approval is about."""
+
+    @property
+    def path(self) -> str:
+        """Its name."""
+
+    @property
+    def description(self) -> str:
+        """What it does."""
 
 
 class Approvals:
@@ -257,12 +269,14 @@ class Approvals:
 
     # -- for calls ---------------------------------------------------------------------
 
-    async def request(self, call: Call, tool: Tool, rule: str, shown: str) -> Approval:
+    async def request(
+        self, call: Call, tool: Subject, rule: str, shown: str
+    ) -> Approval:
         """Ask for the approval of a call; `wait` waits for the decision.
 
         Args:
             call: The call.
-            tool: What it calls.
+            tool: What it calls, or the capability that it asks for.
             rule: The rule that asks for it; empty for the tool's default.
             shown: The input as reviewers see it.
 

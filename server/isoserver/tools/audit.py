@@ -80,7 +80,8 @@ class Entry(NamedTuple):
 
     Attributes:
         workspace: The workspace.
-        kind: `call`; or what an administrator or a reviewer did: `approval.decided`,
+        kind: `call`; `capability` for what code asked for beyond its context; or what
+            an administrator or a reviewer did: `approval.decided`,
             `source.added`, `source.deleted`, `policy.added`, `policy.deleted`.
         client: Who.
         path: The tool, or the name of the thing.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, quote_plus
+
+from isokernel.network.secrets import HIDDEN, SECRET_MIN, forms_of
+from isokernel.protocol.messages import well_formed
 
 __all__ = [
     "HIDDEN",
@@ -18,10 +19,6 @@ __all__ = [
     "is_secret",
 ]
 
-HIDDEN: Final = "[redacted]"
-SECRET_MIN: Final = 4
-"""Characters of the shortest secret: a shorter one would be found everywhere."""
-
 _KEY: Final = re.compile(
     r"authorization|api[-_ ]?key|token|secret|password|passwd|cookie|credential",
     re.IGNORECASE,
@@ -29,7 +26,6 @@ _KEY: Final = re.compile(
 _HEADER: Final = re.compile(f"{_KEY.pattern}|auth|session|signature", re.IGNORECASE)
 _RANDOM: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[\w.~+/=-]{20,}", re.ASCII)
 """Twenty characters or more with letters and digits, and nothing between."""
-_PERCENT: Final = re.compile("%[0-9A-F]{2}")
 _DEPTH_MAX: Final = 64
 _PIECE_MIN: Final = 32
 """Characters that are shown of a long text, if there is room for no more."""
@@ -47,15 +43,12 @@ class Redactor:
         Args:
             secrets: Their values; also found in URL and base64 form, and in JSON.
         """
-        forms: set[str] = set()
-        for secret in secrets:
-            if len(secret) < SECRET_MIN:
-                continue
-            coded = base64.b64encode(secret.encode()).decode()
-            escaped = json.dumps(secret)[1:-1]
-            forms.update((secret, coded, escaped))
-            for made in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
-                forms.update((made, _PERCENT.sub(_lower, made)))
+        forms = {
+            form
+            for secret in secrets
+            if len(secret) >= SECRET_MIN
+            for form in forms_of(secret)
+        }
         # The longest first, so that no part of one is left over by a shorter one.
         ordered = sorted(forms, key=len, reverse=True)
         self._pattern = (
@@ -89,10 +82,6 @@ class Redactor:
 def is_secret(name: str, value: str) -> bool:
     """Tell whether a header or variable looks like a secret, by its name or value."""
     return _HEADER.search(name) is not None or _RANDOM.fullmatch(value) is not None
-
-
-def _lower(found: re.Match[str]) -> str:
-    return found.group().lower()
 
 
 class Excerpt(NamedTuple):
@@ -132,7 +121,7 @@ def excerpt(value: Any, limit: int) -> Excerpt:
 
 def clean(text: str) -> str:
     """Replace what databases don't take: NUL, halves of characters."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return well_formed(text.replace("\x00", "\ufffd"))
 
 
 def _dump(value: Any, piece: int) -> str:

@@ -7,14 +7,13 @@ denies can't be undone by another one.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import jsonschema_rs
 import msgspec
 
+from isokernel.capabilities.conditions import EFFECTS, Condition, pattern
 from isoserver.errors import SourceError
 from isoserver.settings.tools import Effect  # noqa: TC001 - msgspec reads it
 from isoserver.tools.names import key
@@ -38,45 +37,9 @@ __all__ = [
     "strictest",
 ]
 
-Operator = Literal["equals", "not_equals", "contains", "starts_with", "matches"]
 ALLOW: Final = "allow"
 REQUIRE_APPROVAL: Final = "require_approval"
 DENY: Final = "deny"
-
-_STRICTNESS: Final[dict[str, int]] = {ALLOW: 0, REQUIRE_APPROVAL: 1, DENY: 2}
-_MISSING: Final = object()
-_PATTERNS: Final[dict[str, jsonschema_rs.Validator]] = {}
-_PATTERNS_MAX: Final = 1000
-
-
-class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an argument must be like.
-
-    Attributes:
-        key: Which argument, dots between levels; digits are places in a list.
-        operator: How it is compared.
-        value: What it is compared with.
-    """
-
-    key: str
-    operator: Operator
-    value: Any = None
-
-    def holds(self, arguments: Any) -> bool:
-        """Tell whether an input meets the condition."""
-        actual = _find(arguments, self.key)
-        if self.operator == "not_equals":
-            return actual is _MISSING or not _equal(actual, self.value)
-        if actual is _MISSING:
-            return False
-        if self.operator == "equals":
-            return _equal(actual, self.value)
-        if self.operator == "contains":
-            return _contains(actual, self.value)
-        text = _text(actual)
-        if self.operator == "starts_with":
-            return text.startswith(_text(self.value))
-        return bool(_pattern(str(self.value)).is_valid(text))
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -147,7 +110,7 @@ def read_rule(given: RuleModel, rule_id: str = "") -> Rule:
         if condition.operator != "matches":
             continue
         try:
-            _pattern(str(condition.value))
+            pattern(str(condition.value))
         except ValueError as error:
             message = (
                 f"the pattern for {condition.key} can't be compiled; look-around and "
@@ -186,7 +149,7 @@ def decide(
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the most restrictive of some verdicts, the first if there are several."""
-    return max(verdicts, key=lambda verdict: _STRICTNESS[verdict.effect])
+    return max(verdicts, key=lambda verdict: EFFECTS[verdict.effect])
 
 
 def hides(rules: Iterable[Rule], call: Call, path: str) -> bool:
@@ -195,24 +158,6 @@ def hides(rules: Iterable[Rule], call: Call, path: str) -> bool:
         rule.effect == DENY and not rule.conditions and rule.fits(call, path, {})
         for rule in rules
     )
-
-
-def _pattern(text: str) -> jsonschema_rs.Validator:
-    """Compile the pattern of a condition; it matches anywhere, in linear time.
-
-    Raises:
-        ValueError: It can't be compiled: look-around and back-references are out.
-    """
-    found = _PATTERNS.get(text)
-    if found is None:
-        found = jsonschema_rs.validator_for(
-            {"type": "string", "pattern": text},
-            pattern_options=jsonschema_rs.RegexOptions(),
-        )
-        if len(_PATTERNS) >= _PATTERNS_MAX:
-            _PATTERNS.clear()
-        _PATTERNS[text] = found
-    return found
 
 
 def _compile(glob: str) -> re.Pattern[str]:
@@ -232,34 +177,3 @@ def _compile(glob: str) -> re.Pattern[str]:
         made += "[^.]+" if segment == "*" else "[^.]*".join(parts)
         made += "" if last else r"\."
     return re.compile(made)
-
-
-def _find(arguments: Any, path: str) -> Any:
-    found = arguments
-    for name in path.split("."):
-        if isinstance(found, dict) and name in found:
-            found = found[name]
-        elif isinstance(found, list) and name.isdecimal() and int(name) < len(found):
-            found = found[int(name)]
-        else:
-            return _MISSING
-    return found
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-
-
-def _equal(actual: Any, value: Any) -> bool:
-    # As text, so that 5 and "5" are one: some APIs take either.
-    return _text(actual) == _text(value)
-
-
-def _contains(actual: Any, value: Any) -> bool:
-    if isinstance(actual, list):
-        return any(_equal(item, value) for item in actual)
-    if isinstance(actual, dict):
-        return _text(value) in actual
-    return _text(value) in _text(actual)

@@ -59,6 +59,45 @@ def test_types_go_also_where_code_is_rewritten(shared: LocalContext) -> None:
     assert run(shared, "if (1) return <string>'a'").text == "'a'"
 
 
+_IMPORTING = "import { sep } from 'node:path'; enum E { A = 4 }\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("if (sep === '/') { return E.A }\nreturn 1", "4"),
+        ("const f = () => { throw E.A }\ntry { f() } catch (e) { return e }", "4"),
+        ("const \u00fc = '\U0001f600'; if (sep) return \u00fc + sep", "'\U0001f600/'"),
+        ("for (;;) { if (E.A) return 'throw void 0'; else return }", "'throw void 0'"),
+        ("if (sep) { return }\nreturn 1", None),
+        ("[1].map(() => { return 2 })", "[ 2 ]"),
+    ],
+)
+def test_a_body_imports_has_enums_and_returns(
+    shared: LocalContext, code: str, text: str | None
+) -> None:
+    outcome = run(shared, f"{_IMPORTING}{code}")
+    assert outcome.error is None, outcome.error
+    assert outcome.text == text
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        ("if (!sep) return 1; null.f", "2:26"),
+        ("if (sep) return [1, null.f, sep]", "2:26"),
+        ("if (!sep) { return 1 } else return [sep, null.f]", "2:47"),
+        ("if (sep) return { a: sep, b: null.f }", "2:35"),
+    ],
+)
+def test_places_hold_where_a_return_was_put_back(
+    shared: LocalContext, code: str, place: str
+) -> None:
+    error = run(shared, f"{_IMPORTING}{code}").error
+    assert error is not None
+    assert error.traceback[1].endswith(f":{place}"), error.traceback
+
+
 def test_a_last_return_leaves_the_names(shared: LocalContext) -> None:
     run(shared, "const left: number = 5; return left")
     assert run(shared, "left").text == "5"

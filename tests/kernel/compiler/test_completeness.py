@@ -38,6 +38,11 @@ COMPLETENESS = [
     ("foo)", "invalid", ""),
     ("'unterminated", "invalid", ""),
     ("1 1", "invalid", ""),
+    ("import x from 'y'", "complete", ""),
+    ("import {", "incomplete", "  "),
+    ("import { a } from 'y'; f(", "incomplete", "  "),
+    ("export const f = () => {", "incomplete", "  "),
+    ("export default 1", "complete", ""),
 ]
 
 

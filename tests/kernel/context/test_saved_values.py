@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from tests.support.local_contexts import LocalContext
 
 from isokernel.errors import SnapshotFailedError
 from isokernel.v8.live_objects import unsavable_objects
+from isokernel.v8.values import new_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,10 +161,36 @@ SURVIVES: dict[str, tuple[str, str, str]] = {
     ),
     "url": ("new URL('http://a/b?c=1')", "$.searchParams.get('c')", "'1'"),
     "blob": ("new Blob(['abc'])", "await $.text()", "'abc'"),
+    "headers": (
+        "(h => [h, (i => (i.next(), i))(h.entries())])(new Headers({ B: 2, a: 1 }))",
+        "$[0].append('C', '3'), [[...$[1]].join(';'), [...$[0].keys()].join()]",
+        "[ 'b,2;c,3', 'a,b,c' ]",
+    ),
+    "form": (
+        "(f => (f.append('a', new Blob(['xy']), 'n.txt'), f))(new FormData())",
+        "$.append('b', 'c'), [$.get('a').name, await $.get('a').text(), $.get('b')]",
+        "[ 'n.txt', 'xy', 'c' ]",
+    ),
     "stream": (
         "new ReadableStream({ start(c) { c.enqueue(1) } }).getReader()",
         "(await $.read()).value",
         "1",
+    ),
+    "packing": (
+        "(s => [s, (w => (w.write(new Uint8Array(1e5).fill(7)), w))"
+        "(s.writable.getWriter())])(new CompressionStream('brotli'))",
+        "void $[1].write(new Uint8Array(1e5)), void $[1].close(), (await new Blob("
+        "await Array.fromAsync($[0].readable.pipeThrough("
+        "new DecompressionStream('brotli')))).bytes()).reduce((a, b) => a + b)",
+        "700000",
+    ),
+    "unpacking": (
+        "(s => [s.readable.getReader(), (w => (w.write(new Uint8Array("
+        "[11, 1, 128, 97, 97, 97])), w))(s.writable.getWriter())])"
+        "(new DecompressionStream('brotli')).map((e, i) => i ? e : [e, e.read()])",
+        "void $[1].write(new Uint8Array([24, 0, 8, 97, 97, 97, 98, 3])), "
+        "[(await $[0][1]).value.length, (await $[0][0].read()).value.at(-1)]",
+        "[ 3, 98 ]",
     ),
     "abort": ("new AbortController()", "$.abort(), $.signal.aborted", "true"),
     "events": (
@@ -235,35 +262,249 @@ def test_formatters_of_the_runtime_do_not_hinder(context: LocalContext) -> None:
     assert context.context.heaps.save().blob
 
 
-UNSAVABLE = [
-    ("Intl.Collator", "new Intl.Collator('en')"),
-    ("Intl.DateTimeFormat", "new Intl.DateTimeFormat('en')"),
-    ("Intl.DisplayNames", "new Intl.DisplayNames('en', { type: 'region' })"),
-    ("Intl.DurationFormat", "new Intl.DurationFormat('en')"),
-    ("Intl.ListFormat", "new Intl.ListFormat('en')"),
-    ("Intl.Locale", "new Intl.Locale('en')"),
-    ("Intl.NumberFormat", "new Intl.NumberFormat('en')"),
-    ("Intl.PluralRules", "new Intl.PluralRules('en')"),
-    ("Intl.RelativeTimeFormat", "new Intl.RelativeTimeFormat('en')"),
-    ("Intl.Segmenter", "new Intl.Segmenter('en')"),
-    ("Intl.Segments", "new Intl.Segmenter('en').segment('a')"),
-    ("Temporal.Duration", "Temporal.Duration.from({ hours: 1 })"),
-    ("Temporal.Instant", "Temporal.Now.instant()"),
-    ("Temporal.PlainDate", "Temporal.PlainDate.from('2020-01-01')"),
-    ("Temporal.PlainDateTime", "Temporal.PlainDateTime.from('2020-01-01T00')"),
-    ("Temporal.PlainMonthDay", "Temporal.PlainMonthDay.from('01-01')"),
-    ("Temporal.PlainTime", "Temporal.PlainTime.from('00:00')"),
-    ("Temporal.PlainYearMonth", "Temporal.PlainYearMonth.from('2020-01')"),
-    ("Temporal.ZonedDateTime", "Temporal.Now.zonedDateTimeISO()"),
-    (
-        "WebAssembly.Module",
+REMADE: dict[str, tuple[str, str, str]] = {
+    # kind: (an object, an expression about it, its value)
+    "Intl.Collator": (
+        "new Intl.Collator('sv', { numeric: true })",
+        "['ä10', 'z', 'ä9'].sort($.compare).join()",
+        "'z,ä9,ä10'",
+    ),
+    "Intl.DateTimeFormat": (
+        "new Intl.DateTimeFormat('de', { dateStyle: 'full', timeZone: 'Asia/Tokyo' })",
+        "$.format(0) + $.formatRange(0, 1e10).length",
+        "'Donnerstag, 1. Januar 197046'",
+    ),
+    "Intl.DisplayNames": (
+        "new Intl.DisplayNames('fr', { type: 'region' })",
+        "$.of('DE')",
+        "'Allemagne'",
+    ),
+    "Intl.DurationFormat": (
+        "new Intl.DurationFormat('en', { style: 'digital' })",
+        "$.format({ hours: 1, minutes: 2 })",
+        "'1:02:00'",
+    ),
+    "Intl.ListFormat": (
+        "new Intl.ListFormat('de', { type: 'disjunction' })",
+        "$.format(['a', 'b'])",
+        "'a oder b'",
+    ),
+    "Intl.Locale": (
+        "new Intl.Locale('ar-EG', { calendar: 'islamic-umalqura' })",
+        "[$.toString(), $.region].join()",
+        "'ar-EG-u-ca-islamic-umalqura,EG'",
+    ),
+    "Intl.NumberFormat": (
+        "new Intl.NumberFormat('de', { style: 'currency', currency: 'EUR' })",
+        "$.format(1234.5)",
+        "'1.234,50\u00a0€'",
+    ),
+    "Intl.PluralRules": (
+        "new Intl.PluralRules('en', { type: 'ordinal' })",
+        "$.select(22)",
+        "'two'",
+    ),
+    "Intl.RelativeTimeFormat": (
+        "new Intl.RelativeTimeFormat('en', { numeric: 'auto' })",
+        "$.format(-1, 'day')",
+        "'yesterday'",
+    ),
+    "Intl.Segmenter": (
+        "new Intl.Segmenter('en', { granularity: 'word' })",
+        "[...$.segment('a bc')].length",
+        "3",
+    ),
+    "Temporal.Duration": (
+        "Temporal.Duration.from({ minutes: -90, milliseconds: -1500 })",
+        "[$.minutes, $.seconds, $.milliseconds].join()",
+        "'-90,0,-1500'",
+    ),
+    "Temporal.Instant": (
+        "Temporal.Instant.from('2020-01-01T00:00:00.123456789Z')",
+        "$.epochNanoseconds",
+        "1577836800123456789n",
+    ),
+    "Temporal.PlainDate": (
+        "Temporal.PlainDate.from('2020-01-01[u-ca=hebrew]')",
+        "[$.calendarId, $.year, $.add({ days: 1 }).day].join()",
+        "'hebrew,5780,5'",
+    ),
+    "Temporal.PlainDateTime": (
+        "Temporal.PlainDateTime.from('2020-01-01T00:00:00.5')",
+        "$.millisecond",
+        "500",
+    ),
+    "Temporal.PlainMonthDay": (
+        "Temporal.PlainMonthDay.from('02-29')",
+        "$.toPlainDate({ year: 2024 }).toString()",
+        "'2024-02-29'",
+    ),
+    "Temporal.PlainTime": ("Temporal.PlainTime.from('00:00:07')", "$.second", "7"),
+    "Temporal.PlainYearMonth": (
+        "Temporal.PlainYearMonth.from('2020-02')",
+        "$.daysInMonth",
+        "29",
+    ),
+    "Temporal.ZonedDateTime": (
+        "Temporal.ZonedDateTime.from('2020-10-25T02:30+01:00[Europe/Berlin]')",
+        "$.subtract({ hours: 1 }).toString()",
+        "'2020-10-25T02:30:00+02:00[Europe/Berlin]'",
+    ),
+    "WebAssembly.Global": (
+        "new WebAssembly.Global({ value: 'i64', mutable: true }, -5n)",
+        "$.value -= 1n, $.value",
+        "-6n",
+    ),
+    "WebAssembly.Memory": (
+        "(m => (new Uint8Array(m.buffer)[3] = 9, m))"
+        "(new WebAssembly.Memory({ initial: 1, maximum: 2 }))",
+        "[new Uint8Array($.buffer)[3], $.grow(1), $.buffer.byteLength]",
+        "[ 9, 1, 131072 ]",
+    ),
+    "WebAssembly.Module": (
         "new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))",
+        "Object.keys(new WebAssembly.Instance($).exports).length",
+        "0",
     ),
-    ("WebAssembly.Memory", "new WebAssembly.Memory({ initial: 1 })"),
-    (
-        "WebAssembly.Table",
-        "new WebAssembly.Table({ initial: 1, element: 'anyfunc' })",
+    "WebAssembly.Table": (
+        "(t => (t.set(1, 'x'), t))"
+        "(new WebAssembly.Table({ initial: 2, maximum: 3, element: 'externref' }))",
+        "[$.get(1), $.length, $.grow(1), $.get(0)]",
+        "[ 'x', 2, 2, undefined ]",
     ),
+}
+
+
+@pytest.fixture(scope="module")
+def taken_apart() -> Snapshot:
+    """All of these in one context, saved and restored twice, each with a property."""
+    session = LocalContext()
+    for name, (made, _, _) in REMADE.items():
+        code = f"var v_{name.replace('.', '')} = Object.assign({made}, {{ own: 1 }}); 0"
+        assert session.run(code).error is None
+    heap = session.context.heaps.save()
+    session.context.close()
+    session = LocalContext(snapshot=heap)
+    heap = session.context.heaps.save()
+    session.context.close()
+    return heap
+
+
+@pytest.fixture
+def remade(taken_apart: Snapshot) -> Iterator[LocalContext]:
+    session = LocalContext(snapshot=taken_apart)
+    yield session
+    session.context.close()
+
+
+@pytest.mark.parametrize("kind", REMADE)
+def test_it_is_made_again(remade: LocalContext, kind: str) -> None:
+    _, look, value = REMADE[kind]
+    remade.context.bridge.isolate.collect_garbage()
+    name = f"v_{kind.replace('.', '')}"
+    assert remade.value(look.replace("$", name)) == value
+    assert remade.value(f"{name}.own") == "1"
+
+
+@pytest.fixture
+def reopened(context: LocalContext) -> Iterator[Callable[[], LocalContext]]:
+    """Saves the context, and opens another one from the heap."""
+    made: list[LocalContext] = []
+
+    def reopen() -> LocalContext:
+        made.append(LocalContext(snapshot=context.context.heaps.save()))
+        return made[-1]
+
+    yield reopen
+    for session in made:
+        session.context.close()
+
+
+Reopened: TypeAlias = "Callable[[], LocalContext]"
+
+
+def test_what_is_made_again_is_the_same_object(
+    context: LocalContext, reopened: Reopened
+) -> None:
+    context.run(
+        "class Money extends Intl.NumberFormat { #n = 7; get n() { return this.#n } }"
+        "const money = new Money('fr', { maximumFractionDigits: 1 });"
+        "const { format } = money; const known = new Map([[money, 'known']]);"
+        "const many = Array.from({ length: 50 },"
+        " (_, i) => new Intl.NumberFormat('de', { minimumFractionDigits: i % 3 }))"
+    )
+    copy = reopened()
+    assert copy.value(
+        "[money.n, known.get(money), format(1.55), format(2)].join()"
+    ) == ("'7,known,1,6,2'")
+    assert copy.value("format === money.format && money instanceof Money") == "true"
+    assert copy.value("many.map(f => f.format(1)).slice(3, 6).join(' ')") == (
+        "'1 1,0 1,00'"
+    )
+
+
+def test_what_users_have_made_of_intl_has_no_say(
+    context: LocalContext, reopened: Reopened
+) -> None:
+    context.run(
+        "const f = new Intl.NumberFormat('de'), d = new Intl.DateTimeFormat('en'),"
+        " t = Temporal.Duration.from({ days: 3 }); let asked = 0;"
+        "const lie = { get() { asked++; return 'lie' }, configurable: true };"
+        "for (const name of ['locale', 'style', 'minimumFractionDigits', 'year',"
+        " 'days', 'calendarName', 'toJSON'])"
+        " Object.defineProperty(Object.prototype, name, lie);"
+        "for (const C of [Intl.NumberFormat, Intl.DateTimeFormat, Temporal.Duration])"
+        " for (const name of Reflect.ownKeys(C.prototype))"
+        "  if (/resolved|^days|toString/.test(String(name)))"
+        "   Object.defineProperty(C.prototype, name, { value: () => { asked++ } });"
+        "Intl.NumberFormat = Intl.DateTimeFormat = Temporal.Duration = null; 0"
+    )
+    copy = reopened()
+    assert (
+        copy.value(
+            "[f.format(1234.5), d.format(0), t.negated().abs().toJSON(),"
+            " asked].join(' ')"
+        )
+        == "'1.234,5 1/1/1970 P3D 0'"
+    )
+
+
+def test_a_number_format_is_found_by_trying(
+    context: LocalContext, reopened: Reopened
+) -> None:
+    context.run(
+        "const all = [['en', { trailingZeroDisplay: 'stripIfInteger' }],"
+        " ['de', { trailingZeroDisplay: 'stripIfInteger', minimumSignificantDigits: 2,"
+        " roundingPriority: 'lessPrecision' }], ['zh', { notation: 'compact' }]]"
+        ".map(given => new Intl.NumberFormat(...given));"
+        "const show = () => all.map(f => [3, 1234.5678, 1e-4].map(f.format)).join();"
+        "const collator = new Intl.Collator('zh')"
+    )
+    copy = reopened()
+    assert copy.value("show()") == context.value("show()")
+    assert copy.value("collator.resolvedOptions().locale") == "'zh'"
+
+
+def test_a_date_format_is_found_by_trying(
+    context: LocalContext, reopened: Reopened
+) -> None:
+    context.run(
+        "const all = [['en', { minute: 'numeric', second: 'numeric' }],"
+        " ['zh-u-ca-chinese', { hour12: true }], ['de', { era: 'short', dayPeriod:"
+        " 'narrow', minute: 'numeric' }]]"
+        ".map(given => new Intl.DateTimeFormat(...given));"
+        "const times = [0, 981173106007, 1331247599999];"
+        "const show = () => all.map(f => times.map(f.format).join()).join()"
+    )
+    copy = reopened()
+    assert copy.value("show()") == context.value("show()")
+
+
+UNSAVABLE = [
+    ("Intl.Segments", "new Intl.Segmenter('en').segment('a')"),
+    ("Intl.SegmentIterator", "new Intl.Segmenter().segment('a')[Symbol.iterator]()"),
+    ("WebAssembly.Tag", "new WebAssembly.Tag({ parameters: ['i32'] })"),
+    ("WebAssembly.Suspending", "new WebAssembly.Suspending(() => {})"),
     (
         "CallSite",
         "(() => { Error.prepareStackTrace = (e, s) => s[0]; const { stack } ="
@@ -281,13 +522,15 @@ def _refused(session: LocalContext) -> SnapshotFailedError:
 def test_every_kind_is_known(context: LocalContext) -> None:
     for index, (_, code) in enumerate(UNSAVABLE):
         assert context.run(f"const held{index} = {code}").error is None
-    kinds = [kind for kind, _ in unsavable_objects(context.context.bridge.isolate)]
-    assert sorted(set(kinds)) == sorted(kind for kind, _ in UNSAVABLE)
+    for index, (code, _, _) in enumerate(REMADE.values()):
+        assert context.run(f"const remade{index} = {code}").error is None
+    kinds = {kind for kind, _ in unsavable_objects(context.context.bridge.isolate)}
+    assert kinds == {kind for kind, _ in UNSAVABLE} | set(REMADE)
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["Intl.DateTimeFormat", "Temporal.Instant", "WebAssembly.Memory", "CallSite"],
+    ["Intl.Segments", "WebAssembly.Tag", "CallSite"],
 )
 def test_what_cannot_be_saved_is_named(context: LocalContext, kind: str) -> None:
     context.run(f"const held = {dict(UNSAVABLE)[kind]}; let kept = 1")
@@ -297,7 +540,7 @@ def test_what_cannot_be_saved_is_named(context: LocalContext, kind: str) -> None
     assert context.value("kept") == "1"
 
 
-INTL = "new Intl.Locale('en')"
+INTL = "new Intl.Segmenter('en').segment('a')"
 
 
 @pytest.mark.parametrize(
@@ -327,9 +570,31 @@ def test_the_way_to_it_is_told(
 ) -> None:
     context.run(code)
     bridge = context.context.bridge
-    [(kind, value)] = unsavable_objects(bridge.isolate)
-    found = json.loads(bridge.call("findUnsavable", [value]))
-    assert (kind, found) == ("Intl.Locale", [] if path is None else [0, path])
+    [(kind, value)] = [
+        item
+        for item in unsavable_objects(bridge.isolate)
+        if item[0] != "Intl.Segmenter"
+    ]
+    found = json.loads(bridge.call("findUnsavable", [value], []))
+    assert (kind, found) == ("Intl.Segments", [] if path is None else [0, path])
+
+
+def test_exports_of_modules_are_ways_too(context: LocalContext) -> None:
+    isolate = context.context.bridge.isolate
+    modules, library = isolate.modules, isolate.library
+    text = (
+        "export const words = new Intl.Segmenter().segment('a');"
+        "await new Promise(() => {}); export let later = 1"
+    )
+    with isolate.entered():
+        source = new_string(library, isolate.pointer, text)
+        assert not modules.compile("npm:/words@1.0.0/index.js", source, {})
+        assert not modules.link("npm:/words@1.0.0/index.js")
+        slot = modules.slot("npm:/words@1.0.0/index.js")
+        library.module_evaluate(slot, isolate.context)
+    error = _refused(context)
+    assert error.kind == "Intl.Segments"
+    assert error.path == '(await import("npm:/words@1.0.0/index.js")).words'
 
 
 def test_nothing_of_the_users_is_run_to_find_it(context: LocalContext) -> None:
@@ -361,3 +626,20 @@ def test_output_of_the_copy_is_nobodys(context: LocalContext) -> None:
     copy = LocalContext(snapshot=heap)
     assert copy.value("held.stack").startswith("'Error: x\\n    at cell 1:1:")
     copy.context.close()
+
+
+def test_long_chains_are_saved(context: LocalContext, reopened: Reopened) -> None:
+    """V8's writer defers what is deep, and can't read all of it back by itself."""
+    context.run(
+        "let chain = null; for (let i = 0; i < 200; i++) chain = { next: chain, i,"
+        " re: /a/g, bytes: Uint8Array.of(i), view: new DataView(new ArrayBuffer(9)),"
+        " shared: new Uint16Array(new SharedArrayBuffer(8)) };"
+        "for (let c = chain; c; c = c.next) {"
+        "  c.view.setInt8(8, c.i % 100); c.shared[3] = c.i; }"
+        "const sum = () => { let n = 0; for (let c = chain; c; c = c.next)"
+        "  n += c.re.test('a') && c.bytes[0] + c.view.getInt8(8) + c.shared[3];"
+        "  return n }"
+    )
+    copy = reopened()
+    assert copy.value("sum()") == "49700"
+    assert copy.value("Uint8Array.of(1).buffer.resizable") == "false"

@@ -136,7 +136,7 @@ def test_an_end_between_two_fork_servers_is_told(fork_server: ForkServer) -> Non
     clients[0].close()
 
 
-@pytest.mark.parametrize("spares", [0, 1, 3])
+@pytest.mark.parametrize("spares", [0, pytest.param(1, marks=pytest.mark.slow), 3])
 def test_processes_are_forked_in_advance(spares: int) -> None:
     server = ForkServer(spare_processes=spares)
     server.start()

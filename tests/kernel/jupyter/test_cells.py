@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.kernels import Kernel
+    from tests.support.local_contexts import LocalContext
 
 
 def kinds(messages: list[dict[str, Any]]) -> list[str]:
@@ -50,6 +52,45 @@ def test_a_failed_cell_says_so_twice(kernel: Kernel) -> None:
     assert reply["ename"] == error["ename"] == "TypeError"
     assert reply["traceback"] == error["traceback"]
     assert outcome.reply["metadata"]["status"] == "error"
+
+
+def test_a_traceback_is_colored(kernel: Kernel, context: LocalContext) -> None:
+    """Its text is what it is elsewhere; the message has no colours."""
+    codes = (
+        "null.x",
+        "const fail = () => { throw new Error('no\\nmore', { cause: 1 }) };\nfail()",
+        "throw new AggregateError([new TypeError('inner')], 'outer')",
+        "let a = ;",
+        "throw 'text'",
+    )
+    for code in codes:
+        [error] = kernel.run(code).contents("error")
+        plain = context.run(code).failure
+        traceback = "\n".join(error["traceback"])
+        assert traceback.startswith(f"\x1b[1;31m{plain.ename}\x1b[0m: ")
+        assert "\x1b[90m    at " in traceback or code == "throw 'text'"
+        assert "\x1b" not in error["ename"] + error["evalue"]
+        for line in error["traceback"]:
+            assert line.count("\x1b[0m") * 2 == line.count("\x1b"), line
+        shown = re.sub(r"\x1b\[[\d;]*m", "", traceback)
+        number = re.compile(r"cell \d+")
+        expected = number.sub("cell", "\n".join(plain.traceback))
+        assert number.sub("cell", shown) == expected
+    [error] = kernel.run("null.x").contents("error")
+    assert error["traceback"][-2:] == [
+        "\x1b[90m     1 | \x1b[0mnull.x",
+        "\x1b[90m       | \x1b[0m     \x1b[31m^\x1b[0m",
+    ]
+
+
+def test_what_nobody_catches_is_printed_without_colors(kernel: Kernel) -> None:
+    """It is text on stderr, as other logs are."""
+    outcome = kernel.run(
+        "setTimeout(() => { throw new Error('later') });"
+        "await new Promise((resolve) => setTimeout(resolve, 20))"
+    )
+    assert outcome.text("stderr").startswith("Uncaught Error: later\n    at cell ")
+    assert "\x1b" not in outcome.text("stderr")
 
 
 def test_an_empty_cell_has_a_reply(kernel: Kernel) -> None:

@@ -180,7 +180,7 @@ def test_a_kernel_dies_with_its_parent(tmp_path: Path) -> None:
 
 def test_v8s_fatal_errors_are_told_before_the_end(start: Callable[..., Kernel]) -> None:
     kernel = start()
-    request = kernel.execute("new Array(1e9).fill(0)")
+    request = kernel.execute("'x'.repeat(2 ** 28).split('')")
     outcome = kernel.outcome(request)
     assert outcome.reply["content"]["ename"] == "EngineFatalError"
     assert "state is lost" in outcome.text("stderr")

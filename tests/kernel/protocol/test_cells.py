@@ -15,7 +15,11 @@ from isokernel.settings import ContextSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from isokernel.context.events import ExecutionDone, ResultJson
+    from isokernel.context.events import (
+        CapabilityCall,
+        ExecutionDone,
+        ResultJson,
+    )
     from isokernel.protocol.messages import OutgoingMessage
 
 
@@ -51,6 +55,9 @@ class RecordingFront:
     def content(self, kind: str) -> Any:
         """The first content of a kind."""
         return next(content for known, content in self.record if known == kind)
+
+    def call(self, call: CapabilityCall) -> None:
+        self.record.append(("call", call.name))
 
     def busy(self, cell: CellRequest[str]) -> None:
         self.record.append(("busy", cell.count))

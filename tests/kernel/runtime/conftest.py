@@ -22,11 +22,13 @@ def sources() -> dict[str, str]:
     assert spec
     assert spec.submodule_search_locations
     runtime = Path(spec.submodule_search_locations[0]) / "runtime"
-    return {
+    found = {
         f"{folder}/{path.stem}": path.read_text(encoding="utf-8")
         for folder in ("web", "vendor")
         for path in (runtime / folder).glob("*.js")
     }
+    name = "intrinsics"
+    return found | {name: (runtime / f"{name}.js").read_text(encoding="utf-8")}
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def at_end(context: LocalContext, code: str) -> Completions:
         ("foo['beta'].z", ["zed"]),
         ("foo?.['beta']?.zed[0].q", ["q"]),
         ("(foo).be", ["beta"]),
-        ("this.glo", ["globalThis", "glob"]),
+        ("this.glo", ["globalThis", "global", "glob"]),
         ("Math.ma", ["max"]),
         ("Cls.s", ["st"]),
         ("new Cls.s", ["st"]),

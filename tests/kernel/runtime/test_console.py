@@ -223,14 +223,34 @@ def test_many_lines(context: LocalContext) -> None:
 
 def test_bound(sessions: Callable[..., LocalContext]) -> None:
     """Beyond the bound an execution's text is dropped, and one line says so."""
-    context = sessions(cell_output_characters_max=100)
+    context = sessions(output_bytes_max=100)
     outcome = context.run("for (let i = 0; i < 1000; i++) console.log('0123456789')")
     assert outcome.stdout == "0123456789\n" * 9 + "0"
     assert outcome.stderr == (
-        "\n[output cut after 100 characters; "
-        "raise the setting cell_output_characters_max to see more]\n"
+        "\n[output cut after 100 bytes; raise ISOKERNEL_OUTPUT_BYTES_MAX to see more]\n"
     )
     assert context.run("console.log('next')").stdout == "next\n"
+
+
+@pytest.mark.parametrize("letter", ["é", "€", "\U0001f600"])
+def test_the_bound_is_in_bytes(
+    sessions: Callable[..., LocalContext], letter: str
+) -> None:
+    """No character is cut in two, neither before the gap nor after it."""
+    size = len(letter.encode())
+    short = sessions(output_bytes_max=101)
+    assert short.run(f"console.log('{letter}'.repeat(99))").stdout == letter * (
+        101 // size
+    )
+    long = sessions(output_bytes_max=20_001)
+    code = f"for (let i = 0; i < 10000; i++) process.stdout.write('{letter}')"
+    for each in (code, f"process.stdout.write('{letter}'.repeat(10000))"):
+        outcome = long.run(each)
+        assert set(outcome.stdout) == {letter}
+        kept = len(outcome.stdout.encode())
+        assert 20_001 - 2 * size < kept <= 20_001
+        left_out = size * 10_000 - kept
+        assert f"[{left_out} bytes left out]" in outcome.stderr or not left_out
 
 
 def test_process_streams(context: LocalContext) -> None:
@@ -358,14 +378,14 @@ def test_much_output_keeps_its_head_and_tail(
     sessions: Callable[..., LocalContext],
 ) -> None:
     """What lies between is counted; the end comes when the cell ends."""
-    context = sessions(cell_output_characters_max=20_000)
+    context = sessions(output_bytes_max=20_000)
     outcome = context.run("for (let i = 0; i < 100_000; i++) console.log(i); 'value'")
     lines = outcome.stdout.splitlines()
     assert lines[:3] == ["0", "1", "2"]
     assert lines[-2:] == ["99998", "99999"]
     assert len(outcome.stdout) <= 20_000
     assert outcome.text == "'value'"
-    assert re.search(r"^\[\d{6} characters left out\]$", outcome.stderr, re.MULTILINE)
+    assert re.search(r"^\[\d{6} bytes left out\]$", outcome.stderr, re.MULTILINE)
     failed = context.run("for (let i = 0; i < 9e4; i++) console.log(i); nope")
     assert failed.stdout.endswith("89999\n")
     assert "left out" not in context.run("console.log(1)").stderr

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
+from tests.support.local_contexts import LocalContext
 
 from isokernel.context.events import ClearOutput, DisplayData, Stream
 
-if TYPE_CHECKING:
-    from tests.support.local_contexts import LocalContext
-
 PNG = "new Uint8Array([0x89,0x50,0x4e,0x47,0x0d,0x0a,0x1a,0x0a,1,2])"
 PNG_BASE64 = base64.b64encode(b"\x89PNG\r\n\x1a\n\x01\x02").decode()
+SVG = "{http://www.w3.org/2000/svg}"
 VEGALITE = "https://vega.github.io/schema/vega-lite"
 
 
@@ -62,10 +62,17 @@ def data(context: LocalContext, code: str) -> Any:
             {"text/html": "h", "x/y": "z", "text/plain": "[text/html, x/y]"},
         ),
         (
-            "display.geojson({type: 'Point', coordinates: [1, 2]})",
+            "display.plotly({data: [{y: [1, 2]}]})",
             {
-                "application/geo+json": {"type": "Point", "coordinates": [1, 2]},
-                "text/plain": "{ type: 'Point', coordinates: [ 1, 2 ] }",
+                "application/vnd.plotly.v1+json": {"data": [{"y": [1, 2]}]},
+                "text/plain": "{ data: [ { y: [Array] } ] }",
+            },
+        ),
+        (
+            "display.geojson({type: 'Point', coordinates: []})",
+            {
+                "application/geo+json": {"type": "Point", "coordinates": []},
+                "text/plain": "{ type: 'Point', coordinates: [] }",
             },
         ),
     ],
@@ -95,6 +102,10 @@ def test_shorthands(context: LocalContext, code: str, bundle: dict[str, Any]) ->
             ["application/vnd.vega.v5+json"],
         ),
         ("({type: 'FeatureCollection', features: []})", ["application/geo+json"]),
+        (
+            "({type: 'Point', coordinates: [8, 47]})",
+            ["application/geo+json", "image/svg+xml"],
+        ),
         ("html`<b>`", ["text/html"]),
         ("md`*b*`", ["text/markdown"]),
         ("svg`<svg/>`", ["image/svg+xml"]),
@@ -108,6 +119,21 @@ def test_shorthands(context: LocalContext, code: str, bundle: dict[str, Any]) ->
         ("({_repr_mimebundle_: () => [{'text/html': 'x'}, {}]})", ["text/html"]),
         ("({[Symbol.for('Jupyter.display')]: () => ({'a/b': 'c'})})", ["a/b"]),
         ("({[Symbol.for('Jupyter.display')]: async () => ({'a/b': 'c'})})", ["a/b"]),
+        ("({outerHTML: '<p>x</p>'})", ["text/html"]),
+        ("new (class { get outerHTML() { return '<svg><g/></svg>' } })", ["text/html"]),
+        (
+            "({outerHTML: '<svg xmlns=\"http://www.w3.org/2000/svg\"></svg>'})",
+            ["image/svg+xml"],
+        ),
+        (
+            "({outerHTML: '<svg xmlns=\"http://www.w3.org/2000/svg\"></svg><p>'})",
+            ["text/html"],
+        ),
+        ("({outerHTML: 'a < b'})", []),
+        ("({outerHTML: () => '<p>'})", []),
+        ("({get outerHTML() { throw 1 }})", []),
+        ("new Proxy({outerHTML: '<p>'}, {get() { throw 1 }})", []),
+        ("({outerHTML: '<p>', _repr_latex_: () => 'l'})", ["text/latex"]),
         ("({$schema: 5})", []),
         ("({type: 'Point'})", []),
         ("new Uint8Array(3)", []),
@@ -121,6 +147,99 @@ def test_results_look_rich(context: LocalContext, value: str, types: list[str]) 
     assert outcome.error is None
     assert outcome.result
     assert sorted(outcome.result) == sorted([*types, "text/plain"])
+
+
+GEOMETRIES = {
+    "Point": ("[10, 20]", 0, 1),
+    "MultiPoint": ("[[1, 2], [3, 4]]", 0, 2),
+    "LineString": ("[[1, 2], [3, 4]]", 1, 0),
+    "MultiLineString": ("[[[1, 2], [3, 4]], [[0, 0], [9, 9]]]", 1, 0),
+    "Polygon": ("[[[0, 0], [4, 0], [4, 4], [0, 0]], [[1, 1], [2, 1], [1, 1]]]", 1, 0),
+    "MultiPolygon": ("[[[[0, 0], [4, 0], [0, 4]]], [[[8, 8], [9, 8], [8, 9]]]]", 2, 0),
+}
+
+
+def map_of(context: LocalContext, geojson: str) -> ET.Element:
+    """The map of a GeoJSON object."""
+    drawing = data(context, f"display.geojson({geojson})")["image/svg+xml"]
+    return ET.fromstring(drawing)  # noqa: S314 -- our own
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%s",
+        "{type: 'Feature', properties: {}, geometry: %s}",
+        "{type: 'GeometryCollection', geometries: [%s]}",
+        "{type: 'FeatureCollection', features: [{type: 'Feature', geometry: %s}]}",
+    ],
+)
+def test_geojson_has_a_map(context: LocalContext, form: str, geometry: str) -> None:
+    """Each geometry is drawn within the picture, whatever it is in."""
+    coordinates, paths, circles = GEOMETRIES[geometry]
+    geojson = form % f"{{type: '{geometry}', coordinates: {coordinates}}}"
+    drawing = map_of(context, geojson)
+    assert len(drawing.findall(f".//{SVG}path")) == paths
+    found = drawing.findall(f".//{SVG}circle")
+    assert len(found) == circles
+    for circle in found:
+        assert 0 < float(circle.attrib["cx"]) < float(drawing.attrib["width"])
+        assert 0 < float(circle.attrib["cy"]) < float(drawing.attrib["height"])
+
+
+def test_map_has_north_above_and_degrees_as_wide_as_there(
+    context: LocalContext,
+) -> None:
+    """At 60 degrees north one of longitude is half as wide as one of latitude."""
+    corners = "[[20, 59.5], [22, 60.5]]"
+    drawing = map_of(context, f"{{type: 'MultiPoint', coordinates: {corners}}}")
+    south, north = drawing.findall(f".//{SVG}circle")
+    assert float(north.attrib["cy"]) < float(south.attrib["cy"])
+    assert float(south.attrib["cx"]) < float(north.attrib["cx"])
+    assert drawing.attrib["width"] == drawing.attrib["height"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{type: 'Point', coordinates: ['1\"/>', 2]}",
+        "{type: 'Point', coordinates: [NaN, 2]}",
+        "{type: 'LineString', coordinates: [[-1e308, 0], [1e308, 0]]}",
+        "{type: 'Feature', geometry: null}",
+        "{type: 'Polygon', coordinates: 5}",
+        "{type: 'MultiPolygon', coordinates: [5, null]}",
+        "{type: 'Nothing'}",
+        "5",
+        "{type: 'MultiLineString', coordinates: Array(5001).fill([[0, 0], [1, 1]])}",
+    ],
+)
+def test_what_has_no_places_has_no_map(context: LocalContext, value: str) -> None:
+    """Neither has what would be too large; its data is there all the same."""
+    found = data(context, f"display.geojson({value})")
+    assert sorted(found) == ["application/geo+json", "text/plain"]
+
+
+def test_map_of_a_long_line_is_bounded(context: LocalContext) -> None:
+    """Of its points some are drawn, the first and the last among them."""
+    places = "Array.from({length: 1e5}, (_, i) => [i / 1000, i % 2])"
+    drawing = map_of(context, f"{{type: 'LineString', coordinates: {places}}}")
+    path = drawing.find(f".//{SVG}path")
+    assert path is not None
+    count = path.attrib["d"].count("L")
+    assert 1000 < count < 6000
+    assert path.attrib["d"].startswith("M12.0 ")
+    assert float(path.attrib["d"].rpartition("L")[2].split()[0]) == 372.0
+
+
+def test_map_asks_neither_getters_nor_proxies(context: LocalContext) -> None:
+    """What they would do is the user's; the rest is drawn."""
+    code = """
+      const places = [[1, 2], new Proxy([3, 4], {})];
+      Object.defineProperty(places, 2, { get: () => [5, 6] });
+      display({ type: "MultiPoint", coordinates: places });
+    """
+    assert data(context, code)["image/svg+xml"].count("<circle") == 1
 
 
 def test_plain_text_is_the_objects_own(context: LocalContext) -> None:
@@ -293,3 +412,40 @@ def test_toJSON_of_all_objects_has_no_say(context: LocalContext) -> None:  # noq
     ]
     assert shown.data["application/json"] == {"a": [1]}
     assert "Math" in context.context.queries.complete("Mat", 3).matches
+
+
+@pytest.mark.parametrize("last", ["html`<b>`", "new (class A {})"])
+def test_what_is_no_option_is_shown(context: LocalContext, last: str) -> None:
+    """The last of several values is options only if it is a plain object of such."""
+    assert len(shown(context, f"display(1, {last})")) == 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["({'text/html': 5})", "5", "({'no mime': 'x'})", "({'application/json': 5n})"],
+)
+def test_a_wrong_bundle_hides_no_value(context: LocalContext, given: str) -> None:
+    """What is wrong in what a value says of itself is told, and the value is shown."""
+    outcome = context.run(f"({{a: 1, _repr_mimebundle_: () => {given}}})")
+    assert outcome.error is None
+    assert outcome.result
+    assert list(outcome.result) == ["text/plain"]
+    assert "TypeError" in outcome.stderr
+
+
+def test_a_document_draws_and_is_saved(context: LocalContext) -> None:
+    """It is loaded when it is asked for, and its elements are shown as markup."""
+    require = "Object.getOwnPropertyDescriptor(Jupyter, 'document').get !== undefined"
+    assert context.value(require) == "true"
+    context.run("const p = Jupyter.document.createElement('p'); p.append('a<b')")
+    context.run("Jupyter.document.body.append(p); p.style.color = 'red'")
+    copy = LocalContext(snapshot=context.context.heaps.save())
+    try:
+        assert copy.value("Jupyter.document.querySelector('body > p') === p") == "true"
+        shown_as = copy.run("p.classList.add('x'); p").result
+    finally:
+        copy.context.close()
+    assert shown_as is not None
+    tag, _, rest = shown_as["text/html"].partition(">")
+    assert sorted(tag.split()) == ["<p", 'class="x"', 'style="color:red"']
+    assert rest == "a&lt;b</p>"

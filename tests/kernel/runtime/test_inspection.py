@@ -68,6 +68,115 @@ def test_signature(filled: LocalContext, code: str, signature: str) -> None:
     assert plain(filled, code).startswith(f"Signature: {signature}\n")
 
 
+TYPED = """
+const emoji: "😀" = "😀"; function load(id: string): Promise<number> { return 1 as any }
+async function all<T extends object>(urls: T[], o?: { n: (a: T) => void }) { return [] }
+class Box<T> {
+  readonly value: T;
+  constructor(value: T) { this.value = value }
+  get<K>(key: K, text: "😀ü語" = "😀ü語"): T { return this.value }
+  static async of(x: number): Promise<void> {}
+}
+class Plain { name: string = "a" }
+const arrow = (a: number, b: string = ")"): void => {};
+const one = async <T extends (a: any) => void>(x: T) => x as any;
+const lines = async <
+  T>(x: T): Map<
+  T, T> => x as any;
+const o = {
+  m(this: any, a: number): void {},
+  ["k" + 1](a: string) {},
+  f: function (q: Map<string, number>) {},
+  set s(v: string) {},
+};
+function over(a: string): void; function over(a: any) {}
+const given = ({ a }: { a: number } = {} as any) => a;
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "signature", "source"),
+    [
+        (
+            "load",
+            "load(id: string)",
+            "function load(id: string): Promise<number> { return 1 as any }",
+        ),
+        (
+            "all",
+            "all(urls: T[], o?: { n: (a: T) => void })",
+            "async function all<T extends object>"
+            "(urls: T[], o?: { n: (a: T) => void }) { return [] }",
+        ),
+        ("new Box", "new Box(value: T)", "class Box<T> {\n  readonly value: T;\n  "),
+        (
+            "Box.prototype.get",
+            'Box.prototype.get(key: K, text: "😀ü語" = "😀ü語")',
+            'get<K>(key: K, text: "😀ü語" = "😀ü語"): T { return this.value }',
+        ),
+        ("Box.of", "Box.of(x: number)", "async of(x: number): Promise<void> {}"),
+        ("Plain", "new Plain()", 'class Plain { name: string = "a" }'),
+        (
+            "arrow",
+            'arrow(a: number, b: string = ")")',
+            '(a: number, b: string = ")"): void => {}',
+        ),
+        ("one", "one(x: T)", "async <T extends (a: any) => void>(x: T) => x"),
+        ("lines", "lines(x: T)", "async <\n  T>(x: T): Map<\n  T, T> => x"),
+        ("o.m", "o.m(this: any, a: number)", "m(this: any, a: number): void {}"),
+        ("o.k1", "o.k1(a: string)", '["k" + 1](a: string) {}'),
+        (
+            "o.f",
+            "o.f(q: Map<string, number>)",
+            "function (q: Map<string, number>) {}",
+        ),
+        ("over", "over(a: any)", "function over(a: any) {}"),
+        (
+            "given",
+            "given({ a }: { a: number } = {} as any)",
+            "({ a }: { a: number } = {} as any) => a",
+        ),
+    ],
+)
+@pytest.mark.parametrize("language", ["javascript", "typescript"])
+def test_types_are_shown(
+    request: pytest.FixtureRequest,
+    language: str,
+    code: str,
+    signature: str,
+    source: str,
+) -> None:
+    """Types, which V8 doesn't see, are shown as they were written."""
+    name = "context" if language == "javascript" else "typescript"
+    context: LocalContext = request.getfixturevalue(name)
+    assert context.run(TYPED).error is None
+    shown = plain(context, code, detail=1)
+    assert signature in shown.split("\nType: ")[0]
+    assert shown.split("\nSource:")[1].strip().startswith(source)
+
+
+def test_types_of_the_function_that_is_meant(typescript: LocalContext) -> None:
+    """Functions that differ in types only are told apart."""
+    typescript.run("const make = () => (x: number) => x, first = make()")
+    typescript.run("const second = (x: string) => x; function redone(a: 1) {}")
+    typescript.run("function redone(a: 2) {}")
+    assert plain(typescript, "first").startswith("Signature: first(x: number)")
+    assert plain(typescript, "second").startswith("Signature: second(x: string)")
+    assert plain(typescript, "redone").startswith("Signature: redone(a: 2)")
+
+
+def test_what_was_compiled_anew_has_no_blanks(typescript: LocalContext) -> None:
+    """Beside an enum the compiler writes all of the cell anew, without types."""
+    typescript.run("enum Kind { A } function f(a: Kind, b: string): void {}")
+    assert plain(typescript, "f").startswith("Signature: f(a, b)")
+
+
+def test_source_of_code_made_by_code(context: LocalContext) -> None:
+    context.run("var made = new Function('a', 'return a'); var run = eval('(b) => b')")
+    assert plain(context, "made").startswith("Signature:\nmade(a\n)")
+    assert plain(context, "run").startswith("Signature: run(b)")
+
+
 def test_comment(filled: LocalContext) -> None:
     """The comment above the declaration is shown."""
     assert "Docstring:\nAdds numbers.\n@param {number} a the first" in plain(

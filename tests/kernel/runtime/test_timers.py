@@ -166,8 +166,9 @@ def test_a_stopped_interval_does_not_fire_again(
     sessions: Callable[..., LocalContext],
 ) -> None:
     """Its callback never ends, so it would have to be stopped again and again."""
-    session = sessions(cell_timeout_seconds=0.2)
-    session.run("let fired = 0; setInterval(() => { fired++; for (;;); }, 1)")
+    session = sessions(cell_timeout_seconds=0.5)
+    begun = session.run("let fired = 0; setInterval(() => { fired++; for (;;); }, 1)")
+    assert begun.error is None
     outcome = session.run("await new Promise(() => {})")
     assert outcome.error
     session.run("await new Promise((resolve) => setTimeout(resolve, 20))")

@@ -328,6 +328,27 @@ def test_a_file_has_a_name_and_a_time(run_js: Run) -> None:
     """) == ["n.txt", 5, "text/plain", 1, True]
 
 
+def test_a_blob_reads_its_arguments_in_order(run_js: Run) -> None:
+    assert run_js(f"""{CATCH}
+        const seen = [];
+        const note = (name, text) => ({{ toString: () => (seen.push(name), text) }});
+        const blob = new Blob([note("part", "a\\nb")], {{
+          get type() {{ seen.push("get type"); return note("type", "T/X"); }},
+          get endings() {{
+            seen.push("get endings");
+            return note("endings", "native");
+          }},
+        }});
+        return [seen, blob.type, await blob.text(),
+                await caught(() => new File(undefined, "n"))];
+    """) == [
+        ["part", "get endings", "endings", "get type", "type"],
+        "t/x",
+        "a\nb",
+        ["TypeError", "TypeError", None],
+    ]
+
+
 def test_streams_pipe_through_transforms(run_js: Run) -> None:
     assert run_js("""
         const upper = new TransformStream({

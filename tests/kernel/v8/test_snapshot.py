@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,6 +91,29 @@ def test_chains(bench: HostedIsolate, benches: Callable[..., HostedIsolate]) -> 
     assert sizes[-1] < 1.1 * sizes[0]
 
 
+@pytest.mark.parametrize("nodes", [40, 30_000])
+def test_regular_expressions_are_shared(
+    bench: HostedIsolate, benches: Callable[..., HostedIsolate], nodes: int
+) -> None:
+    """Regular expressions of one literal share their data, however deep they lie."""
+    bench.cell(
+        "class Node { constructor(next) { this.next = next; this.re = /^[a-z]+$/i } }"
+        f"let list = null; for (let i = 0; i < {nodes}; i++) list = new Node(list); 0"
+    )
+    look = """
+        let found = 0;
+        for (let at = list; at; at = at.next) {
+          found += at.re.test('Abc') && !at.re.test('1');
+        }
+        found
+    """
+    copy = benches(Snapshot.from_bytes(writer.save(bench.isolate).to_bytes()))
+    assert copy.cell(look) == nodes
+    again = benches(writer.save(copy.isolate))
+    assert again.cell(look) == nodes
+    assert bench.cell(look) == nodes
+
+
 def test_optimized_code_does_not_hinder(
     bench: HostedIsolate, benches: Callable[..., HostedIsolate]
 ) -> None:
@@ -136,12 +161,27 @@ def test_prepare_runs_on_the_copy_alone(
 
 def test_a_failing_preparation_is_told(bench: HostedIsolate) -> None:
     class Failing(writer.Preparation):
-        def finish(self, shared: list[Any]) -> None:
-            message = f"not now {shared}"
+        def finish(self, *left: Any) -> None:
+            message = f"not now {left}"
             raise RuntimeError(message)
 
     with pytest.raises(SnapshotFailedError, match="RuntimeError: not now"):
         writer.save(bench.isolate, Failing())
+
+
+def test_too_little_memory_is_told(bench: HostedIsolate) -> None:
+    """V8's allocator ends the process without a word."""
+    bench.cell("var list = []; for (let i = 0; i < 1e6; i++) list.push(i / 3)")
+
+    class Starving(writer.Preparation):
+        def begin(self) -> None:
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            size = int(status.partition("VmData:")[2].split()[0]) << 10
+            resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+    with pytest.raises(SnapshotFailedError, match="out of memory"):
+        writer.save(bench.isolate, Starving())
+    assert bench.cell("list.length") == 1_000_000
 
 
 def _change(data: bytes, **changes: object) -> bytes:

@@ -13,13 +13,14 @@ from tests.support.issuer import AUDIENCE, Issuer
 from isoserver.access.tokens import Tokens
 from isoserver.errors import IssuerError, TokenError
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from isoserver.principal import Principal
+    from isoserver.settings.server import ServerSettings
 
 KEYS = "/keys"
 OLD = 1e-9
@@ -27,9 +28,7 @@ OLD = 1e-9
 
 
 def _settings(issuer: Issuer, **changed: Any) -> ServerSettings:
-    return ServerSettings.model_validate(
-        {"oauth_issuer": issuer.url, "oauth_audience": [AUDIENCE], **changed}
-    )
+    return read_settings(oauth_issuer=issuer.url, oauth_audience=[AUDIENCE], **changed)
 
 
 class Checker:

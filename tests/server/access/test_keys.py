@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import ValidationError
-from tests.support.issuer import CLIENT
+from tests.support.client import CLIENT
 from tests.support.server import START, Server
 from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load
 from isoserver.contexts.languages import ALIASES
+from isoserver.errors import InvalidSettingsError
 from isoserver.settings.access import CONFINED
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +132,7 @@ def test_kernels_without_a_container_are_not_for_several_workspaces(
         load(["--config", str(file)])  # they have containers
         given = ["--config", str(file), "--no-sandbox"]
         for languages in ([], ["--languages", "javascript,bash"]):
-            with pytest.raises(ValidationError, match="--insecure-kernels"):
+            with pytest.raises(InvalidSettingsError, match="--insecure-kernels"):
                 load([*given, *languages])
         assert load([*given, "--insecure-kernels"]).insecure_kernels
         load([*given, "--languages", "javascript,ts", "--default-language", "js"])
@@ -165,7 +164,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "no variable": (
         "[[workspaces]]\nname = 'a'\napi_keys = [{ env = 'NO_SUCH_VARIABLE' }]",
-        "no variable NO_SUCH_VARIABLE",
+        "NO_SUCH_VARIABLE is not set",
     ),
     "no file": (
         "[[workspaces]]\nname = 'a'\napi_keys = [{ file = '/no/such/file' }]",
@@ -177,9 +176,9 @@ WRONG: dict[str, tuple[str, str]] = {
         "given twice",
     ),
     "no audience": ("oauth_issuer = 'https://a.example'", "oauth-audience"),
-    "no issuer": ("oauth_audience = ['a']", "need oauth-issuer"),
+    "no issuer": ("oauth_audience = ['a']", "need --oauth-issuer"),
     "plain http": ("oauth_issuer = 'http://a.example'", "https"),
-    "user": ("oauth_issuer = 'https://the-secret:x@a.example'", "without user"),
+    "user": ("oauth_issuer = 'https://the-secret:x@a.example'", "without a user"),
     "a secret algorithm": ("oauth_algorithms = ['HS256']", "HS256 is none of"),
     "no algorithm": ("oauth_algorithms = ['none']", "none is none of"),
     "odd scope": ("oauth_admin_scope = 'a\"b'", "oauth_admin_scope"),
@@ -190,7 +189,7 @@ def test_wrong_settings_are_said_without_secrets(tmp_path: Path) -> None:
     file = tmp_path / "isokernel.toml"
     for case, (text, words) in WRONG.items():
         file.write_text(f"languages = ['js']\n{text}")
-        with pytest.raises(ValidationError) as caught:
+        with pytest.raises(InvalidSettingsError) as caught:
             load(["--config", str(file)])
         assert words in str(caught.value), case
         assert "the-secret" not in str(caught.value), case
@@ -205,14 +204,12 @@ def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [key.secret for key in settings.workspaces[0].api_keys] == [RED, OPS]
     shown = f"{settings!r} {settings} {settings.workspaces!r} {settings.workspaces[0]}"
     assert "the-secret" not in shown
-    kept = settings.model_dump_json(include={"workspaces"})
-    assert json.loads(kept)["workspaces"][0]["name"] == "red"
-    assert "the-secret" not in kept
+    assert "'red'" in shown
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "box.example"])  # noqa: S104
 def test_an_open_server_is_for_this_machine_only(host: str) -> None:
-    with pytest.raises(ValidationError, match="--insecure-no-auth"):
+    with pytest.raises(InvalidSettingsError, match="--insecure-no-auth"):
         load(["--host", host])
     assert load(["--host", host, "--api-key", "k"]).guarded
     assert not load(["--host", host, "--insecure-no-auth"]).guarded
@@ -221,8 +218,8 @@ def test_an_open_server_is_for_this_machine_only(host: str) -> None:
 
 
 def test_no_address_is_every_address() -> None:
-    with pytest.raises(ValidationError, match="every address"):
-        ServerSettings.model_validate({"host": ""})
+    with pytest.raises(InvalidSettingsError, match="any address of this host"):
+        read_settings(host="")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
@@ -246,7 +243,7 @@ def test_a_refusal_to_start_names_the_ways_out() -> None:
         "--insecure-no-auth",
     ):
         assert words in said.stderr
-    assert said.stderr.startswith("isokernel: others can reach 0.0.0.0")
+    assert said.stderr.startswith("isokernel: anyone who can reach 0.0.0.0")
 
 
 def test_an_open_server_has_one_workspace(client: Client) -> None:

@@ -10,7 +10,7 @@ from isoserver.access import rates
 from isoserver.access.rates import Buckets, RateLimits
 from isoserver.errors import RateLimitError
 from isoserver.principal import Principal
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 
 RED, BLUE = Principal("red"), Principal("blue", "somebody", admin=False)
 
@@ -66,7 +66,7 @@ def test_buckets_do_not_pile_up(clock: Clock, monkeypatch: pytest.MonkeyPatch) -
 
 def _limits(clock: Clock, **settings: Any) -> tuple[RateLimits, list[str]]:
     refused: list[str] = []
-    made = ServerSettings.model_validate(settings)
+    made = read_settings(**settings)
     return RateLimits(made, refused.append, clock), refused
 
 

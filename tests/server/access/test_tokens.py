@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from tests.support.issuer import AUDIENCE, CLIENT, make_key, part, public_pem, trust
+from tests.support.client import CLIENT
+from tests.support.issuer import AUDIENCE, make_key, part, public_pem, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable

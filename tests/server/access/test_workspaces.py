@@ -63,6 +63,8 @@ BODIES: dict[str, Any] = {
     "POST /contexts/{context_id}/complete": {"code": "1"},
     "POST /contexts/{context_id}/inspect": {"code": "1"},
     "POST /contexts/{context_id}/notebook": NOTEBOOK,
+    "POST /contexts/{context_id}/files": {"action": "make_folder", "path": "a"},
+    "PUT /contexts/{context_id}/capabilities": {"net": "off"},
     "POST /approvals/{approval_id}": {"decision": "denied"},
     "PUT /api/heaps/{key}/tags": {"tags": {"a": "b"}},
 }
@@ -142,15 +144,20 @@ def _same(answers: list[Any], ids: tuple[str, str]) -> None:
     assert headers[0] == headers[1]
 
 
+_BELOW = {"path": "red/file"}
+"""What a path names besides the thing itself."""
 _CHANGING = {"date", "x-request-id", "content-length"}
 
 
 @pytest.mark.parametrize("name", [name for name, _, _ in WITH_IDS])
 def test_what_another_has_is_as_if_it_were_not(two: Two, name: str) -> None:
     _, route, operation = next(each for each in WITH_IDS if each[0] == name)
-    (parameter,) = _names(route.path)
+    parameter, *rest = _names(route.path)
     ids = _make(two, parameter)
-    mine, nobodys = (route.path.format(**{parameter: each}) for each in ids)
+    below = {each: _BELOW[each] for each in rest}
+    mine, nobodys = (route.path.format(**{parameter: each}, **below) for each in ids)
+    if rest:
+        assert two.red.put(mine, content=b"red").status_code == 201
     if operation.request is not None and name not in BODIES and _needs_body(operation):
         pytest.fail(f"say in BODIES what {name} takes")
     body = BODIES.get(name)

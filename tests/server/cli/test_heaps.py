@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
 from tests.support.heaps import checkpoint, restored
-from tests.support.server import JAVASCRIPT_FLAGS, START, V8_FLAGS, Server
+from tests.support.server import JAVASCRIPT_FLAGS, V8_FLAGS, Server
+from tests.support.starts import run_isokernel
 
 from isoserver.cli.heaps import run
 
@@ -48,12 +47,7 @@ def test_the_command_line(
         key = checkpoint(client, "let a = 42")
         client.put(f"/api/heaps/{key}/tags", json={"tags": {"k": "v"}})
         # Beside a server that runs, as a program.
-        done = subprocess.run(
-            [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_isokernel("heaps", "list", "--data-dir", str(folder))
         assert f"{key} " in done.stdout, done.stderr
         assert f"{key} " in command(folder, "list", "--tag", "k:v")[1]
     assert key not in command(folder, "list", "--tag", "k:w")[1]
@@ -76,6 +70,20 @@ def test_the_commands_for_heaps_work_beside_a_server(
     servers: Callable[..., Server], tmp_path: Path
 ) -> None:
     servers(*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
-    line = [sys.executable, "-c", START, "heaps", "list", "--data-dir", str(tmp_path)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+    done = run_isokernel("heaps", "list", "--data-dir", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_wrong_settings_are_said_in_a_line_each(
+    tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("ISOKERNEL_PORT", "x")
+    status, _, errors = command(tmp_path, "list")
+    assert status == 2
+    assert "ISOKERNEL_PORT: must be an integer" in errors
+    assert "pydantic" not in errors
+    monkeypatch.setenv("ISOKERNEL_CONFIG", "/no/such/file.toml")
+    status, _, errors = command(tmp_path, "list")
+    assert status == 2
+    assert "there is no file /no/such/file.toml" in errors

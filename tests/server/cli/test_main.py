@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
+from tests.support.packages import registry_file
 from typer.testing import CliRunner
 
 from isokernel._version import __version__
@@ -95,8 +96,52 @@ def test_a_notebook_is_run_with_its_kernel(tmp_path: Path) -> None:
     assert done.stdout == "42\n"
 
 
+def test_a_notebook_s_error_is_printed_without_colors(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata.kernelspec = {"name": "v8-javascript", "display_name": "x"}
+    notebook.cells = [nbformat.v4.new_code_cell("throw new TypeError('no')")]
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    out = tmp_path / "out.ipynb"
+    done = run("run", str(tmp_path / "in.ipynb"), "--output", str(out))
+    assert done.returncode == 1
+    assert done.stderr.startswith("TypeError: no\n    at cell 1:1:7\n     1 | throw")
+    assert "\x1b" not in done.stderr
+    [error] = nbformat.read(out, as_version=4).cells[0].outputs
+    assert error.traceback[0] == "\x1b[1;31mTypeError\x1b[0m: no"
+
+
 @pytest.mark.parametrize("name", ["x.py", "x"])
 def test_other_files_are_refused(tmp_path: Path, name: str) -> None:
     done = run("run", written(tmp_path / name, ""))
     assert done.returncode == 2
     assert ".ipynb" in done.stderr
+
+
+def test_a_script_may_what_a_notebook_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+    import { sum } from 'npm:sums@1';
+    import { half } from './half.ts';
+    import { readFileSync } from 'node:fs';
+    console.log(sum(1, half(4)), require('other'), readFileSync('a.txt', 'utf8'));
+    import('other').then(({ default: other }) => console.log('late', other));
+    """
+    (tmp_path / "half.ts").write_text("export const half = (n: number) => n / 2")
+    (tmp_path / "a.txt").write_text("text")
+    script = written(tmp_path / "x.mjs", code)
+    with registry_file(tmp_path) as npmrc:
+        monkeypatch.setenv("ISOKERNEL_PACKAGE_NPMRC", str(npmrc))
+        monkeypatch.setenv("ISOKERNEL_PACKAGE_CACHE_DIR", str(tmp_path / "cache"))
+        done = run("run", script)
+        assert (done.stdout, done.stderr) == ("3 other text\nlate other\n", "")
+        done = run("run", script, "--modules", "npm:sums", "--files", "read")
+    assert done.returncode == 1
+    assert "--modules npm:other would allow it" in done.stderr
+    done = run("run", script, "--modules", "allow")
+    assert done.returncode == 2
+    assert "means nothing for modules" in done.stderr
+    done = run(
+        "run", written(tmp_path / "e.js", "await fetch('http://127.0.0.1:8099')")
+    )
+    assert "--net 127.0.0.1" in done.stderr

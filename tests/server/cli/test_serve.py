@@ -59,7 +59,7 @@ def test_keys_are_not_shown() -> None:
 
 
 def test_every_setting_has_a_description() -> None:
-    for name, field in ServerSettings.model_fields.items():
+    for name, field in ServerSettings.fields.items():
         assert field.description, name
 
 
@@ -77,18 +77,28 @@ def _serve(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_setting() -> None:
     said = _serve("--help")
     assert said.returncode == 0
-    tables = {"sources", "policies"}  # of the file alone
-    for name in ServerSettings.model_fields.keys() - tables:
+    tables = {"sources", "policies", "capability_rules", "secrets"}  # of the file alone
+    for name in ServerSettings.fields.keys() - tables:
         assert f"--{name.replace('_', '-')} " in said.stdout
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--port", "x"], "port"),
-        (["--port", "70000"], "port"),
+        (["--port", "x"], "isokernel: --port: must be an integer from 0 to 65535\n"),
+        (
+            ["--port", "70000"],
+            "isokernel: --port: must be an integer from 0 to 65535\n",
+        ),
         (["--no-such-flag"], "no-such-flag"),
-        (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
+        (["--config", "/no/such/file.toml"], "can't be read: there is no file /no/su"),
+        (["--api-key", ""], "isokernel: --api-key: must be keys, none of them empty"),
+        (["--api-key="], "isokernel: --api-key: must be keys, none of them empty"),
+        (
+            ["--api-key", "a, "],
+            "isokernel: --api-key: must be keys, none of them empty",
+        ),
+        (["--workspaces", "{}"], "isokernel: --workspaces.0.name: is missing"),
     ],
 )
 def test_wrong_settings_are_said(flags: list[str], words: str) -> None:
@@ -103,7 +113,9 @@ def test_a_port_in_use_is_said(servers: Callable[..., Server], tmp_path: Path) -
     port = server.url.rpartition(":")[2]
     said = _serve("--port", port, "--languages", "python", TMPDIR=str(tmp_path))
     assert said.returncode == 1
-    assert f"can't listen on 127.0.0.1:{port}" in said.stderr
+    place = f"127.0.0.1:{port}"
+    words = f"can't listen on {place}: Address already in use (--host, --port)"
+    assert words in said.stderr
     assert "Traceback" not in said.stderr
     assert not list(tmp_path.iterdir())
 
@@ -111,12 +123,16 @@ def test_a_port_in_use_is_said(servers: Callable[..., Server], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--data-dir", "/proc/cpuinfo"], "the data folder can't be made"),
+        (["--data-dir", "/proc/cpuinfo"], "made: File exists: /proc/cpuinfo"),
+        (["--data-dir", "/proc/x/y"], "made: No such file or directory: /proc/x"),
         (["--data-dir", "/proc"], "the folder /proc can't be used"),
         (["--languages", "js,klingon"], "no language or kernel 'klingon'"),
         (["--default-language", "klingon"], "'klingon' is not served"),
         (["--database-url", "mysql://somewhere"], "mysql is not supported"),
-        (["--database-url", "sqlite:////none/x"], "database /none/x can't be used"),
+        (
+            ["--database-url", "sqlite:////none/x"],
+            "database /none/x can't be used: No such",
+        ),
     ],
 )
 def test_what_it_can_not_start_with_is_said(

@@ -226,7 +226,14 @@ def test_an_idle_context_is_deleted(servers: Callable[..., Server]) -> None:
     with connect(servers("--context-ttl-seconds", "0.5")) as client:
         here = client.create()
         kept = client.run("while (true) {}", timeout_ms=1500)["context_id"]
-        assert client.get(f"/contexts/{here}").status_code == 404
+        gone = client.get(f"/contexts/{here}")
+        assert gone.status_code == 404
+        assert "nobody used it for 0.5 s (context_ttl_seconds)" in gone.text
+        ran = client.post("/execute", json={"code": "1", "context_id": here})
+        assert (ran.status_code, ran.json()) == (404, gone.json())
+        # Nothing of that is said of one that somebody has deleted, or that never was.
+        client.delete(f"/contexts/{here}")
+        assert "nobody" not in client.get(f"/contexts/{here}").text
         assert client.show(kept)["execution_count"] == 1
         wait_for(lambda: not client.get("/contexts").json()["items"])
 

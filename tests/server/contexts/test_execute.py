@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
@@ -247,7 +247,7 @@ def test_executions_of_a_context_run_in_order(client: Client) -> None:
 
 
 def test_endless_output_is_cut(servers: Callable[..., Server]) -> None:
-    flags = ("--cell-output-characters-max", "100000", "--interrupt-grace-seconds", "1")
+    flags = ("--output-bytes-max", "100000", "--interrupt-grace-seconds", "1")
     with connect(servers(*flags)) as client:
         for language, code in (
             ("javascript", "while (true) console.log('x'.repeat(99))"),
@@ -256,9 +256,19 @@ def test_endless_output_is_cut(servers: Callable[..., Server]) -> None:
             answer = client.run(code, language=language, timeout_ms=1000)
             assert answer["error"]["name"] == "TimeoutError"
             logs = answer["logs"]
-            size = sum(len(line) + 1 for line in logs["stdout"])
+            size = len("\n".join(logs["stdout"]))
             assert size <= 100_000
-            assert logs["stderr"]
+            assert "raise --output-bytes-max to see more]" in logs["stderr"][0]
+            assert "bytes left out]" in logs["stderr"][1]
+
+
+def test_python_is_interrupted_again_if_it_swallows_that(client: Client) -> None:
+    here = client.create("python")
+    client.run("import time; kept = 7", context_id=here)
+    code = "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(60)"
+    answer = client.run(code, context_id=here, timeout_ms=300)
+    assert answer["error"]["name"] == "TimeoutError"
+    assert client.text("kept", context_id=here) == "7"
 
 
 def test_an_unknown_context_is_missing(client: Client) -> None:
@@ -317,10 +327,10 @@ def test_a_million_characters_come_whole(client: Client) -> None:
 def test_late_output_is_in_the_next_answer(client: Client) -> None:
     """A cell ends with its own promise; what its timers print later isn't lost."""
     here = client.create()
-    code = "setTimeout(() => { console.log('one'); console.error('two') }, 1); 0"
+    code = "setTimeout(() => { console.log('one'); console.error('two') }, 100); 0"
     first = client.run(code, context_id=here)
     assert "late" not in first
-    code = "await new Promise((done) => setTimeout(done, 50)); console.log('own')"
+    code = "await new Promise((done) => setTimeout(done, 200)); console.log('own')"
     second = client.run(code, context_id=here)
     assert second["late"] == {"stdout": ["one"], "stderr": ["two"]}
     assert second["logs"]["stdout"] == ["own"]
@@ -352,7 +362,24 @@ def test_data_is_cut_to_the_budget_of_the_request(client: Client) -> None:
     item = client.run(code, result_characters_max=200)["items"][0]
     assert item["json"][:3] == [0, 1, 2]
     assert item["json"][-1] == 99_999
-    assert "cut from 588891 to at most 200" in item["json_note"]
+    assert "cut to at most 200 characters" in item["json_note"]
+
+
+def test_what_was_cut_is_whole_in_a_file(client: Client) -> None:
+    context = client.create("javascript")
+    cut: dict[str, Any] = {"context_id": context, "result_characters_max": 200}
+    note = client.run("Array.from({ length: 1e5 }, (_, i) => i)", **cut)["items"][0][
+        "json_note"
+    ]
+    assert "cut to at most 200 characters; 588.9 kB, whole in results/" in note
+    path = note.rpartition(" ")[2]
+    whole = client.get(f"/contexts/{context}/files/{path}").json()
+    assert whole == [*range(100_000)]
+    denied = {**cut, "capabilities": {"files": "read"}}
+    item = client.run("'y'.repeat(3_000)", **denied)["items"][0]
+    assert item["json_note"] == "cut to at most 200 characters"
+    listed = client.get(f"/contexts/{context}/files?recursive=true").json()["files"]
+    assert [one["path"] for one in listed] == ["results", path]
 
 
 @pytest.mark.parametrize("levels", [99, 300, 5000])
@@ -373,6 +400,25 @@ def test_halves_of_surrogate_pairs_are_replaced(client: Client) -> None:
     assert client.run(display)["execution_count"] > 0
 
 
+def test_python_loses_nothing_with_half_of_a_surrogate_pair(client: Client) -> None:
+    code = (
+        "import sys\nprint('a', '\\ud83d', '\\ud83d\\ude00', 'b')\n"
+        "print('\\ud83d', file=sys.stderr)\n"
+        "from IPython.display import display\n"
+        "display({'text/plain': 'x\\ud83d'}, raw=True)\n'\\udcff'"
+    )
+    answer = client.run(code, language="python")
+    assert answer["error"] is None
+    logs = {"stdout": ["a \ufffd \U0001f600 b"], "stderr": ["\ufffd"]}
+    assert answer["logs"] == logs
+    assert answer["items"][0]["text"] == "x\ufffd"
+    here = answer["context_id"]
+    failed = client.run("raise ValueError('\\ud83d')", context_id=here)
+    assert failed["error"]["value"] == "\ufffd"
+    names = "[name for name in globals() if name in {'pack', 'session', 'json'}]"
+    assert client.text(names, context_id=here) == "[]"
+
+
 def test_a_promise_is_awaited(client: Client) -> None:
     """As the last value; its failure is the cell's."""
     assert client.text("(async () => 7)()") == "7"
@@ -386,9 +432,13 @@ def test_a_promise_is_awaited(client: Client) -> None:
     [
         ("const x: number = 1; x", True),
         ("console.log(1)", True),
+        ("import { csv } from 'd3'", True),
+        ("import 'd3'", True),
         ("[1].map((x) => x)", True),
         ("1 +", False),
         ("nope", False),
+        ("import nope_nope", False),
+        ("from nope import '", False),
     ],
 )
 def test_typescript_that_ran_as_python_is_told(

@@ -108,7 +108,7 @@ def test_a_killed_fork_server_is_replaced(servers: Callable[..., Server]) -> Non
 
 HARD = {
     "heap": "const a = []; while (true) a.push(new Array(1000).fill({}))",
-    "heap-at-once": "new Array(1e9).fill(0).length",
+    "heap-at-once": "'x'.repeat(2 ** 28).split('').length",
     "buffers": "const b = []; while (true) b.push(new Uint8Array(1 << 26).fill(1))",
     "strings": "let s = 'x'; while (true) { s += s; s.charCodeAt(0) }",
     "many-strings": "const c = []; for (let i = 0;; i++) c.push(String(i).repeat(99))",
@@ -130,7 +130,7 @@ HARD = {
 @pytest.mark.parametrize("code", HARD.values(), ids=HARD)
 def test_hard_code_is_answered(client: Client, code: str) -> None:
     begin = time.monotonic()
-    answer = client.run(code, timeout_ms=1000)
+    answer = client.run(code, timeout_ms=500)
     assert time.monotonic() - begin < 15
     assert answer["error"] is not None
     here = answer["context_id"]
@@ -153,6 +153,23 @@ def test_python_that_ends_itself(client: Client) -> None:
     here = answer["context_id"]
     assert client.post(f"/contexts/{here}/restart").status_code == 200
     assert client.text("1", context_id=here) == "1"
+
+
+ENDS_AMID_A_MESSAGE = """
+import os, time
+kernel = get_ipython().kernel
+for _ in range(200):
+    kernel.session.send(kernel.iopub_thread, "stream", {}, buffers=[b"1"] * 500)
+time.sleep(0.1)  # its thread sends meanwhile
+os._exit(3)
+"""
+
+
+def test_python_that_ends_amid_its_messages(client: Client) -> None:
+    """Its connection is closed while parts of a message have been read."""
+    answer = client.run(ENDS_AMID_A_MESSAGE, language="python")
+    assert answer["error"]["name"] == "ContextDiedError"
+    assert client.text("1") == "1"
 
 
 def _loop_in_all(server: Server, number: int) -> None:
@@ -188,8 +205,8 @@ def _states(client: Client, ids: list[str]) -> set[str]:
     return {context["state"] for context in shown if context["id"] in ids}
 
 
-def test_fifty_contexts_that_loop(server: Server) -> None:
-    _loop_in_all(server, 50)
+def test_twenty_contexts_that_loop(server: Server) -> None:
+    _loop_in_all(server, 20)
 
 
 @pytest.mark.slow
@@ -208,6 +225,6 @@ def _alive(server: Server) -> bool:
 
 
 def test_many_contexts_come_and_go(client: Client) -> None:
-    for _ in range(100):
+    for _ in range(50):
         here = client.run("let a = new Uint8Array(1e6)")["context_id"]
         assert client.delete(f"/contexts/{here}").status_code == 204

@@ -10,10 +10,11 @@ from sqlalchemy import text
 from isoserver.contexts.context import State
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.store import CONTEXTS
+from isoserver.files.service import Files
 from isoserver.heaps.service import Heaps
 from isoserver.http.metrics import Metrics
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 from isoserver.storage.database import METADATA, Database, url_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
         "context_ttl_seconds": 0.2,
         "sandbox": False,
     }
-    settings = ServerSettings(**given)
+    settings = read_settings(**given)
 
     async def until_deleted(contexts: Contexts, name: str) -> None:
         language = contexts.languages.find("javascript")
@@ -50,9 +51,18 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
     async def run() -> None:
         await database.start()
         log = make_log("error")
-        heaps = Heaps(settings, database, tmp_path, log)
+        files = Files(settings, tmp_path / "files")
+        heaps = Heaps(settings, database, tmp_path, files, log)
         await heaps.start(collect=False)
-        contexts = Contexts(settings, Metrics(), database, heaps, tmp_path, log)
+        contexts = Contexts(
+            settings,
+            Metrics(),
+            database,
+            heaps,
+            files,
+            tmp_path,
+            log,
+        )
         await contexts.start()
         try:
             await until_deleted(contexts, "first")

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.support.client import connect
+from tests.support.client import CLIENT, connect
 from tests.support.heaps import Packed
 from tests.support.server import V8_FLAGS, Server
 from tests.support.waiting import wait_for
 
+from isoserver.files.service import Files
 from isoserver.heaps.service import Heaps
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
@@ -72,8 +73,14 @@ def use(tmp_path: Path) -> Callable[..., None]:
         async def main() -> None:
             database = Database(url or url_of(None, tmp_path))
             await database.start()
-            made = ServerSettings(**{"data_dir": tmp_path, **settings})
-            heaps = Heaps(made, database, tmp_path, make_log("error"))
+            made = read_settings(**{"data_dir": tmp_path, **settings})
+            heaps = Heaps(
+                made,
+                database,
+                tmp_path,
+                Files(made, tmp_path / "files"),
+                make_log("error"),
+            )
             await heaps.start(collect=False)
             try:
                 await test(heaps, database)
@@ -100,7 +107,7 @@ def bucket() -> Iterator[tuple[str, dict[str, str]]]:
 
     def made() -> bool:
         with suppress(httpx.TransportError):
-            return httpx.put(f"{url}/heaps").status_code == 200
+            return CLIENT.put(f"{url}/heaps").status_code == 200
         return False
 
     try:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from tests.support.client import Client, connect
+from tests.support.client import CLIENT, Client, connect
 from tests.support.heaps import checkpoint, restored
-from tests.support.server import START, V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server
+from tests.support.starts import run_isokernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +103,9 @@ def test_what_is_no_heap(
 def test_wrong_arguments_are_named(api: Client) -> None:
     for path in (
         "/api/heaps?tag=nothing",
+        "/api/heaps?tag=:nothing",
         "/api/heaps?limit=0",
+        "/api/heaps?offset=-1",
         "/api/heaps?limit=99999999999999999999",
         "/api/sessions/s/snapshots?fields=index,wrong",
     ):
@@ -130,6 +130,15 @@ def test_a_session_has_a_history(api: Client) -> None:
     tagged = api.get("/api/heaps", params={"tag": "step:a++"}).json()["heaps"]
     assert [heap["heap"] for heap in tagged] == [heaps[1]]
     assert tagged[0]["execution_id"] == runs[1]["execution_id"]
+    one = api.get("/api/heaps?limit=1&offset=1").json()
+    assert [heap["heap"] for heap in one["heaps"]] == [heaps[1]]
+    assert one["next_offset"] == 2
+    tags = {"a:b": "c:d", "back\\slash": "1"}
+    assert api.put(f"/api/heaps/{heaps[0]}/tags", json={"tags": tags}).is_success
+    for tag in (r"a\:b:c:d", r"back\slash:1", r"back\\slash:1"):
+        found = api.get("/api/heaps", params={"tag": tag}).json()["heaps"]
+        assert [heap["heap"] for heap in found] == [heaps[0]], tag
+    assert api.get("/api/heaps", params={"tag": "a:b:c:d"}).json()["heaps"] == []
     assert api.result("a", heap=heaps[0]) == "1"
     assert api.result("a", heap=heaps[2]) == "2"
 
@@ -155,7 +164,7 @@ def test_heaps_in_s3(
         assert client.delete(f"/api/heaps/{other}").status_code == 200
     assert first.stop() == 0
     assert not (tmp_path / "heaps").exists()
-    listed = httpx.get(f"{env['AWS_ENDPOINT_URL']}/heaps").text
+    listed = CLIENT.get(f"{env['AWS_ENDPOINT_URL']}/heaps").text
     assert re.findall(r"<Key>(.*?)</Key>", listed) == [f"in/here/{key}.heap"]
     second = servers(*flags, env=env)
     with connect(second) as client:
@@ -171,13 +180,8 @@ def test_heaps_in_memory(servers: Callable[..., Server], tmp_path: Path) -> None
 
 
 def test_a_store_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", START, "serve", "--port", "0", "--data-dir"]
-    done = subprocess.run(
-        [*command, str(tmp_path), "--heap-store", "nosuch://heaps"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ("serve", "--port", "0", "--data-dir", str(tmp_path))
+    done = run_isokernel(*command, "--heap-store", "nosuch://heaps")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "nosuch" in done.stderr

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp.shared.exceptions import MCPDeprecationWarning
-from mcp_types import ElicitRequestParams, ElicitResult, ImageContent
+from mcp_types import INVALID_PARAMS, ElicitRequestParams, ElicitResult, ImageContent
 from tests.support.agents import (
     DROP,
     HANDSHAKE,
     NETWORK,
-    WAYS,
+    USUAL,
     Way,
     connect_agent,
     execute,
     said,
+    usual,
 )
 from tests.support.client import connect
 from tests.support.waiting import DEADLINE, wait_for
@@ -51,7 +52,7 @@ def tooled(config: Path) -> Iterator[Server]:
     assert not server.wrong()
 
 
-@pytest.mark.parametrize("way", NETWORK, ids=str)
+@pytest.mark.parametrize("way", usual(NETWORK), ids=str)
 async def test_tools_are_called(tooled: Server, way: Way) -> None:
     async with connect_agent(tooled.url, way) as agent:
         code = (
@@ -86,7 +87,7 @@ async def test_failures(tooled: Server) -> None:
             ({"code": " "}, "code"),
             ({"code": "1", "timeoutMs": 0}, "timeoutMs"),
             ({"code": "1", "resultTimeoutMs": 99}, "resultTimeoutMs"),
-            ({"code": "1", "sessionId": "a b"}, "sessionId"),
+            ({"code": "1", "sessionId": "a\nb"}, "sessionId"),
         ):
             result = await agent.call_tool("execute", arguments)
             assert result.is_error
@@ -99,6 +100,63 @@ async def test_failures(tooled: Server) -> None:
             "resume", {"approvalId": "nope", "decision": "approve"}
         )
         assert "get_task shows" in said(result)
+
+
+async def test_python_runs_too(tooled: Server) -> None:
+    async with connect_agent(
+        tooled.url, NETWORK[0], {"X-MCP-Session-Id": "py"}
+    ) as agent:
+        code = "import sys\nprint('out')\nprint('err', file=sys.stderr)\n{'a': [1]}"
+        done = await execute(agent, code, runtimeId="python")
+        assert (done["status"], done["runtimeId"]) == ("completed", "python")
+        assert done["result"] == {"a": [1]}
+        assert done["logs"] == {"stdout": ["out"], "stderr": ["err"]}
+        assert done["sessionId"] == "py:python"
+        await execute(agent, "kept = 7", runtimeId="python")
+        assert (await execute(agent, "kept", runtimeId="python"))["result"] == 7
+        # Its session is another context than that of JavaScript.
+        assert (await execute(agent, "return typeof kept"))["result"] == "undefined"
+        for code, result, text in (
+            ("None", None, None),
+            ("x = 1", None, None),
+            ("float('nan')", None, "nan"),
+            ("{1}", None, "{1}"),
+        ):
+            done = await execute(agent, code, runtimeId="python")
+            assert (done["result"], done.get("resultText")) == (result, text), code
+        cut = await execute(
+            agent, "list(range(1000))", runtimeId="python", resultCharactersMax=100
+        )
+        assert cut["resultCut"]
+        assert cut["result"][:2] == [0, 1]
+        failed = await execute(agent, "1 / 0", runtimeId="python")
+        assert failed["error"]["name"] == "ZeroDivisionError"
+        assert "line 1" in failed["error"]["stack"]
+        late = await execute(
+            agent, "while True: pass", runtimeId="python", timeoutMs=300
+        )
+        assert late["status"] == "timed_out"
+        queued = await agent.call_tool(
+            "execute",
+            {"code": "while True: pass", "runtimeId": "python", "waitForResult": False},
+        )
+        task = {"taskId": queued.structured_content["taskId"]}
+        ended = await agent.call_tool("cancel_task", task)
+        assert ended.structured_content["status"] == "cancelled"
+        assert (await execute(agent, "kept", runtimeId="python"))["result"] == 7
+        refused = await agent.call_tool(
+            "execute", {"code": "1", "runtimeId": "python", "typecheck": True}
+        )
+        assert "typecheck" in said(refused)
+    with connect(tooled) as client:
+        client.clean()
+
+
+@pytest.mark.parametrize("name", ["local-bun", "cloudflare-worker"])
+async def test_runtimes_have_other_names(tooled: Server, name: str) -> None:
+    async with connect_agent(tooled.url) as agent:
+        done = await execute(agent, "return 1", runtimeId=name)
+        assert (done["result"], done["runtimeId"]) == (1, "isokernel-v8")
 
 
 async def test_a_session_persists_and_is_shared(tooled: Server) -> None:
@@ -184,7 +242,19 @@ async def test_all_kinds_of_displays_are_content(
 
 @pytest.mark.parametrize(
     ("way", "decision"),
-    [*((way, "approve") for way in WAYS), *((way, "deny") for way in NETWORK)],
+    # Each way over a network is asked once, by one server for all. Over stdio a server
+    # and its source start for each.
+    [
+        *((way, "approve" if way in USUAL else "deny") for way in NETWORK),
+        (Way("stdio"), "approve"),
+        *(
+            pytest.param(way, decision, marks=pytest.mark.slow)
+            for way, decision in (
+                *((way, "deny" if way in USUAL else "approve") for way in NETWORK),
+                (Way("stdio", HANDSHAKE), "approve"),
+            )
+        ),
+    ],
     ids=str,
 )
 async def test_the_client_is_asked(
@@ -282,7 +352,8 @@ async def test_a_forged_answer_decides_nothing(tooled: Server) -> None:
                 shown = client.get(f"/tasks/{task['taskId']}").json()
                 assert shown["status"] == "waiting_for_approval"
         answer = _hand_in(client, "task_made-up", {asked: yes})
-        assert "task_made-up" in json.dumps(answer)
+        assert answer["error"]["code"] == INVALID_PARAMS
+        assert "task_made-up" in answer["error"]["message"]
         answer = _hand_in(client, waiting[0]["taskId"], {asked: yes})
         assert "dropped users" in json.dumps(answer)
         # Once more: it isn't run twice.
@@ -368,37 +439,40 @@ async def test_a_cancelled_request_ends_its_task(tooled: Server, way: Way) -> No
         await anyio.to_thread.run_sync(_wait_status, tooled, way, "cancelled")
 
 
-@pytest.mark.parametrize("way", NETWORK[1:], ids=str)
-async def test_a_task_goes_on_without_its_client(
-    tooled: Server, way: Way, tmp_path: Path
-) -> None:
+async def test_tasks_go_on_without_their_client(tooled: Server, tmp_path: Path) -> None:
     lost = tmp_path / "lost"
     code = f"return await tools.up.until({{path: {json.dumps(str(lost))}}})"
-    metadata = {"way": f"lost {way}"}
-    # As a process that is killed: the connection ends, and nothing is said.
+    ways = NETWORK[1:]
+    # As a process that is killed: the connections end, and nothing is said.
     program = (
         "import anyio, json, os, sys\n"
         "from tests.support.agents import Way, connect_agent\n"
-        "url, transport, era, arguments = sys.argv[1:]\n"
+        "url, code, *ways = sys.argv[1:]\n"
+        "async def ask(way):\n"
+        "    arguments = {'code': code, 'metadata': {'way': f'lost {way}'}}\n"
+        "    async with connect_agent(url, way) as agent:\n"
+        "        await agent.call_tool('execute', arguments)\n"
         "async def main():\n"
-        "    async with connect_agent(url, Way(transport, era)) as agent:\n"
-        "        async with anyio.create_task_group() as group:\n"
-        "            group.start_soon(agent.call_tool, 'execute',"
-        " json.loads(arguments))\n"
-        "            await anyio.to_thread.run_sync(sys.stdin.readline)\n"
-        "            os._exit(0)\n"
+        "    async with anyio.create_task_group() as group:\n"
+        "        for way in ways:\n"
+        "            group.start_soon(ask, Way(*json.loads(way)))\n"
+        "        await anyio.to_thread.run_sync(sys.stdin.readline)\n"
+        "        os._exit(0)\n"
         "anyio.run(main)\n"
     )
-    arguments = json.dumps({"code": code, "metadata": metadata})
-    command = [sys.executable, "-c", program, tooled.url, *way, arguments]
+    command = [sys.executable, "-c", program, tooled.url, code, *map(json.dumps, ways)]
     root = Path(__file__).parents[3]
     with subprocess.Popen(  # noqa: ASYNC220 - waited for in threads
         command, stdin=subprocess.PIPE, cwd=root
     ) as process:
-        await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "running")
+        for way in ways:
+            await anyio.to_thread.run_sync(
+                _wait_status, tooled, f"lost {way}", "running"
+            )
         process.communicate(b"\n", DEADLINE)
     await anyio.Path(lost).touch()
-    await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "completed")
+    for way in ways:
+        await anyio.to_thread.run_sync(_wait_status, tooled, f"lost {way}", "completed")
 
 
 def _wait_status(server: Server, way: object, status: str) -> None:
@@ -491,7 +565,14 @@ async def test_text_is_enough_to_debug_with(tooled: Server) -> None:
         assert "Map(1) { 1 => 2 }" in done
 
 
-@pytest.mark.parametrize("way", NETWORK[1:], ids=str)
+@pytest.mark.parametrize(
+    "way",
+    [
+        NETWORK[1],
+        *(pytest.param(way, marks=pytest.mark.slow) for way in NETWORK[2:]),
+    ],
+    ids=str,
+)
 async def test_large_answers_are_cut_for_the_client(tooled: Server, way: Way) -> None:
     """No event is more than they take; NETWORK[0] answers with JSON, of any size."""
     async with connect_agent(tooled.url, way) as agent:

@@ -15,7 +15,7 @@ from isoserver.app import Server
 from isoserver.mcp.handshake import Opening
 from isoserver.mcp.peers import Connection, HttpConnections, current_connection
 from isoserver.mcp.protocol import Protocol
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ class _Lines:
 @pytest.mark.parametrize("stateless", [False, True])
 @pytest.mark.parametrize("opening", OPENINGS)
 async def test_the_answer_is_that_of_the_sdk(opening: str, *, stateless: bool) -> None:
-    settings = ServerSettings.model_validate({"stateless": stateless})
+    settings = read_settings(stateless=stateless)
     message = {"jsonrpc": "2.0", "id": 1, **OPENINGS[opening]}
     ours = Opening(settings).answer(json.dumps(message).encode())
     assert ours is not None

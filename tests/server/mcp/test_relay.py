@@ -5,18 +5,22 @@ from __future__ import annotations
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import tempfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 from tests.support.agents import DROP, StdioPeer, connect_agent, execute, said
 from tests.support.client import connect
-from tests.support.server import START
+from tests.support.starts import (
+    Started,
+    isokernel_command,
+    run_isokernel,
+    start_isokernel,
+)
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
@@ -31,8 +35,8 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def relayed(folder: Path, *flags: str, **options: Any) -> AsyncIterator[Client]:
     """The SDK's client over stdio, at `isokernel mcp` with a data folder."""
-    arguments = ["-c", START, "mcp", "--data-dir", str(folder), *flags]
-    parameters = StdioServerParameters(command=sys.executable, args=arguments)
+    program, *arguments = isokernel_command("mcp", "--data-dir", str(folder), *flags)
+    parameters = StdioServerParameters(command=program, args=arguments)
     async with Client(parameters, read_timeout_seconds=DEADLINE, **options) as client:
         yield client
 
@@ -93,6 +97,53 @@ async def test_all_share_what_there_is(folder: Path) -> None:
         assert (await execute(first, "return 2"))["result"] == 2
 
 
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(None, id="closed", marks=pytest.mark.slow), signal.SIGKILL],
+)
+async def test_the_others_go_on_without_the_first(
+    folder: Path, number: int | None
+) -> None:
+    with _mcp(folder) as first:
+        peer = StdioPeer(first)
+        peer.begin()
+        async with relayed(folder) as second, relayed(folder) as third:
+            await execute(second, "globalThis.kept = 7; return 1", sessionId="both")
+            waiting = {"code": "await new Promise((r) => setTimeout(r, 300)); return 3"}
+            queued = await third.call_tool(
+                "execute", {**waiting, "waitForResult": False}
+            )
+            children = peer.children()
+            assert not peer.run("1")["isError"]
+            if number is None:
+                peer.stdin.close()
+            else:
+                first.send_signal(number)
+            assert first.wait(DEADLINE) == (0 if number is None else -number)
+            assert first.stderr is not None
+            first.stderr.read()  # whoever reads it sees its end
+            for other in (second, third):
+                done = await execute(other, "return kept", sessionId="both")
+                assert done["result"] == 7
+            task = {"taskId": queued.structured_content["taskId"]}
+            found = await third.call_tool("get_task", {**task, "resultTimeoutMs": 9000})
+            assert found.structured_content["result"] == 3, said(found)
+    # The server ends with the last of them.
+    assert not psutil.wait_procs(children, DEADLINE)[1]
+    assert not (folder / "mcp.sock").exists()
+
+
+def test_why_it_cannot_start_is_said(tmp_path: Path) -> None:
+    line = ("mcp", "--data-dir", str(tmp_path))
+    done = run_isokernel(*line, "--default-language", "cobol")
+    assert done.returncode == 1
+    assert "cobol" in done.stderr
+    (tmp_path / "isokernel.sqlite").write_bytes(b"no database" * 1000)
+    done = run_isokernel(*line)
+    assert done.returncode == 1
+    assert "isokernel: the database" in done.stderr
+
+
 async def test_two_that_begin_at_once_find_each_other(folder: Path) -> None:
     results: list[Any] = []
     everybody = anyio.Event()
@@ -113,14 +164,8 @@ async def test_two_that_begin_at_once_find_each_other(folder: Path) -> None:
     assert results == ["completed"] * 2
 
 
-def _mcp(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", START, "mcp", "--data-dir", str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _mcp(folder: Path) -> Started:
+    return start_isokernel("mcp", "--data-dir", str(folder))
 
 
 def test_they_end_with_the_server(servers: Callable[..., Server], folder: Path) -> None:

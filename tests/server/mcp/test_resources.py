@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tests.support.agents import NETWORK, Way, connect_agent, run_js
 
 if TYPE_CHECKING:
     from mcp import Client
+    from tests.support.client import Client as HttpClient
     from tests.support.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +43,8 @@ async def test_executions_and_heaps(server: Server) -> None:
             "execution://{id}",
             "execution://{id}/output",
             "heap://{key}",
+            "context://{context_id}/files",
+            "context://{context_id}/files/{+path}",
         }
         done = await run_js(agent, "console.log('é\\n'); 1", tags={"a": "b"})
         uri = f"execution://{done['execution_id']}"
@@ -48,6 +52,54 @@ async def test_executions_and_heaps(server: Server) -> None:
         assert json.loads(await _read(agent, uri)) == done
         heap = json.loads(await _read(agent, f"heap://{done['heap']}"))
         assert heap["tags"] == {"a": "b"}
+
+
+async def test_files_of_contexts(server: Server, client: HttpClient) -> None:
+    context = client.create()
+    place = f"/contexts/{context}/files"
+    client.put(f"{place}/data/söme file.csv", content=b"a,b\n")
+    client.put(f"{place}/raw", content=b"\xff\x00")
+    async with connect_agent(server.url) as agent:
+        listed = json.loads(await _read(agent, f"context://{context}/files"))["files"]
+        uris = {each["path"]: each["uri"] for each in listed}
+        assert list(uris) == ["data", "data/söme file.csv", "raw"]
+        (text,) = (await agent.read_resource(uris["data/söme file.csv"])).contents
+        assert (text.text, text.mime_type) == ("a,b\n", "text/csv")  # type: ignore[union-attr]
+        (blob,) = (await agent.read_resource(uris["raw"])).contents
+        assert base64.b64decode(blob.blob) == b"\xff\x00"  # type: ignore[union-attr]
+        for path in ("no", "..%2F..%2Fsecret", "data", "%ff"):
+            with pytest.raises(MCPError, match="There is no resource"):
+                await agent.read_resource(f"context://{context}/files/{path}")
+        with pytest.raises(MCPError, match="Context nobody not found"):
+            await agent.read_resource("context://nobody/files/raw")
+
+
+async def test_results_link_what_was_written(server: Server) -> None:
+    code = """
+      const fs = require("node:fs");
+      for (let i = 0; i < 21; i++) fs.writeFileSync(`${i}.csv`, "a,b");
+      "x".repeat(40_000)
+    """
+    headers = {"X-MCP-Session-Id": "links"}
+    async with connect_agent(server.url, headers=headers) as agent:
+        done = await run_js(agent, code)
+        name = f"results/{done['execution_id']}.txt"
+        assert done["result_note"] == f"40.0 kB, whole in {name}"
+        asked = {"execution_id": done["execution_id"]}
+        blocks = (await agent.call_tool("get_execution", asked)).content
+        links = {one.name: one for one in blocks if one.type == "resource_link"}
+        assert len(links) == 20
+        assert blocks[-1].type == "text"
+        assert blocks[-1].text.startswith("2 more files were written")
+        assert (links[name].mime_type, links[name].size) == ("text/plain", 40_000)
+        assert await _read(agent, links[name].uri) == "x" * 40_000
+        asked = {"code": "return Array.from({ length: 20_000 }, (_, i) => i)"}
+        answer = await agent.call_tool("execute", asked)
+        (link,) = [one for one in answer.content if one.type == "resource_link"]
+        assert link.mime_type == "application/json"
+        assert json.loads(await _read(agent, link.uri)) == [*range(20_000)]
+        again = await agent.call_tool("execute", {"code": "return 1"})
+        assert [one.type for one in again.content] == ["text"]
 
 
 async def test_what_is_not_there(server: Server) -> None:

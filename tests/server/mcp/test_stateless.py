@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from tests.support.agents import HANDSHAKE, NETWORK, WAYS, Way, connect_agent, said
+from tests.support.agents import (
+    HANDSHAKE,
+    NETWORK,
+    WAYS,
+    Way,
+    connect_agent,
+    said,
+    usual,
+)
 from tests.support.client import connect
 from tests.support.waiting import DEADLINE, wait_for
 
@@ -46,7 +54,7 @@ async def _run(agent: Client, code: str, **arguments: Any) -> Any:
     return result.structured_content
 
 
-@pytest.mark.parametrize("way", WAYS[:-1], ids=str)
+@pytest.mark.parametrize("way", usual(WAYS), ids=str)
 async def test_output_comes_back(stateless: Server, way: Way) -> None:
     async with connect_agent(stateless.url, way, flags=("--stateless",)) as agent:
         assert [tool.name for tool in (await agent.list_tools()).tools] == ["run_js"]
@@ -93,7 +101,7 @@ async def test_texts_can_be_set(stateless: Server) -> None:
         assert tool.description == "Runs."
 
 
-@pytest.mark.parametrize("way", NETWORK, ids=str)
+@pytest.mark.parametrize("way", usual(NETWORK), ids=str)
 async def test_what_is_printed_is_progress(stateless: Server, way: Way) -> None:
     told: list[tuple[float, str | None]] = []
     all_told = anyio.Event()
@@ -122,7 +130,7 @@ async def test_what_is_printed_is_progress(stateless: Server, way: Way) -> None:
     assert counts[-1] == 5
 
 
-@pytest.mark.parametrize("way", NETWORK, ids=str)
+@pytest.mark.parametrize("way", usual(NETWORK), ids=str)
 async def test_a_cancelled_request_ends_its_run(stateless: Server, way: Way) -> None:
     begun = anyio.Event()
 

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
-from tests.support.agents import STDIO_COMMAND, StdioPeer
+from tests.support.agents import StdioPeer
+from tests.support.server import START
+from tests.support.starts import run_isokernel, start_isokernel
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psutil
-
 
 @pytest.fixture
 def peer() -> Iterator[StdioPeer]:
-    with subprocess.Popen(
-        STDIO_COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with start_isokernel("mcp") as process:
         peer = StdioPeer(process)
         peer.begin()
         yield peer
@@ -38,6 +35,7 @@ def _ended(peer: StdioPeer, children: list[psutil.Process]) -> str:
     assert peer.process.stderr is not None
     logged = peer.process.stderr.read()
     assert "Traceback" not in logged
+    assert "destroyed" not in logged  # tasks of asyncio
     return logged
 
 
@@ -50,6 +48,23 @@ def test_it_ends_when_stdin_does(peer: StdioPeer, code: str) -> None:
     _ended(peer, children)
 
 
+def test_it_ends_quietly_amid_what_was_cancelled(peer: StdioPeer) -> None:
+    """Processes of contexts are killed, calls cancelled, and the client goes."""
+    calls = [
+        peer.send("tools/call", name="execute", arguments={"code": code})
+        for code in ("for (;;);", "await new Promise(() => {})")
+    ]
+    assert not peer.run("for (;;);")["isError"]
+    children = peer.children()
+    for child in peer.children()[1:]:
+        with suppress(psutil.NoSuchProcess):  # some end with the one before
+            child.kill()
+    for number in calls:
+        peer.notify("notifications/cancelled", requestId=number)
+    peer.stdin.close()
+    _ended(peer, children)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_a_signal(peer: StdioPeer, number: int) -> None:
     assert not peer.run("1")["isError"]
@@ -58,20 +73,27 @@ def test_it_ends_at_a_signal(peer: StdioPeer, number: int) -> None:
     _ended(peer, children)
 
 
-def test_nothing_but_messages_is_on_stdout(peer: StdioPeer) -> None:
-    peer.stdin.write("this is no JSON\n")
-    peer.send("nope")
-    assert "tools" in peer.ask("tools/list")
+def test_nothing_but_messages_is_on_stdout() -> None:
+    """Also as users start it, with all that it imports."""
+    with subprocess.Popen(
+        [sys.executable, "-c", START, "mcp"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        peer = StdioPeer(process)
+        peer.begin()
+        peer.stdin.write("this is no JSON\n")
+        peer.send("nope")
+        assert "tools" in peer.ask("tools/list")
+        assert not peer.run("1")["isError"]
+        peer.stdin.close()
+        assert process.wait(DEADLINE) == 0
 
 
 def test_wrong_flags_are_said() -> None:
-    done = subprocess.run(
-        [*STDIO_COMMAND, "--port", "x"],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    done = run_isokernel("mcp", "--port", "x")
     assert done.returncode == 2
     assert "port" in done.stderr
     assert not done.stdout

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
 from mcp import MCPError
+from mcp_types import PromptReference, ResourceTemplateReference
 from tests.support.agents import (
     HANDSHAKE,
     NETWORK,
@@ -18,7 +20,10 @@ from tests.support.agents import (
     ended,
     run_js,
     said,
+    usual,
 )
+
+from isoserver.mcp.peers import read_name
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -34,6 +39,7 @@ DOCUMENTED = {
         "heap_memory_max_mb",
         "execution_timeout_secs",
         "tags",
+        "capabilities",
     },
     "get_execution": {"execution_id"},
     "get_execution_output": {
@@ -44,13 +50,13 @@ DOCUMENTED = {
         "byte_limit",
     },
     "cancel_execution": {"execution_id"},
-    "list_executions": set(),
+    "list_executions": {"limit", "offset"},
     "list_sessions": set(),
     "list_session_snapshots": {"session", "fields"},
     "get_heap_tags": {"heap"},
     "set_heap_tags": {"heap", "tags"},
     "delete_heap_tags": {"heap", "keys"},
-    "query_heaps_by_tags": {"tags"},
+    "query_heaps_by_tags": {"tags", "limit", "offset"},
 }
 NO_HEAP = "0" * 64
 
@@ -72,6 +78,14 @@ async def test_the_tools_are_those_that_are_documented(server: Server) -> None:
         assert tool.output_schema is not None
         for schema in (tool.input_schema, tool.output_schema):
             jsonschema.Draft202012Validator.check_schema(schema)
+    # What a model is given of all of them: a token is four characters, about.
+    given = [(one.name, one.description, one.input_schema) for one in tools.values()]
+    assert len(json.dumps(given, ensure_ascii=False)) / 4 <= 2500
+    assert "\\u0000" not in json.dumps(given)
+    whole = [
+        tool.model_dump(by_alias=True, exclude_none=True) for tool in tools.values()
+    ]
+    assert len(json.dumps(whole, ensure_ascii=False)) / 4 <= 5000
     page = tools["get_execution_output"].input_schema
     defaults = {
         name: part.get("default")
@@ -87,7 +101,61 @@ async def test_the_tools_are_those_that_are_documented(server: Server) -> None:
     assert tools["run_js"].input_schema["required"] == ["code"]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_headers_have_names_as_utf_8() -> None:
+    for header, name in (
+        (None, None),
+        ("", None),
+        ("me:1", "me:1"),
+        ("Übung 1/2".encode().decode("latin-1"), "Übung 1/2"),
+        (quote("Übung 1/2"), "Übung 1/2"),
+        ("50%", "50%"),
+    ):
+        assert read_name(header) == name
+
+
+async def test_descriptions_say_how_it_is_here(server: Server) -> None:
+    for headers, words in (
+        ({}, "each run begins blank"),
+        ({"X-MCP-Session-Id": "me"}, "session 'me' persists"),
+        ({"X-MCP-Session-Id": quote("Übung 1/2")}, "session 'Übung 1/2' persists"),
+    ):
+        async with connect_agent(server.url, headers=headers) as agent:
+            tools = {tool.name: tool for tool in (await agent.list_tools()).tools}
+        for name in ("run_js", "execute"):
+            assert words in (tools[name].description or "")
+            assert "{" not in (tools["run_js"].description or "")
+        assert "has no sources" in (tools["execute"].description or "")
+        assert "local-bun" in (tools["execute"].description or "")
+
+
+async def test_arguments_are_completed(server: Server) -> None:
+    tag = {"completed": "yes: it is"}
+    async with connect_agent(server.url) as agent:
+        done = await run_js(agent, "1", tags=tag)
+        for reference, name, begun, found in (
+            (_template("execution://{id}"), "id", "", done["execution_id"]),
+            (_template("heap://{key}"), "key", done["heap"][:9], done["heap"]),
+            (
+                PromptReference(name="explore_state"),
+                "tag",
+                "com",
+                "completed=yes: it is",
+            ),
+        ):
+            told = await agent.complete(reference, {"name": name, "value": begun})
+            assert found in told.completion.values
+        free = PromptReference(name="solve_with_code")
+        told = await agent.complete(free, {"name": "task", "value": ""})
+        assert told.completion.values == []
+        with pytest.raises(MCPError, match=r"explore_state"):
+            await agent.complete(PromptReference(name="no"), {"name": "a", "value": ""})
+
+
+def _template(uri: str) -> ResourceTemplateReference:
+    return ResourceTemplateReference(uri=uri)
+
+
+@pytest.mark.parametrize("way", usual(WAYS), ids=str)
 async def test_every_tool(server: Server, way: Way) -> None:
     session = f"every-{way}"
     headers = {"X-MCP-Session-Id": session}
@@ -124,6 +192,10 @@ async def test_every_tool(server: Server, way: Way) -> None:
         listed = (await call(agent, "list_executions"))["executions"]
         ids = [execution["execution_id"] for execution in listed]
         assert ids[:2] == [second["execution_id"], first["execution_id"]]
+        one = await call(agent, "list_executions", limit=1)
+        assert one["next_offset"] == 1
+        page = await call(agent, "list_executions", limit=1, offset=1)
+        assert page["executions"] == listed[1:2]
         assert session in (await call(agent, "list_sessions"))["sessions"]
         entries = (await call(agent, "list_session_snapshots"))["entries"]
         assert [entry["code"] for entry in entries][-1] == "n + 2"
@@ -137,7 +209,8 @@ async def test_every_tool(server: Server, way: Way) -> None:
         both = {**tag, "b": "2"}
         assert (await call(agent, "set_heap_tags", heap=heap, tags=both))["ok"]
         found = await call(agent, "query_heaps_by_tags", tags=both)
-        assert found == {"results": [{"heap": heap, "tags": both}]}
+        results = [{"heap": heap, "tags": both}]
+        assert found == {"results": results, "next_offset": None}
         assert (await call(agent, "delete_heap_tags", heap=heap, keys="b, c"))["ok"]
         assert await call(agent, "get_heap_tags", heap=heap) == {"tags": tag}
         assert (await call(agent, "delete_heap_tags", heap=heap))["ok"]
@@ -242,7 +315,7 @@ async def test_a_session_is_shared_with_the_other_doors(
 async def test_the_name_of_a_session_is_that_of_the_handshake(
     server: Server, client: HttpClient
 ) -> None:
-    headers = {"X-MCP-Session-Id": "bad name"}
+    headers = {"X-MCP-Session-Id": "no%0Aname"}
     async with connect_agent(server.url, NETWORK[0], headers) as agent:
         assert "x-mcp-session-id" in await fail(agent, "run_js", code="1")
     asked = {

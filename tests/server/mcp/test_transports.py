@@ -18,7 +18,7 @@ from tests.support.agents import (
     Way,
     connect_agent,
 )
-from tests.support.client import connect
+from tests.support.client import NO_TLS, connect
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
@@ -171,7 +171,9 @@ async def test_requests_race_with_the_end_of_their_connection(server: Server) ->
     failed = server.log().count('"event":"failed"')
     pings = [{"jsonrpc": "2.0", "id": n, "method": "ping"} for n in range(2, 7)]
     note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE) as client:
+    async with httpx.AsyncClient(
+        base_url=server.url, timeout=DEADLINE, verify=NO_TLS
+    ) as client:
         for turn in range(40):
             headers = {"Accept": BOTH}
             opened = await client.post("/mcp", json=INITIALIZE, headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,6 @@ from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.support.postgresql import PostgreSQL
 
@@ -21,6 +21,36 @@ if TYPE_CHECKING:
 TASKS_AT_REST = 4
 """Processes that a server without contexts has: the fork server, two spare ones, and
 what type checks are forked from."""
+
+
+OF_CODE = {"test_orders", "test_cancel", "test_sessions"}
+"""Modules whose tests are about what runs, on the same queries as the tests below."""
+OF_ROWS = {
+    "test_a_running_one_is_listed",
+    "test_the_newest_come_first",
+    "test_code_and_errors_may_hold_anything",
+    "test_an_unknown_execution_is_missed",
+    "test_an_end_stays",
+    "test_what_waits_for_its_session_never_runs_when_cancelled",
+    "test_names_are_any_text",
+    "test_a_run_goes_on_from_a_heap",
+    "test_a_heap_resets_a_session",
+}
+"""Those of them about what is kept; they run on PostgreSQL each time, too."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make tests slow that differ from another one in the database alone."""
+    for item in items:
+        function, _, variant = item.name.partition("[")
+        if (
+            variant.startswith("postgresql")
+            and item.path.parent == Path(__file__).parent
+            and item.path.stem in OF_CODE
+            and function not in OF_ROWS
+        ):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -201,7 +201,7 @@ WRONG = [
     ({"code": "1", "heap_memory_max_mb": -1}, "heap_memory_max_mb"),
     ({"code": "1", "heap_memory_max_mb": 5000}, "heap_memory_max_mb"),
     ({"code": "1", "session": ""}, "session"),
-    ({"code": "1", "session": "a/b"}, "session"),
+    ({"code": "1", "session": "a\tb"}, "session"),
     ({"code": "1", "session": "x" * 129}, "session"),
     ({"code": "1", "tags": {"a": 1}}, "tags"),
     ({"code": "1", "tags": {str(n): "" for n in range(101)}}, "tags"),
@@ -280,15 +280,20 @@ def test_the_newest_come_first(api: Client) -> None:
     assert [one["execution_id"] for one in listed[:4]] == ids[::-1]
     summary = {"execution_id", "status", "started_at", "completed_at"}
     assert all(set(one) == summary for one in listed)
-    two = api.get("/api/executions?limit=2").json()["executions"]
-    assert two == listed[:2]
+    two = api.get("/api/executions?limit=2").json()
+    assert (two["executions"], two["next_offset"]) == (listed[:2], 2)
+    more = api.get("/api/executions?limit=2&offset=2").json()["executions"]
+    assert more == listed[2:4]
+    everything = api.get("/api/executions?limit=1000").json()
+    assert everything["next_offset"] is None
     failed = api.get("/api/executions?limit=1&status=failed").json()["executions"]
     assert [one["execution_id"] for one in failed] == [ids[1]]
 
 
 @SQLITE_ONLY
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "limit=1001", "status=unknown", "limit=-1"]
+    "query",
+    ["limit=0", "limit=x", "limit=1001", "status=unknown", "limit=-1", "offset=-1"],
 )
 def test_wrong_lists_are_refused(api: Client, query: str) -> None:
     answer = api.get(f"/api/executions?{query}")

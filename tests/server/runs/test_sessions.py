@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import pytest
 from tests.support.client import connect
@@ -95,9 +96,9 @@ def test_what_did_not_complete_yields_no_heap(api: Client) -> None:
 
 @SQLITE_ONLY
 def test_what_can_not_be_saved_is_said(api: Client) -> None:
-    info = api.done("globalThis.fmt = new Intl.DateTimeFormat('en'); 7")
+    info = api.done("globalThis.fmt = new Intl.Segmenter().segment('a'); 7")
     assert (info["status"], info["result"], info["heap"]) == ("completed", "7", None)
-    assert "Intl.DateTimeFormat at globalThis.fmt" in info["heap_error"]
+    assert "Intl.Segments at globalThis.fmt" in info["heap_error"]
 
 
 @SQLITE_ONLY
@@ -136,3 +137,18 @@ def test_a_stateless_server_has_no_heaps_and_no_sessions(
             answer = api.post("/api/exec", json={"code": "1", **field})
             assert answer.status_code == 400
             assert "stateless" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["my session", "a/b", "Übung №1: 50%", "x" * 128])
+def test_names_are_any_text(api: Client, name: str) -> None:
+    assert api.result("var kept = 7", session=name) == "null"
+    assert api.result("kept", session=name) == "7"
+    assert name in api.get("/api/sessions").json()["sessions"]
+    path = quote(name, safe="")
+    assert len(api.get(f"/api/sessions/{path}/snapshots").json()["entries"]) == 2
+    assert api.get(f"/contexts/{path}").json()["id"] == name
+    # The context's id is a header of a stream, which is ASCII.
+    asked = {"code": "1", "context_id": name, "language": "javascript"}
+    answer = api.post("/execute/async", json=asked)
+    assert unquote(answer.headers["X-Context-Id"]) == name
+    assert api.delete(f"/contexts/{path}").is_success

@@ -19,6 +19,7 @@ from isoserver.runs.records import (
     RunFailure,
     RunRecord,
     Status,
+    Wanted,
 )
 from isoserver.runs.store import Store
 from isoserver.storage.database import Database, url_of
@@ -59,8 +60,48 @@ def test_what_comes_together_is_committed_together(
             store.end(_ended(name, Ending(Status.COMPLETED)))
         await store.close()
         assert len(commits) <= 4
-        newest = await store.newest(Kind.SCRIPT, "here", 1000, [Status.COMPLETED])
+        newest = await store.newest(
+            Kind.SCRIPT, "here", Wanted(1000, statuses=frozenset({Status.COMPLETED}))
+        )
         assert len(newest) == 500
+        await database.close()
+
+    asyncio.run(run())
+
+
+def test_runs_are_found_by_their_metadata(
+    database_flags: Callable[[], tuple[str, ...]], tmp_path: Path
+) -> None:
+    every: list[dict[str, Any]] = [
+        {"a:b": 'ü: "1"', "n": 1.5, "yes": True, "no": None, "list": ["x"]},
+        {"a:b": "other", "n": 2},
+        {"nul": "\0", "n": 2},
+        {},
+    ]
+
+    async def run() -> None:
+        database = _database(database_flags(), tmp_path)
+        await database.start()
+        store = Store(database, structlog.get_logger())
+        for number, metadata in enumerate(every):
+            record = _record(str(number))._replace(details={"metadata": metadata})
+            await store.add(record, "1")
+
+        async def found(*pairs: tuple[str, str], offset: int = 0) -> list[str]:
+            wanted = Wanted(10, offset, metadata=pairs)
+            records = await store.newest(Kind.SCRIPT, "here", wanted)
+            assert all(wanted.has(one.details["metadata"]) for one in records)
+            return [record.id for record in records]
+
+        assert await found() == ["0", "1", "2", "3"]
+        assert await found(offset=3) == ["3"]
+        assert await found(("a:b", 'ü: "1"')) == ["0"]
+        assert await found(("n", "1.5"), ("yes", "true"), ("no", "null")) == ["0"]
+        assert "1" in await found(("n", "2"))
+        assert await found(("n", "2"), ("a:b", "other")) == ["1"]
+        for pair in (("list", '["x"]'), ("x", "1"), ("a", "b"), ("n", "'")):
+            assert await found(pair) == []
+        await store.close()
         await database.close()
 
     asyncio.run(run())
@@ -117,7 +158,7 @@ def test_text_that_is_not_unicode_is_kept_as_far_as_it_is(tmp_path: Path) -> Non
         found = await store.get(Kind.SCRIPT, "here", "one")
         assert found is not None
         assert found.ending is not None
-        assert found.ending.error == RunFailure("Error", "a?\0b")
+        assert found.ending.error == RunFailure("Error", "a\ufffd\0b")
         await store.close()
         await database.close()
 

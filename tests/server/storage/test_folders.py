@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from tests.support.client import connect
-from tests.support.server import START, Server
-from tests.support.waiting import DEADLINE
+from tests.support.starts import run_isokernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.server import Server
 
 
 def test_others_can_not_read_what_it_keeps(
@@ -44,13 +43,7 @@ def test_two_servers_do_not_share_a_folder(
 ) -> None:
     flags = ("--languages", "python", "--no-sandbox", "--data-dir", str(tmp_path))
     first = servers(*flags)
-    said = subprocess.run(
-        [sys.executable, "-c", START, "serve", "--port", "0", *flags],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    said = run_isokernel("serve", "--port", "0", *flags)
     assert said.returncode == 1
     assert f"server (process {first.process.pid}), which must end first" in said.stderr
     with connect(first) as client:

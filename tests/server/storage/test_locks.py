@@ -6,14 +6,13 @@ import asyncio
 import io
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 from tests.support.client import connect
-from tests.support.server import JAVASCRIPT_FLAGS, START, Server
+from tests.support.server import JAVASCRIPT_FLAGS, Server
+from tests.support.starts import start_isokernel
 
 from isoserver.errors import TakenError
 from isoserver.settings.logs import make_log
@@ -39,20 +38,15 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _refused(*flags: str, command: str = "serve") -> str:
     """Start a server that can't start; what it says."""
-    line = [sys.executable, "-c", START, command, *JAVASCRIPT_FLAGS, *flags]
+    line = [command, *JAVASCRIPT_FLAGS, *flags, "--lock-timeout-seconds", "0.2"]
     if command == "serve":
         line += ["--port", "0"]
-    process = subprocess.Popen(
-        line,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    # It ends by itself, not because its client is gone.
-    assert process.wait(30) == 1
-    output, said = process.communicate()
-    assert output == ""
+    with start_isokernel(*line) as process:
+        # It ends by itself, not because its client is gone.
+        assert process.wait(30) == 1
+        assert process.stdout.read() == ""
+        assert process.stderr is not None
+        said = process.stderr.read()
     assert "Traceback" not in said
     return said
 
@@ -68,7 +62,7 @@ def test_the_second_server_on_a_database_is_refused(
         running = answer.json()["execution_id"]
         said = _refused(*flags, "--data-dir", str(tmp_path / "two"))
         assert said.startswith("isokernel: the database ")
-        assert " is used by another isokernel server" in said
+        assert " is in use by another isokernel server" in said
         assert said.endswith(", which must end first\n")
         # What it runs isn't taken for what a crash has left.
         info = client.get(f"/api/executions/{running}").json()
@@ -88,11 +82,11 @@ def test_the_second_server_on_a_folder_is_refused(
     first = servers(*JAVASCRIPT_FLAGS, *folder)
     elsewhere = ("--database-url", f"sqlite:///{tmp_path / 'other.sqlite'}")
     said = _refused(*folder, *elsewhere)
-    assert f"the folder {tmp_path} is used by another isokernel server" in said
+    assert f"the folder {tmp_path} is in use by another isokernel server" in said
     # Only in the same folder is a client passed on to the server that has it.
     place = f"sqlite:///{tmp_path / 'isokernel.sqlite'}"
     other = ("--data-dir", str(tmp_path / "other"), "--database-url", place)
-    assert "is used by another" in _refused(*other, command="mcp")
+    assert "is in use by another" in _refused(*other, command="mcp")
     assert first.stop() == 0
     assert servers(*JAVASCRIPT_FLAGS, *folder).stop() == 0
 
@@ -103,7 +97,6 @@ def owners(
 ) -> Callable[[], tuple[Database, ServerLock]]:
     """Those who want one database; they check often and do not wait long."""
     monkeypatch.setattr(locks, "_CHECK_SECONDS", 0.02)
-    monkeypatch.setattr(locks, "_TIMEOUT_SECONDS", 0.1)
     url = url_of(postgresql.database(), tmp_path)
     numbers = iter(range(9))
 
@@ -112,7 +105,7 @@ def owners(
         folder.mkdir()
         database = Database(url)
         log = make_log("info", io.StringIO())
-        return database, ServerLock(database, folder, log)
+        return database, ServerLock(database, folder, log, 0.1)
 
     return make
 
@@ -176,7 +169,7 @@ def test_who_has_lost_the_lock_to_another_learns_of_it(
 def test_the_lock_of_a_folder_is_not_inherited(tmp_path: Path) -> None:
     async def test() -> None:
         database = Database(url_of(None, tmp_path))
-        mine = ServerLock(database, tmp_path, make_log("info", io.StringIO()))
+        mine = ServerLock(database, tmp_path, make_log("info", io.StringIO()), 0)
         await mine.acquire()
         assert mine._files is not None
         assert mine._files._files

@@ -7,11 +7,10 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from tests.support.client import connect
+from tests.support.client import CLIENT, connect
 from tests.support.server import JAVASCRIPT_FLAGS, Server
-from tests.support.waiting import DEADLINE, wait_for
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,5 +121,5 @@ def test_a_server_that_can_not_write_is_not_healthy(
 
 
 def _unhealthy(server: Server) -> Any:
-    answer = httpx.get(f"{server.url}/healthz", timeout=DEADLINE)
+    answer = CLIENT.get(f"{server.url}/healthz")
     return None if answer.status_code == 200 else answer.json()

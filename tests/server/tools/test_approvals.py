@@ -419,7 +419,7 @@ def test_the_audit_has_everything(run: Callable[..., None]) -> None:
             ("github.issues.list", "allow", "completed", None),
             ("github.odd", "allow", "failed", "http_error"),
             ("github.nothing", "", "failed", "tool_not_found"),
-            ("odd\ufffd?", "", "failed", "tool_not_found"),
+            ("odd\ufffd\ufffd", "", "failed", "tool_not_found"),
             ("github.post_form", "deny", "denied", "policy_denied"),
             ("github.issues.create", "require_approval", "completed", None),
             ("github.issues.create", "approved", "completed", None),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ import jsonschema
 import pytest
 from tests.support.client import connect
 from tests.support.programs import UPSTREAM
-from tests.support.server import START, Server
+from tests.support.server import Server
+from tests.support.starts import run_isokernel
 from tests.support.tools import tools_on
-from tests.support.waiting import DEADLINE
 
 from isoserver.app import ROUTES
 from isoserver.cli.serve import load, serve
@@ -309,13 +308,7 @@ def test_a_source_that_can_not_be_is_said(tmp_path: Path) -> None:
         '[[sources]]\ntype = "mcp"\nname = "a"\ncommand = "b"\n'
         'env = { K = { env = "NOT_SET_AT_ALL" } }'
     )
-    said = subprocess.run(
-        [sys.executable, "-c", START, "serve", "--port", "0", "--config", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+    said = run_isokernel("serve", "--port", "0", "--config", str(file))
     assert said.returncode == 1
     words = "source a: the variable NOT_SET_AT_ALL is empty or isn't there"
     assert words in said.stderr

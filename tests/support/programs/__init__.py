@@ -7,6 +7,10 @@ from typing import Final
 
 _FOLDER: Final = Path(__file__).parent
 
+CONFORMANCE: Final = _FOLDER / "conformance.py"
+"""A server with the tools, prompts and resources that MCP's own tests call."""
+FORKED: Final = _FOLDER / "forked.py"
+"""What a client starts in place of `isokernel`, to have it forked."""
 HEAP_USERS: Final = _FOLDER / "heap_users.py"
 """One process of several that use the heaps of one store at random."""
 LEAP0_CLIENT: Final = _FOLDER / "leap0_client.py"

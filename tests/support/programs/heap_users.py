@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from isoserver.errors import HeapMissingError
+from isoserver.files.service import Files
 from isoserver.heaps.content import unpack
 from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.service import Heaps
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 from isoserver.storage.database import Database
 
 OWNERS: Final = ("one", "two", "three")
@@ -76,11 +77,17 @@ async def _left(heaps: Heaps) -> dict[str, Any]:
 
 
 async def _main(asked: dict[str, Any]) -> dict[str, Any]:
-    settings = ServerSettings(**asked["settings"])
+    settings = read_settings(**asked["settings"])
     database = Database(asked["database"])
     await database.start()
     folder = Path(asked["settings"]["data_dir"])
-    heaps = Heaps(settings, database, folder, make_log("error"))
+    heaps = Heaps(
+        settings,
+        database,
+        folder,
+        Files(settings, folder / "files"),
+        make_log("error"),
+    )
     await heaps.start(collect=False)
     try:
         if not asked["turns"]:

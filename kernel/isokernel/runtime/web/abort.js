@@ -9,12 +9,22 @@ const LONGEST = Number.MAX_SAFE_INTEGER; // AbortSignal.timeout: [EnforceRange] 
 
 /** Abort a signal and the signals made from it. */
 let abort;
+/** Whether a value is a signal. */
+let isSignal;
+/** Whether a signal is aborted, and why: {aborted, reason}. */
+let stateOf;
+/** Have a function called when a signal is aborted, before its events; gives what undoes it. */
+let whenAborted;
+/** The signal that is aborted with another one, and is another object. */
+let follow;
 
 class AbortSignal extends EventTarget {
   #aborted = false;
   #reason = undefined;
   /** The plain signals that a signal made by AbortSignal.any waits for; null on a plain one. */
   #sources = null;
+  /** What the platform itself does when it is aborted. */
+  #steps = new Set();
   /** The signals made from this one. Strong references: weak ones are no state to save. */
   #dependents = new Set();
 
@@ -58,24 +68,27 @@ class AbortSignal extends EventTarget {
     requireArguments(arguments.length, 1, "AbortSignal.any");
     const list = [...signals];
     for (const signal of list) {
-      if (!(typeof signal === "object" && signal !== null && #sources in signal)) {
+      if (!isSignal(signal)) {
         throw new TypeError("AbortSignal.any: not every member is of type 'AbortSignal'.");
       }
     }
-    const result = new AbortSignal(PLATFORM);
-    const first = list.find((signal) => signal.#aborted);
-    if (first) {
-      result.#settle(first.#reason);
-      return result;
+    return new AbortSignal(PLATFORM).#follow(list);
+  }
+
+  #follow(signals) {
+    for (let i = 0; i < signals.length; i++) {
+      if (!signals[i].#aborted) continue;
+      this.#settle(signals[i].#reason);
+      return this;
     }
-    result.#sources = new Set();
-    for (const signal of list) {
-      for (const source of signal.#sources ?? [signal]) {
-        result.#sources.add(source);
-        source.#dependents.add(result);
+    this.#sources = new Set();
+    for (let i = 0; i < signals.length; i++) {
+      for (const source of signals[i].#sources ?? [signals[i]]) {
+        this.#sources.add(source);
+        source.#dependents.add(this);
       }
     }
-    return result;
+    return this;
   }
 
   #settle(reason) {
@@ -92,8 +105,20 @@ class AbortSignal extends EventTarget {
       const all = [signal, ...[...signal.#dependents].filter((s) => !s.#aborted)];
       for (const each of all) each.#settle(reason);
       signal.#dependents.clear();
-      for (const each of all) dispatchTrusted(each, new Event("abort"));
+      for (const each of all) {
+        const steps = each.#steps;
+        each.#steps = new Set();
+        for (const step of steps) step(reason);
+        dispatchTrusted(each, new Event("abort"));
+      }
     };
+    isSignal = (value) => typeof value === "object" && value !== null && #sources in value;
+    stateOf = (signal) => ({ __proto__: null, aborted: signal.#aborted, reason: signal.#reason });
+    whenAborted = (signal, step) => {
+      signal.#steps.add(step);
+      return () => signal.#steps.delete(step);
+    };
+    follow = (signal) => new AbortSignal(PLATFORM).#follow(signal === null ? [] : [signal]);
   }
 }
 
@@ -114,4 +139,4 @@ class AbortController {
 
 defineInterface(AbortController, { show: ["signal"] });
 
-module.exports = { AbortController, AbortSignal };
+module.exports = { AbortController, AbortSignal, follow, isSignal, stateOf, whenAborted };

@@ -1,15 +1,15 @@
 "use strict";
+const { exec } = require("intrinsics");
 const { DOMException } = require("web/exception");
 const { cloners, dictionary, requireArguments } = require("web/idl");
 
+// DOMException and QuotaExceededError: with them alone nothing is searched for objects of others.
+const BASIC = 2;
+const REFUSAL = /\bcloned\b/; // what V8 says of what it can't clone, in a plain Error
+
 const notCloneable = (message) => new DOMException(message, "DataCloneError");
 
-/**
- * Copy a value as the HTML standard says.
- *
- * The work is V8's serializer's. It knows nothing of the platform's own classes, which are
- * plain JavaScript here, so those are looked after only when they are the value itself.
- */
+/** Copy a value as the HTML standard says. */
 function structuredClone(value, options) {
   requireArguments(arguments.length, 1, "structuredClone");
   const transfer = dictionary(options, "structuredClone").transfer;
@@ -25,32 +25,57 @@ function structuredClone(value, options) {
  */
 function cloneWithPorts(value, transfer) {
   const list = toTransferList(transfer);
-  let copy = list.includes(value) ? undefined : copyOf(value);
+  const places = new Map();
+  const end = list.includes(value) ? () => places.get(value) : copyOf(value, list);
   const ports = [];
   // A transferred buffer was copied with the rest; what remains is to detach the original. The
   // value being the buffer itself, which is the common case, nothing is copied at all.
   for (const item of list) {
-    const moved = item instanceof ArrayBuffer ? detach(item) : require("web/messaging").move(item);
-    if (!(item instanceof ArrayBuffer)) ports.push(moved);
-    if (item === value) copy = moved;
+    if (item instanceof ArrayBuffer) {
+      const moved = detach(item);
+      if (item === value) places.set(item, moved);
+    } else {
+      const moved = require("web/messaging").move(item);
+      ports.push(moved);
+      places.set(item, moved);
+    }
   }
-  return { value: copy, ports };
+  return { value: end(places), ports };
 }
 
-function copyOf(value) {
-  if (typeof value === "object" && value !== null) {
-    const clone = clonerOf(value);
-    if (clone === null) {
-      throw notCloneable(`${value.constructor?.name} object could not be cloned.`);
-    }
-    if (clone) return clone(value);
-  } else if (typeof value !== "function" && typeof value !== "symbol") {
-    return value;
+/** Copies a value; what it gives returns the copy, once it is told where what was moved is. */
+function copyOf(value, list) {
+  if (typeof value !== "object" && typeof value !== "function" && typeof value !== "symbol") {
+    return () => value;
   }
+  if (cloners.size > BASIC && typeof value === "object" && value !== null) {
+    const { hasPlatformObjects, read } = require("web/clone_graph");
+    if (hasPlatformObjects(value, clonerOf)) {
+      const moved = new Set(list.filter((item) => !(item instanceof ArrayBuffer)));
+      return read(value, { clonerOf, moved, clone: copyByV8, refuse });
+    }
+  } else if (typeof value === "object" && value !== null) {
+    const clone = clonerOf(value);
+    if (clone) {
+      const copy = clone(value);
+      return () => copy;
+    }
+  }
+  const copy = copyByV8(value);
+  return () => copy;
+}
+
+function refuse(value) {
+  throw notCloneable(`${value.constructor?.name} object could not be cloned.`);
+}
+
+function copyByV8(value) {
   try {
     return host.clone(value);
   } catch (error) {
-    throw notCloneable(error?.message ?? `${error}`);
+    // What one of the user's getters has thrown passes through.
+    if (!Error.isError(error) || exec(REFUSAL, `${error.message}`) === null) throw error;
+    throw notCloneable(error.message);
   }
 }
 

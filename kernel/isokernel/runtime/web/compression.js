@@ -1,23 +1,27 @@
 "use strict";
 // CompressionStream and DecompressionStream (https://compression.spec.whatwg.org/) on zlib in
-// JavaScript (pako), so that a stream in the midst of its data is saved with the heap.
+// JavaScript (pako), so that a stream in the midst of its data is saved with the heap; for brotli
+// there is no such library.
 const { defineInterface, requireArguments } = require("web/idl");
 const { TransformStream } = require("web/streams");
 const zlib = require("vendor/compression");
 
 // zlib's window of 2^15 bytes; its sign and size say what surrounds the data.
 const WINDOW_BITS = { __proto__: null, deflate: 15, "deflate-raw": -15, gzip: 31 };
+const BROTLI = "brotli";
 const LEVEL = -1; // zlib's own choice
 const DEFLATED = 8;
 const MEMORY_LEVEL = 8;
 const OUTPUT = 65536; // bytes that are made at a time
+const NOTHING = new Uint8Array(0);
+const Z_BUF_ERROR = -5;
 
-function windowBits(format, what) {
-  const bits = WINDOW_BITS[`${format}`];
-  if (bits === undefined) {
-    throw new TypeError(`Failed to construct '${what}': unsupported format '${format}'`);
+function toFormat(format, what) {
+  const name = `${format}`;
+  if (name !== BROTLI && !(name in WINDOW_BITS)) {
+    throw new TypeError(`Failed to construct '${what}': unsupported format '${name}'`);
   }
-  return bits;
+  return name;
 }
 
 /** The bytes of a chunk: a copy, as its buffer may be detached while it is read. */
@@ -59,25 +63,68 @@ function pump(step, state, input, flush, controller) {
   }
 }
 
-const NOTHING = new Uint8Array(0);
-const Z_BUF_ERROR = -5;
+/** zlib, compressing. */
+class Deflater {
+  #state = new zlib.ZStream();
+
+  constructor(bits) {
+    const strategy = zlib.Z_DEFAULT_STRATEGY;
+    zlib.zlibDeflateInit2(this.#state, LEVEL, DEFLATED, bits, MEMORY_LEVEL, strategy);
+  }
+
+  transform(chunk, controller) {
+    pump(zlib.zlibDeflate, this.#state, chunk, zlib.Z_NO_FLUSH, controller);
+  }
+
+  flush(controller) {
+    pump(zlib.zlibDeflate, this.#state, NOTHING, zlib.Z_FINISH, controller);
+  }
+}
+
+/** zlib, decompressing. */
+class Inflater {
+  #state = new zlib.ZStream();
+  #ended = false;
+
+  constructor(bits) {
+    zlib.zlibInflateInit2(this.#state, bits);
+  }
+
+  transform(chunk, controller) {
+    if (this.#ended && chunk.length > 0) throw new TypeError("There is data after the end.");
+    if (this.#ended) return;
+    const state = this.#state;
+    const status = pump(zlib.zlibInflate, state, chunk, zlib.Z_NO_FLUSH, controller);
+    this.#ended = status === zlib.Z_STREAM_END;
+    if (!this.#ended && status !== zlib.Z_OK && status !== Z_BUF_ERROR) {
+      throw new TypeError(`The compressed data was not valid: ${state.msg || "not complete"}.`);
+    }
+    if (this.#ended && state.avail_in > 0) throw new TypeError("There is data after the end.");
+  }
+
+  flush(controller) {
+    this.transform(NOTHING, controller);
+    if (!this.#ended) throw new TypeError("The compressed data ends too early.");
+  }
+}
+
+/** The streams around a codec, which takes chunks of bytes. */
+function transformOf(codec) {
+  return new TransformStream({
+    transform: (chunk, controller) => codec.transform(bytesOf(chunk), controller),
+    flush: (controller) => codec.flush(controller),
+  });
+}
 
 class CompressionStream {
   #transform;
 
   constructor(format) {
     requireArguments(arguments.length, 1, "CompressionStream");
-    const state = new zlib.ZStream();
-    const bits = windowBits(format, "CompressionStream");
-    zlib.zlibDeflateInit2(state, LEVEL, DEFLATED, bits, MEMORY_LEVEL, zlib.Z_DEFAULT_STRATEGY);
-    this.#transform = new TransformStream({
-      transform: (chunk, controller) => {
-        pump(zlib.zlibDeflate, state, bytesOf(chunk), zlib.Z_NO_FLUSH, controller);
-      },
-      flush: (controller) => {
-        pump(zlib.zlibDeflate, state, NOTHING, zlib.Z_FINISH, controller);
-      },
-    });
+    const name = toFormat(format, "CompressionStream");
+    this.#transform = transformOf(
+      name === BROTLI ? new (require("web/brotli").Encoder)() : new Deflater(WINDOW_BITS[name]),
+    );
   }
 
   get readable() {
@@ -94,26 +141,10 @@ class DecompressionStream {
 
   constructor(format) {
     requireArguments(arguments.length, 1, "DecompressionStream");
-    const state = new zlib.ZStream();
-    zlib.zlibInflateInit2(state, windowBits(format, "DecompressionStream"));
-    let ended = false;
-    const inflate = (input, controller) => {
-      if (ended && input.length > 0) throw new TypeError("There is data after the end.");
-      if (ended) return;
-      const status = pump(zlib.zlibInflate, state, input, zlib.Z_NO_FLUSH, controller);
-      ended = status === zlib.Z_STREAM_END;
-      if (!ended && status !== zlib.Z_OK && status !== Z_BUF_ERROR) {
-        throw new TypeError(`The compressed data was not valid: ${state.msg || "not complete"}.`);
-      }
-      if (ended && state.avail_in > 0) throw new TypeError("There is data after the end.");
-    };
-    this.#transform = new TransformStream({
-      transform: (chunk, controller) => inflate(bytesOf(chunk), controller),
-      flush: (controller) => {
-        inflate(NOTHING, controller);
-        if (!ended) throw new TypeError("The compressed data ends too early.");
-      },
-    });
+    const name = toFormat(format, "DecompressionStream");
+    this.#transform = transformOf(
+      name === BROTLI ? new (require("web/brotli").Decoder)() : new Inflater(WINDOW_BITS[name]),
+    );
   }
 
   get readable() {

@@ -111,7 +111,6 @@ class Crypto {
       throw new QuotaExceededError(
         `The ArrayBufferView's byte length (${byteLength}) exceeds the number of bytes of ` +
           `entropy available via this API (${QUOTA}).`,
-        { quota: QUOTA, requested: byteLength },
       );
     }
     if (byteLength) new Uint8Array(buffer, byteOffset, byteLength).set(host.random(byteLength));

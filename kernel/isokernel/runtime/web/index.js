@@ -1,5 +1,5 @@
 "use strict";
-// The web platform's globals. Each is an accessor that loads its module on first touch and then
+// The web platform's globals, and those of Node.js that packages look for. Each is an accessor that loads its module on first touch and then
 // becomes the plain property that it is in a browser: what isn't used costs nothing.
 
 /** @type {Record<string, string[]>} the names that each module has */
@@ -14,6 +14,9 @@ const MODULES = {
   "web/encoding_streams": ["TextDecoderStream", "TextEncoderStream"],
   "web/events": ["CustomEvent", "ErrorEvent", "Event", "EventTarget", "MessageEvent"],
   "web/exception": ["DOMException", "QuotaExceededError"],
+  "web/fetch": ["fetch"],
+  "web/form_data": ["FormData"],
+  "web/headers": ["Headers"],
   "web/messaging": ["MessageChannel", "MessagePort"],
   "web/performance": [
     "Performance",
@@ -22,6 +25,8 @@ const MODULES = {
     "PerformanceMeasure",
     "performance",
   ],
+  "web/request": ["Request"],
+  "web/response": ["Response"],
   "web/streams": [
     "ByteLengthQueuingStrategy",
     "CountQueuingStrategy",
@@ -44,6 +49,9 @@ const MODULES = {
 /** Names of the globals that are loaded on first touch, for those who list without touching. */
 const lazyNames = Object.values(MODULES).flat().sort();
 
+/** Globals of Node.js, and what browsers call the global object. */
+const nodeNames = ["Buffer", "global", "navigator", "require", "self"];
+
 /**
  * Define the globals.
  *
@@ -59,6 +67,15 @@ function install(target) {
   for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
     define(target, name, globalListener(name));
   }
+}
+
+/**
+ * Define the globals of Node.js.
+ *
+ * @param {object} target the global object
+ */
+function installNode(target) {
+  for (const name of nodeNames) defineLazy(target, name, "node/globals");
 }
 
 let globalTarget;
@@ -94,4 +111,4 @@ function define(target, name, value) {
   Object.defineProperty(target, name, { value, ...attributes });
 }
 
-module.exports = { install, lazyNames };
+module.exports = { install, installNode, lazyNames, nodeNames };

@@ -48,4 +48,6 @@ if (Object.getPrototypeOf(iterator) !== AsyncIterator) {
   Object.setPrototypeOf(iterator, AsyncIterator);
 }
 
+require("web/stream_operations"); // before anybody can change the classes' methods
+
 module.exports = streams;

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
+from typing import Final
 
 __all__ = ["read"]
+
+_FOLDER: Final = Path(__file__).parent
 
 
 def read(name: str) -> str:
     """Return a text, by its file's name without the extension."""
-    text = files(__name__).joinpath(f"{name}.md").read_text(encoding="utf-8")
-    return text.strip()
+    return (_FOLDER / f"{name}.md").read_text(encoding="utf-8").strip()

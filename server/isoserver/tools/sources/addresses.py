@@ -7,38 +7,14 @@ when it is looked up and another one when it is used.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
+from isokernel.network.addresses import is_public
 from isoserver.errors import ToolFailedError
 
-__all__ = ["PublicOnly", "is_public", "keep_public"]
-
-_PLATFORM: Final = frozenset({ipaddress.IPv4Address("168.63.129.16")})
-"""Public addresses at which a machine in a cloud finds the cloud itself: Azure's."""
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-def is_public(text: str) -> bool:
-    """Tell whether an IP address is one of the public Internet.
-
-    Neither this host's nor its networks', nor a group's, nor an IPv6 one that stands
-    for such an IPv4 one.
-    """
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if address.teredo is not None or address.is_site_local:
-            return False
-    if address in _PLATFORM:
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
+__all__ = ["PublicOnly", "keep_public"]
 
 
 class PublicOnly:

@@ -14,7 +14,7 @@ from isoserver.tools.redaction import SECRET_MIN, is_secret
 if TYPE_CHECKING:
     from isoserver.settings.tools import AuthModel, SecretValue, SourceSettings
 
-__all__ = ["Credentials", "credentials", "is_local", "is_url"]
+__all__ = ["Credentials", "credentials", "is_local", "is_url", "resolve"]
 
 _FILE_CHARACTERS_MAX: Final = 64 * 1024
 _KEY_HEADER: Final = "X-API-Key"
@@ -50,7 +50,7 @@ def credentials(source: SourceSettings) -> Credentials:
         if value is None:
             message = f"auth lacks its {what}"
             raise SourceError(message)
-        secrets.append(_resolve(value))
+        secrets.append(resolve(value))
         return secrets[-1]
 
     auth = source.auth
@@ -92,7 +92,7 @@ def is_url(place: str) -> bool:
 
 
 def _basic(auth: AuthModel, password: str) -> str:
-    name = _resolve(auth.username, short=True) if auth.username else ""
+    name = resolve(auth.username, short=True) if auth.username else ""
     coded = base64.b64encode(f"{name}:{password}".encode()).decode()
     return f"Basic {coded}"
 
@@ -106,14 +106,14 @@ def _named(values: dict[str, SecretValue], secrets: list[str]) -> dict[str, str]
     made = {}
     for name, value in values.items():
         referred = isinstance(value, SecretReference)
-        found = made[name] = _resolve(value, short=not referred)
+        found = made[name] = resolve(value, short=not referred)
         if referred or is_secret(name, found):
             # Also without its scheme, as in "Bearer …".
             secrets += (found, found.rpartition(" ")[2])
     return made
 
 
-def _resolve(value: SecretValue, *, short: bool = False) -> str:
+def resolve(value: SecretValue, *, short: bool = False) -> str:
     """Find a value, which may be short if it isn't secret.
 
     Raises:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from isoserver.settings.logs import make_log
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.reading import read_settings
 from isoserver.settings.tools import read_source
 from isoserver.tools.sources.base import Source, SourceLimits
 
@@ -37,7 +37,7 @@ class _Stubborn(Source):
 def test_a_source_ends_also_when_its_library_hides_that() -> None:
     async def scenario() -> None:
         configuration = read_source({"type": "mcp", "name": "up", "command": "none"})
-        settings = ServerSettings.model_validate({})
+        settings = read_settings()
         limits = SourceLimits.of(settings, configuration, private=True)
         source = _Stubborn(configuration, limits, make_log("debug", None))
         source.start()

@@ -1,0 +1,2 @@
+// Node.js's punycode.
+export { default } from "@jspm/core/nodelibs/punycode";

@@ -1,0 +1,2 @@
+// Node.js's zlib, in JavaScript.
+export { default } from "@jspm/core/nodelibs/zlib";

@@ -1,0 +1,899 @@
+"""`Packages`: modules for all contexts of a process.
+
+One event loop uses it. What blocks (files, packs, the graph's own work) runs on
+threads; what must not run twice at a time (downloads, metadata) is shared by all who
+ask for it, here and, by locks in the cache's folder, in other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import posixpath
+import time
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from isokernel.errors import (
+    CapabilityDeniedError,
+    IsokernelError,
+    ModuleMissingError,
+    ModuleSpecifierError,
+    PackageCacheError,
+    PackageDamagedError,
+    PackageError,
+    PackageLimitError,
+    PackageOfflineError,
+    RegistryError,
+    shorten,
+)
+from isokernel.packages.answers import text_of
+from isokernel.packages.cache import Cache, check_integrity, integrity_of
+from isokernel.packages.graphs import GraphBuilder, Root, Source
+from isokernel.packages.kept import (
+    Decision,
+    KeptGraph,
+    KeptGraphs,
+    LookUp,
+    Resolution,
+    Steps,
+)
+from isokernel.packages.lock import Lock
+from isokernel.packages.npmrc import Npmrc, read_npmrc
+from isokernel.packages.packer import Packer
+from isokernel.packages.packs import Analysis, Code, format_of
+from isokernel.packages.progress import Reports
+from isokernel.packages.registry import Metadata, Received, Registry, Release
+from isokernel.packages.resolver import AS_BEFORE, Need, aliased
+from isokernel.packages.specifiers import PackageRequest, location_of, parse_request
+from isokernel.packages.versions import newest, pick
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+
+    from isokernel.packages.answers import Graph, GraphAnswer, Place
+    from isokernel.packages.packs import Pack
+    from isokernel.packages.progress import Progress
+    from isokernel.packages.resolver import Kind
+    from isokernel.packages.settings import PackageSettings
+
+    Decide: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+    """Raises for what is denied: of a target, and facts."""
+
+__all__ = ["Access", "Addresses", "Packages", "SourceFiles", "decide_lock"]
+
+T = TypeVar("T")
+_NPMRC: Final = ".npmrc"
+_PROJECT: Final = frozenset({"package.json", _NPMRC})
+"""Files of a context that graphs depend on without being made of them."""
+_PACKS_OPEN_MAX: Final = 128
+_ANALYSES_MAX: Final = 2000
+_IDLE_SECONDS: Final = 30.0
+"""After so long without orders the packer's process ends."""
+_COMPILED_BYTES: Final = 4 << 20
+"""Of modules that are compiled at a time; downloads wait meanwhile."""
+_CLAIM_STEP_SECONDS: Final = 0.05
+_LISTED_MAX: Final = 8
+_ADDRESS_PARTS: Final = 3
+"""Of an address in the lock: integrity, media type, and where it was redirected to."""
+
+
+class SourceFiles(Protocol):
+    """The files of a context, for modules."""
+
+    async def read_module(self, path: str) -> bytes | bool:
+        """Return a file's bytes, True for a folder, False for what isn't there.
+
+        Args:
+            path: Below the context's folder, with `/`, without `..`.
+
+        Raises:
+            CapabilityDeniedError: Its policy doesn't allow to read it.
+        """
+
+
+class Addresses(Protocol):
+    """Where modules at addresses come from: the network of a context."""
+
+    async def get_module(self, url: str) -> Source:
+        """Return what an `https:` URL leads to, redirects followed, each allowed.
+
+        Raises:
+            CapabilityDeniedError: A policy doesn't allow it.
+            IsokernelError: It can't be had.
+        """
+
+    async def fetch(
+        self, url: str, headers: list[tuple[str, str]], bytes_max: int
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one GET to a registry that the context's files name.
+
+        Raises:
+            CapabilityDeniedError: A policy doesn't allow it.
+            IsokernelError: It fails.
+        """
+
+
+class Access(NamedTuple):
+    """What one context may have.
+
+    Attributes:
+        lock: Its lock; changed in place.
+        decide: Asked before anything is given: by its target (`npm:NAME@VERSION`,
+            `jsr:@SCOPE/NAME@VERSION` or an `https:` URL), and facts, of which
+            `dependents` are the targets that brought it. Raises if it is denied.
+        files: Its files; None where it has none.
+        addresses: Its network; None where it has none.
+        progress: Told how far downloads have come.
+        bytes_max: See `Graph.answer`.
+    """
+
+    lock: dict[str, Any]
+    decide: Decide
+    files: SourceFiles | None = None
+    addresses: Addresses | None = None
+    progress: Callable[[Progress], Awaitable[None]] | None = None
+    bytes_max: int = 16 << 20
+
+
+class Packages:
+    """Registries, cache and packer, for many contexts."""
+
+    def __init__(self, settings: PackageSettings, packer: Packer | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: Where packages come from, and limits.
+            packer: What makes packs; stays with the caller. None for one of its own.
+        """
+        self.settings = settings
+        self.cache = Cache(settings.cache_dir, settings.cache_bytes_max)
+        self._registry = Registry(settings, self.cache)
+        self._own = packer is None
+        self._packer = packer or Packer(
+            sandbox=settings.sandbox,
+            seconds_max=settings.pack_timeout_seconds,
+            unpacked_bytes_max=settings.unpacked_bytes_max,
+            files_max=settings.files_max,
+        )
+        self._idle: asyncio.TimerHandle | None = None
+        self._open: OrderedDict[str, Pack] = OrderedDict()
+        self._analyses: OrderedDict[tuple[Any, ...], Analysis] = OrderedDict()
+        self._running: dict[tuple[str, ...], asyncio.Task[Any]] = {}
+        self._uncompiled: dict[str, dict[str, None]] = {}
+        self._graphs = KeptGraphs(settings.graphs_kept_bytes_max)
+
+    async def close(self) -> None:
+        """End all that runs."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self._registry.close()
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._own:
+            await asyncio.to_thread(self._packer.close)
+
+    async def graph(
+        self,
+        specifiers: Sequence[tuple[str, Mapping[str, str]]],
+        access: Access,
+        *,
+        referrer: str = "",
+        kind: Kind = "import",
+        known: Sequence[str] = (),
+    ) -> Graph:
+        """Return what an import loads.
+
+        Args:
+            specifiers: What is imported, with the attributes of the statement.
+            access: What the context may have.
+            referrer: The URL of the module that imports; empty for a cell.
+            kind: How.
+            known: URLs of modules that the context has.
+
+        Raises:
+            PackageError: Something can't be had; the message says what to do.
+            CapabilityDeniedError: A policy denies something.
+        """
+        supplies = _Supplies(self, access, known)
+        return await self._build(supplies, specifiers, referrer, kind, known)
+
+    async def answer(
+        self,
+        specifiers: Sequence[tuple[str, Mapping[str, str]]],
+        access: Access,
+        *,
+        referrer: str = "",
+        kind: Kind = "import",
+        known: Sequence[str] = (),
+    ) -> GraphAnswer:
+        """Return what a context gets of `graph`; one that was built before if it can.
+
+        Args:
+            specifiers: As for `graph`, and so the rest.
+            access: As well.
+            referrer: As well.
+            kind: As well.
+            known: As well.
+
+        Raises:
+            PackageError: As for `graph`.
+            CapabilityDeniedError: As well.
+        """
+        supplies = _Supplies(self, access, known)
+        key = KeptGraphs.key(specifiers, referrer, kind, access.lock)
+        found = self._graphs.get(key, asyncio.get_running_loop().time())
+        if (
+            found is not None
+            and supplies.is_locked
+            and found.urls.isdisjoint(known)
+            and await supplies.repeat(found.steps)
+        ):
+            return found.answer
+        graph = await self._build(supplies, specifiers, referrer, kind, known)
+        answer = await asyncio.to_thread(graph.answer, access.bytes_max)
+        todo = graph.uncompiled() if self.settings.code_cache else []
+        if todo:
+            self._compile_later(todo)
+        elif supplies.steps.is_kept and not known:
+            urls = frozenset(graph.modules)
+            self._graphs.put(key, KeptGraph(answer, urls, supplies.steps))
+        return answer
+
+    async def _build(
+        self,
+        supplies: _Supplies,
+        specifiers: Sequence[tuple[str, Mapping[str, str]]],
+        referrer: str,
+        kind: Kind,
+        known: Sequence[str],
+    ) -> Graph:
+        graph = GraphBuilder(supplies, self.settings, known)
+        roots = [Root(specifier, attributes) for specifier, attributes in specifiers]
+        return await graph.build(roots, referrer, kind)
+
+    # -- code ----------------------------------------------------------------------
+
+    def _compile_later(self, places: Sequence[Place]) -> None:
+        """Have modules compiled, for who imports them next."""
+        for place in places:
+            integrity = place.pack.integrity
+            todo = self._uncompiled.setdefault(integrity, {})
+            todo[place.path] = None
+            key = ("code", integrity)
+            if key not in self._running:
+                self._start(key, partial(self._compile, place.pack, todo))
+
+    async def _compile(self, pack: Pack, todo: dict[str, None]) -> None:
+        """Have modules of a pack compiled, and keep that beside the pack.
+
+        Args:
+            pack: The pack.
+            todo: Their paths; more may come meanwhile.
+        """
+        while todo:
+            batch, size = [], 0
+            while todo and size < _COMPILED_BYTES:
+                batch.append(todo.popitem()[0])
+                size += pack.header.files[batch[-1]].size
+            texts = await asyncio.to_thread(
+                lambda paths: [text_of(pack.data(path)) for path in paths], batch
+            )
+            try:
+                made = await self._work(partial(self._packer.compile, texts))
+            except PackageError:  # the packer's process goes on; without their code
+                made = [Code()] * len(batch)
+            pack.code.update(zip(batch, made, strict=True))
+            if not todo:
+                with contextlib.suppress(PackageCacheError):  # it may be read-only
+                    code = dict(pack.code)
+                    await asyncio.to_thread(self.cache.put_code, pack.integrity, code)
+        del self._uncompiled[pack.integrity]
+
+    async def read(self, url: str, access: Access) -> bytes:
+        """Return a file of a package, as it is.
+
+        Args:
+            url: A module's, or of the form that imports have: then the package is one
+                that the context asks for, as if it were imported.
+            access: What the context may have.
+
+        Raises:
+            PackageError: There is none.
+            CapabilityDeniedError: A policy denies the package.
+        """
+        supplies = _Supplies(self, access)
+        location = location_of(url)
+        if location is not None and Lock(access.lock).integrity(*location[:2]):
+            await supplies.bring(Need("pack", location.name, location.version))
+            pack = supplies.pack(location.name, location.version)
+            package, path = location.package, location.path
+        else:
+            request = parse_request(url)
+            path = request.subpath.removeprefix("./")
+            if path == ".":
+                raise ModuleSpecifierError(url, "it names no file of the package")
+            package, _, pack = await supplies.acquire(request.name, request.range, "")
+        if pack is None or path not in pack.header.files:
+            message = f"{package} has no file {path!r}"
+            raise ModuleMissingError(message)
+        return pack.data(path)
+
+    async def fetch_all(
+        self, requests: Sequence[tuple[str, str]], access: Access
+    ) -> dict[str, str]:
+        """Bring packages with all that they depend on, for use without a network.
+
+        Args:
+            requests: Names and ranges.
+            access: Whose lock is filled.
+
+        Returns:
+            Integrities by name@version.
+
+        Raises:
+            PackageError: One that was asked for can't be had.
+        """
+        supplies = _Supplies(self, access)
+        found: dict[str, str] = {}
+        wave = [(name, wanted, "", True) for name, wanted in requests]
+        while wave:
+            results = await asyncio.gather(
+                *(supplies.acquire(name, wanted, who) for name, wanted, who, _ in wave),
+                return_exceptions=True,
+            )
+            further = []
+            for (_, _, _, required), result in zip(wave, results, strict=True):
+                if isinstance(result, BaseException):
+                    if required or not isinstance(result, Exception):
+                        raise result
+                    continue
+                package, integrity, pack = result
+                if package in found:
+                    continue
+                found[package] = integrity
+                further += _dependencies(package, pack)
+            wave = further
+            if len(found) > self.settings.packages_max:
+                raise _too_many(self.settings)
+        return found
+
+    # -- versions and packs, shared ------------------------------------------------
+
+    async def resolve(
+        self, name: str, wanted: str, registry: Registry | None = None
+    ) -> str:
+        """Return the version that a registry has for a range.
+
+        Args:
+            name: The package.
+            wanted: The range.
+            registry: Which; None for those of the settings.
+
+        Raises:
+            PackageError: There is none.
+        """
+        registry = registry or self._registry
+        metadata = await self._metadata(name, registry)
+        version = self._pick(name, wanted, metadata)
+        if version is None and not self.settings.offline:
+            metadata = await self._metadata(
+                name, registry, fresh=True
+            )  # it may be a new one
+            version = self._pick(name, wanted, metadata)
+        if version is None:
+            raise _no_version(name, wanted, metadata)
+        return version
+
+    def _pick(self, name: str, wanted: str, metadata: Metadata) -> str | None:
+        releases = metadata.releases
+        old = [each for each, release in releases.items() if release.deprecated]
+        picked = pick(name, wanted, releases, metadata.tags, old)
+        if picked is None or not self.settings.offline:
+            return picked
+        if self.cache.has_pack(releases[picked].integrity):
+            return picked
+        # Offline, an older version that is there is better than none.
+        there = [
+            each
+            for each, release in releases.items()
+            if self.cache.has_pack(release.integrity)
+        ]
+        return newest(there, "" if wanted in metadata.tags else wanted) or picked
+
+    async def _metadata(
+        self, name: str, registry: Registry, *, fresh: bool = False
+    ) -> Metadata:
+        key = ("metadata", name, str(fresh), str(id(registry)))
+        return await self._shared(key, lambda: registry.metadata(name, fresh=fresh))
+
+    def fresh_until(self, name: str) -> float:
+        """Return when a registry must be asked again for a package's versions."""
+        return self._registry.fresh_until(name)
+
+    async def _integrity(self, name: str, version: str, registry: Registry) -> str:
+        """Return what the registry has as a version's hash; empty if it has none."""
+        release = await self._release(name, version, registry)
+        return "" if release is None else release.integrity
+
+    async def _release(
+        self, name: str, version: str, registry: Registry
+    ) -> Release | None:
+        """Return what is known of a version: what was said of it doesn't change."""
+        kept = registry.kept(name)
+        if kept is None or version not in kept.releases:
+            kept = await self._metadata(name, registry)
+        return kept.releases.get(version)
+
+    async def pack(
+        self,
+        name: str,
+        version: str,
+        integrity: str | None,
+        progress: Callable[[Received], Awaitable[None]] | None,
+        registry: Registry | None = None,
+    ) -> tuple[str, Pack]:
+        """Open the pack of a package; download it if the cache hasn't got it.
+
+        Args:
+            name: The package.
+            version: Exact.
+            integrity: What a lock says of it; None for what the registry says.
+            progress: Told how the download goes, if it is the one to start it.
+            registry: Where it comes from; None for those of the settings.
+
+        Returns:
+            Its integrity, and the pack.
+
+        Raises:
+            PackageError: It can't be had, or isn't what the lock says.
+        """
+        registry = registry or self._registry
+        expected = integrity or await self._integrity(name, version, registry)
+        if expected:
+            there = self._open.get(expected) or await asyncio.to_thread(
+                self.cache.open_pack, expected
+            )
+            if there is not None:
+                return expected, self._keep(expected, there)
+        key = ("download", name, version, str(id(registry)))
+        found, pack = await self._shared(
+            key, lambda: self._download(name, version, integrity, progress, registry)
+        )
+        if integrity is not None and found != integrity:
+            raise _another(name, version, integrity, found)
+        return found, pack
+
+    def opened(self, integrity: str) -> Pack | None:
+        """Return a pack that is open."""
+        return self._open.get(integrity)
+
+    def _keep(self, integrity: str, pack: Pack) -> Pack:
+        """Keep a pack open; the one unused longest goes, when nobody has it."""
+        self._open[integrity] = pack
+        self._open.move_to_end(integrity)
+        while len(self._open) > _PACKS_OPEN_MAX:
+            self._open.popitem(last=False)
+        return pack
+
+    async def _download(
+        self,
+        name: str,
+        version: str,
+        integrity: str | None,
+        progress: Callable[[Received], Awaitable[None]] | None,
+        registry: Registry,
+    ) -> tuple[str, Pack]:
+        release = await self._release(name, version, registry)
+        if release is None:
+            metadata = await self._metadata(name, registry, fresh=True)
+            release = metadata.releases.get(version)
+        if release is None:
+            raise _no_version(name, version, metadata)
+        expected = integrity or release.integrity
+        if integrity and release.integrity and integrity != release.integrity:
+            raise _another(name, version, integrity, release.integrity)
+        claim = await self._claim(f"{name}@{version}")
+        try:
+            if expected:  # another process may have fetched it meanwhile
+                pack = await asyncio.to_thread(self.cache.open_pack, expected)
+                if pack is not None:
+                    return expected, self._keep(expected, pack)
+            tarball, found = await registry.tarball(name, version, release, progress)
+            if integrity is not None and integrity != found:
+                raise _another(name, version, integrity, found)
+            try:
+                packed = await self._work(lambda: self._packer.pack(tarball))
+            except (PackageDamagedError, PackageLimitError) as error:
+                error.args = (f"{name}@{version} can't be used: {error}",)
+                raise
+            pack = await asyncio.to_thread(self.cache.put_pack, found, packed)
+        finally:
+            if claim is not None:
+                os.close(claim)
+        return found, self._keep(found, pack)
+
+    async def _claim(self, key: str) -> int | None:
+        """Wait until no other process fetches the same; not longer than it may take."""
+        end = time.monotonic() + self.settings.download_timeout_seconds
+        while time.monotonic() < end:
+            claim = await asyncio.to_thread(self.cache.try_claim, key)
+            if claim is not None:
+                return claim
+            await asyncio.sleep(_CLAIM_STEP_SECONDS)
+        return None  # it hangs; fetching twice does no harm
+
+    async def _shared(
+        self, key: tuple[str, ...], work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Do something once for all who ask for it at a time.
+
+        It goes on when the one who asked first is cancelled.
+        """
+        task = self._running.get(key) or self._start(key, work)
+        result: T = await asyncio.shield(task)
+        return result
+
+    def _start(
+        self, key: tuple[str, ...], work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> asyncio.Task[T]:
+        task = self._running[key] = asyncio.create_task(work())
+        task.add_done_callback(lambda done: self._done(key, done))
+        return task
+
+    def _done(self, key: tuple[str, ...], task: asyncio.Task[Any]) -> None:
+        self._running.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever asked has been told, if still there
+
+    async def _work(self, order: Callable[[], T]) -> T:
+        """Have the packer do something; without orders its process ends."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        try:
+            return await asyncio.to_thread(order)
+        finally:
+            if self._own:
+                loop = asyncio.get_running_loop()
+                self._idle = loop.call_later(
+                    _IDLE_SECONDS, loop.run_in_executor, None, self._packer.close
+                )
+
+    # -- files ---------------------------------------------------------------------
+
+    async def analyse(self, path: str, data: bytes, is_module: bool | None) -> Analysis:  # noqa: FBT001 - as in packs
+        """Find what a file that isn't in a pack imports."""
+        known = format_of(path, is_module)
+        if known not in ("", "esm", "commonjs"):
+            return Analysis(known)
+        key = (path.rpartition(".")[2], is_module, data)
+        found = self._analyses.get(key)
+        if found is None:
+            found = await self._work(
+                lambda: self._packer.analyse(path, data, is_module)
+            )
+            self._analyses[key] = found
+            if len(self._analyses) > _ANALYSES_MAX:
+                self._analyses.popitem(last=False)
+        return found
+
+
+class _Supplies:
+    """What the graphs of one call are built from."""
+
+    def __init__(
+        self, packages: Packages, access: Access, known: Sequence[str] = ()
+    ) -> None:
+        self._packages = packages
+        self._access = access
+        self._lock = Lock(access.lock)
+        locations = filter(None, map(location_of, known))
+        expected = {(each.name, each.version) for each in locations}
+        self._lock.expect(expected)
+        self._packs: dict[tuple[str, str], Pack] = {}
+        self._allowed: set[tuple[str, str]] = set()
+        self._files: dict[str, Source | bool] = {}
+        self._addresses: dict[str, Source] = {}
+        self._reports = Reports(access.progress)
+        self.steps = Steps()
+        # What was loaded before is preferred, and the lock says nothing of it.
+        self.is_locked = all(
+            f"{name}@{version}" in self._lock.packages for name, version in expected
+        )
+        self._denied: dict[str, IsokernelError] = {}
+        self._project_registry: Registry | None = None
+
+    async def repeat(self, steps: Steps) -> bool:
+        """Do what was done for a graph, as if it were built again.
+
+        Returns:
+            Whether it would come to the same.
+        """
+        for step in steps.done:
+            if isinstance(step, Resolution):
+                self._lock.add(*step.line)
+            elif isinstance(step, LookUp):
+                await self._bring_file(step.path)
+                if self.steps.done[-1:] != [step]:
+                    return False
+            else:
+                try:
+                    await self._allow(*step)
+                except IsokernelError as error:
+                    # Built again, the graph says who imports what was denied.
+                    self._denied[step.package] = error
+                    return False
+        return True
+
+    async def _allow(
+        self, package: str, dependent: str, facts: Mapping[str, Any]
+    ) -> None:
+        """Have it decided whether the context may have a package, unless it was.
+
+        A version is decided once; a name for each package that asks for it.
+        """
+        if package in self._denied:
+            raise self._denied[package]
+        key = package, dependent if facts.get("early") else ""
+        if key in self._allowed:
+            return
+        await self._decide(package, dependent, facts)
+        self._allowed.add(key)
+        self.steps.done.append(Decision(package, dependent, facts))
+
+    @property
+    def has_files(self) -> bool:
+        return self._access.files is not None
+
+    def version(self, name: str, wanted: str) -> str | None:
+        version = self._lock.version(name, wanted)
+        if version is not None:
+            line = self._lock.unwritten(name, wanted, version)
+            if line is not None:
+                self._lock.add(*line)
+                self.steps.done.append(Resolution(line))
+        return version
+
+    def dependents(self, package: str) -> list[str]:
+        return self._lock.dependents(package)
+
+    def any_version(self, name: str, wanted: str) -> str | None:
+        return self._lock.version(name, wanted) or self._lock.any_version(name)
+
+    def pack(self, name: str, version: str) -> Pack | None:
+        return self._packs.get((name, version))
+
+    def file(self, path: str) -> Source | bool | None:
+        return self._files.get(path)
+
+    def address(self, url: str) -> Source | None:
+        return self._addresses.get(url)
+
+    async def analyse(self, path: str, data: bytes, is_module: bool | None) -> Analysis:  # noqa: FBT001 - as in packs
+        return await self._packages.analyse(path, data, is_module)
+
+    async def bring(self, need: Need) -> None:
+        """Bring what a graph needs."""
+        if need.kind == "version":
+            await self.acquire(need.name, need.detail, need.dependent)
+        elif need.kind == "pack":
+            await self._bring_pack(need.name, need.detail, need.dependent)
+        elif need.kind == "file":
+            await self._bring_file(need.name)
+        else:
+            await self._bring_address(need.name, need.detail)
+
+    async def acquire(
+        self, name: str, wanted: str, dependent: str
+    ) -> tuple[str, str, Pack]:
+        """Find the version for a range, and bring the package."""
+        version = self._lock.version(name, wanted)
+        if version is None:
+            # What is denied in any version isn't asked for.
+            await self._allow(name, dependent, {"early": True})
+            registry = await self._registry(name)
+            version = await self._packages.resolve(name, wanted, registry)
+            if registry is None:
+                end = self._packages.fresh_until(name)
+                self.steps.end = min(self.steps.end, end)
+            else:
+                self.steps.is_kept = False
+            # An import beside this one may have found another one meanwhile.
+            version = self._lock.version(name, wanted) or version
+        integrity, pack = await self._bring_pack(name, version, dependent)
+        line = (name, wanted, version, integrity, dependent)
+        self._lock.add(*line)
+        self.steps.done.append(Resolution(line))
+        if len(self._lock.packages) > self._packages.settings.packages_max:
+            raise _too_many(self._packages.settings)
+        return f"{name}@{version}", integrity, pack
+
+    async def _bring_pack(
+        self, name: str, version: str, dependent: str
+    ) -> tuple[str, Pack]:
+        await self._allow(f"{name}@{version}", dependent, {"version": version})
+        integrity = self._lock.integrity(name, version)
+        self._reports.needs(f"{name}@{version}")
+        there = self._packages.opened(integrity or "")
+        registry = await self._registry(name) if there is None else None
+        integrity, pack = await self._packages.pack(
+            name, version, integrity, self._reports.received, registry
+        )
+        self._packs[name, version] = pack
+        await self._reports.has(f"{name}@{version}")
+        return integrity, pack
+
+    async def _registry(self, name: str) -> Registry | None:
+        """Return the registry that the context's own files name for a package.
+
+        It is asked by the context's network: what code could not reach, its files can't
+        have reached either.
+        """
+        project = await self._project_npmrc()
+        base = self._packages.settings.npmrc
+        if not project.names(name, base):
+            return None
+        self.steps.is_kept = False
+        if self._project_registry is None:
+            addresses = self._access.addresses
+            if addresses is None:
+                message = (
+                    f"{_NPMRC} in the context's folder names a registry for {name}, "
+                    "and the context has no network"
+                )
+                raise RegistryError(message)
+            settings = self._packages.settings
+            lent = base.settings if settings.lends_credentials else {}
+            npmrc = Npmrc({**lent, **project.settings})
+            self._project_registry = Registry(
+                settings, self._packages.cache, npmrc, addresses.fetch
+            )
+        return self._project_registry
+
+    async def _project_npmrc(self) -> Npmrc:
+        if self._access.files is None:
+            return Npmrc()
+        if _NPMRC not in self._files:
+            await self._bring_file(_NPMRC)
+        found = self._files[_NPMRC]
+        if isinstance(found, bool):
+            return Npmrc()
+        return read_npmrc(found.data.decode("utf-8", "replace"))
+
+    async def _decide(
+        self, package: str, dependent: str, facts: Mapping[str, Any]
+    ) -> None:
+        dependents = self._lock.dependents(package)
+        if dependent != AS_BEFORE:
+            dependents = [dependent, *self._lock.dependents(dependent)]
+        await _decide(package, dependents, facts, self._access.decide)
+
+    async def _bring_file(self, path: str) -> None:
+        files = self._access.files
+        found: bytes | bool = False
+        try:
+            if files is not None:
+                found = await files.read_module(path)
+        except CapabilityDeniedError:
+            # What nobody has asked for needn't be there.
+            if posixpath.basename(path) not in _PROJECT:
+                raise
+        self._files[path] = found if isinstance(found, bool) else Source(found)
+        if found is False:
+            self.steps.done.append(LookUp(path))
+        elif path in _PROJECT and not isinstance(found, bool):
+            self.steps.done.append(LookUp(path, hashlib.sha256(found).hexdigest()))
+        else:
+            self.steps.is_kept = False
+
+    async def _bring_address(self, url: str, integrity: str) -> None:
+        self.steps.is_kept = False
+        await self._access.decide(url, {"integrity": integrity})
+        cache = self._packages.cache
+        locked = (self._lock.address(url) or "").split(" ")
+        if len(locked) == _ADDRESS_PARTS:
+            data = await asyncio.to_thread(cache.address, locked[0])
+            if data is not None:
+                self._keep_address(url, Source(data, locked[1], locked[2]))
+                return
+        if self._packages.settings.offline:
+            message = (
+                f"{url} isn't in the cache, and nothing may be fetched "
+                "(package_offline)"
+            )
+            raise PackageOfflineError(message)
+        if self._access.addresses is None:
+            why = "modules at addresses need a network, which the context hasn't got"
+            raise ModuleSpecifierError(url, why)
+        source = await self._access.addresses.get_module(url)
+        for expected, says, then in (
+            (integrity, "its import", "if you trust it, import it with that hash"),
+            (locked[0], "the context's lock", "import it in a new context"),
+        ):
+            if expected:
+                check_integrity(url, source.data, expected, says, then)
+        found = integrity_of(source.data)
+        await asyncio.to_thread(cache.put_address, found, source.data)
+        self._lock.add_address(url, f"{found} {source.media_type} {source.url or url}")
+        self._keep_address(url, source)
+
+    def _keep_address(self, url: str, source: Source) -> None:
+        self._addresses[url] = source
+        self._addresses.setdefault(source.url or url, source)
+
+
+def target_of(package: str) -> str:
+    """Return what policies call a package: `npm:d3@7.9.0`, `jsr:@std/path@1.0.0`."""
+    name = package.removeprefix("@jsr/")
+    if name == package:
+        return f"npm:{package}"
+    scope, _, rest = name.partition("__")
+    return f"jsr:@{scope}/{rest}"
+
+
+async def decide_lock(content: Mapping[str, Any], decide: Decide) -> None:
+    """Have it decided whether a context may have all packages of a lock.
+
+    Args:
+        content: The lock of another context.
+        decide: As `Access.decide`; raises what this raises.
+    """
+    lock = Lock(dict(content))
+    for package in lock.packages:
+        version = package.rpartition("@")[2]
+        dependents = lock.dependents(package)
+        await _decide(package, dependents, {"version": version}, decide)
+    for address in lock.listed_addresses():
+        await decide(address["url"], {"integrity": address["integrity"]})
+
+
+async def _decide(
+    package: str, dependents: Sequence[str], facts: Mapping[str, Any], decide: Decide
+) -> None:
+    chain = [target_of(each) for each in dependents if each]
+    target = target_of(package)
+    name = target.partition(":")[2]
+    at = name.find("@", 1)
+    facts = {"dependents": chain, "name": name if at < 0 else name[:at], **facts}
+    await decide(target, facts)
+
+
+def _dependencies(package: str, pack: Pack) -> list[tuple[str, str, str, bool]]:
+    """List what a package depends on: name, range, the package, whether it must be."""
+    manifest = pack.manifest
+    found = []
+    for name, wanted in manifest.dependencies.items():
+        if name in manifest.peers and name in manifest.optional:
+            continue
+        request = aliased(PackageRequest(name, "", "."), wanted)
+        required = name not in manifest.optional
+        found.append((request.name, request.range, package, required))
+    return found
+
+
+def _no_version(name: str, wanted: str, metadata: Metadata) -> ModuleMissingError:
+    latest = metadata.tags.get("latest")
+    tags = ", ".join(shorten(tag, 40) for tag in list(metadata.tags)[:_LISTED_MAX])
+    known = f"; its latest version is {latest}" if latest else ""
+    known += f", its tags are {tags}" if tags else ""
+    return ModuleMissingError(f"{name} has no version {shorten(wanted)!r}{known}")
+
+
+def _another(name: str, version: str, expected: str, found: str) -> PackageDamagedError:
+    return PackageDamagedError(
+        f"{name}@{version} has the hash {found}, but the context's lock says "
+        f"{expected}: the registry has another package by that version now; import "
+        "another version, or ask those who run the registry"
+    )
+
+
+def _too_many(settings: PackageSettings) -> PackageLimitError:
+    return PackageLimitError(
+        f"the context has more than {settings.packages_max} packages (packages_max)"
+    )

@@ -1,0 +1,1 @@
+"""What code may do beyond its context: decided by policies, done by the server."""

@@ -1,0 +1,50 @@
+"""What the code of a context may do beyond it, over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from isoserver.capabilities.models import CapabilitiesRequest
+from isoserver.contexts.context import State
+from isoserver.http.handlers import Handler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CapabilitiesHandler", "PackagesHandler"]
+
+
+class CapabilitiesHandler(Handler):
+    """The policy of one context, which narrows its workspace's."""
+
+    def get(self, context_id: str) -> None:
+        """Answer what is allowed, and what was asked for."""
+        context = self.find_context(context_id)
+        self.answer(self.parts.capabilities.shown(context.key))
+
+    async def put(self, context_id: str) -> None:
+        """Have another policy hold from now on, for what runs as well."""
+        context = self.find_context(context_id)
+        asked = self.parse(CapabilitiesRequest)
+        await self.parts.capabilities.set(context.key, asked.as_policy())
+        self.answer(self.parts.capabilities.shown(context.key))
+
+
+class PackagesHandler(Handler):
+    """The packages of one context."""
+
+    async def get(self, context_id: str) -> None:
+        """Answer which packages its code has imported, and what those brought."""
+        from isokernel.packages.lock import Lock  # noqa: PLC0415 - few ask
+
+        context = self.find_context(context_id)
+        lock: Mapping[str, Any] = context.calls.lock
+        checkpoint = context.checkpoint
+        if context.state is State.HIBERNATED and checkpoint is not None and not lock:
+            # An earlier server has put it to sleep.
+            heap = await self.parts.heaps.open(context.workspace, checkpoint.key)
+            lock = heap.lock
+        locked = Lock(dict(lock))
+        self.answer(
+            {"packages": locked.listed(), "addresses": locked.listed_addresses()}
+        )

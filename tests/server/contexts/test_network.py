@@ -1,0 +1,96 @@
+"""`fetch` on a server: files of the context, and one site that a policy names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.client import Client, connect
+from tests.support.networks import LoopThread, Site
+from tests.support.server import V8_FLAGS, Server
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def thread() -> Iterator[LoopThread]:
+    made = LoopThread()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def site(thread: LoopThread) -> Iterator[Site]:
+    made = Site(thread)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(site: Site) -> Iterator[Server]:
+    allowed = ["--net", f"127.0.0.1:{site.port}", "--files", "on"]
+    made = Server(*V8_FLAGS, *allowed)
+    yield made
+    made.stop()
+    assert not made.wrong()
+
+
+@pytest.fixture
+def client(server: Server, site: Site) -> Iterator[Client]:
+    with connect(server) as made:
+        yield made
+        made.clean()
+    site.end_connections()
+
+
+def test_a_table_is_read_and_a_site_is_asked(client: Client, site: Site) -> None:
+    context_id = client.create()
+    path = f"/contexts/{context_id}/files/data.csv"
+    assert client.put(path, content=b"name,value\na,1\n").status_code == 201
+    code = f"""
+        const table = await (await fetch("data.csv")).text();
+        const form = new FormData();
+        form.append("table", new File([table], "data.csv"));
+        const options = {{ method: "POST", body: form }};
+        const answer = await fetch("{site.url}/count", options);
+        [table, (await answer.json()) > table.length]
+    """
+    found = client.text(code, context_id=context_id)
+    assert found == "[ 'name,value\\na,1\\n', true ]"
+
+
+def test_what_no_policy_names_is_denied(client: Client, site: Site) -> None:
+    for host in ("localhost", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"):
+        code = f"await fetch('http://{host}:{site.port + 1}/').catch((e) => e.message)"
+        assert "no policy" in client.text(code), host
+
+
+def test_megabytes_come_through(client: Client, site: Site) -> None:
+    url = f"{site.url}/pieces?count=80&size=100000"
+    code = f"(await (await fetch('{url}')).bytes()).length"
+    assert client.text(code) == "8000000"
+
+
+def test_a_context_that_ends_takes_its_requests_along(
+    client: Client, site: Site
+) -> None:
+    before = len(site.seen)
+    client.run(f"pending = fetch('{site.url}/pieces?count=2&size=9&gate=ended'); 0")
+    wait_for(lambda: len(site.seen) > before)
+    client.clean()
+    site.open_gate("ended")
+    wait_for(lambda: site.live == 0)
+
+
+def test_a_fork_has_lost_what_was_under_way(client: Client, site: Site) -> None:
+    context_id = client.create()
+    code = f"pending = fetch('{site.url}/wait?gate=fork').then((r) => r.text()); 0"
+    client.run(code, context_id=context_id)
+    answer = client.post(f"/contexts/{context_id}/fork", json={})
+    fork = answer.json()["id"]
+    failed = client.text("await pending.catch((e) => e.cause.code)", context_id=fork)
+    assert failed == "'call_lost'"
+    site.open_gate("fork")
+    assert client.text("await pending", context_id=context_id) == "'at last'"

@@ -1,0 +1,219 @@
+"""Contexts that begin with packages: forks of templates, under their own policies."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from tests.support.client import Client, connect
+from tests.support.registry import serve_registry
+from tests.support.server import V8_FLAGS, Server
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.registry import PackageRegistry
+
+NOSY = """
+export const seen = {};
+const note = (name) => (error) => { seen[name] = error.name };
+await fetch('http://127.0.0.1:1/').catch(note('net'));
+await import('node:fs/promises').then((fs) => fs.readdir('/')).catch(note('files'));
+await import('https://example.com/x.js').catch(note('address'));
+seen.variables = Object.keys(process.env).join();
+export const later = () => import('npm:counter').then((m) => m.n);
+"""
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[PackageRegistry]:
+    with serve_registry() as registry:
+        registry.publish(
+            "counter",
+            "2.1.0",
+            {
+                "index.js": "import {one} from 'one'; export let n = 0;"
+                "export const more = () => { n += one };"
+            },
+            type="module",
+            dependencies={"one": "^1"},
+        )
+        registry.publish("one", files={"index.js": "exports.one = 1"})
+        registry.publish("nosy", files={"index.js": NOSY}, type="module")
+        registry.publish("broken", files={"index.js": "throw new Error('at load')"})
+        registry.publish("stuck", files={"index.js": "for (;;);"})
+        registry.publish("other", files={"index.js": "exports.a = 1"})
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def own(
+    registry: PackageRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("templates")
+    npmrc = folder / "npmrc"
+    npmrc.write_text(f"registry={registry.url}\n")
+    server = Server(
+        *V8_FLAGS,
+        *("--modules", "on", "--net", "on", "--package-npmrc", str(npmrc)),
+        *("--package-cache-dir", str(folder / "cache")),
+        *("--context-templates-max", "2", "--context-templates", "other"),
+        *("--context-template-timeout-seconds", "2"),
+        *("--env", "TMPDIR"),
+    )
+    yield server
+    server.stop()
+    assert not server.wrong()
+
+
+@pytest.fixture
+def client(own: Server) -> Iterator[Client]:
+    with connect(own) as client:
+        yield client
+
+
+def create(client: Client, *packages: str, status: int = 201, **body: Any) -> Any:
+    answer = client.post("/contexts", json={"packages": packages, **body})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_a_context_begins_with_packages(
+    client: Client, registry: PackageRegistry
+) -> None:
+    for _ in range(3):  # from the template, and from a spare fork of it
+        context = create(client, "counter@2")["id"]
+        assert client.text("1", context_id=context) == "1"
+        registry.requests.clear()
+        code = (
+            "import {more, n} from 'counter'; import * as c from 'npm:counter@2';"
+            "more(); [n, c.n, performance.now() < 60_000]"
+        )
+        answer = client.run(code, context_id=context)
+        assert answer["error"] is None, answer
+        assert answer["items"][-1]["text"] == "[ 0, 1, true ]"  # its own, not shared
+        assert answer["execution_count"] == 2
+        assert not registry.requests
+        shown = client.get(f"/contexts/{context}/packages").json()["packages"]
+        assert [one["name"] for one in shown] == ["counter", "one"]
+        asked = client.get(f"/contexts/{context}/capabilities").json()["asked"]
+        assert {one["target"] for one in asked} == {"npm:counter", "npm:one"}
+        assert client.text("require('one').one", context_id=context) == "1"
+
+
+def test_those_of_the_settings_are_made_at_the_start(
+    registry: PackageRegistry, servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    """In a language that V8 runs, though the default language isn't even served."""
+    npmrc = tmp_path / "npmrc"
+    npmrc.write_text(f"registry={registry.url}\n")
+    registry.requests.clear()
+    servers(
+        *("--languages", "javascript,typescript", "--modules", "on", "--net", "on"),
+        *("--package-npmrc", str(npmrc), "--package-cache-dir", str(tmp_path / "c")),
+        *("--context-templates", "other"),
+    )
+    wait_for(lambda: any("other" in path for path in registry.paths()))
+
+
+def test_its_heap_and_its_forks_have_them(client: Client) -> None:
+    context = create(client, "counter@2", language="typescript")["id"]
+    client.run("import * as c from 'counter'; c.more()", context_id=context)
+    fork = client.post(f"/contexts/{context}/fork", json={}).json()["id"]
+    assert client.text("c.more(); c.n", context_id=fork) == "2"
+    heap = client.post(f"/contexts/{context}/checkpoint", json={}).json()["heap"]
+    later = client.post("/contexts", json={"heap": heap}).json()["id"]
+    assert client.text("c.n", context_id=later) == "1"
+
+
+@pytest.mark.parametrize("modules", ["off", ["npm:other"]])
+def test_a_policy_that_denies_a_package_denies_its_template(
+    client: Client, modules: Any
+) -> None:
+    create(client, "counter@2")
+    narrow = {"capabilities": {"modules": modules}}
+    refused = create(client, "counter@2", status=403, **narrow)
+    assert "npm:counter" in str(refused)
+    refused = create(client, "counter@2.1.0", status=403, **narrow)  # none is made
+    assert "npm:counter" in str(refused)
+    create(client, "counter@2", capabilities={"modules": ["npm:counter"]})
+
+
+def test_packages_of_templates_may_nothing_but_load(client: Client) -> None:
+    context = create(client, "nosy")["id"]
+    answer = client.run("import {seen} from 'nosy'; seen", context_id=context)
+    assert answer["error"] is None, answer
+    shown = answer["items"][-1]["text"]
+    for name in ("net", "files", "address"):
+        assert f"{name}: 'CapabilityDeniedError'" in shown
+    assert "variables: ''" in shown
+    later = "(await import('nosy')).later()"  # the context itself may, again
+    assert client.text(f"await {later}", context_id=context) == "0"
+
+
+@pytest.mark.parametrize(
+    ("package", "status", "why"),
+    [
+        ("nosuch", 422, "check its spelling"),
+        ("counter@9", 422, "has no version '9'"),
+        ("broken", 422, "at load"),
+        ("stuck", 422, "Timeout"),
+        ("not a name", 422, "not a name"),
+    ],
+)
+def test_packages_that_cannot_be_loaded(
+    client: Client, package: str, status: int, why: str
+) -> None:
+    before = len(client.get("/contexts").json()["items"])
+    assert why in str(create(client, package, status=status))
+    assert len(client.get("/contexts").json()["items"]) == before
+
+
+def test_requests_that_make_no_sense(client: Client) -> None:
+    context = create(client, "counter@2")["id"]
+    heap = client.post(f"/contexts/{context}/checkpoint", json={}).json()["heap"]
+    assert "packages" in str(create(client, "other", status=400, heap=heap))
+    assert "packages" in str(create(client, "", status=400))
+
+
+def test_there_are_only_so_many_templates(own: Server, client: Client) -> None:
+    def processes() -> int:
+        return len(psutil.Process(own.process.pid).children(recursive=True))
+
+    for context in client.get("/contexts").json()["items"]:
+        client.delete(f"/contexts/{context['id']}")
+    sets = [("counter@2",), ("other",), ("counter", "other"), ("one",)]
+    for packages in sets:
+        client.delete(f"/contexts/{create(client, *packages)['id']}")
+    # Two templates with a spare fork each, the fork server and its two spare ones, and
+    # perhaps what unpacks packages.
+    wait_for(lambda: processes() <= 8)
+    create(client, *sets[0])
+    create(client, *sets[-1])
+
+
+def test_a_template_that_died_is_made_anew(own: Server, client: Client) -> None:
+    server = psutil.Process(own.process.pid)
+    before = {each.pid for each in server.children(recursive=True)}
+    create(client, "counter@2", "one")
+    for process in server.children(recursive=True):
+        if process.pid not in before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    context = create(client, "counter@2", "one")["id"]
+    assert client.text("(await import('one')).one", context_id=context) == "1"
+
+
+def test_templates_can_be_off() -> None:
+    flags = ("--modules", "on", "--context-templates-max", "0")
+    server = Server(*V8_FLAGS, *flags)
+    try:
+        with connect(server) as client:
+            refused = create(client, "d3", status=400)
+            assert "context_templates_max" in str(refused)
+    finally:
+        server.stop()

@@ -1,0 +1,119 @@
+"""Python contexts have their folder in their container, and share it with requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.client import connect
+from tests.support.server import Server
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.client import Client
+
+MIB = 1 << 20
+FLAGS = (
+    *("--languages", "python", "--python-files-bytes-max", str(4 * MIB)),
+    *("--files-max", "50", "--interrupt-grace-seconds", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def python(folder: Path) -> Iterator[Server]:
+    """A server whose Python contexts have room for 4 MiB."""
+    server = Server(*FLAGS, "--data-dir", str(folder))
+    yield server
+    server.stop()
+    assert not server.wrong()
+
+
+@pytest.fixture
+def client(python: Server) -> Iterator[Client]:
+    with connect(python) as made:
+        yield made
+        made.clean()
+
+
+def test_code_and_requests_see_the_same_files(client: Client, folder: Path) -> None:
+    context = client.create("python")
+    place = f"/contexts/{context}/files"
+    code = "import os; os.makedirs('d'); open('d/x', 'w').write('1'); os.getcwd()"
+    assert client.text(code, context_id=context) == "'/home/user'"
+    assert client.get(f"{place}/d/x").text == "1"
+    assert client.put(f"{place}/d/x", content=b"2").status_code == 200
+    assert client.put(f"{place}/e/y.csv", content=b"a,b\n").status_code == 201
+    code = "f = open('d/x', 'r+'); t = f.read(); f.write('3'); f.close()"
+    assert client.text(f"{code}; t + open('e/y.csv').read()", context_id=context) == (
+        "'2a,b\\n'"
+    )
+    # What code has left outlives a restart and, after a moment, the server.
+    wait_for(
+        lambda: [p for p in (folder / "files").glob("*/d/x") if p.read_text() == "23"]
+    )
+    client.run(
+        "import os; os.rmdir('e') if not os.remove('e/y.csv') else 0",
+        context_id=context,
+    )
+    assert client.post(f"/contexts/{context}/restart").status_code == 200
+    assert client.text("open('d/x').read()", context_id=context) == "'23'"
+    listed = client.get(place, params={"recursive": True}).json()["files"]
+    assert [each["path"] for each in listed] == ["d", "d/x"]
+    client.run("import os; os.kill(os.getpid(), 9)", context_id=context)
+    client.wait_state(context, "dead")
+    assert client.get(f"{place}/d/x").text == "23"
+
+
+def test_nothing_of_the_server_is_reached_through_the_folder(client: Client) -> None:
+    context = client.create("python")
+    place = f"/contexts/{context}/files"
+    client.run(
+        "import os, socket\n"
+        "os.symlink('/etc/passwd', 'file'); os.symlink('/', 'root')\n"
+        "os.symlink('../../..', 'up'); os.symlink('/proc/self/root', 'magic')\n"
+        "os.mkfifo('pipe'); socket.socket(socket.AF_UNIX).bind('socket')\n"
+        "open('x', 'w').write('mine'); os.link('x', 'same'); os.symlink('x', 'ok')\n"
+        "os.chmod('x', 0o4777)",
+        context_id=context,
+    )
+    for path in ("file", "root/etc/passwd", "up/etc/passwd", "magic/etc/passwd"):
+        answer = client.get(f"{place}/{path}")
+        assert answer.status_code == 400, (path, answer.text)
+        assert client.put(f"{place}/{path}", content=b"").status_code == 400
+    for path in ("pipe", "socket"):
+        assert client.get(f"{place}/{path}").status_code == 400
+        assert client.put(f"{place}/{path}", content=b"").status_code == 400
+        assert client.delete(f"{place}/{path}").status_code == 204
+    assert client.get(f"{place}/ok").text == client.get(f"{place}/same").text == "mine"
+    mounts = (
+        "import ctypes, os; c = ctypes.CDLL(None, use_errno=True)\n"
+        "[c.mount(b'/', b'/home/user/m', None, 4096, None), ctypes.get_errno() > 0,"
+        " c.unshare(0x10000000)]"
+    )
+    assert client.text(f"os.mkdir('m')\n{mounts}", context_id=context) == (
+        "[-1, True, -1]"
+    )
+
+
+def test_a_container_is_full_before_the_disk_is(client: Client) -> None:
+    context = client.create("python")
+    place = f"/contexts/{context}/files"
+    code = "f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()"
+    failure = client.run(code, context_id=context)["error"]
+    assert "No space left" in failure["value"] or "File too large" in failure["value"]
+    assert client.put(f"{place}/more", content=bytes(5 * MIB)).status_code == 409
+    code = "f.close(); os = __import__('os'); os.remove('big')\n"
+    many = "for n in range(80): open(f'n{n}', 'w').close()"
+    client.run(code + many, context_id=context)
+    # The folder holds as many as it may; the rest ends with the container.
+    client.post(f"/contexts/{context}/restart")
+    names = client.text("len(__import__('os').listdir())", context_id=context)
+    assert names == "50"
