@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 from tests.support import walls
-from tests.support.leaks import held
+from tests.support.leaks import descriptors, held
 from tests.support.local_contexts import LocalContext
+from tests.support.waiting import wait_for
 
 from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import transpiler
@@ -112,8 +113,10 @@ def _warm() -> None:
 @pytest.fixture(autouse=True)
 def _no_leaks(_warm: None) -> Iterator[None]:
     """A test gives back every isolate, thread, process and file descriptor."""
-    before = held()
+    before, open_before = held(), descriptors()
     # What is left now stays: looking at all of it again costs 100 ms and more a test.
     gc.freeze()
     yield
     assert held() == before
+    # A server in this process may be about to close a connection of another's.
+    wait_for(lambda: descriptors() <= open_before, 10)

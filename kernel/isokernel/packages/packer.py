@@ -158,6 +158,9 @@ class Packer:
         return done.data
 
     def _started(self) -> socket.socket:
+        if self._process is not None and self._process.poll() is not None:
+            # Something ended it while it had nothing to do: that is no package's fault.
+            self._end()
         if self._socket is None:
             ours, theirs = socket.socketpair()
             with theirs:

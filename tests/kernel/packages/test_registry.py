@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import signal
 import socket
 import tarfile
+import termios
 import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from tests.support.registry import Reply, make_tarball, serve_registry
+from tests.support.waiting import wait_for
 
 from isokernel.errors import (
     CapabilityDeniedError,
@@ -420,7 +425,7 @@ def test_offline_what_is_not_there_is_told(loader: Loader) -> None:
 # -- the packer ----------------------------------------------------------------------
 
 
-def test_a_packer_that_dies_is_started_again(registry: PackageRegistry) -> None:
+def test_a_packer_that_was_ended_is_started_again(registry: PackageRegistry) -> None:
     packer = Packer(
         sandbox=SandboxSettings(),
         seconds_max=30,
@@ -431,10 +436,37 @@ def test_a_packer_that_dies_is_started_again(registry: PackageRegistry) -> None:
     try:
         packed = packer.pack(tarball)
         assert packer._process is not None
-        packer._process.kill()
-        packer._process.wait()
+        os.kill(packer._process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, packer._process.pid, os.WEXITED | os.WNOWAIT)
+        assert packer.pack(tarball) == packed
+    finally:
+        packer.close()
+
+
+def test_a_package_that_ends_the_packer_is_told(registry: PackageRegistry) -> None:
+    packer = Packer(
+        sandbox=SandboxSettings(),
+        seconds_max=30,
+        unpacked_bytes_max=1 << 20,
+        files_max=10,
+    )
+    tarball = publish(registry)
+    try:
+        packed = packer.pack(tarball)
+        assert packer._process is not None
+        assert packer._socket is not None
+        process, sock = packer._process, packer._socket
+        process.send_signal(signal.SIGSTOP)
+
+        def end() -> None:
+            wait_for(lambda: any(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))))
+            process.kill()
+
+        ending = threading.Thread(target=end)
+        ending.start()
         with pytest.raises(PackageDamagedError, match="has ended"):
             packer.pack(tarball)
+        ending.join()
         assert packer.pack(tarball) == packed
     finally:
         packer.close()
