@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from isokernel.errors import ContainerError
 from isokernel.sandbox import seccomp
 from isokernel.sandbox.cgroups import CgroupLimits
+from isokernel.sandbox.memory import private_bytes, proportional_bytes, socket_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -353,7 +354,12 @@ class Container:
         counted = None if self._cgroup is None else self._cgroup.memory_bytes()
         if counted is not None:
             return counted
-        return sum(map(_private_bytes, self.processes())) + self._files_bytes()
+        return self._told_bytes(private_bytes)
+
+    def _told_bytes(self, of_process: Callable[[int], int]) -> int:
+        """Sum up what the system tells of processes, files and sockets."""
+        processes = sum(map(of_process, self.processes()))
+        return processes + self._files_bytes() + socket_bytes(self.first)
 
     def _files_bytes(self) -> int:
         used = 0
@@ -414,8 +420,7 @@ class Container:
             Whether it went on.
         """
         self._took_too_much = self.memory_bytes() > memory_bytes_max and (
-            sum(map(_proportional_bytes, self.processes())) + self._files_bytes()
-            > memory_bytes_max
+            self._told_bytes(proportional_bytes) > memory_bytes_max
         )
         if self._took_too_much:
             self.kill()
@@ -642,21 +647,3 @@ def _children(pid: int) -> list[int]:
         with suppress(OSError):
             found += map(int, Path(tasks).read_text().split())
     return found
-
-
-def _private_bytes(pid: int) -> int:
-    """Return how much memory a process has that no file is behind, shared or not."""
-    with suppress(OSError, IndexError, ValueError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        kinds = ("\nRssAnon:", "\nRssShmem:")
-        return sum(int(status.split(kind)[1].split()[0]) for kind in kinds) * 1024
-    return 0
-
-
-def _proportional_bytes(pid: int) -> int:
-    """Return the same with shared pages counted by its part; takes milliseconds."""
-    with suppress(OSError, IndexError, ValueError):
-        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        kinds = ("\nPss_Anon:", "\nPss_Shmem:")
-        return sum(int(told.split(kind)[1].split()[0]) for kind in kinds) * 1024
-    return _private_bytes(pid)

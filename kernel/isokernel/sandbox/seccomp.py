@@ -62,6 +62,8 @@ _NETLINK: Final = 16
 # would end the process at EPERM).
 _EAFNOSUPPORT, _EOPNOTSUPP = 97, 95
 _TYPES_INTO_TERMINALS: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_SOL_SOCKET: Final = 1
+_SIZES_OF_BUFFERS: Final = (7, 8)  # SO_SNDBUF, SO_RCVBUF
 # CLONE_NEW*; processes with the parent's memory (vfork) are how children are started.
 _NAMESPACES: Final = 0x7E020000
 
@@ -255,7 +257,11 @@ _UNCOUNTED: Final[dict[str, tuple[int, int]]] = {
     # memory that stays when nobody has mapped it, past every limit of a process
     "memfd_create": (319, 279),
     "shmget": (29, 194),
+    # Semaphores and messages are the system's own memory.
+    "semget": (64, 190),
+    "msgget": (68, 186),
 }
+_SET_SOCKET_OPTION: Final = (54, 208)
 _NEWEST: Final = 462
 """mseal (Linux 6.10); libraries know how to do without what came later."""
 
@@ -299,7 +305,9 @@ def container_filter(*, memory_counted: bool) -> bytes:
 
     Args:
         memory_counted: Whether a cgroup bounds all memory of the container together.
-            Else it can't make memory that only a cgroup would count.
+            Else it can't make memory that only a cgroup would count, and the buffers
+            of its sockets stay as large as the system makes them (setting their size
+            changes nothing, as far as a program sees).
     """
     column, architecture = _COLUMNS[platform.machine()]
     number = {name: numbers[column] for name, numbers in _DENIED_LOOKED_AT.items()}
@@ -319,6 +327,8 @@ def container_filter(*, memory_counted: bool) -> bytes:
             code += _when(numbers[column], [deny])
     for numbers in () if memory_counted else _UNCOUNTED.values():
         code += _when(numbers[column], [unknown])
+    if not memory_counted:
+        code += _when(_SET_SOCKET_OPTION[column], _keep_buffers())
     looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
     code += _when(number["clone"], [*looks, allow])
     code += _when(number["clone3"], [unknown])
@@ -383,6 +393,19 @@ def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
 def _when(number: int | None, then: list[bytes]) -> list[bytes]:
     """For one system call, do this, which ends with a decision."""
     return [_step(_EQUAL, number or 0, 0, len(then)), *then]
+
+
+def _keep_buffers() -> list[bytes]:
+    done = [_step(_RETURN, _FAIL)]  # with error 0: the call has succeeded
+    code = [
+        _step(_LOAD, _ARGUMENTS + 8),
+        _step(_EQUAL, _SOL_SOCKET, 1, 0),
+        _step(_RETURN, _ALLOW),
+        _step(_LOAD, _ARGUMENTS + 16),
+    ]
+    for option in _SIZES_OF_BUFFERS:
+        code += _when(option, done)
+    return [*code, _step(_RETURN, _ALLOW)]
 
 
 def _clone() -> list[bytes]:
