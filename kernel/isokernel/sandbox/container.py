@@ -95,7 +95,8 @@ _FILES: Final = {
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _SET_UP: Final = (
-    'mkdir -p "$HOME" "$1" && cd "$1" && shift && exec "$@" </dev/null >/dev/null 2>&1'
+    'mkdir -p "$HOME" "$1" "$2" && cd "$1" && shift 2 && '
+    'exec "$@" </dev/null >/dev/null 2>&1'
 )
 """So the folders are the user's own. What a kernel prints past its channels is nobody's
 concern; what bwrap and this script print says why nothing started."""
@@ -121,6 +122,7 @@ class ContainerSettings(NamedTuple):
         hidden: Files and folders that it may not, where they are in readable ones.
         files: Files of its own, by absolute path, which it may read.
         folder: Its working folder, absolute; made in its `/home`, or else below `HOME`.
+        made: Another folder that is made before the program begins, in its `/tmp`.
         files_bytes_max: Of files in each of `/home`, `/tmp` and `/dev/shm`.
         memory_bytes_max: Of all memory together, where there are cgroups; None for
             any.
@@ -135,6 +137,7 @@ class ContainerSettings(NamedTuple):
     hidden: Sequence[str] = ()
     files: Mapping[str, str] = {}
     folder: str = HOME
+    made: str = ""
     files_bytes_max: int = 1 << 30
     memory_bytes_max: int | None = None
     address_space_bytes_max: int | None = None
@@ -206,7 +209,8 @@ class Container:
             lines = b"".join(os.fsencode(option) + b"\0" for option in options)
             # Not in its command line, which can be read inside.
             descriptors.append(_in_memory(theirs, lines))
-            start = ["sh", "-c", _SET_UP, "sh", _inside(settings.folder), *command]
+            made = [_inside(settings.folder), settings.made or HOME]
+            start = ["sh", "-c", _SET_UP, "sh", *made, *command]
             self._process = subprocess.Popen(  # noqa: S603 -- it is what we are for
                 [
                     *(settings.bwrap, "--args", str(descriptors[-1]), "--"),

@@ -20,6 +20,7 @@ import signal
 import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,8 @@ _MEMORY_WATCH_SECONDS: Final = 1.0
 _MEMORY_WATCH_SHARE: Final = 20
 """The watch takes at most one part in so many of a processor."""
 _CONNECTION_FILE: Final = "/run/connection.json"
+_INSTALLED: Final = "/tmp/.packages"  # noqa: S108 -- a container's own
+"""Where `%pip` puts what it installs."""
 _IP: Final = f"{SOCKETS}/kernel"
 """How the paths of sockets begin: the channel's number follows, after a hyphen."""
 _PORTS: Final = {
@@ -289,6 +292,8 @@ class Launcher:
                 hidden=self._hidden,
                 files={_CONNECTION_FILE: json.dumps({**connection, "ip": _IP})},
                 folder=cwd,
+                # Python looks only at folders that are there when it begins.
+                made=_packages() if settings.python_wheels else "",
                 files_bytes_max=settings.python_files_bytes_max,
                 memory_bytes_max=memory,
                 # Others may reserve far more than they use, as V8 and Java do.
@@ -298,7 +303,7 @@ class Launcher:
                 niceness=settings.context_niceness,
             ),
             command,
-            _environment(spec, HOME),
+            {**_environment(spec, HOME), **self._pip()},
             self._cgroups,
         )
         try:
@@ -334,7 +339,24 @@ class Launcher:
 
     def _readable(self) -> list[str]:
         named = [str(path) for path in self._settings.python_readable]
+        wheels = self._settings.python_wheels
+        named += [] if wheels is None else [os.path.abspath(wheels)]  # noqa: PTH100
         return list(dict.fromkeys([*_of_python(), *named]))
+
+    def _pip(self) -> dict[str, str]:
+        """Return the variables of `%pip` in a container, which has no network.
+
+        What it installs isn't among the user's files.
+        """
+        found = {"PIP_NO_INDEX": "1"}  # there is nothing to wait for
+        wheels = self._settings.python_wheels
+        if wheels is not None:
+            found |= {
+                "PIP_FIND_LINKS": os.path.abspath(wheels),  # noqa: PTH100
+                "PIP_PREFIX": _INSTALLED,
+                "PYTHONPATH": os.pathsep.join([_packages(), *_python_path()]),
+            }
+        return found
 
     # -- memory, where the system doesn't bound it -------------------------------------
 
@@ -485,6 +507,13 @@ def _python_path() -> list[str]:
     return [path for path in (*named, own) if os.path.isabs(path)]  # noqa: PTH117
 
 
+def _packages() -> str:
+    """Return the folder of packages where `%pip` installs, in a container."""
+    bases = {"base": _INSTALLED, "platbase": _INSTALLED}
+    scheme = sysconfig.get_preferred_scheme("prefix")
+    return sysconfig.get_path("purelib", scheme, bases)
+
+
 def _read_by(spec: KernelSpec, program: str) -> list[str]:
     """Return what a kernel of another language reads, as far as that can be told."""
     places = [spec.resource_dir]
@@ -517,8 +546,6 @@ def _environment(spec: KernelSpec, home: str) -> dict[str, str]:
         "IPYTHONDIR": f"{aside}/.ipython",
         "MPLCONFIGDIR": f"{aside}/.matplotlib",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # There is nothing to wait for where there is no network.
-        **({"PIP_NO_INDEX": "1"} if home == HOME else {}),
     }
 
 
