@@ -69,6 +69,9 @@ _USERS_FROM: Final = 0x6E000000
 _NOBODY: Final = 65534
 _OOM_SCORE: Final = 500
 """The system runs out of memory: what is in a container ends before the server does."""
+_SIGNALS_MAX: Final = 1024
+"""Signals and timers that wait, of all its processes. They count as the server's user's
+too, who can make no timer when there are too many."""
 _END_SECONDS: Final = 10.0
 _MOUNTED_SECONDS: Final = 0.001
 """How often it is looked whether a container is made: it takes milliseconds."""
@@ -314,6 +317,7 @@ class Container:
             resource.RLIMIT_MEMLOCK: 0,
             resource.RLIMIT_MSGQUEUE: 0,
             resource.RLIMIT_RTPRIO: 0,
+            resource.RLIMIT_SIGPENDING: _SIGNALS_MAX,
             resource.RLIMIT_FSIZE: settings.files_bytes_max,
             resource.RLIMIT_NOFILE: settings.descriptors_max,
             resource.RLIMIT_AS: settings.address_space_bytes_max,

@@ -7,8 +7,9 @@ list fails with EPERM.
 
 A container runs Python or any other kernel, which need most of the system, so it has a
 denylist: the calls that change the system, look into other processes, make namespaces,
-go around limits, or have little use and a history of holes; kinds of sockets that no
-network namespace holds back; and every call that is newer than this list.
+go around limits, use up what all on the machine share, or have little use and a history
+of holes; kinds of sockets that no network namespace holds back; and every call that is
+newer than this list.
 
 `newfstatat` is how C libraries do `fstat`, with an empty path and a flag that allows
 that. The allowlist asks for the flag, so that `stat` and its kin fail; but a filter
@@ -19,6 +20,7 @@ file is there, its size and its times, as Landlock hides no metadata.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import platform
 import struct
@@ -246,6 +248,12 @@ _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "vserver": (236, None),
     "memfd_secret": (447, 447),  # isn't counted as the process's memory
 }
+_ABSENT: Final[dict[str, tuple[int | None, int | None]]] = {
+    # as on a system without them: a few take all that others on the machine could
+    "inotify_init": (253, None),  # of a user's, and of who has made a user namespace
+    "inotify_init1": (294, 26),
+    "io_setup": (206, 0),  # of the machine's
+}
 _DENIED_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
@@ -325,7 +333,8 @@ def container_filter(*, memory_counted: bool) -> bytes:
     for numbers in _DENIED.values():
         if numbers[column] is not None:
             code += _when(numbers[column], [deny])
-    for numbers in () if memory_counted else _UNCOUNTED.values():
+    absent = [_ABSENT, *([] if memory_counted else [_UNCOUNTED])]
+    for numbers in itertools.chain.from_iterable(part.values() for part in absent):
         code += _when(numbers[column], [unknown])
     if not memory_counted:
         code += _when(_SET_SOCKET_OPTION[column], _keep_buffers())

@@ -528,6 +528,32 @@ def test_memory_is_bounded(prison: Prison, take: str) -> None:
     assert prison.client.text("7", language="python") == "7"
 
 
+def test_what_all_on_the_machine_share_is_not_used_up(
+    prison: Prison, attempt: Callable[[str], Any]
+) -> None:
+    """Watches of files, and waiting signals, which are the server's user's too."""
+    assert attempt("libc.inotify_init1(0), ctypes.get_errno()") == "(-1, 38)"
+    code = """
+reader, writer = os.pipe()
+if not os.fork():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [40])
+    n = 0
+    while n < 200_000 and libc.sigqueue(os.getpid(), 40, None) == 0: n += 1
+    os.write(writer, b'%d' % n)
+    os._exit(0)
+int(os.read(reader, 99))"""
+    assert int(attempt(code)) <= 1024
+    assert prison.client.get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86_64's number")
+def test_the_machines_contexts_of_io_are_not_used_up(
+    attempt: Callable[[str], Any],
+) -> None:
+    code = "try: system(206, 1, ctypes.byref(ctypes.c_ulong())); n = 0\n"
+    assert attempt(f"{code}except OSError as e: n = e.errno\nn") == "38"
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86_64's numbers")
 @pytest.mark.parametrize(
     "call", ["319, b'a', 0", "29, 0, 4096, 0o1600", "64, 0, 9, 0o1600", "68, 0, 0o1600"]
