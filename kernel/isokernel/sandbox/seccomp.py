@@ -20,7 +20,6 @@ file is there, its size and its times, as Landlock hides no metadata.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import platform
 import struct
@@ -261,7 +260,7 @@ _DENIED_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "socketpair": (53, 199),
     "ioctl": (16, 29),
 }
-_UNCOUNTED: Final[dict[str, tuple[int, int]]] = {
+_UNCOUNTED: Final[dict[str, tuple[int | None, int | None]]] = {
     # memory that stays when nobody has mapped it, past every limit of a process
     "memfd_create": (319, 279),
     "shmget": (29, 194),
@@ -333,9 +332,10 @@ def container_filter(*, memory_counted: bool) -> bytes:
     for numbers in _DENIED.values():
         if numbers[column] is not None:
             code += _when(numbers[column], [deny])
-    absent = [_ABSENT, *([] if memory_counted else [_UNCOUNTED])]
-    for numbers in itertools.chain.from_iterable(part.values() for part in absent):
-        code += _when(numbers[column], [unknown])
+    absent = _ABSENT if memory_counted else {**_ABSENT, **_UNCOUNTED}
+    for numbers in absent.values():
+        if numbers[column] is not None:
+            code += _when(numbers[column], [unknown])
     if not memory_counted:
         code += _when(_SET_SOCKET_OPTION[column], _keep_buffers())
     looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
