@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HOME",
     "SOCKETS",
+    "TERMINALS_MAX",
     "Container",
     "ContainerSettings",
     "counts_processes",
@@ -62,6 +63,8 @@ HOME: Final = "/home/user"
 SOCKETS: Final = "/run/sockets"
 """Where the program makes its Unix sockets, in its container."""
 _SOCKETS_BYTES_MAX: Final = 1 << 20
+TERMINALS_MAX: Final = 64
+"""Of the 3,072 that a system has for all containers, and `!command` takes one of."""
 
 _USER: Final = 1000
 _USERS_FROM: Final = 0x6E000000
@@ -157,6 +160,7 @@ class Container:
         first: The first process in it; 0 until `set_up`.
         memory_is_bounded: Whether the system bounds the memory of all its processes
             together; else somebody has to look at `memory_bytes`.
+        opened_too_much: Whether `end_excess` has ended it for its terminals.
     """
 
     def __init__(
@@ -184,7 +188,7 @@ class Container:
         self.first = self._program = 0
         self._program_fd = -1
         self.memory_is_bounded = False
-        self._took_too_much = False
+        self._took_too_much = self.opened_too_much = False
         self._ending = threading.Lock()
         counted = cgroups is not None and "memory" in cgroups.controllers
         as_root = os.geteuid() == 0
@@ -421,18 +425,30 @@ class Container:
             else:
                 self._process.kill()
 
-    def kill_above(self, memory_bytes_max: int) -> bool:
-        """End its processes if they have more memory; blocks.
+    def end_excess(self, memory_bytes_max: int | None) -> bool:
+        """End its processes if they have too much of what nothing bounds; blocks.
+
+        Args:
+            memory_bytes_max: For all of them, if the system doesn't bound that.
 
         Returns:
             Whether it went on.
         """
-        self._took_too_much = self.memory_bytes() > memory_bytes_max and (
-            self._told_bytes(proportional_bytes) > memory_bytes_max
-        )
-        if self._took_too_much:
+        self.opened_too_much = self._terminals() > TERMINALS_MAX
+        if memory_bytes_max is not None and not self.memory_is_bounded:
+            self._took_too_much = (
+                self.memory_bytes() > memory_bytes_max
+                and self._told_bytes(proportional_bytes) > memory_bytes_max
+            )
+        if self.opened_too_much or self._took_too_much:
             self.kill()
-        return not self._took_too_much and self._process.returncode is None
+            return False
+        return self._process.returncode is None
+
+    def _terminals(self) -> int:
+        with suppress(OSError):
+            return len(os.listdir(self._seen_from_outside("/dev/pts")))  # noqa: PTH208
+        return 0
 
     def wait(self) -> int:
         """Wait until it ends, and return how the program did, as `Popen.wait` does."""

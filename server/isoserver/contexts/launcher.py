@@ -25,7 +25,6 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
@@ -56,8 +55,8 @@ __all__ = ["Launched", "Launcher", "Program", "load_kernelspecs"]
 _OPEN_FILES: Final = 1024
 _STARTS_MAX: Final = 4
 """Kernels that are started at a time; what they wait for is the system's work."""
-_MEMORY_WATCH_SECONDS: Final = 1.0
-_MEMORY_WATCH_SHARE: Final = 20
+_WATCH_SECONDS: Final = 1.0
+_WATCH_SHARE: Final = 20
 """The watch takes at most one part in so many of a processor."""
 _CONNECTION_FILE: Final = "/run/connection.json"
 _INSTALLED: Final = "/tmp/.packages"  # noqa: S108 -- a container's own
@@ -106,6 +105,10 @@ class Program(Protocol):
 
     def ran_out_of_memory(self) -> bool:
         """Return whether it was ended for the memory that it took."""
+
+    @property
+    def opened_too_much(self) -> bool:
+        """Whether it was ended for the terminals that it opened."""
 
     def memory_bytes(self) -> int:
         """Return the memory that it has; blocks."""
@@ -239,10 +242,10 @@ class Launcher:
             message = f"it can't be started: {error}"
             raise ContextStartError(message) from error
         program = launched.program
-        if isinstance(program, Container) and not program.memory_is_bounded:
+        if isinstance(program, Container):
             self._watched.add(program)
             if self._watch is None:
-                self._watch = asyncio.ensure_future(self._watch_memory())
+                self._watch = asyncio.ensure_future(self._watch_containers())
         return launched
 
     def _discard(self, start: asyncio.Future[Launched]) -> None:
@@ -358,19 +361,18 @@ class Launcher:
             }
         return found
 
-    # -- memory, where the system doesn't bound it -------------------------------------
+    # -- what the system doesn't bound -------------------------------------------------
 
-    async def _watch_memory(self) -> None:
+    async def _watch_containers(self) -> None:
         limit = self._settings.python_memory_bytes_max
-        while limit is not None:
-            took = 0.0
-            for program in list(self._watched):
-                goes_on, seconds = await look(partial(program.kill_above, limit))
-                took += seconds
-                if not goes_on:
-                    self._watched.discard(program)
-            pause = max(_MEMORY_WATCH_SECONDS, took * _MEMORY_WATCH_SHARE)
-            await asyncio.sleep(pause)
+        while True:
+            programs = list(self._watched)
+            # In one thread for all: each has a look of some microseconds as a rule.
+            ended, took = await look(
+                lambda: [one for one in programs if not one.end_excess(limit)]  # noqa: B023
+            )
+            self._watched.difference_update(ended)
+            await asyncio.sleep(max(_WATCH_SECONDS, took * _WATCH_SHARE))
 
 
 class BareProgram:
@@ -381,7 +383,10 @@ class BareProgram:
         folder: Its own.
         home: What it takes for its home.
         cwd: Its working folder.
+        opened_too_much: Nobody looks.
     """
+
+    opened_too_much = False
 
     def __init__(self, parent: Path, sockets: Path, cwd: str) -> None:
         """Make its folders.

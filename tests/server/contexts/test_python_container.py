@@ -546,6 +546,17 @@ int(os.read(reader, 99))"""
     assert prison.client.get("/healthz").json() == {"status": "ok"}
 
 
+@pytest.mark.usefixtures("bounded")
+def test_terminals_are_bounded(prison: Prison) -> None:
+    """All containers of a machine share those that it has."""
+    here = prison.client.create("python")
+    code = "import os, time\nheld = [os.open('/dev/ptmx', 2) for _ in range(%d)]\n"
+    prison.client.text(f"{code % 50}len(held)", context_id=here)
+    answer = prison.client.run(f"{code % 80}time.sleep(60)", context_id=here)
+    assert "it opened more than 64 terminals" in answer["error"]["value"]
+    prison.client.delete(f"/contexts/{here}")
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86_64's number")
 def test_the_machines_contexts_of_io_are_not_used_up(
     attempt: Callable[[str], Any],
