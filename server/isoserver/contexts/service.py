@@ -17,6 +17,7 @@ from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
+from isoserver.contexts.kernel_ids import is_kernel_id
 from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
@@ -260,6 +261,14 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
+    async def kernel_titles(self) -> dict[str, str]:
+        """Return the names that installed kernelspecs show, by kernelspec."""
+        names = [each.kernelspec for each in self.languages.served.values()]
+        kernelspecs = await asyncio.to_thread(load_kernelspecs)
+        return await asyncio.to_thread(
+            kernelspecs.titles, [one for one in names if one]
+        )
+
     # -- finding -----------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Context]:
@@ -279,10 +288,16 @@ class Contexts:
     def get(self, workspace: str, context_id: str) -> Context:
         """Find a context; a hibernated one wakes with the first job that it gets.
 
+        Args:
+            workspace: Who owns it.
+            context_id: Its id, or its UUID as a kernel of Jupyter's.
+
         Raises:
             ContextMissingError: The workspace has none of that id.
         """
         context = self._registry.find((workspace, context_id))
+        if context is None and is_kernel_id(context_id):
+            context = self._registry.find_kernel(workspace, context_id)
         if context is None:
             why = self._registry.why_gone((workspace, context_id))
             raise ContextMissingError(context_id, why)
