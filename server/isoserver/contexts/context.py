@@ -331,7 +331,8 @@ class Context:
         """
         self._abandon(RESTARTED, reason)
         self.state = State.STARTING
-        self._say_state("restarting")
+        # Not `restarting`: fronts take that for a death, and say so.
+        self._say_state("starting")
         async with self._changing:
             # Waking, if that was on its way, may have begun a job meanwhile.
             self._fail_current(RESTARTED, reason)

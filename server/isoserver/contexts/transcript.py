@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from itertools import dropwhile
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -92,11 +92,15 @@ class Transcript:
         for call in ends:
             call(reason)
 
-    def after(self, number: int) -> tuple[list[Entry], int]:
-        """Return the messages after one, oldest first, and how many are gone."""
-        kept = (entry for _, entry in self._kept)
-        found = list(dropwhile(lambda entry: entry.number <= number, kept))
-        return found, self.last - max(number, 0) - len(found)
+    def after(self, number: int, count_max: int) -> list[Entry]:
+        """Return messages after one, oldest first.
+
+        The first has a higher number than the next if those between are gone.
+        """
+        first = self.last - len(self._kept) + 1
+        start = max(0, number + 1 - first)
+        found = islice(self._kept, start, start + count_max)
+        return [entry for _, entry in found]
 
 
 def _size(entry: Entry) -> int:

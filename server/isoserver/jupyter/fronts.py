@@ -3,6 +3,11 @@
 A front is a session of a client, not its socket: it is kept when the socket is lost,
 and gets what it missed when the client comes back with the same session id. What it
 asks goes through the context's queue as everything else does.
+
+What was sent has not arrived: whatever lay in buffers when a connection broke is lost.
+So the websocket's pings carry numbers, which any client's pongs bring back, and what
+comes after the last one that came back is sent again. A message has the same `msg_id`
+then, by which a client knows that it has it.
 """
 
 from __future__ import annotations
@@ -45,7 +50,9 @@ CELL_SECONDS: Final = 24 * 3600.0
 _AWAY_MAX: Final = 100
 """Fronts of one context that are away; the longest goes."""
 _REPLIES_MAX: Final = 1000
-"""Replies that wait for a front that is away; the oldest go."""
+"""Replies that may not have arrived; the oldest go."""
+_AT_ONCE: Final = 100
+"""Messages that are looked up at once for a front that is behind."""
 _QUESTIONS: Final = {
     "complete_request",
     "inspect_request",
@@ -54,15 +61,27 @@ _QUESTIONS: Final = {
 }
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
-    "{} messages were dropped while nobody listened (transcript_bytes_max)\n"
+    "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
 )
 
 
 class Socket(Protocol):
-    """What a front is connected by."""
+    """What a front is connected by.
+
+    Attributes:
+        has_room: Whether the client reads: little of what was sent waits for it. When
+            it has read enough again, the socket calls `resume`.
+    """
+
+    @property
+    def has_room(self) -> bool:
+        """See the class."""
 
     def deliver(self, message: FrontMessage) -> None:
         """Send a message of the context."""
+
+    def probe(self, mark: bytes) -> None:
+        """Send what the client brings back once it has all that was sent before."""
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         """Close it."""
@@ -84,8 +103,10 @@ class Front:
         self.session = session
         self.socket: Socket | None = None
         self.since = datetime.now(timezone.utc)
-        self._told = context.transcript.last
-        self._replies: deque[FrontMessage] = deque(maxlen=_REPLIES_MAX)
+        self._told = self._arrived = context.transcript.last
+        # Those that may not have arrived, by their number.
+        self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
+        self._probing = False
         self._cells: list[Execution] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._sent = 0
@@ -99,26 +120,63 @@ class Front:
         else:
             self.context.transcript.listeners.append(self._tell)
         self.socket = socket
-        missed, gone = self.context.transcript.after(self._told)
-        if gone:
-            content = {"name": "stderr", "text": _MISSED.format(gone)}
-            socket.deliver(self._message("iopub", "stream", content, {}))
-        for entry in missed:
-            self._tell(entry)
-        while self._replies and self.socket is socket:
-            socket.deliver(self._replies.popleft())
+        for _, message in list(self._replies):
+            socket.deliver(message)
+        self._told = self._arrived
+        self.resume()
+        self._probe()
+
+    def resume(self) -> None:
+        """Send what the context has said since, as long as the client reads."""
+        socket = self.socket
+        while socket is not None and socket.has_room:
+            entries = self.context.transcript.after(self._told, _AT_ONCE)
+            if not entries:
+                return
+            for entry in entries:
+                self._send_entry(socket, entry)
+                if self.socket is not socket or not socket.has_room:
+                    return
 
     def disconnect(self, socket: Socket) -> None:
         """Note that a socket is closed; what is said from now on is kept."""
         if self.socket is socket:
             self.socket = None
+            self._probing = False
             self.context.transcript.listeners.remove(self._tell)
 
+    def arrived(self, mark: bytes) -> None:
+        """Note that all has arrived that was sent before a probe."""
+        self._probing = False
+        told, sent = map(int, mark.split(b"-"))
+        self._arrived = max(self._arrived, told)
+        while self._replies and self._replies[0][0] <= sent:
+            self._replies.popleft()
+        if self._told > told or self._sent > sent:
+            self._probe()
+
+    def _probe(self) -> None:
+        """Find out what has arrived, unless that is being found out."""
+        if self.socket is not None and not self._probing:
+            self._probing = True
+            self.socket.probe(b"%d-%d" % (self._told, self._sent))
+
     def _tell(self, entry: Entry) -> None:
-        if self.socket is None:
+        """Send what the context says just now, unless older messages wait."""
+        if self.socket is None or not self.socket.has_room:
             return
+        if entry.number == self._told + 1:
+            self._send_entry(self.socket, entry)
+        else:
+            self.resume()
+
+    def _send_entry(self, socket: Socket, entry: Entry) -> None:
+        gone = entry.number - self._told - 1
+        if gone:
+            content = {"name": "stderr", "text": _MISSED.format(gone)}
+            socket.deliver(self._message("iopub", "stream", content, {}))
         self._told = entry.number
-        self.socket.deliver(
+        socket.deliver(
             FrontMessage(
                 "iopub",
                 self._header(entry.kind, str(entry.number), entry.at),
@@ -128,6 +186,7 @@ class Front:
                 entry.buffers,
             )
         )
+        self._probe()
 
     def _parent(self, entry: Entry) -> dict[str, Any]:
         """Return the header of what caused a message, complete."""
@@ -179,10 +238,10 @@ class Front:
         self._send(self._message("iopub", "status", content, request.header))
 
     def _send(self, message: FrontMessage) -> None:
-        if self.socket is None:
-            self._replies.append(message)
-        else:
+        self._replies.append((self._sent, message))
+        if self.socket is not None:
             self.socket.deliver(message)
+            self._probe()
 
     # -- what it asks ------------------------------------------------------------------
 
@@ -231,7 +290,8 @@ class Front:
 
     def refuse(self, request: FrontMessage, error: BaseException) -> None:
         """Answer a cell that can't be run, as one that failed."""
-        told = Failure.without_traceback(type(error).__name__, str(error)).content()
+        text = error.in_words() if isinstance(error, ServerError) else str(error)
+        told = Failure.without_traceback(type(error).__name__, text).content()
         self._state("busy", request)
         self._send(self._message("iopub", "error", told, request.header))
         self._reply(request, {"status": "error", "execution_count": None, **told})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +12,10 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.errors import (
-    FieldProblem,
     ForeignContextError,
     InvalidRequestError,
     RateLimitError,
+    RouteMissingError,
     ServerError,
     SessionMissingError,
 )
@@ -58,8 +59,7 @@ VERSION: Final = "2.0.0"
 """Of Jupyter Server's API that is spoken here."""
 _PING_SECONDS: Final = 30.0
 _BAD_MESSAGE: Final = 1007
-_SLOW: Final = 1013
-"""Close codes: what was sent is no message; what is said isn't read."""
+"""The close code for what is no message."""
 _REASON_MAX: Final = 120
 """Bytes of a close frame's reason: it has 125 in all, with the code."""
 
@@ -70,7 +70,7 @@ class _JupyterHandler(Handler):
     key_in_query = True
 
     def _error_content(self, error: ServerError) -> dict[str, Any]:
-        return {"message": str(error), "reason": error.http_status.phrase}
+        return {"message": error.in_words(), "reason": error.http_status.phrase}
 
     def language_of(self, name: str | None) -> Language:
         """Find a language by the name of its kernelspec, or any of its own."""
@@ -164,7 +164,7 @@ class KernelspecHandler(KernelspecsHandler):
         """Answer one of them."""
         spec = (await self.specs())["kernelspecs"].get(name)
         if spec is None:
-            raise InvalidRequestError(FieldProblem("name", f"no kernel {name[:64]!r}"))
+            raise RouteMissingError
         self.answer(spec)
 
 
@@ -342,13 +342,15 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         self.front = self.parts.fronts.attach(self._context, session)
         self.front.connect(self)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether little waits for the client to read it."""
+        return self._unsent < self.parts.settings.stream_buffer_characters_max
+
     def deliver(self, message: FrontMessage) -> None:
-        """Send a message, unless too much waits already: then close."""
+        """Send a message of the context."""
         data = encode(message, v1=self.selected_subprotocol == V1)
         self._unsent += len(data)
-        if self._unsent > self.parts.settings.stream_buffer_characters_max:
-            self._drop(_SLOW, "the client doesn't read; what it missed is kept")
-            return
         try:
             sent = self.write_message(data, binary=isinstance(data, bytes))
         except WebSocketClosedError:
@@ -356,10 +358,23 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
             return
         IOLoop.current().add_future(sent, lambda done: self._sent(done, len(data)))
 
+    def probe(self, mark: bytes) -> None:
+        """Send a ping with a mark."""
+        with suppress(WebSocketClosedError):
+            self.ping(mark)
+
+    def on_pong(self, data: bytes) -> None:
+        """Note that a ping has come back; called by Tornado, of its own too."""
+        if self.front is not None and data:
+            self.front.arrived(data)
+
     def _sent(self, done: asyncio.Future[None], size: int) -> None:
+        had_room = self.has_room
         self._unsent -= size
         if done.exception() is not None:
             self._leave()
+        elif self.front is not None and self.has_room and not had_room:
+            self.front.resume()
 
     def on_message(self, message: str | bytes) -> None:
         """Handle what the client sends; called by Tornado."""
@@ -370,7 +385,7 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
             if request.kind == "execute_request":
                 self.parts.rates.check(self.principal, "execute")
         except InvalidRequestError as error:
-            self._drop(_BAD_MESSAGE, str(error))
+            self._drop(_BAD_MESSAGE, error.in_words())
         except RateLimitError as error:
             self.front.refuse(request, error)
         else:
