@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import nbformat
 import pytest
 from tests.support.client import Client, connect
 from tests.support.lab import Lab, Notebook, open_lab
-from tests.support.server import Server
+from tests.support.server import START, Server
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -22,6 +24,13 @@ pytestmark = pytest.mark.timeout(240)
 ATTACH = """async ([path, id]) => {
   await jupyterapp.serviceManager.sessions.startNew(
     { path, name: path, type: "notebook", kernel: { id } });
+}"""
+
+
+RUNNING = """async () => {
+  const { kernels } = jupyterapp.serviceManager;
+  await kernels.refreshRunning();
+  return [...kernels.running()];
 }"""
 
 
@@ -38,6 +47,15 @@ def gateway(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     home, folder = (tmp_path_factory.mktemp(name) for name in ("home", "notebooks"))
     flags = (f"--gateway-url={server.url}/jupyter",)
     with open_lab(home, folder, flags=flags) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def own(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """`isokernel lab`, which shows all contexts."""
+    home, folder = (tmp_path_factory.mktemp(name) for name in ("home", "notebooks"))
+    program = ("-c", START, "lab", server.url)
+    with open_lab(home, folder, program=program) as lab:
         yield lab
 
 
@@ -120,3 +138,38 @@ def test_a_notebook_of_ones_own(
     expect(notebook.outputs(2).last).to_have_text("'undefined'")
     gateway.close(page)
     assert len(client.get("/contexts").json()["items"]) == before
+
+
+def test_isokernel_lab_lists_all_contexts(
+    own: Lab, browser: Browser, client: Client, expect: Any
+) -> None:
+    made = client.run("const mine = 6", language="typescript")["context_id"]
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(DEADLINE * 1000)
+    own.start(page)
+    listed = page.evaluate(RUNNING)
+    (kernel,) = [one for one in listed if one["context_id"] == made]
+    notebook = attach(page, own, client, made, "mine * 7")
+    notebook.run(0)
+    expect(notebook.outputs(0)).to_have_text("42")
+    assert kernel["id"] in {one["id"] for one in page.evaluate(RUNNING)}
+    page.close()
+
+
+def test_isokernel_lab_ends_only_what_it_has_started(
+    server: Server, client: Client, tmp_path: Path
+) -> None:
+    made = client.run("1", language="javascript")["context_id"]
+    program = ("-c", START, "lab", server.url)
+    flags = ("--ServerApp.disable_check_xsrf=True",)
+    with open_lab(tmp_path / "home", tmp_path, flags=flags, program=program) as lab:
+        address = lab.url.removesuffix("/lab")
+        listed = httpx.get(f"{address}/api/kernels", timeout=DEADLINE).json()
+        assert made in {one["context_id"] for one in listed}
+        body = {"name": "v8-javascript"}
+        started = httpx.post(f"{address}/api/kernels", json=body, timeout=DEADLINE)
+        own = started.json()["context_id"]
+        assert client.show(own)["state"] == "idle"
+    left = {one["id"] for one in client.get("/contexts").json()["items"]}
+    assert made in left
+    assert own not in left

@@ -171,6 +171,7 @@ def open_lab(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     flags: Sequence[str] = (),
+    program: Sequence[str] = ("-m", "jupyterlab"),
 ) -> Iterator[Lab]:
     """Start JupyterLab.
 
@@ -179,6 +180,7 @@ def open_lab(
         folder: Of notebooks.
         environment: Of its kernels, besides what a user has.
         flags: More of what JupyterLab is told.
+        program: What Python runs.
     """
     if sys.executable == PYTHON:
         pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
@@ -191,7 +193,7 @@ def open_lab(
         f"--ServerApp.root_dir={folder}",
     )
     with subprocess.Popen(
-        [PYTHON, "-m", "jupyterlab", *options, *flags],
+        [PYTHON, *program, *options, *flags],
         env={**user_environment(home), **(environment or {})},
         cwd=folder,
         stderr=subprocess.PIPE,

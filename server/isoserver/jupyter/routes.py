@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from isoserver.http.routes import Operation, Route
+from isoserver.jupyter import JUPYTER_PATH
 from isoserver.jupyter import handlers as jupyter
 
 if TYPE_CHECKING:
     from isoserver.http.handlers import Handler
 
-__all__ = ["JUPYTER_PATH", "JUPYTER_ROUTES"]
-
-JUPYTER_PATH: Final = "/jupyter"
-"""The base URL: `/api/sessions` of the server itself is another API's."""
+__all__ = ["JUPYTER_ROUTES"]
 
 
 def _route(path: str, handler: type[Handler], *methods: str) -> Route:
