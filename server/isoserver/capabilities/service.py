@@ -30,6 +30,7 @@ from isoserver.errors import ApprovalDeniedError, DatabaseError, ToolError
 from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Call as ToolCall
+from isoserver.tools.calls import Requester
 from isoserver.tools.sources.credentials import resolve
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ _OWN: Final = "ISOKERNEL_"
 _REPORTS_MAX: Final = 10_000
 _UNWRITTEN_MAX: Final = 1000
 _OF_SERVER: Final = "--{capability} {pattern}, or a rule of the server,"
+_NOBODY: Final = Requester(
+    "", "", admin=False, asker=None, waiting=lambda _begins: None
+)
+"""Who has ordered code that is of no run: its approvals are decided over REST."""
 _OF_CONTEXT: Final = "{capability} {pattern} in the capabilities of the context"
 
 
@@ -285,11 +290,23 @@ class Capabilities:
         identity = granted.identity
         key = identity.workspace, identity.id
 
+        def in_force() -> tuple[Policy, ...]:
+            return (self.of_workspace(identity.workspace), *narrowing())
+
+        async def approve(asked: Asked, verdict: Verdict) -> bool:
+            holds = await self._approve(identity, request, waiting, asked, verdict)
+            # What was forbidden while somebody thought about it stays forbidden.
+            now, _ = decide(in_force(), asked)
+            if now.effect == "deny":
+                setting, reason = now.setting(asked), now.reason
+                raise CapabilityDeniedError(
+                    asked.capability, asked.target, setting, reason=reason
+                )
+            return holds
+
         async def checked(asked: Asked) -> None:
-            policies = (self.of_workspace(identity.workspace), *narrowing())
-            approve = partial(self._approve, identity, request, waiting)
             usable = None if self._approvals is None else approve
-            await granted.decisions.decide(policies, asked, usable)
+            await granted.decisions.decide(in_force(), asked, usable)
 
         grant = Grant(
             granted.context_id,
@@ -407,9 +424,12 @@ class Capabilities:
         verdict: Verdict,
     ) -> bool:
         assert self._approvals is not None  # noqa: S101 - else nobody calls this
+        requester = request.requester or _NOBODY
         call = ToolCall(
             identity.workspace,
             session=identity.id,
+            client=requester.client,
+            task_id=requester.run_id,
             call_id=f"{identity.id}.{request.call_id}",
         )
         subject = _Subject(asked.capability, f"{request.name}: {asked.target}")
@@ -417,7 +437,8 @@ class Capabilities:
         waiting(True)  # noqa: FBT003 - the interface of those who wait
         try:
             approval = await self._approvals.request(call, subject, verdict.rule, shown)
-            await self._approvals.wait(approval)
+            decides = self._approvals.may_decide(admin=requester.admin)
+            await self._approvals.wait(approval, requester.asker, decides=decides)
             return True  # noqa: TRY300 - as long as the context lives
         except ApprovalDeniedError as error:
             setting = verdict.setting(asked)

@@ -638,8 +638,14 @@ class Context:
         """Stop a running job's clock except while its JavaScript runs, or go on.
 
         The process counts; the context's own deadline begins anew when the pause ends.
+        Calls of tools and of capabilities pause it independently: it goes on once
+        neither waits.
         """
         if job is not self._current:
+            return
+        before = job.pauses
+        job.pauses += 1 if paused else -1
+        if (before == 0) == (job.pauses == 0):
             return
         if paused:
             self._alarm.stop()
