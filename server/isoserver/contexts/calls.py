@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from isokernel.capabilities import read_policy
+from isokernel.capabilities import Answered, read_policy
 from isoserver.contexts.jobs import Execution
 from isoserver.contexts.result_files import keep_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from isokernel.capabilities import Answered, Policy, Stage, Tell
+    from isokernel.capabilities import Policy, Stage, Tell
     from isoserver.contexts.context import Context, Identity, Key
     from isoserver.contexts.messages import Message
     from isoserver.settings.capabilities import CapabilitySettings
@@ -39,6 +39,11 @@ _BROKEN: Final = "its code broke the rules of calls to the server"
 _UNREAD: Final = (
     '{"name":"Error","code":"answers_unread","retryable":true,'
     '"message":"the answers of other calls must be taken in first: await them"}'
+)
+
+
+_DROPPED: Final = (
+    '{"name":"Error","code":"call_dropped","message":"nobody waits for it"}'
 )
 
 
@@ -267,6 +272,10 @@ class ContextCalls:
                 lambda begins: self._wait(request, begins),
                 lambda stage: self._tell(number, stage),
             )
+        except asyncio.CancelledError:
+            if grant is not self._grant:
+                raise
+            answered = Answered("error", _DROPPED)  # it frees the place of the call
         finally:
             if grant is self._grant:
                 del self._tasks[request.call_id]
