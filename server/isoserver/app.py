@@ -137,6 +137,7 @@ class Server:
             {**providers_of(settings, self.files), **(providers or {})},
             log,
             database=self.database,
+            changes=self.changes,
             approvals=self.tools.approvals,
             audit=self.tools.audit,
             folder=self.files.folder_of,

@@ -117,6 +117,7 @@ class Identity(NamedTuple):
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
         heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
+        packages: What is loaded whenever it begins with nothing.
     """
 
     workspace: str
@@ -124,6 +125,7 @@ class Identity(NamedTuple):
     language: Language
     cwd: str
     heap_memory_max_bytes: int | None = None
+    packages: tuple[str, ...] = ()
 
 
 class Observer(Protocol):
@@ -317,6 +319,7 @@ class Context:
         reason: str = "the context was restarted",
         heap: LoadedHeap | None = None,
         ended: Callable[[], Awaitable[None]] | None = None,
+        begin: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
 
@@ -325,9 +328,11 @@ class Context:
             heap: What it goes on from, if its process can be saved; None begins with
                 nothing.
             ended: Called when its process has ended, before another one begins.
+            begin: Gives it a process that has something loaded, in place of a heap.
 
         Raises:
             ContextStartError: The process could not be started; the context is dead.
+            ServerError: `begin` has failed; the context is dead.
         """
         self._abandon(RESTARTED, reason)
         self.state = State.STARTING
@@ -349,7 +354,22 @@ class Context:
                 except BaseException:
                     self.ended("it could not be started")
                     raise
-            await self._launch(heap)
+            if begin is None:
+                await self._launch(heap)
+            else:
+                await self._begin_by(begin)
+
+    async def _begin_by(self, begin: Callable[[], Awaitable[None]]) -> None:
+        """Have something give it a process, as `take_process` and `fork_into` do."""
+        since = time.monotonic()
+        try:
+            await begin()
+        except BaseException as error:
+            known = isinstance(error, ServerError)
+            self.ended(f"it could not be started{f': {error}' if known else ''}")
+            raise
+        self.origin = None
+        self._launched(since)
 
     async def _launch(self, heap: LoadedHeap | None) -> None:
         begin = time.monotonic()
@@ -504,7 +524,8 @@ class Context:
         self.process = process
         self.execution_count = origin.execution_count
         self.history.copy_from(origin.history)
-        self._last_job_id = origin._last_job_id
+        # Jobs that wait since a restart have their numbers already.
+        self._last_job_id = max(self._last_job_id, origin._last_job_id)
         self.state = State.IDLE
 
     def _abandon(self, name: str, reason: str) -> None:
@@ -654,8 +675,14 @@ class Context:
         """Stop a running job's clock except while its JavaScript runs, or go on.
 
         The process counts; the context's own deadline begins anew when the pause ends.
+        Calls of tools and of capabilities pause it independently: it goes on once
+        neither waits.
         """
         if job is not self._current:
+            return
+        before = job.pauses
+        job.pauses += 1 if paused else -1
+        if (before == 0) == (job.pauses == 0):
             return
         if paused:
             self._alarm.stop()

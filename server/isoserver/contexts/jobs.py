@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from isokernel.capabilities import Stage
     from isoserver.contexts.languages import Language
+    from isoserver.tools.calls import Requester
 
 __all__ = [
     "DELETED",
@@ -78,6 +79,7 @@ class Job:
         reply: The reply's content, once it has come.
         idle: Whether the context has said that it is idle again.
         overdue: Whether it was interrupted because its time was up.
+        pauses: For how many reasons its clock stands still.
     """
 
     needs_idle = False
@@ -106,6 +108,7 @@ class Job:
         self.reply: dict[str, Any] | None = None
         self.idle = False
         self.overdue = False
+        self.pauses = 0
 
     @property
     def over(self) -> bool:
@@ -151,6 +154,7 @@ class Execution(Job):
         listeners: Called with each message as it comes.
         late_listeners: Called with what earlier executions print meanwhile.
         stage_listeners: Called with how far something has come that its code waits for.
+        requester: Who is asked for approvals; None if nobody is by the execution.
         awaited: Whether an answer with all its outputs has yet to be made; until then
             nothing that it prints comes late.
     """
@@ -185,6 +189,7 @@ class Execution(Job):
         self.listeners: list[Callable[[Message], None]] = []
         self.late_listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []
+        self.requester: Requester | None = None
         self.awaited = False
 
     @property

@@ -346,7 +346,9 @@ class Contexts:
         if language is None:
             language = self.languages.find(None if loaded is None else loaded.language)
         memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
-        identity = Identity(workspace, context_id or new_id(), language, cwd, memory)
+        identity = Identity(
+            workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
+        )
         context = self._make(identity)
         if loaded is not None and not context.process.can_save:
             problem = f"a {language.name} context can't begin from a heap"
@@ -371,8 +373,12 @@ class Contexts:
             await asyncio.to_thread(self._files.delete, context.key)
             raise
         if not ephemeral:
-            self._hibernation.record(context)
+            self._record(context)
         return context
+
+    def _record(self, context: Context) -> None:
+        self._store.note_packages(context.key, context.identity.packages)
+        self._hibernation.record(context)
 
     async def session(
         self,
@@ -442,7 +448,7 @@ class Contexts:
         if self._calls is not None:
             await self._calls.set(fork.key, self._calls.given(context.key))
         await self._store.copy_cells(context, fork)
-        self._hibernation.record(fork)
+        self._record(fork)
         return fork
 
     async def delete(self, workspace: str, context_id: str) -> None:
@@ -485,9 +491,11 @@ class Contexts:
     def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
         memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
-        context = self._make(
-            Identity(record.workspace, record.id, language, record.cwd, memory)
+        packages = self._store.packages(record.key)
+        identity = Identity(
+            record.workspace, record.id, language, record.cwd, memory, packages
         )
+        context = self._make(identity)
         context.recall(record)
         return context
 
@@ -579,6 +587,8 @@ class Contexts:
             HeapError: That can't be used.
             ContextLimitError: It had no process, and the limit of contexts is reached.
             ContextStartError: Its process could not be started.
+            PackagesError: It begins with packages, and they can't be loaded or are
+                denied by now.
         """
         heap = None
         if from_checkpoint:
@@ -602,7 +612,11 @@ class Contexts:
         restored = None
         if heap is not None:
             restored = partial(self._heaps.restore_files, heap, context.key)
-        await context.restart(heap=heap, ended=restored)
+        begin = None
+        if heap is None and context.identity.packages:
+            packages = context.identity.packages
+            begin = partial(self._templates.begin, context, packages)
+        await context.restart(heap=heap, ended=restored, begin=begin)
         self._hibernation.record(context)
         if not same:
             await self._store.delete_cells(context)

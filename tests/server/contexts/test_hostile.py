@@ -84,8 +84,11 @@ class Taken(AsyncForkServer):
                     return
                 for frame in decoder.feed(data):
                     self.heard.append(frame)
-                    for said in self.answer(frame):
-                        theirs.sendall(said)
+                    try:
+                        for said in self.answer(frame):
+                            theirs.sendall(said)
+                    except BrokenPipeError:  # the server has seen through it
+                        return
                 self.reads.wait(SECONDS)
 
 
