@@ -31,8 +31,10 @@ _IMPORTED: Final = b"export const a = 1"
 _URL: Final = "npm:/a@1.0.0/a.js"
 _GRAPH: Final = {
     "roots": {"npm:a": _URL},
-    "modules": [{"url": _URL, "format": "esm", "imports": {}}],
+    "modules": [],
     "values": [],
+    "compiled": [_URL],
+    "imports": json.dumps([[_URL], [{}]]),
     "compile": json.dumps([[_URL], [[0, 0, len(_IMPORTED), 0, 0, {}]]]),
 }
 _TYPES: Final = (

@@ -92,11 +92,13 @@ class GraphAnswer(NamedTuple):
     """What a context gets.
 
     Attributes:
-        text: JSON: `roots`, URLs by what was asked for; `modules`, of each `url`,
-            `format`, `imports`, perhaps `exports`, `reexports` and `meta`, and
-            `source` if its text is wanted, as its place in the data; `values`, URLs of
-            those that ES modules import and that are none; `compile`, what
-            `v8.modules.Modules.compile_all` takes, as JSON.
+        text: JSON: `roots`, URLs by what was asked for; `compile`, what
+            `v8.modules.Modules.compile_all` takes, as JSON; `compiled`, the URLs of
+            what that makes, and `imports`, JSON of what their specifiers mean: URLs,
+            and of each module places among them by specifier. `modules` are the
+            others, of each `url`, `format`, `imports`, perhaps `exports` and
+            `reexports`, and `source` if its text is wanted, as its place in the data;
+            `values`, URLs of those that ES modules import and that are none.
         data: Texts and code.
     """
 
@@ -150,12 +152,15 @@ class Graph:
         """
         data = _Data()
         table = {url: number for number, url in enumerate(self._urls())}
-        rows, entries = [], []
+        rows, compiled, imports, entries = [], [], [], []
         for module in self.modules.values():
-            entry = self._entry(module)
             if module.is_compiled:
                 rows.append(_row(module, table, data, with_code=with_code))
-            elif module.analysis.format != "builtin":
+                compiled.append(module.url)
+                imports.append({s: table[url] for s, url in module.imports.items()})
+                continue
+            entry = self._entry(module)
+            if module.analysis.format != "builtin":
                 entry["source"] = data.add(module.text)
             entries.append(entry)
         if data.size > bytes_max and with_code:
@@ -165,6 +170,8 @@ class Graph:
             "modules": entries,
             "values": self._values(),
             "compile": _json([list(table), rows]),
+            "compiled": compiled,
+            "imports": _json([list(table), imports]),
         }
         return GraphAnswer(_json(value), data.joined())
 

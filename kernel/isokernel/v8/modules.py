@@ -23,7 +23,7 @@ from isokernel.v8.scopes import Entered, TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, read_string, to_local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from isokernel.v8.isolate import Isolate, Thrown
     from isokernel.v8.values import Value
@@ -122,10 +122,12 @@ class Modules:
         self._saved = saved
         self._slots: dict[str, int] = {}
         self._urls: dict[int, list[tuple[int, str]]] = {}
-        # What the specifiers of a module that isn't linked stand for.
+        # What the specifiers of a module that isn't linked stand for, if it has any.
         self._targets: dict[str, Targets] = {}
-        # Whose requests V8 asks for: one after the other, without another between.
-        self._asking: tuple[int, Targets] = (0, ())
+        # The modules that V8 asks for next: those of one module, in its order, and
+        # without another between; and those for which it has asked.
+        self._asked: Iterator[int | None] = iter(())
+        self._linking: list[str] = []
         # Graphs have thousands of short names: a buffer for each is half of the time.
         self._buffer = ctypes.create_string_buffer(_SHORT)
 
@@ -225,7 +227,8 @@ class Modules:
             if not module:
                 return self.problem(caught)
             self._keep(url, module)
-        self._targets[url] = targets
+        if targets:
+            self._targets[url] = targets
         return []
 
     def compile_all(
@@ -248,36 +251,37 @@ class Modules:
         pointer, start = isolate.pointer, data.data or 0
         source, cached = _Source(options=_IS_MODULE), _CachedData()
         library.cached_data_new(ctypes.byref(cached), None, 0, _NOT_OWNED)
+        source_at, cached_at = ctypes.addressof(source), ctypes.addressof(cached)
+        make_text, compile_ = library.string_new_utf8, library.module_compile
+        known = dict.fromkeys(self.urls())
         with TryCatch(library, pointer) as caught:
             for number, text, size, code, code_size, targets in rows:
                 url = urls[number]
                 if max(text + size, code + code_size) > data.size:
                     message = f"{url} is said to end behind the end of its data"
                     raise ValueError(message)
-                if self.slot(url) is not None:
+                if url in known:
                     continue
-                source.text = library.string_new_utf8(pointer, start + text, 0, size)
+                source.text = make_text(pointer, start + text, 0, size)
                 source.name = new_string(library, pointer, url)
                 source.cached, options = None, _NO_OPTIONS
                 if code_size:
                     cached.data, cached.length = start + code, code_size
                     cached.rejected = False
-                    source.cached = ctypes.addressof(cached)
-                    options = _CONSUME_CODE
-                module = library.module_compile(
-                    pointer, ctypes.byref(source), options, 0
-                )
+                    source.cached, options = cached_at, _CONSUME_CODE
+                module = compile_(pointer, source_at, options, 0)
                 if not module:
                     return self.problem(caught)
                 self._keep(url, module)
                 if code_size:
                     self.code_taken += not cached.rejected
                     self.code_refused += cached.rejected
-                self._targets[url] = (
-                    [urls[target] for target in targets]
-                    if isinstance(targets, list)
-                    else {name: urls[target] for name, target in targets.items()}
-                )
+                if targets:
+                    self._targets[url] = (
+                        [urls[target] for target in targets]
+                        if isinstance(targets, list)
+                        else {name: urls[target] for name, target in targets.items()}
+                    )
         return []
 
     def code(self, text: bytes) -> Code | None:
@@ -351,19 +355,19 @@ class Modules:
         slot = self.slot(url)
         if slot is None or library.module_status(slot) >= _INSTANTIATED:
             return []
-        with TryCatch(library, isolate.pointer) as caught:
-            done = library.module_instantiate(
-                slot, isolate.context, callbacks.resolve_module, None
-            )
-            if done != _DONE:
-                return self.problem(caught)
-        # All that was linked is what is above that status now.
-        for known in [
-            known
-            for known in self._targets
-            if library.module_status(self._slots[known]) >= _INSTANTIATED
-        ]:
-            del self._targets[known]
+        self._linking.clear()
+        callbacks.LINKING.append(self.requested)
+        try:
+            with TryCatch(library, isolate.pointer) as caught:
+                done = library.module_instantiate(
+                    slot, isolate.context, callbacks.resolve_module, None
+                )
+                if done != _DONE:
+                    return self.problem(caught)
+        finally:
+            callbacks.LINKING.pop()
+        for linked in self._linking:
+            self._targets.pop(linked, None)
         return []
 
     def problem(self, caught: TryCatch) -> list[Any]:
@@ -384,27 +388,29 @@ class Modules:
     # -- what V8 asks for --------------------------------------------------------------
 
     def requested(self, index: int, referrer: int) -> int | None:
-        """Return the module that a request is for; throws where there is none."""
-        word = _WORD(referrer).value
-        asking, targets = self._asking
-        if not index or asking != word:
-            targets = self._targets.get(self.url(referrer), ())
-            self._asking = word, targets
-        if isinstance(targets, list):
-            slot = self._slots.get(targets[index])
-            if slot is not None:
-                return slot
-        return self._requested(index, referrer, targets)
+        """Return the module that a request is for; throws where there is none.
 
-    def _requested(self, index: int, referrer: int, targets: Targets) -> int | None:
+        V8 asks for the requests of a module from the first to the last. Graphs have
+        thousands, so what needn't be looked up each time isn't.
+        """
+        if not index:
+            url = self.url(referrer)
+            self._linking.append(url)
+            targets = self._targets.get(url, ())
+            found = () if isinstance(targets, dict) else targets
+            self._asked = map(self._slots.get, found)
+        return next(self._asked, None) or self._requested(index, referrer)
+
+    def _requested(self, index: int, referrer: int) -> int | None:
         """Find by specifier what a request is for."""
         isolate, library = self._isolate, self._library
+        url = self.url(referrer)
+        targets = self._targets.get(url)
         request = library.fixed_array_get(library.module_requests(referrer), index)
         specifier = self.text(library.request_specifier(request))
         target = targets.get(specifier) if isinstance(targets, dict) else None
         slot = None if target is None else self._slots.get(target)
         if slot is None:
-            url = self.url(referrer)
             isolate.throw(f"{url} imports {specifier!r}, which was not loaded")
         return slot
 
