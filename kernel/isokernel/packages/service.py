@@ -410,7 +410,16 @@ class Packages:
         self, name: str, registry: Registry, *, fresh: bool = False
     ) -> Metadata:
         key = ("metadata", name, str(fresh), str(id(registry)))
-        return await self._shared(key, lambda: registry.metadata(name, fresh=fresh))
+        return await self._shared(
+            key,
+            lambda: registry.metadata(name, fresh=fresh, expect=self._expect_package),
+        )
+
+    def _expect_package(self) -> None:
+        """Start the packer while a registry is asked: it takes longer than that."""
+        key = ("packer",)
+        if key not in self._running:
+            self._start(key, lambda: self._work(self._packer.start))
 
     def fresh_until(self, name: str) -> float:
         """Return when a registry must be asked again for a package's versions."""
