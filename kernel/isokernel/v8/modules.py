@@ -26,12 +26,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from isokernel.v8.isolate import Isolate, Thrown
+    from isokernel.v8.library import Library
     from isokernel.v8.values import Value
 
     Targets: TypeAlias = Mapping[str, str] | Sequence[str]
     """What the specifiers of a module stand for: by specifier, or in V8's order."""
 
-__all__ = ["HOOKS", "OPERATIONS", "Code", "FindHook", "Modules"]
+__all__ = [
+    "HOOKS",
+    "OPERATIONS",
+    "CachedData",
+    "Code",
+    "FindHook",
+    "Modules",
+    "Source",
+    "take_code",
+]
 
 HOOKS: Final = ("importModule", "evaluateModule", "describeModule")
 """Functions (referrer, specifier, attributes) to a promise of the namespace;
@@ -43,15 +53,15 @@ _DONE: Final = 0x101  # Maybe<bool>: there is a value, and it is true
 _INSTANTIATED, _EVALUATED = 2, 4  # v8::Module::Status
 _IS_MODULE: Final = 8  # ScriptOriginOptions
 _NO_OPTIONS: Final = 0
-_CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
-_NOT_OWNED: Final = 0  # CachedData::BufferPolicy
+CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
+NOT_OWNED: Final = 0  # CachedData::BufferPolicy
 _SHORT: Final = 512
 """Characters of names that are read without a buffer of their own."""
 _ROOT: Final = "isokernelModules"
 """Where the list of URLs lies on V8's extras object, in a saved heap."""
 
 
-class _Source(ctypes.Structure):
+class Source(ctypes.Structure):
     """v8::ScriptCompiler::Source, in V8 14.4; 72 bytes are known, there is room."""
 
     _fields_ = (
@@ -68,7 +78,7 @@ class _Source(ctypes.Structure):
     )
 
 
-class _CachedData(ctypes.Structure):
+class CachedData(ctypes.Structure):
     """v8::ScriptCompiler::CachedData; its constructor fills in what isn't named."""
 
     _fields_ = (
@@ -89,6 +99,15 @@ class Code(NamedTuple):
 
     code: bytes
     requests: list[str]
+
+
+def take_code(library: Library, made: int) -> bytes:
+    """Return the bytes of a v8::ScriptCompiler::CachedData, and free it."""
+    found = CachedData.from_address(made)
+    code = ctypes.string_at(found.data, found.length)
+    library.cached_data_delete(made)
+    library.operator_delete(made)
+    return code
 
 
 class FindHook(Protocol):
@@ -218,7 +237,7 @@ class Modules:
         if self.slot(url) is not None:
             return []
         isolate, library = self._isolate, self._library
-        source = _Source(text, new_string(library, isolate.pointer, url))
+        source = Source(text, new_string(library, isolate.pointer, url))
         source.options = _IS_MODULE
         with TryCatch(library, isolate.pointer) as caught:
             module = library.module_compile(
@@ -249,8 +268,8 @@ class Modules:
         """
         isolate, library = self._isolate, self._library
         pointer, start = isolate.pointer, data.data or 0
-        source, cached = _Source(options=_IS_MODULE), _CachedData()
-        library.cached_data_new(ctypes.byref(cached), None, 0, _NOT_OWNED)
+        source, cached = Source(options=_IS_MODULE), CachedData()
+        library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
         source_at, cached_at = ctypes.addressof(source), ctypes.addressof(cached)
         make_text, compile_ = library.string_new_utf8, library.module_compile
         known = dict.fromkeys(self.urls())
@@ -268,7 +287,7 @@ class Modules:
                 if code_size:
                     cached.data, cached.length = start + code, code_size
                     cached.rejected = False
-                    source.cached, options = cached_at, _CONSUME_CODE
+                    source.cached, options = cached_at, CONSUME_CODE
                 module = compile_(pointer, source_at, options, 0)
                 if not module:
                     return self.problem(caught)
@@ -293,7 +312,7 @@ class Modules:
         isolate, library = self._isolate, self._library
         pointer = isolate.pointer
         with Entered(isolate), TryCatch(library, pointer):
-            source = _Source(options=_IS_MODULE)
+            source = Source(options=_IS_MODULE)
             source.text = library.string_new_utf8(pointer, text, 0, len(text))
             source.name = new_string(library, pointer, "")
             module = library.module_compile(
@@ -302,10 +321,7 @@ class Modules:
             if not module:
                 return None
             made = library.module_code(library.module_unbound(module))
-            found = _CachedData.from_address(made)
-            code = ctypes.string_at(found.data, found.length)
-            library.cached_data_delete(made)
-            library.operator_delete(made)
+            code = take_code(library, made)
             requests = library.module_requests(module)
             return Code(
                 code,
@@ -324,7 +340,7 @@ class Modules:
         isolate, library = self._isolate, self._library
         with Entered(isolate), TryCatch(library, isolate.pointer) as caught:
             name = new_string(library, isolate.pointer, "")
-            source = _Source(new_string(library, isolate.pointer, text), name)
+            source = Source(new_string(library, isolate.pointer, text), name)
             source.options = _IS_MODULE
             if library.module_compile(
                 isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
@@ -589,7 +605,7 @@ def _script(isolate: Isolate, first: int, _count: int) -> int | None:
     """
     library = isolate.library
     head = first + 2 * _WORD_BYTES
-    source = _Source(first + _WORD_BYTES, first)
+    source = Source(first + _WORD_BYTES, first)
     source.column = -int(library.number_value(head, isolate.context).value)
     with TryCatch(library, isolate.pointer) as caught:
         script = library.script_compile(
