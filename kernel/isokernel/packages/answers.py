@@ -62,11 +62,6 @@ class GraphModule:
         self.place: Place | None = None
 
     @property
-    def package(self) -> str:
-        """The package that it belongs to, as name@version; empty if to none."""
-        return "" if self.place is None else self.place.package
-
-    @property
     def is_typescript(self) -> bool:
         """Whether the context has to make JavaScript of it."""
         is_code = self.analysis.format in ("esm", "commonjs")
@@ -128,20 +123,6 @@ class Graph:
             for module in self.modules.values()
             if module.is_compiled and module.place is not None and module.code is None
         ]
-
-    def as_data(self) -> dict[str, Any]:
-        """Return it as plain data, with all texts."""
-        return {
-            "roots": dict(self.roots),
-            "modules": [
-                {
-                    **self._entry(module),
-                    "package": module.package,
-                    "source": module.text.decode("utf-8", "replace"),
-                }
-                for module in self.modules.values()
-            ],
-        }
 
     def answer(self, bytes_max: int, *, with_code: bool = True) -> GraphAnswer:
         """Return what a context gets.
