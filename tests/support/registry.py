@@ -128,6 +128,9 @@ class PackageRegistry:
                 and "node_modules" not in path.relative_to(folder).parts
             }
             self.publish_tarball(name, version, make_tarball(files))
+            manifest = json.loads(files["package.json"])
+            entry = self.packages[name]["versions"][version]
+            entry["dependencies"] = manifest.get("dependencies", {})
         latest = sorted(self.packages.get(name, {"versions": {}})["versions"])
         if latest:
             self.packages[name]["dist-tags"]["latest"] = latest[-1]
