@@ -204,7 +204,9 @@ def serve_registry() -> Iterator[PackageRegistry]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # It looks every half second whether it shall end, unless told otherwise: for so long
+    # each test that has a registry would wait at its end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     registry.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
