@@ -204,8 +204,8 @@ def serve_registry() -> Iterator[PackageRegistry]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    # It looks every half second whether it shall end, unless told otherwise: for so long
-    # each test that has a registry would wait at its end.
+    # By default it looks every half second whether it shall end, and each test that has
+    # a registry would wait for it.
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     registry.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import ScriptError
+from isokernel.v8.code import KeptCode
 
 if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- pathlib: 4 ms
 _DIGITS: Final = 12
+_CODE: Final = KeptCode()
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
 PREFIX: Final = "isokernel:"
@@ -53,12 +55,12 @@ def wrapped(name: str, folder: str = "runtime") -> str:
 
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
     """Compile a module in an isolate, to the function with its four parameters."""
-    return isolate.run_script(wrapped(name, folder), PREFIX + name)
+    return isolate.run_script(wrapped(name, folder), PREFIX + name, kept=_CODE)
 
 
 def boot(isolate: Isolate, extras: Value | None = None) -> Value:
     """Run the first script in an isolate, and return the runtime's `require`."""
-    start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap")
+    start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap", kept=_CODE)
     names = json.dumps(isolate.operation_names)
     require: Value = isolate.call(start, isolate.native_function(), names, extras)
     return require

@@ -51,6 +51,7 @@ from isokernel.v8.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from isokernel.v8.code import KeptCode
     from isokernel.v8.snapshot import Buffer, Snapshot
 
 _WORD = ctypes.c_size_t.from_address
@@ -355,8 +356,15 @@ class Isolate:
                 return None
             return self.thrown(caught)
 
-    def run_script(self, source: str, name: str) -> Any:
+    def run_script(
+        self, source: str, name: str, *, kept: KeptCode | None = None
+    ) -> Any:
         """Run a script of ours and convert its value.
+
+        Args:
+            source: JavaScript.
+            name: Its name, without spaces.
+            kept: Compiles it, where other isolates run it as well.
 
         Raises:
             ScriptError: It threw.
@@ -364,8 +372,12 @@ class Isolate:
         """
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
-            text = new_string(library, self.pointer, f"{source}\n//# sourceURL={name}")
-            script = library.compile(self.context, text, None)
+            text = f"{source}\n//# sourceURL={name}"
+            if kept is not None:
+                script = kept.compile(self, text)
+            else:
+                string = new_string(library, self.pointer, text)
+                script = library.compile(self.context, string, None)
             handle = library.script_run(script, self.context) if script else None
             return self._converted(handle, caught)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isokernel.v8 import callbacks
 from isokernel.v8.callbacks import Operation
+from isokernel.v8.code import CONSUME_CODE, NO_OPTIONS, CachedData, Source, take
 from isokernel.v8.library import Span
 from isokernel.v8.scopes import Entered, TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, read_string, to_local
@@ -42,41 +43,10 @@ _WORD_BYTES: Final = 8
 _DONE: Final = 0x101  # Maybe<bool>: there is a value, and it is true
 _INSTANTIATED, _EVALUATED = 2, 4  # v8::Module::Status
 _IS_MODULE: Final = 8  # ScriptOriginOptions
-_NO_OPTIONS: Final = 0
-_CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
-_NOT_OWNED: Final = 0  # CachedData::BufferPolicy
 _SHORT: Final = 512
 """Characters of names that are read without a buffer of their own."""
 _ROOT: Final = "isokernelModules"
 """Where the list of URLs lies on V8's extras object, in a saved heap."""
-
-
-class _Source(ctypes.Structure):
-    """v8::ScriptCompiler::Source, in V8 14.4; 72 bytes are known, there is room."""
-
-    _fields_ = (
-        ("text", ctypes.c_void_p),
-        ("name", ctypes.c_void_p),
-        ("line", ctypes.c_int),
-        ("column", ctypes.c_int),
-        ("options", ctypes.c_int),
-        ("padding", ctypes.c_int),
-        ("map_url", ctypes.c_void_p),
-        ("host_options", ctypes.c_void_p),
-        ("cached", ctypes.c_void_p),
-        ("rest", ctypes.c_ubyte * 104),
-    )
-
-
-class _CachedData(ctypes.Structure):
-    """v8::ScriptCompiler::CachedData; its constructor fills in what isn't named."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("length", ctypes.c_int),
-        ("rejected", ctypes.c_bool),
-        ("rest", ctypes.c_ubyte * 51),
-    )
 
 
 class Code(NamedTuple):
@@ -216,11 +186,11 @@ class Modules:
         if self.slot(url) is not None:
             return []
         isolate, library = self._isolate, self._library
-        source = _Source(text, new_string(library, isolate.pointer, url))
+        source = Source(text, new_string(library, isolate.pointer, url))
         source.options = _IS_MODULE
         with TryCatch(library, isolate.pointer) as caught:
             module = library.module_compile(
-                isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
+                isolate.pointer, ctypes.byref(source), NO_OPTIONS, 0
             )
             if not module:
                 return self.problem(caught)
@@ -246,8 +216,7 @@ class Modules:
         """
         isolate, library = self._isolate, self._library
         pointer, start = isolate.pointer, data.data or 0
-        source, cached = _Source(options=_IS_MODULE), _CachedData()
-        library.cached_data_new(ctypes.byref(cached), None, 0, _NOT_OWNED)
+        source, cached = Source(options=_IS_MODULE), CachedData.empty(library)
         with TryCatch(library, pointer) as caught:
             for number, text, size, code, code_size, targets in rows:
                 url = urls[number]
@@ -258,12 +227,12 @@ class Modules:
                     continue
                 source.text = library.string_new_utf8(pointer, start + text, 0, size)
                 source.name = new_string(library, pointer, url)
-                source.cached, options = None, _NO_OPTIONS
+                source.cached, options = None, NO_OPTIONS
                 if code_size:
                     cached.data, cached.length = start + code, code_size
                     cached.rejected = False
                     source.cached = ctypes.addressof(cached)
-                    options = _CONSUME_CODE
+                    options = CONSUME_CODE
                 module = library.module_compile(
                     pointer, ctypes.byref(source), options, 0
                 )
@@ -289,19 +258,15 @@ class Modules:
         isolate, library = self._isolate, self._library
         pointer = isolate.pointer
         with Entered(isolate), TryCatch(library, pointer):
-            source = _Source(options=_IS_MODULE)
+            source = Source(options=_IS_MODULE)
             source.text = library.string_new_utf8(pointer, text, 0, len(text))
             source.name = new_string(library, pointer, "")
             module = library.module_compile(
-                pointer, ctypes.byref(source), _NO_OPTIONS, 0
+                pointer, ctypes.byref(source), NO_OPTIONS, 0
             )
             if not module:
                 return None
-            made = library.module_code(library.module_unbound(module))
-            found = _CachedData.from_address(made)
-            code = ctypes.string_at(found.data, found.length)
-            library.cached_data_delete(made)
-            library.operator_delete(made)
+            code = take(library, library.module_code(library.module_unbound(module)))
             requests = library.module_requests(module)
             return Code(
                 code,
@@ -320,10 +285,10 @@ class Modules:
         isolate, library = self._isolate, self._library
         with Entered(isolate), TryCatch(library, isolate.pointer) as caught:
             name = new_string(library, isolate.pointer, "")
-            source = _Source(new_string(library, isolate.pointer, text), name)
+            source = Source(new_string(library, isolate.pointer, text), name)
             source.options = _IS_MODULE
             if library.module_compile(
-                isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
+                isolate.pointer, ctypes.byref(source), NO_OPTIONS, 0
             ):
                 return None
             return isolate.thrown(caught)
@@ -583,11 +548,11 @@ def _script(isolate: Isolate, first: int, _count: int) -> int | None:
     """
     library = isolate.library
     head = first + 2 * _WORD_BYTES
-    source = _Source(first + _WORD_BYTES, first)
+    source = Source(first + _WORD_BYTES, first)
     source.column = -int(library.number_value(head, isolate.context).value)
     with TryCatch(library, isolate.pointer) as caught:
         script = library.script_compile(
-            isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
+            isolate.context, ctypes.byref(source), NO_OPTIONS, 0
         )
         value = library.script_run(script, isolate.context) if script else None
         if value:

@@ -84,6 +84,8 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "function_origin": ("_ZNK2v88Function15GetScriptOriginEv", "-", "pp"),
     "function_new": ("_ZN2v88Function3NewENS_5LocalINS_7ContextEEEPFvRKNS_20FunctionCallbackInfoINS_5ValueEEEENS1_INS_4DataEEEiNS_19ConstructorBehaviorENS_14SideEffectTypeE", "p", "pppiii"),
     "script_compile": ("_ZN2v814ScriptCompiler7CompileENS_5LocalINS_7ContextEEEPNS0_6SourceENS0_14CompileOptionsENS0_13NoCacheReasonE", "p", "ppii"),
+    "script_unbound": ("_ZN2v86Script16GetUnboundScriptEv", "p", "p"),
+    "script_code": ("_ZN2v814ScriptCompiler15CreateCodeCacheENS_5LocalINS_13UnboundScriptEEE", "p", "p"),
     "message_script": ("_ZNK2v87Message21GetScriptResourceNameEv", "p", "p"),
     # Modules
     "module_compile": ("_ZN2v814ScriptCompiler13CompileModuleEPNS_7IsolateEPNS0_6SourceENS0_14CompileOptionsENS0_13NoCacheReasonE", "p", "ppii"),
