@@ -220,6 +220,23 @@ async def test_stateless_run_js_asks(
         assert "because" in answer["error"]
 
 
+@pytest.mark.parametrize("transport", ["http", "sse"])
+async def test_a_task_asks_after_its_answer(
+    server: Server, site: Site, transport: str
+) -> None:
+    """On the connection, as the stream of the request is closed by then."""
+    person = Person()
+    way = Way(transport, HANDSHAKE)
+    pause = "await new Promise((done) => setTimeout(done, 300));"
+    code = f"{pause} {code_for(site)['net'][0]}"
+    async with connect_agent(server.url, way, elicitation_callback=person) as agent:
+        begun = await execute(agent, code, waitForResult=False)
+        given = {"taskId": begun["taskId"], "resultTimeoutMs": 30_000}
+        done = (await agent.call_tool("get_task", given)).structured_content or {}
+    assert len(person.asked) == 1
+    assert (done["status"], done["result"]) == ("completed", 200)
+
+
 async def test_one_approval_is_for_the_context(server: Server, site: Site) -> None:
     person = Person()
     fetch = f"(await fetch('{site.url}/count')).status"
