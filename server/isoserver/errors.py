@@ -561,6 +561,9 @@ class ContextFileError(ServerError):
     @classmethod
     def of(cls, error: FileError) -> ContextFileError:
         """Return what a failure in a context's folder is to clients."""
+        text = str(error)
+        if error.code == "ENOSPC":
+            text += "; a Python context has as much as python_files_bytes_max says"
         kind: type[ContextFileError] = ContextFileError
         if isinstance(error, FileLimitError):
             kind = ContextFileLimitError
@@ -568,7 +571,7 @@ class ContextFileError(ServerError):
             kind = ContextFilePathError
         elif error.code == "ENOENT":
             kind = ContextFileMissingError
-        return kind(str(error), error.code)
+        return kind(text, error.code)
 
     def body_fields(self) -> dict[str, Any]:
         """Return the reason."""

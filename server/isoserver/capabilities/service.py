@@ -131,8 +131,8 @@ class Capabilities:
             approvals: Where approvals are asked for; without, they are denied.
             audit: Notes what was decided.
             folder: Returns where a context's files are.
-            store: Writes a file of a context, if its path is allowed; tells whether it
-                has.
+            store: Writes a file of a context, if its path is allowed; tells whether
+                that is so.
         """
         self._limits = Limits(
             settings.capability_calls_max, settings.capability_call_bytes_max
@@ -393,7 +393,7 @@ class Capabilities:
     async def store(
         self, key: Key, narrowing: Sequence[Policy], path: str, data: bytes
     ) -> bool:
-        """Write a file of a context, if its code may do so without being asked."""
+        """Write a file of a context, if its code may do so; see `CallHolder`."""
         if self._store is None:
             return False
         policies = await self._in_force(key[0], narrowing)

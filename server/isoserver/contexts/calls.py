@@ -143,7 +143,10 @@ class CallHolder(Protocol):
         """Write a file of a context, if its policies let its code do that.
 
         Returns:
-            Whether it is written.
+            Whether it may be, and is written.
+
+        Raises:
+            ServerError: It can't be: there is no room.
         """
 
     async def forget(self, key: Key) -> None:

@@ -106,11 +106,51 @@ _TAKE_BACK: Final = """(lambda os: [
 
 # What a cell ended with, as JSON; an error if it has no value, or one that JSON hasn't.
 # The class makes IPython show the text as it is. The count is the next cell's by then.
-_VALUE_JSON: Final = """(lambda shell, json: type("Json", (), {"__repr__":
-    lambda it, text=json.dumps(shell.user_ns["Out"][shell.execution_count - 1],
-        ensure_ascii=False, allow_nan=False): text})()
-)(get_ipython(), __import__("json"))"""
+_VALUE_SOURCE: Final = """
+import json
+
+class Json:
+    def __init__(self, text): self.text = text
+    def __repr__(self): return self.text
+
+def shown(shell):
+    value = shell.user_ns["Out"][shell.execution_count - 1]
+    # What a message would have of it at most: a larger one would end the kernel.
+    left, waiting = 60 << 20, [value]
+    while waiting and left > 0:
+        each = waiting.pop()
+        if isinstance(each, str):
+            left -= 6 * len(each) + 8
+        elif isinstance(each, dict):
+            left -= 8 * len(each)
+            if left > 0:
+                waiting.extend(dict.keys(each))
+                waiting.extend(dict.values(each))
+        elif isinstance(each, (list, tuple)):
+            left -= 4 * len(each)
+            kind = list if isinstance(each, list) else tuple
+            if type(each).__iter__ is not kind.__iter__:
+                raise TypeError("it may have no end")
+            if left > 0:
+                waiting.extend(each)
+        else:
+            left -= 26
+    if left <= 0:
+        raise ValueError("it is too long")
+    return Json(json.dumps(value, ensure_ascii=False, allow_nan=False))
+"""
+_VALUE_JSON: Final = (
+    f"(lambda names: (exec({_VALUE_SOURCE!r}, names), "
+    "names['shown'](get_ipython()))[1])({})"
+)
 _VALUE: Final = "value"
+_TOLD_MAX: Final = 5
+_NO_SPACE: Final = ("No space left on device", "File too large")
+"""What the system says where a file system, or a file, is as large as it may be."""
+_SPACE: Final = (
+    "  files may take {size} bytes in each of /home, /tmp and /dev/shm: "
+    "python_files_bytes_max"
+)
 
 
 class KernelProcess(ContextProcess):
@@ -145,12 +185,14 @@ class KernelProcess(ContextProcess):
             (identity.workspace, identity.id),
             FolderLimits(
                 bytes_max=settings.python_files_bytes_max,
+                files_max=settings.files_max,
                 file_bytes_max=settings.file_bytes_max,
                 open_max=settings.files_open_max,
             ),
         )
         self._log_lost = files.report
         self._keeping = asyncio.Lock()
+        self._told_lost: set[str] = set()
         self._changed = asyncio.Event()
         self._is_python = identity.language.name == "python"
         self._program: Program | None = None
@@ -234,8 +276,28 @@ class KernelProcess(ContextProcess):
     async def _keep_now(self, keep: Callable[[], list[str]]) -> None:
         async with self._keeping:
             lost = await asyncio.shield(asyncio.to_thread(keep))
-        if lost:
-            self._log_lost(self._identity.id, lost)
+        new = [each for each in lost if each not in self._told_lost]
+        if new:
+            self._log_lost(self._identity.id, new)
+            self._tell_lost(new)
+        self._told_lost = set(lost)
+
+    def _tell_lost(self, lost: list[str]) -> None:
+        """Tell in the output of the latest cell what ends with the container."""
+        shown = [f"isokernel: not kept: {each}" for each in lost[:_TOLD_MAX]]
+        if len(lost) > _TOLD_MAX:
+            shown.append(f"isokernel: nor {len(lost) - _TOLD_MAX} more files")
+        text = "".join(f"{line}\n" for line in shown)
+        content = {"name": "stderr", "text": text}
+        self._listener.received(self._begun, Message("stream", content, {}))
+
+    def _explain(self, message: Message) -> None:
+        """Say in an error what setting there is too little of."""
+        lines = message.content.get("traceback")
+        said = str(message.content.get("evalue"))
+        if any(text in said for text in _NO_SPACE) and isinstance(lines, list):
+            size = self._settings.python_files_bytes_max
+            lines.append(_SPACE.format(size=size))
 
     async def _watch_connection(self, channel: Any) -> None:
         """End a kernel whose connection is closed, as it is not made again.
@@ -370,6 +432,7 @@ class KernelProcess(ContextProcess):
                 parent, message = _parent(envelope), _read(envelope)
             except _MALFORMED:
                 continue  # user code in the kernel can send what it likes
+            self._explain(message)
             if message.kind != "status":
                 self._begun = parent
             self._listener.received(parent, message)
