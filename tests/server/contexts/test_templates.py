@@ -14,7 +14,7 @@ import pytest
 from tests.support.client import Client, connect
 from tests.support.registry import serve_registry
 from tests.support.server import V8_FLAGS, Server
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -318,10 +318,12 @@ def test_a_template_that_died_is_made_anew(own: Server, client: Client) -> None:
     server = psutil.Process(own.process.pid)
     before = {each.pid for each in server.children(recursive=True)}
     create(client, "counter@2", "one")
-    for process in server.children(recursive=True):
-        if process.pid not in before:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+    new = [one for one in server.children(recursive=True) if one.pid not in before]
+    for process in new:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    _, left = psutil.wait_procs(new, DEADLINE)
+    assert not left
     context = create(client, "counter@2", "one")["id"]
     assert client.text("(await import('one')).one", context_id=context) == "1"
 
