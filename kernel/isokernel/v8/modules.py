@@ -203,6 +203,7 @@ class Modules:
 
     def drop(self, url: str) -> None:
         """Forget a module; what has imported it goes on with it."""
+        self._script_code.pop(url, None)
         slot = self.slot(url)
         if slot is None:
             return
@@ -286,7 +287,7 @@ class Modules:
             if code + code_size > data.size:
                 raise _beyond(urls[number])
             found = ctypes.string_at(start + code, code_size)
-            self._script_code.setdefault(urls[number], found)
+            self._script_code[urls[number]] = found
         with TryCatch(library, pointer) as caught:
             for number, text, size, code, code_size, targets in rows:
                 url = urls[number]
