@@ -51,7 +51,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     Else the first fork servers make it, in a process more than tests count.
     """
-    if not hasattr(session.config, "workerinput") and not compiled.known():
+    # Read in each worker: what it finds, all contexts of its process take.
+    if not compiled.known() and not hasattr(session.config, "workerinput"):
         subprocess.run([sys.executable, "-c", _COMPILE], check=True)
 
 

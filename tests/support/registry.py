@@ -210,7 +210,9 @@ def serve_registry() -> Iterator[PackageRegistry]:
         request_queue_size = 128  # of what comes beyond 5 at a time, some is lost
 
     server = Listener(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # By default it looks every half second whether it shall end, and each test that has
+    # a registry would wait for it.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     registry.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

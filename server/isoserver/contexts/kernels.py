@@ -21,6 +21,7 @@ import zmq
 from isokernel.files.folder import FolderLimits
 from isokernel.protocol.frames import MAX_BYTES as MESSAGE_BYTES_MAX
 from isokernel.protocol.messages import well_formed
+from isokernel.sandbox.container import TERMINALS_MAX
 from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.launcher import load_kernelspecs
 from isoserver.contexts.messages import Message
@@ -464,4 +465,6 @@ def _reason(program: Program | None) -> str:
         return "its process ended"
     if program.ran_out_of_memory():
         return "it took more memory than it may (python_memory_bytes_max)"
+    if program.opened_too_much:
+        return f"it opened more than {TERMINALS_MAX} terminals"
     return f"killed by signal {-code}" if code < 0 else f"exit {code}"

@@ -277,6 +277,9 @@ class ServerSettings(
     python_readable: list[str] = setting(
         [], "A folder that Python contexts may read, besides their own and Python's."
     )
+    python_wheels: Path | None = setting(
+        None, "A folder of wheels from which `%pip` in Python contexts installs."
+    )
     container_program: str | None = setting(
         None,
         "The bwrap program that makes containers for Python contexts; if "
