@@ -76,7 +76,7 @@ def read_graph(answer: GraphAnswer) -> dict[str, Any]:
         return answer.data[start : start + size].decode("utf-8", "replace")
 
     told = json.loads(answer.text)
-    table, rows = json.loads(told["compile"])
+    table, rows, _ = json.loads(told["compile"])
     urls, imports = json.loads(told["imports"])
     modules: list[dict[str, Any]] = [
         {

@@ -50,7 +50,7 @@ _GRAPH: Final = {
     "values": [],
     "compiled": [_URL],
     "imports": json.dumps([[_URL], [{}]]),
-    "compile": json.dumps([[_URL], [[0, 0, len(_IMPORTED), 0, 0, {}]]]),
+    "compile": json.dumps([[_URL], [[0, 0, len(_IMPORTED), 0, 0, {}]], []]),
 }
 _TYPES: Final = (
     # What a cell may have of TypeScript: WebAssembly compiles each function of the

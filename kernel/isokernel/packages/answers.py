@@ -73,6 +73,11 @@ class GraphModule:
         return self.analysis.format == "esm" and not self.is_typescript
 
     @property
+    def is_script(self) -> bool:
+        """Whether V8 compiles its text as that of a CommonJS module."""
+        return self.analysis.format == "commonjs" and not self.is_typescript
+
+    @property
     def text(self) -> bytes:
         """Its text, as `text_of` has it."""
         return text_of(self.data)
@@ -121,7 +126,9 @@ class Graph:
         return [
             module.place
             for module in self.modules.values()
-            if module.is_compiled and module.place is not None and module.code is None
+            if (module.is_compiled or module.is_script)
+            and module.place is not None
+            and module.code is None
         ]
 
     def answer(self, bytes_max: int, *, with_code: bool = True) -> GraphAnswer:
@@ -134,6 +141,7 @@ class Graph:
         data = _Data()
         table = {url: number for number, url in enumerate(self._urls())}
         rows, compiled, imports, entries = [], [], [], []
+        scripts: list[tuple[int, int, int]] = []
         for module in self.modules.values():
             if module.is_compiled:
                 rows.append(_row(module, table, data, with_code=with_code))
@@ -143,6 +151,10 @@ class Graph:
             entry = self._entry(module)
             if module.analysis.format != "builtin":
                 entry["source"] = data.add(module.text)
+            code = module.code if with_code and module.is_script else None
+            if code is not None and code.code:
+                place = data.add(code.code, alignment=_ALIGNMENT)
+                scripts.append((table[module.url], *place))
             entries.append(entry)
         if data.size > bytes_max and with_code:
             return self.answer(bytes_max, with_code=False)
@@ -150,7 +162,7 @@ class Graph:
             "roots": self.roots,
             "modules": entries,
             "values": self._values(),
-            "compile": _json([list(table), rows]),
+            "compile": _json([list(table), rows, scripts]),
             "compiled": compiled,
             "imports": _json([list(table), imports]),
         }

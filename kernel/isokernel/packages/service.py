@@ -256,9 +256,7 @@ class Packages:
             while todo and size < _COMPILED_BYTES:
                 batch.append(todo.popitem()[0])
                 size += pack.header.files[batch[-1]].size
-            texts = await asyncio.to_thread(
-                lambda paths: [text_of(pack.data(path)) for path in paths], batch
-            )
+            texts = await asyncio.to_thread(_texts, pack, batch)
             try:
                 made = await self._work(partial(self._packer.compile, texts))
             except PackageError:  # the packer's process goes on; without their code
@@ -810,6 +808,17 @@ class _Supplies:
     def _keep_address(self, url: str, source: Source) -> None:
         self._addresses[url] = source
         self._addresses.setdefault(source.url or url, source)
+
+
+def _texts(pack: Pack, paths: Sequence[str]) -> list[tuple[bytes, bool]]:
+    """Return texts, and whether they are CommonJS."""
+    return [
+        (
+            text_of(pack.data(path)),
+            pack.header.files[path].analysis.format == "commonjs",
+        )
+        for path in paths
+    ]
 
 
 def target_of(package: str) -> str:

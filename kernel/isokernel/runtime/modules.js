@@ -423,6 +423,8 @@ host.cancelImports = cancel;
 function clear() {
   const urls = parse(host.moduleUrls());
   for (let i = 0; i < urls.length; i++) host.dropModule(urls[i]);
+  const known = mapKeys(records); // of CommonJS modules that haven't run, code is kept
+  for (let step = mapNext(known); !step.done; step = mapNext(known)) host.dropModule(step.value);
   mapClear(records);
   mapClear(resolved);
   evaluated = new Set();

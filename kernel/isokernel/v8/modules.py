@@ -143,6 +143,8 @@ class Modules:
         self._urls: dict[int, list[tuple[int, str]]] = {}
         # What the specifiers of a module that isn't linked stand for, if it has any.
         self._targets: dict[str, Targets] = {}
+        # Code of what is to be run as a script, by URL.
+        self._script_code: dict[str, bytes] = {}
         # The modules that V8 asks for next: those of one module, in its order, and
         # without another between; and those for which it has asked.
         self._asked: Iterator[int | None] = iter(())
@@ -201,6 +203,7 @@ class Modules:
 
     def drop(self, url: str) -> None:
         """Forget a module; what has imported it goes on with it."""
+        self._script_code.pop(url, None)
         slot = self.slot(url)
         if slot is None:
             return
@@ -251,7 +254,11 @@ class Modules:
         return []
 
     def compile_all(
-        self, urls: Sequence[str], rows: Iterable[Sequence[Any]], data: Span
+        self,
+        urls: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        scripts: Iterable[Sequence[int]],
+        data: Span,
     ) -> list[Any]:
         """Compile many modules, as far as they aren't known.
 
@@ -261,6 +268,9 @@ class Modules:
             urls: All that are named below by their place here.
             rows: Of each module its URL, where its text begins and its bytes (UTF-8),
                 where its code begins and its bytes (0: it has none), and its targets.
+            scripts: Of others, which are run as scripts: URL, where their code begins
+                and its bytes. It is kept here until then, where no JavaScript can
+                change it.
             data: Texts and code.
 
         Returns:
@@ -273,12 +283,16 @@ class Modules:
         source_at, cached_at = ctypes.addressof(source), ctypes.addressof(cached)
         make_text, compile_ = library.string_new_utf8, library.module_compile
         known = dict.fromkeys(self.urls())
+        for number, code, code_size in scripts:
+            if code + code_size > data.size:
+                raise _beyond(urls[number])
+            found = ctypes.string_at(start + code, code_size)
+            self._script_code[urls[number]] = found
         with TryCatch(library, pointer) as caught:
             for number, text, size, code, code_size, targets in rows:
                 url = urls[number]
                 if max(text + size, code + code_size) > data.size:
-                    message = f"{url} is said to end behind the end of its data"
-                    raise ValueError(message)
+                    raise _beyond(url)
                 if url in known:
                     continue
                 source.text = make_text(pointer, start + text, 0, size)
@@ -302,6 +316,52 @@ class Modules:
                         else {name: urls[target] for name, target in targets.items()}
                     )
         return []
+
+    def run_script(self, name: int, text: int, column: int) -> list[Any]:
+        """Run a script, by its code if `compile_all` was given any.
+
+        Args:
+            name: Handle of its URL.
+            text: Handle of its text.
+            column: Where its first line begins.
+
+        Returns:
+            [its value], or what `compile` does.
+        """
+        isolate, library = self._isolate, self._library
+        source, options = Source(text, name, column=column), _NO_OPTIONS
+        code = self._script_code.pop(self.text(name), None)
+        if code is not None:
+            cached = CachedData()
+            library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
+            start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p)
+            cached.data, cached.length = start.value, len(code)
+            source.cached, options = ctypes.addressof(cached), CONSUME_CODE
+        with TryCatch(library, isolate.pointer) as caught:
+            script = library.script_compile(
+                isolate.context, ctypes.byref(source), options, 0
+            )
+            if code is not None:
+                self.code_taken += not cached.rejected
+                self.code_refused += cached.rejected
+            value = library.script_run(script, isolate.context) if script else None
+            if value:
+                return [isolate.own(value)]
+            return self.problem(caught)
+
+    def script_code(self, text: bytes) -> Code | None:
+        """Compile a script without keeping it, nor running it; as `code`."""
+        isolate, library = self._isolate, self._library
+        pointer = isolate.pointer
+        with Entered(isolate), TryCatch(library, pointer):
+            source = Source(library.string_new_utf8(pointer, text, 0, len(text)))
+            script = library.script_compile(
+                isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
+            )
+            if not script:
+                return None
+            unbound = library.script_unbound(script)
+            return Code(take_code(library, library.script_code(unbound)), [])
 
     def code(self, text: bytes) -> Code | None:
         """Compile a module without keeping it; None if V8 refuses it.
@@ -497,6 +557,10 @@ class Modules:
                     self._targets[url] = targets
 
 
+def _beyond(url: str) -> ValueError:
+    return ValueError(f"{url} is said to end behind the end of its data")
+
+
 # -- operations ------------------------------------------------------------------------
 # Raw ones (isolate, first argument's address, count): no text is copied to Python and
 # back that V8 has already.
@@ -517,12 +581,12 @@ def _compile(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def _compile_all(isolate: Isolate, first: int, _count: int) -> int | None:
-    """([urls, rows] as JSON, data) to undefined, or `Modules.problem`."""
+    """([urls, rows, scripts] as JSON, data) to undefined, or `Modules.problem`."""
     library = isolate.library
-    urls, rows = json.loads(_text(isolate, first))
+    urls, rows, scripts = json.loads(_text(isolate, first))
     buffer = first + _WORD_BYTES
     data = Span(library.buffer_data(buffer), library.buffer_length(buffer))
-    problem = isolate.modules.compile_all(urls, rows, data)
+    problem = isolate.modules.compile_all(urls, rows, scripts, data)
     return to_local(isolate, problem) if problem else None
 
 
@@ -599,23 +663,14 @@ def _urls(isolate: Isolate, _first: int, _count: int) -> int:
 
 
 def _script(isolate: Isolate, first: int, _count: int) -> int | None:
-    """(name, text, head) to [value], or `Modules.problem`.
+    """(URL, text, head) to [value], or `Modules.problem`.
 
     The head is how many characters of the first line aren't counted in places.
     """
-    library = isolate.library
     head = first + 2 * _WORD_BYTES
-    source = Source(first + _WORD_BYTES, first)
-    source.column = -int(library.number_value(head, isolate.context).value)
-    with TryCatch(library, isolate.pointer) as caught:
-        script = library.script_compile(
-            isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
-        )
-        value = library.script_run(script, isolate.context) if script else None
-        if value:
-            return to_local(isolate, [isolate.own(value)])
-        problem = isolate.modules.problem(caught)
-    return to_local(isolate, problem)
+    column = -int(isolate.library.number_value(head, isolate.context).value)
+    done = isolate.modules.run_script(first, first + _WORD_BYTES, column)
+    return to_local(isolate, done)
 
 
 OPERATIONS: Final = {

@@ -336,6 +336,34 @@ def test_who_is_cancelled_takes_nothing_from_the_others(
     assert registry.paths().count(TARBALL) == 1
 
 
+def test_the_packer_starts_while_the_registry_is_asked(
+    registry: PackageRegistry, loader: Loader
+) -> None:
+    publish(registry)
+    answer = threading.Event()
+    registry.replies["/a"] = registry.reply("/a")._replace(wait=answer)
+
+    async def load() -> bool:
+        """Whether the packer was started."""
+        packages = Packages(loader.settings._replace(code_cache=False))
+        try:
+            task = asyncio.create_task(
+                packages.answer([("npm:a", {})], loader.access())
+            )
+            if not answer.is_set():
+                await asyncio.to_thread(
+                    wait_for, lambda: packages._packer._process is not None
+                )
+                answer.set()
+            await task
+            return packages._packer._process is not None
+        finally:
+            await packages.close()
+
+    assert asyncio.run(load())
+    assert not asyncio.run(load())  # all is in the cache
+
+
 def test_progress_is_told(registry: PackageRegistry, loader: Loader) -> None:
     registry.publish("a", files={"index.js": "require('b')"}, dependencies={"b": "1"})
     registry.publish("b", files={"index.js": "x" * 100_000})
