@@ -42,12 +42,14 @@ PEER = struct.Struct("3i")
 CONTEXTS = "forkserver.contexts"
 USED_LATER = ("sqlalchemy.dialects.sqlite", "aiosqlite")
 """What SQLAlchemy imports when it opens a database."""
+OF_JUPYTERLAB = "isoserver.jupyter.lab"
+"""Runs in JupyterLab's process, and imports what only that has."""
 
 
 def load() -> Template:
     """Import all of the server, and what its modules import when they are used."""
     for module in pkgutil.walk_packages(isoserver.__path__, "isoserver."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", OF_JUPYTERLAB)):
             importlib.import_module(module.name)
     for name in USED_LATER:
         importlib.import_module(name)
