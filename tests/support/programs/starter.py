@@ -182,9 +182,9 @@ def run(
     sys.argv = [program, *arguments]
     status: object = 1
     try:
+        if template is not None and not {"serve", "mcp"}.isdisjoint(arguments):
+            prepare_fork_server(template)
         if program == "isokernel":
-            if template is not None and arguments[:1] in (["serve"], ["mcp"]):
-                prepare_fork_server(template)
             main()
         else:
             runpy.run_path(program, run_name="__main__")
