@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -32,6 +34,8 @@ TURNS: Final = 10
 MANY: Final = 250
 AS_RUN_EVERY: Final = 10
 """Of values over MCP, one of so many is also the result of `run_js`."""
+RUNS_TOGETHER: Final = 16
+"""Most of the time of one that is alone goes into asking whether it has ended."""
 FRESH_AFTER: Final = 50
 """Values after which there is a new context: `Out` keeps the large ones."""
 WAYS: Final = (
@@ -104,20 +108,26 @@ def _stream(client: Client, turns: int) -> None:
 
 
 def _runs(client: Client, turns: int) -> None:
-    for value in _values(turns):
-        answer = client.post("/api/exec", json={"code": value.code})
-        assert answer.status_code == 202, (value, answer.text)
-        path = f"/api/executions/{answer.json()['execution_id']}"
+    values = _values(turns)
+    while together := list(islice(values, RUNS_TOGETHER)):
+        paths = [_order(client, value) for value in together]
+        for value, path in zip(together, paths, strict=True):
+            shown = wait_for(partial(_ended, client, path))
+            ExecutionInfo.model_validate(shown)
+            assert shown["status"] == "completed" or value.may_fail, (value, shown)
+            if shown["status"] == "completed":
+                _check_run(value, shown)
 
-        def look(path: str = path) -> Any:
-            shown = read_json(client.get(path).content)
-            return None if shown["status"] == "running" else shown
 
-        shown = wait_for(look)
-        ExecutionInfo.model_validate(shown)
-        assert shown["status"] == "completed" or value.may_fail, (value, shown)
-        if shown["status"] == "completed":
-            _check_run(value, shown)
+def _order(client: Client, value: OddValue) -> str:
+    answer = client.post("/api/exec", json={"code": value.code})
+    assert answer.status_code == 202, (value, answer.text)
+    return f"/api/executions/{answer.json()['execution_id']}"
+
+
+def _ended(client: Client, path: str) -> Any:
+    shown = read_json(client.get(path).content)
+    return None if shown["status"] == "running" else shown
 
 
 def _check_run(value: OddValue, shown: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from isokernel.context.events import CallAnswer, CapabilityCall
 from isokernel.errors import CapabilityError
+from isokernel.runtime import compiled, scripts
 from isokernel.typescript.transpiler import Transpiled, transpiler
 
 if TYPE_CHECKING:
@@ -26,13 +27,29 @@ _CELLS: Final = (
     "throw new Error('as an example')",
     "= a syntax error",
 )
+_EVERYTHING: Final = """
+for (const name of require("module").builtinModules) {
+  try { require(name) } catch {}
+}
+for (const name of Object.getOwnPropertyNames(globalThis)) {
+  try { globalThis[name] } catch {}
+}
+Jupyter.document.createElement("p").append("text");
+structuredClone({ a: [new Date(0)] });
+new URL("https://example.org/?a=1").searchParams.get("a");
+new TextDecoder().decode(new TextEncoder().encode("text"));
+await new Response(new Blob(["text"]).stream()).text();
+"""
+"""Loads what there is of the runtime, and runs what most code of it runs at first."""
 _IMPORT: Final = "import 'npm:a'; await import('npm:a')"
 _IMPORTED: Final = b"export const a = 1"
 _URL: Final = "npm:/a@1.0.0/a.js"
 _GRAPH: Final = {
     "roots": {"npm:a": _URL},
-    "modules": [{"url": _URL, "format": "esm", "imports": {}}],
+    "modules": [],
     "values": [],
+    "compiled": [_URL],
+    "imports": json.dumps([[_URL], [{}]]),
     "compile": json.dumps([[_URL], [[0, 0, len(_IMPORTED), 0, 0, {}]]]),
 }
 _TYPES: Final = (
@@ -85,6 +102,17 @@ def warm(context: Context) -> None:
             compiler.original(made.source_map, 1, 0)
     compiler.redeclare("const a = 1", {"a": "let"}, "a")
     compiler.without_return("return 1")
+
+
+def compile_all(context: Context) -> None:
+    """Load all modules of the runtime, and keep their code; see `runtime.compiled`.
+
+    The context is of no use afterwards.
+    """
+    isolate = context.bridge.isolate
+    isolate.kept_scripts = {}
+    context.evaluate(_EVERYTHING)
+    compiled.put(compiled.of(isolate, scripts.PREFIX))
 
 
 def _import(context: Context) -> None:

@@ -95,6 +95,11 @@ class Packer:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
+    def start(self) -> None:
+        """Start the process now, while what it is needed for is on its way."""
+        with self._lock, contextlib.suppress(OSError):  # then an order tells why
+            self._started()
+
     def pack(self, tarball: bytes) -> bytes:
         """Return the pack of a tarball.
 

@@ -18,6 +18,9 @@ __all__ = ["Cgroup", "CgroupLimits", "Cgroups"]
 
 _CONTROLLERS: Final = ("memory", "pids", "cpu")
 _PREFIX: Final = "isokernel-"
+_TCP_BYTES: Final = str(64 << 20)
+"""Of a group's TCP connections, in version 1. All of the machine's share one limit, a
+tenth of its memory, and the buffers of one connection may have tens of megabytes."""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OWN: Final = Path("/proc/self/cgroup")
 _numbers = itertools.count(1)
@@ -118,6 +121,10 @@ class Cgroup:
                 self._write(
                     "memory", one, both, "0" if "memory" in self._version_2 else bound
                 )
+            if "memory" not in self._version_2:  # which counts it as any other memory
+                with suppress(OSError):  # systems may be built without
+                    tcp = "memory.kmem.tcp.limit_in_bytes"
+                    self._write("memory", tcp, tcp, _TCP_BYTES)
         if limits.processes_max is not None:
             self._write("pids", "pids.max", "pids.max", str(limits.processes_max))
         if limits.cpu_weight is not None:

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from isokernel.errors import ContainerError
 from isokernel.sandbox import seccomp
 from isokernel.sandbox.cgroups import CgroupLimits
+from isokernel.sandbox.memory import private_bytes, proportional_bytes, socket_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HOME",
     "SOCKETS",
+    "TERMINALS_MAX",
     "Container",
     "ContainerSettings",
     "counts_processes",
@@ -61,6 +63,8 @@ HOME: Final = "/home/user"
 SOCKETS: Final = "/run/sockets"
 """Where the program makes its Unix sockets, in its container."""
 _SOCKETS_BYTES_MAX: Final = 1 << 20
+TERMINALS_MAX: Final = 64
+"""Of the 3,072 that a system has for all containers, and `!command` takes one of."""
 
 _USER: Final = 1000
 _USERS_FROM: Final = 0x6E000000
@@ -68,6 +72,9 @@ _USERS_FROM: Final = 0x6E000000
 _NOBODY: Final = 65534
 _OOM_SCORE: Final = 500
 """The system runs out of memory: what is in a container ends before the server does."""
+_SIGNALS_MAX: Final = 1024
+"""Signals and timers that wait, of all its processes. They count as the server's user's
+too, who can make no timer when there are too many."""
 _END_SECONDS: Final = 10.0
 _MOUNTED_SECONDS: Final = 0.001
 """How often it is looked whether a container is made: it takes milliseconds."""
@@ -94,7 +101,8 @@ _FILES: Final = {
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _SET_UP: Final = (
-    'mkdir -p "$HOME" "$1" && cd "$1" && shift && exec "$@" </dev/null >/dev/null 2>&1'
+    'mkdir -p "$HOME" "$1" "$2" && cd "$1" && shift 2 && '
+    'exec "$@" </dev/null >/dev/null 2>&1'
 )
 """So the folders are the user's own. What a kernel prints past its channels is nobody's
 concern; what bwrap and this script print says why nothing started."""
@@ -120,6 +128,7 @@ class ContainerSettings(NamedTuple):
         hidden: Files and folders that it may not, where they are in readable ones.
         files: Files of its own, by absolute path, which it may read.
         folder: Its working folder, absolute; made in its `/home`, or else below `HOME`.
+        made: Another folder that is made before the program begins, in its `/tmp`.
         files_bytes_max: Of files in each of `/home`, `/tmp` and `/dev/shm`.
         memory_bytes_max: Of all memory together, where there are cgroups; None for
             any.
@@ -134,6 +143,7 @@ class ContainerSettings(NamedTuple):
     hidden: Sequence[str] = ()
     files: Mapping[str, str] = {}
     folder: str = HOME
+    made: str = ""
     files_bytes_max: int = 1 << 30
     memory_bytes_max: int | None = None
     address_space_bytes_max: int | None = None
@@ -150,6 +160,7 @@ class Container:
         first: The first process in it; 0 until `set_up`.
         memory_is_bounded: Whether the system bounds the memory of all its processes
             together; else somebody has to look at `memory_bytes`.
+        opened_too_much: Whether `end_excess` has ended it for its terminals.
     """
 
     def __init__(
@@ -177,7 +188,7 @@ class Container:
         self.first = self._program = 0
         self._program_fd = -1
         self.memory_is_bounded = False
-        self._took_too_much = False
+        self._took_too_much = self.opened_too_much = False
         self._ending = threading.Lock()
         counted = cgroups is not None and "memory" in cgroups.controllers
         as_root = os.geteuid() == 0
@@ -205,7 +216,8 @@ class Container:
             lines = b"".join(os.fsencode(option) + b"\0" for option in options)
             # Not in its command line, which can be read inside.
             descriptors.append(_in_memory(theirs, lines))
-            start = ["sh", "-c", _SET_UP, "sh", _inside(settings.folder), *command]
+            made = [_inside(settings.folder), settings.made or HOME]
+            start = ["sh", "-c", _SET_UP, "sh", *made, *command]
             self._process = subprocess.Popen(  # noqa: S603 -- it is what we are for
                 [
                     *(settings.bwrap, "--args", str(descriptors[-1]), "--"),
@@ -309,6 +321,7 @@ class Container:
             resource.RLIMIT_MEMLOCK: 0,
             resource.RLIMIT_MSGQUEUE: 0,
             resource.RLIMIT_RTPRIO: 0,
+            resource.RLIMIT_SIGPENDING: _SIGNALS_MAX,
             resource.RLIMIT_FSIZE: settings.files_bytes_max,
             resource.RLIMIT_NOFILE: settings.descriptors_max,
             resource.RLIMIT_AS: settings.address_space_bytes_max,
@@ -353,7 +366,12 @@ class Container:
         counted = None if self._cgroup is None else self._cgroup.memory_bytes()
         if counted is not None:
             return counted
-        return sum(map(_private_bytes, self.processes())) + self._files_bytes()
+        return self._told_bytes(private_bytes)
+
+    def _told_bytes(self, of_process: Callable[[int], int]) -> int:
+        """Sum up what the system tells of processes, files and sockets."""
+        processes = sum(map(of_process, self.processes()))
+        return processes + self._files_bytes() + socket_bytes(self.first)
 
     def _files_bytes(self) -> int:
         used = 0
@@ -407,19 +425,30 @@ class Container:
             else:
                 self._process.kill()
 
-    def kill_above(self, memory_bytes_max: int) -> bool:
-        """End its processes if they have more memory; blocks.
+    def end_excess(self, memory_bytes_max: int | None) -> bool:
+        """End its processes if they have too much of what nothing bounds; blocks.
+
+        Args:
+            memory_bytes_max: For all of them, if the system doesn't bound that.
 
         Returns:
             Whether it went on.
         """
-        self._took_too_much = self.memory_bytes() > memory_bytes_max and (
-            sum(map(_proportional_bytes, self.processes())) + self._files_bytes()
-            > memory_bytes_max
-        )
-        if self._took_too_much:
+        self.opened_too_much = self._terminals() > TERMINALS_MAX
+        if memory_bytes_max is not None and not self.memory_is_bounded:
+            self._took_too_much = (
+                self.memory_bytes() > memory_bytes_max
+                and self._told_bytes(proportional_bytes) > memory_bytes_max
+            )
+        if self.opened_too_much or self._took_too_much:
             self.kill()
-        return not self._took_too_much and self._process.returncode is None
+            return False
+        return self._process.returncode is None
+
+    def _terminals(self) -> int:
+        with suppress(OSError):
+            return len(os.listdir(self._seen_from_outside("/dev/pts")))  # noqa: PTH208
+        return 0
 
     def wait(self) -> int:
         """Wait until it ends, and return how the program did, as `Popen.wait` does."""
@@ -642,21 +671,3 @@ def _children(pid: int) -> list[int]:
         with suppress(OSError):
             found += map(int, Path(tasks).read_text().split())
     return found
-
-
-def _private_bytes(pid: int) -> int:
-    """Return how much memory a process has that no file is behind, shared or not."""
-    with suppress(OSError, IndexError, ValueError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        kinds = ("\nRssAnon:", "\nRssShmem:")
-        return sum(int(status.split(kind)[1].split()[0]) for kind in kinds) * 1024
-    return 0
-
-
-def _proportional_bytes(pid: int) -> int:
-    """Return the same with shared pages counted by its part; takes milliseconds."""
-    with suppress(OSError, IndexError, ValueError):
-        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        kinds = ("\nPss_Anon:", "\nPss_Shmem:")
-        return sum(int(told.split(kind)[1].split()[0]) for kind in kinds) * 1024
-    return _private_bytes(pid)

@@ -7,8 +7,9 @@ list fails with EPERM.
 
 A container runs Python or any other kernel, which need most of the system, so it has a
 denylist: the calls that change the system, look into other processes, make namespaces,
-go around limits, or have little use and a history of holes; kinds of sockets that no
-network namespace holds back; and every call that is newer than this list.
+go around limits, use up what all on the machine share, or have little use and a history
+of holes; kinds of sockets that no network namespace holds back; and every call that is
+newer than this list.
 
 `newfstatat` is how C libraries do `fstat`, with an empty path and a flag that allows
 that. The allowlist asks for the flag, so that `stat` and its kin fail; but a filter
@@ -62,6 +63,8 @@ _NETLINK: Final = 16
 # would end the process at EPERM).
 _EAFNOSUPPORT, _EOPNOTSUPP = 97, 95
 _TYPES_INTO_TERMINALS: Final = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_SOL_SOCKET: Final = 1
+_SIZES_OF_BUFFERS: Final = (7, 8)  # SO_SNDBUF, SO_RCVBUF
 # CLONE_NEW*; processes with the parent's memory (vfork) are how children are started.
 _NAMESPACES: Final = 0x7E020000
 
@@ -244,6 +247,12 @@ _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
     "vserver": (236, None),
     "memfd_secret": (447, 447),  # isn't counted as the process's memory
 }
+_ABSENT: Final[dict[str, tuple[int | None, int | None]]] = {
+    # as on a system without them: a few take all that others on the machine could
+    "inotify_init": (253, None),  # of a user's, and of who has made a user namespace
+    "inotify_init1": (294, 26),
+    "io_setup": (206, 0),  # of the machine's
+}
 _DENIED_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
@@ -251,11 +260,15 @@ _DENIED_LOOKED_AT: Final[dict[str, tuple[int, int]]] = {
     "socketpair": (53, 199),
     "ioctl": (16, 29),
 }
-_UNCOUNTED: Final[dict[str, tuple[int, int]]] = {
+_UNCOUNTED: Final[dict[str, tuple[int | None, int | None]]] = {
     # memory that stays when nobody has mapped it, past every limit of a process
     "memfd_create": (319, 279),
     "shmget": (29, 194),
+    # Semaphores and messages are the system's own memory.
+    "semget": (64, 190),
+    "msgget": (68, 186),
 }
+_SET_SOCKET_OPTION: Final = (54, 208)
 _NEWEST: Final = 462
 """mseal (Linux 6.10); libraries know how to do without what came later."""
 
@@ -299,7 +312,9 @@ def container_filter(*, memory_counted: bool) -> bytes:
 
     Args:
         memory_counted: Whether a cgroup bounds all memory of the container together.
-            Else it can't make memory that only a cgroup would count.
+            Else it can't make memory that only a cgroup would count, and the buffers
+            of its sockets stay as large as the system makes them (setting their size
+            changes nothing, as far as a program sees).
     """
     column, architecture = _COLUMNS[platform.machine()]
     number = {name: numbers[column] for name, numbers in _DENIED_LOOKED_AT.items()}
@@ -317,8 +332,12 @@ def container_filter(*, memory_counted: bool) -> bytes:
     for numbers in _DENIED.values():
         if numbers[column] is not None:
             code += _when(numbers[column], [deny])
-    for numbers in () if memory_counted else _UNCOUNTED.values():
-        code += _when(numbers[column], [unknown])
+    absent = _ABSENT if memory_counted else {**_ABSENT, **_UNCOUNTED}
+    for numbers in absent.values():
+        if numbers[column] is not None:
+            code += _when(numbers[column], [unknown])
+    if not memory_counted:
+        code += _when(_SET_SOCKET_OPTION[column], _keep_buffers())
     looks = [_step(_LOAD, _ARGUMENTS), _step(_ANY_BIT, _NAMESPACES, 0, 1), deny]
     code += _when(number["clone"], [*looks, allow])
     code += _when(number["clone3"], [unknown])
@@ -383,6 +402,19 @@ def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
 def _when(number: int | None, then: list[bytes]) -> list[bytes]:
     """For one system call, do this, which ends with a decision."""
     return [_step(_EQUAL, number or 0, 0, len(then)), *then]
+
+
+def _keep_buffers() -> list[bytes]:
+    done = [_step(_RETURN, _FAIL)]  # with error 0: the call has succeeded
+    code = [
+        _step(_LOAD, _ARGUMENTS + 8),
+        _step(_EQUAL, _SOL_SOCKET, 1, 0),
+        _step(_RETURN, _ALLOW),
+        _step(_LOAD, _ARGUMENTS + 16),
+    ]
+    for option in _SIZES_OF_BUFFERS:
+        code += _when(option, done)
+    return [*code, _step(_RETURN, _ALLOW)]
 
 
 def _clone() -> list[bytes]:

@@ -11,7 +11,8 @@
     load(name)(module.exports, require, module);
     return module.exports;
   };
-  const swc = run("vendor/swc", () => ({ Buffer, TextDecoder, TextEncoder }));
+  const loadCompiler = () => run("vendor/swc", () => ({ Buffer, TextDecoder, TextEncoder }));
+  let swc = loadCompiler();
   const { TraceMap, originalPositionFor } = run("vendor/trace_mapping", () => undefined);
 
   const failure = (error) => ({
@@ -36,8 +37,19 @@
       });
       return JSON.stringify({ code, map: map ?? null });
     } catch (error) {
-      return JSON.stringify({ error: failure(error) });
+      return JSON.stringify({ error: failure(hasBroken(error) ? broken(error) : error) });
     }
+  };
+
+  // WebAssembly that was ended amid its work, by a full stack above all, has not put its own
+  // stack back: from then on it would refuse whatever comes.
+  const hasBroken = (error) =>
+    error instanceof WebAssembly.RuntimeError || error instanceof RangeError;
+  const broken = (error) => {
+    swc = loadCompiler();
+    return error.message === "unreachable"
+      ? { message: "the TypeScript compiler gave up" }
+      : { message: "the code is nested too deeply" };
   };
 
   // What stands before the user's text on its first line doesn't count.

@@ -18,21 +18,30 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isokernel.v8 import callbacks
 from isokernel.v8.callbacks import Operation
-from isokernel.v8.code import CONSUME_CODE, NO_OPTIONS, CachedData, Source, take
 from isokernel.v8.library import Span
 from isokernel.v8.scopes import Entered, TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, read_string, to_local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from isokernel.v8.isolate import Isolate, Thrown
+    from isokernel.v8.library import Library
     from isokernel.v8.values import Value
 
     Targets: TypeAlias = Mapping[str, str] | Sequence[str]
     """What the specifiers of a module stand for: by specifier, or in V8's order."""
 
-__all__ = ["HOOKS", "OPERATIONS", "Code", "FindHook", "Modules"]
+__all__ = [
+    "HOOKS",
+    "OPERATIONS",
+    "CachedData",
+    "Code",
+    "FindHook",
+    "Modules",
+    "Source",
+    "take_code",
+]
 
 HOOKS: Final = ("importModule", "evaluateModule", "describeModule")
 """Functions (referrer, specifier, attributes) to a promise of the namespace;
@@ -43,10 +52,41 @@ _WORD_BYTES: Final = 8
 _DONE: Final = 0x101  # Maybe<bool>: there is a value, and it is true
 _INSTANTIATED, _EVALUATED = 2, 4  # v8::Module::Status
 _IS_MODULE: Final = 8  # ScriptOriginOptions
+_NO_OPTIONS: Final = 0
+CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
+NOT_OWNED: Final = 0  # CachedData::BufferPolicy
 _SHORT: Final = 512
 """Characters of names that are read without a buffer of their own."""
 _ROOT: Final = "isokernelModules"
 """Where the list of URLs lies on V8's extras object, in a saved heap."""
+
+
+class Source(ctypes.Structure):
+    """v8::ScriptCompiler::Source, in V8 14.4; 72 bytes are known, there is room."""
+
+    _fields_ = (
+        ("text", ctypes.c_void_p),
+        ("name", ctypes.c_void_p),
+        ("line", ctypes.c_int),
+        ("column", ctypes.c_int),
+        ("options", ctypes.c_int),
+        ("padding", ctypes.c_int),
+        ("map_url", ctypes.c_void_p),
+        ("host_options", ctypes.c_void_p),
+        ("cached", ctypes.c_void_p),
+        ("rest", ctypes.c_ubyte * 104),
+    )
+
+
+class CachedData(ctypes.Structure):
+    """v8::ScriptCompiler::CachedData; its constructor fills in what isn't named."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("length", ctypes.c_int),
+        ("rejected", ctypes.c_bool),
+        ("rest", ctypes.c_ubyte * 51),
+    )
 
 
 class Code(NamedTuple):
@@ -59,6 +99,15 @@ class Code(NamedTuple):
 
     code: bytes
     requests: list[str]
+
+
+def take_code(library: Library, made: int) -> bytes:
+    """Return the bytes of a v8::ScriptCompiler::CachedData, and free it."""
+    found = CachedData.from_address(made)
+    code = ctypes.string_at(found.data, found.length)
+    library.cached_data_delete(made)
+    library.operator_delete(made)
+    return code
 
 
 class FindHook(Protocol):
@@ -92,10 +141,12 @@ class Modules:
         self._saved = saved
         self._slots: dict[str, int] = {}
         self._urls: dict[int, list[tuple[int, str]]] = {}
-        # What the specifiers of a module that isn't linked stand for.
+        # What the specifiers of a module that isn't linked stand for, if it has any.
         self._targets: dict[str, Targets] = {}
-        # Whose requests V8 asks for: one after the other, without another between.
-        self._asking: tuple[int, Targets] = (0, ())
+        # The modules that V8 asks for next: those of one module, in its order, and
+        # without another between; and those for which it has asked.
+        self._asked: Iterator[int | None] = iter(())
+        self._linking: list[str] = []
         # Graphs have thousands of short names: a buffer for each is half of the time.
         self._buffer = ctypes.create_string_buffer(_SHORT)
 
@@ -190,12 +241,13 @@ class Modules:
         source.options = _IS_MODULE
         with TryCatch(library, isolate.pointer) as caught:
             module = library.module_compile(
-                isolate.pointer, ctypes.byref(source), NO_OPTIONS, 0
+                isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
             )
             if not module:
                 return self.problem(caught)
             self._keep(url, module)
-        self._targets[url] = targets
+        if targets:
+            self._targets[url] = targets
         return []
 
     def compile_all(
@@ -216,37 +268,39 @@ class Modules:
         """
         isolate, library = self._isolate, self._library
         pointer, start = isolate.pointer, data.data or 0
-        source, cached = Source(options=_IS_MODULE), CachedData.empty(library)
+        source, cached = Source(options=_IS_MODULE), CachedData()
+        library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
+        source_at, cached_at = ctypes.addressof(source), ctypes.addressof(cached)
+        make_text, compile_ = library.string_new_utf8, library.module_compile
+        known = dict.fromkeys(self.urls())
         with TryCatch(library, pointer) as caught:
             for number, text, size, code, code_size, targets in rows:
                 url = urls[number]
                 if max(text + size, code + code_size) > data.size:
                     message = f"{url} is said to end behind the end of its data"
                     raise ValueError(message)
-                if self.slot(url) is not None:
+                if url in known:
                     continue
-                source.text = library.string_new_utf8(pointer, start + text, 0, size)
+                source.text = make_text(pointer, start + text, 0, size)
                 source.name = new_string(library, pointer, url)
-                source.cached, options = None, NO_OPTIONS
+                source.cached, options = None, _NO_OPTIONS
                 if code_size:
                     cached.data, cached.length = start + code, code_size
                     cached.rejected = False
-                    source.cached = ctypes.addressof(cached)
-                    options = CONSUME_CODE
-                module = library.module_compile(
-                    pointer, ctypes.byref(source), options, 0
-                )
+                    source.cached, options = cached_at, CONSUME_CODE
+                module = compile_(pointer, source_at, options, 0)
                 if not module:
                     return self.problem(caught)
                 self._keep(url, module)
                 if code_size:
                     self.code_taken += not cached.rejected
                     self.code_refused += cached.rejected
-                self._targets[url] = (
-                    [urls[target] for target in targets]
-                    if isinstance(targets, list)
-                    else {name: urls[target] for name, target in targets.items()}
-                )
+                if targets:
+                    self._targets[url] = (
+                        [urls[target] for target in targets]
+                        if isinstance(targets, list)
+                        else {name: urls[target] for name, target in targets.items()}
+                    )
         return []
 
     def code(self, text: bytes) -> Code | None:
@@ -262,11 +316,12 @@ class Modules:
             source.text = library.string_new_utf8(pointer, text, 0, len(text))
             source.name = new_string(library, pointer, "")
             module = library.module_compile(
-                pointer, ctypes.byref(source), NO_OPTIONS, 0
+                pointer, ctypes.byref(source), _NO_OPTIONS, 0
             )
             if not module:
                 return None
-            code = take(library, library.module_code(library.module_unbound(module)))
+            made = library.module_code(library.module_unbound(module))
+            code = take_code(library, made)
             requests = library.module_requests(module)
             return Code(
                 code,
@@ -288,7 +343,7 @@ class Modules:
             source = Source(new_string(library, isolate.pointer, text), name)
             source.options = _IS_MODULE
             if library.module_compile(
-                isolate.pointer, ctypes.byref(source), NO_OPTIONS, 0
+                isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
             ):
                 return None
             return isolate.thrown(caught)
@@ -316,19 +371,19 @@ class Modules:
         slot = self.slot(url)
         if slot is None or library.module_status(slot) >= _INSTANTIATED:
             return []
-        with TryCatch(library, isolate.pointer) as caught:
-            done = library.module_instantiate(
-                slot, isolate.context, callbacks.resolve_module, None
-            )
-            if done != _DONE:
-                return self.problem(caught)
-        # All that was linked is what is above that status now.
-        for known in [
-            known
-            for known in self._targets
-            if library.module_status(self._slots[known]) >= _INSTANTIATED
-        ]:
-            del self._targets[known]
+        self._linking.clear()
+        callbacks.LINKING.append(self.requested)
+        try:
+            with TryCatch(library, isolate.pointer) as caught:
+                done = library.module_instantiate(
+                    slot, isolate.context, callbacks.resolve_module, None
+                )
+                if done != _DONE:
+                    return self.problem(caught)
+        finally:
+            callbacks.LINKING.pop()
+        for linked in self._linking:
+            self._targets.pop(linked, None)
         return []
 
     def problem(self, caught: TryCatch) -> list[Any]:
@@ -349,27 +404,29 @@ class Modules:
     # -- what V8 asks for --------------------------------------------------------------
 
     def requested(self, index: int, referrer: int) -> int | None:
-        """Return the module that a request is for; throws where there is none."""
-        word = _WORD(referrer).value
-        asking, targets = self._asking
-        if not index or asking != word:
-            targets = self._targets.get(self.url(referrer), ())
-            self._asking = word, targets
-        if isinstance(targets, list):
-            slot = self._slots.get(targets[index])
-            if slot is not None:
-                return slot
-        return self._requested(index, referrer, targets)
+        """Return the module that a request is for; throws where there is none.
 
-    def _requested(self, index: int, referrer: int, targets: Targets) -> int | None:
+        V8 asks for the requests of a module from the first to the last. Graphs have
+        thousands, so what needn't be looked up each time isn't.
+        """
+        if not index:
+            url = self.url(referrer)
+            self._linking.append(url)
+            targets = self._targets.get(url, ())
+            found = () if isinstance(targets, dict) else targets
+            self._asked = map(self._slots.get, found)
+        return next(self._asked, None) or self._requested(index, referrer)
+
+    def _requested(self, index: int, referrer: int) -> int | None:
         """Find by specifier what a request is for."""
         isolate, library = self._isolate, self._library
+        url = self.url(referrer)
+        targets = self._targets.get(url)
         request = library.fixed_array_get(library.module_requests(referrer), index)
         specifier = self.text(library.request_specifier(request))
         target = targets.get(specifier) if isinstance(targets, dict) else None
         slot = None if target is None else self._slots.get(target)
         if slot is None:
-            url = self.url(referrer)
             isolate.throw(f"{url} imports {specifier!r}, which was not loaded")
         return slot
 
@@ -552,7 +609,7 @@ def _script(isolate: Isolate, first: int, _count: int) -> int | None:
     source.column = -int(library.number_value(head, isolate.context).value)
     with TryCatch(library, isolate.pointer) as caught:
         script = library.script_compile(
-            isolate.context, ctypes.byref(source), NO_OPTIONS, 0
+            isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
         )
         value = library.script_run(script, isolate.context) if script else None
         if value:

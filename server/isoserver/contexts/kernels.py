@@ -21,6 +21,7 @@ import zmq
 from isokernel.files.folder import FolderLimits
 from isokernel.protocol.frames import MAX_BYTES as MESSAGE_BYTES_MAX
 from isokernel.protocol.messages import well_formed
+from isokernel.sandbox.container import TERMINALS_MAX
 from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.launcher import load_kernelspecs
 from isoserver.contexts.messages import Message
@@ -314,7 +315,10 @@ class KernelProcess(ContextProcess):
             name = self._identity.language.name
             problem = f"{name} has no environment variables for one run"
             raise InvalidRequestError(FieldProblem("env_vars", problem))
-        content = _execute_request(execution.code, silent=False)
+        asked = execution.options
+        content = _execute_request(execution.code, silent=execution.silent)
+        for name in ("store_history", "user_expressions"):
+            content[name] = asked.get(name, content[name])
         if self._is_python and execution.options.get("value_json"):
             content["user_expressions"] = {_VALUE: _VALUE_JSON}
         return content
@@ -328,10 +332,23 @@ class KernelProcess(ContextProcess):
         if env:  # the kernel takes requests in order, so this is before the next job
             self._send_silent(_TAKE_BACK)
 
+    def tell(
+        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+    ) -> None:
+        """Send what has no reply: messages of comms."""
+        if kind.startswith("comm_"):
+            self._send_message(kind, content, "0", buffers)
+
     def _send_silent(self, code: str) -> None:
         self._send_message("execute_request", _execute_request(code, silent=True), "0")
 
-    def _send_message(self, kind: str, content: dict[str, Any], number: str) -> None:
+    def _send_message(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        number: str,
+        buffers: tuple[bytes, ...] = (),
+    ) -> None:
         if self._client is None:
             return
         session = self._client.session
@@ -339,7 +356,7 @@ class KernelProcess(ContextProcess):
         message["header"]["msg_id"] = message["msg_id"] = number
         # Not by the channel's own `send`: that goes around asyncio's socket, which then
         # may miss that a reply has come meanwhile, and wait for it for ever.
-        frames = session.serialize(message)
+        frames = [*session.serialize(message), *buffers]
         self._client.shell_channel.socket.send_multipart(frames)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
@@ -431,8 +448,8 @@ def _read(message: dict[str, Any]) -> Message:
     except UnicodeEncodeError:  # halves of characters, which JSON can have
         text = json.dumps((content, metadata), ensure_ascii=False)
         content, metadata = json.loads(well_formed(text))
-    asked = content.pop("user_expressions", None)
-    value = asked.get(_VALUE) if isinstance(asked, dict) else None
+    asked = content.get("user_expressions")
+    value = asked.pop(_VALUE, None) if isinstance(asked, dict) else None
     if isinstance(value, dict) and value.get("status") == "ok":
         content["result_json"] = str(value["data"]["text/plain"])
     lines = content.get("traceback")
@@ -448,4 +465,6 @@ def _reason(program: Program | None) -> str:
         return "its process ended"
     if program.ran_out_of_memory():
         return "it took more memory than it may (python_memory_bytes_max)"
+    if program.opened_too_much:
+        return f"it opened more than {TERMINALS_MAX} terminals"
     return f"killed by signal {-code}" if code < 0 else f"exit {code}"

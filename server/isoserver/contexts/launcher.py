@@ -20,11 +20,11 @@ import signal
 import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
@@ -55,10 +55,12 @@ __all__ = ["Launched", "Launcher", "Program", "load_kernelspecs"]
 _OPEN_FILES: Final = 1024
 _STARTS_MAX: Final = 4
 """Kernels that are started at a time; what they wait for is the system's work."""
-_MEMORY_WATCH_SECONDS: Final = 1.0
-_MEMORY_WATCH_SHARE: Final = 20
+_WATCH_SECONDS: Final = 1.0
+_WATCH_SHARE: Final = 20
 """The watch takes at most one part in so many of a processor."""
 _CONNECTION_FILE: Final = "/run/connection.json"
+_INSTALLED: Final = "/tmp/.packages"  # noqa: S108 -- a container's own
+"""Where `%pip` puts what it installs."""
 _IP: Final = f"{SOCKETS}/kernel"
 """How the paths of sockets begin: the channel's number follows, after a hyphen."""
 _PORTS: Final = {
@@ -103,6 +105,10 @@ class Program(Protocol):
 
     def ran_out_of_memory(self) -> bool:
         """Return whether it was ended for the memory that it took."""
+
+    @property
+    def opened_too_much(self) -> bool:
+        """Whether it was ended for the terminals that it opened."""
 
     def memory_bytes(self) -> int:
         """Return the memory that it has; blocks."""
@@ -236,10 +242,10 @@ class Launcher:
             message = f"it can't be started: {error}"
             raise ContextStartError(message) from error
         program = launched.program
-        if isinstance(program, Container) and not program.memory_is_bounded:
+        if isinstance(program, Container):
             self._watched.add(program)
             if self._watch is None:
-                self._watch = asyncio.ensure_future(self._watch_memory())
+                self._watch = asyncio.ensure_future(self._watch_containers())
         return launched
 
     def _discard(self, start: asyncio.Future[Launched]) -> None:
@@ -289,6 +295,8 @@ class Launcher:
                 hidden=self._hidden,
                 files={_CONNECTION_FILE: json.dumps({**connection, "ip": _IP})},
                 folder=cwd,
+                # Python looks only at folders that are there when it begins.
+                made=_packages() if settings.python_wheels else "",
                 files_bytes_max=settings.python_files_bytes_max,
                 memory_bytes_max=memory,
                 # Others may reserve far more than they use, as V8 and Java do.
@@ -298,7 +306,7 @@ class Launcher:
                 niceness=settings.context_niceness,
             ),
             command,
-            _environment(spec, HOME),
+            {**_environment(spec, HOME), **self._pip()},
             self._cgroups,
         )
         try:
@@ -334,21 +342,37 @@ class Launcher:
 
     def _readable(self) -> list[str]:
         named = [str(path) for path in self._settings.python_readable]
+        wheels = self._settings.python_wheels
+        named += [] if wheels is None else [os.path.abspath(wheels)]  # noqa: PTH100
         return list(dict.fromkeys([*_of_python(), *named]))
 
-    # -- memory, where the system doesn't bound it -------------------------------------
+    def _pip(self) -> dict[str, str]:
+        """Return the variables of `%pip` in a container, which has no network.
 
-    async def _watch_memory(self) -> None:
+        What it installs isn't among the user's files.
+        """
+        found = {"PIP_NO_INDEX": "1"}  # there is nothing to wait for
+        wheels = self._settings.python_wheels
+        if wheels is not None:
+            found |= {
+                "PIP_FIND_LINKS": os.path.abspath(wheels),  # noqa: PTH100
+                "PIP_PREFIX": _INSTALLED,
+                "PYTHONPATH": os.pathsep.join([_packages(), *_python_path()]),
+            }
+        return found
+
+    # -- what the system doesn't bound -------------------------------------------------
+
+    async def _watch_containers(self) -> None:
         limit = self._settings.python_memory_bytes_max
-        while limit is not None:
-            took = 0.0
-            for program in list(self._watched):
-                goes_on, seconds = await look(partial(program.kill_above, limit))
-                took += seconds
-                if not goes_on:
-                    self._watched.discard(program)
-            pause = max(_MEMORY_WATCH_SECONDS, took * _MEMORY_WATCH_SHARE)
-            await asyncio.sleep(pause)
+        while True:
+            programs = list(self._watched)
+            # In one thread for all: each has a look of some microseconds as a rule.
+            ended, took = await look(
+                lambda: [one for one in programs if not one.end_excess(limit)]  # noqa: B023
+            )
+            self._watched.difference_update(ended)
+            await asyncio.sleep(max(_WATCH_SECONDS, took * _WATCH_SHARE))
 
 
 class BareProgram:
@@ -359,7 +383,10 @@ class BareProgram:
         folder: Its own.
         home: What it takes for its home.
         cwd: Its working folder.
+        opened_too_much: Nobody looks.
     """
+
+    opened_too_much = False
 
     def __init__(self, parent: Path, sockets: Path, cwd: str) -> None:
         """Make its folders.
@@ -485,6 +512,13 @@ def _python_path() -> list[str]:
     return [path for path in (*named, own) if os.path.isabs(path)]  # noqa: PTH117
 
 
+def _packages() -> str:
+    """Return the folder of packages where `%pip` installs, in a container."""
+    bases = {"base": _INSTALLED, "platbase": _INSTALLED}
+    scheme = sysconfig.get_preferred_scheme("prefix")
+    return sysconfig.get_path("purelib", scheme, bases)
+
+
 def _read_by(spec: KernelSpec, program: str) -> list[str]:
     """Return what a kernel of another language reads, as far as that can be told."""
     places = [spec.resource_dir]
@@ -517,8 +551,6 @@ def _environment(spec: KernelSpec, home: str) -> dict[str, str]:
         "IPYTHONDIR": f"{aside}/.ipython",
         "MPLCONFIGDIR": f"{aside}/.matplotlib",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # There is nothing to wait for where there is no network.
-        **({"PIP_NO_INDEX": "1"} if home == HOME else {}),
     }
 
 

@@ -211,6 +211,15 @@ def test_a_form_is_sent_and_read_again(run_js: Run) -> None:
     ]
 
 
+def test_a_byte_order_mark_is_part_of_the_text_of_a_form(run_js: Run) -> None:
+    assert run_js("""
+        const headers = { "content-type": "application/x-www-form-urlencoded" };
+        const body = "\\ufeffa=\\ufeff1";
+        const read = () => new Response(body, { headers });
+        return [[...await read().formData()], await read().text()];
+    """) == [[["\ufeffa", "\ufeff1"]], "a=\ufeff1"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

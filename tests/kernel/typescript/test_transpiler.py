@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpiler
 
 
@@ -15,3 +17,20 @@ def test_transpiler_modes() -> None:
     refused = transpiler().transpile("let x: = 5")
     assert isinstance(refused, SyntaxProblem)
     assert (refused.line, refused.column) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"const x: {'Array<' * 50_000}number{'>' * 50_000} = 1",
+        f"let a = {'!' * 300_000}1",
+        f"let a: number = {'(' * 200_000}1{')' * 200_000}",
+    ],
+    ids=["types", "operators", "parentheses"],
+)
+def test_what_is_nested_too_deeply_breaks_nothing(code: str) -> None:
+    refused = transpiler().transpile(code)
+    assert isinstance(refused, SyntaxProblem)
+    assert refused.message == "the code is nested too deeply"
+    assert transpiler().transpile("1 as number") == Transpiled("1          ", None)
+    assert isinstance(transpiler().transpile("enum A { B }"), Transpiled)

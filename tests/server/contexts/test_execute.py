@@ -58,10 +58,12 @@ def test_python_is_what_code_is_when_nobody_says(client: Client) -> None:
         ("python", "1 + 1", "2"),
         ("py", "1 + 1", "2"),
         ("python3", "1 + 1", "2"),
+        (1, "'{}'.format(1)", "'1'"),
+        (2, "const a: number = 1; a", "1"),
     ],
 )
 def test_every_documented_language_name(
-    client: Client, name: str, code: str, text: str
+    client: Client, name: str | int, code: str, text: str
 ) -> None:
     assert client.text(code, language=name) == text
 

@@ -140,6 +140,22 @@ def test_hard_code_is_answered(client: Client, code: str) -> None:
     assert client.text("1 + 1", context_id=here) == "2"
 
 
+@pytest.mark.parametrize("name", ["stack", "message", "name"])
+def test_what_an_endless_error_says_is_not_waited_for(
+    client: Client, name: str
+) -> None:
+    """Its time is up as that of any code, and the state is kept."""
+    here = client.create("javascript")
+    client.run("const kept = 41", context_id=here)
+    thrown = (
+        f"Object.defineProperty(new Error('e'), '{name}', {{ get() {{ while (true); }} "
+        "})"
+    )
+    answer = client.run(f"throw {thrown}", context_id=here, timeout_ms=300)
+    assert answer["error"]["name"] == "TimeoutError"
+    assert client.text("kept + 1", context_id=here) == "42"
+
+
 def test_python_that_takes_all_memory(client: Client) -> None:
     code = "a = []\nwhile True: a.append(bytearray(1 << 26))"
     answer = client.run(code, language="python", timeout_ms=20_000)

@@ -80,6 +80,14 @@ def _before(kind: str, keep: Path) -> list[str]:
     return [*started, *(change if kind == "user" else ())]
 
 
+def quick(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test on some kinds of servers each time, and on the others when all run."""
+    chosen = kinds if os.geteuid() == 0 else ("user",)
+    marks = {kind: () if kind in chosen else (pytest.mark.slow,) for kind in KINDS}
+    values = [pytest.param(kind, marks=marks[kind]) for kind in KINDS]
+    return pytest.mark.parametrize("prison", values, indirect=True)
+
+
 class Prison(NamedTuple):
     """A server and what tests put around it.
 
@@ -515,6 +523,7 @@ n"""
     ],
     ids=["memfd", "many", "SysV"],
 )
+@quick("root", "root without cgroups")  # which a user's server is like: it has none
 def test_memory_is_bounded(prison: Prison, take: str) -> None:
     here = prison.client.create("python")
     code = "import ctypes, os, signal, time\n" + take
@@ -526,6 +535,123 @@ def test_memory_is_bounded(prison: Prison, take: str) -> None:
     assert _memory(prison.server) < 1400 * MIB
     prison.client.delete(f"/contexts/{here}")
     assert prison.client.text("7", language="python") == "7"
+
+
+def test_what_all_on_the_machine_share_is_not_used_up(
+    prison: Prison, attempt: Callable[[str], Any]
+) -> None:
+    """Watches of files, and waiting signals, which are the server's user's too."""
+    assert attempt("libc.inotify_init1(0), ctypes.get_errno()") == "(-1, 38)"
+    code = """
+reader, writer = os.pipe()
+if not os.fork():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [40])
+    n = 0
+    while n < 200_000 and libc.sigqueue(os.getpid(), 40, None) == 0: n += 1
+    os.write(writer, b'%d' % n)
+    os._exit(0)
+int(os.read(reader, 99))"""
+    assert int(attempt(code)) <= 1024
+    assert prison.client.get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.usefixtures("bounded")
+def test_terminals_are_bounded(prison: Prison) -> None:
+    """All containers of a machine share those that it has."""
+    here = prison.client.create("python")
+    code = "import os, time\nheld = [os.open('/dev/ptmx', 2) for _ in range(%d)]\n"
+    prison.client.text(f"{code % 50}len(held)", context_id=here)
+    answer = prison.client.run(f"{code % 80}time.sleep(60)", context_id=here)
+    assert "it opened more than 64 terminals" in answer["error"]["value"]
+    prison.client.delete(f"/contexts/{here}")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86_64's number")
+def test_the_machines_contexts_of_io_are_not_used_up(
+    attempt: Callable[[str], Any],
+) -> None:
+    code = "try: system(206, 1, ctypes.byref(ctypes.c_ulong())); n = 0\n"
+    assert attempt(f"{code}except OSError as e: n = e.errno\nn") == "38"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86_64's numbers")
+@pytest.mark.parametrize(
+    "call", ["319, b'a', 0", "29, 0, 4096, 0o1600", "64, 0, 9, 0o1600", "68, 0, 0o1600"]
+)
+def test_what_only_a_cgroup_counts_wants_one(
+    prison: Prison, attempt: Callable[[str], Any], call: str
+) -> None:
+    """memfd_create, shmget, semget and msgget."""
+    code = f"try: system({call}); n = 0\nexcept OSError as e: n = e.errno\nn"
+    assert attempt(code) == ("0" if prison.kind == "root" else "38")
+
+
+FULL_SOCKETS: Final = """
+import os, signal, socket, time
+def stop(*_): raise TimeoutError
+signal.signal(signal.SIGALRM, stop)
+for _ in range(6):
+    if os.fork() == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        held = []
+        for _ in range(480):
+            for end in (pair := socket.socketpair()):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SIZE)
+                end.setblocking(False)
+                try:
+                    while True: end.send(bytes(1 << 15))
+                except BlockingIOError: pass
+            held.append(pair)
+        time.sleep(60)
+        os._exit(0)
+signal.alarm(25)
+os.WTERMSIG(os.wait()[1])  # of the first of them that is ended
+"""
+
+
+@pytest.mark.usefixtures("bounded")
+def test_memory_of_sockets_is_bounded(prison: Prison) -> None:
+    """It is the system's, and of no process."""
+    here = prison.client.create("python")
+    code = FULL_SOCKETS.replace("SIZE", "1 << 18")
+    answer = prison.client.run(code, context_id=here, timeout_ms=40_000)
+    if answer["error"] is None:  # by the cgroup, which chose one of its processes
+        assert answer["items"][-1]["text"] == "9"
+    else:
+        assert "(python_memory_bytes_max)" in answer["error"]["value"]
+    prison.client.delete(f"/contexts/{here}")
+    assert prison.client.text("7", language="python") == "7"
+
+
+FULL_CONNECTIONS: Final = """
+import socket, time
+listener = socket.create_server(('127.0.0.1', 0))
+def held():
+    text = open('/proc/net/sockstat').read()
+    return int(text.split('TCP:')[1].split()[9]) * 4096
+before, pairs = held(), []
+for _ in range(60):
+    sender = socket.create_connection(listener.getsockname())
+    pairs.append((sender, listener.accept()))
+    sender.settimeout(0.1)
+    try:
+        while True: sender.send(bytes(1 << 20))
+    except TimeoutError: pass
+held() - before < 128 << 20
+"""
+
+
+def test_memory_of_connections_is_bounded(prison: Prison) -> None:
+    """All of a machine's share one bound, which is no cgroup's but in version 1."""
+    if not Path("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes").exists():
+        pytest.skip("wants cgroups of version 1, built with a limit of this")
+    if prison.kind != "root":
+        pytest.skip("wants a cgroup")
+    here = prison.client.create("python")
+    answer = prison.client.run(FULL_CONNECTIONS, context_id=here, timeout_ms=40_000)
+    assert answer["error"] is None, answer["error"]
+    assert answer["items"][-1]["text"] == "True"
+    prison.client.delete(f"/contexts/{here}")
 
 
 def _memory(server: Server) -> int:
@@ -636,6 +762,7 @@ def test_what_people_need_works(prison: Prison, desk: str, name: str) -> None:
     assert said in "".join(answer["logs"]["stdout"])
 
 
+@quick("root")  # pip is the same for all, and nobody has a network
 def test_pip_says_at_once_that_it_finds_nothing(prison: Prison) -> None:
     answer = prison.client.run(
         "%pip install no-such-package", language="python", timeout_ms=20_000
@@ -644,6 +771,7 @@ def test_pip_says_at_once_that_it_finds_nothing(prison: Prison) -> None:
     assert "No matching distribution found for no-such-package" in said
 
 
+@quick("root")  # the kernel does it itself, which is the same for all
 def test_it_can_be_interrupted(prison: Prison) -> None:
     here = prison.client.create("python")
     for code in ("while True: pass", "import time; time.sleep(60)"):

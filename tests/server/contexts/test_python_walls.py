@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,6 +152,49 @@ def test_folders_can_be_allowed(servers: Callable[..., Server], tmp_path: Path) 
         # But for the file with the keys.
         code = f"open({str(tmp_path / 'keys.toml')!r}).read()"
         assert client.run(code, context_id=here)["error"]["name"] == "PermissionError"
+
+
+def _wheel(folder: Path, name: str, requires: str) -> None:
+    """Write a wheel with one module, which has a number."""
+    about = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "number = 7\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        f"Requires-Dist: {requires}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
+    }
+    record = [*files, f"{about}/RECORD"]
+    files[f"{about}/RECORD"] = "".join(f"{path},,\n" for path in record)
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+
+
+def test_wheels_that_are_allowed_can_be_installed(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)  # read by a user of its own
+    # That one is there: what the environment has isn't looked for in the folder.
+    _wheel(tmp_path, "numbered", requires="ipykernel")
+    server = servers("--languages", "python", "--python-wheels", str(tmp_path))
+    with connect(server) as client:
+        here = client.create("python")
+        for name, said in (("numbered", "Successfully"), ("six-more", "No matching")):
+            code = f"%pip install {name}"
+            answer = client.run(code, context_id=here, timeout_ms=40_000)
+            logs = answer["logs"]
+            assert said in "".join(logs["stdout"] + logs["stderr"]), logs
+        assert client.text("import numbered; numbered.number", context_id=here) == "7"
+        # In other processes of the context too, and not among its files.
+        code = "import subprocess, sys\nsubprocess.check_output([sys.executable, '-c',"
+        code += " 'import numbered; print(numbered.number)'])"
+        assert client.text(code, context_id=here) == r"b'7\n'"
+        assert client.get(f"/contexts/{here}/files").json()["files"] == []
+        code = "import numbered"
+        assert client.run(code, language="python")["error"]["name"] == (
+            "ModuleNotFoundError"
+        )
 
 
 def test_without_the_sandbox_nothing_is_denied(servers: Callable[..., Server]) -> None:

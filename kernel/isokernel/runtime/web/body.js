@@ -20,9 +20,9 @@ function encode(text) {
   return new TextEncoder().encode(text);
 }
 
-function decode(bytes) {
+function decode(bytes, options) {
   const { TextDecoder } = require("vendor/encoding");
-  return new TextDecoder().decode(bytes);
+  return new TextDecoder("utf-8", options).decode(bytes);
 }
 
 function concatenate(chunks, size) {
@@ -297,7 +297,8 @@ const CONVERSIONS = {
 function toForm(bytes, type) {
   const essence = type === null ? "" : essenceOf(type);
   if (essence === "application/x-www-form-urlencoded") {
-    return formOf(require("web/url").formPairs(decode(bytes)));
+    // A byte order mark belongs to the first name, as the standard of URLs decodes forms.
+    return formOf(require("web/url").formPairs(decode(bytes, { ignoreBOM: true })));
   }
   if (essence === "multipart/form-data") {
     const boundary = parameterOf(type, "boundary");
