@@ -38,12 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--walls", action="store_true", help=text)
 
 
-_COMPILE = (
-    "from isokernel.context import Context; "
-    "from isokernel.context.warmup import compile_all; "
-    "from isokernel.settings import ContextSettings; "
-    "compile_all(Context(ContextSettings(), lambda _event: None))"
-)
+_COMPILE = "from isokernel.context.warmup import compile_all; compile_all()"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

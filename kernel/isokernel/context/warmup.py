@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from isokernel.context.context import Context
 from isokernel.context.events import CallAnswer, CapabilityCall
 from isokernel.errors import CapabilityError
 from isokernel.runtime import compiled, scripts
+from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import Transpiled, transpiler
 
 if TYPE_CHECKING:
-    from isokernel.context.context import Context
     from isokernel.context.events import Event
 
 _CELLS: Final = (
@@ -104,15 +105,16 @@ def warm(context: Context) -> None:
     compiler.without_return("return 1")
 
 
-def compile_all(context: Context) -> None:
+def compile_all() -> None:
     """Load all modules of the runtime, and keep their code; see `runtime.compiled`.
 
-    The context is of no use afterwards.
+    In a context of its own, as the modules that each one begins with count most.
     """
-    isolate = context.bridge.isolate
-    isolate.kept_scripts = {}
+    context = Context(ContextSettings(), lambda _event: None, keeps_scripts=True)
+    warm(context)
     context.evaluate(_EVERYTHING)
-    compiled.put(compiled.of(isolate, scripts.PREFIX))
+    compiled.put(compiled.of(context.bridge.isolate, scripts.PREFIX))
+    context.close()
 
 
 def _import(context: Context) -> None:

@@ -50,7 +50,7 @@ class ContextTemplate(Template):
 
     def prepare(self) -> None:
         """Keep it, for all processes of this user."""
-        compile_all(self.base)
+        compile_all()
 
     def take(self) -> None:
         """Read what is kept now."""

@@ -61,7 +61,9 @@ def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
 
 def boot(isolate: Isolate, extras: Value | None = None) -> Value:
     """Run the first script in an isolate, and return the runtime's `require`."""
-    start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap")
+    text = source("bootstrap")
+    code = compiled.code("bootstrap", len(text))
+    start = isolate.run_script(text, f"{PREFIX}bootstrap", code)
     names = json.dumps(isolate.operation_names)
     require: Value = isolate.call(start, isolate.native_function(), names, extras)
     return require

@@ -30,9 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def kept(folder: Path, sessions: Callable[..., LocalContext]) -> Path:
+def kept(folder: Path) -> Path:
     """The file, made."""
-    compile_all(sessions().context)
+    compile_all()
     compiled.forget()
     (file,) = folder.iterdir()
     return file
@@ -44,6 +44,8 @@ def test_contexts_take_code(sessions: Callable[..., LocalContext]) -> None:
     assert one.value(USE) == "'function'"
     isolate = one.context.bridge.isolate
     assert {"vendor/node/core", "node/stream", "web/url"} <= set(compiled.known())
+    # What each context begins with is the most of all.
+    assert {"main", "output", "console", "vendor/inspect"} <= set(compiled.known())
     assert isolate.code_taken > 0
     assert isolate.code_refused == 0
 
