@@ -15,8 +15,6 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from isokernel.v8.library import engine_identity
 
 if TYPE_CHECKING:
@@ -44,6 +42,8 @@ def known() -> Mapping[str, bytes]:
         return {}
     if hashlib.sha256(data[_DIGEST_BYTES:]).digest() != data[:_DIGEST_BYTES]:
         return {}
+    import msgspec  # noqa: PLC0415 -- 10 ms that the start of a kernel doesn't need
+
     try:
         return msgspec.msgpack.decode(data[_DIGEST_BYTES:], type=dict[str, bytes])
     except msgspec.MsgspecError:
@@ -95,6 +95,8 @@ def of(isolate: Isolate, prefix: str) -> dict[str, bytes]:
 
 def put(code: Mapping[str, bytes]) -> None:
     """Write the file, if the folder can be written; those unused longest go."""
+    import msgspec  # noqa: PLC0415 -- as above
+
     data = msgspec.msgpack.encode(code)
     path = _path()
     folder = os.path.dirname(path)  # noqa: PTH120 -- as above
