@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.support.leaks import descriptors, held
 from tests.support.local_contexts import LocalContext
 from tests.support.waiting import wait_for
 
+from isokernel.runtime import compiled
 from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import transpiler
 
@@ -33,6 +36,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--turns", type=int, default=1, metavar="TIMES", help=text)
     text = "count what was tried to leave the sandboxes, and what refused it"
     parser.addoption("--walls", action="store_true", help=text)
+
+
+_COMPILE = "from isokernel.context.warmup import compile_all; compile_all()"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have V8's code of the runtime kept by now.
+
+    Else the first fork servers make it, in a process more than tests count.
+    """
+    # Read in each worker: what it finds, all contexts of its process take.
+    if not compiled.known() and not hasattr(session.config, "workerinput"):
+        subprocess.run([sys.executable, "-c", _COMPILE], check=True)
 
 
 def pytest_terminal_summary(

@@ -31,6 +31,9 @@ from isoserver.http.metrics import Metrics
 from isoserver.http.openapi import make_document
 from isoserver.http.parts import ServerParts
 from isoserver.http.routes import in_group
+from isoserver.jupyter.fronts import Fronts
+from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.jupyter.sessions import Sessions
 from isoserver.mcp.endpoint import MCP_ROUTES, McpEndpoint
 from isoserver.mcp.relay import Relay
 from isoserver.runs.records import Kind
@@ -134,6 +137,7 @@ class Server:
             {**providers_of(settings, self.files), **(providers or {})},
             log,
             database=self.database,
+            changes=self.changes,
             approvals=self.tools.approvals,
             audit=self.tools.audit,
             folder=self.files.folder_of,
@@ -186,6 +190,8 @@ class Server:
             self.tools,
             self.files,
             self.capabilities,
+            Fronts(),
+            Sessions(),
         )
         self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
@@ -204,7 +210,9 @@ class Server:
         """
         sockets = self._claims.listen()
         await self.open()
-        self._http = make_http_server(self.parts, (*ROUTES, *MCP_ROUTES))
+        self._http = make_http_server(
+            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES)
+        )
         self._http.add_sockets(sockets)
         self.url = self._claims.url
 

@@ -34,7 +34,9 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   └── RateLimitError              requests per minute
     ├── ContextError
     │   ├── ContextMissingError         (LookupError) no context has that id
+    │   ├── SessionMissingError         (LookupError) no session of fronts has that id
     │   ├── ContextExistsError          the id is taken
+    │   ├── ForeignContextError         a front may not do that to what it hasn't made
     │   ├── ContextDeadError            its process is gone
     │   ├── ContextReplacedError        restarted or deleted while a request waited
     │   ├── ContextStartError           its process could not be started
@@ -451,6 +453,29 @@ class ContextMissingError(ContextError, LookupError):
         super().__init__(f"Context {context_id[:64]} not found{why}")
 
 
+class SessionMissingError(ContextError, LookupError):
+    """No session of Jupyter's fronts has that id."""
+
+    http_status = HTTPStatus.NOT_FOUND
+
+    def __init__(self, session_id: str) -> None:
+        """Name the id."""
+        super().__init__(f"session {session_id[:64]} not found")
+
+
+class ForeignContextError(ContextError):
+    """A front may not restart a context that no front has made."""
+
+    http_status = HTTPStatus.FORBIDDEN
+
+    def __init__(self, context_id: str) -> None:
+        """Name the context, and what restarts it."""
+        super().__init__(
+            "the context was not made by a front, and others may need its state; "
+            f"POST /contexts/{context_id}/restart restarts it"
+        )
+
+
 class ContextExistsError(ContextError):
     """A context with that id already exists."""
 
@@ -536,6 +561,9 @@ class ContextFileError(ServerError):
     @classmethod
     def of(cls, error: FileError) -> ContextFileError:
         """Return what a failure in a context's folder is to clients."""
+        text = str(error)
+        if error.code == "ENOSPC":
+            text += "; a Python context has as much as python_files_bytes_max says"
         kind: type[ContextFileError] = ContextFileError
         if isinstance(error, FileLimitError):
             kind = ContextFileLimitError
@@ -543,7 +571,7 @@ class ContextFileError(ServerError):
             kind = ContextFilePathError
         elif error.code == "ENOENT":
             kind = ContextFileMissingError
-        return kind(str(error), error.code)
+        return kind(text, error.code)
 
     def body_fields(self) -> dict[str, Any]:
         """Return the reason."""

@@ -89,7 +89,7 @@ def test_a_head_must_arrive_in_time(
 def test_connections_in_use_are_left_alone(
     started: Callable[..., Server], opened: contextlib.ExitStack
 ) -> None:
-    server = started("--connections-max", "2")
+    server = started("--connections-max", "2", "--shutdown-grace-seconds", "0.1")
     code = {"code": "await new Promise(done => setTimeout(done, 1e5))"}
     body = json.dumps(code).encode()
     head = (

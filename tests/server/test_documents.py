@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 _OUTPUTS = {"text", "json"}
 _PICTURES = {"layers", "map"}
+_PLACE = re.compile(r"(?:127\.0\.0\.1|localhost):3000")
 _CALL = re.compile(r"^(\w+) (\{.*\})\n((?: .*\n?)+)", re.MULTILINE)
 _KERNEL = """
 import sys
@@ -46,17 +48,20 @@ assert reply["content"]["status"] == "ok", reply["content"]
 class Reader:
     """Somebody who follows one document, with a server and a folder of their own."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.server = server
+    def __init__(self, servers: Callable[..., Server], folder: Path) -> None:
+        self._servers = servers
         self.folder = folder
         self.expectation = Expectation()
 
+    @cached_property
+    def server(self) -> Server:
+        """Started for the first example that is about one."""
+        return self._servers("--data-dir", str(self.folder / "server"))
+
     def shell(self, command: str) -> str:
         """Run commands; what they print."""
-        host = self.server.url.removeprefix("http://")
         command = self.expectation.translate(command)
-        for place in ("127.0.0.1:3000", "localhost:3000"):
-            command = command.replace(place, host)
+        command = _PLACE.sub(lambda _: self.server.url.removeprefix("http://"), command)
         programs = str(Path(sys.executable).parent)
         done = subprocess.run(
             ["/bin/bash", "-euo", "pipefail", "-c", command],
@@ -139,7 +144,7 @@ def _has_output(following: list[Block]) -> bool:
 async def test_examples_are_as_they_say(
     path: Path, servers: Callable[..., Server], tmp_path: Path
 ) -> None:
-    reader = Reader(servers("--data-dir", str(tmp_path / "server")), tmp_path)
+    reader = Reader(servers, tmp_path)
     found = blocks(path)
     while found:
         block = found.pop(0)

@@ -167,7 +167,11 @@ class Lab:
 
 @contextmanager
 def open_lab(
-    home: Path, folder: Path, environment: Mapping[str, str] | None = None
+    home: Path,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    flags: Sequence[str] = (),
+    program: Sequence[str] = ("-m", "jupyterlab"),
 ) -> Iterator[Lab]:
     """Start JupyterLab.
 
@@ -175,6 +179,8 @@ def open_lab(
         home: For its settings and data.
         folder: Of notebooks.
         environment: Of its kernels, besides what a user has.
+        flags: More of what JupyterLab is told.
+        program: What Python runs.
     """
     if sys.executable == PYTHON:
         pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
@@ -187,7 +193,7 @@ def open_lab(
         f"--ServerApp.root_dir={folder}",
     )
     with subprocess.Popen(
-        [PYTHON, "-m", "jupyterlab", *options],
+        [PYTHON, *program, *options, *flags],
         env={**user_environment(home), **(environment or {})},
         cwd=folder,
         stderr=subprocess.PIPE,

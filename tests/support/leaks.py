@@ -15,14 +15,30 @@ KEPT: set[int] = set()
 """Processes that serve all tests; no leaks."""
 
 
-def children() -> set[int]:
-    """The processes that this one has started, but for those that are kept."""
+def children_of(pid: int) -> set[int]:
+    """The processes that a process has started, none if it has ended."""
     # psutil looks at every process of the machine for this: 5 ms and more.
     found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread may end meanwhile
-            found.update(map(int, (task / "children").read_text().split()))
-    return found - KEPT
+    with contextlib.suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread may end meanwhile
+                found.update(map(int, (task / "children").read_text().split()))
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that a process has started, and theirs, and so on."""
+    found: set[int] = set()
+    new = {pid}
+    while new:
+        new = set().union(*map(children_of, new)) - found
+        found |= new
+    return found
+
+
+def children() -> set[int]:
+    """The processes that this one has started, but for those that are kept."""
+    return children_of(os.getpid()) - KEPT
 
 
 def held() -> dict[str, Any]:

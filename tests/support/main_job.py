@@ -93,7 +93,8 @@ def open_place(folder: Path) -> Iterator[Place]:
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
     )
-    thread = threading.Thread(target=server.serve_forever)
+    # By default it looks every half second whether it shall end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield Place(f"127.0.0.1:{server.server_port}", asked)

@@ -9,12 +9,16 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.support.registry import PackageRegistry, serve_registry
 
+from isokernel.packages.specifiers import location_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from isokernel.packages.answers import GraphAnswer
 
 IMPORT = "import {sum} from 'npm:sums@1'; sum(1, 2)"
 FILES = {
@@ -63,6 +67,36 @@ PROGRAMS: Final = {
     name: Program(name, **given)
     for name, given in json.loads(_PROGRAMS.read_text("utf-8")).items()
 }
+
+
+def read_graph(answer: GraphAnswer) -> dict[str, Any]:
+    """What a context is told of an import: `roots`, and `modules` with their texts."""
+
+    def text(start: int, size: int) -> str:
+        return answer.data[start : start + size].decode("utf-8", "replace")
+
+    told = json.loads(answer.text)
+    table, rows, _ = json.loads(told["compile"])
+    urls, imports = json.loads(told["imports"])
+    modules: list[dict[str, Any]] = [
+        {
+            "url": table[number],
+            "format": "esm",
+            "imports": {name: urls[target] for name, target in meant.items()},
+            "source": text(start, size),
+        }
+        for (number, start, size, *_), meant in zip(rows, imports, strict=True)
+    ]
+    assert [module["url"] for module in modules] == told["compiled"]
+    modules += [
+        {**module, "source": text(*module.get("source", (0, 0)))}
+        for module in told["modules"]
+    ]
+    for module in modules:
+        location = location_of(module["url"])
+        module["package"] = "" if location is None else location.package
+    return {"roots": told["roots"], "modules": modules}
+
 
 CACHE: Final = Path.home() / ".cache" / "isokernel-tests" / "packages"
 """Packages of npm that tests use without a registry."""

@@ -128,6 +128,9 @@ class PackageRegistry:
                 and "node_modules" not in path.relative_to(folder).parts
             }
             self.publish_tarball(name, version, make_tarball(files))
+            manifest = json.loads(files["package.json"])
+            entry = self.packages[name]["versions"][version]
+            entry["dependencies"] = manifest.get("dependencies", {})
         latest = sorted(self.packages.get(name, {"versions": {}})["versions"])
         if latest:
             self.packages[name]["dist-tags"]["latest"] = latest[-1]
@@ -202,9 +205,14 @@ def serve_registry() -> Iterator[PackageRegistry]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    class Listener(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # of what comes beyond 5 at a time, some is lost
+
+    server = Listener(("127.0.0.1", 0), Handler)
+    # By default it looks every half second whether it shall end, and each test that has
+    # a registry would wait for it.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     registry.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

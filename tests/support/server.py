@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support.leaks import children_of, descendants
 from tests.support.starts import Started, starter
 from tests.support.waiting import DEADLINE, wait_for
 
@@ -123,13 +124,12 @@ class Server:
 
     def children(self) -> set[int]:
         """Its processes."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return {child.pid for child in children}
+        return descendants(self.process.pid)
 
     def fork_server(self) -> int:
         """Its fork server, while there is no Python context."""
-        (child,) = psutil.Process(self.process.pid).children()
-        return child.pid
+        (child,) = children_of(self.process.pid)
+        return child
 
     def files(self) -> int:
         """How many descriptors it has open, but for the database's, which it keeps."""

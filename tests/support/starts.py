@@ -4,6 +4,8 @@ Importing is half of what a server's start costs, a second of processor time, an
 suite starts hundreds. A process that has imported the server forks: the same `main`
 with arguments, environment, folder and outputs of its own, and a child of the tests'
 process like any other. What is about the start itself is started as users do.
+
+Other programs that import much are forked likewise, for clients that start them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 STARTER = Path(__file__).parent / "programs" / "starter.py"
+_FORKED = (sys.executable, "-S", "-I", str(FORKED))
 
 
 class Started:
@@ -106,17 +109,23 @@ class Starter:
 
     def __init__(self) -> None:
         self.name = f"isokernel-starter-{os.getpid()}"
+        self.programs_name = f"{self.name}-programs"
         self._requests, theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         )
-        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(f"\0{self.name}")
-            listener.listen()
+        with theirs, contextlib.ExitStack() as stack:
+            numbers = []
+            for name in (self.name, self.programs_name):
+                listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                stack.enter_context(listener)
+                listener.bind(f"\0{name}")
+                listener.listen()
+                numbers.append(listener.fileno())
             self._process = subprocess.Popen(
-                [sys.executable, str(STARTER), str(listener.fileno())],
+                [sys.executable, str(STARTER), *map(str, numbers)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                pass_fds=[listener.fileno()],
+                pass_fds=numbers,
             )
         KEPT.add(self._process.pid)
 
@@ -211,8 +220,12 @@ def isokernel_command(*arguments: str) -> list[str]:
 
     Not for tests that send it signals: they reach the process that waits for it.
     """
-    forked = [sys.executable, "-S", "-I", str(FORKED)]
-    return [*forked, starter().name, *arguments]
+    return [*_FORKED, starter().name, "isokernel", *arguments]
+
+
+def program_command(program: Path, *arguments: str) -> list[str]:
+    """Return what starts another program of ours, which ends with its client."""
+    return [*_FORKED, starter().programs_name, str(program), *arguments]
 
 
 def end_starter() -> None:

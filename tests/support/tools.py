@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import subprocess
-import sys
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.programs import UPSTREAM
 from tests.support.services import Services
+from tests.support.starts import program_command
+from tests.support.waiting import POLL_SECONDS
 
 from isoserver.errors import ToolError
 from isoserver.settings.logs import make_log
@@ -35,12 +36,13 @@ SECONDS = 50.0
 
 def stdio(**fields: Any) -> dict[str, Any]:
     """The configuration of our MCP server over stdio."""
+    command, *arguments = program_command(UPSTREAM, "stdio")
     return {
         "type": "mcp",
         "name": "up",
         "workspace": "default",
-        "command": sys.executable,
-        "args": [str(UPSTREAM), "stdio"],
+        "command": command,
+        "args": arguments,
         **fields,
     }
 
@@ -78,7 +80,7 @@ class World:
             found, _ = await self.tools.approvals.pending(workspace)
             if found:
                 return found[0]
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def audit(self, workspace: str = "default") -> list[dict[str, Any]]:
         """The audit, oldest first."""
@@ -170,7 +172,7 @@ UPSTREAM_KEY = "a-key-of-the-mcp-server"
 def serve_upstream(kind: str) -> Iterator[str]:
     """Our MCP server over HTTP; its URL."""
     process = subprocess.Popen(
-        [sys.executable, str(UPSTREAM), kind],
+        program_command(UPSTREAM, kind),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

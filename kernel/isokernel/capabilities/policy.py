@@ -121,6 +121,14 @@ class Policy(NamedTuple):
             if rule.fits(asked, public_only=self.public_only)
         ]
         if fitting:
+            # What doesn't name the address lets nothing through to it by itself, but
+            # asks for an approval of what another rule lets through.
+            fitting += [
+                Verdict(rule.effect, rule.id, self)
+                for rule in self.rules
+                if rule.effect == "require_approval"
+                and rule.fits(asked, public_only=False)
+            ]
             return _strictest(fitting)
         if self.public_only and asked.capability == "net" and "address" in asked.facts:
             network = asked.facts.get("network")

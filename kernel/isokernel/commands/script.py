@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from isokernel.context import Context
 from isokernel.context.events import (
     CapabilityCall,
+    CapabilityDrop,
     DisplayData,
     Event,
     ExecutionDone,
@@ -52,6 +53,7 @@ class _Printer:
     """
 
     call: Callable[[CapabilityCall], None]
+    drop: Callable[[CapabilityDrop], None]
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out = out
@@ -61,6 +63,8 @@ class _Printer:
     def __call__(self, event: Event) -> None:
         if isinstance(event, CapabilityCall):
             self.call(event)
+        elif isinstance(event, CapabilityDrop):
+            self.drop(event)
         elif isinstance(event, Stream):
             stream = self._err if event.name == "stderr" else self._out
             stream.write(event.text)
@@ -99,7 +103,7 @@ def run_script(path: Path, language: Language) -> bool:
         setting=_SETTING,
         show=printer.show,
     )
-    printer.call = calls.call
+    printer.call, printer.drop = calls.call, calls.drop
     context = Context(
         ContextSettings(language=language),
         printer,

@@ -237,6 +237,7 @@ class Bridge:
         *,
         snapshot: Snapshot | None = None,
         on_fatal: Callable[[str], None] | None = None,
+        keeps_scripts: bool = False,
     ) -> None:
         """Make the isolate and load the runtime, or find it in the snapshot.
 
@@ -252,6 +253,8 @@ class Bridge:
             on_fatal=on_fatal,
             scripts=scripts.identity,
         )
+        if keeps_scripts:
+            self.isolate.kept_scripts = {}
         self.isolate.modules.find_hook = self.export
         self.isolate.instances.find_function = self.web_assembly
         if snapshot is None:

@@ -23,6 +23,7 @@ from isokernel.compiler.imports import (
 from isokernel.compiler.redeclaration import Cell, Clash
 from isokernel.context import tracebacks
 from isokernel.context.events import (
+    CapabilityDrop,
     ErrorInfo,
     Event,
     ExecuteResult,
@@ -486,10 +487,17 @@ class CellRun:
         """End it with an error."""
         if not self.over:
             if self._options.drain and not stopped:
-                self._turns.run(lambda: self._bridge.call("cancelOwner", self._owner))
+                self._end_rest()
             self._turns.flush()
             done = ExecutionDone(self.id, self._count, error, denied, stopped)
             self._conclude(ExecutionError(self.id, error), done)
+
+    def _end_rest(self) -> None:
+        """Clear its timers and end its calls, as its code doesn't go on."""
+        self._turns.run(lambda: self._bridge.call("cancelOwner", self._owner))
+        calls = self._turns.run(lambda: self._bridge.call("dropCalls", self._owner))
+        for call_id in json.loads(calls) if isinstance(calls, str) else ():
+            self._host.sink(CapabilityDrop(self.id, call_id))
 
     def _limit_memory(self, bytes_max: int) -> None:
         """Bound the heap, and ArrayBuffers, each by what this execution may have."""
@@ -527,7 +535,7 @@ class CellRun:
     def _fail_stopped(self) -> None:
         stop = self._turns.take_stop()
         # The heap may still be full, and end this as well.
-        self._turns.run(lambda: self._bridge.call("cancelOwner", self._owner))
+        self._end_rest()
         self._turns.run(lambda: self._bridge.call("recover", self._owner))
         self._turns.take_stop()
         if stop is Stop.DEADLINE:

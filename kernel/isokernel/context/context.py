@@ -72,6 +72,7 @@ class Context:
         on_stuck: Callable[[], None] | None = None,
         call_now: CallNow | None = None,
         snapshot: Snapshot | None = None,
+        keeps_scripts: bool = False,
     ) -> None:
         """Make a blank context, or restore one from a heap.
 
@@ -87,6 +88,8 @@ class Context:
                 the sink takes those that needn't be answered at once. None for a sealed
                 context.
             snapshot: The heap to start from.
+            keeps_scripts: Whether its isolate keeps the runtime's scripts, for
+                `warmup.compile_all`.
 
         Raises:
             EngineError: The engine can't be loaded.
@@ -100,7 +103,11 @@ class Context:
         self._host.paint = COLORED if settings.error_colors else PLAIN
         self._host.on_uncaught = self._fail_uncaught
         self.bridge = Bridge(
-            self._host, settings.runtime_options(), snapshot=snapshot, on_fatal=on_fatal
+            self._host,
+            settings.runtime_options(),
+            snapshot=snapshot,
+            on_fatal=on_fatal,
+            keeps_scripts=keeps_scripts,
         )
         self.bridge.calls.now = call_now
         self._isolate = self.bridge.isolate

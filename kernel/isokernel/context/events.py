@@ -153,6 +153,20 @@ class CapabilityCall(NamedTuple):
     data: bytes | None = None
 
 
+class CapabilityDrop(NamedTuple):
+    """Nobody waits for the answer of a `CapabilityCall` any more; end it.
+
+    Its answer is taken all the same, and frees its place.
+
+    Attributes:
+        execution_id: The execution, which was stopped.
+        call_id: As the call has it.
+    """
+
+    execution_id: int
+    call_id: int
+
+
 class CallAnswer(NamedTuple):
     """The answer to a `CapabilityCall`.
 
@@ -201,4 +215,5 @@ Event: TypeAlias = (
     | CommEvent
     | ToolCall
     | CapabilityCall
+    | CapabilityDrop
 )

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from isokernel.context.context import Context
 from isokernel.context.events import CallAnswer, CapabilityCall
 from isokernel.errors import CapabilityError
+from isokernel.runtime import compiled, scripts
+from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import Transpiled, transpiler
 
 if TYPE_CHECKING:
-    from isokernel.context.context import Context
     from isokernel.context.events import Event
 
 _CELLS: Final = (
@@ -26,14 +28,30 @@ _CELLS: Final = (
     "throw new Error('as an example')",
     "= a syntax error",
 )
+_EVERYTHING: Final = """
+for (const name of require("module").builtinModules) {
+  try { require(name) } catch {}
+}
+for (const name of Object.getOwnPropertyNames(globalThis)) {
+  try { globalThis[name] } catch {}
+}
+Jupyter.document.createElement("p").append("text");
+structuredClone({ a: [new Date(0)] });
+new URL("https://example.org/?a=1").searchParams.get("a");
+new TextDecoder().decode(new TextEncoder().encode("text"));
+await new Response(new Blob(["text"]).stream()).text();
+"""
+"""Loads what there is of the runtime, and runs what most code of it runs at first."""
 _IMPORT: Final = "import 'npm:a'; await import('npm:a')"
 _IMPORTED: Final = b"export const a = 1"
 _URL: Final = "npm:/a@1.0.0/a.js"
 _GRAPH: Final = {
     "roots": {"npm:a": _URL},
-    "modules": [{"url": _URL, "format": "esm", "imports": {}}],
+    "modules": [],
     "values": [],
-    "compile": json.dumps([[_URL], [[0, 0, len(_IMPORTED), 0, 0, {}]]]),
+    "compiled": [_URL],
+    "imports": json.dumps([[_URL], [{}]]),
+    "compile": json.dumps([[_URL], [[0, 0, len(_IMPORTED), 0, 0, {}]], []]),
 }
 _TYPES: Final = (
     # What a cell may have of TypeScript: WebAssembly compiles each function of the
@@ -85,6 +103,18 @@ def warm(context: Context) -> None:
             compiler.original(made.source_map, 1, 0)
     compiler.redeclare("const a = 1", {"a": "let"}, "a")
     compiler.without_return("return 1")
+
+
+def compile_all() -> None:
+    """Load all modules of the runtime, and keep their code; see `runtime.compiled`.
+
+    In a context of its own, as the modules that each one begins with count most.
+    """
+    context = Context(ContextSettings(), lambda _event: None, keeps_scripts=True)
+    warm(context)
+    context.evaluate(_EVERYTHING)
+    compiled.put(compiled.of(context.bridge.isolate, scripts.PREFIX))
+    context.close()
 
 
 def _import(context: Context) -> None:

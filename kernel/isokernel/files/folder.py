@@ -97,7 +97,8 @@ class Folder:
             owner: The user and group that get what is made; None for those of the
                 process.
             shared: Whether others change it too: then the file system bounds it as a
-                whole, and what it holds isn't remembered.
+                whole, and what it holds isn't remembered, but counted for each new
+                file if their number has a limit.
 
         Raises:
             OSError: It can't be opened.
@@ -333,18 +334,25 @@ class Folder:
             FileLimitError: That would be more than the limits allow.
         """
         limits = self.limits
+        if self._shared and files > 0 and limits.files_max is not None:
+            self._check_number(path, self.usage().files + files)
         if not self._counts:
             return
         now = self.usage()
         then = Usage(now.size_bytes + size_bytes, now.files + files)
-        if files > 0 and limits.files_max is not None and then.files > limits.files_max:
-            text = f"the folder would have {then.files} files and folders"
-            raise FileLimitError(path, text, limits.files_max, "files_max")
+        if files > 0:
+            self._check_number(path, then.files)
         most = limits.bytes_max
         if size_bytes > 0 and most is not None and then.size_bytes > most:
             text = f"the folder would have {then.size_bytes} bytes"
             raise FileLimitError(path, text, most, "files_bytes_max")
         self._usage = Usage(max(then.size_bytes, 0), max(then.files, 0))
+
+    def _check_number(self, path: str, files: int) -> None:
+        limit = self.limits.files_max
+        if limit is not None and files > limit:
+            text = f"the folder would have {files} files and folders"
+            raise FileLimitError(path, text, limit, "files_max")
 
     def check_size(self, path: str, size_bytes: int) -> None:
         """Check that one file may be so large.

@@ -47,7 +47,10 @@ _START: Final = (
 )
 _REAPERS: Final[set[int]] = set()
 """The fork servers, by `id`, for which this process reaps orphans."""
-_INHERITED: Final = ("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TZ", "TZDIR")
+_INHERITED: Final = (
+    *("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TZ", "TZDIR"),
+    *("HOME", "XDG_CACHE_HOME"),  # where the runtime's code is kept
+)
 
 
 class Spawned(NamedTuple):

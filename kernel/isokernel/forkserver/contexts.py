@@ -7,10 +7,10 @@ import socket
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from isokernel.context import Context, compression
-from isokernel.context.warmup import warm
+from isokernel.context.warmup import compile_all, warm
 from isokernel.forkserver.process import Template, serve
 from isokernel.forkserver.protocol import Launch, Request, Spawn
-from isokernel.runtime import scripts
+from isokernel.runtime import compiled, scripts
 from isokernel.settings import ContextSettings
 from isokernel.worker import main as worker
 from isokernel.worker.loop import Sockets
@@ -43,6 +43,19 @@ class ContextTemplate(Template):
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""
         worker.warm_up(self.base)
+
+    def lacks(self) -> bool:
+        """Tell whether nobody has kept what V8 makes of this runtime."""
+        return compiled.is_lacking()
+
+    def prepare(self) -> None:
+        """Keep it, for all processes of this user."""
+        compile_all()
+
+    def take(self) -> None:
+        """Read what is kept now."""
+        compiled.forget()
+        compiled.known()
 
     def become(self, request: Request, descriptors: Sequence[int]) -> NoReturn:
         """Be a context or a kernel.

@@ -45,6 +45,7 @@ _SIGNALS_CHUNK: Final = 4096
 _QUIET_MS: Final = 1
 """Without requests for so long, spare processes are forked."""
 _END_SECONDS: Final = 1.0
+_PREPARING_NICENESS: Final = 10
 _END_STEP_SECONDS: Final = 0.001
 _CODECS: Final = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-le")
 """Python imports a codec at its first use; a confined process could not."""
@@ -76,6 +77,21 @@ class Template(ABC):
         Afterwards the template must be as it was.
         """
 
+    def lacks(self) -> bool:
+        """Tell whether there is something to prepare that takes a process of its own.
+
+        Asked once, when the spare processes are made and nothing else is to be done.
+        """
+        return False
+
+    def prepare(self) -> None:
+        """Prepare that, in a forked process, which then ends."""
+        raise NotImplementedError
+
+    def take(self) -> None:
+        """Take what was prepared; what is forked from now on has it."""
+        raise NotImplementedError
+
 
 class ForkServerProcess:
     """Forks on request, and reports the exits of what it has forked."""
@@ -101,6 +117,8 @@ class ForkServerProcess:
         self._signals = _catch_children()
         self._started: set[int] = set()
         self._spares = SpareProcesses(template, spares, self._close_own)
+        self._complete = False
+        self._preparing = 0  # the process that does it
 
     def run(self) -> None:
         """Serve until the server closes its end."""
@@ -112,9 +130,13 @@ class ForkServerProcess:
         while True:
             # A pipe that is full has room again when the server has read.
             poller.register(self._exits, select.POLLOUT if self._unreported else 0)
-            ready = dict(poller.poll(_QUIET_MS if self._spares.lacking else None))
-            if not ready:
+            lacking = self._spares.lacking
+            idle = lacking or not self._complete
+            ready = dict(poller.poll(_QUIET_MS if idle else None))
+            if not ready and lacking:
                 self._spares.fork()
+            elif not ready:
+                self._prepare()
             if signals in ready:
                 os.read(signals, _SIGNALS_CHUNK)
                 self._reap()
@@ -123,6 +145,25 @@ class ForkServerProcess:
                 self._end()
                 return
 
+    def _prepare(self) -> None:
+        """Have the template's rest prepared, if there is any."""
+        self._complete = True
+        if not self._template.lacks():
+            return
+        try:
+            self._preparing = os.fork()
+        except OSError:
+            return
+        if self._preparing == 0:
+            try:
+                self._close_own()
+                os.nice(_PREPARING_NICENESS)
+                self._template.prepare()
+            except BaseException:  # noqa: BLE001 -- it must not go on as a fork server
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+
     def _end(self) -> None:
         """Wait for what ends now: spare processes, and what killed contexts forked.
 
@@ -130,6 +171,8 @@ class ForkServerProcess:
         on are its own from now on; nobody waits for these.
         """
         self._spares.close()
+        if self._preparing:
+            os.kill(self._preparing, signal.SIGKILL)
         end = time.monotonic() + _END_SECONDS
         while self._reap() and not self._started and time.monotonic() < end:
             time.sleep(_END_STEP_SECONDS)
@@ -185,6 +228,10 @@ class ForkServerProcess:
             if not pid:
                 return True
             self._started.discard(pid)
+            if pid == self._preparing:
+                self._preparing = 0
+                self._template.take()
+                continue
             if self._spares.forget(pid):
                 continue
             self._unreported.append(EXIT.pack(pid, os.waitstatus_to_exitcode(status)))

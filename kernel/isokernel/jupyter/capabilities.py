@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from isokernel.capabilities.policy import Verdict
     from isokernel.context import Context
-    from isokernel.context.events import CapabilityCall
+    from isokernel.context.events import CapabilityCall, CapabilityDrop
     from isokernel.jupyter.settings import KernelSettings
 
     Show: TypeAlias = Callable[[int, str, Stage], None]
@@ -56,6 +56,7 @@ _END_SECONDS: Final = 2.0
 _BAR_WIDTH: Final = 24
 _ONCE: Final = frozenset({"o", "once"})
 _ALWAYS: Final = frozenset({"a", "always"})
+_DROPPED: Final = CallAnswer("error", '{"message":"","code":"call_dropped"}')
 _SETTING: Final = "{pattern} among ISOKERNEL_{CAPABILITY}"
 
 
@@ -100,7 +101,7 @@ class KernelCalls:
         self._stages: deque[tuple[Context, int, str, Stage]] = deque()
         self._shown: set[str] = set()
         self._numbers = itertools.count(1)
-        self._calls: set[Future[Answered]] = set()
+        self._calls: dict[int, Future[Answered]] = {}
         self._context: Context | None = None
         self._lock: dict[str, Any] = {}
         self._contexts = 0
@@ -141,7 +142,7 @@ class KernelCalls:
         return cast("dict[str, Any]", self._worker.submit(_copied(self._lock)).result())
 
     def _drop(self) -> None:
-        for call in list(self._calls):
+        for call in list(self._calls.values()):
             call.cancel()
         self._calls.clear()
         self._answers.clear()
@@ -160,12 +161,19 @@ class KernelCalls:
         assert context is not None  # noqa: S101 -- it is its code that calls
 
         def answered(future: Future[Answered]) -> None:
+            answer = _DROPPED
             if not future.cancelled():
                 answer = CallAnswer(*future.result())
-                self._answers.append((context, call.call_id, answer))
-                self._pipe.wake()
+            self._answers.append((context, call.call_id, answer))
+            self._pipe.wake()
 
         self._begin(call).add_done_callback(answered)
+
+    def drop(self, drop: CapabilityDrop) -> None:
+        """End a call that nobody waits for any more; `deliver` frees its place."""
+        future = self._calls.get(drop.call_id)
+        if future is not None:
+            future.cancel()
 
     def call_now(self, call: CapabilityCall) -> CallAnswer:
         """Answer a call that JavaScript waits for.
@@ -204,8 +212,14 @@ class KernelCalls:
         future = worker.submit(
             worker.holder.answer(call.name, call.arguments, call.data, grant)
         )
-        self._calls.add(future)
-        future.add_done_callback(self._calls.discard)
+        calls, call_id = self._calls, call.call_id
+        calls[call_id] = future
+
+        def ended(future: Future[Answered]) -> None:
+            if calls.get(call_id) is future:
+                del calls[call_id]
+
+        future.add_done_callback(ended)
         return future
 
     def _teller(self, call: CapabilityCall) -> Tell:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from isokernel.context import Context
     from isokernel.context.events import (
         CapabilityCall,
+        CapabilityDrop,
         ExecutionDone,
         ResultJson,
     )
@@ -231,6 +232,10 @@ class KernelFront:
     def call(self, call: CapabilityCall) -> None:
         """Begin a call for what is beyond the context."""
         self._calls.call(call)
+
+    def drop(self, drop: CapabilityDrop) -> None:
+        """End a call that nobody waits for any more."""
+        self._calls.drop(drop)
 
     def finish(
         self,

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from isokernel._version import __version__
 from isokernel.jupyter.capabilities import KernelCalls
 from isokernel.jupyter.channels import ShellQueue, UserInput
 from isokernel.jupyter.control import KernelControl
@@ -21,7 +20,7 @@ from isokernel.jupyter.front import KernelFront
 from isokernel.jupyter.heaps import NotebookHeaps
 from isokernel.jupyter.history import History
 from isokernel.jupyter.process import log_failure
-from isokernel.jupyter.wire import PROTOCOL_VERSION
+from isokernel.protocol.information import kernel_information
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from isokernel.jupyter.process import Lifecycle, ParentProcess
     from isokernel.jupyter.settings import KernelSettings
     from isokernel.jupyter.wire import Message
-    from isokernel.settings import Language
     from isokernel.v8.snapshot import Snapshot
 
     ContextFactory = Callable[
@@ -48,28 +46,7 @@ if TYPE_CHECKING:
         Context,
     ]
 
-__all__ = ["Kernel", "kernel_information"]
-
-_TITLES: Final[dict[Language, str]] = {
-    "javascript": "JavaScript",
-    "typescript": "TypeScript",
-}
-_FILE_ENDINGS: Final[dict[Language, str]] = {"javascript": ".js", "typescript": ".ts"}
-_HELP_LINKS: Final = [
-    {
-        "text": "JavaScript reference",
-        "url": "https://developer.mozilla.org/docs/Web/JavaScript/Reference",
-    },
-    {
-        "text": "TypeScript handbook",
-        "url": "https://www.typescriptlang.org/docs/handbook/intro.html",
-    },
-    {
-        "text": "Intl",
-        "url": "https://developer.mozilla.org/docs/Web/JavaScript/Reference/"
-        "Global_Objects/Intl",
-    },
-]
+__all__ = ["Kernel"]
 
 
 class Kernel:
@@ -204,27 +181,3 @@ class Kernel:
         self._lifecycle.finished.set()
         self._control.join()
         self._lifecycle.close()
-
-
-def kernel_information(language: Language, engine_version: str) -> dict[str, Any]:
-    """Return the content of kernel_info_reply for a kernel of this language."""
-    title = _TITLES[language]
-    return {
-        "status": "ok",
-        "protocol_version": PROTOCOL_VERSION,
-        "implementation": "isokernel",
-        "implementation_version": __version__,
-        "language_info": {
-            "name": language,
-            "mimetype": f"text/{language}",
-            "file_extension": _FILE_ENDINGS[language],
-            "pygments_lexer": language,
-            "codemirror_mode": language,
-            "nbconvert_exporter": "script",
-            "version": engine_version,
-        },
-        "banner": f"isokernel {__version__}: {title} on V8 {engine_version}",
-        "debugger": False,
-        "supported_features": [],
-        "help_links": _HELP_LINKS,
-    }

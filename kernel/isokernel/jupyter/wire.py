@@ -18,20 +18,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from isokernel.errors import ConnectionFileError, MessageError, SignatureError
+from isokernel.protocol.information import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
     "DELIMITER",
-    "PROTOCOL_VERSION",
     "Message",
     "Session",
     "sent_id",
     "timestamp",
 ]
 
-PROTOCOL_VERSION = "5.4"
 DELIMITER = b"<IDS|MSG>"
 EMPTY = b"{}"
 

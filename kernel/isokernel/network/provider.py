@@ -143,8 +143,7 @@ class Network:
             held.exchanges.pop(handle, None)
             raise
         except asyncio.CancelledError:
-            held.exchanges.pop(handle, None)
-            await exchange.close()
+            await self._give_up(held, handle, exchange)
             raise
         try:
             data, done = await exchange.read(wait=False)
@@ -160,10 +159,23 @@ class Network:
         }
         return Answer(value, data)
 
+    @staticmethod
+    async def _give_up(held: _Held, handle: int, exchange: Exchange) -> None:
+        """End a request whose execution was stopped amid a call: nobody goes on."""
+        held.exchanges.pop(handle, None)
+        await exchange.close()
+
     async def _write(self, call: Call) -> Answer:
         """Send a piece of the body: {handle, last}, with data."""
-        exchange = self._exchange(self._held_for(call.grant), _handle(call))
-        await exchange.write(call.data or b"", last=call.arguments.get("last") is True)
+        held = self._held_for(call.grant)
+        handle = _handle(call)
+        exchange = self._exchange(held, handle)
+        last = call.arguments.get("last") is True
+        try:
+            await exchange.write(call.data or b"", last=last)
+        except asyncio.CancelledError:
+            await self._give_up(held, handle, exchange)
+            raise
         return Answer()
 
     async def _read(self, call: Call) -> Answer:
@@ -175,6 +187,9 @@ class Network:
             data, done = await exchange.read()
         except CapabilityError:
             held.exchanges.pop(handle, None)
+            raise
+        except asyncio.CancelledError:
+            await self._give_up(held, handle, exchange)
             raise
         if done:
             held.exchanges.pop(handle, None)

@@ -62,11 +62,6 @@ class GraphModule:
         self.place: Place | None = None
 
     @property
-    def package(self) -> str:
-        """The package that it belongs to, as name@version; empty if to none."""
-        return "" if self.place is None else self.place.package
-
-    @property
     def is_typescript(self) -> bool:
         """Whether the context has to make JavaScript of it."""
         is_code = self.analysis.format in ("esm", "commonjs")
@@ -76,6 +71,11 @@ class GraphModule:
     def is_compiled(self) -> bool:
         """Whether V8 compiles its text as an ES module."""
         return self.analysis.format == "esm" and not self.is_typescript
+
+    @property
+    def is_script(self) -> bool:
+        """Whether V8 compiles its text as that of a CommonJS module."""
+        return self.analysis.format == "commonjs" and not self.is_typescript
 
     @property
     def text(self) -> bytes:
@@ -92,11 +92,13 @@ class GraphAnswer(NamedTuple):
     """What a context gets.
 
     Attributes:
-        text: JSON: `roots`, URLs by what was asked for; `modules`, of each `url`,
-            `format`, `imports`, perhaps `exports`, `reexports` and `meta`, and
-            `source` if its text is wanted, as its place in the data; `values`, URLs of
-            those that ES modules import and that are none; `compile`, what
-            `v8.modules.Modules.compile_all` takes, as JSON.
+        text: JSON: `roots`, URLs by what was asked for; `compile`, what
+            `v8.modules.Modules.compile_all` takes, as JSON; `compiled`, the URLs of
+            what that makes, and `imports`, JSON of what their specifiers mean: URLs,
+            and of each module places among them by specifier. `modules` are the
+            others, of each `url`, `format`, `imports`, perhaps `exports` and
+            `reexports`, and `source` if its text is wanted, as its place in the data;
+            `values`, URLs of those that ES modules import and that are none.
         data: Texts and code.
     """
 
@@ -124,22 +126,10 @@ class Graph:
         return [
             module.place
             for module in self.modules.values()
-            if module.is_compiled and module.place is not None and module.code is None
+            if (module.is_compiled or module.is_script)
+            and module.place is not None
+            and module.code is None
         ]
-
-    def as_data(self) -> dict[str, Any]:
-        """Return it as plain data, with all texts."""
-        return {
-            "roots": dict(self.roots),
-            "modules": [
-                {
-                    **self._entry(module),
-                    "package": module.package,
-                    "source": module.text.decode("utf-8", "replace"),
-                }
-                for module in self.modules.values()
-            ],
-        }
 
     def answer(self, bytes_max: int, *, with_code: bool = True) -> GraphAnswer:
         """Return what a context gets.
@@ -150,13 +140,21 @@ class Graph:
         """
         data = _Data()
         table = {url: number for number, url in enumerate(self._urls())}
-        rows, entries = [], []
+        rows, compiled, imports, entries = [], [], [], []
+        scripts: list[tuple[int, int, int]] = []
         for module in self.modules.values():
-            entry = self._entry(module)
             if module.is_compiled:
                 rows.append(_row(module, table, data, with_code=with_code))
-            elif module.analysis.format != "builtin":
+                compiled.append(module.url)
+                imports.append({s: table[url] for s, url in module.imports.items()})
+                continue
+            entry = self._entry(module)
+            if module.analysis.format != "builtin":
                 entry["source"] = data.add(module.text)
+            code = module.code if with_code and module.is_script else None
+            if code is not None and code.code:
+                place = data.add(code.code, alignment=_ALIGNMENT)
+                scripts.append((table[module.url], *place))
             entries.append(entry)
         if data.size > bytes_max and with_code:
             return self.answer(bytes_max, with_code=False)
@@ -164,7 +162,9 @@ class Graph:
             "roots": self.roots,
             "modules": entries,
             "values": self._values(),
-            "compile": _json([list(table), rows]),
+            "compile": _json([list(table), rows, scripts]),
+            "compiled": compiled,
+            "imports": _json([list(table), imports]),
         }
         return GraphAnswer(_json(value), data.joined())
 

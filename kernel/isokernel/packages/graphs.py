@@ -485,6 +485,12 @@ def _check_type(module: GraphModule, edge: _Edge) -> None:
         error = ModuleSpecifierError(edge.specifier, why)
     elif found in ("text", "wasm") and wanted is None:
         why = 'it is no JavaScript; import its text with { type: "text" }'
+        if found == "wasm":
+            why = (
+                "WebAssembly can't be imported as a module; compile it: `const { "
+                "instance } = await WebAssembly.instantiateStreaming(fetch("
+                f"import.meta.resolve({edge.specifier!r})), imports)`"
+            )
         error = ModuleSpecifierError(edge.specifier, why)
     if error is not None:
         error.code = "ERR_IMPORT_ATTRIBUTE_TYPE_INCOMPATIBLE"

@@ -44,6 +44,8 @@ _MEMORY_FACTOR: Final = 4
 """Memory that a package may take, by its unpacked size: as bytes, text and pack."""
 _V8_HEAP_BYTES: Final = 1 << 30
 _END_SECONDS: Final = 5.0
+_HEAD: Final = b"(function (exports, require, module, __filename, __dirname) {"
+"""As in `runtime/commonjs.js`; V8 refuses code of a text that has another length."""
 
 
 class _Order(msgspec.Struct, array_like=True):
@@ -95,6 +97,11 @@ class Packer:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
+    def start(self) -> None:
+        """Start the process now, while what it is needed for is on its way."""
+        with self._lock, contextlib.suppress(OSError):  # then an order tells why
+            self._started()
+
     def pack(self, tarball: bytes) -> bytes:
         """Return the pack of a tarball.
 
@@ -115,11 +122,14 @@ class Packer:
         found = self._ask(_Order("lex", data, path, is_module))
         return msgspec.msgpack.decode(found, type=Analysis)
 
-    def compile(self, texts: list[bytes]) -> list[Code]:
-        """Return the code of ES modules, in UTF-8; nothing of them is run.
+    def compile(self, texts: list[tuple[bytes, bool]]) -> list[Code]:
+        """Return the code of modules; nothing of them is run.
 
         V8 checks little of code, so it is made here alone: what a context has
         compiled, code of anybody's could have changed.
+
+        Args:
+            texts: In UTF-8, and whether they are CommonJS.
 
         Raises:
             PackageError: It takes too long, or too much memory.
@@ -245,12 +255,23 @@ def _compile(data: bytes) -> bytes:
     isolate = Isolate()
     try:
         made = [
-            isolate.modules.code(text)
-            for text in msgspec.msgpack.decode(data, type=list[bytes])
+            isolate.modules.script_code(_as_function(text))
+            if is_commonjs
+            else isolate.modules.code(text)
+            for text, is_commonjs in msgspec.msgpack.decode(
+                data, type=list[tuple[bytes, bool]]
+            )
         ]
     finally:
         isolate.close()
     return msgspec.msgpack.encode([one or Code() for one in made])
+
+
+def _as_function(text: bytes) -> bytes:
+    """Return what `runtime/commonjs.js` makes of a module's text."""
+    if text.startswith(b"#!"):
+        text = b"//" + text[2:]
+    return b"%b%b\n})" % (_HEAD, text)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:

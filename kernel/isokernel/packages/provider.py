@@ -130,10 +130,14 @@ class ModuleProvider:
             files = CallFiles(self._files, grant, bytes_max)
         addresses: Addresses | None = None
         if self._make_network is not None:
-            self._network = self._network or self._make_network()
-            addresses = CallAddresses(self._network, grant, bytes_max)
+            addresses = CallAddresses(self._started_network, grant, bytes_max)
         limit = grant.limits.bytes_max
         return Access(grant.lock, decide, files, addresses, bytes_max=limit)
+
+    def _started_network(self) -> Provider:
+        assert self._make_network is not None  # noqa: S101 - else nobody has this
+        self._network = self._network or self._make_network()
+        return self._network
 
 
 def _specifier(given: Any) -> tuple[str, dict[str, str]]:

@@ -178,7 +178,7 @@ class Packages:
         if self._own:
             await asyncio.to_thread(self._packer.close)
 
-    async def graph(
+    async def answer(
         self,
         specifiers: Sequence[tuple[str, Mapping[str, str]]],
         access: Access,
@@ -186,8 +186,8 @@ class Packages:
         referrer: str = "",
         kind: Kind = "import",
         known: Sequence[str] = (),
-    ) -> Graph:
-        """Return what an import loads.
+    ) -> GraphAnswer:
+        """Return what an import loads; what was built before, if it would be the same.
 
         Args:
             specifiers: What is imported, with the attributes of the statement.
@@ -199,31 +199,6 @@ class Packages:
         Raises:
             PackageError: Something can't be had; the message says what to do.
             CapabilityDeniedError: A policy denies something.
-        """
-        supplies = _Supplies(self, access, known)
-        return await self._build(supplies, specifiers, referrer, kind, known)
-
-    async def answer(
-        self,
-        specifiers: Sequence[tuple[str, Mapping[str, str]]],
-        access: Access,
-        *,
-        referrer: str = "",
-        kind: Kind = "import",
-        known: Sequence[str] = (),
-    ) -> GraphAnswer:
-        """Return what a context gets of `graph`; one that was built before if it can.
-
-        Args:
-            specifiers: As for `graph`, and so the rest.
-            access: As well.
-            referrer: As well.
-            kind: As well.
-            known: As well.
-
-        Raises:
-            PackageError: As for `graph`.
-            CapabilityDeniedError: As well.
         """
         supplies = _Supplies(self, access, known)
         key = KeptGraphs.key(specifiers, referrer, kind, access.lock)
@@ -281,9 +256,7 @@ class Packages:
             while todo and size < _COMPILED_BYTES:
                 batch.append(todo.popitem()[0])
                 size += pack.header.files[batch[-1]].size
-            texts = await asyncio.to_thread(
-                lambda paths: [text_of(pack.data(path)) for path in paths], batch
-            )
+            texts = await asyncio.to_thread(_texts, pack, batch)
             try:
                 made = await self._work(partial(self._packer.compile, texts))
             except PackageError:  # the packer's process goes on; without their code
@@ -410,7 +383,16 @@ class Packages:
         self, name: str, registry: Registry, *, fresh: bool = False
     ) -> Metadata:
         key = ("metadata", name, str(fresh), str(id(registry)))
-        return await self._shared(key, lambda: registry.metadata(name, fresh=fresh))
+        return await self._shared(
+            key,
+            lambda: registry.metadata(name, fresh=fresh, expect=self._expect_package),
+        )
+
+    def _expect_package(self) -> None:
+        """Start the packer while a registry is asked: it takes longer than that."""
+        key = ("packer",)
+        if key not in self._running:
+            self._start(key, lambda: self._work(self._packer.start))
 
     def fresh_until(self, name: str) -> float:
         """Return when a registry must be asked again for a package's versions."""
@@ -826,6 +808,17 @@ class _Supplies:
     def _keep_address(self, url: str, source: Source) -> None:
         self._addresses[url] = source
         self._addresses.setdefault(source.url or url, source)
+
+
+def _texts(pack: Pack, paths: Sequence[str]) -> list[tuple[bytes, bool]]:
+    """Return texts, and whether they are CommonJS."""
+    return [
+        (
+            text_of(pack.data(path)),
+            pack.header.files[path].analysis.format == "commonjs",
+        )
+        for path in paths
+    ]
 
 
 def target_of(package: str) -> str:

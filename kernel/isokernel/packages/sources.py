@@ -20,7 +20,7 @@ from isokernel.errors import (
 from isokernel.packages.graphs import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from isokernel.capabilities import Provider
 
@@ -83,11 +83,14 @@ class CallFiles:
 class CallAddresses:
     """What https: URLs lead to, for one context; see `service.Addresses`."""
 
-    def __init__(self, network: Provider, grant: Grant, bytes_max: int) -> None:
+    def __init__(
+        self, network: Callable[[], Provider], grant: Grant, bytes_max: int
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
-            network: Answers `net.open`, `net.read` and `net.close`.
+            network: Makes what answers `net.open`, `net.read` and `net.close`, or
+                returns it again; asked when it is first needed.
             grant: Who asks. Its code names its requests by numbers of its own; these
                 are another context's to the network.
             bytes_max: Bytes that a module may have.
@@ -158,7 +161,7 @@ class CallAddresses:
         return head["status"], headers, b"".join(chunks)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        return await self._network.call(
+        return await self._network().call(
             Call(f"net.{name}", arguments, None, self._grant)
         )
 

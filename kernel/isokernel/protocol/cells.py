@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from isokernel.context.cell_run import ExecutionOptions, ToolLimits
 from isokernel.context.events import (
     CapabilityCall,
+    CapabilityDrop,
     CommEvent,
     ErrorInfo,
     ExecutionDone,
@@ -193,6 +194,9 @@ class Front(Protocol[Request]):
         made its contexts sealed.
         """
 
+    def drop(self, drop: CapabilityDrop) -> None:
+        """End a call that nobody waits for any more; it is settled all the same."""
+
     def finish(
         self,
         cell: CellRequest[Request],
@@ -243,6 +247,8 @@ class CellRunner(Generic[Request]):
             self._result = event
         elif isinstance(event, CapabilityCall):
             self._front.call(event)
+        elif isinstance(event, CapabilityDrop):
+            self._front.drop(event)
         elif event.execution_id not in self._silent or isinstance(
             # Of a silent one only comm messages are published, as Jupyter has it.
             event,

@@ -47,8 +47,8 @@ PublishedEvent: TypeAlias = (
     | CommEvent
     | ToolCall
 )
-"""All events but `ExecutionDone` and `ResultJson`, which become the reply, and a
-`CapabilityCall`, which is for nobody but whoever answers it."""
+"""All events but `ExecutionDone` and `ResultJson`, which become the reply, and
+`CapabilityCall` and `CapabilityDrop`, which are for whoever answers calls alone."""
 
 
 class OutgoingMessage(NamedTuple):

@@ -26,7 +26,8 @@ let bytes = 0; // of data, with the calls that are out
  *   has a `code`; of what no policy allows, its name is CapabilityDeniedError
  */
 exports.call = function ask(name, args, data) {
-  const call = { __proto__: null, promise: undefined, wake: undefined, answer: undefined };
+  const call = { __proto__: null, promise: undefined, wake: undefined, answer: undefined,
+    dropped: false };
   call.promise = send(call, name, args, data);
   return call.promise;
 };
@@ -95,6 +96,7 @@ function begin(call) {
 
 function end(call, answer) {
   if (mapDelete(begun, call.id)) bytes -= call.size;
+  if (call.dropped) return;
   mapDelete(waiting, call.id);
   call.answer = answer;
   call.wake();
@@ -151,11 +153,33 @@ host.calls = {
   holds(id) {
     let found = false;
     const look = (call) => {
-      found ||= call.owner === id;
+      found ||= call.owner === id && !call.dropped;
     };
     mapForEach(begun, look);
     mapForEach(waiting, look);
     return found;
+  },
+
+  /**
+   * An execution was stopped: its code doesn't go on, so its calls get no answers.
+   * @param {number} id the execution
+   * @returns {string} the ids of those that are out, as a JSON array, for whoever is to end them;
+   *   each counts towards the limits until it is settled
+   */
+  drop(id) {
+    const mine = [];
+    const out = [];
+    const look = (call) => {
+      if (call.owner === id && !call.dropped) push(mine, call);
+    };
+    mapForEach(begun, look);
+    mapForEach(waiting, look);
+    for (let i = 0; i < mine.length; i++) {
+      const call = mine[i];
+      call.dropped = true;
+      if (!mapDelete(waiting, call.id)) push(out, call.id);
+    }
+    return toJson(out);
   },
 
   /**
@@ -166,6 +190,7 @@ host.calls = {
     const lost = [];
     mapForEach(begun, (call) => push(lost, call));
     mapForEach(waiting, (call) => push(lost, call));
+    // Of those that were dropped nobody is told, as before.
     const content = { __proto__: null, message, code: "call_lost", retryable: true };
     for (let i = 0; i < lost.length; i++) {
       then(lost[i].promise, undefined, noop); // it may be that nobody listens

@@ -188,5 +188,6 @@ Object.assign(exports, {
   // Nothing is loaded for contexts that never call; `calls` is there once they have.
   settleCall: (id, kind, json, buffer) => host.calls?.settle(id, kind, json, buffer),
   loseCalls: (message) => host.calls?.lose(message),
+  dropCalls: (owner) => host.calls?.drop(owner) ?? "[]",
   capabilities: () => require("capabilities"),
 });

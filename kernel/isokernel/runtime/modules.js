@@ -24,6 +24,7 @@ const records = new Map(); // by URL: what is known of a module
 const resolved = new Map(); // URLs by what was asked for, where no module's text says so
 const checked = new Set(); // the integrities of imports that were compared
 const underWay = new Set(); // imports whose modules are being evaluated
+let evaluated = new Set(); // URLs of modules that were, with all that they import
 let cells = 0;
 
 // -- which module ---------------------------------------------------------------------------
@@ -71,8 +72,9 @@ function known(referrer, kind, type, specifier) {
   const builtin = builtins.urlOf(specifier);
   if (builtin !== undefined) return add({ url: builtin, format: "builtin" }, "").url;
   const record = mapGet(records, referrer);
-  const isOwn = record !== undefined && type === "" && hasOwn(record.imports, specifier) &&
-    (record.format === "commonjs") === (kind === "require");
+  const isOwn = record !== undefined && type === "" &&
+    (record.format === "commonjs") === (kind === "require") &&
+    hasOwn(importsOf(record), specifier);
   const url = isOwn ? record.imports[specifier]
     : mapGet(resolved, keyOf(referrer, kind, type, specifier));
   return url !== undefined && recordOf(url) !== undefined ? url : undefined;
@@ -90,13 +92,21 @@ function question(wanted, referrer, kind) {
 
 /** Takes the answer: what was asked for by now is known. */
 function take({ value: graph, data }, wanted, referrer, kind) {
-  const { compile, modules, roots, values } = graph;
+  const { compile, compiled, imports, modules, roots, values } = graph;
   const problem = host.compileModules(compile, data ?? new ArrayBuffer(0));
   if (problem !== undefined) {
-    for (let i = 0; i < modules.length; i++) {
-      if (mapGet(records, modules[i].url) === undefined) host.dropModule(modules[i].url);
+    for (let i = 0; i < compiled.length; i++) {
+      if (mapGet(records, compiled[i]) === undefined) host.dropModule(compiled[i]);
     }
     throw problemOf(problem);
+  }
+  const table = { __proto__: null, text: imports, parsed: undefined };
+  for (let i = 0; i < compiled.length; i++) {
+    if (mapGet(records, compiled[i]) !== undefined) continue;
+    const record = keep({ __proto__: null, url: compiled[i], format: "esm" }, "");
+    record.imports = undefined;
+    record.table = table;
+    record.row = i;
   }
   for (let i = 0; i < modules.length; i++) {
     const module = modules[i];
@@ -234,11 +244,33 @@ function addMade(found) {
   if (mapGet(records, found.url) === undefined) keep(found, "");
 }
 
-function keep({ url, format, imports = {}, exports: names = [], reexports = [] }, source) {
+const NOTHING = { __proto__: null };
+const NO_NAMES = [];
+
+function keep({ url, format, imports = NOTHING, exports: names = NO_NAMES,
+  reexports = NO_NAMES }, source) {
   const record = { __proto__: null, url, format, imports, source, names, reexports,
-    isMade: format === "esm", isDone: false, module: undefined };
+    isMade: format === "esm", module: undefined, table: undefined, row: 0 };
   mapSet(records, url, record);
   return record;
+}
+
+/**
+ * The URLs that a module's specifiers mean. V8 links what it has compiled without them, so they
+ * are read when they are wanted: if the module calls `import()`, or is forgotten.
+ */
+function importsOf(record) {
+  if (record.imports === undefined) {
+    const { table, row } = record;
+    table.parsed ??= parse(table.text);
+    table.text = "";
+    const { 0: urls, 1: rows } = table.parsed;
+    const imports = { __proto__: null };
+    const names = keys(rows[row]);
+    for (let i = 0; i < names.length; i++) imports[names[i]] = urls[rows[row][names[i]]];
+    record.imports = imports;
+  }
+  return record.imports;
 }
 
 function make(url) {
@@ -284,23 +316,38 @@ function link(url) {
   if (problem !== undefined) throw problemOf(problem);
 }
 
-/** Does something with a module and all that it imports which haven't been evaluated. */
-function forUndone(url, action) {
-  const todo = [url];
+/** The URLs of modules, and of all that they import. */
+function reach(urls) {
+  const found = new Set();
+  const todo = urls;
   while (todo.length > 0) {
-    const record = mapGet(records, pop(todo));
-    if (record === undefined || record.isDone) continue;
-    action(record);
-    const names = keys(record.imports);
-    for (let i = 0; i < names.length; i++) push(todo, record.imports[names[i]]);
+    const url = pop(todo);
+    const record = mapGet(records, url);
+    if (record === undefined || setHas(found, url)) continue;
+    setAdd(found, url);
+    const imports = importsOf(record);
+    const names = keys(imports);
+    for (let i = 0; i < names.length; i++) push(todo, imports[names[i]]);
   }
+  return found;
+}
+
+function listOf(set) {
+  const list = [];
+  const items = setValues(set);
+  for (let step = setNext(items); !step.done; step = setNext(items)) push(list, step.value);
+  return list;
 }
 
 /** Notes that a module and all that it imports have been evaluated. */
 function finish(url) {
-  forUndone(url, (record) => {
-    record.isDone = true;
-  });
+  if (!startsWith(url, CELLS)) {
+    setAdd(evaluated, url);
+    return;
+  }
+  const { imports } = mapGet(records, url); // the cell's own module goes
+  const names = keys(imports);
+  for (let i = 0; i < names.length; i++) setAdd(evaluated, imports[names[i]]);
 }
 
 /** Notes that a module is being evaluated, until `end` is given what this returns. */
@@ -362,14 +409,11 @@ function evaluateNow(url) {
  * @param {number} id the execution
  */
 function cancel(id) {
-  const tasks = setValues(underWay);
-  const ended = [];
-  for (let step = setNext(tasks); !step.done; step = setNext(tasks)) {
-    if (step.value.owner === id) push(ended, step.value);
-  }
-  for (let i = 0; i < ended.length; i++) {
-    setDelete(underWay, ended[i]);
-    forget(ended[i].url);
+  const tasks = listOf(underWay);
+  for (let i = 0; i < tasks.length; i++) {
+    if (tasks[i].owner !== id) continue;
+    setDelete(underWay, tasks[i]);
+    forget(tasks[i].url);
   }
 }
 
@@ -379,15 +423,21 @@ host.cancelImports = cancel;
 function clear() {
   const urls = parse(host.moduleUrls());
   for (let i = 0; i < urls.length; i++) host.dropModule(urls[i]);
+  const known = mapKeys(records); // of CommonJS modules that haven't run, code is kept
+  for (let step = mapNext(known); !step.done; step = mapNext(known)) host.dropModule(step.value);
   mapClear(records);
   mapClear(resolved);
+  evaluated = new Set();
 }
 
 function forget(url) {
-  forUndone(url, (record) => {
-    mapDelete(records, record.url);
-    host.dropModule(record.url);
-  });
+  const done = reach(listOf(evaluated));
+  const urls = listOf(reach([url]));
+  for (let i = 0; i < urls.length; i++) {
+    if (setHas(done, urls[i])) continue;
+    mapDelete(records, urls[i]);
+    host.dropModule(urls[i]);
+  }
 }
 
 // -- V8's questions --------------------------------------------------------------------------
@@ -518,8 +568,7 @@ async function importCell(json) {
   const url = CELLS + (cells += 1);
   await findAll(cell);
   const imports = linkCell(url, cell);
-  mapSet(records, url, { __proto__: null, url, format: "esm", imports, source: "", names: [],
-    isMade: true, isDone: false, module: undefined });
+  keep({ __proto__: null, url, format: "esm", imports }, "");
   try {
     await evaluate(url);
   } catch (error) {

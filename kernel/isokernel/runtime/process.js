@@ -144,6 +144,8 @@ exports.createProcess = function createProcess({ platform = "linux", versions = 
     abort: refused("abort", "a cell can't end the kernel"),
     kill: refused("kill", "there are no processes"),
     memoryUsage: refused("memoryUsage", "it isn't known inside of the context"),
+    // What loads add-ons looks in it for the C library, before it is told that none load.
+    report: { excludeNetwork: false, getReport: () => ({ header: {}, sharedObjects: [] }) },
   };
   // Of its events none ever comes.
   const same = () => process;

@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.errors import ScriptError
+from isokernel.runtime import compiled
 
 if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
@@ -53,23 +54,28 @@ def wrapped(name: str, folder: str = "runtime") -> str:
 
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
     """Compile a module in an isolate, to the function with its four parameters."""
-    return isolate.run_script(wrapped(name, folder), PREFIX + name)
+    text = wrapped(name, folder)
+    code = compiled.code(name, len(text)) if folder == "runtime" else None
+    return isolate.run_script(text, PREFIX + name, code)
 
 
 def boot(isolate: Isolate, extras: Value | None = None) -> Value:
     """Run the first script in an isolate, and return the runtime's `require`."""
-    start = isolate.run_script(source("bootstrap"), f"{PREFIX}bootstrap")
+    text = source("bootstrap")
+    code = compiled.code("bootstrap", len(text))
+    start = isolate.run_script(text, f"{PREFIX}bootstrap", code)
     names = json.dumps(isolate.operation_names)
     require: Value = isolate.call(start, isolate.native_function(), names, extras)
     return require
 
 
 def preload() -> None:
-    """Read every module now; for a process that will be confined."""
+    """Read every module now, and its code; for a process that will be confined."""
     for part in ("runtime", "typescript"):
         for name in _names(part):
             source(name, part)
     identity()
+    compiled.known()
 
 
 @functools.cache

@@ -32,7 +32,14 @@ from isokernel.v8.cleanups import Cleanups
 from isokernel.v8.instances import Instances, watch_instances
 from isokernel.v8.library import NO_CALLBACK, Library, StartupData, Vector, load
 from isokernel.v8.memory import MemoryLimits
-from isokernel.v8.modules import Modules
+from isokernel.v8.modules import (
+    CONSUME_CODE,
+    NOT_OWNED,
+    CachedData,
+    Modules,
+    Source,
+    take_code,
+)
 from isokernel.v8.natives import NATIVES
 from isokernel.v8.optimizer import serializer_flag
 from isokernel.v8.references import ExternalReferences
@@ -101,6 +108,10 @@ class Isolate:
         features: Which of `callbacks.FEATURES` were ever used.
         stack_formatter: See `format_stacks`.
         creator: The `v8::SnapshotCreator`.
+        kept_scripts: Gets the scripts that `run_script` compiles, by name; None for
+            not at all.
+        code_taken: How many scripts V8 has made of their code.
+        code_refused: How many V8 has compiled although they had code.
     """
 
     def __init__(
@@ -140,6 +151,8 @@ class Isolate:
         self.orphans: list[int] = []
         self.features: set[str] = set()
         self.stack_formatter: Value | None = None
+        self.kept_scripts: dict[str, Value] | None = None
+        self.code_taken = self.code_refused = 0
         self.closed = False
         self.depth = 0
         self._thread = threading.get_ident()
@@ -355,8 +368,14 @@ class Isolate:
                 return None
             return self.thrown(caught)
 
-    def run_script(self, source: str, name: str) -> Any:
+    def run_script(self, source: str, name: str, code: bytes | None = None) -> Any:
         """Run a script of ours and convert its value.
+
+        Args:
+            source: Its text.
+            name: What it is called.
+            code: What `script_code` returned for that very text, which V8 checks little
+                of. It isn't used where V8 refuses it.
 
         Raises:
             ScriptError: It threw.
@@ -365,9 +384,37 @@ class Isolate:
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
             text = new_string(library, self.pointer, f"{source}\n//# sourceURL={name}")
-            script = library.compile(self.context, text, None)
+            if code is None:
+                script = library.compile(self.context, text, None)
+            else:
+                script = self._compile_by(text, code)
+            if script and self.kept_scripts is not None:
+                self.kept_scripts[name] = self.own(script)
             handle = library.script_run(script, self.context) if script else None
             return self._converted(handle, caught)
+
+    def _compile_by(self, text: int, code: bytes) -> int | None:
+        """Compile a script whose code is known."""
+        library = self.library
+        cached = CachedData()
+        library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
+        start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p)
+        cached.data, cached.length = start.value, len(code)
+        source = Source(text)
+        source.cached = ctypes.addressof(cached)
+        script: int | None = library.script_compile(
+            self.context, ctypes.byref(source), CONSUME_CODE, 0
+        )
+        self.code_taken += not cached.rejected
+        self.code_refused += cached.rejected
+        return script
+
+    def script_code(self, script: Value) -> bytes:
+        """Return the code of a script in `kept_scripts`, with what it has called."""
+        library = self.library
+        with Entered(self):
+            unbound = library.script_unbound(script.slot)
+            return take_code(library, library.script_code(unbound))
 
     def call(self, function: Value, *arguments: Any) -> Any:
         """Call a function of ours; microtasks don't run.

@@ -23,15 +23,25 @@ from isokernel.v8.scopes import Entered, TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, read_string, to_local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from isokernel.v8.isolate import Isolate, Thrown
+    from isokernel.v8.library import Library
     from isokernel.v8.values import Value
 
     Targets: TypeAlias = Mapping[str, str] | Sequence[str]
     """What the specifiers of a module stand for: by specifier, or in V8's order."""
 
-__all__ = ["HOOKS", "OPERATIONS", "Code", "FindHook", "Modules"]
+__all__ = [
+    "HOOKS",
+    "OPERATIONS",
+    "CachedData",
+    "Code",
+    "FindHook",
+    "Modules",
+    "Source",
+    "take_code",
+]
 
 HOOKS: Final = ("importModule", "evaluateModule", "describeModule")
 """Functions (referrer, specifier, attributes) to a promise of the namespace;
@@ -43,15 +53,15 @@ _DONE: Final = 0x101  # Maybe<bool>: there is a value, and it is true
 _INSTANTIATED, _EVALUATED = 2, 4  # v8::Module::Status
 _IS_MODULE: Final = 8  # ScriptOriginOptions
 _NO_OPTIONS: Final = 0
-_CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
-_NOT_OWNED: Final = 0  # CachedData::BufferPolicy
+CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
+NOT_OWNED: Final = 0  # CachedData::BufferPolicy
 _SHORT: Final = 512
 """Characters of names that are read without a buffer of their own."""
 _ROOT: Final = "isokernelModules"
 """Where the list of URLs lies on V8's extras object, in a saved heap."""
 
 
-class _Source(ctypes.Structure):
+class Source(ctypes.Structure):
     """v8::ScriptCompiler::Source, in V8 14.4; 72 bytes are known, there is room."""
 
     _fields_ = (
@@ -68,7 +78,7 @@ class _Source(ctypes.Structure):
     )
 
 
-class _CachedData(ctypes.Structure):
+class CachedData(ctypes.Structure):
     """v8::ScriptCompiler::CachedData; its constructor fills in what isn't named."""
 
     _fields_ = (
@@ -89,6 +99,15 @@ class Code(NamedTuple):
 
     code: bytes
     requests: list[str]
+
+
+def take_code(library: Library, made: int) -> bytes:
+    """Return the bytes of a v8::ScriptCompiler::CachedData, and free it."""
+    found = CachedData.from_address(made)
+    code = ctypes.string_at(found.data, found.length)
+    library.cached_data_delete(made)
+    library.operator_delete(made)
+    return code
 
 
 class FindHook(Protocol):
@@ -122,10 +141,14 @@ class Modules:
         self._saved = saved
         self._slots: dict[str, int] = {}
         self._urls: dict[int, list[tuple[int, str]]] = {}
-        # What the specifiers of a module that isn't linked stand for.
+        # What the specifiers of a module that isn't linked stand for, if it has any.
         self._targets: dict[str, Targets] = {}
-        # Whose requests V8 asks for: one after the other, without another between.
-        self._asking: tuple[int, Targets] = (0, ())
+        # Code of what is to be run as a script, by URL.
+        self._script_code: dict[str, bytes] = {}
+        # The modules that V8 asks for next: those of one module, in its order, and
+        # without another between; and those for which it has asked.
+        self._asked: Iterator[int | None] = iter(())
+        self._linking: list[str] = []
         # Graphs have thousands of short names: a buffer for each is half of the time.
         self._buffer = ctypes.create_string_buffer(_SHORT)
 
@@ -180,6 +203,7 @@ class Modules:
 
     def drop(self, url: str) -> None:
         """Forget a module; what has imported it goes on with it."""
+        self._script_code.pop(url, None)
         slot = self.slot(url)
         if slot is None:
             return
@@ -216,7 +240,7 @@ class Modules:
         if self.slot(url) is not None:
             return []
         isolate, library = self._isolate, self._library
-        source = _Source(text, new_string(library, isolate.pointer, url))
+        source = Source(text, new_string(library, isolate.pointer, url))
         source.options = _IS_MODULE
         with TryCatch(library, isolate.pointer) as caught:
             module = library.module_compile(
@@ -225,11 +249,16 @@ class Modules:
             if not module:
                 return self.problem(caught)
             self._keep(url, module)
-        self._targets[url] = targets
+        if targets:
+            self._targets[url] = targets
         return []
 
     def compile_all(
-        self, urls: Sequence[str], rows: Iterable[Sequence[Any]], data: Span
+        self,
+        urls: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        scripts: Iterable[Sequence[int]],
+        data: Span,
     ) -> list[Any]:
         """Compile many modules, as far as they aren't known.
 
@@ -239,6 +268,9 @@ class Modules:
             urls: All that are named below by their place here.
             rows: Of each module its URL, where its text begins and its bytes (UTF-8),
                 where its code begins and its bytes (0: it has none), and its targets.
+            scripts: Of others, which are run as scripts: URL, where their code begins
+                and its bytes. It is kept here until then, where no JavaScript can
+                change it.
             data: Texts and code.
 
         Returns:
@@ -246,39 +278,90 @@ class Modules:
         """
         isolate, library = self._isolate, self._library
         pointer, start = isolate.pointer, data.data or 0
-        source, cached = _Source(options=_IS_MODULE), _CachedData()
-        library.cached_data_new(ctypes.byref(cached), None, 0, _NOT_OWNED)
+        source, cached = Source(options=_IS_MODULE), CachedData()
+        library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
+        source_at, cached_at = ctypes.addressof(source), ctypes.addressof(cached)
+        make_text, compile_ = library.string_new_utf8, library.module_compile
+        known = dict.fromkeys(self.urls())
+        for number, code, code_size in scripts:
+            if code + code_size > data.size:
+                raise _beyond(urls[number])
+            found = ctypes.string_at(start + code, code_size)
+            self._script_code[urls[number]] = found
         with TryCatch(library, pointer) as caught:
             for number, text, size, code, code_size, targets in rows:
                 url = urls[number]
                 if max(text + size, code + code_size) > data.size:
-                    message = f"{url} is said to end behind the end of its data"
-                    raise ValueError(message)
-                if self.slot(url) is not None:
+                    raise _beyond(url)
+                if url in known:
                     continue
-                source.text = library.string_new_utf8(pointer, start + text, 0, size)
+                source.text = make_text(pointer, start + text, 0, size)
                 source.name = new_string(library, pointer, url)
                 source.cached, options = None, _NO_OPTIONS
                 if code_size:
                     cached.data, cached.length = start + code, code_size
                     cached.rejected = False
-                    source.cached = ctypes.addressof(cached)
-                    options = _CONSUME_CODE
-                module = library.module_compile(
-                    pointer, ctypes.byref(source), options, 0
-                )
+                    source.cached, options = cached_at, CONSUME_CODE
+                module = compile_(pointer, source_at, options, 0)
                 if not module:
                     return self.problem(caught)
                 self._keep(url, module)
                 if code_size:
                     self.code_taken += not cached.rejected
                     self.code_refused += cached.rejected
-                self._targets[url] = (
-                    [urls[target] for target in targets]
-                    if isinstance(targets, list)
-                    else {name: urls[target] for name, target in targets.items()}
-                )
+                if targets:
+                    self._targets[url] = (
+                        [urls[target] for target in targets]
+                        if isinstance(targets, list)
+                        else {name: urls[target] for name, target in targets.items()}
+                    )
         return []
+
+    def run_script(self, name: int, text: int, column: int) -> list[Any]:
+        """Run a script, by its code if `compile_all` was given any.
+
+        Args:
+            name: Handle of its URL.
+            text: Handle of its text.
+            column: Where its first line begins.
+
+        Returns:
+            [its value], or what `compile` does.
+        """
+        isolate, library = self._isolate, self._library
+        source, options = Source(text, name, column=column), _NO_OPTIONS
+        code = self._script_code.pop(self.text(name), None)
+        if code is not None:
+            cached = CachedData()
+            library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
+            start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p)
+            cached.data, cached.length = start.value, len(code)
+            source.cached, options = ctypes.addressof(cached), CONSUME_CODE
+        with TryCatch(library, isolate.pointer) as caught:
+            script = library.script_compile(
+                isolate.context, ctypes.byref(source), options, 0
+            )
+            if code is not None:
+                self.code_taken += not cached.rejected
+                self.code_refused += cached.rejected
+            value = library.script_run(script, isolate.context) if script else None
+            if value:
+                return [isolate.own(value)]
+            return self.problem(caught)
+
+    def script_code(self, text: bytes) -> Code | None:
+        """Compile a script without keeping it, nor running it; as `code`."""
+        isolate, library = self._isolate, self._library
+        pointer = isolate.pointer
+        with Entered(isolate), TryCatch(library, pointer):
+            source = Source(library.string_new_utf8(pointer, text, 0, len(text)))
+            script = library.script_compile(
+                isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
+            )
+            if not script:
+                return None
+            unbound = library.script_unbound(script)
+            return Code(take_code(library, library.script_code(unbound)), [])
 
     def code(self, text: bytes) -> Code | None:
         """Compile a module without keeping it; None if V8 refuses it.
@@ -289,7 +372,7 @@ class Modules:
         isolate, library = self._isolate, self._library
         pointer = isolate.pointer
         with Entered(isolate), TryCatch(library, pointer):
-            source = _Source(options=_IS_MODULE)
+            source = Source(options=_IS_MODULE)
             source.text = library.string_new_utf8(pointer, text, 0, len(text))
             source.name = new_string(library, pointer, "")
             module = library.module_compile(
@@ -298,10 +381,7 @@ class Modules:
             if not module:
                 return None
             made = library.module_code(library.module_unbound(module))
-            found = _CachedData.from_address(made)
-            code = ctypes.string_at(found.data, found.length)
-            library.cached_data_delete(made)
-            library.operator_delete(made)
+            code = take_code(library, made)
             requests = library.module_requests(module)
             return Code(
                 code,
@@ -320,7 +400,7 @@ class Modules:
         isolate, library = self._isolate, self._library
         with Entered(isolate), TryCatch(library, isolate.pointer) as caught:
             name = new_string(library, isolate.pointer, "")
-            source = _Source(new_string(library, isolate.pointer, text), name)
+            source = Source(new_string(library, isolate.pointer, text), name)
             source.options = _IS_MODULE
             if library.module_compile(
                 isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
@@ -351,19 +431,19 @@ class Modules:
         slot = self.slot(url)
         if slot is None or library.module_status(slot) >= _INSTANTIATED:
             return []
-        with TryCatch(library, isolate.pointer) as caught:
-            done = library.module_instantiate(
-                slot, isolate.context, callbacks.resolve_module, None
-            )
-            if done != _DONE:
-                return self.problem(caught)
-        # All that was linked is what is above that status now.
-        for known in [
-            known
-            for known in self._targets
-            if library.module_status(self._slots[known]) >= _INSTANTIATED
-        ]:
-            del self._targets[known]
+        self._linking.clear()
+        callbacks.LINKING.append(self.requested)
+        try:
+            with TryCatch(library, isolate.pointer) as caught:
+                done = library.module_instantiate(
+                    slot, isolate.context, callbacks.resolve_module, None
+                )
+                if done != _DONE:
+                    return self.problem(caught)
+        finally:
+            callbacks.LINKING.pop()
+        for linked in self._linking:
+            self._targets.pop(linked, None)
         return []
 
     def problem(self, caught: TryCatch) -> list[Any]:
@@ -384,27 +464,29 @@ class Modules:
     # -- what V8 asks for --------------------------------------------------------------
 
     def requested(self, index: int, referrer: int) -> int | None:
-        """Return the module that a request is for; throws where there is none."""
-        word = _WORD(referrer).value
-        asking, targets = self._asking
-        if not index or asking != word:
-            targets = self._targets.get(self.url(referrer), ())
-            self._asking = word, targets
-        if isinstance(targets, list):
-            slot = self._slots.get(targets[index])
-            if slot is not None:
-                return slot
-        return self._requested(index, referrer, targets)
+        """Return the module that a request is for; throws where there is none.
 
-    def _requested(self, index: int, referrer: int, targets: Targets) -> int | None:
+        V8 asks for the requests of a module from the first to the last. Graphs have
+        thousands, so what needn't be looked up each time isn't.
+        """
+        if not index:
+            url = self.url(referrer)
+            self._linking.append(url)
+            targets = self._targets.get(url, ())
+            found = () if isinstance(targets, dict) else targets
+            self._asked = map(self._slots.get, found)
+        return next(self._asked, None) or self._requested(index, referrer)
+
+    def _requested(self, index: int, referrer: int) -> int | None:
         """Find by specifier what a request is for."""
         isolate, library = self._isolate, self._library
+        url = self.url(referrer)
+        targets = self._targets.get(url)
         request = library.fixed_array_get(library.module_requests(referrer), index)
         specifier = self.text(library.request_specifier(request))
         target = targets.get(specifier) if isinstance(targets, dict) else None
         slot = None if target is None else self._slots.get(target)
         if slot is None:
-            url = self.url(referrer)
             isolate.throw(f"{url} imports {specifier!r}, which was not loaded")
         return slot
 
@@ -475,6 +557,10 @@ class Modules:
                     self._targets[url] = targets
 
 
+def _beyond(url: str) -> ValueError:
+    return ValueError(f"{url} is said to end behind the end of its data")
+
+
 # -- operations ------------------------------------------------------------------------
 # Raw ones (isolate, first argument's address, count): no text is copied to Python and
 # back that V8 has already.
@@ -495,12 +581,12 @@ def _compile(isolate: Isolate, first: int, _count: int) -> int | None:
 
 
 def _compile_all(isolate: Isolate, first: int, _count: int) -> int | None:
-    """([urls, rows] as JSON, data) to undefined, or `Modules.problem`."""
+    """([urls, rows, scripts] as JSON, data) to undefined, or `Modules.problem`."""
     library = isolate.library
-    urls, rows = json.loads(_text(isolate, first))
+    urls, rows, scripts = json.loads(_text(isolate, first))
     buffer = first + _WORD_BYTES
     data = Span(library.buffer_data(buffer), library.buffer_length(buffer))
-    problem = isolate.modules.compile_all(urls, rows, data)
+    problem = isolate.modules.compile_all(urls, rows, scripts, data)
     return to_local(isolate, problem) if problem else None
 
 
@@ -577,23 +663,14 @@ def _urls(isolate: Isolate, _first: int, _count: int) -> int:
 
 
 def _script(isolate: Isolate, first: int, _count: int) -> int | None:
-    """(name, text, head) to [value], or `Modules.problem`.
+    """(URL, text, head) to [value], or `Modules.problem`.
 
     The head is how many characters of the first line aren't counted in places.
     """
-    library = isolate.library
     head = first + 2 * _WORD_BYTES
-    source = _Source(first + _WORD_BYTES, first)
-    source.column = -int(library.number_value(head, isolate.context).value)
-    with TryCatch(library, isolate.pointer) as caught:
-        script = library.script_compile(
-            isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
-        )
-        value = library.script_run(script, isolate.context) if script else None
-        if value:
-            return to_local(isolate, [isolate.own(value)])
-        problem = isolate.modules.problem(caught)
-    return to_local(isolate, problem)
+    column = -int(isolate.library.number_value(head, isolate.context).value)
+    done = isolate.modules.run_script(first, first + _WORD_BYTES, column)
+    return to_local(isolate, done)
 
 
 OPERATIONS: Final = {

@@ -76,6 +76,8 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "evaluate_global": ("_ZN2v85debug14EvaluateGlobalEPNS_7IsolateENS_5LocalINS_6StringEEENS0_18EvaluateGlobalModeEb", "p", "ppib"),
     "lexical_names": ("_ZN2v85debug23GlobalLexicalScopeNamesENS_5LocalINS_7ContextEEEPNSt4__Cr6vectorINS_6GlobalINS_6StringEEENS4_9allocatorIS8_EEEE", "-", "pp"),
     "compile": ("_ZN2v86Script7CompileENS_5LocalINS_7ContextEEENS1_INS_6StringEEEPNS_12ScriptOriginE", "p", "ppp"),
+    "script_unbound": ("_ZN2v86Script16GetUnboundScriptEv", "p", "p"),
+    "script_code": ("_ZN2v814ScriptCompiler15CreateCodeCacheENS_5LocalINS_13UnboundScriptEEE", "p", "p"),
     "script_run": ("_ZN2v86Script3RunENS_5LocalINS_7ContextEEE", "p", "pp"),
     "call": ("_ZN2v88Function4CallENS_5LocalINS_7ContextEEENS1_INS_5ValueEEEiPS5_", "p", "pppip"),
     "function_line": ("_ZNK2v88Function19GetScriptLineNumberEv", "i", "p"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from isokernel.context.events import (
         CallAnswer,
         CapabilityCall,
+        CapabilityDrop,
         ExecutionDone,
         ResultJson,
     )
@@ -111,6 +112,11 @@ class WorkerFront:
         """Send a call to the server."""
         kind, content, _, buffers = call_message(call)
         self._channel.send(kind, content, call.execution_id, buffers=buffers)
+
+    def drop(self, drop: CapabilityDrop) -> None:
+        """Have the server end a call; it answers."""
+        content = {"call_id": drop.call_id}
+        self._channel.send("capability_cancel", content, drop.execution_id)
 
     def call_now(self, call: CapabilityCall) -> CallAnswer:
         """Send a call, and wait for its answer; all else that comes is kept.

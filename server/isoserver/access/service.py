@@ -73,8 +73,15 @@ class Access:
         self._failures = Buckets(clock)
         self.guarded = bool(self._keys) or self._tokens is not None
 
-    async def identify(self, request: HTTPServerRequest) -> Principal:
+    async def identify(
+        self, request: HTTPServerRequest, *, in_query: bool = False
+    ) -> Principal:
         """Return the principal of a request.
+
+        Args:
+            request: The request.
+            in_query: Whether a key may be in the URL as `token`, as Jupyter's fronts
+                write it who can't set headers.
 
         Raises:
             CredentialError: A key or token is needed, and the request has no valid one.
@@ -89,7 +96,7 @@ class Access:
                 self.refuse(WorkspaceError())
             return Principal()
         try:
-            return await self._identify(request, workspace)
+            return await self._identify(request, workspace, in_query=in_query)
         except (CredentialError, AccessError, RateLimitError) as error:
             self.refuse(error)
 
@@ -104,13 +111,13 @@ class Access:
         raise error from None
 
     async def _identify(
-        self, request: HTTPServerRequest, workspace: str | None
+        self, request: HTTPServerRequest, workspace: str | None, *, in_query: bool
     ) -> Principal:
         for name in _IN_QUERY:
             if name in request.query_arguments:
                 text = "keys and tokens belong into the header, not into the URL"
                 raise InvalidRequestError(FieldProblem(name, text))
-        key, bearer = _credentials(request)
+        key, bearer = _credentials(request, in_query=in_query)
         if not key and not bearer:
             raise KeyMissingError
         network = _network(request.remote_ip)
@@ -211,10 +218,13 @@ def _workspace(request: HTTPServerRequest) -> str | None:
     return names.pop()
 
 
-def _credentials(request: HTTPServerRequest) -> tuple[str, str]:
+def _credentials(request: HTTPServerRequest, *, in_query: bool) -> tuple[str, str]:
     """Return a request's API key, and its bearer key or token; empty if none."""
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    given = bearer.strip() if scheme.lower() == "bearer" else ""
+    # Jupyter's clients say `token`.
+    given = bearer.strip() if scheme.lower() in {"bearer", "token"} else ""
+    if in_query and not given and "token" in request.query_arguments:
+        given = request.query_arguments["token"][-1].decode("utf-8", "replace")
     return request.headers.get("X-API-Key", ""), given
 
 

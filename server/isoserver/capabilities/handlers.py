@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from isoserver.capabilities.models import CapabilitiesRequest
+from isoserver.capabilities.models import (
+    CapabilitiesRequest,
+    WorkspaceCapabilitiesRequest,
+)
 from isoserver.contexts.context import State
 from isoserver.http.handlers import Handler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CapabilitiesHandler", "PackagesHandler"]
+    from isoserver.capabilities.workspaces import Narrowed
+
+__all__ = ["CapabilitiesHandler", "PackagesHandler", "WorkspaceCapabilitiesHandler"]
 
 
 class CapabilitiesHandler(Handler):
@@ -28,6 +34,38 @@ class CapabilitiesHandler(Handler):
         asked = self.parse(CapabilitiesRequest)
         await self.parts.capabilities.set(context.key, asked.as_policy())
         self.answer(self.parts.capabilities.shown(context.key))
+
+
+class WorkspaceCapabilitiesHandler(Handler):
+    """What the workspace's administrator has narrowed the server's policy to."""
+
+    async def get(self) -> None:
+        """Answer what holds."""
+        narrowed = await self.parts.capabilities.narrowed(self.principal.workspace)
+        self._show(narrowed)
+
+    async def put(self) -> None:
+        """Have another policy hold from now on, for what runs as well."""
+        self.require_admin()
+        asked = self.parse(WorkspaceCapabilitiesRequest)
+        who = self.principal.client or "admin"
+        narrowed = await self.parts.capabilities.narrow(
+            self.principal.workspace, asked.as_policy(), who
+        )
+        self._show(narrowed)
+
+    def _show(self, narrowed: Narrowed) -> None:
+        at, settings = narrowed.changed_at, self.parts.settings
+        workspace = self.principal.workspace
+        self.answer(
+            {
+                "narrowed": narrowed.given,
+                "changed_at": at and datetime.fromtimestamp(at, timezone.utc),
+                "changed_by": narrowed.changed_by,
+                "workspace": self.parts.capabilities.workspace_answer(workspace),
+                "mode": settings.capability_mode,
+            }
+        )
 
 
 class PackagesHandler(Handler):

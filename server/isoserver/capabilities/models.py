@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - pydantic reads annotations
 from typing import Any, Literal
 
 from pydantic import Field
@@ -16,11 +17,31 @@ __all__ = [
     "CapabilitiesRequest",
     "PackageModel",
     "PackagesAnswer",
+    "WorkspaceCapabilitiesAnswer",
+    "WorkspaceCapabilitiesRequest",
 ]
 
 
 class CapabilitiesRequest(CapabilitiesModel):
     """What the context may do from now on, of what its workspace allows."""
+
+
+class WorkspaceCapabilitiesRequest(CapabilitiesModel):
+    """What the code of the workspace may do from now on, of what the server allows."""
+
+
+class WorkspaceCapabilitiesAnswer(AnswerModel):
+    """What the code of a workspace may do beyond its contexts."""
+
+    narrowed: dict[str, Any] = Field(
+        description="What its administrator has narrowed that to; empty if to nothing."
+    )
+    changed_at: datetime | None = Field(description="When; null if never.")
+    changed_by: str = Field(description="By whom.")
+    workspace: dict[str, Any] = Field(
+        description="The server's policy for the workspace."
+    )
+    mode: Literal["enforce", "audit"]
 
 
 class AskedModel(AnswerModel):
@@ -39,7 +60,12 @@ class CapabilitiesAnswer(AnswerModel):
     context: dict[str, Any] = Field(
         description="What narrows the workspace's policy; empty if nothing does."
     )
-    workspace: dict[str, Any] = Field(description="The workspace's policy.")
+    narrowed: dict[str, Any] = Field(
+        description="What the workspace's administrator has narrowed it to."
+    )
+    workspace: dict[str, Any] = Field(
+        description="The server's policy for the workspace."
+    )
     mode: Literal["enforce", "audit"]
     asked: list[AskedModel] = Field(description="What was asked for, the oldest first.")
     suggested: dict[str, list[str]] = Field(

@@ -16,7 +16,28 @@ _MISSING: Final = Answer(404, "There is no such context.", ErrorModel)
 _LARGE: Final = Answer(413, "The body is too large.", ErrorModel)
 _UNREADY: Final = Answer(503, "The server can't do it now.", ErrorModel)
 
+_NARROWED: Final = Answer(200, "What holds now.", models.WorkspaceCapabilitiesAnswer)
+
 CAPABILITY_ROUTES: Final = (
+    Route(
+        "/capabilities",
+        handlers.WorkspaceCapabilitiesHandler,
+        (
+            Operation(
+                "GET",
+                "Show what the code of the workspace may do beyond its contexts.",
+                (_NARROWED, _UNREADY),
+            ),
+            Operation(
+                "PUT",
+                "Narrow what the code of the workspace may do beyond its contexts, "
+                "from now on.",
+                (_NARROWED, _INVALID, _LARGE, _UNREADY),
+                models.WorkspaceCapabilitiesRequest,
+                example={"net": ["api.github.com"], "files": "read"},
+            ),
+        ),
+    ),
     Route(
         "/contexts/{context_id}/capabilities",
         handlers.CapabilitiesHandler,

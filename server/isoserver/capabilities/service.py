@@ -26,10 +26,12 @@ from isokernel.capabilities import (
     read_rule,
 )
 from isokernel.capabilities.policy import decide
+from isoserver.capabilities.workspaces import Narrowed, WorkspacePolicies
 from isoserver.errors import ApprovalDeniedError, DatabaseError, ToolError
 from isoserver.storage.database import METADATA
 from isoserver.tools.audit import Entry
 from isoserver.tools.calls import Call as ToolCall
+from isoserver.tools.calls import Requester
 from isoserver.tools.sources.credentials import resolve
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.calls import Request
     from isoserver.contexts.context import Identity, Key
     from isoserver.settings.capabilities import CapabilitySettings
+    from isoserver.storage.changes import Changes
     from isoserver.storage.database import Database
     from isoserver.tools.approvals import Approvals
     from isoserver.tools.audit import Audit
@@ -69,6 +72,10 @@ _OWN: Final = "ISOKERNEL_"
 _REPORTS_MAX: Final = 10_000
 _UNWRITTEN_MAX: Final = 1000
 _OF_SERVER: Final = "--{capability} {pattern}, or a rule of the server,"
+_NOBODY: Final = Requester(
+    "", "", admin=False, asker=None, waiting=lambda _begins: None
+)
+"""Who has ordered code that is of no run: its approvals are decided over REST."""
 _OF_CONTEXT: Final = "{capability} {pattern} in the capabilities of the context"
 
 
@@ -106,6 +113,7 @@ class Capabilities:
         log: FilteringBoundLogger,
         *,
         database: Database | None = None,
+        changes: Changes | None = None,
         approvals: Approvals | None = None,
         audit: Audit | None = None,
         folder: Callable[[Key], Path] | None = None,
@@ -118,11 +126,13 @@ class Capabilities:
             providers: What the server holds.
             log: Told of defects.
             database: Holds the policies of contexts.
+            changes: Tells when what narrows a workspace is changed; without, nothing
+                does.
             approvals: Where approvals are asked for; without, they are denied.
             audit: Notes what was decided.
             folder: Returns where a context's files are.
-            store: Writes a file of a context, if its path is allowed; tells whether it
-                has.
+            store: Writes a file of a context, if its path is allowed; tells whether
+                that is so.
         """
         self._limits = Limits(
             settings.capability_calls_max, settings.capability_call_bytes_max
@@ -136,6 +146,9 @@ class Capabilities:
         self._numbers = itertools.count(1)
         self._settings = settings
         self._database = database
+        self._narrowed: WorkspacePolicies | None = None
+        if database is not None and changes is not None:
+            self._narrowed = WorkspacePolicies(database, changes, audit)
         self._contexts: dict[Key, Policy] = {}
         self._environments: dict[str, dict[str, str]] = {}
         self._given: dict[Key, dict[str, Any]] = {}
@@ -178,8 +191,44 @@ class Capabilities:
         """Return a context's policy as it was given."""
         return self._given.get(key, {})
 
+    async def narrowed(self, workspace: str) -> Narrowed:
+        """Return what narrows a workspace's policy; its administrator has set it.
+
+        Raises:
+            DatabaseError: It can't be read.
+        """
+        if self._narrowed is None:
+            return Narrowed()
+        return await self._narrowed.current(workspace)
+
+    async def narrow(self, workspace: str, given: dict[str, Any], by: str) -> Narrowed:
+        """Narrow a workspace's policy, for what runs as well.
+
+        Args:
+            workspace: The workspace.
+            given: As `read_policy` takes it; empty takes back what there was.
+            by: Who wants that.
+
+        Raises:
+            SettingsError: It can't be understood.
+            DatabaseError: It can't be kept.
+        """
+        if self._narrowed is None:
+            return Narrowed()
+        return await self._narrowed.set(workspace, given, by)
+
+    async def _in_force(
+        self, workspace: str, narrowing: Sequence[Policy]
+    ) -> tuple[Policy, ...]:
+        """Return the policies that decide now: the workspace's, and what narrows it."""
+        narrowed = (await self.narrowed(workspace)).policy
+        of_workspace = () if narrowed is None else (narrowed,)
+        return (self.of_workspace(workspace), *of_workspace, *narrowing)
+
     async def start(self) -> None:
-        """Read the policies of contexts that an earlier server has left."""
+        """Read what earlier servers have left: what narrows workspaces and contexts."""
+        if self._narrowed is not None:
+            await self._narrowed.start()
         if self._database is None:
             return
         async with self._database.connect() as connection:
@@ -224,7 +273,7 @@ class Capabilities:
         await self.set(key, {})
 
     def workspace_answer(self, workspace: str) -> dict[str, Any]:
-        """Return a workspace's policy as plain data."""
+        """Return a workspace's policy, as the settings have it, as plain data."""
         rules = [
             rule.as_rule()
             for rule in self._settings.capability_rules
@@ -232,11 +281,15 @@ class Capabilities:
         ]
         return {**self._settings.chosen(), "rules": rules}
 
+    def _known(self, workspace: str) -> Narrowed:
+        return Narrowed() if self._narrowed is None else self._narrowed.known(workspace)
+
     def shown(self, key: Key) -> dict[str, Any]:
         """Return what a context's code may do, and what it has asked for."""
         decisions = self.seen(key)
         return {
             "context": self.given(key),
+            "narrowed": self._known(key[0]).given,
             "workspace": self.workspace_answer(key[0]),
             "mode": self._settings.capability_mode,
             **decisions.shown(),
@@ -285,10 +338,21 @@ class Capabilities:
         identity = granted.identity
         key = identity.workspace, identity.id
 
+        async def approve(asked: Asked, verdict: Verdict) -> bool:
+            holds = await self._approve(identity, request, waiting, asked, verdict)
+            # What was forbidden while somebody thought about it stays forbidden.
+            policies = await self._in_force(identity.workspace, narrowing())
+            now, _ = decide(policies, asked)
+            if now.effect == "deny":
+                setting, reason = now.setting(asked), now.reason
+                raise CapabilityDeniedError(
+                    asked.capability, asked.target, setting, reason=reason
+                )
+            return holds
+
         async def checked(asked: Asked) -> None:
-            policies = (self.of_workspace(identity.workspace), *narrowing())
-            approve = partial(self._approve, identity, request, waiting)
             usable = None if self._approvals is None else approve
+            policies = await self._in_force(identity.workspace, narrowing())
             await granted.decisions.decide(policies, asked, usable)
 
         grant = Grant(
@@ -319,7 +383,7 @@ class Capabilities:
         )
 
         seen = self.seen((identity.workspace, identity.id))
-        in_force = (self.of_workspace(identity.workspace), *policies)
+        in_force = await self._in_force(identity.workspace, policies)
 
         async def check(target: str, facts: Mapping[str, Any]) -> None:
             await seen.decide(in_force, Asked("modules", target, facts), None)
@@ -329,10 +393,10 @@ class Capabilities:
     async def store(
         self, key: Key, narrowing: Sequence[Policy], path: str, data: bytes
     ) -> bool:
-        """Write a file of a context, if its code may do so without being asked."""
+        """Write a file of a context, if its code may do so; see `CallHolder`."""
         if self._store is None:
             return False
-        policies = (self.of_workspace(key[0]), *narrowing)
+        policies = await self._in_force(key[0], narrowing)
 
         def allowed(path: str) -> bool:
             verdict, _ = decide(policies, Asked("files", path, {"access": "write"}))
@@ -346,6 +410,8 @@ class Capabilities:
 
     async def settle(self) -> None:
         """Wait until what was noted is written."""
+        if self._narrowed is not None:
+            await self._narrowed.close()
         if self._writing:
             await asyncio.wait(self._writing)
 
@@ -374,6 +440,9 @@ class Capabilities:
                 for secret in self._settings.secrets
                 if secret.workspace == workspace
             )
+        narrowed = self._known(workspace).policy
+        if narrowed is not None:
+            narrowing = (narrowed, *narrowing)
         if not found or not narrowing:
             return found
         return {
@@ -407,9 +476,12 @@ class Capabilities:
         verdict: Verdict,
     ) -> bool:
         assert self._approvals is not None  # noqa: S101 - else nobody calls this
+        requester = request.requester or _NOBODY
         call = ToolCall(
             identity.workspace,
             session=identity.id,
+            client=requester.client,
+            task_id=requester.run_id,
             call_id=f"{identity.id}.{request.call_id}",
         )
         subject = _Subject(asked.capability, f"{request.name}: {asked.target}")
@@ -417,7 +489,8 @@ class Capabilities:
         waiting(True)  # noqa: FBT003 - the interface of those who wait
         try:
             approval = await self._approvals.request(call, subject, verdict.rule, shown)
-            await self._approvals.wait(approval)
+            decides = self._approvals.may_decide(admin=requester.admin)
+            await self._approvals.wait(approval, requester.asker, decides=decides)
             return True  # noqa: TRY300 - as long as the context lives
         except ApprovalDeniedError as error:
             setting = verdict.setting(asked)

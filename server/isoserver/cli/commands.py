@@ -177,6 +177,12 @@ def client(context: typer.Context) -> None:
 
 
 @_forwarded
+def lab(context: typer.Context) -> None:
+    """Start JupyterLab on a server's contexts; `isokernel lab --help` tells how."""
+    _forward("lab", context)
+
+
+@_forwarded
 def heaps(context: typer.Context) -> None:
     """List, move and clean up heaps; `isokernel heaps --help` lists the commands."""
     _forward("heaps", context)

@@ -30,7 +30,8 @@ GROUPS: Final = {
         *("context_templates", "context_templates_max"),
         *("context_template_seconds_max", "context_template_timeout_seconds"),
         *("cells_queued_max", "output_bytes_max", "notebook_cells_max"),
-        *("notebook_characters_max", "hibernate_after_seconds"),
+        *("notebook_characters_max", "transcript_bytes_max"),
+        "hibernate_after_seconds",
         *("hibernated_contexts_max", "hibernated_context_ttl_seconds"),
     ),
     "Memory and confinement": (

@@ -67,12 +67,19 @@ def _packages(arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
+def _lab(arguments: Sequence[str]) -> int:
+    from isoserver.cli.lab import run  # noqa: PLC0415 - becomes another program
+
+    return run(list(arguments))
+
+
 FORWARDED: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "serve": _serve,
     "mcp": _mcp,
     "client": _client,
     "heaps": _heaps,
     "packages": _packages,
+    "lab": _lab,
 }
 """Commands that parse their own arguments."""
 

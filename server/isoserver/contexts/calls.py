@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from isokernel.capabilities import read_policy
+from isokernel.capabilities import Answered, read_policy
 from isoserver.contexts.jobs import Execution
 from isoserver.contexts.result_files import keep_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from isokernel.capabilities import Answered, Policy, Stage, Tell
+    from isokernel.capabilities import Policy, Stage, Tell
     from isoserver.contexts.context import Context, Identity, Key
     from isoserver.contexts.messages import Message
     from isoserver.settings.capabilities import CapabilitySettings
+    from isoserver.tools.calls import Requester
 
 __all__ = ["OF_REQUEST", "CallHolder", "ContextCalls", "Request"]
 
@@ -41,6 +42,11 @@ _UNREAD: Final = (
 )
 
 
+_DROPPED: Final = (
+    '{"name":"Error","code":"call_dropped","message":"nobody waits for it"}'
+)
+
+
 class Request(NamedTuple):
     """A call as it comes from a context.
 
@@ -50,6 +56,7 @@ class Request(NamedTuple):
         name: What is asked for.
         arguments: JSON text, not validated.
         data: Bytes that go with it, if any.
+        requester: Who is asked for an approval; None if nobody is by the execution.
     """
 
     execution_id: int
@@ -57,6 +64,7 @@ class Request(NamedTuple):
     name: str
     arguments: str
     data: bytes | None
+    requester: Requester | None = None
 
     @property
     def size(self) -> int:
@@ -135,7 +143,10 @@ class CallHolder(Protocol):
         """Write a file of a context, if its policies let its code do that.
 
         Returns:
-            Whether it is written.
+            Whether it may be, and is written.
+
+        Raises:
+            ServerError: It can't be: there is no room.
         """
 
     async def forget(self, key: Key) -> None:
@@ -189,6 +200,9 @@ class ContextCalls:
         if self._grant is None:
             self._grant = self._holder.grant(self._context.identity)
         self._bytes += request.size
+        current = self._context.current
+        if isinstance(current, Execution) and current.id == execution_id:
+            request = request._replace(requester=current.requester)
         self._tasks[request.call_id] = asyncio.ensure_future(
             self._serve(self._holder, request, self._grant)
         )
@@ -231,7 +245,10 @@ class ContextCalls:
             found.append(_NOTHING)
         return found
 
-    def _wait(self, execution_id: int, begins: bool) -> None:  # noqa: FBT001 - as agreed
+    def _wait(self, request: Request, begins: bool) -> None:  # noqa: FBT001 - as agreed
+        execution_id = request.execution_id
+        if request.requester is not None:
+            request.requester.waiting(begins)
         before = self._waiting.get(execution_id, 0)
         after = self._waiting[execution_id] = before + (1 if begins else -1)
         current = self._context.current
@@ -255,9 +272,13 @@ class ContextCalls:
                 request,
                 grant,
                 lambda: self._policies(number),
-                lambda begins: self._wait(number, begins),
+                lambda begins: self._wait(request, begins),
                 lambda stage: self._tell(number, stage),
             )
+        except asyncio.CancelledError:
+            if grant is not self._grant:
+                raise
+            answered = Answered("error", _DROPPED)  # it frees the place of the call
         finally:
             if grant is self._grant:
                 del self._tasks[request.call_id]

@@ -31,6 +31,7 @@ from isoserver.contexts.jobs import (
 from isoserver.contexts.messages import Message, is_valid
 from isoserver.contexts.outputs import Outputs
 from isoserver.contexts.result_files import has_much
+from isoserver.contexts.transcript import Transcript
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
@@ -80,6 +81,8 @@ _CALLS: Final = {
     "capability_cancel": ContextCalls.cancel,
 }
 _INVALID: Final = "isokernel: an invalid message was left out\n"
+_OWN: Final = {"status", "execute_input"}
+"""What a process says that the context says by itself, in the same form for all."""
 
 
 class State(str, Enum):
@@ -114,6 +117,7 @@ class Identity(NamedTuple):
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
         heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
+        packages: What is loaded whenever it begins with nothing.
     """
 
     workspace: str
@@ -121,6 +125,7 @@ class Identity(NamedTuple):
     language: Language
     cwd: str
     heap_memory_max_bytes: int | None = None
+    packages: tuple[str, ...] = ()
 
 
 class Observer(Protocol):
@@ -233,6 +238,7 @@ class Context:
         origin: The key of the heap that its state comes from; None if it began with
             nothing.
         history: What it has run.
+        transcript: All that it has said, for fronts.
         late: What executions that are over have printed since the last answer.
         calls: What its code asks for beyond it.
     """
@@ -275,6 +281,7 @@ class Context:
         self.history = History(
             settings.notebook_cells_max, settings.notebook_characters_max
         )
+        self.transcript = Transcript(settings.transcript_bytes_max)
         self.late = Outputs(_LATE_MAX_BYTES)
         self._settings = settings
         self._observer = observer
@@ -312,6 +319,7 @@ class Context:
         reason: str = "the context was restarted",
         heap: LoadedHeap | None = None,
         ended: Callable[[], Awaitable[None]] | None = None,
+        begin: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Begin anew with the same id: all state is lost, jobs that wait fail.
 
@@ -320,12 +328,16 @@ class Context:
             heap: What it goes on from, if its process can be saved; None begins with
                 nothing.
             ended: Called when its process has ended, before another one begins.
+            begin: Gives it a process that has something loaded, in place of a heap.
 
         Raises:
             ContextStartError: The process could not be started; the context is dead.
+            ServerError: `begin` has failed; the context is dead.
         """
         self._abandon(RESTARTED, reason)
         self.state = State.STARTING
+        # Not `restarting`: fronts take that for a death, and say so.
+        self._say_state("starting")
         async with self._changing:
             # Waking, if that was on its way, may have begun a job meanwhile.
             self._fail_current(RESTARTED, reason)
@@ -342,7 +354,22 @@ class Context:
                 except BaseException:
                     self.ended("it could not be started")
                     raise
-            await self._launch(heap)
+            if begin is None:
+                await self._launch(heap)
+            else:
+                await self._begin_by(begin)
+
+    async def _begin_by(self, begin: Callable[[], Awaitable[None]]) -> None:
+        """Have something give it a process, as `take_process` and `fork_into` do."""
+        since = time.monotonic()
+        try:
+            await begin()
+        except BaseException as error:
+            known = isinstance(error, ServerError)
+            self.ended(f"it could not be started{f': {error}' if known else ''}")
+            raise
+        self.origin = None
+        self._launched(since)
 
     async def _launch(self, heap: LoadedHeap | None) -> None:
         begin = time.monotonic()
@@ -363,6 +390,7 @@ class Context:
         self._observer.started(self.language.name, time.monotonic() - begin)
         if self.state is State.STARTING:
             self.state = State.IDLE
+            self._say_state("idle")
         self._advance()
 
     async def close(self, reason: str = "the context was deleted") -> None:
@@ -374,6 +402,7 @@ class Context:
             self.calls.end()
             await self.process.close()
             await self.calls.closed()
+        self.transcript.end(reason)
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -399,6 +428,7 @@ class Context:
         text = f"the context's process ended: {reason}; its state is lost"
         self._fail_current(DIED, text)
         self._refuse_queue(ContextDeadError(reason))
+        self._say_state("dead")
 
     async def hibernate(self) -> None:
         """End the process of an idle context that was saved; the next job wakes it."""
@@ -494,7 +524,8 @@ class Context:
         self.process = process
         self.execution_count = origin.execution_count
         self.history.copy_from(origin.history)
-        self._last_job_id = origin._last_job_id
+        # Jobs that wait since a restart have their numbers already.
+        self._last_job_id = max(self._last_job_id, origin._last_job_id)
         self.state = State.IDLE
 
     def _abandon(self, name: str, reason: str) -> None:
@@ -506,7 +537,10 @@ class Context:
         self._alarm.close()
         if isinstance(job, Execution):
             job.count = job.count or self.execution_count + 1
-            job.fail(Failure.without_traceback(name, reason))
+            failure = Failure.without_traceback(name, reason)
+            self._say("error", failure.content(), job)
+            job.fail(failure)
+            self._say_state("idle", job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -546,6 +580,7 @@ class Context:
         env: dict[str, str] | None = None,
         options: dict[str, Any] | None = None,
         policy: Policy | None = None,
+        header: Mapping[str, Any] | None = None,
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -556,6 +591,7 @@ class Context:
             env: Environment variables, for this execution only.
             options: Those of `Execution`.
             policy: Narrows what it may do beyond the context.
+            header: That of a front's request.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -574,6 +610,7 @@ class Context:
             env={**variables, **(env or {})} if variables else env,
             options=options,
             output_bytes_max=self._settings.output_bytes_max,
+            header=header,
         )
         job.content = self.process.content(job)
         self.submit(job)
@@ -638,8 +675,14 @@ class Context:
         """Stop a running job's clock except while its JavaScript runs, or go on.
 
         The process counts; the context's own deadline begins anew when the pause ends.
+        Calls of tools and of capabilities pause it independently: it goes on once
+        neither waits.
         """
         if job is not self._current:
+            return
+        before = job.pauses
+        job.pauses += 1 if paused else -1
+        if (before == 0) == (job.pauses == 0):
             return
         if paused:
             self._alarm.stop()
@@ -661,6 +704,13 @@ class Context:
         self.state = State.BUSY
         job.began = time.monotonic()
         self._alarm.set(self._patience(job), self._overdue)
+        if isinstance(job, Execution):
+            self._say_state("busy", job)
+            if not job.silent:
+                count = self.execution_count + 1
+                self._say(
+                    "execute_input", {"code": job.code, "execution_count": count}, job
+                )
         self.process.send(job)
 
     def _patience(self, job: Job) -> float:
@@ -733,6 +783,7 @@ class Context:
         if job is None or job.id != parent:
             # What comes after an execution's end, as when a timer prints, is its too.
             late = self.history.find(parent)
+            self._pass_on(message, late)
             if late is not None:
                 late.outputs.add(message.kind, message.content)
             if message.kind == "stream" and not (late is not None and late.awaited):
@@ -750,7 +801,28 @@ class Context:
             job.reply = message.content
             self._settle(job)
         else:
+            self._pass_on(message, job)
             job.take(message)
+
+    def _pass_on(self, message: Message, job: Job | None) -> None:
+        """Tell the fronts what the process has said."""
+        if message.kind not in _OWN and not message.kind.endswith("_reply"):
+            kind, content, metadata, buffers = message
+            self._say(kind, content, job, metadata, buffers)
+
+    def _say(
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        job: Job | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        buffers: tuple[bytes, ...] = (),
+    ) -> None:
+        parent = {} if job is None else job.header
+        self.transcript.add(kind, content, parent, metadata, buffers)
+
+    def _say_state(self, state: str, job: Job | None = None) -> None:
+        self._say("status", {"execution_state": state}, job)
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
@@ -766,6 +838,7 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
+            self._say_state("idle", job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)
@@ -779,7 +852,8 @@ class Context:
 
     def _record(self, job: Execution) -> None:
         self.execution_count = job.count
-        self.history.add(job)
+        if not job.silent:
+            self.history.add(job)
         outcome = "ok" if job.failure is None else "error"
         if job.failure is not None and job.failure.name == TIMEOUT:
             outcome = "timeout"

@@ -90,6 +90,7 @@ class _ExecutingHandler(Handler):
         options = {
             "announce": self.announced,
             "result_json": True,
+            "value_json": True,
             "result_max": asked.result_characters_max or 0,
             **whole_options(self.parts.settings),
         }

@@ -11,10 +11,11 @@ from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import Outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from isokernel.capabilities import Stage
     from isoserver.contexts.languages import Language
+    from isoserver.tools.calls import Requester
 
 __all__ = [
     "DELETED",
@@ -51,6 +52,14 @@ class Failure(NamedTuple):
         """Make one of an error that the user's code did not throw."""
         return cls(name, value, f"{name}: {value}\n")
 
+    def content(self) -> dict[str, Any]:
+        """Return the content of the message that tells it."""
+        return {
+            "ename": self.name,
+            "evalue": self.value,
+            "traceback": self.traceback.splitlines(),
+        }
+
 
 class Job:
     """Something that a context does in its turn; by itself, a question.
@@ -61,6 +70,8 @@ class Job:
         content: The request's content.
         seconds: How long it may take, from its beginning.
         fds: Descriptors that go with the request.
+        header: Jupyter's header of the request, the parent of what it causes. That of
+            a request that came otherwise names no session of a front.
         counts_as_use: Whether it keeps the context from hibernating and expiring.
         done: The reply's content; an error of ours if the job never ran, or could not
             be answered.
@@ -68,11 +79,12 @@ class Job:
         reply: The reply's content, once it has come.
         idle: Whether the context has said that it is idle again.
         overdue: Whether it was interrupted because its time was up.
+        pauses: For how many reasons its clock stands still.
     """
 
     needs_idle = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a request
         self,
         kind: str,
         content: dict[str, Any],
@@ -80,8 +92,10 @@ class Job:
         *,
         fds: tuple[int, ...] = (),
         counts_as_use: bool = True,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
         self.id = 0
+        self.header = header or {}
         self.kind = kind
         self.content = content
         self.seconds = seconds
@@ -94,6 +108,7 @@ class Job:
         self.reply: dict[str, Any] | None = None
         self.idle = False
         self.overdue = False
+        self.pauses = 0
 
     @property
     def over(self) -> bool:
@@ -130,6 +145,7 @@ class Execution(Job):
         options: Further fields of the execute request that a V8 context takes; with
             `value_json`, a Python context's reply has its value as JSON.
         number: Orders all executions of this and earlier servers.
+        silent: Whether it isn't counted, and is in no history.
         outputs: What it has put out so far.
         count: Its number in the context, the N of `In [N]`; 0 until it is known.
         failure: How it failed; None while it runs, and when it succeeded.
@@ -138,6 +154,7 @@ class Execution(Job):
         listeners: Called with each message as it comes.
         late_listeners: Called with what earlier executions print meanwhile.
         stage_listeners: Called with how far something has come that its code waits for.
+        requester: Who is asked for approvals; None if nobody is by the execution.
         awaited: Whether an answer with all its outputs has yet to be made; until then
             nothing that it prints comes late.
     """
@@ -153,13 +170,17 @@ class Execution(Job):
         env: dict[str, str] | None,
         options: dict[str, Any] | None,
         output_bytes_max: int,
+        header: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__("execute_request", {}, seconds)
+        super().__init__("execute_request", {}, seconds, header=header)
         self.code = code
         self.language = language
         self.env = env or {}
         self.options = options or {}
         self.number = next(_NUMBERS)
+        if not self.header:
+            self.header = {"msg_id": str(self.number), "msg_type": "execute_request"}
+        self.silent = bool(self.options.get("silent"))
         self.outputs = Outputs(output_bytes_max, cut_before=language.engine == "v8")
         self.count = 0
         self.failure: Failure | None = None
@@ -168,6 +189,7 @@ class Execution(Job):
         self.listeners: list[Callable[[Message], None]] = []
         self.late_listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []
+        self.requester: Requester | None = None
         self.awaited = False
 
     @property
@@ -190,11 +212,7 @@ class Execution(Job):
 
     def fail(self, failure: Failure) -> None:
         """End with a failure that the context itself did not report."""
-        content = {
-            "ename": failure.name,
-            "evalue": failure.value,
-            "traceback": failure.traceback.splitlines(),
-        }
+        content = failure.content()
         self.failure = failure
         self.take(Message("error", content, {}))
         self.reply = {"status": "error", "execution_count": self.count, **content}

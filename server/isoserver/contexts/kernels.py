@@ -106,11 +106,51 @@ _TAKE_BACK: Final = """(lambda os: [
 
 # What a cell ended with, as JSON; an error if it has no value, or one that JSON hasn't.
 # The class makes IPython show the text as it is. The count is the next cell's by then.
-_VALUE_JSON: Final = """(lambda shell, json: type("Json", (), {"__repr__":
-    lambda it, text=json.dumps(shell.user_ns["Out"][shell.execution_count - 1],
-        ensure_ascii=False, allow_nan=False): text})()
-)(get_ipython(), __import__("json"))"""
+_VALUE_SOURCE: Final = """
+import json
+
+class Json:
+    def __init__(self, text): self.text = text
+    def __repr__(self): return self.text
+
+def shown(shell):
+    value = shell.user_ns["Out"][shell.execution_count - 1]
+    # What a message would have of it at most: a larger one would end the kernel.
+    left, waiting = 60 << 20, [value]
+    while waiting and left > 0:
+        each = waiting.pop()
+        if isinstance(each, str):
+            left -= 6 * len(each) + 8
+        elif isinstance(each, dict):
+            left -= 8 * len(each)
+            if left > 0:
+                waiting.extend(dict.keys(each))
+                waiting.extend(dict.values(each))
+        elif isinstance(each, (list, tuple)):
+            left -= 4 * len(each)
+            kind = list if isinstance(each, list) else tuple
+            if type(each).__iter__ is not kind.__iter__:
+                raise TypeError("it may have no end")
+            if left > 0:
+                waiting.extend(each)
+        else:
+            left -= 26
+    if left <= 0:
+        raise ValueError("it is too long")
+    return Json(json.dumps(value, ensure_ascii=False, allow_nan=False))
+"""
+_VALUE_JSON: Final = (
+    f"(lambda names: (exec({_VALUE_SOURCE!r}, names), "
+    "names['shown'](get_ipython()))[1])({})"
+)
 _VALUE: Final = "value"
+_TOLD_MAX: Final = 5
+_NO_SPACE: Final = ("No space left on device", "File too large")
+"""What the system says where a file system, or a file, is as large as it may be."""
+_SPACE: Final = (
+    "  files may take {size} bytes in each of /home, /tmp and /dev/shm: "
+    "python_files_bytes_max"
+)
 
 
 class KernelProcess(ContextProcess):
@@ -145,12 +185,14 @@ class KernelProcess(ContextProcess):
             (identity.workspace, identity.id),
             FolderLimits(
                 bytes_max=settings.python_files_bytes_max,
+                files_max=settings.files_max,
                 file_bytes_max=settings.file_bytes_max,
                 open_max=settings.files_open_max,
             ),
         )
         self._log_lost = files.report
         self._keeping = asyncio.Lock()
+        self._told_lost: set[str] = set()
         self._changed = asyncio.Event()
         self._is_python = identity.language.name == "python"
         self._program: Program | None = None
@@ -234,8 +276,28 @@ class KernelProcess(ContextProcess):
     async def _keep_now(self, keep: Callable[[], list[str]]) -> None:
         async with self._keeping:
             lost = await asyncio.shield(asyncio.to_thread(keep))
-        if lost:
-            self._log_lost(self._identity.id, lost)
+        new = [each for each in lost if each not in self._told_lost]
+        if new:
+            self._log_lost(self._identity.id, new)
+            self._tell_lost(new)
+        self._told_lost = set(lost)
+
+    def _tell_lost(self, lost: list[str]) -> None:
+        """Tell in the output of the latest cell what ends with the container."""
+        shown = [f"isokernel: not kept: {each}" for each in lost[:_TOLD_MAX]]
+        if len(lost) > _TOLD_MAX:
+            shown.append(f"isokernel: nor {len(lost) - _TOLD_MAX} more files")
+        text = "".join(f"{line}\n" for line in shown)
+        content = {"name": "stderr", "text": text}
+        self._listener.received(self._begun, Message("stream", content, {}))
+
+    def _explain(self, message: Message) -> None:
+        """Say in an error what setting there is too little of."""
+        lines = message.content.get("traceback")
+        said = str(message.content.get("evalue"))
+        if any(text in said for text in _NO_SPACE) and isinstance(lines, list):
+            size = self._settings.python_files_bytes_max
+            lines.append(_SPACE.format(size=size))
 
     async def _watch_connection(self, channel: Any) -> None:
         """End a kernel whose connection is closed, as it is not made again.
@@ -315,7 +377,10 @@ class KernelProcess(ContextProcess):
             name = self._identity.language.name
             problem = f"{name} has no environment variables for one run"
             raise InvalidRequestError(FieldProblem("env_vars", problem))
-        content = _execute_request(execution.code, silent=False)
+        asked = execution.options
+        content = _execute_request(execution.code, silent=execution.silent)
+        for name in ("store_history", "user_expressions"):
+            content[name] = asked.get(name, content[name])
         if self._is_python and execution.options.get("value_json"):
             content["user_expressions"] = {_VALUE: _VALUE_JSON}
         return content
@@ -329,10 +394,23 @@ class KernelProcess(ContextProcess):
         if env:  # the kernel takes requests in order, so this is before the next job
             self._send_silent(_TAKE_BACK)
 
+    def tell(
+        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+    ) -> None:
+        """Send what has no reply: messages of comms."""
+        if kind.startswith("comm_"):
+            self._send_message(kind, content, "0", buffers)
+
     def _send_silent(self, code: str) -> None:
         self._send_message("execute_request", _execute_request(code, silent=True), "0")
 
-    def _send_message(self, kind: str, content: dict[str, Any], number: str) -> None:
+    def _send_message(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        number: str,
+        buffers: tuple[bytes, ...] = (),
+    ) -> None:
         if self._client is None:
             return
         session = self._client.session
@@ -340,7 +418,7 @@ class KernelProcess(ContextProcess):
         message["header"]["msg_id"] = message["msg_id"] = number
         # Not by the channel's own `send`: that goes around asyncio's socket, which then
         # may miss that a reply has come meanwhile, and wait for it for ever.
-        frames = session.serialize(message)
+        frames = [*session.serialize(message), *buffers]
         self._client.shell_channel.socket.send_multipart(frames)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
@@ -354,6 +432,7 @@ class KernelProcess(ContextProcess):
                 parent, message = _parent(envelope), _read(envelope)
             except _MALFORMED:
                 continue  # user code in the kernel can send what it likes
+            self._explain(message)
             if message.kind != "status":
                 self._begun = parent
             self._listener.received(parent, message)
@@ -432,8 +511,8 @@ def _read(message: dict[str, Any]) -> Message:
     except UnicodeEncodeError:  # halves of characters, which JSON can have
         text = json.dumps((content, metadata), ensure_ascii=False)
         content, metadata = json.loads(well_formed(text))
-    asked = content.pop("user_expressions", None)
-    value = asked.get(_VALUE) if isinstance(asked, dict) else None
+    asked = content.get("user_expressions")
+    value = asked.pop(_VALUE, None) if isinstance(asked, dict) else None
     if isinstance(value, dict) and value.get("status") == "ok":
         content["result_json"] = str(value["data"]["text/plain"])
     lines = content.get("traceback")

@@ -6,17 +6,20 @@ V8 contexts do.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jupyter_client.kernelspec import KernelSpec
 
-__all__ = ["find_kernelspec", "installed_kernels", "make_client"]
+__all__ = ["find_kernelspec", "installed_kernels", "make_client", "titles"]
 
 _NEVER_MILLISECONDS: Final = 2**31 - 1  # 24 days; the kernel is killed long before
 
@@ -29,6 +32,15 @@ def installed_kernels() -> set[str]:
 def find_kernelspec(name: str) -> KernelSpec:
     """Return an installed kernelspec; blocks."""
     return KernelSpecManager().get_kernel_spec(name)
+
+
+def titles(names: Iterable[str]) -> dict[str, str]:
+    """Return the names that some kernelspecs show, of those installed; blocks."""
+    found = {}
+    for name in names:
+        with suppress(NoSuchKernel):
+            found[name] = str(find_kernelspec(name).display_name)
+    return found
 
 
 def make_client(

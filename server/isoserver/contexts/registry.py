@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.errors import (
     ContextExistsError,
     ContextLimitError,
@@ -94,6 +95,13 @@ class Registry:
         context = self._recall(record)
         self._recalled[key] = context
         return context
+
+    def find_kernel(self, workspace: str, wanted: str) -> Context | None:
+        """Find a context by its UUID."""
+        for one in self.in_workspace(workspace):
+            if kernel_id(one.key) == wanted:
+                return self.find(one.key)
+        return None
 
     def is_live(self, context: Context) -> bool:
         """Whether a context is live, and has not been deleted."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from isoserver.contexts.results import cut_json, read_result
+from isoserver.errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,7 +70,8 @@ async def keep_whole(
 
     Args:
         execution: It is over.
-        store: Writes a file of the context, and returns whether it may and can.
+        store: Writes a file of the context, and returns whether it may be; raises a
+            ServerError if it can't be.
     """
     reply, options = execution.reply or {}, execution.options
     whole = reply.pop("result_whole", None)
@@ -85,8 +87,11 @@ async def keep_whole(
         name = options.get("whole_name") or str(execution.number)
         kind, data = await asyncio.to_thread(_content, whole)
         path = f"{_FOLDER}/{name}.{kind}"
-        if await store(path, data):
-            notes.append(f"{_size(len(data))}, whole in {path}")
+        try:
+            if await store(path, data):
+                notes.append(f"{_size(len(data))}, whole in {path}")
+        except ServerError as error:
+            notes.append(f"{_size(len(data))}, not kept in a file: {error}")
     if notes:
         reply["result_note"] = "; ".join(notes)
 

@@ -20,6 +20,10 @@ _FAILED: Final = Answer(
     models.ExecutionModel,
 )
 _CONTEXT: Final = Answer(200, "The context.", models.ContextModel)
+_DENIED: Final = Answer(
+    403, "A policy doesn't allow the packages.", http_models.ErrorModel
+)
+_UNLOADED: Final = Answer(422, "The packages can't be loaded.", http_models.ErrorModel)
 _CREATED: Final = Answer(201, "The new context.", models.ContextModel)
 _INVALID: Final = Answer(
     400, "Bad request: validation error.", http_models.ValidationErrorModel
@@ -132,16 +136,8 @@ CONTEXT_ROUTES: Final = (
                     _CREATED,
                     _INVALID,
                     Answer(404, "There is no such heap.", http_models.ErrorModel),
-                    Answer(
-                        403,
-                        "A policy doesn't allow the packages.",
-                        http_models.ErrorModel,
-                    ),
-                    Answer(
-                        422,
-                        "The packages can't be loaded.",
-                        http_models.ErrorModel,
-                    ),
+                    _DENIED,
+                    _UNLOADED,
                     _NO_HEAP,
                     _LARGE,
                     _LIMIT,
@@ -181,8 +177,19 @@ CONTEXT_ROUTES: Final = (
         (
             Operation(
                 "POST",
-                "Begin anew under the same id, with nothing or from its checkpoint.",
-                (_CONTEXT, _INVALID, _MISSING, _NO_HEAP, _LARGE, _LIMIT, _UNREADY),
+                "Begin anew under the same id, with nothing (but the packages that it "
+                "was made with) or from its checkpoint.",
+                (
+                    _CONTEXT,
+                    _INVALID,
+                    _DENIED,
+                    _MISSING,
+                    _UNLOADED,
+                    _NO_HEAP,
+                    _LARGE,
+                    _LIMIT,
+                    _UNREADY,
+                ),
                 heap_models.RestartRequest,
                 body_optional=True,
                 example={"from": "nothing"},

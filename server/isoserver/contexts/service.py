@@ -17,6 +17,7 @@ from isoserver.contexts.context import Context, Identity, State, new_id
 from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
+from isoserver.contexts.kernel_ids import is_kernel_id
 from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
@@ -260,6 +261,14 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
+    async def kernel_titles(self) -> dict[str, str]:
+        """Return the names that installed kernelspecs show, by kernelspec."""
+        names = [each.kernelspec for each in self.languages.served.values()]
+        kernelspecs = await asyncio.to_thread(load_kernelspecs)
+        return await asyncio.to_thread(
+            kernelspecs.titles, [one for one in names if one]
+        )
+
     # -- finding -----------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Context]:
@@ -279,10 +288,16 @@ class Contexts:
     def get(self, workspace: str, context_id: str) -> Context:
         """Find a context; a hibernated one wakes with the first job that it gets.
 
+        Args:
+            workspace: Who owns it.
+            context_id: Its id, or its UUID as a kernel of Jupyter's.
+
         Raises:
             ContextMissingError: The workspace has none of that id.
         """
         context = self._registry.find((workspace, context_id))
+        if context is None and is_kernel_id(context_id):
+            context = self._registry.find_kernel(workspace, context_id)
         if context is None:
             why = self._registry.why_gone((workspace, context_id))
             raise ContextMissingError(context_id, why)
@@ -331,7 +346,9 @@ class Contexts:
         if language is None:
             language = self.languages.find(None if loaded is None else loaded.language)
         memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
-        identity = Identity(workspace, context_id or new_id(), language, cwd, memory)
+        identity = Identity(
+            workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
+        )
         context = self._make(identity)
         if loaded is not None and not context.process.can_save:
             problem = f"a {language.name} context can't begin from a heap"
@@ -356,8 +373,12 @@ class Contexts:
             await asyncio.to_thread(self._files.delete, context.key)
             raise
         if not ephemeral:
-            self._hibernation.record(context)
+            self._record(context)
         return context
+
+    def _record(self, context: Context) -> None:
+        self._store.note_packages(context.key, context.identity.packages)
+        self._hibernation.record(context)
 
     async def session(
         self,
@@ -427,7 +448,7 @@ class Contexts:
         if self._calls is not None:
             await self._calls.set(fork.key, self._calls.given(context.key))
         await self._store.copy_cells(context, fork)
-        self._hibernation.record(fork)
+        self._record(fork)
         return fork
 
     async def delete(self, workspace: str, context_id: str) -> None:
@@ -470,9 +491,11 @@ class Contexts:
     def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
         memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
-        context = self._make(
-            Identity(record.workspace, record.id, language, record.cwd, memory)
+        packages = self._store.packages(record.key)
+        identity = Identity(
+            record.workspace, record.id, language, record.cwd, memory, packages
         )
+        context = self._make(identity)
         context.recall(record)
         return context
 
@@ -564,6 +587,8 @@ class Contexts:
             HeapError: That can't be used.
             ContextLimitError: It had no process, and the limit of contexts is reached.
             ContextStartError: Its process could not be started.
+            PackagesError: It begins with packages, and they can't be loaded or are
+                denied by now.
         """
         heap = None
         if from_checkpoint:
@@ -587,7 +612,11 @@ class Contexts:
         restored = None
         if heap is not None:
             restored = partial(self._heaps.restore_files, heap, context.key)
-        await context.restart(heap=heap, ended=restored)
+        begin = None
+        if heap is None and context.identity.packages:
+            packages = context.identity.packages
+            begin = partial(self._templates.begin, context, packages)
+        await context.restart(heap=heap, ended=restored, begin=begin)
         self._hibernation.record(context)
         if not same:
             await self._store.delete_cells(context)

@@ -7,6 +7,7 @@ waits for the database. Times are as time.time() gives them.
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context, Key
     from isoserver.storage.database import Database
 
-__all__ = ["CELLS", "CONTEXTS", "ContextStore"]
+__all__ = ["CELLS", "CONTEXTS", "PACKAGES", "ContextStore"]
 
 _T = TypeVar("_T")
 _DELAY_SECONDS: Final = 0.2
@@ -66,6 +67,15 @@ CONTEXTS: Final = Table(
     Column("heap_count", Integer, nullable=False),
     Column("heap_at", Double),
     Index("contexts_by_heap", "workspace", "heap"),
+)
+
+PACKAGES: Final = Table(
+    "context_packages",
+    METADATA,
+    # What a context begins with, if that is something: a JSON array.
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("packages", Text, nullable=False),
 )
 
 CELLS: Final = Table(
@@ -96,6 +106,8 @@ class ContextStore:
         self._size_max = size_max
         self._pending: dict[Key, Callable[[], ContextRecord]] = {}
         self._written: set[Key] = set()
+        self._packages: dict[Key, tuple[str, ...]] = {}
+        self._packages_unwritten: set[Key] = set()
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
@@ -108,8 +120,20 @@ class ContextStore:
         )
         async with self._database.connect() as connection:
             records = [ContextRecord(*row) for row in await connection.execute(query)]
+            for workspace, name, packages in await connection.execute(select(PACKAGES)):
+                self._packages[workspace, name] = tuple(json.loads(packages))
         self._written.update(record.key for record in records)
         return records
+
+    def packages(self, key: Key) -> tuple[str, ...]:
+        """Return what a context begins with."""
+        return self._packages.get(key, ())
+
+    def note_packages(self, key: Key, packages: tuple[str, ...]) -> None:
+        """Have what a context begins with written along with its row."""
+        if packages:
+            self._packages[key] = packages
+            self._packages_unwritten.add(key)
 
     def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
@@ -154,6 +178,8 @@ class ContextStore:
         """
         for key in keys:
             self._pending.pop(key, None)
+            self._packages.pop(key, None)
+            self._packages_unwritten.discard(key)
         async with self._writing:
             for chunk in _chunks([key for key in keys if key in self._written]):
                 await self._delete(chunk)
@@ -182,14 +208,36 @@ class ContextStore:
                     await connection.execute(
                         insert(CONTEXTS), [record._asdict() for record in chunk]
                     )
+                    await self._write_packages(connection, keys)
                 self._written.update(keys)
+                self._packages_unwritten.difference_update(keys)
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
+
+    async def _write_packages(
+        self, connection: AsyncConnection, keys: list[Key]
+    ) -> None:
+        """Write what contexts begin with, along with their first rows."""
+        new = [key for key in keys if key in self._packages_unwritten]
+        if new:
+            rows = [
+                {
+                    "workspace": key[0],
+                    "id": key[1],
+                    "packages": json.dumps(self._packages[key]),
+                }
+                for key in new
+            ]
+            of = tuple_(PACKAGES.c.workspace, PACKAGES.c.id)
+            await connection.execute(delete(PACKAGES).where(of.in_(new)))
+            await connection.execute(insert(PACKAGES), rows)
 
     async def _delete(self, keys: list[Key]) -> None:
         try:
             async with self._database.begin() as connection:
                 await connection.execute(delete(CONTEXTS).where(_in(keys)))
+                of = tuple_(PACKAGES.c.workspace, PACKAGES.c.id)
+                await connection.execute(delete(PACKAGES).where(of.in_(keys)))
                 of = tuple_(CELLS.c.workspace, CELLS.c.context)
                 await connection.execute(delete(CELLS).where(of.in_(keys)))
         except (SQLAlchemyError, OSError) as error:

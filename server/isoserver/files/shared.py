@@ -51,7 +51,9 @@ class SharedFolder:
         Raises:
             FolderError: They don't fit.
         """
-        folder = Folder(descriptor, self._limits, owner=owner, shared=True)
+        # Those that are kept are no more than may be, so they needn't be counted.
+        limits = self._limits._replace(files_max=None)
+        folder = Folder(descriptor, limits, owner=owner, shared=True)
         source = self._files.find(self._key)
         try:
             if source is not None:
@@ -59,6 +61,7 @@ class SharedFolder:
         except FileError as error:
             message = f"the context's files can't be put into its container: {error}"
             raise FolderError(message) from error
+        folder.limits = self._limits
         self._kept = {each.path: _state(each) for each in _listed(folder)}
         self._folder = folder
         self._files.attach(self._key, folder)

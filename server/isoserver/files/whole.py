@@ -83,7 +83,11 @@ async def write_file(
         allowed: Tells whether a path, without links and dots, may be written.
 
     Returns:
-        Whether it may be written, and was: there may be no room.
+        Whether it may be written, and was.
+
+    Raises:
+        ContextFileError: It can't be: there is no room.
+        FolderError: The context has no folder, and none can be made.
     """
 
     def write() -> bool:
@@ -103,8 +107,8 @@ async def write_file(
     await files.settled(key)
     try:
         return await asyncio.to_thread(write)
-    except (FileError, FolderError):
-        return False
+    except FileError as error:
+        raise ContextFileError.of(error) from None
 
 
 async def changed_since(files: Files, key: Key, moment: float) -> list[Entry]:

@@ -27,7 +27,7 @@ _MAIN: Final = "from isoserver.client.main import main\n\nmain()\n"
 class VersionHandler(Handler):
     """The server's version."""
 
-    open = True
+    public = True
 
     def get(self) -> None:
         """Answer the version."""
@@ -37,7 +37,7 @@ class VersionHandler(Handler):
 class CliIndexHandler(Handler):
     """The clients that can be downloaded."""
 
-    open = True
+    public = True
 
     def get(self) -> None:
         """List where each platform's client is."""
@@ -52,7 +52,7 @@ class CliIndexHandler(Handler):
 class CliHandler(Handler):
     """The client for a platform, which is the same file for all of them."""
 
-    open = True
+    public = True
 
     def get(self, platform: str) -> None:
         """Send the file."""

@@ -54,18 +54,20 @@ class Handler(RequestHandler):
     """Root of all handlers.
 
     Attributes:
-        open: Whether it answers without an API key.
+        public: Whether it answers without an API key.
         streams_body: Whether it takes files, which may be larger than other bodies.
+        key_in_query: Whether a key may be in the URL, as `token`.
         parts: The server's parts.
         route: Its path in the route table.
         methods: The methods of that path.
-        principal: The caller; NOBODY until `prepare` has found out, and if it is open.
+        principal: The caller; NOBODY until `prepare` has found out, or if public.
         gone: Whether the client went away before it had its answer.
         failure: The error that is answered, for the access log.
     """
 
-    open: ClassVar[bool] = False
+    public: ClassVar[bool] = False
     streams_body: ClassVar[bool] = False
+    key_in_query: ClassVar[bool] = False
 
     def initialize(
         self, parts: ServerParts, route: str = "", methods: tuple[str, ...] = ()
@@ -98,8 +100,10 @@ class Handler(RequestHandler):
         if self.request.method == "OPTIONS":
             return
         guard.check_origin(self.request)
-        if not self.open:
-            self.principal = await self.parts.access.identify(self.request)
+        if not self.public:
+            self.principal = await self.parts.access.identify(
+                self.request, in_query=self.key_in_query
+            )
             self.parts.rates.check(self.principal, "request")
         if self.request.method not in self.methods and self.methods:
             raise MethodError

@@ -20,7 +20,7 @@ __all__ = ["INFORMATION_ROUTES"]
 class IndexHandler(Handler):
     """What this is, and where to go on."""
 
-    open = True
+    public = True
 
     def get(self) -> None:
         """Name the server and its documents."""
@@ -39,7 +39,7 @@ class IndexHandler(Handler):
 class HealthHandler(Handler):
     """Whether the server works."""
 
-    open = True
+    public = True
 
     async def get(self) -> None:
         """Answer that it works; 503 while it stops or can't write its database."""
@@ -61,7 +61,7 @@ class MetricsHandler(Handler):
 class ResourceHandler(Handler):
     """Whose tokens are taken, for clients that have none yet (RFC 9728)."""
 
-    open = True
+    public = True
 
     def get(self) -> None:
         """Send the metadata of the path's resource."""
@@ -74,7 +74,7 @@ class ResourceHandler(Handler):
 class DocumentHandler(Handler):
     """The OpenAPI document."""
 
-    open = True
+    public = True
 
     async def get(self) -> None:
         """Send the document."""
@@ -84,7 +84,7 @@ class DocumentHandler(Handler):
 class DocsHandler(Handler):
     """The OpenAPI document for people."""
 
-    open = True
+    public = True
 
     async def get(self) -> None:
         """Send the page."""

@@ -159,7 +159,7 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
             "content": {"application/octet-stream": {"schema": schema}},
         }
     answers = list(operation.answers)
-    if not route.handler.open:
+    if not route.handler.public:
         made["security"] = [{}, {"bearer": []}, {"key": []}]
         answers += _DENIED
     answers.append(_denied(403, "It isn't allowed: the Host, the Origin, or to you."))

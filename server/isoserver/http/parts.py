@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from isoserver.heaps.service import Heaps
     from isoserver.http.guards import Guard
     from isoserver.http.metrics import Metrics
+    from isoserver.jupyter.fronts import Fronts
+    from isoserver.jupyter.sessions import Sessions
     from isoserver.runs.service import Runs
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
@@ -54,6 +56,8 @@ class ServerParts:
         tools: What code in contexts can call.
         capabilities: What it may do beyond them.
         files: The folders of contexts.
+        fronts: The clients that are attached to contexts.
+        sessions: Which of their documents uses which.
         mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
     """
@@ -72,6 +76,8 @@ class ServerParts:
     tools: Tools
     files: Files
     capabilities: Capabilities
+    fronts: Fronts
+    sessions: Sessions
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Asking the person behind an MCP client for the approvals that a task waits for.
+"""Asking the person behind an MCP client for the approvals that a run waits for.
 
 There are three ways to ask: a request of ours, while the client's is open or after it
 (protocols with a handshake); an answer that wants input before the work goes on
@@ -44,7 +44,7 @@ _SCHEMA: Final[dict[str, Any]] = {
 
 
 class Questions:
-    """The approvals that one task waits for; the `Asker` that its run is given.
+    """The approvals that one run waits for; the `Asker` that it is given.
 
     Attributes:
         pending: The questions without an answer, by the approval's id.
@@ -58,7 +58,7 @@ class Questions:
         """Note whom to ask.
 
         Args:
-            context: The request that started the task.
+            context: The request that started the run.
             decides: Whether the client may approve.
         """
         self.pending: dict[str, Question] = {}
@@ -123,7 +123,14 @@ def read_answer(result: ElicitResult) -> Decision | None:
 
 
 def _message(question: Question) -> str:
-    parts = [f"Code wants to call {question.path}."]
+    # The name of a tool has that of its source in front.
+    what = question.path
+    parts = [
+        f"Code wants to call {what}."
+        if "." in what
+        else f"Code wants what is beyond its context ({what}). An approval holds for "
+        "this as long as the context lives."
+    ]
     if question.description:
         parts.append(question.description)
     parts.append(f"With: {question.shown}")

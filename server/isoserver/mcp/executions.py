@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from mcp_types import TextContent, ToolAnnotations
+from mcp_types import InputRequiredResult, TextContent, ToolAnnotations
 from pydantic import Field
 
 from isoserver.errors import ExecutionMissingError, NotRunningError
@@ -18,6 +17,12 @@ from isoserver.mcp.content import file_links
 from isoserver.mcp.progress import OutputProgress, Stages
 from isoserver.mcp.texts import read
 from isoserver.mcp.tools import Arguments, McpTool, Reply, Result, explain
+from isoserver.mcp.waits import (
+    PendingApproval,
+    Waits,
+    how_to_decide,
+    pending_approvals,
+)
 from isoserver.runs.answers import (
     PREVIEW_MAX_CHARACTERS,
     execution_answer,
@@ -120,8 +125,17 @@ class StatelessOutput(Result):
     error: str | None = Field(None, description="What went wrong, if it failed.")
 
 
+class ShownExecution(ExecutionInfo):
+    """What get_execution answers."""
+
+    approvals: list[PendingApproval] | None = Field(
+        None, description="Calls that wait for a decision."
+    )
+
+
 def execution_tools(settings: ServerSettings) -> list[McpTool]:
     """Return the tools of executions."""
+    scripts = Scripts(settings.execute_approval_wait_seconds)
     return [
         McpTool(
             "run_js",
@@ -129,7 +143,7 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
             settings.run_js_description or read("run_js"),
             Run,
             ExecAccepted,
-            _run,
+            scripts.run,
             _RUNS,
         ),
         McpTool(
@@ -139,8 +153,8 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
             "(as JSON text) and its heap (a key to go on from with run_js). While it "
             "is running, ask again a moment later; all other statuses are final.",
             ExecutionId,
-            ExecutionInfo,
-            _get,
+            ShownExecution,
+            scripts.get,
             READS,
         ),
         McpTool(
@@ -178,6 +192,8 @@ def execution_tools(settings: ServerSettings) -> list[McpTool]:
 
 def stateless_tools(settings: ServerSettings) -> list[McpTool]:
     """Return the only tool of stateless mode."""
+    # Nothing else could get the result, so it waits for decisions from elsewhere.
+    scripts = Scripts(None)
     return [
         McpTool(
             "run_js",
@@ -185,83 +201,117 @@ def stateless_tools(settings: ServerSettings) -> list[McpTool]:
             settings.run_js_description or read("run_js-stateless"),
             StatelessRun,
             StatelessOutput,
-            _run_and_wait,
+            scripts.run_and_wait,
             _RUNS,
         )
     ]
 
 
-async def _run(call: McpCall, arguments: Run) -> dict[str, Any]:
-    record = await _submit(call, arguments, call.peer.named_session())
-    return {"execution_id": record.id}
+class Scripts:
+    """The tools that run code, and the questions of what this process runs."""
 
+    def __init__(self, approval_wait: float | None) -> None:
+        """Start without any.
 
-async def _submit(
-    call: McpCall,
-    arguments: StatelessRun,
-    session: str | None = None,
-    on_stage: Callable[[Stage], None] | None = None,
-) -> RunRecord:
-    fields = arguments.model_dump()
-    order = script_order(call.parts.settings, call.workspace, session=session, **fields)
-    order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
-    return await call.parts.runs.submit(order, on_stage=on_stage)
+        Args:
+            approval_wait: How long an answer waits for an approval from elsewhere, if
+                its client can't be asked; None for as long as it waits for the code.
+        """
+        self._waits = Waits(Kind.SCRIPT, approval_wait)
 
+    async def run(self, call: McpCall, arguments: Run) -> dict[str, Any]:
+        """Begin, and answer at once."""
+        record = await self._submit(call, arguments, call.peer.named_session())
+        self._waits.over(record)
+        return {"execution_id": record.id}
 
-async def _run_and_wait(call: McpCall, arguments: StatelessRun) -> Reply:
-    runs, workspace = call.parts.runs, call.workspace
-    stages = Stages()
-    execution_id = (await _submit(call, arguments, on_stage=stages.put)).id
-    progress = OutputProgress(
-        call.context.session,
-        runs.follow(workspace, execution_id),
-        stages,
-        wanted=call.wants_progress,
-    )
-    try:
-        record = await _wait(call, execution_id)
-        await progress.finish()
-    except asyncio.CancelledError:
-        # Nobody could ever ask for it again.
-        call.spawn(_cancel_run(call, execution_id))
-        raise
-    finally:
-        progress.stop()
-    output = await some_output(call.parts, workspace, execution_id)
-    data = {"output": output.removesuffix("\n")}
-    error = execution_answer(record)["error"] if record.status.final else _UNFINISHED
-    if error is not None:
-        data["error"] = error
-    return Reply(data, failed="error" in data)
-
-
-async def _wait(call: McpCall, execution_id: str) -> RunRecord:
-    """Wait for the end of a run; without a client, or after too long, cancel it.
-
-    Returns:
-        The run as it was when the waiting ended.
-    """
-    seconds = call.parts.settings.run_js_wait_seconds
-    ended = asyncio.ensure_future(
-        call.parts.runs.wait(Kind.SCRIPT, call.workspace, execution_id, seconds)
-    )
-    gone = asyncio.ensure_future(call.peer.gone.wait())
-    try:
-        await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
-            await _cancel_run(call, execution_id)
-        record = await ended
-        if not record.status.final:
-            await _cancel_run(call, execution_id)
+    async def _submit(
+        self,
+        call: McpCall,
+        arguments: StatelessRun,
+        session: str | None = None,
+        on_stage: Callable[[Stage], None] | None = None,
+    ) -> RunRecord:
+        order = script_order(
+            call.parts.settings,
+            call.peer.principal,
+            session=session,
+            **arguments.model_dump(),
+        )
+        order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
+        questions = self._waits.questions(call)
+        record = await call.parts.runs.submit(order, questions, on_stage=on_stage)
+        self._waits.keep(call, record, questions)
         return record
-    finally:
-        ended.cancel()
-        gone.cancel()
 
+    async def get(
+        self, call: McpCall, arguments: ExecutionId
+    ) -> Reply | InputRequiredResult:
+        """Look a run up, and ask for what it waits for if the client is asked so."""
+        runs, execution_id = call.parts.runs, arguments.execution_id
+        if call.parameters.request_state is not None:
+            await self._waits.go_on(call, call.parameters.request_state)
+        record = await runs.get(Kind.SCRIPT, call.workspace, execution_id)
+        question = self._waits.asking(call, record)
+        if question is not None:
+            return question
+        printed = await some_output(
+            call.parts, call.workspace, record.id, _OUTPUT_BYTES
+        )
+        texts = [f"Console output:\n{printed}"] if printed else []
+        data, waiting = describe(record), await pending_approvals(call, record)
+        if waiting:
+            data["approvals"] = waiting
+            texts += how_to_decide(waiting)
+        shown = [TextContent(text=text) for text in texts]
+        return Reply(data, blocks=(*shown, *file_links(record)))
 
-async def _cancel_run(call: McpCall, execution_id: str) -> None:
-    with suppress(NotRunningError):
-        await call.parts.runs.cancel(Kind.SCRIPT, call.workspace, execution_id)
+    async def run_and_wait(
+        self, call: McpCall, arguments: StatelessRun
+    ) -> Reply | InputRequiredResult:
+        """Run to the end, or go on with a run whose earlier answer wanted input."""
+        state, decided, stages = call.parameters.request_state, set[str](), Stages()
+        if state is None:
+            record = await self._submit(call, arguments, on_stage=stages.put)
+        else:
+            record, decided = await self._waits.go_on(call, state)
+        progress = OutputProgress(
+            call.context.session,
+            call.parts.runs.follow(call.workspace, record.id),
+            stages,
+            wanted=call.wants_progress,
+        )
+        try:
+            found = await self._wait(call, record, decided)
+            await progress.finish()
+        except asyncio.CancelledError:
+            # Nobody could ever ask for it again.
+            call.spawn(self._waits.cancel(call, record.id))
+            raise
+        finally:
+            progress.stop()
+        if isinstance(found, InputRequiredResult):
+            return found
+        output = await some_output(call.parts, call.workspace, found.id)
+        data = {"output": output.removesuffix("\n")}
+        error = execution_answer(found)["error"] if found.status.final else _UNFINISHED
+        if error is not None:
+            data["error"] = error
+        return Reply(data, failed="error" in data)
+
+    async def _wait(
+        self, call: McpCall, record: RunRecord, decided: set[str]
+    ) -> RunRecord | InputRequiredResult:
+        """Wait for the end of a run; without a client, or after too long, cancel it."""
+        seconds = call.parts.settings.run_js_wait_seconds
+        found = await self._waits.finish(call, record, seconds, decided)
+        if isinstance(found, InputRequiredResult) or found.status.final:
+            return found
+        await self._waits.cancel(call, record.id)
+        if not call.peer.gone.is_set():
+            return found
+        runs = call.parts.runs
+        return await runs.wait(Kind.SCRIPT, call.workspace, record.id, seconds)
 
 
 async def some_output(
@@ -286,15 +336,6 @@ async def some_output(
     if more:
         texts.append(f"\n… (cut: go on with byte_offset {place})\n")
     return "".join(texts)
-
-
-async def _get(call: McpCall, arguments: ExecutionId) -> Reply:
-    runs, execution_id = call.parts.runs, arguments.execution_id
-    record = await runs.get(Kind.SCRIPT, call.workspace, execution_id)
-    printed = await some_output(call.parts, call.workspace, execution_id, _OUTPUT_BYTES)
-    text = f"Console output:\n{printed}"
-    shown = (TextContent(text=text),) if printed else ()
-    return Reply(describe(record), blocks=(*shown, *file_links(record)))
 
 
 def describe(record: RunRecord) -> dict[str, Any]:

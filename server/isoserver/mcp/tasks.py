@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, ElicitResult, InputRequiredResult, ToolAnnotations
+from mcp_types import InputRequiredResult, ToolAnnotations
 from pydantic import Field
 
-from isoserver.errors import ApprovalDecidedError, TaskMissingError
+from isoserver.errors import ExecutionMissingError, TaskMissingError
 from isoserver.mcp.content import content_blocks, file_links
-from isoserver.mcp.elicitation import Questions, can_ask, is_modern, read_answer
 from isoserver.mcp.executions import READS, plain
 from isoserver.mcp.progress import OutputBuffer, OutputProgress, Stages
 from isoserver.mcp.texts import read
-from isoserver.mcp.tools import Arguments, McpTool, Reply, Result, explain
-from isoserver.runs.answers import PREVIEW_MAX_CHARACTERS, task_answer, task_text
+from isoserver.mcp.tools import Arguments, McpTool, Reply, Result
+from isoserver.mcp.waits import (
+    PendingApproval,
+    Waits,
+    how_to_decide,
+    pending_approvals,
+)
+from isoserver.runs.answers import (
+    PREVIEW_MAX_CHARACTERS,
+    execution_summary,
+    task_answer,
+    task_text,
+)
 from isoserver.runs.models import (
     ResultTimeoutMs,
     TaskRequest,
@@ -33,11 +41,10 @@ from isoserver.tools.calls import Decision
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mcp_types import InputRequests
-
     from isoserver.mcp.tools import McpCall
     from isoserver.runs.records import RunRecord
     from isoserver.settings.server import ServerSettings
+    from isoserver.tools.approvals import Approval
 
 __all__ = ["task_tools"]
 
@@ -90,15 +97,6 @@ class Resume(Arguments):
     )
 
 
-class PendingApproval(Result):
-    """A call that waits for the decision of a person."""
-
-    approvalId: str  # noqa: N815
-    path: str
-    description: str
-    input: str
-
-
 class TaskResult(TaskSummary):
     """What execute and get_task answer; displays are content."""
 
@@ -137,6 +135,9 @@ class Resumed(Result):
     state: str
     path: str | None = None
     task: dict[str, Any] | None = Field(None, description="As get_task answers it.")
+    execution: dict[str, Any] | None = Field(
+        None, description="As list_executions lists it."
+    )
 
 
 def task_tools(settings: ServerSettings) -> list[McpTool]:
@@ -176,7 +177,7 @@ def task_tools(settings: ServerSettings) -> list[McpTool]:
         McpTool(
             "resume",
             "Decide an approval",
-            "Approve or deny a call that a task waits with, and get the task's result. "
+            "Approve or deny a call that code waits with, and get its task's result. "
             "Only with what your user decided; never approve on your own.",
             Resume,
             Resumed,
@@ -195,8 +196,7 @@ class TaskTools:
         Args:
             settings: Settings of the server.
         """
-        self._approval_wait = settings.execute_approval_wait_seconds
-        self._questions: dict[str, Questions] = {}
+        self._waits = Waits(Kind.TASK, settings.execute_approval_wait_seconds)
 
     # -- the tools ---------------------------------------------------------------------
 
@@ -210,7 +210,8 @@ class TaskTools:
         """
         wait = arguments.answer_seconds
         if call.parameters.request_state is not None:
-            task, decided = await self._go_on(call, call.parameters.request_state)
+            state = call.parameters.request_state
+            task, decided = await self._waits.go_on(call, state)
         else:
             printed, stages = OutputBuffer(), Stages()
             task = await self._start(call, arguments, printed, stages)
@@ -220,17 +221,17 @@ class TaskTools:
                     return await self._finish(call, task, wait, decided)
         if arguments.waitForResult:
             return await self._finish(call, task, wait, decided)
+        self._waits.over(task)
         return await task_reply(call, task, f"Queued task {task.id}")
 
-    async def get(
-        self, call: McpCall, arguments: GetTask
-    ) -> Reply | InputRequiredResult:
+    async def get(self, call: McpCall, arguments: GetTask) -> Reply:
         """Look a task up, at once or when it has ended."""
         task = await call.parts.runs.get(Kind.TASK, call.workspace, arguments.taskId)
         if arguments.resultTimeoutMs is None:
             return await task_reply(call, task)
         wait = arguments.resultTimeoutMs / 1e3
-        return await self._finish(call, task, wait, set(), ends=False)
+        task = await self._waits.watch(call, task, wait, set())
+        return await task_reply(call, task)
 
     async def cancel(self, call: McpCall, arguments: TaskId) -> Reply:
         """End a task."""
@@ -248,7 +249,7 @@ class TaskTools:
                 failed=True,
                 text="This client may not approve, only deny. Ask an administrator of "
                 "the workspace to approve it (POST /approvals/{id}), then call "
-                "get_task.",
+                "get_task, or get_execution.",
             )
         approval = await approvals.decide(
             call.workspace,
@@ -267,10 +268,10 @@ class TaskTools:
                 Kind.TASK, call.workspace, approval.task_id
             )
         except TaskMissingError:
-            return Reply(data, text=text)
+            return await _execution_reply(call, approval, data, text)
         if arguments.waitForResult:
             seconds = arguments.resultTimeoutMs / 1e3
-            task = await self._watch(call, task, seconds, {approval.id})
+            task = await self._waits.watch(call, task, seconds, {approval.id})
         reply = await task_reply(call, task)
         return reply._replace(
             data={**data, "task": reply.data}, text=f"{text}\n\n{reply.text}"
@@ -288,8 +289,7 @@ class TaskTools:
         call.parts.rates.check(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
         order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
-        decides = call.parts.tools.approvals.may_decide(admin=order.admin)
-        questions = Questions(call.context, decides=decides)
+        questions = self._waits.questions(call)
         wanted = call.wants_progress
         task = await call.parts.runs.submit(
             order,
@@ -297,9 +297,16 @@ class TaskTools:
             printed.put if wanted else None,
             on_stage=stages.put if wanted else None,
         )
-        self._questions[task.id] = questions
-        call.spawn(self._forget(call, task))
+        self._waits.keep(call, task, questions)
         return task
+
+    async def _finish(
+        self, call: McpCall, task: RunRecord, seconds: float, decided: set[str]
+    ) -> Reply | InputRequiredResult:
+        found = await self._waits.finish(call, task, seconds, decided)
+        if isinstance(found, InputRequiredResult):
+            return found
+        return await task_reply(call, found)
 
     @staticmethod
     @asynccontextmanager
@@ -317,164 +324,20 @@ class TaskTools:
         finally:
             progress.stop()
 
-    async def _forget(self, call: McpCall, task: RunRecord) -> None:
-        """Forget a task's questions once it has ended."""
-        try:
-            while not task.status.final:
-                task = await call.parts.runs.wait(
-                    Kind.TASK, call.workspace, task.id, 3600.0
-                )
-        finally:
-            self._questions.pop(task.id, None)
 
-    async def _go_on(self, call: McpCall, task_id: str) -> tuple[RunRecord, set[str]]:
-        """Read the decisions of the client's user; the request's state is a task's id.
-
-        Returns:
-            The task, and the approvals that are decided.
-
-        Raises:
-            MCPError: The workspace has no such task, so the state isn't ours.
-        """
-        try:
-            task = await call.parts.runs.get(Kind.TASK, call.workspace, task_id)
-        except TaskMissingError as error:
-            # The protocol wants a request refused whose state was made up.
-            raise MCPError(code=INVALID_PARAMS, message=explain(error)) from error
-        decided: set[str] = set()
-        approvals = call.parts.tools.approvals
-        decides = approvals.may_decide(admin=call.peer.principal.admin)
-        for approval_id, given in (call.parameters.input_responses or {}).items():
-            answer = read_answer(given) if isinstance(given, ElicitResult) else None
-            if answer is None or (answer.approved and not decides):
-                continue
-            approval = await approvals.get(call.workspace, approval_id)
-            if approval.task_id != task.id:
-                continue
-            by = f"client:{approval.client}"
-            # It may have been decided by somebody else, a moment ago.
-            with suppress(ApprovalDecidedError):
-                await approvals.decide(call.workspace, approval_id, answer, by)
-            decided.add(approval_id)
-        return task, decided
-
-    async def _finish(
-        self,
-        call: McpCall,
-        task: RunRecord,
-        seconds: float,
-        decided: set[str],
-        *,
-        ends: bool = True,
-    ) -> Reply | InputRequiredResult:
-        """Wait for the task's end, or until it can't go on without an approval."""
-        try:
-            task = await self._watch(call, task, seconds, decided, asks=ends)
-        except asyncio.CancelledError:
-            if ends and call.peer.cancels:
-                call.spawn(self._end(call, task))
-            raise
-        finally:
-            questions = self._questions.get(task.id)
-            if questions is not None and ends:
-                questions.over()
-        if questions is not None and questions.pending and ends:
-            answers = call.parameters.input_responses or {}
-            new: InputRequests = {
-                key: request
-                for key, request in questions.requests().items()
-                if key not in answers
-            }
-            if new and can_ask(call.context) and is_modern(call.context):
-                return InputRequiredResult(input_requests=new, request_state=task.id)
-        return await task_reply(call, task)
-
-    @staticmethod
-    async def _end(call: McpCall, task: RunRecord) -> None:
-        await call.parts.runs.cancel(Kind.TASK, call.workspace, task.id)
-
-    async def _watch(
-        self,
-        call: McpCall,
-        task: RunRecord,
-        seconds: float,
-        decided: set[str],
-        *,
-        asks: bool = False,
-    ) -> RunRecord:
-        """Wait for a task's end, or for an approval that its client can't be asked for.
-
-        Args:
-            call: The call that waits.
-            task: The task.
-            seconds: How long to wait at most.
-            decided: Approvals that are decided already.
-            asks: Whether the answer may ask the client.
-
-        Returns:
-            The task as it is then.
-        """
-        runs, workspace = call.parts.runs, call.workspace
-        loop = asyncio.get_running_loop()
-        limit = loop.time() + seconds
-        ended = asyncio.ensure_future(runs.wait(Kind.TASK, workspace, task.id, seconds))
-        gone = asyncio.ensure_future(call.peer.gone.wait())
-        try:
-            while not ended.done() and not gone.done() and loop.time() < limit:
-                wait = await self._next(call, task, {ended, gone}, decided)
-                if wait is None:
-                    continue
-                if asks and can_ask(call.context) and is_modern(call.context):
-                    break
-                left = min(wait, limit - loop.time())
-                await asyncio.wait(
-                    {ended, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED
-                )
-                if self._open(task, decided):
-                    break
-        finally:
-            ended.cancel()
-            gone.cancel()
-        return await runs.get(Kind.TASK, workspace, task.id)
-
-    async def _next(
-        self,
-        call: McpCall,
-        task: RunRecord,
-        others: set[asyncio.Future[Any]],
-        decided: set[str],
-    ) -> float | None:
-        """Wait for a question, or for one of the other events.
-
-        Returns:
-            How long to wait for its answer from elsewhere; None without a question.
-        """
-        questions = self._questions.get(task.id)
-        if questions is None or questions.direct:
-            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
-            return None
-        if not self._open(task, decided):
-            questions.changed.clear()
-            changed = asyncio.ensure_future(questions.changed.wait())
-            try:
-                await asyncio.wait(
-                    {*others, changed}, return_when=asyncio.FIRST_COMPLETED
-                )
-            finally:
-                changed.cancel()
-            if not self._open(task, decided):
-                return None
-            for question in tuple(questions.pending.values()):
-                text = f"{question.path} waits for an approval"
-                await call.notify(call.context, text)
-        return self._approval_wait
-
-    def _open(self, task: RunRecord, decided: set[str]) -> bool:
-        """Tell whether a task has questions that its client wasn't asked at once."""
-        questions = self._questions.get(task.id)
-        if questions is None or questions.direct:
-            return False
-        return any(key not in decided for key in questions.pending)
+async def _execution_reply(
+    call: McpCall, approval: Approval, data: dict[str, Any], text: str
+) -> Reply:
+    """Return what resume says of an execution; it goes on in the background."""
+    try:
+        record = await call.parts.runs.get(
+            Kind.SCRIPT, call.workspace, approval.task_id
+        )
+    except ExecutionMissingError:  # a cell of a context, which no run has ordered
+        return Reply(data, text=text)
+    shown = plain(execution_summary(record))
+    text = f"{text} get_execution with execution_id {record.id} gives the result."
+    return Reply({**data, "execution": shown}, text=text)
 
 
 async def task_reply(
@@ -497,14 +360,8 @@ async def task_reply(
     displays = data.pop("displays", [])
     lines = [task_text(task) if text is None else text]
     if task.status is Status.WAITING:
-        waiting = await _approvals(call, task)
-        data["approvals"] = waiting
-        lines += [
-            f"waits for approval of {each['path']} with {each['input']}: call "
-            f"resume with approvalId {each['approvalId']}, once your user has "
-            "decided"
-            for each in waiting
-        ]
+        data["approvals"] = await pending_approvals(call, task)
+        lines += how_to_decide(data["approvals"])
     if not task.status.final:
         lines.append(
             f"Task {task.id} is still {task.status.value}: get_task with this "
@@ -518,17 +375,3 @@ async def task_reply(
         text="\n".join(lines),
         blocks=(*content_blocks(task.id, displays), *file_links(task)),
     )
-
-
-async def _approvals(call: McpCall, task: RunRecord) -> list[dict[str, Any]]:
-    found, _ = await call.parts.tools.approvals.pending(call.workspace, limit=1000)
-    return [
-        {
-            "approvalId": approval.id,
-            "path": approval.path,
-            "description": approval.description,
-            "input": approval.input,
-        }
-        for approval in found
-        if approval.task_id == task.id
-    ]

@@ -53,9 +53,7 @@ class ExecHandler(Handler):
         """Submit the script, and answer with its id before it has run."""
         self.check_open()
         asked = self._asked()
-        order = script_order(
-            self.parts.settings, self.principal.workspace, **asked.model_dump()
-        )
+        order = script_order(self.parts.settings, self.principal, **asked.model_dump())
         record = await self.parts.runs.submit(order)
         self.answer({"execution_id": record.id}, HTTPStatus.ACCEPTED)
 

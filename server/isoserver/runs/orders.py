@@ -57,6 +57,8 @@ class ScriptOrder(NamedTuple):
         whole_above: Characters of a result that is written into a file, too; 0 for
             those that are cut.
         policy: Narrows what it may do beyond its context; not kept.
+        client: Who orders it, within the workspace; not kept.
+        admin: Whether that client may decide about approvals; not kept.
     """
 
     workspace: str
@@ -70,6 +72,8 @@ class ScriptOrder(NamedTuple):
     result_characters_max: int = 0
     whole_above: int = 0
     policy: Policy | None = None
+    client: str = ""
+    admin: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -132,7 +136,7 @@ Order = ScriptOrder | TaskOrder
 
 def script_order(  # noqa: PLR0913 - the fields of a request, by their names
     settings: ServerSettings,
-    workspace: str,
+    principal: Principal,
     *,
     code: str,
     session: str | None = None,
@@ -162,7 +166,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
             raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
         memory = max(heap_memory_max_mb, _HEAP_MEMORY_MIN_MB) * _MIB
     return ScriptOrder(
-        workspace,
+        principal.workspace,
         code,
         float(execution_timeout_secs or settings.execution_timeout_seconds),
         session=session,
@@ -172,6 +176,8 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
         stateful=not settings.stateless,
         result_characters_max=result_characters_max or 0,
         policy=_policy(capabilities),
+        client=principal.client,
+        admin=principal.admin,
     )
 
 

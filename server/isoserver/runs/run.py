@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from isoserver.runs.records import Ending, Extent, RunRecord, Status
+from isoserver.tools.calls import Requester
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,7 @@ class Run(Generic[Order_co]):
         self.stop: Callable[[], object] | None = None
         self.patience: asyncio.TimerHandle | None = None
         self._on_approval = on_approval
+        self._approvals = 0
         self._status = Status.QUEUED
         self._created_at = created_at
         self._started_at: float | None = None
@@ -78,6 +80,17 @@ class Run(Generic[Order_co]):
     def status(self) -> Status:
         """How it stands, for others; final once its end is saved."""
         return self.record().status
+
+    @property
+    def requester(self) -> Requester:
+        """Who has ordered it, for the approvals that its code needs."""
+        return Requester(
+            self.id,
+            self.order.client,
+            self.order.admin,
+            self.asker,
+            self.wait_for_approval,
+        )
 
     def begin(self, since: float | None) -> None:
         """Note that its code has begun; again is nothing new.
@@ -104,8 +117,11 @@ class Run(Generic[Order_co]):
             self.on_stage(stage)
 
     def wait_for_approval(self, begins: bool) -> None:  # noqa: FBT001 - a callback
-        """Note that it waits for approvals, or goes on."""
-        if self.ending is None:
+        """Note that it waits for one more approval, or for one less."""
+        before = self._approvals
+        self._approvals += 1 if begins else -1
+        changed = (before == 0) != (self._approvals == 0)
+        if changed and self.ending is None:
             self._status = Status.WAITING if begins else Status.RUNNING
             self._on_approval(self, begins)
 

@@ -197,6 +197,7 @@ class ScriptRunner:
 
         execution.listeners.append(take)
         execution.stage_listeners.append(run.tell)
+        execution.requester = run.requester
         run.stop = lambda: self._stop(run, context, execution)
         ending = _ending(execution, await execution.done)
         written = await written_by(self._files, run, execution)

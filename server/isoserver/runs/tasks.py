@@ -214,6 +214,7 @@ class TaskRunner:
 
         execution.listeners.append(take)
         execution.stage_listeners.append(run.tell)
+        execution.requester = run.requester
         try:
             reply = await asyncio.shield(execution.done)  # it is the context's
         finally:

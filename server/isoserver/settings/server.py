@@ -121,6 +121,9 @@ class ServerSettings(
     notebook_characters_max: PositiveInt = setting(
         16 * _MIB, "Characters kept in a context's notebook."
     )
+    transcript_bytes_max: PositiveInt = setting(
+        8 * _MIB, "Bytes of a context's messages kept for fronts that are away."
+    )
     v8_heap_bytes_max: PositiveInt | None = setting(
         512 * _MIB, "Bytes of V8 heap of one context."
     )

@@ -82,7 +82,8 @@ class Entry(NamedTuple):
         workspace: The workspace.
         kind: `call`; `capability` for what code asked for beyond its context; or what
             an administrator or a reviewer did: `approval.decided`,
-            `source.added`, `source.deleted`, `policy.added`, `policy.deleted`.
+            `source.added`, `source.deleted`, `policy.added`, `policy.deleted`,
+            `capabilities.changed`.
         client: Who.
         path: The tool, or the name of the thing.
         session: The context that persists, if there is one.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-__all__ = ["Asker", "Call", "Decision", "Question"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Asker", "Call", "Decision", "Question", "Requester"]
 
 
 class Call(NamedTuple):
@@ -74,3 +77,21 @@ class Asker(Protocol):
             The decision; None if the client can't be asked or gives none, in which case
             the other ways to decide remain.
         """
+
+
+class Requester(NamedTuple):
+    """Who has ordered the code that runs in a context, while its run goes on.
+
+    Attributes:
+        run_id: The run.
+        client: Who ordered it, within the workspace.
+        admin: Whether that client may decide about approvals.
+        asker: Asks the client for approvals; None if it can't be asked.
+        waiting: Told when the wait for an approval begins, and when it ends.
+    """
+
+    run_id: str
+    client: str
+    admin: bool
+    asker: Asker | None
+    waiting: Callable[[bool], None]

@@ -276,6 +276,21 @@ def test_the_most_restrictive_rule_wins() -> None:
     assert effect(given, at("https://example.com/%61dmin/x")) == "deny"
 
 
+@pytest.mark.parametrize("target", ["*", "127.0.0.1", "http://*/**"])
+def test_an_approval_is_needed_for_addresses_that_another_rule_names(
+    target: str,
+) -> None:
+    """A rule without the address lets nothing through to it, and restricts it yet."""
+    rule = {"effect": "require_approval", "capability": "net", "target": target}
+    facts = {"address": "127.0.0.1", "network": "loopback"}
+    asked = net("http://127.0.0.1:8000/", **facts)
+    named = {"net": ["127.0.0.1:8000"]}
+    assert effect(named, asked) == "allow"
+    assert effect({**named, "rules": [rule]}, asked) == "require_approval"
+    alone = "require_approval" if target == "127.0.0.1" else "deny"
+    assert effect({"net": "off", "rules": [rule]}, asked) == alone
+
+
 def test_policies_only_narrow() -> None:
     workspace = read_policy({"net": ["a.com", "b.com"]}, public_only=True)
     request = read_policy({"net": ["b.com", "c.com", "10.0.0.1"]})

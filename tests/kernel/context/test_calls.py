@@ -16,6 +16,7 @@ from isokernel.context.cell_run import ExecutionOptions
 from isokernel.context.events import (
     CallAnswer,
     CapabilityCall,
+    CapabilityDrop,
     ExecutionError,
     Stream,
 )
@@ -226,6 +227,56 @@ def test_an_answer_without_room_is_an_error(asked: Callable[..., Asked]) -> None
 
 
 # -- stopping ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("why", ["interrupt", "deadline"])
+def test_a_stopped_execution_has_no_more_calls(
+    asked: Callable[..., Asked], why: str
+) -> None:
+    """What it awaits, what it doesn't, what has yet to go out; others go on."""
+    session = asked(settings=ContextSettings(calls_max=4))
+    (other,) = session.begin("call('a.b').then(r => console.log('other')); 0")
+    code = (
+        "const say = () => console.log('went on');"
+        "for (let i = 0; i < 5; i++) call('c.d').then(say, say);"
+        "try { await call('e.f') } finally { say() }"
+    )
+    session.context.begin(
+        code,
+        execution_id=next(session._ids),
+        deadline=0.2 if why == "deadline" else None,
+    )
+    mine = [call for call in session.calls() if call is not other]
+    assert len(mine) == 3
+    if why == "interrupt":
+        session.context.interrupt()
+    session.wait(lambda: not session.context.busy)
+    dropped = [each for each in session.events if isinstance(each, CapabilityDrop)]
+    assert [(d.execution_id, d.call_id) for d in dropped] == [
+        (call.execution_id, call.call_id) for call in mine
+    ]
+    # Their places are free when whoever answers has ended them, not before.
+    assert len(session.begin("for (let i = 0; i < 3; i++) call('g.h'); 0")) == 0
+    for call in mine:
+        session.settle(call, CallAnswer("error", '{"message":"","code":"x"}'))
+    assert len(session.calls()) == 3
+    session.settle(other)
+    assert session.printed() == "other\n"
+
+
+def test_a_script_that_fails_has_no_more_calls(asked: Callable[..., Asked]) -> None:
+    session = asked()
+    for drains in (True, False):
+        del session.events[:]
+        session.context.begin(
+            "call('a.b'); throw new Error('no')",
+            execution_id=next(session._ids),
+            options=ExecutionOptions(drain=drains),
+        )
+        session.wait(lambda: not session.context.busy)
+        dropped = [e for e in session.events if isinstance(e, CapabilityDrop)]
+        # A cell's calls, like its timers, outlive its failure.
+        assert len(dropped) == (1 if drains else 0)
 
 
 class Slow:

@@ -364,11 +364,11 @@ def test_deadline_of_the_settings(sessions: Callable[..., LocalContext]) -> None
 def test_out_of_memory_keeps_the_context(
     sessions: Callable[..., LocalContext], code: str
 ) -> None:
-    session = sessions(v8_heap_bytes_max=64 * MIB)
+    session = sessions(v8_heap_bytes_max=32 * MIB)
     session.run("let kept = 'state'")
     outcome = session.run(f"{{ {code} }}")
     assert outcome.failure.ename == "OutOfMemoryError"
-    assert "64 MiB" in outcome.failure.evalue
+    assert "32 MiB" in outcome.failure.evalue
     assert session.value("kept") == "'state'"
     again = session.run("{ const all = []; for (;;) all.push([1]) }")
     assert again.failure.ename == "OutOfMemoryError"
@@ -423,7 +423,7 @@ def test_a_context_that_cannot_be_stopped_says_so() -> None:
         ContextSettings(interrupt_grace_seconds=0.1), on_stuck=stuck.set
     )
     try:
-        session.run("var big = new Float64Array(2e7).map(Math.random); 0")
+        session.run("var big = new Float64Array(8e6).map(Math.random); 0")
         timer = _interrupt_later(session, 0.05)
         session.run("big.sort()")
         timer.join()

@@ -36,6 +36,15 @@ def fork_server() -> Iterator[ForkServer]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ForkServer]:
+    """One for all tests that look at its contexts alone."""
+    made = ForkServer(subreaper=False)  # which is for those that are about its end
+    made.start()
+    yield made
+    made.close()
+
+
 def readable(descriptor: int, seconds: float = DEADLINE) -> bool:
     return bool(select.select([descriptor], [], [], seconds)[0])
 
@@ -50,8 +59,8 @@ def test_it_starts_with_the_first_context(fork_server: ForkServer) -> None:
     client.close()
 
 
-def test_sockets_do_not_block_and_are_not_inherited(fork_server: ForkServer) -> None:
-    spawned = fork_server.spawn(SETTINGS)
+def test_sockets_do_not_block_and_are_not_inherited(shared: ForkServer) -> None:
+    spawned = shared.spawn(SETTINGS)
     for sock in (spawned.work, spawned.control):
         with pytest.raises(BlockingIOError):
             sock.recv(1)
@@ -59,18 +68,18 @@ def test_sockets_do_not_block_and_are_not_inherited(fork_server: ForkServer) -> 
         sock.close()
 
 
-def test_contexts_know_nothing_of_each_other(fork_server: ForkServer) -> None:
-    first, second = (WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(2))
+def test_contexts_know_nothing_of_each_other(shared: ForkServer) -> None:
+    first, second = (WorkerClient(*shared.spawn(SETTINGS)) for _ in range(2))
     first.run("globalThis.x = 1")
     assert second.value("typeof x") == "'undefined'"
     # The end of one is seen by its server, though the other was forked meanwhile.
     first.close()
-    assert await_exit(fork_server, first.pid).status == 0
+    assert await_exit(shared, first.pid).status == 0
     second.close()
 
 
-def test_the_base_is_blank(fork_server: ForkServer) -> None:
-    client = WorkerClient(*fork_server.spawn(SETTINGS))
+def test_the_base_is_blank(shared: ForkServer) -> None:
+    client = WorkerClient(*shared.spawn(SETTINGS))
     assert client.value("[Object.keys(In), Object.keys(Out), typeof _]") == (
         "[ [ '1' ], [], 'undefined' ]"
     )
@@ -233,13 +242,12 @@ def test_a_clone_may_end_before_it_is_adopted(fork_server: ForkServer) -> None:
     client.close()
 
 
-def test_many_threads_may_ask(fork_server: ForkServer) -> None:
-    fork_server.start()
+def test_many_threads_may_ask(shared: ForkServer) -> None:
     values: list[str] = []
 
     def work() -> None:
         for _ in range(5):
-            client = WorkerClient(*fork_server.spawn(SETTINGS))
+            client = WorkerClient(*shared.spawn(SETTINGS))
             values.append(client.value("1"))
             client.close()
 
@@ -251,8 +259,8 @@ def test_many_threads_may_ask(fork_server: ForkServer) -> None:
     assert values == ["1"] * 20
 
 
-def test_a_hundred_contexts_and_their_ends(fork_server: ForkServer) -> None:
-    clients = [WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(100)]
+def test_a_hundred_contexts_and_their_ends(shared: ForkServer) -> None:
+    clients = [WorkerClient(*shared.spawn(SETTINGS)) for _ in range(100)]
     for number, client in enumerate(clients):
         client.execute(f"let own = {number}; own")
     for number, client in enumerate(clients):
@@ -261,14 +269,13 @@ def test_a_hundred_contexts_and_their_ends(fork_server: ForkServer) -> None:
         client.close()
     left = {client.pid for client in clients}
     while left:
-        assert readable(fork_server.exits_fd)
-        left -= {exited.pid for exited in fork_server.poll_exits()}
+        assert readable(shared.exits_fd)
+        left -= {exited.pid for exited in shared.poll_exits()}
 
 
-def test_what_makes_no_sense_is_refused(fork_server: ForkServer) -> None:
-    fork_server.start()
-    assert isinstance(fork_server._exchange(b"\xc1", []), Refused)
-    assert isinstance(fork_server._exchange(b"\x80", []), Refused)
+def test_what_makes_no_sense_is_refused(shared: ForkServer) -> None:
+    assert isinstance(shared._exchange(b"\xc1", []), Refused)
+    assert isinstance(shared._exchange(b"\x80", []), Refused)
 
 
 def test_a_fork_server_that_cannot_start(

@@ -18,13 +18,13 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.utils import run_sync
+from tests.support.leaks import KEPT
 from tests.support.waiting import DEADLINE, wait_for
 from tests.support.workers import orphans_reaped
 
 from isokernel.errors import ForkServerError
 from isokernel.forkserver import provisioner
 from isokernel.forkserver.provisioner import (
-    FORK_SERVER,
     ForkedProcess,
     IsokernelProvisioner,
     KernelForkServer,
@@ -58,15 +58,43 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def fork_server() -> Iterator[KernelForkServer]:
-    """This process's fork server, warm."""
-    thread = FORK_SERVER.prepare()
+def _warmed(server: KernelForkServer) -> KernelForkServer:
+    """The same, once it can fork."""
+    thread = server.prepare()
     if thread is not None:
         thread.join()
-    assert FORK_SERVER.problem is None
-    yield FORK_SERVER
-    FORK_SERVER.close()
+    return server
+
+
+@pytest.fixture(scope="module")
+def warm(_loop: None) -> Iterator[KernelForkServer]:
+    """A warm fork server, for all tests that leave it as it is."""
+    made = _warmed(KernelForkServer())
+    assert made._server is not None
+    assert made._server.pid is not None
+    KEPT.add(made._server.pid)
+    yield made
+    KEPT.discard(made._server.pid)
+    made.close()
+
+
+@pytest.fixture
+def fork_server(
+    warm: KernelForkServer, monkeypatch: pytest.MonkeyPatch
+) -> KernelForkServer:
+    """This process's fork server, warm."""
+    assert warm.problem is None
+    monkeypatch.setattr(provisioner, "FORK_SERVER", warm)
+    return warm
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelForkServer]:
+    """This process's fork server, which is the test's alone and isn't started."""
+    made = KernelForkServer()
+    monkeypatch.setattr(provisioner, "FORK_SERVER", made)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -81,7 +109,6 @@ def start() -> Iterator[Callable[..., Kernel]]:
     yield begin
     for kernel in made:
         kernel.close()
-    FORK_SERVER.close()
 
 
 class Kernel:
@@ -267,20 +294,21 @@ def test_several_managers_may_start_at_once(fork_server: KernelForkServer) -> No
 # -- not forked --------------------------------------------------------------------
 
 
-def test_the_first_kernel_does_not_wait(start: Callable[..., Kernel]) -> None:
+def test_the_first_kernel_does_not_wait(
+    cold: KernelForkServer, start: Callable[..., Kernel]
+) -> None:
     first = start()
     assert not first.forked
-    thread = FORK_SERVER.prepare()
-    if thread is not None:
-        thread.join()
+    _warmed(cold)
     second = start()
     assert second.forked
     assert (first.value("1"), second.value("2")) == ("1", "2")
 
 
 def test_a_dead_fork_server_is_no_end(
-    fork_server: KernelForkServer, start: Callable[..., Kernel]
+    cold: KernelForkServer, start: Callable[..., Kernel]
 ) -> None:
+    fork_server = _warmed(cold)
     first = start()
     assert fork_server._server is not None
     assert fork_server._server.pid is not None
@@ -288,9 +316,7 @@ def test_a_dead_fork_server_is_no_end(
     fork_server._server._process.wait()  # type: ignore[union-attr]
     second = start()
     assert not second.forked
-    thread = fork_server.prepare()
-    if thread is not None:
-        thread.join()
+    _warmed(fork_server)
     third = start()
     assert third.forked
     # The first one goes on, and its end is noticed.
@@ -302,6 +328,7 @@ def test_a_dead_fork_server_is_no_end(
 
 
 def test_without_a_fork_server_it_starts_as_ever(
+    cold: KernelForkServer,
     start: Callable[..., Kernel],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -312,13 +339,11 @@ def test_without_a_fork_server_it_starts_as_ever(
 
     monkeypatch.setattr(provisioner, "ForkServer", refuse)
     first = start()
-    thread = FORK_SERVER.prepare()
-    if thread is not None:
-        thread.join()
+    _warmed(cold)
     with caplog.at_level(logging.WARNING):
         assert not start().forked
         assert not start().forked
-    assert FORK_SERVER.problem == "there is none here"
+    assert cold.problem == "there is none here"
     assert first.value("1") == "1"
 
 
@@ -376,19 +401,20 @@ from jupyter_client.manager import KernelManager
 from isokernel.forkserver.provisioner import FORK_SERVER
 thread = FORK_SERVER.prepare()
 thread.join()
-manager = KernelManager(kernel_name="js")
-manager.start_kernel(independent=sys.argv[1] == "independent")
-client = manager.client()
-client.start_channels()
-client.wait_for_ready(timeout=20)
-print(type(manager.provisioner.process).__name__, manager.provisioner.pid, flush=True)
+for independent in (True, False):
+    manager = KernelManager(kernel_name="js")
+    manager.start_kernel(independent=independent)
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=20)
+    process = manager.provisioner.process
+    print(type(process).__name__, process.pid, flush=True)
 sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("independent", ["independent", "dependent"])
-def test_it_ends_with_its_manager(independent: str) -> None:
-    command = [sys.executable, "-c", _MANAGER, independent]
+def test_it_ends_with_its_manager_unless_it_is_independent() -> None:
+    command = [sys.executable, "-c", _MANAGER]
     with (
         orphans_reaped(),
         subprocess.Popen(
@@ -396,18 +422,23 @@ def test_it_ends_with_its_manager(independent: str) -> None:
         ) as process,
     ):
         assert process.stdout is not None
-        kind, pid = process.stdout.readline().split()
-        assert kind == b"ForkedProcess"
-        pidfd = os.pidfd_open(int(pid))
+        pids = []
+        for _ in range(2):
+            kind, pid = process.stdout.readline().split()
+            assert kind == b"ForkedProcess"
+            pids.append(int(pid))
+        independent, dependent = (os.pidfd_open(pid) for pid in pids)
         process.kill()
         process.wait()
-        survives = independent == "independent"
-        ended, _, _ = select.select([pidfd], [], [], 2.0 if survives else DEADLINE)
-        assert bool(ended) is not survives
-        if survives:
-            os.kill(int(pid), signal.SIGKILL)
-            select.select([pidfd], [], [], DEADLINE)
-        os.close(pidfd)
+        ended, _, _ = select.select([dependent], [], [], DEADLINE)
+        assert ended
+        # Both have noticed by now, and what ends, ends at once.
+        ended, _, _ = select.select([independent], [], [], 0.3)
+        assert not ended
+        os.kill(pids[0], signal.SIGKILL)
+        select.select([independent], [], [], DEADLINE)
+        os.close(independent)
+        os.close(dependent)
 
 
 def test_waiting_has_a_limit(

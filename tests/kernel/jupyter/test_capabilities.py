@@ -95,6 +95,26 @@ def test_an_interrupt_ends_a_wait_and_the_call(kernel: Kernel) -> None:
     assert kernel.run(code).result == "false"
 
 
+def test_an_interrupt_ends_all_calls_of_its_cell(kernel: Kernel) -> None:
+    kernel.run("call('small.wait', {gate: 'g'}); 0")
+    kernel.run("before = callNow('small.waiting').value")
+    many = "for (let i = 0; i < 100; i++) call('small.wait', {gate: 'h'});"
+    request = kernel.execute(
+        f"{many} console.log('begun'); await call('small.wait', {{gate: 'h'}})"
+    )
+    kernel.printed(request)
+    kernel.send("interrupt_request", {}, "control")
+    assert kernel.outcome(request).reply["content"]["ename"] == "KeyboardInterrupt"
+    left = "callNow('small.waiting').value !== before"
+    code = (
+        f"const until = Date.now() + 20_000; while ({left} && Date.now() < until);"
+        f"[{left}, (await call('small.echo', {{c: 1}})).value.c]"
+    )
+    # The one of an earlier cell still waits, and there is room for others.
+    assert kernel.run(code).result == "[ false, 1 ]"
+    kernel.run("callNow('small.open', {gate: 'g'})")
+
+
 def test_answers_come_below_the_cell_that_asked(kernel: Kernel) -> None:
     first = kernel.execute(
         "call('small.wait', {gate: 'c'}).then(r => console.log(r.value)); 0"

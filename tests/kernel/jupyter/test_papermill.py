@@ -50,10 +50,12 @@ def codify(**parameters: Any) -> str:
     ("kernel", "defaults"),
     [
         ("v8-javascript", "const count = 1;\nlet options = {};\nvar text = 'no';"),
-        (
+        pytest.param(
             "v8-typescript",
             "const count: number = 1;\nlet options: Record<string, number[]> = {};\n"
             "var text: string | null = null;",
+            # The command and what it writes are those of JavaScript.
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.leaks import KEPT
+from tests.support.packages import read_graph
 from tests.support.registry import PackageRegistry, serve_registry
 
 from isokernel.packages.npmrc import Npmrc
@@ -76,10 +77,12 @@ class Loader:
         wanted = [(one, {}) if isinstance(one, str) else one for one in specifiers]
 
         async def load() -> dict[str, Any]:
-            packages = Packages(self.settings, self.packer)
+            settings = self.settings._replace(code_cache=False)
+            packages = Packages(settings, self.packer)
             try:
-                graph = await packages.graph(wanted, self.access(), **options)
-                return graph.as_data()
+                return read_graph(
+                    await packages.answer(wanted, self.access(), **options)
+                )
             finally:
                 await packages.close()
 

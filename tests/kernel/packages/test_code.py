@@ -40,7 +40,8 @@ def package(registry: PackageRegistry) -> None:
             "b.js": "\ufeffexport const b = 'b'; export * from './late.js'",
             "late.js": "export const late = () => import('./more.js')",
             "more.js": "export default 1",
-            "c.cjs": "exports.d = 'd'",
+            "c.cjs": "#!/usr/bin/env node\nexports.d = 'd'; exports.stop = () => {\n"
+            " throw new Error('ü on line 3') }",
             "broken.js": "export const x = ;",
         },
         type="module",
@@ -97,20 +98,23 @@ def codes(loader: Loader) -> list[Path]:
 
 def test_modules_are_made_of_code(desk: Desk) -> None:
     places = []
-    for taken in (0, 4):  # more.js is imported later
+    for taken in (0, 5):  # more.js is imported later, c.cjs is a script
         desk.grant = Grant("test", desk._allow)
         context = HeldContext(desk)
         try:
             code = "import {list, fail, late} from 'a'; list() + (await late()).default"
             assert context.value(code) == "'ü,b,d,d1'"
             places.append(context.run("fail()").failure.traceback)
+            stop = "(await import('a/c.cjs')).stop()"
+            places.append(context.run(stop).failure.traceback)
             modules = context.context.bridge.isolate.modules
             assert (modules.code_taken, modules.code_refused) == (taken, 0)
         finally:
             context.close()
         desk.run(ended(desk.provider("modules").packages))
-    assert places[0] == places[1]
+    assert places[:2] == places[2:]
     assert "npm:/a@1.0.0/index.js:5:9" in "".join(places[0])
+    assert "npm:/a@1.0.0/c.cjs:3:8" in "".join(places[1])
 
 
 def test_a_heap_has_what_was_made_of_code(desk: Desk) -> None:

@@ -420,7 +420,8 @@ def test_names_of_commonjs_come_through_what_it_passes_on(
 
 
 def test_json_and_text_by_attribute(registry: PackageRegistry, loader: Loader) -> None:
-    registry.publish("pkg", files={"d.csv": "a,b", "j.json": "{}", "a.js": "1"})
+    files = {"d.csv": "a,b", "j.json": "{}", "a.js": "1", "w.wasm": "\0asm"}
+    registry.publish("pkg", files=files)
     text = loader.load(("pkg/d.csv", {"type": "text"}))
     assert text["roots"] == {"pkg/d.csv": "npm:/pkg@1.0.0/d.csv#text"}
     assert text["modules"][0]["format"] == "text"
@@ -431,6 +432,7 @@ def test_json_and_text_by_attribute(registry: PackageRegistry, loader: Loader) -
     )
     for specifier, attributes, says in (
         ("pkg/d.csv", {}, 'with { type: "text" }'),
+        ("pkg/w.wasm", {}, "instantiateStreaming.*resolve.'pkg/w.wasm'"),
         ("pkg/a.js", {"type": "json"}, "no JSON"),
         ("pkg/a.js", {"type": "css"}, "no type 'css'"),
     ):

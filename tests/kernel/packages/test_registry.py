@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.support.packages import read_graph
 from tests.support.registry import Reply, make_tarball, serve_registry
 from tests.support.waiting import wait_for
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tests.kernel.packages.conftest import Loader
     from tests.support.registry import PackageRegistry
 
-    from isokernel.packages.answers import Graph
+    from isokernel.packages.answers import GraphAnswer
     from isokernel.packages.progress import Progress
 
 TARBALL = "/a/-/a-1.0.0.tgz"
@@ -292,16 +293,16 @@ def test_two_imports_at_once_download_once(
         packages = Packages(loader.settings, loader.packer)
         other = Packages(loader.settings, loader.packer)  # as another process would
         try:
-            one = [packages.graph([("npm:a", {})], loader.access()) for _ in range(3)]
+            one = [packages.answer([("npm:a", {})], loader.access()) for _ in range(3)]
             return await asyncio.gather(
-                *one, other.graph([("npm:a", {})], loader.access())
+                *one, other.answer([("npm:a", {})], loader.access())
             )
         finally:
             await packages.close()
             await other.close()
 
-    graphs = asyncio.run(load())
-    assert [graph.roots for graph in graphs] == [graphs[0].roots] * 4
+    graphs = [read_graph(answer) for answer in asyncio.run(load())]
+    assert graphs == [graphs[0]] * 4
     assert registry.paths().count(TARBALL) == 1
 
 
@@ -314,15 +315,15 @@ def test_who_is_cancelled_takes_nothing_from_the_others(
         body=registry.tarballs[TARBALL], wait=answer, asked=asked
     )
 
-    async def load() -> Graph:
+    async def load() -> GraphAnswer:
         packages = Packages(loader.settings, loader.packer)
         try:
             first = asyncio.create_task(
-                packages.graph([("npm:a", {})], loader.access())
+                packages.answer([("npm:a", {})], loader.access())
             )
             await asyncio.to_thread(asked.wait, 30)
             second = asyncio.create_task(
-                packages.graph([("npm:a", {})], loader.access())
+                packages.answer([("npm:a", {})], loader.access())
             )
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
@@ -331,8 +332,36 @@ def test_who_is_cancelled_takes_nothing_from_the_others(
         finally:
             await packages.close()
 
-    assert asyncio.run(load()).modules
+    assert read_graph(asyncio.run(load()))["modules"]
     assert registry.paths().count(TARBALL) == 1
+
+
+def test_the_packer_starts_while_the_registry_is_asked(
+    registry: PackageRegistry, loader: Loader
+) -> None:
+    publish(registry)
+    answer = threading.Event()
+    registry.replies["/a"] = registry.reply("/a")._replace(wait=answer)
+
+    async def load() -> bool:
+        """Whether the packer was started."""
+        packages = Packages(loader.settings._replace(code_cache=False))
+        try:
+            task = asyncio.create_task(
+                packages.answer([("npm:a", {})], loader.access())
+            )
+            if not answer.is_set():
+                await asyncio.to_thread(
+                    wait_for, lambda: packages._packer._process is not None
+                )
+                answer.set()
+            await task
+            return packages._packer._process is not None
+        finally:
+            await packages.close()
+
+    assert asyncio.run(load())
+    assert not asyncio.run(load())  # all is in the cache
 
 
 def test_progress_is_told(registry: PackageRegistry, loader: Loader) -> None:

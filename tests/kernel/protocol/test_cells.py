@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from isokernel.context.events import (
         CapabilityCall,
+        CapabilityDrop,
         ExecutionDone,
         ResultJson,
     )
@@ -58,6 +59,9 @@ class RecordingFront:
 
     def call(self, call: CapabilityCall) -> None:
         self.record.append(("call", call.name))
+
+    def drop(self, drop: CapabilityDrop) -> None:
+        self.record.append(("drop", drop.call_id))
 
     def busy(self, cell: CellRequest[str]) -> None:
         self.record.append(("busy", cell.count))

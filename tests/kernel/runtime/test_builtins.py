@@ -408,6 +408,59 @@ CLASSES: Final = "Error|Map|RangeError|Set|Symbol|TypeError|WeakMap"
 TAKES_THEM: Final = {"bootstrap.js", "intrinsics.js", "pristine.js"}
 
 
+LISTS = """
+for (const name of ["push", "pop", "splice"]) {
+  Array.prototype[name] = () => { throw new Error("broken") };
+}
+0"""
+STREAM = (
+    "new ReadableStream({ start(c) { c.enqueue('a'); c.enqueue('b'); c.close() } })"
+)
+AS_BEFORE = (
+    (f"let all = ''; for await (const one of {STREAM}) all += one; all", "'ab'"),
+    ("await new Response(new Blob(['text']).stream()).text()", "'text'"),
+    (
+        f"let n = 0; await {STREAM}.pipeTo("
+        "new WritableStream({ write() { n += 1 } })); n",
+        "2",
+    ),
+    (f"(await {STREAM}.tee()[1].getReader().read()).value", "'a'"),
+    (
+        "(await new ReadableStream({ type: 'bytes', start(c) {"
+        " c.enqueue(new Uint8Array([1, 2])); c.close() } })"
+        ".getReader({ mode: 'byob' }).read(new Uint8Array(1))).value[0]",
+        "1",
+    ),
+    (
+        "const stop = new AbortController(); const end = "
+        f"{STREAM}.pipeTo(new WritableStream(), {{ signal: stop.signal }})"
+        ".catch((error) => error.name); stop.abort(); await end",
+        "'AbortError'",
+    ),
+    (
+        "const url = new URL('../c?x=1&x=2', 'http://1.2.3.4/a/b/');"
+        " url.searchParams.append('y', '3'); url.searchParams.delete('x'); url.href",
+        "'http://1.2.3.4/a/c?y=3'",
+    ),
+    (
+        "new URLPattern({ pathname: '/:id' }).exec({ pathname: '/x' })"
+        ".pathname.groups.id",
+        "'x'",
+    ),
+)
+
+
+@pytest.mark.parametrize(("code", "result"), AS_BEFORE)
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_libraries_call_the_methods_of_arrays_that_there_were(
+    context: LocalContext, code: str, result: str, *, is_loaded: bool
+) -> None:
+    if is_loaded:
+        assert context.value(code) == result
+    assert context.value(LISTS) == "0"
+    assert context.value(code) == result
+
+
 def test_classes_are_not_looked_up_on_the_global_object() -> None:
     """A cell may have put others there; an error is as much an answer as a value."""
     for path in Path(isokernel.runtime.__file__).parent.glob("*.js"):

@@ -222,6 +222,15 @@ def test_globals_that_packages_look_for(shared: LocalContext) -> None:
     assert shared.value(code) == "'1,true,fs,isokernel,true'"
 
 
+def test_nobody_finds_a_c_library_in_the_report(shared: LocalContext) -> None:
+    """As loaders of native add-ons look for it; they go on to what says why not."""
+    code = (
+        "const { header: { glibcVersionRuntime }, sharedObjects } = "
+        "process.report.getReport(); [glibcVersionRuntime, sharedObjects]"
+    )
+    assert shared.value(code) == "[ undefined, [] ]"
+
+
 def test_libraries_are_loaded_though_built_ins_were_changed() -> None:
     broken = LocalContext()
     try:

@@ -245,18 +245,25 @@ def test_structured_clone(bench: HostedIsolate) -> None:
     assert "could not be cloned" in bench.text(thrown.value)
 
 
+def shortest(bench: HostedIsolate, code: str) -> float:
+    """Seconds that a cell takes when nothing else wants the processor."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        bench.cell(code)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(7))
+
+
 def test_the_optimizer_is_on(bench: HostedIsolate) -> None:
     """fib(27) with the interpreter alone takes about 60 ms; compiled about 3."""
     assert bench.isolate.optimizer.found
     fib = "function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) }"
     bench.cell(f"{fib}; fib(27)")
-    start = time.perf_counter()
-    bench.cell("fib(27)")
-    fast = time.perf_counter() - start
+    fast = shortest(bench, "fib(27)")
     bench.isolate.optimizer.set()
     bench.cell("function slow(n) { return n < 2 ? n : slow(n - 1) + slow(n - 2) }")
-    start = time.perf_counter()
-    bench.cell("slow(27)")
-    slow = time.perf_counter() - start
+    slow = shortest(bench, "slow(27)")
     bench.isolate.optimizer.clear()
     assert slow > 2 * fast

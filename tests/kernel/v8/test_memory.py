@@ -37,12 +37,12 @@ def _survives(bench: HostedIsolate) -> None:
     ],
 )
 def test_the_heap_is_bounded(bench: HostedIsolate, code: str) -> None:
-    bench.isolate.memory.limit(64 * MIB, None)
+    bench.isolate.memory.limit(32 * MIB, None)
     bench.cell("let kept = 'state'")
     thrown = bench.isolate.evaluate(f"{{ {code} }}", "cell-1")
     assert isinstance(thrown, Thrown)
     assert thrown.terminated
-    assert bench.isolate.memory.statistics().heap_used_bytes < 256 * MIB
+    assert bench.isolate.memory.statistics().heap_used_bytes < 128 * MIB
     _survives(bench)
 
 

@@ -97,7 +97,7 @@ _NAMING = re.compile(
 def _operations() -> Iterator[tuple[Route, Operation, str]]:
     for route in ROUTES:
         for operation in route.operations:
-            if not route.handler.open:
+            if not route.handler.public:
                 yield route, operation, f"{operation.method} {route.path}"
 
 

@@ -263,6 +263,45 @@ def test_an_approval_is_waited_for(code: Code, decision: str) -> None:
         assert "as it is" in first
 
 
+@pytest.mark.parametrize("way", ["interrupt", "cancel"])
+def test_a_stopped_cell_withdraws_its_approvals(code: Code, way: str) -> None:
+    """Of what it awaits and of what it doesn't; that of another cell's timer waits."""
+    client = code.client
+    ask = (
+        "const ask = (path) => call('small.ask', {capability: 'net',"
+        " target: `https://ask.com${path}`, facts: {scheme: 'https', host: 'ask.com',"
+        " port: 443, method: 'GET', address: '93.184.216.34', network: 'public'}})"
+        ".then((r) => console.log(path, r.value), () => {}); 0"
+    )
+    code.run(f"globalThis.{ask.removeprefix('const ')}")
+    code.run("setTimeout(() => ask('/timer'), 0); 0")
+
+    def approvals() -> dict[str, dict[str, Any]]:
+        items = client.get("/approvals").json()["items"]
+        return {item["description"].rpartition("/")[2]: item for item in items}
+
+    wait_for(lambda: set(approvals()) == {"timer"})
+    execution = client.submit(
+        "ask('/one'); ask('/two'); await new Promise(() => 0)", session=code.id
+    )
+    wait_for(lambda: len(approvals()) == 3)
+    found = approvals()
+    assert found["one"]["task_id"] == found["two"]["task_id"] == execution
+    assert found["timer"]["task_id"] == ""
+    if way == "interrupt":
+        client.post(f"/contexts/{code.id}/interrupt")
+    else:
+        client.post(f"/api/executions/{execution}/cancel")
+    assert client.ended(execution)["status"] in {"failed", "cancelled"}
+    wait_for(lambda: set(approvals()) == {"timer"})
+    for name in ("one", "two"):
+        shown = client.get(f"/approvals/{found[name]['id']}").json()
+        assert shown["state"] == "withdrawn"
+    place = f"/approvals/{found['timer']['id']}"
+    assert client.post(place, json={"decision": "approved"}).status_code == 200
+    wait_for(lambda: not approvals())
+
+
 def test_decisions_are_in_the_audit(code: Code) -> None:
     code.net("a.com", "/audited")
     code.net("denied.com")

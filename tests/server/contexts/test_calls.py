@@ -137,6 +137,42 @@ def test_an_interrupt_and_the_deadline_end_the_call_too() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("why", ["interrupt", "timeout"])
+def test_a_stopped_execution_leaves_no_calls(why: str) -> None:
+    """Neither those that it awaits nor others; those of others and of timers go on."""
+
+    async def scenario(world: World) -> None:
+        context = await world.start()
+        code = "call('small.wait', {gate: 'a'}).then(() => console.log('other')); 0"
+        await value(context, code)
+        late = "setTimeout(() => call('small.wait', {gate: 'b'}), 0); 0"
+        await value(context, late)
+        await world.wait_for(lambda: world.provider.waiting == 2)
+        for _ in range(3):  # as many as may be, over and over: places become free
+            execution = context.execute(
+                "const wait = () => call('small.wait', {gate: 'c'});"
+                "await Promise.all(Array.from({length: 100}, wait))",
+                0.5 if why == "timeout" else SECONDS,
+            )
+            if why == "interrupt":
+                await world.wait_for(lambda: world.provider.waiting == 64)
+                context.interrupt()
+            await execution.done
+            assert execution.failure is not None
+            await world.wait_for(lambda: world.provider.waiting == 2)
+        assert context.state is State.IDLE
+        assert await value(context, "(await call('small.echo', {b: 1})).value.b") == "1"
+        execution = context.execute(
+            "callNow('small.open', {gate: 'a'}); callNow('small.open', {gate: 'b'}); 0",
+            SECONDS,
+        )
+        await execution.done
+        await world.wait_for(lambda: not world.provider.waiting)
+        await context.close()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("end", ["close", "restart", "kill"])
 def test_calls_end_with_the_process(end: str) -> None:
     async def scenario(world: World) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.contexts import context_of, with_fork_server
+from tests.support.waiting import POLL_SECONDS
 
 from isokernel.forkserver import ForkServer
 from isokernel.protocol.frames import Decoder, encode
@@ -74,7 +75,8 @@ class Taken(AsyncForkServer):
 
     def _lie(self, theirs: socket.socket, work: socket.socket) -> None:
         decoder = Decoder()
-        with theirs, work:
+        # The server closes the connection of one that lies, perhaps amid an answer.
+        with theirs, work, contextlib.suppress(ConnectionError):
             while True:
                 data, descriptors, _, _ = socket.recv_fds(theirs, 1 << 16, 4)
                 for descriptor in descriptors:
@@ -83,8 +85,11 @@ class Taken(AsyncForkServer):
                     return
                 for frame in decoder.feed(data):
                     self.heard.append(frame)
-                    for said in self.answer(frame):
-                        theirs.sendall(said)
+                    try:
+                        for said in self.answer(frame):
+                            theirs.sendall(said)
+                    except BrokenPipeError:  # the server has seen through it
+                        return
                 self.reads.wait(SECONDS)
 
 
@@ -223,14 +228,14 @@ def test_results_that_nobody_takes_in_are_not_kept() -> None:
         served, _ = _execute(context, tool)
         fork_server.reads.clear()
         while tool.calls < number:  # noqa: ASYNC110 - another process calls
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         tool.answers.set()
         while served._calls:  # noqa: ASYNC110 - each ends by itself
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         assert context.process.unsent_bytes < 5 * size
         fork_server.reads.set()
         while len(fork_server.heard) < number + 1:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         results = [f.content for f in fork_server.heard if f.type == "tool_result"]
         assert len(results) == number
         texts = {each["content"][:1] for each in results if each["answer"] == "value"}
@@ -294,7 +299,7 @@ def test_last_words_are_short_and_can_be_kept() -> None:
         await context.start()
         context.execute("1", SECONDS)
         while not _process(context)._last_words:  # noqa: ASYNC110 - another process says them
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         assert _process(context)._last_words == "ab" + 997 * "c"
         await context.close()
 

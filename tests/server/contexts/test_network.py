@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from tests.support.client import Client, connect
 from tests.support.networks import LoopThread, Site
@@ -82,6 +83,39 @@ def test_a_context_that_ends_takes_its_requests_along(
     client.clean()
     site.open_gate("ended")
     wait_for(lambda: site.live == 0)
+
+
+@pytest.mark.parametrize(
+    "path", ["/wait?gate=stop", "/pieces?count=2&size=9&gate=stop"]
+)
+def test_an_interrupted_cell_gives_its_requests_up(
+    server: Server, client: Client, site: Site, path: str
+) -> None:
+    """Whether their responses have begun or not; that of another cell goes on."""
+    context_id = client.create()
+    before = len(site.seen)
+    other = f"other = fetch('{site.url}/wait?gate=other').then((r) => r.text()); 0"
+    client.run(other, context_id=context_id)
+    execution = client.submit(
+        f"await (await fetch('{site.url}{path}')).text()", session=context_id
+    )
+    wait_for(lambda: len(site.seen) == before + 2)
+
+    def connections() -> int:
+        """Those of the server to the site, which looks at none while it waits."""
+        found = psutil.Process(server.process.pid).net_connections("tcp")
+        return sum(
+            one.raddr[1:] == (site.port,) and one.status == psutil.CONN_ESTABLISHED
+            for one in found
+        )
+
+    assert connections() == 2
+    client.post(f"/contexts/{context_id}/interrupt")
+    assert client.ended(execution)["status"] == "failed"
+    wait_for(lambda: connections() == 1)
+    site.open_gate("stop")
+    site.open_gate("other")
+    assert client.text("await other", context_id=context_id) == "'at last'"
 
 
 def test_a_fork_has_lost_what_was_under_way(client: Client, site: Site) -> None:

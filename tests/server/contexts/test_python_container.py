@@ -80,6 +80,14 @@ def _before(kind: str, keep: Path) -> list[str]:
     return [*started, *(change if kind == "user" else ())]
 
 
+def quick(*kinds: str) -> pytest.MarkDecorator:
+    """Run a test on some kinds of servers each time, and on the others when all run."""
+    chosen = kinds if os.geteuid() == 0 else ("user",)
+    marks = {kind: () if kind in chosen else (pytest.mark.slow,) for kind in KINDS}
+    values = [pytest.param(kind, marks=marks[kind]) for kind in KINDS]
+    return pytest.mark.parametrize("prison", values, indirect=True)
+
+
 class Prison(NamedTuple):
     """A server and what tests put around it.
 
@@ -515,6 +523,7 @@ n"""
     ],
     ids=["memfd", "many", "SysV"],
 )
+@quick("root", "root without cgroups")  # which a user's server is like: it has none
 def test_memory_is_bounded(prison: Prison, take: str) -> None:
     here = prison.client.create("python")
     code = "import ctypes, os, signal, time\n" + take
@@ -753,6 +762,7 @@ def test_what_people_need_works(prison: Prison, desk: str, name: str) -> None:
     assert said in "".join(answer["logs"]["stdout"])
 
 
+@quick("root")  # pip is the same for all, and nobody has a network
 def test_pip_says_at_once_that_it_finds_nothing(prison: Prison) -> None:
     answer = prison.client.run(
         "%pip install no-such-package", language="python", timeout_ms=20_000
@@ -761,6 +771,7 @@ def test_pip_says_at_once_that_it_finds_nothing(prison: Prison) -> None:
     assert "No matching distribution found for no-such-package" in said
 
 
+@quick("root")  # the kernel does it itself, which is the same for all
 def test_it_can_be_interrupted(prison: Prison) -> None:
     here = prison.client.create("python")
     for code in ("while True: pass", "import time; time.sleep(60)"):

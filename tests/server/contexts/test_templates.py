@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -10,7 +14,7 @@ import pytest
 from tests.support.client import Client, connect
 from tests.support.registry import serve_registry
 from tests.support.server import V8_FLAGS, Server
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,6 +134,120 @@ def test_its_heap_and_its_forks_have_them(client: Client) -> None:
     assert client.text("c.n", context_id=later) == "1"
 
 
+def restart(client: Client, context: str, status: int = 200) -> Any:
+    answer = client.post(f"/contexts/{context}/restart", json={})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+USE = "import * as c from 'counter'; c.more(); c.n"
+
+
+def test_it_has_them_again_when_it_is_restarted(
+    client: Client, registry: PackageRegistry
+) -> None:
+    context = create(client, "counter@2")["id"]
+    fork = client.post(f"/contexts/{context}/fork", json={}).json()["id"]
+    for each in (context, context, fork):
+        client.run(f"let own = 1; {USE}", context_id=each)
+        registry.requests.clear()
+        assert restart(client, each)["state"] == "idle"
+        again = client.run(f"{USE} + typeof own", context_id=each)
+        assert again["error"] is None, again
+        assert again["items"][-1]["text"] == "'1undefined'"
+        assert again["execution_count"] == 1
+        assert not registry.requests
+        shown = client.get(f"/contexts/{each}/packages").json()["packages"]
+        assert [one["name"] for one in shown] == ["counter", "one"]
+    blank = create(client)["id"]
+    restart(client, blank)
+    assert client.get(f"/contexts/{blank}/packages").json()["packages"] == []
+
+
+def test_it_has_them_again_when_its_process_has_died(
+    own: Server, client: Client
+) -> None:
+    context = create(client, "counter@2")["id"]
+    client.submit("for (;;);", session=context)
+    os.kill(own.busy_process(), signal.SIGKILL)
+    wait_for(lambda: client.show(context)["state"] == "dead")
+    restart(client, context)
+    assert client.text(USE, context_id=context) == "1"
+
+
+def test_what_is_asked_meanwhile_runs_when_it_has_them(client: Client) -> None:
+    context = create(client, "other")["id"]
+    with ThreadPoolExecutor() as pool:
+        restarting = [pool.submit(restart, client, context) for _ in range(2)]
+        runs = [
+            client.submit("(await import('other')).a", session=context)
+            for _ in range(3)
+        ]
+        for one in restarting:
+            one.result()
+    ended = [client.ended(run) for run in runs]
+    # One that was there before a restart has ended with it.
+    assert all(
+        each["result"] == "1" or "was restarted" in each["error"] for each in ended
+    ), ended
+    assert client.text("(await import('other')).a", context_id=context) == "1"
+
+
+def test_a_policy_of_today_decides_when_it_is_restarted(client: Client) -> None:
+    context = create(client, "counter@2")["id"]
+    place = f"/contexts/{context}/capabilities"
+    assert client.put(place, json={"modules": ["npm:other"]}).status_code == 200
+    refused = restart(client, context, 403)
+    assert "npm:counter" in refused["message"]
+    shown = client.show(context)
+    assert shown["state"] == "dead"
+    assert "npm:counter" in shown["reason"]
+    assert client.put(place, json={}).status_code == 200
+    restart(client, context)
+    assert client.text(USE, context_id=context) == "1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_it_has_them_again_after_the_server(
+    registry: PackageRegistry, tmp_path: Path, number: int
+) -> None:
+    npmrc = tmp_path / "npmrc"
+    npmrc.write_text(f"registry={registry.url}\n")
+    flags = (
+        *V8_FLAGS,
+        *("--modules", "on", "--net", "on", "--package-npmrc", str(npmrc)),
+        *("--package-cache-dir", str(tmp_path / "cache")),
+        *("--data-dir", str(tmp_path / "data")),
+    )
+    first = Server(*flags)
+    with connect(first) as client:
+        context = create(client, "counter@2")["id"]
+        gone = create(client, "counter@2")["id"]
+        client.delete(f"/contexts/{gone}")
+        wait_for(lambda: _has_row(tmp_path, context))
+    first.stop(number)
+    second = Server(*flags)
+    try:
+        with connect(second) as client:
+            state = client.show(context)["state"]
+            assert state == ("dead" if number == signal.SIGKILL else "hibernated")
+            registry.requests.clear()
+            restart(client, context)
+            assert client.text(USE, context_id=context) == "1"
+            client.clean()
+        assert not _has_row(tmp_path, context)
+    finally:
+        second.stop()
+
+
+def _has_row(folder: Path, context: str) -> bool:
+    file = folder / "data" / "isokernel.sqlite"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        rows = [*database.execute("SELECT id, packages FROM context_packages")]
+    assert all(packages == '["counter@2"]' for _, packages in rows)
+    return rows == [(context, '["counter@2"]')]
+
+
 @pytest.mark.parametrize("modules", ["off", ["npm:other"]])
 def test_a_policy_that_denies_a_package_denies_its_template(
     client: Client, modules: Any
@@ -200,10 +318,12 @@ def test_a_template_that_died_is_made_anew(own: Server, client: Client) -> None:
     server = psutil.Process(own.process.pid)
     before = {each.pid for each in server.children(recursive=True)}
     create(client, "counter@2", "one")
-    for process in server.children(recursive=True):
-        if process.pid not in before:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+    new = [one for one in server.children(recursive=True) if one.pid not in before]
+    for process in new:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    _, left = psutil.wait_procs(new, DEADLINE)
+    assert not left
     context = create(client, "counter@2", "one")["id"]
     assert client.text("(await import('one')).one", context_id=context) == "1"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,51 @@ def test_limits_hold_for_code(client: Client) -> None:
     )
     used = client.get(f"/contexts/{context}/files").json()["usage"]
     assert used["bytes"] == 1_000_000
+
+
+def test_nothing_is_lost_when_the_quota_is_full(client: Client) -> None:
+    """The file that was to be replaced, what is beside it, the context's state."""
+    context = client.create()
+    code = """
+    const fs = require("fs"); const {writeFile} = require("fs/promises");
+    fs.writeFileSync("kept", "as it was");
+    fs.writeFileSync("most", Buffer.alloc(990000));
+    const said = [];
+    const note = (e) => said.push([e.code, e.message]);
+    try { fs.writeFileSync("kept", Buffer.alloc(20000)) } catch (e) { note(e) }
+    await writeFile("kept", Buffer.alloc(20000)).catch(note);
+    try { fs.appendFileSync("most", Buffer.alloc(20000)) } catch (e) { note(e) }
+    try { fs.copyFileSync("most", "other") } catch (e) { note(e) }
+    JSON.stringify(said)"""
+    said = json.loads(client.text(code, context_id=context)[1:-1])
+    assert [code for code, _ in said] == ["EDQUOT"] * 4
+    assert all("(files_bytes_max)" in message for _, message in said)
+    place = f"/contexts/{context}/files"
+    assert client.get(f"{place}/kept").text == "as it was"
+    listed = client.get(place).json()
+    assert [(one["path"], one["size"]) for one in listed["files"]] == [
+        ("kept", 9),
+        ("most", 990_000),
+    ]
+    again = "fs.rmSync('most'); fs.writeFileSync('kept', 'anew'); said.length"
+    assert client.text(again, context_id=context) == "4"
+    assert client.get(f"{place}/kept").text == "anew"
+
+
+def test_a_long_result_says_why_it_is_no_file(client: Client) -> None:
+    context = client.create()
+    put(client, context, "most", bytes(990_000))
+
+    def note(code: str) -> str:
+        fields: dict[str, Any] = {"context_id": context, "result_characters_max": 200}
+        return str(client.run(code, **fields)["items"][-1]["json_note"])
+
+    full = note("'x'.repeat(20_000)")
+    assert full.startswith("cut to at most 200 characters; 20.0 kB, not kept in a file")
+    assert "the limit is 1000000 (files_bytes_max)" in full
+    listed = client.get(f"/contexts/{context}/files?recursive=true").json()
+    assert [one["path"] for one in listed["files"] if one["kind"] == "file"] == ["most"]
+    assert "whole in results/" in note("'y'.repeat(5_000)")
 
 
 @pytest.mark.parametrize(

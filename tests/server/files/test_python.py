@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
@@ -109,7 +109,10 @@ def test_a_container_is_full_before_the_disk_is(client: Client) -> None:
     code = "f = open('big', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()"
     failure = client.run(code, context_id=context)["error"]
     assert "No space left" in failure["value"] or "File too large" in failure["value"]
-    assert client.put(f"{place}/more", content=bytes(5 * MIB)).status_code == 409
+    assert "python_files_bytes_max" in failure["traceback"]
+    refused = client.put(f"{place}/more", content=bytes(5 * MIB))
+    assert refused.status_code == 409
+    assert "python_files_bytes_max" in refused.json()["message"]
     code = "f.close(); os = __import__('os'); os.remove('big')\n"
     many = "for n in range(80): open(f'n{n}', 'w').close()"
     client.run(code + many, context_id=context)
@@ -117,3 +120,86 @@ def test_a_container_is_full_before_the_disk_is(client: Client) -> None:
     client.post(f"/contexts/{context}/restart")
     names = client.text("len(__import__('os').listdir())", context_id=context)
     assert names == "50"
+
+
+def test_files_that_are_too_many_to_be_kept_are_told(client: Client) -> None:
+    context = client.create("python")
+    place = f"/contexts/{context}/files"
+    code = "for n in range(60): open(f'n{n:02}', 'w').close()"
+    assert client.run(code, context_id=context)["error"] is None
+
+    def told() -> str:
+        answer = client.run("0", context_id=context)
+        return "\n".join(answer["logs"]["stderr"])
+
+    said = wait_for(told)
+    assert "isokernel: not kept: EDQUOT" in said
+    assert "the limit is 50 (files_max)" in said
+    assert "nor 5 more files" in said
+    assert told() == ""  # once
+    refused = client.put(f"{place}/one-more", content=b"x")
+    assert refused.status_code == 413
+    assert "the limit is 50 (files_max)" in refused.json()["message"]
+    # While the container lives nothing is lost, and there may be room before it ends.
+    code = "import os; [os.remove(f'n{n:02}') for n in range(10)]; len(os.listdir())"
+    assert client.text(code, context_id=context) == "50"
+    assert client.post(f"/contexts/{context}/restart").status_code == 200
+    names = client.text("sorted(__import__('os').listdir())[-1]", context_id=context)
+    assert names == "'n59'"
+
+
+def test_long_results_are_whole_in_a_file(client: Client) -> None:
+    """Of cells, and of tasks in a session."""
+    context = client.create("python")
+    place = f"/contexts/{context}/files"
+    cut: dict[str, Any] = {"context_id": context, "result_characters_max": 200}
+    item = client.run("list(range(10_000))", **cut)["items"][-1]
+    assert item["json"][:3] == [0, 1, 2]
+    assert item["json"][-1] == 9999
+    assert "whole in results/" in item["json_note"]
+    path = item["json_note"].rpartition(" ")[2]
+    assert client.get(f"{place}/{path}").json() == [*range(10_000)]
+    code = f"import json; len(json.load(open({path!r})))"
+    assert client.text(code, context_id=context) == "10000"
+    item = client.run("{'a': [1, 'ä']}", context_id=context)["items"][-1]
+    assert (item["json"], item.get("json_note")) == ({"a": [1, "ä"]}, None)
+    assert "json" not in client.run("{1, 2}", context_id=context)["items"][-1]
+    body = {
+        "code": "'x' * 40_000",
+        "runtimeId": "python",
+        "sessionId": context,
+        "waitForResult": True,
+        "resultCharactersMax": 300,
+    }
+    task = client.post("/tasks", json=body).json()
+    assert task["status"] == "completed", task
+    note = task["resultNote"]
+    assert note.endswith(f"40.0 kB, whole in results/{task['taskId']}.txt"), note
+    whole = client.get(f"{place}/results/{task['taskId']}.txt").text
+    assert whole == "x" * 40_000
+    client.run("open('most', 'wb').write(bytes(4_100_000))", context_id=context)
+    note = client.run("list(range(10_000))", **cut)["items"][-1]["json_note"]
+    assert "not kept in a file: ENOSPC" in note
+    assert "python_files_bytes_max" in note
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "[0] * 10**8",  # 300 MB as JSON, and a message may have 64 MiB
+        "['\\x01' * 1000] * 20_000",
+        "{n: 0.1 + n for n in range(3_000_000)}",
+        "a = []; a.append(a); a",
+        "class Endless(list):\n"
+        "    def __iter__(self):\n"
+        "        while True: yield 1\n"
+        "Endless([1])",
+        "[float('nan')]",
+        "{1, 2}",
+    ],
+)
+def test_a_value_that_can_be_no_json_is_text_alone(client: Client, code: str) -> None:
+    context = client.create("python")
+    answer = client.run(f"state = 1\n{code}", context_id=context)
+    assert answer["error"] is None, answer["error"]
+    assert client.text("state", context_id=context) == "1"

@@ -193,6 +193,38 @@ def test_files_are_larger_than_other_bodies_and_bounded(
     assert client.post(place, json=other).status_code == 413
 
 
+def test_a_full_quota_leaves_what_was_there(client: Client, place: str) -> None:
+    """Neither is the file lost that was to be replaced, nor is there half of one."""
+    assert client.put(f"{place}/kept", content=b"as it was").status_code == 201
+    assert client.put(f"{place}/most", content=bytes(2_900_000)).status_code == 201
+    assert client.put(f"{place}/more", content=bytes(1_000_000)).status_code == 201
+    refused = client.put(f"{place}/kept", content=bytes(200_000))
+    assert refused.status_code == 413
+    assert refused.json()["code"] == "EDQUOT"
+    assert "4000000 (files_bytes_max)" in refused.json()["message"]
+    assert client.get(f"{place}/kept").text == "as it was"
+    action = {"action": "copy", "path": "most", "to": "other"}
+    assert client.post(place, json=action).status_code == 413
+    for number in range(17):
+        assert client.put(f"{place}/{number}", content=b"").status_code == 201
+    for refused in (
+        client.put(f"{place}/one-more", content=b""),
+        client.post(place, json={"action": "make_folder", "path": "folder"}),
+        client.post(place, json={"action": "copy", "path": "kept", "to": "also"}),
+        client.put(f"{place}/a/b", content=b""),
+    ):
+        assert refused.status_code == 413
+        assert "the limit is 20 (files_max)" in refused.json()["message"]
+    context = place.split("/")[2]
+    code = "try { require('fs').writeFileSync('x', '') } catch (e) { e.message }"
+    assert "the limit is 20 (files_max)" in client.text(code, context_id=context)
+    assert len(paths(client, place)) == 20
+    # What is there can be replaced, as far as it counts beside itself until then.
+    assert client.delete(f"{place}/0").status_code == 204
+    assert client.put(f"{place}/kept", content=b"anew").status_code == 200
+    assert client.get(f"{place}/kept").text == "anew"
+
+
 def test_a_listing_has_pages(client: Client, place: str) -> None:
     for number in range(5):
         client.put(f"{place}/{number}", content=b"")

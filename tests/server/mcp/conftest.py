@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.programs import UPSTREAM
+from tests.support.starts import program_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Settings with another MCP server as a source."""
     file = tmp_path_factory.mktemp("execute") / "isokernel.toml"
+    command, *arguments = program_command(UPSTREAM, "stdio")
     file.write_text(
         "execute_approval_wait_seconds = 0.5\n"
         "[[sources]]\n"
         'type = "mcp"\nname = "up"\nworkspace = "default"\n'
-        f"command = {json.dumps(sys.executable)}\n"
-        f"args = [{json.dumps(str(UPSTREAM))}, 'stdio']\n"
+        f"command = {json.dumps(command)}\n"
+        f"args = {json.dumps(arguments)}\n"
     )
     return file
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,7 @@ from tests.support.agents import (
 )
 from tests.support.client import connect
 from tests.support.programs import UPSTREAM
+from tests.support.starts import program_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,6 @@ api_keys = [{{ key = "{ADMIN}", admin = true }}, {{ key = "{USER}" }}]
 type = "mcp"
 name = "up"
 workspace = "red"
-command = {json.dumps(sys.executable)}
-args = [{json.dumps(str(UPSTREAM))}, "stdio"]
 """
 
 
@@ -54,7 +52,9 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
 
     file = tmp_path_factory.mktemp("keyed") / "isokernel.toml"
-    file.write_text(FILE)
+    command, *arguments = program_command(UPSTREAM, "stdio")
+    started = f"command = {json.dumps(command)}\nargs = {json.dumps(arguments)}\n"
+    file.write_text(FILE + started)
     server = Server("--config", str(file))
     yield server
     assert server.stop() == 0

@@ -43,7 +43,8 @@ def test_two_servers_do_not_share_a_folder(
 ) -> None:
     flags = ("--languages", "python", "--no-sandbox", "--data-dir", str(tmp_path))
     first = servers(*flags)
-    said = run_isokernel("serve", "--port", "0", *flags)
+    second = ("--port", "0", "--lock-timeout-seconds", "0.2")
+    said = run_isokernel("serve", *second, *flags)
     assert said.returncode == 1
     assert f"server (process {first.process.pid}), which must end first" in said.stderr
     with connect(first) as client:

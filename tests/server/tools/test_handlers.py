@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import pytest
 from tests.support.client import connect
 from tests.support.programs import UPSTREAM
 from tests.support.server import Server
-from tests.support.starts import run_isokernel
+from tests.support.starts import program_command, run_isokernel
 from tests.support.tools import tools_on
 
 from isoserver.app import ROUTES
@@ -42,13 +43,6 @@ api_keys = [
 ]
 
 [[sources]]
-type = "mcp"
-name = "up"
-command = "{sys.executable}"
-args = ["{UPSTREAM}", "stdio"]
-env = {{ KEY = {{ env = "UPSTREAM_KEY" }} }}
-
-[[sources]]
 type = "openapi"
 name = "elsewhere"
 workspace = "other"
@@ -64,13 +58,20 @@ effect = "allow"
 tool = "**"
 workspace = "other"
 conditions = [{{ key = "a.b", operator = "matches", value = "^x" }}]
+
+[[sources]]
+type = "mcp"
+name = "up"
+env = {{ KEY = {{ env = "UPSTREAM_KEY" }} }}
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tools")
-    (folder / "isokernel.toml").write_text(FILE)
+    command, *arguments = program_command(UPSTREAM, "stdio")
+    started = f"command = {json.dumps(command)}\nargs = {json.dumps(arguments)}\n"
+    (folder / "isokernel.toml").write_text(FILE + started)
     return folder
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.tools import decided, deny
+from tests.support.waiting import POLL_SECONDS
 
 from isoserver.errors import (
     ApprovalDecidedError,
@@ -54,7 +55,7 @@ def test_calls_of_one_task_are_bounded(run: Callable[..., None]) -> None:
             for _ in range(3)
         ]
         while await running(world) < 3:  # noqa: ASYNC110 - nobody is told
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         assert await code(world, "github.odd", {"kind": "text"}, task_id="busy") == (
             "too_many_calls"
         )
@@ -77,14 +78,14 @@ def test_calls_of_one_source_are_bounded(run: Callable[..., None]) -> None:
             for _ in range(4)
         ]
         while len(world.services.hanging) < 2:  # noqa: ASYNC110 - nobody is told
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         # Those that have a place would be there by now: another source's are.
         assert await world.call("other.odd", {"kind": "text"})
         assert await running(world) == 4
         assert len(world.services.hanging) == 2
         hanging[0].cancel()
         while len(world.services.hanging) < 3:  # noqa: ASYNC110 - nobody is told
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         for task in hanging:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
@@ -290,7 +291,7 @@ def test_an_expired_approval_of_a_dead_server_can_not_be_decided(
         made = await world.tools.approvals.request(call, tool, "", "{}")
         get = world.tools.approvals.get
         while (await get("default", made.id)).state == "pending":  # noqa: ASYNC110
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         with pytest.raises(ApprovalDecidedError, match="already expired"):
             await world.tools.approvals.decide(
                 "default", made.id, decided("approved"), "e"

@@ -1,8 +1,8 @@
-"""Runs `isokernel` as the starter of the tests forks it, for clients that start it.
+"""Runs a command as the starter of the tests forks it, for clients that start it.
 
-python -S -I forked.py NAME ARGUMENTS    NAME: the starter's address
+python -S -I forked.py NAME COMMAND    NAME: the starter's address
 
-It takes 20 ms of processor time where importing the server takes a second and more.
+It takes 20 ms of processor time where importing the program takes a second and more.
 The forked process has the streams, variables and folder of this one, and both end.
 """
 
@@ -17,9 +17,9 @@ import sys
 
 def main() -> None:
     """Have it forked, and wait for its end."""
-    name, *arguments = sys.argv[1:]
+    name, *command = sys.argv[1:]
     request = {
-        "command": ["isokernel", *arguments],
+        "command": command,
         "environment": dict(os.environ),
         "folder": os.getcwd(),  # noqa: PTH109 -- pathlib is 10 ms
     }

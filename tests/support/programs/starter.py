@@ -1,9 +1,12 @@
 """Loads what `isokernel serve` does, then forks one for each request on its stdin.
 
-So it does for requests to the listening socket that its argument is the number of.
+So it does for requests to a listening socket, whose number is its first argument.
 
 A server's fork server, too, has everything loaded already: it is forked from here, as
 long as it holds nothing of the server's, and waits until the server launches it.
+
+Other programs are forked by a second process, for requests to the socket of the second
+argument: what they import would be in each server, too, if this one did it.
 """
 
 from __future__ import annotations
@@ -16,8 +19,11 @@ import runpy
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import isoserver
@@ -31,15 +37,19 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES_MAX = 1 << 20
 LAUNCH_BYTES_MAX = 100
+PEER = struct.Struct("3i")
+"""Of a connected process: its id, its user's, its group's."""
 CONTEXTS = "forkserver.contexts"
 USED_LATER = ("sqlalchemy.dialects.sqlite", "aiosqlite")
 """What SQLAlchemy imports when it opens a database."""
+OF_JUPYTERLAB = "isoserver.jupyter.lab"
+"""Runs in JupyterLab's process, and imports what only that has."""
 
 
 def load() -> Template:
     """Import all of the server, and what its modules import when they are used."""
     for module in pkgutil.walk_packages(isoserver.__path__, "isoserver."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", OF_JUPYTERLAB)):
             importlib.import_module(module.name)
     for name in USED_LATER:
         importlib.import_module(name)
@@ -144,7 +154,21 @@ def prepare_fork_server(template: Template) -> None:
     client._launch = launch
 
 
-def run(template: Template, request: dict[str, Any], descriptors: list[int]) -> None:
+def end_with(pid: int) -> None:
+    """End this process, whatever it does by then, when another one has ended."""
+
+    def wait() -> None:
+        with suppress(ProcessLookupError):
+            ended = os.pidfd_open(pid)
+            select.select([ended], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def run(
+    template: Template | None, request: dict[str, Any], descriptors: list[int]
+) -> None:
     """Become what was asked for; never returns."""
     stdout, stderr, *stdin = descriptors
     stdin = stdin or [os.open(os.devnull, os.O_RDONLY)]
@@ -158,9 +182,9 @@ def run(template: Template, request: dict[str, Any], descriptors: list[int]) -> 
     sys.argv = [program, *arguments]
     status: object = 1
     try:
+        if template is not None and not {"serve", "mcp"}.isdisjoint(arguments):
+            prepare_fork_server(template)
         if program == "isokernel":
-            if arguments[:1] in (["serve"], ["mcp"]):
-                prepare_fork_server(template)
             main()
         else:
             runpy.run_path(program, run_name="__main__")
@@ -175,12 +199,7 @@ def run(template: Template, request: dict[str, Any], descriptors: list[int]) -> 
         os._exit(status if isinstance(status, int) else 1)
 
 
-def fork(
-    template: Template,
-    sockets: list[socket.socket],
-    data: bytes,
-    descriptors: list[int],
-) -> int:
+def fork(become: Callable[[], None], sockets: list[socket.socket]) -> int:
     """Fork a process that isn't a child of this one, and return its id."""
     reader, writer = os.pipe()
     between = os.fork()
@@ -191,7 +210,7 @@ def fork(
             os.close(writer)
             for each in sockets:
                 each.close()
-            run(template, json.loads(data), descriptors)
+            become()
         os.write(writer, str(pid).encode())
         os._exit(0)
     os.close(writer)
@@ -207,23 +226,78 @@ def answer(
     data, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 3)
     if not data:
         return False
-    pid = fork(template, sockets, data, descriptors)
+    pid = fork(lambda: run(template, json.loads(data), descriptors), sockets)
     for descriptor in descriptors:
         os.close(descriptor)
     requests.send(str(pid).encode())
     return True
 
 
-def serve(template: Template, requests: socket.socket, others: socket.socket) -> None:
+def serve(
+    template: Template,
+    requests: socket.socket,
+    others: socket.socket,
+    kept: socket.socket,
+) -> None:
     """Answer requests until the other end of the first socket is closed."""
     while True:
         ready, _, _ = select.select([requests, others], [], [])
         if others in ready:
             client, _ = others.accept()
             with client:
-                answer(template, client, [requests, others, client])
-        elif not answer(template, requests, [requests, others]):
+                answer(template, client, [requests, others, client, kept])
+        elif not answer(template, requests, [requests, others, kept]):
             return
+
+
+def serve_programs(listener: socket.socket, parent: socket.socket) -> None:
+    """Fork other programs for clients, which they end with; until the parent ends."""
+    loaded: set[str] = set()
+    while True:
+        ready, _, _ = select.select([listener, parent], [], [])
+        if parent in ready:
+            return
+        client, _ = listener.accept()
+        with client:
+            answer_program(client, [listener, parent, client], loaded)
+
+
+def answer_program(
+    client: socket.socket, sockets: list[socket.socket], loaded: set[str]
+) -> None:
+    """Answer a request for a program; what it imports is there for every later one."""
+    data, descriptors, _, _ = socket.recv_fds(client, REQUEST_BYTES_MAX, 3)
+    request = json.loads(data)
+    program = request["command"][0]
+    if program not in loaded:
+        runpy.run_path(program, run_name="loaded")
+        loaded.add(program)
+    peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+    of_client, _, _ = PEER.unpack(peer)
+
+    def become() -> None:
+        end_with(of_client)
+        run(None, request, descriptors)
+
+    pid = fork(become, sockets)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    client.send(str(pid).encode())
+
+
+def fork_programs(
+    listener: socket.socket, others: list[socket.socket]
+) -> socket.socket:
+    """Fork the process for other programs; it lives until the socket is closed."""
+    kept, parent = socket.socketpair()
+    if os.fork() == 0:
+        for each in (kept, *others):
+            each.close()
+        serve_programs(listener, parent)
+        os._exit(0)
+    parent.close()
+    listener.close()
+    return kept
 
 
 if __name__ == "__main__":
@@ -232,4 +306,7 @@ if __name__ == "__main__":
         socket.socket(fileno=os.dup(0)) as stdin,
         socket.socket(fileno=int(sys.argv[1])) as listener,
     ):
-        serve(load(), stdin, listener)
+        template = load()
+        programs = socket.socket(fileno=int(sys.argv[2]))
+        with fork_programs(programs, [stdin, listener]) as kept:
+            serve(template, stdin, listener, kept)

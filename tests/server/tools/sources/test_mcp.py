@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.support.programs import UPSTREAM
 from tests.support.tools import UPSTREAM_KEY, refused, remote, serve_upstream, stdio
+from tests.support.waiting import POLL_SECONDS
 
 from isoserver.errors import ToolError
 from isoserver.tools.sources.mcp_stdio import Lines, Pipes
@@ -110,7 +111,7 @@ def test_a_remote_server_that_goes_away(run: Callable[..., None]) -> None:
             assert await world.call("up.add", {"a": 1, "b": 2})
             hanging = asyncio.create_task(world.call("up.hang"))
             while len(await world.audit()) < 2:  # noqa: ASYNC110 - nobody is told
-                await asyncio.sleep(0)
+                await asyncio.sleep(POLL_SECONDS)
             os.kill(serving, signal.SIGKILL)
             with pytest.raises(ToolError) as caught:
                 await hanging
@@ -176,7 +177,7 @@ async def changed(source: Source) -> None:
     """Wait until a source has listed its tools again."""
     version = source.version
     while source.version == version:  # noqa: ASYNC110 - nobody is told
-        await asyncio.sleep(0)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def children() -> set[int]:
@@ -269,7 +270,7 @@ def test_being_cancelled_while_a_process_ends() -> None:
         using = asyncio.create_task(use())
         while "input closed" not in pipes.complaint:
             assert not using.done()
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_SECONDS)
         using.cancel()
         with pytest.raises(asyncio.CancelledError):
             await using

@@ -1,0 +1,423 @@
+"""Fronts: clients that are attached to a context, and hear all that it says.
+
+A front is a session of a client, not its socket: it is kept when the socket is lost,
+and gets what it missed when the client comes back with the same session id. What it
+asks goes through the context's queue as everything else does.
+
+What was sent has not arrived: whatever lay in buffers when a connection broke is lost.
+So the websocket's pings carry numbers, which any client's pongs bring back, and what
+comes after the last one that came back is sent again. A message has the same `msg_id`
+then, by which a client knows that it has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from isokernel.protocol.information import PROTOCOL_VERSION, kernel_information
+from isokernel.protocol.messages import error_reply_content
+from isokernel.v8.library import V8_VERSION
+from isoserver.contexts.jobs import Failure
+from isoserver.contexts.kernel_ids import kernel_id
+from isoserver.errors import (
+    ContextError,
+    FieldProblem,
+    InvalidRequestError,
+    LimitError,
+    ServerError,
+)
+from isoserver.jupyter.frames import FrontMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.history import History
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.transcript import Entry
+
+__all__ = ["Front", "Fronts", "Socket"]
+
+ANEW: Final = 1000
+"""Close codes of websockets: the session has another one now."""
+GONE: Final = 1001
+"""The context is deleted. Fronts give up at these two, and try again at others."""
+CELL_SECONDS: Final = 24 * 3600.0
+"""How long a cell of a front may run: people interrupt what takes too long."""
+_AWAY_MAX: Final = 100
+"""Fronts of one context that are away; the longest goes."""
+_REPLIES_MAX: Final = 1000
+"""Replies that may not have arrived; the oldest go."""
+_AT_ONCE: Final = 100
+"""Messages that are looked up at once for a front that is behind."""
+_QUESTIONS: Final = {
+    "complete_request",
+    "inspect_request",
+    "is_complete_request",
+    "comm_info_request",
+}
+_COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
+_MISSED: Final = (
+    "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
+)
+
+
+class Socket(Protocol):
+    """What a front is connected by.
+
+    Attributes:
+        has_room: Whether the client reads: little of what was sent waits for it. When
+            it has read enough again, the socket calls `resume`.
+    """
+
+    @property
+    def has_room(self) -> bool:
+        """See the class."""
+
+    def deliver(self, message: FrontMessage) -> None:
+        """Send a message of the context."""
+
+    def probe(self, mark: bytes) -> None:
+        """Send what the client brings back once it has all that was sent before."""
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close it."""
+
+
+class Front:
+    """One session of a client in one context. Used from the event loop.
+
+    Attributes:
+        context: The context.
+        session: The client's id of the session.
+        socket: What it is connected by; None while it is away.
+        since: When it came first.
+    """
+
+    def __init__(self, context: Context, session: str) -> None:
+        """Be attached from now on."""
+        self.context = context
+        self.session = session
+        self.socket: Socket | None = None
+        self.since = datetime.now(timezone.utc)
+        self._told = self._arrived = context.transcript.last
+        # Those that may not have arrived, by their number.
+        self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
+        self._probing = False
+        self._cells: list[Execution] = []
+        self._asking: set[asyncio.Task[None]] = set()
+        self._sent = 0
+
+    # -- the socket --------------------------------------------------------------------
+
+    def connect(self, socket: Socket) -> None:
+        """Be connected by a socket, which gets what was missed first."""
+        if self.socket is not None:
+            self.socket.close(ANEW, "the session has connected anew")
+        else:
+            self.context.transcript.listeners.append(self._tell)
+        self.socket = socket
+        for _, message in list(self._replies):
+            socket.deliver(message)
+        self._told = self._arrived
+        self.resume()
+        self._probe()
+
+    def resume(self) -> None:
+        """Send what the context has said since, as long as the client reads."""
+        socket = self.socket
+        while socket is not None and socket.has_room:
+            entries = self.context.transcript.after(self._told, _AT_ONCE)
+            if not entries:
+                return
+            for entry in entries:
+                self._send_entry(socket, entry)
+                if self.socket is not socket or not socket.has_room:
+                    return
+
+    def disconnect(self, socket: Socket) -> None:
+        """Note that a socket is closed; what is said from now on is kept."""
+        if self.socket is socket:
+            self.socket = None
+            self._probing = False
+            self.context.transcript.listeners.remove(self._tell)
+
+    def arrived(self, mark: bytes) -> None:
+        """Note that all has arrived that was sent before a probe."""
+        self._probing = False
+        told, sent = map(int, mark.split(b"-"))
+        self._arrived = max(self._arrived, told)
+        while self._replies and self._replies[0][0] <= sent:
+            self._replies.popleft()
+        if self._told > told or self._sent > sent:
+            self._probe()
+
+    def _probe(self) -> None:
+        """Find out what has arrived, unless that is being found out."""
+        if self.socket is not None and not self._probing:
+            self._probing = True
+            self.socket.probe(b"%d-%d" % (self._told, self._sent))
+
+    def _tell(self, entry: Entry) -> None:
+        """Send what the context says just now, unless older messages wait."""
+        if self.socket is None or not self.socket.has_room:
+            return
+        if entry.number == self._told + 1:
+            self._send_entry(self.socket, entry)
+        else:
+            self.resume()
+
+    def _send_entry(self, socket: Socket, entry: Entry) -> None:
+        gone = entry.number - self._told - 1
+        if gone:
+            content = {"name": "stderr", "text": _MISSED.format(gone)}
+            socket.deliver(self._message("iopub", "stream", content, {}))
+        self._told = entry.number
+        socket.deliver(
+            FrontMessage(
+                "iopub",
+                self._header(entry.kind, str(entry.number), entry.at),
+                self._parent(entry),
+                dict(entry.metadata),
+                dict(entry.content),
+                entry.buffers,
+            )
+        )
+        self._probe()
+
+    def _parent(self, entry: Entry) -> dict[str, Any]:
+        """Return the header of what caused a message, complete."""
+        parent = dict(entry.parent)
+        if not parent or "session" in parent:
+            return parent
+        # Asked over HTTP or MCP: another session's, for consoles that show those too.
+        kind, number = parent["msg_type"], parent["msg_id"]
+        return {**self._header(kind, number, entry.at), "session": "isokernel"}
+
+    def _header(
+        self, kind: str, number: str, at: float | None = None
+    ) -> dict[str, Any]:
+        now = datetime.now(timezone.utc)
+        moment = now if at is None else datetime.fromtimestamp(at, timezone.utc)
+        kernel = kernel_id(self.context.key)
+        return {
+            "msg_id": f"{kernel}_{number}",
+            "msg_type": kind,
+            "session": kernel,
+            "username": "isokernel",
+            "date": moment.isoformat().replace("+00:00", "Z"),
+            "version": PROTOCOL_VERSION,
+        }
+
+    def _message(
+        self,
+        channel: str,
+        kind: str,
+        content: Mapping[str, Any],
+        parent: Mapping[str, Any],
+    ) -> FrontMessage:
+        self._sent += 1
+        header = self._header(kind, f"{self.session}_{self._sent}")
+        return FrontMessage(channel, header, dict(parent), {}, dict(content))
+
+    def _reply(
+        self, request: FrontMessage, content: Mapping[str, Any], *, idle: bool = True
+    ) -> None:
+        """Answer a request, now or when the client is back."""
+        kind = f"{request.kind.removesuffix('_request')}_reply"
+        self._send(self._message(request.channel, kind, content, request.header))
+        if idle:
+            self._state("idle", request)
+
+    def _state(self, state: str, request: FrontMessage) -> None:
+        """Say to this front alone what the context does for its question."""
+        content = {"execution_state": state}
+        self._send(self._message("iopub", "status", content, request.header))
+
+    def _send(self, message: FrontMessage) -> None:
+        self._replies.append((self._sent, message))
+        if self.socket is not None:
+            self.socket.deliver(message)
+            self._probe()
+
+    # -- what it asks ------------------------------------------------------------------
+
+    def receive(
+        self,
+        request: FrontMessage,
+        restart: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Handle a message of the client's.
+
+        Args:
+            request: The message.
+            restart: Begins the context anew, or refuses to.
+        """
+        kind = request.kind
+        if kind == "execute_request":
+            self._execute(request)
+        elif kind in _COMMS:
+            self.context.process.tell(kind, request.content, request.buffers)
+        elif kind.endswith("_request"):
+            task = asyncio.ensure_future(self._answer(request, restart))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    def _execute(self, request: FrontMessage) -> None:
+        content = request.content
+        code = content.get("code")
+        try:
+            if not isinstance(code, str):
+                raise InvalidRequestError(FieldProblem("code", "must be text"))
+            options = {
+                "announce": False,
+                "silent": bool(content.get("silent")),
+                "store_history": bool(content.get("store_history", True)),
+                "user_expressions": content.get("user_expressions") or {},
+            }
+            cell = self.context.execute(
+                code, CELL_SECONDS, options=options, header=request.header
+            )
+        except ServerError as error:
+            self.refuse(request, error)
+            return
+        self._cells.append(cell)
+        stops = content.get("stop_on_error", True)
+        cell.done.add_done_callback(lambda _: self._over(cell, request, stops=stops))
+
+    def refuse(self, request: FrontMessage, error: BaseException) -> None:
+        """Answer a cell that can't be run, as one that failed."""
+        text = error.in_words() if isinstance(error, ServerError) else str(error)
+        told = Failure.without_traceback(type(error).__name__, text).content()
+        self._state("busy", request)
+        self._send(self._message("iopub", "error", told, request.header))
+        self._reply(request, {"status": "error", "execution_count": None, **told})
+
+    def _over(self, cell: Execution, request: FrontMessage, *, stops: bool) -> None:
+        """Send the reply to a cell, and drop those that wait if it has failed."""
+        if cell not in self._cells:
+            return  # it was dropped, and answered so
+        self._cells.remove(cell)
+        error = None if cell.done.cancelled() else cell.done.exception()
+        if error is not None:
+            self.refuse(request, error)
+            return
+        reply = {"payload": [], "user_expressions": {}, **(cell.reply or {})}
+        reply.pop("result_json", None)
+        self._reply(request, reply, idle=False)
+        if cell.failure is not None and stops:
+            self._drop_waiting()
+
+    def _drop_waiting(self) -> None:
+        waiting, self._cells = self._cells, []
+        for cell in waiting:
+            self.context.cancel(cell)
+            request = FrontMessage("shell", dict(cell.header), {}, {}, {})
+            self._state("busy", request)
+            self._reply(request, {"status": "aborted"})
+
+    async def _answer(
+        self, request: FrontMessage, restart: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._state("busy", request)
+        try:
+            content = await self._content(request, restart)
+        except (ContextError, LimitError) as error:
+            content = error_reply_content(type(error).__name__, str(error))
+        self._reply(request, content)
+
+    async def _content(
+        self, request: FrontMessage, restart: Callable[[], Awaitable[None]]
+    ) -> Mapping[str, Any]:
+        kind, context = request.kind, self.context
+        if kind == "kernel_info_request":
+            return await _information(context)
+        if kind == "history_request":
+            return {"status": "ok", "history": _history(context.history, request)}
+        if kind == "interrupt_request":
+            context.interrupt()
+            return {"status": "ok"}
+        if kind == "shutdown_request":
+            again = bool(request.content.get("restart"))
+            if again:
+                await restart()
+            return {"status": "ok", "restart": again}
+        if kind in _QUESTIONS:
+            return await context.ask(kind, request.content)
+        text = f"{kind} isn't known here"
+        return error_reply_content("MessageError", text)
+
+
+async def _information(context: Context) -> Mapping[str, Any]:
+    """Return the content of `kernel_info_reply`; V8's needs no process."""
+    language = context.language
+    if language.engine == "v8":
+        return kernel_information(
+            "typescript" if language.name == "typescript" else "javascript", V8_VERSION
+        )
+    return await context.ask("kernel_info_request", {})
+
+
+def _history(history: History, request: FrontMessage) -> list[tuple[int, int, Any]]:
+    asked = request.content
+    cells = [(0, cell.count, cell.code) for cell in history.executions]
+    if asked.get("hist_access_type") == "range":
+        start, stop = asked.get("start") or 0, asked.get("stop")
+        cells = cells[start if isinstance(start, int) else 0 : stop or None]
+    count = asked.get("n")
+    found = cells[-count:] if isinstance(count, int) and count > 0 else cells
+    if asked.get("output"):
+        return [(session, line, (code, None)) for session, line, code in found]
+    return list(found)
+
+
+class Fronts:
+    """The fronts of all contexts, and which contexts were made by a front."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._fronts: dict[Context, OrderedDict[str, Front]] = {}
+        self._made: set[Context] = set()
+
+    def attach(self, context: Context, session: str) -> Front:
+        """Return the front of a session, which is perhaps back."""
+        fronts = self._fronts.get(context)
+        if fronts is None:
+            fronts = self._fronts[context] = OrderedDict()
+            context.transcript.ends.append(lambda why: self._forget(context, why))
+        front = fronts.get(session)
+        if front is None:
+            front = fronts[session] = Front(context, session)
+        fronts.move_to_end(session)
+        away = [each for each in fronts.values() if each.socket is None]
+        for each in away[: max(0, len(away) - _AWAY_MAX)]:
+            if each is not front:
+                del fronts[each.session]
+        return front
+
+    def of(self, context: Context) -> list[Front]:
+        """Return the fronts of a context, those that are away included."""
+        return list(self._fronts.get(context, {}).values())
+
+    def connections(self, context: Context) -> int:
+        """Count the fronts of a context that are connected."""
+        return sum(front.socket is not None for front in self.of(context))
+
+    def note_made(self, context: Context) -> None:
+        """Note that a front has made a context, and so may end it."""
+        self._made.add(context)
+
+    def made(self, context: Context) -> bool:
+        """Whether a front has made a context."""
+        return context in self._made
+
+    def _forget(self, context: Context, reason: str) -> None:
+        """Close all sockets of a context that is gone."""
+        for front in self.of(context):
+            if front.socket is not None:
+                front.socket.close(GONE, reason)
+        self._fronts.pop(context, None)
+        self._made.discard(context)

@@ -1,0 +1,412 @@
+"""Jupyter Server's routes on the contexts, and the websocket of their messages."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from tornado.ioloop import IOLoop
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.service import HOME
+from isoserver.errors import (
+    ForeignContextError,
+    InvalidRequestError,
+    RateLimitError,
+    RouteMissingError,
+    ServerError,
+    SessionMissingError,
+)
+from isoserver.http.handlers import Handler
+from isoserver.jupyter.frames import V1, decode, encode
+from isoserver.jupyter.models import (
+    KernelName,
+    PatchSession,
+    StartKernel,
+    StartSession,
+    kernel_answer,
+    kernelspec_name,
+    kernelspecs_answer,
+    session_answer,
+)
+from isoserver.jupyter.sessions import Session
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from isoserver.contexts.context import Context
+    from isoserver.contexts.languages import Language
+    from isoserver.jupyter.frames import FrontMessage
+    from isoserver.jupyter.fronts import Front
+
+__all__ = [
+    "ApiHandler",
+    "ChannelsHandler",
+    "InterruptKernelHandler",
+    "KernelHandler",
+    "KernelsHandler",
+    "KernelspecHandler",
+    "KernelspecsHandler",
+    "MeHandler",
+    "RestartKernelHandler",
+    "SessionHandler",
+    "SessionsHandler",
+]
+
+VERSION: Final = "2.0.0"
+"""Of Jupyter Server's API that is spoken here."""
+_PING_SECONDS: Final = 30.0
+_BAD_MESSAGE: Final = 1007
+"""The close code for what is no message."""
+_REASON_MAX: Final = 120
+"""Bytes of a close frame's reason: it has 125 in all, with the code."""
+
+
+class _JupyterHandler(Handler):
+    """Root of the handlers here: finds contexts, answers errors as Jupyter does."""
+
+    key_in_query = True
+
+    def _error_content(self, error: ServerError) -> dict[str, Any]:
+        return {"message": error.in_words(), "reason": error.http_status.phrase}
+
+    def language_of(self, name: str | None) -> Language:
+        """Find a language by the name of its kernelspec, or any of its own."""
+        languages = self.parts.contexts.languages
+        for language in languages.served.values():
+            if name == kernelspec_name(language):
+                return language
+        return languages.find(name or None)
+
+    def kernel(self, context: Context | ContextRecord) -> dict[str, Any]:
+        """Return the model of a context."""
+        served = self.parts.contexts.languages.served
+        if isinstance(context, ContextRecord):
+            language = served[context.language]
+        else:
+            language = context.language
+        return kernel_answer(context, language, self.parts.fronts)
+
+    async def make(self, name: str | None) -> Context:
+        """Make a context for a front."""
+        self.check_open()
+        context = await self.parts.contexts.create(
+            self.principal.workspace, self.language_of(name), HOME
+        )
+        self.parts.fronts.note_made(context)
+        return context
+
+    async def end(self, context: Context) -> None:
+        """Delete a context that a front has made; another one only loses the front.
+
+        A front that is closed ends all kernels that it is attached to, and would end
+        the work of an agent.
+        """
+        if self.parts.fronts.made(context):
+            await self.parts.contexts.delete(context.workspace, context.id)
+            self.parts.sessions.drop_context(context.key)
+
+    def end_with(self, status: HTTPStatus) -> None:
+        """Answer without a body."""
+        self.clear_header("Content-Type")
+        self.set_status(status)
+        self.finish()
+
+
+class ApiHandler(_JupyterHandler):
+    """GET /api: which version this is."""
+
+    public = True
+
+    def get(self) -> None:
+        """Answer the version."""
+        self.answer({"version": VERSION})
+
+
+class MeHandler(_JupyterHandler):
+    """GET /api/me: who the caller is."""
+
+    def get(self) -> None:
+        """Answer the caller's identity."""
+        name = self.principal.client or self.principal.workspace
+        identity = {
+            "username": name,
+            "name": name,
+            "display_name": name,
+            "initials": name[:1],
+            "avatar_url": None,
+            "color": None,
+        }
+        self.answer({"identity": identity, "permissions": {}})
+
+
+class KernelspecsHandler(_JupyterHandler):
+    """GET /api/kernelspecs: what contexts can be made."""
+
+    async def get(self) -> None:
+        """List the languages."""
+        self.answer(await self.specs())
+
+    async def specs(self) -> dict[str, Any]:
+        """Return all kernelspecs."""
+        languages = self.parts.contexts.languages
+        served = list(languages.served.values())
+        titles = await self.parts.contexts.kernel_titles()
+        return kernelspecs_answer(served, languages.find(None), titles)
+
+
+class KernelspecHandler(KernelspecsHandler):
+    """GET /api/kernelspecs/{name}."""
+
+    async def get(self, name: str) -> None:  # type: ignore[override]
+        """Answer one of them."""
+        spec = (await self.specs())["kernelspecs"].get(name)
+        if spec is None:
+            raise RouteMissingError
+        self.answer(spec)
+
+
+class KernelsHandler(_JupyterHandler):
+    """The contexts of the workspace, as kernels."""
+
+    def get(self) -> None:
+        """List them."""
+        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        self.answer([self.kernel(one) for one in contexts])
+
+    async def post(self) -> None:
+        """Make one, or answer the one that is named."""
+        asked = self.parse_json(StartKernel) if self.request.body else StartKernel()
+        if asked.kernel_id is not None:
+            context = self.find_context(asked.kernel_id)
+        else:
+            context = await self.make(asked.name)
+        kernel = self.kernel(context)
+        self.set_header("Location", f"{self.request.path}/{kernel['id']}")
+        self.answer(kernel, HTTPStatus.CREATED)
+
+
+class KernelHandler(_JupyterHandler):
+    """One context, as a kernel."""
+
+    def get(self, context_id: str) -> None:
+        """Answer its model."""
+        self.answer(self.kernel(self.find_context(context_id)))
+
+    async def delete(self, context_id: str) -> None:
+        """End it if a front has made it."""
+        await self.end(self.find_context(context_id))
+        self.end_with(HTTPStatus.NO_CONTENT)
+
+
+class InterruptKernelHandler(_JupyterHandler):
+    """Stops what runs."""
+
+    def post(self, context_id: str) -> None:
+        """Interrupt the context."""
+        self.find_context(context_id).interrupt()
+        self.end_with(HTTPStatus.NO_CONTENT)
+
+
+class RestartKernelHandler(_JupyterHandler):
+    """Has a context begin anew that a front has made."""
+
+    async def post(self, context_id: str) -> None:
+        """Restart it."""
+        self.check_open()
+        context = self.find_context(context_id)
+        await restart(self, context)
+        self.answer(self.kernel(context))
+
+
+async def restart(handler: Handler, context: Context) -> None:
+    """Restart a context for a front.
+
+    Raises:
+        ForeignContextError: No front has made it: all state of somebody's would go.
+    """
+    if not handler.parts.fronts.made(context):
+        raise ForeignContextError(context.id)
+    await handler.parts.contexts.restart(context)
+
+
+class SessionsHandler(_JupyterHandler):
+    """The sessions of the workspace: at least one for each context."""
+
+    def get(self) -> None:
+        """List them."""
+        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        kernels = {one.key: self.kernel(one) for one in contexts}
+        rows = self.parts.sessions.list(kernels)
+        self.answer([session_answer(row, kernels[row.key]) for row in rows])
+
+    async def post(self) -> None:
+        """Make one, with a new context or one that is there."""
+        asked = self.parse_json(StartSession)
+        context = await self.context_of(asked.kernel)
+        row = Session(asked.path, asked.name, asked.type, context.key)
+        self.parts.sessions.add(row)
+        self.answer(session_answer(row, self.kernel(context)), HTTPStatus.CREATED)
+
+    async def context_of(self, asked: KernelName) -> Context:
+        """Find the context that a session names, or make it."""
+        if asked.id is not None:
+            return self.find_context(asked.id)
+        return await self.make(asked.name)
+
+
+class SessionHandler(SessionsHandler):
+    """One session."""
+
+    def row(self, session_id: str) -> Session:
+        """Find it among those of the workspace.
+
+        Raises:
+            SessionMissingError: There is none of that id.
+        """
+        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        for row in self.parts.sessions.list([one.key for one in contexts]):
+            if row.id == session_id:
+                return row
+        raise SessionMissingError(session_id)
+
+    def get(self, session_id: str) -> None:  # type: ignore[override]
+        """Answer its model."""
+        row = self.row(session_id)
+        self.answer(session_answer(row, self.kernel(self.find_context(row.key[1]))))
+
+    async def patch(self, session_id: str) -> None:
+        """Change its document, or have it use another context."""
+        row = self.row(session_id)
+        asked = self.parse_json(PatchSession)
+        context = self.find_context(row.key[1])
+        if asked.kernel is not None and (asked.kernel.id or asked.kernel.name):
+            before, context = context, await self.context_of(asked.kernel)
+            if context is not before:
+                await self.end(before)
+        row = Session(
+            row.path if asked.path is None else asked.path,
+            row.name if asked.name is None else asked.name,
+            row.kind if asked.type is None else asked.type,
+            context.key,
+            row.id,
+        )
+        self.parts.sessions.add(row)
+        self.answer(session_answer(row, self.kernel(context)))
+
+    async def delete(self, session_id: str) -> None:
+        """Drop it, and end its context if a front has made that."""
+        row = self.row(session_id)
+        self.parts.sessions.drop(row.id)
+        await self.end(self.find_context(row.key[1]))
+        self.end_with(HTTPStatus.NO_CONTENT)
+
+
+class ChannelsHandler(WebSocketHandler, _JupyterHandler):
+    """The websocket of a front: all channels of one context."""
+
+    front: Front | None = None
+
+    _unsent = 0
+
+    @property
+    def ping_interval(self) -> float:
+        """Seconds between pings: proxies close what is silent."""
+        return _PING_SECONDS
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of one message."""
+        return self.parts.settings.request_body_bytes_max
+
+    def check_origin(self, origin: str) -> bool:
+        """Tell that the origin was looked at before, in `prepare`."""
+        del origin
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Choose the newer form of messages where the client has it."""
+        return V1 if V1 in subprotocols else None
+
+    async def get(self, context_id: str) -> None:
+        """Find the context, then open the websocket."""
+        self._context = self.find_context(context_id)
+        await WebSocketHandler.get(self, context_id)
+
+    def open(self, *_args: str, **_named: str) -> None:
+        """Attach; called by Tornado when the websocket is there."""
+        self.set_nodelay(True)
+        session = self.get_query_argument("session_id", "")
+        self.front = self.parts.fronts.attach(self._context, session)
+        self.front.connect(self)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether little waits for the client to read it."""
+        return self._unsent < self.parts.settings.stream_buffer_characters_max
+
+    def deliver(self, message: FrontMessage) -> None:
+        """Send a message of the context."""
+        data = encode(message, v1=self.selected_subprotocol == V1)
+        self._unsent += len(data)
+        try:
+            sent = self.write_message(data, binary=isinstance(data, bytes))
+        except WebSocketClosedError:
+            self._leave()
+            return
+        IOLoop.current().add_future(sent, lambda done: self._sent(done, len(data)))
+
+    def probe(self, mark: bytes) -> None:
+        """Send a ping with a mark."""
+        with suppress(WebSocketClosedError):
+            self.ping(mark)
+
+    def on_pong(self, data: bytes) -> None:
+        """Note that a ping has come back; called by Tornado, of its own too."""
+        if self.front is not None and data:
+            self.front.arrived(data)
+
+    def _sent(self, done: asyncio.Future[None], size: int) -> None:
+        had_room = self.has_room
+        self._unsent -= size
+        if done.exception() is not None:
+            self._leave()
+        elif self.front is not None and self.has_room and not had_room:
+            self.front.resume()
+
+    def on_message(self, message: str | bytes) -> None:
+        """Handle what the client sends; called by Tornado."""
+        if self.front is None:
+            return
+        try:
+            request = decode(message, v1=self.selected_subprotocol == V1)
+            if request.kind == "execute_request":
+                self.parts.rates.check(self.principal, "execute")
+        except InvalidRequestError as error:
+            self._drop(_BAD_MESSAGE, error.in_words())
+        except RateLimitError as error:
+            self.front.refuse(request, error)
+        else:
+            self.front.receive(request, lambda: restart(self, self._context))
+
+    def _drop(self, code: int, reason: str) -> None:
+        self._leave()
+        self.close(code, reason.encode()[:_REASON_MAX].decode("utf-8", "ignore"))
+
+    def _leave(self) -> None:
+        front, self.front = self.front, None
+        if front is not None:
+            front.disconnect(self)
+
+    def on_close(self) -> None:
+        """Detach; called by Tornado."""
+        self._leave()
+        self.gone = True
+        self.parts.leave(self)
+
+    def on_connection_close(self) -> None:
+        """Note that the client is gone; called by Tornado."""
+        WebSocketHandler.on_connection_close(self)
+        self.parts.leave(self)

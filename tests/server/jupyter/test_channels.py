@@ -1,0 +1,393 @@
+"""Fronts on the websocket: what they ask, what they hear, and what they missed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.client import connect
+from tests.support.fronts import Front, attached, channels, is_idle
+from tests.support.server import V8_FLAGS
+from tests.support.waiting import wait_for
+from tornado.httpclient import HTTPClientError
+from tornado.websocket import websocket_connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.client import Client
+    from tests.support.server import Server
+
+ORDER = ["busy", "execute_input", "stream", "execute_result", "idle"]
+
+
+def said(front: Front, number: str) -> list[str]:
+    """The messages on iopub that a request has caused, by kind or state."""
+    return [
+        message.content.get("execution_state", message.kind)
+        for message in front.heard
+        if message.channel == "iopub" and message.parent_header.get("msg_id") == number
+    ]
+
+
+@pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
+@pytest.mark.parametrize("language", ["javascript", "python"])
+def test_a_cell(server: Server, client: Client, language: str, v1: bool) -> None:  # noqa: FBT001
+    context = client.run("x = 41", language=language)["context_id"]
+
+    async def work(front: Front) -> None:
+        number = await front.ask("execute_request", {"code": "print(x)\nx + 1"})
+        reply = await front.reply_to(number)
+        assert reply["status"] == "ok"
+        assert reply["execution_count"] == 2
+        assert reply["payload"] == []
+        assert said(front, number) == ORDER
+        (result,) = [one for one in front.heard if one.kind == "execute_result"]
+        assert result.content["data"]["text/plain"] == "42"
+        assert result.parent_header["session"] == front.session
+        header = result.header
+        assert header["version"].startswith("5.")
+        assert header["date"].endswith("Z")
+        assert header["session"] != front.session
+
+    if language == "javascript":
+        client.run("globalThis.print = console.log", context_id=context)
+        client.post(f"/contexts/{context}/restart")
+        client.run("print = console.log; x = 41", context_id=context)
+    attached(server, context, work, v1=v1)
+
+
+def test_all_requests_are_answered(server: Server, client: Client) -> None:
+    code = "const thing = {alpha: 1}"
+    context = client.run(code)["context_id"]
+
+    async def work(front: Front) -> None:
+        known = await front.reply("kernel_info_request", {})
+        assert known["language_info"]["name"] == "javascript"
+        found = await front.reply(
+            "complete_request", {"code": "thing.", "cursor_pos": 6}
+        )
+        assert "alpha" in found["matches"]
+        seen = await front.reply("inspect_request", {"code": "thing", "cursor_pos": 3})
+        assert seen["found"]
+        whole = await front.reply("is_complete_request", {"code": "f("})
+        assert whole["status"] == "incomplete"
+        assert (await front.reply("comm_info_request", {}))["comms"] == {}
+        history = await front.reply("history_request", {"hist_access_type": "tail"})
+        assert history["history"] == [[0, 1, code]]
+        unknown = await front.reply("usage_request", {}, "control")
+        assert (unknown["status"], unknown["ename"]) == ("error", "MessageError")
+        wrong = await front.reply("execute_request", {"code": 1})
+        assert wrong["status"] == "error"
+        assert "code" in wrong["evalue"]
+
+    attached(server, context, work)
+
+
+def test_expressions_and_silence(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        reply = await front.run("var a = 1; a", user_expressions={"two": "a + 1"})
+        assert reply["user_expressions"]["two"]["data"]["text/plain"] == "2"
+        number = await front.ask(
+            "execute_request",
+            {"code": "a = 7; a", "silent": True, "store_history": False},
+        )
+        assert (await front.reply_to(number))["status"] == "ok"
+        assert said(front, number) == ["busy", "idle"]
+
+    attached(server, context, work)
+    assert client.text("a", context_id=context) == "7"
+    cells = client.get(f"/contexts/{context}/notebook").json()["cells"]
+    assert [cell["execution_count"] for cell in cells] == [1, 2]
+
+
+def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        codes = ("await 1; throw new TypeError('no')", "1", "2")
+        numbers = [await front.ask("execute_request", {"code": code}) for code in codes]
+        first = await front.reply_to(numbers[0])
+        assert (first["status"], first["ename"]) == ("error", "TypeError")
+        for number in numbers[1:]:
+            assert (await front.reply_to(number))["status"] == "aborted"
+        numbers = [
+            await front.ask("execute_request", {"code": code, "stop_on_error": False})
+            for code in codes
+        ]
+        assert (await front.reply_to(numbers[0]))["status"] == "error"
+        assert (await front.reply_to(numbers[2]))["status"] == "ok"
+
+    attached(server, context, work)
+
+
+@pytest.mark.parametrize("language", ["javascript", "python"])
+def test_an_interrupt_on_control(server: Server, client: Client, language: str) -> None:
+    context = client.create(language)
+    endless = "for (;;);" if language == "javascript" else "while True: pass"
+
+    async def work(front: Front) -> None:
+        number = await front.ask("execute_request", {"code": endless})
+        await front.hear_until(lambda message: message.kind == "execute_input")
+        assert (await front.reply("interrupt_request", {}, "control"))["status"] == "ok"
+        assert (await front.reply_to(number))["status"] == "error"
+        assert (await front.run("1"))["status"] == "ok"
+
+    attached(server, context, work)
+
+
+def test_what_others_run_is_heard(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        run = asyncio.to_thread(
+            client.run, "console.log('by http'); 5", context_id=context
+        )
+        answer = asyncio.ensure_future(run)
+        last = await front.hear_until(is_idle)
+        await answer
+        assert [each.kind for each in front.heard] == [
+            *("status", "execute_input", "stream", "execute_result", "status")
+        ]
+        parent = last.parent_header
+        assert parent["msg_type"] == "execute_request"
+        assert parent["session"] != front.session
+
+    attached(server, context, work)
+
+
+def test_late_output_belongs_to_its_cell(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        code = "globalThis.go = () => console.log('late'); setTimeout(go, 50); 1"
+        number = await front.ask("execute_request", {"code": code})
+        await front.reply_to(number)
+        late = await front.hear_until(lambda message: message.kind == "stream")
+        assert late.content["text"] == "late\n"
+        assert late.parent_header["msg_id"] == number
+
+    attached(server, context, work)
+
+
+def test_who_comes_back_gets_what_was_missed(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def scenario() -> None:
+        front = await Front(channels(server, context), "mine").connect()
+        code = "for (let i = 0; i < 100; i++) { console.log(i); await tick() }"
+        waits = "globalThis.tick = () => new Promise((go) => setTimeout(go, 1)); 1"
+        await front.run(waits)
+        number = await front.ask("execute_request", {"code": code})
+        for _ in range(5):
+            await front.hear_until(lambda message: message.kind == "stream")
+            front.cut()
+            await front.connect()
+        reply = await front.reply_to(number)
+        assert reply["status"] == "ok"
+        assert front.texts(parent=number) == "".join(f"{i}\n" for i in range(100))
+        # Also the reply, if the cell ended while nobody was there.
+        number = await front.ask("execute_request", {"code": "1; 2"})
+        await front.close()
+        await asyncio.to_thread(client.run, "3", context_id=context)
+        await front.connect()
+        assert (await front.reply_to(number))["status"] == "ok"
+        await front.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_session_has_one_socket(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def scenario() -> None:
+        first = await Front(channels(server, context), "same").connect()
+        second = await Front(channels(server, context), "same").connect()
+        other = await Front(channels(server, context), "other").connect()
+        assert first.socket is not None
+        while await first.hear() is not None:
+            pass
+        assert first.socket.close_code == 1000
+        await second.run("1")
+        await other.hear_until(is_idle)
+        shown = await asyncio.to_thread(client.get, f"/jupyter/api/kernels/{context}")
+        assert shown.json()["connections"] == 2
+        await second.close()
+        await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_context_that_goes_closes_its_sockets(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        await front.run("1")
+        await asyncio.to_thread(client.delete, f"/contexts/{context}")
+        while await front.hear() is not None:
+            pass
+        assert front.socket is not None
+        assert front.socket.close_code == 1001
+        front.socket = None
+
+    attached(server, context, work)
+
+
+def test_a_death_is_told(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        number = await front.ask(
+            "execute_request", {"code": "import os; os.kill(os.getpid(), 9)"}
+        )
+        assert (await front.reply_to(number))["ename"] == "ContextDiedError"
+        states = [message.content.get("execution_state") for message in front.heard]
+        assert "dead" in states
+        assert (await front.run("1"))["ename"] == "ContextDeadError"
+
+    attached(server, context, work)
+
+
+def test_a_front_restarts_what_a_front_has_made(server: Server, client: Client) -> None:
+    own = client.post("/jupyter/api/kernels", json={"name": "v8-javascript"}).json()
+    agents = client.run("let a = 1", language="javascript")["context_id"]
+
+    async def restarts(front: Front) -> None:
+        await front.run("let a = 1")
+        again = await front.reply("shutdown_request", {"restart": True}, "control")
+        assert again == {"status": "ok", "restart": True}
+        assert (await front.run("a"))["ename"] == "ReferenceError"
+
+    async def is_refused(front: Front) -> None:
+        again = await front.reply("shutdown_request", {"restart": True}, "control")
+        assert again["ename"] == "ForeignContextError"
+        ended = await front.reply("shutdown_request", {"restart": False}, "control")
+        assert ended["status"] == "ok"
+        assert (await front.run("a"))["status"] == "ok"
+
+    attached(server, own["id"], restarts)
+    attached(server, agents, is_refused)
+
+
+@pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
+@pytest.mark.parametrize("data", ["{}", "nothing", b"\0" * 40, b""])
+def test_what_is_no_message_closes(
+    server: Server,
+    client: Client,
+    data: str | bytes,
+    v1: bool,  # noqa: FBT001
+) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        assert front.socket is not None
+        await front.socket.write_message(data, binary=isinstance(data, bytes))
+        assert await front.hear() is None
+        assert front.socket.close_code == 1007
+        assert "Jupyter" in str(front.socket.close_reason)
+        front.socket = None
+
+    attached(server, context, work, v1=v1)
+
+
+def test_who_reads_late_gets_all(servers: Callable[..., Server]) -> None:
+    server = servers(*V8_FLAGS, "--stream-buffer-characters-max", "100000")
+    with connect(server) as client:
+        context = client.create()
+
+        async def work(front: Front) -> None:
+            code = "for (let i = 0; i < 300; i++) { console.log('x'.repeat(20_000)) }"
+            number = await front.ask("execute_request", {"code": code})
+
+            def is_over() -> Any:
+                return client.show(context)["execution_count"] == 1
+
+            await asyncio.to_thread(wait_for, is_over)
+            assert (await front.reply_to(number))["status"] == "ok"
+            assert front.texts() == ("x" * 20_000 + "\n") * 300
+
+        attached(server, context, work)
+
+
+def test_what_is_dropped_is_told(servers: Callable[..., Server]) -> None:
+    server = servers(*V8_FLAGS, "--transcript-bytes-max", "10000")
+    with connect(server) as client:
+        context = client.create()
+
+        async def scenario() -> None:
+            front = await Front(channels(server, context)).connect()
+            await front.run("1")
+            await front.close()
+            line = "console.log('x'.repeat(1000))"
+            code = f"for (let i = 0; i < 100; i++) {{ {line}; await 1 }}"
+            for _ in range(3):
+                await asyncio.to_thread(client.run, code, context_id=context)
+            await front.connect()
+            await front.run("2")
+            assert "messages were dropped" in front.texts()
+            assert "transcript_bytes_max" in front.texts()
+            await front.close()
+
+        asyncio.run(scenario())
+
+
+def test_keys_are_tokens(servers: Callable[..., Server]) -> None:
+    server = servers(*V8_FLAGS, "--api-key", "k" * 32)
+    with connect(server) as client:
+        client.headers["Authorization"] = f"token {'k' * 32}"
+        context = client.create()
+        assert client.get("/jupyter/api/kernels").json()[0]["context_id"] == context
+        del client.headers["Authorization"]
+        assert client.get("/jupyter/api/kernels").status_code == 401
+        assert client.get(f"/jupyter/api/kernels?token={'k' * 32}").status_code == 200
+        assert client.get(f"/jupyter/api/kernels?token={'x' * 32}").status_code == 401
+        assert client.get(f"/contexts?token={'k' * 32}").status_code == 401
+        assert client.get("/jupyter/api").json() == {"version": "2.0.0"}
+
+        async def work(front: Front) -> None:
+            assert (await front.run("1"))["status"] == "ok"
+
+        attached(server, context, work, query=f"&token={'k' * 32}")
+        headers = {"Authorization": f"token {'k' * 32}"}
+        attached(server, context, work, headers=headers)
+        with pytest.raises(HTTPClientError, match="401"):
+            attached(server, context, work)
+        with pytest.raises(HTTPClientError, match="401"):
+            attached(server, context, work, headers={"Authorization": "token "})
+
+
+def test_pages_of_other_sites_may_not_attach(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        raise AssertionError(front)
+
+    with pytest.raises(HTTPClientError, match="403"):
+        attached(server, context, work, headers={"Origin": "https://evil.example"})
+
+
+def test_no_such_context(server: Server) -> None:
+    async def attach() -> None:
+        await websocket_connect(channels(server, "nobody"))
+
+    with pytest.raises(HTTPClientError, match="404"):
+        asyncio.run(attach())
+
+
+def test_comms_reach_the_context(server: Server, client: Client) -> None:
+    context = client.run(
+        "Jupyter.registerTarget?.('t', (comm) => comm.send({hello: 1}));",
+        language="javascript",
+    )["context_id"]
+
+    async def work(front: Front) -> None:
+        content = {"comm_id": "c1", "target_name": "nobody", "data": {}}
+        await front.ask("comm_open", content)
+        closed = await front.hear_until(lambda message: message.kind == "comm_close")
+        assert json.loads(json.dumps(closed.content))["comm_id"] == "c1"
+
+    attached(server, context, work)
