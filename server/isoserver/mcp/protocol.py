@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -150,7 +151,10 @@ class Protocol:
             raise MCPError(code=INVALID_PARAMS, message=message)
         peer = self._peer(context)
         return await self._tools.call(
-            McpCall(self._parts, peer, context, parameters, self._spawn, self._notify)
+            McpCall(
+                *(self._parts, peer, context, parameters, self._spawn, self._notify),
+                began=time.monotonic(),
+            )
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp.shared.exceptions import MCPError
@@ -47,6 +48,8 @@ _PROBLEMS_MAX: Final = 10
 # The official clients end a connection that sends them an event of more than 1 MiB. A
 # character may take three bytes in UTF-8.
 _DATA_MAX_CHARACTERS: Final = 150_000
+_JSON_SECONDS: Final = 10.0
+"""Answers that take longer may become events while they are made."""
 _TEXT_MAX_CHARACTERS: Final = 40_000
 _BLOCKS_MAX_CHARACTERS: Final = 400_000
 _FIELD_MIN_CHARACTERS: Final = 2_000
@@ -77,6 +80,7 @@ class McpCall(NamedTuple):
         parameters: Its parameters, arguments included.
         spawn: Runs a coroutine in the background; its ServerErrors are ignored.
         notify: Writes a message to the client's log, if the client wants it.
+        began: When it began, by the monotonic clock.
     """
 
     parts: ServerParts
@@ -85,6 +89,7 @@ class McpCall(NamedTuple):
     parameters: CallToolRequestParams
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     notify: Callable[[ServerRequestContext[Any, Any], str], Awaitable[None]]
+    began: float
 
     @property
     def wants_progress(self) -> bool:
@@ -96,13 +101,14 @@ class McpCall(NamedTuple):
         """Whether the answer is an event, which official clients take up to 1 MiB.
 
         It is a line over stdio, and JSON over HTTP since 2026-07-28, if nothing comes
-        before it.
+        before it: so the SDK makes an event of one that has taken 15 s.
         """
         if self.context.request is None:
             return False
         modern = self.context.protocol_version in MODERN_PROTOCOL_VERSIONS
         has_stream = self.context.lifespan_context is not None
-        return has_stream or not modern or self.wants_progress
+        is_late = time.monotonic() - self.began > _JSON_SECONDS
+        return has_stream or not modern or self.wants_progress or is_late
 
     @property
     def workspace(self) -> str:

@@ -589,3 +589,14 @@ async def test_large_answers_are_cut_for_the_client(tooled: Server, way: Way) ->
         assert (done["result"][0], done["result"][-1]) == (0, 499_999)
         assert done["resultCut"]
         assert "the HTTP API has all of it" in done["resultNote"]
+
+
+@pytest.mark.slow
+async def test_late_answers_are_cut_as_events_are(tooled: Server) -> None:
+    """The SDK's server makes an event of what has taken 15 s, JSON otherwise."""
+    code = "await new Promise((go) => setTimeout(go, 16_000)); return 'x'.repeat(3e6)"
+    async with connect_agent(tooled.url, NETWORK[0]) as agent:
+        done = await execute(agent, code)
+    assert done["status"] == "completed"
+    assert len(json.dumps(done)) < 1_000_000
+    assert "the HTTP API has all of it" in done["resultNote"]
