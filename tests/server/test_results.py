@@ -120,7 +120,8 @@ def _runs(client: Client, turns: int) -> None:
 
 
 def _order(client: Client, value: OddValue) -> str:
-    answer = client.post("/api/exec", json={"code": value.code})
+    order = {"code": value.code, "execution_timeout_secs": 300}  # many run at once
+    answer = client.post("/api/exec", json=order)
     assert answer.status_code == 202, (value, answer.text)
     return f"/api/executions/{answer.json()['execution_id']}"
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from typing import Any, Final, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Result", "cut_json", "cut_text", "fit", "read_result"]
 
@@ -14,6 +19,16 @@ _DEPTH_MAX: Final = 110
 _MARK: Final = 40
 """Characters that say what is left out, about."""
 _TRIES: Final = 8
+_LEVELS_AT_ONCE: Final = 8
+_STRINGS: Final = re.compile(r'"(?:[^"\\]+|\\.)*"', re.DOTALL)
+_ALIKE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_OPENING: Final = ord("[")
+_LARGE_NUMBERS: Final = re.compile("[eE][+]?[0-9]{3}"), re.compile("[0-9]{300}")
+_decode: Final = msgspec.json.decode
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
+_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Result(NamedTuple):
@@ -43,28 +58,31 @@ def read_result(reply: dict[str, Any]) -> Result:
 
 def _is_json(text: str) -> bool:
     """Whether every reader can read a text as JSON."""
-    depth = 0
-    if text.count("[") + text.count("{") > _DEPTH_MAX:
-        in_text = False
-        pieces = iter(text)
-        for piece in pieces:
-            if in_text:
-                if piece == "\\":
-                    next(pieces, None)
-                in_text = piece != '"'
-            elif piece == '"':
-                in_text = True
-            elif piece in "[{":
-                depth += 1
-                if depth > _DEPTH_MAX:
-                    return False
-            elif piece in "]}":
-                depth -= 1
+    if text.count("[") + text.count("{") > _DEPTH_MAX and _depth(text) > _DEPTH_MAX:
+        return False
     try:
-        msgspec.json.decode(text.encode())
+        if any(large.search(text) for large in _LARGE_NUMBERS):
+            _decode(text)
+        else:  # which makes no values: that takes seconds
+            _RAW.decode(text)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _depth(text: str) -> int:
+    """Return how deep JSON text is nested.
+
+    The innermost levels, which most brackets are of, are taken away at once.
+    """
+    bare = _STRINGS.sub("", text) if '"' in text else text
+    brackets = bare.encode().translate(_ALIKE, _NO_BRACKETS)
+    for depth in range(_LEVELS_AT_ONCE):
+        if not brackets:
+            return depth
+        brackets = brackets.replace(b"[]", b"")
+    steps = (1 if bracket == _OPENING else -1 for bracket in brackets)
+    return _LEVELS_AT_ONCE + max(itertools.accumulate(steps), default=0)
 
 
 # -- cutting ---------------------------------------------------------------------------
@@ -83,7 +101,7 @@ def cut_json(text: str, characters: int) -> str:
     """Return JSON text, cut to so many characters: head and tail, as JSON again."""
     if len(text) <= characters:
         return text
-    value = msgspec.json.decode(text)
+    value = _open(text)
     room = characters
     for _ in range(_TRIES):
         cut = _json(_fit(value, room))
@@ -95,7 +113,15 @@ def cut_json(text: str, characters: int) -> str:
 
 def fit(value: Any, characters: int) -> Any:
     """Return plain data, cut to so many characters of JSON."""
-    return msgspec.json.decode(cut_json(_json(value), characters))
+    return _decode(cut_json(_json(value), characters))
+
+
+def _open(text: str) -> Any:
+    """Decode one level of JSON: what is in it may be much, and nobody's concern."""
+    first = text.lstrip()[:1]
+    if first == "[":
+        return _LIST.decode(text)
+    return _OBJECT.decode(text) if first == "{" else _decode(text)
 
 
 def _json(value: Any) -> str:
@@ -103,21 +129,27 @@ def _json(value: Any) -> str:
 
 
 def _fit(value: Any, characters: int) -> Any:
+    """Cut a value that `_open` gave."""
     if isinstance(value, str):
         return cut_text(value, max(characters - 2, 0))
     if not isinstance(value, (list, dict)):
         return value
     is_list = isinstance(value, list)
     what = "items" if is_list else "properties"
-    items: list[tuple[Any, Any]]
     if characters <= 2 * _MARK:
         return f"… {len(value)} {what} …"
-    items = list(enumerate(value) if isinstance(value, list) else value.items())
     room = characters - _MARK
+    # Neither is gone through to its end, as there may be millions.
+    items = enumerate(value) if isinstance(value, list) else value.items()
     head = _take(items, room - room // 4, named=not is_list, least=1)
-    left = items[len(head) :]
-    tail = _take(left[::-1], room // 4, named=not is_list, least=0)[::-1]
-    gone = len(left) - len(tail)
+    left = len(value) - len(head)
+    if isinstance(value, list):
+        back: Iterable[tuple[Any, Any]] = ((None, item) for item in reversed(value))
+    else:
+        back = reversed(value.items())
+    last = itertools.islice(back, left)
+    tail = _take(last, room // 4, named=not is_list, least=0)[::-1]
+    gone = left - len(tail)
     if is_list:
         middle = [f"… {gone} more {what} …"] if gone else []
         return [item for _, item in head] + middle + [item for _, item in tail]
@@ -128,17 +160,19 @@ def _fit(value: Any, characters: int) -> Any:
 
 
 def _take(
-    items: list[tuple[Any, Any]], characters: int, *, named: bool, least: int
+    items: Iterable[tuple[Any, Any]], characters: int, *, named: bool, least: int
 ) -> list[tuple[Any, Any]]:
     """Return the first items that fit; the first one is cut if need be."""
     taken: list[tuple[Any, Any]] = []
     used = 0
     for name, item in items:
-        size = len(_json(item)) + 1 + (len(name) + 3 if named else 0)
+        text = bytes(item).decode()
+        size = len(text) + 1 + (len(name) + 3 if named else 0)
         used += size
         if used > characters:
             if len(taken) < least:
-                taken.append((name, _fit(item, max(characters - used + size, 0))))
+                cut = _fit(_open(text), max(characters - used + size, 0))
+                taken.append((name, cut))
             break
         taken.append((name, item))
     return taken

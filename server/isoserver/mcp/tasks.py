@@ -51,6 +51,8 @@ __all__ = ["task_tools"]
 # What is left out is as the protocol's defaults: it may write, destroy, reach out.
 _OPEN: Final = ToolAnnotations(read_only_hint=False)
 _DECIDES: Final = ToolAnnotations(idempotent_hint=True)
+_RESULT_MAX_CHARACTERS: Final = 1_000_000
+"""Of a result as data. To make an answer of more keeps the server from all others."""
 _RESULT_WAIT_MS: Final = 120_000
 
 
@@ -354,7 +356,7 @@ async def task_reply(
         failed: Whether it is an error; if None, it is when the task ended without
             success.
     """
-    data = plain(task_answer(task))
+    data = plain(task_answer(task, _RESULT_MAX_CHARACTERS))
     displays = data.pop("displays", [])
     lines = [task_text(task) if text is None else text]
     if task.status is Status.WAITING:

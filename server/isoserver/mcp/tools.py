@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from isoserver.contexts.results import cut_json, fit
 from isoserver.errors import LimitError, RateLimitError, ServerError
+from isoserver.runs.answers import CUT_FOR_MCP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -250,10 +251,11 @@ def _bounded(data: dict[str, Any]) -> dict[str, Any]:
         else:
             data[name] = fit(value, room)
         size += len(_json(data[name])) - sizes[name]
-    note = "cut for MCP, the HTTP API has all of it"
     for name in ("result_note", "resultNote"):
+        if CUT_FOR_MCP in str(data.get(name)):
+            continue
         if name in data or (name == "resultNote" and "resultCut" in data):
-            data[name] = "; ".join(filter(None, (data.get(name), note)))
+            data[name] = "; ".join(filter(None, (data.get(name), CUT_FOR_MCP)))
     if "resultCut" in data:
         data["resultCut"] = True
     return data

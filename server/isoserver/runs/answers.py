@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from isoserver.runs.records import RunRecord
 
 __all__ = [
+    "CUT_FOR_MCP",
     "PREVIEW_MAX_CHARACTERS",
     "execution_answer",
     "execution_summary",
@@ -25,6 +26,7 @@ __all__ = [
 
 PREVIEW_MAX_CHARACTERS: Final = 30_000
 """Of a result in a text; structured answers have all of it."""
+CUT_FOR_MCP: Final = "cut for MCP, the HTTP API has all of it"
 _LOG_MAX_CHARACTERS: Final = 8_000
 _STACK_MAX_CHARACTERS: Final = 4_000
 
@@ -71,8 +73,16 @@ def task_summary(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def task_answer(record: RunRecord) -> dict[str, Any]:
-    """Return a task as the API shows it; how it ended only when it has."""
+def task_answer(
+    record: RunRecord, result_characters_max: int | None = None
+) -> dict[str, Any]:
+    """Return a task as the API shows it; how it ended only when it has.
+
+    Args:
+        record: The task.
+        result_characters_max: What its result is cut to, if anything; values are made
+            of no more, as those of millions of characters take seconds.
+    """
     answer, ending = task_summary(record), record.ending
     if ending is None:
         return answer
@@ -83,12 +93,16 @@ def task_answer(record: RunRecord) -> dict[str, Any]:
             "message": error.message,
             "stack": error.stack,
         }
+    text, note, cut = ending.result, ending.result_note, ending.result_cut
+    if text and result_characters_max is not None and len(text) > result_characters_max:
+        text, cut = cut_json(text, result_characters_max), True
+        note = "; ".join(filter(None, (note, CUT_FOR_MCP)))
     return {
         **answer,
-        "result": None if ending.result is None else json.loads(ending.result),
-        "resultCut": ending.result_cut,
+        "result": None if text is None else json.loads(text),
+        "resultCut": cut,
         **({"resultText": ending.result_text} if ending.result_text else {}),
-        **({"resultNote": ending.result_note} if ending.result_note else {}),
+        **({"resultNote": note} if note else {}),
         "logs": {"stdout": [], "stderr": [], **ending.logs},
         "displays": ending.displays,
         "diagnostics": [structs.asdict(found) for found in ending.diagnostics],
@@ -128,14 +142,19 @@ def task_text(task: RunRecord) -> str:
 
 
 def _preview(result: str) -> str:
-    whole = json.dumps(json.loads(result), indent=2, ensure_ascii=False)
-    if len(whole) <= PREVIEW_MAX_CHARACTERS:
-        return whole
+    """Return JSON with indentation, or what fits of it."""
+    characters = len(result)
+    if characters <= PREVIEW_MAX_CHARACTERS:  # what is longer takes seconds, maybe
+        whole = json.dumps(json.loads(result), indent=2, ensure_ascii=False)
+        characters = len(whole)
+        if characters <= PREVIEW_MAX_CHARACTERS:
+            return whole
     cut = json.loads(cut_json(result, PREVIEW_MAX_CHARACTERS // 2))
     shown = json.dumps(cut, indent=2, ensure_ascii=False)
     if len(shown) > PREVIEW_MAX_CHARACTERS:  # what is nested is mostly indentation
         shown = json.dumps(cut, ensure_ascii=False)
-    return f"{shown}\n... [result preview truncated {len(whole) - len(shown)} chars]"
+    gone = max(characters - len(shown), 1)
+    return f"{shown}\n... [result preview truncated {gone} chars]"
 
 
 def _moment(seconds: float | None) -> datetime | None:
