@@ -334,7 +334,10 @@ class Launcher:
             file.write_text(json.dumps({**connection, "ip": ip}))
             fill(os.open(program.cwd, os.O_PATH | os.O_DIRECTORY), None)
             command = _command(spec, str(file), options)
-            program.start(command, _environment(spec, str(program.home)))
+            environment = _environment(spec, str(program.home))
+            # No container ends it with the server: a Python kernel ends itself by this.
+            environment["JPY_PARENT_PID"] = str(os.getpid())
+            program.start(command, environment)
         except BaseException:
             program.end()
             raise

@@ -6,8 +6,10 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import psutil
 from tests.support.client import connect
 from tests.support.starts import run_isokernel
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +52,13 @@ def test_two_servers_do_not_share_a_folder(
     with connect(first) as client:
         client.create("python")
     left = list((tmp_path / "contexts").iterdir())
+    processes = [psutil.Process(pid) for pid in first.children()]
     first.stop(signal.SIGKILL)
     servers(*flags)
     assert left
     assert not list((tmp_path / "contexts").iterdir())
+    # Though nothing contains its kernel.
+    wait_for(lambda: not any(process.is_running() for process in processes))
 
 
 def test_the_path_of_the_data_folder_may_be_long(
