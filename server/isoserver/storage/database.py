@@ -12,6 +12,7 @@ import os
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import MetaData, event, text
 from sqlalchemy.exc import (
@@ -29,7 +30,8 @@ from isoserver.errors import DatabaseError
 from isoserver.storage.urls import is_sqlite, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import threading
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -49,6 +51,7 @@ _SQLITE_WRITE: Final = text("PRAGMA user_version = 1")
 """Writes a page of the file, whatever the version was; nothing reads the version."""
 _WRITE: Final = text("SELECT txid_current()")
 """PostgreSQL refuses it where it would refuse to write."""
+_CLOSE_SECONDS: Final = 2.0
 _CHECK_SECONDS: Final = 5.0
 _CHECKED_SECONDS: Final = 1.0
 """How long the answer to whether it can be written holds."""
@@ -81,8 +84,9 @@ class Database:
         """
         self.url = url
         self.is_sqlite = is_sqlite(url)
+        self._threads: WeakSet[threading.Thread] = WeakSet()
         try:
-            self.engine: AsyncEngine = create_async_engine(url, **_options(url))
+            self.engine: AsyncEngine = create_async_engine(url, **self._options())
         except (ArgumentError, ValueError) as error:
             message = f"the database's URL can't be read: {error}"
             raise DatabaseError(message) from error
@@ -91,6 +95,22 @@ class Database:
         self._checked = 0.0
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+
+    def _options(self) -> dict[str, Any]:
+        if self.is_sqlite:
+            more = {"timeout": _BUSY_SECONDS, "async_creator_fn": self._open_sqlite}
+            return {"connect_args": more}
+        return {"pool_size": _POOL, "pool_pre_ping": True}
+
+    def _open_sqlite(self, *place: Any, **options: Any) -> Any:
+        """Begin a connection as SQLAlchemy does, and know its thread."""
+        import aiosqlite  # noqa: PLC0415 - only where the database is SQLite
+
+        connection = aiosqlite.connect(*place, **options)
+        thread = connection._thread  # noqa: SLF001 - SQLAlchemy's next line, too
+        thread.daemon = True
+        self._threads.add(thread)
+        return connection
 
     async def start(self) -> None:
         """Open the database, and make the tables that it lacks.
@@ -166,8 +186,22 @@ class Database:
         return None
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections.
+
+        SQLite's are threads. That of a query which was cancelled isn't waited for by
+        SQLAlchemy, and would tell an event loop that is gone, and keep its file open.
+        """
         await self.engine.dispose()
+        left = [thread for thread in self._threads if thread.is_alive()]
+        if left:
+            await asyncio.to_thread(_join, left)
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    """Wait for threads, together for a while at most."""
+    end = time.monotonic() + _CLOSE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 @contextmanager
@@ -182,12 +216,6 @@ def _translated() -> Iterator[None]:
         cause = getattr(error, "orig", None) or error
         message = f"the database can't be used now: {type(cause).__name__}"
         raise DatabaseError(message) from error
-
-
-def _options(url: str) -> dict[str, Any]:
-    if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": _BUSY_SECONDS}}
-    return {"pool_size": _POOL, "pool_pre_ping": True}
 
 
 def _keep_private(url: URL) -> None:

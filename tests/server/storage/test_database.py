@@ -1,0 +1,41 @@
+"""The end of a database: nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from isoserver.storage.database import Database, url_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUERY = text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 30000)"
+    " SELECT count(*) FROM n"
+)
+
+
+def test_queries_that_are_cancelled_leave_no_threads(tmp_path: Path) -> None:
+    async def scenario(turns: int) -> None:
+        database = Database(url_of(None, tmp_path))
+        await database.start()
+
+        async def ask() -> None:
+            async with database.begin() as connection:
+                await connection.execute(QUERY)
+
+        tasks = [asyncio.ensure_future(ask()) for _ in range(3)]
+        for _ in range(turns):  # ever later: connecting, asking, closing
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await database.close()
+        assert not [one for one in threading.enumerate() if "worker_thread" in one.name]
+
+    for turns in range(40):
+        asyncio.run(scenario(turns))
