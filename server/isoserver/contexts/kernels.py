@@ -113,10 +113,20 @@ class Json:
     def __init__(self, text): self.text = text
     def __repr__(self): return self.text
 
+class Left:
+    def __init__(self, each): self.id = id(each)
+
 def shown(shell):
     value = shell.user_ns["Out"][shell.execution_count - 1]
     # What a message would have of it at most: a larger one would end the kernel.
-    left, waiting = 60 << 20, [value]
+    left, waiting, within = 60 << 20, [value], set()
+
+    def enter(each):
+        if id(each) in within:
+            raise ValueError("it contains itself")
+        within.add(id(each))
+        waiting.append(Left(each))
+
     while waiting and left > 0:
         each = waiting.pop()
         if isinstance(each, str):
@@ -124,6 +134,7 @@ def shown(shell):
         elif isinstance(each, dict):
             left -= 8 * len(each)
             if left > 0:
+                enter(each)
                 waiting.extend(dict.keys(each))
                 waiting.extend(dict.values(each))
         elif isinstance(each, (list, tuple)):
@@ -132,7 +143,10 @@ def shown(shell):
             if type(each).__iter__ is not kind.__iter__:
                 raise TypeError("it may have no end")
             if left > 0:
+                enter(each)
                 waiting.extend(each)
+        elif type(each) is Left:
+            within.remove(each.id)
         else:
             left -= 26
     if left <= 0:

@@ -190,6 +190,7 @@ def test_long_results_are_whole_in_a_file(client: Client) -> None:
         "['\\x01' * 1000] * 20_000",
         "{n: 0.1 + n for n in range(3_000_000)}",
         "a = []; a.append(a); a",
+        "a = {}; a['b'] = [1, (a,)]; a",
         "class Endless(list):\n"
         "    def __iter__(self):\n"
         "        while True: yield 1\n"
