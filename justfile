@@ -38,10 +38,13 @@ bench *args:
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
 
-# Make the OpenAPI document of the docs, and run the example notebooks anew
-docs:
+# Make the OpenAPI document of the docs
+openapi:
     python -c "from isoserver import app; from isoserver.http import openapi; \
         print(openapi.text(app.ROUTES), end='')" > docs/openapi.json
+
+# Run the example notebooks anew
+notebooks:
     python -m tests.test_notebooks
 
 # All that must hold before a commit

@@ -23,7 +23,7 @@ COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 def test_the_committed_document_is_the_one_that_is_made() -> None:
-    # To mend it: just docs
+    # To mend it: just openapi
     assert COMMITTED.read_text(encoding="utf-8") == text(ROUTES)
 
 

@@ -889,6 +889,9 @@ class Context:
         return SavedState(data, execution_count)
 
     async def names(self) -> list[str]:
-        """Return the names that its cells have declared; see `ask`. V8 only."""
+        """Return the names that its cells have declared, and those of numbered results.
+
+        Of V8's contexts only, as kernels know no such question; raises what `ask` does.
+        """
         reply = await self.ask("names_request", {})
         return [name for name in reply.get("names", []) if isinstance(name, str)]
