@@ -210,6 +210,6 @@ def test_paths_named_in_the_document_exist() -> None:
         found = [
             folder / f"{text.removeprefix('isokernel/')}{ending}"
             for folder in (*PACKAGES.values(), ROOT, PACKAGES["isokernel"] / "runtime")
-            for ending in ("", ".py", ".js", ".md")
+            for ending in ("", ".py", ".js", ".d.ts", ".md")
         ]
         assert any(path.exists() for path in found), text
