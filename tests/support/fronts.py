@@ -60,12 +60,16 @@ class Front:
             pass
         self.socket = None
 
-    def cut(self) -> None:
-        """Break the connection, and lose what is on its way."""
+    async def cut(self) -> None:
+        """Break the connection, and lose what is on its way.
+
+        What has arrived is read: the pongs for it may have gone out.
+        """
         assert self.socket is not None
         protocol: Any = self.socket.protocol
         protocol.stream.close()
-        self.socket.close()
+        while await self.hear() is not None:
+            pass
         self.socket = None
 
     async def ask(

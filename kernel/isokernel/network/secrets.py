@@ -44,7 +44,9 @@ def with_secrets(request: Request, grant: Grant) -> Request:
     headers = [(name, _put_in(text, secrets)) for name, text in request.headers]
     path = target.path
     for placeholder, value in secrets.items():
-        for form in (placeholder, quote(placeholder, safe=":")):
+        # As it is in a query, from encodeURI, and from encodeURIComponent.
+        encoded = (quote(placeholder, safe=safe) for safe in (":", ""))
+        for form in (placeholder, *encoded):
             path = path.replace(form, quote(value, safe=""))
     return request._replace(headers=headers, target=target._replace(path=path))
 

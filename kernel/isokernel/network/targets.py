@@ -18,7 +18,9 @@ _PORTS: Final = {"http": 80, "https": 443}
 _URL: Final = re.compile(
     r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:\\\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?"
 )
+# The percent-encode sets of the URL standard: a query has fewer that are encoded.
 _NOT_IN_PATH: Final = re.compile(r'[#\\"<>^`{}]')
+_NOT_IN_QUERY: Final = re.compile(r'[#"<>]')
 _DOTS: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|\?|$)", re.IGNORECASE)
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -107,7 +109,12 @@ def read_url(text: object) -> Target:
         message = f"port {number} is not allowed: it is not one of HTTP"
         raise _invalid(message)
     path = path or "/"
-    if _NOT_IN_PATH.search(path) or _DOTS.search(path.partition("?")[0]):
+    before, _, query = path.partition("?")
+    if (
+        _NOT_IN_PATH.search(before)
+        or _NOT_IN_QUERY.search(query)
+        or _DOTS.search(before)
+    ):
         message = "the path of the URL is not in its canonical form"
         raise _invalid(message)
     name, address = _read_host(host)

@@ -26,6 +26,7 @@ HEAD_BYTES = 1000
         ("http://[0:0::1]:8080/", "http://[::1]:8080/", "::1"),
         ("http://[FE80:0::1]/", "http://[fe80::1]/", "fe80::1"),
         ("http://a_b.example/a/..b/.c", "http://a_b.example/a/..b/.c", None),
+        ("http://a.example/?t={x}|`^\\y", "http://a.example/?t={x}|`^\\y", None),
     ],
 )
 def test_urls_have_one_form(url: str, canonical: str, address: str | None) -> None:
@@ -52,6 +53,10 @@ def test_urls_have_one_form(url: str, canonical: str, address: str | None) -> No
         "http://example.com/a b",
         "http://example.com/a\nb",
         "http://example.com/#a",
+        "http://example.com/{a}",
+        "http://example.com/a?b#c",
+        'http://example.com/a?"b"',
+        "http://example.com/a?<b>",
         "http://example.com/../a",
         "http://example.com/a/%2E%2e/b",
         "http://example.com/a/.",

@@ -185,7 +185,7 @@ def test_who_comes_back_gets_what_was_missed(server: Server, client: Client) -> 
         number = await front.ask("execute_request", {"code": code})
         for _ in range(5):
             await front.hear_until(lambda message: message.kind == "stream")
-            front.cut()
+            await front.cut()
             await front.connect()
         reply = await front.reply_to(number)
         assert reply["status"] == "ok"
