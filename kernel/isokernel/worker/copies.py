@@ -42,11 +42,15 @@ def fork_orphan() -> int:
     try:
         try:
             if fork() == 0:
+                # Contexts ignore it. Were it ignored here, a clone that ends before
+                # this process does would be forgotten, and its end told to nobody.
+                before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 try:
                     pid = fork()
                 except OSError:
                     os._exit(1)
                 if pid == 0:
+                    signal.signal(signal.SIGCHLD, before)
                     return 0
                 os.write(writer, str(pid).encode())
                 os._exit(0)
