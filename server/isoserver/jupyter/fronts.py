@@ -94,7 +94,6 @@ class Front:
         context: The context.
         session: The client's id of the session.
         socket: What it is connected by; None while it is away.
-        since: When it came first.
     """
 
     def __init__(self, context: Context, session: str) -> None:
@@ -102,11 +101,10 @@ class Front:
         self.context = context
         self.session = session
         self.socket: Socket | None = None
-        self.since = datetime.now(timezone.utc)
         self._told = self._arrived = context.transcript.last
         # Those that may not have arrived, by their number.
         self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
-        self._probing = False
+        self._mark = b""  # of the probe that is on its way
         self._cells: list[Execution] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._sent = 0
@@ -119,7 +117,7 @@ class Front:
             self.socket.close(ANEW, "the session has connected anew")
         else:
             self.context.transcript.listeners.append(self._tell)
-        self.socket = socket
+        self.socket, self._mark = socket, b""
         for _, message in list(self._replies):
             socket.deliver(message)
         self._told = self._arrived
@@ -142,12 +140,17 @@ class Front:
         """Note that a socket is closed; what is said from now on is kept."""
         if self.socket is socket:
             self.socket = None
-            self._probing = False
+            self._mark = b""
             self.context.transcript.listeners.remove(self._tell)
 
     def arrived(self, mark: bytes) -> None:
-        """Note that all has arrived that was sent before a probe."""
-        self._probing = False
+        """Note that all has arrived that was sent before a probe.
+
+        Pongs that answer none are the client's own, and mean nothing here.
+        """
+        if not mark or mark != self._mark:
+            return
+        self._mark = b""
         told, sent = map(int, mark.split(b"-"))
         self._arrived = max(self._arrived, told)
         while self._replies and self._replies[0][0] <= sent:
@@ -157,9 +160,9 @@ class Front:
 
     def _probe(self) -> None:
         """Find out what has arrived, unless that is being found out."""
-        if self.socket is not None and not self._probing:
-            self._probing = True
-            self.socket.probe(b"%d-%d" % (self._told, self._sent))
+        if self.socket is not None and not self._mark:
+            self._mark = b"%d-%d" % (self._told, self._sent)
+            self.socket.probe(self._mark)
 
     def _tell(self, entry: Entry) -> None:
         """Send what the context says just now, unless older messages wait."""

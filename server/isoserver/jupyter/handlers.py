@@ -365,7 +365,7 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
 
     def on_pong(self, data: bytes) -> None:
         """Note that a ping has come back; called by Tornado, of its own too."""
-        if self.front is not None and data:
+        if self.front is not None:
             self.front.arrived(data)
 
     def _sent(self, done: asyncio.Future[None], size: int) -> None:

@@ -201,6 +201,21 @@ def test_who_comes_back_gets_what_was_missed(server: Server, client: Client) -> 
     asyncio.run(scenario())
 
 
+def test_pongs_that_nobody_asked_for_mean_nothing(
+    server: Server, client: Client
+) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        assert front.socket is not None
+        protocol: Any = front.socket.protocol
+        for data in (b"", b"nothing", b"9-9-9", b"999999-999999", b"\xff" * 9):
+            await protocol._write_frame(fin=True, opcode=0xA, data=data)
+        assert (await front.run("1"))["status"] == "ok"
+
+    attached(server, context, work)
+
+
 def test_a_session_has_one_socket(server: Server, client: Client) -> None:
     context = client.create()
 
