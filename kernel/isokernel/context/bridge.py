@@ -393,11 +393,13 @@ class Bridge:
             ScriptError: It did.
             TerminatedError: It was stopped.
         """
-        return self.isolate.call(self.export(name), *arguments)
+        function = self._exports.get(name) or self.export(name)
+        return self.isolate.call(function, *arguments)
 
     def try_call(self, name: str, *arguments: Any) -> Any | Thrown:
         """Call one that runs the user's code, which may throw."""
-        return self.isolate.try_call(self.export(name), *arguments)
+        function = self._exports.get(name) or self.export(name)
+        return self.isolate.try_call(function, *arguments)
 
     def close(self) -> None:
         """Free the isolate."""
