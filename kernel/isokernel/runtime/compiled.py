@@ -19,7 +19,6 @@ import functools
 import hashlib
 import json
 import os
-import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.v8.library import engine_identity
@@ -181,7 +180,7 @@ def put(
     data = b"".join((len(head).to_bytes(_SIZE_BYTES, "big"), head, *code.values()))
     path = _path(part)
     folder = os.path.dirname(path)  # noqa: PTH120 -- as above
-    aside = f"{folder}/.{secrets.token_hex(8)}"
+    aside = f"{folder}/.{os.urandom(8).hex()}"
     with contextlib.suppress(OSError):
         try:
             with open(aside, "xb") as file:  # noqa: PTH123 -- as above
