@@ -292,6 +292,10 @@ class _Stream(IOStream):
         )
         self._server = server
         self._has_read = False
+        super().set_nodelay(value=True)
+
+    def set_nodelay(self, value: bool) -> None:  # noqa: FBT001 - Tornado's
+        """Let it be: Tornado changes it twice for each response."""
 
     def _handle_read(self) -> None:
         super()._handle_read()
