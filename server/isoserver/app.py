@@ -17,6 +17,7 @@ from isoserver.capabilities.routes import CAPABILITY_ROUTES
 from isoserver.capabilities.service import Capabilities
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
+from isoserver.contexts.transcript_files import TranscriptFiles
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -150,6 +151,12 @@ class Server:
             self.heaps,
             self.files,
             self._data.contexts,
+            TranscriptFiles(
+                self.folder / "transcripts",
+                settings.transcript_bytes_max,
+                log,
+                durable=bool(settings.data_dir or settings.database_url),
+            ),
             log,
             self._claims.fork_server,
             self._claims.hidden,
@@ -279,6 +286,7 @@ class Server:
         await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
+        self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.parts.mcp.close()
         if self.relay is not None:

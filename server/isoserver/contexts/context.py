@@ -402,7 +402,6 @@ class Context:
             self.calls.end()
             await self.process.close()
             await self.calls.closed()
-        self.transcript.end(reason)
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -435,6 +434,7 @@ class Context:
         self.state = State.HIBERNATED
         self.reason = ""
         self.history.clear()
+        self.transcript.flush()
         self._alarm.close()
         self.calls.end()
         async with self._changing:
@@ -471,6 +471,22 @@ class Context:
         self.checkpoint = record.checkpoint
         self.origin = record.heap
         self.history.stored = True
+
+    def end_lost(self, header: Mapping[str, Any]) -> None:
+        """Say that an execution is over which an earlier server has not ended.
+
+        Args:
+            header: That of its request.
+        """
+        job = Execution(
+            "", self.language, 0.0, env=None, options=None, output_bytes_max=0
+        )
+        job.header = header
+        text = f"the server ended while it ran: {self.reason}"
+        failure = Failure.without_traceback(DIED, text)
+        self._say("error", failure.content(), job)
+        job.fail(failure)
+        self._say_end(job)
 
     async def saved(self, checkpoint: Checkpoint) -> None:
         """Have a checkpoint, made by `save`; return once that is recorded.
@@ -540,7 +556,7 @@ class Context:
             failure = Failure.without_traceback(name, reason)
             self._say("error", failure.content(), job)
             job.fail(failure)
-            self._say_state("idle", job)
+            self._say_end(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -824,6 +840,14 @@ class Context:
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)
 
+    def _say_end(self, job: Execution) -> None:
+        """Say that an execution is over; a front's also has a reply."""
+        if "session" in job.header:
+            reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
+            reply.pop("result_json", None)
+            self._say("execute_reply", reply, job)
+        self._say_state("idle", job)
+
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
         if not job.over:
@@ -838,7 +862,7 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            self._say_state("idle", job)
+            self._say_end(job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)

@@ -45,6 +45,8 @@ ANEW: Final = 1000
 """Close codes of websockets: the session has another one now."""
 GONE: Final = 1001
 """The context is deleted. Fronts give up at these two, and try again at others."""
+AGAIN: Final = 1012
+"""The server ends, and perhaps another one begins."""
 CELL_SECONDS: Final = 24 * 3600.0
 """How long a cell of a front may run: people interrupt what takes too long."""
 _AWAY_MAX: Final = 100
@@ -59,6 +61,8 @@ _QUESTIONS: Final = {
     "is_complete_request",
     "comm_info_request",
 }
+_ADDRESSED: Final = {"execute_reply": "shell"}
+"""What is for the session alone that has asked, and on which channel."""
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
     "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
@@ -97,11 +101,12 @@ class Front:
     """
 
     def __init__(self, context: Context, session: str) -> None:
-        """Be attached from now on."""
+        """Be attached from now on, or from where the session was left."""
         self.context = context
         self.session = session
         self.socket: Socket | None = None
-        self._told = self._arrived = context.transcript.last
+        transcript = context.transcript
+        self._told = self._arrived = transcript.places.get(session, transcript.last)
         # Those that may not have arrived, by their number.
         self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
         self._mark = b""  # of the probe that is on its way
@@ -116,7 +121,8 @@ class Front:
         if self.socket is not None:
             self.socket.close(ANEW, "the session has connected anew")
         else:
-            self.context.transcript.listeners.append(self._tell)
+            self.context.transcript.note_place(self.session, self._arrived)
+            self.context.transcript.listen(self._tell)
         self.socket, self._mark = socket, b""
         for _, message in list(self._replies):
             socket.deliver(message)
@@ -152,7 +158,9 @@ class Front:
             return
         self._mark = b""
         told, sent = map(int, mark.split(b"-"))
-        self._arrived = max(self._arrived, told)
+        if told > self._arrived:
+            self._arrived = told
+            self.context.transcript.note_place(self.session, told)
         while self._replies and self._replies[0][0] <= sent:
             self._replies.popleft()
         if self._told > told or self._sent > sent:
@@ -179,9 +187,12 @@ class Front:
             content = {"name": "stderr", "text": _MISSED.format(gone)}
             socket.deliver(self._message("iopub", "stream", content, {}))
         self._told = entry.number
+        channel = _ADDRESSED.get(entry.kind, "iopub")
+        if channel != "iopub" and entry.parent.get("session") != self.session:
+            return
         socket.deliver(
             FrontMessage(
-                "iopub",
+                channel,
                 self._header(entry.kind, str(entry.number), entry.at),
                 self._parent(entry),
                 dict(entry.metadata),
@@ -226,14 +237,11 @@ class Front:
         header = self._header(kind, f"{self.session}_{self._sent}")
         return FrontMessage(channel, header, dict(parent), {}, dict(content))
 
-    def _reply(
-        self, request: FrontMessage, content: Mapping[str, Any], *, idle: bool = True
-    ) -> None:
+    def _reply(self, request: FrontMessage, content: Mapping[str, Any]) -> None:
         """Answer a request, now or when the client is back."""
         kind = f"{request.kind.removesuffix('_request')}_reply"
         self._send(self._message(request.channel, kind, content, request.header))
-        if idle:
-            self._state("idle", request)
+        self._state("idle", request)
 
     def _state(self, state: str, request: FrontMessage) -> None:
         """Say to this front alone what the context does for its question."""
@@ -300,7 +308,7 @@ class Front:
         self._reply(request, {"status": "error", "execution_count": None, **told})
 
     def _over(self, cell: Execution, request: FrontMessage, *, stops: bool) -> None:
-        """Send the reply to a cell, and drop those that wait if it has failed."""
+        """Answer a cell that never ran; drop those that wait if it has failed."""
         if cell not in self._cells:
             return  # it was dropped, and answered so
         self._cells.remove(cell)
@@ -308,9 +316,6 @@ class Front:
         if error is not None:
             self.refuse(request, error)
             return
-        reply = {"payload": [], "user_expressions": {}, **(cell.reply or {})}
-        reply.pop("result_json", None)
-        self._reply(request, reply, idle=False)
         if cell.failure is not None and stops:
             self._drop_waiting()
 
@@ -399,6 +404,7 @@ class Fronts:
         for each in away[: max(0, len(away) - _AWAY_MAX)]:
             if each is not front:
                 del fronts[each.session]
+                context.transcript.forget_place(each.session)
         return front
 
     def of(self, context: Context) -> list[Front]:
@@ -416,6 +422,13 @@ class Fronts:
     def made(self, context: Context) -> bool:
         """Whether a front has made a context."""
         return context in self._made
+
+    def close(self, reason: str) -> None:
+        """Close all sockets; clients may come back to the next server."""
+        for context in list(self._fronts):
+            for front in self.of(context):
+                if front.socket is not None:
+                    front.socket.close(AGAIN, reason)
 
     def _forget(self, context: Context, reason: str) -> None:
         """Close all sockets of a context that is gone."""

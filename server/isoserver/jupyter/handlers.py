@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -338,7 +339,7 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
     def open(self, *_args: str, **_named: str) -> None:
         """Attach; called by Tornado when the websocket is there."""
         self.set_nodelay(True)
-        session = self.get_query_argument("session_id", "")
+        session = self.get_query_argument("session_id", "") or uuid4().hex
         self.front = self.parts.fronts.attach(self._context, session)
         self.front.connect(self)
 
