@@ -385,7 +385,7 @@ class Contexts:
         return context
 
     def _record(self, context: Context) -> None:
-        made = context.created_at.timestamp()
+        made = context.created_at
         self._transcripts.keep(context.transcript, context.key, made)
         self._store.note_packages(context.key, context.identity.packages)
         self._hibernation.record(context)
@@ -492,7 +492,7 @@ class Contexts:
         """Delete what a context has said, once it is deleted itself."""
         reason = "the context was deleted"
         if context is not None:
-            key, made = context.key, context.created_at.timestamp()
+            key, made = context.key, context.created_at
             context.transcript.end(reason)
             context.transcript.close()
         else:

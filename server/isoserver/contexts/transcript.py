@@ -119,7 +119,7 @@ class Transcript:
         moved, self._moved = self._moved, {}
         if file.append(new, moved):
             self._written = self.last
-            self._forget()
+            self._forget_written()
         else:
             self._moved = {**moved, **self._moved}
 
@@ -169,9 +169,11 @@ class Transcript:
         self._kept.append((size, entry))
         self._bytes += size
         if self._bytes > self._memory_max:
-            if self._write_soon is not None:
-                self.flush()
-            self._forget()
+            self._forget_written()
+            if self._bytes > self._memory_max and self._write_soon is not None:
+                self.flush()  # all that is in memory isn't written yet
+            while self._bytes > self._bytes_max:
+                self._bytes -= self._kept.popleft()[0]
         if self._write_soon is not None:
             if not self._waits:
                 self._wait()
@@ -213,11 +215,9 @@ class Transcript:
     def _index_after(self, number: int) -> int:
         return max(0, number + 1 - self._first)
 
-    def _forget(self) -> None:
-        """Drop the oldest from memory: what is too much, or also in the file."""
-        while self._bytes > self._bytes_max or (
-            self._bytes > self._memory_max and self._first <= self._written
-        ):
+    def _forget_written(self) -> None:
+        """Drop from memory what is in the file, if it is much."""
+        while self._bytes > self._memory_max and self._first <= self._written:
             self._bytes -= self._kept.popleft()[0]
 
     # -- places of sessions ------------------------------------------------------------
