@@ -201,8 +201,9 @@ class Server:
             self.files,
             self.capabilities,
             Fronts(),
-            Sessions(),
+            Sessions(self.database, log),
         )
+        self.contexts.gone.append(self.parts.sessions.drop_context)
         self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
         # Nobody else finds a temporary folder.
@@ -260,6 +261,7 @@ class Server:
         await self.heaps.start()
         await self.capabilities.start()
         await self.contexts.start()
+        await self.parts.sessions.start(self.contexts.found)
         await self.runs.start()
         if self.relay is not None:
             await self.relay.open()
@@ -299,6 +301,7 @@ class Server:
             await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.parts.sessions.close()
         await self.capabilities.settle()
         await self.tools.close()
         await self.changes.close()

@@ -71,6 +71,7 @@ class Contexts:
         languages: What code can be in.
         missing_walls: What of the sandbox this machine can't have, a sentence each.
         stopping: Whether no new work is taken, because the server ends.
+        found: Those that an earlier server has left.
         gone: Called with each context that is deleted, but for single runs'.
     """
 
@@ -112,6 +113,7 @@ class Contexts:
         self._files = files
         self._folder = folder
         self._transcripts = transcripts
+        self.found: list[Key] = []
         self.gone: list[Callable[[Key], None]] = []
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
@@ -177,7 +179,8 @@ class Contexts:
             )
         await self._hibernation.start(self.languages.served)
         rows = [(row.key, row.created_at) for row in await self._store.load()]
-        await asyncio.to_thread(self._files.keep_only, [key for key, _ in rows])
+        self.found = [key for key, _ in rows]
+        await asyncio.to_thread(self._files.keep_only, self.found)
         await asyncio.to_thread(self._transcripts.keep_only, rows)
         self._sweeper.start()
         self._budget.start()

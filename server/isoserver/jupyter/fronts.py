@@ -383,12 +383,11 @@ def _history(history: History, request: FrontMessage) -> list[tuple[int, int, An
 
 
 class Fronts:
-    """The fronts of all contexts, and which contexts were made by a front."""
+    """The fronts of all contexts."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self._fronts: dict[Context, OrderedDict[str, Front]] = {}
-        self._made: set[Context] = set()
 
     def attach(self, context: Context, session: str) -> Front:
         """Return the front of a session, which is perhaps back."""
@@ -415,14 +414,6 @@ class Fronts:
         """Count the fronts of a context that are connected."""
         return sum(front.socket is not None for front in self.of(context))
 
-    def note_made(self, context: Context) -> None:
-        """Note that a front has made a context, and so may end it."""
-        self._made.add(context)
-
-    def made(self, context: Context) -> bool:
-        """Whether a front has made a context."""
-        return context in self._made
-
     def close(self, reason: str) -> None:
         """Close all sockets; clients may come back to the next server."""
         for context in list(self._fronts):
@@ -436,4 +427,3 @@ class Fronts:
             if front.socket is not None:
                 front.socket.close(GONE, reason)
         self._fronts.pop(context, None)
-        self._made.discard(context)

@@ -96,7 +96,11 @@ class _JupyterHandler(Handler):
         context = await self.parts.contexts.create(
             self.principal.workspace, self.language_of(name), HOME
         )
-        self.parts.fronts.note_made(context)
+        try:
+            await self.parts.sessions.note_made(context.key)
+        except BaseException:
+            await self.parts.contexts.delete(context.workspace, context.id)
+            raise
         return context
 
     async def end(self, context: Context) -> None:
@@ -105,9 +109,8 @@ class _JupyterHandler(Handler):
         A front that is closed ends all kernels that it is attached to, and would end
         the work of an agent.
         """
-        if self.parts.fronts.made(context):
+        if self.parts.sessions.made(context.key):
             await self.parts.contexts.delete(context.workspace, context.id)
-            self.parts.sessions.drop_context(context.key)
 
     def end_with(self, status: HTTPStatus) -> None:
         """Answer without a body."""
@@ -228,7 +231,7 @@ async def restart(handler: Handler, context: Context) -> None:
     Raises:
         ForeignContextError: No front has made it: all state of somebody's would go.
     """
-    if not handler.parts.fronts.made(context):
+    if not handler.parts.sessions.made(context.key):
         raise ForeignContextError(context.id)
     await handler.parts.contexts.restart(context)
 
@@ -248,7 +251,7 @@ class SessionsHandler(_JupyterHandler):
         asked = self.parse_json(StartSession)
         context = await self.context_of(asked.kernel)
         row = Session(asked.path, asked.name, asked.type, context.key)
-        self.parts.sessions.add(row)
+        await self.parts.sessions.add(row)
         self.answer(session_answer(row, self.kernel(context)), HTTPStatus.CREATED)
 
     async def context_of(self, asked: KernelName) -> Context:
@@ -294,7 +297,7 @@ class SessionHandler(SessionsHandler):
             context.key,
             row.id,
         )
-        self.parts.sessions.add(row)
+        await self.parts.sessions.add(row)
         self.answer(session_answer(row, self.kernel(context)))
 
     async def delete(self, session_id: str) -> None:

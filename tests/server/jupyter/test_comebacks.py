@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
@@ -154,3 +154,56 @@ def test_what_a_context_said_ends_with_it(
         assert len(written()) == 2
         client.clean()
         assert written() == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_sessions_outlive_the_server(
+    servers: Callable[..., Server],
+    tmp_path: Path,
+    where: str,
+    end: signal.Signals,
+    request: pytest.FixtureRequest,
+) -> None:
+    flags = [*V8_FLAGS, "--data-dir", str(tmp_path / "data")]
+    if where == "postgresql":
+        flags += ["--database-url", request.getfixturevalue("postgresql").database()]
+    server = servers(*flags)
+
+    def put(client: Client, path: str, **kernel: str) -> Any:
+        body = {"path": path, "name": path, "type": "notebook", "kernel": kernel}
+        answer = client.post("/jupyter/api/sessions", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def strip(rows: list[dict[str, Any]]) -> list[Any]:
+        return sorted((one["id"], one["path"], one["kernel"]["id"]) for one in rows)
+
+    with connect(server) as client:
+        agents = client.create()
+        rows = [
+            put(client, "made.ipynb", name="v8-javascript"),
+            put(client, "agents.ipynb", id=agents),
+            put(client, "gone.ipynb", name="v8-javascript"),
+            put(client, "dropped.ipynb", id=agents),
+            put(client, "old.ipynb", id=agents),
+        ]
+        place = "/jupyter/api/sessions/{}".format
+        assert client.delete(place(rows[3]["id"])).status_code == 204
+        client.patch(place(rows[4]["id"]), json={"path": "new.ipynb"})
+        client.delete(f"/contexts/{rows[2]['kernel']['context_id']}")
+        made = rows[0]["kernel"]["context_id"]
+        for context in (agents, made):
+            client.post(f"/contexts/{context}/checkpoint")
+        before = strip(client.get("/jupyter/api/sessions").json())
+        assert [path for _, path, _ in before].count("new.ipynb") == 1
+        assert len(before) == 3
+    server.stop(end)
+    server = servers(*flags)
+    with connect(server) as client:
+        assert strip(client.get("/jupyter/api/sessions").json()) == before
+        # Fronts may end what fronts have made, and nothing else.
+        for row in rows[:2]:
+            client.delete(f"/jupyter/api/kernels/{row['kernel']['id']}")
+        left = [one["id"] for one in client.get("/contexts").json()["items"]]
+        assert left == [agents]
