@@ -33,7 +33,7 @@ from isoserver.http.openapi import make_document
 from isoserver.http.parts import ServerParts
 from isoserver.http.routes import in_group
 from isoserver.jupyter.fronts import Fronts
-from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.jupyter.routes import JUPYTER_ROUTES, MESSAGE_ROUTES
 from isoserver.jupyter.sessions import Sessions
 from isoserver.mcp.endpoint import MCP_ROUTES, McpEndpoint
 from isoserver.mcp.relay import Relay
@@ -71,7 +71,7 @@ _COLLECTED_AFTER: Final = (10_000, 20, 20)
 some twenty, for a history, so that with 700 it looked each 35 requests."""
 
 ROUTES: Final = (
-    *in_group("Contexts", (*CONTEXT_ROUTES, *CAPABILITY_ROUTES)),
+    *in_group("Contexts", (*CONTEXT_ROUTES, *MESSAGE_ROUTES, *CAPABILITY_ROUTES)),
     *in_group("Files", FILE_ROUTES),
     *in_group("Executions", API_ROUTES),
     *in_group("Heaps and sessions", HEAP_ROUTES),
@@ -200,7 +200,7 @@ class Server:
             self.tools,
             self.files,
             self.capabilities,
-            Fronts(),
+            Fronts(settings),
             Sessions(self.database, log),
         )
         self.contexts.gone.append(self.parts.sessions.drop_context)

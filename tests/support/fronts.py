@@ -46,6 +46,10 @@ class Front:
         self._query = f"?session_id={self.session}{query}"
         self._headers = dict(headers or {})
 
+    def forget_session(self) -> None:
+        """Name no session, as some clients do."""
+        self._query = ""
+
     async def connect(self, url: str = "") -> Front:
         """Connect; with a URL, to another server than before."""
         self._url = url or self._url

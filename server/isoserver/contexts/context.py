@@ -471,16 +471,17 @@ class Context:
         self.origin = record.heap
         self.history.stored = True
 
-    def end_lost(self, header: Mapping[str, Any]) -> None:
+    def end_lost(self, header: Mapping[str, Any], front: str) -> None:
         """Say that an execution is over which an earlier server has not ended.
 
         Args:
             header: That of its request.
+            front: The session of the front that asked for it, if one did.
         """
         job = Execution(
             "", self.language, 0.0, env=None, options=None, output_bytes_max=0
         )
-        job.header = header
+        job.header, job.front = header, front
         text = f"the server ended while it ran: {self.reason}"
         failure = Failure.without_traceback(DIED, text)
         self._say("error", failure.content(), job)
@@ -596,6 +597,7 @@ class Context:
         options: dict[str, Any] | None = None,
         policy: Policy | None = None,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -607,6 +609,7 @@ class Context:
             options: Those of `Execution`.
             policy: Narrows what it may do beyond the context.
             header: That of a front's request.
+            front: The session of that front.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -626,6 +629,7 @@ class Context:
             options=options,
             output_bytes_max=self._settings.output_bytes_max,
             header=header,
+            front=front,
         )
         job.content = self.process.content(job)
         self.submit(job)
@@ -833,15 +837,15 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        parent = {} if job is None else job.header
-        self.transcript.add(kind, content, parent, metadata, buffers)
+        parent, front = ({}, "") if job is None else (job.header, job.front)
+        self.transcript.add(kind, content, parent, metadata, buffers, front)
 
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)
 
     def _say_end(self, job: Execution) -> None:
         """Say that an execution is over; a front's also has a reply."""
-        if "session" in job.header:
+        if job.front:
             reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
             reply.pop("result_json", None)
             self._say("execute_reply", reply, job)

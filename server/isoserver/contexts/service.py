@@ -532,8 +532,8 @@ class Contexts:
         if record.key in self._hibernation.cut_off:
             self._hibernation.cut_off.discard(record.key)
             lost = file.unfinished()
-            if lost:
-                context.end_lost(lost)
+            if lost is not None:
+                context.end_lost(*lost)
         return context
 
     def _add(self, context: Context, *, ephemeral: bool = False) -> None:

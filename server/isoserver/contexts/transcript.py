@@ -43,6 +43,8 @@ class Entry(NamedTuple):
         metadata: Jupyter's metadata.
         parent: The header of the request that caused it; empty if none did.
         buffers: Binary attachments.
+        front: The session of the front whose request caused it; empty if none did.
+            Replies are for that alone.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Entry(NamedTuple):
     metadata: Mapping[str, Any]
     parent: Mapping[str, Any]
     buffers: tuple[bytes, ...]
+    front: str
 
 
 class Transcript:
@@ -152,18 +155,20 @@ class Transcript:
 
     # -- the sequence ------------------------------------------------------------------
 
-    def add(
+    def add(  # noqa: PLR0913, PLR0917 - the parts of a message
         self,
         kind: str,
         content: Mapping[str, Any],
         parent: Mapping[str, Any],
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
+        front: str = "",
     ) -> None:
         """Add a message, and have who listens told; see `Entry`."""
         self.last += 1
         entry = Entry(
-            self.last, time.time(), kind, content, metadata or {}, parent, buffers
+            *(self.last, time.time(), kind, content, metadata or {}, parent),
+            *(buffers, front),
         )
         size = _size(entry)
         self._kept.append((size, entry))

@@ -221,24 +221,25 @@ class TranscriptFile:
                     continue
                 for row in _decode(record.data):
                     if row and row[0] > number:
-                        *fields, buffers = row
-                        found.append(Entry._make([*fields, tuple(buffers)]))
+                        *fields, buffers, front = row
+                        found.append(Entry._make([*fields, tuple(buffers), front]))
                         if len(found) >= count_max:
                             return found
         return found
 
-    def unfinished(self) -> dict[str, Any]:
-        """Return the header of the execution that had no end when the last server had.
+    def unfinished(self) -> tuple[dict[str, Any], str] | None:
+        """Return what had no end yet when the last server had; None if all had.
 
-        Empty if all have ended.
+        Returns:
+            The header of the request, and the session of its front.
         """
         for segment in sorted(self._sizes, reverse=True):
             for record in reversed(list(self._records(segment))):
                 for row in reversed(_decode(record.data) if record.messages else []):
                     if row and row[2] == "status" and row[5]:
                         idle = row[3].get("execution_state") == "idle"
-                        return {} if idle else dict(row[5])
-        return {}
+                        return None if idle else (row[5], row[7])
+        return None
 
     def _records(self, segment: int) -> Iterator[_Record]:
         """Read a segment up to what was cut off."""
@@ -277,11 +278,11 @@ def _batches(entries: Iterable[tuple[int, Entry]]) -> Iterator[list[Entry]]:
 def _storable(entry: Entry) -> Any:
     """Return what MessagePack can hold of a message: at least that there was one."""
     try:
-        row = plain_data([*entry[:-1]])
+        row = plain_data([*entry[:-2]])
         _encode(row)
     except (RecursionError, TypeError):
         return ()
-    return [*row, entry.buffers]
+    return [*row, entry.buffers, entry.front]
 
 
 class TranscriptFiles:

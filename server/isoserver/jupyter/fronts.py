@@ -13,6 +13,7 @@ then, by which a client knows that it has it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -24,12 +25,15 @@ from isoserver.contexts.jobs import Failure
 from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.errors import (
     ContextError,
+    ContextFrontLimitError,
     FieldProblem,
+    FrontLimitError,
     InvalidRequestError,
     LimitError,
     ServerError,
 )
 from isoserver.jupyter.frames import FrontMessage
+from isoserver.jupyter.readers import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.history import History
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.transcript import Entry
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Front", "Fronts", "Socket"]
 
@@ -49,8 +54,12 @@ AGAIN: Final = 1012
 """The server ends, and perhaps another one begins."""
 CELL_SECONDS: Final = 24 * 3600.0
 """How long a cell of a front may run: people interrupt what takes too long."""
+SESSION_CHARACTERS_MAX: Final = 200
+"""Of the id of a front's session."""
 _AWAY_MAX: Final = 100
 """Fronts of one context that are away; the longest goes."""
+_AWAY_IN_ALL_MAX: Final = 10_000
+"""Those that are remembered with the replies to their questions."""
 _REPLIES_MAX: Final = 1000
 """Replies that may not have arrived; the oldest go."""
 _AT_ONCE: Final = 100
@@ -98,6 +107,8 @@ class Front:
         context: The context.
         session: The client's id of the session.
         socket: What it is connected by; None while it is away.
+        since: When it came first, as time.time() gives it.
+        client: Who it is, as access knows it.
     """
 
     def __init__(self, context: Context, session: str) -> None:
@@ -105,6 +116,8 @@ class Front:
         self.context = context
         self.session = session
         self.socket: Socket | None = None
+        self.since = time.time()
+        self.client = ""
         transcript = context.transcript
         self._told = self._arrived = transcript.places.get(session, transcript.last)
         # Those that may not have arrived, by their number.
@@ -113,6 +126,16 @@ class Front:
         self._cells: list[Execution] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._sent = 0
+
+    @property
+    def number(self) -> int:
+        """The last message that it was sent, or has if it is away."""
+        return self._arrived if self.socket is None else self._told
+
+    @property
+    def waiting(self) -> int:
+        """How many of its cells wait or run."""
+        return len(self._cells)
 
     # -- the socket --------------------------------------------------------------------
 
@@ -188,7 +211,7 @@ class Front:
             socket.deliver(self._message("iopub", "stream", content, {}))
         self._told = entry.number
         channel = _ADDRESSED.get(entry.kind, "iopub")
-        if channel != "iopub" and entry.parent.get("session") != self.session:
+        if channel != "iopub" and entry.front != self.session:
             return
         socket.deliver(
             FrontMessage(
@@ -290,7 +313,11 @@ class Front:
                 "user_expressions": content.get("user_expressions") or {},
             }
             cell = self.context.execute(
-                code, CELL_SECONDS, options=options, header=request.header
+                code,
+                CELL_SECONDS,
+                options=options,
+                header=request.header,
+                front=self.session,
             )
         except ServerError as error:
             self.refuse(request, error)
@@ -383,47 +410,144 @@ def _history(history: History, request: FrontMessage) -> list[tuple[int, int, An
 
 
 class Fronts:
-    """The fronts of all contexts."""
+    """The fronts of all contexts, and those who read their messages over HTTP."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, settings: ServerSettings) -> None:
+        """Begin with none.
+
+        Args:
+            settings: How many there may be.
+        """
+        self._settings = settings
         self._fronts: dict[Context, OrderedDict[str, Front]] = {}
+        self._readers: dict[Context, list[Reader]] = {}
+        self._recent: OrderedDict[Front, None] = OrderedDict()
 
-    def attach(self, context: Context, session: str) -> Front:
-        """Return the front of a session, which is perhaps back."""
+    # -- coming ------------------------------------------------------------------------
+
+    def check(self, context: Context, session: str) -> None:
+        """Refuse who may not be attached.
+
+        Args:
+            context: The context.
+            session: The client's id of the session.
+
+        Raises:
+            InvalidRequestError: The id is too long.
+            FrontLimitError: There are too many fronts, here or in all.
+        """
+        if len(session) > SESSION_CHARACTERS_MAX:
+            problem = f"must have at most {SESSION_CHARACTERS_MAX} characters"
+            raise InvalidRequestError(FieldProblem("session_id", problem))
         fronts = self._fronts.get(context)
-        if fronts is None:
-            fronts = self._fronts[context] = OrderedDict()
-            context.transcript.ends.append(lambda why: self._forget(context, why))
-        front = fronts.get(session)
+        front = None if fronts is None else fronts.get(session)
+        if front is None or front.socket is None:
+            self._check_room(context)
+
+    def attach(self, context: Context, session: str, client: str) -> Front:
+        """Return the front of a session, which is perhaps back.
+
+        Args:
+            context: The context.
+            session: The client's id of the session, which was checked.
+            client: Who it is, as access knows it.
+        """
+        self._know(context)
+        front = self._fronts[context].get(session)
         if front is None:
-            front = fronts[session] = Front(context, session)
-        fronts.move_to_end(session)
-        away = [each for each in fronts.values() if each.socket is None]
-        for each in away[: max(0, len(away) - _AWAY_MAX)]:
-            if each is not front:
-                del fronts[each.session]
-                context.transcript.forget_place(each.session)
+            front = self._fronts[context][session] = Front(context, session)
+        front.client = client
+        self._fronts[context].move_to_end(session)
+        self._recent[front] = None
+        self._recent.move_to_end(front)
+        self._drop_away(context, front)
         return front
+
+    def _know(self, context: Context) -> None:
+        if context not in self._fronts:
+            self._fronts[context] = OrderedDict()
+            self._readers[context] = []
+            context.transcript.ends.append(lambda why: self._forget(context, why))
+
+    def _check_room(self, context: Context) -> None:
+        limit = self._settings.context_fronts_max
+        if len(self._connected(context)) >= limit:
+            raise ContextFrontLimitError(limit)
+        limit = self._settings.fronts_max
+        if sum(len(self._connected(one)) for one in self._fronts) >= limit:
+            raise FrontLimitError(limit)
+
+    def _drop_away(self, context: Context, back: Front) -> None:
+        """Drop those that are away for longest, where there are too many."""
+        away = [each for each in self.of(context) if each.socket is None]
+        for each in away[: max(0, len(away) - _AWAY_MAX)]:
+            if each is not back:
+                self._drop(each)
+                context.transcript.forget_place(each.session)
+        if len(self._recent) > self._settings.fronts_max + _AWAY_IN_ALL_MAX:
+            # Its place is still known: it has only lost replies to its questions.
+            idle = (one for one in self._recent if one.socket is None)
+            self._drop(next(one for one in idle if one is not back))
+
+    def _drop(self, front: Front) -> None:
+        self._recent.pop(front, None)
+        self._fronts[front.context].pop(front.session, None)
+
+    def join(self, context: Context, client: str, number: int) -> Reader:
+        """Return a new reader of messages after one; `leave` ends it.
+
+        Raises:
+            FrontLimitError: There are too many fronts, here or in all.
+        """
+        self._check_room(context)
+        self._know(context)
+        reader = Reader(context, client, number)
+        self._readers[context].append(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Forget a reader."""
+        reader.leave()
+        readers = self._readers.get(reader.context, [])
+        if reader in readers:
+            readers.remove(reader)
+
+    # -- looking -----------------------------------------------------------------------
 
     def of(self, context: Context) -> list[Front]:
         """Return the fronts of a context, those that are away included."""
         return list(self._fronts.get(context, {}).values())
 
+    def readers(self, context: Context) -> list[Reader]:
+        """Return who reads a context's messages over HTTP."""
+        return list(self._readers.get(context, ()))
+
     def connections(self, context: Context) -> int:
         """Count the fronts of a context that are connected."""
         return sum(front.socket is not None for front in self.of(context))
 
+    def _connected(self, context: Context) -> list[Front | Reader]:
+        there = [front for front in self.of(context) if front.socket is not None]
+        return [*there, *self.readers(context)]
+
+    # -- going -------------------------------------------------------------------------
+
     def close(self, reason: str) -> None:
-        """Close all sockets; clients may come back to the next server."""
+        """Close all connections; clients may come back to the next server."""
         for context in list(self._fronts):
-            for front in self.of(context):
-                if front.socket is not None:
-                    front.socket.close(AGAIN, reason)
+            self._close(context, AGAIN, reason)
 
     def _forget(self, context: Context, reason: str) -> None:
-        """Close all sockets of a context that is gone."""
+        """Close all connections of a context that is gone."""
+        self._close(context, GONE, reason)
+        for front in self.of(context):
+            self._recent.pop(front, None)
+        self._fronts.pop(context, None)
+        self._readers.pop(context, None)
+
+    def _close(self, context: Context, code: int, reason: str) -> None:
         for front in self.of(context):
             if front.socket is not None:
-                front.socket.close(GONE, reason)
-        self._fronts.pop(context, None)
+                front.socket.close(code, reason)
+        for reader in self.readers(context):
+            reader.close(reason)

@@ -199,15 +199,15 @@ def test_what_has_no_end(tmp_path: Path) -> None:
         file = opened(folder)
         transcript = Transcript(1 << 20)
         transcript.keep_in(file, lambda _: None)
-        assert file.unfinished() == {}
-        transcript.add("status", {"execution_state": "busy"}, PARENT)
+        assert file.unfinished() is None
+        transcript.add("status", {"execution_state": "busy"}, PARENT, front="a")
         say(transcript, 3000, 200)
         transcript.add("status", {"execution_state": "starting"}, {})
         transcript.flush()
-        assert opened(folder).unfinished() == PARENT
+        assert opened(folder).unfinished() == (PARENT, "a")
         transcript.add("status", {"execution_state": "idle"}, PARENT)
         transcript.flush()
-        assert opened(folder).unfinished() == {}
+        assert opened(folder).unfinished() is None
 
     in_loop(work)
 
