@@ -27,6 +27,8 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   │   └── AddressConnectionLimitError  connections from one address
     │   ├── ContextLimitError           live contexts
     │   ├── EphemeralLimitError         contexts of single executions
+    │   ├── FrontLimitError             fronts that are attached
+    │   │   └── ContextFrontLimitError  those of one context
     │   ├── QueueLimitError             cells waiting in one context
     │   ├── HeapLimitError              bytes of heaps in use
     │   ├── ExecutionLimitError         executions waiting
@@ -372,6 +374,21 @@ class ContextLimitError(LimitError):
     retry_after = 10
     counted = "contexts"
     setting = "contexts_max"
+
+
+class FrontLimitError(LimitError):
+    """The server has its maximum of attached fronts."""
+
+    retry_after = 10
+    counted = "attached fronts"
+    setting = "fronts_max"
+
+
+class ContextFrontLimitError(FrontLimitError):
+    """A context has its maximum of attached fronts."""
+
+    counted = "attached fronts of one context"
+    setting = "context_fronts_max"
 
 
 class EphemeralLimitError(LimitError):

@@ -401,7 +401,6 @@ class Context:
             self.calls.end()
             await self.process.close()
             await self.calls.closed()
-        self.transcript.end(reason)
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -434,6 +433,7 @@ class Context:
         self.state = State.HIBERNATED
         self.reason = ""
         self.history.clear()
+        self.transcript.flush()
         self._alarm.close()
         self.calls.end()
         async with self._changing:
@@ -470,6 +470,23 @@ class Context:
         self.checkpoint = record.checkpoint
         self.origin = record.heap
         self.history.stored = True
+
+    def end_lost(self, header: Mapping[str, Any], front: str) -> None:
+        """Say that an execution is over which an earlier server has not ended.
+
+        Args:
+            header: That of its request.
+            front: The session of the front that asked for it, if one did.
+        """
+        job = Execution(
+            "", self.language, 0.0, env=None, options=None, output_bytes_max=0
+        )
+        job.header, job.front = header, front
+        text = f"the server ended while it ran: {self.reason}"
+        failure = Failure.without_traceback(DIED, text)
+        self._say("error", failure.content(), job)
+        job.fail(failure)
+        self._say_end(job)
 
     async def saved(self, checkpoint: Checkpoint) -> None:
         """Have a checkpoint, made by `save`; return once that is recorded.
@@ -539,7 +556,7 @@ class Context:
             failure = Failure.without_traceback(name, reason)
             self._say("error", failure.content(), job)
             job.fail(failure)
-            self._say_state("idle", job)
+            self._say_end(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -580,6 +597,7 @@ class Context:
         options: dict[str, Any] | None = None,
         policy: Policy | None = None,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -591,6 +609,7 @@ class Context:
             options: Those of `Execution`.
             policy: Narrows what it may do beyond the context.
             header: That of a front's request.
+            front: The session of that front.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -610,6 +629,7 @@ class Context:
             options=options,
             output_bytes_max=self._settings.output_bytes_max,
             header=header,
+            front=front,
         )
         job.content = self.process.content(job)
         self.submit(job)
@@ -817,11 +837,19 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        parent = {} if job is None else job.header
-        self.transcript.add(kind, content, parent, metadata, buffers)
+        parent, front = ({}, "") if job is None else (job.header, job.front)
+        self.transcript.add(kind, content, parent, metadata, buffers, front)
 
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)
+
+    def _say_end(self, job: Execution) -> None:
+        """Say that an execution is over; a front's also has a reply."""
+        if job.front:
+            reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
+            reply.pop("result_json", None)
+            self._say("execute_reply", reply, job)
+        self._say_state("idle", job)
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
@@ -837,7 +865,7 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            self._say_state("idle", job)
+            self._say_end(job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)

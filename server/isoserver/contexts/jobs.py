@@ -72,6 +72,7 @@ class Job:
         fds: Descriptors that go with the request.
         header: Jupyter's header of the request, the parent of what it causes. That of
             a request that came otherwise names no session of a front.
+        front: The session of the front that asked; empty if none did.
         counts_as_use: Whether it keeps the context from hibernating and expiring.
         done: The reply's content; an error of ours if the job never ran, or could not
             be answered.
@@ -93,9 +94,11 @@ class Job:
         fds: tuple[int, ...] = (),
         counts_as_use: bool = True,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
     ) -> None:
         self.id = 0
         self.header = header or {}
+        self.front = front
         self.kind = kind
         self.content = content
         self.seconds = seconds
@@ -171,8 +174,9 @@ class Execution(Job):
         options: dict[str, Any] | None,
         output_bytes_max: int,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
     ) -> None:
-        super().__init__("execute_request", {}, seconds, header=header)
+        super().__init__("execute_request", {}, seconds, header=header, front=front)
         self.code = code
         self.language = language
         self.env = env or {}
