@@ -65,6 +65,9 @@ __all__ = ["ROUTES", "Server"]
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
 _OF_OTHERS: Final = 0o077
+_COLLECTED_AFTER: Final = (10_000, 20, 20)
+"""Objects after which the collector looks at the youngest, and so on: a request keeps
+some twenty, for a history, so that with 700 it looked each 35 requests."""
 
 ROUTES: Final = (
     *in_group("Contexts", (*CONTEXT_ROUTES, *CAPABILITY_ROUTES)),
@@ -256,6 +259,7 @@ class Server:
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_COLLECTED_AFTER)
         gc.enable()
         self._warming = asyncio.ensure_future(asyncio.to_thread(self._warm_up))
 

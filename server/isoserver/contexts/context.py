@@ -12,7 +12,6 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from datetime import datetime, timezone
 from enum import Enum
 from functools import partial
 from itertools import chain
@@ -234,7 +233,7 @@ class Context:
         state: What it is doing.
         reason: Why it is dead, or what was lost when it was woken.
         execution_count: Number of the last execution.
-        created_at: When it was made.
+        created_at: When it was made, in seconds since 1970.
         last_used: When something was asked of it last; `used` is the same by the
             monotonic clock.
         checkpoint: The heap that it can go back to.
@@ -276,7 +275,7 @@ class Context:
         self.reason = ""
         self._killed_for = ""
         self.execution_count = 0
-        self.created_at = datetime.now(timezone.utc)
+        self.created_at = time.time()
         self.last_used = self.created_at
         self.used = time.monotonic()
         self.checkpoint: Checkpoint | None = None
@@ -470,8 +469,8 @@ class Context:
         self.state = State(record.state)
         self.reason = record.reason
         self.execution_count = record.execution_count
-        self.created_at = datetime.fromtimestamp(record.created_at, timezone.utc)
-        self.last_used = datetime.fromtimestamp(record.last_used, timezone.utc)
+        self.created_at = record.created_at
+        self.last_used = record.last_used
         self.checkpoint = record.checkpoint
         self.origin = record.heap
         self.history.stored = True
@@ -587,7 +586,7 @@ class Context:
     def touch(self) -> None:
         """Note that something was asked of it."""
         self.used = time.monotonic()
-        self.last_used = datetime.now(timezone.utc)
+        self.last_used = time.time()
 
     def execute(  # noqa: PLR0913 - the fields of a request, by their names
         self,

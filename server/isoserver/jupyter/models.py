@@ -119,10 +119,9 @@ def kernel_answer(
     """Return the model of a kernel."""
     if isinstance(context, ContextRecord):
         state, connections = context.state, 0
-        used = datetime.fromtimestamp(context.last_used, timezone.utc)
     else:
         state, connections = context.state.value, fronts.connections(context)
-        used = context.last_used
+    used = datetime.fromtimestamp(context.last_used, timezone.utc)
     return {
         "id": kernel_id(context.key),
         "name": kernelspec_name(language),

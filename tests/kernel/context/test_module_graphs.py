@@ -35,6 +35,7 @@ FILES = {
     "npm:/throws@1/index.js": "\nthrow new RangeError('not today')",
     "npm:/refused@1/index.js": "export const a = 1;\nexport const b = ;",
     "npm:/lacks@1/index.js": "import { nope } from 'counter'",
+    "npm:/hoping@1/index.js": "import { hoped } from 'old'",
     "npm:/busy@1/index.js": "globalThis.times = (globalThis.times ?? 0) + 1;"
     "export const a = times; if (a === 1) console.log('begun'); while (a === 1);",
     "npm:/stuck@1/index.js": "await null; globalThis.rounds ??= 0; rounds += 1;"
@@ -66,6 +67,8 @@ FILES = {
     "file:///broken.json": '{"k": }',
     "file:///note.js": "export const text = 'code'",
     "file:///folder/a.js": "export { text } from '../note.js'",
+    "file:///a%20b%25/odd.cjs": "exports.at = __filename;"
+    "exports.beside = require('module').createRequire(__filename)('../note.js').text",
 }
 
 
@@ -124,6 +127,10 @@ def session(importing: Callable[..., ModulesContext]) -> ModulesContext:
             "require.resolve('old') + require.resolve('./note.js')",
             "'npm:/old@1/index.cjs/note.js'",
         ),
+        (
+            "const { at, beside } = require('./a%20b%25/odd.cjs'); [at, beside].join()",
+            "'/a b%/odd.cjs,code'",
+        ),
         ("import { a } from 'types'; a", "1"),
         ("import { then, a } from 'thenable'; then + a", "3"),
         ("import { load } from 'assets'; await load()", "'a,b'"),
@@ -163,6 +170,27 @@ def test_one_module_whoever_imports_it(session: ModulesContext) -> None:
         ("import 'throws'", "not today", "npm:/throws@1/index.js:2:7"),
         ("import 'refused'", "Unexpected token", "npm:/refused@1/index.js:2:18"),
         ("import 'lacks'", "export named 'nope'", "npm:/lacks@1/index.js:1:10"),
+        (
+            "import { name, nope } from 'old'; nope()",
+            "import pkg from 'old'; const { nope } = pkg;",
+            "cell 1:1:16",
+        ),
+        ("import { 'a b' as c } from 'old'; c()", 'pkg["a b"];', "cell 1:1:10"),
+        (
+            "import 'hoping'",
+            "Named export 'hoped' not found. The requested module 'old' is a CommonJS",
+            "npm:/hoping@1/index.js:1:10",
+        ),
+        (
+            "import { k } from './data.json' with { type: 'json' }; k()",
+            "import value from './data.json' with { type: 'json' };",
+            "cell 1:1:10",
+        ),
+        (
+            "import { k } from './note.js' with { type: 'text' }; k()",
+            "'./note.js' is a text, which has a default export only",
+            "cell 1:1:10",
+        ),
         ("require('bad')", "Unexpected token", "npm:/bad@1/index.cjs:2:13"),
         ("import './broken.json'", "file:///broken.json", "broken.json"),
         ("import { fail } from 'types'; fail()", "ts", "npm:/types@1/index.ts:3:"),

@@ -509,6 +509,54 @@ def test_files_of_the_context(registry: PackageRegistry, loader: Loader) -> None
 
 
 @pytest.mark.parametrize(
+    ("specifier", "kind", "found"),
+    [
+        ("bare", "import", "file:///node_modules/bare/index.js"),
+        ("bare", "require", "file:///node_modules/bare/index.js"),
+        ("bare/sub.js", "import", "file:///node_modules/bare/sub.js"),
+        ("bare/sub", "require", "file:///node_modules/bare/sub.js"),
+        ("@scope/bare", "import", "file:///node_modules/@scope/bare/index.js"),
+        ("nomain", "import", "file:///node_modules/nomain/index.js"),
+        ("nomain", "require", "file:///node_modules/nomain/index.js"),
+        ("file", "require", "file:///node_modules/file.js"),
+        ("data", "require", "file:///node_modules/data.json"),
+        ("file.js", "require", "file:///node_modules/file.js"),
+        # In Node.js only `require` takes files for packages.
+        ("file", "import", "npm:/file@1.0.0/index.js"),
+        ("nosuch", "import", "npm:/nosuch@1.0.0/index.js"),
+        ("nosuch", "require", "npm:/nosuch@1.0.0/index.js"),
+    ],
+)
+def test_installed_packages_need_no_package_json(
+    registry: PackageRegistry, loader: Loader, specifier: str, kind: str, found: str
+) -> None:
+    for name in ("bare", "nomain", "file", "data", "nosuch"):
+        registry.publish(name, files={"index.js": "", "sub.js": ""})
+    loader.more["files"] = Folder(
+        {
+            "node_modules/bare/index.js": "",
+            "node_modules/bare/sub.js": "",
+            "node_modules/@scope/bare/index.js": "",
+            "node_modules/nomain/package.json": '{"version": "3.0.0"}',
+            "node_modules/nomain/index.js": "",
+            "node_modules/file.js": "",
+            "node_modules/data.json": "{}",
+        }
+    )
+    assert loader.urls(specifier, kind=kind) == {specifier: found}
+
+
+def test_an_installed_package_without_its_file_is_not_taken_from_npm(
+    registry: PackageRegistry, loader: Loader
+) -> None:
+    registry.publish("empty", files={"index.js": "", "sub.js": ""})
+    loader.more["files"] = Folder({"node_modules/empty/README": ""})
+    for specifier in ("empty", "empty/sub.js"):
+        with pytest.raises(ModuleMissingError, match="folder 'node_modules/empty'"):
+            loader.load(specifier)
+
+
+@pytest.mark.parametrize(
     "specifier",
     [
         "../x.js",
@@ -672,5 +720,7 @@ def test_a_folder_that_may_not_be_read_is_none(
     registry.publish("dep", files={"index.js": ""})
     loader.more["files"] = Denied()
     assert loader.load("root")["roots"]["root"] == "npm:/root@1.0.0/index.js"
-    with pytest.raises(CapabilityDeniedError):
-        loader.load("./own.js")
+    assert loader.load("root", kind="require")["roots"]["root"].startswith("npm:")
+    for own in ("./own.js", "./node_modules/root/index.js"):
+        with pytest.raises(CapabilityDeniedError):
+            loader.load(own)
