@@ -16,6 +16,7 @@ from isokernel.compiler.cells import (
     recompile,
 )
 from isokernel.compiler.imports import (
+    is_misplaced,
     may_import,
     refused_for_imports,
     split_cell,
@@ -317,9 +318,10 @@ class CellRun:
             )
         )
         if isinstance(parts, SyntaxProblem):
-            if problem is None:
+            is_told = problem is None or is_misplaced(parts)
+            if is_told:
                 self._fail_syntax(parts)
-            return problem is None
+            return is_told
         imports, rest = parts
         source.runs(rest)
         if imports.meta:
