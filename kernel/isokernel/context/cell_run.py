@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from isokernel.settings import Language
 
 _FULFILLED, _REJECTED = 1, 2
+_decode: Final = json.JSONDecoder().raw_decode
+"""For the runtime's own JSON, which has nothing around it."""
 _RESULT: Final = ".repl_result"
 _HELPERS: Final = f"{PREFIX}helpers"
 _WANTED_BUFFER: Final = re.compile(
@@ -463,7 +465,7 @@ class CellRun:
     def _finish(self, text: str) -> None:
         """Report the value; `text` is JSON of it, empty if nothing is to be shown."""
         self._turns.flush()
-        bundle: Any = json.loads(text) if text else None
+        bundle: Any = _decode(text)[0] if text else None
         if self._options.result_json:
             bundle, (value, *rest) = bundle
             result = ResultJson(self.id, value, *rest)
