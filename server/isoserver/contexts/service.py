@@ -338,7 +338,8 @@ class Contexts:
 
         Args:
             workspace: Who owns it.
-            language: Its language; None for that of the heap, or the server's default.
+            language: Its language; None for that of the heap, for one that has
+                packages if there are some, else the server's default.
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
@@ -359,6 +360,8 @@ class Contexts:
             PackagesError: They can't be loaded, or are denied.
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
+        if language is None and packages and self.languages.runs("v8"):
+            language = self.languages.preferred("v8")
         if language is None:
             language = self.languages.find(None if loaded is None else loaded.language)
         memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max

@@ -329,8 +329,9 @@ def test_a_template_that_died_is_made_anew(own: Server, client: Client) -> None:
 
 
 def test_templates_can_be_off() -> None:
-    flags = ("--modules", "on", "--context-templates-max", "0")
-    server = Server(*V8_FLAGS, *flags)
+    # Without a word about the language, it is one that has packages.
+    flags = ("--languages", "python,javascript", "--default-language", "python")
+    server = Server(*flags, "--modules", "on", "--context-templates-max", "0")
     try:
         with connect(server) as client:
             refused = create(client, "d3", status=400)
