@@ -278,7 +278,7 @@ def test_packages_of_templates_may_nothing_but_load(client: Client) -> None:
     [
         ("nosuch", 422, "check its spelling"),
         ("counter@9", 422, "has no version '9'"),
-        ("broken", 422, "at load"),
+        ("broken", 422, "at load (at npm:/broken@1.0.0/index.js:1:7)"),
         ("stuck", 422, "Timeout"),
         ("not a name", 422, "not a name"),
     ],
