@@ -193,6 +193,11 @@ class JupyterEvents(_Events):
     def take(self, message: Message) -> None:
         """Pass a message on."""
         cut = self._event("execute_reply", _aborted(_CUT), {})
+        failed = self._execution.failure
+        if failed and message.kind == "execute_reply" and self._execution.timed_out:
+            # A kernel of another language knows only that it was interrupted.
+            content = {**message.content, **failed.content(), "stopped": True}
+            message = message._replace(content=content)
         self._feed.put(self._told(message), cut)
 
     def take_late(self, message: Message) -> None:
