@@ -23,6 +23,7 @@ from isokernel.errors import (
     shorten,
 )
 from isokernel.packages.manifests import EMPTY, Manifest, match, overridden, target_path
+from isokernel.packages.packs import left_out
 from isokernel.packages.specifiers import (
     Location,
     PackageRequest,
@@ -197,7 +198,7 @@ class Resolver:
             Needed: See the module.
         """
         if found := _SCHEME.match(specifier):
-            return self._absolute(specifier, found[1].lower(), kind)
+            return self._absolute(specifier, found[1].lower(), referrer, kind)
         if urlsplit(referrer).scheme in ("https", "data"):
             return self._from_address(specifier, referrer, kind)
         place = self._place(referrer)
@@ -214,9 +215,13 @@ class Resolver:
 
     # -- kinds of specifiers -------------------------------------------------------
 
-    def _absolute(self, specifier: str, scheme: str, kind: Kind) -> str:
+    def _absolute(self, specifier: str, scheme: str, referrer: str, kind: Kind) -> str:
         if scheme == "node":
             return specifier
+        if scheme == "npm":
+            location = location_of(specifier)
+            if location is not None and self._has(location):
+                return self._located(specifier, location, referrer)
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
@@ -234,6 +239,34 @@ class Resolver:
         error = ModuleSpecifierError(specifier, why)
         error.code = "ERR_UNSUPPORTED_ESM_URL_SCHEME"
         raise error
+
+    def _has(self, location: Location) -> bool:
+        """Tell whether a URL is of a package that the context has.
+
+        One that it hasn't is brought as a request is, and then looked at again.
+        """
+        found = self._view.any_version(location.name, location.version)
+        return found == location.version
+
+    def _located(self, specifier: str, location: Location, referrer: str) -> str:
+        """Resolve the URL of a file, as code has it of what was resolved before.
+
+        It is made by `import.meta.resolve`, `require.resolve` and `__dirname`, and what
+        the package exports has been minded then.
+        """
+        own = location_of(referrer)
+        dependent = "" if own is None else own.package
+        if dependent == location.package:
+            dependent = AS_BEFORE
+        tree = self._view.package(location.name, location.version, dependent)
+        place = _Place(tree, location.path, location)
+        path = posixpath.normpath(location.path)
+        if path.startswith(".."):
+            raise ModuleSpecifierError(specifier, f"it leads out of {place.name}")
+        found = self._load_path(place, path)
+        if found is None:
+            raise self._missing(path, place)
+        return self._replaced(place.at(found))
 
     def _from_address(self, specifier: str, referrer: str, kind: Kind) -> str:
         if _RELATIVE.match(specifier):
@@ -454,10 +487,14 @@ class Resolver:
     def _existing(self, place: _Place, path: str, what: str) -> str:
         path = posixpath.normpath(path)
         if not place.tree.has_file(path):
+            why = "" if place.package is None else left_out(path)
             message = (
                 f"{place.name} has no file {shorten(path)!r}, which its package.json "
-                f"names for {shorten(what)!r}: the package may be incomplete, or made "
-                "to be built first; try another version"
+                f"names for {shorten(what)!r}"
+            ) + (
+                why
+                or ": the package may be incomplete, or made to be built first; try "
+                "another version"
             )
             raise ModuleMissingError(message)
         return self._replaced(place.at(path))
@@ -576,7 +613,8 @@ class Resolver:
                 f"{name} has no main file: import one of its files by its path, "
                 "or it has only types or programs"
             )
-        return ModuleMissingError(f"{name} has no file {shown!r}")
+        why = "" if place.package is None else left_out(specifier)
+        return ModuleMissingError(f"{name} has no file {shown!r}{why}")
 
 
 class _Nothing:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from enum import Enum
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isoserver.contexts.calls import ContextCalls
@@ -75,6 +76,8 @@ _INTERRUPTS: Final = 5
 """How often a kernel is interrupted in its grace period."""
 _ID_CHARACTERS: Final = 21
 _LATE_MAX_BYTES: Final = 100_000
+_REFUSED_MAX: Final = 100
+"""Executions without a turn that are remembered; the oldest go."""
 _CALLS: Final = {
     "capability_call": ContextCalls.take,
     "capability_cancel": ContextCalls.cancel,
@@ -287,6 +290,7 @@ class Context:
         self._owner = owner
         self.calls = ContextCalls(self, settings, calls)
         self._queue: deque[Job] = deque()
+        self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
         self._last_job_id = 0
         self._changing = asyncio.Lock()  # held while the process starts and ends
@@ -563,7 +567,12 @@ class Context:
 
     def _refuse_queue(self, error: Exception) -> None:
         while self._queue:
-            self._queue.popleft().refuse(error)
+            self._refuse(self._queue.popleft(), error)
+
+    def _refuse(self, job: Job, error: Exception) -> None:
+        if isinstance(job, Execution):
+            self._refused.append(job)
+        job.refuse(error)
 
     # -- jobs --------------------------------------------------------------------------
 
@@ -576,6 +585,14 @@ class Context:
     def current(self) -> Job | None:
         """What it does now."""
         return self._current
+
+    def find(self, execution_id: str) -> Execution | None:
+        """Find an execution that waits, runs or is remembered."""
+        jobs = (*reversed(self._queue), self._current)
+        for job in chain(jobs, reversed(self.history.executions), self._refused):
+            if isinstance(job, Execution) and job.execution_id == execution_id:
+                return job
+        return None
 
     def is_quiet(self) -> bool:
         """Whether it is idle, and nothing is on its way to it."""
@@ -598,6 +615,7 @@ class Context:
         policy: Policy | None = None,
         header: Mapping[str, Any] | None = None,
         front: str = "",
+        execution_id: str | None = None,
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -610,6 +628,7 @@ class Context:
             policy: Narrows what it may do beyond the context.
             header: That of a front's request.
             front: The session of that front.
+            execution_id: What a client calls it that has no header; a number if None.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -630,6 +649,7 @@ class Context:
             output_bytes_max=self._settings.output_bytes_max,
             header=header,
             front=front,
+            execution_id=execution_id,
         )
         job.content = self.process.content(job)
         self.submit(job)
@@ -672,11 +692,13 @@ class Context:
 
     def cancel(self, job: Job) -> None:
         """Cancel a job: remove it from the queue, or interrupt it when it runs."""
+        if isinstance(job, Execution):
+            job.cancelled = job.cancelled or not job.done.done()
         if job is self._current:
             self.process.interrupt(job)
         elif job in self._queue:
             self._queue.remove(job)
-            job.refuse(ContextReplacedError("the execution was cancelled"))
+            self._refuse(job, ContextReplacedError("the execution was cancelled"))
 
     def interrupt(self) -> None:
         """Stop what runs; state is kept. Nothing happens when nothing runs.
@@ -725,6 +747,7 @@ class Context:
         self._alarm.set(self._patience(job), self._overdue)
         if isinstance(job, Execution):
             self._say_state("busy", job)
+            job.first = self.transcript.last
             if not job.silent:
                 count = self.execution_count + 1
                 self._say(
@@ -824,11 +847,10 @@ class Context:
         self._pass_on(message, late)
         if late is not None:
             late.outputs.add(message.kind, message.content)
-        if message.kind == "stream" and not (late is not None and late.awaited):
-            if isinstance(job, Execution) and job.late_listeners:
-                job.take_late(message)
-            else:
-                self.late.add(message.kind, message.content)
+        shown = isinstance(job, Execution) and job.followers
+        awaited = late is not None and late.awaited
+        if message.kind == "stream" and not (shown or awaited):
+            self.late.add(message.kind, message.content)
 
     def _ask_user(self, parent: int, message: Message) -> None:
         """Have the front that asked for the cell which runs ask its user."""
@@ -878,6 +900,7 @@ class Context:
             reply.pop("result_json", None)
             self._say("execute_reply", reply, job)
         self._say_state("idle", job)
+        job.last = self.transcript.last
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""

@@ -21,6 +21,7 @@ from isoserver.contexts.kernel_ids import is_kernel_id
 from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
+from isoserver.contexts.named import NamedExecutions
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.store import ContextStore
 from isoserver.contexts.templates import Templates
@@ -28,6 +29,9 @@ from isoserver.contexts.v8 import V8Process
 from isoserver.errors import (
     CheckpointMissingError,
     ContextMissingError,
+    ExecutionForgottenError,
+    ExecutionMissingError,
+    ExecutionNamedError,
     FieldProblem,
     ForkError,
     InvalidRequestError,
@@ -122,6 +126,7 @@ class Contexts:
         self._hibernation = Hibernation(
             settings, self._registry, self._store, heaps, files, self._gone
         )
+        self._named = NamedExecutions()
         self._engines: dict[str, ProcessFactory] = {}
         self._launched = launched
         self._hidden = hidden
@@ -555,9 +560,12 @@ class Contexts:
         seconds: float,
         *,
         policy: dict[str, Any] | None = None,
+        execution_id: str | None = None,
         **asked: Any,
     ) -> tuple[Context, Execution]:
         """Begin to run a cell in a context, or in a new one.
+
+        With an id that an earlier request has named, return what that has begun.
 
         Args:
             workspace: Who asks.
@@ -569,13 +577,91 @@ class Contexts:
             seconds: How long it may run, from its beginning.
             policy: Narrows what the code may do beyond the context; a new context is
                 narrowed for good.
+            execution_id: What the client calls the execution; a number if None.
             **asked: `env` and `options` of `Context.execute`.
 
         Raises:
             ContextError: There is no such context, or it is dead.
+            ExecutionNamedError: The id is of another request.
+            ExecutionForgottenError: It is of one that is over, and no longer kept.
             InvalidRequestError: The language isn't served, or the context can't run it.
             LimitError: A limit of contexts or of waiting jobs is reached.
         """
+        if execution_id is not None:
+            begin = partial(
+                self._begin_named,
+                *(workspace, context_id, language, code, seconds, execution_id),
+                policy=policy,
+                **asked,
+            )
+            join = partial(self._join, workspace, execution_id)
+            name, request = (context_id, execution_id), hash((code, language))
+            return await self._named.once(workspace, name, request, begin, join)
+        return await self._begin(
+            workspace, context_id, language, code, seconds, policy=policy, **asked
+        )
+
+    async def _begin_named(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        workspace: str,
+        context_id: str | None,
+        language: str | None,
+        code: str,
+        seconds: float,
+        execution_id: str,
+        **asked: Any,
+    ) -> tuple[Context, Execution]:
+        """Begin it, unless its context has it, perhaps from an earlier server."""
+        if context_id is not None:
+            context = self.get(workspace, context_id)
+            with suppress(ExecutionMissingError):
+                known = await self.find_execution(context, execution_id)
+                if known.code != code:
+                    raise ExecutionNamedError(execution_id)
+                return context, known
+        return await self._begin(
+            *(workspace, context_id, language, code, seconds),
+            execution_id=execution_id,
+            **asked,
+        )
+
+    async def _join(
+        self, workspace: str, execution_id: str, context_id: str
+    ) -> tuple[Context, Execution]:
+        context = self.get(workspace, context_id)
+        try:
+            return context, await self.find_execution(context, execution_id)
+        except ExecutionMissingError:
+            raise ExecutionForgottenError(execution_id, context_id) from None
+
+    async def find_execution(self, context: Context, execution_id: str) -> Execution:
+        """Find an execution of a context, as long as its history has it.
+
+        Raises:
+            ExecutionMissingError: It has none of that id.
+        """
+        found = context.find(execution_id)
+        found = found or await self._stored(context, execution_id)
+        if found is None:
+            raise ExecutionMissingError(execution_id)
+        return found
+
+    async def _stored(self, context: Context, execution_id: str) -> Execution | None:
+        """Find one that its context doesn't remember, but its notebook."""
+        cell = await self._store.cell(context, execution_id)
+        return None if cell is None else cell.execution(context.language)
+
+    async def _begin(  # noqa: PLR0913 - as above
+        self,
+        workspace: str,
+        context_id: str | None,
+        language: str | None,
+        code: str,
+        seconds: float,
+        *,
+        policy: dict[str, Any] | None = None,
+        **asked: Any,
+    ) -> tuple[Context, Execution]:
         if context_id is not None:
             context = self.get(workspace, context_id)
             spoken = None if language is None else self.languages.find(language)

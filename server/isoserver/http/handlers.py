@@ -46,6 +46,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SERVER_ERRORS: Final = 500
 _IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
 _PREFLIGHT_SECONDS: Final = "600"
+_DIGITS_MAX: Final = 11
 _PATH_MAX: Final = 200
 """Characters of a path that doesn't exist, in the log."""
 
@@ -125,8 +126,8 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
             "Access-Control-Expose-Headers",
-            "X-Request-Id, X-Context-Id, Retry-After, WWW-Authenticate, ETag, "
-            "Content-Range",
+            "X-Request-Id, X-Context-Id, X-Execution-Id, Retry-After, "
+            "WWW-Authenticate, ETag, Content-Range",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("Vary", "Origin")
@@ -139,7 +140,7 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
         allowed = (
             "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id, "
-            "If-Match, If-None-Match, Range"
+            "If-Match, If-None-Match, Last-Event-ID, Range"
         )
         self.set_header("Access-Control-Allow-Headers", allowed)
         self.set_header("Access-Control-Max-Age", _PREFLIGHT_SECONDS)
@@ -214,6 +215,19 @@ class Handler(RequestHandler):
         if value in {default, *others}:
             return value
         problem = f"must be one of {', '.join([default, *others])}"
+        raise InvalidRequestError(FieldProblem(name, problem))
+
+    def whole_number(self, name: str, default: int, low: int, high: int) -> int:
+        """Read a query argument that is a whole number.
+
+        Raises:
+            InvalidRequestError: It isn't one from `low` to `high`.
+        """
+        text = self.get_query_argument(name, str(default))
+        number = int(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else -1
+        if low <= number <= high:
+            return number
+        problem = f"must be a whole number from {low} to {high}"
         raise InvalidRequestError(FieldProblem(name, problem))
 
     def find_context(self, context_id: str) -> Context:

@@ -251,6 +251,28 @@ def test_exports(
     assert loader.urls(specifier, kind=kind)[specifier] == f"npm:/pkg@1.0.0/{path}"
 
 
+@pytest.mark.parametrize(
+    ("specifier", "path"),
+    [
+        ("npm:/pkg@1.0.0/index.mjs", "index.mjs"),
+        ("npm:/pkg@1.0.0/lib/../lib/in", "lib/in.js"),
+        ("npm:/pkg@1.0.0/lib", "lib/index.js"),
+    ],
+)
+def test_urls_of_files_are_no_subpaths(
+    registry: PackageRegistry, loader: Loader, specifier: str, path: str
+) -> None:
+    """Code has them of what it has resolved, and of `__dirname`."""
+    files = {"web.js": "", "index.mjs": "", "lib/in.js": "", "lib/index.js": ""}
+    registry.publish("pkg", files=files, **RESOLUTION)
+    for kind in ("import", "require"):
+        found = loader.urls(specifier, kind=kind)[specifier]
+        assert found == f"npm:/pkg@1.0.0/{path}"
+    for wrong in ("npm:/pkg@1.0.0/no.js", "npm:/pkg@1.0.0/../x.js"):
+        with pytest.raises((ModuleMissingError, ModuleSpecifierError)):
+            loader.load(wrong)
+
+
 def test_conditions_are_a_setting(registry: PackageRegistry, loader: Loader) -> None:
     registry.publish("pkg", files={"index.mjs": "", "index.cjs": ""}, **RESOLUTION)
     loader.settings = loader.settings._replace(conditions=("node",))
@@ -288,6 +310,25 @@ def test_errors_say_what_to_do(
     registry.publish("pkg", files={"web.js": ""}, **RESOLUTION)
     with pytest.raises(error, match=says):
         loader.load(specifier)
+
+
+@pytest.mark.parametrize(
+    ("specifier", "says"),
+    [
+        ("pkg/a.js.map", "no file './a.js.map': packages are kept without source maps"),
+        ("pkg/a.d.ts", r"type declarations of the modules beside them \(.d.ts\)"),
+        ("pkg/b.md", "no file './b.md'$"),
+        ("told/types", r"names for './types': packages are kept without type"),
+    ],
+)
+def test_what_packs_leave_out_is_told(
+    registry: PackageRegistry, loader: Loader, specifier: str, says: str
+) -> None:
+    files = {"a.js": "", "a.js.map": "{}", "a.d.ts": ""}
+    registry.publish("pkg", files=files)
+    registry.publish("told", files=files, exports={"./types": "./a.d.ts"})
+    with pytest.raises(ModuleMissingError, match=says):
+        loader.load((specifier, {"type": "text"}))
 
 
 def test_errors_name_the_importers(registry: PackageRegistry, loader: Loader) -> None:
@@ -462,6 +503,14 @@ def test_each_package_is_decided_about(
     loader.asked.clear()
     loader.load("npm:c")  # by itself
     assert loader.asked == [("npm:c@1.0.0", {"dependents": []})]
+    for referrer, dependents in (
+        ("", []),
+        ("npm:/a@1.0.0/index.js", ["npm:a@1.0.0"]),
+        ("npm:/c@1.0.0/x.js", ["npm:b@1.0.0", "npm:a@1.0.0"]),
+    ):
+        loader.asked.clear()
+        loader.load("npm:/c@1.0.0/index.js", referrer=referrer)
+        assert ("npm:c@1.0.0", {"dependents": dependents}) in loader.asked
 
 
 def test_what_is_denied_is_not_downloaded(
