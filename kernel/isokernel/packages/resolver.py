@@ -208,7 +208,7 @@ class Resolver:
         if specifier.startswith("#"):
             return self._private(specifier, place, kind)
         if _RELATIVE.match(specifier):
-            return self._relative(specifier, place)
+            return self._relative(specifier, place, kind)
         return self._bare(specifier, place, kind)
 
     def scope(self, url: str) -> Manifest:
@@ -228,7 +228,8 @@ class Resolver:
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
-            return self._relative("/" + file_path(specifier), self._place(""))
+            path = "/" + file_path(specifier)
+            return self._relative(path, self._place(""), "require")
         if scheme == "https":
             return urljoin(specifier, specifier)
         if scheme == "data":
@@ -280,11 +281,13 @@ class Resolver:
             parse_bare(specifier), "", kind
         )
 
-    def _relative(self, specifier: str, place: _Place) -> str:
+    def _relative(self, specifier: str, place: _Place, kind: Kind) -> str:
         base = "" if specifier.startswith("/") else posixpath.dirname(place.path)
         if place.package is not None and specifier.startswith("/"):
             raise ModuleSpecifierError(specifier, "a package has no absolute paths")
-        wanted = unquote(specifier.partition("?")[0].partition("#")[0])
+        wanted = specifier  # a path for `require`, a part of a URL for `import`
+        if kind == "import":
+            wanted = unquote(specifier.partition("?")[0].partition("#")[0])
         path = posixpath.normpath(posixpath.join("/", base, wanted.lstrip("/")))
         if posixpath.normpath(posixpath.join(base, wanted.lstrip("/"))).startswith(
             ".."
@@ -323,7 +326,7 @@ class Resolver:
             if isinstance(replacement, str) and replacement != specifier:
                 if replacement.startswith("."):
                     base = place.at(posixpath.join(scope[0], "package.json"))
-                    return self._relative(replacement, base)
+                    return self._relative(replacement, base, "require")
                 specifier = replacement
         if builtin := builtin_url(specifier):
             return builtin

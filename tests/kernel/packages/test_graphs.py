@@ -17,6 +17,7 @@ from isokernel.errors import (
     PackageLimitError,
 )
 from isokernel.packages.graphs import Source
+from isokernel.packages.resolver import file_url
 
 if TYPE_CHECKING:
     from tests.kernel.packages.conftest import Loader
@@ -43,7 +44,7 @@ class Folder:
             if path == link or path.startswith(f"{link}/"):
                 path = target + path[len(link) :]
         if path in self.files:
-            return Source(self.files[path], url=f"file:///{path}")
+            return Source(self.files[path], url=file_url(path))
         return any(known.startswith(f"{path}/") for known in self.files)
 
 
@@ -561,6 +562,23 @@ def test_files_of_the_context(registry: PackageRegistry, loader: Loader) -> None
     assert modules["file:///lib/b.ts"]["language"] == "typescript"
     assert modules["file:///data.json"]["format"] == "json"
     assert not any(".." in path for path in folder.read)
+
+
+@pytest.mark.parametrize(
+    ("specifier", "kind", "found"),
+    [
+        ("./a%20b%23%25/x.js?1#2", "import", "file:///a%20b%23%25/x.js"),
+        ("./a b#%/x.js", "require", "file:///a%20b%23%25/x.js"),
+        ("/a b#%/x", "require", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "import", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "require", "file:///a%20b%23%25/x.js"),
+    ],
+)
+def test_paths_with_odd_characters(
+    loader: Loader, specifier: str, kind: str, found: str
+) -> None:
+    loader.more["files"] = Folder({"a b#%/x.js": ""})
+    assert loader.urls(specifier, kind=kind) == {specifier: found}
 
 
 @pytest.mark.parametrize(
