@@ -321,9 +321,11 @@ class Packages:
                 return_exceptions=True,
             )
             further = []
-            for (_, _, _, required), result in zip(wave, results, strict=True):
+            for (_, _, who, required), result in zip(wave, results, strict=True):
                 if isinstance(result, BaseException):
                     if required or not isinstance(result, Exception):
+                        if who:
+                            result.args = (f"{result} (which {who} depends on)",)
                         raise result
                     continue
                 package, integrity, pack = result
