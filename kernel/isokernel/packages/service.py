@@ -177,6 +177,8 @@ class Packages:
             self._idle.cancel()
         if self._own:
             await asyncio.to_thread(self._packer.close)
+        while self._open:
+            self._open.popitem()[1].close()
 
     async def answer(
         self,
