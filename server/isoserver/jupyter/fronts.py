@@ -70,7 +70,7 @@ _QUESTIONS: Final = {
     "is_complete_request",
     "comm_info_request",
 }
-_ADDRESSED: Final = {"execute_reply": "shell"}
+_ADDRESSED: Final = {"execute_reply": "shell", "input_request": "stdin"}
 """What is for the session alone that has asked, and on which channel."""
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
@@ -293,6 +293,10 @@ class Front:
         kind = request.kind
         if kind == "execute_request":
             self._execute(request)
+        elif kind == "input_reply":
+            answer = request.content.get("value")
+            if isinstance(answer, str):
+                self.context.answer_user(self.session, answer)
         elif kind in _COMMS:
             self.context.process.tell(kind, request.content, request.buffers)
         elif kind.endswith("_request"):
@@ -309,6 +313,7 @@ class Front:
             options = {
                 "announce": False,
                 "silent": bool(content.get("silent")),
+                "allow_stdin": bool(content.get("allow_stdin")),
                 "store_history": bool(content.get("store_history", True)),
                 "user_expressions": content.get("user_expressions") or {},
             }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.server import Server
 
+    from isoserver.jupyter.frames import FrontMessage
+
 ORDER = ["busy", "execute_input", "stream", "execute_result", "idle"]
 
 
@@ -405,5 +407,66 @@ def test_comms_reach_the_context(server: Server, client: Client) -> None:
         await front.ask("comm_open", content)
         closed = await front.hear_until(lambda message: message.kind == "comm_close")
         assert json.loads(json.dumps(closed.content))["comm_id"] == "c1"
+
+    attached(server, context, work)
+
+
+def is_question(message: FrontMessage) -> bool:
+    return message.kind == "input_request"
+
+
+def test_input_asks_the_front_that_ran_the_cell(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def scenario() -> None:
+        asking = await Front(channels(server, context), "asking").connect()
+        other = await Front(channels(server, context), "other").connect()
+        code = "import getpass; a = input('name? '); b = getpass.getpass('word? ')"
+        asked = {"code": f"{code}\nprint(a, b)", "allow_stdin": True}
+        number = await asking.ask("execute_request", asked)
+        question = await asking.hear_until(is_question)
+        assert question.channel == "stdin"
+        assert question.content == {"prompt": "name? ", "password": False}
+        assert question.parent_header["msg_id"] == number
+        # Who wasn't asked can't answer; and a question waits for who was away.
+        await other.ask("input_reply", {"value": "no"}, "stdin")
+        assert await other.reply("history_request", {"hist_access_type": "tail"})
+        await asking.ask("input_reply", {"value": "me"}, "stdin")
+        await asking.cut()
+        await asking.connect()
+        question = await asking.hear_until(is_question)
+        assert question.content == {"prompt": "word? ", "password": True}
+        await asking.ask("input_reply", {"value": "secret"}, "stdin")
+        assert (await asking.reply_to(number))["status"] == "ok"
+        assert asking.texts() == "me secret\n"
+        await other.hear_until(is_idle)
+        assert not any(is_question(message) for message in other.heard)
+        # Anybody may stop what waits for an answer.
+        number = await asking.ask("execute_request", asked)
+        await asking.hear_until(is_question)
+        answer = await asyncio.to_thread(client.post, f"/contexts/{context}/interrupt")
+        assert answer.status_code == 200
+        assert (await asking.reply_to(number))["ename"] == "KeyboardInterrupt"
+        # An answer that nobody waits for means nothing.
+        await asking.ask("input_reply", {"value": "late"}, "stdin")
+        assert (await asking.run("a"))["status"] == "ok"
+        await asking.close()
+        await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_input_without_anybody_to_ask(server: Server, client: Client) -> None:
+    context = client.create("python")
+    for code in ("input('a')", "import getpass; getpass.getpass()"):
+        error = client.run(code, context_id=context)["error"]
+        assert error["name"] == "EOFError"
+        assert "has nobody to ask" in error["value"]
+    text = client.text("try: input()\nexcept EOFError: print(1)", context_id=context)
+    assert text is None
+
+    async def work(front: Front) -> None:
+        reply = await front.run("input()", allow_stdin=False)
+        assert reply["ename"] == "EOFError"
 
     attached(server, context, work)
