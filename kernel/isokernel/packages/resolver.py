@@ -454,11 +454,14 @@ class Resolver:
         """
         root = posixpath.join(modules, request.name)
         base = place.at(posixpath.join(root, "package.json"))
+        try:
+            if not place.tree.has_folder(modules):
+                return None
+        except CapabilityDeniedError:
+            pass  # what is in it may be allowed all the same
         manifest = place.tree.manifest(root)
         if manifest is None:
             try:
-                if not place.tree.has_folder(modules):
-                    return None
                 if kind == "require" and request.subpath == ".":
                     file = self._load_file(place, root)
                     if file is not None:
