@@ -23,7 +23,7 @@ from isokernel.errors import (
 from isokernel.packages.answers import Graph, GraphModule, Place
 from isokernel.packages.cache import check_integrity
 from isokernel.packages.manifests import EMPTY, Manifest
-from isokernel.packages.packs import Analysis
+from isokernel.packages.packs import Analysis, left_out
 from isokernel.packages.resolver import (
     AS_BEFORE,
     FILES,
@@ -461,7 +461,7 @@ class _Files:
 def _read_packed(url: str, place: Place, *, as_text: bool = False) -> GraphModule:
     file = place.pack.header.files.get(place.path)
     if file is None:
-        message = f"{place.package} has no file {place.path!r}"
+        message = f"{place.package} has no file {place.path!r}{left_out(place.path)}"
         raise ModuleMissingError(message)
     analysis = Analysis("text") if as_text else file.analysis
     module = GraphModule(url, analysis, place.pack.data(place.path), file.sha256)

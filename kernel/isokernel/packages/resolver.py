@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlia
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from isokernel.errors import (
+    CapabilityDeniedError,
     ModuleMissingError,
     ModuleSpecifierError,
     PackageExportError,
     shorten,
 )
 from isokernel.packages.manifests import EMPTY, Manifest, match, overridden, target_path
+from isokernel.packages.packs import left_out
 from isokernel.packages.specifiers import (
     Location,
     PackageRequest,
@@ -58,6 +60,8 @@ FILES: Final = "file:///"
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _RELATIVE: Final = re.compile(r"\.{0,2}/|\.{1,2}$")
+_PLAIN: Final = "/!$&'()*+,:;=@"
+"""Characters that the path of a URL has as they are, beside letters and digits."""
 _ENDINGS: Final = (".js", ".json", ".mjs", ".cjs", ".ts", ".mts")
 _LISTED_MAX: Final = 8
 _HOISTED_MAX: Final = 64
@@ -151,7 +155,7 @@ class _Place(NamedTuple):
 
 def file_url(path: str) -> str:
     """Return the URL of a file of the context."""
-    return FILES + quote(path)
+    return FILES + quote(path, safe=_PLAIN)
 
 
 def file_path(url: str) -> str:
@@ -194,7 +198,7 @@ class Resolver:
             Needed: See the module.
         """
         if found := _SCHEME.match(specifier):
-            return self._absolute(specifier, found[1].lower(), kind)
+            return self._absolute(specifier, found[1].lower(), referrer, kind)
         if urlsplit(referrer).scheme in ("https", "data"):
             return self._from_address(specifier, referrer, kind)
         place = self._place(referrer)
@@ -211,9 +215,13 @@ class Resolver:
 
     # -- kinds of specifiers -------------------------------------------------------
 
-    def _absolute(self, specifier: str, scheme: str, kind: Kind) -> str:
+    def _absolute(self, specifier: str, scheme: str, referrer: str, kind: Kind) -> str:
         if scheme == "node":
             return specifier
+        if scheme == "npm":
+            location = location_of(specifier)
+            if location is not None and self._has(location):
+                return self._located(specifier, location, referrer)
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
@@ -231,6 +239,34 @@ class Resolver:
         error = ModuleSpecifierError(specifier, why)
         error.code = "ERR_UNSUPPORTED_ESM_URL_SCHEME"
         raise error
+
+    def _has(self, location: Location) -> bool:
+        """Tell whether a URL is of a package that the context has.
+
+        One that it hasn't is brought as a request is, and then looked at again.
+        """
+        found = self._view.any_version(location.name, location.version)
+        return found == location.version
+
+    def _located(self, specifier: str, location: Location, referrer: str) -> str:
+        """Resolve the URL of a file, as code has it of what was resolved before.
+
+        It is made by `import.meta.resolve`, `require.resolve` and `__dirname`, and what
+        the package exports has been minded then.
+        """
+        own = location_of(referrer)
+        dependent = "" if own is None else own.package
+        if dependent == location.package:
+            dependent = AS_BEFORE
+        tree = self._view.package(location.name, location.version, dependent)
+        place = _Place(tree, location.path, location)
+        path = posixpath.normpath(location.path)
+        if path.startswith(".."):
+            raise ModuleSpecifierError(specifier, f"it leads out of {place.name}")
+        found = self._load_path(place, path)
+        if found is None:
+            raise self._missing(path, place)
+        return self._replaced(place.at(found))
 
     def _from_address(self, specifier: str, referrer: str, kind: Kind) -> str:
         if _RELATIVE.match(specifier):
@@ -386,11 +422,10 @@ class Resolver:
         folder = posixpath.dirname(place.path)
         while True:
             if posixpath.basename(folder) != "node_modules":
-                found = posixpath.join(folder, "node_modules", request.name)
-                own = place.tree.manifest(found)
-                if own is not None:
-                    base = place.at(posixpath.join(found, "package.json"))
-                    return self._exported(base, found, own, request.subpath, kind)
+                modules = posixpath.join(folder, "node_modules")
+                found = self._installed(request, place, modules, kind)
+                if found is not None:
+                    return found
             if not folder:
                 break
             folder = posixpath.dirname(folder)
@@ -399,6 +434,32 @@ class Resolver:
             why = "its package.json takes it from a folder: install it there with npm"
             raise ModuleSpecifierError(request.name, why)
         return self._requested(aliased(request, wanted), "", kind)
+
+    def _installed(
+        self, request: PackageRequest, place: _Place, modules: str, kind: Kind
+    ) -> str | None:
+        """Resolve a package in a folder node_modules; None if it isn't in there.
+
+        As in Node.js, it needs no package.json, and may be a file for `require`.
+        """
+        root = posixpath.join(modules, request.name)
+        base = place.at(posixpath.join(root, "package.json"))
+        manifest = place.tree.manifest(root)
+        if manifest is None:
+            try:
+                if not place.tree.has_folder(modules):
+                    return None
+                if kind == "require" and request.subpath == ".":
+                    file = self._load_file(place, root)
+                    if file is not None:
+                        return self._replaced(place.at(file))
+                if not place.tree.has_folder(root):
+                    return None
+            except CapabilityDeniedError:
+                # The code has asked for a package, not for this folder.
+                return None
+            manifest = Manifest({})
+        return self._exported(base, root, manifest, request.subpath, kind)
 
     def _exported(
         self, place: _Place, root: str, manifest: Manifest, subpath: str, kind: Kind
@@ -420,16 +481,20 @@ class Resolver:
         else:
             found = self._load_folder(place, root, manifest)
         if found is None:
-            raise self._missing(subpath, place)
+            raise self._missing(subpath, place, root)
         return self._replaced(place.at(found))
 
     def _existing(self, place: _Place, path: str, what: str) -> str:
         path = posixpath.normpath(path)
         if not place.tree.has_file(path):
+            why = "" if place.package is None else left_out(path)
             message = (
                 f"{place.name} has no file {shorten(path)!r}, which its package.json "
-                f"names for {shorten(what)!r}: the package may be incomplete, or made "
-                "to be built first; try another version"
+                f"names for {shorten(what)!r}"
+            ) + (
+                why
+                or ": the package may be incomplete, or made to be built first; try "
+                "another version"
             )
             raise ModuleMissingError(message)
         return self._replaced(place.at(path))
@@ -527,25 +592,29 @@ class Resolver:
                     return place.at(found).url
         return place.url
 
-    def _missing(self, specifier: str, place: _Place) -> ModuleMissingError:
+    def _missing(
+        self, specifier: str, place: _Place, root: str = ""
+    ) -> ModuleMissingError:
         shown = shorten(specifier)
         if place.package is None and self._view.files is None:
             return ModuleMissingError(
                 f"there is no file {shown!r}: the context has no folder"
             )
-        manifest = place.tree.manifest("") if specifier == "." else None
+        name = place.name if not root else f"the folder {shorten(root)!r}"
+        manifest = place.tree.manifest(root) if specifier == "." else None
         main = specifier if manifest is None else manifest.text("main")
         if main.endswith(".node"):
             return ModuleMissingError(
-                f"{place.name} needs a native add-on, which a context can't load: look "
+                f"{name} needs a native add-on, which a context can't load: look "
                 "for a package in JavaScript or WebAssembly"
             )
         if specifier == ".":
             return ModuleMissingError(
-                f"{place.name} has no main file: import one of its files by its path, "
+                f"{name} has no main file: import one of its files by its path, "
                 "or it has only types or programs"
             )
-        return ModuleMissingError(f"{place.name} has no file {shown!r}")
+        why = "" if place.package is None else left_out(specifier)
+        return ModuleMissingError(f"{name} has no file {shown!r}{why}")
 
 
 class _Nothing:

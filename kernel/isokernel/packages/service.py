@@ -44,7 +44,7 @@ from isokernel.packages.kept import (
 from isokernel.packages.lock import Lock
 from isokernel.packages.npmrc import Npmrc, read_npmrc
 from isokernel.packages.packer import Packer
-from isokernel.packages.packs import Analysis, Code, format_of
+from isokernel.packages.packs import Analysis, Code, format_of, left_out
 from isokernel.packages.progress import Reports
 from isokernel.packages.registry import Metadata, Received, Registry, Release
 from isokernel.packages.resolver import AS_BEFORE, Need, aliased
@@ -293,7 +293,7 @@ class Packages:
                 raise ModuleSpecifierError(url, "it names no file of the package")
             package, _, pack = await supplies.acquire(request.name, request.range, "")
         if pack is None or path not in pack.header.files:
-            message = f"{package} has no file {path!r}"
+            message = f"{package} has no file {path!r}{left_out(path)}"
             raise ModuleMissingError(message)
         return pack.data(path)
 

@@ -4,7 +4,7 @@
 // whoever holds the capability `modules`, once for all that an import needs; Node.js's built-in
 // modules are the runtime's own.
 
-const { ArrayBuffer, Error, Map, Set, SyntaxError, TypeError, defineProperty, exec, filter,
+const { ArrayBuffer, Error, Map, Set, SyntaxError, TypeError, decodeUri, defineProperty, exec, filter,
   hasOwn, indexOf, keys, mapClear, mapDelete, mapGet, mapKeys, mapNext, mapSet, ownValue, parse,
   pop, push, replace, resolve, setAdd, setDelete, setHas, setNext, setValues, slice, startsWith, then,
   toJson } = require("intrinsics");
@@ -16,6 +16,8 @@ const TEXT = "#text"; // ends the URL of a module that is a file's text
 const ATTRIBUTES = { __proto__: null, integrity: true, type: true };
 const TYPES = { __proto__: null, json: true, text: true };
 const LACKS = / does not provide an export named | contains conflicting star exports for name /;
+const LACKED = /^The requested module '(.*)' does not provide an export named '(.*)'$/s;
+const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
 const INSTANTIATED = 2; // v8::Module::Status
 const PENDING = 0; // a promise's state
 const REJECTED = 2;
@@ -302,11 +304,36 @@ function includes(list, item) {
   return false;
 }
 
-/** The error of what V8 has to say: [error, script, line, column, end column]. */
-function problemOf(problem) {
-  const { 0: error, 1: script, 2: line, 3: column } = problem;
+/**
+ * The error of what V8 has to say.
+ * @param {unknown[]} problem [error, script, line, column, end column]
+ * @param {object} [imports] URLs of what the script imports, if no record has them
+ */
+function problemOf(problem, imports) {
+  const { 1: script, 2: line, 3: column } = problem;
+  const record = mapGet(records, script);
+  const error = explained(problem[0], imports ?? (record && importsOf(record)));
   if (script !== undefined && line > 0) require("stack").place(error, script, line, column + 1);
   return error;
+}
+
+const NAMELESS = { __proto__: null, json: "JSON", text: "a text" };
+
+/** Says what to do where a name is imported of a module that is no ES module and hasn't got it. */
+function explained(error, imports) {
+  const found = exec(LACKED, ownValue(error ?? PLAIN, "message"));
+  if (found === null || imports === undefined) return error;
+  const { 1: specifier, 2: name } = found;
+  const format = mapGet(records, imports[specifier])?.format;
+  const head = `Named export '${name}' not found. The requested module '${specifier}' is`;
+  if (format in NAMELESS) {
+    return new SyntaxError(`${head} ${NAMELESS[format]}, which has a default export only: ` +
+      `import value from '${specifier}' with { type: '${format}' };`);
+  }
+  if (format !== "commonjs") return error;
+  const taken = exec(NAME, name) === null ? `pkg[${toJson(name)}]` : `const { ${name} } = pkg`;
+  return new SyntaxError(`${head} a CommonJS module, whose names can't all be known before it ` +
+    `runs. Take them from its default export: import pkg from '${specifier}'; ${taken};`);
 }
 
 /** Links a module with all that it imports, which all is there. */
@@ -504,7 +531,10 @@ function valueOf(record) {
 const FILE = /^file:\/\/(\/.*)$/;
 
 /** The path of a module: of a file, or its URL where there is no file. */
-const pathOf = (url) => exec(FILE, url)?.[1] ?? url;
+function pathOf(url) {
+  const path = exec(FILE, url)?.[1];
+  return path === undefined ? url : decodeUri(path);
+}
 
 const folderOf = (path) => exec(/^(.*)\//, path)?.[1] || "/";
 
@@ -640,11 +670,10 @@ function linkCell(url, cell) {
     const problem = host.compileModule(url, textOf(cell), toJson(targets)) ?? host.linkModule(url);
     if (problem === undefined) return targets;
     host.dropModule(url);
-    if (problem[1] === url) {
-      if (leaveOut(cell, problem)) continue;
-      problem[1] = script;
-    }
-    throw problemOf(problem);
+    if (problem[1] !== url) throw problemOf(problem);
+    if (leaveOut(cell, problem)) continue;
+    problem[1] = script;
+    throw problemOf(problem, targets);
   }
 }
 

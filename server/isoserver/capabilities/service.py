@@ -440,10 +440,12 @@ class Capabilities:
                 for secret in self._settings.secrets
                 if secret.workspace == workspace
             )
+        if not found:
+            return found
         narrowed = self._known(workspace).policy
         if narrowed is not None:
             narrowing = (narrowed, *narrowing)
-        if not found or not narrowing:
+        if not narrowing:
             return found
         return {
             name: value

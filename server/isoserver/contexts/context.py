@@ -12,9 +12,9 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from datetime import datetime, timezone
 from enum import Enum
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isoserver.contexts.calls import ContextCalls
@@ -76,6 +76,8 @@ _INTERRUPTS: Final = 5
 """How often a kernel is interrupted in its grace period."""
 _ID_CHARACTERS: Final = 21
 _LATE_MAX_BYTES: Final = 100_000
+_REFUSED_MAX: Final = 100
+"""Executions without a turn that are remembered; the oldest go."""
 _CALLS: Final = {
     "capability_call": ContextCalls.take,
     "capability_cancel": ContextCalls.cancel,
@@ -231,7 +233,7 @@ class Context:
         state: What it is doing.
         reason: Why it is dead, or what was lost when it was woken.
         execution_count: Number of the last execution.
-        created_at: When it was made.
+        created_at: When it was made, in seconds since 1970.
         last_used: When something was asked of it last; `used` is the same by the
             monotonic clock.
         checkpoint: The heap that it can go back to.
@@ -273,7 +275,7 @@ class Context:
         self.reason = ""
         self._killed_for = ""
         self.execution_count = 0
-        self.created_at = datetime.now(timezone.utc)
+        self.created_at = time.time()
         self.last_used = self.created_at
         self.used = time.monotonic()
         self.checkpoint: Checkpoint | None = None
@@ -288,6 +290,7 @@ class Context:
         self._owner = owner
         self.calls = ContextCalls(self, settings, calls)
         self._queue: deque[Job] = deque()
+        self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
         self._last_job_id = 0
         self._changing = asyncio.Lock()  # held while the process starts and ends
@@ -402,7 +405,6 @@ class Context:
             self.calls.end()
             await self.process.close()
             await self.calls.closed()
-        self.transcript.end(reason)
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -435,6 +437,7 @@ class Context:
         self.state = State.HIBERNATED
         self.reason = ""
         self.history.clear()
+        self.transcript.flush()
         self._alarm.close()
         self.calls.end()
         async with self._changing:
@@ -466,11 +469,28 @@ class Context:
         self.state = State(record.state)
         self.reason = record.reason
         self.execution_count = record.execution_count
-        self.created_at = datetime.fromtimestamp(record.created_at, timezone.utc)
-        self.last_used = datetime.fromtimestamp(record.last_used, timezone.utc)
+        self.created_at = record.created_at
+        self.last_used = record.last_used
         self.checkpoint = record.checkpoint
         self.origin = record.heap
         self.history.stored = True
+
+    def end_lost(self, header: Mapping[str, Any], front: str) -> None:
+        """Say that an execution is over which an earlier server has not ended.
+
+        Args:
+            header: That of its request.
+            front: The session of the front that asked for it, if one did.
+        """
+        job = Execution(
+            "", self.language, 0.0, env=None, options=None, output_bytes_max=0
+        )
+        job.header, job.front = header, front
+        text = f"the server ended while it ran: {self.reason}"
+        failure = Failure.without_traceback(DIED, text)
+        self._say("error", failure.content(), job)
+        job.fail(failure)
+        self._say_end(job)
 
     async def saved(self, checkpoint: Checkpoint) -> None:
         """Have a checkpoint, made by `save`; return once that is recorded.
@@ -540,14 +560,19 @@ class Context:
             failure = Failure.without_traceback(name, reason)
             self._say("error", failure.content(), job)
             job.fail(failure)
-            self._say_state("idle", job)
+            self._say_end(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
 
     def _refuse_queue(self, error: Exception) -> None:
         while self._queue:
-            self._queue.popleft().refuse(error)
+            self._refuse(self._queue.popleft(), error)
+
+    def _refuse(self, job: Job, error: Exception) -> None:
+        if isinstance(job, Execution):
+            self._refused.append(job)
+        job.refuse(error)
 
     # -- jobs --------------------------------------------------------------------------
 
@@ -561,6 +586,14 @@ class Context:
         """What it does now."""
         return self._current
 
+    def find(self, execution_id: str) -> Execution | None:
+        """Find an execution that waits, runs or is remembered."""
+        jobs = (*reversed(self._queue), self._current)
+        for job in chain(jobs, reversed(self.history.executions), self._refused):
+            if isinstance(job, Execution) and job.execution_id == execution_id:
+                return job
+        return None
+
     def is_quiet(self) -> bool:
         """Whether it is idle, and nothing is on its way to it."""
         idle = self.state is State.IDLE and not self._queue
@@ -569,7 +602,7 @@ class Context:
     def touch(self) -> None:
         """Note that something was asked of it."""
         self.used = time.monotonic()
-        self.last_used = datetime.now(timezone.utc)
+        self.last_used = time.time()
 
     def execute(  # noqa: PLR0913 - the fields of a request, by their names
         self,
@@ -581,6 +614,8 @@ class Context:
         options: dict[str, Any] | None = None,
         policy: Policy | None = None,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
+        execution_id: str | None = None,
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -592,6 +627,8 @@ class Context:
             options: Those of `Execution`.
             policy: Narrows what it may do beyond the context.
             header: That of a front's request.
+            front: The session of that front.
+            execution_id: What a client calls it that has no header; a number if None.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -611,6 +648,8 @@ class Context:
             options=options,
             output_bytes_max=self._settings.output_bytes_max,
             header=header,
+            front=front,
+            execution_id=execution_id,
         )
         job.content = self.process.content(job)
         self.submit(job)
@@ -653,11 +692,13 @@ class Context:
 
     def cancel(self, job: Job) -> None:
         """Cancel a job: remove it from the queue, or interrupt it when it runs."""
+        if isinstance(job, Execution):
+            job.cancelled = job.cancelled or not job.done.done()
         if job is self._current:
             self.process.interrupt(job)
         elif job in self._queue:
             self._queue.remove(job)
-            job.refuse(ContextReplacedError("the execution was cancelled"))
+            self._refuse(job, ContextReplacedError("the execution was cancelled"))
 
     def interrupt(self) -> None:
         """Stop what runs; state is kept. Nothing happens when nothing runs.
@@ -706,6 +747,7 @@ class Context:
         self._alarm.set(self._patience(job), self._overdue)
         if isinstance(job, Execution):
             self._say_state("busy", job)
+            job.first = self.transcript.last
             if not job.silent:
                 count = self.execution_count + 1
                 self._say(
@@ -786,11 +828,10 @@ class Context:
             self._pass_on(message, late)
             if late is not None:
                 late.outputs.add(message.kind, message.content)
-            if message.kind == "stream" and not (late is not None and late.awaited):
-                if isinstance(job, Execution) and job.late_listeners:
-                    job.take_late(message)
-                else:
-                    self.late.add(message.kind, message.content)
+            shown = isinstance(job, Execution) and job.followers
+            awaited = late is not None and late.awaited
+            if message.kind == "stream" and not (shown or awaited):
+                self.late.add(message.kind, message.content)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
                 job.idle = True
@@ -818,11 +859,20 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        parent = {} if job is None else job.header
-        self.transcript.add(kind, content, parent, metadata, buffers)
+        parent, front = ({}, "") if job is None else (job.header, job.front)
+        self.transcript.add(kind, content, parent, metadata, buffers, front)
 
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)
+
+    def _say_end(self, job: Execution) -> None:
+        """Say that an execution is over; a front's also has a reply."""
+        if job.front:
+            reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
+            reply.pop("result_json", None)
+            self._say("execute_reply", reply, job)
+        self._say_state("idle", job)
+        job.last = self.transcript.last
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
@@ -838,7 +888,7 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            self._say_state("idle", job)
+            self._say_end(job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)

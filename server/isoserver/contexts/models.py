@@ -47,6 +47,7 @@ __all__ = [
     "ExecutionModel",
     "InspectRequest",
     "Inspection",
+    "KnownExecutionModel",
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
@@ -56,6 +57,7 @@ __all__ = [
     "execution_answer",
     "failed_answer",
     "item_answers",
+    "known_answer",
     "note_language",
     "record_answer",
 ]
@@ -89,6 +91,13 @@ LanguageName = Annotated[
 ]
 
 
+ExecutionId: TypeAlias = Annotated[
+    str,
+    # Not of digits alone, as those are that the server gives.
+    StringConstraints(max_length=128, pattern=r"^[0-9]*[A-Za-z_-][A-Za-z0-9._:-]*$"),
+]
+
+
 class StreamRequest(RequestModel):
     """Code to run in a context."""
 
@@ -118,6 +127,12 @@ class StreamRequest(RequestModel):
         None,
         description="What the code may do beyond the context, of what the workspace "
         "allows; all of that if omitted.",
+    )
+    execution_id: ExecutionId | None = Field(
+        None,
+        description="What the execution is to be called, unique in its context, or "
+        "among those that make one. The same request sent again runs nothing twice: it "
+        "gets the same execution.",
     )
 
 
@@ -228,6 +243,7 @@ class ExecutionModel(AnswerModel):
     """The result of an execution. Code that fails is answered like any other."""
 
     context_id: str = Field(description="The context that was used.")
+    execution_id: str = Field("", description="What the execution is called.")
     items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
     late: Logs | None = Field(
@@ -243,8 +259,19 @@ class ExecutionModel(AnswerModel):
     )
 
 
+class KnownExecutionModel(ExecutionModel):
+    """An execution as its context knows it: what it has put out so far, or in all."""
+
+    status: Literal[
+        "queued", "running", "completed", "failed", "timed_out", "cancelled"
+    ] = Field(description="The last four are for ever.")
+
+
 class StreamEvent(AnswerModel):
     """One frame of a stream, the JSON after `data:`."""
+
+    execution_id: str = Field("", description="In the first event that is sent.")
+    context_id: str = Field("", description="In the first event that is sent.")
 
     type: Literal[0, 1, 2, 3] = Field(
         description="0: stdout, 1: stderr, 2: exit, 3: the execution could not go on."
@@ -360,6 +387,7 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
     late = {"late": context.late.take_logs()} if context.late.items else {}
     return {
         "context_id": context.id,
+        "execution_id": execution.execution_id,
         "items": item_answers(execution),
         "logs": {
             "stdout": lines(outputs.text("stdout")),
@@ -367,6 +395,26 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
         },
         **late,
         "error": _error(execution.failure),
+        "execution_count": execution.count,
+    }
+
+
+def known_answer(context: Context, execution: Execution) -> dict[str, Any]:
+    """Return a `KnownExecutionModel` of an execution, whether it is over or not."""
+    outputs, failure, done = execution.outputs, execution.failure, execution.done
+    if done.done() and not done.cancelled() and done.exception() is not None:
+        error = done.exception()
+        failure = Failure.without_traceback(type(error).__name__, str(error))
+    return {
+        "context_id": context.id,
+        "execution_id": execution.execution_id,
+        "status": execution.status,
+        "items": item_answers(execution),
+        "logs": {
+            "stdout": lines(outputs.text("stdout")),
+            "stderr": lines(outputs.text("stderr")),
+        },
+        "error": _error(failure),
         "execution_count": execution.count,
     }
 
@@ -389,6 +437,8 @@ def note_language(execution: Execution) -> None:
         and _SCRIPT.search(execution.code)
     ):
         note = "ran as python; name `language` (typescript) for TypeScript"
+        if note in failed.value:
+            return
         value = f"{failed.value} ({note})"
         execution.failure = Failure(failed.name, value, f"{failed.traceback}{note}\n")
 

@@ -122,8 +122,12 @@ class ServerSettings(
         16 * _MIB, "Characters kept in a context's notebook."
     )
     transcript_bytes_max: PositiveInt = setting(
-        8 * _MIB, "Bytes of a context's messages kept for fronts that are away."
+        8 * _MIB, "Bytes of a context's messages kept for those that are away."
     )
+    fronts_max: PositiveInt = setting(
+        2000, "Fronts that are attached to contexts, and streams of messages."
+    )
+    context_fronts_max: PositiveInt = setting(100, "Those of one context.")
     v8_heap_bytes_max: PositiveInt | None = setting(
         512 * _MIB, "Bytes of V8 heap of one context."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import select
 import time
@@ -267,7 +266,7 @@ def test_a_heap_of_another_runtime_is_not_run(context: LocalContext) -> None:
     heap = context.context.heaps.save()
     assert heap.scripts == scripts.identity()
     with pytest.raises(SnapshotEngineError, match=f"runtime other.*{heap.scripts}"):
-        LocalContext(snapshot=dataclasses.replace(heap, scripts="other"))
+        LocalContext(snapshot=heap._replace(scripts="other"))
     LocalContext(snapshot=heap).context.close()
 
 

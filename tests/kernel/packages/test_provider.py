@@ -34,6 +34,10 @@ def registry() -> Iterator[PackageRegistry]:
                 "late.js": "export default 'late'",
                 "data.json": '{"a": [1]}',
                 "odd.wasm": b"\0asm\1\0\0\0\xff",
+                "sales.arrow": b"ARROW1\0\0\xff",
+                "load.js": "export const load = async () => (await fetch(new URL("
+                "'./sales.arrow', import.meta.url))).bytes()",
+                "sums.js.map": "{}",
                 "text.csv": "a,b",
             },
             type="module",
@@ -110,6 +114,8 @@ def make(desk: Desk) -> Iterator[Callable[..., HeldContext]]:
             "(await (await fetch(url)).bytes()).length",
             "9",
         ),
+        ("import {load} from 'sums/load.js'; (await load()).at(-1)", "255"),
+        ("(await (await fetch('npm:sums/sales.arrow')).bytes()).length", "9"),
     ],
 )
 def test_imports(make: Callable[..., HeldContext], code: str, text: str) -> None:
@@ -137,6 +143,7 @@ def test_a_package_reads_files_beside_it(make: Callable[..., HeldContext]) -> No
         ("import './x.js'", "Error", "the context has no folder"),
         ("await fetch('npm:sums')", "TypeError", "it names no file of the package"),
         ("await fetch('npm:sums/no.csv')", "TypeError", "has no file 'no.csv'"),
+        ("await fetch('npm:sums/sums.js.map')", "TypeError", "without source maps"),
         ("await fetch('npm:/sums@9.9/text.csv')", "TypeError", "no version '9.9'"),
     ],
 )

@@ -260,8 +260,9 @@ def test_a_death_is_told(server: Server, client: Client) -> None:
             "execute_request", {"code": "import os; os.kill(os.getpid(), 9)"}
         )
         assert (await front.reply_to(number))["ename"] == "ContextDiedError"
-        states = [message.content.get("execution_state") for message in front.heard]
-        assert "dead" in states
+        await front.hear_until(
+            lambda message: message.content.get("execution_state") == "dead"
+        )
         assert (await front.run("1"))["ename"] == "ContextDeadError"
 
     attached(server, context, work)
