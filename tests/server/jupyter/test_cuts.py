@@ -162,8 +162,9 @@ class Run:
                 await self._cut(cut, cell)
             await cell
         with connect(self.server) as client:
-            # What was sent to fronts is over when this has come, too.
-            client.run("'the end'", context_id=self.context)
+            # What a killed cell has not said, and an end that all will have heard.
+            code = f"await go({max(1, messages - self._heard)})"
+            client.run(code, context_id=self.context)
             self.agent.leave()
             await reading
             while await asyncio.to_thread(self.agent.read, client, self.context):
