@@ -162,8 +162,9 @@ class Run:
                 await self._cut(cut, cell)
             await cell
         with connect(self.server) as client:
-            # What a killed cell has not said, and an end that all will have heard.
-            code = f"await go({max(1, messages - self._heard)})"
+            # What a killed cell has not said, and an end after which nothing comes.
+            end = "await new Promise((done) => setTimeout(done, 50))"
+            code = f"await go({max(1, messages - self._heard)}); {end}"
             client.run(code, context_id=self.context)
             self.agent.leave()
             await reading
