@@ -95,7 +95,7 @@ class SmallProvider:
         return Answer("done")
 
     async def _secrets(self, call: Call) -> Answer:
-        found = call.grant.secrets(call.arguments["host"])
+        found = call.grant.secrets(Asked(**call.arguments))
         return Answer({name: len(value) for name, value in found.items()})
 
     async def _wait(self, call: Call) -> Answer:

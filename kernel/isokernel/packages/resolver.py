@@ -107,6 +107,9 @@ class Tree(Protocol):
     def has_folder(self, path: str) -> bool:
         """Tell whether there is such a folder."""
 
+    def real_path(self, path: str) -> str:
+        """Return where a file is once links are followed, as its URL says."""
+
     def manifest(self, folder: str) -> Manifest | None:
         """Return the package.json of a folder."""
 
@@ -576,6 +579,7 @@ class Resolver:
 
     def _replaced(self, place: _Place) -> str:
         """Return the URL of a file, or of what its package's browser map has for it."""
+        place = place.at(place.tree.real_path(place.path))
         scope = self._scope(place) if self._browser else None
         if scope is None or not scope[1].browser:
             return place.url
@@ -589,7 +593,7 @@ class Resolver:
                 path = posixpath.normpath(posixpath.join(scope[0], replacement))
                 found = None if path.startswith("..") else self._load_path(place, path)
                 if found is not None:
-                    return place.at(found).url
+                    return place.at(place.tree.real_path(found)).url
         return place.url
 
     def _missing(
@@ -627,6 +631,9 @@ class _Nothing:
     def has_folder(self, path: str) -> bool:
         del path
         return False
+
+    def real_path(self, path: str) -> str:
+        return path
 
     def manifest(self, folder: str) -> Manifest | None:
         del folder

@@ -12,6 +12,7 @@ const { owner } = require("owner");
 const builtins = require("node/index");
 
 const CELLS = "isokernel:imports/"; // the import statements of a cell
+const SHOWN = 200; // characters of a specifier in an error
 const TEXT = "#text"; // ends the URL of a module that is a file's text
 const ATTRIBUTES = { __proto__: null, integrity: true, type: true };
 const TYPES = { __proto__: null, json: true, text: true };
@@ -143,9 +144,10 @@ const isText = (url) => url.length > TEXT.length && exec(/#text$/, url) !== null
 /** Says in an error what couldn't be loaded, if it doesn't. */
 function named(error, missing) {
   const text = ownValue(error, "message");
-  const names = missing.length === 1 ? missing[0].specifier : "";
-  if (names !== "" && typeof text === "string" && indexOf(text, names) < 0) {
-    error.message = `${names} can't be loaded: ${text}`;
+  const name = missing.length === 1 ? missing[0].specifier : "";
+  if (name !== "" && typeof text === "string" && indexOf(text, name) < 0) {
+    const shown = name.length > SHOWN ? `${slice(name, 0, SHOWN)}…` : name;
+    error.message = `${shown} can't be loaded: ${text}`;
   }
   return error;
 }

@@ -338,7 +338,8 @@ class Contexts:
 
         Args:
             workspace: Who owns it.
-            language: Its language; None for that of the heap, or the server's default.
+            language: Its language; None for that of the heap, for one that has
+                packages if there are some, else the server's default.
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
@@ -360,7 +361,8 @@ class Contexts:
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
-            language = self.languages.find(None if loaded is None else loaded.language)
+            spoken = None if loaded is None else loaded.language
+            language = self._language(spoken, packaged=bool(packages))
         memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
         identity = Identity(
             workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
@@ -391,6 +393,12 @@ class Contexts:
         if not ephemeral:
             self._record(context)
         return context
+
+    def _language(self, name: str | None, *, packaged: bool) -> Language:
+        """Return a language by name; without one, what a context would be in."""
+        if name is None and packaged and self.languages.runs("v8"):
+            return self.languages.preferred("v8")
+        return self.languages.find(name)
 
     def _record(self, context: Context) -> None:
         made = context.created_at

@@ -163,7 +163,11 @@ class JupyterEvents:
 
     def end(self) -> Iterator[dict[str, Any]]:
         """Pass the reply on."""
-        yield self._event("execute_reply", self._execution.reply or {}, {})
+        content, failed = self._execution.reply or {}, self._execution.failure
+        if failed and self._execution.timed_out:
+            # A kernel of another language knows only that it was interrupted.
+            content = {**content, **failed.content(), "stopped": True}
+        yield self._event("execute_reply", content, {})
 
     def refused(self, reason: str) -> Iterator[dict[str, Any]]:
         """Tell that the execution could not be run."""

@@ -126,7 +126,7 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
             "Access-Control-Expose-Headers",
-            "X-Request-Id, X-Context-Id, X-Execution-Id, Retry-After, "
+            "X-Request-Id, X-Context-Id, X-Execution-Id, X-Error-Code, Retry-After, "
             "WWW-Authenticate, ETag, Content-Range",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
@@ -299,6 +299,7 @@ class Handler(RequestHandler):
         self.internal_error(HTTPStatus(status_code))
 
     def _error_headers(self, error: ServerError) -> None:
+        self.set_header("X-Error-Code", type(error).code)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
         challenge = self.parts.access.challenge(error, self.request)

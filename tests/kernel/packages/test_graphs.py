@@ -28,16 +28,22 @@ def by_url(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 class Folder:
-    """A context's files."""
+    """A context's files; links are folders that lead to others."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(
+        self, files: dict[str, str], links: dict[str, str] | None = None
+    ) -> None:
         self.files = {path: text.encode() for path, text in files.items()}
+        self.links = links or {}
         self.read: list[str] = []
 
-    async def read_module(self, path: str) -> bytes | bool:
+    async def read_module(self, path: str) -> Source | bool:
         self.read.append(path)
+        for link, target in self.links.items():
+            if path == link or path.startswith(f"{link}/"):
+                path = target + path[len(link) :]
         if path in self.files:
-            return self.files[path]
+            return Source(self.files[path], url=f"file:///{path}")
         return any(known.startswith(f"{path}/") for known in self.files)
 
 
@@ -595,6 +601,35 @@ def test_installed_packages_need_no_package_json(
     assert loader.urls(specifier, kind=kind) == {specifier: found}
 
 
+@pytest.mark.parametrize("package", ['{"main": "main.js"}', None])
+def test_links_in_node_modules_are_followed(
+    registry: PackageRegistry, loader: Loader, package: str | None
+) -> None:
+    """As pnpm makes them: what a package needs is beside it, not beside the link."""
+    registry.publish("bar", files={"index.js": ""})
+    kept = "node_modules/.pnpm"
+    main = "index.js" if package is None else "main.js"
+    files = {
+        f"{kept}/foo@1/node_modules/foo/{main}": "require('bar'); require('./own')",
+        f"{kept}/foo@1/node_modules/foo/own.js": "",
+        f"{kept}/bar@2/node_modules/bar/index.js": "",
+    }
+    if package is not None:
+        files[f"{kept}/foo@1/node_modules/foo/package.json"] = package
+    loader.more["files"] = Folder(
+        files,
+        {
+            "node_modules/foo": f"{kept}/foo@1/node_modules/foo",
+            f"{kept}/foo@1/node_modules/bar": f"{kept}/bar@2/node_modules/bar",
+        },
+    )
+    modules = by_url(loader.load("foo"))
+    assert modules[f"file:///{kept}/foo@1/node_modules/foo/{main}"]["imports"] == {
+        "bar": f"file:///{kept}/bar@2/node_modules/bar/index.js",
+        "./own": f"file:///{kept}/foo@1/node_modules/foo/own.js",
+    }
+
+
 def test_an_installed_package_without_its_file_is_not_taken_from_npm(
     registry: PackageRegistry, loader: Loader
 ) -> None:
@@ -759,7 +794,7 @@ def test_a_folder_that_may_not_be_read_is_none(
     registry: PackageRegistry, loader: Loader
 ) -> None:
     class Denied:
-        async def read_module(self, path: str) -> bytes | bool:
+        async def read_module(self, path: str) -> Source | bool:
             capability, setting = "files", "a policy"
             raise CapabilityDeniedError(capability, path, setting)
 

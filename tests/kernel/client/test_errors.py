@@ -1,0 +1,327 @@
+"""What goes wrong on the way: the error tree, and what is sent again."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import signal
+import socket
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+from tests.support.waiting import DEADLINE
+
+from isokernel.client import (
+    AsyncClient,
+    AuthenticationError,
+    BadRequestError,
+    Client,
+    ClientSettingsError,
+    Context,
+    ErrorCode,
+    NetworkError,
+    NetworkTimeoutError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    Started,
+    StatusError,
+    UnavailableError,
+    errors,
+)
+from isokernel.client.errors import status_error
+from isoserver import errors as server_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.server import Server
+
+
+def _errors() -> list[type]:
+    return [
+        item
+        for _, item in inspect.getmembers(errors, inspect.isclass)
+        if item.__module__ == errors.__name__
+    ]
+
+
+def test_the_tree_of_the_docstring_is_that_of_the_classes() -> None:
+    drawn = {"ClientError": {"Exception"}}
+    path = ["ClientError"]
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│├└─ ]+)(\w+) *(?:\((\w+)\))?", line):
+            path = [*path[: len(found[1]) // 4], found[2]]
+            drawn[found[2]] = {path[-2], *([found[3]] if found[3] else [])}
+    assert drawn == {
+        error.__name__: {base.__name__ for base in error.__bases__}
+        for error in _errors()
+    }
+
+
+def test_codes_are_those_of_the_server() -> None:
+    known = {
+        error.code
+        for _, error in inspect.getmembers(server_errors, inspect.isclass)
+        if issubclass(error, server_errors.ServerError)
+    }
+    assert set(get_args(ErrorCode)) == known
+
+
+def test_every_status_of_the_server_has_a_kind() -> None:
+    for _, error in inspect.getmembers(server_errors, inspect.isclass):
+        if issubclass(error, server_errors.ServerError):
+            status = error.http_status
+            kind = type(status_error(status, {}, None, ""))
+            # Nothing asks for what these are about.
+            plain = {
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            }
+            assert (kind is StatusError) == (status in plain), error
+
+
+def test_keys(servers: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = servers("--api-key", "the-secret-key", "--languages", "javascript")
+    for key in (None, "another"):
+        with Client(server.url, key) as client, pytest.raises(AuthenticationError) as e:
+            client.contexts.list()
+        assert (e.value.status, e.value.code) == (401, "key_missing")
+        assert e.value.request_id
+    monkeypatch.setenv("ISOKERNEL_API_KEY", "the-secret-key")
+    with Context(base_url=server.url, language="javascript") as c:
+        assert c.run("1").value == 1
+    with Client(server.url, workspace="elsewhere") as client:
+        with pytest.raises(PermissionDeniedError) as denied:
+            client.contexts.list()
+        assert denied.value.code == "workspace"
+        assert "the-secret-key" not in repr(client) + repr(vars(denied.value))
+
+
+def test_the_server_s_words(client: Client) -> None:
+    with pytest.raises(BadRequestError, match="language: ") as raised:
+        client.contexts.create(language="cobol")
+    assert raised.value.code == "invalid_request"
+    assert raised.value.body["errors"][0]["field"] == "language"
+    with pytest.raises(BadRequestError, match="64 lower-case hex digits"):
+        client.heaps.get("x")
+    with pytest.raises(NotFoundError) as missing:
+        client.contexts.connect("nobody").run("1")
+    assert missing.value.code == "context_missing"
+    assert isinstance(missing.value, LookupError)
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("nowhere", None),
+        ("ftp://127.0.0.1", None),
+        ("http://", None),
+        ("http://127.0.0.1/?a=b", None),
+        ("http://127.0.0.1", "a key\n"),
+        ("http://127.0.0.1", "clé"),
+    ],
+)
+def test_what_can_t_be_a_server_or_a_key(url: str, key: str | None) -> None:
+    with pytest.raises(ClientSettingsError) as raised:
+        Client(url, key)
+    assert key is None or key not in str(raised.value)
+
+
+def _unused() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.mark.anyio
+async def test_nobody_there(anyio_backend: str) -> None:
+    del anyio_backend
+    url = _unused()
+    with Client(url, retries_max=0) as client:
+        with pytest.raises(NetworkError, match=url) as raised:
+            client.contexts.list()
+        assert not raised.value.sent
+        with pytest.raises(NetworkError), Context(client=client):
+            pass
+    async with AsyncClient(url, retries_max=0) as client:
+        with pytest.raises(NetworkError, match=url):
+            await client.contexts.list()
+
+
+# -- others that answer ----------------------------------------------------------------
+
+
+class Odd:
+    """A program that answers each request with the next of some texts.
+
+    Attributes:
+        asked: The first line of each request.
+    """
+
+    def __init__(self, *answers: bytes) -> None:
+        self.asked: list[str] = []
+        self._answers = list(answers)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._answers:
+            connection, _ = self._socket.accept()
+            with connection, contextlib.suppress(OSError, IndexError):
+                head = connection.recv(65536)  # clients send it at once
+                if head:
+                    self.asked.append(head.partition(b"\r\n")[0].decode())
+                    answer = self._answers.pop(0)
+                    connection.sendall(answer)
+                    if not answer:
+                        connection.recv(1)  # until the client has enough of it
+
+    def close(self) -> None:
+        self._answers.clear()
+        with contextlib.suppress(OSError):
+            socket.create_connection(self._socket.getsockname()).close()
+        self._thread.join(DEADLINE)
+        self._socket.close()
+
+
+@pytest.fixture
+def odd() -> Iterator[Callable[..., Odd]]:
+    made: list[Odd] = []
+
+    def make(*answers: bytes) -> Odd:
+        made.append(Odd(*answers))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def _answer(status: str, body: bytes = b"", *headers: str) -> bytes:
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([*head, *headers]).encode() + b"\r\n\r\n" + body
+
+
+LIST = _answer("200 OK", b'{"items": [], "and": "more"}')
+STOPPING = _answer("503 Stopping", b'{"message": "m"}', "X-Error-Code: stopping")
+FULL = _answer("429 Too Many", b'{"message": "m"}', "Retry-After: 0")
+
+
+@pytest.mark.parametrize("failure", [STOPPING, FULL, b"HTTP/1.1 200 OK\r\n"])
+def test_reading_is_tried_again(odd: Callable[..., Odd], failure: bytes) -> None:
+    server = odd(failure, failure, LIST)
+    with Client(server.url) as client:
+        assert client.contexts.list() == []
+    assert server.asked == ["GET /contexts HTTP/1.1"] * 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failure", [STOPPING, FULL, b"HTTP/1.1 200 OK\r\n"])
+async def test_reading_is_tried_again_by_tasks(
+    odd: Callable[..., Odd], failure: bytes
+) -> None:
+    server = odd(failure, LIST)
+    async with AsyncClient(server.url) as client:
+        assert await client.contexts.list() == []
+    assert len(server.asked) == 2
+
+
+def test_what_the_server_has_refused_is_sent_again(odd: Callable[..., Odd]) -> None:
+    accepted = _answer("202 Accepted", b'{"execution_id": "one"}')
+    server = odd(FULL, STOPPING, accepted)
+    with Client(server.url) as client:
+        assert client.runs.submit("1") == "one"
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", NetworkError),
+        (_answer("500 Failed"), StatusError),
+        (_answer("504 Late"), UnavailableError),
+        (_answer("429 Too Many", b"", "Retry-After: 3600"), StatusError),
+    ],
+)
+def test_what_may_have_been_done_is_not_sent_again(
+    odd: Callable[..., Odd], failure: bytes, kind: type[Exception]
+) -> None:
+    server = odd(failure, failure)
+    with Client(server.url) as client, pytest.raises(kind):
+        client.runs.submit("1")
+    assert server.asked == ["POST /api/exec HTTP/1.1"]
+
+
+def test_silence_is_a_timeout(odd: Callable[..., Odd]) -> None:
+    server = odd(b"")
+    with Client(server.url, timeout=0.2, retries_max=0) as client:
+        with pytest.raises(NetworkTimeoutError) as raised:
+            client.contexts.list()
+        assert isinstance(raised.value, TimeoutError)
+        assert raised.value.sent
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _answer("200 OK", b"<html>"),
+        _answer("200 OK", b'{"items": 5}'),
+        _answer("200 OK", b"[" * 100_000),
+        _answer("200 OK", b"\x1f\x8b no gzip", "Content-Encoding: gzip"),
+    ],
+)
+def test_another_program_is_noticed(odd: Callable[..., Odd], answer: bytes) -> None:
+    with Client(odd(answer).url) as client, pytest.raises(ProtocolError):
+        client.contexts.list()
+
+
+def test_a_redirect_is_not_followed(odd: Callable[..., Odd]) -> None:
+    """A key is for one server only."""
+    there = odd(LIST)
+    here = odd(_answer("307 Elsewhere", b"", f"Location: {there.url}/contexts"))
+    with Client(here.url, "key") as client, pytest.raises(StatusError) as raised:
+        client.contexts.list()
+    assert raised.value.status == 307
+    assert there.asked == []
+
+
+# -- a server that ends ----------------------------------------------------------------
+
+
+def test_a_server_that_is_killed(
+    servers: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers("--languages", "javascript")
+    monkeypatch.setenv("ISOKERNEL_URL", server.url)
+
+    def run() -> None:
+        code = "await new Promise(() => {})"
+        with Context(language="js") as c, c.stream(code, timeout=60) as events:
+            assert isinstance(next(events), Started)
+            server.stop(signal.SIGKILL)
+            events.wait()
+
+    # That it can't be deleted either doesn't hide it.
+    with pytest.raises(NetworkError, match="there is no answer"):
+        run()
+
+
+def test_a_server_that_is_started_again(
+    servers: Callable[..., Server], tmp_path: str
+) -> None:
+    """The client goes on, with its context from its heap."""
+    flags = ("--languages", "javascript", "--data-dir", str(tmp_path))
+    server = servers(*flags)
+    with Client(server.url) as client:
+        c = client.contexts.create(language="javascript")
+        c.run("let n = 41")
+        port = server.url.rpartition(":")[2]
+        server.stop()
+        servers(*flags, "--port", port)
+        assert c.run("n + 1").value == 42
+        c.close()
