@@ -88,6 +88,24 @@ def test_all_requests_are_answered(server: Server, client: Client) -> None:
     attached(server, context, work)
 
 
+def test_a_busy_kernel_tells_who_it_is(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        code = "import time\ntime.sleep(60)"
+        number = await front.ask("execute_request", {"code": code})
+        await front.hear_until(lambda message: message.kind == "execute_input")
+        known = await front.reply("kernel_info_request", {})
+        assert known["language_info"]["name"] == "python"
+        # Fronts would ask for what isn't passed on.
+        assert not known.keys() & {"supported_features", "debugger"}
+        assert not [one for one in front.heard if one.kind == "execute_reply"]
+        await front.reply("interrupt_request", {}, "control")
+        assert (await front.reply_to(number))["status"] == "error"
+
+    attached(server, context, work)
+
+
 def test_expressions_and_silence(server: Server, client: Client) -> None:
     context = client.create()
 
