@@ -12,7 +12,7 @@
     │   ├── BadRequestError             400: a field is wrong, missing or unknown
     │   ├── AuthenticationError         401: no key, or an unknown one
     │   ├── PermissionDeniedError       403: the key or a policy doesn't allow it
-    │   ├── NotFoundError               (LookupError) 404, 410: there is no such thing
+    │   ├── NotFoundError               (LookupError) 404: there is no such thing
     │   ├── ConflictError               409: not in the state that things are in
     │   ├── GoneError                   410: what was named is no longer kept
     │   ├── TooLargeError               413, 431: larger than the server accepts
@@ -210,7 +210,6 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
-    410: NotFoundError,
     409: ConflictError,
     410: GoneError,
     412: ConflictError,

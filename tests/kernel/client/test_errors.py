@@ -20,6 +20,7 @@ from isokernel.client import (
     BadRequestError,
     Client,
     ClientSettingsError,
+    ConflictError,
     Context,
     ErrorCode,
     NetworkError,
