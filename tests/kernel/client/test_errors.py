@@ -455,11 +455,13 @@ def test_a_server_that_is_killed(
     def run() -> None:
         code = "await new Promise(() => {})"
         client = Client(retries_max=1)
-        with Context(language="js", client=client) as c:
-            with c.stream(code, timeout=60) as events:
-                assert isinstance(next(events), Started)
-                server.stop(signal.SIGKILL)
-                events.wait()
+        with (
+            Context(language="js", client=client) as c,
+            c.stream(code, timeout=60) as events,
+        ):
+            assert isinstance(next(events), Started)
+            server.stop(signal.SIGKILL)
+            events.wait()
 
     # That it can't be deleted either doesn't hide it.
     with pytest.raises(NetworkError, match="there is no answer"):
