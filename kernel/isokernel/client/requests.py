@@ -16,10 +16,13 @@ import msgspec
 
 from isokernel.client.errors import (
     ClientError,
+    GoneError,
     LimitReachedError,
     NetworkError,
+    NotFoundError,
     ProtocolError,
     StatusError,
+    StreamError,
     UnavailableError,
     status_error,
 )
@@ -31,6 +34,7 @@ __all__ = [
     "NOTHING",
     "Answer",
     "Pause",
+    "Rejoining",
     "Request",
     "Steps",
     "path_of",
@@ -59,6 +63,7 @@ class Request:
         content: What is sent as it is: bytes, or the file that has them.
         headers: Headers of this request.
         seconds: How long an answer may take; None leaves that to the client.
+        repeatable: Whether it may be sent twice, though it changes something.
     """
 
     method: str
@@ -68,6 +73,12 @@ class Request:
     content: bytes | Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    repeatable: bool = False
+
+    @property
+    def safe(self) -> bool:
+        """Whether sending it twice does nothing twice."""
+        return self.repeatable or self.method in _SAFE
 
     @property
     def target(self) -> str:
@@ -139,6 +150,43 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes) -> StatusEr
     return status_error(status, headers, body, content.decode("utf-8", "replace"))
 
 
+class Rejoining:
+    """Decides whether to go on with a stream that broke, and after how long."""
+
+    def __init__(self, retries_max: int) -> None:
+        """Begin with a stream that hasn't broken.
+
+        Args:
+            retries_max: How often a request is sent again; a stream that goes nowhere
+                is joined three times as often.
+        """
+        self._max = 3 * retries_max
+        self._tried = 0
+        self._place = ""
+
+    def pause(self, error: ClientError, place: str) -> float:
+        """Return after how many seconds to join again.
+
+        Args:
+            error: How it broke.
+            place: How far it has come.
+
+        Raises:
+            ClientError: It can't be joined; the error itself if nothing else is known.
+        """
+        if isinstance(error, (NotFoundError, GoneError)):
+            text = f"the stream broke, and its execution is no longer known: {error}"
+            raise StreamError(text) from error
+        if not isinstance(error, (NetworkError, UnavailableError)):
+            raise error
+        if place != self._place:
+            self._place, self._tried = place, 0
+        if self._tried >= self._max:
+            raise error
+        self._tried += 1
+        return _pause_seconds(self._tried - 1)
+
+
 def pause_before_retry(
     request: Request, error: ClientError, tried: int, retries_max: int
 ) -> float | None:
@@ -154,10 +202,9 @@ def pause_before_retry(
     """
     if tried >= retries_max:
         return None
-    pause = min(_PAUSE_SECONDS * float(2**tried), _PAUSE_SECONDS_MAX)
-    pause += pause * _SPREAD.random() / 4
+    pause = _pause_seconds(tried)
     if isinstance(error, NetworkError):
-        return pause if request.method in _SAFE or not error.sent else None
+        return pause if request.safe or not error.sent else None
     if isinstance(error, StatusError) and _refused(request, error):
         if error.retry_after is None:
             return pause
@@ -166,13 +213,18 @@ def pause_before_retry(
     return None
 
 
+def _pause_seconds(tried: int) -> float:
+    pause = min(_PAUSE_SECONDS * float(2**tried), _PAUSE_SECONDS_MAX)
+    return pause + pause * _SPREAD.random() / 4
+
+
 def _refused(request: Request, error: StatusError) -> bool:
     """Whether an answer means that nothing was done, and that it may be, later."""
     if isinstance(error, LimitReachedError):
         return True
     if not isinstance(error, UnavailableError):
         return False
-    return request.method in _SAFE or error.code in {"stopping", "connection_limit"}
+    return request.safe or error.code in {"stopping", "connection_limit"}
 
 
 def _text(value: Any) -> Any:

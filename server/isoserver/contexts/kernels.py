@@ -342,14 +342,17 @@ class KernelProcess(ContextProcess):
             self.kill()
 
     async def _first_words(self, client: Any) -> None:
-        """Ask until an answer has come on shell and its idle on iopub."""
+        """Ask who it is until that has come on shell and its idle on iopub."""
         heard = False
         while not heard:
             self._send_message("kernel_info_request", {}, "0")
             shell = asyncio.ensure_future(client.get_shell_msg(timeout=1))
             iopub = asyncio.ensure_future(client.get_iopub_msg(timeout=1))
             answers = await asyncio.gather(shell, iopub, return_exceptions=True)
-            heard = all(isinstance(answer, dict) for answer in answers)
+            said = [answer for answer in answers if isinstance(answer, dict)]
+            heard = len(said) == len(answers)
+            if heard and isinstance(said[0]["content"], dict):
+                self.information = said[0]["content"]
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)

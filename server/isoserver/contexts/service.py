@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from isokernel.forkserver import ForkServer
     from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Key, Observer
+    from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
@@ -690,6 +691,18 @@ class Contexts:
         """Return what a context has run, oldest first; see `cell_content`."""
         stored = [cell.content() for cell in await self._store.cells(context)]
         return stored + [cell_content(done) for done in context.history.executions]
+
+    async def stored_cells(
+        self, context: Context, count: int, size_max: int
+    ) -> list[Cell]:
+        """Return the last cells that a context has stored and doesn't remember.
+
+        Args:
+            context: The context; it is left asleep.
+            count: How many at most.
+            size_max: Characters that they may have together.
+        """
+        return await self._store.last_cells(context, count, size_max)
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

@@ -225,7 +225,7 @@ class ExecutionStream:
             "context_id": context.id,
         }
         execution.followers += 1
-        self._transcript.listeners.append(self._notice)
+        self._transcript.listen(self._notice)
         execution.done.add_done_callback(self._notice)
 
     def close(self) -> None:

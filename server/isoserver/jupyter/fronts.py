@@ -72,6 +72,8 @@ _QUESTIONS: Final = {
 }
 _ADDRESSED: Final = {"execute_reply": "shell", "input_request": "stdin"}
 """What is for the session alone that has asked, and on which channel."""
+_NOT_PASSED_ON: Final = {"supported_features", "debugger"}
+"""What kernels say that they can do beyond cells: debug, and cells beside cells."""
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
     "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
@@ -392,13 +394,19 @@ class Front:
 
 
 async def _information(context: Context) -> Mapping[str, Any]:
-    """Return the content of `kernel_info_reply`; V8's needs no process."""
+    """Return the content of `kernel_info_reply`, also while a cell runs.
+
+    Fronts show nothing before they have it.
+    """
     language = context.language
     if language.engine == "v8":
         return kernel_information(
             "typescript" if language.name == "typescript" else "javascript", V8_VERSION
         )
-    return await context.ask("kernel_info_request", {})
+    content = context.process.information
+    if not content:
+        content = await context.ask("kernel_info_request", {})
+    return {name: content[name] for name in content if name not in _NOT_PASSED_ON}
 
 
 def _history(history: History, request: FrontMessage) -> list[tuple[int, int, Any]]:

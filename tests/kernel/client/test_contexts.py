@@ -264,7 +264,7 @@ def test_leaving_a_stream_interrupts_the_cell(context: Context) -> None:
 
 def test_a_cell_can_outlive_its_stream(context: Context) -> None:
     code = "await new Promise((d) => setTimeout(d, 300)); globalThis.done = true"
-    with context.stream(code, on_disconnect="continue") as events:
+    with context.stream(code, on_leave="continue") as events:
         next(events)
     assert context.run("done").value is True
 
