@@ -710,7 +710,7 @@ class Context:
             raise ContextDeadError(self.reason)
         self.touch()
         if self._current is not None:
-            self.process.interrupt(self._current)
+            self.cancel(self._current)
 
     def pause(self, job: Job, *, paused: bool) -> None:
         """Stop a running job's clock except while its JavaScript runs, or go on.

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING, get_args
 
@@ -20,6 +21,7 @@ from isokernel.client import (
     BadRequestError,
     Client,
     ClientSettingsError,
+    ConflictError,
     Context,
     ErrorCode,
     NetworkError,
@@ -421,22 +423,16 @@ def test_an_execution_is_found_by_its_name(client: Client) -> None:
 
 
 def test_one_of_several_is_cancelled(client: Client) -> None:
-    with client.contexts.create() as c:
-        running = c.stream(
-            "await new Promise((d) => { globalThis.go = d })", timeout=60
-        )
+    with client.contexts.create() as c, ThreadPoolExecutor() as pool:
+        running = c.stream("await new Promise(() => {})", timeout=60)
         next(running)
-        waiting = c.stream("globalThis.ran = true", execution_id="waits")
-        thread = threading.Thread(target=lambda: c.cancel("waits"))
-        wait_for(lambda: c.info().waiting == 0)
-        begun = threading.Thread(target=lambda: ended.append(waiting.wait().status))
-        ended: list[str] = []
-        begun.start()
+        waiting = pool.submit(c.run, "globalThis.ran = true", execution_id="waits")
         wait_for(lambda: c.info().waiting == 1)
-        thread.start()
-        thread.join()
-        begun.join()
-        assert ended == ["cancelled"]
+        c.cancel("waits")
+        execution = waiting.result()
+        assert execution.status == "cancelled"
+        assert execution.error is not None
+        assert execution.error.name == "CancelledError"
         c.cancel(running.execution_id)
         assert running.wait().status == "cancelled"
         assert c.run("typeof ran").value == "undefined"
@@ -454,11 +450,11 @@ def test_a_server_that_is_killed(
     def run() -> None:
         code = "await new Promise(() => {})"
         client = Client(retries_max=1)
-        with Context(language="js", client=client) as c:
-            with c.stream(code, timeout=60) as events:
-                assert isinstance(next(events), Started)
-                server.stop(signal.SIGKILL)
-                events.wait()
+        made = Context(language="js", client=client)
+        with made as c, c.stream(code, timeout=60) as events:
+            assert isinstance(next(events), Started)
+            server.stop(signal.SIGKILL)
+            events.wait()
 
     # That it can't be deleted either doesn't hide it.
     with pytest.raises(NetworkError, match="there is no answer"):
