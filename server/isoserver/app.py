@@ -50,6 +50,7 @@ from isoserver.storage.database import Database
 from isoserver.storage.locks import ServerLock
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
+from isoserver.ui.routes import UI_ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,7 +223,7 @@ class Server:
         sockets = self._claims.listen()
         await self.open()
         self._http = make_http_server(
-            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES)
+            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
         )
         self._http.add_sockets(sockets)
         self.url = self._claims.url

@@ -131,6 +131,7 @@ class Front:
                 message.kind if message.channel != "iopub" else "idle": message
                 for message in self.heard
                 if message.parent_header.get("msg_id") == number
+                and message.channel != "stdin"
                 and (message.channel != "iopub" or is_idle(message))
             }
 

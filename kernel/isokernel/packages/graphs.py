@@ -73,7 +73,7 @@ class Source(NamedTuple):
     Attributes:
         data: Its bytes.
         media_type: What the server said that it is; empty for files.
-        url: Where it came from in the end.
+        url: Where it came from in the end, after redirects or links.
     """
 
     data: bytes
@@ -435,6 +435,9 @@ class _PackTree:
     def has_folder(self, path: str) -> bool:
         return not path or path in self._pack.folders
 
+    def real_path(self, path: str) -> str:
+        return path
+
     def manifest(self, folder: str) -> Manifest | None:
         return self._pack.manifest_at(folder)
 
@@ -450,6 +453,12 @@ class _Files:
 
     def has_folder(self, path: str) -> bool:
         return not path or self._graph.look_up(path) is True
+
+    def real_path(self, path: str) -> str:
+        found = self._graph.look_up(path)
+        if isinstance(found, Source) and found.url:
+            return file_path(found.url)
+        return path
 
     def manifest(self, folder: str) -> Manifest | None:
         found = self._graph.look_up(posixpath.join(folder, "package.json"))

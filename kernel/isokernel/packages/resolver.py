@@ -107,6 +107,9 @@ class Tree(Protocol):
     def has_folder(self, path: str) -> bool:
         """Tell whether there is such a folder."""
 
+    def real_path(self, path: str) -> str:
+        """Return where a file is once links are followed, as its URL says."""
+
     def manifest(self, folder: str) -> Manifest | None:
         """Return the package.json of a folder."""
 
@@ -205,7 +208,7 @@ class Resolver:
         if specifier.startswith("#"):
             return self._private(specifier, place, kind)
         if _RELATIVE.match(specifier):
-            return self._relative(specifier, place)
+            return self._relative(specifier, place, kind)
         return self._bare(specifier, place, kind)
 
     def scope(self, url: str) -> Manifest:
@@ -225,7 +228,8 @@ class Resolver:
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
-            return self._relative("/" + file_path(specifier), self._place(""))
+            path = "/" + file_path(specifier)
+            return self._relative(path, self._place(""), "require")
         if scheme == "https":
             return urljoin(specifier, specifier)
         if scheme == "data":
@@ -277,11 +281,13 @@ class Resolver:
             parse_bare(specifier), "", kind
         )
 
-    def _relative(self, specifier: str, place: _Place) -> str:
+    def _relative(self, specifier: str, place: _Place, kind: Kind) -> str:
         base = "" if specifier.startswith("/") else posixpath.dirname(place.path)
         if place.package is not None and specifier.startswith("/"):
             raise ModuleSpecifierError(specifier, "a package has no absolute paths")
-        wanted = unquote(specifier.partition("?")[0].partition("#")[0])
+        wanted = specifier  # a path for `require`, a part of a URL for `import`
+        if kind == "import":
+            wanted = unquote(specifier.partition("?")[0].partition("#")[0])
         path = posixpath.normpath(posixpath.join("/", base, wanted.lstrip("/")))
         if posixpath.normpath(posixpath.join(base, wanted.lstrip("/"))).startswith(
             ".."
@@ -320,7 +326,7 @@ class Resolver:
             if isinstance(replacement, str) and replacement != specifier:
                 if replacement.startswith("."):
                     base = place.at(posixpath.join(scope[0], "package.json"))
-                    return self._relative(replacement, base)
+                    return self._relative(replacement, base, "require")
                 specifier = replacement
         if builtin := builtin_url(specifier):
             return builtin
@@ -576,6 +582,7 @@ class Resolver:
 
     def _replaced(self, place: _Place) -> str:
         """Return the URL of a file, or of what its package's browser map has for it."""
+        place = place.at(place.tree.real_path(place.path))
         scope = self._scope(place) if self._browser else None
         if scope is None or not scope[1].browser:
             return place.url
@@ -589,7 +596,7 @@ class Resolver:
                 path = posixpath.normpath(posixpath.join(scope[0], replacement))
                 found = None if path.startswith("..") else self._load_path(place, path)
                 if found is not None:
-                    return place.at(found).url
+                    return place.at(place.tree.real_path(found)).url
         return place.url
 
     def _missing(
@@ -627,6 +634,9 @@ class _Nothing:
     def has_folder(self, path: str) -> bool:
         del path
         return False
+
+    def real_path(self, path: str) -> str:
+        return path
 
     def manifest(self, folder: str) -> Manifest | None:
         del folder

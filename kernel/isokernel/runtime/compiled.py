@@ -49,6 +49,7 @@ _FOLDER: Final = os.path.dirname(__file__)  # noqa: PTH120 -- pathlib: 4 ms
 _DIGEST_BYTES: Final = 32
 _SIZE_BYTES: Final = 4
 _LARGE: Final = 1 << 15
+_OTHERS_WRITE: Final = 0o022
 _KEPT_MAX: Final = 8
 """Files: of other installations and versions that the user has beside this one."""
 
@@ -183,7 +184,7 @@ def put(
     aside = f"{folder}/.{os.urandom(8).hex()}"
     with contextlib.suppress(OSError):
         try:
-            with open(aside, "xb") as file:  # noqa: PTH123 -- as above
+            with open(aside, "xb", opener=_private) as file:
                 file.write(hashlib.sha256(data).digest() + data)
             os.replace(aside, path)  # noqa: PTH105 -- as above
         except OSError:
@@ -206,8 +207,9 @@ def _file(part: str) -> Kept:
 def _read(path: str) -> Kept:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 -- as above
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return _NOTHING  # somebody else has the folder
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+                return _NOTHING  # it may be somebody else's code
             digest, data = file.read(_DIGEST_BYTES), file.read()
     except OSError:
         return _NOTHING
@@ -220,6 +222,10 @@ def _read(path: str) -> Kept:
         modules[name] = Module(text, data[start : start + size])
         start += size
     return Kept(runtime, modules)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _is_writable() -> bool:

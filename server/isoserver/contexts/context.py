@@ -820,18 +820,13 @@ class Context:
             take(self.calls, parent, message)
             return
         job = self._current
+        if message.kind == "input_request":
+            self._ask_user(parent, message)
+            return
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
         if job is None or job.id != parent:
-            # What comes after an execution's end, as when a timer prints, is its too.
-            late = self.history.find(parent)
-            self._pass_on(message, late)
-            if late is not None:
-                late.outputs.add(message.kind, message.content)
-            shown = isinstance(job, Execution) and job.followers
-            awaited = late is not None and late.awaited
-            if message.kind == "stream" and not (shown or awaited):
-                self.late.add(message.kind, message.content)
+            self._take_late(parent, message)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
                 job.idle = True
@@ -844,6 +839,39 @@ class Context:
         else:
             self._pass_on(message, job)
             job.take(message)
+
+    def _take_late(self, parent: int, message: Message) -> None:
+        """Handle what comes after an execution's end, as when a timer prints."""
+        job = self._current
+        late = self.history.find(parent)  # it is that execution's, too
+        self._pass_on(message, late)
+        if late is not None:
+            late.outputs.add(message.kind, message.content)
+        shown = isinstance(job, Execution) and job.followers
+        awaited = late is not None and late.awaited
+        if message.kind == "stream" and not (shown or awaited):
+            self.late.add(message.kind, message.content)
+
+    def _ask_user(self, parent: int, message: Message) -> None:
+        """Have the front that asked for the cell which runs ask its user."""
+        job = self._current
+        if not (isinstance(job, Execution) and job.front and job.id == parent):
+            return
+        if is_valid(message):
+            job.asks = True
+            self._pass_on(message, job)
+
+    def answer_user(self, front: str, text: str) -> None:
+        """Pass on what a user has answered, if the code waits for that.
+
+        Args:
+            front: The session of the user's front.
+            text: The answer.
+        """
+        job = self._current
+        if isinstance(job, Execution) and job.asks and job.front == front:
+            job.asks = False
+            self.process.tell("input_reply", {"status": "ok", "value": text})
 
     def _pass_on(self, message: Message, job: Job | None) -> None:
         """Tell the fronts what the process has said."""

@@ -162,6 +162,7 @@ class Execution(Job):
             meanwhile.
         listeners: Called with each message as it comes.
         stage_listeners: Called with how far something has come that its code waits for.
+        asks: Whether its code waits for an answer of its front's user.
         requester: Who is asked for approvals; None if nobody is by the execution.
         awaited: Whether an answer with all its outputs has yet to be made; until then
             nothing that it prints comes late.
@@ -204,6 +205,7 @@ class Execution(Job):
         self.followers = 0
         self.listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []
+        self.asks = False
         self.requester: Requester | None = None
         self.awaited = False
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from isokernel.forkserver import ForkServer
     from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Key, Observer
+    from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
@@ -338,7 +339,8 @@ class Contexts:
 
         Args:
             workspace: Who owns it.
-            language: Its language; None for that of the heap, or the server's default.
+            language: Its language; None for that of the heap, for one that has
+                packages if there are some, else the server's default.
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
@@ -360,7 +362,8 @@ class Contexts:
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
-            language = self.languages.find(None if loaded is None else loaded.language)
+            spoken = None if loaded is None else loaded.language
+            language = self._language(spoken, packaged=bool(packages))
         memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
         identity = Identity(
             workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
@@ -391,6 +394,12 @@ class Contexts:
         if not ephemeral:
             self._record(context)
         return context
+
+    def _language(self, name: str | None, *, packaged: bool) -> Language:
+        """Return a language by name; without one, what a context would be in."""
+        if name is None and packaged and self.languages.runs("v8"):
+            return self.languages.preferred("v8")
+        return self.languages.find(name)
 
     def _record(self, context: Context) -> None:
         made = context.created_at
@@ -682,6 +691,18 @@ class Contexts:
         """Return what a context has run, oldest first; see `cell_content`."""
         stored = [cell.content() for cell in await self._store.cells(context)]
         return stored + [cell_content(done) for done in context.history.executions]
+
+    async def stored_cells(
+        self, context: Context, count: int, size_max: int
+    ) -> list[Cell]:
+        """Return the last cells that a context has stored and doesn't remember.
+
+        Args:
+            context: The context; it is left asleep.
+            count: How many at most.
+            size_max: Characters that they may have together.
+        """
+        return await self._store.last_cells(context, count, size_max)
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

@@ -163,11 +163,11 @@ class JupyterEvents:
 
     def end(self) -> Iterator[dict[str, Any]]:
         """Pass the reply on."""
-        reply, failed = self._execution.reply or {}, self._execution.failure
-        if failed is not None and self._execution.timed_out:
+        content, failed = self._execution.reply or {}, self._execution.failure
+        if failed and self._execution.timed_out:
             # A kernel of another language knows only that it was interrupted.
-            reply = {**reply, **failed.content(), "stopped": True}
-        yield self._last(reply)
+            content = {**content, **failed.content(), "stopped": True}
+        yield self._last(content)
 
     def refused(self, reason: str) -> Iterator[dict[str, Any]]:
         """Tell that the execution could not be run."""
@@ -230,7 +230,7 @@ class ExecutionStream:
             "context_id": context.id,
         }
         execution.followers += 1
-        self._transcript.listeners.append(self._notice)
+        self._transcript.listen(self._notice)
         execution.done.add_done_callback(self._notice)
 
     def close(self) -> None:

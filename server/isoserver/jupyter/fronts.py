@@ -70,8 +70,10 @@ _QUESTIONS: Final = {
     "is_complete_request",
     "comm_info_request",
 }
-_ADDRESSED: Final = {"execute_reply": "shell"}
+_ADDRESSED: Final = {"execute_reply": "shell", "input_request": "stdin"}
 """What is for the session alone that has asked, and on which channel."""
+_NOT_PASSED_ON: Final = {"supported_features", "debugger"}
+"""What kernels say that they can do beyond cells: debug, and cells beside cells."""
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
     "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
@@ -293,6 +295,10 @@ class Front:
         kind = request.kind
         if kind == "execute_request":
             self._execute(request)
+        elif kind == "input_reply":
+            answer = request.content.get("value")
+            if isinstance(answer, str):
+                self.context.answer_user(self.session, answer)
         elif kind in _COMMS:
             self.context.process.tell(kind, request.content, request.buffers)
         elif kind.endswith("_request"):
@@ -309,6 +315,7 @@ class Front:
             options = {
                 "announce": False,
                 "silent": bool(content.get("silent")),
+                "allow_stdin": bool(content.get("allow_stdin")),
                 "store_history": bool(content.get("store_history", True)),
                 "user_expressions": content.get("user_expressions") or {},
             }
@@ -387,13 +394,19 @@ class Front:
 
 
 async def _information(context: Context) -> Mapping[str, Any]:
-    """Return the content of `kernel_info_reply`; V8's needs no process."""
+    """Return the content of `kernel_info_reply`, also while a cell runs.
+
+    Fronts show nothing before they have it.
+    """
     language = context.language
     if language.engine == "v8":
         return kernel_information(
             "typescript" if language.name == "typescript" else "javascript", V8_VERSION
         )
-    return await context.ask("kernel_info_request", {})
+    content = context.process.information
+    if not content:
+        content = await context.ask("kernel_info_request", {})
+    return {name: content[name] for name in content if name not in _NOT_PASSED_ON}
 
 
 def _history(history: History, request: FrontMessage) -> list[tuple[int, int, Any]]:

@@ -6,7 +6,7 @@ from base64 import b64encode
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, ConfigDict, Field
 
 from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import kernel_id
@@ -74,9 +74,12 @@ class KernelName(_Lenient):
 
 
 class StartSession(_Lenient):
-    """POST /api/sessions."""
+    """POST /api/sessions; gateways' clients still name the document as `notebook`."""
 
-    path: str = Field(max_length=4096)
+    path: str = Field(
+        max_length=4096,
+        validation_alias=AliasChoices("path", AliasPath("notebook", "path")),
+    )
     name: str = Field("", max_length=4096)
     type: str = Field("notebook", max_length=64)
     kernel: KernelName = KernelName()

@@ -450,8 +450,10 @@ def test_a_server_that_is_killed(
     def run() -> None:
         code = "await new Promise(() => {})"
         client = Client(retries_max=1)
-        made = Context(language="js", client=client)
-        with made as c, c.stream(code, timeout=60) as events:
+        with (
+            Context(language="js", client=client) as c,
+            c.stream(code, timeout=60) as events,
+        ):
             assert isinstance(next(events), Started)
             server.stop(signal.SIGKILL)
             events.wait()

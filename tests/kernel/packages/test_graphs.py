@@ -17,6 +17,7 @@ from isokernel.errors import (
     PackageLimitError,
 )
 from isokernel.packages.graphs import Source
+from isokernel.packages.resolver import file_url
 
 if TYPE_CHECKING:
     from tests.kernel.packages.conftest import Loader
@@ -28,16 +29,22 @@ def by_url(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 class Folder:
-    """A context's files."""
+    """A context's files; links are folders that lead to others."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(
+        self, files: dict[str, str], links: dict[str, str] | None = None
+    ) -> None:
         self.files = {path: text.encode() for path, text in files.items()}
+        self.links = links or {}
         self.read: list[str] = []
 
-    async def read_module(self, path: str) -> bytes | bool:
+    async def read_module(self, path: str) -> Source | bool:
         self.read.append(path)
+        for link, target in self.links.items():
+            if path == link or path.startswith(f"{link}/"):
+                path = target + path[len(link) :]
         if path in self.files:
-            return self.files[path]
+            return Source(self.files[path], url=file_url(path))
         return any(known.startswith(f"{path}/") for known in self.files)
 
 
@@ -560,6 +567,23 @@ def test_files_of_the_context(registry: PackageRegistry, loader: Loader) -> None
 @pytest.mark.parametrize(
     ("specifier", "kind", "found"),
     [
+        ("./a%20b%23%25/x.js?1#2", "import", "file:///a%20b%23%25/x.js"),
+        ("./a b#%/x.js", "require", "file:///a%20b%23%25/x.js"),
+        ("/a b#%/x", "require", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "import", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "require", "file:///a%20b%23%25/x.js"),
+    ],
+)
+def test_paths_with_odd_characters(
+    loader: Loader, specifier: str, kind: str, found: str
+) -> None:
+    loader.more["files"] = Folder({"a b#%/x.js": ""})
+    assert loader.urls(specifier, kind=kind) == {specifier: found}
+
+
+@pytest.mark.parametrize(
+    ("specifier", "kind", "found"),
+    [
         ("bare", "import", "file:///node_modules/bare/index.js"),
         ("bare", "require", "file:///node_modules/bare/index.js"),
         ("bare/sub.js", "import", "file:///node_modules/bare/sub.js"),
@@ -593,6 +617,35 @@ def test_installed_packages_need_no_package_json(
         }
     )
     assert loader.urls(specifier, kind=kind) == {specifier: found}
+
+
+@pytest.mark.parametrize("package", ['{"main": "main.js"}', None])
+def test_links_in_node_modules_are_followed(
+    registry: PackageRegistry, loader: Loader, package: str | None
+) -> None:
+    """As pnpm makes them: what a package needs is beside it, not beside the link."""
+    registry.publish("bar", files={"index.js": ""})
+    kept = "node_modules/.pnpm"
+    main = "index.js" if package is None else "main.js"
+    files = {
+        f"{kept}/foo@1/node_modules/foo/{main}": "require('bar'); require('./own')",
+        f"{kept}/foo@1/node_modules/foo/own.js": "",
+        f"{kept}/bar@2/node_modules/bar/index.js": "",
+    }
+    if package is not None:
+        files[f"{kept}/foo@1/node_modules/foo/package.json"] = package
+    loader.more["files"] = Folder(
+        files,
+        {
+            "node_modules/foo": f"{kept}/foo@1/node_modules/foo",
+            f"{kept}/foo@1/node_modules/bar": f"{kept}/bar@2/node_modules/bar",
+        },
+    )
+    modules = by_url(loader.load("foo"))
+    assert modules[f"file:///{kept}/foo@1/node_modules/foo/{main}"]["imports"] == {
+        "bar": f"file:///{kept}/bar@2/node_modules/bar/index.js",
+        "./own": f"file:///{kept}/foo@1/node_modules/foo/own.js",
+    }
 
 
 def test_an_installed_package_without_its_file_is_not_taken_from_npm(
@@ -759,7 +812,7 @@ def test_a_folder_that_may_not_be_read_is_none(
     registry: PackageRegistry, loader: Loader
 ) -> None:
     class Denied:
-        async def read_module(self, path: str) -> bytes | bool:
+        async def read_module(self, path: str) -> Source | bool:
             capability, setting = "files", "a policy"
             raise CapabilityDeniedError(capability, path, setting)
 

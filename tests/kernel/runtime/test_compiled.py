@@ -122,6 +122,17 @@ def test_a_file_of_somebody_else_is_not_read(monkeypatch: pytest.MonkeyPatch) ->
     assert not compiled.known()
 
 
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_can_write_is_not_read(
+    kept: dict[str, Path], mode: int
+) -> None:
+    assert {file.stat().st_mode & 0o777 for file in kept.values()} == {0o600}
+    for file in kept.values():
+        file.chmod(mode)
+    compiled.forget()
+    assert not compiled.known()
+
+
 @pytest.mark.usefixtures("kept")
 def test_code_is_of_one_text_only() -> None:
     text = scripts.wrapped("output")
