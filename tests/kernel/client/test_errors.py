@@ -135,6 +135,17 @@ def test_what_can_t_be_a_server_or_a_key(url: str, key: str | None) -> None:
     assert key is None or key not in str(raised.value)
 
 
+def test_what_can_t_be_sent_is_not_sent(client: Client) -> None:
+    with client.contexts.create() as c:
+        for code, policy in (("'\ud800'", None), ("1", {"net": object()})):
+            with pytest.raises(ClientSettingsError, match="can't be sent"):
+                c.run(code, capabilities=policy)
+        for name in ("", "..", "\ud800"):
+            with pytest.raises(ClientSettingsError):
+                client.contexts.delete(name)
+        assert c.run("'\\ud800'.length").value == 1
+
+
 def _unused() -> str:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
