@@ -331,7 +331,8 @@ class Contexts:
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
-            heap_memory_max_bytes: Of V8 heap, if not what the settings say.
+            heap_memory_max_bytes: Of V8 heap, or of a kernel's memory, if not what the
+                settings say.
             ephemeral: Whether it is for one run: neither listed nor found, but deleted
                 by its id like others.
             policy: Narrows what its code may do beyond it; see `read_policy`.
@@ -350,7 +351,7 @@ class Contexts:
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
             language = self.languages.find(None if loaded is None else loaded.language)
-        memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
+        memory = heap_memory_max_bytes or self._memory_of(language)
         identity = Identity(
             workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
         )
@@ -380,6 +381,10 @@ class Contexts:
         if not ephemeral:
             self._record(context)
         return context
+
+    def _memory_of(self, language: Language) -> int | None:
+        """Return what a context may have if nobody says; a kernel's launcher knows."""
+        return self._settings.v8_heap_bytes_max if language.engine == "v8" else None
 
     def _record(self, context: Context) -> None:
         self._store.note_packages(context.key, context.identity.packages)
@@ -495,7 +500,7 @@ class Contexts:
 
     def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
-        memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
+        memory = record.heap_memory_max or self._memory_of(language)
         packages = self._store.packages(record.key)
         identity = Identity(
             record.workspace, record.id, language, record.cwd, memory, packages
