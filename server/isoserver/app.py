@@ -17,6 +17,7 @@ from isoserver.capabilities.routes import CAPABILITY_ROUTES
 from isoserver.capabilities.service import Capabilities
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
+from isoserver.contexts.transcript_files import TranscriptFiles
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -32,7 +33,7 @@ from isoserver.http.openapi import make_document
 from isoserver.http.parts import ServerParts
 from isoserver.http.routes import in_group
 from isoserver.jupyter.fronts import Fronts
-from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.jupyter.routes import JUPYTER_ROUTES, MESSAGE_ROUTES
 from isoserver.jupyter.sessions import Sessions
 from isoserver.mcp.endpoint import MCP_ROUTES, McpEndpoint
 from isoserver.mcp.relay import Relay
@@ -49,6 +50,7 @@ from isoserver.storage.database import Database
 from isoserver.storage.locks import ServerLock
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
+from isoserver.ui.routes import UI_ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +72,7 @@ _COLLECTED_AFTER: Final = (10_000, 20, 20)
 some twenty, for a history, so that with 700 it looked each 35 requests."""
 
 ROUTES: Final = (
-    *in_group("Contexts", (*CONTEXT_ROUTES, *CAPABILITY_ROUTES)),
+    *in_group("Contexts", (*CONTEXT_ROUTES, *MESSAGE_ROUTES, *CAPABILITY_ROUTES)),
     *in_group("Files", FILE_ROUTES),
     *in_group("Executions", API_ROUTES),
     *in_group("Heaps and sessions", HEAP_ROUTES),
@@ -153,6 +155,12 @@ class Server:
             self.heaps,
             self.files,
             self._data.contexts,
+            TranscriptFiles(
+                self.folder / "transcripts",
+                settings.transcript_bytes_max,
+                log,
+                durable=bool(settings.data_dir or settings.database_url),
+            ),
             log,
             self._claims.fork_server,
             self._claims.hidden,
@@ -193,9 +201,10 @@ class Server:
             self.tools,
             self.files,
             self.capabilities,
-            Fronts(),
-            Sessions(),
+            Fronts(settings),
+            Sessions(self.database, log),
         )
+        self.contexts.gone.append(self.parts.sessions.drop_context)
         self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
         # Nobody else finds a temporary folder.
@@ -214,7 +223,7 @@ class Server:
         sockets = self._claims.listen()
         await self.open()
         self._http = make_http_server(
-            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES)
+            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
         )
         self._http.add_sockets(sockets)
         self.url = self._claims.url
@@ -253,6 +262,7 @@ class Server:
         await self.heaps.start()
         await self.capabilities.start()
         await self.contexts.start()
+        await self.parts.sessions.start(self.contexts.found)
         await self.runs.start()
         if self.relay is not None:
             await self.relay.open()
@@ -283,6 +293,7 @@ class Server:
         await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
+        self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.parts.mcp.close()
         if self.relay is not None:
@@ -291,6 +302,7 @@ class Server:
             await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.parts.sessions.close()
         await self.capabilities.settle()
         await self.tools.close()
         await self.changes.close()

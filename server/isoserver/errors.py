@@ -27,6 +27,8 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   │   └── AddressConnectionLimitError  connections from one address
     │   ├── ContextLimitError           live contexts
     │   ├── EphemeralLimitError         contexts of single executions
+    │   ├── FrontLimitError             fronts that are attached
+    │   │   └── ContextFrontLimitError  those of one context
     │   ├── QueueLimitError             cells waiting in one context
     │   ├── HeapLimitError              bytes of heaps in use
     │   ├── ExecutionLimitError         executions waiting
@@ -377,6 +379,21 @@ class ContextLimitError(LimitError):
     setting = "contexts_max"
 
 
+class FrontLimitError(LimitError):
+    """The server has its maximum of attached fronts."""
+
+    retry_after = 10
+    counted = "attached fronts"
+    setting = "fronts_max"
+
+
+class ContextFrontLimitError(FrontLimitError):
+    """A context has its maximum of attached fronts."""
+
+    counted = "attached fronts of one context"
+    setting = "context_fronts_max"
+
+
 class EphemeralLimitError(LimitError):
     """The server has its maximum of contexts for single executions."""
 
@@ -653,20 +670,32 @@ class HeapUnsavableError(HeapError):
     Attributes:
         reason: Why, in V8's words or ours.
         kind: The kind of object that can't be saved; None if unknown.
-        path: The path to it from `globalThis`; None if it wasn't found.
+        path: An expression that leads to it, or the names by which its holder has it;
+            None if neither was found.
+        holder: The URL of the module that holds it, or `a function`; None if unknown,
+            or if the session itself does.
     """
 
     def __init__(
-        self, reason: str, kind: str | None = None, path: str | None = None
+        self,
+        reason: str,
+        kind: str | None = None,
+        path: str | None = None,
+        holder: str | None = None,
     ) -> None:
         """Keep what is known."""
-        self.reason, self.kind, self.path = reason, kind, path
-        found = "" if kind is None else f" ({kind}{f' at {path}' if path else ''})"
+        self.reason, self.kind, self.path, self.holder = reason, kind, path, holder
+        found = ""
+        if kind is not None:
+            at = f" at {path}" if path else ""
+            told = holder is None or holder in at
+            found = f" ({kind}{at}{'' if told else f' in {holder}'})"
         super().__init__(f"the heap can't be saved: {reason}{found}")
 
     def body_fields(self) -> dict[str, Any]:
-        """Return which object can't be saved, and why."""
-        return {"reason": self.reason, "kind": self.kind, "path": self.path}
+        """Return which object can't be saved, why, and what holds it."""
+        names = ("reason", "kind", "path", "holder")
+        return {name: getattr(self, name) for name in names}
 
 
 class HeapDamagedError(HeapError):

@@ -42,11 +42,18 @@ class Front:
         self._ids: set[str] = set()
         self.socket: WebSocketClientConnection | None = None
         self._v1 = v1
-        self._url = f"{url}?session_id={self.session}{query}"
+        self._url = url
+        self._query = f"?session_id={self.session}{query}"
         self._headers = dict(headers or {})
 
-    async def connect(self) -> Front:
-        request = HTTPRequest(self._url, headers=self._headers)
+    def forget_session(self) -> None:
+        """Name no session, as some clients do."""
+        self._query = ""
+
+    async def connect(self, url: str = "") -> Front:
+        """Connect; with a URL, to another server than before."""
+        self._url = url or self._url
+        request = HTTPRequest(self._url + self._query, headers=self._headers)
         offered = [V1] if self._v1 else None
         self.socket = await websocket_connect(request, subprotocols=offered)
         assert self.socket.selected_subprotocol == (V1 if self._v1 else None)
@@ -124,6 +131,7 @@ class Front:
                 message.kind if message.channel != "iopub" else "idle": message
                 for message in self.heard
                 if message.parent_header.get("msg_id") == number
+                and message.channel != "stdin"
                 and (message.channel != "iopub" or is_idle(message))
             }
 

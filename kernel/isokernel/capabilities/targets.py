@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from isokernel.capabilities.hosts import read_host, read_place
 from isokernel.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ NETWORKS: Final = frozenset(
     {"public", "loopback", "private", "link-local", "metadata", "reserved"}
 )
 
-_HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _NPM_NAME: Final = re.compile(
     r"(?:@[a-z0-9*~-][a-z0-9*._~-]*/)?[A-Za-z0-9*~_-][A-Za-z0-9*._~-]*"
 )
@@ -85,9 +85,12 @@ class _Network(NamedTuple):
 
     network: ipaddress.IPv4Network | ipaddress.IPv6Network
     port: int | None = None
+    scheme: str | None = None
 
     def fit(self, asked: Asked) -> Fit:
         if self.port is not None and asked.facts.get("port") != self.port:
+            return _NO
+        if self.scheme is not None and asked.facts.get("scheme") != self.scheme:
             return _NO
         address = asked.facts.get("address")
         if address is None:
@@ -154,9 +157,11 @@ class _ModuleUrl(NamedTuple):
             return _NO
         try:
             port = parts.port or _PORTS[parts.scheme]
+            name = parts.hostname or ""
+            host = read_host(f"[{name}]" if ":" in name else name).name
         except ValueError:
             return _NO
-        place = {"scheme": parts.scheme, "host": parts.hostname or "", "port": port}
+        place = {"scheme": parts.scheme, "host": host, "port": port}
         fit = self.pattern.fit(asked._replace(facts={**asked.facts, **place}))
         return _YES if fit.certain else _NO
 
@@ -241,36 +246,35 @@ def _read_net(text: str) -> Pattern | None:
 
 def _read_place(text: str, scheme: str | None = None) -> Pattern | None:
     """Read a host, or an address, with or without a port."""
-    if (address := _ip(text)) is not None:
-        return _Network(ipaddress.ip_network(address))
-    name, port = text, None
-    found = re.fullmatch(r"(.+):([0-9]{1,5})", text)
-    if found:
-        name, port = found[1], int(found[2])
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    if (address := _ip(name)) is not None:
-        return _Network(ipaddress.ip_network(address), port)
-    name = name.lower().removesuffix(".")
-    if not _HOST.fullmatch(name) or ".." in name:
+    try:
+        host, port = read_place(text)
+        bare = host[1:-1] if host.startswith("[") else host
+        if (address := _ip(bare)) is not None:
+            return _Network(ipaddress.ip_network(address), port, scheme)
+        below = "*." if host.startswith("*.") else ""
+        name, numbers = read_host(host.removeprefix(below))
+    except ValueError:
         return None
-    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]):
-        return None  # an address that isn't in its canonical form
-    return _Host(name, port, scheme)
+    if numbers is None:
+        return _Host(below + name, port, scheme)
+    # With a dot at its end it is an address as well; below one there is nothing.
+    network = ipaddress.ip_network(numbers)
+    return None if below else _Network(network, port, scheme)
 
 
 def _read_url(text: str) -> _Url | None:
     scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
     if scheme not in _PORTS or "@" in rest.partition("/")[0] or "#" in rest:
         return None
     place, slash, path = rest.partition("/")
-    has_port = re.search(r":[0-9]{1,5}$", place)
+    made: Pattern | None
     if place == "*":
-        made: Pattern | None = _Scheme(scheme)
+        made = _Scheme(scheme)
     else:
-        port = "" if has_port else f":{_PORTS[scheme]}"
-        bracketed = place if not _ip(place) or "." in place else f"[{place}]"
-        made = _read_place(f"{bracketed}{port}", scheme)
+        made = _read_place(place, scheme)
+        if isinstance(made, (_Host, _Network)) and made.port is None:
+            made = made._replace(port=_PORTS[scheme])
     if made is None:
         return None
     path = _decoded(slash + path) if slash else "/**"

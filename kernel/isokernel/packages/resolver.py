@@ -23,6 +23,7 @@ from isokernel.errors import (
     shorten,
 )
 from isokernel.packages.manifests import EMPTY, Manifest, match, overridden, target_path
+from isokernel.packages.packs import left_out
 from isokernel.packages.specifiers import (
     Location,
     PackageRequest,
@@ -105,6 +106,9 @@ class Tree(Protocol):
 
     def has_folder(self, path: str) -> bool:
         """Tell whether there is such a folder."""
+
+    def real_path(self, path: str) -> str:
+        """Return where a file is once links are followed, as its URL says."""
 
     def manifest(self, folder: str) -> Manifest | None:
         """Return the package.json of a folder."""
@@ -197,14 +201,14 @@ class Resolver:
             Needed: See the module.
         """
         if found := _SCHEME.match(specifier):
-            return self._absolute(specifier, found[1].lower(), kind)
+            return self._absolute(specifier, found[1].lower(), referrer, kind)
         if urlsplit(referrer).scheme in ("https", "data"):
             return self._from_address(specifier, referrer, kind)
         place = self._place(referrer)
         if specifier.startswith("#"):
             return self._private(specifier, place, kind)
         if _RELATIVE.match(specifier):
-            return self._relative(specifier, place)
+            return self._relative(specifier, place, kind)
         return self._bare(specifier, place, kind)
 
     def scope(self, url: str) -> Manifest:
@@ -214,13 +218,18 @@ class Resolver:
 
     # -- kinds of specifiers -------------------------------------------------------
 
-    def _absolute(self, specifier: str, scheme: str, kind: Kind) -> str:
+    def _absolute(self, specifier: str, scheme: str, referrer: str, kind: Kind) -> str:
         if scheme == "node":
             return specifier
+        if scheme == "npm":
+            location = location_of(specifier)
+            if location is not None and self._has(location):
+                return self._located(specifier, location, referrer)
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
-            return self._relative("/" + file_path(specifier), self._place(""))
+            path = "/" + file_path(specifier)
+            return self._relative(path, self._place(""), "require")
         if scheme == "https":
             return urljoin(specifier, specifier)
         if scheme == "data":
@@ -235,6 +244,34 @@ class Resolver:
         error.code = "ERR_UNSUPPORTED_ESM_URL_SCHEME"
         raise error
 
+    def _has(self, location: Location) -> bool:
+        """Tell whether a URL is of a package that the context has.
+
+        One that it hasn't is brought as a request is, and then looked at again.
+        """
+        found = self._view.any_version(location.name, location.version)
+        return found == location.version
+
+    def _located(self, specifier: str, location: Location, referrer: str) -> str:
+        """Resolve the URL of a file, as code has it of what was resolved before.
+
+        It is made by `import.meta.resolve`, `require.resolve` and `__dirname`, and what
+        the package exports has been minded then.
+        """
+        own = location_of(referrer)
+        dependent = "" if own is None else own.package
+        if dependent == location.package:
+            dependent = AS_BEFORE
+        tree = self._view.package(location.name, location.version, dependent)
+        place = _Place(tree, location.path, location)
+        path = posixpath.normpath(location.path)
+        if path.startswith(".."):
+            raise ModuleSpecifierError(specifier, f"it leads out of {place.name}")
+        found = self._load_path(place, path)
+        if found is None:
+            raise self._missing(path, place)
+        return self._replaced(place.at(found))
+
     def _from_address(self, specifier: str, referrer: str, kind: Kind) -> str:
         if _RELATIVE.match(specifier):
             if referrer.startswith("data:"):
@@ -244,11 +281,13 @@ class Resolver:
             parse_bare(specifier), "", kind
         )
 
-    def _relative(self, specifier: str, place: _Place) -> str:
+    def _relative(self, specifier: str, place: _Place, kind: Kind) -> str:
         base = "" if specifier.startswith("/") else posixpath.dirname(place.path)
         if place.package is not None and specifier.startswith("/"):
             raise ModuleSpecifierError(specifier, "a package has no absolute paths")
-        wanted = unquote(specifier.partition("?")[0].partition("#")[0])
+        wanted = specifier  # a path for `require`, a part of a URL for `import`
+        if kind == "import":
+            wanted = unquote(specifier.partition("?")[0].partition("#")[0])
         path = posixpath.normpath(posixpath.join("/", base, wanted.lstrip("/")))
         if posixpath.normpath(posixpath.join(base, wanted.lstrip("/"))).startswith(
             ".."
@@ -287,7 +326,7 @@ class Resolver:
             if isinstance(replacement, str) and replacement != specifier:
                 if replacement.startswith("."):
                     base = place.at(posixpath.join(scope[0], "package.json"))
-                    return self._relative(replacement, base)
+                    return self._relative(replacement, base, "require")
                 specifier = replacement
         if builtin := builtin_url(specifier):
             return builtin
@@ -454,10 +493,14 @@ class Resolver:
     def _existing(self, place: _Place, path: str, what: str) -> str:
         path = posixpath.normpath(path)
         if not place.tree.has_file(path):
+            why = "" if place.package is None else left_out(path)
             message = (
                 f"{place.name} has no file {shorten(path)!r}, which its package.json "
-                f"names for {shorten(what)!r}: the package may be incomplete, or made "
-                "to be built first; try another version"
+                f"names for {shorten(what)!r}"
+            ) + (
+                why
+                or ": the package may be incomplete, or made to be built first; try "
+                "another version"
             )
             raise ModuleMissingError(message)
         return self._replaced(place.at(path))
@@ -539,6 +582,7 @@ class Resolver:
 
     def _replaced(self, place: _Place) -> str:
         """Return the URL of a file, or of what its package's browser map has for it."""
+        place = place.at(place.tree.real_path(place.path))
         scope = self._scope(place) if self._browser else None
         if scope is None or not scope[1].browser:
             return place.url
@@ -552,7 +596,7 @@ class Resolver:
                 path = posixpath.normpath(posixpath.join(scope[0], replacement))
                 found = None if path.startswith("..") else self._load_path(place, path)
                 if found is not None:
-                    return place.at(found).url
+                    return place.at(place.tree.real_path(found)).url
         return place.url
 
     def _missing(
@@ -576,7 +620,8 @@ class Resolver:
                 f"{name} has no main file: import one of its files by its path, "
                 "or it has only types or programs"
             )
-        return ModuleMissingError(f"{name} has no file {shown!r}")
+        why = "" if place.package is None else left_out(specifier)
+        return ModuleMissingError(f"{name} has no file {shown!r}{why}")
 
 
 class _Nothing:
@@ -589,6 +634,9 @@ class _Nothing:
     def has_folder(self, path: str) -> bool:
         del path
         return False
+
+    def real_path(self, path: str) -> str:
+        return path
 
     def manifest(self, folder: str) -> Manifest | None:
         del folder

@@ -31,6 +31,7 @@ GROUPS: Final = {
         *("context_template_seconds_max", "context_template_timeout_seconds"),
         *("cells_queued_max", "output_bytes_max", "notebook_cells_max"),
         *("notebook_characters_max", "transcript_bytes_max"),
+        *("fronts_max", "context_fronts_max"),
         "hibernate_after_seconds",
         *("hibernated_contexts_max", "hibernated_context_ttl_seconds"),
     ),

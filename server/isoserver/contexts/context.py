@@ -406,7 +406,6 @@ class Context:
             self.calls.end()
             await self.process.close()
             await self.calls.closed()
-        self.transcript.end(reason)
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -439,6 +438,7 @@ class Context:
         self.state = State.HIBERNATED
         self.reason = ""
         self.history.clear()
+        self.transcript.flush()
         self._alarm.close()
         self.calls.end()
         async with self._changing:
@@ -475,6 +475,23 @@ class Context:
         self.checkpoint = record.checkpoint
         self.origin = record.heap
         self.history.stored = True
+
+    def end_lost(self, header: Mapping[str, Any], front: str) -> None:
+        """Say that an execution is over which an earlier server has not ended.
+
+        Args:
+            header: That of its request.
+            front: The session of the front that asked for it, if one did.
+        """
+        job = Execution(
+            "", self.language, 0.0, env=None, options=None, output_bytes_max=0
+        )
+        job.header, job.front = header, front
+        text = f"the server ended while it ran: {self.reason}"
+        failure = Failure.without_traceback(DIED, text)
+        self._say("error", failure.content(), job)
+        job.fail(failure)
+        self._say_end(job)
 
     async def saved(self, checkpoint: Checkpoint) -> None:
         """Have a checkpoint, made by `save`; return once that is recorded.
@@ -544,8 +561,7 @@ class Context:
             failure = Failure.without_traceback(name, reason)
             self._say("error", failure.content(), job)
             job.fail(failure)
-            self._say_state("idle", job)
-            job.last = self.transcript.last
+            self._say_end(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -599,6 +615,7 @@ class Context:
         options: dict[str, Any] | None = None,
         policy: Policy | None = None,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
         execution_id: str | None = None,
     ) -> Execution:
         """Run a cell, now or when its turn comes.
@@ -611,6 +628,7 @@ class Context:
             options: Those of `Execution`.
             policy: Narrows what it may do beyond the context.
             header: That of a front's request.
+            front: The session of that front.
             execution_id: What a client calls it that has no header; a number if None.
 
         Raises:
@@ -631,6 +649,7 @@ class Context:
             options=options,
             output_bytes_max=self._settings.output_bytes_max,
             header=header,
+            front=front,
             execution_id=execution_id,
         )
         job.content = self.process.content(job)
@@ -812,18 +831,13 @@ class Context:
             take(self.calls, parent, message)
             return
         job = self._current
+        if message.kind == "input_request":
+            self._ask_user(parent, message)
+            return
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
         if job is None or job.id != parent:
-            # What comes after an execution's end, as when a timer prints, is its too.
-            late = self.history.find(parent)
-            self._pass_on(message, late)
-            if late is not None:
-                late.outputs.add(message.kind, message.content)
-            shown = isinstance(job, Execution) and job.followers
-            awaited = late is not None and late.awaited
-            if message.kind == "stream" and not (shown or awaited):
-                self.late.add(message.kind, message.content)
+            self._take_late(parent, message)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
                 job.idle = True
@@ -836,6 +850,39 @@ class Context:
         else:
             self._pass_on(message, job)
             job.take(message)
+
+    def _take_late(self, parent: int, message: Message) -> None:
+        """Handle what comes after an execution's end, as when a timer prints."""
+        job = self._current
+        late = self.history.find(parent)  # it is that execution's, too
+        self._pass_on(message, late)
+        if late is not None:
+            late.outputs.add(message.kind, message.content)
+        shown = isinstance(job, Execution) and job.followers
+        awaited = late is not None and late.awaited
+        if message.kind == "stream" and not (shown or awaited):
+            self.late.add(message.kind, message.content)
+
+    def _ask_user(self, parent: int, message: Message) -> None:
+        """Have the front that asked for the cell which runs ask its user."""
+        job = self._current
+        if not (isinstance(job, Execution) and job.front and job.id == parent):
+            return
+        if is_valid(message):
+            job.asks = True
+            self._pass_on(message, job)
+
+    def answer_user(self, front: str, text: str) -> None:
+        """Pass on what a user has answered, if the code waits for that.
+
+        Args:
+            front: The session of the user's front.
+            text: The answer.
+        """
+        job = self._current
+        if isinstance(job, Execution) and job.asks and job.front == front:
+            job.asks = False
+            self.process.tell("input_reply", {"status": "ok", "value": text})
 
     def _pass_on(self, message: Message, job: Job | None) -> None:
         """Tell the fronts what the process has said."""
@@ -851,11 +898,20 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        parent = {} if job is None else job.header
-        self.transcript.add(kind, content, parent, metadata, buffers)
+        parent, front = ({}, "") if job is None else (job.header, job.front)
+        self.transcript.add(kind, content, parent, metadata, buffers, front)
 
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)
+
+    def _say_end(self, job: Execution) -> None:
+        """Say that an execution is over; a front's also has a reply."""
+        if job.front:
+            reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
+            reply.pop("result_json", None)
+            self._say("execute_reply", reply, job)
+        self._say_state("idle", job)
+        job.last = self.transcript.last
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
@@ -871,8 +927,7 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            self._say_state("idle", job)
-            job.last = self.transcript.last
+            self._say_end(job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)

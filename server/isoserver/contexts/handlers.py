@@ -425,7 +425,7 @@ class NotebookHandler(Handler):
         context = self.find_context(context_id)
         contents = await self.parts.contexts.history(context)
         notebooks = await _notebooks()
-        self.answer(notebooks.history(context.language, contents))
+        self.answer(notebooks.history(context, contents))
 
     async def post(self, context_id: str) -> None:
         """Run a notebook in the context."""

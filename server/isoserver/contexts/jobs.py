@@ -72,6 +72,7 @@ class Job:
         fds: Descriptors that go with the request.
         header: Jupyter's header of the request, the parent of what it causes. That of
             a request that came otherwise names no session of a front.
+        front: The session of the front that asked; empty if none did.
         counts_as_use: Whether it keeps the context from hibernating and expiring.
         done: The reply's content; an error of ours if the job never ran, or could not
             be answered.
@@ -93,9 +94,11 @@ class Job:
         fds: tuple[int, ...] = (),
         counts_as_use: bool = True,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
     ) -> None:
         self.id = 0
         self.header = header or {}
+        self.front = front
         self.kind = kind
         self.content = content
         self.seconds = seconds
@@ -159,6 +162,7 @@ class Execution(Job):
             meanwhile.
         listeners: Called with each message as it comes.
         stage_listeners: Called with how far something has come that its code waits for.
+        asks: Whether its code waits for an answer of its front's user.
         requester: Who is asked for approvals; None if nobody is by the execution.
         awaited: Whether an answer with all its outputs has yet to be made; until then
             nothing that it prints comes late.
@@ -176,9 +180,10 @@ class Execution(Job):
         options: dict[str, Any] | None,
         output_bytes_max: int,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
         execution_id: str | None = None,
     ) -> None:
-        super().__init__("execute_request", {}, seconds, header=header)
+        super().__init__("execute_request", {}, seconds, header=header, front=front)
         self.code = code
         self.language = language
         self.env = env or {}
@@ -200,6 +205,7 @@ class Execution(Job):
         self.followers = 0
         self.listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []
+        self.asks = False
         self.requester: Requester | None = None
         self.awaited = False
 

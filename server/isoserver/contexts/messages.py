@@ -97,6 +97,10 @@ def _is_display(content: dict[str, Any]) -> bool:
     )
 
 
+def _is_question(content: dict[str, Any]) -> bool:
+    return type(content.get("prompt")) is str
+
+
 def _are_texts(lines: object) -> bool:
     return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
 
@@ -106,4 +110,5 @@ _FORMS: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
     "display_data": _is_display,
     "execute_result": _is_display,
     "update_display_data": _is_display,
+    "input_request": _is_question,
 }

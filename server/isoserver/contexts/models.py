@@ -173,7 +173,8 @@ class CreateContextRequest(RequestModel):
         [],
         max_length=PACKAGES_MAX,
         description="Packages that it begins with, loaded: names, each perhaps with "
-        "a range (V8 only, and not from a heap). Importing them takes no time.",
+        "a range (V8 only, also if no language is named, and not from a heap). "
+        "Importing them takes no time.",
         examples=[["d3@7", "lodash-es"]],
     )
 

@@ -18,6 +18,7 @@ import resource
 import time
 from abc import abstractmethod
 from pathlib import Path
+from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -31,7 +32,7 @@ from typing import (
 from isoserver.errors import ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from isoserver.contexts.context import Identity
     from isoserver.contexts.jobs import Execution, Job
@@ -97,9 +98,12 @@ class ContextProcess(Protocol):
         restarts_when_stuck: Whether the context is restarted when it ignores an
             interrupt; else the process is killed, and the context is dead.
         shares_memory: Whether its pages are partly those of other contexts.
+        information: What a kernel has said of itself when it was launched, as content
+            of a `kernel_info_reply`; nothing if it wasn't asked.
     """
 
     pid: int
+    information: Mapping[str, Any] = MappingProxyType({})
     can_save: ClassVar[bool] = False
     can_fork: ClassVar[bool] = False
     can_call_tools: ClassVar[bool] = False

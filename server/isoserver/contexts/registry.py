@@ -103,6 +103,10 @@ class Registry:
                 return self.find(one.key)
         return None
 
+    def recalled(self, key: Key) -> Context | None:
+        """Return the context made of a record, if anybody holds it."""
+        return self._recalled.get(key)
+
     def is_live(self, context: Context) -> bool:
         """Whether a context is live, and has not been deleted."""
         return self._live.get(context.key) is context

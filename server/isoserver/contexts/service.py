@@ -40,18 +40,20 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
     from isoserver.contexts.calls import CallHolder
-    from isoserver.contexts.context import Observer
+    from isoserver.contexts.context import Key, Observer
+    from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
     from isoserver.contexts.records import ContextRecord, HeapStorage, LoadedHeap
+    from isoserver.contexts.transcript_files import TranscriptFiles
     from isoserver.files.service import Files
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
@@ -74,6 +76,8 @@ class Contexts:
         languages: What code can be in.
         missing_walls: What of the sandbox this machine can't have, a sentence each.
         stopping: Whether no new work is taken, because the server ends.
+        found: Those that an earlier server has left.
+        gone: Called with each context that is deleted, but for single runs'.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -84,6 +88,7 @@ class Contexts:
         heaps: HeapStorage,
         files: Files,
         folder: Path,
+        transcripts: TranscriptFiles,
         log: FilteringBoundLogger,
         launched: ForkServer | None = None,
         hidden: Iterable[Path] = (),
@@ -98,6 +103,7 @@ class Contexts:
             heaps: Where their heaps are.
             files: The folders that code and requests put files into.
             folder: Where they have their files; nothing there outlives the server.
+            transcripts: Where what they say is kept.
             log: Told when idle contexts can't be deleted or hibernated.
             launched: The fork server, if it has been launched already.
             hidden: What kernels may not read, wherever it is.
@@ -111,12 +117,15 @@ class Contexts:
         self._heaps = heaps
         self._files = files
         self._folder = folder
+        self._transcripts = transcripts
+        self.found: list[Key] = []
+        self.gone: list[Callable[[Key], None]] = []
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
         )
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
-            settings, self._registry, self._store, heaps, files
+            settings, self._registry, self._store, heaps, files, self._gone
         )
         self._named = NamedExecutions()
         self._engines: dict[str, ProcessFactory] = {}
@@ -175,8 +184,10 @@ class Contexts:
                 files=self._files,
             )
         await self._hibernation.start(self.languages.served)
-        known = [row.key for row in await self._store.load()]
-        await asyncio.to_thread(self._files.keep_only, known)
+        rows = [(row.key, row.created_at) for row in await self._store.load()]
+        self.found = [key for key, _ in rows]
+        await asyncio.to_thread(self._files.keep_only, self.found)
+        await asyncio.to_thread(self._transcripts.keep_only, rows)
         self._sweeper.start()
         self._budget.start()
         if self._settings.context_templates:
@@ -199,6 +210,7 @@ class Contexts:
             *(context.close(reason) for context in self._registry.processes()),
             return_exceptions=True,
         )
+        self._transcripts.close()
         await self._store.close()
         self._registry.clear()
         self.abandon()
@@ -327,7 +339,8 @@ class Contexts:
 
         Args:
             workspace: Who owns it.
-            language: Its language; None for that of the heap, or the server's default.
+            language: Its language; None for that of the heap, for one that has
+                packages if there are some, else the server's default.
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
@@ -350,7 +363,8 @@ class Contexts:
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
-            language = self.languages.find(None if loaded is None else loaded.language)
+            spoken = None if loaded is None else loaded.language
+            language = self._language(spoken, packaged=bool(packages))
         memory = heap_memory_max_bytes or self._memory_of(language)
         identity = Identity(
             workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
@@ -386,7 +400,15 @@ class Contexts:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
         return self._settings.v8_heap_bytes_max if language.engine == "v8" else None
 
+    def _language(self, name: str | None, *, packaged: bool) -> Language:
+        """Return a language by name; without one, what a context would be in."""
+        if name is None and packaged and self.languages.runs("v8"):
+            return self.languages.preferred("v8")
+        return self.languages.find(name)
+
     def _record(self, context: Context) -> None:
+        made = context.created_at
+        self._transcripts.keep(context.transcript, context.key, made)
         self._store.note_packages(context.key, context.identity.packages)
         self._hibernation.record(context)
 
@@ -483,6 +505,24 @@ class Contexts:
         for checkpoint in set(found):
             if checkpoint is not None:
                 await self._heaps.release(workspace, checkpoint.key)
+        if context is not None or record is not None:
+            await self._gone(record, context)
+
+    async def _gone(
+        self, record: ContextRecord | None, context: Context | None
+    ) -> None:
+        """Delete what a context has said, once it is deleted itself."""
+        reason = "the context was deleted"
+        if context is not None:
+            key, made = context.key, context.created_at
+            context.transcript.end(reason)
+            context.transcript.close()
+        else:
+            assert record is not None  # noqa: S101 - it is one of the two
+            key, made = record.key, record.created_at
+        for call in self.gone:
+            call(key)
+        await asyncio.to_thread(self._transcripts.delete, key, made)
 
     def _make(self, identity: Identity) -> Context:
         return Context(
@@ -507,6 +547,12 @@ class Contexts:
         )
         context = self._make(identity)
         context.recall(record)
+        file = self._transcripts.keep(context.transcript, record.key, record.created_at)
+        if record.key in self._hibernation.cut_off:
+            self._hibernation.cut_off.discard(record.key)
+            lost = file.unfinished()
+            if lost is not None:
+                context.end_lost(*lost)
         return context
 
     def _add(self, context: Context, *, ephemeral: bool = False) -> None:
@@ -650,6 +696,18 @@ class Contexts:
         """Return what a context has run, oldest first; see `cell_content`."""
         stored = [cell.content() for cell in await self._store.cells(context)]
         return stored + [cell_content(done) for done in context.history.executions]
+
+    async def stored_cells(
+        self, context: Context, count: int, size_max: int
+    ) -> list[Cell]:
+        """Return the last cells that a context has stored and doesn't remember.
+
+        Args:
+            context: The context; it is left asleep.
+            count: How many at most.
+            size_max: Characters that they may have together.
+        """
+        return await self._store.last_cells(context, count, size_max)
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

@@ -147,8 +147,9 @@ class JupyterEvents:
         self._parent = {"msg_id": execution.execution_id}
 
     def of(self, entry: Entry) -> Iterator[dict[str, Any]]:
-        """Pass a message on."""
-        yield self._event(entry.kind, entry.content, entry.metadata)
+        """Pass a message on; the reply is that of the end."""
+        if entry.kind != "execute_reply":
+            yield self._event(entry.kind, entry.content, entry.metadata)
 
     def late(self, entry: Entry) -> Iterator[dict[str, Any]]:
         """Pass on what an earlier execution prints, which is its parent."""
@@ -163,7 +164,11 @@ class JupyterEvents:
 
     def end(self) -> Iterator[dict[str, Any]]:
         """Pass the reply on."""
-        yield self._event("execute_reply", self._execution.reply or {}, {})
+        content, failed = self._execution.reply or {}, self._execution.failure
+        if failed and self._execution.timed_out:
+            # A kernel of another language knows only that it was interrupted.
+            content = {**content, **failed.content(), "stopped": True}
+        yield self._event("execute_reply", content, {})
 
     def refused(self, reason: str) -> Iterator[dict[str, Any]]:
         """Tell that the execution could not be run."""
@@ -221,7 +226,7 @@ class ExecutionStream:
             "context_id": context.id,
         }
         execution.followers += 1
-        self._transcript.listeners.append(self._notice)
+        self._transcript.listen(self._notice)
         execution.done.add_done_callback(self._notice)
 
     def close(self) -> None:
@@ -369,4 +374,4 @@ class ExecutionStream:
 
 
 def _entry(kind: str, content: dict[str, Any]) -> Entry:
-    return Entry(0, 0.0, kind, content, {}, {}, ())
+    return Entry(0, 0.0, kind, content, {}, {}, (), "")

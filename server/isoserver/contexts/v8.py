@@ -358,7 +358,7 @@ async def _check_saved(reader: int, seconds: float) -> None:
         outcome = {}
     if outcome.get("status") != "ok":
         reason = str(outcome.get("reason") or "the process that saved it died")
-        raise HeapUnsavableError(reason, outcome.get("kind"), outcome.get("path"))
+        raise HeapUnsavableError(reason, *map(outcome.get, ("kind", "path", "holder")))
 
 
 def _read_file(file: int) -> bytes:

@@ -246,6 +246,7 @@ class BoundedServer(HTTPServer):
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "Content-Type: application/json\r\n"
+            f"X-Error-Code: {type(error).code}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         if len(self._lingering) >= _LINGERING_MAX:

@@ -7,6 +7,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from isokernel.capabilities.hosts import read_host, read_origin, read_place
 from isoserver.errors import OriginError
 
 if TYPE_CHECKING:
@@ -39,9 +40,14 @@ class Guard:
             settings: The server's settings.
         """
         self._hosts = {"localhost", settings.host.lower()} | {
-            host.lower() for host in settings.allowed_host
+            host if host == _ANY else read_host(read_place(host).host).name
+            for host in settings.allowed_host
         }
-        self._origins = set(settings.cors_origin)
+        self._origins = {
+            origin if origin == _ANY else read_origin(origin)
+            for origin in settings.cors_origin
+        }
+        self._public = _origin(settings.public_url)
 
     def check_host(self, request: HTTPServerRequest) -> None:
         """Refuse hosts that aren't ours: a page's own name may lead here (rebinding).
@@ -66,20 +72,32 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is None or self.allows(origin):
             return
-        if origin == f"{request.protocol}://{request.host}":
+        if self.is_own(origin, request):
             return
         message = "the Origin isn't allowed (cors_origin)"
         raise OriginError(message)
+
+    def is_own(self, origin: str, request: HTTPServerRequest) -> bool:
+        """Tell whether an origin is this server, as the request or a setting has it."""
+        return origin in {f"{request.protocol}://{request.host}", self._public}
 
     def allows(self, origin: str) -> bool:
         """Tell whether pages of an origin may call."""
         return _ANY in self._origins or origin in self._origins
 
 
+def _origin(url: str | None) -> str | None:
+    """Return the origin of a URL as browsers write it."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return f"{parts.scheme.lower()}://{parts.netloc.lower()}"
+
+
 # Most requests name one of a few hosts, and parsing a name costs 3 µs.
 @functools.lru_cache(maxsize=64)
 def _name(host: str) -> str:
-    return (urlsplit(f"//{host}").hostname or "").lower()
+    return (urlsplit(f"//{host}").hostname or "").lower().removesuffix(".")
 
 
 @functools.lru_cache(maxsize=1024)

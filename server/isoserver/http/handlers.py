@@ -126,7 +126,7 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
             "Access-Control-Expose-Headers",
-            "X-Request-Id, X-Context-Id, X-Execution-Id, Retry-After, "
+            "X-Request-Id, X-Context-Id, X-Execution-Id, X-Error-Code, Retry-After, "
             "WWW-Authenticate, ETag, Content-Range",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
@@ -159,14 +159,16 @@ class Handler(RequestHandler):
             raise InvalidRequestError(FieldProblem("Content-Type", f"must be {JSON}"))
         return self.parse_json(model)
 
-    def parse_json(self, model: type[Model]) -> Model:
-        """Read a body of JSON, whatever its content type.
+    def parse_json(self, model: type[Model], text: str | None = None) -> Model:
+        """Read JSON: the body, whatever its content type, or a text that was in it.
 
         Raises:
             InvalidRequestError: It isn't what the model says.
         """
         try:
-            return model.model_validate_json(self.request.body)
+            return model.model_validate_json(
+                self.request.body if text is None else text
+            )
         except ValidationError as error:
             raise InvalidRequestError(*_problems(error)) from None
 
@@ -299,6 +301,7 @@ class Handler(RequestHandler):
         self.internal_error(HTTPStatus(status_code))
 
     def _error_headers(self, error: ServerError) -> None:
+        self.set_header("X-Error-Code", type(error).code)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
         challenge = self.parts.access.challenge(error, self.request)

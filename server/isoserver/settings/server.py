@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - read at run time
 from typing import Annotated, Final, Literal
 
+from isoserver.errors import InvalidSettingsError
 from isoserver.settings.access import AccessSettings
 from isoserver.settings.agents import AgentSettings
 from isoserver.settings.capabilities import CapabilitySettings
@@ -72,7 +73,7 @@ class ServerSettings(
     )
 
     allowed_host: list[str] = setting(
-        [], "A name that the Host header may have; * allows all."
+        [], "A name that the Host header may have, at any port; * allows all."
     )
     cors_origin: list[str] = setting(
         [], "An origin whose pages may send requests; * allows all."
@@ -124,6 +125,10 @@ class ServerSettings(
     transcript_bytes_max: PositiveInt = setting(
         8 * _MIB, "Bytes of a context's messages kept for those that are away."
     )
+    fronts_max: PositiveInt = setting(
+        2000, "Fronts that are attached to contexts, and streams of messages."
+    )
+    context_fronts_max: PositiveInt = setting(100, "Those of one context.")
     v8_heap_bytes_max: PositiveInt | None = setting(
         512 * _MIB, "Bytes of V8 heap of one context."
     )
@@ -297,5 +302,34 @@ class ServerSettings(
 
     def check(self) -> None:
         """Check what depends on several settings."""
+        self._check_hosts()
         self.check_access()
         self.check_capabilities()
+
+    def _check_hosts(self) -> None:
+        """Check the names that headers are compared with."""
+        if not (self.allowed_host or self.cors_origin):
+            return
+        from isokernel.capabilities.hosts import (  # noqa: PLC0415 - if there are any
+            read_host,
+            read_origin,
+            read_place,
+        )
+
+        setting = "allowed_host"
+        try:
+            for text in self.allowed_host:
+                host, port = (text, None) if text == "*" else read_place(text)
+                if port is not None:
+                    message = f"{text!r} has a port: it takes names, for all ports"
+                    raise ValueError(message)  # noqa: TRY301 - as those of names
+                if text != "*":
+                    read_host(host)
+            setting = "cors_origin"
+            for text in self.cors_origin:
+                if text != "*":
+                    read_origin(text)
+        except ValueError as error:
+            flag = self.fields[setting].flag
+            message = f"{flag}: {error}"
+            raise InvalidSettingsError(message) from error

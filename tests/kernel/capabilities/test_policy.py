@@ -306,7 +306,7 @@ def test_policies_only_narrow() -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"net": ["bücher.de"]},
+        {"net": ["\N{BULLET}.de"]},
         {"net": ["http://user@example.com/"]},
         {"net": ["ftp://example.com/"]},
         {"net": ["127.1"]},

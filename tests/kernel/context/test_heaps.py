@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import select
 import time
@@ -267,7 +266,7 @@ def test_a_heap_of_another_runtime_is_not_run(context: LocalContext) -> None:
     heap = context.context.heaps.save()
     assert heap.scripts == scripts.identity()
     with pytest.raises(SnapshotEngineError, match=f"runtime other.*{heap.scripts}"):
-        LocalContext(snapshot=dataclasses.replace(heap, scripts="other"))
+        LocalContext(snapshot=heap._replace(scripts="other"))
     LocalContext(snapshot=heap).context.close()
 
 
@@ -374,34 +373,38 @@ def test_a_request_without_descriptors_is_refused(spawn: Spawn) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "path"),
+    ("code", "kind", "path", "holder"),
     [
         (
             "const o = { f: new Intl.Segmenter().segment('a') }",
             "Intl.Segments",
             "o.f",
+            None,
         ),
         (
             "globalThis.t = new WebAssembly.Tag({ parameters: ['i32'] }); 0",
             "WebAssembly.Tag",
             "globalThis.t",
+            None,
         ),
         (
             "var f = (() => { const s = new Intl.Segmenter().segment('a');"
             " return () => s })()",
             "Intl.Segments",
-            None,
+            "s",
+            "a function",
         ),
     ],
 )
 def test_what_cannot_be_saved_is_told(
-    spawn: Spawn, code: str, kind: str, path: str | None
+    spawn: Spawn, code: str, kind: str, path: str, holder: str | None
 ) -> None:
     client = spawn()
     client.run(f"{code}; let kept = 1")
     _, outcome = client.checkpoint()
     assert outcome.pop("reason")
-    assert outcome == {"status": "error", "kind": kind, "path": path}
+    found = {"kind": kind, "path": path, "holder": holder}
+    assert outcome == {"status": "error", **found}
     assert client.value("kept") == "1"
 
 

@@ -97,6 +97,18 @@ def test_a_timeout(client: Client) -> None:
     assert events[-2:] == [{"type": 3, "data": "timeout"}, {"type": 2, "code": 1}]
 
 
+def test_a_timeout_of_another_language_is_told_as_one(client: Client) -> None:
+    """Its kernel knows only that it was interrupted."""
+    body = {"code": "import time; time.sleep(60)", "language": "python"}
+    text = client.post(
+        "/execute/async?format=jupyter", json={**body, "timeout_ms": 300}
+    ).text
+    reply = json.loads(text.strip().splitlines()[-1].removeprefix("data: "))
+    assert reply["msg_type"] == "execute_reply"
+    assert reply["content"]["ename"] == "TimeoutError"
+    assert reply["content"]["stopped"] is True
+
+
 def test_lines_come_while_the_cell_runs(client: Client) -> None:
     here = client.create()
     code = "console.log('now'); while (true) {}"

@@ -137,6 +137,15 @@ def test_sessions_of_fronts(client: Client) -> None:
     assert [one["id"] for one in client.get("/contexts").json()["items"]] == [agents]
 
 
+def test_a_session_of_an_older_client(client: Client) -> None:
+    asked = {"notebook": {"path": "old.ipynb"}, "kernel": {"name": "python"}}
+    made = client.post("/jupyter/api/sessions", json=asked)
+    assert made.status_code == 201, made.text
+    row = made.json()
+    assert (row["path"], row["type"]) == ("old.ipynb", "notebook")
+    assert row["kernel"]["name"] == "python3"
+
+
 @pytest.mark.parametrize("body", [{}, {"path": 1}, [], {"path": "a", "kernel": 3}])
 def test_a_session_that_is_none(client: Client, body: Any) -> None:
     answer = client.post("/jupyter/api/sessions", json=body)

@@ -95,7 +95,8 @@ function isIPv6(text) {
 const MORE = {
   __proto__: null,
   cluster: () => ({ isMaster: true, isPrimary: true, isWorker: false, workers: {} }),
-  dns: () => ({ getDefaultResultOrder: () => "verbatim", promises: stub("dns/promises") }),
+  dns: () => ({ ADDRCONFIG: 32, V4MAPPED: 8, ALL: 16, getDefaultResultOrder: () => "verbatim",
+    promises: stub("dns/promises") }),
   http: () => ({ METHODS, STATUS_CODES, globalAgent: undefined, maxHeaderSize: 16384 }),
   https: () => ({ globalAgent: undefined }),
   http2: () => ({ constants: {}, sensitiveHeaders: Symbol("sensitiveHeaders") }),
