@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -32,6 +33,7 @@ from isoserver.jupyter.models import (
     StartKernel,
     StartSession,
     front_answer,
+    jupyter_time,
     kernel_answer,
     kernelspec_name,
     kernelspecs_answer,
@@ -64,6 +66,7 @@ __all__ = [
     "RestartKernelHandler",
     "SessionHandler",
     "SessionsHandler",
+    "StatusHandler",
 ]
 
 VERSION: Final = "2.0.0"
@@ -157,6 +160,26 @@ class MeHandler(_JupyterHandler):
             "color": None,
         }
         self.answer({"identity": identity, "permissions": {}})
+
+
+class StatusHandler(_JupyterHandler):
+    """GET /api/status: what is there; some clients wait until it answers."""
+
+    started = jupyter_time(datetime.now(timezone.utc))
+
+    def get(self) -> None:
+        """Count the contexts of the workspace, and their fronts."""
+        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        kernels = [self.kernel(one) for one in contexts]
+        used = max((one["last_activity"] for one in kernels), default=self.started)
+        self.answer(
+            {
+                "started": self.started,
+                "last_activity": used,
+                "kernels": len(kernels),
+                "connections": sum(one["connections"] for one in kernels),
+            }
+        )
 
 
 class KernelspecsHandler(_JupyterHandler):
