@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -404,6 +405,17 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         """Send a ping with a mark."""
         with suppress(WebSocketClosedError):
             self.ping(mark)
+            self._acknowledge_soon()
+
+    def _acknowledge_soon(self) -> None:
+        """Have the system acknowledge at once what comes next: the pong.
+
+        Clients that use Nagle's algorithm (jupyter_server) send nothing after it
+        until it is acknowledged: each cell would wait 40 ms for that.
+        """
+        stream = None if self.ws_connection is None else self.ws_connection.stream
+        if stream is not None and not stream.closed():
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def on_pong(self, data: bytes) -> None:
         """Note that a ping has come back; called by Tornado, of its own too."""
