@@ -148,18 +148,23 @@ def test_expressions_and_silence(server: Server, client: Client) -> None:
 def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
     context = client.create()
 
+    def is_waiting() -> bool:
+        return bool(client.get(f"/contexts/{context}").json()["waiting"] == 2)
+
     async def work(front: Front) -> None:
-        codes = ("await 1; throw new TypeError('no')", "1", "2")
+        codes = ("await new Promise(() => {})", "1", "2")
         numbers = [await front.ask("execute_request", {"code": code}) for code in codes]
+        await asyncio.to_thread(wait_for, is_waiting)
+        await front.reply("interrupt_request", {}, "control")
         first = await front.reply_to(numbers[0])
-        assert (first["status"], first["ename"]) == ("error", "TypeError")
+        assert (first["status"], first["ename"]) == ("error", "KeyboardInterrupt")
         for number in numbers[1:]:
             assert (await front.reply_to(number))["status"] == "aborted"
         numbers = [
             await front.ask("execute_request", {"code": code, "stop_on_error": False})
-            for code in codes
+            for code in ("await 1; throw new TypeError('no')", "1", "2")
         ]
-        assert (await front.reply_to(numbers[0]))["status"] == "error"
+        assert (await front.reply_to(numbers[0]))["ename"] == "TypeError"
         assert (await front.reply_to(numbers[2]))["status"] == "ok"
 
     attached(server, context, work)
