@@ -147,8 +147,9 @@ class JupyterEvents:
         self._parent = {"msg_id": execution.execution_id}
 
     def of(self, entry: Entry) -> Iterator[dict[str, Any]]:
-        """Pass a message on."""
-        yield self._event(entry.kind, entry.content, entry.metadata)
+        """Pass a message on; the reply is that of the end."""
+        if entry.kind != "execute_reply":
+            yield self._event(entry.kind, entry.content, entry.metadata)
 
     def late(self, entry: Entry) -> Iterator[dict[str, Any]]:
         """Pass on what an earlier execution prints, which is its parent."""
