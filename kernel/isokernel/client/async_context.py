@@ -227,9 +227,9 @@ class AsyncContext:
             on_leave: What becomes of the cell if this call ends before, as by Ctrl-C.
 
         Raises:
-            NetworkError: The server can't be reached, or the connection broke.
+            NetworkError: The server can't be reached, or not any more.
             StatusError: The server refuses.
-            StreamError: The cell can't be run, or the stream was cut.
+            StreamError: The cell wasn't run, or isn't known any more.
         """
         told = Listeners(on_stdout, on_stderr, on_result, on_error)
         stream = self.stream(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -261,11 +261,17 @@ def file_request(
     headers: Mapping[str, str] | None = None,
     **query: Any,
 ) -> Request:
-    """Return a request about one file."""
-    below = quote(path.lstrip("/"), safe="/")
+    """Return a request about one file.
+
+    `..` is taken away here: in a URL it would be another path, such as the context's.
+
+    Raises:
+        ClientSettingsError: The path is none, or leads out of the folder.
+    """
+    parts = posixpath.normpath(path).strip("/").split("/")
     return Request(
         method,
-        f"{_context(context_id, 'files')}/{below}",
+        _context(context_id, "files", *parts),
         query,
         content=content,
         headers=headers or {},

@@ -110,6 +110,7 @@ class _Message(msgspec.Struct):
     msg_type: str
     content: dict[str, Any]
     parent_header: dict[str, Any] = {}
+    execution_status: ExecutionStatus | None = None
 
 
 _decode: Final = msgspec.json.Decoder(_Message).decode
@@ -254,10 +255,13 @@ class ExecutionReader:
             "clear_output": self._clear,
             "error": self._fail,
             "execute_input": self._start,
-            "execute_reply": self._end,
             "update_display_data": self._update,
         }.get(kind)
-        return None if late or read is None else read(content)
+        if late:
+            return None
+        if kind == "execute_reply":
+            return self._end(content, message.execution_status or "failed")
+        return read and read(content)
 
     def _start(self, content: dict[str, Any]) -> Event:
         self._count = _number(content.get("execution_count"))
@@ -323,17 +327,19 @@ class ExecutionReader:
         self._shown_bytes = 0
         self._texts = {name: _Text(self._max) for name in ("stdout", "stderr")}
 
-    def _end(self, content: dict[str, Any]) -> Event:
-        status = content.get("status")
-        if status == "aborted":
-            raise StreamError(str(content.get("evalue") or "the cell was not run"))
-        error = None if status == "ok" else _failure(content)
+    def _end(self, content: dict[str, Any], status: ExecutionStatus) -> Event:
+        if content.get("status") == "aborted":
+            reason = str(content.get("evalue") or "the cell was not run")
+            if status != "cancelled":
+                raise StreamError(reason)
+            content = {"ename": "CancelledError", "evalue": reason}
+        error = None if content.get("status") == "ok" else _failure(content)
         value, note = (None, "") if error else _value(content)
         texts = (*self._texts.values(), *self._late.values())
         self.execution = Execution(
             id=self.execution_id,
             context_id=self._context_id,
-            status=_status(content, error),
+            status="completed" if error is None else status,
             value=value,
             value_note=note,
             outputs=self._outputs,
@@ -357,16 +363,6 @@ def _failure(content: dict[str, Any]) -> Failure:
     text = "\n".join(map(str, lines)) if isinstance(lines, list) else ""
     text = (text or f"{name}: {message}").rstrip("\n") + "\n"
     return Failure(name=name, message=message, traceback=text)
-
-
-def _status(content: dict[str, Any], error: Failure | None) -> ExecutionStatus:
-    if error is None:
-        return "completed"
-    # Code may throw errors of these names itself; those of the server stop it.
-    if error.name == "TimeoutError" and content.get("stopped"):
-        return "timed_out"
-    # Kernels of other languages don't say who has stopped the code.
-    return "cancelled" if error.name == "KeyboardInterrupt" else "failed"
 
 
 def _value(content: dict[str, Any]) -> tuple[Any, str]:

@@ -16,6 +16,7 @@ import msgspec
 
 from isokernel.client.errors import (
     ClientError,
+    ClientSettingsError,
     GoneError,
     LimitReachedError,
     NetworkError,
@@ -88,10 +89,18 @@ class Request:
         return f"{self.path}?{urlencode(given, doseq=True)}" if given else self.path
 
     def encoded(self) -> bytes | None:
-        """Return the body in bytes; None if there is none, or if it is a file's."""
+        """Return the body in bytes; None if there is none, or if it is a file's.
+
+        Raises:
+            ClientSettingsError: It can't be JSON.
+        """
         if self.body is not None:
             given = {name: one for name, one in self.body.items() if one is not None}
-            return msgspec.json.encode(given)
+            try:
+                return msgspec.json.encode(given)
+            except (TypeError, ValueError) as error:  # halves of surrogate pairs, too
+                message = f"an argument can't be sent as JSON: {error}"
+                raise ClientSettingsError(message) from error
         return self.content if isinstance(self.content, bytes) else None
 
 
@@ -137,8 +146,20 @@ Steps = Generator[Request | Pause, Answer, T]
 
 
 def path_of(*parts: str) -> str:
-    """Return a path; the parts may be anything that one can name."""
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
+    """Return a path of parts, each of which may have any characters.
+
+    Raises:
+        ClientSettingsError: A part is none.
+    """
+    for part in parts:
+        if part in {"", ".", ".."}:
+            message = f"{part!r} names nothing"
+            raise ClientSettingsError(message)
+    try:
+        return "".join(f"/{quote(part, safe='')}" for part in parts)
+    except UnicodeEncodeError as error:
+        message = f"a name can't be sent: {error}"
+        raise ClientSettingsError(message) from error
 
 
 def refusal(status: int, headers: Mapping[str, str], content: bytes) -> StatusError:

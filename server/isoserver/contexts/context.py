@@ -720,8 +720,11 @@ class Context:
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
         self.touch()
-        if self._current is not None:
-            self.process.interrupt(self._current)
+        current = self._current
+        if isinstance(current, Execution):
+            current.cancelled = True
+        if current is not None:
+            self.process.interrupt(current)
 
     def pause(self, job: Job, *, paused: bool) -> None:
         """Stop a running job's clock except while its JavaScript runs, or go on.

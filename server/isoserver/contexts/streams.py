@@ -168,12 +168,17 @@ class JupyterEvents:
         if failed and self._execution.timed_out:
             # A kernel of another language knows only that it was interrupted.
             content = {**content, **failed.content(), "stopped": True}
-        yield self._event("execute_reply", content, {})
+        yield self._last(content)
 
     def refused(self, reason: str) -> Iterator[dict[str, Any]]:
         """Tell that the execution could not be run."""
         content = {"status": "aborted", "ename": "StreamError", "evalue": reason}
-        yield self._event("execute_reply", content, {})
+        yield self._last(content)
+
+    def _last(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Make the last event, which has the execution's status beside the message."""
+        event = self._event("execute_reply", content, {})
+        return {**event, "execution_status": self._execution.status}
 
     def _event(self, kind: str, content: Any, metadata: Any) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING, get_args
 
@@ -132,6 +133,17 @@ def test_what_can_t_be_a_server_or_a_key(url: str, key: str | None) -> None:
     with pytest.raises(ClientSettingsError) as raised:
         Client(url, key)
     assert key is None or key not in str(raised.value)
+
+
+def test_what_can_t_be_sent_is_not_sent(client: Client) -> None:
+    with client.contexts.create() as c:
+        for code, policy in (("'\ud800'", None), ("1", {"net": object()})):
+            with pytest.raises(ClientSettingsError, match="can't be sent"):
+                c.run(code, capabilities=policy)
+        for name in ("", "..", "\ud800"):
+            with pytest.raises(ClientSettingsError):
+                client.contexts.delete(name)
+        assert c.run("'\\ud800'.length").value == 1
 
 
 def _unused() -> str:
@@ -422,22 +434,16 @@ def test_an_execution_is_found_by_its_name(client: Client) -> None:
 
 
 def test_one_of_several_is_cancelled(client: Client) -> None:
-    with client.contexts.create() as c:
-        running = c.stream(
-            "await new Promise((d) => { globalThis.go = d })", timeout=60
-        )
+    with client.contexts.create() as c, ThreadPoolExecutor() as pool:
+        running = c.stream("await new Promise(() => {})", timeout=60)
         next(running)
-        waiting = c.stream("globalThis.ran = true", execution_id="waits")
-        thread = threading.Thread(target=lambda: c.cancel("waits"))
-        wait_for(lambda: c.info().waiting == 0)
-        begun = threading.Thread(target=lambda: ended.append(waiting.wait().status))
-        ended: list[str] = []
-        begun.start()
+        waiting = pool.submit(c.run, "globalThis.ran = true", execution_id="waits")
         wait_for(lambda: c.info().waiting == 1)
-        thread.start()
-        thread.join()
-        begun.join()
-        assert ended == ["cancelled"]
+        c.cancel("waits")
+        execution = waiting.result()
+        assert execution.status == "cancelled"
+        assert execution.error is not None
+        assert execution.error.name == "CancelledError"
         c.cancel(running.execution_id)
         assert running.wait().status == "cancelled"
         assert c.run("typeof ran").value == "undefined"

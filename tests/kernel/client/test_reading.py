@@ -28,6 +28,9 @@ def _message(kind: str, parent: str | None = "1", **content: Any) -> bytes:
 
 
 OK = _message("execute_reply", status="ok", execution_count=1)
+CANCELLED = OK.replace(b'"ok"', b'"aborted"').replace(
+    b'"content"', b'"execution_status":"cancelled","content"'
+)
 
 
 def _reader(output_bytes_max: int = 1 << 20) -> ExecutionReader:
@@ -97,6 +100,8 @@ def test_an_end_without_a_reply_is_an_error() -> None:
         reader.finish()
     with pytest.raises(StreamError, match="too slow"):
         reader.feed(_message("execute_reply", status="aborted", evalue="too slow"))
+    reader.feed(CANCELLED)
+    assert reader.finish().status == "cancelled"
 
 
 @given(

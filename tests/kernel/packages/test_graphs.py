@@ -652,10 +652,17 @@ def test_an_installed_package_without_its_file_is_not_taken_from_npm(
     registry: PackageRegistry, loader: Loader
 ) -> None:
     registry.publish("empty", files={"index.js": "", "sub.js": ""})
-    loader.more["files"] = Folder({"node_modules/empty/README": ""})
+    loader.more["files"] = Folder(
+        {
+            "node_modules/empty/README": "",
+            "node_modules/shut/package.json": '{"exports": {}}',
+        }
+    )
     for specifier in ("empty", "empty/sub.js"):
         with pytest.raises(ModuleMissingError, match="folder 'node_modules/empty'"):
             loader.load(specifier)
+    with pytest.raises(PackageExportError, match="folder 'node_modules/shut' doesn't"):
+        loader.load("shut")
 
 
 @pytest.mark.parametrize(

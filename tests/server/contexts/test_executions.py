@@ -103,7 +103,7 @@ def test_what_runs_and_waits_is_shown(client: Client, language: str) -> None:
     assert shown(client, two, wait_ms=1)["status"] == "queued"
     client.post(f"/contexts/{here}/interrupt")
     assert shown(client, two, wait_ms=10_000)["status"] == "completed"
-    assert shown(client, one)["status"] == "failed"
+    assert shown(client, one)["status"] == "cancelled"
 
 
 def test_a_timeout_is_a_status(client: Client) -> None:

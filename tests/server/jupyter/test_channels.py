@@ -106,6 +106,26 @@ def test_a_busy_kernel_tells_who_it_is(server: Server, client: Client) -> None:
     attached(server, context, work)
 
 
+def test_data_of_comms_is_of_any_form(server: Server, client: Client) -> None:
+    context = client.create("python")
+    code = """
+        from ipykernel.comm import Comm
+        comm = Comm(target_name="test", data="hello")
+        comm.send(data=[1, {"a": "b"}])
+        comm.close()"""
+
+    async def work(front: Front) -> None:
+        reply = await front.run("\n".join(map(str.strip, code.splitlines())))
+        assert reply["status"] == "ok"
+        heard = [one for one in front.heard if one.kind.startswith("comm_")]
+        kinds = [one.kind for one in heard]
+        assert kinds == ["comm_open", "comm_msg", "comm_close"]
+        assert heard[0].content["data"] == "hello"
+        assert heard[1].content["data"] == [1, {"a": "b"}]
+
+    attached(server, context, work)
+
+
 def test_expressions_and_silence(server: Server, client: Client) -> None:
     context = client.create()
 

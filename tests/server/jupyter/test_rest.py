@@ -56,6 +56,16 @@ def test_every_context_is_a_kernel(client: Client) -> None:
         assert client.text("1", context_id=one["id"]) == "1"
 
 
+def test_status(client: Client) -> None:
+    before = client.get("/jupyter/api/status").json()
+    assert (before["kernels"], before["connections"]) == (0, 0)
+    assert before["last_activity"] == before["started"]
+    used = kernel(client, client.create())["last_activity"]
+    status = client.get("/jupyter/api/status").json()
+    assert (status["kernels"], status["last_activity"]) == (1, used)
+    assert status["started"] == before["started"] < used
+
+
 def test_who_made_it_ends_it(client: Client) -> None:
     agents = client.create()
     made = client.post("/jupyter/api/kernels", json={"name": "v8-typescript"})
