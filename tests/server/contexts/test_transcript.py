@@ -224,3 +224,25 @@ def test_what_does_not_outlive_the_server_is_written_when_asked(tmp_path: Path) 
         assert all_of(kept(tmp_path, durable=False)) == all_of(transcript)
 
     in_loop(work)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": {"application/json": {"a": [["x" * 1000] * 100]}}},
+        {"data": {"application/json": list(range(2000))}},
+        {"data": {"application/json": dict.fromkeys(map(str, range(2000)))}},
+        {"data": {"application/json": {"x" * 100_000: 1}}},
+        {"data": "x" * 100_000, "comm_id": "1"},
+        {"data": ["x" * 100_000]},
+    ],
+    ids=["deep", "numbers", "values", "name", "text", "list"],
+)
+def test_content_of_any_form_has_its_weight(content: Any) -> None:
+    transcript = Transcript(50_000)
+    transcript.add("comm_msg", content, PARENT)
+    assert transcript.after(0, 1) == []
+    small = {"data": "hello", "comm_id": "1"}
+    transcript.add("comm_msg", small, PARENT)
+    (entry,) = transcript.after(0, 2)
+    assert (entry.number, entry.content) == (2, small)
