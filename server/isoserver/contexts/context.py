@@ -78,6 +78,8 @@ _ID_CHARACTERS: Final = 21
 _LATE_MAX_BYTES: Final = 100_000
 _REFUSED_MAX: Final = 100
 """Executions without a turn that are remembered; the oldest go."""
+_COMMS_MAX: Final = 1000
+"""Messages of comms that a kernel has not handled; the oldest count as if it had."""
 _CALLS: Final = {
     "capability_call": ContextCalls.take,
     "capability_cancel": ContextCalls.cancel,
@@ -294,6 +296,7 @@ class Context:
         self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
         self._last_job_id = 0
+        self._comms: dict[int, Job] = {}  # messages that the process handles
         self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
@@ -554,6 +557,8 @@ class Context:
         self._refuse_queue(ContextReplacedError(reason))
 
     def _fail_current(self, name: str, reason: str) -> None:
+        for number in tuple(self._comms):
+            self._end_comm(number)
         job, self._current = self._current, None
         self._alarm.close()
         if isinstance(job, Execution):
@@ -839,7 +844,10 @@ class Context:
             return
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
-        if job is None or job.id != parent:
+        comm = self._comms.get(parent)
+        if comm is not None:
+            self._take_of_comm(comm, message)
+        elif job is None or job.id != parent:
             self._take_late(parent, message)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
@@ -853,6 +861,43 @@ class Context:
         else:
             self._pass_on(message, job)
             job.take(message)
+
+    def tell_comm(self, message: Message, header: Mapping[str, Any]) -> None:
+        """Pass on a message of a comm of a front's.
+
+        Fronts send the next one when this has been handled: they are told so.
+
+        Args:
+            message: The message.
+            header: Its header: the parent of what comes of it.
+        """
+        kind, content, metadata, buffers = message
+        comm = Job(kind, content, 0.0, header=header)
+        self._last_job_id += 1
+        comm.id = self._last_job_id
+        self.touch()
+        says_idle = self.process.says_idle and self.state in {State.IDLE, State.BUSY}
+        if says_idle:
+            self._comms[comm.id] = comm
+        else:
+            self._say_state("busy", comm)
+        self.process.tell(kind, content, buffers, metadata=metadata, number=comm.id)
+        if not says_idle:
+            self._say_state("idle", comm)
+        elif len(self._comms) > _COMMS_MAX:
+            self._end_comm(next(iter(self._comms)))
+
+    def _take_of_comm(self, comm: Job, message: Message) -> None:
+        """Handle what comes of a message of a comm."""
+        if message.kind != "status":
+            self._pass_on(message, comm)
+        elif message.content.get("execution_state") == "idle":
+            self._end_comm(comm.id)
+        else:
+            self._say_state("busy", comm)
+
+    def _end_comm(self, number: int) -> None:
+        self._say_state("idle", self._comms.pop(number))
 
     def _take_late(self, parent: int, message: Message) -> None:
         """Handle what comes after an execution's end, as when a timer prints."""

@@ -34,7 +34,7 @@ from isoserver.errors import (
 from isoserver.files.shared import SharedFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from isoserver.contexts.context import Identity
     from isoserver.contexts.launcher import Launched, Launcher, Program
@@ -185,6 +185,7 @@ class KernelProcess(ContextProcess):
     """A kernel with one client."""
 
     restarts_when_stuck = True
+    says_idle = True
 
     def __init__(
         self,
@@ -431,11 +432,17 @@ class KernelProcess(ContextProcess):
             self._send_silent(_TAKE_BACK)
 
     def tell(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: tuple[bytes, ...] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> None:
         """Send what has no reply: messages of comms, and what a user was asked for."""
         if kind.startswith("comm_"):
-            self._send_message(kind, content, "0", buffers)
+            self._send_message(kind, content, str(number), buffers, metadata)
         elif kind == "input_reply" and self._client is not None:
             session = self._client.session
             frames = session.serialize(session.msg(kind, content))
@@ -450,11 +457,12 @@ class KernelProcess(ContextProcess):
         content: dict[str, Any],
         number: str,
         buffers: tuple[bytes, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if self._client is None:
             return
         session = self._client.session
-        message = session.msg(kind, content)
+        message = session.msg(kind, content, metadata=dict(metadata or {}))
         message["header"]["msg_id"] = message["msg_id"] = number
         # Not by the channel's own `send`: that goes around asyncio's socket, which then
         # may miss that a reply has come meanwhile, and wait for it for ever.

@@ -23,6 +23,7 @@ from isokernel.protocol.messages import error_reply_content
 from isokernel.v8.library import V8_VERSION
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.kernel_ids import kernel_id
+from isoserver.contexts.messages import Message
 from isoserver.errors import (
     ContextError,
     ContextFrontLimitError,
@@ -300,7 +301,8 @@ class Front:
             if isinstance(answer, str):
                 self.context.answer_user(self.session, answer)
         elif kind in _COMMS:
-            self.context.process.tell(kind, request.content, request.buffers)
+            message = Message(kind, request.content, request.metadata, request.buffers)
+            self.context.tell_comm(message, request.header)
         elif kind.endswith("_request"):
             task = asyncio.ensure_future(self._answer(request, restart))
             self._asking.add(task)

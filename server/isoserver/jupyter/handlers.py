@@ -68,6 +68,7 @@ __all__ = [
     "SessionHandler",
     "SessionsHandler",
     "StatusHandler",
+    "TreeHandler",
 ]
 
 VERSION: Final = "2.0.0"
@@ -144,6 +145,17 @@ class ApiHandler(_JupyterHandler):
     def get(self) -> None:
         """Answer the version."""
         self.answer({"version": VERSION})
+
+
+class TreeHandler(_JupyterHandler):
+    """GET /tree: where Jupyter Server has a page for those who need no password.
+
+    VS Code asks for a password of Jupyter's if it gets anything but 200 here.
+    """
+
+    def get(self) -> None:
+        """Answer that there is nothing to log in to."""
+        self.answer({})
 
 
 class MeHandler(_JupyterHandler):

@@ -23,6 +23,7 @@ def _route(path: str, handler: type[Handler], *methods: str) -> Route:
 
 
 JUPYTER_ROUTES: Final = (
+    _route("/tree", jupyter.TreeHandler, "GET"),
     _route("/api", jupyter.ApiHandler, "GET"),
     _route("/api/me", jupyter.MeHandler, "GET"),
     _route("/api/status", jupyter.StatusHandler, "GET"),

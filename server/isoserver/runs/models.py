@@ -33,6 +33,9 @@ from isoserver.settings.rules import (
     CapabilitiesModel,
     policy_of,
 )
+from isoserver.webhooks.models import (
+    WebhookModel,  # noqa: TC001 - pydantic reads annotations
+)
 
 if TYPE_CHECKING:
     from isoserver.principal import Principal
@@ -55,6 +58,7 @@ __all__ = [
     "ResultTimeoutMs",
     "SessionName",
     "StatusName",
+    "TaskArguments",
     "TaskInfo",
     "TaskList",
     "TaskListQuery",
@@ -142,6 +146,9 @@ class ExecRequest(ExecOptions):
         None,
         description="What the code may do beyond its context, of what the workspace "
         "allows; all of that if omitted.",
+    )
+    webhook: WebhookModel | None = Field(
+        None, description="Where to tell that it has ended."
     )
 
 
@@ -251,8 +258,8 @@ class CancelResult(AnswerModel):
 # -- tasks -----------------------------------------------------------------------------
 
 
-class TaskRequest(RequestModel):
-    """TypeScript to run with tools."""
+class TaskArguments(RequestModel):
+    """Code to run with tools, by whichever front."""
 
     code: str = Field(
         min_length=1,
@@ -328,6 +335,14 @@ class TaskRequest(RequestModel):
     def answer_seconds(self) -> float:
         """How long the answer waits for the end."""
         return answer_seconds(self.timeoutMs, self.resultTimeoutMs)
+
+
+class TaskRequest(TaskArguments):
+    """TypeScript to run with tools."""
+
+    webhook: WebhookModel | None = Field(
+        None, description="Where to tell that it has ended."
+    )
 
 
 class TaskListQuery(QueryModel):

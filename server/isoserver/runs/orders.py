@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isokernel.capabilities import Policy
     from isoserver.principal import Principal
     from isoserver.settings.server import ServerSettings
+    from isoserver.webhooks.service import Webhook
 
 __all__ = [
     "PYTHON_RUNTIME",
@@ -61,6 +62,7 @@ class ScriptOrder(NamedTuple):
         policy: Narrows what it may do beyond its context; not kept.
         client: Who orders it, within the workspace; not kept.
         admin: Whether that client may decide about approvals; not kept.
+        webhook: What is sent when it has ended; kept by itself.
     """
 
     workspace: str
@@ -77,6 +79,7 @@ class ScriptOrder(NamedTuple):
     policy: Policy | None = None
     client: str = ""
     admin: bool = False
+    webhook: Webhook | None = None
 
     @property
     def kind(self) -> Kind:
@@ -107,6 +110,7 @@ class TaskOrder(NamedTuple):
         whole_above: Characters of a result that is written into a file, too; 0 for
             those that are cut.
         policy: Narrows what it may do beyond its context; not kept.
+        webhook: What is sent when it has ended; kept by itself.
     """
 
     workspace: str
@@ -121,6 +125,7 @@ class TaskOrder(NamedTuple):
     result_characters_max: int = 0
     whole_above: int = 0
     policy: Policy | None = None
+    webhook: Webhook | None = None
 
     @property
     def kind(self) -> Kind:
@@ -150,6 +155,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
     language: str | None = None,
     result_characters_max: int | None = None,
     capabilities: dict[str, Any] | None = None,
+    webhook: Webhook | None = None,
 ) -> ScriptOrder:
     """Make the order of an execution from the fields that its request has.
 
@@ -183,6 +189,7 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
         policy=_policy(capabilities),
         client=principal.client,
         admin=principal.admin,
+        webhook=webhook,
     )
 
 
@@ -201,6 +208,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
     typecheck: bool | None,
     result_characters_max: int | None = None,
     capabilities: dict[str, Any] | None = None,
+    webhook: Webhook | None = None,
 ) -> TaskOrder:
     """Make the order of a task from the fields that its request has.
 
@@ -225,6 +233,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
         typecheck=typecheck,
         result_characters_max=result_characters_max or 0,
         policy=_policy(capabilities),
+        webhook=webhook,
     )
 
 
