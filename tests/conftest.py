@@ -16,7 +16,7 @@ from tests.support.leaks import descriptors, held
 from tests.support.local_contexts import LocalContext
 from tests.support.waiting import wait_for
 
-from isokernel.runtime import compiled
+from isokernel.runtime import scripts
 from isokernel.settings import ContextSettings
 from isokernel.typescript.transpiler import transpiler
 
@@ -47,7 +47,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     Else the first fork servers make it, in a process more than tests count.
     """
     # Read in each worker: what it finds, all contexts of its process take.
-    if not compiled.known() and not hasattr(session.config, "workerinput"):
+    if scripts.lacks_code() and not hasattr(session.config, "workerinput"):
         subprocess.run([sys.executable, "-c", _COMPILE], check=True)
 
 

@@ -119,17 +119,24 @@ class SnapshotFailedError(SnapshotError):
         reason: What V8 said.
         kind: The kind of object that can't be saved, such as `Intl.DateTimeFormat`;
             None if unknown.
-        path: An expression that leads to it, such as `globalThis.format`; None if
-            there is none.
+        path: An expression that leads to it, such as `globalThis.format`, or the names
+            by which its holder has it; None if neither was found.
+        holder: What holds it where that isn't the session itself: the URL of a module,
+            which names its package, or `a function`; None if unknown.
     """
 
     def __init__(
-        self, reason: str, kind: str | None = None, path: str | None = None
+        self,
+        reason: str,
+        kind: str | None = None,
+        path: str | None = None,
+        holder: str | None = None,
     ) -> None:
         """Keep V8's own words."""
         self.reason = reason
         self.kind = kind
         self.path = path
+        self.holder = holder
         super().__init__(f"the heap can't be saved: {reason}")
 
 

@@ -17,6 +17,7 @@ from isoserver.capabilities.routes import CAPABILITY_ROUTES
 from isoserver.capabilities.service import Capabilities
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
+from isoserver.contexts.transcript_files import TranscriptFiles
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -32,7 +33,7 @@ from isoserver.http.openapi import make_document
 from isoserver.http.parts import ServerParts
 from isoserver.http.routes import in_group
 from isoserver.jupyter.fronts import Fronts
-from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.jupyter.routes import JUPYTER_ROUTES, MESSAGE_ROUTES
 from isoserver.jupyter.sessions import Sessions
 from isoserver.mcp.endpoint import MCP_ROUTES, McpEndpoint
 from isoserver.mcp.relay import Relay
@@ -50,6 +51,7 @@ from isoserver.storage.locks import ServerLock
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
 from isoserver.ui.routes import UI_ROUTES
+from isoserver.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,9 +68,12 @@ __all__ = ["ROUTES", "Server"]
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
 _OF_OTHERS: Final = 0o077
+_COLLECTED_AFTER: Final = (10_000, 20, 20)
+"""Objects after which the collector looks at the youngest, and so on: a request keeps
+some twenty, for a history, so that with 700 it looked each 35 requests."""
 
 ROUTES: Final = (
-    *in_group("Contexts", (*CONTEXT_ROUTES, *CAPABILITY_ROUTES)),
+    *in_group("Contexts", (*CONTEXT_ROUTES, *MESSAGE_ROUTES, *CAPABILITY_ROUTES)),
     *in_group("Files", FILE_ROUTES),
     *in_group("Executions", API_ROUTES),
     *in_group("Heaps and sessions", HEAP_ROUTES),
@@ -93,6 +98,7 @@ class Server:
         contexts: The contexts.
         tools: What code in contexts can call.
         checks: The type checker.
+        webhooks: Tell others that runs have ended.
         runs: The runs.
         parts: What the handlers of HTTP and the tools of MCP share.
         relay: Serves MCP clients of other processes; None in a temporary folder.
@@ -151,6 +157,12 @@ class Server:
             self.heaps,
             self.files,
             self._data.contexts,
+            TranscriptFiles(
+                self.folder / "transcripts",
+                settings.transcript_bytes_max,
+                log,
+                durable=bool(settings.data_dir or settings.database_url),
+            ),
             log,
             self._claims.fork_server,
             self._claims.hidden,
@@ -175,7 +187,10 @@ class Server:
                 settings, self.contexts, called, self.checks, log, files=self.files
             ),
         }
-        self.runs = Runs(settings, store, self.contexts, runners, log)
+        self.webhooks = Webhooks(
+            settings, self.database, self.tools.audit, self.metrics, log
+        )
+        self.runs = Runs(settings, store, self.contexts, runners, self.webhooks, log)
         self.parts = ServerParts(
             settings,
             self.contexts,
@@ -191,9 +206,11 @@ class Server:
             self.tools,
             self.files,
             self.capabilities,
-            Fronts(),
-            Sessions(),
+            self.webhooks,
+            Fronts(settings),
+            Sessions(self.database, log),
         )
+        self.contexts.gone.append(self.parts.sessions.drop_context)
         self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
         # Nobody else finds a temporary folder.
@@ -251,12 +268,14 @@ class Server:
         await self.heaps.start()
         await self.capabilities.start()
         await self.contexts.start()
+        await self.parts.sessions.start(self.contexts.found)
         await self.runs.start()
         if self.relay is not None:
             await self.relay.open()
         # What is there now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_COLLECTED_AFTER)
         gc.enable()
         self._warming = asyncio.ensure_future(asyncio.to_thread(self._warm_up))
 
@@ -280,6 +299,8 @@ class Server:
         await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
+        await self.webhooks.close()  # told of the last ends by now
+        self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.parts.mcp.close()
         if self.relay is not None:
@@ -288,6 +309,7 @@ class Server:
             await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
+        await self.parts.sessions.close()
         await self.capabilities.settle()
         await self.tools.close()
         await self.changes.close()

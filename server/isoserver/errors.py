@@ -27,10 +27,13 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   │   └── AddressConnectionLimitError  connections from one address
     │   ├── ContextLimitError           live contexts
     │   ├── EphemeralLimitError         contexts of single executions
+    │   ├── FrontLimitError             fronts that are attached
+    │   │   └── ContextFrontLimitError  those of one context
     │   ├── QueueLimitError             cells waiting in one context
     │   ├── HeapLimitError              bytes of heaps in use
     │   ├── ExecutionLimitError         executions waiting
     │   ├── TaskLimitError              unfinished tasks
+    │   ├── WebhookLimitError           webhooks that aren't delivered
     │   └── RateLimitError              requests per minute
     ├── ContextError
     │   ├── ContextMissingError         (LookupError) no context has that id
@@ -59,6 +62,9 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   └── HeapStoreError              the store can't be used
     ├── ExecutionError
     │   ├── ExecutionMissingError       (LookupError) no execution has that id
+    │   ├── ExecutionNamedError         its id names another request
+    │   ├── ExecutionForgottenError     it is over, and no longer kept
+    │   ├── ExecutionEndedError         it is over and can't be cancelled
     │   └── NotRunningError             it has ended and can't be cancelled
     ├── TaskError
     │   ├── TaskMissingError            (LookupError) no task has that id
@@ -374,6 +380,21 @@ class ContextLimitError(LimitError):
     setting = "contexts_max"
 
 
+class FrontLimitError(LimitError):
+    """The server has its maximum of attached fronts."""
+
+    retry_after = 10
+    counted = "attached fronts"
+    setting = "fronts_max"
+
+
+class ContextFrontLimitError(FrontLimitError):
+    """A context has its maximum of attached fronts."""
+
+    counted = "attached fronts of one context"
+    setting = "context_fronts_max"
+
+
 class EphemeralLimitError(LimitError):
     """The server has its maximum of contexts for single executions."""
 
@@ -401,6 +422,14 @@ class ExecutionLimitError(LimitError):
 
     counted = "executions"
     setting = "executions_queued_max"
+
+
+class WebhookLimitError(LimitError):
+    """The maximum of webhooks that aren't delivered is reached."""
+
+    retry_after = 30
+    counted = "webhooks"
+    setting = "webhooks_pending_max"
 
 
 class TaskLimitError(LimitError):
@@ -650,20 +679,32 @@ class HeapUnsavableError(HeapError):
     Attributes:
         reason: Why, in V8's words or ours.
         kind: The kind of object that can't be saved; None if unknown.
-        path: The path to it from `globalThis`; None if it wasn't found.
+        path: An expression that leads to it, or the names by which its holder has it;
+            None if neither was found.
+        holder: The URL of the module that holds it, or `a function`; None if unknown,
+            or if the session itself does.
     """
 
     def __init__(
-        self, reason: str, kind: str | None = None, path: str | None = None
+        self,
+        reason: str,
+        kind: str | None = None,
+        path: str | None = None,
+        holder: str | None = None,
     ) -> None:
         """Keep what is known."""
-        self.reason, self.kind, self.path = reason, kind, path
-        found = "" if kind is None else f" ({kind}{f' at {path}' if path else ''})"
+        self.reason, self.kind, self.path, self.holder = reason, kind, path, holder
+        found = ""
+        if kind is not None:
+            at = f" at {path}" if path else ""
+            told = holder is None or holder in at
+            found = f" ({kind}{at}{'' if told else f' in {holder}'})"
         super().__init__(f"the heap can't be saved: {reason}{found}")
 
     def body_fields(self) -> dict[str, Any]:
-        """Return which object can't be saved, and why."""
-        return {"reason": self.reason, "kind": self.kind, "path": self.path}
+        """Return which object can't be saved, why, and what holds it."""
+        names = ("reason", "kind", "path", "holder")
+        return {name: getattr(self, name) for name in names}
 
 
 class HeapDamagedError(HeapError):
@@ -714,6 +755,43 @@ class ExecutionMissingError(ExecutionError, LookupError):
     def __init__(self, execution_id: str) -> None:
         """Name the id."""
         super().__init__(f"Execution {execution_id[:64]!r} not found")
+
+
+class ExecutionNamedError(ExecutionError):
+    """The id that a request gives its execution is that of another request's."""
+
+    http_status = HTTPStatus.CONFLICT
+
+    def __init__(self, execution_id: str) -> None:
+        """Name the id."""
+        super().__init__(
+            f"Execution {execution_id[:64]!r} is of another request: name this one's "
+            "otherwise"
+        )
+
+
+class ExecutionForgottenError(ExecutionError):
+    """The execution is over, and its context no longer remembers it."""
+
+    http_status = HTTPStatus.GONE
+
+    def __init__(self, execution_id: str, context_id: str) -> None:
+        """Name the ids."""
+        super().__init__(
+            f"Execution {execution_id[:64]!r} of context {context_id[:64]} has run, "
+            "and is no longer kept (notebook_cells_max, notebook_characters_max, or "
+            "the context was restarted)"
+        )
+
+
+class ExecutionEndedError(ExecutionError):
+    """An execution of a context is over, so it can't be cancelled."""
+
+    http_status = HTTPStatus.CONFLICT
+
+    def __init__(self, execution_id: str, status: str) -> None:
+        """Name the id and the status."""
+        super().__init__(f"Execution {execution_id[:64]!r} is over (status: {status})")
 
 
 class NotRunningError(ExecutionError):

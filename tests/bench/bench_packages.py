@@ -88,7 +88,7 @@ class Kernel:
         if "logs" not in answer:
             return Told(None, str(answer))
         error = answer["error"] or {}
-        said = "".join(answer["logs"]["stdout"])
+        said = "\n".join(answer["logs"]["stdout"])
         return told(program, said, str(error.get("value") or error.get("name", "")))
 
     def load(self, program: Program) -> tuple[Told, str]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from http.client import HTTPResponse
@@ -18,6 +19,7 @@ from tests.support.server import AT_REST, JAVASCRIPT_FLAGS, MIB, START, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
+    import io
     import socket
     from collections.abc import Callable, Iterator
 
@@ -49,6 +51,26 @@ def started() -> Iterator[Callable[..., Server]]:
 
 def _healthy(server: Server) -> bool:
     return CLIENT.get(f"{server.url}/healthz").status_code == 200
+
+
+def _execution(content: dict[str, str]) -> bytes:
+    body = json.dumps(content).encode()
+    head = (
+        "POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+        f"\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _next_answer(answers: io.BufferedReader) -> str:
+    """Read one answer of many to `/execute`, and return its value's text."""
+    length = 0
+    while line := answers.readline().strip():
+        name, _, value = line.partition(b":")
+        if name == b"Content-Length":
+            length = int(value)
+    text: str = json.loads(answers.read(length))["items"][0]["text"]
+    return text
 
 
 def _answer(connection: socket.socket) -> tuple[int, Any]:
@@ -86,18 +108,46 @@ def test_a_head_must_arrive_in_time(
     assert _answer(idle)[0] == 200
 
 
+def test_idle_connections_are_closed(
+    started: Callable[..., Server], opened: contextlib.ExitStack
+) -> None:
+    server = started("--connection-idle-timeout-seconds", "0.4")
+    new, used, busy = (opened.enter_context(server.connection()) for _ in range(3))
+    used.sendall(HEALTH)
+    assert _answer(used)[0] == 200
+    code = {"code": "await new Promise(done => setTimeout(done, 1500)); 7"}
+    busy.sendall(_execution(code))
+    assert new.recv(1) == b""
+    assert used.recv(1) == b""
+    assert _answer(busy)[1]["items"][0]["text"] == "7"
+
+
+def test_requests_that_follow_at_once_are_answered_in_order(
+    started: Callable[..., Server], opened: contextlib.ExitStack
+) -> None:
+    server = started()
+    connection = opened.enter_context(server.connection())
+    asked = [f"/*{'x' * 50_000}*/ {number}" for number in range(40)]
+    sending = threading.Thread(
+        target=connection.sendall,
+        args=(b"".join(_execution({"code": code}) for code in asked[:-1]),),
+    )
+    sending.start()  # it waits, once the server has as much as it keeps
+    with connection.makefile("rb") as answers:
+        found = [_next_answer(answers) for _ in asked[:-1]]
+        sending.join()
+        connection.sendall(_execution({"code": asked[-1]}))
+        found.append(_next_answer(answers))
+    assert found == [str(number) for number in range(40)]
+
+
 def test_connections_in_use_are_left_alone(
     started: Callable[..., Server], opened: contextlib.ExitStack
 ) -> None:
     server = started("--connections-max", "2", "--shutdown-grace-seconds", "0.1")
     code = {"code": "await new Promise(done => setTimeout(done, 1e5))"}
-    body = json.dumps(code).encode()
-    head = (
-        "POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
-        f"\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode()
     for _ in range(2):
-        opened.enter_context(server.connection()).sendall(head + body)
+        opened.enter_context(server.connection()).sendall(_execution(code))
     wait_for(lambda: len(server.children()) == AT_REST + 2)
 
     def refused() -> Any:

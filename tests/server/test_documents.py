@@ -95,7 +95,12 @@ class Reader:
         """Run Python; what it prints."""
         file = self.folder / "example.py"
         file.write_text(block.text, encoding="utf-8")
-        return self.shell(f"'{sys.executable}' example.py")
+        # The client of a server finds it there.
+        where = "ISOKERNEL_URL=http://127.0.0.1:3000 "
+        needs_server = "isokernel.client" in block.text
+        return self.shell(
+            f"{where if needs_server else ''}'{sys.executable}' example.py"
+        )
 
     def cell(self, block: Block) -> None:
         """Run JavaScript or TypeScript in a Jupyter kernel."""

@@ -151,6 +151,7 @@ def test_large_headers_are_refused(client: Client) -> None:
     answer = client.post(
         "/execute", json={"code": "1"}, headers={"X-Long": "x" * 70_000}
     )
+    assert answer.headers["X-Error-Code"] == "headers_too_large"
     assert answer.status_code == 431
     assert answer.headers["Connection"] == "close"
     assert answer.json() == {"message": "the headers are larger than 65536 bytes"}
@@ -236,6 +237,16 @@ def test_missing_paths_and_methods_are_json(client: Client) -> None:
     assert method.headers["Allow"] == "POST"
     assert client.request("OPTIONS", "/execute").status_code == 405
     assert client.request("BREW", "/execute").status_code == 405
+
+
+def test_errors_have_their_names(client: Client) -> None:
+    for path, name in (
+        ("/nothing", "route_missing"),
+        ("/contexts/nobody", "context_missing"),
+        ("/api/heaps/x", "invalid_request"),
+    ):
+        assert client.get(path).headers["X-Error-Code"] == name
+    assert "X-Error-Code" not in client.get("/contexts").headers
 
 
 def test_query_arguments_are_checked(client: Client) -> None:

@@ -98,7 +98,7 @@ def _stream(client: Client, turns: int) -> None:
         events = [
             read_json(line.removeprefix(b"data: "))
             for line in answer.content.split(b"\n")
-            if line and not line.startswith(b":")
+            if line.startswith(b"data: ")
         ]
         for event in events:
             StreamEvent.model_validate(event)

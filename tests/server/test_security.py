@@ -91,9 +91,16 @@ def test_names_of_others_are_refused(client: Client, host: str, status: int) -> 
 
 
 def test_a_name_can_be_allowed(servers: Callable[..., Server]) -> None:
-    server = servers("--allowed-host", "box.example", "--languages", "python")
+    names = "Box.Example.,bücher.example"
+    server = servers("--allowed-host", names, "--languages", "python")
     with connect(server) as client:
-        for host, status in (("box.example", 200), ("other.example", 403)):
+        for host, status in (
+            ("box.example", 200),
+            ("BOX.example.:3000", 200),
+            ("xn--bcher-kva.example", 200),
+            ("other.example", 403),
+            ("a.box.example", 403),
+        ):
             answer = client.get("/healthz", headers={"Host": host})
             assert answer.status_code == status
 

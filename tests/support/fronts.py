@@ -42,11 +42,18 @@ class Front:
         self._ids: set[str] = set()
         self.socket: WebSocketClientConnection | None = None
         self._v1 = v1
-        self._url = f"{url}?session_id={self.session}{query}"
+        self._url = url
+        self._query = f"?session_id={self.session}{query}"
         self._headers = dict(headers or {})
 
-    async def connect(self) -> Front:
-        request = HTTPRequest(self._url, headers=self._headers)
+    def forget_session(self) -> None:
+        """Name no session, as some clients do."""
+        self._query = ""
+
+    async def connect(self, url: str = "") -> Front:
+        """Connect; with a URL, to another server than before."""
+        self._url = url or self._url
+        request = HTTPRequest(self._url + self._query, headers=self._headers)
         offered = [V1] if self._v1 else None
         self.socket = await websocket_connect(request, subprotocols=offered)
         assert self.socket.selected_subprotocol == (V1 if self._v1 else None)
@@ -73,7 +80,11 @@ class Front:
         self.socket = None
 
     async def ask(
-        self, kind: str, content: Mapping[str, Any], channel: str = "shell"
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        channel: str = "shell",
+        metadata: Mapping[str, Any] | None = None,
     ) -> str:
         """Send a request; its id."""
         assert self.socket is not None
@@ -86,7 +97,7 @@ class Front:
             "date": "2026-01-01T00:00:00Z",
             "version": "5.3",
         }
-        message = FrontMessage(channel, header, {}, {}, dict(content))
+        message = FrontMessage(channel, header, {}, dict(metadata or {}), dict(content))
         data = encode(message, v1=self._v1)
         await self.socket.write_message(data, binary=isinstance(data, bytes))
         return number
@@ -124,6 +135,7 @@ class Front:
                 message.kind if message.channel != "iopub" else "idle": message
                 for message in self.heard
                 if message.parent_header.get("msg_id") == number
+                and message.channel != "stdin"
                 and (message.channel != "iopub" or is_idle(message))
             }
 

@@ -2,6 +2,7 @@
 
     call        a call, its answer, and a `Provider`, which does what is asked for
     grant       what one context may have: its policy, its folder, its limits
+    hosts       hosts, ports and origins in canonical form
     targets     patterns of rules, and what they fit
     conditions  what else rules can ask for
     policy      rules and defaults, and what they come to

@@ -59,7 +59,7 @@ Tell: TypeAlias = Callable[[Stage], None]
 Decide: TypeAlias = Callable[[Asked], Awaitable[None]]
 """Raises CapabilityDeniedError for what isn't allowed."""
 
-Secrets: TypeAlias = Callable[[str], Mapping[str, str]]
+Secrets: TypeAlias = Callable[[Asked], Mapping[str, str]]
 
 
 class Grant:
@@ -85,7 +85,7 @@ class Grant:
         folder: Path | None = None,
         limits: Limits = Limits(),  # noqa: B008 -- it can't be changed
         lock: dict[str, Any] | None = None,
-        secrets: Secrets = lambda _host: {},
+        secrets: Secrets = lambda _asked: {},
         show: Callable[[], dict[str, Any]] = dict,
         tell: Tell = lambda _stage: None,
     ) -> None:
@@ -108,13 +108,13 @@ class Grant:
         """
         await self._decide(asked)
 
-    def secrets(self, host: str) -> Mapping[str, str]:
-        """Return what is put in the place of placeholders in requests to a host.
+    def secrets(self, asked: Asked) -> Mapping[str, str]:
+        """Return what is put in the place of placeholders in a request.
 
         Args:
-            host: Its canonical name, or its address.
+            asked: The request, with its host and port as the URL names them.
 
         Returns:
             Values by placeholder, of the secrets that are meant for that host alone.
         """
-        return self._secrets(host)
+        return self._secrets(asked)

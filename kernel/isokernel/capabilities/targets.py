@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from isokernel.capabilities.hosts import read_host, read_place
 from isokernel.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ NETWORKS: Final = frozenset(
     {"public", "loopback", "private", "link-local", "metadata", "reserved"}
 )
 
-_HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _NPM_NAME: Final = re.compile(
     r"(?:@[a-z0-9*~-][a-z0-9*._~-]*/)?[A-Za-z0-9*~_-][A-Za-z0-9*._~-]*"
 )
 _VERSION: Final = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}(?:[-+][0-9A-Za-z.+-]+)?")
 _ENV_NAME: Final = re.compile(r"[^=\0]+")
+_SLASHES: Final = re.compile(r"/|\\|%2F|%5C", re.IGNORECASE)
+_CLIMBS: Final = re.compile(r"(?:/|\\|%2F|%5C)\.{1,2}(?:/|\\|%2F|%5C|$)", re.IGNORECASE)
 _UNRESERVED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
 _COMMON: Final = (
@@ -55,11 +57,14 @@ class Fit(NamedTuple):
         certain: It does, whatever becomes known later.
         possible: It does, or may once the address or the version is known.
         names: It names the address, or the network that it is in.
+        loosely: Only in another spelling, which some servers take for the same: it
+            counts for rules that restrict, and for none that allows.
     """
 
     certain: bool
     possible: bool
     names: bool = False
+    loosely: bool = False
 
 
 _YES: Final = Fit(certain=True, possible=True)
@@ -85,9 +90,12 @@ class _Network(NamedTuple):
 
     network: ipaddress.IPv4Network | ipaddress.IPv6Network
     port: int | None = None
+    scheme: str | None = None
 
     def fit(self, asked: Asked) -> Fit:
         if self.port is not None and asked.facts.get("port") != self.port:
+            return _NO
+        if self.scheme is not None and asked.facts.get("scheme") != self.scheme:
             return _NO
         address = asked.facts.get("address")
         if address is None:
@@ -130,6 +138,7 @@ class _Url(NamedTuple):
 
     place: Pattern
     path: re.Pattern[str]
+    any_case: re.Pattern[str]
     query: bool
 
     def fit(self, asked: Asked) -> Fit:
@@ -137,10 +146,16 @@ class _Url(NamedTuple):
         if not fit.possible:
             return fit
         parts = urlsplit(asked.target)
+        query = f"?{parts.query}" if self.query and parts.query else ""
         path = _decoded(parts.path or "/")
-        if self.query and parts.query:
-            path = f"{path}?{parts.query}"
-        return fit if self.path.fullmatch(path) else _NO
+        plain = _plain(path)
+        fits = self.path.fullmatch(path + query) is not None
+        climbs = _CLIMBS.search(path) is not None
+        if fits and (not climbs or self.path.fullmatch(plain + query)):
+            return fit
+        if fits or self.any_case.fullmatch(plain + query):
+            return fit._replace(loosely=True)
+        return _NO
 
 
 class _ModuleUrl(NamedTuple):
@@ -154,11 +169,13 @@ class _ModuleUrl(NamedTuple):
             return _NO
         try:
             port = parts.port or _PORTS[parts.scheme]
+            name = parts.hostname or ""
+            host = read_host(f"[{name}]" if ":" in name else name).name
         except ValueError:
             return _NO
-        place = {"scheme": parts.scheme, "host": parts.hostname or "", "port": port}
+        place = {"scheme": parts.scheme, "host": host, "port": port}
         fit = self.pattern.fit(asked._replace(facts={**asked.facts, **place}))
-        return _YES if fit.certain else _NO
+        return _YES._replace(loosely=fit.loosely) if fit.certain else _NO
 
 
 class _Package(NamedTuple):
@@ -241,40 +258,41 @@ def _read_net(text: str) -> Pattern | None:
 
 def _read_place(text: str, scheme: str | None = None) -> Pattern | None:
     """Read a host, or an address, with or without a port."""
-    if (address := _ip(text)) is not None:
-        return _Network(ipaddress.ip_network(address))
-    name, port = text, None
-    found = re.fullmatch(r"(.+):([0-9]{1,5})", text)
-    if found:
-        name, port = found[1], int(found[2])
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    if (address := _ip(name)) is not None:
-        return _Network(ipaddress.ip_network(address), port)
-    name = name.lower().removesuffix(".")
-    if not _HOST.fullmatch(name) or ".." in name:
+    try:
+        host, port = read_place(text)
+        bare = host[1:-1] if host.startswith("[") else host
+        if (address := _ip(bare)) is not None:
+            return _Network(ipaddress.ip_network(address), port, scheme)
+        below = "*." if host.startswith("*.") else ""
+        name, numbers = read_host(host.removeprefix(below))
+    except ValueError:
         return None
-    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]):
-        return None  # an address that isn't in its canonical form
-    return _Host(name, port, scheme)
+    if numbers is None:
+        return _Host(below + name, port, scheme)
+    # With a dot at its end it is an address as well; below one there is nothing.
+    network = ipaddress.ip_network(numbers)
+    return None if below else _Network(network, port, scheme)
 
 
 def _read_url(text: str) -> _Url | None:
     scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
     if scheme not in _PORTS or "@" in rest.partition("/")[0] or "#" in rest:
         return None
     place, slash, path = rest.partition("/")
-    has_port = re.search(r":[0-9]{1,5}$", place)
+    made: Pattern | None
     if place == "*":
-        made: Pattern | None = _Scheme(scheme)
+        made = _Scheme(scheme)
     else:
-        port = "" if has_port else f":{_PORTS[scheme]}"
-        bracketed = place if not _ip(place) or "." in place else f"[{place}]"
-        made = _read_place(f"{bracketed}{port}", scheme)
+        made = _read_place(place, scheme)
+        if isinstance(made, (_Host, _Network)) and made.port is None:
+            made = made._replace(port=_PORTS[scheme])
     if made is None:
         return None
     path = _decoded(slash + path) if slash else "/**"
-    return _Url(made, re.compile(_stars(path)), "?" in path)
+    stars = _stars(path)
+    any_case = re.compile(stars, re.IGNORECASE)
+    return _Url(made, re.compile(stars), any_case, "?" in path)
 
 
 class _Scheme(NamedTuple):
@@ -371,6 +389,24 @@ def _decoded(path: str) -> str:
         return letter if plain else found[0].upper()
 
     return _UNRESERVED.sub(decode, path)
+
+
+def _plain(path: str) -> str:
+    """Return a path as servers may take it that decode it first.
+
+    With slashes that were escaped or turned, each once, and without dots.
+    """
+    parts: list[str] = []
+    *folders, last = _SLASHES.split(path)
+    for part in folders:
+        if part == "..":
+            del parts[-1:]
+        elif part not in {"", "."}:
+            parts.append(part)
+    if last == "..":
+        del parts[-1:]
+    end = "" if last in {".", ".."} else last
+    return "/" + "".join(f"{part}/" for part in parts) + end
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -22,7 +22,13 @@ from isokernel.typescript.transpiler import SyntaxProblem, Transpiled, transpile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CellImports", "may_import", "refused_for_imports", "split_cell"]
+__all__ = [
+    "CellImports",
+    "is_misplaced",
+    "may_import",
+    "refused_for_imports",
+    "split_cell",
+]
 
 _KEYWORDS: Final = re.compile(r"\b(?:import|export)\b")
 _REFUSALS: Final = (
@@ -30,6 +36,8 @@ _REFUSALS: Final = (
     "Cannot use 'import.meta' outside a module",
     "Unexpected token 'export'",
 )
+_MISPLACED: Final = " statements must be at the top level"
+"""As in `typescript/imports.js`."""
 _STATEMENT: Final = re.compile(r"""\bimport\b[^;'"]*?\bfrom\s*(['"]).*?\1""")
 _RETURNS_MAX: Final = 100
 _AS_LONG: Final = {True: "void 0", False: "throw "}
@@ -63,6 +71,11 @@ def refused_for_imports(message: str) -> bool:
     return message in _REFUSALS
 
 
+def is_misplaced(problem: SyntaxProblem) -> bool:
+    """Return whether a cell imports or exports within another statement."""
+    return _MISPLACED in problem.message
+
+
 def may_import(code: str) -> bool:
     """Return whether a text may have import or export statements."""
     return _KEYWORDS.search(code) is not None
@@ -82,16 +95,16 @@ def split_cell(
         TranspilerError: The compiler itself failed.
     """
     answer = transpiler().split(code)
-    if "error" in answer:
+    if "error" in answer and _MISPLACED not in answer["error"]:
         made = _without_types(code)
         if isinstance(made, SyntaxProblem):
             return made
         written = code
         code, source_map = made.code, made.source_map
         answer = transpiler().split(code)
-        if "error" in answer:
-            column = answer["column"]
-            return SyntaxProblem(answer["error"], answer["line"], column, column + 1)
+    if "error" in answer:
+        column = answer["column"]
+        return SyntaxProblem(answer["error"], answer["line"], column, column + 1)
     if written is not None:
         _mark_optional(answer, written)
     imports = CellImports(answer["imports"], answer["statements"], answer["meta"])

@@ -90,8 +90,10 @@ class Cell:
     def run(self, compiled: Compiled) -> Value | Thrown | Clash:
         """Evaluate the cell, if need be with its declarations rewritten."""
         outcome = self._attempt(compiled)
+        if not isinstance(outcome, Thrown):
+            return outcome
         name = self.clashing(outcome)
-        if name is None or not isinstance(outcome, Thrown):
+        if name is None:
             return outcome
         return self._rewritten(compiled, outcome, name)
 

@@ -27,7 +27,7 @@ from isokernel.errors import (
     InputInterruptedError,
     InputUnavailableError,
 )
-from isokernel.runtime import scripts
+from isokernel.runtime import compiled, scripts
 from isokernel.typescript.transpiler import SyntaxProblem, transpiler
 from isokernel.v8 import wasm_restoration
 from isokernel.v8.callbacks import Operation, ThrowError
@@ -271,10 +271,23 @@ class Bridge:
 
     def _load(self, options: dict[str, Any]) -> None:
         isolate = self.isolate
+        is_first = compiled.is_first_context() and isolate.kept_scripts is None
+        if is_first:
+            isolate.kept_scripts = {}
         require = scripts.boot(isolate, isolate.extras())
         isolate.set(isolate.extras(), _ROOT, isolate.call(require, "main"))
         self._root = isolate.get(isolate.extras(), _ROOT)
         self.call("install", json.dumps(options))
+        if is_first:
+            self._keep_code()
+
+    def _keep_code(self) -> None:
+        """Keep what V8 has made of the runtime, for who makes a context next."""
+        isolate = self.isolate
+        names = scripts.loaded(isolate)
+        if isolate.code_taken + isolate.code_refused < len(names):
+            scripts.keep_code(isolate, compiled.START, names, "")
+        isolate.kept_scripts = None
 
     def _share_again(self) -> None:
         buffers = self._take("takeShared")
@@ -393,11 +406,13 @@ class Bridge:
             ScriptError: It did.
             TerminatedError: It was stopped.
         """
-        return self.isolate.call(self.export(name), *arguments)
+        function = self._exports.get(name) or self.export(name)
+        return self.isolate.call(function, *arguments)
 
     def try_call(self, name: str, *arguments: Any) -> Any | Thrown:
         """Call one that runs the user's code, which may throw."""
-        return self.isolate.try_call(self.export(name), *arguments)
+        function = self._exports.get(name) or self.export(name)
+        return self.isolate.try_call(function, *arguments)
 
     def close(self) -> None:
         """Free the isolate."""

@@ -16,6 +16,7 @@ from isokernel.compiler.cells import (
     recompile,
 )
 from isokernel.compiler.imports import (
+    is_misplaced,
     may_import,
     refused_for_imports,
     split_cell,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from isokernel.settings import Language
 
 _FULFILLED, _REJECTED = 1, 2
+_decode: Final = json.JSONDecoder().raw_decode
+"""For the runtime's own JSON, which has nothing around it."""
 _RESULT: Final = ".repl_result"
 _HELPERS: Final = f"{PREFIX}helpers"
 _WANTED_BUFFER: Final = re.compile(
@@ -315,9 +318,10 @@ class CellRun:
             )
         )
         if isinstance(parts, SyntaxProblem):
-            if problem is None:
+            is_told = problem is None or is_misplaced(parts)
+            if is_told:
                 self._fail_syntax(parts)
-            return problem is None
+            return is_told
         imports, rest = parts
         source.runs(rest)
         if imports.meta:
@@ -461,7 +465,7 @@ class CellRun:
     def _finish(self, text: str) -> None:
         """Report the value; `text` is JSON of it, empty if nothing is to be shown."""
         self._turns.flush()
-        bundle: Any = json.loads(text) if text else None
+        bundle: Any = _decode(text)[0] if text else None
         if self._options.result_json:
             bundle, (value, *rest) = bundle
             result = ResultJson(self.id, value, *rest)

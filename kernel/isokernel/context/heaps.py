@@ -18,6 +18,7 @@ from isokernel.v8.children import Children
 from isokernel.v8.isolate import Isolate
 from isokernel.v8.live_objects import unsavable_objects
 from isokernel.v8.recreation import Recipes
+from isokernel.v8.retainers import FUNCTION, find_way
 from isokernel.v8.snapshot import Snapshot, seal
 from isokernel.v8.wasm_parts import KINDS, RefusedError, take_apart
 
@@ -100,8 +101,8 @@ class ContextHeaps:
         try:
             return self._write(children, file, seconds)
         except SnapshotFailedError as error:
-            kind, path = self._find_unsavable(children, seconds)
-            raise SnapshotFailedError(error.reason, kind, path) from error
+            found = self._find_unsavable(children, seconds)
+            raise SnapshotFailedError(error.reason, *found) from error
 
     def _write(self, children: Children, file: int, seconds: float) -> str:
         # Few heaps have errors with stacks that nobody has read, and to look for them
@@ -140,46 +141,79 @@ class ContextHeaps:
 
     def _find_unsavable(
         self, children: Children, seconds: float
-    ) -> tuple[str | None, str | None]:
-        """Return the kind of an object in the way, and an expression leading to it."""
+    ) -> tuple[str | None, str | None, str | None]:
+        """Return the kind of an object in the way, a path to it, and what holds it."""
         outcome = children.run(self._print_unsavable, seconds)
         if outcome.status == 0 and outcome.output:
-            kind, path = json.loads(outcome.output)
-            return kind, path
+            kind, path, index = json.loads(outcome.output)
+            # A search of its own, as the whole heap may be too much for it.
+            outcome = children.run(lambda: self._print_holder(kind, index), seconds)
+            names, holder = None, None
+            if outcome.status == 0 and outcome.output:
+                names, holder = json.loads(outcome.output)
+            if path is None:
+                return kind, names, holder
+            return kind, path, None if holder == FUNCTION else holder
         for kind in _WITHOUT_OBJECT:
             if kind in self._isolate.features:
-                return kind, None
-        return None, None
+                return kind, None, None
+        return None, None, None
+
+    def _unsavable(self) -> list[tuple[str, Value]]:
+        """Return the objects in the way, each with its kind; entered, in a child."""
+        isolate = self._isolate
+        recipes = Recipes(isolate)
+        objects = unsavable_objects(isolate)
+        found = [
+            (kind, value)
+            for kind, value in objects
+            if kind not in KINDS and recipes.of(kind, value) is None
+        ]
+        compiled = [item for item in objects if item[0] in KINDS]
+        try:
+            take_apart(isolate, self._bridge.web_assembly, compiled)
+        except RefusedError as error:
+            found.insert(0, (error.kind, error.value))
+        return found
 
     def _print_unsavable(self) -> None:
         """Search the heap and print what was found, in a forked child."""
         self._bridge.host.mute()
         isolate = self._isolate
-        recipes = Recipes(isolate)
         with isolate.entered():
-            objects = unsavable_objects(isolate)
-            found = [
-                (kind, value)
-                for kind, value in objects
-                if kind not in KINDS and recipes.of(kind, value) is None
-            ]
-            compiled = [item for item in objects if item[0] in KINDS]
-            try:
-                take_apart(isolate, self._bridge.web_assembly, compiled)
-            except RefusedError as error:
-                found.insert(0, (error.kind, error.value))
+            found = self._unsavable()
         if not found:
             return
-        kind, path = found[0][0], None
+        at, path = None, None
         values = [value for _, value in found[:_SOUGHT_MAX]]
         with contextlib.suppress(ScriptError):  # the kind alone is better than nothing
             answer = json.loads(
                 self._bridge.call("findUnsavable", values, isolate.modules.namespaces())
             )
             if answer:
-                index, path = answer
-                kind = found[index][0]
-        os.write(2, json.dumps([kind, path]).encode())
+                at, path = answer
+        os.write(2, json.dumps([found[at or 0][0], path, at]).encode())
+
+    def _print_holder(self, kind: str, index: int | None) -> None:
+        """Search for what holds an object in the way, in a forked child.
+
+        Args:
+            kind: Of the object.
+            index: Which one it is, if a way to it was found.
+        """
+        self._bridge.host.mute()
+        isolate = self._isolate
+        with isolate.entered():
+            objects = self._unsavable()[:_SOUGHT_MAX]
+            sought = [
+                value
+                for at, (one, value) in enumerate(objects)
+                if (one == kind if index is None else at == index)
+            ]
+            way = find_way(isolate, sought)
+        if way is not None:
+            found = [way.names or None, way.holder or None]
+            os.write(2, json.dumps(found).encode())
 
 
 class _Suspension(writer.Preparation):

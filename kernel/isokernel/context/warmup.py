@@ -111,9 +111,14 @@ def compile_all() -> None:
     In a context of its own, as the modules that each one begins with count most.
     """
     context = Context(ContextSettings(), lambda _event: None, keeps_scripts=True)
+    isolate, runtime = context.bridge.isolate, scripts.identity()
+    context.evaluate(_CELLS[0])
+    start = scripts.loaded(isolate)
     warm(context)
     context.evaluate(_EVERYTHING)
-    compiled.put(compiled.of(context.bridge.isolate, scripts.PREFIX))
+    rest = [name for name in scripts.loaded(isolate) if name not in start]
+    scripts.keep_code(isolate, compiled.START, start, runtime)
+    scripts.keep_code(isolate, compiled.REST, rest, runtime)
     context.close()
 
 

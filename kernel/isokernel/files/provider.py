@@ -123,7 +123,10 @@ class FileCalls:
     # -- whole files -------------------------------------------------------------------
 
     async def _do_load(self, asking: _Asking) -> Answer:
-        """Read a file: all of it, or its beginning and a handle for the rest."""
+        """Read a file: all of it, or its beginning and a handle for the rest.
+
+        The path that is returned has no links.
+        """
         path = await asking.path("read")
         context = asking.context
 
@@ -138,7 +141,8 @@ class FileCalls:
                     read += len(chunk)
                 keeps = read >= _ANSWER_BYTES
                 number = context.hold(handle) if keeps else None
-                return Answer({"size": size, "handle": number}, b"".join(chunks))
+                value = {"size": size, "handle": number, "path": path}
+                return Answer(value, b"".join(chunks))
             finally:
                 if not keeps:
                     handle.close()

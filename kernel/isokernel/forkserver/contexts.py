@@ -46,7 +46,7 @@ class ContextTemplate(Template):
 
     def lacks(self) -> bool:
         """Tell whether nobody has kept what V8 makes of this runtime."""
-        return compiled.is_lacking()
+        return scripts.lacks_code()
 
     def prepare(self) -> None:
         """Keep it, for all processes of this user."""
@@ -55,7 +55,7 @@ class ContextTemplate(Template):
     def take(self) -> None:
         """Read what is kept now."""
         compiled.forget()
-        compiled.known()
+        compiled.read()
 
     def become(self, request: Request, descriptors: Sequence[int]) -> NoReturn:
         """Be a context or a kernel.

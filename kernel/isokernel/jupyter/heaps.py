@@ -159,7 +159,10 @@ class NotebookHeaps:
 
 def _advice(error: Exception) -> str:
     """What in the heap is in the way, where that is known."""
-    kind, path = getattr(error, "kind", None), getattr(error, "path", None)
+    kind, path, holder = (
+        getattr(error, name, None) for name in ("kind", "path", "holder")
+    )
     if kind is None:
         return ""
-    return f" ({path} is a {kind})" if path else f" (there is a {kind})"
+    place = f" in {holder}" if holder and holder not in (path or "") else ""
+    return f" ({path}{place} is a {kind})" if path else f" (there is a {kind}{place})"

@@ -289,9 +289,9 @@ class Network:
             end()
             raise
         # Of the host's own: another request may have brought them there.
-        secrets = grant.secrets(request.target.host)
+        secrets = grant.secrets(_asked(request, None))
         exchange = Exchange(
-            with_secrets(request, grant),
+            with_secrets(request, secrets),
             self._settings,
             end,
             Redaction(secrets.values()) if secrets else None,

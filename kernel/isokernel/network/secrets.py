@@ -14,7 +14,6 @@ from isokernel.network.addresses import network_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from isokernel.capabilities import Grant
     from isokernel.network.exchange import Request
 
 __all__ = ["HIDDEN", "SECRET_MIN", "Redaction", "forms_of", "with_secrets"]
@@ -29,15 +28,18 @@ _BASIC: Final = re.compile(r"basic +([A-Za-z0-9+/=]+)", re.IGNORECASE)
 _PERCENT: Final = re.compile("%[0-9A-F]{2}")
 
 
-def with_secrets(request: Request, grant: Grant) -> Request:
+def with_secrets(request: Request, secrets: Mapping[str, str]) -> Request:
     """Put in what the context only has placeholders of, for the request's own host.
 
     In headers, in the Base64 of Basic authentication, and in the query. They are put in
     anew for each request, so that none goes along with a redirect to another host; and
     without TLS only to this machine, as others on the way would read them.
+
+    Args:
+        request: What the context sends.
+        secrets: Values by placeholder, of the request's host.
     """
     target = request.target
-    secrets = grant.secrets(target.host)
     here = target.address is not None and network_of(target.address) == "loopback"
     if not secrets or (target.scheme != "https" and not here):
         return request

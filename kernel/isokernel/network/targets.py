@@ -6,10 +6,10 @@ in the canonical form only, so that what a policy decides about is what is asked
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any, Final, NamedTuple
 
+from isokernel.capabilities.hosts import Host, read_host
 from isokernel.errors import CapabilityError
 
 __all__ = ["Target", "read_headers", "read_method", "read_url"]
@@ -22,9 +22,6 @@ _URL: Final = re.compile(
 _NOT_IN_PATH: Final = re.compile(r'[#\\"<>^`{}]')
 _NOT_IN_QUERY: Final = re.compile(r'[#"<>]')
 _DOTS: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|\?|$)", re.IGNORECASE)
-_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_HOST_MAX: Final = 253
 _PORT_MAX: Final = 65535
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -121,39 +118,11 @@ def read_url(text: object) -> Target:
     return Target(scheme, name, number, path, address)
 
 
-def _read_host(text: str) -> tuple[str, str | None]:
-    """Return the canonical form of a host, and once more if it is an IP address."""
-    if text.startswith("["):
-        try:
-            address = str(ipaddress.IPv6Address(text[1:-1]))
-        except ValueError:
-            message = f"{text} is not an IPv6 address"
-            raise _invalid(message) from None
-        return address, address
-    name = (text if text.isascii() else _to_ascii(text)).lower()
-    name = name.removesuffix(".")
-    labels = name.split(".")
-    if len(name) > _HOST_MAX or not all(_LABEL.fullmatch(label) for label in labels):
-        message = f"{text[:_HOST_MAX]!r} is not the name of a host"
-        raise _invalid(message)
-    if not _NUMBER.fullmatch(labels[-1]):
-        return name, None
-    try:  # as the system's resolver would take 127.1 and 0x7f000001 too
-        address = str(ipaddress.IPv4Address(name))
-    except ValueError:
-        message = f"{name} is not an IPv4 address in its canonical form"
-        raise _invalid(message) from None
-    return address, address
-
-
-def _to_ascii(text: str) -> str:
-    import idna  # noqa: PLC0415 - 10 ms; contexts send names in ASCII
-
+def _read_host(text: str) -> Host:
     try:
-        return idna.encode(text, uts46=True).decode("ascii")
-    except idna.IDNAError:
-        message = f"{text[:_HOST_MAX]!r} is not the name of a host"
-        raise _invalid(message) from None
+        return read_host(text)
+    except ValueError as error:
+        raise _invalid(str(error)) from None
 
 
 def read_method(text: object) -> str:

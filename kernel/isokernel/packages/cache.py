@@ -205,9 +205,10 @@ class Cache:
     def packs(self) -> list[CachedPack]:
         """List packs, code and what came from addresses, those unused longest first."""
         found = []
-        folders = [*_entries(self._packs), *_entries(self._addresses)]
-        for engine in _entries(f"{self.folder}/code"):
-            folders += _entries(engine.path)
+        folders = _entries(self._addresses)
+        for kind in ("packs", "code"):  # also of other formats, and of other engines
+            for made in _entries(f"{self.folder}/{kind}"):
+                folders += _entries(made.path)
         for folder in folders:
             for entry in _entries(folder.path):
                 if entry.name.startswith("."):

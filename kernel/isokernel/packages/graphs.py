@@ -23,7 +23,7 @@ from isokernel.errors import (
 from isokernel.packages.answers import Graph, GraphModule, Place
 from isokernel.packages.cache import check_integrity
 from isokernel.packages.manifests import EMPTY, Manifest
-from isokernel.packages.packs import Analysis
+from isokernel.packages.packs import Analysis, left_out
 from isokernel.packages.resolver import (
     AS_BEFORE,
     FILES,
@@ -73,7 +73,7 @@ class Source(NamedTuple):
     Attributes:
         data: Its bytes.
         media_type: What the server said that it is; empty for files.
-        url: Where it came from in the end.
+        url: Where it came from in the end, after redirects or links.
     """
 
     data: bytes
@@ -435,6 +435,9 @@ class _PackTree:
     def has_folder(self, path: str) -> bool:
         return not path or path in self._pack.folders
 
+    def real_path(self, path: str) -> str:
+        return path
+
     def manifest(self, folder: str) -> Manifest | None:
         return self._pack.manifest_at(folder)
 
@@ -451,6 +454,12 @@ class _Files:
     def has_folder(self, path: str) -> bool:
         return not path or self._graph.look_up(path) is True
 
+    def real_path(self, path: str) -> str:
+        found = self._graph.look_up(path)
+        if isinstance(found, Source) and found.url:
+            return file_path(found.url)
+        return path
+
     def manifest(self, folder: str) -> Manifest | None:
         found = self._graph.look_up(posixpath.join(folder, "package.json"))
         if not isinstance(found, Source):
@@ -461,7 +470,7 @@ class _Files:
 def _read_packed(url: str, place: Place, *, as_text: bool = False) -> GraphModule:
     file = place.pack.header.files.get(place.path)
     if file is None:
-        message = f"{place.package} has no file {place.path!r}"
+        message = f"{place.package} has no file {place.path!r}{left_out(place.path)}"
         raise ModuleMissingError(message)
     analysis = Analysis("text") if as_text else file.analysis
     module = GraphModule(url, analysis, place.pack.data(place.path), file.sha256)

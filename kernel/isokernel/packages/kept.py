@@ -53,11 +53,11 @@ class LookUp(NamedTuple):
 
     Attributes:
         path: The file's.
-        sha256: Of its bytes; empty if there is none.
+        found: The SHA-256 of its bytes, or `folder`; empty if there is nothing.
     """
 
     path: str
-    sha256: str = ""
+    found: str = ""
 
 
 class Steps:

@@ -20,7 +20,7 @@ from isokernel.errors import PackageDamagedError
 from isokernel.packages.manifests import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
 __all__ = [
     "FORMAT",
@@ -30,9 +30,10 @@ __all__ = [
     "analyse_file",
     "build_pack",
     "format_of",
+    "left_out",
 ]
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Of the file and of what is found; packs of another format are made anew."""
 
 _MARK: Final = b"isopack\n"
@@ -40,13 +41,15 @@ _LENGTH: Final = struct.Struct("<Q")
 _START: Final = len(_MARK) + _LENGTH.size
 _IN_MEMORY_MAX: Final = 4 << 20
 """Bytes of a pack that is read at once: most have far less."""
-_KEPT_ENDINGS: Final = (
-    "js mjs cjs jsx ts mts cts tsx json json5 wasm txt csv tsv html css xml svg glsl "
-    "yaml yml sql"
-)
-_KEPT: Final = frozenset(_KEPT_ENDINGS.split())
-"""Endings of files that code could load; declarations, maps and pages are left out."""
-_LEFT_OUT: Final = (".d.ts", ".d.mts", ".d.cts", ".min.js.map")
+_DECLARATIONS: Final = (".d.ts", ".d.mts", ".d.cts")
+_DECLARED: Final = (".js", ".mjs", ".cjs")
+_NEVER_KEPT: Final = (".map", ".node")
+_LEFT_OUT: Final = {
+    ".map": "source maps",
+    ".node": "native add-ons, which a context can't load",
+    **dict.fromkeys(_DECLARATIONS, "type declarations of the modules beside them"),
+}
+"""What packs leave out, as no code in a context has use for it; all else is kept."""
 _SCRIPTS: Final = frozenset(["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"])
 _MANIFEST: Final = "package.json"
 
@@ -261,6 +264,8 @@ def format_of(path: str, is_module: bool | None) -> str:  # noqa: FBT001 - a pro
     Returns:
         A format; empty if the text itself must say.
     """
+    if path.endswith(_DECLARATIONS):
+        return "text"
     ending = path.rpartition(".")[2].lower() if "." in path.rpartition("/")[2] else ""
     if ending in ("mjs", "mts"):
         return "esm"
@@ -302,7 +307,9 @@ def build_pack(
         files: Paths and bytes.
         analyse: The lexers: of a text and the format that is known of it.
     """
-    kept = {path: data for path, data in files if _is_kept(path)}
+    kept = {path: data for path, data in files if not path.endswith(_NEVER_KEPT)}
+    for path in [path for path in kept if _is_declared(path, kept)]:
+        del kept[path]
     scopes: dict[str, Manifest] = {}
 
     def scope(folder: str) -> Manifest:
@@ -331,10 +338,21 @@ def build_pack(
     return b"".join((_MARK, _LENGTH.pack(len(encoded)), encoded, *kept.values()))
 
 
-def _is_kept(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    if name.endswith(_LEFT_OUT):
-        return False
-    # Files without an ending may be programs, such as `bin/name`.
-    _, dot, ending = name.rpartition(".")
-    return not dot or ending.lower() in _KEPT
+def _is_declared(path: str, files: Container[str]) -> bool:
+    """Tell whether a file declares the module beside it.
+
+    Declarations that stand alone are kept: compilers read those of a language.
+    """
+    for ending in _DECLARATIONS:
+        if path.endswith(ending):
+            stem = path.removesuffix(ending)
+            return any(f"{stem}{script}" in files for script in _DECLARED)
+    return False
+
+
+def left_out(path: str) -> str:
+    """Return why a pack may lack a file that its package has, for an error."""
+    for ending, what in _LEFT_OUT.items():
+        if path.endswith(ending):
+            return f": packages are kept without {what} ({ending})"
+    return ""

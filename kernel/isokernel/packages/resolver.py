@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlia
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from isokernel.errors import (
+    CapabilityDeniedError,
     ModuleMissingError,
     ModuleSpecifierError,
     PackageExportError,
     shorten,
 )
 from isokernel.packages.manifests import EMPTY, Manifest, match, overridden, target_path
+from isokernel.packages.packs import left_out
 from isokernel.packages.specifiers import (
     Location,
     PackageRequest,
@@ -58,6 +60,8 @@ FILES: Final = "file:///"
 
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
 _RELATIVE: Final = re.compile(r"\.{0,2}/|\.{1,2}$")
+_PLAIN: Final = "/!$&'()*+,:;=@"
+"""Characters that the path of a URL has as they are, beside letters and digits."""
 _ENDINGS: Final = (".js", ".json", ".mjs", ".cjs", ".ts", ".mts")
 _LISTED_MAX: Final = 8
 _HOISTED_MAX: Final = 64
@@ -102,6 +106,9 @@ class Tree(Protocol):
 
     def has_folder(self, path: str) -> bool:
         """Tell whether there is such a folder."""
+
+    def real_path(self, path: str) -> str:
+        """Return where a file is once links are followed, as its URL says."""
 
     def manifest(self, folder: str) -> Manifest | None:
         """Return the package.json of a folder."""
@@ -148,10 +155,14 @@ class _Place(NamedTuple):
     def name(self) -> str:
         return "the context's folder" if self.package is None else self.package.package
 
+    def within(self, root: str) -> str:
+        """Return the name of a package in a folder of the tree."""
+        return f"the folder {shorten(root)!r}" if root else self.name
+
 
 def file_url(path: str) -> str:
     """Return the URL of a file of the context."""
-    return FILES + quote(path)
+    return FILES + quote(path, safe=_PLAIN)
 
 
 def file_path(url: str) -> str:
@@ -194,14 +205,14 @@ class Resolver:
             Needed: See the module.
         """
         if found := _SCHEME.match(specifier):
-            return self._absolute(specifier, found[1].lower(), kind)
+            return self._absolute(specifier, found[1].lower(), referrer, kind)
         if urlsplit(referrer).scheme in ("https", "data"):
             return self._from_address(specifier, referrer, kind)
         place = self._place(referrer)
         if specifier.startswith("#"):
             return self._private(specifier, place, kind)
         if _RELATIVE.match(specifier):
-            return self._relative(specifier, place)
+            return self._relative(specifier, place, kind)
         return self._bare(specifier, place, kind)
 
     def scope(self, url: str) -> Manifest:
@@ -211,13 +222,18 @@ class Resolver:
 
     # -- kinds of specifiers -------------------------------------------------------
 
-    def _absolute(self, specifier: str, scheme: str, kind: Kind) -> str:
+    def _absolute(self, specifier: str, scheme: str, referrer: str, kind: Kind) -> str:
         if scheme == "node":
             return specifier
+        if scheme == "npm":
+            location = location_of(specifier)
+            if location is not None and self._has(location):
+                return self._located(specifier, location, referrer)
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
-            return self._relative("/" + file_path(specifier), self._place(""))
+            path = "/" + file_path(specifier)
+            return self._relative(path, self._place(""), "require")
         if scheme == "https":
             return urljoin(specifier, specifier)
         if scheme == "data":
@@ -232,6 +248,34 @@ class Resolver:
         error.code = "ERR_UNSUPPORTED_ESM_URL_SCHEME"
         raise error
 
+    def _has(self, location: Location) -> bool:
+        """Tell whether a URL is of a package that the context has.
+
+        One that it hasn't is brought as a request is, and then looked at again.
+        """
+        found = self._view.any_version(location.name, location.version)
+        return found == location.version
+
+    def _located(self, specifier: str, location: Location, referrer: str) -> str:
+        """Resolve the URL of a file, as code has it of what was resolved before.
+
+        It is made by `import.meta.resolve`, `require.resolve` and `__dirname`, and what
+        the package exports has been minded then.
+        """
+        own = location_of(referrer)
+        dependent = "" if own is None else own.package
+        if dependent == location.package:
+            dependent = AS_BEFORE
+        tree = self._view.package(location.name, location.version, dependent)
+        place = _Place(tree, location.path, location)
+        path = posixpath.normpath(location.path)
+        if path.startswith(".."):
+            raise ModuleSpecifierError(specifier, f"it leads out of {place.name}")
+        found = self._load_path(place, path)
+        if found is None:
+            raise self._missing(path, place)
+        return self._replaced(place.at(found))
+
     def _from_address(self, specifier: str, referrer: str, kind: Kind) -> str:
         if _RELATIVE.match(specifier):
             if referrer.startswith("data:"):
@@ -241,11 +285,13 @@ class Resolver:
             parse_bare(specifier), "", kind
         )
 
-    def _relative(self, specifier: str, place: _Place) -> str:
+    def _relative(self, specifier: str, place: _Place, kind: Kind) -> str:
         base = "" if specifier.startswith("/") else posixpath.dirname(place.path)
         if place.package is not None and specifier.startswith("/"):
             raise ModuleSpecifierError(specifier, "a package has no absolute paths")
-        wanted = unquote(specifier.partition("?")[0].partition("#")[0])
+        wanted = specifier  # a path for `require`, a part of a URL for `import`
+        if kind == "import":
+            wanted = unquote(specifier.partition("?")[0].partition("#")[0])
         path = posixpath.normpath(posixpath.join("/", base, wanted.lstrip("/")))
         if posixpath.normpath(posixpath.join(base, wanted.lstrip("/"))).startswith(
             ".."
@@ -284,7 +330,7 @@ class Resolver:
             if isinstance(replacement, str) and replacement != specifier:
                 if replacement.startswith("."):
                     base = place.at(posixpath.join(scope[0], "package.json"))
-                    return self._relative(replacement, base)
+                    return self._relative(replacement, base, "require")
                 specifier = replacement
         if builtin := builtin_url(specifier):
             return builtin
@@ -386,11 +432,10 @@ class Resolver:
         folder = posixpath.dirname(place.path)
         while True:
             if posixpath.basename(folder) != "node_modules":
-                found = posixpath.join(folder, "node_modules", request.name)
-                own = place.tree.manifest(found)
-                if own is not None:
-                    base = place.at(posixpath.join(found, "package.json"))
-                    return self._exported(base, found, own, request.subpath, kind)
+                modules = posixpath.join(folder, "node_modules")
+                found = self._installed(request, place, modules, kind)
+                if found is not None:
+                    return found
             if not folder:
                 break
             folder = posixpath.dirname(folder)
@@ -400,6 +445,35 @@ class Resolver:
             raise ModuleSpecifierError(request.name, why)
         return self._requested(aliased(request, wanted), "", kind)
 
+    def _installed(
+        self, request: PackageRequest, place: _Place, modules: str, kind: Kind
+    ) -> str | None:
+        """Resolve a package in a folder node_modules; None if it isn't in there.
+
+        As in Node.js, it needs no package.json, and may be a file for `require`.
+        """
+        root = posixpath.join(modules, request.name)
+        base = place.at(posixpath.join(root, "package.json"))
+        try:
+            if not place.tree.has_folder(modules):
+                return None
+        except CapabilityDeniedError:
+            pass  # what is in it may be allowed all the same
+        manifest = place.tree.manifest(root)
+        if manifest is None:
+            try:
+                if kind == "require" and request.subpath == ".":
+                    file = self._load_file(place, root)
+                    if file is not None:
+                        return self._replaced(place.at(file))
+                if not place.tree.has_folder(root):
+                    return None
+            except CapabilityDeniedError:
+                # The code has asked for a package, not for this folder.
+                return None
+            manifest = Manifest({})
+        return self._exported(base, root, manifest, request.subpath, kind)
+
     def _exported(
         self, place: _Place, root: str, manifest: Manifest, subpath: str, kind: Kind
     ) -> str:
@@ -408,7 +482,7 @@ class Resolver:
             conditions = self._conditions | {kind}
             target = match(manifest.exports, subpath, conditions)
             if target is None:
-                raise self._unexported(place, manifest, subpath)
+                raise self._unexported(place, root, manifest, subpath)
             path = posixpath.join(root, target_path(target))
             return self._existing(place, path, subpath)
         if subpath != ".":
@@ -420,22 +494,26 @@ class Resolver:
         else:
             found = self._load_folder(place, root, manifest)
         if found is None:
-            raise self._missing(subpath, place)
+            raise self._missing(subpath, place, root)
         return self._replaced(place.at(found))
 
     def _existing(self, place: _Place, path: str, what: str) -> str:
         path = posixpath.normpath(path)
         if not place.tree.has_file(path):
+            why = "" if place.package is None else left_out(path)
             message = (
                 f"{place.name} has no file {shorten(path)!r}, which its package.json "
-                f"names for {shorten(what)!r}: the package may be incomplete, or made "
-                "to be built first; try another version"
+                f"names for {shorten(what)!r}"
+            ) + (
+                why
+                or ": the package may be incomplete, or made to be built first; try "
+                "another version"
             )
             raise ModuleMissingError(message)
         return self._replaced(place.at(path))
 
     def _unexported(
-        self, place: _Place, manifest: Manifest, subpath: str
+        self, place: _Place, root: str, manifest: Manifest, subpath: str
     ) -> PackageExportError:
         names = list(manifest.exports or ())
         listed = ", ".join(repr(shorten(name, 60)) for name in names[:_LISTED_MAX])
@@ -446,7 +524,7 @@ class Resolver:
                 sorted(self._conditions | {"default"})
             )
         return PackageExportError(
-            f"{place.name} doesn't export {what}; its package.json exports "
+            f"{place.within(root)} doesn't export {what}; its package.json exports "
             f"{listed}{more}"
         )
 
@@ -511,6 +589,7 @@ class Resolver:
 
     def _replaced(self, place: _Place) -> str:
         """Return the URL of a file, or of what its package's browser map has for it."""
+        place = place.at(place.tree.real_path(place.path))
         scope = self._scope(place) if self._browser else None
         if scope is None or not scope[1].browser:
             return place.url
@@ -524,28 +603,32 @@ class Resolver:
                 path = posixpath.normpath(posixpath.join(scope[0], replacement))
                 found = None if path.startswith("..") else self._load_path(place, path)
                 if found is not None:
-                    return place.at(found).url
+                    return place.at(place.tree.real_path(found)).url
         return place.url
 
-    def _missing(self, specifier: str, place: _Place) -> ModuleMissingError:
+    def _missing(
+        self, specifier: str, place: _Place, root: str = ""
+    ) -> ModuleMissingError:
         shown = shorten(specifier)
         if place.package is None and self._view.files is None:
             return ModuleMissingError(
                 f"there is no file {shown!r}: the context has no folder"
             )
-        manifest = place.tree.manifest("") if specifier == "." else None
+        name = place.within(root)
+        manifest = place.tree.manifest(root) if specifier == "." else None
         main = specifier if manifest is None else manifest.text("main")
         if main.endswith(".node"):
             return ModuleMissingError(
-                f"{place.name} needs a native add-on, which a context can't load: look "
+                f"{name} needs a native add-on, which a context can't load: look "
                 "for a package in JavaScript or WebAssembly"
             )
         if specifier == ".":
             return ModuleMissingError(
-                f"{place.name} has no main file: import one of its files by its path, "
+                f"{name} has no main file: import one of its files by its path, "
                 "or it has only types or programs"
             )
-        return ModuleMissingError(f"{place.name} has no file {shown!r}")
+        why = "" if place.package is None else left_out(specifier)
+        return ModuleMissingError(f"{name} has no file {shown!r}{why}")
 
 
 class _Nothing:
@@ -558,6 +641,9 @@ class _Nothing:
     def has_folder(self, path: str) -> bool:
         del path
         return False
+
+    def real_path(self, path: str) -> str:
+        return path
 
     def manifest(self, folder: str) -> Manifest | None:
         del folder

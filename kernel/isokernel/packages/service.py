@@ -44,10 +44,10 @@ from isokernel.packages.kept import (
 from isokernel.packages.lock import Lock
 from isokernel.packages.npmrc import Npmrc, read_npmrc
 from isokernel.packages.packer import Packer
-from isokernel.packages.packs import Analysis, Code, format_of
+from isokernel.packages.packs import Analysis, Code, format_of, left_out
 from isokernel.packages.progress import Reports
 from isokernel.packages.registry import Metadata, Received, Registry, Release
-from isokernel.packages.resolver import AS_BEFORE, Need, aliased
+from isokernel.packages.resolver import AS_BEFORE, Need, aliased, file_path
 from isokernel.packages.specifiers import PackageRequest, location_of, parse_request
 from isokernel.packages.versions import newest, pick
 
@@ -84,8 +84,8 @@ _ADDRESS_PARTS: Final = 3
 class SourceFiles(Protocol):
     """The files of a context, for modules."""
 
-    async def read_module(self, path: str) -> bytes | bool:
-        """Return a file's bytes, True for a folder, False for what isn't there.
+    async def read_module(self, path: str) -> Source | bool:
+        """Return a file, True for a folder, False for what isn't there.
 
         Args:
             path: Below the context's folder, with `/`, without `..`.
@@ -177,6 +177,8 @@ class Packages:
             self._idle.cancel()
         if self._own:
             await asyncio.to_thread(self._packer.close)
+        while self._open:
+            self._open.popitem()[1].close()
 
     async def answer(
         self,
@@ -293,7 +295,7 @@ class Packages:
                 raise ModuleSpecifierError(url, "it names no file of the package")
             package, _, pack = await supplies.acquire(request.name, request.range, "")
         if pack is None or path not in pack.header.files:
-            message = f"{package} has no file {path!r}"
+            message = f"{package} has no file {path!r}{left_out(path)}"
             raise ModuleMissingError(message)
         return pack.data(path)
 
@@ -321,9 +323,11 @@ class Packages:
                 return_exceptions=True,
             )
             further = []
-            for (_, _, _, required), result in zip(wave, results, strict=True):
+            for (_, _, who, required), result in zip(wave, results, strict=True):
                 if isinstance(result, BaseException):
                     if required or not isinstance(result, Exception):
+                        if who:
+                            result.args = (f"{result} (which {who} depends on)",)
                         raise result
                     continue
                 package, integrity, pack = result
@@ -758,7 +762,7 @@ class _Supplies:
 
     async def _bring_file(self, path: str) -> None:
         files = self._access.files
-        found: bytes | bool = False
+        found: Source | bool = False
         try:
             if files is not None:
                 found = await files.read_module(path)
@@ -766,11 +770,14 @@ class _Supplies:
             # What nobody has asked for needn't be there.
             if posixpath.basename(path) not in _PROJECT:
                 raise
-        self._files[path] = found if isinstance(found, bool) else Source(found)
-        if found is False:
-            self.steps.done.append(LookUp(path))
-        elif path in _PROJECT and not isinstance(found, bool):
-            self.steps.done.append(LookUp(path, hashlib.sha256(found).hexdigest()))
+        self._files[path] = found
+        if isinstance(found, Source) and found.url:
+            self._files[file_path(found.url)] = found  # where links lead
+        if isinstance(found, bool):
+            self.steps.done.append(LookUp(path, "folder" if found else ""))
+        elif path in _PROJECT:
+            digest = hashlib.sha256(found.data).hexdigest()
+            self.steps.done.append(LookUp(path, digest))
         else:
             self.steps.is_kept = False
 
@@ -875,7 +882,8 @@ def _no_version(name: str, wanted: str, metadata: Metadata) -> ModuleMissingErro
     tags = ", ".join(shorten(tag, 40) for tag in list(metadata.tags)[:_LISTED_MAX])
     known = f"; its latest version is {latest}" if latest else ""
     known += f", its tags are {tags}" if tags else ""
-    return ModuleMissingError(f"{name} has no version {shorten(wanted)!r}{known}")
+    what = f"version {shorten(wanted)!r}" if wanted else "version that can be had"
+    return ModuleMissingError(f"{name} has no {what}{known}")
 
 
 def _another(name: str, version: str, expected: str, found: str) -> PackageDamagedError:

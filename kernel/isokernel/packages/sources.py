@@ -18,6 +18,7 @@ from isokernel.errors import (
     PackageLimitError,
 )
 from isokernel.packages.graphs import Source
+from isokernel.packages.resolver import file_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +50,8 @@ class CallFiles:
         self._grant = grant
         self._bytes_max = bytes_max
 
-    async def read_module(self, path: str) -> bytes | bool:
-        """Return a file's bytes, True for a folder, False for what isn't there."""
+    async def read_module(self, path: str) -> Source | bool:
+        """Return a file, True for a folder, False for what isn't there."""
         try:
             answer = await self._call("load", path=f"/{path}")
         except CapabilityError as error:
@@ -61,8 +62,9 @@ class CallFiles:
             raise
         chunks = [answer.data or b""]
         handle = answer.value["handle"]
+        url = file_url(answer.value["path"].lstrip("/"))
         if handle is None:
-            return chunks[0]
+            return Source(chunks[0], url=url)
         try:
             if answer.value["size"] > self._bytes_max:
                 raise _too_large(path, self._bytes_max)
@@ -72,7 +74,7 @@ class CallFiles:
                     raise _too_large(path, self._bytes_max)
         finally:
             await self._call("close", handle=handle)
-        return b"".join(chunks)
+        return Source(b"".join(chunks), url=url)
 
     async def _call(self, name: str, **arguments: Any) -> Any:
         return await self._files.call(

@@ -19,7 +19,7 @@ from isokernel.protocol.messages import well_formed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_BYTES", "Decoder", "Frame", "encode"]
+__all__ = ["MAX_BYTES", "Decoder", "Frame", "encode", "plain_data"]
 
 MAX_BYTES: Final = 64 << 20
 """The size of a frame, unless its reader or writer sets another limit."""
@@ -84,8 +84,8 @@ def encode(  # noqa: PLR0913 -- the parts of a frame
         try:
             _encoder.encode_into(frame, packed, _LENGTH.size)
         except (UnicodeEncodeError, OverflowError):
-            frame.content = _plain(frame.content)
-            frame.metadata = _plain(frame.metadata)
+            frame.content = plain_data(frame.content)
+            frame.metadata = plain_data(frame.metadata)
             _encoder.encode_into(frame, packed, _LENGTH.size)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"a {kind} can't be encoded as a frame: {error}"
@@ -98,13 +98,14 @@ def encode(  # noqa: PLR0913 -- the parts of a frame
     return bytes(packed)
 
 
-def _plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
+    """Return data as MessagePack can hold it; see `encode`."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {plain_data(key): plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_data(item) for item in value]
     if isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX:
         try:
             return float(value)

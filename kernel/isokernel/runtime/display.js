@@ -9,7 +9,6 @@ const { bytesOf, sniff } = require("pictures");
 const { chartTypes, geoBundle } = require("specs");
 const { markupBundle, tags } = require("markup");
 
-const PLOTLY = "application/vnd.plotly.v1+json";
 const OPTIONS = { __proto__: null, raw: 1, update: 1, id: 1, metadata: 1 };
 
 /** Whether a last argument says how to show the others, and is not to be shown itself. */
@@ -90,7 +89,7 @@ const shorthands = {
   vega: showChart("application/vnd.vega.v5+json"),
   vegalite: showChart("application/vnd.vegalite.v5+json"),
   plotly(figure, options) {
-    return show({ [PLOTLY]: figure }, options, figure);
+    return show(require("plotly").figureBundle(figure), options, figure);
   },
   geojson(value, options) {
     return show(geoBundle(value), options, value);

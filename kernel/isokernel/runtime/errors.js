@@ -2,8 +2,8 @@
 // Thrown values as data, from which Python makes an error message with a traceback. Whatever
 // was thrown, a proxy or an error whose getters throw, this gives an answer.
 
-const { apply, defineProperty, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys, ownValue,
-  push, Set, setAdd, setHas, slice, toJson } = require("intrinsics");
+const { apply, defineProperty, exec, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys,
+  ownValue, push, Set, setAdd, setHas, slice, toJson } = require("intrinsics");
 const { framesOf } = require("stack");
 const { inspect } = require("text");
 const { isError } = require("natives");
@@ -16,6 +16,9 @@ const TEXT = 20000; // characters of an inspected error
 const NAME = 1000; // characters of a name
 const PROPERTIES = 100; // an error's own ones that are looked at
 const PROPERTIES_TEXT = 2000; // characters of them
+// What libraries for browsers miss first; see page.js.
+const OF_PAGES = /^(?:window|document|DOMParser|(?:HTML|SVG)?Element|Node|XMLSerializer|MutationObserver|getComputedStyle|requestAnimationFrame) is not defined$/;
+const PAGE_HINT = " (Jupyter.dom() defines what a browser's page has)";
 const USUAL = { __proto__: null, name: 1, message: 1, stack: 1, cause: 1, errors: 1, error: 1,
   suppressed: 1 };
 
@@ -104,13 +107,19 @@ function propertiesOf(error) {
   return some ? show(properties, PROPERTIES_TEXT) : "";
 }
 
+/** The message, and the next step where code misses a page. */
+function adviceOf(ename, message) {
+  const isMissing = ename === "ReferenceError" && exec(OF_PAGES, message) !== null;
+  return isMissing ? message + PAGE_HINT : message;
+}
+
 function detail(value, depth, seen) {
   if (!isError(value)) return detailOfValue(value);
   const ename = nameOf(value);
   const info = {
     __proto__: null,
     ename,
-    evalue: messageOf(value),
+    evalue: adviceOf(ename, messageOf(value)),
     frames: framesOf(value),
     text: show(value),
   };

@@ -179,6 +179,7 @@ module.exports = {
   isJsonChanged,
 
   toText: String,
+  decodeUri: decodeURIComponent,
   charAt: uncurry(String.prototype.charAt),
   charCode: uncurry(String.prototype.charCodeAt),
   endsWith: uncurry(String.prototype.endsWith),

@@ -9,11 +9,22 @@ const { Comm, registerTarget, unregisterTarget } = require("comms");
 const BLANK = "<!DOCTYPE html><html><head></head><body></body></html>";
 let ownDocument;
 
+function getDocument() {
+  ownDocument ??= require("vendor/document").parseHTML(BLANK).document;
+  return ownDocument;
+}
+
 exports.Jupyter = {
   /** A document for libraries that want one, empty at first; made when it is first asked for. */
   get document() {
-    ownDocument ??= require("vendor/document").parseHTML(BLANK).document;
-    return ownDocument;
+    return getDocument();
+  },
+  /**
+   * Gives the context what a page has: `window`, `document`, `DOMParser` and the rest, for
+   * libraries that only run in browsers.
+   */
+  dom() {
+    require("page").install(getDocument());
   },
   display: globals.display,
   updateDisplay: globals.updateDisplay,

@@ -3,8 +3,8 @@
 // Deno's kernel, `[Symbol.for("Jupyter.display")]()`, or by IPython's `_repr_html_` and the
 // like; elements of a document, charts, maps and pictures are recognised.
 
-const { RangeError, Symbol, TypeError, apply, bytesUnder, endsWith, exec, isArray, join, keys,
-  startsWith, then, toBase64, toJson, trimEnd, typedLength } = require("intrinsics");
+const { RangeError, Symbol, TypeError, apply, bytesUnder, endsWith, exec, includes, isArray, join,
+  keys, startsWith, then, toBase64, toJson, trimEnd, typedLength } = require("intrinsics");
 const output = require("output");
 const { inspect } = require("text");
 const { sniff, bytesOf } = require("pictures");
@@ -26,6 +26,7 @@ const REPRESENTATIONS = [
 const TYPE = /^[\w.+-]+\/[\w.+-]+(?:;.*)?$/;
 
 const MARKUP = /^\s*<[a-z!]/i;
+const PLOTLY_CLASS = "js-plotly-plot"; // of the elements into which Plotly draws
 const PICTURE = /^\s*<svg\s[^>]*\bxmlns=["']http:\/\/www\.w3\.org\/2000\/svg["']/;
 
 const isObject = (value) =>
@@ -172,6 +173,14 @@ function fromElement(value) {
     return undefined; // as the getter of a class does when its prototype is shown
   }
   if (typeof text !== "string" || exec(MARKUP, text) === null) return undefined;
+  if (includes(text, PLOTLY_CLASS)) {
+    try {
+      const figure = require("plotly").figureOf(value, text);
+      if (figure !== undefined) return described(figure, value);
+    } catch (error) {
+      tell(error);
+    }
+  }
   const isPicture = exec(PICTURE, text) !== null && endsWith(trimEnd(text), "</svg>");
   const kind = isPicture ? "svg" : "html";
   return bundle(require("markup").markupBundle(kind, text), value);

@@ -4,7 +4,7 @@
 // whoever holds the capability `modules`, once for all that an import needs; Node.js's built-in
 // modules are the runtime's own.
 
-const { ArrayBuffer, Error, Map, Set, SyntaxError, TypeError, defineProperty, exec, filter,
+const { ArrayBuffer, Error, Map, Set, SyntaxError, TypeError, decodeUri, defineProperty, exec, filter,
   hasOwn, indexOf, keys, mapClear, mapDelete, mapGet, mapKeys, mapNext, mapSet, ownValue, parse,
   pop, push, replace, resolve, setAdd, setDelete, setHas, setNext, setValues, slice, startsWith, then,
   toJson } = require("intrinsics");
@@ -12,10 +12,13 @@ const { owner } = require("owner");
 const builtins = require("node/index");
 
 const CELLS = "isokernel:imports/"; // the import statements of a cell
+const SHOWN = 200; // characters of a specifier in an error
 const TEXT = "#text"; // ends the URL of a module that is a file's text
 const ATTRIBUTES = { __proto__: null, integrity: true, type: true };
 const TYPES = { __proto__: null, json: true, text: true };
 const LACKS = / does not provide an export named | contains conflicting star exports for name /;
+const LACKED = /^The requested module '(.*)' does not provide an export named '(.*)'$/s;
+const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
 const INSTANTIATED = 2; // v8::Module::Status
 const PENDING = 0; // a promise's state
 const REJECTED = 2;
@@ -82,10 +85,13 @@ function known(referrer, kind, type, specifier) {
 
 /** What a call of `modules.graph` says. */
 function question(wanted, referrer, kind) {
-  const urls = parse(host.moduleUrls());
   const have = [];
-  for (let i = 0; i < urls.length; i++) {
-    if (!startsWith(urls[i], CELLS) && recordOf(urls[i]) !== undefined) push(have, urls[i]);
+  const urls = mapKeys(records);
+  for (let step = mapNext(urls); !step.done; step = mapNext(urls)) {
+    const url = step.value;
+    if (!startsWith(url, CELLS) && !builtins.isBuiltin(url) && recordOf(url) !== undefined) {
+      push(have, url);
+    }
   }
   return { __proto__: null, specifiers: wanted, referrer, kind, known: have };
 }
@@ -141,9 +147,10 @@ const isText = (url) => url.length > TEXT.length && exec(/#text$/, url) !== null
 /** Says in an error what couldn't be loaded, if it doesn't. */
 function named(error, missing) {
   const text = ownValue(error, "message");
-  const names = missing.length === 1 ? missing[0].specifier : "";
-  if (names !== "" && typeof text === "string" && indexOf(text, names) < 0) {
-    error.message = `${names} can't be loaded: ${text}`;
+  const name = missing.length === 1 ? missing[0].specifier : "";
+  if (name !== "" && typeof text === "string" && indexOf(text, name) < 0) {
+    const shown = name.length > SHOWN ? `${slice(name, 0, SHOWN)}…` : name;
+    error.message = `${shown} can't be loaded: ${text}`;
   }
   return error;
 }
@@ -282,15 +289,27 @@ function make(url) {
   const names = ["default"];
   if (record.format === "builtin") addNames(names, builtins.namesOf(url));
   if (record.format === "commonjs") {
-    addNames(names, record.names);
-    for (let i = 0; i < record.reexports.length; i++) {
-      addNames(names, builtins.namesOf(record.reexports[i]));
-    }
+    addNames(names, exportedNames(record, []));
     addNames(names, ["module.exports"]);
   }
   record.names = names;
   host.makeModule(url, toJson(names));
   record.isMade = true;
+}
+
+/** The names of a CommonJS module, and of those that it passes on. */
+function exportedNames(record, seen) {
+  const names = [];
+  if (includes(seen, record)) return names;
+  push(seen, record);
+  addNames(names, record.names);
+  for (let i = 0; i < record.reexports.length; i++) {
+    const url = record.reexports[i];
+    const other = mapGet(records, url);
+    if (builtins.isBuiltin(url)) addNames(names, builtins.namesOf(url));
+    else if (other?.format === "commonjs") addNames(names, exportedNames(other, seen));
+  }
+  return names;
 }
 
 function addNames(names, more) {
@@ -302,11 +321,36 @@ function includes(list, item) {
   return false;
 }
 
-/** The error of what V8 has to say: [error, script, line, column, end column]. */
-function problemOf(problem) {
-  const { 0: error, 1: script, 2: line, 3: column } = problem;
+/**
+ * The error of what V8 has to say.
+ * @param {unknown[]} problem [error, script, line, column, end column]
+ * @param {object} [imports] URLs of what the script imports, if no record has them
+ */
+function problemOf(problem, imports) {
+  const { 1: script, 2: line, 3: column } = problem;
+  const record = mapGet(records, script);
+  const error = explained(problem[0], imports ?? (record && importsOf(record)));
   if (script !== undefined && line > 0) require("stack").place(error, script, line, column + 1);
   return error;
+}
+
+const NAMELESS = { __proto__: null, json: "JSON", text: "a text" };
+
+/** Says what to do where a name is imported of a module that is no ES module and hasn't got it. */
+function explained(error, imports) {
+  const found = exec(LACKED, ownValue(error ?? PLAIN, "message"));
+  if (found === null || imports === undefined) return error;
+  const { 1: specifier, 2: name } = found;
+  const format = mapGet(records, imports[specifier])?.format;
+  const head = `Named export '${name}' not found. The requested module '${specifier}' is`;
+  if (format in NAMELESS) {
+    return new SyntaxError(`${head} ${NAMELESS[format]}, which has a default export only: ` +
+      `import value from '${specifier}' with { type: '${format}' };`);
+  }
+  if (format !== "commonjs") return error;
+  const taken = exec(NAME, name) === null ? `pkg[${toJson(name)}]` : `const { ${name} } = pkg`;
+  return new SyntaxError(`${head} a CommonJS module, whose names can't all be known before it ` +
+    `runs. Take them from its default export: import pkg from '${specifier}'; ${taken};`);
 }
 
 /** Links a module with all that it imports, which all is there. */
@@ -504,7 +548,10 @@ function valueOf(record) {
 const FILE = /^file:\/\/(\/.*)$/;
 
 /** The path of a module: of a file, or its URL where there is no file. */
-const pathOf = (url) => exec(FILE, url)?.[1] ?? url;
+function pathOf(url) {
+  const path = exec(FILE, url)?.[1];
+  return path === undefined ? url : decodeUri(path);
+}
 
 const folderOf = (path) => exec(/^(.*)\//, path)?.[1] || "/";
 
@@ -640,11 +687,10 @@ function linkCell(url, cell) {
     const problem = host.compileModule(url, textOf(cell), toJson(targets)) ?? host.linkModule(url);
     if (problem === undefined) return targets;
     host.dropModule(url);
-    if (problem[1] === url) {
-      if (leaveOut(cell, problem)) continue;
-      problem[1] = script;
-    }
-    throw problemOf(problem);
+    if (problem[1] !== url) throw problemOf(problem);
+    if (leaveOut(cell, problem)) continue;
+    problem[1] = script;
+    throw problemOf(problem, targets);
   }
 }
 

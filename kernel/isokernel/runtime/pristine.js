@@ -32,9 +32,12 @@ function keep(owner, keys = ownKeys(owner)) {
   const values = [];
   const accessors = [];
   for (let i = 0; i < keys.length; i++) {
-    const descriptor = keys[i] === LAZY ? undefined : getDescriptor(owner, keys[i]);
+    // There is no user code yet, so what the descriptor inherits is V8's own.
+    const descriptor = keys[i] === LAZY ? undefined : getOwnPropertyDescriptor(owner, keys[i]);
     values[i] = descriptor?.value;
-    accessors[i] = descriptor === undefined || "value" in descriptor ? undefined : descriptor;
+    accessors[i] = descriptor === undefined || "value" in descriptor
+      ? undefined
+      : getDescriptor(owner, keys[i]);
   }
   const at = owners.length;
   owners[at] = owner;

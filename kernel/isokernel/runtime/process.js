@@ -59,6 +59,9 @@ hrtime.bigint = () => BigInt(trunc(host.now() * 1e6));
 /** The Node.js whose API there is a part of; packages compare it. */
 const NODE = "v22.0.0";
 
+/** What other languages and HTTP call the folder that is `/` here. */
+const HOME = "/home/user";
+
 function refused(name, reason) {
   const method = {
     [name]() {
@@ -66,6 +69,13 @@ function refused(name, reason) {
     },
   };
   return method[name];
+}
+
+const leave = refused("chdir", "a context has one folder");
+
+/** Stays in the context's folder, by either name: hosts that know Node.js go there. */
+function chdir(directory) {
+  if (directory !== "/" && directory !== HOME) leave();
 }
 
 /** Prints a warning, as Node.js does. */
@@ -139,7 +149,7 @@ exports.createProcess = function createProcess({ platform = "linux", versions = 
     cwd: () => "/",
     umask: () => 0o22,
     emitWarning,
-    chdir: refused("chdir", "a context has one folder"),
+    chdir,
     exit: refused("exit", "a cell can't end the kernel"),
     abort: refused("abort", "a cell can't end the kernel"),
     kill: refused("kill", "there are no processes"),

@@ -17,11 +17,14 @@ from isokernel.errors import ScriptError
 from isokernel.runtime import compiled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.values import Value
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- pathlib: 4 ms
 _DIGITS: Final = 12
+_FIRST: Final = "bootstrap"
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
 PREFIX: Final = "isokernel:"
@@ -55,15 +58,15 @@ def wrapped(name: str, folder: str = "runtime") -> str:
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
     """Compile a module in an isolate, to the function with its four parameters."""
     text = wrapped(name, folder)
-    code = compiled.code(name, len(text)) if folder == "runtime" else None
+    code = compiled.code(name, text) if folder == "runtime" else None
     return isolate.run_script(text, PREFIX + name, code)
 
 
 def boot(isolate: Isolate, extras: Value | None = None) -> Value:
     """Run the first script in an isolate, and return the runtime's `require`."""
-    text = source("bootstrap")
-    code = compiled.code("bootstrap", len(text))
-    start = isolate.run_script(text, f"{PREFIX}bootstrap", code)
+    text = source(_FIRST)
+    code = compiled.code(_FIRST, text)
+    start = isolate.run_script(text, f"{PREFIX}{_FIRST}", code)
     names = json.dumps(isolate.operation_names)
     require: Value = isolate.call(start, isolate.native_function(), names, extras)
     return require
@@ -75,7 +78,36 @@ def preload() -> None:
         for name in _names(part):
             source(name, part)
     identity()
-    compiled.known()
+    compiled.read()
+
+
+def lacks_code() -> bool:
+    """Tell whether nobody has kept what V8 makes of this runtime; see `compiled`."""
+    return compiled.is_lacking(identity())
+
+
+def keep_code(isolate: Isolate, part: str, names: Iterable[str], runtime: str) -> None:
+    """Keep what V8 has made of modules, for other processes of this user.
+
+    Args:
+        isolate: Where `kept_scripts` was set before they were loaded.
+        part: The file that they are put into.
+        names: Which modules.
+        runtime: The identity if all modules are kept; else empty.
+    """
+    kept = isolate.kept_scripts or {}
+    code = {name: isolate.script_code(kept[PREFIX + name]) for name in names}
+    texts = {name: source(name) if name == _FIRST else wrapped(name) for name in code}
+    compiled.put(part, code, texts, runtime)
+
+
+def loaded(isolate: Isolate) -> list[str]:
+    """Return the modules of the runtime that `kept_scripts` has of an isolate."""
+    return [
+        name.removeprefix(PREFIX)
+        for name in isolate.kept_scripts or ()
+        if name.startswith(PREFIX)
+    ]
 
 
 @functools.cache

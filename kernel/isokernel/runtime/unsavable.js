@@ -2,8 +2,9 @@
 // Which expression leads to an object that can't be saved? Searches what names lead to, breadth
 // first, without running any code of the user's: no getters, no traps of proxies.
 
-const { Map, exec, getDescriptor, hasOwn, mapGet, mapHas, mapSet, mapSize, ownKeys, toJson,
-  symbolToString, toText } = require("intrinsics");
+const { Map, exec, getDescriptor, hasOwn, mapGet, mapHas, mapKeys, mapNext, mapSet, mapSize,
+  ownKeys, toJson, symbolToString, toText } = require("intrinsics");
+const { records } = require("modules");
 const { lexicalNames, lexicalValue, previewEntries, proxyDetails, typeOf } = host;
 
 const OBJECTS = 500000; // that are looked at; more take too long
@@ -79,6 +80,17 @@ function pathTo(search, index) {
   return parent < 0 ? after : `${before}${pathTo(search, parent)}${after}`;
 }
 
+/** What modules export that aren't V8's, unless an ES module has imported them. */
+function seeRequired(search) {
+  const urls = mapKeys(records);
+  for (let step = mapNext(urls); !step.done; step = mapNext(urls)) {
+    const { module } = mapGet(records, step.value);
+    if (module !== undefined) {
+      see(search, module.exports, -1, ["", `require(${toJson(step.value)})`]);
+    }
+  }
+}
+
 /**
  * Searches from the top-level names, from globalThis, and from what modules export.
  * @param {object[]} targets
@@ -93,6 +105,7 @@ exports.find = function find(targets, modules) {
     if (value !== undefined) see(search, value[0], -1, ["", names[i]]);
   }
   see(search, globalThis, -1, ["", "globalThis"]);
+  seeRequired(search);
   for (let i = 0; i + 1 < modules.length; i += 2) {
     see(search, modules[i + 1], -1, ["", `(await import(${toJson(modules[i])}))`]);
   }

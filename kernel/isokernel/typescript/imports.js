@@ -58,6 +58,21 @@ function* metaProperties(node) {
   }
 }
 
+/** The first import or export statement within another statement, where V8 knows none. */
+function nested(node) {
+  for (const name in node) {
+    const value = node[name];
+    for (const item of Array.isArray(value) ? value : [value]) {
+      if (!item?.type) continue;
+      const isTop = node.type === "Program";
+      if (!isTop && /^(?:Import|Export)\w*Declaration$/.test(item.type)) return item;
+      const found = nested(item);
+      if (found !== undefined) return found;
+    }
+  }
+  return undefined;
+}
+
 /** Puts the two texts together, statement by statement. */
 class Splitter {
   #code;
@@ -125,7 +140,7 @@ class Splitter {
  * Splits a cell.
  * @param {string} code JavaScript
  * @returns {string} JSON: body, imports (text), statements, used (names that may be values), and
- *   whether there is an `import.meta`; or what the parser says
+ *   whether there is an `import.meta`; or what is wrong with it
  */
 exports.split = function split(code) {
   let program;
@@ -134,6 +149,14 @@ exports.split = function split(code) {
   } catch (error) {
     const { line, column } = error.loc ?? { line: 1, column: 0 };
     return JSON.stringify({ error: error.message.replace(/ \(\d+:\d+\)$/, ""), line, column });
+  }
+  const inner = nested(program);
+  if (inner !== undefined) {
+    const { line, column } = getLineInfo(code, inner.start);
+    const error = inner.type === "ImportDeclaration"
+      ? "import statements must be at the top level; here, use await import(…)"
+      : "export statements must be at the top level";
+    return JSON.stringify({ error, line, column });
   }
   const splitter = new Splitter(code);
   for (const statement of program.body) splitter.add(statement);

@@ -67,8 +67,8 @@ LINKING: Final[list[Callable[[int, int], int | None]]] = []
 """Who finds the modules of those that are linked, innermost last: see
 `Modules.requested`. To look for the isolate 2,000 times would be a third of that."""
 
-_ENTERED: Final[list[int]] = []
-"""Addresses of the isolates that are entered, innermost last."""
+ENTERED: Final[list[int]] = []
+"""Addresses of the isolates that are entered, innermost last; see `Isolate.claim`."""
 
 
 class ThrowError(Exception):
@@ -100,22 +100,9 @@ class Operation:
         self.raw = raw
 
 
-def enter(pointer: int) -> bool:
-    """Note that an isolate is entered; True if V8 must be told, as it isn't yet."""
-    inside = bool(_ENTERED) and _ENTERED[-1] == pointer
-    _ENTERED.append(pointer)
-    return not inside
-
-
-def leave() -> bool:
-    """Note that the innermost isolate is left; True if V8 must be told."""
-    pointer = _ENTERED.pop()
-    return not _ENTERED or _ENTERED[-1] != pointer
-
-
 def entered() -> int:
     """Return the address of the innermost isolate; 0 if none is entered."""
-    return _ENTERED[-1] if _ENTERED else 0
+    return ENTERED[-1] if ENTERED else 0
 
 
 def current() -> Isolate | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import (
@@ -28,6 +28,7 @@ from isokernel.errors import (
 )
 from isokernel.v8 import callbacks
 from isokernel.v8.buffers import watch_pages
+from isokernel.v8.callbacks import ENTERED
 from isokernel.v8.cleanups import Cleanups
 from isokernel.v8.instances import Instances, watch_instances
 from isokernel.v8.library import NO_CALLBACK, Library, StartupData, Vector, load
@@ -65,6 +66,8 @@ _EXPLICIT_MICROTASKS: Final = 0
 _CREATOR_BYTES: Final = 64  # sizeof(SnapshotCreator) is one pointer; room to spare
 _MODE: Final = 0  # EvaluateGlobalMode::kDefault
 _REPL: Final = True
+_ARRAYS: Final = tuple(ctypes.c_void_p * count for count in range(9))
+"""Types of the arguments of calls, which ctypes takes longer to look up."""
 
 
 class Thrown(NamedTuple):
@@ -155,7 +158,7 @@ class Isolate:
         self.code_taken = self.code_refused = 0
         self.closed = False
         self.depth = 0
-        self._thread = threading.get_ident()
+        self._thread = get_ident()
         self._failure: BaseException | None = None
         self._requested: Callable[[], None] | None = None
         self.references = ExternalReferences(
@@ -230,6 +233,7 @@ class Isolate:
         # The words are roots: they never move.
         self.constants = dict(zip(words, (UNDEFINED, None, True, False), strict=True))
         self._constants = (ctypes.c_size_t * len(words))(*words)
+        self._undefined = ctypes.addressof(self._constants)
 
     def format_stacks(self, formatter: Value) -> None:
         """Have `error.stack` made by a function (error, call sites) to text."""
@@ -259,7 +263,7 @@ class Isolate:
         self.release_all()
         callbacks.ISOLATES.pop(self.pointer, None)
         self.closed = True
-        callbacks.leave()
+        ENTERED.pop()
         # The creator's destructor exits the isolate, as its constructor entered it,
         # and disposes of it.
         self.library.creator_delete(self.creator)
@@ -291,19 +295,22 @@ class Isolate:
         """
         if self.closed:
             raise IsolateClosedError
-        if self._thread != threading.get_ident():
+        if self._thread != get_ident():
             message = "the isolate belongs to the thread that made it"
             raise IsolateThreadError(message)
         self.depth += 1
-        if callbacks.enter(self.pointer):
+        # V8 is told only if it is in another isolate, or in none.
+        if not ENTERED or ENTERED[-1] != self.pointer:
             self.library.isolate_enter(self.pointer)
+        ENTERED.append(self.pointer)
         while self.orphans:
             self.release(self.orphans.pop())
 
     def leave(self) -> None:
         """Undo `claim`."""
-        if callbacks.leave():
-            self.library.isolate_exit(self.pointer)
+        pointer = ENTERED.pop()
+        if not ENTERED or ENTERED[-1] != pointer:
+            self.library.isolate_exit(pointer)
         self.depth -= 1
 
     # -- handles -------------------------------------------------------------------
@@ -337,7 +344,7 @@ class Isolate:
         index = 0 if value is UNDEFINED else 1
         if isinstance(value, bool):
             index = 2 if value else 3
-        return ctypes.addressof(self._constants) + 8 * index
+        return self._undefined + 8 * index
 
     # -- running -------------------------------------------------------------------
 
@@ -449,15 +456,14 @@ class Isolate:
             self.library.low_memory(self.pointer)
 
     def _call(self, function: Value, arguments: tuple[Any, ...]) -> int | None:
-        handles = (ctypes.c_void_p * len(arguments))(
-            *[to_local(self, argument) for argument in arguments]
-        )
+        count = len(arguments)
+        handles = _ARRAYS[count] if count < len(_ARRAYS) else ctypes.c_void_p * count
         result: int | None = self.library.call(
             function.slot,
             self.context,
-            self.constant(UNDEFINED),
-            len(arguments),
-            ctypes.addressof(handles),
+            self._undefined,
+            count,
+            handles(*[to_local(self, argument) for argument in arguments]),
         )
         return result
 

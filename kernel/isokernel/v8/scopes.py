@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from isokernel.v8.isolate import Isolate
     from isokernel.v8.library import Library
 
-_TRY_CATCH_BYTES = 128  # sizeof(v8::TryCatch) is 48 in V8 14.4; room to spare
+# sizeof(v8::TryCatch) is 48 in V8 14.4; room to spare. ctypes takes longer to look up a
+# type than to make an array of it.
+_TryCatchBytes = ctypes.c_ubyte * 128
 
 
 class HandleScopeSlots:
@@ -59,10 +61,13 @@ class HandleScope:
             slots.delete_extensions(slots.isolate)
 
 
-class Entered(HandleScope):
-    """The isolate is entered and a handle scope is open; nests."""
+class Entered:
+    """The isolate is entered and a handle scope is open; nests.
 
-    __slots__ = ("_isolate",)
+    It is a `HandleScope` written out, as it is opened eight times for a cell.
+    """
+
+    __slots__ = ("_isolate", "_limit", "_next", "_slots")
 
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
@@ -71,11 +76,18 @@ class Entered(HandleScope):
     def __enter__(self) -> None:
         """Enter the isolate on this thread."""
         self._isolate.claim()
-        super().__enter__()
+        slots = self._slots
+        self._next, self._limit = slots.next.value, slots.limit.value
+        slots.level.value += 1
 
     def __exit__(self, *_: object) -> None:
         """Leave the isolate; local handles made since are invalid now."""
-        super().__exit__()
+        slots = self._slots
+        slots.next.value = self._next
+        slots.level.value -= 1
+        if slots.limit.value != self._limit:
+            slots.limit.value = self._limit
+            slots.delete_extensions(slots.isolate)
         self._isolate.leave()
 
 
@@ -113,7 +125,7 @@ class TryCatch:
     def __init__(self, library: Library, isolate: int) -> None:
         self._library = library
         self._isolate = isolate
-        self._buffer = (ctypes.c_ubyte * _TRY_CATCH_BYTES)()
+        self._buffer = _TryCatchBytes()
         self._address = ctypes.addressof(self._buffer)
 
     def __enter__(self) -> Self:

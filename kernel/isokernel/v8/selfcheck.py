@@ -142,7 +142,8 @@ def _values(isolate: Isolate) -> str:
 
 
 def _optimizer(isolate: Isolate) -> str:
-    if not isolate.optimizer.found:
+    is_on = isolate.library.use_optimizer(isolate.pointer)
+    if not isolate.optimizer.found or not is_on:
         message = (
             "the optimizing compilers can't be kept on; everything works, but "
             "JavaScript runs several times slower"

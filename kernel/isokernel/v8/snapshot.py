@@ -12,8 +12,7 @@ import json
 import mmap
 import os
 import struct
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from isokernel.errors import SnapshotEngineError, SnapshotFormatError
 from isokernel.v8.library import load
@@ -27,8 +26,7 @@ _ALIGNMENT: Final = 16  # of the blob in a file, as V8 reads it in place
 _DAMAGED: Final = "the heap's header is damaged"
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A saved heap.
 
     Attributes:

@@ -158,6 +158,18 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     # Snapshots
     "heap_profiler": ("_ZN2v87Isolate15GetHeapProfilerEv", "p", "p"),
     "query_objects": ("_ZN2v812HeapProfiler12QueryObjectsENS_5LocalINS_7ContextEEEPNS_20QueryObjectPredicateEPNSt4__Cr6vectorINS_6GlobalINS_6ObjectEEENS6_9allocatorISA_EEEE", "-", "pppp"),
+    # The heap as a graph, for debuggers.
+    "heap_snapshot": ("_ZN2v812HeapProfiler16TakeHeapSnapshotEPNS_15ActivityControlEPNS0_18ObjectNameResolverEbb", "p", "pppbb"),
+    "object_id": ("_ZN2v812HeapProfiler11GetObjectIdENS_5LocalINS_5ValueEEE", "I", "pp"),
+    "snapshot_node": ("_ZNK2v812HeapSnapshot11GetNodeByIdEj", "p", "pI"),
+    "snapshot_root": ("_ZNK2v812HeapSnapshot7GetRootEv", "p", "p"),
+    "node_children": ("_ZNK2v813HeapGraphNode16GetChildrenCountEv", "i", "p"),
+    "node_child": ("_ZNK2v813HeapGraphNode8GetChildEi", "p", "pi"),
+    "node_type": ("_ZNK2v813HeapGraphNode7GetTypeEv", "i", "p"),
+    "node_name": ("_ZNK2v813HeapGraphNode7GetNameEv", "p", "p"),
+    "edge_type": ("_ZNK2v813HeapGraphEdge7GetTypeEv", "i", "p"),
+    "edge_name": ("_ZNK2v813HeapGraphEdge7GetNameEv", "p", "p"),
+    "edge_to": ("_ZNK2v813HeapGraphEdge9GetToNodeEv", "p", "p"),
     "creator_new": ("_ZN2v815SnapshotCreatorC1EPKlPKNS_11StartupDataE", "-", "ppp"),
     "creator_delete": ("_ZN2v815SnapshotCreatorD1Ev", "-", "p"),
     "creator_isolate": ("_ZN2v815SnapshotCreator10GetIsolateEv", "p", "p"),

@@ -193,8 +193,10 @@ def to_local(isolate: Isolate, value: Any) -> int:  # noqa: PLR0911 -- one a typ
     library, pointer = isolate.library, isolate.pointer
     if isinstance(value, Value):
         return value.slot
+    handle: int
     if type(value) is int:  # the most common by far, and in no other class below
-        return int(library.number_new(pointer, value))
+        handle = library.number_new(pointer, value)
+        return handle
     if isinstance(value, str):
         return new_string(library, pointer, value)
     if value is None or value is UNDEFINED or isinstance(value, bool):

@@ -8,7 +8,6 @@ indices. The format: https://webassembly.github.io/spec/core/binary/.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
@@ -81,8 +80,7 @@ class Global(NamedTuple):
     initial: bytes
 
 
-@dataclass
-class Patch:
+class Patch(NamedTuple):
     """What a variant has other than its module.
 
     Attributes:
@@ -91,9 +89,9 @@ class Patch:
         elements: (table, first index, functions) of what is put into tables.
     """
 
-    globals: dict[int, bytes] = field(default_factory=dict)
-    exports: list[tuple[int, int]] = field(default_factory=list)
-    elements: list[tuple[int, int, Sequence[int]]] = field(default_factory=list)
+    globals: dict[int, bytes]
+    exports: list[tuple[int, int]]
+    elements: list[tuple[int, int, Sequence[int]]]
 
 
 class Binary:

@@ -5,7 +5,7 @@ A `checkpoint_request`'s are a file that gets the heap, and the write end of a p
 gets one JSON map when it is all done:
 
     {"status": "ok", "size": …, "digest": …, "seconds": …}
-    {"status": "error", "reason": …, "kind": …, "path": …}
+    {"status": "error", "reason": …, "kind": …, "path": …, "holder": …}
 
 The pipe's end without a map says that the process has died.
 """
@@ -93,11 +93,11 @@ def _save(
     try:
         key = context.heaps.write(file, seconds=seconds, children=children)
     except SnapshotFailedError as error:
-        reason, kind, path = error.reason, error.kind, error.path
-        return {"status": "error", "reason": reason, "kind": kind, "path": path}
+        found = {"kind": error.kind, "path": error.path, "holder": error.holder}
+        return {"status": "error", "reason": error.reason, **found}
     except Exception as error:  # noqa: BLE001 -- whoever asked must hear of it
         reason = f"{type(error).__name__}: {error}"
-        return {"status": "error", "reason": reason, "kind": None, "path": None}
+        return {"status": "error", "reason": reason}
     return {
         "status": "ok",
         "size": os.fstat(file).st_size,

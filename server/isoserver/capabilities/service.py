@@ -26,6 +26,7 @@ from isokernel.capabilities import (
     read_rule,
 )
 from isokernel.capabilities.policy import decide
+from isokernel.capabilities.targets import read_pattern
 from isoserver.capabilities.workspaces import Narrowed, WorkspacePolicies
 from isoserver.errors import ApprovalDeniedError, DatabaseError, ToolError
 from isoserver.storage.database import METADATA
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from isokernel.capabilities import Answered, Noted, Providers, Tell
     from isokernel.capabilities.policy import Verdict
+    from isokernel.capabilities.targets import Pattern
     from isoserver.contexts.calls import Request
     from isoserver.contexts.context import Identity, Key
     from isoserver.settings.capabilities import CapabilitySettings
@@ -153,7 +155,7 @@ class Capabilities:
         self._environments: dict[str, dict[str, str]] = {}
         self._given: dict[Key, dict[str, Any]] = {}
         self._workspaces: dict[str, Policy] = {}
-        self._secrets: dict[str, list[tuple[Policy, str, str]]] = {}
+        self._secrets: dict[str, list[tuple[list[Pattern], str, str]]] = {}
         # What was asked for outlives a process: the report is read afterwards.
         self._decisions: OrderedDict[Key, Decisions] = OrderedDict()
         self._locks: OrderedDict[Key, dict[str, Any]] = OrderedDict()
@@ -415,12 +417,16 @@ class Capabilities:
         if self._writing:
             await asyncio.wait(self._writing)
 
-    def secrets(self, workspace: str, host: str) -> dict[str, str]:
-        """Return the values of a workspace's secrets for a host, by placeholder."""
+    def secrets(self, workspace: str, asked: Asked) -> dict[str, str]:
+        """Return the values of a workspace's secrets for a request, by placeholder.
+
+        A host counts as the URL names it: where a name leads is said by whoever owns
+        it, so an address among a secret's hosts fits no name.
+        """
         return {
             placeholder: value
             for hosts, placeholder, value in self._secrets_of(workspace)
-            if _is_one_of(hosts, host)
+            if any(host.fit(asked).certain for host in hosts)
         }
 
     def environment(
@@ -440,10 +446,12 @@ class Capabilities:
                 for secret in self._settings.secrets
                 if secret.workspace == workspace
             )
+        if not found:
+            return found
         narrowed = self._known(workspace).policy
         if narrowed is not None:
             narrowing = (narrowed, *narrowing)
-        if not found or not narrowing:
+        if not narrowing:
             return found
         return {
             name: value
@@ -451,12 +459,12 @@ class Capabilities:
             if all(_shows(policy, name) for policy in narrowing)
         }
 
-    def _secrets_of(self, workspace: str) -> list[tuple[Policy, str, str]]:
+    def _secrets_of(self, workspace: str) -> list[tuple[list[Pattern], str, str]]:
         found = self._secrets.get(workspace)
         if found is None:
             found = self._secrets[workspace] = [
                 (
-                    read_policy({"net": list(secret.hosts)}),
+                    [read_pattern("net", host) for host in secret.hosts],
                     _placeholder(secret.name),
                     resolve(secret.value),
                 )
@@ -551,11 +559,6 @@ def _placeholder(name: str) -> str:
 
 def _shows(policy: Policy, name: str) -> bool:
     return policy.decide(Asked("env", name)).effect == "allow"
-
-
-def _is_one_of(hosts: Policy, host: str) -> bool:
-    asked = Asked("net", f"https://{host}/", {"host": host})
-    return hosts.decide(asked).effect == "allow"
 
 
 class _Subject:

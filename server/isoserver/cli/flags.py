@@ -31,6 +31,7 @@ GROUPS: Final = {
         *("context_template_seconds_max", "context_template_timeout_seconds"),
         *("cells_queued_max", "output_bytes_max", "notebook_cells_max"),
         *("notebook_characters_max", "transcript_bytes_max"),
+        *("fronts_max", "context_fronts_max"),
         "hibernate_after_seconds",
         *("hibernated_contexts_max", "hibernated_context_ttl_seconds"),
     ),
@@ -107,6 +108,11 @@ GROUPS: Final = {
         *("package_retries_max", "package_downloads_max", "package_graph_modules_max"),
         *("package_graph_bytes_max", "package_graphs_kept_bytes_max"),
         *("package_code_cache", "packages_max"),
+    ),
+    "Webhooks": (
+        *("webhook_host", "webhook_private", "webhook_secret", "webhook_attempts_max"),
+        *("webhook_timeout_seconds", "webhook_retry_seconds"),
+        *("webhook_retry_seconds_max", "webhooks_pending_max", "webhooks_running_max"),
     ),
     "Requests, streams and shutdown": (
         *("request_body_bytes_max", "request_header_bytes_max"),

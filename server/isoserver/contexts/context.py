@@ -12,9 +12,9 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from datetime import datetime, timezone
 from enum import Enum
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isoserver.contexts.calls import ContextCalls
@@ -76,6 +76,10 @@ _INTERRUPTS: Final = 5
 """How often a kernel is interrupted in its grace period."""
 _ID_CHARACTERS: Final = 21
 _LATE_MAX_BYTES: Final = 100_000
+_REFUSED_MAX: Final = 100
+"""Executions without a turn that are remembered; the oldest go."""
+_COMMS_MAX: Final = 1000
+"""Messages of comms that a kernel has not handled; the oldest count as if it had."""
 _CALLS: Final = {
     "capability_call": ContextCalls.take,
     "capability_cancel": ContextCalls.cancel,
@@ -116,7 +120,8 @@ class Identity(NamedTuple):
         id: Its name, unique in the workspace.
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
-        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
+        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit. Of
+            a kernel, of all memory; None for what the settings say.
         packages: What is loaded whenever it begins with nothing.
     """
 
@@ -231,7 +236,7 @@ class Context:
         state: What it is doing.
         reason: Why it is dead, or what was lost when it was woken.
         execution_count: Number of the last execution.
-        created_at: When it was made.
+        created_at: When it was made, in seconds since 1970.
         last_used: When something was asked of it last; `used` is the same by the
             monotonic clock.
         checkpoint: The heap that it can go back to.
@@ -273,7 +278,7 @@ class Context:
         self.reason = ""
         self._killed_for = ""
         self.execution_count = 0
-        self.created_at = datetime.now(timezone.utc)
+        self.created_at = time.time()
         self.last_used = self.created_at
         self.used = time.monotonic()
         self.checkpoint: Checkpoint | None = None
@@ -288,8 +293,10 @@ class Context:
         self._owner = owner
         self.calls = ContextCalls(self, settings, calls)
         self._queue: deque[Job] = deque()
+        self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
         self._last_job_id = 0
+        self._comms: dict[int, Job] = {}  # messages that the process handles
         self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
@@ -402,7 +409,6 @@ class Context:
             self.calls.end()
             await self.process.close()
             await self.calls.closed()
-        self.transcript.end(reason)
 
     def _close(self, reason: str) -> None:
         self._abandon(DELETED, reason)
@@ -435,6 +441,7 @@ class Context:
         self.state = State.HIBERNATED
         self.reason = ""
         self.history.clear()
+        self.transcript.flush()
         self._alarm.close()
         self.calls.end()
         async with self._changing:
@@ -466,11 +473,28 @@ class Context:
         self.state = State(record.state)
         self.reason = record.reason
         self.execution_count = record.execution_count
-        self.created_at = datetime.fromtimestamp(record.created_at, timezone.utc)
-        self.last_used = datetime.fromtimestamp(record.last_used, timezone.utc)
+        self.created_at = record.created_at
+        self.last_used = record.last_used
         self.checkpoint = record.checkpoint
         self.origin = record.heap
         self.history.stored = True
+
+    def end_lost(self, header: Mapping[str, Any], front: str) -> None:
+        """Say that an execution is over which an earlier server has not ended.
+
+        Args:
+            header: That of its request.
+            front: The session of the front that asked for it, if one did.
+        """
+        job = Execution(
+            "", self.language, 0.0, env=None, options=None, output_bytes_max=0
+        )
+        job.header, job.front = header, front
+        text = f"the server ended while it ran: {self.reason}"
+        failure = Failure.without_traceback(DIED, text)
+        self._say("error", failure.content(), job)
+        job.fail(failure)
+        self._say_end(job)
 
     async def saved(self, checkpoint: Checkpoint) -> None:
         """Have a checkpoint, made by `save`; return once that is recorded.
@@ -533,6 +557,8 @@ class Context:
         self._refuse_queue(ContextReplacedError(reason))
 
     def _fail_current(self, name: str, reason: str) -> None:
+        for number in tuple(self._comms):
+            self._end_comm(number)
         job, self._current = self._current, None
         self._alarm.close()
         if isinstance(job, Execution):
@@ -540,14 +566,19 @@ class Context:
             failure = Failure.without_traceback(name, reason)
             self._say("error", failure.content(), job)
             job.fail(failure)
-            self._say_state("idle", job)
+            self._say_end(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
 
     def _refuse_queue(self, error: Exception) -> None:
         while self._queue:
-            self._queue.popleft().refuse(error)
+            self._refuse(self._queue.popleft(), error)
+
+    def _refuse(self, job: Job, error: Exception) -> None:
+        if isinstance(job, Execution):
+            self._refused.append(job)
+        job.refuse(error)
 
     # -- jobs --------------------------------------------------------------------------
 
@@ -561,6 +592,14 @@ class Context:
         """What it does now."""
         return self._current
 
+    def find(self, execution_id: str) -> Execution | None:
+        """Find an execution that waits, runs or is remembered."""
+        jobs = (*reversed(self._queue), self._current)
+        for job in chain(jobs, reversed(self.history.executions), self._refused):
+            if isinstance(job, Execution) and job.execution_id == execution_id:
+                return job
+        return None
+
     def is_quiet(self) -> bool:
         """Whether it is idle, and nothing is on its way to it."""
         idle = self.state is State.IDLE and not self._queue
@@ -569,7 +608,7 @@ class Context:
     def touch(self) -> None:
         """Note that something was asked of it."""
         self.used = time.monotonic()
-        self.last_used = datetime.now(timezone.utc)
+        self.last_used = time.time()
 
     def execute(  # noqa: PLR0913 - the fields of a request, by their names
         self,
@@ -581,6 +620,8 @@ class Context:
         options: dict[str, Any] | None = None,
         policy: Policy | None = None,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
+        execution_id: str | None = None,
     ) -> Execution:
         """Run a cell, now or when its turn comes.
 
@@ -592,6 +633,8 @@ class Context:
             options: Those of `Execution`.
             policy: Narrows what it may do beyond the context.
             header: That of a front's request.
+            front: The session of that front.
+            execution_id: What a client calls it that has no header; a number if None.
 
         Raises:
             InvalidRequestError: The context can't run that language.
@@ -611,6 +654,8 @@ class Context:
             options=options,
             output_bytes_max=self._settings.output_bytes_max,
             header=header,
+            front=front,
+            execution_id=execution_id,
         )
         job.content = self.process.content(job)
         self.submit(job)
@@ -653,11 +698,23 @@ class Context:
 
     def cancel(self, job: Job) -> None:
         """Cancel a job: remove it from the queue, or interrupt it when it runs."""
+        if isinstance(job, Execution):
+            job.cancelled = job.cancelled or not job.done.done()
         if job is self._current:
-            self.process.interrupt(job)
+            self._stop(job, _INTERRUPTS if self.process.restarts_when_stuck else 1)
         elif job in self._queue:
             self._queue.remove(job)
-            job.refuse(ContextReplacedError("the execution was cancelled"))
+            self._refuse(job, ContextReplacedError("the execution was cancelled"))
+
+    def _stop(self, job: Job, times: int) -> None:
+        """Interrupt a job, again while it goes on: code may swallow an interrupt."""
+        if job is not self._current:
+            return
+        self.process.interrupt(job)
+        if times > 1:
+            pause = self._settings.interrupt_grace_seconds / _INTERRUPTS
+            again = partial(self._stop, job, times - 1)
+            asyncio.get_running_loop().call_later(pause, again)
 
     def interrupt(self) -> None:
         """Stop what runs; state is kept. Nothing happens when nothing runs.
@@ -668,8 +725,11 @@ class Context:
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
         self.touch()
-        if self._current is not None:
-            self.process.interrupt(self._current)
+        current = self._current
+        if isinstance(current, Execution):
+            current.cancelled = True
+        if current is not None:
+            self.process.interrupt(current)
 
     def pause(self, job: Job, *, paused: bool) -> None:
         """Stop a running job's clock except while its JavaScript runs, or go on.
@@ -706,6 +766,7 @@ class Context:
         self._alarm.set(self._patience(job), self._overdue)
         if isinstance(job, Execution):
             self._say_state("busy", job)
+            job.first = self.transcript.last
             if not job.silent:
                 count = self.execution_count + 1
                 self._say(
@@ -778,19 +839,16 @@ class Context:
             take(self.calls, parent, message)
             return
         job = self._current
+        if message.kind == "input_request":
+            self._ask_user(parent, message)
+            return
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
-        if job is None or job.id != parent:
-            # What comes after an execution's end, as when a timer prints, is its too.
-            late = self.history.find(parent)
-            self._pass_on(message, late)
-            if late is not None:
-                late.outputs.add(message.kind, message.content)
-            if message.kind == "stream" and not (late is not None and late.awaited):
-                if isinstance(job, Execution) and job.late_listeners:
-                    job.take_late(message)
-                else:
-                    self.late.add(message.kind, message.content)
+        comm = self._comms.get(parent)
+        if comm is not None:
+            self._take_of_comm(comm, message)
+        elif job is None or job.id != parent:
+            self._take_late(parent, message)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
                 job.idle = True
@@ -803,6 +861,76 @@ class Context:
         else:
             self._pass_on(message, job)
             job.take(message)
+
+    def tell_comm(self, message: Message, header: Mapping[str, Any]) -> None:
+        """Pass on a message of a comm of a front's.
+
+        Fronts send the next one when this has been handled: they are told so.
+
+        Args:
+            message: The message.
+            header: Its header: the parent of what comes of it.
+        """
+        kind, content, metadata, buffers = message
+        comm = Job(kind, content, 0.0, header=header)
+        self._last_job_id += 1
+        comm.id = self._last_job_id
+        self.touch()
+        says_idle = self.process.says_idle and self.state in {State.IDLE, State.BUSY}
+        if says_idle:
+            self._comms[comm.id] = comm
+        else:
+            self._say_state("busy", comm)
+        self.process.tell(kind, content, buffers, metadata=metadata, number=comm.id)
+        if not says_idle:
+            self._say_state("idle", comm)
+        elif len(self._comms) > _COMMS_MAX:
+            self._end_comm(next(iter(self._comms)))
+
+    def _take_of_comm(self, comm: Job, message: Message) -> None:
+        """Handle what comes of a message of a comm."""
+        if message.kind != "status":
+            self._pass_on(message, comm)
+        elif message.content.get("execution_state") == "idle":
+            self._end_comm(comm.id)
+        else:
+            self._say_state("busy", comm)
+
+    def _end_comm(self, number: int) -> None:
+        self._say_state("idle", self._comms.pop(number))
+
+    def _take_late(self, parent: int, message: Message) -> None:
+        """Handle what comes after an execution's end, as when a timer prints."""
+        job = self._current
+        late = self.history.find(parent)  # it is that execution's, too
+        self._pass_on(message, late)
+        if late is not None:
+            late.outputs.add(message.kind, message.content)
+        shown = isinstance(job, Execution) and job.followers
+        awaited = late is not None and late.awaited
+        if message.kind == "stream" and not (shown or awaited):
+            self.late.add(message.kind, message.content)
+
+    def _ask_user(self, parent: int, message: Message) -> None:
+        """Have the front that asked for the cell which runs ask its user."""
+        job = self._current
+        if not (isinstance(job, Execution) and job.front and job.id == parent):
+            return
+        if is_valid(message):
+            job.asks = True
+            self._pass_on(message, job)
+
+    def answer_user(self, front: str, text: str) -> None:
+        """Pass on what a user has answered, if the code waits for that.
+
+        Args:
+            front: The session of the user's front.
+            text: The answer.
+        """
+        job = self._current
+        if isinstance(job, Execution) and job.asks and job.front == front:
+            job.asks = False
+            self.process.tell("input_reply", {"status": "ok", "value": text})
 
     def _pass_on(self, message: Message, job: Job | None) -> None:
         """Tell the fronts what the process has said."""
@@ -818,11 +946,20 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        parent = {} if job is None else job.header
-        self.transcript.add(kind, content, parent, metadata, buffers)
+        parent, front = ({}, "") if job is None else (job.header, job.front)
+        self.transcript.add(kind, content, parent, metadata, buffers, front)
 
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)
+
+    def _say_end(self, job: Execution) -> None:
+        """Say that an execution is over; a front's also has a reply."""
+        if job.front:
+            reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
+            reply.pop("result_json", None)
+            self._say("execute_reply", reply, job)
+        self._say_state("idle", job)
+        job.last = self.transcript.last
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
@@ -838,7 +975,7 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            self._say_state("idle", job)
+            self._say_end(job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)

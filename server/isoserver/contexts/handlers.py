@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tornado.iostream import StreamClosedError
@@ -16,6 +16,7 @@ from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import unfenced
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
+    CellRequest,
     CompleteRequest,
     CreateContextRequest,
     ExecuteRequest,
@@ -26,14 +27,21 @@ from isoserver.contexts.models import (
     execution_answer,
     failed_answer,
     item_answers,
+    known_answer,
     note_language,
     record_answer,
+    webhook_body,
 )
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.result_files import whole_options
 from isoserver.contexts.service import HOME
-from isoserver.contexts.streams import Feed, JupyterEvents, LineEvents
-from isoserver.errors import FieldProblem, InvalidRequestError
+from isoserver.contexts.streams import (
+    ExecutionStream,
+    JupyterEvents,
+    LineEvents,
+    read_place,
+)
+from isoserver.errors import ExecutionEndedError, FieldProblem, InvalidRequestError
 from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
 from isoserver.settings.rules import policy_of
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.messages import Message
+    from isoserver.contexts.streams import Place
 
 __all__ = [
     "CheckpointHandler",
@@ -49,6 +58,9 @@ __all__ = [
     "ContextHandler",
     "ContextsHandler",
     "ExecuteHandler",
+    "ExecutionCancelHandler",
+    "ExecutionEventsHandler",
+    "ExecutionHandler",
     "ForkHandler",
     "InspectHandler",
     "InterruptHandler",
@@ -60,7 +72,7 @@ __all__ = [
 
 _CONTINUE, _INTERRUPT = "continue", "interrupt"
 _LINES, _JUPYTER = "lines", "jupyter"
-_DIGITS_MAX: Final = 11
+_WAIT_MAX_MS: Final = 300_000
 
 
 @lru_cache(maxsize=1024)
@@ -78,17 +90,15 @@ class _ExecutingHandler(Handler):
     context: Context | None = None
     execution: Execution | None = None
     on_disconnect = _CONTINUE
-    announced: ClassVar[bool] = True
-    """Whether the context reports that the cell begins, for listeners."""
 
-    async def begin(self, asked: StreamRequest) -> tuple[Context, Execution]:
+    async def begin(self, asked: CellRequest) -> tuple[Context, Execution]:
         """Queue a cell in its context, or in a new one."""
         self.check_open()
         self.on_disconnect = self.choice("on_disconnect", _CONTINUE, _INTERRUPT)
         env = asked.env_vars if isinstance(asked, ExecuteRequest) else None
         # The value's JSON is asked for as well, and a promise as the value is awaited.
         options = {
-            "announce": self.announced,
+            "announce": False,  # nobody would hear it
             "result_json": True,
             "value_json": True,
             "result_max": asked.result_characters_max or 0,
@@ -103,10 +113,12 @@ class _ExecutingHandler(Handler):
             env=env,
             options=options,
             policy=policy_of(asked.capabilities),
+            execution_id=asked.execution_id,
         )
-        if asked.language is None:
+        if asked.language is None and self.execution.language.name == "python":
             self.execution.listeners.append(self._note_language)
-        self.set_header("X-Context-Id", _header_text(self.context.id))
+        # Not with set_header, which checks what is known to be good.
+        self._headers["X-Context-Id"] = _header_text(self.context.id)
         if self.gone:
             self._let_go()
         return self.context, self.execution
@@ -130,8 +142,6 @@ class _ExecutingHandler(Handler):
 class ExecuteHandler(_ExecutingHandler):
     """POST /execute: run a cell and wait for all of it."""
 
-    announced = False  # nobody would hear it
-
     async def post(self) -> None:
         """Run the code of the body."""
         context, execution = await self.begin(self.parse(ExecuteRequest))
@@ -153,41 +163,65 @@ class ExecuteHandler(_ExecutingHandler):
             self.answer(failed_answer(context_id, failure), status)
 
 
-class StreamHandler(_ExecutingHandler):
-    """POST /execute/async: run a cell and send events while it runs."""
+class _StreamingHandler(_ExecutingHandler):
+    """Root of what sends the events of an execution."""
 
-    async def post(self) -> None:
-        """Run the code of the body."""
-        form = self.choice("format", _LINES, _JUPYTER)
-        context, execution = await self.begin(self.parse(StreamRequest))
-        feed = Feed(self.parts.settings.stream_buffer_characters_max)
-        events = (JupyterEvents if form == _JUPYTER else LineEvents)(feed, execution)
-        events.begin(context, item_answers)
-        execution.listeners.append(events.take)
-        execution.late_listeners.append(events.take_late)
-        execution.done.add_done_callback(events.over)
-        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("X-Accel-Buffering", "no")
+    stream: ExecutionStream | None = None
+    lines = False
+
+    def read_query(self) -> Place | None:
+        """Read how events are wanted, and which the client has."""
+        self.lines = self.choice("format", _LINES, _JUPYTER) == _LINES
+        text = self.request.headers.get("Last-Event-ID")
+        text = self.get_query_argument("last_event_id", text)
+        if not text:
+            return None
+        place = read_place(text)
+        if place is None:
+            problem = "must be the id of one of the stream's events"
+            raise InvalidRequestError(FieldProblem("Last-Event-ID", problem))
+        return place
+
+    async def send(
+        self, context: Context, execution: Execution, place: Place | None, *, late: bool
+    ) -> None:
+        """Send the events after a place, until the last one."""
+        events = (LineEvents if self.lines else JupyterEvents)(execution, item_answers)
+        stream = self.stream = ExecutionStream(context, execution, events, place)
         try:
-            await self._pass_on(feed)
+            if late:
+                stream.take_late()
+            text = stream.read()
+            if stream.ended and not text:  # so that browsers don't ask again
+                self.clear_header("Content-Type")
+                self.set_status(HTTPStatus.NO_CONTENT)
+                return
+            self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.set_header("X-Accel-Buffering", "no")
+            self.set_header("X-Execution-Id", _header_text(execution.execution_id))
+            await self._pass_on(stream, text)
         except (StreamClosedError, asyncio.TimeoutError):
             self._cut_off()
         finally:
-            execution.listeners.remove(events.take)
-            execution.late_listeners.remove(events.take_late)
-            execution.done.remove_done_callback(events.over)
+            stream.close()
 
-    async def _pass_on(self, feed: Feed) -> None:
-        """Write what the feed has, at the pace at which the client reads."""
+    async def _pass_on(self, stream: ExecutionStream, text: str) -> None:
+        """Write the events, at the pace at which the client reads."""
         settings = self.parts.settings
+        if text:
+            self.write(text)
         await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
-        while not self.gone:
-            text = await feed.get(settings.stream_heartbeat_interval_seconds)
-            if text or not feed.ended:
+        while not self.gone and not stream.ended:
+            text = await stream.get(settings.stream_heartbeat_interval_seconds)
+            if text or not stream.ended:
                 self.write(text or ": ping\n\n")
             await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
-            if feed.ended:
-                return
+
+    def on_connection_close(self) -> None:
+        """Follow the execution no more: what comes late is for others."""
+        super().on_connection_close()
+        if self.stream is not None:
+            self.stream.close()
 
     def _cut_off(self) -> None:
         """Close the connection of a client that doesn't read; the execution goes on."""
@@ -196,6 +230,80 @@ class StreamHandler(_ExecutingHandler):
         self.parts.log.warning("stalled", route=self.route)
         self.on_connection_close()
         self.detach().close()
+
+
+class StreamHandler(_StreamingHandler):
+    """POST /execute/async: run a cell and send events while it runs."""
+
+    async def post(self) -> None:
+        """Run the code of the body."""
+        place = self.read_query()
+        asked = self.parse(StreamRequest)
+        if place is not None and asked.execution_id is None:
+            # A client that connects anew by itself would run its code twice.
+            problem = "only a request with `execution_id` can be sent again"
+            raise InvalidRequestError(FieldProblem("Last-Event-ID", problem))
+        hook, webhooks = asked.webhook, self.parts.webhooks
+        if hook is not None:
+            webhooks.check(self.principal.workspace, hook.order())
+        context, execution = await self.begin(asked)
+        subject = f"{context.id}/{execution.execution_id}"
+        if hook is not None and not execution.has_webhook:
+            execution.has_webhook = True
+            ordered = context.workspace, hook.order(), "cell", subject
+            await webhooks.order(*ordered, self.principal.client)
+            execution.done.add_done_callback(
+                lambda _: self._tell(context, execution, output=hook.output)
+            )
+        await self.send(context, execution, place, late=place is None)
+
+    def _tell(self, context: Context, execution: Execution, *, output: bool) -> None:
+        """Have a webhook sent, now that an execution is over."""
+        subject = f"{context.id}/{execution.execution_id}"
+        body = webhook_body(context, execution, output=output)
+        self.parts.webhooks.end_soon(context.workspace, subject, "cell.ended", body)
+
+
+# -- executions ------------------------------------------------------------------------
+
+
+class ExecutionHandler(Handler):
+    """One execution of a context."""
+
+    async def get(self, context_id: str, execution_id: str) -> None:
+        """Answer how it stands, now or when it is over."""
+        seconds = self.whole_number("wait_ms", 0, 0, _WAIT_MAX_MS) / 1e3
+        context = self.find_context(context_id)
+        execution = await self.parts.contexts.find_execution(context, execution_id)
+        if seconds and not execution.done.done():
+            await asyncio.wait([execution.done], timeout=seconds)
+        if not self.gone:
+            self.answer(known_answer(context, execution))
+
+
+class ExecutionCancelHandler(Handler):
+    """Ends one execution of a context."""
+
+    async def post(self, context_id: str, execution_id: str) -> None:
+        """Cancel it, whether it waits or runs."""
+        context = self.find_context(context_id)
+        execution = await self.parts.contexts.find_execution(context, execution_id)
+        if execution.done.done():
+            raise ExecutionEndedError(execution_id, execution.status)
+        context.cancel(execution)
+        self.answer(known_answer(context, execution))
+
+
+class ExecutionEventsHandler(_StreamingHandler):
+    """The events of one execution of a context."""
+
+    async def get(self, context_id: str, execution_id: str) -> None:
+        """Send those that the client hasn't, while they come."""
+        place = self.read_query()
+        context = self.find_context(context_id)
+        execution = await self.parts.contexts.find_execution(context, execution_id)
+        self.set_header("X-Context-Id", _header_text(context.id))
+        await self.send(context, execution, place, late=False)
 
 
 # -- contexts --------------------------------------------------------------------------
@@ -336,25 +444,17 @@ class NotebookHandler(Handler):
         context = self.find_context(context_id)
         contents = await self.parts.contexts.history(context)
         notebooks = await _notebooks()
-        self.answer(notebooks.history(context.language, contents))
+        self.answer(notebooks.history(context, contents))
 
     async def post(self, context_id: str) -> None:
         """Run a notebook in the context."""
         self.check_open()
         context = self.find_context(context_id)
-        seconds = self._timeout_ms() / 1e3
+        seconds = self.whole_number("timeout_ms", 30_000, 1, TIMEOUT_MAX_MS) / 1e3
         self.parse(Notebook)
         notebooks = await _notebooks()
         notebook = await notebooks.read(self.request.body)
         self.answer(await notebooks.run(context, notebook, seconds))
-
-    def _timeout_ms(self) -> int:
-        text = self.get_query_argument("timeout_ms", "30000")
-        number = int(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else 0
-        if 1 <= number <= TIMEOUT_MAX_MS:
-            return number
-        problem = f"must be a whole number from 1 to {TIMEOUT_MAX_MS}"
-        raise InvalidRequestError(FieldProblem("timeout_ms", problem))
 
 
 async def _notebooks() -> Any:

@@ -25,7 +25,7 @@ from isoserver.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from isoserver.contexts.context import Context, Key
     from isoserver.contexts.records import HeapStorage, LoadedHeap
@@ -48,15 +48,20 @@ class _Failure(NamedTuple):
 
 
 class Hibernation:
-    """Hibernates and wakes contexts, and keeps their rows right; a `ContextOwner`."""
+    """Hibernates and wakes contexts, and keeps their rows right; a `ContextOwner`.
 
-    def __init__(
+    Attributes:
+        cut_off: Contexts that were live when the last server ended, until found.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
         self,
         settings: ServerSettings,
         registry: Registry,
         store: ContextStore,
         heaps: HeapStorage,
         files: Files,
+        gone: Callable[[ContextRecord, Context | None], Awaitable[None]],
     ) -> None:
         """Begin with no context hibernated.
 
@@ -66,6 +71,8 @@ class Hibernation:
             store: Their rows.
             heaps: Where they are saved.
             files: Their folders, which end with them.
+            gone: Called with each that is deleted because nobody uses it, and what was
+                made of it, if anybody holds that.
         """
         self._files = files
         self._settings = settings
@@ -75,6 +82,8 @@ class Hibernation:
         self._failures: WeakKeyDictionary[Context, _Failure] = WeakKeyDictionary()
         self._hibernating: dict[Key, asyncio.Future[None]] = {}
         self._stopping = False
+        self._gone = gone
+        self.cut_off: set[Key] = set()
         self._choosing = asyncio.Lock()
         self._durable = bool(settings.data_dir or settings.database_url)
 
@@ -95,6 +104,7 @@ class Hibernation:
             record = row.as_found()
             self._registry.load(record)
             if record is not row:
+                self.cut_off.add(record.key)
                 self._store.write_soon(record.key, lambda record=record: record)  # type: ignore[misc]
 
     async def stop(self, grace_ended: asyncio.Event) -> None:
@@ -183,13 +193,15 @@ class Hibernation:
         if ttl is not None:
             limit = time.time() - ttl
             old = [one for one in self._registry.records() if one.last_used < limit]
+            held = [self._registry.recalled(record.key) for record in old]
             for record in old:
                 self._registry.pop_record(record.key)
                 why = f"nobody used it for {ttl:g} s (hibernated_context_ttl_seconds)"
                 self._registry.note_gone(record.key, why)
             await self._store.delete(*(record.key for record in old))
-            for record in old:
+            for record, context in zip(old, held, strict=True):
                 await asyncio.to_thread(self._files.delete, record.key)
+                await self._gone(record, context)
             for record in old:
                 if record.heap is not None:
                     await self._heaps.release(record.workspace, record.heap)

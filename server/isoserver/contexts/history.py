@@ -7,23 +7,34 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from isoserver.contexts.jobs import TIMEOUT, Execution, Failure
+
 if TYPE_CHECKING:
-    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.languages import Language
 
 __all__ = ["Cell", "History", "cell_content"]
 
 
 def cell_content(execution: Execution) -> dict[str, Any]:
-    """Return code, count and outputs (nbformat's, streams as one text) as plain data.
+    """Return an execution that is over as plain data.
 
-    Args:
-        execution: One that is over.
+    That is its code, count, id and status, its outputs (nbformat's, streams as one
+    text), and where in the transcript its messages are.
     """
     return {
         "code": execution.code,
         "count": execution.count,
         "outputs": execution.outputs.plain(),
+        "id": execution.execution_id,
+        "status": execution.status,
+        "messages": [execution.first, execution.last],
     }
+
+
+class _Named(msgspec.Struct):
+    """What of a cell says which one it is."""
+
+    id: str = ""
 
 
 class Cell(NamedTuple):
@@ -50,6 +61,47 @@ class Cell(NamedTuple):
         content: dict[str, Any] = msgspec.json.decode(self.data)
         return content
 
+    @property
+    def execution_id(self) -> str:
+        """What the execution is called."""
+        named = msgspec.json.decode(self.data, type=_Named)
+        return named.id or str(self.number)
+
+    def execution(self, language: Language) -> Execution:
+        """Return the execution, as far as it is stored: over, without its process.
+
+        Args:
+            language: The context's.
+        """
+        content = self.content()
+        execution = Execution(
+            content["code"],
+            language,
+            0.0,
+            env=None,
+            options=None,
+            output_bytes_max=0,
+            execution_id=self.execution_id,
+        )
+        execution.number, execution.count = self.number, content["count"]
+        execution.first, execution.last = content.get("messages", (0, 0))
+        execution.began, execution.size = 0.0, self.size
+        for output in content["outputs"]:
+            if output["output_type"] == "stream":
+                execution.outputs.stream(output["name"], output["text"])
+                continue
+            execution.outputs.items.append(output)
+            if output["output_type"] == "error":
+                lines = "\n".join(output["traceback"])
+                failure = Failure(output["ename"], output["evalue"], f"{lines}\n")
+                execution.failure = failure
+        status = content.get("status")
+        execution.cancelled = status == "cancelled"
+        failed = execution.failure
+        execution.overdue = failed is not None and failed.name == TIMEOUT
+        execution.done.set_result({})
+        return execution
+
 
 class History:
     """The last executions of one context, and how many of them are stored.
@@ -57,6 +109,7 @@ class History:
     Attributes:
         executions: Those in memory, oldest first.
         stored: Whether the database has any cells of the context.
+        stored_ids: Those of the executions that it has, if they have been read.
     """
 
     def __init__(self, count_max: int, size_max: int) -> None:
@@ -68,6 +121,7 @@ class History:
         """
         self.executions: deque[Execution] = deque()
         self.stored = False
+        self.stored_ids: frozenset[str] | None = None
         self._stored_to = 0
         self._count_max = count_max
         self._size_max = size_max
@@ -118,4 +172,5 @@ class History:
         """Note that these cells, oldest first, are in the database."""
         if cells:
             self.stored = True
+            self.stored_ids = None
             self._stored_to = cells[-1].number

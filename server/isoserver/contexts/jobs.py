@@ -72,6 +72,7 @@ class Job:
         fds: Descriptors that go with the request.
         header: Jupyter's header of the request, the parent of what it causes. That of
             a request that came otherwise names no session of a front.
+        front: The session of the front that asked; empty if none did.
         counts_as_use: Whether it keeps the context from hibernating and expiring.
         done: The reply's content; an error of ours if the job never ran, or could not
             be answered.
@@ -93,9 +94,11 @@ class Job:
         fds: tuple[int, ...] = (),
         counts_as_use: bool = True,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
     ) -> None:
         self.id = 0
         self.header = header or {}
+        self.front = front
         self.kind = kind
         self.content = content
         self.seconds = seconds
@@ -151,9 +154,16 @@ class Execution(Job):
         failure: How it failed; None while it runs, and when it succeeded.
         seconds_taken: How long it took, once it is over.
         size: Characters of code and outputs, once it is over.
+        first: The number, in the context's transcript, of its first message; 0 while
+            it waits.
+        last: That of the message which says that it is over; 0 until then.
+        cancelled: Whether somebody has cancelled it.
+        has_webhook: Whether a webhook is sent when it is over.
+        followers: How many streams show it, and what earlier executions print
+            meanwhile.
         listeners: Called with each message as it comes.
-        late_listeners: Called with what earlier executions print meanwhile.
         stage_listeners: Called with how far something has come that its code waits for.
+        asks: Whether its code waits for an answer of its front's user.
         requester: Who is asked for approvals; None if nobody is by the execution.
         awaited: Whether an answer with all its outputs has yet to be made; until then
             nothing that it prints comes late.
@@ -171,26 +181,51 @@ class Execution(Job):
         options: dict[str, Any] | None,
         output_bytes_max: int,
         header: Mapping[str, Any] | None = None,
+        front: str = "",
+        execution_id: str | None = None,
     ) -> None:
-        super().__init__("execute_request", {}, seconds, header=header)
+        super().__init__("execute_request", {}, seconds, header=header, front=front)
         self.code = code
         self.language = language
         self.env = env or {}
         self.options = options or {}
         self.number = next(_NUMBERS)
         if not self.header:
-            self.header = {"msg_id": str(self.number), "msg_type": "execute_request"}
+            self.header = {
+                "msg_id": execution_id or str(self.number),
+                "msg_type": "execute_request",
+            }
         self.silent = bool(self.options.get("silent"))
         self.outputs = Outputs(output_bytes_max, cut_before=language.engine == "v8")
         self.count = 0
         self.failure: Failure | None = None
         self.seconds_taken = 0.0
         self.size = 0
+        self.first = self.last = 0
+        self.cancelled = self.has_webhook = False
+        self.followers = 0
         self.listeners: list[Callable[[Message], None]] = []
-        self.late_listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []
+        self.asks = False
         self.requester: Requester | None = None
         self.awaited = False
+
+    @property
+    def execution_id(self) -> str:
+        """What it is called: the id of the request, by which its messages name it."""
+        return str(self.header.get("msg_id", self.number))
+
+    @property
+    def status(self) -> str:
+        """How it stands, in the words of runs."""
+        if not self.done.done():
+            return "queued" if self.began is None else "running"
+        refused = self.done.cancelled() or self.done.exception() is not None
+        if not refused and self.failure is None:
+            return "completed"
+        if self.cancelled:
+            return "cancelled"
+        return "timed_out" if self.timed_out else "failed"
 
     @property
     def timed_out(self) -> bool:
@@ -203,11 +238,6 @@ class Execution(Job):
         """Keep what it puts out, and tell the listeners."""
         self.outputs.add(message.kind, message.content)
         for listener in self.listeners:
-            listener(message)
-
-    def take_late(self, message: Message) -> None:
-        """Tell the listeners of such what an earlier execution prints."""
-        for listener in self.late_listeners:
             listener(message)
 
     def fail(self, failure: Failure) -> None:

@@ -34,7 +34,7 @@ from isoserver.errors import (
 from isoserver.files.shared import SharedFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from isoserver.contexts.context import Identity
     from isoserver.contexts.launcher import Launched, Launcher, Program
@@ -68,7 +68,21 @@ def pack(message, pack=session.pack):
         return units.decode("utf-16", "replace").encode()
 session.pack = pack
 """
+# ipykernel raises an error of its own where nobody can be asked, and names a front end.
+_INPUT: Final = """
+def ask(prompt="", ask=kernel.raw_input):
+    if not kernel._allow_stdin:
+        raise EOFError(f"input() {nobody}")
+    return ask(prompt)
+def ask_secretly(*asked, ask=kernel.getpass, **more):
+    if not kernel._allow_stdin:
+        raise EOFError(f"getpass() {nobody}")
+    return ask(*asked, **more)
+kernel.raw_input, kernel.getpass = ask, ask_secretly
+"""
 _NAMES: Final = """{
+    "kernel": get_ipython().kernel,
+    "nobody": "has nobody to ask: no front has run this cell that takes questions",
     "session": get_ipython().kernel.session,
     "json": __import__("json"),
     "json_default": __import__("jupyter_client.jsonutil").jsonutil.json_default,
@@ -81,7 +95,7 @@ _PYTHON_OPTIONS: Final = (
     # Jedi takes seconds when first asked, in each new process; the names are there.
     "--IPCompleter.use_jedi=False",
     "--InlineBackend.figure_formats={'png','svg'}",
-    f"--IPKernelApp.exec_lines={[f'exec({_PACK!r}, {_NAMES})']!r}",
+    f"--IPKernelApp.exec_lines={[f'exec({_PACK + _INPUT!r}, {_NAMES})']!r}",
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _MALFORMED: Final = (
@@ -171,6 +185,7 @@ class KernelProcess(ContextProcess):
     """A kernel with one client."""
 
     restarts_when_stuck = True
+    says_idle = True
 
     def __init__(
         self,
@@ -231,7 +246,11 @@ class KernelProcess(ContextProcess):
         try:
             options = list(_PYTHON_OPTIONS) if self._is_python else []
             launched = await self._launcher.launch(
-                language.kernelspec, self._identity.cwd, options, self._folder.fill
+                language.kernelspec,
+                self._identity.cwd,
+                options,
+                self._folder.fill,
+                self._identity.heap_memory_max_bytes,
             )
             self._watch(launched.program)
             await asyncio.wait_for(self._connect(launched), deadline)
@@ -264,7 +283,7 @@ class KernelProcess(ContextProcess):
         client = self._client = load_kernelspecs().make_client(
             connection, MESSAGE_BYTES_MAX
         )
-        client.start_channels(hb=False, stdin=False)
+        client.start_channels(hb=False)
         ready = asyncio.ensure_future(self._first_words(client))
         self._keep(ready)
         waits: list[asyncio.Future[Any]] = [ready, self._ended]
@@ -273,6 +292,7 @@ class KernelProcess(ContextProcess):
             raise ContextStartError(self._ended.result())
         ready.result()
         self._keep(asyncio.ensure_future(self._keep_files()))
+        self._keep(asyncio.ensure_future(self._pump(client.stdin_channel.get_msg)))
         for channel in (client.shell_channel, client.iopub_channel):
             self._keep(asyncio.ensure_future(self._pump(channel.get_msg)))
             self._keep(asyncio.ensure_future(self._watch_connection(channel.socket)))
@@ -327,14 +347,17 @@ class KernelProcess(ContextProcess):
             self.kill()
 
     async def _first_words(self, client: Any) -> None:
-        """Ask until an answer has come on shell and its idle on iopub."""
+        """Ask who it is until that has come on shell and its idle on iopub."""
         heard = False
         while not heard:
             self._send_message("kernel_info_request", {}, "0")
             shell = asyncio.ensure_future(client.get_shell_msg(timeout=1))
             iopub = asyncio.ensure_future(client.get_iopub_msg(timeout=1))
             answers = await asyncio.gather(shell, iopub, return_exceptions=True)
-            heard = all(isinstance(answer, dict) for answer in answers)
+            said = [answer for answer in answers if isinstance(answer, dict)]
+            heard = len(said) == len(answers)
+            if heard and isinstance(said[0]["content"], dict):
+                self.information = said[0]["content"]
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
@@ -393,7 +416,7 @@ class KernelProcess(ContextProcess):
             raise InvalidRequestError(FieldProblem("env_vars", problem))
         asked = execution.options
         content = _execute_request(execution.code, silent=execution.silent)
-        for name in ("store_history", "user_expressions"):
+        for name in ("store_history", "user_expressions", "allow_stdin"):
             content[name] = asked.get(name, content[name])
         if self._is_python and execution.options.get("value_json"):
             content["user_expressions"] = {_VALUE: _VALUE_JSON}
@@ -409,11 +432,21 @@ class KernelProcess(ContextProcess):
             self._send_silent(_TAKE_BACK)
 
     def tell(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: tuple[bytes, ...] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> None:
-        """Send what has no reply: messages of comms."""
+        """Send what has no reply: messages of comms, and what a user was asked for."""
         if kind.startswith("comm_"):
-            self._send_message(kind, content, "0", buffers)
+            self._send_message(kind, content, str(number), buffers, metadata)
+        elif kind == "input_reply" and self._client is not None:
+            session = self._client.session
+            frames = session.serialize(session.msg(kind, content))
+            self._client.stdin_channel.socket.send_multipart(frames)
 
     def _send_silent(self, code: str) -> None:
         self._send_message("execute_request", _execute_request(code, silent=True), "0")
@@ -424,11 +457,12 @@ class KernelProcess(ContextProcess):
         content: dict[str, Any],
         number: str,
         buffers: tuple[bytes, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if self._client is None:
             return
         session = self._client.session
-        message = session.msg(kind, content)
+        message = session.msg(kind, content, metadata=dict(metadata or {}))
         message["header"]["msg_id"] = message["msg_id"] = number
         # Not by the channel's own `send`: that goes around asyncio's socket, which then
         # may miss that a reply has come meanwhile, and wait for it for ever.

@@ -119,6 +119,10 @@ class Languages:
         aliases = [name for name, known in ALIASES.items() if known == language]
         return aliases or [language.name]
 
+    def runs(self, engine: Engine) -> bool:
+        """Tell whether any language is served that an engine runs."""
+        return any(each.engine == engine for each in self.served.values())
+
     def preferred(self, engine: Engine) -> Language:
         """Return the default language if that engine runs it, else the first it runs.
 

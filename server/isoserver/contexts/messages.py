@@ -16,6 +16,7 @@ __all__ = ["Message", "is_valid"]
 _COUNT_MAX: Final = (1 << 31) - 1
 """The largest number that a database's INTEGER column takes."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_TEXT: Final = frozenset({str})
 _RESULTS: Final = ("result_json", "result_text", "result_note", "result_whole")
 _STREAMS: Final = frozenset({"stdout", "stderr"})
 
@@ -41,7 +42,7 @@ def is_valid(message: Message) -> bool:
         name = content.get("name")
         known = type(name) is str and name in _STREAMS
         return known and type(content.get("text")) is str
-    if not (_is_plain(content) and _is_plain(message.metadata)):
+    if not _is_plain(content) or (message.metadata and not _is_plain(message.metadata)):
         return False
     if kind.endswith("_reply"):
         return _is_reply(content)
@@ -55,28 +56,30 @@ def _is_plain(data: Any) -> bool:
     while waiting:
         value = waiting.pop()
         kind = type(value)
-        if kind in _SCALARS:
-            continue
         if kind is list:
-            waiting += value
+            parts = value
         elif kind is dict:
-            if not all(type(name) is str for name in value):
+            if not _TEXT.issuperset(map(type, value)):
                 return False
-            waiting += value.values()
+            parts = value.values()
+        elif kind in _SCALARS:
+            continue
         else:
             return False
+        if not _SCALARS.issuperset(map(type, parts)):  # most are: at once
+            waiting += parts
     return True
 
 
 def _is_reply(content: dict[str, Any]) -> bool:
     count = content.get("execution_count")
-    counted = count is None or (type(count) is int and 0 <= count <= _COUNT_MAX)
+    if not (count is None or (type(count) is int and 0 <= count <= _COUNT_MAX)):
+        return False
+    for name in _RESULTS:
+        if name in content and type(content[name]) is not str:
+            return False
     lines = content.get("traceback")
-    return (
-        counted
-        and all(isinstance(content.get(name, ""), str) for name in _RESULTS)
-        and (lines is None or _are_texts(lines))
-    )
+    return lines is None or _are_texts(lines)
 
 
 def _is_error(content: dict[str, Any]) -> bool:
@@ -94,6 +97,10 @@ def _is_display(content: dict[str, Any]) -> bool:
     )
 
 
+def _is_question(content: dict[str, Any]) -> bool:
+    return type(content.get("prompt")) is str
+
+
 def _are_texts(lines: object) -> bool:
     return isinstance(lines, list) and all(isinstance(line, str) for line in lines)
 
@@ -103,4 +110,5 @@ _FORMS: Final[dict[str, Callable[[dict[str, Any]], bool]]] = {
     "display_data": _is_display,
     "execute_result": _is_display,
     "update_display_data": _is_display,
+    "input_request": _is_question,
 }

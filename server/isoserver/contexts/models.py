@@ -24,13 +24,17 @@ from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import ContextRecord
-from isoserver.contexts.results import read_result
+from isoserver.contexts.results import cut_text, read_result
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
 from isoserver.settings.rules import (
     CapabilitiesModel,  # noqa: TC001 - pydantic reads annotations
 )
+from isoserver.webhooks.models import (
+    WebhookModel,  # noqa: TC001 - pydantic reads annotations
+)
+from isoserver.webhooks.service import PART_BYTES_MAX
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.languages import Language
 
 __all__ = [
+    "CellRequest",
     "CompleteRequest",
     "Completions",
     "ContextModel",
@@ -47,6 +52,7 @@ __all__ = [
     "ExecutionModel",
     "InspectRequest",
     "Inspection",
+    "KnownExecutionModel",
     "LanguageModel",
     "LanguagesModel",
     "Notebook",
@@ -56,8 +62,10 @@ __all__ = [
     "execution_answer",
     "failed_answer",
     "item_answers",
+    "known_answer",
     "note_language",
     "record_answer",
+    "webhook_body",
 ]
 
 TIMEOUT_MAX_MS = 24 * 3600 * 1000
@@ -89,8 +97,15 @@ LanguageName = Annotated[
 ]
 
 
-class StreamRequest(RequestModel):
-    """Code to run in a context."""
+ExecutionId: TypeAlias = Annotated[
+    str,
+    # Not of digits alone, as those are that the server gives.
+    StringConstraints(max_length=128, pattern=r"^[0-9]*[A-Za-z_-][A-Za-z0-9._:-]*$"),
+]
+
+
+class CellRequest(RequestModel):
+    """Code to run in a context, however it is answered."""
 
     code: str = Field(min_length=1, description="Source code to execute.")
     context_id: str | None = Field(
@@ -119,9 +134,23 @@ class StreamRequest(RequestModel):
         description="What the code may do beyond the context, of what the workspace "
         "allows; all of that if omitted.",
     )
+    execution_id: ExecutionId | None = Field(
+        None,
+        description="What the execution is to be called, unique in its context, or "
+        "among those that make one. The same request sent again runs nothing twice: it "
+        "gets the same execution.",
+    )
 
 
-class ExecuteRequest(StreamRequest):
+class StreamRequest(CellRequest):
+    """Code to run in a context."""
+
+    webhook: WebhookModel | None = Field(
+        None, description="Where to tell that the execution is over."
+    )
+
+
+class ExecuteRequest(CellRequest):
     """Code to run in a context, with environment variables."""
 
     env_vars: dict[Variable, Text] | None = Field(
@@ -158,7 +187,8 @@ class CreateContextRequest(RequestModel):
         [],
         max_length=PACKAGES_MAX,
         description="Packages that it begins with, loaded: names, each perhaps with "
-        "a range (V8 only, and not from a heap). Importing them takes no time.",
+        "a range (V8 only, also if no language is named, and not from a heap). "
+        "Importing them takes no time.",
         examples=[["d3@7", "lodash-es"]],
     )
 
@@ -228,6 +258,7 @@ class ExecutionModel(AnswerModel):
     """The result of an execution. Code that fails is answered like any other."""
 
     context_id: str = Field(description="The context that was used.")
+    execution_id: str = Field("", description="What the execution is called.")
     items: list[Item] = Field(description="What was displayed, in order.")
     logs: Logs
     late: Logs | None = Field(
@@ -243,8 +274,19 @@ class ExecutionModel(AnswerModel):
     )
 
 
+class KnownExecutionModel(ExecutionModel):
+    """An execution as its context knows it: what it has put out so far, or in all."""
+
+    status: Literal[
+        "queued", "running", "completed", "failed", "timed_out", "cancelled"
+    ] = Field(description="The last four are for ever.")
+
+
 class StreamEvent(AnswerModel):
     """One frame of a stream, the JSON after `data:`."""
+
+    execution_id: str = Field("", description="In the first event that is sent.")
+    context_id: str = Field("", description="In the first event that is sent.")
 
     type: Literal[0, 1, 2, 3] = Field(
         description="0: stdout, 1: stderr, 2: exit, 3: the execution could not go on."
@@ -350,6 +392,9 @@ _FIELDS: Final = {
 """The field of an `Item` that holds a MIME type; others are under `extra`."""
 
 
+_NAME_MAX_CHARACTERS: Final = 100
+_MESSAGE_MAX_CHARACTERS: Final = 1_000
+"""Of an error in a webhook."""
 _SHORT_CHARACTERS: Final = 10_000
 """Up to which a string is whole in `text`."""
 
@@ -360,6 +405,7 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
     late = {"late": context.late.take_logs()} if context.late.items else {}
     return {
         "context_id": context.id,
+        "execution_id": execution.execution_id,
         "items": item_answers(execution),
         "logs": {
             "stdout": lines(outputs.text("stdout")),
@@ -367,6 +413,26 @@ def execution_answer(context: Context, execution: Execution) -> dict[str, Any]:
         },
         **late,
         "error": _error(execution.failure),
+        "execution_count": execution.count,
+    }
+
+
+def known_answer(context: Context, execution: Execution) -> dict[str, Any]:
+    """Return a `KnownExecutionModel` of an execution, whether it is over or not."""
+    outputs, failure, done = execution.outputs, execution.failure, execution.done
+    if done.done() and not done.cancelled() and done.exception() is not None:
+        error = done.exception()
+        failure = Failure.without_traceback(type(error).__name__, str(error))
+    return {
+        "context_id": context.id,
+        "execution_id": execution.execution_id,
+        "status": execution.status,
+        "items": item_answers(execution),
+        "logs": {
+            "stdout": lines(outputs.text("stdout")),
+            "stderr": lines(outputs.text("stderr")),
+        },
+        "error": _error(failure),
         "execution_count": execution.count,
     }
 
@@ -389,6 +455,8 @@ def note_language(execution: Execution) -> None:
         and _SCRIPT.search(execution.code)
     ):
         note = "ran as python; name `language` (typescript) for TypeScript"
+        if note in failed.value:
+            return
         value = f"{failed.value} ({note})"
         execution.failure = Failure(failed.name, value, f"{failed.traceback}{note}\n")
 
@@ -401,6 +469,31 @@ def failed_answer(context_id: str, failure: Failure) -> dict[str, Any]:
         "logs": {"stdout": [], "stderr": []},
         "error": _error(failure),
     }
+
+
+def webhook_body(
+    context: Context, execution: Execution, *, output: bool
+) -> dict[str, Any]:
+    """Return what a webhook tells of an execution that is over: no code.
+
+    Args:
+        context: Where it has run.
+        execution: The execution.
+        output: Whether result and output are wanted.
+    """
+    told = known_answer(context, execution)
+    logs, items, error = told.pop("logs"), told.pop("items"), told["error"]
+    if error is not None:
+        told["error"] = {
+            "name": cut_text(error["name"], _NAME_MAX_CHARACTERS),
+            "message": cut_text(error["value"], _MESSAGE_MAX_CHARACTERS),
+        }
+    if output:
+        printed = "".join(f"{line}\n" for lines in logs.values() for line in lines)
+        result = [item.get("text", "") for item in items if item.get("is_primary")]
+        told["result"] = cut_text("".join(result), PART_BYTES_MAX)
+        told["output"] = cut_text(printed, PART_BYTES_MAX)
+    return told
 
 
 def _error(failure: Failure | None) -> dict[str, str] | None:

@@ -78,7 +78,7 @@ class Registry:
             if record.workspace == workspace
         ]
         found += [
-            (context.created_at.timestamp(), context)
+            (context.created_at, context)
             for context in self._live.values()
             if context.workspace == workspace
         ]
@@ -102,6 +102,10 @@ class Registry:
             if kernel_id(one.key) == wanted:
                 return self.find(one.key)
         return None
+
+    def recalled(self, key: Key) -> Context | None:
+        """Return the context made of a record, if anybody holds it."""
+        return self._recalled.get(key)
 
     def is_live(self, context: Context) -> bool:
         """Whether a context is live, and has not been deleted."""

@@ -31,7 +31,9 @@ _INVALID: Final = Answer(
 _MISSING: Final = Answer(404, "There is no such context.", http_models.ErrorModel)
 _LARGE: Final = Answer(413, "The body is too large.", http_models.ErrorModel)
 _DEAD: Final = Answer(
-    409, "The context is dead, or was replaced meanwhile.", http_models.ErrorModel
+    409,
+    "The context is dead, or was replaced meanwhile; the id is another request's.",
+    http_models.ErrorModel,
 )
 _CANNOT_FORK: Final = Answer(
     409, "The context can't be forked, or is dead.", http_models.ErrorModel
@@ -69,7 +71,33 @@ _TIMEOUT: Final = Query(
         "default": 30_000,
     },
 )
-_EXECUTING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _UNREADY)
+_WAIT: Final = Query(
+    "wait_ms",
+    "Milliseconds that the answer waits for the execution's end.",
+    {"type": "integer", "minimum": 0, "maximum": 300_000, "default": 0},
+)
+_LAST_EVENT: Final = Query(
+    "last_event_id",
+    "The id of the last event that the client has; only later ones are sent. The "
+    "header `Last-Event-ID`, which browsers send by themselves, says the same.",
+    {"type": "string", "pattern": r"^\d+\.\d+$"},
+)
+_STREAM: Final = Answer(
+    200,
+    "Frames of `id:` and `data:` with a StreamEvent each.",
+    None,
+    "text/event-stream",
+)
+_NO_MORE: Final = Answer(204, "The client has all events.")
+_NO_EXECUTION: Final = Answer(
+    404, "There is no such context, or execution in it.", http_models.ErrorModel
+)
+_FORGOTTEN: Final = Answer(
+    410, "The execution of that id is over, and not kept.", http_models.ErrorModel
+)
+_EXECUTING: Final = (
+    *(_INVALID, _MISSING, _DEAD, _FORGOTTEN, _LARGE, _LIMIT, _UNREADY),
+)
 _ASKING: Final = (_INVALID, _MISSING, _DEAD, _LARGE, _LIMIT, _LATE)
 _ONE: Final = "/contexts/{context_id}"
 
@@ -100,16 +128,12 @@ CONTEXT_ROUTES: Final = (
                 "POST",
                 "Run code in a persistent context and stream what it prints.",
                 (
-                    Answer(
-                        200,
-                        "Frames of `data:` with a StreamEvent each.",
-                        None,
-                        "text/event-stream",
-                    ),
+                    _STREAM,
+                    _NO_MORE,
                     *_EXECUTING,
                 ),
                 models.StreamRequest,
-                (_ON_DISCONNECT, _FORMAT),
+                (_ON_DISCONNECT, _FORMAT, _LAST_EVENT),
                 example={
                     "code": "for (const count of [1, 2, 3]) {\n"
                     "  console.log(count);\n"
@@ -265,6 +289,49 @@ CONTEXT_ROUTES: Final = (
                     "nbformat": 4,
                     "nbformat_minor": 4,
                 },
+            ),
+        ),
+    ),
+    Route(
+        f"{_ONE}/executions/{{execution_id}}",
+        contexts.ExecutionHandler,
+        (
+            Operation(
+                "GET",
+                "Show an execution: how it stands, and what it has put out.",
+                (
+                    Answer(200, "The execution.", models.KnownExecutionModel),
+                    _INVALID,
+                    _NO_EXECUTION,
+                ),
+                queries=(_WAIT,),
+            ),
+        ),
+    ),
+    Route(
+        f"{_ONE}/executions/{{execution_id}}/events",
+        contexts.ExecutionEventsHandler,
+        (
+            Operation(
+                "GET",
+                "Follow an execution, from its beginning or after an event.",
+                (_STREAM, _NO_MORE, _INVALID, _NO_EXECUTION),
+                queries=(_FORMAT, _LAST_EVENT),
+            ),
+        ),
+    ),
+    Route(
+        f"{_ONE}/executions/{{execution_id}}/cancel",
+        contexts.ExecutionCancelHandler,
+        (
+            Operation(
+                "POST",
+                "Cancel an execution, whether it waits or runs; the context lives on.",
+                (
+                    Answer(200, "The execution.", models.KnownExecutionModel),
+                    _NO_EXECUTION,
+                    Answer(409, "It is over.", http_models.ErrorModel),
+                ),
             ),
         ),
     ),

@@ -21,6 +21,7 @@ from isoserver.contexts.kernel_ids import is_kernel_id
 from isoserver.contexts.kernels import KernelProcess
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
+from isoserver.contexts.named import NamedExecutions
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.store import ContextStore
 from isoserver.contexts.templates import Templates
@@ -28,6 +29,9 @@ from isoserver.contexts.v8 import V8Process
 from isoserver.errors import (
     CheckpointMissingError,
     ContextMissingError,
+    ExecutionForgottenError,
+    ExecutionMissingError,
+    ExecutionNamedError,
     FieldProblem,
     ForkError,
     InvalidRequestError,
@@ -36,19 +40,20 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
     from isoserver.contexts.calls import CallHolder
-    from isoserver.contexts.context import Observer
+    from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
     from isoserver.contexts.records import ContextRecord, HeapStorage, LoadedHeap
+    from isoserver.contexts.transcript_files import TranscriptFiles
     from isoserver.files.service import Files
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
@@ -71,6 +76,8 @@ class Contexts:
         languages: What code can be in.
         missing_walls: What of the sandbox this machine can't have, a sentence each.
         stopping: Whether no new work is taken, because the server ends.
+        found: Those that an earlier server has left.
+        gone: Called with each context that is deleted, but for single runs'.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -81,6 +88,7 @@ class Contexts:
         heaps: HeapStorage,
         files: Files,
         folder: Path,
+        transcripts: TranscriptFiles,
         log: FilteringBoundLogger,
         launched: ForkServer | None = None,
         hidden: Iterable[Path] = (),
@@ -95,6 +103,7 @@ class Contexts:
             heaps: Where their heaps are.
             files: The folders that code and requests put files into.
             folder: Where they have their files; nothing there outlives the server.
+            transcripts: Where what they say is kept.
             log: Told when idle contexts can't be deleted or hibernated.
             launched: The fork server, if it has been launched already.
             hidden: What kernels may not read, wherever it is.
@@ -108,13 +117,17 @@ class Contexts:
         self._heaps = heaps
         self._files = files
         self._folder = folder
+        self._transcripts = transcripts
+        self.found: list[Key] = []
+        self.gone: list[Callable[[Key], None]] = []
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
         )
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
-            settings, self._registry, self._store, heaps, files
+            settings, self._registry, self._store, heaps, files, self._gone
         )
+        self._named = NamedExecutions()
         self._engines: dict[str, ProcessFactory] = {}
         self._launched = launched
         self._hidden = hidden
@@ -171,8 +184,10 @@ class Contexts:
                 files=self._files,
             )
         await self._hibernation.start(self.languages.served)
-        known = [row.key for row in await self._store.load()]
-        await asyncio.to_thread(self._files.keep_only, known)
+        rows = [(row.key, row.created_at) for row in await self._store.load()]
+        self.found = [key for key, _ in rows]
+        await asyncio.to_thread(self._files.keep_only, self.found)
+        await asyncio.to_thread(self._transcripts.keep_only, rows)
         self._sweeper.start()
         self._budget.start()
         if self._settings.context_templates:
@@ -195,6 +210,7 @@ class Contexts:
             *(context.close(reason) for context in self._registry.processes()),
             return_exceptions=True,
         )
+        self._transcripts.close()
         await self._store.close()
         self._registry.clear()
         self.abandon()
@@ -323,11 +339,13 @@ class Contexts:
 
         Args:
             workspace: Who owns it.
-            language: Its language; None for that of the heap, or the server's default.
+            language: Its language; None for that of the heap, for one that has
+                packages if there are some, else the server's default.
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
-            heap_memory_max_bytes: Of V8 heap, if not what the settings say.
+            heap_memory_max_bytes: Of V8 heap, or of a kernel's memory, if not what the
+                settings say.
             ephemeral: Whether it is for one run: neither listed nor found, but deleted
                 by its id like others.
             policy: Narrows what its code may do beyond it; see `read_policy`.
@@ -345,8 +363,9 @@ class Contexts:
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
         if language is None:
-            language = self.languages.find(None if loaded is None else loaded.language)
-        memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
+            spoken = None if loaded is None else loaded.language
+            language = self._language(spoken, packaged=bool(packages))
+        memory = heap_memory_max_bytes or self._memory_of(language)
         identity = Identity(
             workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
         )
@@ -377,7 +396,19 @@ class Contexts:
             self._record(context)
         return context
 
+    def _memory_of(self, language: Language) -> int | None:
+        """Return what a context may have if nobody says; a kernel's launcher knows."""
+        return self._settings.v8_heap_bytes_max if language.engine == "v8" else None
+
+    def _language(self, name: str | None, *, packaged: bool) -> Language:
+        """Return a language by name; without one, what a context would be in."""
+        if name is None and packaged and self.languages.runs("v8"):
+            return self.languages.preferred("v8")
+        return self.languages.find(name)
+
     def _record(self, context: Context) -> None:
+        made = context.created_at
+        self._transcripts.keep(context.transcript, context.key, made)
         self._store.note_packages(context.key, context.identity.packages)
         self._hibernation.record(context)
 
@@ -474,6 +505,24 @@ class Contexts:
         for checkpoint in set(found):
             if checkpoint is not None:
                 await self._heaps.release(workspace, checkpoint.key)
+        if context is not None or record is not None:
+            await self._gone(record, context)
+
+    async def _gone(
+        self, record: ContextRecord | None, context: Context | None
+    ) -> None:
+        """Delete what a context has said, once it is deleted itself."""
+        reason = "the context was deleted"
+        if context is not None:
+            key, made = context.key, context.created_at
+            context.transcript.end(reason)
+            context.transcript.close()
+        else:
+            assert record is not None  # noqa: S101 - it is one of the two
+            key, made = record.key, record.created_at
+        for call in self.gone:
+            call(key)
+        await asyncio.to_thread(self._transcripts.delete, key, made)
 
     def _make(self, identity: Identity) -> Context:
         return Context(
@@ -491,13 +540,19 @@ class Contexts:
 
     def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
-        memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
+        memory = record.heap_memory_max or self._memory_of(language)
         packages = self._store.packages(record.key)
         identity = Identity(
             record.workspace, record.id, language, record.cwd, memory, packages
         )
         context = self._make(identity)
         context.recall(record)
+        file = self._transcripts.keep(context.transcript, record.key, record.created_at)
+        if record.key in self._hibernation.cut_off:
+            self._hibernation.cut_off.discard(record.key)
+            lost = file.unfinished()
+            if lost is not None:
+                context.end_lost(*lost)
         return context
 
     def _add(self, context: Context, *, ephemeral: bool = False) -> None:
@@ -519,9 +574,12 @@ class Contexts:
         seconds: float,
         *,
         policy: dict[str, Any] | None = None,
+        execution_id: str | None = None,
         **asked: Any,
     ) -> tuple[Context, Execution]:
         """Begin to run a cell in a context, or in a new one.
+
+        With an id that an earlier request has named, return what that has begun.
 
         Args:
             workspace: Who asks.
@@ -533,13 +591,91 @@ class Contexts:
             seconds: How long it may run, from its beginning.
             policy: Narrows what the code may do beyond the context; a new context is
                 narrowed for good.
+            execution_id: What the client calls the execution; a number if None.
             **asked: `env` and `options` of `Context.execute`.
 
         Raises:
             ContextError: There is no such context, or it is dead.
+            ExecutionNamedError: The id is of another request.
+            ExecutionForgottenError: It is of one that is over, and no longer kept.
             InvalidRequestError: The language isn't served, or the context can't run it.
             LimitError: A limit of contexts or of waiting jobs is reached.
         """
+        if execution_id is not None:
+            begin = partial(
+                self._begin_named,
+                *(workspace, context_id, language, code, seconds, execution_id),
+                policy=policy,
+                **asked,
+            )
+            join = partial(self._join, workspace, execution_id)
+            name, request = (context_id, execution_id), hash((code, language))
+            return await self._named.once(workspace, name, request, begin, join)
+        return await self._begin(
+            workspace, context_id, language, code, seconds, policy=policy, **asked
+        )
+
+    async def _begin_named(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        workspace: str,
+        context_id: str | None,
+        language: str | None,
+        code: str,
+        seconds: float,
+        execution_id: str,
+        **asked: Any,
+    ) -> tuple[Context, Execution]:
+        """Begin it, unless its context has it, perhaps from an earlier server."""
+        if context_id is not None:
+            context = self.get(workspace, context_id)
+            with suppress(ExecutionMissingError):
+                known = await self.find_execution(context, execution_id)
+                if known.code != code:
+                    raise ExecutionNamedError(execution_id)
+                return context, known
+        return await self._begin(
+            *(workspace, context_id, language, code, seconds),
+            execution_id=execution_id,
+            **asked,
+        )
+
+    async def _join(
+        self, workspace: str, execution_id: str, context_id: str
+    ) -> tuple[Context, Execution]:
+        context = self.get(workspace, context_id)
+        try:
+            return context, await self.find_execution(context, execution_id)
+        except ExecutionMissingError:
+            raise ExecutionForgottenError(execution_id, context_id) from None
+
+    async def find_execution(self, context: Context, execution_id: str) -> Execution:
+        """Find an execution of a context, as long as its history has it.
+
+        Raises:
+            ExecutionMissingError: It has none of that id.
+        """
+        found = context.find(execution_id)
+        found = found or await self._stored(context, execution_id)
+        if found is None:
+            raise ExecutionMissingError(execution_id)
+        return found
+
+    async def _stored(self, context: Context, execution_id: str) -> Execution | None:
+        """Find one that its context doesn't remember, but its notebook."""
+        cell = await self._store.cell(context, execution_id)
+        return None if cell is None else cell.execution(context.language)
+
+    async def _begin(  # noqa: PLR0913 - as above
+        self,
+        workspace: str,
+        context_id: str | None,
+        language: str | None,
+        code: str,
+        seconds: float,
+        *,
+        policy: dict[str, Any] | None = None,
+        **asked: Any,
+    ) -> tuple[Context, Execution]:
         if context_id is not None:
             context = self.get(workspace, context_id)
             spoken = None if language is None else self.languages.find(language)

@@ -272,6 +272,16 @@ class ContextStore:
             cells = [Cell(*row) for row in await connection.execute(query)]
         return [cell for cell in cells if cell.number not in remembered]
 
+    async def cell(self, context: Context, execution_id: str) -> Cell | None:
+        """Return the stored cell of an execution; None if there is none."""
+        history = context.history
+        known = history.stored_ids
+        if not history.stored or (known is not None and execution_id not in known):
+            return None
+        cells = {cell.execution_id: cell for cell in await self.cells(context)}
+        history.stored_ids = frozenset(cells)
+        return cells.get(execution_id)
+
     async def last_cells(
         self, context: Context, count: int, size_max: int
     ) -> list[Cell]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -53,6 +54,7 @@ _WARM_UP: Final = "import 'node:os'; ({ a: 1 + 1 })"
 _WARM_UP_SECONDS: Final = 10.0
 _FILL_SECONDS: Final = 0.1
 """After so long a spare fork is made: its context's first cell has run by then."""
+_PLACE: Final = re.compile(r"\bnpm:/\S+:\d+:\d+")
 _NOBODYS: Final = ""
 """The workspace of the templates that the settings name."""
 
@@ -395,6 +397,9 @@ def _check_loaded(job: Execution) -> None:
     if name == CapabilityDeniedError.__name__:
         raise PackagesDeniedError(value)
     message = f"the packages can't be loaded: {name}: {value}"
+    found = _PLACE.search(job.failure.traceback)
+    if found is not None:  # only that may say which of them it was
+        message += f" (at {found[0]})"
     raise PackagesError(message)
 
 

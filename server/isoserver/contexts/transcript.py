@@ -3,10 +3,15 @@
 A message is added once, when the process has sent it or the context itself says it, and
 has a number in the context. Fronts that are attached hear of each as it is added; one
 that was away asks for what came after the last that it has.
+
+Where the sequence is to outlive the server, a message is in a file before anybody hears
+of it. So a number that somebody has been told is never another message's, even after
+kill -9. What nobody listens to is written a moment later, together with what follows.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from itertools import islice
@@ -15,10 +20,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from isoserver.contexts.transcript_files import TranscriptFile
+
 __all__ = ["Entry", "Transcript"]
 
 _ENTRY_BYTES: Final = 200
 """What an entry takes beside its texts, roughly."""
+_VALUE_BYTES: Final = 50
+"""What a value in a list takes, or one in an object with its name."""
+_MEMORY_BYTES: Final = 256 * 1024
+"""What is kept in memory of what is in a file, too."""
+_PLACES_MAX: Final = 1000
+"""Sessions whose place is kept; the oldest go."""
 
 
 class Entry(NamedTuple):
@@ -32,6 +45,8 @@ class Entry(NamedTuple):
         metadata: Jupyter's metadata.
         parent: The header of the request that caused it; empty if none did.
         buffers: Binary attachments.
+        front: The session of the front whose request caused it; empty if none did.
+            Replies are for that alone.
     """
 
     number: int
@@ -41,6 +56,7 @@ class Entry(NamedTuple):
     metadata: Mapping[str, Any]
     parent: Mapping[str, Any]
     buffers: tuple[bytes, ...]
+    front: str
 
 
 class Transcript:
@@ -48,8 +64,11 @@ class Transcript:
 
     Attributes:
         last: The number of the last message; 0 if there is none.
+        epoch: Tells the sequence from that of an earlier context of the same id; empty
+            as long as it is in no file.
         listeners: Called with each message as it is added.
         ends: Called with the reason when the context is deleted.
+        places: How far sessions of fronts have got, by their ids.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -59,31 +78,113 @@ class Transcript:
             bytes_max: What is kept for those that are away; the oldest go.
         """
         self.last = 0
+        self.epoch = ""
         self.listeners: list[Callable[[Entry], None]] = []
         self.ends: list[Callable[[str], None]] = []
+        self.places: dict[str, int] = {}
         self._bytes_max = bytes_max
+        self._memory_max = min(bytes_max, _MEMORY_BYTES)
         self._bytes = 0
         self._kept: deque[tuple[int, Entry]] = deque()
+        self._file: TranscriptFile | None = None
+        self._write_soon: Callable[[Transcript], None] | None = None
+        self._written = self._told = 0
+        self._moved: dict[str, int | None] = {}  # places that are to be written
+        self._waits = False  # to be written soon, or told
 
-    def add(
+    # -- where it is kept --------------------------------------------------------------
+
+    def keep_in(
+        self,
+        file: TranscriptFile,
+        write_soon: Callable[[Transcript], None] | None,
+    ) -> None:
+        """Be kept in a file from now on, after what that has already.
+
+        Args:
+            file: The file.
+            write_soon: Has `flush` called before long; None if the sequence doesn't
+                outlive the server, so that only `flush` writes.
+        """
+        self.epoch = file.epoch
+        self._file, self._write_soon = file, write_soon
+        if not self.last:
+            self.last = self._written = self._told = file.last
+            self.places = dict(file.places)
+            return
+        self._told = self.last
+        self._wait()
+
+    def flush(self) -> None:
+        """Write what isn't written yet; a disk that fails is tried again later."""
+        file = self._file
+        if file is None or (self._written == self.last and not self._moved):
+            return
+        new = islice(self._kept, self._index_after(self._written), None)
+        moved, self._moved = self._moved, {}
+        if file.append(new, moved):
+            self._written = self.last
+            self._forget_written()
+        else:
+            self._moved = {**moved, **self._moved}
+
+    def close(self) -> None:
+        """Be in no file any more: that is deleted."""
+        self._file = self._write_soon = None
+
+    def _wait(self) -> None:
+        """Have what was added written and told, soon or at once."""
+        if self._waits or self._write_soon is None:
+            return
+        self._waits = True
+        if self.listeners:
+            asyncio.get_running_loop().call_soon(self.publish)
+        else:
+            self._write_soon(self)
+
+    def publish(self) -> None:
+        """Write what was added, then tell who listens."""
+        self._waits = False
+        self.flush()
+        if not self.listeners:
+            self._told = self.last
+            return
+        new = islice(self._kept, self._index_after(self._told), None)
+        self._told = self.last
+        for _, entry in tuple(new):
+            for listener in tuple(self.listeners):
+                listener(entry)
+
+    # -- the sequence ------------------------------------------------------------------
+
+    def add(  # noqa: PLR0913, PLR0917 - the parts of a message
         self,
         kind: str,
         content: Mapping[str, Any],
         parent: Mapping[str, Any],
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
+        front: str = "",
     ) -> None:
-        """Add a message, and tell who listens; see `Entry`."""
+        """Add a message, and have who listens told; see `Entry`."""
         self.last += 1
         entry = Entry(
-            self.last, time.time(), kind, content, metadata or {}, parent, buffers
+            *(self.last, time.time(), kind, content, metadata or {}, parent),
+            *(buffers, front),
         )
         size = _size(entry)
         self._kept.append((size, entry))
         self._bytes += size
-        while self._bytes > self._bytes_max:
-            self._bytes -= self._kept.popleft()[0]
-        if self.listeners:
+        if self._bytes > self._memory_max:
+            self._forget_written()
+            if self._bytes > self._memory_max and self._write_soon is not None:
+                self.flush()  # all that is in memory isn't written yet
+            while self._bytes > self._bytes_max:
+                self._bytes -= self._kept.popleft()[0]
+        if self._write_soon is not None:
+            if not self._waits:
+                self._wait()
+        elif self.listeners:
             for listener in tuple(self.listeners):
                 listener(entry)
 
@@ -93,28 +194,73 @@ class Transcript:
         for call in ends:
             call(reason)
 
+    def listen(self, listener: Callable[[Entry], None]) -> None:
+        """Have a function called with each message that is added from now on."""
+        if self._waits:
+            self.publish()  # without listeners, it would be written later
+        self.listeners.append(listener)
+
     def after(self, number: int, count_max: int) -> list[Entry]:
         """Return messages after one, oldest first.
 
         The first has a higher number than the next if those between are gone.
         """
-        first = self.last - len(self._kept) + 1
-        start = max(0, number + 1 - first)
-        found = islice(self._kept, start, start + count_max)
-        return [entry for _, entry in found]
+        if self._write_soon is not None:
+            self.flush()
+        if self._file is not None and number < min(self._written, self._first - 1):
+            found = self._file.after(number, count_max)
+            if found:
+                return found
+        start = self._index_after(number)
+        return [entry for _, entry in islice(self._kept, start, start + count_max)]
+
+    @property
+    def _first(self) -> int:
+        """The number of the first message in memory."""
+        return self.last - len(self._kept) + 1
+
+    def _index_after(self, number: int) -> int:
+        return max(0, number + 1 - self._first)
+
+    def _forget_written(self) -> None:
+        """Drop from memory what is in the file, if it is much."""
+        while self._bytes > self._memory_max and self._first <= self._written:
+            self._bytes -= self._kept.popleft()[0]
+
+    # -- places of sessions ------------------------------------------------------------
+
+    def note_place(self, session: str, number: int) -> None:
+        """Note that a session of a front has all messages up to one."""
+        self.places[session] = self._moved[session] = number
+        if len(self.places) > _PLACES_MAX:
+            self.forget_place(next(iter(self.places)))
+        self._wait()
+
+    def forget_place(self, session: str) -> None:
+        """Forget a session."""
+        if self.places.pop(session, None) is not None:
+            self._moved[session] = None
+            self._wait()
 
 
 def _size(entry: Entry) -> int:
-    """Estimate the memory that an entry keeps, without looking deep into it."""
-    if entry.kind == "status":  # half of all
-        return _ENTRY_BYTES
+    """Estimate the memory that an entry keeps.
+
+    The content is plain data of any form: code decides what is in it.
+    """
     size = _ENTRY_BYTES + sum(map(len, entry.buffers))
-    content = entry.content
-    for value in (*content.values(), *(content.get("data") or {}).values()):
+    if entry.kind == "status":  # half of all
+        return size
+    waiting: list[Any] = [dict(entry.content), dict(entry.metadata)]
+    while waiting:
+        value = waiting.pop()
         if isinstance(value, str):
             size += len(value)
-        elif isinstance(value, list):
-            size += sum(len(each) for each in value if isinstance(each, str))
-        elif isinstance(value, dict):
-            size += _ENTRY_BYTES
+            continue
+        parts = value
+        if isinstance(value, dict):
+            size += sum(map(len, value))
+            parts = value.values()
+        size += _VALUE_BYTES * len(parts)
+        waiting += [part for part in parts if isinstance(part, (str, list, dict))]
     return size

@@ -26,6 +26,8 @@ from isoserver.contexts.process import ContextProcess
 from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from isokernel.protocol.frames import Frame
     from isoserver.contexts.context import Identity
     from isoserver.contexts.forkserver import AsyncForkServer
@@ -192,9 +194,16 @@ class V8Process(ContextProcess):
             self._control.send("interrupt_request", {"execution": job.id}, 0)
 
     def tell(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: tuple[bytes, ...] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> None:
         """Send a message that it takes amid an await of its code, too."""
+        del metadata, number
         if self._work is not None:
             self._work.send(kind, content, 0, buffers=buffers)
 
@@ -358,7 +367,7 @@ async def _check_saved(reader: int, seconds: float) -> None:
         outcome = {}
     if outcome.get("status") != "ok":
         reason = str(outcome.get("reason") or "the process that saved it died")
-        raise HeapUnsavableError(reason, outcome.get("kind"), outcome.get("path"))
+        raise HeapUnsavableError(reason, *map(outcome.get, ("kind", "path", "holder")))
 
 
 def _read_file(file: int) -> bytes:

@@ -102,7 +102,16 @@ class UnsavableModel(AnswerModel):
     message: str
     reason: str = Field("", description="V8's words, or ours.")
     kind: str | None = Field(None, description="The kind of object in the way.")
-    path: str | None = Field(None, description="What leads to it from globalThis.")
+    path: str | None = Field(
+        None,
+        description="An expression that leads to it, or the names by which its holder "
+        "has it.",
+    )
+    holder: str | None = Field(
+        None,
+        description="The URL of the module, and so the package, that holds it, or `a "
+        "function`.",
+    )
 
 
 class HeapModel(AnswerModel):

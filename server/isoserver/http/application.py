@@ -7,6 +7,7 @@ and drop that, while one of the handlers here answers.
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httputil import HTTPMessageDelegate
@@ -60,8 +61,11 @@ class _Application(Application):
 
     def __init__(self, parts: ServerParts, routes: Iterable[Route]) -> None:
         self._parts = parts
+        specs = {route.path: _url_spec(parts, route) for route in routes}
+        # Found at once, where Tornado tries the patterns of all routes in turn.
+        self._fixed = {path: spec for path, spec in specs.items() if "{" not in path}
         super().__init__(
-            [_url_spec(parts, route) for route in routes],
+            list(specs.values()),
             default_handler_class=MissingHandler,
             default_handler_args={"parts": parts},
             log_function=lambda _handler: None,  # Handler.on_finish logs
@@ -74,7 +78,13 @@ class _Application(Application):
         settings = self._parts.settings
         if _head_size(request) > settings.request_header_bytes_max:
             return self._refuse(request, _LongHeadersHandler)
-        delegate = super().find_handler(request, **kwargs)
+        spec = self._fixed.get(request.path)
+        if spec is None:
+            delegate = super().find_handler(request, **kwargs)
+        else:
+            delegate = self.get_handler_delegate(
+                request, spec.handler_class, spec.kwargs
+            )
         size, size_max = _body_size(request.headers), settings.request_body_bytes_max
         kind = delegate.handler_class
         takes_files = issubclass(kind, Handler) and kind.streams_body
@@ -227,8 +237,8 @@ class _BoundedBody(HTTPMessageDelegate):
 
 def _head_size(request: HTTPServerRequest) -> int:
     """Return the characters of a request's first line and headers, nearly."""
-    names = request.headers.get_all()
-    return len(request.uri or "") + sum(len(name) + len(text) for name, text in names)
+    texts = chain.from_iterable(request.headers.get_all())
+    return len(request.uri or "") + sum(map(len, texts))
 
 
 def _body_size(headers: HTTPHeaders) -> int | None:

@@ -83,15 +83,17 @@ class BoundedServer(HTTPServer):
             application,
             max_body_size=settings.request_body_bytes_max,
             max_header_size=_HEADERS_FACTOR * settings.request_header_bytes_max,
-            idle_connection_timeout=settings.connection_idle_timeout_seconds,
         )
+        # `_close_late` sees to that: Tornado makes a timer, two futures and a turn of
+        # the event loop for each request, a twentieth of what a short one costs.
+        self.conn_params.header_timeout = None
         self._settings = settings
         self._log = log
         self._max = _connections_max(settings)
         self._open: dict[_Stream, str] = {}
         self._of_address: Counter[str] = Counter()
-        # Streams that wait for a request, the longest first.
-        self._waiting: dict[_Stream, None] = {}
+        # Streams that wait for a request, and since when: the longest first.
+        self._waiting: dict[_Stream, float] = {}
         # Since when there is a part of a head.
         self._partial: dict[_Stream, float] = {}
         self._lingering: set[asyncio.Task[None]] = set()
@@ -163,7 +165,7 @@ class BoundedServer(HTTPServer):
         stream = _Stream(connection, self)
         self._open[stream] = host
         self._of_address[host] += 1
-        self._waiting[stream] = None
+        self._waiting[stream] = time.monotonic()
         self.handle_stream(stream, address)
 
     def start_request(
@@ -173,7 +175,7 @@ class BoundedServer(HTTPServer):
         connection: HTTP1ServerConnection = server_conn  # type: ignore[assignment]
         stream: Any = connection.stream
         if stream in self._open:
-            self._waiting[stream] = None
+            self._waiting[stream] = time.monotonic()
         return super().start_request(server_conn, request_conn)
 
     def begin_request(self, stream: _Stream) -> None:
@@ -204,10 +206,15 @@ class BoundedServer(HTTPServer):
 
     @property
     def _interval(self) -> float:
-        return min(1.0, self._settings.request_head_timeout_seconds / 4)
+        settings = self._settings
+        shortest = min(
+            settings.request_head_timeout_seconds,
+            settings.connection_idle_timeout_seconds,
+        )
+        return min(1.0, shortest / 4)
 
     def _close_late(self) -> None:
-        """Close connections that have sent a part of a head for too long."""
+        """Close connections that have been idle, or amid a head, for too long."""
         for stream in list(self._late()):
             stream.close()
         loop = asyncio.get_running_loop()
@@ -215,12 +222,14 @@ class BoundedServer(HTTPServer):
 
     def _late(self) -> Iterator[_Stream]:
         now = time.monotonic()
-        for stream in self._waiting:
+        idle_max = self._settings.connection_idle_timeout_seconds
+        head_max = self._settings.request_head_timeout_seconds
+        for stream, since in self._waiting.items():
             if not stream.buffered:
                 self._partial.pop(stream, None)
-            elif now - self._partial.setdefault(stream, now) > (
-                self._settings.request_head_timeout_seconds
-            ):
+                if now - since > idle_max:
+                    yield stream
+            elif now - self._partial.setdefault(stream, now) > head_max:
                 yield stream
 
     # -- what is answered without Tornado ----------------------------------------------
@@ -237,6 +246,7 @@ class BoundedServer(HTTPServer):
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\n"
             "Content-Type: application/json\r\n"
+            f"X-Error-Code: {type(error).code}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         if len(self._lingering) >= _LINGERING_MAX:
@@ -282,6 +292,25 @@ class _Stream(IOStream):
             read_chunk_size=server.read_chunk_size,
         )
         self._server = server
+        self._has_read = False
+        super().set_nodelay(value=True)
+
+    def set_nodelay(self, value: bool) -> None:  # noqa: FBT001 - Tornado's
+        """Let it be: Tornado changes it twice for each response."""
+
+    def _handle_read(self) -> None:
+        super()._handle_read()
+        self._has_read = True
+
+    def reading(self) -> bool:
+        """Whether to listen; asked by Tornado at each event, after it has read.
+
+        It would stop when a body has come with its head, and begin again a moment
+        later: four system calls a request, a twentieth of what a short one costs.
+        """
+        listens = self._has_read and self._read_buffer_size < _CHUNK_BYTES
+        self._has_read = False
+        return listens or super().reading()
 
     @property
     def buffered(self) -> int:

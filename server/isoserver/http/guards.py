@@ -7,6 +7,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from isokernel.capabilities.hosts import read_host, read_origin, read_place
 from isoserver.errors import OriginError
 
 if TYPE_CHECKING:
@@ -39,9 +40,13 @@ class Guard:
             settings: The server's settings.
         """
         self._hosts = {"localhost", settings.host.lower()} | {
-            host.lower() for host in settings.allowed_host
+            host if host == _ANY else read_host(read_place(host).host).name
+            for host in settings.allowed_host
         }
-        self._origins = set(settings.cors_origin)
+        self._origins = {
+            origin if origin == _ANY else read_origin(origin)
+            for origin in settings.cors_origin
+        }
         self._public = _origin(settings.public_url)
 
     def check_host(self, request: HTTPServerRequest) -> None:
@@ -92,7 +97,7 @@ def _origin(url: str | None) -> str | None:
 # Most requests name one of a few hosts, and parsing a name costs 3 µs.
 @functools.lru_cache(maxsize=64)
 def _name(host: str) -> str:
-    return (urlsplit(f"//{host}").hostname or "").lower()
+    return (urlsplit(f"//{host}").hostname or "").lower().removesuffix(".")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import re
 import time
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
+from tornado.httputil import HTTPHeaders, format_timestamp
 from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
@@ -44,6 +46,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SERVER_ERRORS: Final = 500
 _IDS: Final = random.Random()  # noqa: S311 - seeded by the system, and much faster
 _PREFLIGHT_SECONDS: Final = "600"
+_DIGITS_MAX: Final = 11
 _PATH_MAX: Final = 200
 """Characters of a path that doesn't exist, in the log."""
 
@@ -84,6 +87,14 @@ class Handler(RequestHandler):
 
     # -- before the method -------------------------------------------------------------
 
+    def clear(self) -> None:
+        """Begin a response; called by Tornado, which formats the time for each."""
+        self._headers = HTTPHeaders()
+        self._headers["Date"] = _date(int(time.time()))
+        self.set_default_headers()
+        self._write_buffer = []
+        self.set_status(HTTPStatus.OK)
+
     def set_default_headers(self) -> None:
         """Set the headers of every response; called by Tornado, first of all."""
         # Not with set_header, which checks what is known to be good.
@@ -115,8 +126,8 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Origin", origin)
         self.set_header(
             "Access-Control-Expose-Headers",
-            "X-Request-Id, X-Context-Id, Retry-After, WWW-Authenticate, ETag, "
-            "Content-Range",
+            "X-Request-Id, X-Context-Id, X-Execution-Id, X-Error-Code, Retry-After, "
+            "WWW-Authenticate, ETag, Content-Range",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("Vary", "Origin")
@@ -129,7 +140,7 @@ class Handler(RequestHandler):
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods))
         allowed = (
             "Authorization, Content-Type, X-API-Key, X-Request-Id, X-Workspace-Id, "
-            "If-Match, If-None-Match, Range"
+            "If-Match, If-None-Match, Last-Event-ID, Range"
         )
         self.set_header("Access-Control-Allow-Headers", allowed)
         self.set_header("Access-Control-Max-Age", _PREFLIGHT_SECONDS)
@@ -200,10 +211,25 @@ class Handler(RequestHandler):
         Raises:
             InvalidRequestError: It has another one.
         """
+        if not self.request.query:
+            return default
         value = self.get_query_argument(name, default)
         if value in {default, *others}:
             return value
         problem = f"must be one of {', '.join([default, *others])}"
+        raise InvalidRequestError(FieldProblem(name, problem))
+
+    def whole_number(self, name: str, default: int, low: int, high: int) -> int:
+        """Read a query argument that is a whole number.
+
+        Raises:
+            InvalidRequestError: It isn't one from `low` to `high`.
+        """
+        text = self.get_query_argument(name, str(default))
+        number = int(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else -1
+        if low <= number <= high:
+            return number
+        problem = f"must be a whole number from {low} to {high}"
         raise InvalidRequestError(FieldProblem(name, problem))
 
     def find_context(self, context_id: str) -> Context:
@@ -249,7 +275,7 @@ class Handler(RequestHandler):
     def answer(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Send plain data as JSON and finish the response."""
         self.set_status(status)
-        self.set_header("Content-Type", JSON)
+        self._headers["Content-Type"] = JSON
         self.finish(msgspec.json.encode(content))
 
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:
@@ -275,6 +301,7 @@ class Handler(RequestHandler):
         self.internal_error(HTTPStatus(status_code))
 
     def _error_headers(self, error: ServerError) -> None:
+        self.set_header("X-Error-Code", type(error).code)
         if error.retry_after is not None:
             self.set_header("Retry-After", str(error.retry_after))
         challenge = self.parts.access.challenge(error, self.request)
@@ -370,6 +397,11 @@ def request_id(request: HTTPServerRequest) -> str:
         known = given if _REQUEST_ID.fullmatch(given) else _new_id()
         request.isokernel_id = known  # type: ignore[attr-defined]  # it lives as long
     return known
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> str:
+    return format_timestamp(seconds)
 
 
 def _new_id() -> str:

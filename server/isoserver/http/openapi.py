@@ -41,6 +41,7 @@ _NAMES: Final = {
 _PARAMETERS: Final = {
     "task_id": "The task.",
     "context_id": "The context's id.",
+    "execution_id": "The execution's id, as its answer or its first event has told it.",
     "path": "The path in the context's folder, which may have slashes.",
     "id": "The execution's id.",
     "key": "The heap's key: 64 lower-case hex digits.",

@@ -13,6 +13,7 @@ then, by which a client knows that it has it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,14 +23,18 @@ from isokernel.protocol.messages import error_reply_content
 from isokernel.v8.library import V8_VERSION
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.kernel_ids import kernel_id
+from isoserver.contexts.messages import Message
 from isoserver.errors import (
     ContextError,
+    ContextFrontLimitError,
     FieldProblem,
+    FrontLimitError,
     InvalidRequestError,
     LimitError,
     ServerError,
 )
 from isoserver.jupyter.frames import FrontMessage
+from isoserver.jupyter.readers import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.history import History
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.transcript import Entry
+    from isoserver.settings.server import ServerSettings
 
 __all__ = ["Front", "Fronts", "Socket"]
 
@@ -45,10 +51,16 @@ ANEW: Final = 1000
 """Close codes of websockets: the session has another one now."""
 GONE: Final = 1001
 """The context is deleted. Fronts give up at these two, and try again at others."""
+AGAIN: Final = 1012
+"""The server ends, and perhaps another one begins."""
 CELL_SECONDS: Final = 24 * 3600.0
 """How long a cell of a front may run: people interrupt what takes too long."""
+SESSION_CHARACTERS_MAX: Final = 200
+"""Of the id of a front's session."""
 _AWAY_MAX: Final = 100
 """Fronts of one context that are away; the longest goes."""
+_AWAY_IN_ALL_MAX: Final = 10_000
+"""Those that are remembered with the replies to their questions."""
 _REPLIES_MAX: Final = 1000
 """Replies that may not have arrived; the oldest go."""
 _AT_ONCE: Final = 100
@@ -59,6 +71,10 @@ _QUESTIONS: Final = {
     "is_complete_request",
     "comm_info_request",
 }
+_ADDRESSED: Final = {"execute_reply": "shell", "input_request": "stdin"}
+"""What is for the session alone that has asked, and on which channel."""
+_NOT_PASSED_ON: Final = {"supported_features", "debugger"}
+"""What kernels say that they can do beyond cells: debug, and cells beside cells."""
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
     "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
@@ -94,20 +110,35 @@ class Front:
         context: The context.
         session: The client's id of the session.
         socket: What it is connected by; None while it is away.
+        since: When it came first, as time.time() gives it.
+        client: Who it is, as access knows it.
     """
 
     def __init__(self, context: Context, session: str) -> None:
-        """Be attached from now on."""
+        """Be attached from now on, or from where the session was left."""
         self.context = context
         self.session = session
         self.socket: Socket | None = None
-        self._told = self._arrived = context.transcript.last
+        self.since = time.time()
+        self.client = ""
+        transcript = context.transcript
+        self._told = self._arrived = transcript.places.get(session, transcript.last)
         # Those that may not have arrived, by their number.
         self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
         self._mark = b""  # of the probe that is on its way
         self._cells: list[Execution] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._sent = 0
+
+    @property
+    def number(self) -> int:
+        """The last message that it was sent, or has if it is away."""
+        return self._arrived if self.socket is None else self._told
+
+    @property
+    def waiting(self) -> int:
+        """How many of its cells wait or run."""
+        return len(self._cells)
 
     # -- the socket --------------------------------------------------------------------
 
@@ -116,7 +147,8 @@ class Front:
         if self.socket is not None:
             self.socket.close(ANEW, "the session has connected anew")
         else:
-            self.context.transcript.listeners.append(self._tell)
+            self.context.transcript.note_place(self.session, self._arrived)
+            self.context.transcript.listen(self._tell)
         self.socket, self._mark = socket, b""
         for _, message in list(self._replies):
             socket.deliver(message)
@@ -152,7 +184,9 @@ class Front:
             return
         self._mark = b""
         told, sent = map(int, mark.split(b"-"))
-        self._arrived = max(self._arrived, told)
+        if told > self._arrived:
+            self._arrived = told
+            self.context.transcript.note_place(self.session, told)
         while self._replies and self._replies[0][0] <= sent:
             self._replies.popleft()
         if self._told > told or self._sent > sent:
@@ -179,9 +213,12 @@ class Front:
             content = {"name": "stderr", "text": _MISSED.format(gone)}
             socket.deliver(self._message("iopub", "stream", content, {}))
         self._told = entry.number
+        channel = _ADDRESSED.get(entry.kind, "iopub")
+        if channel != "iopub" and entry.front != self.session:
+            return
         socket.deliver(
             FrontMessage(
-                "iopub",
+                channel,
                 self._header(entry.kind, str(entry.number), entry.at),
                 self._parent(entry),
                 dict(entry.metadata),
@@ -226,14 +263,11 @@ class Front:
         header = self._header(kind, f"{self.session}_{self._sent}")
         return FrontMessage(channel, header, dict(parent), {}, dict(content))
 
-    def _reply(
-        self, request: FrontMessage, content: Mapping[str, Any], *, idle: bool = True
-    ) -> None:
+    def _reply(self, request: FrontMessage, content: Mapping[str, Any]) -> None:
         """Answer a request, now or when the client is back."""
         kind = f"{request.kind.removesuffix('_request')}_reply"
         self._send(self._message(request.channel, kind, content, request.header))
-        if idle:
-            self._state("idle", request)
+        self._state("idle", request)
 
     def _state(self, state: str, request: FrontMessage) -> None:
         """Say to this front alone what the context does for its question."""
@@ -262,8 +296,13 @@ class Front:
         kind = request.kind
         if kind == "execute_request":
             self._execute(request)
+        elif kind == "input_reply":
+            answer = request.content.get("value")
+            if isinstance(answer, str):
+                self.context.answer_user(self.session, answer)
         elif kind in _COMMS:
-            self.context.process.tell(kind, request.content, request.buffers)
+            message = Message(kind, request.content, request.metadata, request.buffers)
+            self.context.tell_comm(message, request.header)
         elif kind.endswith("_request"):
             task = asyncio.ensure_future(self._answer(request, restart))
             self._asking.add(task)
@@ -278,11 +317,16 @@ class Front:
             options = {
                 "announce": False,
                 "silent": bool(content.get("silent")),
+                "allow_stdin": bool(content.get("allow_stdin")),
                 "store_history": bool(content.get("store_history", True)),
                 "user_expressions": content.get("user_expressions") or {},
             }
             cell = self.context.execute(
-                code, CELL_SECONDS, options=options, header=request.header
+                code,
+                CELL_SECONDS,
+                options=options,
+                header=request.header,
+                front=self.session,
             )
         except ServerError as error:
             self.refuse(request, error)
@@ -300,7 +344,7 @@ class Front:
         self._reply(request, {"status": "error", "execution_count": None, **told})
 
     def _over(self, cell: Execution, request: FrontMessage, *, stops: bool) -> None:
-        """Send the reply to a cell, and drop those that wait if it has failed."""
+        """Answer a cell that never ran; drop those that wait if it has failed."""
         if cell not in self._cells:
             return  # it was dropped, and answered so
         self._cells.remove(cell)
@@ -308,9 +352,6 @@ class Front:
         if error is not None:
             self.refuse(request, error)
             return
-        reply = {"payload": [], "user_expressions": {}, **(cell.reply or {})}
-        reply.pop("result_json", None)
-        self._reply(request, reply, idle=False)
         if cell.failure is not None and stops:
             self._drop_waiting()
 
@@ -355,13 +396,19 @@ class Front:
 
 
 async def _information(context: Context) -> Mapping[str, Any]:
-    """Return the content of `kernel_info_reply`; V8's needs no process."""
+    """Return the content of `kernel_info_reply`, also while a cell runs.
+
+    Fronts show nothing before they have it.
+    """
     language = context.language
     if language.engine == "v8":
         return kernel_information(
             "typescript" if language.name == "typescript" else "javascript", V8_VERSION
         )
-    return await context.ask("kernel_info_request", {})
+    content = context.process.information
+    if not content:
+        content = await context.ask("kernel_info_request", {})
+    return {name: content[name] for name in content if name not in _NOT_PASSED_ON}
 
 
 def _history(history: History, request: FrontMessage) -> list[tuple[int, int, Any]]:
@@ -378,49 +425,144 @@ def _history(history: History, request: FrontMessage) -> list[tuple[int, int, An
 
 
 class Fronts:
-    """The fronts of all contexts, and which contexts were made by a front."""
+    """The fronts of all contexts, and those who read their messages over HTTP."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, settings: ServerSettings) -> None:
+        """Begin with none.
+
+        Args:
+            settings: How many there may be.
+        """
+        self._settings = settings
         self._fronts: dict[Context, OrderedDict[str, Front]] = {}
-        self._made: set[Context] = set()
+        self._readers: dict[Context, list[Reader]] = {}
+        self._recent: OrderedDict[Front, None] = OrderedDict()
 
-    def attach(self, context: Context, session: str) -> Front:
-        """Return the front of a session, which is perhaps back."""
+    # -- coming ------------------------------------------------------------------------
+
+    def check(self, context: Context, session: str) -> None:
+        """Refuse who may not be attached.
+
+        Args:
+            context: The context.
+            session: The client's id of the session.
+
+        Raises:
+            InvalidRequestError: The id is too long.
+            FrontLimitError: There are too many fronts, here or in all.
+        """
+        if len(session) > SESSION_CHARACTERS_MAX:
+            problem = f"must have at most {SESSION_CHARACTERS_MAX} characters"
+            raise InvalidRequestError(FieldProblem("session_id", problem))
         fronts = self._fronts.get(context)
-        if fronts is None:
-            fronts = self._fronts[context] = OrderedDict()
-            context.transcript.ends.append(lambda why: self._forget(context, why))
-        front = fronts.get(session)
+        front = None if fronts is None else fronts.get(session)
+        if front is None or front.socket is None:
+            self._check_room(context)
+
+    def attach(self, context: Context, session: str, client: str) -> Front:
+        """Return the front of a session, which is perhaps back.
+
+        Args:
+            context: The context.
+            session: The client's id of the session, which was checked.
+            client: Who it is, as access knows it.
+        """
+        self._know(context)
+        front = self._fronts[context].get(session)
         if front is None:
-            front = fronts[session] = Front(context, session)
-        fronts.move_to_end(session)
-        away = [each for each in fronts.values() if each.socket is None]
-        for each in away[: max(0, len(away) - _AWAY_MAX)]:
-            if each is not front:
-                del fronts[each.session]
+            front = self._fronts[context][session] = Front(context, session)
+        front.client = client
+        self._fronts[context].move_to_end(session)
+        self._recent[front] = None
+        self._recent.move_to_end(front)
+        self._drop_away(context, front)
         return front
+
+    def _know(self, context: Context) -> None:
+        if context not in self._fronts:
+            self._fronts[context] = OrderedDict()
+            self._readers[context] = []
+            context.transcript.ends.append(lambda why: self._forget(context, why))
+
+    def _check_room(self, context: Context) -> None:
+        limit = self._settings.context_fronts_max
+        if len(self._connected(context)) >= limit:
+            raise ContextFrontLimitError(limit)
+        limit = self._settings.fronts_max
+        if sum(len(self._connected(one)) for one in self._fronts) >= limit:
+            raise FrontLimitError(limit)
+
+    def _drop_away(self, context: Context, back: Front) -> None:
+        """Drop those that are away for longest, where there are too many."""
+        away = [each for each in self.of(context) if each.socket is None]
+        for each in away[: max(0, len(away) - _AWAY_MAX)]:
+            if each is not back:
+                self._drop(each)
+                context.transcript.forget_place(each.session)
+        if len(self._recent) > self._settings.fronts_max + _AWAY_IN_ALL_MAX:
+            # Its place is still known: it has only lost replies to its questions.
+            idle = (one for one in self._recent if one.socket is None)
+            self._drop(next(one for one in idle if one is not back))
+
+    def _drop(self, front: Front) -> None:
+        self._recent.pop(front, None)
+        self._fronts[front.context].pop(front.session, None)
+
+    def join(self, context: Context, client: str, number: int) -> Reader:
+        """Return a new reader of messages after one; `leave` ends it.
+
+        Raises:
+            FrontLimitError: There are too many fronts, here or in all.
+        """
+        self._check_room(context)
+        self._know(context)
+        reader = Reader(context, client, number)
+        self._readers[context].append(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Forget a reader."""
+        reader.leave()
+        readers = self._readers.get(reader.context, [])
+        if reader in readers:
+            readers.remove(reader)
+
+    # -- looking -----------------------------------------------------------------------
 
     def of(self, context: Context) -> list[Front]:
         """Return the fronts of a context, those that are away included."""
         return list(self._fronts.get(context, {}).values())
 
+    def readers(self, context: Context) -> list[Reader]:
+        """Return who reads a context's messages over HTTP."""
+        return list(self._readers.get(context, ()))
+
     def connections(self, context: Context) -> int:
         """Count the fronts of a context that are connected."""
         return sum(front.socket is not None for front in self.of(context))
 
-    def note_made(self, context: Context) -> None:
-        """Note that a front has made a context, and so may end it."""
-        self._made.add(context)
+    def _connected(self, context: Context) -> list[Front | Reader]:
+        there = [front for front in self.of(context) if front.socket is not None]
+        return [*there, *self.readers(context)]
 
-    def made(self, context: Context) -> bool:
-        """Whether a front has made a context."""
-        return context in self._made
+    # -- going -------------------------------------------------------------------------
+
+    def close(self, reason: str) -> None:
+        """Close all connections; clients may come back to the next server."""
+        for context in list(self._fronts):
+            self._close(context, AGAIN, reason)
 
     def _forget(self, context: Context, reason: str) -> None:
-        """Close all sockets of a context that is gone."""
+        """Close all connections of a context that is gone."""
+        self._close(context, GONE, reason)
+        for front in self.of(context):
+            self._recent.pop(front, None)
+        self._fronts.pop(context, None)
+        self._readers.pop(context, None)
+
+    def _close(self, context: Context, code: int, reason: str) -> None:
         for front in self.of(context):
             if front.socket is not None:
-                front.socket.close(GONE, reason)
-        self._fronts.pop(context, None)
-        self._made.discard(context)
+                front.socket.close(code, reason)
+        for reader in self.readers(context):
+            reader.close(reason)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from contextlib import suppress
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
+import msgspec
 from tornado.ioloop import IOLoop
+from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from isoserver.contexts.records import ContextRecord
@@ -23,36 +29,46 @@ from isoserver.http.handlers import Handler
 from isoserver.jupyter.frames import V1, decode, encode
 from isoserver.jupyter.models import (
     KernelName,
+    MessagesQuery,
     PatchSession,
     StartKernel,
     StartSession,
+    front_answer,
+    jupyter_time,
     kernel_answer,
     kernelspec_name,
     kernelspecs_answer,
+    message_answer,
+    messages_answer,
     session_answer,
 )
+from isoserver.jupyter.readers import cursor_of, read_cursor
 from isoserver.jupyter.sessions import Session
 
 if TYPE_CHECKING:
-    import asyncio
-
     from isoserver.contexts.context import Context
     from isoserver.contexts.languages import Language
+    from isoserver.contexts.transcript import Entry
     from isoserver.jupyter.frames import FrontMessage
     from isoserver.jupyter.fronts import Front
+    from isoserver.jupyter.readers import Place, Reader
 
 __all__ = [
     "ApiHandler",
     "ChannelsHandler",
+    "FrontsHandler",
     "InterruptKernelHandler",
     "KernelHandler",
     "KernelsHandler",
     "KernelspecHandler",
     "KernelspecsHandler",
     "MeHandler",
+    "MessagesHandler",
     "RestartKernelHandler",
     "SessionHandler",
     "SessionsHandler",
+    "StatusHandler",
+    "TreeHandler",
 ]
 
 VERSION: Final = "2.0.0"
@@ -60,6 +76,9 @@ VERSION: Final = "2.0.0"
 _PING_SECONDS: Final = 30.0
 _BAD_MESSAGE: Final = 1007
 """The close code for what is no message."""
+_EVENTS: Final = "text/event-stream"
+_AT_ONCE: Final = 100
+"""Messages of a stream that are looked up at once."""
 _REASON_MAX: Final = 120
 """Bytes of a close frame's reason: it has 125 in all, with the code."""
 
@@ -95,7 +114,11 @@ class _JupyterHandler(Handler):
         context = await self.parts.contexts.create(
             self.principal.workspace, self.language_of(name), HOME
         )
-        self.parts.fronts.note_made(context)
+        try:
+            await self.parts.sessions.note_made(context.key)
+        except BaseException:
+            await self.parts.contexts.delete(context.workspace, context.id)
+            raise
         return context
 
     async def end(self, context: Context) -> None:
@@ -104,9 +127,8 @@ class _JupyterHandler(Handler):
         A front that is closed ends all kernels that it is attached to, and would end
         the work of an agent.
         """
-        if self.parts.fronts.made(context):
+        if self.parts.sessions.made(context.key):
             await self.parts.contexts.delete(context.workspace, context.id)
-            self.parts.sessions.drop_context(context.key)
 
     def end_with(self, status: HTTPStatus) -> None:
         """Answer without a body."""
@@ -125,6 +147,17 @@ class ApiHandler(_JupyterHandler):
         self.answer({"version": VERSION})
 
 
+class TreeHandler(_JupyterHandler):
+    """GET /tree: where Jupyter Server has a page for those who need no password.
+
+    VS Code asks for a password of Jupyter's if it gets anything but 200 here.
+    """
+
+    def get(self) -> None:
+        """Answer that there is nothing to log in to."""
+        self.answer({})
+
+
 class MeHandler(_JupyterHandler):
     """GET /api/me: who the caller is."""
 
@@ -140,6 +173,26 @@ class MeHandler(_JupyterHandler):
             "color": None,
         }
         self.answer({"identity": identity, "permissions": {}})
+
+
+class StatusHandler(_JupyterHandler):
+    """GET /api/status: what is there; some clients wait until it answers."""
+
+    started = jupyter_time(datetime.now(timezone.utc))
+
+    def get(self) -> None:
+        """Count the contexts of the workspace, and their fronts."""
+        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        kernels = [self.kernel(one) for one in contexts]
+        used = max((one["last_activity"] for one in kernels), default=self.started)
+        self.answer(
+            {
+                "started": self.started,
+                "last_activity": used,
+                "kernels": len(kernels),
+                "connections": sum(one["connections"] for one in kernels),
+            }
+        )
 
 
 class KernelspecsHandler(_JupyterHandler):
@@ -227,7 +280,7 @@ async def restart(handler: Handler, context: Context) -> None:
     Raises:
         ForeignContextError: No front has made it: all state of somebody's would go.
     """
-    if not handler.parts.fronts.made(context):
+    if not handler.parts.sessions.made(context.key):
         raise ForeignContextError(context.id)
     await handler.parts.contexts.restart(context)
 
@@ -247,7 +300,7 @@ class SessionsHandler(_JupyterHandler):
         asked = self.parse_json(StartSession)
         context = await self.context_of(asked.kernel)
         row = Session(asked.path, asked.name, asked.type, context.key)
-        self.parts.sessions.add(row)
+        await self.parts.sessions.add(row)
         self.answer(session_answer(row, self.kernel(context)), HTTPStatus.CREATED)
 
     async def context_of(self, asked: KernelName) -> Context:
@@ -293,7 +346,7 @@ class SessionHandler(SessionsHandler):
             context.key,
             row.id,
         )
-        self.parts.sessions.add(row)
+        await self.parts.sessions.add(row)
         self.answer(session_answer(row, self.kernel(context)))
 
     async def delete(self, session_id: str) -> None:
@@ -333,13 +386,15 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
     async def get(self, context_id: str) -> None:
         """Find the context, then open the websocket."""
         self._context = self.find_context(context_id)
+        self._session = self.get_query_argument("session_id", "") or uuid4().hex
+        self.parts.fronts.check(self._context, self._session)
         await WebSocketHandler.get(self, context_id)
 
     def open(self, *_args: str, **_named: str) -> None:
         """Attach; called by Tornado when the websocket is there."""
         self.set_nodelay(True)
-        session = self.get_query_argument("session_id", "")
-        self.front = self.parts.fronts.attach(self._context, session)
+        client = self.principal.client
+        self.front = self.parts.fronts.attach(self._context, self._session, client)
         self.front.connect(self)
 
     @property
@@ -362,6 +417,17 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         """Send a ping with a mark."""
         with suppress(WebSocketClosedError):
             self.ping(mark)
+            self._acknowledge_soon()
+
+    def _acknowledge_soon(self) -> None:
+        """Have the system acknowledge at once what comes next: the pong.
+
+        Clients that use Nagle's algorithm (jupyter_server) send nothing after it
+        until it is acknowledged: each cell would wait 40 ms for that.
+        """
+        stream = None if self.ws_connection is None else self.ws_connection.stream
+        if stream is not None and not stream.closed():
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def on_pong(self, data: bytes) -> None:
         """Note that a ping has come back; called by Tornado, of its own too."""
@@ -410,3 +476,87 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         """Note that the client is gone; called by Tornado."""
         WebSocketHandler.on_connection_close(self)
         self.parts.leave(self)
+
+
+class FrontsHandler(Handler):
+    """Who is attached to a context."""
+
+    def get(self, context_id: str) -> None:
+        """List them, those who may come back included."""
+        context = self.find_context(context_id)
+        fronts = self.parts.fronts
+        there: list[Front | Reader] = [*fronts.of(context), *fronts.readers(context)]
+        self.answer({"items": [front_answer(each) for each in there]})
+
+
+class MessagesHandler(Handler):
+    """What a context has said, for whoever can't speak Jupyter's protocol."""
+
+    async def get(self, context_id: str) -> None:
+        """Answer a page, or a stream that goes on."""
+        context = self.find_context(context_id)
+        asked = self.parse_query(MessagesQuery)
+        after = self.request.headers.get("Last-Event-ID") or asked.after
+        place = read_cursor(context.transcript, after)
+        streams = _EVENTS in self.request.headers.get("Accept", "")
+        if not streams and not asked.wait_seconds:
+            found = context.transcript.after(place.number, asked.limit)
+            self._answer(context, place, found)
+            return
+        fronts = self.parts.fronts
+        reader = fronts.join(context, self.principal.client, place.number)
+        try:
+            if streams:
+                await self._stream(reader, anew=place.anew)
+            else:
+                found = await reader.read(asked.limit, asked.wait_seconds)
+                self._answer(context, place, found)
+        finally:
+            fronts.leave(reader)
+
+    def _answer(self, context: Context, place: Place, found: list[Entry]) -> None:
+        self.answer(
+            messages_answer(context.transcript, place.number, found, anew=place.anew)
+        )
+
+    async def _stream(self, reader: Reader, *, anew: bool) -> None:
+        """Write what comes, at the pace at which the client reads."""
+        settings = self.parts.settings
+        self.set_header("Content-Type", f"{_EVENTS}; charset=utf-8")
+        self.set_header("X-Accel-Buffering", "no")
+        if anew:
+            self._event("anew", {}, cursor_of(reader.context.transcript, 0))
+        try:
+            while not self.gone:
+                await asyncio.wait_for(
+                    self.flush(), settings.stream_stall_timeout_seconds
+                )
+                found = await reader.read(
+                    _AT_ONCE, settings.stream_heartbeat_interval_seconds
+                )
+                self._events(reader, found)
+                if not found and reader.end:
+                    self._event("end", {"reason": reader.end})
+                    return
+        except (StreamClosedError, asyncio.TimeoutError):
+            if not self.gone:
+                self.on_connection_close()
+                self.detach().close()
+
+    def _events(self, reader: Reader, found: list[Entry]) -> None:
+        transcript = reader.context.transcript
+        for entry in found:
+            missed = entry.number - reader.number - 1
+            if missed:
+                cursor = cursor_of(transcript, entry.number - 1)
+                self._event("missed", {"count": missed}, cursor)
+            reader.number = entry.number
+            cursor = cursor_of(transcript, entry.number)
+            self._event("message", message_answer(entry), cursor)
+        if not found and not reader.end:
+            self.write(": ping\n\n")
+
+    def _event(self, name: str, data: dict[str, Any], cursor: str = "") -> None:
+        head = f"id: {cursor}\n" if cursor else ""
+        text = msgspec.json.encode(data, enc_hook=str).decode()
+        self.write(f"{head}event: {name}\ndata: {text}\n\n")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from isoserver.http.routes import Operation, Route
-from isoserver.jupyter import JUPYTER_PATH
+from isoserver.http import models as http_models
+from isoserver.http.routes import Answer, Operation, Route, queries_of
+from isoserver.jupyter import JUPYTER_PATH, models
 from isoserver.jupyter import handlers as jupyter
 
 if TYPE_CHECKING:
     from isoserver.http.handlers import Handler
 
-__all__ = ["JUPYTER_ROUTES"]
+__all__ = ["JUPYTER_ROUTES", "MESSAGE_ROUTES"]
+
+_MISSING: Final = Answer(404, "There is no such context.", http_models.ErrorModel)
 
 
 def _route(path: str, handler: type[Handler], *methods: str) -> Route:
@@ -20,8 +23,10 @@ def _route(path: str, handler: type[Handler], *methods: str) -> Route:
 
 
 JUPYTER_ROUTES: Final = (
+    _route("/tree", jupyter.TreeHandler, "GET"),
     _route("/api", jupyter.ApiHandler, "GET"),
     _route("/api/me", jupyter.MeHandler, "GET"),
+    _route("/api/status", jupyter.StatusHandler, "GET"),
     _route("/api/kernelspecs", jupyter.KernelspecsHandler, "GET"),
     _route("/api/kernelspecs/{name}", jupyter.KernelspecHandler, "GET"),
     _route("/api/kernels", jupyter.KernelsHandler, "GET", "POST"),
@@ -34,5 +39,45 @@ JUPYTER_ROUTES: Final = (
     _route("/api/sessions", jupyter.SessionsHandler, "GET", "POST"),
     _route(
         "/api/sessions/{session_id}", jupyter.SessionHandler, "GET", "PATCH", "DELETE"
+    ),
+)
+
+MESSAGE_ROUTES: Final = (
+    Route(
+        "/contexts/{context_id}/messages",
+        jupyter.MessagesHandler,
+        (
+            Operation(
+                "GET",
+                "Read what a context has said, whoever asked for it: a page, or with "
+                "`Accept: text/event-stream` a stream that goes on.",
+                (
+                    Answer(200, "The messages.", models.MessagesModel),
+                    Answer(
+                        400,
+                        "The query isn't as it must be.",
+                        http_models.ValidationErrorModel,
+                    ),
+                    _MISSING,
+                    Answer(
+                        429,
+                        "Too many wait; Retry-After says when to come back.",
+                        http_models.ErrorModel,
+                    ),
+                ),
+                queries=queries_of(models.MessagesQuery),
+            ),
+        ),
+    ),
+    Route(
+        "/contexts/{context_id}/fronts",
+        jupyter.FrontsHandler,
+        (
+            Operation(
+                "GET",
+                "List who is attached to a context, or may come back to it.",
+                (Answer(200, "The fronts.", models.FrontsModel), _MISSING),
+            ),
+        ),
     ),
 )

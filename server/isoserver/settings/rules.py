@@ -15,6 +15,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from isokernel.capabilities.policy import read_policy, read_rule
+from isokernel.capabilities.targets import read_pattern
 from isoserver.principal import DEFAULT_WORKSPACE
 from isoserver.settings.tools import (  # noqa: TC001 - pydantic reads annotations
     ConditionModel,
@@ -137,7 +138,9 @@ class SecretSettings(_Model):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
     value: SecretValue
     hosts: list[Text] = Field(
-        min_length=1, description="Hosts that get it: example.com, *.example.com."
+        min_length=1,
+        description="Hosts that get it, at any port or at one: example.com, "
+        "*.example.com, localhost:8000.",
     )
     workspace: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         DEFAULT_WORKSPACE, description="Whose code may use it."
@@ -145,5 +148,11 @@ class SecretSettings(_Model):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        read_policy({"net": self.hosts})
+        for host in self.hosts:
+            if "://" in host:
+                message = (
+                    f"{host!r} is a URL: hosts takes names, with or without a port"
+                )
+                raise ValueError(message)
+            read_pattern("net", host)
         return self

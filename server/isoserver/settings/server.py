@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - read at run time
 from typing import Annotated, Final, Literal
 
+from isoserver.errors import InvalidSettingsError
 from isoserver.settings.access import AccessSettings
 from isoserver.settings.agents import AgentSettings
 from isoserver.settings.capabilities import CapabilitySettings
@@ -21,6 +22,7 @@ from isoserver.settings.fields import (
 )
 from isoserver.settings.network import NetSettings
 from isoserver.settings.packages import PackageSettings
+from isoserver.settings.webhooks import WebhookSettings
 
 __all__ = ["CONFIG_VARIABLE", "PREFIX", "ServerSettings"]
 
@@ -33,7 +35,12 @@ _MIB = 1 << 20
 
 
 class ServerSettings(
-    CapabilitySettings, NetSettings, PackageSettings, AgentSettings, AccessSettings
+    CapabilitySettings,
+    NetSettings,
+    PackageSettings,
+    WebhookSettings,
+    AgentSettings,
+    AccessSettings,
 ):
     """Settings of one server."""
 
@@ -72,7 +79,7 @@ class ServerSettings(
     )
 
     allowed_host: list[str] = setting(
-        [], "A name that the Host header may have; * allows all."
+        [], "A name that the Host header may have, at any port; * allows all."
     )
     cors_origin: list[str] = setting(
         [], "An origin whose pages may send requests; * allows all."
@@ -122,8 +129,12 @@ class ServerSettings(
         16 * _MIB, "Characters kept in a context's notebook."
     )
     transcript_bytes_max: PositiveInt = setting(
-        8 * _MIB, "Bytes of a context's messages kept for fronts that are away."
+        8 * _MIB, "Bytes of a context's messages kept for those that are away."
     )
+    fronts_max: PositiveInt = setting(
+        2000, "Fronts that are attached to contexts, and streams of messages."
+    )
+    context_fronts_max: PositiveInt = setting(100, "Those of one context.")
     v8_heap_bytes_max: PositiveInt | None = setting(
         512 * _MIB, "Bytes of V8 heap of one context."
     )
@@ -297,5 +308,34 @@ class ServerSettings(
 
     def check(self) -> None:
         """Check what depends on several settings."""
+        self._check_hosts()
         self.check_access()
         self.check_capabilities()
+
+    def _check_hosts(self) -> None:
+        """Check the names that headers are compared with."""
+        if not (self.allowed_host or self.cors_origin):
+            return
+        from isokernel.capabilities.hosts import (  # noqa: PLC0415 - if there are any
+            read_host,
+            read_origin,
+            read_place,
+        )
+
+        setting = "allowed_host"
+        try:
+            for text in self.allowed_host:
+                host, port = (text, None) if text == "*" else read_place(text)
+                if port is not None:
+                    message = f"{text!r} has a port: it takes names, for all ports"
+                    raise ValueError(message)  # noqa: TRY301 - as those of names
+                if text != "*":
+                    read_host(host)
+            setting = "cors_origin"
+            for text in self.cors_origin:
+                if text != "*":
+                    read_origin(text)
+        except ValueError as error:
+            flag = self.fields[setting].flag
+            message = f"{flag}: {error}"
+            raise InvalidSettingsError(message) from error

@@ -171,9 +171,7 @@ async def _memory(one: Context | ContextRecord) -> int:
 
 
 def _last_used(one: Context | ContextRecord) -> float:
-    return (
-        one.last_used if isinstance(one, ContextRecord) else one.last_used.timestamp()
-    )
+    return one.last_used
 
 
 class ContextPage(Page):

@@ -11,6 +11,7 @@ from tests.support.modules import ModulesContext
 from tests.support.waiting import wait_for
 
 from isokernel.context.events import Stream
+from isokernel.errors import SnapshotFailedError
 from isokernel.settings import ContextSettings
 from isokernel.v8.snapshot import Snapshot
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.local_contexts import Outcome
+
+WORDS = "new Intl.Segmenter('en').segment('a b')"
 
 FILES = {
     "npm:/counter@1/index.js": "export let n = 10; export const inc = () => { n += 1 };"
@@ -35,6 +38,7 @@ FILES = {
     "npm:/throws@1/index.js": "\nthrow new RangeError('not today')",
     "npm:/refused@1/index.js": "export const a = 1;\nexport const b = ;",
     "npm:/lacks@1/index.js": "import { nope } from 'counter'",
+    "npm:/hoping@1/index.js": "import { hoped } from 'old'",
     "npm:/busy@1/index.js": "globalThis.times = (globalThis.times ?? 0) + 1;"
     "export const a = times; if (a === 1) console.log('begun'); while (a === 1);",
     "npm:/stuck@1/index.js": "await null; globalThis.rounds ??= 0; rounds += 1;"
@@ -61,11 +65,20 @@ FILES = {
     "npm:/assets@1/index.js": "export const load = async () =>"
     "(await fetch(new URL('table.csv', import.meta.url))).text()",
     "npm:/assets@1/table.csv": "a,b",
+    "npm:/words@1.2.0/index.cjs": f"exports.kept = [{{ words: {WORDS} }}]",
+    "npm:/hidden@1.2.0/index.cjs": f"const words = {WORDS};"
+    "exports.count = () => [...words].length",
+    "npm:/private@1.2.0/index.js": f"const cache = new Map([['en', {WORDS}]]);"
+    "export const count = () => cache.size",
+    "npm:/classes@1.2.0/index.js": f"export class Box {{ #words = {WORDS};"
+    " get size() { return [...this.#words].length } }",
     "npm:/types@1/kinds.ts": "export type T = number",
     "file:///data.json": '{"k": [1, 2]}',
     "file:///broken.json": '{"k": }',
     "file:///note.js": "export const text = 'code'",
     "file:///folder/a.js": "export { text } from '../note.js'",
+    "file:///a%20b%25/odd.cjs": "exports.at = __filename;"
+    "exports.beside = require('module').createRequire(__filename)('../note.js').text",
 }
 
 
@@ -124,6 +137,10 @@ def session(importing: Callable[..., ModulesContext]) -> ModulesContext:
             "require.resolve('old') + require.resolve('./note.js')",
             "'npm:/old@1/index.cjs/note.js'",
         ),
+        (
+            "const { at, beside } = require('./a%20b%25/odd.cjs'); [at, beside].join()",
+            "'/a b%/odd.cjs,code'",
+        ),
         ("import { a } from 'types'; a", "1"),
         ("import { then, a } from 'thenable'; then + a", "3"),
         ("import { load } from 'assets'; await load()", "'a,b'"),
@@ -145,6 +162,8 @@ def test_a_graph_comes_in_one_call_and_is_known_then(session: ModulesContext) ->
     session.run("import 'counter'")
     assert len(session.asked) == 2
     assert "npm:/uses@1/index.js" in session.asked[1]["known"]
+    session.run("require('old'); require('both')")
+    assert "npm:/old@1/index.cjs" in session.asked[-1]["known"]
 
 
 def test_one_module_whoever_imports_it(session: ModulesContext) -> None:
@@ -163,6 +182,27 @@ def test_one_module_whoever_imports_it(session: ModulesContext) -> None:
         ("import 'throws'", "not today", "npm:/throws@1/index.js:2:7"),
         ("import 'refused'", "Unexpected token", "npm:/refused@1/index.js:2:18"),
         ("import 'lacks'", "export named 'nope'", "npm:/lacks@1/index.js:1:10"),
+        (
+            "import { name, nope } from 'old'; nope()",
+            "import pkg from 'old'; const { nope } = pkg;",
+            "cell 1:1:16",
+        ),
+        ("import { 'a b' as c } from 'old'; c()", 'pkg["a b"];', "cell 1:1:10"),
+        (
+            "import 'hoping'",
+            "Named export 'hoped' not found. The requested module 'old' is a CommonJS",
+            "npm:/hoping@1/index.js:1:10",
+        ),
+        (
+            "import { k } from './data.json' with { type: 'json' }; k()",
+            "import value from './data.json' with { type: 'json' };",
+            "cell 1:1:10",
+        ),
+        (
+            "import { k } from './note.js' with { type: 'text' }; k()",
+            "'./note.js' is a text, which has a default export only",
+            "cell 1:1:10",
+        ),
         ("require('bad')", "Unexpected token", "npm:/bad@1/index.cjs:2:13"),
         ("import './broken.json'", "file:///broken.json", "broken.json"),
         ("import { fail } from 'types'; fail()", "ts", "npm:/types@1/index.ts:3:"),
@@ -268,6 +308,61 @@ def test_modules_are_saved_with_the_context(
     assert session.value("(await later).w") == "42"
     assert session.value("import { w } from 'after'; w") == "42"
     assert not session.asked
+
+
+@pytest.mark.parametrize(
+    ("code", "path", "holder"),
+    [
+        (
+            "require('npm:/words@1.2.0/index.cjs'); 0",
+            'require("npm:/words@1.2.0/index.cjs").kept[0].words',
+            None,
+        ),
+        (
+            "require('npm:/hidden@1.2.0/index.cjs'); 0",
+            "words",
+            "npm:/hidden@1.2.0/index.cjs",
+        ),
+        (
+            "import { count } from 'npm:/hidden@1.2.0/index.cjs'",
+            "words",
+            "npm:/hidden@1.2.0/index.cjs",
+        ),
+        (
+            "import { count } from 'npm:/private@1.2.0/index.js'",
+            "cache[…]",
+            "npm:/private@1.2.0/index.js",
+        ),
+        (
+            "import { Box } from 'npm:/classes@1.2.0/index.js';"
+            "const boxes = [0, { box: new Box() }]; 0",
+            "boxes[1].box.#words",
+            "npm:/classes@1.2.0/index.js",
+        ),
+        (
+            "import { Box } from 'npm:/classes@1.2.0/index.js';"
+            "globalThis.box = new Box(); 0",
+            "box.#words",
+            "npm:/classes@1.2.0/index.js",
+        ),
+        (
+            f"const f = (() => {{ const w = {WORDS}; return () => w }})()",
+            "w",
+            "a function",
+        ),
+        (f"const o = {{ f() {{}}, words: {WORDS} }}", "o.words", None),
+    ],
+)
+def test_what_holds_an_object_that_cannot_be_saved(
+    session: ModulesContext, code: str, path: str, holder: str | None
+) -> None:
+    session.run("1")
+    assert session.run(code).error is None
+    with pytest.raises(SnapshotFailedError) as caught:
+        session.context.heaps.save()
+    error = caught.value
+    assert (error.kind, error.path, error.holder) == ("Intl.Segments", path, holder)
+    assert session.value("1 + 1") == "2"
 
 
 def test_a_call_in_flight_is_lost_with_its_process(

@@ -9,7 +9,11 @@ import pytest
 from isokernel.context.cell_run import ExecutionOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.local_contexts import LocalContext
+
+    from isokernel.settings import Language
 
 BODY = ExecutionOptions(body=True, result_json=True)
 
@@ -80,6 +84,32 @@ def test_errors_have_their_places(
     assert failure.ename == ename
     assert evalue in failure.evalue
     assert f"cell 1:{place}" in "\n".join(failure.traceback)
+
+
+@pytest.mark.parametrize("language", ["javascript", "typescript"])
+@pytest.mark.parametrize(
+    ("code", "says", "place"),
+    [
+        ("import 'path';\nif (1) { import 'node:fs' }", "await import(…)", "2:10"),
+        ("{ import x from 'node:fs'; x }", "top level; here", "1:3"),
+        ("function f() { import 'node:fs' }", "top level; here", "1:16"),
+        ("{ export const a = 1 }", "at the top", "1:3"),
+        ("if (1) { export default 5 }", "at the top", "1:10"),
+    ],
+)
+def test_statements_that_are_not_at_the_top_level(
+    sessions: Callable[..., LocalContext],
+    language: Language,
+    code: str,
+    says: str,
+    place: str,
+) -> None:
+    session = sessions(language=language)
+    failure = session.run(code).failure
+    assert failure.ename == "SyntaxError"
+    assert says in failure.evalue
+    assert f"cell 1:{place}" in "\n".join(failure.traceback)
+    assert session.value("1 + 1") == "2"
 
 
 def test_what_cannot_be_loaded(context: LocalContext) -> None:

@@ -175,7 +175,7 @@ def test_secrets_are_put_in_for_their_host(
 ) -> None:
     mark = "{{secret:TOKEN}}"
     secrets = {"127.0.0.1": {mark: "s3cret"}}
-    one = client(secrets=lambda host: secrets.get(host, {}))
+    one = client(secrets=lambda asked: secrets.get(str(asked.facts["host"]), {}))
     headers = [["Authorization", f"Bearer {mark}"]]
     for written in (mark, "%7B%7Bsecret:TOKEN%7D%7D", "%7B%7Bsecret%3ATOKEN%7D%7D"):
         one.open(f"{site.url}/?key={written}", headers=headers)
@@ -190,7 +190,7 @@ def test_what_a_host_sends_back_has_no_secrets(
 ) -> None:
     """Echoed in headers and body, cut anywhere, as it is and in Base64."""
     mark = "{{secret:TOKEN}}"
-    one = client(secrets=lambda _host: {mark: "s3cret-of-the-host"})
+    one = client(secrets=lambda _asked: {mark: "s3cret-of-the-host"})
     basic = base64.b64encode(f"me:{mark}".encode()).decode()
     headers = [["Authorization", f"Basic {basic}"], ["X-Token", mark]]
     answer = one.open(f"{site.url}/echo", headers=headers)

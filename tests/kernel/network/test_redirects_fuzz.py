@@ -29,9 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOME, ALL = 200, 100_000
+PARTS = 20
+"""Of all: no test may take longer than five minutes (`faulthandler_timeout`)."""
 TIMES = [
-    pytest.param(SOME, id="some"),
-    pytest.param(ALL, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    pytest.param(17, SOME, id="some"),
+    *(
+        pytest.param(
+            100 + part,
+            ALL // PARTS,
+            id=f"all-{part}",
+            marks=[pytest.mark.slow, pytest.mark.timeout(280)],
+        )
+        for part in range(PARTS)
+    ),
 ]
 TOGETHER = 40
 """Chains that are followed at the same time, under one policy."""
@@ -500,9 +510,9 @@ def world(thread: LoopThread) -> Iterator[World]:
     made.close()
 
 
-@pytest.mark.parametrize("times", TIMES)
-def test_chains_of_redirects(world: World, times: int) -> None:
-    chance = random.Random(17)  # noqa: S311 - no secret
+@pytest.mark.parametrize(("seed", "times"), TIMES)
+def test_chains_of_redirects(world: World, seed: int, times: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
     maker = Maker(chance, world.sites.ports)
     requests = answered = denied = 0
     for start in range(0, times, TOGETHER):

@@ -40,15 +40,30 @@ def test_packs_are_kept_whole(cache: Cache) -> None:
         "package.json": '{"name": "@a/b", "version": "1.0.0"}',
         "a.js": "\ufeffhällo",
         "sub/b.mjs": "",
-        "types.d.ts": "left out",
-        "README.md": "left out",
+        "a.d.ts": "left out",
+        "sub/b.d.mts": "left out",
+        "a.js.map": "left out",
+        "add-on.node": "left out",
+        "lib.d.ts": "export const of: 'a language'",
+        "README.md": "kept",
+        "data.arrow": "\0kept",
         "bin/run": "#!/usr/bin/env node",
     }
     integrity = integrity_of(b"tarball")
     assert cache.open_pack(integrity) is None
     pack = cache.put_pack(integrity, pack_of(files))
     assert (pack.header.name, pack.header.version) == ("@a/b", "1.0.0")
-    assert list(pack.header.files) == ["package.json", "a.js", "sub/b.mjs", "bin/run"]
+    kept = [
+        "package.json",
+        "a.js",
+        "sub/b.mjs",
+        "lib.d.ts",
+        "README.md",
+        "data.arrow",
+        "bin/run",
+    ]
+    assert list(pack.header.files) == kept
+    assert pack.header.files["lib.d.ts"].analysis.format == "text"
     assert pack.text("a.js") == "hällo"
     assert pack.folders == {"sub", "bin"}
     assert pack.header.files["sub/b.mjs"].analysis.format == "esm"
@@ -82,6 +97,17 @@ def test_the_cache_is_bounded(cache: Cache, tmp_path: Path) -> None:
         True,
     ]
     assert cache.collect(0) == 1
+
+
+def test_packs_of_other_formats_go_too(cache: Cache, tmp_path: Path) -> None:
+    integrity = put(cache, "a", 4000)
+    (path,) = (tmp_path / "cache" / "packs").rglob(digest_of(integrity))
+    old = tmp_path / "cache" / "packs" / "1" / path.parent.name / path.name
+    old.parent.mkdir(parents=True)
+    path.rename(old)
+    assert [pack.path for pack in cache.packs()] == [str(old)]
+    assert cache.collect(0) == 1
+    assert not old.exists()
 
 
 def test_what_was_used_last_stays(cache: Cache) -> None:

@@ -12,6 +12,7 @@ from tests.support.held_contexts import HeldContext, open_desk
 from isokernel.capabilities import Grant
 from isokernel.errors import ModuleMissingError
 from isokernel.packages.cache import Cache
+from isokernel.packages.graphs import Source
 from isokernel.packages.provider import ModuleProvider
 from isokernel.packages.service import Packages
 
@@ -227,14 +228,15 @@ class Folder:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
-    async def read_module(self, path: str) -> bytes | bool:
+    async def read_module(self, path: str) -> Source | bool:
         if path in self.files:
-            return self.files[path]
+            return Source(self.files[path])
         return any(each.startswith(f"{path}/") for each in self.files)
 
 
 def test_files_are_found_before_a_kept_graph(loader: Loader) -> None:
     folder = Folder()
+    folder.files["node_modules/other/package.json"] = b"{}"
     loader.more["files"] = folder
 
     async def load() -> list[str]:

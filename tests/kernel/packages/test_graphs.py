@@ -17,6 +17,7 @@ from isokernel.errors import (
     PackageLimitError,
 )
 from isokernel.packages.graphs import Source
+from isokernel.packages.resolver import file_url
 
 if TYPE_CHECKING:
     from tests.kernel.packages.conftest import Loader
@@ -28,16 +29,22 @@ def by_url(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 class Folder:
-    """A context's files."""
+    """A context's files; links are folders that lead to others."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(
+        self, files: dict[str, str], links: dict[str, str] | None = None
+    ) -> None:
         self.files = {path: text.encode() for path, text in files.items()}
+        self.links = links or {}
         self.read: list[str] = []
 
-    async def read_module(self, path: str) -> bytes | bool:
+    async def read_module(self, path: str) -> Source | bool:
         self.read.append(path)
+        for link, target in self.links.items():
+            if path == link or path.startswith(f"{link}/"):
+                path = target + path[len(link) :]
         if path in self.files:
-            return self.files[path]
+            return Source(self.files[path], url=file_url(path))
         return any(known.startswith(f"{path}/") for known in self.files)
 
 
@@ -251,6 +258,28 @@ def test_exports(
     assert loader.urls(specifier, kind=kind)[specifier] == f"npm:/pkg@1.0.0/{path}"
 
 
+@pytest.mark.parametrize(
+    ("specifier", "path"),
+    [
+        ("npm:/pkg@1.0.0/index.mjs", "index.mjs"),
+        ("npm:/pkg@1.0.0/lib/../lib/in", "lib/in.js"),
+        ("npm:/pkg@1.0.0/lib", "lib/index.js"),
+    ],
+)
+def test_urls_of_files_are_no_subpaths(
+    registry: PackageRegistry, loader: Loader, specifier: str, path: str
+) -> None:
+    """Code has them of what it has resolved, and of `__dirname`."""
+    files = {"web.js": "", "index.mjs": "", "lib/in.js": "", "lib/index.js": ""}
+    registry.publish("pkg", files=files, **RESOLUTION)
+    for kind in ("import", "require"):
+        found = loader.urls(specifier, kind=kind)[specifier]
+        assert found == f"npm:/pkg@1.0.0/{path}"
+    for wrong in ("npm:/pkg@1.0.0/no.js", "npm:/pkg@1.0.0/../x.js"):
+        with pytest.raises((ModuleMissingError, ModuleSpecifierError)):
+            loader.load(wrong)
+
+
 def test_conditions_are_a_setting(registry: PackageRegistry, loader: Loader) -> None:
     registry.publish("pkg", files={"index.mjs": "", "index.cjs": ""}, **RESOLUTION)
     loader.settings = loader.settings._replace(conditions=("node",))
@@ -288,6 +317,25 @@ def test_errors_say_what_to_do(
     registry.publish("pkg", files={"web.js": ""}, **RESOLUTION)
     with pytest.raises(error, match=says):
         loader.load(specifier)
+
+
+@pytest.mark.parametrize(
+    ("specifier", "says"),
+    [
+        ("pkg/a.js.map", "no file './a.js.map': packages are kept without source maps"),
+        ("pkg/a.d.ts", r"type declarations of the modules beside them \(.d.ts\)"),
+        ("pkg/b.md", "no file './b.md'$"),
+        ("told/types", r"names for './types': packages are kept without type"),
+    ],
+)
+def test_what_packs_leave_out_is_told(
+    registry: PackageRegistry, loader: Loader, specifier: str, says: str
+) -> None:
+    files = {"a.js": "", "a.js.map": "{}", "a.d.ts": ""}
+    registry.publish("pkg", files=files)
+    registry.publish("told", files=files, exports={"./types": "./a.d.ts"})
+    with pytest.raises(ModuleMissingError, match=says):
+        loader.load((specifier, {"type": "text"}))
 
 
 def test_errors_name_the_importers(registry: PackageRegistry, loader: Loader) -> None:
@@ -462,6 +510,14 @@ def test_each_package_is_decided_about(
     loader.asked.clear()
     loader.load("npm:c")  # by itself
     assert loader.asked == [("npm:c@1.0.0", {"dependents": []})]
+    for referrer, dependents in (
+        ("", []),
+        ("npm:/a@1.0.0/index.js", ["npm:a@1.0.0"]),
+        ("npm:/c@1.0.0/x.js", ["npm:b@1.0.0", "npm:a@1.0.0"]),
+    ):
+        loader.asked.clear()
+        loader.load("npm:/c@1.0.0/index.js", referrer=referrer)
+        assert ("npm:c@1.0.0", {"dependents": dependents}) in loader.asked
 
 
 def test_what_is_denied_is_not_downloaded(
@@ -506,6 +562,107 @@ def test_files_of_the_context(registry: PackageRegistry, loader: Loader) -> None
     assert modules["file:///lib/b.ts"]["language"] == "typescript"
     assert modules["file:///data.json"]["format"] == "json"
     assert not any(".." in path for path in folder.read)
+
+
+@pytest.mark.parametrize(
+    ("specifier", "kind", "found"),
+    [
+        ("./a%20b%23%25/x.js?1#2", "import", "file:///a%20b%23%25/x.js"),
+        ("./a b#%/x.js", "require", "file:///a%20b%23%25/x.js"),
+        ("/a b#%/x", "require", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "import", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "require", "file:///a%20b%23%25/x.js"),
+    ],
+)
+def test_paths_with_odd_characters(
+    loader: Loader, specifier: str, kind: str, found: str
+) -> None:
+    loader.more["files"] = Folder({"a b#%/x.js": ""})
+    assert loader.urls(specifier, kind=kind) == {specifier: found}
+
+
+@pytest.mark.parametrize(
+    ("specifier", "kind", "found"),
+    [
+        ("bare", "import", "file:///node_modules/bare/index.js"),
+        ("bare", "require", "file:///node_modules/bare/index.js"),
+        ("bare/sub.js", "import", "file:///node_modules/bare/sub.js"),
+        ("bare/sub", "require", "file:///node_modules/bare/sub.js"),
+        ("@scope/bare", "import", "file:///node_modules/@scope/bare/index.js"),
+        ("nomain", "import", "file:///node_modules/nomain/index.js"),
+        ("nomain", "require", "file:///node_modules/nomain/index.js"),
+        ("file", "require", "file:///node_modules/file.js"),
+        ("data", "require", "file:///node_modules/data.json"),
+        ("file.js", "require", "file:///node_modules/file.js"),
+        # In Node.js only `require` takes files for packages.
+        ("file", "import", "npm:/file@1.0.0/index.js"),
+        ("nosuch", "import", "npm:/nosuch@1.0.0/index.js"),
+        ("nosuch", "require", "npm:/nosuch@1.0.0/index.js"),
+    ],
+)
+def test_installed_packages_need_no_package_json(
+    registry: PackageRegistry, loader: Loader, specifier: str, kind: str, found: str
+) -> None:
+    for name in ("bare", "nomain", "file", "data", "nosuch"):
+        registry.publish(name, files={"index.js": "", "sub.js": ""})
+    loader.more["files"] = Folder(
+        {
+            "node_modules/bare/index.js": "",
+            "node_modules/bare/sub.js": "",
+            "node_modules/@scope/bare/index.js": "",
+            "node_modules/nomain/package.json": '{"version": "3.0.0"}',
+            "node_modules/nomain/index.js": "",
+            "node_modules/file.js": "",
+            "node_modules/data.json": "{}",
+        }
+    )
+    assert loader.urls(specifier, kind=kind) == {specifier: found}
+
+
+@pytest.mark.parametrize("package", ['{"main": "main.js"}', None])
+def test_links_in_node_modules_are_followed(
+    registry: PackageRegistry, loader: Loader, package: str | None
+) -> None:
+    """As pnpm makes them: what a package needs is beside it, not beside the link."""
+    registry.publish("bar", files={"index.js": ""})
+    kept = "node_modules/.pnpm"
+    main = "index.js" if package is None else "main.js"
+    files = {
+        f"{kept}/foo@1/node_modules/foo/{main}": "require('bar'); require('./own')",
+        f"{kept}/foo@1/node_modules/foo/own.js": "",
+        f"{kept}/bar@2/node_modules/bar/index.js": "",
+    }
+    if package is not None:
+        files[f"{kept}/foo@1/node_modules/foo/package.json"] = package
+    loader.more["files"] = Folder(
+        files,
+        {
+            "node_modules/foo": f"{kept}/foo@1/node_modules/foo",
+            f"{kept}/foo@1/node_modules/bar": f"{kept}/bar@2/node_modules/bar",
+        },
+    )
+    modules = by_url(loader.load("foo"))
+    assert modules[f"file:///{kept}/foo@1/node_modules/foo/{main}"]["imports"] == {
+        "bar": f"file:///{kept}/bar@2/node_modules/bar/index.js",
+        "./own": f"file:///{kept}/foo@1/node_modules/foo/own.js",
+    }
+
+
+def test_an_installed_package_without_its_file_is_not_taken_from_npm(
+    registry: PackageRegistry, loader: Loader
+) -> None:
+    registry.publish("empty", files={"index.js": "", "sub.js": ""})
+    loader.more["files"] = Folder(
+        {
+            "node_modules/empty/README": "",
+            "node_modules/shut/package.json": '{"exports": {}}',
+        }
+    )
+    for specifier in ("empty", "empty/sub.js"):
+        with pytest.raises(ModuleMissingError, match="folder 'node_modules/empty'"):
+            loader.load(specifier)
+    with pytest.raises(PackageExportError, match="folder 'node_modules/shut' doesn't"):
+        loader.load("shut")
 
 
 @pytest.mark.parametrize(
@@ -662,7 +819,7 @@ def test_a_folder_that_may_not_be_read_is_none(
     registry: PackageRegistry, loader: Loader
 ) -> None:
     class Denied:
-        async def read_module(self, path: str) -> bytes | bool:
+        async def read_module(self, path: str) -> Source | bool:
             capability, setting = "files", "a policy"
             raise CapabilityDeniedError(capability, path, setting)
 
@@ -672,5 +829,7 @@ def test_a_folder_that_may_not_be_read_is_none(
     registry.publish("dep", files={"index.js": ""})
     loader.more["files"] = Denied()
     assert loader.load("root")["roots"]["root"] == "npm:/root@1.0.0/index.js"
-    with pytest.raises(CapabilityDeniedError):
-        loader.load("./own.js")
+    assert loader.load("root", kind="require")["roots"]["root"].startswith("npm:")
+    for own in ("./own.js", "./node_modules/root/index.js"):
+        with pytest.raises(CapabilityDeniedError):
+            loader.load(own)

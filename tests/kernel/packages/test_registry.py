@@ -29,6 +29,7 @@ from isokernel.errors import (
     PackageOfflineError,
     RegistryError,
 )
+from isokernel.packages.graphs import Source
 from isokernel.packages.npmrc import Npmrc
 from isokernel.packages.packer import Packer
 from isokernel.packages.service import Packages
@@ -548,8 +549,8 @@ class Files:
     def __init__(self, npmrc: str) -> None:
         self.npmrc = npmrc
 
-    async def read_module(self, path: str) -> bytes | bool:
-        return self.npmrc.encode() if path == ".npmrc" else False
+    async def read_module(self, path: str) -> Source | bool:
+        return Source(self.npmrc.encode()) if path == ".npmrc" else False
 
 
 @pytest.fixture

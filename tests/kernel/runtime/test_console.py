@@ -272,6 +272,16 @@ def test_process_is_empty(context: LocalContext) -> None:
     assert "can't end the kernel" in error.evalue
 
 
+def test_there_is_one_folder(context: LocalContext) -> None:
+    """Its names are `/` and the one that other languages have for it."""
+    assert context.value("process.chdir('/home/user'); process.chdir('/')") is None
+    assert context.value("process.cwd()") == "'/'"
+    for code in ("process.chdir('/tmp')", "process.chdir()", "process.chdir({})"):
+        error = context.run(code).error
+        assert error, code
+        assert "one folder" in error.evalue
+
+
 def test_colours(sessions: Callable[..., LocalContext]) -> None:
     """Colours come only where they are asked for, and never into results."""
     context = sessions(colors=True)

@@ -14,6 +14,7 @@ from isokernel.errors import (
     ScriptError,
     TerminatedError,
 )
+from isokernel.v8 import optimizer
 from isokernel.v8.isolate import Isolate, Thrown
 
 if TYPE_CHECKING:
@@ -267,3 +268,16 @@ def test_the_optimizer_is_on(bench: HostedIsolate) -> None:
     slow = shortest(bench, "slow(27)")
     bench.isolate.optimizer.clear()
     assert slow > 2 * fast
+
+
+def test_a_library_that_is_not_known_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = []
+    for known in (optimizer._KNOWN, {}):
+        monkeypatch.setattr(optimizer, "_KNOWN", known)
+        monkeypatch.setattr(optimizer, "_FOUND", {})
+        isolate = Isolate()
+        places.append(optimizer._FOUND["offset"])
+        assert isolate.library.use_optimizer(isolate.pointer)
+        isolate.close()
+    assert places[0]
+    assert places[0] == places[1]

@@ -82,6 +82,8 @@ NAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /api/exec heap": ("key", {"code": "1"}),
 }
 FREE = {
+    "POST /execute execution_id",
+    "POST /execute/async execution_id",
     "POST /api/exec session",
     "POST /tasks runtimeId",
     "POST /tasks sessionId",
@@ -144,7 +146,7 @@ def _same(answers: list[Any], ids: tuple[str, str]) -> None:
     assert headers[0] == headers[1]
 
 
-_BELOW = {"path": "red/file"}
+_BELOW = {"path": "red/file", "execution_id": "red"}
 """What a path names besides the thing itself."""
 _CHANGING = {"date", "x-request-id", "content-length"}
 
@@ -156,7 +158,9 @@ def test_what_another_has_is_as_if_it_were_not(two: Two, name: str) -> None:
     ids = _make(two, parameter)
     below = {each: _BELOW[each] for each in rest}
     mine, nobodys = (route.path.format(**{parameter: each}, **below) for each in ids)
-    if rest:
+    if "execution_id" in rest:
+        two.red.run("1", context_id=ids[0], execution_id="red")
+    if "path" in rest:
         assert two.red.put(mine, content=b"red").status_code == 201
     if operation.request is not None and name not in BODIES and _needs_body(operation):
         pytest.fail(f"say in BODIES what {name} takes")
@@ -247,6 +251,12 @@ def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:
     assert two.red.get(f"/contexts/{session}").status_code == 200
     again = executed(two.red, code="mine", session=session)
     assert again["result"] == '"red"'
+
+
+def test_one_execution_id_in_two_workspaces_is_two_executions(two: Two) -> None:
+    for client, code in ((two.red, "'red'"), (two.blue, "'blue'")):
+        answer = client.run(code, execution_id="one-name")
+        assert answer["items"][0]["text"] == code
 
 
 def test_the_same_state_in_two_workspaces_is_two_heaps(two: Two) -> None:

@@ -36,7 +36,9 @@ target = "https://b.com/secret/**"
 [[secrets]]
 name = "A_TOKEN"
 value = { env = "A_TOKEN_OF_THE_TESTS" }
-hosts = ["a.com", "*.a.com"]
+hosts = [
+  "a.com", "*.a.com", "C.com.:8443", "10.0.0.0/8", "[::1]:3914", "bücher.example"
+]
 """
 ASK = """
 globalThis.net = (host, path = '/') => {
@@ -350,16 +352,29 @@ def test_variables_that_are_allowed_are_seen(code: Code) -> None:
     assert json.loads(narrowed.strip("'")) == [None, None]
 
 
-def test_a_secret_is_a_placeholder_and_goes_to_its_hosts_only(code: Code) -> None:
+@pytest.mark.parametrize(
+    ("host", "port", "has"),
+    [
+        ("a.com", 443, True),
+        ("a.com", 8443, True),
+        ("x.a.com", 443, True),
+        ("b.com", 443, False),
+        ("a.com.evil.com", 443, False),
+        ("c.com", 8443, True),
+        ("c.com", 443, False),
+        ("10.1.2.3", 80, True),
+        ("11.1.2.3", 80, False),
+        ("::1", 3914, True),
+        ("::1", 80, False),
+        ("xn--bcher-kva.example", 443, True),
+    ],
+)
+def test_a_secret_is_a_placeholder_and_goes_to_its_hosts_only(
+    code: Code, host: str, port: int, *, has: bool
+) -> None:
+    """An address among the hosts is that address in a URL: any name may lead there."""
     assert code.run("process.env.A_TOKEN").strip("'") == "{{secret:A_TOKEN}}"
-    for host, has in (
-        ("a.com", True),
-        ("x.a.com", True),
-        ("b.com", False),
-        ("a.com.evil.com", False),
-    ):
-        text = code.run(
-            f"JSON.stringify(callNow('small.secrets', {{host: {host!r}}}).value)"
-        )
-        found = json.loads(text.strip("'"))
-        assert found == ({"{{secret:A_TOKEN}}": 22} if has else {})
+    asked = json.dumps({"host": host, "port": port})
+    text = code.run(f"JSON.stringify(callNow('small.secrets', {asked}).value)")
+    found = json.loads(text.strip("'"))
+    assert found == ({"{{secret:A_TOKEN}}": 22} if has else {})

@@ -21,6 +21,7 @@ LANGUAGES = ("javascript", "typescript", "python")
 def test_answers_as_documented(client: Client) -> None:
     answer = client.run("console.log('a'); console.error('b'); 6 * 7")
     assert len(answer.pop("context_id")) == 21
+    assert answer.pop("execution_id").isdecimal()
     assert answer == {
         "items": [{"is_primary": True, "text": "42"}],
         "logs": {"stdout": ["a"], "stderr": ["b"]},
@@ -33,6 +34,7 @@ def test_answers_as_documented_in_python(client: Client) -> None:
     code = "import sys\nprint('a')\nprint('b', file=sys.stderr)\n6 * 7"
     answer = client.run(code, language="python")
     assert len(answer.pop("context_id")) == 21
+    assert answer.pop("execution_id").isdecimal()
     assert answer == {
         "items": [{"is_primary": True, "text": "42"}],
         "logs": {"stdout": ["a"], "stderr": ["b"]},

@@ -92,7 +92,7 @@ def test_what_cannot_be_saved_says_why(client: Client) -> None:
     answer = client.post(f"/contexts/{here}/checkpoint")
     assert answer.status_code == 409
     said = answer.json()
-    assert set(said) == {"message", "reason", "kind", "path"}
+    assert set(said) == {"message", "reason", "kind", "path", "holder"}
     assert said["reason"] in said["message"]
     assert (said["kind"], said["path"]) == ("Intl.Segments", "globalThis.fmt")
     assert client.text("[...fmt].length", context_id=here) == "1"

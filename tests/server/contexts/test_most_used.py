@@ -33,6 +33,7 @@ def client() -> Iterator[Client]:
         pytest.skip(f"the packages can't be fetched: {error}")
     server = Server(*JAVASCRIPT_FLAGS, *FLAGS)
     with Client(base_url=server.url, timeout=SECONDS) as client:
+        client.get("/contexts")  # its connection is of all tests, not of the first
         yield client
     server.stop()
     assert not server.wrong()
@@ -43,7 +44,7 @@ def said(client: Client, code: str, context_id: str) -> tuple[str, str]:
     body = {"code": code, "context_id": context_id, "timeout_ms": SECONDS * 1000}
     answer = client.post("/execute", json=body).json()
     error = answer["error"] or {"value": ""}
-    return "".join(answer["logs"]["stdout"]).rstrip("\n"), error["value"]
+    return "\n".join(answer["logs"]["stdout"]), error["value"]
 
 
 @pytest.mark.slow

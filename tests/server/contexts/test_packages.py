@@ -100,6 +100,18 @@ def test_modules_in_the_folder_of_a_context(client: Client) -> None:
     assert answer["items"][-1]["text"] == "'b,local,1'"
 
 
+def test_a_module_that_holds_what_cannot_be_saved_is_named(client: Client) -> None:
+    context = client.post("/contexts", json={}).json()["id"]
+    text = "const words = new Intl.Segmenter().segment('a'); exports.get = () => words"
+    client.put(f"/contexts/{context}/files/words.cjs", content=text)
+    execute(client, "require('./words.cjs'); 0", context_id=context)
+    answer = client.post(f"/contexts/{context}/checkpoint")
+    assert answer.status_code == 409
+    said = answer.json()
+    assert said["message"].endswith("(Intl.Segments at words in file:///words.cjs)")
+    assert (said["path"], said["holder"]) == ("words", "file:///words.cjs")
+
+
 def test_a_script_imports(client: Client) -> None:
     assert client.result(IMPORT) == "3"
 

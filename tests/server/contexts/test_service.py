@@ -10,6 +10,7 @@ from sqlalchemy import text
 from isoserver.contexts.context import State
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.store import CONTEXTS
+from isoserver.contexts.transcript_files import TranscriptFiles
 from isoserver.files.service import Files
 from isoserver.heaps.service import Heaps
 from isoserver.http.metrics import Metrics
@@ -61,6 +62,7 @@ def test_old_contexts_are_deleted_also_after_an_outage(tmp_path: Path) -> None:
             heaps,
             files,
             tmp_path,
+            TranscriptFiles(tmp_path / "transcripts", 1 << 20, log, durable=True),
             log,
         )
         await contexts.start()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.server import Server
 
+    from isoserver.jupyter.frames import FrontMessage
+
 ORDER = ["busy", "execute_input", "stream", "execute_result", "idle"]
 
 
@@ -86,6 +88,99 @@ def test_all_requests_are_answered(server: Server, client: Client) -> None:
     attached(server, context, work)
 
 
+def test_a_busy_kernel_tells_who_it_is(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        code = "import time\ntime.sleep(60)"
+        number = await front.ask("execute_request", {"code": code})
+        await front.hear_until(lambda message: message.kind == "execute_input")
+        known = await front.reply("kernel_info_request", {})
+        assert known["language_info"]["name"] == "python"
+        # Fronts would ask for what isn't passed on.
+        assert not known.keys() & {"supported_features", "debugger"}
+        assert not [one for one in front.heard if one.kind == "execute_reply"]
+        await front.reply("interrupt_request", {}, "control")
+        assert (await front.reply_to(number))["status"] == "error"
+
+    attached(server, context, work)
+
+
+def test_data_of_comms_is_of_any_form(server: Server, client: Client) -> None:
+    context = client.create("python")
+    code = """
+        from ipykernel.comm import Comm
+        comm = Comm(target_name="test", data="hello")
+        comm.send(data=[1, {"a": "b"}])
+        comm.close()"""
+
+    async def work(front: Front) -> None:
+        reply = await front.run("\n".join(map(str.strip, code.splitlines())))
+        assert reply["status"] == "ok"
+        heard = [one for one in front.heard if one.kind.startswith("comm_")]
+        kinds = [one.kind for one in heard]
+        assert kinds == ["comm_open", "comm_msg", "comm_close"]
+        assert heard[0].content["data"] == "hello"
+        assert heard[1].content["data"] == [1, {"a": "b"}]
+
+    attached(server, context, work)
+
+
+ECHO = """
+def opened(comm, message):
+    def told(message):
+        comm.send(message["content"]["data"] * 2)
+        if message["content"]["data"] == 7:
+            import os; os._exit(1)
+    comm.on_msg(told)
+    comm.send(message["metadata"])
+get_ipython().kernel.comm_manager.register_target("echo", opened)
+"""
+
+
+def test_what_comes_of_a_comm_has_its_parent(server: Server, client: Client) -> None:
+    """Widgets send the next change of a value when the last one has been handled."""
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        await front.run(ECHO)
+        asked = {"comm_id": "1", "target_name": "echo", "data": {}}
+        opened = await front.ask("comm_open", asked, metadata={"version": "2.1.0"})
+        told = await front.ask("comm_msg", {"comm_id": "1", "data": 3})
+        for number, data in ((opened, {"version": "2.1.0"}), (told, 6)):
+            await front.hear_until(
+                lambda one, number=number: (  # type: ignore[misc]
+                    is_idle(one) and one.parent_header.get("msg_id") == number
+                )
+            )
+            assert said(front, number) == ["busy", "comm_msg", "idle"]
+            (sent,) = [
+                one
+                for one in front.heard
+                if one.kind == "comm_msg" and one.parent_header["msg_id"] == number
+            ]
+            assert sent.content["data"] == data
+        # One that ends the kernel is over, too.
+        last = await front.ask("comm_msg", {"comm_id": "1", "data": 7})
+        await front.hear_until(
+            lambda one: is_idle(one) and one.parent_header.get("msg_id") == last
+        )
+
+    attached(server, context, work)
+
+
+def test_a_comm_of_v8_is_over_at_once(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        asked = {"comm_id": "1", "target_name": "none", "data": {}}
+        number = await front.ask("comm_open", asked)
+        await front.hear_until(is_idle)
+        assert said(front, number) == ["busy", "idle"]
+
+    attached(server, context, work)
+
+
 def test_expressions_and_silence(server: Server, client: Client) -> None:
     context = client.create()
 
@@ -108,18 +203,23 @@ def test_expressions_and_silence(server: Server, client: Client) -> None:
 def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
     context = client.create()
 
+    def is_waiting() -> bool:
+        return bool(client.get(f"/contexts/{context}").json()["waiting"] == 2)
+
     async def work(front: Front) -> None:
-        codes = ("await 1; throw new TypeError('no')", "1", "2")
+        codes = ("await new Promise(() => {})", "1", "2")
         numbers = [await front.ask("execute_request", {"code": code}) for code in codes]
+        await asyncio.to_thread(wait_for, is_waiting)
+        await front.reply("interrupt_request", {}, "control")
         first = await front.reply_to(numbers[0])
-        assert (first["status"], first["ename"]) == ("error", "TypeError")
+        assert (first["status"], first["ename"]) == ("error", "KeyboardInterrupt")
         for number in numbers[1:]:
             assert (await front.reply_to(number))["status"] == "aborted"
         numbers = [
             await front.ask("execute_request", {"code": code, "stop_on_error": False})
-            for code in codes
+            for code in ("await 1; throw new TypeError('no')", "1", "2")
         ]
-        assert (await front.reply_to(numbers[0]))["status"] == "error"
+        assert (await front.reply_to(numbers[0]))["ename"] == "TypeError"
         assert (await front.reply_to(numbers[2]))["status"] == "ok"
 
     attached(server, context, work)
@@ -260,8 +360,9 @@ def test_a_death_is_told(server: Server, client: Client) -> None:
             "execute_request", {"code": "import os; os.kill(os.getpid(), 9)"}
         )
         assert (await front.reply_to(number))["ename"] == "ContextDiedError"
-        states = [message.content.get("execution_state") for message in front.heard]
-        assert "dead" in states
+        await front.hear_until(
+            lambda message: message.content.get("execution_state") == "dead"
+        )
         assert (await front.run("1"))["ename"] == "ContextDeadError"
 
     attached(server, context, work)
@@ -406,3 +507,162 @@ def test_comms_reach_the_context(server: Server, client: Client) -> None:
         assert json.loads(json.dumps(closed.content))["comm_id"] == "c1"
 
     attached(server, context, work)
+
+
+def is_question(message: FrontMessage) -> bool:
+    return message.kind == "input_request"
+
+
+def test_input_asks_the_front_that_ran_the_cell(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def scenario() -> None:
+        asking = await Front(channels(server, context), "asking").connect()
+        other = await Front(channels(server, context), "other").connect()
+        code = "import getpass; a = input('name? '); b = getpass.getpass('word? ')"
+        asked = {"code": f"{code}\nprint(a, b)", "allow_stdin": True}
+        number = await asking.ask("execute_request", asked)
+        question = await asking.hear_until(is_question)
+        assert question.channel == "stdin"
+        assert question.content == {"prompt": "name? ", "password": False}
+        assert question.parent_header["msg_id"] == number
+        # Who wasn't asked can't answer; and a question waits for who was away.
+        await other.ask("input_reply", {"value": "no"}, "stdin")
+        assert await other.reply("history_request", {"hist_access_type": "tail"})
+        await asking.ask("input_reply", {"value": "me"}, "stdin")
+        await asking.cut()
+        await asking.connect()
+        question = await asking.hear_until(is_question)
+        assert question.content == {"prompt": "word? ", "password": True}
+        await asking.ask("input_reply", {"value": "secret"}, "stdin")
+        assert (await asking.reply_to(number))["status"] == "ok"
+        assert asking.texts() == "me secret\n"
+        await other.hear_until(is_idle)
+        assert not any(is_question(message) for message in other.heard)
+        # Anybody may stop what waits for an answer.
+        number = await asking.ask("execute_request", asked)
+        await asking.hear_until(is_question)
+        answer = await asyncio.to_thread(client.post, f"/contexts/{context}/interrupt")
+        assert answer.status_code == 200
+        assert (await asking.reply_to(number))["ename"] == "KeyboardInterrupt"
+        # An answer that nobody waits for means nothing.
+        await asking.ask("input_reply", {"value": "late"}, "stdin")
+        assert (await asking.run("a"))["status"] == "ok"
+        await asking.close()
+        await other.close()
+
+    asyncio.run(scenario())
+
+
+def test_input_without_anybody_to_ask(server: Server, client: Client) -> None:
+    context = client.create("python")
+    for code in ("input('a')", "import getpass; getpass.getpass()"):
+        error = client.run(code, context_id=context)["error"]
+        assert error["name"] == "EOFError"
+        assert "has nobody to ask" in error["value"]
+    text = client.text("try: input()\nexcept EOFError: print(1)", context_id=context)
+    assert text is None
+
+    async def work(front: Front) -> None:
+        reply = await front.run("input()", allow_stdin=False)
+        assert reply["ename"] == "EOFError"
+
+    attached(server, context, work)
+
+
+def test_all_take_turns(server: Server, client: Client) -> None:
+    context = client.create()
+    code = "await new Promise((done) => setTimeout(done, 2)); console.log('{}')"
+
+    async def scenario() -> None:
+        fronts = [
+            await Front(channels(server, context), name).connect() for name in "ab"
+        ]
+
+        async def types(front: Front) -> None:
+            numbers = [
+                await front.ask("execute_request", {"code": code.format(front.session)})
+                for _ in range(8)
+            ]
+            for number in numbers:
+                assert (await front.reply_to(number))["status"] == "ok"
+
+        async def agent() -> None:
+            for _ in range(8):
+                run = asyncio.to_thread(
+                    client.run, code.format("agent"), context_id=context
+                )
+                assert (await run)["error"] is None
+
+        await asyncio.gather(*map(types, fronts), agent())
+        await fronts[0].run("'the end'")
+        await fronts[1].hear_until(lambda message: "the end" in str(message.content))
+        # Each cell begins when the one before is over, in both fronts' eyes.
+        for front in fronts:
+            cells: list[tuple[str, list[str]]] = []
+            for message in front.heard:
+                if message.channel == "iopub":
+                    number = message.parent_header["msg_id"]
+                    if not cells or cells[-1][0] != number:
+                        cells.append((number, []))
+                    said = message.content.get("execution_state", message.kind)
+                    cells[-1][1].append(said)
+            whole = [said for _, said in cells[:24]]
+            assert whole == [["busy", "execute_input", "stream", "idle"]] * 24
+            counts = [
+                message.content["execution_count"]
+                for message in front.heard
+                if message.kind == "execute_input"
+            ]
+            assert counts == list(range(1, 26))
+            asked = [
+                message.parent_header["session"]
+                for message in front.heard
+                if message.kind == "stream"
+            ]
+            assert asked.count("a") == asked.count("b") == 8
+            # Nobody waits until another has no more cells.
+            assert "b" in asked[: asked.index("a") + 12]
+            await front.close()
+
+    asyncio.run(scenario())
+
+
+def test_interrupts_from_anywhere(server: Server, client: Client) -> None:
+    context = client.create()
+    endless = "await new Promise(() => 0)"
+
+    async def scenario() -> None:
+        mine = await Front(channels(server, context), "mine").connect()
+        other = await Front(channels(server, context), "other").connect()
+        kernel = f"/jupyter/api/kernels/{context}/interrupt"
+
+        async def from_front() -> None:
+            await other.reply("interrupt_request", {}, "control")
+
+        async def from_rest() -> None:
+            await asyncio.to_thread(client.post, kernel)
+
+        async def from_http() -> None:
+            await asyncio.to_thread(client.post, f"/contexts/{context}/interrupt")
+
+        for interrupt in (from_front, from_rest, from_http):
+            number = await mine.ask("execute_request", {"code": endless})
+            await mine.hear_until(lambda message: message.kind == "execute_input")
+            await interrupt()
+            assert (await mine.reply_to(number))["ename"] == "KeyboardInterrupt"
+        # And a front's stops the agent's.
+        run = asyncio.to_thread(client.run, endless, context_id=context)
+        answer = asyncio.ensure_future(run)
+        await other.hear_until(
+            lambda message: (
+                message.kind == "execute_input"
+                and message.parent_header["session"] == "isokernel"
+            )
+        )
+        await mine.reply("interrupt_request", {}, "control")
+        assert (await answer)["error"]["name"] == "KeyboardInterrupt"
+        await mine.close()
+        await other.close()
+
+    asyncio.run(scenario())

@@ -6,6 +6,10 @@ const { refusedFunction } = require("node/stubs");
 
 const builtinModules = builtins.names();
 
+/** The URL of what `createRequire` is given: a path, as `__filename` is, or a URL. */
+const urlOf = (place) =>
+  place.startsWith("/") ? require("node/url").pathToFileURL(place).href : place;
+
 class Module {
   constructor(id = "") {
     this.id = id;
@@ -13,7 +17,7 @@ class Module {
   }
 
   static builtinModules = builtinModules;
-  static createRequire = (place) => require("commonjs").requireOf(`${place}`);
+  static createRequire = (place) => require("commonjs").requireOf(urlOf(`${place}`));
   static findSourceMap = () => undefined;
   static isBuiltin = (name) => builtins.nameOf(`${name}`) !== undefined;
   static register = refusedFunction("module", "register");
