@@ -80,7 +80,11 @@ class Front:
         self.socket = None
 
     async def ask(
-        self, kind: str, content: Mapping[str, Any], channel: str = "shell"
+        self,
+        kind: str,
+        content: Mapping[str, Any],
+        channel: str = "shell",
+        metadata: Mapping[str, Any] | None = None,
     ) -> str:
         """Send a request; its id."""
         assert self.socket is not None
@@ -93,7 +97,7 @@ class Front:
             "date": "2026-01-01T00:00:00Z",
             "version": "5.3",
         }
-        message = FrontMessage(channel, header, {}, {}, dict(content))
+        message = FrontMessage(channel, header, {}, dict(metadata or {}), dict(content))
         data = encode(message, v1=self._v1)
         await self.socket.write_message(data, binary=isinstance(data, bytes))
         return number

@@ -78,6 +78,8 @@ _ID_CHARACTERS: Final = 21
 _LATE_MAX_BYTES: Final = 100_000
 _REFUSED_MAX: Final = 100
 """Executions without a turn that are remembered; the oldest go."""
+_COMMS_MAX: Final = 1000
+"""Messages of comms that a kernel has not handled; the oldest count as if it had."""
 _CALLS: Final = {
     "capability_call": ContextCalls.take,
     "capability_cancel": ContextCalls.cancel,
@@ -118,7 +120,8 @@ class Identity(NamedTuple):
         id: Its name, unique in the workspace.
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
-        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
+        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit. Of
+            a kernel, of all memory; None for what the settings say.
         packages: What is loaded whenever it begins with nothing.
     """
 
@@ -292,6 +295,7 @@ class Context:
         self._queue: deque[Job] = deque()
         self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
+        self._comms: dict[int, Job] = {}  # messages that the process handles
         self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
@@ -550,6 +554,8 @@ class Context:
         self._refuse_queue(ContextReplacedError(reason))
 
     def _fail_current(self, name: str, reason: str) -> None:
+        for number in tuple(self._comms):
+            self._end_comm(number)
         job, self._current = self._current, None
         self._alarm.close()
         if isinstance(job, Execution):
@@ -690,10 +696,20 @@ class Context:
         if isinstance(job, Execution):
             job.cancelled = job.cancelled or not job.done.done()
         if job is self._current:
-            self.process.interrupt(job)
+            self._stop(job, _INTERRUPTS if self.process.restarts_when_stuck else 1)
         elif job in self._queue:
             self._queue.remove(job)
             self._refuse(job, ContextReplacedError("the execution was cancelled"))
+
+    def _stop(self, job: Job, times: int) -> None:
+        """Interrupt a job, again while it goes on: code may swallow an interrupt."""
+        if job is not self._current:
+            return
+        self.process.interrupt(job)
+        if times > 1:
+            pause = self._settings.interrupt_grace_seconds / _INTERRUPTS
+            again = partial(self._stop, job, times - 1)
+            asyncio.get_running_loop().call_later(pause, again)
 
     def interrupt(self) -> None:
         """Stop what runs; state is kept. Nothing happens when nothing runs.
@@ -704,8 +720,11 @@ class Context:
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
         self.touch()
-        if self._current is not None:
-            self.process.interrupt(self._current)
+        current = self._current
+        if isinstance(current, Execution):
+            current.cancelled = True
+        if current is not None:
+            self.process.interrupt(current)
 
     def pause(self, job: Job, *, paused: bool) -> None:
         """Stop a running job's clock except while its JavaScript runs, or go on.
@@ -820,7 +839,10 @@ class Context:
             return
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
-        if job is None or job.id != parent:
+        comm = self._comms.get(parent)
+        if comm is not None:
+            self._take_of_comm(comm, message)
+        elif job is None or job.id != parent:
             self._take_late(parent, message)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
@@ -834,6 +856,41 @@ class Context:
         else:
             self._pass_on(message, job)
             job.take(message)
+
+    def tell_comm(self, message: Message, header: Mapping[str, Any]) -> None:
+        """Pass on a message of a comm of a front's.
+
+        Fronts send the next one when this has been handled: they are told so.
+
+        Args:
+            message: The message.
+            header: Its header: the parent of what comes of it.
+        """
+        kind, content, metadata, buffers = message
+        comm = Job(kind, content, 0.0, header=header)
+        self.touch()
+        says_idle = self.process.says_idle and self.state in {State.IDLE, State.BUSY}
+        if says_idle:
+            self._comms[comm.id] = comm
+        else:
+            self._say_state("busy", comm)
+        self.process.tell(kind, content, buffers, metadata=metadata, number=comm.id)
+        if not says_idle:
+            self._say_state("idle", comm)
+        elif len(self._comms) > _COMMS_MAX:
+            self._end_comm(next(iter(self._comms)))
+
+    def _take_of_comm(self, comm: Job, message: Message) -> None:
+        """Handle what comes of a message of a comm."""
+        if message.kind != "status":
+            self._pass_on(message, comm)
+        elif message.content.get("execution_state") == "idle":
+            self._end_comm(comm.id)
+        else:
+            self._say_state("busy", comm)
+
+    def _end_comm(self, number: int) -> None:
+        self._say_state("idle", self._comms.pop(number))
 
     def _take_late(self, parent: int, message: Message) -> None:
         """Handle what comes after an execution's end, as when a timer prints."""

@@ -34,7 +34,7 @@ from isoserver.errors import (
 from isoserver.files.shared import SharedFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from isoserver.contexts.context import Identity
     from isoserver.contexts.launcher import Launched, Launcher, Program
@@ -185,6 +185,7 @@ class KernelProcess(ContextProcess):
     """A kernel with one client."""
 
     restarts_when_stuck = True
+    says_idle = True
 
     def __init__(
         self,
@@ -245,7 +246,11 @@ class KernelProcess(ContextProcess):
         try:
             options = list(_PYTHON_OPTIONS) if self._is_python else []
             launched = await self._launcher.launch(
-                language.kernelspec, self._identity.cwd, options, self._folder.fill
+                language.kernelspec,
+                self._identity.cwd,
+                options,
+                self._folder.fill,
+                self._identity.heap_memory_max_bytes,
             )
             self._watch(launched.program)
             await asyncio.wait_for(self._connect(launched), deadline)
@@ -342,14 +347,17 @@ class KernelProcess(ContextProcess):
             self.kill()
 
     async def _first_words(self, client: Any) -> None:
-        """Ask until an answer has come on shell and its idle on iopub."""
+        """Ask who it is until that has come on shell and its idle on iopub."""
         heard = False
         while not heard:
             self._send_message("kernel_info_request", {}, "0")
             shell = asyncio.ensure_future(client.get_shell_msg(timeout=1))
             iopub = asyncio.ensure_future(client.get_iopub_msg(timeout=1))
             answers = await asyncio.gather(shell, iopub, return_exceptions=True)
-            heard = all(isinstance(answer, dict) for answer in answers)
+            said = [answer for answer in answers if isinstance(answer, dict)]
+            heard = len(said) == len(answers)
+            if heard and isinstance(said[0]["content"], dict):
+                self.information = said[0]["content"]
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
@@ -424,11 +432,17 @@ class KernelProcess(ContextProcess):
             self._send_silent(_TAKE_BACK)
 
     def tell(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: tuple[bytes, ...] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> None:
         """Send what has no reply: messages of comms, and what a user was asked for."""
         if kind.startswith("comm_"):
-            self._send_message(kind, content, "0", buffers)
+            self._send_message(kind, content, str(number), buffers, metadata)
         elif kind == "input_reply" and self._client is not None:
             session = self._client.session
             frames = session.serialize(session.msg(kind, content))
@@ -443,11 +457,12 @@ class KernelProcess(ContextProcess):
         content: dict[str, Any],
         number: str,
         buffers: tuple[bytes, ...] = (),
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if self._client is None:
             return
         session = self._client.session
-        message = session.msg(kind, content)
+        message = session.msg(kind, content, metadata=dict(metadata or {}))
         message["header"]["msg_id"] = message["msg_id"] = number
         # Not by the channel's own `send`: that goes around asyncio's socket, which then
         # may miss that a reply has come meanwhile, and wait for it for ever.

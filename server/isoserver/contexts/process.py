@@ -18,6 +18,7 @@ import resource
 import time
 from abc import abstractmethod
 from pathlib import Path
+from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -31,7 +32,7 @@ from typing import (
 from isoserver.errors import ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from isoserver.contexts.context import Identity
     from isoserver.contexts.jobs import Execution, Job
@@ -97,15 +98,20 @@ class ContextProcess(Protocol):
         restarts_when_stuck: Whether the context is restarted when it ignores an
             interrupt; else the process is killed, and the context is dead.
         shares_memory: Whether its pages are partly those of other contexts.
+        says_idle: Whether it says `idle` when it has handled a message of a comm.
+        information: What a kernel has said of itself when it was launched, as content
+            of a `kernel_info_reply`; nothing if it wasn't asked.
     """
 
     pid: int
+    information: Mapping[str, Any] = MappingProxyType({})
     can_save: ClassVar[bool] = False
     can_fork: ClassVar[bool] = False
     can_call_tools: ClassVar[bool] = False
     enforces_deadline: ClassVar[bool] = False
     restarts_when_stuck: ClassVar[bool] = False
     shares_memory: ClassVar[bool] = False
+    says_idle: ClassVar[bool] = False
 
     @abstractmethod
     async def launch(self, heap: bytes | None) -> None:
@@ -168,10 +174,24 @@ class ContextProcess(Protocol):
         return resident(self.pid).own_bytes
 
     def tell(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: tuple[bytes, ...] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> None:
-        """Send a message that has no reply, while a job runs too."""
-        del kind, content, buffers
+        """Send a message that has no reply, while a job runs too.
+
+        Args:
+            kind: The message's type.
+            content: Its content.
+            buffers: Its binary attachments.
+            metadata: Its metadata.
+            number: The parent of what comes of it, if the process `says_idle`.
+        """
+        del kind, content, buffers, metadata, number
 
     @property
     def unsent_bytes(self) -> int:

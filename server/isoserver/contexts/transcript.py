@@ -27,6 +27,8 @@ __all__ = ["NOTHING", "Cause", "Entry", "Transcript"]
 
 _ENTRY_BYTES: Final = 200
 """What an entry takes beside its texts, roughly."""
+_VALUE_BYTES: Final = 50
+"""What a value in a list takes, or one in an object with its name."""
 _MEMORY_BYTES: Final = 256 * 1024
 """What is kept in memory of what is in a file, too."""
 _PLACES_MAX: Final = 1000
@@ -286,16 +288,23 @@ class Transcript:
 
 
 def _size(entry: Entry) -> int:
-    """Estimate the memory that an entry keeps, without looking deep into it."""
-    if entry.kind == "status":  # half of all
-        return _ENTRY_BYTES
+    """Estimate the memory that an entry keeps.
+
+    The content is plain data of any form: code decides what is in it.
+    """
     size = _ENTRY_BYTES + sum(map(len, entry.buffers))
-    content = entry.content
-    for value in (*content.values(), *(content.get("data") or {}).values()):
+    if entry.kind == "status":  # half of all
+        return size
+    waiting: list[Any] = [dict(entry.content), dict(entry.metadata)]
+    while waiting:
+        value = waiting.pop()
         if isinstance(value, str):
             size += len(value)
-        elif isinstance(value, list):
-            size += sum(len(each) for each in value if isinstance(each, str))
-        elif isinstance(value, dict):
-            size += _ENTRY_BYTES
+            continue
+        parts = value
+        if isinstance(value, dict):
+            size += sum(map(len, value))
+            parts = value.values()
+        size += _VALUE_BYTES * len(parts)
+        waiting += [part for part in parts if isinstance(part, (str, list, dict))]
     return size

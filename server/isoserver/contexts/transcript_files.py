@@ -232,7 +232,7 @@ class TranscriptFile:
         return found
 
     def unfinished(self) -> tuple[dict[str, Any], str] | None:
-        """Return what had no end yet when the last server had; None if all had.
+        """Return the execution that had no end when the last server had, if one hadn't.
 
         Returns:
             The header of the request, and the session of its front.
@@ -240,7 +240,8 @@ class TranscriptFile:
         for segment in sorted(self._sizes, reverse=True):
             for record in reversed(list(self._records(segment))):
                 for row in reversed(_decode(record.data) if record.messages else []):
-                    if row and row[2] == "status" and row[5]:
+                    of = row[5].get("msg_type") if row else ""
+                    if of == "execute_request" and row[2] == "status":
                         idle = row[3].get("execution_state") == "idle"
                         return None if idle else (row[5], row[7])
         return None

@@ -26,6 +26,8 @@ from isoserver.contexts.process import ContextProcess
 from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from isokernel.protocol.frames import Frame
     from isoserver.contexts.context import Identity
     from isoserver.contexts.forkserver import AsyncForkServer
@@ -193,9 +195,16 @@ class V8Process(ContextProcess):
             self._control.send("interrupt_request", {"execution": job.id}, 0)
 
     def tell(
-        self, kind: str, content: dict[str, Any], buffers: tuple[bytes, ...] = ()
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: tuple[bytes, ...] = (),
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        number: int = 0,
     ) -> None:
         """Send a message that it takes amid an await of its code, too."""
+        del metadata, number
         if self._work is not None:
             self._work.send(kind, content, 0, buffers=buffers)
 

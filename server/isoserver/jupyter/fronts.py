@@ -23,6 +23,7 @@ from isokernel.protocol.messages import error_reply_content
 from isokernel.v8.library import V8_VERSION
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.kernel_ids import kernel_id
+from isoserver.contexts.messages import Message
 from isoserver.errors import (
     ContextError,
     ContextFrontLimitError,
@@ -72,6 +73,8 @@ _QUESTIONS: Final = {
 }
 _ADDRESSED: Final = {"execute_reply": "shell", "input_request": "stdin"}
 """What is for the session alone that has asked, and on which channel."""
+_NOT_PASSED_ON: Final = {"supported_features", "debugger"}
+"""What kernels say that they can do beyond cells: debug, and cells beside cells."""
 _COMMS: Final = {"comm_open", "comm_msg", "comm_close"}
 _MISSED: Final = (
     "{} messages were dropped before they could be sent (transcript_bytes_max)\n"
@@ -298,7 +301,8 @@ class Front:
             if isinstance(answer, str):
                 self.context.answer_user(self.session, answer)
         elif kind in _COMMS:
-            self.context.process.tell(kind, request.content, request.buffers)
+            message = Message(kind, request.content, request.metadata, request.buffers)
+            self.context.tell_comm(message, request.header)
         elif kind.endswith("_request"):
             task = asyncio.ensure_future(self._answer(request, restart))
             self._asking.add(task)
@@ -392,13 +396,19 @@ class Front:
 
 
 async def _information(context: Context) -> Mapping[str, Any]:
-    """Return the content of `kernel_info_reply`; V8's needs no process."""
+    """Return the content of `kernel_info_reply`, also while a cell runs.
+
+    Fronts show nothing before they have it.
+    """
     language = context.language
     if language.engine == "v8":
         return kernel_information(
             "typescript" if language.name == "typescript" else "javascript", V8_VERSION
         )
-    return await context.ask("kernel_info_request", {})
+    content = context.process.information
+    if not content:
+        content = await context.ask("kernel_info_request", {})
+    return {name: content[name] for name in content if name not in _NOT_PASSED_ON}
 
 
 def _history(history: History, request: FrontMessage) -> list[tuple[int, int, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
+from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -32,6 +34,7 @@ from isoserver.jupyter.models import (
     StartKernel,
     StartSession,
     front_answer,
+    jupyter_time,
     kernel_answer,
     kernelspec_name,
     kernelspecs_answer,
@@ -64,6 +67,8 @@ __all__ = [
     "RestartKernelHandler",
     "SessionHandler",
     "SessionsHandler",
+    "StatusHandler",
+    "TreeHandler",
 ]
 
 VERSION: Final = "2.0.0"
@@ -142,6 +147,17 @@ class ApiHandler(_JupyterHandler):
         self.answer({"version": VERSION})
 
 
+class TreeHandler(_JupyterHandler):
+    """GET /tree: where Jupyter Server has a page for those who need no password.
+
+    VS Code asks for a password of Jupyter's if it gets anything but 200 here.
+    """
+
+    def get(self) -> None:
+        """Answer that there is nothing to log in to."""
+        self.answer({})
+
+
 class MeHandler(_JupyterHandler):
     """GET /api/me: who the caller is."""
 
@@ -157,6 +173,26 @@ class MeHandler(_JupyterHandler):
             "color": None,
         }
         self.answer({"identity": identity, "permissions": {}})
+
+
+class StatusHandler(_JupyterHandler):
+    """GET /api/status: what is there; some clients wait until it answers."""
+
+    started = jupyter_time(datetime.now(timezone.utc))
+
+    def get(self) -> None:
+        """Count the contexts of the workspace, and their fronts."""
+        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        kernels = [self.kernel(one) for one in contexts]
+        used = max((one["last_activity"] for one in kernels), default=self.started)
+        self.answer(
+            {
+                "started": self.started,
+                "last_activity": used,
+                "kernels": len(kernels),
+                "connections": sum(one["connections"] for one in kernels),
+            }
+        )
 
 
 class KernelspecsHandler(_JupyterHandler):
@@ -381,6 +417,17 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         """Send a ping with a mark."""
         with suppress(WebSocketClosedError):
             self.ping(mark)
+            self._acknowledge_soon()
+
+    def _acknowledge_soon(self) -> None:
+        """Have the system acknowledge at once what comes next: the pong.
+
+        Clients that use Nagle's algorithm (jupyter_server) send nothing after it
+        until it is acknowledged: each cell would wait 40 ms for that.
+        """
+        stream = None if self.ws_connection is None else self.ws_connection.stream
+        if stream is not None and not stream.closed():
+            stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def on_pong(self, data: bytes) -> None:
         """Note that a ping has come back; called by Tornado, of its own too."""

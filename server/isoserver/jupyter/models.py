@@ -246,6 +246,11 @@ def kernelspecs_answer(
     return {"default": kernelspec_name(default), "kernelspecs": specs}
 
 
+def jupyter_time(moment: datetime) -> str:
+    """Write a time in UTC as Jupyter Server does."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def kernel_answer(
     context: Context | ContextRecord, language: Language, fronts: Fronts
 ) -> dict[str, Any]:
@@ -258,7 +263,7 @@ def kernel_answer(
     return {
         "id": kernel_id(context.key),
         "name": kernelspec_name(language),
-        "last_activity": used.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "last_activity": jupyter_time(used),
         "execution_state": _STATES[state],
         "connections": connections,
         "context_id": context.id,

@@ -23,8 +23,10 @@ def _route(path: str, handler: type[Handler], *methods: str) -> Route:
 
 
 JUPYTER_ROUTES: Final = (
+    _route("/tree", jupyter.TreeHandler, "GET"),
     _route("/api", jupyter.ApiHandler, "GET"),
     _route("/api/me", jupyter.MeHandler, "GET"),
+    _route("/api/status", jupyter.StatusHandler, "GET"),
     _route("/api/kernelspecs", jupyter.KernelspecsHandler, "GET"),
     _route("/api/kernelspecs/{name}", jupyter.KernelspecHandler, "GET"),
     _route("/api/kernels", jupyter.KernelsHandler, "GET", "POST"),

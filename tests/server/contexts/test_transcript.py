@@ -207,6 +207,8 @@ def test_what_has_no_end(tmp_path: Path) -> None:
         transcript.add("status", {"execution_state": "busy"}, CAUSE)
         say(transcript, 3000, 200)
         transcript.add("status", {"execution_state": "starting"})
+        comm = Cause(8, {"msg_id": "2", "msg_type": "comm_msg"}, "")
+        transcript.add("status", {"execution_state": "idle"}, comm)
         transcript.flush()
         assert opened(folder).unfinished() == (PARENT, "a")
         transcript.add("status", {"execution_state": "idle"}, CAUSE)
@@ -250,3 +252,25 @@ def test_what_comes_late_has_its_cause(tmp_path: Path) -> None:
         assert len(second._causes) <= 2000
 
     in_loop(work)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": {"application/json": {"a": [["x" * 1000] * 100]}}},
+        {"data": {"application/json": list(range(2000))}},
+        {"data": {"application/json": dict.fromkeys(map(str, range(2000)))}},
+        {"data": {"application/json": {"x" * 100_000: 1}}},
+        {"data": "x" * 100_000, "comm_id": "1"},
+        {"data": ["x" * 100_000]},
+    ],
+    ids=["deep", "numbers", "values", "name", "text", "list"],
+)
+def test_content_of_any_form_has_its_weight(content: Any) -> None:
+    transcript = Transcript(50_000)
+    transcript.add("comm_msg", content, CAUSE)
+    assert transcript.after(0, 1) == []
+    small = {"data": "hello", "comm_id": "1"}
+    transcript.add("comm_msg", small, CAUSE)
+    (entry,) = transcript.after(0, 2)
+    assert (entry.number, entry.content) == (2, small)

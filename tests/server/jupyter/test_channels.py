@@ -88,6 +88,99 @@ def test_all_requests_are_answered(server: Server, client: Client) -> None:
     attached(server, context, work)
 
 
+def test_a_busy_kernel_tells_who_it_is(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        code = "import time\ntime.sleep(60)"
+        number = await front.ask("execute_request", {"code": code})
+        await front.hear_until(lambda message: message.kind == "execute_input")
+        known = await front.reply("kernel_info_request", {})
+        assert known["language_info"]["name"] == "python"
+        # Fronts would ask for what isn't passed on.
+        assert not known.keys() & {"supported_features", "debugger"}
+        assert not [one for one in front.heard if one.kind == "execute_reply"]
+        await front.reply("interrupt_request", {}, "control")
+        assert (await front.reply_to(number))["status"] == "error"
+
+    attached(server, context, work)
+
+
+def test_data_of_comms_is_of_any_form(server: Server, client: Client) -> None:
+    context = client.create("python")
+    code = """
+        from ipykernel.comm import Comm
+        comm = Comm(target_name="test", data="hello")
+        comm.send(data=[1, {"a": "b"}])
+        comm.close()"""
+
+    async def work(front: Front) -> None:
+        reply = await front.run("\n".join(map(str.strip, code.splitlines())))
+        assert reply["status"] == "ok"
+        heard = [one for one in front.heard if one.kind.startswith("comm_")]
+        kinds = [one.kind for one in heard]
+        assert kinds == ["comm_open", "comm_msg", "comm_close"]
+        assert heard[0].content["data"] == "hello"
+        assert heard[1].content["data"] == [1, {"a": "b"}]
+
+    attached(server, context, work)
+
+
+ECHO = """
+def opened(comm, message):
+    def told(message):
+        comm.send(message["content"]["data"] * 2)
+        if message["content"]["data"] == 7:
+            import os; os._exit(1)
+    comm.on_msg(told)
+    comm.send(message["metadata"])
+get_ipython().kernel.comm_manager.register_target("echo", opened)
+"""
+
+
+def test_what_comes_of_a_comm_has_its_parent(server: Server, client: Client) -> None:
+    """Widgets send the next change of a value when the last one has been handled."""
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        await front.run(ECHO)
+        asked = {"comm_id": "1", "target_name": "echo", "data": {}}
+        opened = await front.ask("comm_open", asked, metadata={"version": "2.1.0"})
+        told = await front.ask("comm_msg", {"comm_id": "1", "data": 3})
+        for number, data in ((opened, {"version": "2.1.0"}), (told, 6)):
+            await front.hear_until(
+                lambda one, number=number: (  # type: ignore[misc]
+                    is_idle(one) and one.parent_header.get("msg_id") == number
+                )
+            )
+            assert said(front, number) == ["busy", "comm_msg", "idle"]
+            (sent,) = [
+                one
+                for one in front.heard
+                if one.kind == "comm_msg" and one.parent_header["msg_id"] == number
+            ]
+            assert sent.content["data"] == data
+        # One that ends the kernel is over, too.
+        last = await front.ask("comm_msg", {"comm_id": "1", "data": 7})
+        await front.hear_until(
+            lambda one: is_idle(one) and one.parent_header.get("msg_id") == last
+        )
+
+    attached(server, context, work)
+
+
+def test_a_comm_of_v8_is_over_at_once(server: Server, client: Client) -> None:
+    context = client.create()
+
+    async def work(front: Front) -> None:
+        asked = {"comm_id": "1", "target_name": "none", "data": {}}
+        number = await front.ask("comm_open", asked)
+        await front.hear_until(is_idle)
+        assert said(front, number) == ["busy", "idle"]
+
+    attached(server, context, work)
+
+
 def test_expressions_and_silence(server: Server, client: Client) -> None:
     context = client.create()
 
@@ -110,18 +203,23 @@ def test_expressions_and_silence(server: Server, client: Client) -> None:
 def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
     context = client.create()
 
+    def is_waiting() -> bool:
+        return bool(client.get(f"/contexts/{context}").json()["waiting"] == 2)
+
     async def work(front: Front) -> None:
-        codes = ("await 1; throw new TypeError('no')", "1", "2")
+        codes = ("await new Promise(() => {})", "1", "2")
         numbers = [await front.ask("execute_request", {"code": code}) for code in codes]
+        await asyncio.to_thread(wait_for, is_waiting)
+        await front.reply("interrupt_request", {}, "control")
         first = await front.reply_to(numbers[0])
-        assert (first["status"], first["ename"]) == ("error", "TypeError")
+        assert (first["status"], first["ename"]) == ("error", "KeyboardInterrupt")
         for number in numbers[1:]:
             assert (await front.reply_to(number))["status"] == "aborted"
         numbers = [
             await front.ask("execute_request", {"code": code, "stop_on_error": False})
-            for code in codes
+            for code in ("await 1; throw new TypeError('no')", "1", "2")
         ]
-        assert (await front.reply_to(numbers[0]))["status"] == "error"
+        assert (await front.reply_to(numbers[0]))["ename"] == "TypeError"
         assert (await front.reply_to(numbers[2]))["status"] == "ok"
 
     attached(server, context, work)

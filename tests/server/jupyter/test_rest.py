@@ -56,6 +56,16 @@ def test_every_context_is_a_kernel(client: Client) -> None:
         assert client.text("1", context_id=one["id"]) == "1"
 
 
+def test_status(client: Client) -> None:
+    before = client.get("/jupyter/api/status").json()
+    assert (before["kernels"], before["connections"]) == (0, 0)
+    assert before["last_activity"] == before["started"]
+    used = kernel(client, client.create())["last_activity"]
+    status = client.get("/jupyter/api/status").json()
+    assert (status["kernels"], status["last_activity"]) == (1, used)
+    assert status["started"] == before["started"] < used
+
+
 def test_who_made_it_ends_it(client: Client) -> None:
     agents = client.create()
     made = client.post("/jupyter/api/kernels", json={"name": "v8-typescript"})
@@ -166,6 +176,29 @@ def test_who_one_is(client: Client) -> None:
     assert me["permissions"] == {}
 
 
+def test_what_vs_code_asks(client: Client) -> None:
+    """In that order: is it a hub, does it want a password, what runs there."""
+    agents = client.create()
+    assert client.get("/jupyter/hub/api").status_code == 404
+    assert client.get("/jupyter/tree?").status_code == 200
+    assert client.get("/jupyter/api/kernelspecs").json()["kernelspecs"]
+    (listed,) = client.get("/jupyter/api/sessions").json()
+    assert listed["kernel"]["context_id"] == agents
+    path = f"a-jvsc-{MISSING}.ipynb"
+    asked = {"path": path, "name": "a.ipynb", "type": "notebook"}
+    kernels = [{"id": listed["kernel"]["id"]}, {"name": "v8-javascript"}]
+    rows = [
+        client.post("/jupyter/api/sessions", json={**asked, "kernel": each}).json()
+        for each in kernels
+    ]
+    assert rows[0]["kernel"]["id"] == listed["kernel"]["id"] != rows[1]["kernel"]["id"]
+    for row in rows:
+        gone = client.delete(f"/jupyter/api/sessions/{row['id']}").status_code
+        assert gone in {204, 404}  # of the same document, the later replaces it
+    (left,) = client.get("/jupyter/api/sessions").json()
+    assert left["kernel"]["context_id"] == agents
+
+
 def test_workspaces_do_not_see_each_other(
     servers: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -173,6 +206,7 @@ def test_workspaces_do_not_see_each_other(
     file.write_text(FILE)
     server = servers("--config", str(file), "--languages", "javascript")
     with connect(server) as red, connect(server) as blue:
+        assert red.get("/jupyter/tree").status_code == 401
         red.headers["Authorization"] = f"token {RED}"
         blue.headers["Authorization"] = f"token {BLUE}"
         made = red.post("/jupyter/api/kernels", json={"name": "v8-javascript"}).json()
