@@ -29,6 +29,7 @@ test-all *args:
 # Count what is tried to leave the sandboxes, what is refused, and by which wall
 walls:
     pytest --walls -n 0 tests/kernel/sandbox/test_walls.py \
+        tests/server/contexts/test_everything_allowed.py \
         tests/server/contexts/test_python_container.py
 
 # Measure, one question after the other, and write docs/benchmarks.md

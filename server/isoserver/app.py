@@ -50,6 +50,8 @@ from isoserver.storage.database import Database
 from isoserver.storage.locks import ServerLock
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
+from isoserver.ui.routes import UI_ROUTES
+from isoserver.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +98,7 @@ class Server:
         contexts: The contexts.
         tools: What code in contexts can call.
         checks: The type checker.
+        webhooks: Tell others that runs have ended.
         runs: The runs.
         parts: What the handlers of HTTP and the tools of MCP share.
         relay: Serves MCP clients of other processes; None in a temporary folder.
@@ -184,7 +187,10 @@ class Server:
                 settings, self.contexts, called, self.checks, log, files=self.files
             ),
         }
-        self.runs = Runs(settings, store, self.contexts, runners, log)
+        self.webhooks = Webhooks(
+            settings, self.database, self.tools.audit, self.metrics, log
+        )
+        self.runs = Runs(settings, store, self.contexts, runners, self.webhooks, log)
         self.parts = ServerParts(
             settings,
             self.contexts,
@@ -200,6 +206,7 @@ class Server:
             self.tools,
             self.files,
             self.capabilities,
+            self.webhooks,
             Fronts(settings),
             Sessions(self.database, log),
         )
@@ -222,7 +229,7 @@ class Server:
         sockets = self._claims.listen()
         await self.open()
         self._http = make_http_server(
-            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES)
+            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
         )
         self._http.add_sockets(sockets)
         self.url = self._claims.url
@@ -292,6 +299,7 @@ class Server:
         await self.runs.close()
         await self.checks.close()
         await self.contexts.close()
+        await self.webhooks.close()  # told of the last ends by now
         self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.
         await self.parts.mcp.close()

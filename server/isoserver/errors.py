@@ -33,6 +33,7 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   ├── HeapLimitError              bytes of heaps in use
     │   ├── ExecutionLimitError         executions waiting
     │   ├── TaskLimitError              unfinished tasks
+    │   ├── WebhookLimitError           webhooks that aren't delivered
     │   └── RateLimitError              requests per minute
     ├── ContextError
     │   ├── ContextMissingError         (LookupError) no context has that id
@@ -421,6 +422,14 @@ class ExecutionLimitError(LimitError):
 
     counted = "executions"
     setting = "executions_queued_max"
+
+
+class WebhookLimitError(LimitError):
+    """The maximum of webhooks that aren't delivered is reached."""
+
+    retry_after = 30
+    counted = "webhooks"
+    setting = "webhooks_pending_max"
 
 
 class TaskLimitError(LimitError):

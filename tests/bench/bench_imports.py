@@ -1,5 +1,7 @@
 """What does an import cost: from the cache, a template, a registry; and not at all?
 
+And is the first save of a context with packages as fast as those after it?
+
 A server on loopback, confined as it is by itself, and a registry on loopback that
 offers what npm has installed. A request with an import is the first cell of a new
 context, whose process is there already; the time is that of the request, and beside it
@@ -168,6 +170,30 @@ def warm(
                     rows.add(f"first cell from a template: {package}", cell)
 
 
+def saves(
+    rows: Rows, flags: Sequence[str], packages: Sequence[str], rounds: int
+) -> None:
+    """Saves of contexts, one after the other, each with something new."""
+    with server(*ALLOWED, *flags, "--package-offline") as (made, client):
+        for turn in range(rounds + 1):
+            for package in packages:
+                answer = client.post("/contexts", json={"language": "javascript"})
+                context_id = answer.json()["id"]
+                for number, which in enumerate(("first", "second", "third")):
+                    code = f"globalThis.n = {number}" if number else load(package)
+                    body = {"code": code, "context_id": context_id}
+                    client.post("/execute", json=body).raise_for_status()
+                    made.settle()
+                    began, cpu = time.perf_counter(), made.cpu()
+                    path = f"/contexts/{context_id}/checkpoint"
+                    client.post(path, json={}).raise_for_status()
+                    ended, ended_cpu = time.perf_counter(), made.cpu()
+                    if turn > 0:
+                        sample = Sample((ended - began) * 1e3, (ended_cpu - cpu) * 1e3)
+                        rows.add(f"{which} save: {package}", sample)
+                client.delete(f"/contexts/{context_id}")
+
+
 def cold(rows: Rows, npmrc: Path, packages: Sequence[str], rounds: int) -> None:
     """First cells with an empty cache: the first import of a server."""
     for _ in range(rounds):
@@ -240,6 +266,8 @@ def measure(
             one.settle()
         if "warm" in parts:
             warm(rows, flags, packages, rounds)
+        if "saves" in parts:
+            saves(rows, flags, packages, rounds)
         few = max(3, rounds // 3)
         if "cold" in parts:
             cold(rows, npmrc, packages, few)
@@ -253,7 +281,7 @@ def main() -> None:
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--only", nargs="*", default=PACKAGES, help="as `d3@7`")
-    parts = ("warm", "cold", "deno")
+    parts = ("warm", "saves", "cold", "deno")
     parser.add_argument("--parts", nargs="*", default=parts, choices=parts)
     parser.add_argument(
         "--installed", type=Path, help="node_modules with them; else npm installs them"

@@ -156,6 +156,33 @@ def test_isokernel_lab_lists_all_contexts(
     page.close()
 
 
+def test_a_notebook_of_a_history_goes_on_in_its_context(
+    own: Lab, browser: Browser, client: Client, expect: Any
+) -> None:
+    made = client.run("const mine = 6; mine", language="typescript")["context_id"]
+    before = len(client.get("/contexts").json()["items"])
+    text = client.get(f"/contexts/{made}/notebook").text
+    history = nbformat.reads(text, as_version=4)
+    history.cells.append(nbformat.v4.new_code_cell("mine * 7"))
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(DEADLINE * 1000)
+    own.start(page)
+    notebook = own.open(page, "history.ipynb", history)
+    notebook.run(1)
+    expect(notebook.outputs(1)).to_have_text("42")
+    assert client.show(made)["execution_count"] == 2
+    # One that is gone is another context's from then on.
+    own.close(page)
+    assert client.show(made)["state"] == "idle"
+    client.delete(f"/contexts/{made}")
+    again = own.open(page, "history.ipynb", history)
+    again.run(1)
+    expect(again.outputs(1)).to_contain_text("ReferenceError")
+    assert len(client.get("/contexts").json()["items"]) == before
+    own.close(page)
+    page.close()
+
+
 def test_isokernel_lab_ends_only_what_it_has_started(
     server: Server, client: Client, tmp_path: Path
 ) -> None:

@@ -34,11 +34,13 @@ class Answer(NamedTuple):
         value: Plain data.
         data: Bytes that come with it, if any.
         text: The value as JSON, if that has been made already.
+        is_bounded: Whether its provider has looked at its size.
     """
 
     value: Any = None
     data: bytes | None = None
     text: str = ""
+    is_bounded: bool = False
 
 
 class Provider(Protocol):

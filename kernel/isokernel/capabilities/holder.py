@@ -58,13 +58,14 @@ class Holder:
         try:
             call = Call(name, _read(name, arguments), data, grant)
             if name == _SHOW:
-                value, made, text = Answer(grant.show())
+                value, made, text, is_bounded = Answer(grant.show())
             else:
-                value, made, text = await self._provider(name).call(call)
+                answer = await self._provider(name).call(call)
+                value, made, text, is_bounded = answer
             if value is not None:
                 text = json.dumps(value, separators=(",", ":"))
             size, size_max = max(len(text), len(made or b"")), grant.limits.bytes_max
-            if size > size_max:
+            if size > size_max and not is_bounded:
                 message = (
                     f"{name}: the answer has {size} bytes, {size_max} are allowed "
                     "at a time"

@@ -60,7 +60,8 @@ class Rule(NamedTuple):
             return False
         allows = self.effect != "deny"
         fit = self._fit(asked) if allows else self.pattern.fit(asked)
-        if not (fit.possible if allows else fit.certain):
+        loose = fit.loosely and self.effect == "allow"
+        if loose or not (fit.possible if allows else fit.certain):
             return False
         early = is_early(asked)
         for condition in self.conditions:

@@ -30,6 +30,8 @@ _NPM_NAME: Final = re.compile(
 )
 _VERSION: Final = re.compile(r"[0-9]+(?:\.[0-9]+){0,2}(?:[-+][0-9A-Za-z.+-]+)?")
 _ENV_NAME: Final = re.compile(r"[^=\0]+")
+_SLASHES: Final = re.compile(r"/|\\|%2F|%5C", re.IGNORECASE)
+_CLIMBS: Final = re.compile(r"(?:/|\\|%2F|%5C)\.{1,2}(?:/|\\|%2F|%5C|$)", re.IGNORECASE)
 _UNRESERVED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
 _COMMON: Final = (
@@ -55,11 +57,14 @@ class Fit(NamedTuple):
         certain: It does, whatever becomes known later.
         possible: It does, or may once the address or the version is known.
         names: It names the address, or the network that it is in.
+        loosely: Only in another spelling, which some servers take for the same: it
+            counts for rules that restrict, and for none that allows.
     """
 
     certain: bool
     possible: bool
     names: bool = False
+    loosely: bool = False
 
 
 _YES: Final = Fit(certain=True, possible=True)
@@ -133,6 +138,7 @@ class _Url(NamedTuple):
 
     place: Pattern
     path: re.Pattern[str]
+    any_case: re.Pattern[str]
     query: bool
 
     def fit(self, asked: Asked) -> Fit:
@@ -140,10 +146,16 @@ class _Url(NamedTuple):
         if not fit.possible:
             return fit
         parts = urlsplit(asked.target)
+        query = f"?{parts.query}" if self.query and parts.query else ""
         path = _decoded(parts.path or "/")
-        if self.query and parts.query:
-            path = f"{path}?{parts.query}"
-        return fit if self.path.fullmatch(path) else _NO
+        plain = _plain(path)
+        fits = self.path.fullmatch(path + query) is not None
+        climbs = _CLIMBS.search(path) is not None
+        if fits and (not climbs or self.path.fullmatch(plain + query)):
+            return fit
+        if fits or self.any_case.fullmatch(plain + query):
+            return fit._replace(loosely=True)
+        return _NO
 
 
 class _ModuleUrl(NamedTuple):
@@ -163,7 +175,7 @@ class _ModuleUrl(NamedTuple):
             return _NO
         place = {"scheme": parts.scheme, "host": host, "port": port}
         fit = self.pattern.fit(asked._replace(facts={**asked.facts, **place}))
-        return _YES if fit.certain else _NO
+        return _YES._replace(loosely=fit.loosely) if fit.certain else _NO
 
 
 class _Package(NamedTuple):
@@ -278,7 +290,9 @@ def _read_url(text: str) -> _Url | None:
     if made is None:
         return None
     path = _decoded(slash + path) if slash else "/**"
-    return _Url(made, re.compile(_stars(path)), "?" in path)
+    stars = _stars(path)
+    any_case = re.compile(stars, re.IGNORECASE)
+    return _Url(made, re.compile(stars), any_case, "?" in path)
 
 
 class _Scheme(NamedTuple):
@@ -375,6 +389,24 @@ def _decoded(path: str) -> str:
         return letter if plain else found[0].upper()
 
     return _UNRESERVED.sub(decode, path)
+
+
+def _plain(path: str) -> str:
+    """Return a path as servers may take it that decode it first.
+
+    With slashes that were escaped or turned, each once, and without dots.
+    """
+    parts: list[str] = []
+    *folders, last = _SLASHES.split(path)
+    for part in folders:
+        if part == "..":
+            del parts[-1:]
+        elif part not in {"", "."}:
+            parts.append(part)
+    if last == "..":
+        del parts[-1:]
+    end = "" if last in {".", ".."} else last
+    return "/" + "".join(f"{part}/" for part in parts) + end
 
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

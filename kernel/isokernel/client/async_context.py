@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
@@ -15,6 +17,7 @@ from isokernel.client.errors import ClientError, ContextStateError
 from isokernel.client.executors import AsyncExecutor
 from isokernel.client.listeners import Listeners
 from isokernel.client.reading import ExecutionReader
+from isokernel.client.requests import Rejoining
 from isokernel.client.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -202,7 +205,8 @@ class AsyncContext:
         on_error: Callable[[Failure], Any] | None = None,
         result_characters_max: int | None = None,
         capabilities: Mapping[str, Any] | None = None,
-        on_disconnect: Literal["interrupt", "continue"] = "interrupt",
+        execution_id: str | None = None,
+        on_leave: Literal["cancel", "continue"] = "cancel",
     ) -> Execution:
         """Run a cell, and return what became of it; code that fails is no exception.
 
@@ -218,13 +222,14 @@ class AsyncContext:
             result_characters_max: Characters of the value's JSON; of a longer one,
                 head and tail are kept.
             capabilities: What it may do beyond the context.
-            on_disconnect: What happens to the cell if this call ends before it, by
-                Ctrl-C or a broken connection.
+            execution_id: What it is to be called, unique in its context; else it gets a
+                name.
+            on_leave: What becomes of the cell if this call ends before, as by Ctrl-C.
 
         Raises:
-            NetworkError: The server can't be reached, or the connection broke.
+            NetworkError: The server can't be reached, or not any more.
             StatusError: The server refuses.
-            StreamError: The cell can't be run, or the stream was cut.
+            StreamError: The cell wasn't run, or isn't known any more.
         """
         told = Listeners(on_stdout, on_stderr, on_result, on_error)
         stream = self.stream(
@@ -233,7 +238,8 @@ class AsyncContext:
             timeout=timeout,
             result_characters_max=result_characters_max,
             capabilities=capabilities,
-            on_disconnect=on_disconnect,
+            execution_id=execution_id,
+            on_leave=on_leave,
         )
         async with stream:
             async for event in stream:
@@ -250,7 +256,8 @@ class AsyncContext:
         timeout: float | None = None,
         result_characters_max: int | None = None,
         capabilities: Mapping[str, Any] | None = None,
-        on_disconnect: Literal["interrupt", "continue"] = "interrupt",
+        execution_id: str | None = None,
+        on_leave: Literal["cancel", "continue"] = "cancel",
     ) -> AsyncExecutionStream:
         """Run a cell, and iterate over what happens; it begins with the iteration.
 
@@ -260,18 +267,32 @@ class AsyncContext:
             timeout: Seconds that it may run; 30 if omitted.
             result_characters_max: Characters of the value's JSON.
             capabilities: What it may do beyond the context.
-            on_disconnect: What happens to the cell if the iteration ends before it.
+            execution_id: What it is to be called, unique in its context.
+            on_leave: What becomes of the cell if the iteration ends before it.
         """
+        name = execution_id or uuid.uuid4().hex
         request = partial(
             calls.execute,
             code=code,
+            execution_id=name,
             language=language,
             timeout=timeout,
             result_characters_max=result_characters_max,
             capabilities=capabilities,
-            on_disconnect=on_disconnect,
         )
-        return AsyncExecutionStream(self, request)
+        return AsyncExecutionStream(self, name, request, cancels=on_leave == "cancel")
+
+    def follow(self, execution_id: str) -> AsyncExecutionStream:
+        """Iterate over what happens in an execution, whoever began it, from its start.
+
+        `wait()` returns it when it is over; leaving the stream doesn't cancel it.
+        """
+        request = partial(calls.follow_execution, execution_id=execution_id)
+        return AsyncExecutionStream(self, execution_id, request, cancels=False)
+
+    async def cancel(self, execution_id: str) -> None:
+        """Cancel one execution, whether it waits or runs, unless it is over."""
+        await self._call(calls.cancel_execution, execution_id)
 
     async def interrupt(self) -> ContextInfo:
         """Stop what runs; names and values stay."""
@@ -463,25 +484,41 @@ class AsyncContextFiles:
 class AsyncExecutionStream:
     """What happens while a cell runs: iterate over it, then ask for `wait()`.
 
-    Its events aren't kept; the execution at its end has what `output_bytes_max` allows.
+    If the connection breaks, it goes on after the last event that has come. Its events
+    aren't kept; the execution at its end has what `output_bytes_max` allows.
     """
 
     def __init__(
-        self, context: AsyncContext, request: Callable[[str], Request]
+        self,
+        context: AsyncContext,
+        execution_id: str,
+        request: Callable[[str], Request],
+        *,
+        cancels: bool,
     ) -> None:
         """Note what to send; the iteration sends it.
 
         Args:
             context: Where it runs.
-            request: The request of the cell, by the id of its context.
+            execution_id: What it is called.
+            request: The request of its events, by the id of its context.
+            cancels: Whether who leaves the stream cancels it.
         """
         settings = context.executor.settings
         self._context = context
         self._request = request
+        self._cancels = cancels
         self._reader = ExecutionReader(
-            output_bytes_max=settings.output_bytes_max, trusted=settings.trust_outputs
+            execution_id,
+            output_bytes_max=settings.output_bytes_max,
+            trusted=settings.trust_outputs,
         )
         self._events = self._read()
+
+    @property
+    def execution_id(self) -> str:
+        """What the execution is called: `follow` takes it, and `cancel`."""
+        return self._reader.execution_id
 
     @property
     def execution(self) -> Execution | None:
@@ -499,18 +536,48 @@ class AsyncExecutionStream:
         return self._reader.finish()
 
     async def close(self) -> None:
-        """Read no more; `on_disconnect` says what becomes of a cell that runs."""
+        """Read no more; `on_leave` says what becomes of a cell that still runs."""
         await self._events.aclose()
 
     async def _read(self) -> AsyncGenerator[Event, None]:
-        await self._context.start()
-        context_id, executor = self._context.id, self._context.executor
-        self._reader.begin(context_id)
-        async with executor.open(self._request(context_id)) as response:
-            async for chunk in executor.body(response):
-                for event in self._reader.feed(chunk):
-                    yield event
-        self._reader.finish()
+        reader, executor = self._reader, self._context.executor
+        context_id = (await self._context.start()).id
+        reader.begin(context_id)
+        request, joined = self._request(context_id), False
+        rejoining = Rejoining(executor.settings.retries_max)
+        try:
+            while not reader.over():
+                try:
+                    async with executor.open(request) as response:
+                        joined = True
+                        async for chunk in executor.body(response):
+                            for event in reader.feed(chunk):
+                                yield event
+                    reader.check_end()
+                except ClientError as error:  # noqa: PERF203 -- each turn is a connection
+                    if reader.over():
+                        break
+                    if not joined:
+                        raise
+                    await anyio.sleep(rejoining.pause(error, reader.place))
+                    reader.rejoin()
+                    request = calls.follow_execution(
+                        context_id, reader.execution_id, reader.place
+                    )
+        except ClientError:
+            raise
+        except BaseException:  # whoever iterates has left
+            await self._leave(context_id)
+            raise
+
+    async def _leave(self, context_id: str) -> None:
+        """Cancel the execution, unless it is over or is to go on."""
+        if self._cancels and self._reader.execution is None:
+            steps = calls.cancel_execution(context_id, self._reader.execution_id)
+            # Whoever leaves may be a task that is cancelled.
+            scope = anyio.move_on_after(_CLOSE_SECONDS, shield=True)
+            with suppress(ClientError), scope:
+                await self._context.executor.run(steps)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Iterate over what happens."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -26,6 +26,7 @@ from isokernel.client.answers import (
 )
 from isokernel.client.errors import (
     BadRequestError,
+    ConflictError,
     RangeNotSatisfiableError,
     WaitTimeoutError,
 )
@@ -39,6 +40,8 @@ T = TypeVar("T")
 Listed = TypeVar("Listed")
 _SLOW_SECONDS: Final = 600.0
 """For what the server bounds itself: starts of contexts, heaps, notebooks."""
+_CANCEL_SECONDS: Final = 10.0
+_EVENTS: Final = {"Accept": "text/event-stream"}
 _PAGE: Final = 1000
 _PAGE_BYTES: Final = 1 << 20
 _PAUSE_SECONDS_MIN: Final = 0.02
@@ -194,27 +197,52 @@ def execute(  # noqa: PLR0913 -- the fields of the request
     context_id: str,
     code: str,
     *,
+    execution_id: str,
     language: str | None,
     timeout: float | None,
     result_characters_max: int | None,
     capabilities: Mapping[str, Any] | None,
-    on_disconnect: str,
 ) -> Request:
-    """Return the request of a cell, whose answer is a stream."""
+    """Return the request of a cell, whose answer is a stream.
+
+    It has a name, so sending it again runs nothing twice.
+    """
     return Request(
         "POST",
         "/execute/async",
-        {"format": "jupyter", "on_disconnect": on_disconnect},
+        {"format": "jupyter"},
         body={
             "code": code,
             "context_id": context_id,
+            "execution_id": execution_id,
             "language": language,
             "timeout_ms": _milliseconds(timeout),
             "result_characters_max": result_characters_max,
             "capabilities": capabilities,
         },
-        headers={"Accept": "text/event-stream"},
+        headers=_EVENTS,
+        repeatable=True,
     )
+
+
+def follow_execution(context_id: str, execution_id: str, place: str = "") -> Request:
+    """Return a request of the events of an execution, after a place.
+
+    Args:
+        context_id: Where it runs.
+        execution_id: What it is called.
+        place: The id of the last event that has come; all of them if empty.
+    """
+    headers = {**_EVENTS, "Last-Event-ID": place} if place else _EVENTS
+    path = _context(context_id, "executions", execution_id, "events")
+    return Request("GET", path, {"format": "jupyter"}, headers=headers)
+
+
+def cancel_execution(context_id: str, execution_id: str) -> Steps[None]:
+    """Cancel an execution, unless it is over."""
+    path = _context(context_id, "executions", execution_id, "cancel")
+    with suppress(ConflictError):  # it is over
+        yield Request("POST", path, seconds=_CANCEL_SECONDS, repeatable=True)
 
 
 def _milliseconds(seconds: float | None) -> int | None:
@@ -233,11 +261,17 @@ def file_request(
     headers: Mapping[str, str] | None = None,
     **query: Any,
 ) -> Request:
-    """Return a request about one file."""
-    below = quote(path.lstrip("/"), safe="/")
+    """Return a request about one file.
+
+    `..` is taken away here: in a URL it would be another path, such as the context's.
+
+    Raises:
+        ClientSettingsError: The path is none, or leads out of the folder.
+    """
+    parts = posixpath.normpath(path).strip("/").split("/")
     return Request(
         method,
-        f"{_context(context_id, 'files')}/{below}",
+        _context(context_id, "files", *parts),
         query,
         content=content,
         headers=headers or {},

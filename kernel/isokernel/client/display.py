@@ -26,7 +26,17 @@ _HARMLESS: Final = re.compile(
 _FRAME: Final = (
     '<iframe sandbox="allow-scripts" referrerpolicy="no-referrer" srcdoc="{}"'
     ' style="width: 100%; height: 24em; border: 0; resize: vertical; overflow: auto;'
-    ' background: white"></iframe>'
+    ' background: white"></iframe><script>(() => {{'
+    " const frame = document.currentScript.previousElementSibling;"
+    " addEventListener('message', ({{ source, data }}) => {{"
+    " if (source === frame.contentWindow && data > 0)"
+    " frame.style.height = `${{Math.min(data, 600)}}px`; }}) }})()</script>"
+)
+"""Its height is that of its content where the page lets our own script run."""
+_SAYS_HEIGHT: Final = (
+    "<script>new ResizeObserver(() => parent.postMessage(Math.ceil("
+    "document.documentElement.getBoundingClientRect().height) + 20, '*'))"
+    ".observe(document.documentElement)</script>"
 )
 _SVG: Final = '<img src="data:image/svg+xml;base64,{}">'
 _ERROR: Final = '<pre style="color: #b00020">{}</pre>'
@@ -46,7 +56,8 @@ def output_bundle(
         return data, metadata
     shown = {mime: value for mime, value in data.items() if _HARMLESS.fullmatch(mime)}
     if "text/html" in data:
-        shown["text/html"] = _FRAME.format(html.escape(_text(data["text/html"])))
+        inside = _SAYS_HEIGHT + _text(data["text/html"])
+        shown["text/html"] = _FRAME.format(html.escape(inside))
     elif "image/svg+xml" in data and not {"image/png", "image/jpeg"} & set(shown):
         picture = _text(data["image/svg+xml"]).encode("utf-8", "replace")
         shown["text/html"] = _SVG.format(base64.b64encode(picture).decode())

@@ -12,8 +12,9 @@
     │   ├── BadRequestError             400: a field is wrong, missing or unknown
     │   ├── AuthenticationError         401: no key, or an unknown one
     │   ├── PermissionDeniedError       403: the key or a policy doesn't allow it
-    │   ├── NotFoundError               (LookupError) 404, 410: there is no such thing
+    │   ├── NotFoundError               (LookupError) 404: there is no such thing
     │   ├── ConflictError               409: not in the state that things are in
+    │   ├── GoneError                   410: what was named is no longer kept
     │   ├── TooLargeError               413, 431: larger than the server accepts
     │   ├── RangeNotSatisfiableError    416: a file has no such part
     │   ├── UnprocessableError          422: packages can't be loaded
@@ -44,6 +45,7 @@ __all__ = [
     "ConflictError",
     "ContextStateError",
     "ExecutionError",
+    "GoneError",
     "LimitReachedError",
     "NetworkError",
     "NetworkTimeoutError",
@@ -160,6 +162,10 @@ class ConflictError(StatusError):
     """It can't be done in the state that things are in, such as a dead context."""
 
 
+class GoneError(StatusError):
+    """What was named is over, and no longer kept."""
+
+
 class TooLargeError(StatusError):
     """Something is larger than the server accepts."""
 
@@ -204,8 +210,8 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
-    410: NotFoundError,
     409: ConflictError,
+    410: GoneError,
     412: ConflictError,
     413: TooLargeError,
     416: RangeNotSatisfiableError,

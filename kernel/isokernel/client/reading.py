@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from isokernel.client.errors import ProtocolError, StreamError
+from isokernel.client.errors import NetworkError, ProtocolError, StreamError
 from isokernel.client.events import (
     Cleared,
     Displayed,
@@ -37,6 +37,7 @@ __all__ = ["ExecutionReader", "Frames"]
 
 _FRAME_BYTES_MAX: Final = 256 << 20
 _DATA: Final = b"data:"
+_ID: Final = b"id:"
 _NO_DATA: Final = ("$ (", "can't be made JSON", "isn't JSON")
 """In the note on a value: it isn't plain data, and JSON has a text in its place."""
 _PIECE: Final = 8192
@@ -47,7 +48,11 @@ _TAIL_PARTS: Final = 4
 
 
 class Frames:
-    """Cuts the bytes of server-sent events into the data of each."""
+    """Cuts the bytes of server-sent events into the data of each.
+
+    Attributes:
+        last_id: The id of the last event that is whole; empty if none had one.
+    """
 
     def __init__(self, bytes_max: int = _FRAME_BYTES_MAX) -> None:
         """Begin with nothing.
@@ -55,11 +60,20 @@ class Frames:
         Args:
             bytes_max: What one event may have.
         """
+        self.last_id = ""
+        self._id = ""
         self._max = bytes_max
         self._rest = bytearray()
         self._searched = 0
         self._data: list[bytes] = []
         self._size = 0
+
+    def reset(self) -> None:
+        """Forget the beginning of an event whose end was lost."""
+        self._id = self.last_id
+        self._rest.clear()
+        self._data.clear()
+        self._searched = self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of the events that are whole by now.
@@ -76,9 +90,12 @@ class Frames:
             if line.startswith(_DATA):
                 self._data.append(line.removeprefix(_DATA))
                 self._size += len(line)
+            elif line.startswith(_ID):
+                self._id = line.removeprefix(_ID).strip().decode("ascii", "replace")
             elif not line and self._data:
                 found.append(b"\n".join(self._data))
                 self._data, self._size = [], 0
+                self.last_id = self._id
         del self._rest[:begin]
         self._searched = len(self._rest)
         if self._searched + self._size > self._max:
@@ -93,6 +110,7 @@ class _Message(msgspec.Struct):
     msg_type: str
     content: dict[str, Any]
     parent_header: dict[str, Any] = {}
+    execution_status: ExecutionStatus | None = None
 
 
 _decode: Final = msgspec.json.Decoder(_Message).decode
@@ -135,23 +153,27 @@ class _Text:
 
 
 class ExecutionReader:
-    """Reads one execution.
+    """Reads one execution, over as many connections as it takes.
 
     Attributes:
         execution: What it was; None while its end hasn't come.
+        execution_id: What it is called.
     """
 
-    def __init__(self, *, output_bytes_max: int, trusted: bool) -> None:
+    def __init__(
+        self, execution_id: str, *, output_bytes_max: int, trusted: bool
+    ) -> None:
         """Prepare.
 
         Args:
+            execution_id: What it is called: messages of others come late.
             output_bytes_max: How much of its output is kept: as many characters of
                 each stream, and as many bytes of displays.
             trusted: Whether notebooks show its outputs as they are.
         """
         self.execution: Execution | None = None
+        self.execution_id = execution_id
         self._context_id = ""
-        self._id = ""
         self._count = 0
         self._max = output_bytes_max
         self._trusted = trusted
@@ -167,6 +189,29 @@ class ExecutionReader:
         self._context_id = context_id
         self._sent_at = datetime.now(timezone.utc)
         self._sent = time.monotonic()
+
+    @property
+    def place(self) -> str:
+        """The id of the last event that has come, for who goes on after it."""
+        return self._frames.last_id
+
+    def over(self) -> bool:
+        """Whether its end has come."""
+        return self.execution is not None
+
+    def rejoin(self) -> None:
+        """Note that another connection goes on after the last whole event."""
+        self._frames.reset()
+
+    def check_end(self) -> None:
+        """Check, where a connection has ended, that all has come.
+
+        Raises:
+            NetworkError: It hasn't.
+        """
+        if self.execution is None:
+            message = "the stream ended before its execution"
+            raise NetworkError(message)
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return what has happened by now.
@@ -188,39 +233,39 @@ class ExecutionReader:
         return events
 
     def finish(self) -> Execution:
-        """Return the execution, now that the stream is at its end.
+        """Return the execution, now that the stream is closed.
 
         Raises:
             StreamError: Its end hasn't come.
         """
         if self.execution is None:
-            message = "the stream ended before its execution, which may go on"
+            message = "the stream was closed before its execution ended"
             raise StreamError(message)
         return self.execution
 
     def _take(self, message: _Message, size: int) -> Event | None:
         kind, content = message.msg_type, message.content
-        own = message.parent_header.get("msg_id")
+        late = message.parent_header.get("msg_id") != self.execution_id
         if kind == "stream":
-            return self._print(content, late=own is None)
+            return self._print(content, late=late)
         if kind in {"display_data", "execute_result"}:
             result = kind == "execute_result"
-            return self._display(content, size, result=result, late=own is None)
+            return self._display(content, size, result=result, late=late)
         read = {
             "clear_output": self._clear,
             "error": self._fail,
             "execute_input": self._start,
-            "execute_reply": self._end,
             "update_display_data": self._update,
         }.get(kind)
-        if own is None or read is None:
+        if late:
             return None
-        self._id = str(own)
-        return read(content)
+        if kind == "execute_reply":
+            return self._end(content, message.execution_status or "failed")
+        return read and read(content)
 
     def _start(self, content: dict[str, Any]) -> Event:
         self._count = _number(content.get("execution_count"))
-        return Started(id=self._id, execution_count=self._count)
+        return Started(id=self.execution_id, execution_count=self._count)
 
     def _fail(self, content: dict[str, Any]) -> Event:
         return Failed(error=_failure(content))
@@ -282,17 +327,19 @@ class ExecutionReader:
         self._shown_bytes = 0
         self._texts = {name: _Text(self._max) for name in ("stdout", "stderr")}
 
-    def _end(self, content: dict[str, Any]) -> Event:
-        status = content.get("status")
-        if status == "aborted":
-            raise StreamError(str(content.get("evalue") or "the cell was not run"))
-        error = None if status == "ok" else _failure(content)
+    def _end(self, content: dict[str, Any], status: ExecutionStatus) -> Event:
+        if content.get("status") == "aborted":
+            reason = str(content.get("evalue") or "the cell was not run")
+            if status != "cancelled":
+                raise StreamError(reason)
+            content = {"ename": "CancelledError", "evalue": reason}
+        error = None if content.get("status") == "ok" else _failure(content)
         value, note = (None, "") if error else _value(content)
         texts = (*self._texts.values(), *self._late.values())
         self.execution = Execution(
-            id=self._id,
+            id=self.execution_id,
             context_id=self._context_id,
-            status=_status(content, error),
+            status="completed" if error is None else status,
             value=value,
             value_note=note,
             outputs=self._outputs,
@@ -316,16 +363,6 @@ def _failure(content: dict[str, Any]) -> Failure:
     text = "\n".join(map(str, lines)) if isinstance(lines, list) else ""
     text = (text or f"{name}: {message}").rstrip("\n") + "\n"
     return Failure(name=name, message=message, traceback=text)
-
-
-def _status(content: dict[str, Any], error: Failure | None) -> ExecutionStatus:
-    if error is None:
-        return "completed"
-    # Code may throw errors of these names itself; those of the server stop it.
-    if error.name == "TimeoutError" and content.get("stopped"):
-        return "timed_out"
-    # Kernels of other languages don't say who has stopped the code.
-    return "cancelled" if error.name == "KeyboardInterrupt" else "failed"
 
 
 def _value(content: dict[str, Any]) -> tuple[Any, str]:

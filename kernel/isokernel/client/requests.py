@@ -16,10 +16,14 @@ import msgspec
 
 from isokernel.client.errors import (
     ClientError,
+    ClientSettingsError,
+    GoneError,
     LimitReachedError,
     NetworkError,
+    NotFoundError,
     ProtocolError,
     StatusError,
+    StreamError,
     UnavailableError,
     status_error,
 )
@@ -31,6 +35,7 @@ __all__ = [
     "NOTHING",
     "Answer",
     "Pause",
+    "Rejoining",
     "Request",
     "Steps",
     "path_of",
@@ -59,6 +64,7 @@ class Request:
         content: What is sent as it is: bytes, or the file that has them.
         headers: Headers of this request.
         seconds: How long an answer may take; None leaves that to the client.
+        repeatable: Whether it may be sent twice, though it changes something.
     """
 
     method: str
@@ -68,6 +74,12 @@ class Request:
     content: bytes | Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    repeatable: bool = False
+
+    @property
+    def safe(self) -> bool:
+        """Whether sending it twice does nothing twice."""
+        return self.repeatable or self.method in _SAFE
 
     @property
     def target(self) -> str:
@@ -77,10 +89,18 @@ class Request:
         return f"{self.path}?{urlencode(given, doseq=True)}" if given else self.path
 
     def encoded(self) -> bytes | None:
-        """Return the body in bytes; None if there is none, or if it is a file's."""
+        """Return the body in bytes; None if there is none, or if it is a file's.
+
+        Raises:
+            ClientSettingsError: It can't be JSON.
+        """
         if self.body is not None:
             given = {name: one for name, one in self.body.items() if one is not None}
-            return msgspec.json.encode(given)
+            try:
+                return msgspec.json.encode(given)
+            except (TypeError, ValueError) as error:  # halves of surrogate pairs, too
+                message = f"an argument can't be sent as JSON: {error}"
+                raise ClientSettingsError(message) from error
         return self.content if isinstance(self.content, bytes) else None
 
 
@@ -126,8 +146,20 @@ Steps = Generator[Request | Pause, Answer, T]
 
 
 def path_of(*parts: str) -> str:
-    """Return a path; the parts may be anything that one can name."""
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
+    """Return a path of parts, each of which may have any characters.
+
+    Raises:
+        ClientSettingsError: A part is none.
+    """
+    for part in parts:
+        if part in {"", ".", ".."}:
+            message = f"{part!r} names nothing"
+            raise ClientSettingsError(message)
+    try:
+        return "".join(f"/{quote(part, safe='')}" for part in parts)
+    except UnicodeEncodeError as error:
+        message = f"a name can't be sent: {error}"
+        raise ClientSettingsError(message) from error
 
 
 def refusal(status: int, headers: Mapping[str, str], content: bytes) -> StatusError:
@@ -137,6 +169,43 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes) -> StatusEr
     except (msgspec.MsgspecError, RecursionError):
         body = None
     return status_error(status, headers, body, content.decode("utf-8", "replace"))
+
+
+class Rejoining:
+    """Decides whether to go on with a stream that broke, and after how long."""
+
+    def __init__(self, retries_max: int) -> None:
+        """Begin with a stream that hasn't broken.
+
+        Args:
+            retries_max: How often a request is sent again; a stream that goes nowhere
+                is joined three times as often.
+        """
+        self._max = 3 * retries_max
+        self._tried = 0
+        self._place = ""
+
+    def pause(self, error: ClientError, place: str) -> float:
+        """Return after how many seconds to join again.
+
+        Args:
+            error: How it broke.
+            place: How far it has come.
+
+        Raises:
+            ClientError: It can't be joined; the error itself if nothing else is known.
+        """
+        if isinstance(error, (NotFoundError, GoneError)):
+            text = f"the stream broke, and its execution is no longer known: {error}"
+            raise StreamError(text) from error
+        if not isinstance(error, (NetworkError, UnavailableError)):
+            raise error
+        if place != self._place:
+            self._place, self._tried = place, 0
+        if self._tried >= self._max:
+            raise error
+        self._tried += 1
+        return _pause_seconds(self._tried - 1)
 
 
 def pause_before_retry(
@@ -154,10 +223,9 @@ def pause_before_retry(
     """
     if tried >= retries_max:
         return None
-    pause = min(_PAUSE_SECONDS * float(2**tried), _PAUSE_SECONDS_MAX)
-    pause += pause * _SPREAD.random() / 4
+    pause = _pause_seconds(tried)
     if isinstance(error, NetworkError):
-        return pause if request.method in _SAFE or not error.sent else None
+        return pause if request.safe or not error.sent else None
     if isinstance(error, StatusError) and _refused(request, error):
         if error.retry_after is None:
             return pause
@@ -166,13 +234,18 @@ def pause_before_retry(
     return None
 
 
+def _pause_seconds(tried: int) -> float:
+    pause = min(_PAUSE_SECONDS * float(2**tried), _PAUSE_SECONDS_MAX)
+    return pause + pause * _SPREAD.random() / 4
+
+
 def _refused(request: Request, error: StatusError) -> bool:
     """Whether an answer means that nothing was done, and that it may be, later."""
     if isinstance(error, LimitReachedError):
         return True
     if not isinstance(error, UnavailableError):
         return False
-    return request.method in _SAFE or error.code in {"stopping", "connection_limit"}
+    return request.safe or error.code in {"stopping", "connection_limit"}
 
 
 def _text(value: Any) -> Any:

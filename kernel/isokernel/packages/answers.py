@@ -194,29 +194,34 @@ class Graph:
             "imports": module.imports,
         }
         if analysis.format == "commonjs":
-            names, builtins = self._names(module.url, set())
+            names, others = self._names(module.url, set())
             entry["exports"] = list(dict.fromkeys(names))
-            if builtins:
-                entry["reexports"] = builtins
+            if others:
+                entry["reexports"] = others
         if module.is_typescript:
             entry["language"] = "typescript"
         return entry
 
     def _names(self, url: str, seen: set[str]) -> tuple[list[str], list[str]]:
-        """Return a CommonJS module's names, and the builtins that it passes on."""
+        """Return a CommonJS module's names, and what it passes on of other modules.
+
+        Of these, builtins and what the context has already, it knows the names itself.
+        """
         seen.add(url)
         module = self.modules.get(url)
-        if module is None or module.analysis.format != "commonjs":
-            return [], [url] if url.startswith("node:") else []
-        names, builtins = list(module.analysis.exports), []
+        if module is None or module.analysis.format == "builtin":
+            return [], [url]
+        if module.analysis.format != "commonjs":
+            return [], []
+        names, others = list(module.analysis.exports), []
         for specifier in module.analysis.reexports:
             target = module.imports.get(specifier)
             if target is None or target in seen:
                 continue
             further, passed = self._names(target, seen)
             names += further
-            builtins += passed
-        return names, builtins
+            others += passed
+        return names, others
 
 
 def text_of(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from isokernel.capabilities import Answer, Asked
-from isokernel.errors import CapabilityError
+from isokernel.errors import CapabilityError, PackageLimitError
 from isokernel.packages.lock import Lock
 from isokernel.packages.progress import Announcer
 from isokernel.packages.service import Access, Packages
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleProvider"]
 
+_ANSWER_BYTES_MAX: Final = 32 << 20
+"""Of modules, or of a file, that come at a time: half of what a frame may have."""
 _SPECIFIERS_MAX: Final = 1000
 _KNOWN_MAX: Final = 100_000
 
@@ -76,7 +78,11 @@ class ModuleProvider:
         if name == "read":
             url = _text(call.arguments.get("url"))
             access = self._access(call.grant)
-            return Answer(data=await self.packages.read(url, access))
+            data = await self.packages.read(url, access)
+            if len(data) > _ANSWER_BYTES_MAX:
+                message = f"{url} has {len(data)} bytes, more than {_ANSWER_BYTES_MAX}"
+                raise PackageLimitError(message)
+            return Answer(data=data, is_bounded=True)
         if name == "list":
             return Answer(Lock(call.grant.lock).listed())
         message = f"{call.name}: there is no such call"
@@ -117,7 +123,14 @@ class ModuleProvider:
             failed = False
         finally:
             announcer.close(failed=failed)
-        return Answer(text=text, data=data)
+        size = max(len(text), len(data))
+        if size > _ANSWER_BYTES_MAX:
+            message = (
+                f"the import loads {size} bytes that the context hasn't got yet, and "
+                f"{_ANSWER_BYTES_MAX} can come at a time: import a part of it before"
+            )
+            raise PackageLimitError(message)
+        return Answer(text=text, data=data, is_bounded=True)
 
     def _access(self, grant: Grant) -> Access:
         async def decide(target: str, facts: Mapping[str, Any]) -> None:

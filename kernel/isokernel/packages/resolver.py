@@ -155,6 +155,10 @@ class _Place(NamedTuple):
     def name(self) -> str:
         return "the context's folder" if self.package is None else self.package.package
 
+    def within(self, root: str) -> str:
+        """Return the name of a package in a folder of the tree."""
+        return f"the folder {shorten(root)!r}" if root else self.name
+
 
 def file_url(path: str) -> str:
     """Return the URL of a file of the context."""
@@ -208,7 +212,7 @@ class Resolver:
         if specifier.startswith("#"):
             return self._private(specifier, place, kind)
         if _RELATIVE.match(specifier):
-            return self._relative(specifier, place)
+            return self._relative(specifier, place, kind)
         return self._bare(specifier, place, kind)
 
     def scope(self, url: str) -> Manifest:
@@ -228,7 +232,8 @@ class Resolver:
         if scheme in ("npm", "jsr"):
             return self._requested(parse_request(specifier), "", kind)
         if scheme == "file":
-            return self._relative("/" + file_path(specifier), self._place(""))
+            path = "/" + file_path(specifier)
+            return self._relative(path, self._place(""), "require")
         if scheme == "https":
             return urljoin(specifier, specifier)
         if scheme == "data":
@@ -280,11 +285,13 @@ class Resolver:
             parse_bare(specifier), "", kind
         )
 
-    def _relative(self, specifier: str, place: _Place) -> str:
+    def _relative(self, specifier: str, place: _Place, kind: Kind) -> str:
         base = "" if specifier.startswith("/") else posixpath.dirname(place.path)
         if place.package is not None and specifier.startswith("/"):
             raise ModuleSpecifierError(specifier, "a package has no absolute paths")
-        wanted = unquote(specifier.partition("?")[0].partition("#")[0])
+        wanted = specifier  # a path for `require`, a part of a URL for `import`
+        if kind == "import":
+            wanted = unquote(specifier.partition("?")[0].partition("#")[0])
         path = posixpath.normpath(posixpath.join("/", base, wanted.lstrip("/")))
         if posixpath.normpath(posixpath.join(base, wanted.lstrip("/"))).startswith(
             ".."
@@ -323,7 +330,7 @@ class Resolver:
             if isinstance(replacement, str) and replacement != specifier:
                 if replacement.startswith("."):
                     base = place.at(posixpath.join(scope[0], "package.json"))
-                    return self._relative(replacement, base)
+                    return self._relative(replacement, base, "require")
                 specifier = replacement
         if builtin := builtin_url(specifier):
             return builtin
@@ -447,11 +454,14 @@ class Resolver:
         """
         root = posixpath.join(modules, request.name)
         base = place.at(posixpath.join(root, "package.json"))
+        try:
+            if not place.tree.has_folder(modules):
+                return None
+        except CapabilityDeniedError:
+            pass  # what is in it may be allowed all the same
         manifest = place.tree.manifest(root)
         if manifest is None:
             try:
-                if not place.tree.has_folder(modules):
-                    return None
                 if kind == "require" and request.subpath == ".":
                     file = self._load_file(place, root)
                     if file is not None:
@@ -472,7 +482,7 @@ class Resolver:
             conditions = self._conditions | {kind}
             target = match(manifest.exports, subpath, conditions)
             if target is None:
-                raise self._unexported(place, manifest, subpath)
+                raise self._unexported(place, root, manifest, subpath)
             path = posixpath.join(root, target_path(target))
             return self._existing(place, path, subpath)
         if subpath != ".":
@@ -503,7 +513,7 @@ class Resolver:
         return self._replaced(place.at(path))
 
     def _unexported(
-        self, place: _Place, manifest: Manifest, subpath: str
+        self, place: _Place, root: str, manifest: Manifest, subpath: str
     ) -> PackageExportError:
         names = list(manifest.exports or ())
         listed = ", ".join(repr(shorten(name, 60)) for name in names[:_LISTED_MAX])
@@ -514,7 +524,7 @@ class Resolver:
                 sorted(self._conditions | {"default"})
             )
         return PackageExportError(
-            f"{place.name} doesn't export {what}; its package.json exports "
+            f"{place.within(root)} doesn't export {what}; its package.json exports "
             f"{listed}{more}"
         )
 
@@ -604,7 +614,7 @@ class Resolver:
             return ModuleMissingError(
                 f"there is no file {shown!r}: the context has no folder"
             )
-        name = place.name if not root else f"the folder {shorten(root)!r}"
+        name = place.within(root)
         manifest = place.tree.manifest(root) if specifier == "." else None
         main = specifier if manifest is None else manifest.text("main")
         if main.endswith(".node"):

@@ -177,6 +177,8 @@ class Packages:
             self._idle.cancel()
         if self._own:
             await asyncio.to_thread(self._packer.close)
+        while self._open:
+            self._open.popitem()[1].close()
 
     async def answer(
         self,
@@ -321,9 +323,11 @@ class Packages:
                 return_exceptions=True,
             )
             further = []
-            for (_, _, _, required), result in zip(wave, results, strict=True):
+            for (_, _, who, required), result in zip(wave, results, strict=True):
                 if isinstance(result, BaseException):
                     if required or not isinstance(result, Exception):
+                        if who:
+                            result.args = (f"{result} (which {who} depends on)",)
                         raise result
                     continue
                 package, integrity, pack = result

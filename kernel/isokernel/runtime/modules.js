@@ -85,10 +85,13 @@ function known(referrer, kind, type, specifier) {
 
 /** What a call of `modules.graph` says. */
 function question(wanted, referrer, kind) {
-  const urls = parse(host.moduleUrls());
   const have = [];
-  for (let i = 0; i < urls.length; i++) {
-    if (!startsWith(urls[i], CELLS) && recordOf(urls[i]) !== undefined) push(have, urls[i]);
+  const urls = mapKeys(records);
+  for (let step = mapNext(urls); !step.done; step = mapNext(urls)) {
+    const url = step.value;
+    if (!startsWith(url, CELLS) && !builtins.isBuiltin(url) && recordOf(url) !== undefined) {
+      push(have, url);
+    }
   }
   return { __proto__: null, specifiers: wanted, referrer, kind, known: have };
 }
@@ -286,15 +289,27 @@ function make(url) {
   const names = ["default"];
   if (record.format === "builtin") addNames(names, builtins.namesOf(url));
   if (record.format === "commonjs") {
-    addNames(names, record.names);
-    for (let i = 0; i < record.reexports.length; i++) {
-      addNames(names, builtins.namesOf(record.reexports[i]));
-    }
+    addNames(names, exportedNames(record, []));
     addNames(names, ["module.exports"]);
   }
   record.names = names;
   host.makeModule(url, toJson(names));
   record.isMade = true;
+}
+
+/** The names of a CommonJS module, and of those that it passes on. */
+function exportedNames(record, seen) {
+  const names = [];
+  if (includes(seen, record)) return names;
+  push(seen, record);
+  addNames(names, record.names);
+  for (let i = 0; i < record.reexports.length; i++) {
+    const url = record.reexports[i];
+    const other = mapGet(records, url);
+    if (builtins.isBuiltin(url)) addNames(names, builtins.namesOf(url));
+    else if (other?.format === "commonjs") addNames(names, exportedNames(other, seen));
+  }
+  return names;
 }
 
 function addNames(names, more) {

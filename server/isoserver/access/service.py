@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isoserver.access.keys import Keys
 from isoserver.access.rates import Buckets
+from isoserver.access.signins import SignIns
 from isoserver.errors import (
     AccessError,
     AdminError,
@@ -49,6 +50,7 @@ class Access:
 
     Attributes:
         guarded: Whether requests must bring a key or a token.
+        signins: Who has signed in with a browser, for the UI.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Access:
         self._keys = Keys(settings)
         self._tokens = _make_tokens(settings, log)
         self._failures = Buckets(clock)
+        self.signins = SignIns(clock)
         self.guarded = bool(self._keys) or self._tokens is not None
 
     async def identify(

@@ -109,6 +109,11 @@ GROUPS: Final = {
         *("package_graph_bytes_max", "package_graphs_kept_bytes_max"),
         *("package_code_cache", "packages_max"),
     ),
+    "Webhooks": (
+        *("webhook_host", "webhook_private", "webhook_secret", "webhook_attempts_max"),
+        *("webhook_timeout_seconds", "webhook_retry_seconds"),
+        *("webhook_retry_seconds_max", "webhooks_pending_max", "webhooks_running_max"),
+    ),
     "Requests, streams and shutdown": (
         *("request_body_bytes_max", "request_header_bytes_max"),
         *("connections_max", "connections_per_address_max"),

@@ -29,6 +29,7 @@ def execute(server: Connection, given: argparse.Namespace) -> int:
         "heap": given.heap,
         "heap_memory_max_mb": given.memory,
         "session": given.session,
+        "language": given.language,
         "tags": dict(given.tag) or None,
     }
     sent = {name: value for name, value in body.items() if value is not None}

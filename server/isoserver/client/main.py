@@ -96,6 +96,7 @@ def _add_exec(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--follow", action="store_true", help="print its output until the end"
     )
     command.add_argument("--session", help="the session to run in")
+    command.add_argument("--language", help="what the code is in, if not JavaScript")
     command.add_argument("--heap", help="the key of the heap to go on from")
     command.add_argument(
         "--timeout", type=int, help="limit on its time in seconds, 1 to 300"

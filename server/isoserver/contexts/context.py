@@ -120,7 +120,8 @@ class Identity(NamedTuple):
         id: Its name, unique in the workspace.
         language: What its code is in unless a request says otherwise.
         cwd: The working folder, as it was asked for.
-        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit.
+        heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit. Of
+            a kernel, of all memory; None for what the settings say.
         packages: What is loaded whenever it begins with nothing.
     """
 
@@ -700,10 +701,20 @@ class Context:
         if isinstance(job, Execution):
             job.cancelled = job.cancelled or not job.done.done()
         if job is self._current:
-            self.process.interrupt(job)
+            self._stop(job, _INTERRUPTS if self.process.restarts_when_stuck else 1)
         elif job in self._queue:
             self._queue.remove(job)
             self._refuse(job, ContextReplacedError("the execution was cancelled"))
+
+    def _stop(self, job: Job, times: int) -> None:
+        """Interrupt a job, again while it goes on: code may swallow an interrupt."""
+        if job is not self._current:
+            return
+        self.process.interrupt(job)
+        if times > 1:
+            pause = self._settings.interrupt_grace_seconds / _INTERRUPTS
+            again = partial(self._stop, job, times - 1)
+            asyncio.get_running_loop().call_later(pause, again)
 
     def interrupt(self) -> None:
         """Stop what runs; state is kept. Nothing happens when nothing runs.
@@ -714,8 +725,11 @@ class Context:
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
         self.touch()
-        if self._current is not None:
-            self.process.interrupt(self._current)
+        current = self._current
+        if isinstance(current, Execution):
+            current.cancelled = True
+        if current is not None:
+            self.process.interrupt(current)
 
     def pause(self, job: Job, *, paused: bool) -> None:
         """Stop a running job's clock except while its JavaScript runs, or go on.

@@ -16,6 +16,7 @@ from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import unfenced
 from isoserver.contexts.models import (
     TIMEOUT_MAX_MS,
+    CellRequest,
     CompleteRequest,
     CreateContextRequest,
     ExecuteRequest,
@@ -29,6 +30,7 @@ from isoserver.contexts.models import (
     known_answer,
     note_language,
     record_answer,
+    webhook_body,
 )
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.result_files import whole_options
@@ -89,7 +91,7 @@ class _ExecutingHandler(Handler):
     execution: Execution | None = None
     on_disconnect = _CONTINUE
 
-    async def begin(self, asked: StreamRequest) -> tuple[Context, Execution]:
+    async def begin(self, asked: CellRequest) -> tuple[Context, Execution]:
         """Queue a cell in its context, or in a new one."""
         self.check_open()
         self.on_disconnect = self.choice("on_disconnect", _CONTINUE, _INTERRUPT)
@@ -241,8 +243,25 @@ class StreamHandler(_StreamingHandler):
             # A client that connects anew by itself would run its code twice.
             problem = "only a request with `execution_id` can be sent again"
             raise InvalidRequestError(FieldProblem("Last-Event-ID", problem))
+        hook, webhooks = asked.webhook, self.parts.webhooks
+        if hook is not None:
+            webhooks.check(self.principal.workspace, hook.order())
         context, execution = await self.begin(asked)
+        subject = f"{context.id}/{execution.execution_id}"
+        if hook is not None and not execution.has_webhook:
+            execution.has_webhook = True
+            ordered = context.workspace, hook.order(), "cell", subject
+            await webhooks.order(*ordered, self.principal.client)
+            execution.done.add_done_callback(
+                lambda _: self._tell(context, execution, output=hook.output)
+            )
         await self.send(context, execution, place, late=place is None)
+
+    def _tell(self, context: Context, execution: Execution, *, output: bool) -> None:
+        """Have a webhook sent, now that an execution is over."""
+        subject = f"{context.id}/{execution.execution_id}"
+        body = webhook_body(context, execution, output=output)
+        self.parts.webhooks.end_soon(context.workspace, subject, "cell.ended", body)
 
 
 # -- executions ------------------------------------------------------------------------
@@ -425,7 +444,7 @@ class NotebookHandler(Handler):
         context = self.find_context(context_id)
         contents = await self.parts.contexts.history(context)
         notebooks = await _notebooks()
-        self.answer(notebooks.history(context.language, contents))
+        self.answer(notebooks.history(context, contents))
 
     async def post(self, context_id: str) -> None:
         """Run a notebook in the context."""

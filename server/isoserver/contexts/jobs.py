@@ -158,6 +158,7 @@ class Execution(Job):
             it waits.
         last: That of the message which says that it is over; 0 until then.
         cancelled: Whether somebody has cancelled it.
+        has_webhook: Whether a webhook is sent when it is over.
         followers: How many streams show it, and what earlier executions print
             meanwhile.
         listeners: Called with each message as it comes.
@@ -201,7 +202,7 @@ class Execution(Job):
         self.seconds_taken = 0.0
         self.size = 0
         self.first = self.last = 0
-        self.cancelled = False
+        self.cancelled = self.has_webhook = False
         self.followers = 0
         self.listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []

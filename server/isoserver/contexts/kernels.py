@@ -246,7 +246,11 @@ class KernelProcess(ContextProcess):
         try:
             options = list(_PYTHON_OPTIONS) if self._is_python else []
             launched = await self._launcher.launch(
-                language.kernelspec, self._identity.cwd, options, self._folder.fill
+                language.kernelspec,
+                self._identity.cwd,
+                options,
+                self._folder.fill,
+                self._identity.heap_memory_max_bytes,
             )
             self._watch(launched.program)
             await asyncio.wait_for(self._connect(launched), deadline)

@@ -25,6 +25,7 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Launched", "Launcher", "Program", "load_kernelspecs"]
 
+_MEMORY_MIN: Final = 128 << 20
+"""Of one that is asked for less, which would not start."""
+_SPACE_MORE: Final = 1 << 30
 _OPEN_FILES: Final = 1024
 _STARTS_MAX: Final = 4
 """Kernels that are started at a time; what they wait for is the system's work."""
@@ -161,7 +165,7 @@ class Launcher:
         # The system ends a container with the thread that started it, so those of
         # this pool stay; asyncio's own may go.
         self._threads = ThreadPoolExecutor(_STARTS_MAX, "kernels")
-        self._watched: set[Container] = set()
+        self._watched: dict[Container, int | None] = {}  # with the memory of each
         self._watch: asyncio.Task[None] | None = None
 
     def prepare(self) -> None:
@@ -215,7 +219,12 @@ class Launcher:
     # -- starting ----------------------------------------------------------------------
 
     async def launch(
-        self, kernelspec: str, cwd: str, options: list[str], fill: Fill
+        self,
+        kernelspec: str,
+        cwd: str,
+        options: list[str],
+        fill: Fill,
+        memory_bytes_max: int | None = None,
     ) -> Launched:
         """Start a kernel.
 
@@ -225,13 +234,15 @@ class Launcher:
             options: Further arguments.
             fill: Puts files into its working folder before it begins: given the
                 folder's descriptor, which it takes over, and their owner.
+            memory_bytes_max: Of its memory; None for what the settings say.
 
         Raises:
             ContextStartError: It can't be started.
         """
+        memory = memory_bytes_max or self._settings.python_memory_bytes_max
         loop = asyncio.get_running_loop()
         start = loop.run_in_executor(
-            self._threads, self._start, kernelspec, cwd, options, fill
+            self._threads, self._start, kernelspec, cwd, options, fill, memory
         )
         try:
             launched = await asyncio.shield(start)
@@ -243,7 +254,7 @@ class Launcher:
             raise ContextStartError(message) from error
         program = launched.program
         if isinstance(program, Container):
-            self._watched.add(program)
+            self._watched[program] = memory
             if self._watch is None:
                 self._watch = asyncio.ensure_future(self._watch_containers())
         return launched
@@ -255,7 +266,12 @@ class Launcher:
                 self._threads.submit(start.result().program.end)
 
     def _start(
-        self, kernelspec: str, cwd: str, options: list[str], fill: Fill
+        self,
+        kernelspec: str,
+        cwd: str,
+        options: list[str],
+        fill: Fill,
+        memory: int | None,
     ) -> Launched:
         self.prepare()
         spec = load_kernelspecs().find_kernelspec(kernelspec)
@@ -266,8 +282,9 @@ class Launcher:
             "signature_scheme": "hmac-sha256",
             "kernel_name": kernelspec,
         }
+        start: Callable[..., Program]
         if self._bwrap is not None:
-            start = self._start_contained
+            start = partial(self._start_contained, memory=memory)
         elif self._settings.sandbox and not self._settings.insecure_kernels:
             raise ContextStartError(self._refusal())
         else:
@@ -275,16 +292,24 @@ class Launcher:
         program = start(spec, connection, cwd, options, fill)
         return Launched(program, connection, spec.interrupt_mode == "message")
 
-    def _start_contained(
+    def _start_contained(  # noqa: PLR0913 - as _start_bare, and the memory
         self,
         spec: KernelSpec,
         connection: Connection,
         cwd: str,
         options: list[str],
         fill: Fill,
+        *,
+        memory: int | None,
     ) -> Program:
         settings = self._settings
-        memory = settings.python_memory_bytes_max
+        most = settings.python_memory_bytes_max
+        space = memory
+        if memory is not None and memory != most:
+            # What is loaded takes addresses, not memory.
+            memory = max(memory, _MEMORY_MIN)
+            space = memory + _SPACE_MORE
+            space = space if most is None else min(space, most)
         is_python = spec.language.lower() == "python"
         assert self._bwrap is not None  # noqa: S101 -- its caller has looked
         command = _command(spec, _CONNECTION_FILE, options)
@@ -300,7 +325,7 @@ class Launcher:
                 files_bytes_max=settings.python_files_bytes_max,
                 memory_bytes_max=memory,
                 # Others may reserve far more than they use, as V8 and Java do.
-                address_space_bytes_max=memory if is_python else None,
+                address_space_bytes_max=space if is_python else None,
                 processes_max=settings.python_processes_max,
                 descriptors_max=_OPEN_FILES,
                 niceness=settings.context_niceness,
@@ -367,14 +392,14 @@ class Launcher:
     # -- what the system doesn't bound -------------------------------------------------
 
     async def _watch_containers(self) -> None:
-        limit = self._settings.python_memory_bytes_max
         while True:
-            programs = list(self._watched)
+            programs = list(self._watched.items())
             # In one thread for all: each has a look of some microseconds as a rule.
             ended, took = await look(
-                lambda: [one for one in programs if not one.end_excess(limit)]  # noqa: B023
+                lambda: [one for one, limit in programs if not one.end_excess(limit)]  # noqa: B023
             )
-            self._watched.difference_update(ended)
+            for one in ended:
+                self._watched.pop(one, None)
             await asyncio.sleep(max(_WATCH_SECONDS, took * _WATCH_SHARE))
 
 

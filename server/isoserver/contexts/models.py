@@ -24,13 +24,17 @@ from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.records import ContextRecord
-from isoserver.contexts.results import read_result
+from isoserver.contexts.results import cut_text, read_result
 from isoserver.contexts.service import HOME
 from isoserver.heaps.records import KEY_PATTERN
 from isoserver.http.models import AnswerModel, RequestModel
 from isoserver.settings.rules import (
     CapabilitiesModel,  # noqa: TC001 - pydantic reads annotations
 )
+from isoserver.webhooks.models import (
+    WebhookModel,  # noqa: TC001 - pydantic reads annotations
+)
+from isoserver.webhooks.service import PART_BYTES_MAX
 
 if TYPE_CHECKING:
     from isoserver.contexts.context import Context
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.languages import Language
 
 __all__ = [
+    "CellRequest",
     "CompleteRequest",
     "Completions",
     "ContextModel",
@@ -60,6 +65,7 @@ __all__ = [
     "known_answer",
     "note_language",
     "record_answer",
+    "webhook_body",
 ]
 
 TIMEOUT_MAX_MS = 24 * 3600 * 1000
@@ -98,8 +104,8 @@ ExecutionId: TypeAlias = Annotated[
 ]
 
 
-class StreamRequest(RequestModel):
-    """Code to run in a context."""
+class CellRequest(RequestModel):
+    """Code to run in a context, however it is answered."""
 
     code: str = Field(min_length=1, description="Source code to execute.")
     context_id: str | None = Field(
@@ -136,7 +142,15 @@ class StreamRequest(RequestModel):
     )
 
 
-class ExecuteRequest(StreamRequest):
+class StreamRequest(CellRequest):
+    """Code to run in a context."""
+
+    webhook: WebhookModel | None = Field(
+        None, description="Where to tell that the execution is over."
+    )
+
+
+class ExecuteRequest(CellRequest):
     """Code to run in a context, with environment variables."""
 
     env_vars: dict[Variable, Text] | None = Field(
@@ -378,6 +392,9 @@ _FIELDS: Final = {
 """The field of an `Item` that holds a MIME type; others are under `extra`."""
 
 
+_NAME_MAX_CHARACTERS: Final = 100
+_MESSAGE_MAX_CHARACTERS: Final = 1_000
+"""Of an error in a webhook."""
 _SHORT_CHARACTERS: Final = 10_000
 """Up to which a string is whole in `text`."""
 
@@ -452,6 +469,31 @@ def failed_answer(context_id: str, failure: Failure) -> dict[str, Any]:
         "logs": {"stdout": [], "stderr": []},
         "error": _error(failure),
     }
+
+
+def webhook_body(
+    context: Context, execution: Execution, *, output: bool
+) -> dict[str, Any]:
+    """Return what a webhook tells of an execution that is over: no code.
+
+    Args:
+        context: Where it has run.
+        execution: The execution.
+        output: Whether result and output are wanted.
+    """
+    told = known_answer(context, execution)
+    logs, items, error = told.pop("logs"), told.pop("items"), told["error"]
+    if error is not None:
+        told["error"] = {
+            "name": cut_text(error["name"], _NAME_MAX_CHARACTERS),
+            "message": cut_text(error["value"], _MESSAGE_MAX_CHARACTERS),
+        }
+    if output:
+        printed = "".join(f"{line}\n" for lines in logs.values() for line in lines)
+        result = [item.get("text", "") for item in items if item.get("is_primary")]
+        told["result"] = cut_text("".join(result), PART_BYTES_MAX)
+        told["output"] = cut_text(printed, PART_BYTES_MAX)
+    return told
 
 
 def _error(failure: Failure | None) -> dict[str, str] | None:

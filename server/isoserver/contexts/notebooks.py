@@ -10,6 +10,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
 from nbformat.validator import NotebookValidationError, ValidationError, normalize
 
+from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.errors import FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -40,15 +41,17 @@ _UNREADABLE: Final = (
 """What nbformat raises when a document is not a notebook."""
 
 
-def history(language: Language, contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Make a notebook of what was run in a context.
+def history(context: Context, contents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Make a notebook of what was run in a context, which names the context.
 
     Args:
-        language: The context's.
+        context: The context.
         contents: What `Contexts.history` returns.
     """
     cells = [_cell(number, content) for number, content in enumerate(contents, 1)]
-    notebook: dict[str, Any] = new_notebook(cells=cells, metadata=_metadata(language))
+    of = {"context_id": context.id, "kernel_id": kernel_id(context.key)}
+    metadata = {**_metadata(context.language), "isokernel": of}
+    notebook: dict[str, Any] = new_notebook(cells=cells, metadata=metadata)
     return notebook
 
 

@@ -12,7 +12,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Result", "cut_json", "cut_text", "fit", "read_result"]
+    from isoserver.contexts.jobs import Execution
+
+__all__ = ["Result", "cut_json", "cut_text", "fit", "read_result", "result_of"]
 
 _DEPTH_MAX: Final = 110
 """Levels; contexts bound their results to 100, and readers of JSON give up at 200."""
@@ -54,6 +56,21 @@ def read_result(reply: dict[str, Any]) -> Result:
     if text is not None and not _is_json(text):
         text, note = json.dumps(text, ensure_ascii=False), "the value isn't JSON"
     return Result(text, bool(reply.get("result_cut")), shown, note)
+
+
+def result_of(execution: Execution, reply: dict[str, Any]) -> Result:
+    """Return the value of an execution; of a kernel's also what is no JSON."""
+    result = read_result(reply)
+    if execution.language.engine == "v8" or result.text is not None:
+        return result
+    shown = [
+        str(item["data"].get("text/plain", ""))
+        for item in execution.outputs.displays()
+        if item["output_type"] == "execute_result"
+    ]
+    if not shown:
+        return result
+    return Result(shown=shown[-1], note="the value isn't JSON")
 
 
 def _is_json(text: str) -> bool:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from isokernel.forkserver import ForkServer
     from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Key, Observer
+    from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
     from isoserver.contexts.process import ProcessFactory
@@ -343,7 +344,8 @@ class Contexts:
             cwd: Its working folder, as it was asked for.
             context_id: Its id; a new one if None.
             heap: The key of a heap of the workspace that it goes on from.
-            heap_memory_max_bytes: Of V8 heap, if not what the settings say.
+            heap_memory_max_bytes: Of V8 heap, or of a kernel's memory, if not what the
+                settings say.
             ephemeral: Whether it is for one run: neither listed nor found, but deleted
                 by its id like others.
             policy: Narrows what its code may do beyond it; see `read_policy`.
@@ -363,7 +365,7 @@ class Contexts:
         if language is None:
             spoken = None if loaded is None else loaded.language
             language = self._language(spoken, packaged=bool(packages))
-        memory = heap_memory_max_bytes or self._settings.v8_heap_bytes_max
+        memory = heap_memory_max_bytes or self._memory_of(language)
         identity = Identity(
             workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
         )
@@ -393,6 +395,10 @@ class Contexts:
         if not ephemeral:
             self._record(context)
         return context
+
+    def _memory_of(self, language: Language) -> int | None:
+        """Return what a context may have if nobody says; a kernel's launcher knows."""
+        return self._settings.v8_heap_bytes_max if language.engine == "v8" else None
 
     def _language(self, name: str | None, *, packaged: bool) -> Language:
         """Return a language by name; without one, what a context would be in."""
@@ -534,7 +540,7 @@ class Contexts:
 
     def _recall(self, record: ContextRecord) -> Context:
         language = self.languages.served[record.language]
-        memory = record.heap_memory_max or self._settings.v8_heap_bytes_max
+        memory = record.heap_memory_max or self._memory_of(language)
         packages = self._store.packages(record.key)
         identity = Identity(
             record.workspace, record.id, language, record.cwd, memory, packages
@@ -690,6 +696,18 @@ class Contexts:
         """Return what a context has run, oldest first; see `cell_content`."""
         stored = [cell.content() for cell in await self._store.cells(context)]
         return stored + [cell_content(done) for done in context.history.executions]
+
+    async def stored_cells(
+        self, context: Context, count: int, size_max: int
+    ) -> list[Cell]:
+        """Return the last cells that a context has stored and doesn't remember.
+
+        Args:
+            context: The context; it is left asleep.
+            count: How many at most.
+            size_max: Characters that they may have together.
+        """
+        return await self._store.last_cells(context, count, size_max)
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

@@ -282,6 +282,35 @@ class ContextStore:
         history.stored_ids = frozenset(cells)
         return cells.get(execution_id)
 
+    async def last_cells(
+        self, context: Context, count: int, size_max: int
+    ) -> list[Cell]:
+        """Return the last of `cells`, oldest first, as many as the limits let.
+
+        Args:
+            context: The context.
+            count: How many at most.
+            size_max: Characters that they may have together.
+        """
+        if not context.history.stored:
+            return []
+        remembered = [done.number for done in context.history.executions]
+        query = select(CELLS.c.number, CELLS.c.size).where(_of(context.key))
+        if remembered:  # what is stored beside them is older
+            query = query.where(CELLS.c.number < min(remembered))
+        query = query.order_by(CELLS.c.number.desc()).limit(count)
+        wanted: list[int] = []
+        async with self._database.connect() as connection:
+            for number, size in await connection.execute(query):
+                size_max -= size
+                if size_max < 0:
+                    break
+                wanted.append(number)
+            found = select(CELLS.c.number, CELLS.c.size, CELLS.c.data)
+            found = found.where(_of(context.key), CELLS.c.number.in_(wanted))
+            rows = await connection.execute(found.order_by(CELLS.c.number))
+            return [Cell(*row) for row in rows]
+
     async def copy_cells(self, origin: Context, fork: Context) -> None:
         """Copy the stored cells of a context to its fork."""
         cells = await self.cells(origin)

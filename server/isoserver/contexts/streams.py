@@ -147,8 +147,9 @@ class JupyterEvents:
         self._parent = {"msg_id": execution.execution_id}
 
     def of(self, entry: Entry) -> Iterator[dict[str, Any]]:
-        """Pass a message on."""
-        yield self._event(entry.kind, entry.content, entry.metadata)
+        """Pass a message on; the reply is that of the end."""
+        if entry.kind != "execute_reply":
+            yield self._event(entry.kind, entry.content, entry.metadata)
 
     def late(self, entry: Entry) -> Iterator[dict[str, Any]]:
         """Pass on what an earlier execution prints, which is its parent."""
@@ -167,12 +168,17 @@ class JupyterEvents:
         if failed and self._execution.timed_out:
             # A kernel of another language knows only that it was interrupted.
             content = {**content, **failed.content(), "stopped": True}
-        yield self._event("execute_reply", content, {})
+        yield self._last(content)
 
     def refused(self, reason: str) -> Iterator[dict[str, Any]]:
         """Tell that the execution could not be run."""
         content = {"status": "aborted", "ename": "StreamError", "evalue": reason}
-        yield self._event("execute_reply", content, {})
+        yield self._last(content)
+
+    def _last(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Make the last event, which has the execution's status beside the message."""
+        event = self._event("execute_reply", content, {})
+        return {**event, "execution_status": self._execution.status}
 
     def _event(self, kind: str, content: Any, metadata: Any) -> dict[str, Any]:
         return {
@@ -225,7 +231,7 @@ class ExecutionStream:
             "context_id": context.id,
         }
         execution.followers += 1
-        self._transcript.listeners.append(self._notice)
+        self._transcript.listen(self._notice)
         execution.done.add_done_callback(self._notice)
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ class Guard:
             origin if origin == _ANY else read_origin(origin)
             for origin in settings.cors_origin
         }
+        self._public = _origin(settings.public_url)
 
     def check_host(self, request: HTTPServerRequest) -> None:
         """Refuse hosts that aren't ours: a page's own name may lead here (rebinding).
@@ -71,14 +72,26 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is None or self.allows(origin):
             return
-        if origin == f"{request.protocol}://{request.host}":
+        if self.is_own(origin, request):
             return
         message = "the Origin isn't allowed (cors_origin)"
         raise OriginError(message)
 
+    def is_own(self, origin: str, request: HTTPServerRequest) -> bool:
+        """Tell whether an origin is this server, as the request or a setting has it."""
+        return origin in {f"{request.protocol}://{request.host}", self._public}
+
     def allows(self, origin: str) -> bool:
         """Tell whether pages of an origin may call."""
         return _ANY in self._origins or origin in self._origins
+
+
+def _origin(url: str | None) -> str | None:
+    """Return the origin of a URL as browsers write it."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return f"{parts.scheme.lower()}://{parts.netloc.lower()}"
 
 
 # Most requests name one of a few hosts, and parsing a name costs 3 µs.

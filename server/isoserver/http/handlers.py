@@ -159,14 +159,16 @@ class Handler(RequestHandler):
             raise InvalidRequestError(FieldProblem("Content-Type", f"must be {JSON}"))
         return self.parse_json(model)
 
-    def parse_json(self, model: type[Model]) -> Model:
-        """Read a body of JSON, whatever its content type.
+    def parse_json(self, model: type[Model], text: str | None = None) -> Model:
+        """Read JSON: the body, whatever its content type, or a text that was in it.
 
         Raises:
             InvalidRequestError: It isn't what the model says.
         """
         try:
-            return model.model_validate_json(self.request.body)
+            return model.model_validate_json(
+                self.request.body if text is None else text
+            )
         except ValidationError as error:
             raise InvalidRequestError(*_problems(error)) from None
 

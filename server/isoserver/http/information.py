@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Final
 
 from isokernel._version import __version__
@@ -23,11 +24,18 @@ class IndexHandler(Handler):
     public = True
 
     def get(self) -> None:
-        """Name the server and its documents."""
+        """Name the server and its documents; send people on to the UI."""
+        self.add_header("Vary", "Accept")
+        if "text/html" in self.request.headers.get("Accept", ""):
+            self.set_status(HTTPStatus.SEE_OTHER)
+            self.set_header("Location", "ui/")
+            self.clear_header("Content-Type")
+            return
         self.answer(
             {
                 "name": "isokernel",
                 "version": __version__,
+                "ui": "/ui/",
                 "documentation": "/docs",
                 "openapi": "/openapi.json",
                 "health": "/healthz",
@@ -115,7 +123,10 @@ INFORMATION_ROUTES: Final = (
             Operation(
                 "GET",
                 "What the server is, and where its documents are.",
-                (Answer(200, "Its name, version and paths.", models.IndexModel),),
+                (
+                    Answer(200, "Its name, version and paths.", models.IndexModel),
+                    Answer(303, "To the page for people, who accept text/html."),
+                ),
             ),
         ),
     ),

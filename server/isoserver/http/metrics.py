@@ -63,12 +63,22 @@ class Metrics:
             buckets=_STARTS,
             registry=self._registry,
         )
+        self._webhooks = Counter(
+            "isokernel_webhooks",
+            "Webhooks that were delivered, have failed and are sent again, or given up",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._deaths = Counter(
             "isokernel_deaths",
             "Contexts whose process ended by itself",
             ["language"],
             registry=self._registry,
         )
+
+    def webhook(self, outcome: str) -> None:
+        """Count an attempt to deliver a webhook."""
+        self._webhooks.labels(outcome).inc()
 
     def refused(self, reason: str) -> None:
         """Count a refusal for want of a key, token, right or rate."""

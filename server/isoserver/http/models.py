@@ -106,6 +106,7 @@ class IndexModel(AnswerModel):
 
     name: str
     version: str
+    ui: str = Field(description="The path of the page for people.")
     documentation: str = Field(description="The path of the documentation.")
     openapi: str = Field(description="The path of this document.")
     health: str = Field(description="The path that tells whether it works.")

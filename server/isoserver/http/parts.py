@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
     from isoserver.tools.service import Tools
+    from isoserver.webhooks.service import Webhooks
 
 __all__ = ["AsgiApplication", "AsgiEndpoint", "ServerParts"]
 
@@ -55,6 +56,7 @@ class ServerParts:
         document: Returns the OpenAPI document, made when it is first asked for.
         tools: What code in contexts can call.
         capabilities: What it may do beyond them.
+        webhooks: Tell others that runs have ended.
         files: The folders of contexts.
         fronts: The clients that are attached to contexts.
         sessions: Which of their documents uses which.
@@ -76,6 +78,7 @@ class ServerParts:
     tools: Tools
     files: Files
     capabilities: Capabilities
+    webhooks: Webhooks
     fronts: Fronts
     sessions: Sessions
     mcp: AsgiEndpoint = field(init=False)

@@ -28,7 +28,7 @@ from isoserver.runs.answers import (
 )
 from isoserver.runs.models import (
     ResultTimeoutMs,
-    TaskRequest,
+    TaskArguments,
     TaskStatusName,
     TaskSummary,
 )
@@ -56,7 +56,7 @@ _RESULT_MAX_CHARACTERS: Final = 1_000_000
 _RESULT_WAIT_MS: Final = 120_000
 
 
-class Execute(TaskRequest, Arguments):
+class Execute(TaskArguments, Arguments):
     """Arguments of execute."""
 
     waitForResult: bool = Field(  # noqa: N815 - the documented name, as below

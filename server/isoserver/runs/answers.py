@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from isoserver.contexts.results import cut_json, cut_text
-from isoserver.runs.records import EXIT_CODES
+from isoserver.runs.records import EXIT_CODES, Kind
+from isoserver.webhooks.service import PART_BYTES_MAX
 
 if TYPE_CHECKING:
     from isoserver.runs.records import RunRecord
@@ -19,9 +20,11 @@ __all__ = [
     "PREVIEW_MAX_CHARACTERS",
     "execution_answer",
     "execution_summary",
+    "lost_cell_body",
     "task_answer",
     "task_summary",
     "task_text",
+    "webhook_body",
 ]
 
 PREVIEW_MAX_CHARACTERS: Final = 30_000
@@ -29,6 +32,10 @@ PREVIEW_MAX_CHARACTERS: Final = 30_000
 CUT_FOR_MCP: Final = "cut for MCP, the HTTP API has all of it"
 _LOG_MAX_CHARACTERS: Final = 8_000
 _STACK_MAX_CHARACTERS: Final = 4_000
+_METADATA_MAX_CHARACTERS: Final = 4_000
+_NAME_MAX_CHARACTERS: Final = 100
+_MESSAGE_MAX_CHARACTERS: Final = 1_000
+"""Of metadata and an error in a webhook."""
 
 
 def execution_summary(record: RunRecord) -> dict[str, Any]:
@@ -159,3 +166,48 @@ def _preview(result: str) -> str:
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def webhook_body(
+    record: RunRecord, *, printed: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Return what a webhook tells of a run that has ended: no code, and little else.
+
+    Args:
+        record: The run.
+        printed: The beginning of what it has printed; None if neither that nor the
+            result is wanted.
+
+    Returns:
+        The event's name, and the data.
+    """
+    ending, is_task = record.ending, record.kind is Kind.TASK
+    error = None if ending is None else ending.error
+    told = task_summary(record) if is_task else execution_summary(record)
+    if is_task and len(json.dumps(told["metadata"])) > _METADATA_MAX_CHARACTERS:
+        del told["metadata"]
+    told["session" if not is_task else "sessionId"] = record.session
+    told["error"] = error and {
+        "name": cut_text(error.name, _NAME_MAX_CHARACTERS),
+        "message": cut_text(error.message, _MESSAGE_MAX_CHARACTERS),
+    }
+    if ending is not None and ending.heap is not None:
+        told["heap"] = ending.heap
+    if printed is not None and ending is not None:
+        # Characters take up to four bytes.
+        result = cut_json(ending.result or "null", PART_BYTES_MAX // 4)
+        told["result"] = json.loads(result) if is_task else result
+        if is_task:
+            logs = ending.logs.values()
+            printed = "".join(f"{line}\n" for lines in logs for line in lines)
+        told["output"] = cut_text(printed, PART_BYTES_MAX)
+    return ("task.ended" if is_task else "execution.ended"), told
+
+
+def lost_cell_body(subject: str) -> tuple[str, dict[str, Any]]:
+    """Return what a webhook tells of a context's execution that nobody has seen end."""
+    context_id, _, execution_id = subject.rpartition("/")
+    text = "the server ended before it could tell how the execution did"
+    error = {"name": "ServerStoppedError", "message": text}
+    data = {"context_id": context_id, "execution_id": execution_id}
+    return "cell.ended", {**data, "status": "failed", "error": error}

@@ -53,7 +53,11 @@ class ExecHandler(Handler):
         """Submit the script, and answer with its id before it has run."""
         self.check_open()
         asked = self._asked()
-        order = script_order(self.parts.settings, self.principal, **asked.model_dump())
+        fields = asked.model_dump(exclude={"webhook"})
+        webhook = None if asked.webhook is None else asked.webhook.order()
+        order = script_order(
+            self.parts.settings, self.principal, webhook=webhook, **fields
+        )
         record = await self.parts.runs.submit(order)
         self.answer({"execution_id": record.id}, HTTPStatus.ACCEPTED)
 
@@ -167,7 +171,10 @@ class TasksHandler(Handler):
         asked = self.parse(TaskRequest)
         self.parts.rates.check(self.principal, "execute")
         runs, workspace = self.parts.runs, self.principal.workspace
-        task = await runs.submit(asked.order(self.principal))
+        order = asked.order(self.principal)
+        if asked.webhook is not None:
+            order = order._replace(webhook=asked.webhook.order())
+        task = await runs.submit(order)
         if asked.waitForResult:
             seconds = asked.answer_seconds
             task = await runs.wait(Kind.TASK, workspace, task.id, seconds)

@@ -23,7 +23,6 @@ from isoserver.http.models import (
     RequestModel,
 )
 from isoserver.runs.orders import (
-    PYTHON_RUNTIME,
     RUNTIME_ALIASES,
     RUNTIMES,
     answer_seconds,
@@ -33,6 +32,9 @@ from isoserver.runs.records import LIST_DEFAULT, LIST_MAX
 from isoserver.settings.rules import (
     CapabilitiesModel,
     policy_of,
+)
+from isoserver.webhooks.models import (
+    WebhookModel,  # noqa: TC001 - pydantic reads annotations
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ __all__ = [
     "ResultTimeoutMs",
     "SessionName",
     "StatusName",
+    "TaskArguments",
     "TaskInfo",
     "TaskList",
     "TaskListQuery",
@@ -90,6 +93,7 @@ def _printable(text: str) -> str:
 SessionName = Annotated[
     str, StringConstraints(min_length=1, max_length=128), AfterValidator(_printable)
 ]
+LanguageName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=300)]
 MemoryMb = Annotated[int, Field(ge=0, le=1 << 20)]
 ResultCharacters = Annotated[int, Field(ge=100, le=1 << 30)]
@@ -111,12 +115,19 @@ class ExecOptions(RequestModel):
         None, description="The heap that it goes on from; a blank one if omitted."
     )
     heap_memory_max_mb: MemoryMb | None = Field(
-        None, description="MiB of V8 heap; less than 8 is taken as 8."
+        None,
+        description="MiB of V8 heap; less than 8 is taken as 8. Of Python and others, "
+        "MiB of all memory.",
     )
     session: SessionName | None = Field(
         None,
         description="The context that it runs in, by its id, made if there is none; a "
         "context of its own if omitted.",
+    )
+    language: LanguageName | None = Field(
+        None,
+        description="What the code is in: that of the session, or JavaScript and "
+        "TypeScript, if omitted.",
     )
     result_characters_max: ResultCharacters | None = Field(
         None,
@@ -125,7 +136,7 @@ class ExecOptions(RequestModel):
 
 
 class ExecRequest(ExecOptions):
-    """JavaScript or TypeScript to run."""
+    """Code to run."""
 
     code: str = Field(description="The source text.")
     tags: HeapTags | None = Field(
@@ -135,6 +146,9 @@ class ExecRequest(ExecOptions):
         None,
         description="What the code may do beyond its context, of what the workspace "
         "allows; all of that if omitted.",
+    )
+    webhook: WebhookModel | None = Field(
+        None, description="Where to tell that it has ended."
     )
 
 
@@ -244,8 +258,8 @@ class CancelResult(AnswerModel):
 # -- tasks -----------------------------------------------------------------------------
 
 
-class TaskRequest(RequestModel):
-    """TypeScript to run with tools."""
+class TaskArguments(RequestModel):
+    """Code to run with tools, by whichever front."""
 
     code: str = Field(
         min_length=1,
@@ -259,8 +273,10 @@ class TaskRequest(RequestModel):
     )
     runtimeId: str = Field(  # noqa: N815
         RUNTIMES[0],
-        description="What runs it; the last two are other names of the first.",
-        json_schema_extra={"enum": [*RUNTIMES, *RUNTIME_ALIASES]},
+        max_length=64,
+        description="What runs it: isokernel-v8, python, or another kernel that is "
+        "served.",
+        examples=[*RUNTIMES],
     )
     metadata: dict[str, Any] = Field(
         {}, max_length=METADATA_MAX, description="Kept with the task."
@@ -295,13 +311,14 @@ class TaskRequest(RequestModel):
     def order(self, principal: Principal, session: str | None = None) -> TaskOrder:
         """Make the order; `session` counts where the request names none.
 
-        Python has a context of its own beside that one: `SESSION:python`.
+        Other languages have a context each beside that one: `SESSION:python`.
 
         Raises:
             InvalidRequestError: There is no code, or no such runtime.
         """
-        if session is not None and self.runtimeId == PYTHON_RUNTIME:
-            session = f"{session}:{PYTHON_RUNTIME}"
+        v8 = {RUNTIMES[0], *RUNTIME_ALIASES}
+        if session is not None and self.runtimeId not in v8:
+            session = f"{session}:{self.runtimeId}"
         return task_order(
             principal,
             code=self.code,
@@ -318,6 +335,14 @@ class TaskRequest(RequestModel):
     def answer_seconds(self) -> float:
         """How long the answer waits for the end."""
         return answer_seconds(self.timeoutMs, self.resultTimeoutMs)
+
+
+class TaskRequest(TaskArguments):
+    """TypeScript to run with tools."""
+
+    webhook: WebhookModel | None = Field(
+        None, description="Where to tell that it has ended."
+    )
 
 
 class TaskListQuery(QueryModel):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from isokernel.capabilities import Policy
     from isoserver.principal import Principal
     from isoserver.settings.server import ServerSettings
+    from isoserver.webhooks.service import Webhook
 
 __all__ = [
     "PYTHON_RUNTIME",
@@ -52,6 +53,8 @@ class ScriptOrder(NamedTuple):
         heap: The key of the heap that it goes on from; None for a blank one.
         heap_memory_max_bytes: Of V8's heap; None for the server's limit.
         tags: What the heap that it yields is tagged with.
+        language: What it is in, by any of its names; None for what its session is in,
+            or JavaScript and TypeScript.
         stateful: Whether it yields a heap.
         result_characters_max: Of its result's JSON; 0 for as many as it may print.
         whole_above: Characters of a result that is written into a file, too; 0 for
@@ -59,6 +62,7 @@ class ScriptOrder(NamedTuple):
         policy: Narrows what it may do beyond its context; not kept.
         client: Who orders it, within the workspace; not kept.
         admin: Whether that client may decide about approvals; not kept.
+        webhook: What is sent when it has ended; kept by itself.
     """
 
     workspace: str
@@ -68,12 +72,14 @@ class ScriptOrder(NamedTuple):
     heap: str | None = None
     heap_memory_max_bytes: int | None = None
     tags: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
+    language: str | None = None
     stateful: bool = True
     result_characters_max: int = 0
     whole_above: int = 0
     policy: Policy | None = None
     client: str = ""
     admin: bool = False
+    webhook: Webhook | None = None
 
     @property
     def kind(self) -> Kind:
@@ -83,7 +89,7 @@ class ScriptOrder(NamedTuple):
     @property
     def details(self) -> dict[str, Any]:
         """What is kept of it beside the code, as plain data."""
-        names = ("heap", "heap_memory_max_bytes", "tags")
+        names = ("heap", "heap_memory_max_bytes", "tags", "language")
         return {name: getattr(self, name) for name in names}
 
 
@@ -97,13 +103,14 @@ class TaskOrder(NamedTuple):
         session: The named context that it runs in; None for one of its own.
         client: Who orders it, within the workspace.
         admin: Whether that client may decide about approvals; not kept.
-        runtime_id: What runs it, one of `RUNTIMES`.
+        runtime_id: What runs it: one of `RUNTIMES`, or another kernel that is served.
         metadata: Kept with the run, plain data.
         typecheck: Whether types are checked first; None for what the server is set to.
         result_characters_max: Of its result's JSON; 0 for as many as it may print.
         whole_above: Characters of a result that is written into a file, too; 0 for
             those that are cut.
         policy: Narrows what it may do beyond its context; not kept.
+        webhook: What is sent when it has ended; kept by itself.
     """
 
     workspace: str
@@ -118,6 +125,7 @@ class TaskOrder(NamedTuple):
     result_characters_max: int = 0
     whole_above: int = 0
     policy: Policy | None = None
+    webhook: Webhook | None = None
 
     @property
     def kind(self) -> Kind:
@@ -144,8 +152,10 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
     tags: dict[str, str] | None = None,
     heap_memory_max_mb: int | None = None,
     execution_timeout_secs: int | None = None,
+    language: str | None = None,
     result_characters_max: int | None = None,
     capabilities: dict[str, Any] | None = None,
+    webhook: Webhook | None = None,
 ) -> ScriptOrder:
     """Make the order of an execution from the fields that its request has.
 
@@ -173,11 +183,13 @@ def script_order(  # noqa: PLR0913 - the fields of a request, by their names
         heap=heap,
         heap_memory_max_bytes=memory,
         tags=tags or {},
+        language=language,
         stateful=not settings.stateless,
         result_characters_max=result_characters_max or 0,
         policy=_policy(capabilities),
         client=principal.client,
         admin=principal.admin,
+        webhook=webhook,
     )
 
 
@@ -196,20 +208,18 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
     typecheck: bool | None,
     result_characters_max: int | None = None,
     capabilities: dict[str, Any] | None = None,
+    webhook: Webhook | None = None,
 ) -> TaskOrder:
     """Make the order of a task from the fields that its request has.
 
     Raises:
-        InvalidRequestError: There is no code, or no such runtime.
+        InvalidRequestError: There is no code, or types that can't be checked.
     """
     if not code.strip():
         raise InvalidRequestError(FieldProblem("code", "there is no code"))
     runtime_id = RUNTIME_ALIASES.get(runtime_id, runtime_id)
-    if runtime_id not in RUNTIMES:
-        problem = f"must be one of {', '.join((*RUNTIMES, *RUNTIME_ALIASES))}"
-        raise InvalidRequestError(FieldProblem("runtimeId", problem))
-    if typecheck and runtime_id == PYTHON_RUNTIME:
-        problem = "types of Python aren't checked"
+    if typecheck and runtime_id != RUNTIMES[0]:
+        problem = f"types of {runtime_id[:64]} aren't checked"
         raise InvalidRequestError(FieldProblem("typecheck", problem))
     return TaskOrder(
         principal.workspace,
@@ -223,6 +233,7 @@ def task_order(  # noqa: PLR0913 - the fields of a request, by their names
         typecheck=typecheck,
         result_characters_max=result_characters_max or 0,
         policy=_policy(capabilities),
+        webhook=webhook,
     )
 
 

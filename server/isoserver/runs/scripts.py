@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from isoserver.contexts.jobs import DIED
 from isoserver.contexts.languages import unfenced
-from isoserver.contexts.results import read_result
+from isoserver.contexts.results import result_of
 from isoserver.errors import (
     ContextDeadError,
+    ContextMissingError,
     ExecutionLimitError,
     ExecutionMissingError,
+    FieldProblem,
     HeapMissingError,
+    InvalidRequestError,
     NotRunningError,
     ServerError,
 )
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["ScriptRunner"]
 
 _MEMORY: Final = "OutOfMemoryError"
-_MEMORY_DEATH: Final = "out of memory"
+_MEMORY_DEATHS: Final = ("out of memory", "more memory than it may")
 _MEMORY_TEXT: Final = "Out of memory: {}. Try increasing heap_memory_max_mb."
 _NOTICES_BYTES: Final = 4096
 _STOP_SECONDS: Final = 1.0
@@ -95,6 +99,7 @@ class ScriptRunner:
         self._settings = settings
         self._contexts = contexts
         self._files = files
+        self._kernel_bytes_max = settings.python_memory_bytes_max
         self._heaps = None if settings.stateless else heaps
         self._store = store
         # The context cuts what is too much, and says so: this bounds one that doesn't.
@@ -124,16 +129,42 @@ class ScriptRunner:
         run.on_output = run.output.append
 
     async def check(self, order: ScriptOrder) -> None:
-        """Check that its heap is there.
+        """Check that its language is served, and that its heap is there.
 
         Raises:
             HeapMissingError: The workspace has none of that key.
+            InvalidRequestError: Its language isn't served, is another than its
+                session's, or has no heaps.
         """
+        language, session = self._language(order), self._session(order)
+        if session is not None and not language.runs_in(session.language):
+            problem = f"the session is in {session.language.name}"
+            raise InvalidRequestError(FieldProblem("language", problem))
+        if language.engine != "v8":
+            self._check_kernel(order, language)
         if order.heap is not None and (
             self._heaps is None
             or not await self._heaps.exists(order.workspace, order.heap)
         ):
             raise HeapMissingError(order.heap)
+
+    def _check_kernel(self, order: ScriptOrder, language: Language) -> None:
+        """Refuse what only V8's contexts have."""
+        name = language.name
+        if order.heap is not None or order.tags:
+            field = "tags" if order.heap is None else "heap"
+            problem = f"a {name} context has no heaps: they are V8's"
+            raise InvalidRequestError(FieldProblem(field, problem))
+        memory, limit = order.heap_memory_max_bytes, self._kernel_bytes_max
+        if memory is None:
+            return
+        problem = ""
+        if order.session is not None:
+            problem = f"a {name} session has what python_memory_bytes_max says"
+        elif limit is not None and memory > limit:
+            problem = f"must be at most {limit >> 20} (python_memory_bytes_max)"
+        if problem:
+            raise InvalidRequestError(FieldProblem("heap_memory_max_mb", problem))
 
     async def run(self, run: Run[ScriptOrder]) -> None:
         """Run the code, and save the heap that it yields."""
@@ -146,11 +177,11 @@ class ScriptRunner:
     # -- the context -------------------------------------------------------------------
 
     async def _open(self, order: ScriptOrder) -> Context:
-        memory = order.heap_memory_max_bytes
+        memory, language = order.heap_memory_max_bytes, self._language(order)
         if order.session is None:
             return await self._contexts.create(
                 order.workspace,
-                self._language,
+                language,
                 heap=order.heap,
                 heap_memory_max_bytes=memory,
                 ephemeral=True,
@@ -158,16 +189,30 @@ class ScriptRunner:
         return await self._contexts.session(
             order.workspace,
             order.session,
-            self._language,
+            language,
             heap=order.heap,
         )
 
-    @property
-    def _language(self) -> Language:
-        """TypeScript, which takes JavaScript as well, if it is served."""
+    def _language(self, order: ScriptOrder) -> Language:
+        """Return what an order names, else what its session is in, else TypeScript.
+
+        That takes JavaScript as well, if it is served.
+        """
         languages = self._contexts.languages
+        if order.language is not None:
+            return languages.find(order.language)
+        session = self._session(order)
+        if session is not None and session.language.engine != "v8":
+            return session.language
         served = "typescript" in languages.served
         return languages.find("typescript" if served else "javascript")
+
+    def _session(self, order: ScriptOrder) -> Context | None:
+        """Return the session's context, if there is one already."""
+        if order.session is not None:
+            with suppress(ContextMissingError):
+                return self._contexts.get(order.workspace, order.session)
+        return None
 
     # -- the code ----------------------------------------------------------------------
 
@@ -175,6 +220,7 @@ class ScriptRunner:
         order = run.order
         options = {
             "result_json": True,
+            "value_json": True,
             "result_max": order.result_characters_max,
             "heap_bytes_max": order.heap_memory_max_bytes or 0,
             "levels": True,
@@ -184,7 +230,7 @@ class ScriptRunner:
         execution = context.execute(
             unfenced(order.code),
             order.seconds,
-            language=self._language,
+            language=self._language(order),
             options=options,
             policy=order.policy,
         )
@@ -224,6 +270,8 @@ class ScriptRunner:
         order = run.order
         if not order.stateful or self._heaps is None:
             return
+        if context.language.engine != "v8":
+            return  # nobody expects one
         origin = HeapOrigin(
             order.workspace, order.session, order.heap, order.code, run.id, order.tags
         )
@@ -239,7 +287,7 @@ class ScriptRunner:
 def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:
     failed = execution.failure
     if failed is None:
-        result = read_result(reply)
+        result = result_of(execution, reply)
         return Ending(
             Status.COMPLETED,
             result=result.text or "null",
@@ -251,7 +299,8 @@ def _ending(execution: Execution, reply: dict[str, Any]) -> Ending:
         text = f"Execution timed out after {execution.seconds:g} s"
         return Ending(Status.TIMED_OUT, RunFailure(failed.name, text))
     if failed.name == _MEMORY or (
-        failed.name == DIED and _MEMORY_DEATH in failed.value.lower()
+        failed.name == DIED
+        and any(text in failed.value.lower() for text in _MEMORY_DEATHS)
     ):
         text = _MEMORY_TEXT.format(failed.value)
         return Ending(Status.FAILED, RunFailure(_MEMORY, text))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.errors import DatabaseError, ServerError, StoppingError
+from isoserver.runs.answers import lost_cell_body, webhook_body
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
 from isoserver.runs.records import Ending, Kind, RunFailure, Status, Wanted
 from isoserver.runs.run import Run
 from isoserver.storage.retention import Sweeper
+from isoserver.webhooks.service import PART_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from isoserver.runs.store import Store
     from isoserver.settings.server import ServerSettings
     from isoserver.tools.calls import Asker
+    from isoserver.webhooks.service import Webhook, Webhooks
+    from isoserver.webhooks.store import PendingWebhook
 
 __all__ = ["Runs"]
 
@@ -52,12 +57,13 @@ class Runs:
     others see that it has ended.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server that it needs
         self,
         settings: ServerSettings,
         store: Store,
         contexts: Contexts,
         runners: Mapping[Kind, Runner],
+        webhooks: Webhooks,
         log: FilteringBoundLogger,
     ) -> None:
         """Create a closed service; `start` begins to accept orders.
@@ -67,12 +73,14 @@ class Runs:
             store: Where runs are kept.
             contexts: Where they run.
             runners: Who runs each kind.
+            webhooks: Told of each end that something is to be sent for.
             log: Told of failures that are ours.
         """
         self._settings = settings
         self._store = store
         self._contexts = contexts
         self._runners = runners
+        self._webhooks = webhooks
         self._log = log
         limits = {kind: runner.limits for kind, runner in runners.items()}
         number = {kind: of.running for kind, of in limits.items()}
@@ -96,6 +104,8 @@ class Runs:
         ended = await self._store.mend(lambda kind: self._runners[kind].lost)
         if ended:
             self._log.warning("runs were lost with the last server", number=ended)
+        for row in await self._webhooks.start():
+            await self._tell_late(row)
         self._sweeper.start()
 
     async def close(self) -> None:
@@ -159,6 +169,8 @@ class Runs:
         runner = self._runners[order.kind]
         await runner.check(order)
         self._check_room(order, runner)
+        if order.webhook is not None:
+            self._webhooks.check(order.workspace, order.webhook)
         # Later ones sort behind, also when the clock stands still or is set back.
         self._last = max(time.time(), self._last + _STEP_SECONDS)
         run = Run(runner.new_id(), order, self._last, self._on_approval)
@@ -166,6 +178,8 @@ class Runs:
         runner.prepare(run)
         self._runs[run.id] = run
         try:
+            if order.webhook is not None:
+                await self._order_webhook(run, order.webhook)
             await self._store.add(run.record(), order.code)
         except asyncio.CancelledError:
             # Its row is written all the same, and nobody has its id to cancel it by.
@@ -174,6 +188,8 @@ class Runs:
             raise
         except BaseException:
             del self._runs[run.id]
+            with suppress(DatabaseError):
+                await self._webhooks.forget(order.workspace, run.id)
             raise
         if self._stopping.is_set():
             run.decide(runner.stopped)
@@ -186,6 +202,38 @@ class Runs:
             run.patience = loop.call_later(seconds, self._end_early, run, late)
         self._queue.enter(run)
         return run.record()
+
+    async def _order_webhook(self, run: Run[Any], webhook: Webhook) -> None:
+        order = run.order
+        await self._webhooks.order(
+            *(order.workspace, webhook, order.kind.value, run.id, order.client)
+        )
+
+    async def _tell(self, record: RunRecord) -> None:
+        """Send what is ordered for a run that has ended."""
+        row = self._webhooks.ordered(record.workspace, record.id)
+        if row is None:
+            return
+        printed = ""
+        if row.output and record.kind is Kind.SCRIPT:
+            first = PageRequest(byte_offset=0, byte_limit=PART_BYTES_MAX)
+            with suppress(DatabaseError):
+                printed = (await self.page(record.workspace, record.id, first)).data
+        name, data = webhook_body(record, printed=printed if row.output else None)
+        await self._webhooks.ended(record.workspace, record.id, name, data)
+
+    async def _tell_late(self, row: PendingWebhook) -> None:
+        """Send what the last server hasn't got to."""
+        kinds = {kind.value: kind for kind in Kind}
+        if row.kind not in kinds:
+            name, data = lost_cell_body(row.subject)
+            await self._webhooks.ended(row.workspace, row.subject, name, data)
+            return
+        record = await self._store.get(kinds[row.kind], row.workspace, row.subject)
+        if record is None:
+            await self._webhooks.forget(row.workspace, row.subject)
+        else:
+            await self._tell(record)
 
     def _check_room(self, order: Order, runner: Runner) -> None:
         same_kind = [r.order for r in self._runs.values() if r.order.kind is order.kind]
@@ -250,6 +298,8 @@ class Runs:
         run.ended.set()
         if run.output is not None:
             run.output.tell()
+        if run.order.webhook is not None:
+            await self._tell(run.record())
         self._ended += 1
         if self._ended > self._slack:
             self._sweeper.request()

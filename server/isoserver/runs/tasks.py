@@ -10,7 +10,7 @@ from msgspec import structs
 
 from isoserver.contexts.languages import unfenced
 from isoserver.contexts.outputs import lines
-from isoserver.contexts.results import Result, read_result
+from isoserver.contexts.results import Result, result_of
 from isoserver.errors import (
     FieldProblem,
     InvalidRequestError,
@@ -20,7 +20,7 @@ from isoserver.errors import (
     TaskMissingError,
 )
 from isoserver.runs.calls import ToolCalls
-from isoserver.runs.orders import PYTHON_RUNTIME
+from isoserver.runs.orders import RUNTIME_ALIASES, RUNTIMES
 from isoserver.runs.records import Diagnostic, Ending, RunFailure, Status
 from isoserver.runs.runner import Limits
 from isoserver.runs.written import whole_of, written_by
@@ -115,20 +115,28 @@ class TaskRunner:
         """Need nothing: a task's output is in how it ended."""
 
     async def check(self, order: TaskOrder) -> None:
-        """Check that its language is served.
+        """Check that its runtime is there.
 
         Raises:
             InvalidRequestError: It isn't.
         """
-        try:
-            self._language(order)
-        except InvalidRequestError as error:
-            problem = error.problems[0].error
-            raise InvalidRequestError(FieldProblem("runtimeId", problem)) from None
+        self._language(order)
 
     def _language(self, order: TaskOrder) -> Language:
-        is_python = order.runtime_id == PYTHON_RUNTIME
-        return self._contexts.languages.find("python" if is_python else "typescript")
+        found = self._runtimes.get(order.runtime_id)
+        if found is None:
+            offered = ", ".join((*self._runtimes, *RUNTIME_ALIASES))
+            problem = FieldProblem("runtimeId", f"must be one of {offered}")
+            raise InvalidRequestError(problem)
+        return found
+
+    @property
+    def _runtimes(self) -> dict[str, Language]:
+        """What can run a task: V8, and each kernel under its language's name."""
+        served = self._contexts.languages.served
+        found = {RUNTIMES[0]: served["typescript"]} if "typescript" in served else {}
+        kernels = (each for each in served.values() if each.engine == "kernel")
+        return found | {each.name: each for each in kernels}
 
     async def run(self, run: Run[TaskOrder]) -> None:
         """Check the types if that is asked for, then run the code."""
@@ -171,7 +179,7 @@ class TaskRunner:
         wanted = order.typecheck
         if wanted is None:
             wanted = self._settings.typecheck
-        if not wanted or order.runtime_id == PYTHON_RUNTIME:
+        if not wanted or order.runtime_id != RUNTIMES[0]:
             return None
         declarations = await self._toolbox.describe(order.workspace)
         names = [] if context is None else await context.names()
@@ -224,7 +232,7 @@ class TaskRunner:
             await self._toolbox.end_task(order.workspace, run.id)
         result = Result()
         if execution.failure is None:
-            result = _result(execution, reply)
+            result = result_of(execution, reply)
         ending = _ending(execution, reply, result, denied=calls.denied)
         if unfinished:
             ending.logs["stderr"].append(_UNFINISHED.format(unfinished))
@@ -261,21 +269,6 @@ def _type_errors(diagnostics: list[Diagnostic]) -> Ending:
         RunFailure("TypeCheckError", message, "\n".join(shown)),
         diagnostics=diagnostics,
     )
-
-
-def _result(execution: Execution, reply: dict[str, Any]) -> Result:
-    """Return the value; of Python also what is no JSON."""
-    result = read_result(reply)
-    if execution.language.engine == "v8" or result.text is not None:
-        return result
-    shown = [
-        str(item["data"].get("text/plain", ""))
-        for item in execution.outputs.displays()
-        if item["output_type"] == "execute_result"
-    ]
-    if not shown:
-        return result
-    return Result(shown=shown[-1], note="the value isn't JSON")
 
 
 def _ending(

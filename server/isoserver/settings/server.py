@@ -22,6 +22,7 @@ from isoserver.settings.fields import (
 )
 from isoserver.settings.network import NetSettings
 from isoserver.settings.packages import PackageSettings
+from isoserver.settings.webhooks import WebhookSettings
 
 __all__ = ["CONFIG_VARIABLE", "PREFIX", "ServerSettings"]
 
@@ -34,7 +35,12 @@ _MIB = 1 << 20
 
 
 class ServerSettings(
-    CapabilitySettings, NetSettings, PackageSettings, AgentSettings, AccessSettings
+    CapabilitySettings,
+    NetSettings,
+    PackageSettings,
+    WebhookSettings,
+    AgentSettings,
+    AccessSettings,
 ):
     """Settings of one server."""
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
 
 from isoserver.errors import InvalidSettingsError
+from isoserver.settings.webhooks import SECRET_LENGTH_MIN
 
-__all__ = ["NAME", "KeySettings", "WorkspaceSettings", "read_workspaces"]
+__all__ = [
+    "NAME",
+    "KeySettings",
+    "SecretSettings",
+    "WorkspaceSettings",
+    "read_workspaces",
+]
 
 KEY_LENGTH_MIN: Final = 16
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -23,35 +30,32 @@ _FIELD: Final = re.compile(r"Object (missing required|contains unknown) field `(
 Rate = Annotated[float, Meta(ge=0)]
 
 
-class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One API key: as it is, in a variable, or in a file.
+class SecretSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A secret: as it is, in a variable, or in a file.
 
     Attributes:
-        key: The key itself, wherever it was.
+        key: The secret itself, wherever it was.
         env: The environment variable that holds it.
         file: The file that holds it.
-        client: The client's name in policies and the audit.
-        admin: Whether it may manage approvals, sources and policies.
     """
+
+    length_min: ClassVar[int] = SECRET_LENGTH_MIN
+    word: ClassVar[str] = "secret"
 
     key: str | None = None
     env: str | None = None
     file: str | None = None
-    client: str = ""
-    admin: bool = False
 
     def __post_init__(self) -> None:
-        """Find the key, and check it."""
+        """Find the secret, and check it."""
         if sum(given is not None for given in (self.key, self.env, self.file)) != 1:
             message = "set exactly one of key, env and file"
             raise ValueError(message)
-        if self.client and not _CLIENT.fullmatch(self.client):
-            message = "client must be 1 to 100 printable ASCII characters"
-            raise ValueError(message)
         secret = self._find().strip()
-        if len(secret) < KEY_LENGTH_MIN or not _KEY.fullmatch(secret):
+        if len(secret) < self.length_min or not _KEY.fullmatch(secret):
             message = (
-                f"a key needs {KEY_LENGTH_MIN} or more ASCII characters, no spaces"
+                f"a {self.word} needs {self.length_min} or more ASCII characters, no "
+                "spaces"
             )
             raise ValueError(message)
         msgspec.structs.force_setattr(self, "key", secret)
@@ -68,13 +72,43 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return Path(self.file).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not text"
-            message = f"the key's file can't be read: {reason}"
+            message = f"the {self.word}'s file can't be read: {reason}"
             raise ValueError(message) from None
 
     @property
     def secret(self) -> str:
-        """The key."""
+        """The secret."""
         return self.key or ""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show nothing of it."""
+        return []
+
+    def __repr__(self) -> str:
+        """Show nothing of it."""
+        return f"{type(self).__name__}()"
+
+
+class KeySettings(SecretSettings, frozen=True, forbid_unknown_fields=True):
+    """One API key: as it is, in a variable, or in a file.
+
+    Attributes:
+        client: The client's name in policies and the audit.
+        admin: Whether it may manage approvals, sources and policies.
+    """
+
+    length_min: ClassVar[int] = KEY_LENGTH_MIN
+    word: ClassVar[str] = "key"
+
+    client: str = ""
+    admin: bool = False
+
+    def __post_init__(self) -> None:
+        """Find the key, and check it."""
+        if self.client and not _CLIENT.fullmatch(self.client):
+            message = "client must be 1 to 100 printable ASCII characters"
+            raise ValueError(message)
+        SecretSettings.__post_init__(self)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show all but the key."""
@@ -93,12 +127,14 @@ class WorkspaceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         api_keys: Its keys.
         execute_rate_per_minute: Like the server's, for this workspace.
         request_rate_per_minute: Like the server's, for this workspace.
+        webhook_secrets: What signs its webhooks.
     """
 
     name: Annotated[str, Meta(pattern=NAME)]
     api_keys: list[KeySettings] = []
     execute_rate_per_minute: Rate | None = None
     request_rate_per_minute: Rate | None = None
+    webhook_secrets: list[SecretSettings] = []
 
 
 def read_workspaces(tables: list[Any]) -> list[WorkspaceSettings]:

@@ -304,6 +304,56 @@ def test_policies_only_narrow() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "denied"),
+    [
+        ("/admin/x", True),
+        ("//admin/x", True),
+        ("/x//../admin/x", True),
+        ("/%2Fadmin/x", True),
+        ("/x/..%2fadmin/x", True),
+        ("/x%2F%2E%2E%5cadmin%2fx", True),
+        ("/ADMIN/x", True),
+        ("/Admin%2Fx", True),
+        ("/admin", False),
+        ("/administer/x", False),
+        ("/x/admin/x", False),
+        ("/a%252Fadmin/x", False),
+    ],
+)
+@pytest.mark.parametrize("effect_", ["deny", "require_approval"])
+def test_a_rule_that_restricts_holds_for_what_servers_may_take_alike(
+    path: str, effect_: str, *, denied: bool
+) -> None:
+    target = "https://example.com/admin/**"
+    rule = {"effect": effect_, "capability": "net", "target": target}
+    found = effect({"net": "on", "rules": [rule]}, at(f"https://example.com{path}"))
+    assert found == (effect_ if denied else "allow")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/x", True),
+        ("/api//x", True),
+        ("/api/group%2Fproject", True),
+        ("/api/a..b", True),
+        ("/api/..%2fadmin", False),
+        ("/api/x%5C..%5c..%5Cadmin", False),
+        ("/api/x%2F..%2fy", True),
+        ("/API/x", False),
+        ("//api/x", False),
+    ],
+)
+def test_a_rule_that_allows_a_path_allows_no_way_out_of_it(
+    path: str, *, allowed: bool
+) -> None:
+    found = effect(
+        {"net": ["https://example.com/api/**"]}, at(f"https://example.com{path}")
+    )
+    assert found == ("allow" if allowed else "deny")
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"net": ["\N{BULLET}.de"]},

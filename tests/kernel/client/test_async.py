@@ -133,9 +133,10 @@ async def test_a_context_is_deleted_where_its_task_is_cancelled(server: Server) 
 
 async def test_leaving_a_stream_interrupts_the_cell(async_client: AsyncClient) -> None:
     async with AsyncContext(client=async_client) as c:
-        code = "let n = 1; await new Promise(() => {})"
+        code = "let n = 1; console.log(n); await new Promise(() => {})"
         async with c.stream(code, timeout=60) as events:
-            await anext(events)
+            assert isinstance(await anext(events), Started)
+            assert isinstance(await anext(events), Printed)
         assert (await c.run("n")).value == 1
 
 

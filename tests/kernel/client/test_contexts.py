@@ -255,8 +255,9 @@ def test_a_stream_tells_what_happens_when_it_does(
 
 
 def test_leaving_a_stream_interrupts_the_cell(context: Context) -> None:
-    with context.stream("let n = 1; await new Promise(() => {})", timeout=60) as events:
-        next(events)
+    code = "let n = 1; console.log(n); await new Promise(() => {})"
+    with context.stream(code, timeout=60) as events:
+        assert [type(next(events)), type(next(events))] == [Started, Printed]
     # It runs when the other has ended.
     assert context.run("n").value == 1
     assert context.info().state == "idle"
@@ -264,7 +265,7 @@ def test_leaving_a_stream_interrupts_the_cell(context: Context) -> None:
 
 def test_a_cell_can_outlive_its_stream(context: Context) -> None:
     code = "await new Promise((d) => setTimeout(d, 300)); globalThis.done = true"
-    with context.stream(code, on_disconnect="continue") as events:
+    with context.stream(code, on_leave="continue") as events:
         next(events)
     assert context.run("done").value is True
 

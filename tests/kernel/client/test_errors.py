@@ -8,11 +8,12 @@ import re
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_for
 
 from isokernel.client import (
     AsyncClient,
@@ -20,12 +21,14 @@ from isokernel.client import (
     BadRequestError,
     Client,
     ClientSettingsError,
+    ConflictError,
     Context,
     ErrorCode,
     NetworkError,
     NetworkTimeoutError,
     NotFoundError,
     PermissionDeniedError,
+    Printed,
     ProtocolError,
     Started,
     StatusError,
@@ -37,6 +40,7 @@ from isoserver import errors as server_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.server import Server
 
@@ -129,6 +133,17 @@ def test_what_can_t_be_a_server_or_a_key(url: str, key: str | None) -> None:
     with pytest.raises(ClientSettingsError) as raised:
         Client(url, key)
     assert key is None or key not in str(raised.value)
+
+
+def test_what_can_t_be_sent_is_not_sent(client: Client) -> None:
+    with client.contexts.create() as c:
+        for code, policy in (("'\ud800'", None), ("1", {"net": object()})):
+            with pytest.raises(ClientSettingsError, match="can't be sent"):
+                c.run(code, capabilities=policy)
+        for name in ("", "..", "\ud800"):
+            with pytest.raises(ClientSettingsError):
+                client.contexts.delete(name)
+        assert c.run("'\\ud800'.length").value == 1
 
 
 def _unused() -> str:
@@ -290,6 +305,150 @@ def test_a_redirect_is_not_followed(odd: Callable[..., Odd]) -> None:
     assert there.asked == []
 
 
+# -- connections that break ------------------------------------------------------------
+
+
+class Gate:
+    """Passes connections on to a server, and breaks them.
+
+    Attributes:
+        made: How many there were.
+    """
+
+    def __init__(self, url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        self.made = 0
+        self._there = (host, int(port))
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self._start(self._accept)
+
+    def _start(self, call: Callable[..., None], *given: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=call, args=given))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        while True:
+            here, _ = self._socket.accept()
+            if self._closed:
+                here.close()
+                return
+            self.made += 1
+            there = socket.create_connection(self._there)
+            self._open += [here, there]
+            self._start(self._pass, here, there)
+            self._start(self._pass, there, here)
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Break all that there are."""
+        for one in list(self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._closed = True
+        self.cut()
+        socket.create_connection(self._socket.getsockname()).close()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+        self._socket.close()
+        for one in self._open:
+            one.close()
+
+
+@pytest.fixture
+def gate(server: Server) -> Iterator[Gate]:
+    made = Gate(server.url)
+    yield made
+    made.close()
+
+
+COUNTING = (
+    "for (let n = 0; n < 200; n++) {"
+    " console.log(n); await new Promise((d) => setTimeout(d, 5)) } 'done'"
+)
+COUNTED = "".join(f"{n}\n" for n in range(200))
+
+
+def test_a_stream_goes_on_where_it_broke(gate: Gate) -> None:
+    with Client(gate.url) as client, client.contexts.create() as c:
+        told: list[str] = []
+        pieces = 0
+
+        def tell(text: str) -> None:
+            nonlocal pieces
+            told.append(text)
+            pieces += 1
+            if pieces % 10 == 0:
+                gate.cut()
+
+        execution = c.run(COUNTING, timeout=60, on_stdout=tell)
+        assert execution.value == "done"
+        assert execution.stdout == "".join(told) == COUNTED
+        assert gate.made > 3
+        assert c.run("1").execution_count == 2
+
+
+@pytest.mark.anyio
+async def test_a_stream_of_a_task_goes_on_where_it_broke(gate: Gate) -> None:
+    async with AsyncClient(gate.url) as client, await client.contexts.create() as c:
+        text = ""
+        async for event in c.stream(COUNTING, timeout=60):
+            if isinstance(event, Printed):
+                text += event.text
+                if len(text) % 7 == 0:
+                    gate.cut()
+        assert text == COUNTED
+        assert (await c.run("1")).execution_count == 2
+
+
+def test_an_execution_is_found_by_its_name(client: Client) -> None:
+    with client.contexts.create() as c:
+        with c.stream(COUNTING, execution_id="order-7", on_leave="continue") as events:
+            assert events.execution_id == "order-7"
+            next(events)
+        again = client.contexts.connect(c.id)
+        execution = again.follow("order-7").wait()
+        assert (execution.stdout, execution.value) == (COUNTED, "done")
+        assert (execution.id, execution.status) == ("order-7", "completed")
+        # The same request, once more, runs nothing.
+        same = c.run(COUNTING, execution_id="order-7")
+        assert (same.stdout, same.execution_count) == (COUNTED, 1)
+        with pytest.raises(ConflictError) as raised:
+            c.run("1", execution_id="order-7")
+        assert raised.value.code == "execution_named"
+        with pytest.raises(NotFoundError):
+            c.follow("nothing").wait()
+        again.cancel("order-7")
+
+
+def test_one_of_several_is_cancelled(client: Client) -> None:
+    with client.contexts.create() as c, ThreadPoolExecutor() as pool:
+        running = c.stream("await new Promise(() => {})", timeout=60)
+        next(running)
+        waiting = pool.submit(c.run, "globalThis.ran = true", execution_id="waits")
+        wait_for(lambda: c.info().waiting == 1)
+        c.cancel("waits")
+        execution = waiting.result()
+        assert execution.status == "cancelled"
+        assert execution.error is not None
+        assert execution.error.name == "CancelledError"
+        c.cancel(running.execution_id)
+        assert running.wait().status == "cancelled"
+        assert c.run("typeof ran").value == "undefined"
+
+
 # -- a server that ends ----------------------------------------------------------------
 
 
@@ -301,7 +460,11 @@ def test_a_server_that_is_killed(
 
     def run() -> None:
         code = "await new Promise(() => {})"
-        with Context(language="js") as c, c.stream(code, timeout=60) as events:
+        client = Client(retries_max=1)
+        with (
+            Context(language="js", client=client) as c,
+            c.stream(code, timeout=60) as events,
+        ):
             assert isinstance(next(events), Started)
             server.stop(signal.SIGKILL)
             events.wait()
@@ -312,16 +475,20 @@ def test_a_server_that_is_killed(
 
 
 def test_a_server_that_is_started_again(
-    servers: Callable[..., Server], tmp_path: str
+    servers: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """The client goes on, with its context from its heap."""
+    """The client goes on, with its context from its heap, and the stream as well."""
     flags = ("--languages", "javascript", "--data-dir", str(tmp_path))
-    server = servers(*flags)
-    with Client(server.url) as client:
+    server = servers(*flags, "--shutdown-grace-seconds", "0.1")
+    port = server.url.rpartition(":")[2]
+    with Client(server.url, retries_max=4) as client:
         c = client.contexts.create(language="javascript")
         c.run("let n = 41")
-        port = server.url.rpartition(":")[2]
-        server.stop()
-        servers(*flags, "--port", port)
-        assert c.run("n + 1").value == 42
+        with c.stream("n++; await new Promise(() => {})", timeout=60) as events:
+            assert isinstance(next(events), Started)
+            server.stop()
+            servers(*flags, "--port", port)
+            execution = events.wait()
+        assert execution.status == "cancelled"
+        assert c.run("n").value == 42
         c.close()

@@ -10,6 +10,7 @@ from isokernel.client import (
     AsyncClient,
     Client,
     ClientError,
+    ClientSettingsError,
     ConflictError,
     Context,
     NotFoundError,
@@ -45,6 +46,27 @@ def test_parts_are_as_of_slices(context: Context, start: int, end: int | None) -
     content = b"0123456789"
     context.files.write("digits", content)
     assert context.files.read("digits", start, end) == content[start:end]
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", ".", "..", "../..", "a/../..", "../a", "\ud800"]
+)
+def test_a_path_that_leads_out_reaches_nothing_else(
+    context: Context, path: str
+) -> None:
+    """Taken as a part of a URL, `..` would be the context itself."""
+    for call in (context.files.read, context.files.delete):
+        with pytest.raises(ClientSettingsError):
+            call(path)
+    with pytest.raises(ClientSettingsError):
+        context.files.write(path, "1")
+    assert context.info().state == "idle"
+
+
+def test_a_path_may_have_dots(context: Context) -> None:
+    context.files.write("a/./b/../..c", "1")
+    assert [file.path for file in context.files.list(recursive=True)] == ["a", "a/..c"]
+    assert context.files.read("//a//..c") == b"1"
 
 
 def test_an_empty_file(context: Context) -> None:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from isokernel.client import Ended, Event, Execution, ProtocolError, StreamError
+from isokernel.client import (
+    Ended,
+    Event,
+    Execution,
+    NetworkError,
+    ProtocolError,
+    StreamError,
+)
 from isokernel.client.reading import ExecutionReader, Frames
 
 
@@ -21,10 +28,13 @@ def _message(kind: str, parent: str | None = "1", **content: Any) -> bytes:
 
 
 OK = _message("execute_reply", status="ok", execution_count=1)
+CANCELLED = OK.replace(b'"ok"', b'"aborted"').replace(
+    b'"content"', b'"execution_status":"cancelled","content"'
+)
 
 
 def _reader(output_bytes_max: int = 1 << 20) -> ExecutionReader:
-    return ExecutionReader(output_bytes_max=output_bytes_max, trusted=False)
+    return ExecutionReader("1", output_bytes_max=output_bytes_max, trusted=False)
 
 
 def _read(*messages: bytes, output_bytes_max: int = 1 << 20) -> Execution:
@@ -58,6 +68,13 @@ def test_it_is_all_one_how_bytes_are_cut(cuts: list[int]) -> None:
 def test_events_have_several_lines_and_a_limit() -> None:
     frames = Frames(bytes_max=20)
     assert frames.feed(b"event: x\ndata:a\ndata:b\n\ndata:c\n\n") == [b"a\nb", b"c"]
+    assert frames.last_id == ""
+    assert frames.feed(b"id: 1.2\ndata:d\n\nid: 1.3\ndata:e\n") == [b"d"]
+    # The connection breaks, and another one goes on after the last whole event.
+    frames.reset()
+    assert frames.last_id == "1.2"
+    assert frames.feed(b"id: 1.3\ndata:e\n\ndata:f\n\n") == [b"e", b"f"]
+    assert frames.last_id == "1.3"
     assert frames.feed(b"data:" + b"x" * 15) == []
     with pytest.raises(ProtocolError, match="20 bytes"):
         frames.feed(b"y")
@@ -77,10 +94,14 @@ def test_what_is_no_message_is_an_error(data: bytes) -> None:
 def test_an_end_without_a_reply_is_an_error() -> None:
     reader = _reader()
     reader.feed(_message("stream", name="stdout", text="a"))
-    with pytest.raises(StreamError, match="may go on"):
+    with pytest.raises(NetworkError, match="ended before"):
+        reader.check_end()
+    with pytest.raises(StreamError, match="was closed"):
         reader.finish()
     with pytest.raises(StreamError, match="too slow"):
         reader.feed(_message("execute_reply", status="aborted", evalue="too slow"))
+    reader.feed(CANCELLED)
+    assert reader.finish().status == "cancelled"
 
 
 @given(

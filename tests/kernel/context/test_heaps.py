@@ -22,6 +22,7 @@ from isokernel.errors import (
 )
 from isokernel.runtime import scripts
 from isokernel.settings import ContextSettings
+from isokernel.v8.children import Children
 from isokernel.v8.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from isokernel.context.events import Event
     from isokernel.forkserver import ForkServer
+    from isokernel.v8.children import Child
 
     Restore = Callable[[LocalContext], LocalContext]
     Spawn = Callable[..., WorkerClient]
@@ -436,3 +438,50 @@ def test_a_restored_context_is_saved_again(spawn: Spawn) -> None:
         client = spawn(data)
     assert client.value("n") == "3"
     assert texts(client.run("console.log(In[1])")) == "let n = 0\n"
+
+
+# -- the first save and those after it ----------------------------------------------
+
+
+class Counted(Children):
+    """Processes of a save, counted."""
+
+    count = 0
+
+    def fork(self, work: Callable[[], None]) -> Child:
+        """Fork one."""
+        self.count += 1
+        return super().fork(work)
+
+
+@pytest.mark.parametrize(
+    ("code", "processes"),
+    [
+        ("let n = 0", 2),
+        ("const path = await import('node:path'); Jupyter.document.body.id = 'x'", 2),
+        ("const german = new Intl.NumberFormat('de')", 2),
+        (
+            "const { exports } = new WebAssembly.Instance(new WebAssembly.Module("
+            "Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)))",
+            2,
+        ),
+        # Only when a heap is tried it is seen that stacks were never read: each time.
+        ("const errors = [1, 2, 3].map((n) => new Error(n))", 4),
+    ],
+    ids=["blank", "modules and libraries", "Intl", "WebAssembly", "errors"],
+)
+def test_a_first_save_does_what_a_second_one_does(
+    context: LocalContext, code: str, processes: int
+) -> None:
+    """Nothing is prepared by the first: as many processes, and equal heaps."""
+    assert context.run(code).error is None
+    saves = []
+    for _ in range(3):
+        isolate = context.context.bridge.isolate
+        file = os.memfd_create("heap")
+        with Counted(isolate) as children, os.fdopen(file, "rb"):
+            before = set(isolate.features)
+            context.context.heaps.write(file, children=children)
+            changed = set(isolate.features) != before
+            saves.append((children.count, os.fstat(file).st_size, changed))
+    assert saves == [(processes, saves[0][1], False)] * 3

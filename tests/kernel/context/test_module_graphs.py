@@ -162,6 +162,8 @@ def test_a_graph_comes_in_one_call_and_is_known_then(session: ModulesContext) ->
     session.run("import 'counter'")
     assert len(session.asked) == 2
     assert "npm:/uses@1/index.js" in session.asked[1]["known"]
+    session.run("require('old'); require('both')")
+    assert "npm:/old@1/index.cjs" in session.asked[-1]["known"]
 
 
 def test_one_module_whoever_imports_it(session: ModulesContext) -> None:

@@ -17,6 +17,7 @@ from isokernel.errors import (
     PackageLimitError,
 )
 from isokernel.packages.graphs import Source
+from isokernel.packages.resolver import file_url
 
 if TYPE_CHECKING:
     from tests.kernel.packages.conftest import Loader
@@ -43,7 +44,7 @@ class Folder:
             if path == link or path.startswith(f"{link}/"):
                 path = target + path[len(link) :]
         if path in self.files:
-            return Source(self.files[path], url=f"file:///{path}")
+            return Source(self.files[path], url=file_url(path))
         return any(known.startswith(f"{path}/") for known in self.files)
 
 
@@ -566,6 +567,23 @@ def test_files_of_the_context(registry: PackageRegistry, loader: Loader) -> None
 @pytest.mark.parametrize(
     ("specifier", "kind", "found"),
     [
+        ("./a%20b%23%25/x.js?1#2", "import", "file:///a%20b%23%25/x.js"),
+        ("./a b#%/x.js", "require", "file:///a%20b%23%25/x.js"),
+        ("/a b#%/x", "require", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "import", "file:///a%20b%23%25/x.js"),
+        ("file:///a%20b%23%25/x.js", "require", "file:///a%20b%23%25/x.js"),
+    ],
+)
+def test_paths_with_odd_characters(
+    loader: Loader, specifier: str, kind: str, found: str
+) -> None:
+    loader.more["files"] = Folder({"a b#%/x.js": ""})
+    assert loader.urls(specifier, kind=kind) == {specifier: found}
+
+
+@pytest.mark.parametrize(
+    ("specifier", "kind", "found"),
+    [
         ("bare", "import", "file:///node_modules/bare/index.js"),
         ("bare", "require", "file:///node_modules/bare/index.js"),
         ("bare/sub.js", "import", "file:///node_modules/bare/sub.js"),
@@ -634,10 +652,17 @@ def test_an_installed_package_without_its_file_is_not_taken_from_npm(
     registry: PackageRegistry, loader: Loader
 ) -> None:
     registry.publish("empty", files={"index.js": "", "sub.js": ""})
-    loader.more["files"] = Folder({"node_modules/empty/README": ""})
+    loader.more["files"] = Folder(
+        {
+            "node_modules/empty/README": "",
+            "node_modules/shut/package.json": '{"exports": {}}',
+        }
+    )
     for specifier in ("empty", "empty/sub.js"):
         with pytest.raises(ModuleMissingError, match="folder 'node_modules/empty'"):
             loader.load(specifier)
+    with pytest.raises(PackageExportError, match="folder 'node_modules/shut' doesn't"):
+        loader.load("shut")
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,24 @@ def registry() -> Iterator[PackageRegistry]:
                 "exports.no = existsSync(path('data/b.txt'));"
                 "try { readFileSync(path('b.txt')) } "
                 "catch (error) { exports.code = error.code }",
+                "passes.js": "module.exports = require('./index.js')",
                 "data/a.txt": "beside it",
                 "b.js": "module.exports = 'b' + (() => { try { require('nosuch') } "
                 "catch (e) { return e.code } })()",
             },
         )
+        # Two are more than other calls may answer, three more than these may.
+        large = {"index.js": f"exports.size = `{'x' * (12 << 20)}`.length"}
+        names = ("large-a", "large-b", "large-c")
+        for name in names:
+            registry.publish(name, files=large)
+        for name, number in (("two", 2), ("three", 3)):
+            sizes = " + ".join(f"require('{each}').size" for each in names[:number])
+            registry.publish(
+                name,
+                files={"index.js": f"exports.size = ({sizes}) >> 20"},
+                dependencies=dict.fromkeys(names, "1"),
+            )
         registry.publish("broken", files={"index.js": "throw new Error('at load')"})
         yield registry
 
@@ -115,6 +128,8 @@ def make(desk: Desk) -> Iterator[Callable[..., HeldContext]]:
             "9",
         ),
         ("import {load} from 'sums/load.js'; (await load()).at(-1)", "255"),
+        ("require('two').size + require('three').size", "60"),
+        ("require('ones'); (await import('ones/passes.js')).one", "1"),
         ("(await (await fetch('npm:sums/sales.arrow')).bytes()).length", "9"),
     ],
 )
@@ -141,6 +156,7 @@ def test_a_package_reads_files_beside_it(make: Callable[..., HeldContext]) -> No
         ("import 'npm:sums@9'", "Error", "no version '9'"),
         ("import 'broken'", "Error", "at load"),
         ("import './x.js'", "Error", "the context has no folder"),
+        ("require('three')", "Error", "can come at a time: import a part of it before"),
         ("await fetch('npm:sums')", "TypeError", "it names no file of the package"),
         ("await fetch('npm:sums/no.csv')", "TypeError", "has no file 'no.csv'"),
         ("await fetch('npm:sums/sums.js.map')", "TypeError", "without source maps"),

@@ -134,6 +134,25 @@ def shared() -> Iterator[LocalContext]:
             "'abc'",
         ),
         (
+            "dns",
+            "m.setDefaultResultOrder('ipv4first'), m.ADDRCONFIG + m.NODATA",
+            "'32ENODATA'",
+        ),
+        ("dns/promises", "typeof m.resolveCaa + m.TIMEOUT", "'functionETIMEOUT'"),
+        ("net", "m.getDefaultAutoSelectFamily() + typeof m.Socket", "'truefunction'"),
+        ("repl", "m.builtinModules.includes('fs')", "true"),
+        (
+            "querystring",
+            "m.escape('ä b') + m.unescape('%zz%20') + m.parse('a=1').a",
+            "'%C3%A4%20b%zz 1'",
+        ),
+        ("querystring", "m.unescapeBuffer('%ff')[0]", "255"),
+        (
+            "http",
+            "try { m.validateHeaderName('x') } catch (e) { e.code }",
+            "'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM'",
+        ),
+        (
             "http",
             "try { m.request() } catch (e) { e.message + m.STATUS_CODES[404] }",
             "'node:http: request is not available in a context; use fetchNot Found'",

@@ -21,6 +21,7 @@ def registry() -> Iterator[PackageRegistry]:
         registry.publish("a", "1.2.0", {"index.js": ""}, dependencies={"b": "^1"})
         registry.publish("b", "1.1.0", {"index.js": ""})
         registry.publish("@jsr/own__c", "2.0.0", {"mod.js": ""})
+        registry.publish("lost", files={}, dependencies={"nosuch": "1"})
         yield registry
 
 
@@ -85,6 +86,7 @@ def test_what_files_import_is_fetched(
     ("arguments", "says"),
     [
         (("add", "nosuch"), "check its spelling"),
+        (("add", "a@1", "lost"), "check its spelling (which lost@1.0.0 depends on)"),
         (("add", "a@9"), "no version '9'"),
         (("add", "nowhere.isopacks"), "No such file"),
         (("add", "npm:"), "isn't of the form"),

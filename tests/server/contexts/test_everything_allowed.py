@@ -1,26 +1,37 @@
 """Contexts that may have modules, network and files: the walls are the same.
 
 What runs here is what code could do if it had found a way past the runtime's own
-modules: it makes the calls itself, with whatever arguments it likes.
+modules: it makes the calls itself, with whatever arguments it likes. At the end it has
+found a way past V8 as well: the attempts of `kernel/sandbox/test_walls.py` are made by
+the processes of contexts, with nothing allowed and with everything.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 from tests.support import programs
+from tests.support.attempts import ATTEMPTS, USER
 from tests.support.client import Client, connect
 from tests.support.networks import LoopThread, Site
+from tests.support.programs.taken import MARK
 from tests.support.server import V8_FLAGS, Server
+from tests.support.users import started_as
+from tests.support.walls import CALLS, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROGRAM: Final = Path(programs.__file__).parent / "capabilities.py"
+TAKEN: Final = PROGRAM.with_name("taken.py")
 ALL: Final = ("--modules", "on", "--net", "on", "--files", "on")
 SECRET: Final = "what-only-the-server-knows"  # noqa: S105 - it is none
 TRY: Final = """
@@ -314,3 +325,113 @@ def test_its_process_has_what_any_has(prison: Prison, inmate: str) -> None:
         assert not kinds, open_
         assert Path(f"/proc/{pid}/environ").read_bytes().find(SECRET.encode()) < 0
     assert confined
+
+
+# -- the attempts of kernel/sandbox/test_walls.py, in contexts of a server -------------
+
+POLICIES: Final = {"nothing": (), "everything": ALL}
+USED: Final = """
+const fs = await import('node:fs');
+fs.writeFileSync('mine', 'text');
+const tried = await Promise.allSettled([
+  fetch('http://127.0.0.1:1/'), import('npm:nothing-of-this-name'), fetch('mine'),
+]);
+[fs.readFileSync('mine', 'utf8'), ...tried.map(({status}) => status)].join()
+"""
+"""What a policy allows is used before, by the same process."""
+
+
+class Tried(NamedTuple):
+    """What came of the attempts in a context.
+
+    Attributes:
+        suite: What was allowed, and whose the server is.
+        refused: The names of those that were.
+        denied: Of calls into the system.
+    """
+
+    suite: str
+    refused: list[str]
+    denied: list[str]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "nothing, root",
+        "everything, root",
+        pytest.param("nothing, user", marks=pytest.mark.slow),
+        pytest.param("everything, user", marks=pytest.mark.slow),
+    ],
+)
+def tried(request: pytest.FixtureRequest) -> Tried:
+    """All attempts, made by the process of a context that a policy allows something.
+
+    What may be different in the two: nothing. What policies allow, the server does; the
+    process asks for it on a socket that it has in any case.
+    """
+    policy, _, kind = request.param.partition(", ")
+    if os.geteuid() != 0 and kind == "root":
+        kind = "user"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "keep").mkdir()
+        for path in (folder, folder / "keep"):
+            path.chmod(0o777)
+        for name in ("file", "other"):
+            (folder / name).write_text("secret")
+            (folder / name).chmod(0o666)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        user = USER if kind == "user" and os.geteuid() == 0 else None
+        victim = subprocess.Popen(["/bin/sleep", "600"], user=user)
+        stack.callback(victim.wait)
+        stack.callback(victim.kill)
+        server = Server(
+            *(*V8_FLAGS, *POLICIES[policy], "--package-offline"),
+            program=(str(TAKEN),),
+            # Not forked with a fork server that is there already.
+            before=started_as(kind, folder / "keep") if user else ("env",),
+        )
+        stack.callback(server.stop)
+        given = {
+            "folder": str(folder),
+            "victim": victim.pid,
+            "port": listener.getsockname()[1],
+        }
+        with connect(server) as client:
+            context_id = client.create("javascript")
+            used = client.run(USED, context_id=context_id)
+            if policy == "everything":
+                assert used["error"] is None, used["error"]
+                said = used["items"][-1]["text"]
+                assert said == "'text,rejected,rejected,fulfilled'"
+            answer = client.run(MARK + json.dumps(given), context_id=context_id)
+            assert answer["error"] is None, answer["error"]
+            suite = f"V8 context of a server, {policy} allowed, {kind}"
+            tried = Tried(suite, **json.loads("".join(answer["logs"]["stdout"])))
+            # The context goes on: nothing of it was ended by what it tried.
+            assert client.text("1 + 1", context_id=context_id) == "2"
+        assert victim.poll() is None
+        assert (folder / "file").read_text() == "secret"
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "file",
+            "keep",
+            "other",
+        ]
+    return tried
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_each_attempt_is_refused(
+    tried: Tried, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    tell(record_property, tried.suite, ())
+    assert name in tried.refused
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_into_the_system_are_denied(
+    tried: Tried, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    tell(record_property, tried.suite, ())
+    assert name in tried.denied

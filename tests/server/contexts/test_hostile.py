@@ -1,4 +1,8 @@
-"""Contexts that their code has taken over: what they say is no proof of anything."""
+"""Contexts that their code has taken over: what they say is no proof of anything.
+
+With nothing allowed, and with all that policies can allow: then a context may call the
+server, and what it says in calls is held against the same rules. Nothing differs.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,31 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.capabilities import SMALL
 from tests.support.contexts import context_of, with_fork_server
 from tests.support.waiting import POLL_SECONDS
 
 from isokernel.forkserver import ForkServer
+from isokernel.network.provider import Network
+from isokernel.network.settings import NetworkSettings
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
+from isoserver.capabilities.service import Capabilities
 from isoserver.contexts.forkserver import AsyncForkServer
 from isoserver.contexts.history import Cell
 from isoserver.contexts.v8 import V8Process
 from isoserver.errors import ForkError, HeapUnsavableError
 from isoserver.runs.calls import ToolCalls
 from isoserver.settings.logs import make_log
+from isoserver.settings.reading import read_settings
 from isoserver.tools.calls import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from isokernel.forkserver import Spawned
     from isokernel.protocol.frames import Frame
@@ -35,6 +45,23 @@ if TYPE_CHECKING:
     from isoserver.tools.calls import Asker
 
 SECONDS = 30.0
+ALL = {"modules": ["on"], "net": ["on"], "files": ["on"], "env": ["on"]}
+Make = Callable[..., "Context"]
+
+
+@pytest.fixture(params=["nothing", "everything"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes contexts that may do nothing beyond themselves, or everything."""
+
+    def make(fork_server: AsyncForkServer, **given: Any) -> Context:
+        if request.param == "nothing":
+            return context_of(fork_server, **given)
+        settings = read_settings(**ALL)
+        providers = {**SMALL, "net": lambda: Network(NetworkSettings())}
+        calls = Capabilities(settings, providers, make_log("error", None))
+        return context_of(fork_server, calls=calls, **ALL, **given)
+
+    return make
 
 
 @pytest.fixture
@@ -94,15 +121,17 @@ class Taken(AsyncForkServer):
 
 
 @pytest.mark.parametrize("act", ["save", "fork"])
-def test_no_foreign_process_is_named(act: str, victim: subprocess.Popen[bytes]) -> None:
+def test_no_foreign_process_is_named(
+    act: str, victim: subprocess.Popen[bytes], make: Make
+) -> None:
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server)
+        context = make(fork_server)
         await context.start()
         if act == "save":
             with pytest.raises(HeapUnsavableError, match="not its own"):
                 await context.save()
         else:
-            other = context_of(fork_server)
+            other = make(fork_server)
             with pytest.raises(ForkError, match="not its own"):
                 await context.fork_into(other)
             await other.close()
@@ -202,10 +231,10 @@ def _flood(number: int, **wrong: Any) -> Callable[[Frame], list[bytes]]:
     [(_flood(50), 3), (_flood(1, path=1), 0), (_flood(1, call_id="x"), 0)],
 )
 def test_who_breaks_the_rules_of_calls_is_ended(
-    flood: Callable[[Frame], list[bytes]], calls: int
+    flood: Callable[[Frame], list[bytes]], calls: int, make: Make
 ) -> None:
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server, task_calls_unfinished_max=3)
+        context = make(fork_server, task_calls_unfinished_max=3)
         await context.start()
         tool = Tool()
         served, execution = _execute(context, tool)
@@ -218,11 +247,11 @@ def test_who_breaks_the_rules_of_calls_is_ended(
     with_fork_server(lambda: Taken(flood), scenario)
 
 
-def test_results_that_nobody_takes_in_are_not_kept() -> None:
+def test_results_that_nobody_takes_in_are_not_kept(make: Make) -> None:
     number, size = 40, 50_000
 
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server, task_unread_bytes_max=4 * size)
+        context = make(fork_server, task_unread_bytes_max=4 * size)
         await context.start()
         tool = Tool("x" * size)
         served, _ = _execute(context, tool)
@@ -269,7 +298,7 @@ UNSOUND: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
+def test_messages_that_are_none_of_jupyters_are_left_out(make: Make) -> None:
     def answer(frame: Frame) -> list[bytes]:
         if frame.type != "execute_request":
             return []
@@ -279,7 +308,7 @@ def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
         return [encode(kind, what, parent=frame.id) for kind, what in (said, end, idle)]
 
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server)
+        context = make(fork_server)
         await context.start()
         for number in range(len(UNSOUND)):
             execution = context.execute(str(number), SECONDS)
@@ -293,9 +322,9 @@ def test_messages_that_are_none_of_jupyters_are_left_out() -> None:
     with_fork_server(lambda: Taken(answer), scenario)
 
 
-def test_last_words_are_short_and_can_be_kept() -> None:
+def test_last_words_are_short_and_can_be_kept(make: Make) -> None:
     async def scenario(fork_server: Taken) -> None:
-        context = context_of(fork_server)
+        context = make(fork_server)
         await context.start()
         context.execute("1", SECONDS)
         while not _process(context)._last_words:  # noqa: ASYNC110 - another process says them
@@ -313,12 +342,14 @@ def test_last_words_are_short_and_can_be_kept() -> None:
     with_fork_server(lambda: Taken(answer), scenario)
 
 
-def test_questions_for_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_for_memory_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
     # A busy machine may take longer than the second that is waited for each.
     monkeypatch.setattr("isoserver.contexts.v8._MEMORY_SECONDS", SECONDS)
 
     async def scenario(fork_server: AsyncForkServer) -> None:
-        context = context_of(fork_server)
+        context = make(fork_server)
         await context.start()
         os.kill(context.process.pid, signal.SIGSTOP)
         asked = [asyncio.ensure_future(context.process.memory()) for _ in range(200)]

@@ -24,6 +24,7 @@ import psutil
 import pytest
 from tests.support.client import connect
 from tests.support.server import MIB, Server
+from tests.support.users import started_as
 from tests.support.waiting import wait_for
 from tests.support.walls import CALLS, tell, wall_of, without_filter
 
@@ -40,44 +41,7 @@ FLAGS: Final = (
 )
 ALL: Final = ("--modules", "on", "--net", "on", "--files", "on")
 """What policies may allow: it changes nothing of the walls."""
-USER: Final = "54321"
-"""An ordinary one, whom no machine has."""
-WITHOUT_CGROUPS: Final = "mount -t tmpfs none /sys/fs/cgroup"
 KINDS: Final = ("root", "root without cgroups", "user")
-
-
-def _passable(keep: Path) -> list[str]:
-    """Return shell commands by which any user can reach Python and the project."""
-    lines = []
-    places = {sys.base_prefix, sys.prefix, str(Path(__file__).parents[3])}
-    for number, place in enumerate(sorted(places)):
-        closed = [
-            folder
-            for folder in reversed(Path(place).resolve().parents)
-            if not folder.stat().st_mode & 1
-        ]
-        if closed:
-            kept = keep / str(number)
-            kept.mkdir()
-            lines += [
-                f"mount --bind {place} {kept}",
-                f"mount -t tmpfs -o mode=755 none {closed[0]}",
-                f"mkdir -p {place}",
-                f"mount --bind {kept} {place}",
-            ]
-    return lines
-
-
-def _before(kind: str, keep: Path) -> list[str]:
-    """Return the program that a server of some kind is started by."""
-    if os.geteuid() != 0:
-        return []
-    lines = _passable(keep) if kind == "user" else []
-    lines += [WITHOUT_CGROUPS] if "without" in kind else []
-    change = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
-    script = " && ".join([*lines, 'exec "$@"'])
-    started = ["unshare", "-m", "sh", "-c", script, "sh"]
-    return [*started, *(change if kind == "user" else ())]
 
 
 def quick(*kinds: str) -> pytest.MarkDecorator:
@@ -136,7 +100,7 @@ def _prison(kind: str, *, is_filtered: bool = True) -> Iterator[Prison]:
         if not is_filtered:
             program = find_bwrap(None, (sys.prefix, sys.base_prefix))
             flags += ("--container-program", without_filter(outside, program))
-        server = Server(*flags, before=_before(kind, keep))
+        server = Server(*flags, before=started_as(kind, keep))
         stack.callback(server.stop)
         with connect(server) as client:
             client.get("/healthz")

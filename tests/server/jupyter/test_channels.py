@@ -203,18 +203,23 @@ def test_expressions_and_silence(server: Server, client: Client) -> None:
 def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
     context = client.create()
 
+    def is_waiting() -> bool:
+        return bool(client.get(f"/contexts/{context}").json()["waiting"] == 2)
+
     async def work(front: Front) -> None:
-        codes = ("await 1; throw new TypeError('no')", "1", "2")
+        codes = ("await new Promise(() => {})", "1", "2")
         numbers = [await front.ask("execute_request", {"code": code}) for code in codes]
+        await asyncio.to_thread(wait_for, is_waiting)
+        await front.reply("interrupt_request", {}, "control")
         first = await front.reply_to(numbers[0])
-        assert (first["status"], first["ename"]) == ("error", "TypeError")
+        assert (first["status"], first["ename"]) == ("error", "KeyboardInterrupt")
         for number in numbers[1:]:
             assert (await front.reply_to(number))["status"] == "aborted"
         numbers = [
             await front.ask("execute_request", {"code": code, "stop_on_error": False})
-            for code in codes
+            for code in ("await 1; throw new TypeError('no')", "1", "2")
         ]
-        assert (await front.reply_to(numbers[0]))["status"] == "error"
+        assert (await front.reply_to(numbers[0]))["ename"] == "TypeError"
         assert (await front.reply_to(numbers[2]))["status"] == "ok"
 
     attached(server, context, work)
@@ -563,3 +568,101 @@ def test_input_without_anybody_to_ask(server: Server, client: Client) -> None:
         assert reply["ename"] == "EOFError"
 
     attached(server, context, work)
+
+
+def test_all_take_turns(server: Server, client: Client) -> None:
+    context = client.create()
+    code = "await new Promise((done) => setTimeout(done, 2)); console.log('{}')"
+
+    async def scenario() -> None:
+        fronts = [
+            await Front(channels(server, context), name).connect() for name in "ab"
+        ]
+
+        async def types(front: Front) -> None:
+            numbers = [
+                await front.ask("execute_request", {"code": code.format(front.session)})
+                for _ in range(8)
+            ]
+            for number in numbers:
+                assert (await front.reply_to(number))["status"] == "ok"
+
+        async def agent() -> None:
+            for _ in range(8):
+                run = asyncio.to_thread(
+                    client.run, code.format("agent"), context_id=context
+                )
+                assert (await run)["error"] is None
+
+        await asyncio.gather(*map(types, fronts), agent())
+        await fronts[0].run("'the end'")
+        await fronts[1].hear_until(lambda message: "the end" in str(message.content))
+        # Each cell begins when the one before is over, in both fronts' eyes.
+        for front in fronts:
+            cells: list[tuple[str, list[str]]] = []
+            for message in front.heard:
+                if message.channel == "iopub":
+                    number = message.parent_header["msg_id"]
+                    if not cells or cells[-1][0] != number:
+                        cells.append((number, []))
+                    said = message.content.get("execution_state", message.kind)
+                    cells[-1][1].append(said)
+            whole = [said for _, said in cells[:24]]
+            assert whole == [["busy", "execute_input", "stream", "idle"]] * 24
+            counts = [
+                message.content["execution_count"]
+                for message in front.heard
+                if message.kind == "execute_input"
+            ]
+            assert counts == list(range(1, 26))
+            asked = [
+                message.parent_header["session"]
+                for message in front.heard
+                if message.kind == "stream"
+            ]
+            assert asked.count("a") == asked.count("b") == 8
+            # Nobody waits until another has no more cells.
+            assert "b" in asked[: asked.index("a") + 12]
+            await front.close()
+
+    asyncio.run(scenario())
+
+
+def test_interrupts_from_anywhere(server: Server, client: Client) -> None:
+    context = client.create()
+    endless = "await new Promise(() => 0)"
+
+    async def scenario() -> None:
+        mine = await Front(channels(server, context), "mine").connect()
+        other = await Front(channels(server, context), "other").connect()
+        kernel = f"/jupyter/api/kernels/{context}/interrupt"
+
+        async def from_front() -> None:
+            await other.reply("interrupt_request", {}, "control")
+
+        async def from_rest() -> None:
+            await asyncio.to_thread(client.post, kernel)
+
+        async def from_http() -> None:
+            await asyncio.to_thread(client.post, f"/contexts/{context}/interrupt")
+
+        for interrupt in (from_front, from_rest, from_http):
+            number = await mine.ask("execute_request", {"code": endless})
+            await mine.hear_until(lambda message: message.kind == "execute_input")
+            await interrupt()
+            assert (await mine.reply_to(number))["ename"] == "KeyboardInterrupt"
+        # And a front's stops the agent's.
+        run = asyncio.to_thread(client.run, endless, context_id=context)
+        answer = asyncio.ensure_future(run)
+        await other.hear_until(
+            lambda message: (
+                message.kind == "execute_input"
+                and message.parent_header["session"] == "isokernel"
+            )
+        )
+        await mine.reply("interrupt_request", {}, "control")
+        assert (await answer)["error"]["name"] == "KeyboardInterrupt"
+        await mine.close()
+        await other.close()
+
+    asyncio.run(scenario())

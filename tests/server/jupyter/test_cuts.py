@@ -162,8 +162,10 @@ class Run:
                 await self._cut(cut, cell)
             await cell
         with connect(self.server) as client:
-            # What was sent to fronts is over when this has come, too.
-            client.run("'the end'", context_id=self.context)
+            # What a killed cell has not said, and an end after which nothing comes.
+            end = "await new Promise((done) => setTimeout(done, 50))"
+            code = f"await go({max(1, messages - self._heard)}); {end}"
+            client.run(code, context_id=self.context)
             self.agent.leave()
             await reading
             while await asyncio.to_thread(self.agent.read, client, self.context):

@@ -119,10 +119,12 @@ def test_a_session_of_another_language_is_refused(
     servers: Callable[..., Server],
 ) -> None:
     with connect(servers("--languages", "python,javascript")) as api:
-        context_id = api.create("python")
-        info = api.done("1", session=context_id)
-        assert info["status"] == "failed"
-        assert "locked to python" in info["error"]
+        session = api.create("python")
+        body = {"code": "1", "session": session, "language": "javascript"}
+        answer = api.post("/api/exec", json=body)
+        assert answer.status_code == 400
+        assert "the session is in python" in answer.json()["error"]
+        assert api.done("type(1).__name__", session=session)["result"] == '"int"'
 
 
 def test_a_stateless_server_has_no_heaps_and_no_sessions(

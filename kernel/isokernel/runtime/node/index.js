@@ -29,7 +29,7 @@ const MODULES = {
   perf_hooks: ours("perf_hooks"),
   process: ours("process"),
   punycode: () => require("vendor/node/punycode").default,
-  querystring: core("querystring"),
+  querystring: ours("querystring"),
   stream: ours("stream"),
   "stream/consumers": () => require("node/stream_more").consumers,
   "stream/promises": () => require("node/stream").promises,

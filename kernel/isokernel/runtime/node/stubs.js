@@ -2,26 +2,30 @@
 // Modules of Node.js for what a context has none of: processes, sockets, servers, terminals. They
 // can be imported, as packages do that don't use them then; what is used of them throws.
 
+const LOOK_UPS = "getServers lookup lookupService resolve resolve4 resolve6 resolveAny resolveCaa " +
+  "resolveCname resolveMx resolveNaptr resolveNs resolvePtr resolveSoa resolveSrv resolveTxt " +
+  "reverse setServers";
+
 const FUNCTIONS = {
   __proto__: null,
   child_process: "exec execFile execFileSync execSync fork spawn spawnSync",
-  cluster: "disconnect fork setupPrimary",
+  cluster: "disconnect fork setupMaster setupPrimary",
   dgram: "createSocket",
-  dns: "lookup lookupService resolve resolve4 resolve6 resolveAny resolveCname resolveMx " +
-    "resolveNs resolvePtr resolveSrv resolveTxt reverse setServers getServers",
-  "dns/promises": "lookup lookupService resolve resolve4 resolve6 resolveAny resolveCname " +
-    "resolveMx resolveNs resolvePtr resolveSrv resolveTxt reverse",
+  dns: LOOK_UPS,
+  "dns/promises": LOOK_UPS,
   domain: "create createDomain",
-  http: "createServer get request",
-  http2: "connect createSecureServer createServer",
+  http: "createServer get request setMaxIdleHTTPParsers validateHeaderName validateHeaderValue",
+  http2: "connect createSecureServer createServer getDefaultSettings getPackedSettings " +
+    "getUnpackedSettings performServerHandshake",
   https: "createServer get request",
   inspector: "close open url waitForDebugger",
   "inspector/promises": "close open url waitForDebugger",
   net: "connect createConnection createServer",
   readline: "clearLine clearScreenDown createInterface cursorTo emitKeypressEvents moveCursor",
   "readline/promises": "createInterface",
-  repl: "start",
-  tls: "connect createSecureContext createServer getCiphers",
+  repl: "isValidSyntax start writer",
+  tls: "checkServerIdentity connect convertALPNProtocols createSecureContext createSecurePair " +
+    "createServer getCiphers",
   trace_events: "createTracing getEnabledCategories",
   wasi: "",
 };
@@ -42,7 +46,7 @@ const CLASSES = {
   net: "BlockList Server Socket SocketAddress Stream",
   readline: "Interface",
   "readline/promises": "Interface Readline",
-  repl: "REPLServer",
+  repl: "REPLServer Recoverable",
   tls: "SecureContext Server TLSSocket",
   wasi: "WASI",
 };
@@ -94,17 +98,42 @@ function isIPv6(text) {
 /** What there is of these modules all the same. */
 const MORE = {
   __proto__: null,
-  cluster: () => ({ isMaster: true, isPrimary: true, isWorker: false, workers: {} }),
-  dns: () => ({ getDefaultResultOrder: () => "verbatim", promises: stub("dns/promises") }),
+  cluster: () => ({ SCHED_NONE: 1, SCHED_RR: 2, isMaster: true, isPrimary: true, isWorker: false,
+    schedulingPolicy: 2, settings: {}, workers: {} }),
+  dns: () => ({ ...resultOrder, ...dnsErrors(), ADDRCONFIG: 32, V4MAPPED: 8, ALL: 16,
+    promises: stub("dns/promises") }),
+  "dns/promises": () => ({ ...resultOrder, ...dnsErrors() }),
+  domain: () => ({ active: null }),
   http: () => ({ METHODS, STATUS_CODES, globalAgent: undefined, maxHeaderSize: 16384 }),
   https: () => ({ globalAgent: undefined }),
   http2: () => ({ constants: {}, sensitiveHeaders: Symbol("sensitiveHeaders") }),
-  net: () => ({ isIP: (text) => (IP4.test(text) ? 4 : isIPv6(text) ? 6 : 0), isIPv6,
+  inspector: () => ({ Network: {}, console: globalThis.console }),
+  "inspector/promises": () => ({ Network: {}, console: globalThis.console }),
+  net: () => ({ getDefaultAutoSelectFamily: () => true,
+    getDefaultAutoSelectFamilyAttemptTimeout: () => 250, setDefaultAutoSelectFamily() {},
+    setDefaultAutoSelectFamilyAttemptTimeout() {}, isIP: (text) => (IP4.test(text) ? 4 : isIPv6(text) ? 6 : 0), isIPv6,
     isIPv4: (text) => IP4.test(text) }),
   readline: () => ({ promises: stub("readline/promises") }),
-  tls: () => ({ DEFAULT_MAX_VERSION: "TLSv1.3", DEFAULT_MIN_VERSION: "TLSv1.2",
+  repl: () => ({ REPL_MODE_SLOPPY: Symbol("repl-sloppy"), REPL_MODE_STRICT: Symbol("repl-strict"),
+    builtinModules: require("node/index").names() }),
+  tls: () => ({ CLIENT_RENEG_LIMIT: 3, CLIENT_RENEG_WINDOW: 600, DEFAULT_CIPHERS: "",
+    DEFAULT_ECDH_CURVE: "auto", DEFAULT_MAX_VERSION: "TLSv1.3", DEFAULT_MIN_VERSION: "TLSv1.2",
     rootCertificates: [] }),
 };
+
+// What packages set when they are loaded changes nothing.
+const resultOrder = { getDefaultResultOrder: () => "verbatim", setDefaultResultOrder() {} };
+
+const DNS_ERRORS = "ADDRGETNETWORKPARAMS BADFAMILY BADFLAGS BADHINTS BADNAME BADQUERY BADRESP " +
+  "BADSTR CANCELLED CONNREFUSED DESTRUCTION FILE FORMERR LOADIPHLPAPI NODATA NOMEM NONAME NOTFOUND " +
+  "NOTIMP NOTINITIALIZED REFUSED SERVFAIL TIMEOUT";
+
+/** The names of errors, which are those of their codes without the first letter. */
+function dnsErrors() {
+  const codes = { EOF: "EOF" };
+  for (const name of listed(DNS_ERRORS)) codes[name] = `E${name}`;
+  return codes;
+}
 
 /** The error of what isn't there. */
 function refusal(name, what) {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from isoserver.tools.sources.base import SourceLimits
     from isoserver.tools.sources.credentials import Credentials
 
-__all__ = ["Fetched", "Fetcher", "origin", "read_file"]
+__all__ = ["Fetched", "Fetcher", "origin", "read_file", "trusted_authorities"]
 
 _REDIRECTS_MAX: Final = 5
 _POOL: Final = 64
@@ -31,7 +31,7 @@ _TEXTS: Final = ("text/", "application/xml", "application/javascript")
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def trusted_authorities() -> ssl.SSLContext:
     """Return whom all sources are verified by; made once: reading that takes 25 ms."""
     return httpx.create_ssl_context(trust_env=False)
 
@@ -92,7 +92,7 @@ class Fetcher:
     def _client(self) -> httpx.AsyncClient:
         pool = httpx.Limits(max_connections=_POOL)
         transport = httpx.AsyncHTTPTransport(
-            verify=_tls(), limits=pool, trust_env=False
+            verify=trusted_authorities(), limits=pool, trust_env=False
         )
         if not self._limits.private:
             keep_public(transport)

