@@ -430,6 +430,7 @@ def submit_run(  # noqa: PLR0913 -- the fields of the request
     tags: Mapping[str, str] | None,
     result_characters_max: int | None,
     capabilities: Mapping[str, Any] | None,
+    webhook: str | None,
 ) -> Steps[str]:
     """Have code run and kept, and return the id of the run."""
     body = {
@@ -442,6 +443,7 @@ def submit_run(  # noqa: PLR0913 -- the fields of the request
         "tags": tags,
         "result_characters_max": result_characters_max,
         "capabilities": capabilities,
+        "webhook": None if webhook is None else {"url": webhook},
     }
     request = Request("POST", "/api/exec", body=body)
     return (yield from _ask(_Accepted, request)).execution_id

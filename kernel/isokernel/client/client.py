@@ -241,6 +241,7 @@ class Runs:
         tags: Mapping[str, str] | None = None,
         result_characters_max: int | None = None,
         capabilities: Mapping[str, Any] | None = None,
+        webhook: str | None = None,
     ) -> str:
         """Have code run, and return the id of the run at once.
 
@@ -255,6 +256,7 @@ class Runs:
             tags: What the heap that it yields is tagged with.
             result_characters_max: Characters of the result.
             capabilities: What it may do beyond its context.
+            webhook: A URL that the server tells when the run has ended.
         """
         steps = calls.submit_run(
             code,
@@ -266,6 +268,7 @@ class Runs:
             tags=tags,
             result_characters_max=result_characters_max,
             capabilities=capabilities,
+            webhook=webhook,
         )
         return self._call(steps)
 

@@ -8,6 +8,7 @@ import pytest
 
 from isokernel.client import (
     AsyncClient,
+    BadRequestError,
     Client,
     Context,
     ExecutionError,
@@ -36,6 +37,11 @@ def test_a_run_in_python(client: Client) -> None:
     run = client.runs.wait(client.runs.submit(code, language="python"), timeout=60)
     assert (run.status, run.value, run.heap) == ("completed", [0, 1, 4], None)
     assert client.runs.output(run.execution_id).data == "3"
+
+
+def test_a_webhook_is_the_server_s_to_allow(client: Client) -> None:
+    with pytest.raises(BadRequestError, match="webhook_host"):
+        client.runs.submit("1", webhook="https://hooks.example.com/runs")
 
 
 def test_following_a_run(client: Client) -> None:
