@@ -34,6 +34,8 @@ class ContextSettings(NamedTuple):
             twice as many.
         colors: Whether printed objects carry ANSI colours.
         error_colors: Whether the tracebacks of cells do.
+        ids_unique: Whether executions of other processes have other ids, so that what
+            timers on a heap print can be named by the execution that has set them.
     """
 
     language: Language = "javascript"
@@ -49,6 +51,7 @@ class ContextSettings(NamedTuple):
     call_bytes_max: int = 16 << 20
     colors: bool = False
     error_colors: bool = False
+    ids_unique: bool = False
 
     def runtime_options(self) -> dict[str, object]:
         """Return the options that the JavaScript side gets at its start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Dialog, Locator, Page
 
@@ -392,6 +394,355 @@ def test_without_a_script_everything_still_works(
     ui.close()
 
 
+# -- runs ------------------------------------------------------------------------------
+
+TICKS = "for (let n = 0; ; n++) { console.log('tick', n); await tick(100) }"
+TICK = "const tick = (ms) => new Promise((done) => setTimeout(done, ms)); "
+
+
+def test_an_execution_is_live_and_can_be_cancelled(
+    ui: Page, expect: Any, client: Client
+) -> None:
+    execution = client.submit(TICK + TICKS)
+    running = ui.get_by_role("region", name="Running now")
+    expect(running).to_contain_text(execution[:30])
+    ui.get_by_role("link", name="Runs").click()
+    ui.get_by_role("link", name=execution[:30]).click()
+    output = ui.get_by_label("Output")
+    expect(output).to_contain_text("tick 1")
+    expect(output).to_contain_text("tick 9")
+    # The end of it is in view, as long as nobody looks at something before.
+    expect(output).to_contain_text("tick 40")
+    above = "(shown) => shown.scrollHeight - shown.scrollTop - shown.clientHeight"
+    assert output.evaluate(above) < 10
+    output.evaluate("(shown) => { shown.scrollTop = 0 }")
+    expect(output).to_contain_text("tick 50")
+    assert output.evaluate("(shown) => shown.scrollTop") == 0
+    expect(ui.get_by_label("Code", exact=True)).to_contain_text(TICKS)
+    ui.get_by_role("button", name="Cancel").click()
+    expect(ui.get_by_text("cancelled", exact=True)).to_be_visible()
+    expect(ui.get_by_role("button", name="Cancel")).to_be_hidden()
+    assert client.info(execution)["status"] == "cancelled"
+    # What was printed is still there, all of it.
+    expect(output).to_contain_text("tick 0")
+
+
+def test_long_output_is_read_in_parts(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    done = client.done("for (let n = 0; n < 20000; n++) console.log(`line ${n}.`); 42")
+    visit(ui, server, "runs", "script", done["execution_id"])
+    output = ui.get_by_label("Output")
+    expect(output).to_contain_text("line 19999.")
+    expect(output).not_to_contain_text("line 5.")
+    expect(ui.get_by_label("Result")).to_have_text("42")
+    for _ in range(3):
+        ui.get_by_role("link", name="Earlier output").click()
+    expect(output).to_contain_text("line 5.")
+    ui.get_by_role("link", name="Later output").click()
+    expect(output).not_to_contain_text("line 5.")
+
+
+def test_runs_are_found_by_kind_and_status(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    failed = client.done("throw new Error('<b>no</b>')")["execution_id"]
+    completed = client.done("1")["execution_id"]
+    visit(ui, server, "runs")
+    expect(ui.get_by_role("row", name=failed[:30])).to_contain_text("failed")
+    ui.get_by_label("Status").select_option("failed")
+    ui.get_by_role("button", name="Show").click()
+    expect(ui.get_by_role("row", name=failed[:30])).to_be_visible()
+    expect(ui.get_by_role("row", name=completed[:30])).to_have_count(0)
+    ui.get_by_role("link", name=failed[:30]).click()
+    expect(ui.get_by_text("Error: <b>no</b>")).to_be_visible()
+    ui.get_by_role("link", name="Runs").click()
+    ui.get_by_role("link", name="Tasks").click()
+    expect(ui.get_by_text("No tasks yet")).to_be_visible()
+
+
+# -- heaps -----------------------------------------------------------------------------
+
+
+def test_heaps_are_a_tree(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    first = client.done("var total = 1", session="ledger")["heap"]
+    second = client.done("total += 41", session="ledger")["heap"]
+    branch = client.done("total = 'a branch'", heap=first)["heap"]
+    visit(ui, server, "heaps")
+    tree = ui.get_by_role("main").get_by_role("listitem")
+    expect(tree.filter(has_text=second[:12]).first).to_contain_text(
+        f"from {first[:12]}"
+    )
+    keys = [first, second, branch]
+    shown = ui.evaluate(
+        """() => [...document.querySelectorAll(".tree li")].map((row) =>
+          [row.id.slice(2), row.getBoundingClientRect().x])"""
+    )
+    places = dict(shown)
+    assert [key for key, _ in shown if key in keys] == keys
+    assert places[first] < places[second] == places[branch]
+    ui.get_by_role("link", name=second[:12]).click()
+    expect(ui.get_by_label("Code", exact=True)).to_have_text("total += 41")
+    came = ui.get_by_role("heading", name="Came from", exact=True).locator("..")
+    expect(came).to_contain_text(first[:12])
+    ui.get_by_role("button", name="New context from it").click()
+    run(ui, "`it is ${total}`")
+    expect(cell(ui, -1)).to_contain_text("it is 42")
+    visit(ui, server, "heaps", first)
+    came = ui.get_by_role("heading", name="What came from it").locator("..")
+    expect(came).to_contain_text(second[:12])
+    expect(came).to_contain_text(branch[:12])
+    ui.on("dialog", lambda dialog: dialog.accept())
+    visit(ui, server, "heaps", branch)
+    ui.get_by_role("button", name="Delete").click()
+    ui.wait_for_url(re.compile("/ui/heaps$"))
+    assert client.get(f"/api/heaps/{branch}").status_code == 404
+
+
+def test_hostile_tags_are_added_found_and_removed(
+    ui: Page, expect: Any, server: Server, client: Client
+) -> None:
+    heap = client.done("1")["heap"]
+    visit(ui, server, "heaps", heap)
+    name = HOSTILE + "\u202egpj"
+    value = "</table><script>hacked=1</script>" + "x" * 4000
+    ui.get_by_label("Name").fill(name)
+    ui.get_by_label("Value").fill(value)
+    ui.get_by_role("button", name="Add").click()
+    expect(ui.get_by_role("rowheader")).to_have_text(HOSTILE + "⟨U+202E⟩gpj")
+    expect(ui.get_by_label("Name")).to_have_value("")
+    assert client.get(f"/api/heaps/{heap}").json()["tags"] == {name: value}
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    assert ui.evaluate(fits)
+    visit(ui, server, "heaps")
+    row = ui.get_by_role("listitem").filter(has_text=heap[:12]).first
+    row.get_by_role("link", name=HOSTILE[:20]).click()  # all that have it
+    expect(ui.get_by_role("listitem")).to_have_count(1)
+    assert ui.evaluate(fits)
+    ui.get_by_role("link", name=heap[:12]).click()
+    ui.get_by_role("button", name="Remove").click()
+    expect(ui.get_by_text("None. Tags are")).to_be_visible()
+    assert client.get(f"/api/heaps/{heap}").json()["tags"] == {}
+    assert ui.evaluate("typeof hacked") == "undefined"
+
+
+# -- tools -----------------------------------------------------------------------------
+
+LONG = "a <b>long</b> text \u202e" + "long " * 400
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "info": {"title": "shop", "version": "1"},
+    "paths": {
+        "/orders": {
+            "post": {
+                "operationId": "order",
+                "summary": f"<script>hacked=1</script>{LONG}",
+                "requestBody": {
+                    "content": {"application/json": {"schema": {"type": "object"}}}
+                },
+                "responses": {"204": {"description": "Done."}},
+            },
+            "get": {
+                "operationId": "look",
+                "summary": "Look.",
+                "responses": {"204": {"description": "Done."}},
+            },
+        }
+    },
+}
+TASK = """const reply = await tools.shop.order({ body: { note: 'NOTE' } })
+  .then(() => 'ordered', (error) => error.message);
+return reply"""
+
+
+@pytest.fixture(scope="module")
+def agents() -> Iterator[Server]:
+    """A server whose sources may be on this machine."""
+    made = Server(*V8_FLAGS, "--sources-private", "--sources-local")
+    yield made
+    assert made.stop() == 0
+    assert not made.wrong()
+
+
+@pytest.fixture
+def shop(
+    agents: Server, evil: Elsewhere, tmp_path: Path, page: Page
+) -> Iterator[tuple[Client, Page]]:
+    """An agent with the tools of a shop, and the first page of its server."""
+    (tmp_path / "shop.json").write_text(json.dumps(DOCUMENT))
+    source = {"type": "openapi", "name": "shop", "base_url": evil.url}
+    source["document"] = str(tmp_path / "shop.json")
+    with connect(agents) as client:
+        added = client.post("/sources", json=source)
+        assert added.json()["state"] == "ready", added.text
+        page.goto(agents.url)
+        yield client, page
+        for task in client.get("/tasks").json()["tasks"]:
+            if not task["endedAt"]:
+                client.post(f"/tasks/{task['taskId']}/cancel")
+        wait_for(lambda: client.get("/approvals").json()["total"] == 0)
+        client.delete("/sources/shop")
+        for rule in client.get("/policies").json()["items"]:
+            client.delete(f"/policies/{rule['id']}")
+
+
+def ended(client: Client, task_id: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        task: dict[str, Any] = client.get(f"/tasks/{task_id}").json()
+        return task if task["endedAt"] else None
+
+    return wait_for(look)
+
+
+def test_an_approval_is_seen_in_full_and_given(
+    shop: tuple[Client, Page], expect: Any, evil: Elsewhere
+) -> None:
+    client, page = shop
+    note = "</pre><img src=x onerror=hacked=1>" + "word " * 1500 + "the end"
+    code = TASK.replace("NOTE", note)
+    task_id = client.post("/tasks", json={"code": code}).json()["taskId"]
+    waiting = page.get_by_role("region", name="1 call waits for a decision")
+    expect(page).to_have_title("(1) Contexts · isokernel")
+    waiting.get_by_role("link", name="shop.order").click()
+    assert client.get("/approvals").json()["total"] == 1
+    shown = client.get("/approvals").json()["items"][0]["input"]
+    expect(page.get_by_label("Input")).to_contain_text("<img src=x onerror=hacked=1>")
+    assert "left out" not in page.get_by_label("Input").inner_text()
+    compact = re.sub(r"\s", "", page.get_by_label("Input").inner_text())
+    assert compact == re.sub(r"\s", "", shown)
+    expect(page.get_by_label("Code", exact=True)).to_have_text(code)
+    expect(page.get_by_text("<script>hacked=1</script>a <b>long</b>")).to_be_visible()
+    questions: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", agree)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Approved by admin")).to_be_visible()
+    assert questions == ["Approve this call of shop.order?"]
+    assert ended(client, task_id)["result"] == "ordered"
+    assert evil.heard == ["/heard", "/orders"]
+    assert page.evaluate("typeof hacked") == "undefined"
+    page.get_by_role("link", name=task_id[:20]).click()
+    expect(page.get_by_label("Result")).to_have_text('"ordered"')
+    page.get_by_role("link", name="Its calls").click()
+    expect(page.get_by_role("row").nth(1)).to_contain_text("shop.order")
+
+
+def test_approvals_are_denied_with_a_reason(
+    shop: tuple[Client, Page], expect: Any, evil: Elsewhere
+) -> None:
+    client, page = shop
+    tasks = [
+        client.post("/tasks", json={"code": TASK.replace("NOTE", f"number {n}")})
+        for n in range(2)
+    ]
+    first, second = (task.json()["taskId"] for task in tasks)
+    page.get_by_role("link", name="Approvals").click()
+    expect(page.get_by_role("article")).to_have_count(2)
+    one = page.get_by_role("article").filter(has_text="number 1")
+    one.get_by_label("Reason").fill("not <today>")
+    one.get_by_role("button", name="Deny").click()
+    expect(page.get_by_role("article")).to_have_count(1)
+    denied = {task["taskId"]: task for task in client.get("/tasks").json()["tasks"]}
+    number = first if denied[second]["status"] == "waiting_for_approval" else second
+    assert "not <today>" in ended(client, number)["result"]
+    # Somebody else decides; the list is told.
+    (left,) = client.get("/approvals").json()["items"]
+    client.post(f"/approvals/{left['id']}", json={"decision": "denied"})
+    expect(page.get_by_text("Nothing waits for a decision")).to_be_visible()
+    page.get_by_role("link", name="audit", exact=True).click()
+    expect(page.get_by_text("not <today>").first).to_be_visible()
+    assert evil.heard == ["/heard"]
+
+
+def test_a_task_shows_what_it_prints_and_waits_for(
+    shop: tuple[Client, Page], expect: Any
+) -> None:
+    client, page = shop
+    code = f"console.log('\\x1b[32mbe' + 'gun'); {TASK}"
+    metadata = {"why": "<script>hacked=1</script>"}
+    task = client.post("/tasks", json={"code": code, "metadata": metadata}).json()
+    page.get_by_role("link", name=task["taskId"][:20]).click()
+    expect(page.get_by_role("region", name="Output")).to_contain_text("begun")
+    expect(page.get_by_text("<script>hacked=1</script>")).to_be_visible()
+    page.get_by_role("link", name="See what is asked").click()
+    expect(page.get_by_role("heading", name="shop.order")).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+    wait_for(lambda: client.get("/approvals").json()["total"] == 0)
+
+
+def test_sources_are_added_listed_and_deleted(
+    shop: tuple[Client, Page], expect: Any
+) -> None:
+    client, page = shop
+    page.get_by_role("link", name="Sources").click()
+    expect(page.get_by_role("row", name="shop")).to_contain_text("ready")
+    page.get_by_text("Add a source").click()
+    source = page.get_by_role("textbox")
+    source.fill('{"type": "graphql", "name": "far", "url": "javascript:1"}')
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("status")).to_contain_text("url")
+    source.fill('{"type": "graphql", "name": "far", "url": "http://127.0.0.1:9/"}')
+    source.press("Control+Enter")
+    page.wait_for_url(re.compile("/ui/sources/far$"))
+    expect(page.get_by_text("can't be reached").first).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url(re.compile("/ui/sources$"))
+    expect(page.get_by_role("row", name="far")).to_have_count(0)
+    page.get_by_role("link", name="shop").click()
+    expect(page.get_by_text("shop.order")).to_be_visible()
+    expect(page.get_by_text("⟨U+202E⟩")).to_be_visible()
+    page.get_by_role("button", name="List its tools anew").click()
+    expect(page.get_by_role("status")).to_have_text("Listed")
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert [one["name"] for one in client.get("/sources").json()["items"]] == ["shop"]
+
+
+def test_policies_are_added_and_deleted_and_in_the_audit(
+    shop: tuple[Client, Page], expect: Any
+) -> None:
+    client, page = shop
+    page.get_by_role("link", name="Policies").click()
+    expect(page.get_by_text("No rules:")).to_be_visible()
+    page.get_by_label("Tools").fill("shop.<b>")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("status")).to_contain_text("tool")
+    page.get_by_label("Tools").fill("shop.order")
+    page.get_by_label("Client").fill("<img src=x onerror=hacked=1>")
+    page.get_by_label("Conditions").fill(
+        '[{"key": "body.note", "operator": "contains", "value": "<i>"}]'
+    )
+    page.get_by_role("button", name="Add").click()
+    row = page.get_by_role("row", name="shop.order")
+    expect(row).to_contain_text("deny")
+    expect(row).to_contain_text("<img src=x onerror=hacked=1>")
+    expect(row).to_contain_text('body.note contains "<i>"')
+    (rule,) = client.get("/policies").json()["items"]
+    assert (rule["effect"], rule["tool"]) == ("deny", "shop.order")
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    page.get_by_role("link", name="Audit").click()
+    page.get_by_label("Kind").select_option("policy.deleted")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row").nth(1)).to_contain_text("shop.order")
+    page.get_by_text("input").first.click()
+    expect(page.get_by_text("onerror=hacked=1").first).to_be_visible()
+    page.get_by_label("Tool or name").fill("nothing")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("No such entries")).to_be_visible()
+    assert page.evaluate("typeof hacked") == "undefined"
+
+
 # -- keys ------------------------------------------------------------------------------
 
 
@@ -479,7 +830,56 @@ def test_pages_fit(
     client.run(
         SHOW.format("{ 'text/html': '<table><tr><td>a</table>' }"), context_id=here
     )
-    for place in ("", f"contexts/{here}", "sign-in"):
+    run_id = client.done("console.log('x'.repeat(500))")["execution_id"]
+    places = ["", f"contexts/{here}", "runs", f"runs/script/{run_id}", "heaps"]
+    places += ["approvals", "sources", "policies", "audit", "contexts/nobody"]
+    for place in places:
         visit(ui, server, place)
         expect(ui.get_by_role("main")).to_be_visible()
         assert ui.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable(
+    ui: Page, expect: Any, server: Server, client: Client, scheme: Any
+) -> None:
+    ui.emulate_media(color_scheme=scheme)
+    here = client.create()
+    client.run(
+        "console.log('\\x1b[31ma\\x1b[32mb\\x1b[33mc\\x1b[34md')", context_id=here
+    )
+    client.run("nothing", context_id=here)
+    visit(ui, server, "contexts", here)
+    expect(cell(ui, 1)).to_be_visible()
+    contrasts = ui.evaluate(
+        """() => {
+          const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+          const light = (text) => {
+            const [r, g, b] = parts(text).map((part) => {
+              const share = part / 255;
+              if (share <= 0.04045) return share / 12.92;
+              return ((share + 0.055) / 1.055) ** 2.4;
+            });
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const behind = (element) => {
+            const color = getComputedStyle(element).backgroundColor;
+            if (parts(color)[3] === 0) return behind(element.parentElement);
+            return light(color);
+          };
+          const found = [];
+          for (const element of document.querySelectorAll("body *")) {
+            const own = [...element.childNodes].some(
+              (node) => node.nodeType === Node.TEXT_NODE && node.nodeValue.trim(),
+            );
+            if (!own || !element.checkVisibility()) continue;
+            const text = light(getComputedStyle(element).color);
+            const back = behind(element);
+            const [low, high] = [Math.min(text, back), Math.max(text, back)];
+            found.push([(high + 0.05) / (low + 0.05), element.outerHTML.slice(0, 80)]);
+          }
+          return found;
+        }"""
+    )
+    assert len(contrasts) > 30
+    assert [one for one in contrasts if one[0] < 4.5] == []  # WCAG 2.2, 1.4.3

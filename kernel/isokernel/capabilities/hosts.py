@@ -82,8 +82,8 @@ def read_place(text: str) -> Place:
     if text.startswith("["):
         host, bracket, port = text.partition("]")
         host += bracket
-        if port and not port.startswith(":"):
-            message = f"{text!r} is not a host and a port"
+        if not bracket or (port and not port.startswith(":")):
+            message = f"{text!r} is not an address in brackets and a port"
             raise ValueError(message)
     elif text.count(":") == 1:
         host, colon, port = text.partition(":")

@@ -35,8 +35,8 @@ _CLIMBS: Final = re.compile(r"(?:/|\\|%2F|%5C)\.{1,2}(?:/|\\|%2F|%5C|$)", re.IGN
 _UNRESERVED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _PORTS: Final = {"http": 80, "https": 443}
 _COMMON: Final = (
-    "on off allow allowed deny denied yes no true false all none write enforce audit "
-    "require_approval enabled disabled"
+    "on off ask allow allowed deny denied yes no true false all none write enforce "
+    "audit require_approval enabled disabled"
 )
 _OF_MODULES: Final = "npm jsr node http https file any read public 0 1"
 _OF_NET: Final = "http https any read public private 0 1"

@@ -422,6 +422,7 @@ def _run(run_id: str, *below: str) -> str:
 def submit_run(  # noqa: PLR0913 -- the fields of the request
     code: str,
     *,
+    language: str | None,
     session: str | None,
     heap: str | None,
     timeout: int | None,
@@ -433,6 +434,7 @@ def submit_run(  # noqa: PLR0913 -- the fields of the request
     """Have code run and kept, and return the id of the run."""
     body = {
         "code": code,
+        "language": language,
         "session": session,
         "heap": heap,
         "execution_timeout_secs": timeout,

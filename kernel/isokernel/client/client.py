@@ -233,6 +233,7 @@ class Runs:
         self,
         code: str,
         *,
+        language: str | None = None,
         session: str | None = None,
         heap: str | None = None,
         timeout: int | None = None,
@@ -244,18 +245,20 @@ class Runs:
         """Have code run, and return the id of the run at once.
 
         Args:
-            code: JavaScript or TypeScript.
+            code: The source text.
+            language: What it is in; that of the session if omitted, else TypeScript.
             session: The context that it runs in, made if there is none; one of its own
                 if omitted.
             heap: The heap that it goes on from.
             timeout: Seconds that it may run.
-            memory_mb: MiB of V8's heap.
+            memory_mb: MiB of V8's heap, or of all memory in other languages.
             tags: What the heap that it yields is tagged with.
             result_characters_max: Characters of the result.
             capabilities: What it may do beyond its context.
         """
         steps = calls.submit_run(
             code,
+            language=language,
             session=session,
             heap=heap,
             timeout=timeout,

@@ -93,5 +93,6 @@ ErrorCode = Literal[
     "tool_failed",
     "tool_missing",
     "type_checker",
+    "webhook_limit",
     "workspace",
 ]

@@ -214,6 +214,7 @@ class AsyncExecutor:
         """
         self.settings = settings
         self._http: httpx.AsyncClient | None = None
+        self._loop: object = None
         self._users = 0
 
     def retain(self) -> None:
@@ -335,10 +336,15 @@ class AsyncExecutor:
         raise refusal(response.status_code, response.headers, bytes(body))
 
     def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
+        import anyio.lowlevel  # noqa: PLC0415 -- httpx needs it
+
+        loop = anyio.lowlevel.current_token()
+        if self._http is None or self._loop != loop:
             import httpx  # noqa: PLC0415 -- 100 ms, see above
 
+            # Connections are of the loop that made them; another asyncio.run has ended.
             self._http = httpx.AsyncClient(**_options(self.settings))
+            self._loop = loop
         return self._http
 
 

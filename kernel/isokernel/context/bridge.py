@@ -51,8 +51,9 @@ class Host:
     """What the runtime calls, on the V8 thread, inside JavaScript.
 
     The runtime names the execution that causes an output by a number, its *owner*. An
-    owner is the execution's id, plus an offset in a context that goes on from a heap:
-    timers in the heap still print for executions of the process that saved it.
+    owner is the execution's id, plus an offset in a context that goes on from a heap,
+    unless ids are unique: timers in the heap still print for executions of the process
+    that saved it.
 
     Attributes:
         sink: Gets the events.
@@ -89,7 +90,7 @@ class Host:
 
     def execution(self, owner: int) -> int:
         """Return the execution's id for its owner; 0 if it isn't of this process."""
-        return max(owner - self.owner_offset, 0)
+        return max(int(owner) - self.owner_offset, 0)
 
     def mute(self) -> None:
         """Drop all events and ask nobody, in a forked copy of the process."""

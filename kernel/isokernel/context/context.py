@@ -473,7 +473,8 @@ class Context:
         host = self._host
         self.execution_count = state["executionCount"]
         self._unstored = state["unstored"]
-        host.owner_max = host.owner_offset = state["owners"]
+        host.owner_max = state["owners"]
+        host.owner_offset = 0 if self.settings.ids_unique else host.owner_max
         self._isolate.features.update(state["features"])
         host.sources.constants.update(state["constants"])
         for script, code, source_map, moves in state["sources"]:

@@ -81,16 +81,26 @@ function fontSizeOf(element) {
   return FONT_SIZE;
 }
 
-/** The width of a text in the font of an element. */
-function textWidth(text, element) {
-  const size = fontSizeOf(element);
-  const family = inherited(element, "font-family") ?? "";
+/** The width of a text in a font. */
+function widthIn(text, size, family, weight) {
   if (/mono|courier|consol/i.test(family)) return [...text].length * MONOSPACE * size;
   let width = 0;
   for (const character of text) width += characterWidth(character);
   if (/verdana|open sans|dejavu/i.test(family)) width *= WIDE;
-  if (/^bold|^[6-9]00/.test(inherited(element, "font-weight") ?? "")) width *= BOLD;
+  if (/^bold|^[6-9]00/.test(weight)) width *= BOLD;
   return width * size;
+}
+
+/** The width of a text in the font of an element. */
+function textWidth(text, element) {
+  const of = (name) => inherited(element, name) ?? "";
+  return widthIn(text, fontSizeOf(element), of("font-family"), of("font-weight"));
+}
+
+/** The width of a text in a font as CSS writes it: `bold 12px Arial`. */
+function fontWidth(text, font) {
+  const size = /(\S+?(?:px|pt|em|rem))(?:\/\S+)?\s/.exec(`${font} `);
+  return widthIn(text, pixels(size?.[1]) ?? FONT_SIZE, font, /bold/.test(font) ? "bold" : "");
 }
 
 // Boxes: [left, top, right, bottom]; undefined where there is nothing.
@@ -436,6 +446,7 @@ exports.install = function install(view) {
 
 exports.VIEW = VIEW;
 exports.declared = declared;
+exports.fontWidth = fontWidth;
 exports.fontSizeOf = fontSizeOf;
 exports.inherited = inherited;
 exports.isElement = isElement;

@@ -412,12 +412,30 @@ function leave(task) {
   setDelete(underWay, task);
 }
 
+/**
+ * Lets CommonJS modules that have failed run again, as `require` does: V8 keeps the error of a
+ * module, or goes on as if it had none.
+ */
+function renew(url) {
+  const urls = listOf(reach([url]));
+  for (let i = 0; i < urls.length; i++) {
+    const record = mapGet(records, urls[i]);
+    if (record.format !== "commonjs" || record.module !== undefined || !record.isMade) continue;
+    if (host.statusOf(urls[i]) <= INSTANTIATED) continue;
+    host.dropModule(urls[i]);
+    record.isMade = false;
+  }
+}
+
 async function evaluate(url) {
   make(url);
   link(url);
   const task = begin(url);
   try {
     await host.evaluateModule(url);
+  } catch (error) {
+    renew(url);
+    throw error;
   } finally {
     end(task);
   }
@@ -442,6 +460,7 @@ function evaluateNow(url) {
   end(task);
   if (state === REJECTED) {
     then(promise, undefined, () => {}); // it is thrown here
+    renew(url);
     throw result;
   }
   return host.namespaceOf(url);

@@ -130,6 +130,7 @@ exports.install = function install(document) {
   if (globalThis.window === globalThis && globalThis.document === document) return;
   installLayout(document.defaultView);
   takeEvents(document.defaultView);
+  require("canvas").install(document.defaultView);
   for (const [name, value] of Object.entries(globalsOf(document))) {
     if (hasOwn(globalThis, name)) continue;
     defineProperty(globalThis, name, {

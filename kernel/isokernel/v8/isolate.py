@@ -634,7 +634,7 @@ class Isolate:
             value = to_python(self, self.library.embedder_data(self.pointer))
             if isinstance(value, Value):  # see runtime/owner.js
                 value = self.get(value, "owner")
-        return value if isinstance(value, int) else 0
+        return int(value) if isinstance(value, (int, float)) else 0
 
     # -- from other threads --------------------------------------------------------
 

@@ -31,7 +31,7 @@ from isoserver.contexts.jobs import (
 from isoserver.contexts.messages import Message, is_valid
 from isoserver.contexts.outputs import Outputs
 from isoserver.contexts.result_files import has_much
-from isoserver.contexts.transcript import Transcript
+from isoserver.contexts.transcript import NOTHING, Cause, Transcript
 from isoserver.errors import (
     ContextDeadError,
     ContextDeadlineError,
@@ -295,7 +295,6 @@ class Context:
         self._queue: deque[Job] = deque()
         self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
-        self._last_job_id = 0
         self._comms: dict[int, Job] = {}  # messages that the process handles
         self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
@@ -548,8 +547,6 @@ class Context:
         self.process = process
         self.execution_count = origin.execution_count
         self.history.copy_from(origin.history)
-        # Jobs that wait since a restart have their numbers already.
-        self._last_job_id = max(self._last_job_id, origin._last_job_id)
         self.state = State.IDLE
 
     def _abandon(self, name: str, reason: str) -> None:
@@ -688,8 +685,6 @@ class Context:
             raise QueueLimitError(self._settings.cells_queued_max)
         if job.counts_as_use:
             self.touch()
-        self._last_job_id += 1
-        job.id = self._last_job_id
         self._queue.append(job)
         if self.state is State.HIBERNATED:
             self.state = State.STARTING
@@ -873,8 +868,6 @@ class Context:
         """
         kind, content, metadata, buffers = message
         comm = Job(kind, content, 0.0, header=header)
-        self._last_job_id += 1
-        comm.id = self._last_job_id
         self.touch()
         says_idle = self.process.says_idle and self.state in {State.IDLE, State.BUSY}
         if says_idle:
@@ -902,10 +895,10 @@ class Context:
     def _take_late(self, parent: int, message: Message) -> None:
         """Handle what comes after an execution's end, as when a timer prints."""
         job = self._current
-        late = self.history.find(parent)  # it is that execution's, too
-        self._pass_on(message, late)
+        late = self.history.find(parent)
         if late is not None:
             late.outputs.add(message.kind, message.content)
+        self._pass_on(message, late, parent)
         shown = isinstance(job, Execution) and job.followers
         awaited = late is not None and late.awaited
         if message.kind == "stream" and not (shown or awaited):
@@ -932,11 +925,20 @@ class Context:
             job.asks = False
             self.process.tell("input_reply", {"status": "ok", "value": text})
 
-    def _pass_on(self, message: Message, job: Job | None) -> None:
-        """Tell the fronts what the process has said."""
+    def _pass_on(self, message: Message, job: Job | None, parent: int = 0) -> None:
+        """Tell the fronts what the process has said.
+
+        Args:
+            message: What it has said.
+            job: What caused that, if it is known.
+            parent: The id of what did, if it isn't: it may have been before a sleep.
+        """
         if message.kind not in _OWN and not message.kind.endswith("_reply"):
-            kind, content, metadata, buffers = message
-            self._say(kind, content, job, metadata, buffers)
+            if job is None:
+                self.transcript.add_late(message, parent)
+            else:
+                kind, content, metadata, buffers = message
+                self._say(kind, content, job, metadata, buffers)
 
     def _say(
         self,
@@ -946,8 +948,8 @@ class Context:
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
     ) -> None:
-        parent, front = ({}, "") if job is None else (job.header, job.front)
-        self.transcript.add(kind, content, parent, metadata, buffers, front)
+        cause = NOTHING if job is None else Cause(job.id, job.header, job.front)
+        self.transcript.add(kind, content, cause, metadata, buffers)
 
     def _say_state(self, state: str, job: Job | None = None) -> None:
         self._say("status", {"execution_state": state}, job)

@@ -11,7 +11,7 @@ from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import Outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from isokernel.capabilities import Stage
     from isoserver.contexts.languages import Language
@@ -31,7 +31,15 @@ TIMEOUT: Final = "TimeoutError"
 DIED: Final = "ContextDiedError"
 RESTARTED: Final = "ContextRestartedError"
 DELETED: Final = "ContextDeletedError"
-_NUMBERS: Final = count(time.time_ns() // 1000)
+
+
+def _from_now() -> Iterator[int]:
+    """Count on from the time of the first number, which may be in a forked process."""
+    yield from count(time.time_ns() // 1000)
+
+
+_NUMBERS: Final = _from_now()
+_IDS: Final = _from_now()
 
 
 class Failure(NamedTuple):
@@ -65,7 +73,8 @@ class Job:
     """Something that a context does in its turn; by itself, a question.
 
     Attributes:
-        id: Its number in the context, which the messages that it causes name as parent.
+        id: Its number, which the messages that it causes name as parent. Jobs of other
+            contexts, and of earlier servers, have others.
         kind: The type of the request's message.
         content: The request's content.
         seconds: How long it may take, from its beginning.
@@ -96,7 +105,7 @@ class Job:
         header: Mapping[str, Any] | None = None,
         front: str = "",
     ) -> None:
-        self.id = 0
+        self.id = next(_IDS)
         self.header = header or {}
         self.front = front
         self.kind = kind

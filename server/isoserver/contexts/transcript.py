@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from isoserver.contexts.messages import Message
     from isoserver.contexts.transcript_files import TranscriptFile
 
-__all__ = ["Entry", "Transcript"]
+__all__ = ["NOTHING", "Cause", "Entry", "Transcript"]
 
 _ENTRY_BYTES: Final = 200
 """What an entry takes beside its texts, roughly."""
@@ -32,6 +33,25 @@ _MEMORY_BYTES: Final = 256 * 1024
 """What is kept in memory of what is in a file, too."""
 _PLACES_MAX: Final = 1000
 """Sessions whose place is kept; the oldest go."""
+_CAUSES_MAX: Final = 2000
+"""Jobs that are known by what has caused them; the oldest go."""
+
+
+class Cause(NamedTuple):
+    """What a message is about.
+
+    Attributes:
+        job: The id of the job that caused it; 0 if none did.
+        header: The header of the request for that.
+        front: The session of the front that asked; empty if none did.
+    """
+
+    job: int
+    header: Mapping[str, Any]
+    front: str
+
+
+NOTHING: Final = Cause(0, {}, "")
 
 
 class Entry(NamedTuple):
@@ -47,6 +67,7 @@ class Entry(NamedTuple):
         buffers: Binary attachments.
         front: The session of the front whose request caused it; empty if none did.
             Replies are for that alone.
+        job: The id of the job that caused it; 0 if none did.
     """
 
     number: int
@@ -56,7 +77,8 @@ class Entry(NamedTuple):
     metadata: Mapping[str, Any]
     parent: Mapping[str, Any]
     buffers: tuple[bytes, ...]
-    front: str
+    front: str = ""
+    job: int = 0
 
 
 class Transcript:
@@ -91,6 +113,9 @@ class Transcript:
         self._written = self._told = 0
         self._moved: dict[str, int | None] = {}  # places that are to be written
         self._waits = False  # to be written soon, or told
+        self._causes: dict[int, Cause] = {}  # the last ones
+        self._job = 0  # the cause of the last message
+        self._searched = False  # whether what the file has of them is among them
 
     # -- where it is kept --------------------------------------------------------------
 
@@ -157,20 +182,23 @@ class Transcript:
 
     # -- the sequence ------------------------------------------------------------------
 
-    def add(  # noqa: PLR0913, PLR0917 - the parts of a message
+    def add(
         self,
         kind: str,
         content: Mapping[str, Any],
-        parent: Mapping[str, Any],
+        cause: Cause = NOTHING,
         metadata: Mapping[str, Any] | None = None,
         buffers: tuple[bytes, ...] = (),
-        front: str = "",
     ) -> None:
         """Add a message, and have who listens told; see `Entry`."""
         self.last += 1
+        job, parent, front = cause
+        if job != self._job:
+            self._job = job
+            self._know(cause)
         entry = Entry(
             *(self.last, time.time(), kind, content, metadata or {}, parent),
-            *(buffers, front),
+            *(buffers, front, job),
         )
         size = _size(entry)
         self._kept.append((size, entry))
@@ -187,6 +215,22 @@ class Transcript:
         elif self.listeners:
             for listener in tuple(self.listeners):
                 listener(entry)
+
+    def add_late(self, message: Message, job: int) -> None:
+        """Add what a job has said that is over, as far as it is known still."""
+        if job not in self._causes and self._file is not None and not self._searched:
+            self._searched = True  # once: the context can name what it likes
+            for cause in self._file.causes():
+                self._causes.setdefault(cause.job, cause)
+        cause = self._causes.get(job, NOTHING)
+        self.add(
+            message.kind, message.content, cause, message.metadata, message.buffers
+        )
+
+    def _know(self, cause: Cause) -> None:
+        self._causes[cause.job] = cause
+        if len(self._causes) > _CAUSES_MAX:
+            del self._causes[next(iter(self._causes))]
 
     def end(self, reason: str) -> None:
         """Tell who listens that the context is deleted."""

@@ -23,7 +23,7 @@ import msgspec
 from isokernel.errors import reason_of
 from isokernel.protocol.frames import plain_data
 from isoserver.contexts.kernel_ids import kernel_id
-from isoserver.contexts.transcript import Entry, Transcript
+from isoserver.contexts.transcript import Cause, Entry, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,6 +43,9 @@ _SEGMENT_BYTES_MAX: Final = 256 * 1024
 _SEGMENTS: Final = 8
 """Into how many segments the kept bytes are divided at least."""
 _DIGITS: Final = 16
+_BUFFERS: Final = Entry._fields.index("buffers")
+_CAUSES_SEGMENTS: Final = 4
+"""Where it is looked what has caused what comes late."""
 _SOON_SECONDS: Final = 0.05
 """How long a message that nobody listens to waits for others."""
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
@@ -221,14 +224,15 @@ class TranscriptFile:
                     continue
                 for row in _decode(record.data):
                     if row and row[0] > number:
-                        *fields, buffers, front = row
-                        found.append(Entry._make([*fields, tuple(buffers), front]))
+                        *fields, buffers, front, job = row
+                        fields += (tuple(buffers), front, job)
+                        found.append(Entry._make(fields))
                         if len(found) >= count_max:
                             return found
         return found
 
     def unfinished(self) -> tuple[dict[str, Any], str] | None:
-        """Return what had no end yet when the last server had; None if all had.
+        """Return the execution that had no end when the last server had, if one hadn't.
 
         Returns:
             The header of the request, and the session of its front.
@@ -236,10 +240,21 @@ class TranscriptFile:
         for segment in sorted(self._sizes, reverse=True):
             for record in reversed(list(self._records(segment))):
                 for row in reversed(_decode(record.data) if record.messages else []):
-                    if row and row[2] == "status" and row[5]:
+                    of = row[5].get("msg_type") if row else ""
+                    if of == "execute_request" and row[2] == "status":
                         idle = row[3].get("execution_state") == "idle"
                         return None if idle else (row[5], row[7])
         return None
+
+    def causes(self) -> list[Cause]:
+        """Return what has caused the last messages, newest first, some repeatedly."""
+        found: list[Cause] = []
+        for segment in sorted(self._sizes, reverse=True)[:_CAUSES_SEGMENTS]:
+            for record in reversed(list(self._records(segment))):
+                for row in reversed(_decode(record.data) if record.messages else []):
+                    if row and row[8] and (not found or found[-1].job != row[8]):
+                        found.append(Cause(row[8], row[5], row[7]))
+        return found
 
     def _records(self, segment: int) -> Iterator[_Record]:
         """Read a segment up to what was cut off."""
@@ -278,11 +293,11 @@ def _batches(entries: Iterable[tuple[int, Entry]]) -> Iterator[list[Entry]]:
 def _storable(entry: Entry) -> Any:
     """Return what MessagePack can hold of a message: at least that there was one."""
     try:
-        row = plain_data([*entry[:-2]])
+        row = plain_data([*entry[:_BUFFERS]])
         _encode(row)
     except (RecursionError, TypeError):
         return ()
-    return [*row, entry.buffers, entry.front]
+    return [*row, *entry[_BUFFERS:]]
 
 
 class TranscriptFiles:

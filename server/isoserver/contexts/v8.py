@@ -97,6 +97,7 @@ class V8Process(ContextProcess):
             output_setting=OUTPUT_SETTING,
             calls_max=self._settings.capability_calls_max,
             call_bytes_max=self._settings.capability_call_bytes_max,
+            ids_unique=True,
         )
         try:
             spawned = self._fork_server.spawn(settings, heap)

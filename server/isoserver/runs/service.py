@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.contexts.jobs import Execution
 from isoserver.errors import DatabaseError, ServerError, StoppingError
 from isoserver.runs.answers import lost_cell_body, webhook_body
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
@@ -348,6 +349,29 @@ class Runs:
         if record is None:
             raise self._runners[kind].missing(run_id)
         return record
+
+    async def code(self, kind: Kind, workspace: str, run_id: str) -> str:
+        """Return a run's source text, as the client sent it.
+
+        Raises:
+            ExecutionMissingError: The workspace has no script of that id.
+            TaskMissingError: The workspace has no task of that id.
+        """
+        run = self._find(kind, workspace, run_id)
+        if run is not None:
+            return str(run.order.code)
+        found = await self._store.code(kind, workspace, run_id)
+        if found is None:
+            raise self._runners[kind].missing(run_id)
+        return found
+
+    def execution(self, kind: Kind, workspace: str, run_id: str) -> Execution | None:
+        """Return what a run's code does in its context now; None if it isn't at it."""
+        run = self._find(kind, workspace, run_id)
+        job = None if run is None or run.context is None else run.context.current
+        if not isinstance(job, Execution) or job.requester is None:
+            return None
+        return job if job.requester.run_id == run_id else None
 
     async def list(
         self, kind: Kind, workspace: str, wanted: Wanted = _NEWEST

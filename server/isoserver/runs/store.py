@@ -164,6 +164,17 @@ class Store:
             row = (await connection.execute(query)).first()
         return None if row is None else _record(row)
 
+    async def code(self, kind: Kind, workspace: str, run_id: str) -> str | None:
+        """Return a run's source text; None if there is no such run."""
+        query = select(RUNS.c.code).where(
+            RUNS.c.id == run_id,
+            RUNS.c.workspace == workspace,
+            RUNS.c.kind == kind.value,
+        )
+        async with self._database.connect() as connection:
+            found: str | None = await connection.scalar(query)
+        return found
+
     async def newest(
         self,
         kind: Kind,

@@ -111,8 +111,9 @@ class OverviewPage(Page):
             one.state if isinstance(one, ContextRecord) else one.state.value
             for one in found
         )
-        offset = self.number("offset")
-        page, following = cut_page(
+        paging = self.paging(CONTEXTS_SHOWN)
+        offset = paging["offset"]
+        page, paging["following"] = cut_page(
             found[offset : offset + CONTEXTS_SHOWN + 1], CONTEXTS_SHOWN, offset
         )
         memory = await asyncio.gather(*map(_memory, page))
@@ -131,9 +132,7 @@ class OverviewPage(Page):
             live=bool(running or states["busy"] or states["starting"]),
             contexts=views,
             states=states,
-            offset=offset,
-            previous=max(0, offset - CONTEXTS_SHOWN) if offset else None,
-            following=following,
+            **paging,
             running=running,
             approvals=approvals,
             languages=contexts.languages,
@@ -306,8 +305,8 @@ class ContextActionPage(Page):
 
     async def _save(self, context: Context) -> None:
         self.check_open()
-        await self.parts.contexts.checkpoint(context)
-        self.go("contexts", context.id)
+        key = await self.parts.contexts.checkpoint(context)
+        self.go("heaps", key)
 
     async def _fork(self, context: Context) -> None:
         self.check_open()

@@ -10,7 +10,14 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from isoserver.ui.text import duration, in_bytes, moment, visible
+from isoserver.ui.text import (
+    duration,
+    exact,
+    in_bytes,
+    moment,
+    segment,
+    visible,
+)
 
 __all__ = ["render", "static_file", "static_name"]
 
@@ -37,7 +44,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(bytes=in_bytes, moment=moment, duration=duration)
+    made.filters.update(
+        bytes=in_bytes, moment=moment, duration=duration, exact=exact, urlencode=segment
+    )
     made.globals.update(static=static_name)
     return made
 

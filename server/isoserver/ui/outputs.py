@@ -110,14 +110,19 @@ class CellView(NamedTuple):
         )
 
 
-def code_view(code: str, limit: int = CODE_MAX) -> Markup:
-    """Return code as HTML: its characters, and those that would not be seen."""
-    return escape(visible(cut([code], limit)[0]))
+def code_view(code: str, limit: int | None = CODE_MAX) -> Markup:
+    """Return code as HTML: its characters, and those that would not be seen.
+
+    Args:
+        code: The source text.
+        limit: Characters that are shown; None for all.
+    """
+    return escape(visible(code if limit is None else cut([code], limit)[0]))
 
 
-def json_view(text: str, limit: int = CODE_MAX) -> Markup:
-    """Return JSON with indentation, or what is no JSON as it is."""
-    if len(text) <= limit:
+def json_view(text: str, limit: int | None = CODE_MAX) -> Markup:
+    """Return JSON with indentation, or what is no JSON as it is; see `code_view`."""
+    if limit is None or len(text) <= limit:
         with suppress(ValueError, RecursionError):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     return code_view(text, limit)

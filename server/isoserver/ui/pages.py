@@ -13,7 +13,6 @@ import re
 import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from urllib.parse import quote
 
 from isoserver.errors import (
     CredentialError,
@@ -22,6 +21,7 @@ from isoserver.errors import (
     ServerError,
 )
 from isoserver.http.handlers import Handler
+from isoserver.ui.text import segment
 
 if TYPE_CHECKING:
     from isoserver.access.signins import SignIn
@@ -56,7 +56,7 @@ _DIGITS_MAX: Final = 9
 
 def address(*segments: str) -> str:
     """Return a path below `/ui/` whose segments may be any text."""
-    return "/".join(quote(one, safe="") for one in segments)
+    return "/".join(map(segment, segments))
 
 
 class Page(Handler):
@@ -130,6 +130,15 @@ class Page(Handler):
         fits = text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
         return int(text) if fits else default
 
+    def paging(self, size: int) -> dict[str, Any]:
+        """Return where a list that has pages of some size begins."""
+        offset = self.number("offset")
+        return {
+            "offset": offset,
+            "previous": max(0, offset - size) if offset else None,
+            "following": None,
+        }
+
     # -- writing -----------------------------------------------------------------------
 
     @property
@@ -144,24 +153,27 @@ class Page(Handler):
         self.set_header("Location", self.root + address(*segments))
         self.clear_header("Content-Type")
 
-    async def show(self, name: str, *, live: bool = False, **values: Any) -> None:
+    async def show(
+        self, template: str, *, live: bool | None = False, **values: Any
+    ) -> None:
         """Send a page.
 
         Args:
-            name: The template's.
-            live: Whether something on it runs, so that it soon is another one.
+            template: The template's name.
+            live: Whether something on it runs, so that it soon is another one; None
+                if it isn't to be looked at again.
             **values: The template's own.
         """
         waiting = 0
         if self.principal.admin:
             workspace = self.principal.workspace
             _, waiting = await self.parts.tools.approvals.pending(workspace, limit=1)
-        refresh = LIVE_SECONDS if live else STILL_SECONDS
-        self.send(name, HTTPStatus.OK, waiting=waiting, refresh=refresh, **values)
+        refresh = 0.0 if live is None else LIVE_SECONDS if live else STILL_SECONDS
+        self.send(template, HTTPStatus.OK, waiting=waiting, refresh=refresh, **values)
 
     def send(
         self,
-        name: str,
+        template: str,
         status: HTTPStatus,
         *,
         waiting: int = 0,
@@ -185,7 +197,7 @@ class Page(Handler):
             "refresh": refresh,
             "address": address,
         }
-        text = render(name, {**common, **values})
+        text = render(template, {**common, **values})
         self.set_status(status)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("ETag", f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"')

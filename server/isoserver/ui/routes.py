@@ -12,7 +12,19 @@ from isoserver.ui.contexts import (
     ContextPage,
     OverviewPage,
 )
+from isoserver.ui.heaps import HeapActionPage, HeapPage, HeapsPage
 from isoserver.ui.pages import SignInPage, SignOutPage, StartPage, StaticPage
+from isoserver.ui.runs import RunActionPage, RunPage, RunsPage
+from isoserver.ui.tools import (
+    ApprovalPage,
+    ApprovalsPage,
+    AuditPage,
+    PoliciesPage,
+    PolicyActionPage,
+    SourceActionPage,
+    SourcePage,
+    SourcesPage,
+)
 
 if TYPE_CHECKING:
     from isoserver.http.handlers import Handler
@@ -36,5 +48,19 @@ UI_ROUTES: Final = (
     _page("/contexts/{context_id}/notebook", ContextNotebookPage),
     _page("/contexts/{context_id}/files/{path}", ContextFilePage),
     _page("/contexts/{context_id}/{action}", ContextActionPage, "POST"),
+    _page("/runs", RunsPage),
+    _page("/runs/{kind_name}/{run_id}", RunPage),
+    _page("/runs/{kind_name}/{run_id}/cancel", RunActionPage, "POST"),
+    _page("/heaps", HeapsPage),
+    _page("/heaps/{key}", HeapPage),
+    _page("/heaps/{key}/{action}", HeapActionPage, "POST"),
+    _page("/approvals", ApprovalsPage),
+    _page("/approvals/{approval_id}", ApprovalPage, "GET", "POST"),
+    _page("/sources", SourcesPage, "GET", "POST"),
+    _page("/sources/{name}", SourcePage),
+    _page("/sources/{name}/{action}", SourceActionPage, "POST"),
+    _page("/policies", PoliciesPage, "GET", "POST"),
+    _page("/policies/{policy_id}/delete", PolicyActionPage, "POST"),
+    _page("/audit", AuditPage),
 )
 """Every page: what shows it, and how it is asked for."""

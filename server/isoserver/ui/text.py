@@ -10,13 +10,26 @@ import re
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
+
+from isokernel.protocol.messages import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ago", "cut", "duration", "in_bytes", "moment", "terminal", "visible"]
+__all__ = [
+    "ago",
+    "cut",
+    "duration",
+    "exact",
+    "in_bytes",
+    "moment",
+    "segment",
+    "terminal",
+    "visible",
+]
 
 _UNSEEN: Final = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2069\ufeff"
@@ -56,6 +69,16 @@ _DAYS_MAX: Final = 30
 def visible(text: str) -> str:
     """Return text whose unseen characters are written as their numbers."""
     return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
+
+
+def exact(text: str) -> Markup:
+    """Return text as it is, for the fields of forms that send it back."""
+    return escape(well_formed(text))
+
+
+def segment(text: str) -> str:
+    """Return text as a part of a URL, also the name of a file that is no UTF-8."""
+    return quote(text, safe="", errors="replace")
 
 
 def cut(pieces: Iterable[str], limit: int) -> tuple[str, int]:

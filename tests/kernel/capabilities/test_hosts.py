@@ -61,7 +61,7 @@ def test_ports_are_split_off(text: str, place: Place) -> None:
 @pytest.mark.parametrize(
     "text",
     ["a.com:", "a.com:0", "a.com:65536", "a.com:http", "a.com:-1", "a.com:٣", "[::1]:",
-     "[::1]80"],
+     "[::1]80", "[::1", "["],
 )  # fmt: skip
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="port"):
@@ -122,8 +122,8 @@ def test_rules_take_hosts_in_any_form(pattern: str, url: str, *, fits: bool) -> 
 
 @pytest.mark.parametrize(
     "pattern",
-    ["example.com:0", "example.com:99999", "[example.com]:80", "*:443", "a*.com",
-     "*.*.com", "*.1.2.3.4", "a..b", "https://a.com:0/", "a." * 200],
+    ["example.com:0", "example.com:99999", "[example.com]:80", "[::1", "*:443",
+     "a*.com", "*.*.com", "*.1.2.3.4", "a..b", "https://a.com:0/", "a." * 200],
 )  # fmt: skip
 def test_rules_that_nothing_would_fit_are_refused(pattern: str) -> None:
     with pytest.raises(SettingsError, match="means nothing for net"):

@@ -374,6 +374,8 @@ def test_a_rule_that_allows_a_path_allows_no_way_out_of_it(
         {"files": ["a/./b"]},
         {"files": ["/"]},
         {"env": ["A=B"]},
+        {"env": "ask"},
+        {"net": ["ask", "a.com"]},
         {"disk": "on"},
         {"rules": [{}]},
         {"rules": [{"effect": "allow", "capability": "disk"}]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,21 @@ async def test_many_at_once(async_client: AsyncClient) -> None:
     cells = [made[n % 8].run(code.format(n)) for n in range(40)]
     assert [one.value for one in await asyncio.gather(*cells)] == list(range(40))
     await asyncio.gather(*(one.close() for one in made))
+
+
+@pytest.mark.filterwarnings("ignore")  # of what the first loop leaves
+def test_one_client_in_several_loops(server: Server) -> None:
+    client = AsyncClient(server.url)
+
+    async def run(*, last: bool) -> None:
+        async with AsyncContext(client=client) as c:
+            assert (await c.run("6 * 7")).value == 42
+        if last:
+            await client.close()
+
+    asyncio.run(run(last=False))
+    asyncio.run(run(last=True))
+    gc.collect()
 
 
 async def test_streams(async_client: AsyncClient) -> None:

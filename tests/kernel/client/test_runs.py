@@ -31,6 +31,13 @@ def test_a_run_is_kept(client: Client, server: Server) -> None:
         assert another.runs.list(limit=1)[0].execution_id == run_id
 
 
+def test_a_run_in_python(client: Client) -> None:
+    code = "import sys\nprint(sys.version_info.major)\n[n ** 2 for n in range(3)]"
+    run = client.runs.wait(client.runs.submit(code, language="python"), timeout=60)
+    assert (run.status, run.value, run.heap) == ("completed", [0, 1, 4], None)
+    assert client.runs.output(run.execution_id).data == "3"
+
+
 def test_following_a_run(client: Client) -> None:
     run_id = client.runs.submit(
         "for (const n of [1, 2, 3]) {"

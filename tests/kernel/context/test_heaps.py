@@ -178,6 +178,27 @@ def test_output_of_the_past_belongs_to_nobody(
     assert [(e.execution_id, e.name) for e in streams] == [(1, "stdout"), (0, "stderr")]
 
 
+def test_output_of_the_past_has_its_cause_where_ids_are_unique(
+    context: LocalContext, restore: Restore
+) -> None:
+    context.context.settings = ContextSettings(ids_unique=True)
+    large = 1 << 50  # no small integer of V8's
+    for number, code in enumerate(
+        (
+            "var go; new Promise(r => go = r).then(() => nope)",
+            "setTimeout(() => console.log('timer'), 20)",
+        )
+    ):
+        context.context.begin(code, execution_id=large + number)
+        context.wait(lambda: not context.context.busy)
+    copy = restore(context)
+    streams = [event for event in copy.idle() if isinstance(event, Stream)]
+    assert [(one.execution_id, one.text) for one in streams] == [(large + 1, "timer\n")]
+    outcome = copy.run("go()")
+    streams = [event for event in outcome.events if isinstance(event, Stream)]
+    assert [one.execution_id for one in streams] == [large]
+
+
 def test_settings_are_those_of_the_new_context(
     context: LocalContext, restore: Restore
 ) -> None:

@@ -230,6 +230,27 @@ def test_errors_of_modules_stay_but_not_those_of_loading(
     assert session.value("require('fails').tries") == "2"
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("import fails from 'fails'", "import fails from 'fails'; fails.tries"),
+        ("import { tries } from 'fails'", "import { tries } from 'fails'; tries"),
+        ("await import('fails')", "(await import('fails')).default.tries"),
+        ("import 'fails'", "(await import('fails')).tries"),
+        ("await import('fails')", "import * as m from 'fails'; m.tries"),
+        ("import 'fails'", "require('fails').tries"),
+        ("require('fails')", "import fails from 'fails'; fails.tries"),
+    ],
+)
+def test_a_commonjs_module_that_has_failed_runs_again(
+    session: ModulesContext, first: str, again: str
+) -> None:
+    """What it lacked may be there now; it is no module without exports."""
+    assert "first time" in session.run(first).failure.evalue
+    assert session.value(again) == "2"
+    assert session.value(again) == "2"
+
+
 def test_two_imports_at_once(session: ModulesContext) -> None:
     code = "const [x, y, z] = await Promise.all([import('uses'), import('uses'), "
     code += "import('counter')]); [x === y, x.look() === z.n].join()"

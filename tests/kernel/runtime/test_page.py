@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from typing import Any
 from xml.dom import minidom
 
@@ -193,6 +195,57 @@ def test_who_waits_for_a_picture_or_a_frame_is_told(page: LocalContext) -> None:
     assert read(page, "got") == "error"
     page.run("var time = await new Promise(requestAnimationFrame)")
     assert read(page, "typeof time") == "number"
+
+
+def pixels_of(png: bytes) -> list[list[tuple[int, ...]]]:
+    """The pixels of a PNG whose lines aren't filtered, row by row."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    at, parts = 8, {}
+    while at < len(png):
+        size = int.from_bytes(png[at : at + 4], "big")
+        name, data = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
+        assert int.from_bytes(png[at + 8 + size : at + 12 + size], "big") == zlib.crc32(
+            name + data
+        )
+        parts[name] = data
+        at += 12 + size
+    width = int.from_bytes(parts[b"IHDR"][:4], "big")
+    lines = zlib.decompress(parts[b"IDAT"])
+    length = 4 * width + 1
+    return [
+        [tuple(lines[x : x + 4]) for x in range(y + 1, y + length, 4)]
+        for y in range(0, len(lines), length)
+    ]
+
+
+def test_a_canvas_has_rectangles_and_pixels(page: LocalContext) -> None:
+    page.run(
+        "var canvas = document.createElement('canvas'); canvas.width = 4;"
+        "canvas.height = 2; var g = canvas.getContext('2d');"
+        "g.fillStyle = 'rgb(255,0,0)'; g.fillRect(-9, -9, 11, 99);"
+        "g.fillStyle = 'rgba(0, 0, 255, 0.5)'; g.fillRect(1, 0, 2, 1);"
+        "g.fillStyle = 'nonsense'; g.fillRect(3, 1, 1, 1); g.clearRect(0, 1, 1, 1);"
+        "const one = g.createImageData(1, 1); one.data.set([1, 2, 3, 4]);"
+        "g.putImageData(one, 2, 1)"
+    )
+    text = page.value("canvas.toDataURL()").strip("'")
+    red, mixed, blue = (255, 0, 0, 255), (128, 0, 128, 255), (0, 0, 255, 128)
+    assert pixels_of(base64.b64decode(text.removeprefix("data:image/png;base64,"))) == [
+        [red, mixed, blue, (0, 0, 0, 0)],
+        [(0, 0, 0, 0), red, (1, 2, 3, 4), blue],
+    ]
+    code = "[...g.getImageData(2, 1, 1, 1).data]"
+    assert read(page, code) == [1, 2, 3, 4]
+    seen = "[g.measureText('wide').width > g.measureText('il').width, typeof g.arc]"
+    assert read(page, seen) == [True, "undefined"]
+    assert read(page, "canvas.getContext('webgl')") is None
+
+
+def test_a_canvas_is_bounded(page: LocalContext) -> None:
+    page.run("var canvas = document.createElement('canvas'); canvas.width = 1e5;")
+    page.run("canvas.height = 1e5; var g = canvas.getContext('2d')")
+    for code in ("g.fillRect(0, 0, 1, 1)", "g.createImageData(1e5, 1e5)"):
+        assert "at most 16777216 pixels" in page.run(code).failure.evalue
 
 
 def test_a_page_is_saved_with_its_context(page: LocalContext) -> None:

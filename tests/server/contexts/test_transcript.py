@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from isoserver.contexts.transcript import Entry, Transcript
+from isoserver.contexts.messages import Message
+from isoserver.contexts.transcript import NOTHING, Cause, Entry, Transcript
 from isoserver.contexts.transcript_files import TranscriptFile, TranscriptFiles
 from isoserver.settings.logs import make_log
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KEY = ("default", "context")
 PARENT = {"msg_id": "1", "msg_type": "execute_request", "session": "a"}
+CAUSE = Cause(7, PARENT, "a")
 
 
 def opened(folder: Path, bytes_max: int = 1 << 20, errors: Any = None) -> Any:
@@ -38,7 +40,7 @@ def kept(folder: Path, bytes_max: int = 1 << 20, *, durable: bool = True) -> Tra
 def say(transcript: Transcript, count: int, size: int = 10) -> None:
     for _ in range(count):
         text = str(transcript.last + 1).ljust(size)
-        transcript.add("stream", {"name": "stdout", "text": text}, PARENT)
+        transcript.add("stream", {"name": "stdout", "text": text}, CAUSE)
 
 
 def all_of(transcript: Transcript, after: int = 0, at_once: int = 7) -> list[Entry]:
@@ -61,7 +63,9 @@ def test_a_sequence_goes_on_in_the_next_server(tmp_path: Path) -> None:
         first = kept(tmp_path)
         say(first, 3000, 200)
         buffers = (b"\0\xff", b"")
-        first.add("display_data", {"data": {}, "n": 1 << 70}, {}, {"m": 1}, buffers)
+        first.add(
+            "display_data", {"data": {}, "n": 1 << 70}, NOTHING, {"m": 1}, buffers
+        )
         before = all_of(first)
         assert [each.number for each in before] == list(range(1, 3002))
         second = kept(tmp_path)
@@ -145,7 +149,7 @@ def test_the_oldest_go(tmp_path: Path, bytes_max: int) -> None:
         assert numbers == list(range(numbers[0], 2001))
         assert numbers[0] > 1
         # A number counts, however large its message was.
-        transcript.add("stream", {"name": "stdout", "text": "x" * bytes_max}, {})
+        transcript.add("stream", {"name": "stdout", "text": "x" * bytes_max})
         transcript.flush()
         again = kept(tmp_path, bytes_max)
         assert again.last == 2001
@@ -200,12 +204,14 @@ def test_what_has_no_end(tmp_path: Path) -> None:
         transcript = Transcript(1 << 20)
         transcript.keep_in(file, lambda _: None)
         assert file.unfinished() is None
-        transcript.add("status", {"execution_state": "busy"}, PARENT, front="a")
+        transcript.add("status", {"execution_state": "busy"}, CAUSE)
         say(transcript, 3000, 200)
-        transcript.add("status", {"execution_state": "starting"}, {})
+        transcript.add("status", {"execution_state": "starting"})
+        comm = Cause(8, {"msg_id": "2", "msg_type": "comm_msg"}, "")
+        transcript.add("status", {"execution_state": "idle"}, comm)
         transcript.flush()
         assert opened(folder).unfinished() == (PARENT, "a")
-        transcript.add("status", {"execution_state": "idle"}, PARENT)
+        transcript.add("status", {"execution_state": "idle"}, CAUSE)
         transcript.flush()
         assert opened(folder).unfinished() is None
 
@@ -226,6 +232,28 @@ def test_what_does_not_outlive_the_server_is_written_when_asked(tmp_path: Path) 
     in_loop(work)
 
 
+def test_what_comes_late_has_its_cause(tmp_path: Path) -> None:
+    def work() -> None:
+        first = kept(tmp_path)
+        other = Cause(8, {"msg_id": "2"}, "")
+        first.add("stream", {}, CAUSE)
+        first.add("stream", {}, other)
+        first.flush()
+        second = kept(tmp_path)
+        for job in (7, 8, 9, 7):
+            second.add_late(Message("stream", {"text": "late"}, {}), job)
+        late = second.after(2, 10)
+        assert [(each.job, each.front) for each in late] == [
+            *((7, "a"), (8, ""), (0, ""), (7, "a"))
+        ]
+        assert late[0].parent == PARENT
+        for job in range(10_000):
+            second.add("stream", {}, Cause(job, {}, ""))
+        assert len(second._causes) <= 2000
+
+    in_loop(work)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -240,9 +268,9 @@ def test_what_does_not_outlive_the_server_is_written_when_asked(tmp_path: Path) 
 )
 def test_content_of_any_form_has_its_weight(content: Any) -> None:
     transcript = Transcript(50_000)
-    transcript.add("comm_msg", content, PARENT)
+    transcript.add("comm_msg", content, CAUSE)
     assert transcript.after(0, 1) == []
     small = {"data": "hello", "comm_id": "1"}
-    transcript.add("comm_msg", small, PARENT)
+    transcript.add("comm_msg", small, CAUSE)
     (entry,) = transcript.after(0, 2)
     assert (entry.number, entry.content) == (2, small)

@@ -274,6 +274,28 @@ def test_late_output_belongs_to_its_cell(server: Server, client: Client) -> None
     attached(server, context, work)
 
 
+def test_tasks_print_for_their_cell(server: Server, client: Client) -> None:
+    context = client.create("python")
+
+    async def work(front: Front) -> None:
+        code = (
+            "import asyncio\ngo, gone = asyncio.Event(), asyncio.Event()\n"
+            "async def late():\n"
+            "    await go.wait(); print('late', flush=True); gone.set()\n"
+            "task = asyncio.ensure_future(late())"
+        )
+        number = await front.ask("execute_request", {"code": code})
+        await front.reply_to(number)
+        code = "go.set(); await gone.wait()"
+        other = await front.ask("execute_request", {"code": code})
+        late = await front.hear_until(lambda message: message.kind == "stream")
+        assert late.content["text"] == "late\n"
+        assert late.parent_header["msg_id"] == number
+        await front.reply_to(other)
+
+    attached(server, context, work)
+
+
 def test_who_comes_back_gets_what_was_missed(server: Server, client: Client) -> None:
     context = client.create()
 

@@ -156,8 +156,14 @@ def test_what_a_context_said_ends_with_it(
         assert written() == []
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    ("where", "end"),
+    [
+        ("sqlite", signal.SIGTERM),
+        ("sqlite", signal.SIGKILL),
+        ("postgresql", signal.SIGKILL),
+    ],
+)
 def test_sessions_outlive_the_server(
     servers: Callable[..., Server],
     tmp_path: Path,
@@ -207,3 +213,32 @@ def test_sessions_outlive_the_server(
             client.delete(f"/jupyter/api/kernels/{row['kernel']['id']}")
         left = [one["id"] for one in client.get("/contexts").json()["items"]]
         assert left == [agents]
+
+
+def test_late_output_belongs_to_its_cell_after_a_sleep(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    flags = (*V8_FLAGS, "--data-dir", str(tmp_path / "data"))
+
+    async def scenario() -> None:
+        server = servers(*flags)
+        with connect(server) as client:
+            context = client.create()
+            front = await Front(channels(server, context), "mine").connect()
+            # The clock of the timer stands while the context sleeps.
+            code = "setTimeout(() => console.log('late'), 1500); 1"
+            number = await front.ask("execute_request", {"code": code})
+            await front.reply_to(number)
+        await asyncio.to_thread(server.stop)
+        while await front.hear() is not None:
+            pass
+        server = servers(*flags)
+        with connect(server) as client:
+            await front.connect(channels(server, context))
+            await run_for(client, context, "'awake'")
+            late = await front.hear_until(lambda message: message.kind == "stream")
+            assert late.content["text"] == "late\n"
+            assert late.parent_header["msg_id"] == number
+            await front.close()
+
+    asyncio.run(scenario())

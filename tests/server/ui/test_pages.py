@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import CLIENT, Client, connect
 from tests.support.server import JAVASCRIPT_FLAGS, Server
-from tests.support.workspaces import BLUE, FILE, RED
+from tests.support.workspaces import BLUE, FILE, RED, Two, make_approval
 
 from isoserver.ui.routes import UI_ROUTES
 
@@ -28,12 +29,18 @@ OPEN = {"/ui", "/ui/static/{name}", "/ui/sign-in", "/ui/sign-out"}
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the server with keys."""
+    return tmp_path_factory.mktemp("ui")
+
+
+@pytest.fixture(scope="module")
+def guarded(folder: Path) -> Iterator[Server]:
     """A server with three keys: two administrators, of two workspaces, and an agent."""
-    folder: Path = tmp_path_factory.mktemp("ui")
     (folder / "isokernel.toml").write_text(FILE + PLAIN)
-    flags = ("--config", str(folder / "isokernel.toml"), *JAVASCRIPT_FLAGS)
-    made = Server(*flags, "--cors-origin", "https://friend.example")
+    flags = ("--config", str(folder / "isokernel.toml"), "--data-dir", str(folder))
+    friend = ("--cors-origin", "https://friend.example", "--sources-private")
+    made = Server(*flags, *friend, *JAVASCRIPT_FLAGS)
     yield made
     assert made.stop() == 0
     assert not made.wrong()
@@ -185,29 +192,78 @@ def test_actions_have_no_get(guarded: Server) -> None:
                 assert client.get(place).status_code in {404, 405}, path
 
 
-@pytest.fixture(scope="module")
-def things(guarded: Server) -> dict[str, str]:
+@pytest.fixture
+def things(guarded: Server, folder: Path) -> dict[str, str]:
     """What the workspace red has, by the names that routes have for it."""
-    with connect(guarded, **{"X-API-Key": RED}) as client:
-        here = client.create()
-        client.run("require('fs').writeFileSync('f', 'x')", context_id=here)
-        return {"context_id": here, "path": "f"}
+    with (
+        connect(guarded, **{"X-API-Key": RED}) as red,
+        connect(guarded, **{"X-API-Key": BLUE}) as blue,
+    ):
+        here = red.create()
+        red.run("require('fs').writeFileSync('f', 'x')", context_id=here)
+        ended = red.done("1")
+        name = f"red{secrets.token_hex(4)}"
+        source = {"type": "graphql", "name": name, "url": "http://127.0.0.1:9/"}
+        assert red.post("/sources", json=source).status_code == 201
+        rule = red.post("/policies", json={"effect": "deny", "tool": "a.b"}).json()
+        return {
+            "context_id": here,
+            "path": "f",
+            "kind_name": "script",
+            "run_id": ended["execution_id"],
+            "key": ended["heap"],
+            "name": name,
+            "policy_id": rule["id"],
+            "approval_id": make_approval(Two(guarded, folder, red, blue)),
+        }
 
 
-GOOD = {"action": "interrupt"}
+ACTIONS = {"contexts": "interrupt", "heaps": "untag", "sources": "delete"}
+FIELDS = {"decision": "denied", "name": "x"}
 
 
 @pytest.mark.parametrize(("path", "method"), [p for p in PLACES if "{" in p[0]])
 def test_workspaces_see_nothing_of_each_other(
     guarded: Server, things: dict[str, str], path: str, method: str
 ) -> None:
-    def fill(found: re.Match[str]) -> str:
-        return {**GOOD, **things}[found[1]]
-
-    place = re.sub(r"\{(\w+)\}", fill, path)
+    action = ACTIONS.get(path.split("/")[2], "")
+    named = {**things, "action": action}
+    place = re.sub(r"\{(\w+)\}", lambda found: named[found[1]], path)
+    data = FIELDS if method == "POST" else None
     with signed_in(guarded, BLUE) as blue, signed_in(guarded, RED) as red:
-        assert blue.request(method, place).status_code == 404
-        assert red.request(method, place).status_code in {200, 303}
+        assert blue.request(method, place, data=data).status_code == 404
+        status = red.request(method, place, data=data).status_code
+        # The run has ended, and can't be cancelled.
+        assert status in ({400, 409} if path.endswith("cancel") else {200, 303})
+
+
+@pytest.mark.parametrize("path", [path for path, method in PLACES if method == "GET"])
+def test_lists_have_nothing_of_another_workspace(
+    guarded: Server, things: dict[str, str], path: str
+) -> None:
+    if "{" in path:
+        return
+    own = {name: thing for name, thing in things.items() if len(thing) > 8}
+    with signed_in(guarded, BLUE) as blue:
+        shown = blue.get(path).text
+        assert [name for name, thing in own.items() if thing in shown] == []
+        assert ">red<" not in shown
+
+
+ADMINS = ("/ui/approvals", "/ui/sources", "/ui/policies", "/ui/audit")
+
+
+@pytest.mark.parametrize(("path", "method"), PLACES)
+def test_agents_administrate_nothing(guarded: Server, path: str, method: str) -> None:
+    place = re.sub(r"\{\w+\}", "x", path)
+    with signed_in(guarded, AGENT) as agent:
+        answer = agent.request(method, place)
+        if path.startswith(ADMINS):
+            assert answer.status_code == 403
+            assert "administrator" in answer.text
+        else:
+            assert answer.status_code in {200, 303, 400, 404}
+        assert "Audit" not in answer.text
 
 
 def test_errors_are_pages(client: Client) -> None:

@@ -16,7 +16,16 @@ from isoserver.ui.outputs import (
     json_view,
     outputs_view,
 )
-from isoserver.ui.text import ago, cut, duration, in_bytes, terminal, visible
+from isoserver.ui.text import (
+    ago,
+    cut,
+    duration,
+    exact,
+    in_bytes,
+    segment,
+    terminal,
+    visible,
+)
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -154,8 +163,15 @@ def test_json() -> None:
         "{\n  &#34;a&#34;: [\n    1,\n    &#34;&lt;&#34;\n  ]\n}"
     )
     assert json_view("[" * 100_000, 10_000).count("[") == 10_000
+    long = json.dumps({"a": ["x"] * 50_000})
+    assert json_view(long, None).count("x") == 50_000
     assert json_view("no <json>") == "no &lt;json&gt;"
     assert json_view(json.dumps("\u202e")) == "&#34;⟨U+202E⟩&#34;"
+
+
+def test_what_is_sent_back_is_exact() -> None:
+    assert exact("\u202e<\ud800") == "\u202e&lt;\ufffd"
+    assert segment("a/b c\u202e\udcff") == "a%2Fb%20c%E2%80%AE%3F"
 
 
 def test_templates_show_what_is_unseen() -> None:

@@ -378,8 +378,9 @@ def test_a_server_that_stops_leaves_its_ends_to_the_next(
         servers(*flags)
         wait_for(lambda: len(receiver.received) == 2)
         told = [got.event["data"] for got in receiver.received]
-        assert {one["execution_id"] for one in told} == {running, cell_id}
-        assert {one["status"] for one in told} == {"failed"}
+        status = {one["execution_id"]: one["status"] for one in told}
+        # The cell is interrupted, as anybody might have done.
+        assert status == {running: "failed", cell_id: "cancelled"}
 
 
 # -- what is refused -------------------------------------------------------------------

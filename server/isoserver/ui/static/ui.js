@@ -65,9 +65,19 @@ function morphChildren(old, fresh) {
 }
 
 function show(fresh) {
+  const followed = tails().filter((tail) => tail.scrollHeight - tail.scrollTop - tail.clientHeight < 8);
+  const known = new Set(tails());
   document.title = fresh.title;
   morph(document.getElementById("top"), fresh.getElementById("top"));
   morph(main, fresh.getElementById("main"));
+  for (const tail of tails()) if (followed.includes(tail) || !known.has(tail)) follow(tail);
+}
+
+// Output that grows shows its end, unless somebody has scrolled away from that.
+const tails = () => [...main.querySelectorAll("[data-tail], .cell.running .out")];
+
+function follow(tail) {
+  tail.scrollTop = tail.scrollHeight;
 }
 
 // -- up to date -----------------------------------------------------------------------
@@ -137,7 +147,8 @@ function problemOf(fresh, response) {
 const sent = new WeakSet(); // forms whose answer hasn't come yet
 
 async function send(form, submitter) {
-  const { confirm: question, done } = form.dataset;
+  const { done } = form.dataset;
+  const question = submitter?.dataset.confirm ?? form.dataset.confirm;
   if (question && !confirm(question)) return;
   const body = new URLSearchParams(new FormData(form, submitter));
   const buttons = form.querySelectorAll("button");
@@ -153,6 +164,7 @@ async function send(form, submitter) {
       return;
     }
     if ("console" in form.dataset) remember(form);
+    if ("reset" in form.dataset) form.reset();
     show(fresh);
     etag = "";
     if (done) tell(done);
@@ -212,4 +224,5 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && main.dataset.refresh) refresh();
 });
+tails().forEach(follow);
 if (main.dataset.refresh) plan(Number(main.dataset.refresh));
