@@ -38,6 +38,7 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     ├── ContextError
     │   ├── ContextMissingError         (LookupError) no context has that id
     │   ├── SessionMissingError         (LookupError) no session of fronts has that id
+    │   ├── SessionGoneError            its context was deleted before
     │   ├── ContextExistsError          the id is taken
     │   ├── ForeignContextError         a front may not do that to what it hasn't made
     │   ├── ContextDeadError            its process is gone
@@ -490,6 +491,17 @@ class SessionMissingError(ContextError, LookupError):
     def __init__(self, session_id: str) -> None:
         """Name the id."""
         super().__init__(f"session {session_id[:64]} not found")
+
+
+class SessionGoneError(ContextError):
+    """The context of a session was deleted first, and the session with it."""
+
+    http_status = HTTPStatus.GONE
+
+    def __init__(self, session_id: str) -> None:
+        """Name the id."""
+        message = f"the context of session {session_id[:64]} was deleted before"
+        super().__init__(message)
 
 
 class ForeignContextError(ContextError):

@@ -76,6 +76,7 @@ ErrorCode = Literal[
     "route_missing",
     "scope",
     "server",
+    "session_gone",
     "session_missing",
     "source",
     "source_exists",

@@ -80,7 +80,18 @@ def ask_secretly(*asked, ask=kernel.getpass, **more):
     return ask(*asked, **more)
 kernel.raw_input, kernel.getpass = ask, ask_secretly
 """
+# ipykernel takes the cell for whose output it is from the context variables, which
+# threads begin without (before Python 3.14), and else the latest cell.
+_THREADS: Final = """
+def start(thread, start=Thread.start):
+    run, variables = thread.run, copy_context()
+    thread.run = lambda: variables.run(run)
+    return start(thread)
+Thread.start = start
+"""
 _NAMES: Final = """{
+    "Thread": __import__("threading").Thread,
+    "copy_context": __import__("contextvars").copy_context,
     "kernel": get_ipython().kernel,
     "nobody": "has nobody to ask: no front has run this cell that takes questions",
     "session": get_ipython().kernel.session,
@@ -95,7 +106,7 @@ _PYTHON_OPTIONS: Final = (
     # Jedi takes seconds when first asked, in each new process; the names are there.
     "--IPCompleter.use_jedi=False",
     "--InlineBackend.figure_formats={'png','svg'}",
-    f"--IPKernelApp.exec_lines={[f'exec({_PACK + _INPUT!r}, {_NAMES})']!r}",
+    f"--IPKernelApp.exec_lines={[f'exec({_PACK + _INPUT + _THREADS!r}, {_NAMES})']!r}",
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _MALFORMED: Final = (

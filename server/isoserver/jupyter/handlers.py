@@ -23,6 +23,7 @@ from isoserver.errors import (
     RateLimitError,
     RouteMissingError,
     ServerError,
+    SessionGoneError,
     SessionMissingError,
 )
 from isoserver.http.handlers import Handler
@@ -351,7 +352,13 @@ class SessionHandler(SessionsHandler):
 
     async def delete(self, session_id: str) -> None:
         """Drop it, and end its context if a front has made that."""
-        row = self.row(session_id)
+        try:
+            row = self.row(session_id)
+        except SessionMissingError:
+            workspace = self.principal.workspace
+            if self.parts.sessions.drop_orphan(workspace, session_id):
+                raise SessionGoneError(session_id) from None
+            raise
         self.parts.sessions.drop(row.id)
         await self.end(self.find_context(row.key[1]))
         self.end_with(HTTPStatus.NO_CONTENT)

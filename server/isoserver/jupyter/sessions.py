@@ -31,6 +31,8 @@ __all__ = ["JUPYTER_SESSIONS", "MADE_CONTEXTS", "Session", "Sessions"]
 
 _ROWS_MAX: Final = 100
 """Rows of one context; the oldest go."""
+_ORPHANS_MAX: Final = 1000
+"""Sessions of deleted contexts that are known; the oldest go."""
 
 JUPYTER_SESSIONS: Final = Table(
     "jupyter_sessions",
@@ -101,6 +103,7 @@ class Sessions:
         self._writer = Writer(database, log, "sessions of fronts")
         self._rows: dict[Key, dict[str, Session]] = {}
         self._made: set[Key] = set()
+        self._orphans: dict[tuple[str, str], None] = {}  # by workspace and id
         # Only the one that is used: PostgreSQL's takes 0.1 s of a start.
         dialect = import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
         put = dialect.insert(JUPYTER_SESSIONS)
@@ -178,11 +181,24 @@ class Sessions:
     def drop_context(self, key: Key) -> None:
         """Drop all rows of a context that is deleted."""
         gone = {"gone_workspace": key[0], "gone_context": key[1]}
-        if self._rows.pop(key, None):
+        rows = self._rows.pop(key, None)
+        for session_id in rows or [Session.of_context(key).id]:
+            self._orphans[key[0], session_id] = None
+        while len(self._orphans) > _ORPHANS_MAX:
+            del self._orphans[next(iter(self._orphans))]
+        if rows:
             self._writer.update(_DROP_CONTEXT, gone, soon=True)
         if key in self._made:
             self._made.discard(key)
             self._writer.update(_UNMAKE, gone, soon=True)
+
+    def drop_orphan(self, workspace: str, session_id: str) -> bool:
+        """Forget a session whose context was deleted; False if it is none."""
+        try:
+            del self._orphans[workspace, session_id]
+        except KeyError:
+            return False
+        return True
 
     def note_made(self, key: Key) -> Commit:
         """Note that a front has made a context, and so may end it."""

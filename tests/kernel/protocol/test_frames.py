@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isokernel.errors import FrameError
@@ -18,6 +18,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)  # each has four frames of its own, and cuts
 @given(
     st.lists(st.dictionaries(st.text(), _JSON), max_size=4),
     st.lists(st.integers(1, 50), min_size=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -149,6 +150,28 @@ def test_late_output_belongs_to_what_caused_it(client: Client, language: str) ->
     second = client.run("1", context_id=here)
     assert second["late"]["stdout"] == ["late"]
     assert shown(client, second)["logs"]["stdout"] == []
+
+
+def test_output_of_threads_belongs_to_the_cell_that_began_them(client: Client) -> None:
+    here = client.create("python")
+    code = """
+        from concurrent.futures import ThreadPoolExecutor
+        from threading import Event, Thread
+        go, pool = Event(), ThreadPoolExecutor(1)
+        def say(what):
+            go.wait()
+            print(what, flush=True)
+        def twice():
+            Thread(target=say, args=["inner"]).start()
+            say("outer")
+        Thread(target=twice).start()
+        pooled = pool.submit(say, "pooled")"""
+    first = client.run(dedent(code), context_id=here)
+    second = client.run("go.set(); pooled.result(); print('own')", context_id=here)
+    wait_for(lambda: len(shown(client, first)["logs"]["stdout"]) == 3)
+    said = sorted(shown(client, first)["logs"]["stdout"])
+    assert said == ["inner", "outer", "pooled"]
+    assert shown(client, second)["logs"]["stdout"] == ["own"]
 
 
 # -- following -------------------------------------------------------------------------

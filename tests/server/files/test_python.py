@@ -188,7 +188,8 @@ def test_long_results_are_whole_in_a_file(client: Client) -> None:
     [
         "[0] * 10**8",  # 300 MB as JSON, and a message may have 64 MiB
         "['\\x01' * 1000] * 20_000",
-        "{n: 0.1 + n for n in range(3_000_000)}",
+        # As the first one, but its parts are many: seconds of processor time.
+        pytest.param("{n: 0.1 + n for n in range(3_000_000)}", marks=pytest.mark.slow),
         "a = []; a.append(a); a",
         "a = {}; a['b'] = [1, (a,)]; a",
         "class Endless(list):\n"

@@ -147,6 +147,22 @@ def test_sessions_of_fronts(client: Client) -> None:
     assert [one["id"] for one in client.get("/contexts").json()["items"]] == [agents]
 
 
+def test_the_kernel_of_a_session_went_first(client: Client) -> None:
+    made = {"path": "a.ipynb", "name": "a", "type": "notebook"}
+    for own in (True, False):
+        context = client.create()
+        if own:
+            body = {**made, "kernel": {"id": context}}
+            client.post("/jupyter/api/sessions", json=body)
+        (row,) = client.get("/jupyter/api/sessions").json()
+        place = f"/jupyter/api/sessions/{row['id']}"
+        assert client.delete(f"/contexts/{context}").status_code == 204
+        gone = client.delete(place)
+        assert gone.status_code == 410
+        assert "was deleted before" in gone.json()["message"]
+        assert client.delete(place).status_code == 404
+
+
 def test_a_session_of_an_older_client(client: Client) -> None:
     asked = {"notebook": {"path": "old.ipynb"}, "kernel": {"name": "python"}}
     made = client.post("/jupyter/api/sessions", json=asked)

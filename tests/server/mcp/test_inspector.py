@@ -34,7 +34,10 @@ def _ask(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("transport", ["http", "sse", "stdio"])
+# Each starts Node.js twice. The old transport over SSE is tested by our own clients.
+@pytest.mark.parametrize(
+    "transport", ["http", pytest.param("sse", marks=pytest.mark.slow), "stdio"]
+)
 def test_it_lists_and_calls(server: Server, transport: str) -> None:
     path = "mcp" if transport == "http" else "sse"
     way = [f"{server.url}/{path}", "--transport", transport]
