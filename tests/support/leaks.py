@@ -6,11 +6,14 @@ import contextlib
 import gc
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from isokernel.v8.callbacks import ISOLATES
 
+_STARTED = 18
+"""The place of the time in /proc/PID/stat, after the state."""
 KEPT: set[int] = set()
 """Processes that serve all tests; no leaks."""
 
@@ -39,6 +42,30 @@ def descendants(pid: int) -> set[int]:
 def children() -> set[int]:
     """The processes that this one has started, but for those that are kept."""
     return children_of(os.getpid()) - KEPT
+
+
+def reap_adopted(pids: set[int], since: float) -> None:
+    """Reap what has ended and was begun before a moment.
+
+    Whoever makes a fork server is the reaper of orphans. What an earlier test's process
+    has left comes to this one when that ends, amid another test.
+
+    Args:
+        pids: Children of this process.
+        since: By `boot_seconds`.
+    """
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{pid}/stat").read_text()
+            state, *fields = text.rpartition(") ")[2].split()
+            began = int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
+            if state == "Z" and began < since:
+                os.waitpid(pid, os.WNOHANG)
+
+
+def boot_seconds() -> float:
+    """Return the clock by which the kernel notes when a process begins."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def held() -> dict[str, Any]:

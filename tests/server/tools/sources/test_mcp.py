@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -182,8 +183,12 @@ async def changed(source: Source) -> None:
 
 def children() -> set[int]:
     """The processes of our MCP server."""
-    children = psutil.Process().children()
-    return {child.pid for child in children if str(UPSTREAM) in child.cmdline()}
+    found = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.ZombieProcess):
+            if str(UPSTREAM) in child.cmdline():
+                found.add(child.pid)
+    return found
 
 
 def test_new_tools_are_noticed(run: Callable[..., None]) -> None:
