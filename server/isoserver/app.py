@@ -264,8 +264,10 @@ class Server:
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
         await self.changes.start()
-        await self.tools.start()
+        # Before what asks the database in the background: a store that can't be used
+        # ends the start, and SQLAlchemy logs each query that is cut off by that.
         await self.heaps.start()
+        await self.tools.start()
         await self.capabilities.start()
         await self.contexts.start()
         await self.parts.sessions.start(self.contexts.found)
