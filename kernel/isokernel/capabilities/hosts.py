@@ -9,12 +9,14 @@ import ipaddress
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["Host", "Place", "read_host", "read_origin", "read_place"]
+__all__ = ["PORTS", "Host", "Place", "read_host", "read_origin", "read_place"]
+
+PORTS: Final = {"http": 80, "https": 443}
+"""The usual port of each scheme."""
 
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-_USUAL_PORTS: Final = {"http": 80, "https": 443}
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _HOST_MAX: Final = 253
 _PORT_MAX: Final = 65535
@@ -111,12 +113,12 @@ def read_origin(text: str) -> str:
     if not _SCHEME.fullmatch(scheme) or not rest or re.search(r"[/?#@\s]", rest):
         message = f"{text!r} is not an origin, such as https://example.com: no path"
         raise ValueError(message)
-    if scheme not in _USUAL_PORTS:
+    if scheme not in PORTS:
         return f"{scheme}://{rest}"  # of editors and extensions, which name no host
     host, port = read_place(rest)
     name, address = read_host(host)
     shown = f"[{name}]" if address is not None and ":" in name else name
-    usual = port is None or port == _USUAL_PORTS[scheme]
+    usual = port is None or port == PORTS[scheme]
     return f"{scheme}://{shown}" + ("" if usual else f":{port}")
 
 

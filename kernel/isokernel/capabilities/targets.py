@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from isokernel.capabilities.hosts import read_host, read_place
+from isokernel.capabilities.hosts import PORTS, read_host, read_place
 from isokernel.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _ENV_NAME: Final = re.compile(r"[^=\0]+")
 _SLASHES: Final = re.compile(r"/|\\|%2F|%5C", re.IGNORECASE)
 _CLIMBS: Final = re.compile(r"(?:/|\\|%2F|%5C)\.{1,2}(?:/|\\|%2F|%5C|$)", re.IGNORECASE)
 _UNRESERVED: Final = re.compile(r"%([0-9A-Fa-f]{2})")
-_PORTS: Final = {"http": 80, "https": 443}
 _COMMON: Final = (
     "on off ask allow allowed deny denied yes no true false all none write enforce "
     "audit require_approval enabled disabled"
@@ -165,10 +164,10 @@ class _ModuleUrl(NamedTuple):
 
     def fit(self, asked: Asked) -> Fit:
         parts = urlsplit(asked.target)
-        if parts.scheme not in _PORTS:
+        if parts.scheme not in PORTS:
             return _NO
         try:
-            port = parts.port or _PORTS[parts.scheme]
+            port = parts.port or PORTS[parts.scheme]
             name = parts.hostname or ""
             host = read_host(f"[{name}]" if ":" in name else name).name
         except ValueError:
@@ -277,7 +276,7 @@ def _read_place(text: str, scheme: str | None = None) -> Pattern | None:
 def _read_url(text: str) -> _Url | None:
     scheme, _, rest = text.partition("://")
     scheme = scheme.lower()
-    if scheme not in _PORTS or "@" in rest.partition("/")[0] or "#" in rest:
+    if scheme not in PORTS or "@" in rest.partition("/")[0] or "#" in rest:
         return None
     place, slash, path = rest.partition("/")
     made: Pattern | None
@@ -286,7 +285,7 @@ def _read_url(text: str) -> _Url | None:
     else:
         made = _read_place(place, scheme)
         if isinstance(made, (_Host, _Network)) and made.port is None:
-            made = made._replace(port=_PORTS[scheme])
+            made = made._replace(port=PORTS[scheme])
     if made is None:
         return None
     path = _decoded(slash + path) if slash else "/**"
@@ -444,7 +443,7 @@ def suggested(asked: Asked) -> str:
             return str(facts.get("address"))
         port = facts.get("port")
         host = str(facts.get("host", asked.target))
-        usual = port is None or port == _PORTS.get(str(facts.get("scheme")))
+        usual = port is None or port == PORTS.get(str(facts.get("scheme")))
         return host if usual else f"{host}:{port}"
     if asked.capability == "modules" and not asked.target.startswith("http"):
         at = asked.target.find("@", asked.target.find(":") + 2)

@@ -58,47 +58,47 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """It as plain text; empty if it has no such form."""
+        """The form text/plain; empty if there is none."""
         return self._form("text/plain") or ""
 
     @property
     def html(self) -> str | None:
-        """It as HTML, which nothing has made harmless."""
+        """The form text/html, with scripts that it may have; None if there is none."""
         return self._form("text/html")
 
     @property
     def markdown(self) -> str | None:
-        """It as Markdown."""
+        """The form text/markdown; None if there is none."""
         return self._form("text/markdown")
 
     @property
     def latex(self) -> str | None:
-        """It as LaTeX."""
+        """The form text/latex; None if there is none."""
         return self._form("text/latex")
 
     @property
     def svg(self) -> str | None:
-        """It as SVG, which nothing has made harmless."""
+        """The form image/svg+xml, with scripts that it may have; None without one."""
         return self._form("image/svg+xml")
 
     @property
     def png(self) -> bytes | None:
-        """It as a PNG picture."""
+        """The bytes of image/png; None if there are none, or they are damaged."""
         return self._bytes("image/png")
 
     @property
     def jpeg(self) -> bytes | None:
-        """It as a JPEG picture."""
+        """The bytes of image/jpeg; None if there are none, or they are damaged."""
         return self._bytes("image/jpeg")
 
     @property
     def pdf(self) -> bytes | None:
-        """It as a PDF document."""
+        """The bytes of application/pdf; None if there are none, or they are damaged."""
         return self._bytes("application/pdf")
 
     @property
     def json(self) -> Any:
-        """It as JSON, if it was displayed as such."""
+        """The form application/json, as plain data; None if there is none."""
         return self.data.get("application/json")
 
     def _form(self, mime: str) -> str | None:

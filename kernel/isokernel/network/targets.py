@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from isokernel.capabilities.hosts import Host, read_host
+from isokernel.capabilities.hosts import PORTS, Host, read_host
 from isokernel.errors import CapabilityError
 
 __all__ = ["Target", "read_headers", "read_method", "read_url"]
 
-_PORTS: Final = {"http": 80, "https": 443}
 _URL: Final = re.compile(
     r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:\\\s]+)(?::([0-9]{1,5}))?(/[!-~]*)?"
 )
@@ -76,7 +75,7 @@ class Target(NamedTuple):
     def authority(self) -> str:
         """Host and port as a URL and the header Host have them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = self.port == _PORTS[self.scheme]
+        usual = self.port == PORTS[self.scheme]
         return host if usual else f"{host}:{self.port}"
 
     @property
@@ -101,7 +100,7 @@ def read_url(text: object) -> Target:
         message = "a URL must be one of http or https, without a user's name"
         raise _invalid(message)
     scheme, host, port, path = found.groups()
-    number = int(port) if port else _PORTS[scheme]
+    number = int(port) if port else PORTS[scheme]
     if number > _PORT_MAX or number in _BAD_PORTS:
         message = f"port {number} is not allowed: it is not one of HTTP"
         raise _invalid(message)

@@ -399,7 +399,6 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
 
     def open(self, *_args: str, **_named: str) -> None:
         """Attach; called by Tornado when the websocket is there."""
-        self.set_nodelay(True)
         client = self.principal.client
         self.front = self.parts.fronts.attach(self._context, self._session, client)
         self.front.connect(self)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from urllib.parse import quote
 
@@ -106,7 +107,7 @@ class OverviewPage(Page):
         workspace = self.principal.workspace
         contexts = self.parts.contexts
         found = contexts.in_workspace(workspace)
-        found.sort(key=_last_used, reverse=True)
+        found.sort(key=attrgetter("last_used"), reverse=True)
         states = Counter(
             one.state if isinstance(one, ContextRecord) else one.state.value
             for one in found
@@ -168,10 +169,6 @@ async def _memory(one: Context | ContextRecord) -> int:
         return 0
     told = await one.process.memory() or {}
     return told.get("pss") or told.get("rss") or 0
-
-
-def _last_used(one: Context | ContextRecord) -> float:
-    return one.last_used
 
 
 class ContextPage(Page):

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from isokernel.capabilities.hosts import PORTS
 from isoserver.errors import (
     DatabaseError,
     FieldProblem,
@@ -45,7 +46,6 @@ PART_BYTES_MAX: Final = 16 * 1024
 _GROWTH: Final = 4.0
 _JITTER: Final = 0.1
 _ORIGIN_CHARACTERS_MAX: Final = 200
-_PORTS: Final = {"http": 80, "https": 443}
 _PAUSE_SECONDS: Final = 1.0
 """Between attempts to read the table, while the database can't be used."""
 _RANDOM: Final = random.Random()  # noqa: S311 - spreads attempts
@@ -74,7 +74,7 @@ def is_allowed(url: str, allowed: list[str]) -> bool:
     """Whether a URL is at a host, and a port, that a setting names."""
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip("."), parts.port
-    usual = _PORTS[parts.scheme]
+    usual = PORTS[parts.scheme]
     for entry in allowed:
         name, _, number = entry.lower().rpartition(":")
         if not name or number.endswith("]"):
@@ -184,7 +184,7 @@ class Webhooks:
     def _problem(self, workspace: str, url: str) -> str:
         try:
             parts = urlsplit(url)
-            known = parts.scheme in _PORTS and parts.hostname and parts.port != 0
+            known = parts.scheme in PORTS and parts.hostname and parts.port != 0
         except ValueError:
             known = False
         if not known or not url.isascii() or not url.isprintable() or " " in url:
