@@ -10,8 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from tornado.iostream import StreamClosedError
-
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import unfenced
 from isoserver.contexts.models import (
@@ -196,40 +194,16 @@ class _StreamingHandler(_ExecutingHandler):
                 self.clear_header("Content-Type")
                 self.set_status(HTTPStatus.NO_CONTENT)
                 return
-            self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-            self.set_header("X-Accel-Buffering", "no")
             self.set_header("X-Execution-Id", _header_text(execution.execution_id))
-            await self._pass_on(stream, text)
-        except (StreamClosedError, asyncio.TimeoutError):
-            self._cut_off()
+            await self.send_events(stream, text)
         finally:
             stream.close()
-
-    async def _pass_on(self, stream: ExecutionStream, text: str) -> None:
-        """Write the events, at the pace at which the client reads."""
-        settings = self.parts.settings
-        if text:
-            self.write(text)
-        await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
-        while not self.gone and not stream.ended:
-            text = await stream.get(settings.stream_heartbeat_interval_seconds)
-            if text or not stream.ended:
-                self.write(text or ": ping\n\n")
-            await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
 
     def on_connection_close(self) -> None:
         """Follow the execution no more: what comes late is for others."""
         super().on_connection_close()
         if self.stream is not None:
             self.stream.close()
-
-    def _cut_off(self) -> None:
-        """Close the connection of a client that doesn't read; the execution goes on."""
-        if self.gone:
-            return
-        self.parts.log.warning("stalled", route=self.route)
-        self.on_connection_close()
-        self.detach().close()
 
 
 class StreamHandler(_StreamingHandler):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 from tornado.httputil import HTTPHeaders, format_timestamp
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from isoserver.errors import (
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.http.parts import ServerParts
 
-__all__ = ["Handler", "MissingHandler"]
+__all__ = ["EventSource", "Handler", "MissingHandler"]
 
 JSON: Final = "application/json"
 API: Final = "/api/"
@@ -51,6 +53,19 @@ _PATH_MAX: Final = 200
 """Characters of a path that doesn't exist, in the log."""
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class EventSource(Protocol):
+    """Where the events of a stream come from.
+
+    Attributes:
+        ended: Whether what `get` returned last was the end.
+    """
+
+    ended: bool
+
+    async def get(self, seconds: float) -> str:
+        """Return the next events, as text; none if none came for so many seconds."""
 
 
 class Handler(RequestHandler):
@@ -277,6 +292,40 @@ class Handler(RequestHandler):
         self.set_status(status)
         self._headers["Content-Type"] = JSON
         self.finish(msgspec.json.encode(content))
+
+    async def send_events(self, events: EventSource, text: str = "") -> None:
+        """Send server-sent events, at the pace at which the client reads.
+
+        A client that reads nothing is cut off.
+
+        Args:
+            events: Where they come from.
+            text: The first of them.
+        """
+        settings = self.parts.settings
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("X-Accel-Buffering", "no")
+        try:
+            if text:
+                self.write(text)
+            await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
+            while not self.gone and not events.ended:
+                text = await events.get(settings.stream_heartbeat_interval_seconds)
+                if text or not events.ended:
+                    self.write(text or ": ping\n\n")
+                await asyncio.wait_for(
+                    self.flush(), settings.stream_stall_timeout_seconds
+                )
+        except (StreamClosedError, asyncio.TimeoutError):
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Close the connection of a client that doesn't read."""
+        if self.gone:
+            return
+        self.parts.log.warning("stalled", route=self.route)
+        self.on_connection_close()
+        self.detach().close()
 
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:
         """Add to the response; counted for the access log."""

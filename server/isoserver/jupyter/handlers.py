@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -12,7 +11,6 @@ from uuid import uuid4
 
 import msgspec
 from tornado.ioloop import IOLoop
-from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from isoserver.contexts.records import ContextRecord
@@ -47,6 +45,9 @@ from isoserver.jupyter.readers import cursor_of, read_cursor
 from isoserver.jupyter.sessions import Session
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+
     from isoserver.contexts.context import Context
     from isoserver.contexts.languages import Language
     from isoserver.contexts.transcript import Entry
@@ -513,7 +514,8 @@ class MessagesHandler(Handler):
         reader = fronts.join(context, self.principal.client, place.number)
         try:
             if streams:
-                await self._stream(reader, anew=place.anew)
+                events = _MessageEvents(reader, anew=place.anew)
+                await self.send_events(events, events.first)
             else:
                 found = await reader.read(asked.limit, asked.wait_seconds)
                 self._answer(context, place, found)
@@ -525,44 +527,42 @@ class MessagesHandler(Handler):
             messages_answer(context.transcript, place.number, found, anew=place.anew)
         )
 
-    async def _stream(self, reader: Reader, *, anew: bool) -> None:
-        """Write what comes, at the pace at which the client reads."""
-        settings = self.parts.settings
-        self.set_header("Content-Type", f"{_EVENTS}; charset=utf-8")
-        self.set_header("X-Accel-Buffering", "no")
-        if anew:
-            self._event("anew", {}, cursor_of(reader.context.transcript, 0))
-        try:
-            while not self.gone:
-                await asyncio.wait_for(
-                    self.flush(), settings.stream_stall_timeout_seconds
-                )
-                found = await reader.read(
-                    _AT_ONCE, settings.stream_heartbeat_interval_seconds
-                )
-                self._events(reader, found)
-                if not found and reader.end:
-                    self._event("end", {"reason": reader.end})
-                    return
-        except (StreamClosedError, asyncio.TimeoutError):
-            if not self.gone:
-                self.on_connection_close()
-                self.detach().close()
 
-    def _events(self, reader: Reader, found: list[Entry]) -> None:
-        transcript = reader.context.transcript
+class _MessageEvents:
+    """What a reader has of a context's messages, as events; an `EventSource`.
+
+    Attributes:
+        first: What tells a client that the context is another one; empty if it isn't.
+    """
+
+    def __init__(self, reader: Reader, *, anew: bool) -> None:
+        self.ended = False
+        self._reader = reader
+        cursor = cursor_of(reader.context.transcript, 0)
+        self.first = _event("anew", {}, cursor) if anew else ""
+
+    async def get(self, seconds: float) -> str:
+        """Return what comes next; see `EventSource`."""
+        reader = self._reader
+        found = await reader.read(_AT_ONCE, seconds)
+        if not found and reader.end:
+            self.ended = True
+            return _event("end", {"reason": reader.end})
+        return "".join(self._events(found))
+
+    def _events(self, found: list[Entry]) -> Iterator[str]:
+        reader, transcript = self._reader, self._reader.context.transcript
         for entry in found:
             missed = entry.number - reader.number - 1
             if missed:
                 cursor = cursor_of(transcript, entry.number - 1)
-                self._event("missed", {"count": missed}, cursor)
+                yield _event("missed", {"count": missed}, cursor)
             reader.number = entry.number
             cursor = cursor_of(transcript, entry.number)
-            self._event("message", message_answer(entry), cursor)
-        if not found and not reader.end:
-            self.write(": ping\n\n")
+            yield _event("message", message_answer(entry), cursor)
 
-    def _event(self, name: str, data: dict[str, Any], cursor: str = "") -> None:
-        head = f"id: {cursor}\n" if cursor else ""
-        text = msgspec.json.encode(data, enc_hook=str).decode()
-        self.write(f"{head}event: {name}\ndata: {text}\n\n")
+
+def _event(name: str, data: dict[str, Any], cursor: str = "") -> str:
+    head = f"id: {cursor}\n" if cursor else ""
+    text = msgspec.json.encode(data, enc_hook=str).decode()
+    return f"{head}event: {name}\ndata: {text}\n\n"
