@@ -106,6 +106,42 @@ def test_a_busy_kernel_tells_who_it_is(server: Server, client: Client) -> None:
     attached(server, context, work)
 
 
+# A kernel that prepares a cell takes an interrupt for its own: in a callback it goes on
+# with the cell then, elsewhere it drops the reply. Each waits a second there, once.
+EARLY = {
+    "in a callback": """
+def prepare():
+    shell.events.unregister("pre_execute", prepare)
+    wait(1)
+shell.events.register("pre_execute", prepare)
+""",
+    "elsewhere": """
+async def prepare(*args, do_execute=shell.kernel.do_execute, **more):
+    shell.kernel.do_execute = do_execute
+    wait(1)
+    return await do_execute(*args, **more)
+shell.kernel.do_execute = prepare
+""",
+}
+
+
+@pytest.mark.parametrize("where", EARLY)
+def test_an_interrupt_as_a_cell_begins(
+    server: Server, client: Client, where: str
+) -> None:
+    code = f"from time import sleep as wait\nshell = get_ipython()\n{EARLY[where]}"
+    context = client.run(code, language="python")["context_id"]
+
+    async def work(front: Front) -> None:
+        number = await front.ask("execute_request", {"code": "wait(60)"})
+        await front.hear_until(lambda message: message.kind == "execute_input")
+        await front.reply("interrupt_request", {}, "control")
+        assert (await front.reply_to(number))["ename"] == "KeyboardInterrupt"
+        assert (await front.run("shell.kernel"))["status"] == "ok"
+
+    attached(server, context, work)
+
+
 def test_data_of_comms_is_of_any_form(server: Server, client: Client) -> None:
     context = client.create("python")
     code = """
