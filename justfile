@@ -39,6 +39,10 @@ bench *args:
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
 
+# Compare ratios with the last ones, in half a minute; --keep writes them
+bench-quick *args:
+    python -m tests.bench.quick {{ args }}
+
 # Make the OpenAPI document of the docs
 openapi:
     python -c "from isoserver import app; from isoserver.http import openapi; \
