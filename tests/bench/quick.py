@@ -11,7 +11,6 @@ a slower one is a warning, for a person to look at. Only what fails to run is a 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import gc
 import itertools
@@ -25,11 +24,11 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from tests.bench import report
 from tests.bench.bench_http import EMPTY, SERVE, pss, server
-from tests.bench.http_client import Connection, request
+from tests.bench.http_client import Asker, request
 from tests.support.workers import WorkerClient
 
 from isokernel.context import Context
@@ -173,46 +172,6 @@ def _bare_fork() -> float:
         os.waitpid(pid, 0)
 
     return 1e3 * min(report.timed(fork, 10))
-
-
-class Asker:
-    """One connection, used by code that waits."""
-
-    def __init__(self, url: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._connection = self._loop.run_until_complete(Connection.open(url))
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._loop.run_until_complete(self._connection.close())
-        self._loop.close()
-
-    def ask(self, data: bytes) -> Any:
-        """Send a request; the answer, which isn't an error.
-
-        Raises:
-            RuntimeError: It is one.
-        """
-        work = self._connection.send(data)
-        status, answer = self._loop.run_until_complete(work)
-        if status not in {200, 202}:
-            raise RuntimeError(answer)
-        return json.loads(answer)
-
-    def run(self, order: bytes) -> None:
-        """Order a run, and ask until it has ended, as clients do.
-
-        Raises:
-            RuntimeError: It has failed.
-        """
-        look = request("GET", f"/api/executions/{self.ask(order)['execution_id']}")
-        while True:
-            status = self.ask(look)["status"]
-            if status == "completed":
-                return
-            if status not in {"queued", "running"}:
-                raise RuntimeError(status)
-            time.sleep(0.001)
 
 
 @contextlib.contextmanager
