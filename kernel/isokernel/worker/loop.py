@@ -68,6 +68,7 @@ class Worker:
         context.after_fork(
             settings,
             self._front.cells,
+            read_input=self._front.ask,
             on_fatal=self._exits.fatal,
             on_stuck=self._exits.stuck,
             on_tick=self._tick,
