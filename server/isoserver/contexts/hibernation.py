@@ -41,10 +41,12 @@ _SAVES_AT_ONCE: Final = 4
 """At the server's end. Each takes a processor for some 20 ms."""
 _SAVES_BESIDE: Final = max(1, (os.cpu_count() or 1) // 2)
 """While others are served."""
-_WAKE_SECONDS: Final = 0.05
-"""From a wake to its first result, and somewhat longer."""
+_WAKE_SECONDS: Final = (0.02, 0.5)
+"""A context is being woken for so long at least, as another may follow, and at most, as
+what it was woken for may take long."""
 _GIVE_WAY_SECONDS: Final = 1.0
 """How long a save is put off at most because contexts are woken."""
+_LOOK_SECONDS: Final = 0.01
 
 
 class _Failure(NamedTuple):
@@ -89,7 +91,7 @@ class Hibernation:
         self._failures: WeakKeyDictionary[Context, _Failure] = WeakKeyDictionary()
         self._hibernating: dict[Key, asyncio.Future[None]] = {}
         self._stopping = False
-        self._woken = -_WAKE_SECONDS  # when one was woken last
+        self._waking: dict[Context, float] = {}  # since when
         self._gone = gone
         self.cut_off: set[Key] = set()
         self._choosing = asyncio.Lock()
@@ -236,12 +238,19 @@ class Hibernation:
     async def _give_way(self) -> None:
         """Wait while contexts are woken: somebody waits for those, nobody for this."""
         end = time.monotonic() + _GIVE_WAY_SECONDS
-        while not self._stopping:
-            now = time.monotonic()
-            until = min(self._woken + _WAKE_SECONDS, end)
-            if now >= until:
-                return
-            await asyncio.sleep(until - now)
+        while (  # noqa: ASYNC110 - contexts don't tell who isn't their owner
+            self._being_woken() and not self._stopping and time.monotonic() < end
+        ):
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _being_woken(self) -> dict[Context, float]:
+        """Return the contexts that have no first result yet, and since when."""
+        now, (least, most) = time.monotonic(), _WAKE_SECONDS
+        return {
+            context: since
+            for context, since in self._waking.items()
+            if now - since < (least if context.is_quiet() else most)
+        }
 
     async def _hibernate(self, context: Context) -> None:
         """Save an idle context and end its process, unless something is asked of it."""
@@ -298,7 +307,7 @@ class Hibernation:
         """Have a context live again, and return its heap; see `ContextOwner`."""
         if self._stopping:
             raise StoppingError
-        self._woken = time.monotonic()
+        self._waking = {**self._being_woken(), context: time.monotonic()}
         await self._make_room(context.workspace)
         checkpoint = context.checkpoint
         if checkpoint is None or not self._registry.wake(context):

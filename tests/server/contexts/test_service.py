@@ -72,7 +72,7 @@ def test_saving_gives_way_to_waking_but_not_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody waits for a context that is woken, nobody for one that goes to sleep."""
-    monkeypatch.setattr(hibernation, "_WAKE_SECONDS", SECONDS)
+    monkeypatch.setattr(hibernation, "_WAKE_SECONDS", (SECONDS, SECONDS))
     monkeypatch.setattr(hibernation, "_GIVE_WAY_SECONDS", LONG)
     settings = read_settings(
         data_dir=tmp_path,
