@@ -13,6 +13,7 @@ from isokernel.forkserver.protocol import Launch, Request, Spawn
 from isokernel.runtime import compiled, scripts
 from isokernel.settings import ContextSettings
 from isokernel.worker import main as worker
+from isokernel.worker.control import open_rollup
 from isokernel.worker.loop import Sockets
 
 if TYPE_CHECKING:
@@ -42,11 +43,16 @@ class ContextTemplate(Template):
         self.base.heaps.save()
         warm(self.base)
         self.base.prepare_fork()
+<<<<<<< HEAD
         for _ in range(_WARM_CELLS):
             self.warm_up()
+=======
+        self._rollup: int | None = None  # of a spare process
+>>>>>>> wake
 
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""
+        self._rollup = open_rollup()
         worker.warm_up(self.base)
 
     def lacks(self) -> bool:
@@ -81,6 +87,7 @@ class ContextTemplate(Template):
             snapshots[0] if snapshots else None,
             request.sandbox,
             checked=request.checked,
+            rollup=self._rollup,
         )
 
     def _become_kernel(self, request: Launch, descriptors: Sequence[int]) -> NoReturn:

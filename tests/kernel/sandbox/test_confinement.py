@@ -314,7 +314,8 @@ base, asked = load(ContextTemplate).base, []
 pairs = [socket.socketpair() for _ in range(2)]
 confine(SandboxSettings())
 sys.meta_path.insert(0, Finder())
-worker = Worker(base, ContextSettings(), Sockets(*(p[1] for p in pairs)), blank=True)
+sockets = Sockets(*(p[1] for p in pairs))
+worker = Worker(base, ContextSettings(), sockets, origin="blank")
 requests = [
     ("execute_request", {"code": code, "language": language, "env": {"A": "1"}})
     for language in ("javascript", "typescript")
