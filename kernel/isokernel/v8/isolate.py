@@ -224,7 +224,7 @@ class Isolate:
         library.fatal_handler(pointer, callbacks.fatal)
         library.oom_handler(pointer, callbacks.out_of_memory)
         library.rejection_handler(pointer, callbacks.promise_rejected)
-        library.use_counter(pointer, callbacks.used)
+        library.use_counter(pointer, callbacks.used_of_interest())
         library.import_handler(pointer, callbacks.import_module)
         library.import_meta_handler(pointer, callbacks.describe_module)
 
