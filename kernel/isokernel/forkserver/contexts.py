@@ -43,12 +43,9 @@ class ContextTemplate(Template):
         self.base.heaps.save()
         warm(self.base)
         self.base.prepare_fork()
-<<<<<<< HEAD
+        self._rollup: int | None = None  # of a spare process
         for _ in range(_WARM_CELLS):
             self.warm_up()
-=======
-        self._rollup: int | None = None  # of a spare process
->>>>>>> wake
 
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""
