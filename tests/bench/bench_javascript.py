@@ -146,8 +146,8 @@ def main() -> None:
         for program, cells in times.items()
     }
     text = _rendered(figures, ratios)
-    versions = report.node_versions() if "node" in ways else None
-    report.publish(options, "javascript", figures, text, versions)
+    known = report.node_versions() if "node" in ways else None
+    report.publish(options, "javascript", figures, text, extra_versions=known)
 
 
 def _ratios(cells: dict[str, list[float]]) -> dict[str, float]:

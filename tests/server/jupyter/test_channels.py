@@ -571,14 +571,24 @@ def is_question(message: FrontMessage) -> bool:
     return message.kind == "input_request"
 
 
-def test_input_asks_the_front_that_ran_the_cell(server: Server, client: Client) -> None:
-    context = client.create("python")
+QUESTIONS = {
+    "python": "import getpass; a = input('name? '); b = getpass.getpass('word? ')\n"
+    "print(a, b)",
+    "javascript": "a = prompt('name?'); b = Jupyter.getpass('word?')\n"
+    "console.log(a, b)",
+}
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_input_asks_the_front_that_ran_the_cell(
+    server: Server, client: Client, language: str
+) -> None:
+    context = client.create(language)
 
     async def scenario() -> None:
         asking = await Front(channels(server, context), "asking").connect()
         other = await Front(channels(server, context), "other").connect()
-        code = "import getpass; a = input('name? '); b = getpass.getpass('word? ')"
-        asked = {"code": f"{code}\nprint(a, b)", "allow_stdin": True}
+        asked = {"code": QUESTIONS[language], "allow_stdin": True}
         number = await asking.ask("execute_request", asked)
         question = await asking.hear_until(is_question)
         assert question.channel == "stdin"
@@ -620,12 +630,24 @@ def test_input_without_anybody_to_ask(server: Server, client: Client) -> None:
         assert "has nobody to ask" in error["value"]
     text = client.text("try: input()\nexcept EOFError: print(1)", context_id=context)
     assert text is None
+    v8 = client.create("javascript")
+    for code in ("prompt('a')", "confirm('a')", "await 1; alert('a')"):
+        error = client.run(code, context_id=v8)["error"]
+        assert "nobody can be asked" in error["value"]
 
     async def work(front: Front) -> None:
         reply = await front.run("input()", allow_stdin=False)
         assert reply["ename"] == "EOFError"
 
+    async def of_v8(front: Front) -> None:
+        reply = await front.run("prompt()", allow_stdin=False)
+        assert "nobody can be asked" in reply["evalue"]
+        # A timer that asks when its cell is over.
+        await front.run("setTimeout(() => prompt('a'))", allow_stdin=True)
+        await front.hear_until(lambda message: "nobody" in str(message.content))
+
     attached(server, context, work)
+    attached(server, v8, of_v8)
 
 
 def test_all_take_turns(server: Server, client: Client) -> None:
