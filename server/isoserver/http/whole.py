@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -117,17 +118,26 @@ class ServerConnection(HTTP1ServerConnection):
 
     def _arrived(self, data: bytes) -> bytes:
         """Begin to serve what has come; what is left to Tornado is returned."""
-        held, self._held = self._held, b""
-        data = held + data if held else data
         head = _read_head(data)
-        if head is None or not self._takes(head) or (held and head.end > len(data)):
+        if head is None or not self._takes(head):
             self._read_by_tornado()
             return data
         if head.end > len(data):
             self._held = data
             self._server.hold(self)
-            self.stream.tell(self._arrived)
+            self.stream.tell(partial(self._came_next, head))
             return b""
+        return self._begin(head, data)
+
+    def _came_next(self, head: _Head, data: bytes) -> bytes:
+        """Go on with a request of which only the head had come."""
+        data, self._held = self._held + data, b""
+        if len(data) != head.end:
+            self._read_by_tornado()
+            return data
+        return self._begin(head, data)
+
+    def _begin(self, head: _Head, data: bytes) -> bytes:
         try:
             return self._serve(head, data)
         except Exception:  # noqa: BLE001 - a defect ends this connection, not others
