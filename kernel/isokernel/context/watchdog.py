@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 _PERIOD_SECONDS: Final = 0.05
 _IDLE_SECONDS: Final = 1.0
@@ -40,6 +41,7 @@ class Watchdog:
         self._tick, self._expire, self._stuck = tick, expire, stuck
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._acting = threading.Lock()
         self._asleep = False
         self._closed = False
         self._entered = 0.0  # when JavaScript was entered; 0 when it doesn't run
@@ -70,6 +72,10 @@ class Watchdog:
         """Note that JavaScript has ended."""
         self._entered = 0.0
 
+    def held(self) -> AbstractContextManager[object]:
+        """Keep the thread out of V8, while JavaScript doesn't run, to fork."""
+        return self._acting
+
     def give_up_after(self, grace_seconds: float) -> None:
         """Call `stuck` if JavaScript runs on for so many seconds. Any thread."""
         if not self._kill_at:
@@ -90,7 +96,9 @@ class Watchdog:
             now = time.monotonic()
             if self._entered:
                 busy = now
-                self._look(now)
+                with self._acting:
+                    if self._entered:
+                        self._look(now)
             elif now - busy > _IDLE_SECONDS:
                 self._sleep()
                 busy = time.monotonic()

@@ -437,7 +437,7 @@ def test_a_last_checkpoint_is_saved_without_a_copy(spawn: Spawn) -> None:
     client.run("let n = 1; const unread = [new Error('x')]")
     data, outcome = client.checkpoint(last=True)
     assert outcome["status"] == "ok"
-    assert psutil.Process(client.pid).children() == []
+    wait_for(lambda: not psutil.Process(client.pid).children())
     assert spawn(data).value("n + unread.length") == "2"
     client.run("n = 2; let o = { f: new Intl.Segmenter().segment('a') }")
     _, outcome = client.checkpoint(last=True)
