@@ -1004,11 +1004,14 @@ class Context:
 
     # -- questions ---------------------------------------------------------------------
 
-    async def save(self, forked: Callable[[], None] | None = None) -> SavedState:
+    async def save(
+        self, forked: Callable[[], None] | None = None, *, last: bool = False
+    ) -> SavedState:
         """Save its state, in its turn; it goes on at once, and is as it was.
 
         Args:
             forked: Called at the moment whose state is saved.
+            last: It is closed afterwards, and needn't go on.
 
         Raises:
             HeapUnsavableError: What is there can't be saved, or not in time.
@@ -1028,7 +1031,7 @@ class Context:
                 forked()
             return reply
 
-        data = await self.process.save(ask)
+        data = await self.process.save(ask, last=last)
         return SavedState(data, execution_count)
 
     async def names(self) -> list[str]:
