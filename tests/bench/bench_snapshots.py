@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 from tests.bench import report
+from tests.bench.plots import Plot
 from tests.support.workers import WorkerClient, read_to_end
 
 from isokernel.forkserver import ForkServer
@@ -165,7 +166,25 @@ def main() -> None:
         figures = dict(measure(server, options.rounds))
     finally:
         server.close()
-    report.publish(options, "snapshots", figures, _table(figures))
+    plots = [_plot(figures)]
+    report.publish(options, "snapshots", figures, _table(figures), plots=plots)
+
+
+def _plot(figures: dict[str, Any]) -> Plot:
+    def line(what: str, kind: str) -> list[tuple[float, float]]:
+        return [
+            (each["bytes"] / 1e6, each[what]["p50"])
+            for name, each in figures.items()
+            if name.endswith(kind) or name == "0 MB"
+        ]
+
+    lines = {
+        f"{what}, {kind}": line(what, kind)
+        for kind in ("objects", "bytes")
+        for what in ("pause", "checkpoint", "restore")
+    }
+    title = "What saving and going on cost, by the size of the heap"
+    return Plot("sizes", title, "heap, MB", "ms, p50", lines)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from isokernel.context import Context
 from isokernel.protocol.frames import encode
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from isokernel.settings import ContextSettings
 
 __all__ = ["serve", "warm_up"]
+
+_STACK_BYTES: Final = 1 << 19
+"""Of each thread. A clone has the stacks of its original's threads, for nothing, and
+they count towards what memory it may have: so does each generation's."""
 
 
 def serve(  # noqa: PLR0913 -- what makes a process a context
@@ -59,6 +64,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
         if snapshot is not None:
             context = _restored(settings, snapshot, checked=checked)
             origin = "restored"
+        threading.stack_size(_STACK_BYTES)
         while True:
             worker = Worker(context, settings, sockets, rollup=rollup, origin=origin)
             sockets, rollup, origin = worker.run(), None, "cloned"
