@@ -175,7 +175,6 @@ class Isolate:
         self._create(snapshot)
         with Entered(self):
             self._create_context(blank=snapshot is None)
-            self._drop_blob()
             self._install_callbacks()
             self._make_constants()
         self.cleanups = Cleanups(self)
@@ -188,8 +187,7 @@ class Isolate:
     def _create(self, snapshot: Snapshot | None) -> None:
         library = self.library
         self.creator = ctypes.create_string_buffer(_CREATOR_BYTES)
-        self._blob: ctypes.Array[ctypes.c_char] | None = None
-        self._startup = startup = None
+        startup = None
         if snapshot is not None:
             self._blob = _in_place(snapshot.blob)
             startup = StartupData(ctypes.addressof(self._blob), len(snapshot.blob))
@@ -203,16 +201,6 @@ class Isolate:
         callbacks.ISOLATES[self.pointer] = self
         self.scope_slots = HandleScopeSlots(library, self.pointer)
         library.isolate_exit(self.pointer)  # SnapshotCreator leaves it entered
-
-    def _drop_blob(self) -> None:
-        """Give back the blob: V8 reads it for another context only, which isn't made.
-
-        It would be as large as the heap again, for the isolate's whole life. V8 keeps
-        the address of its description, which so stays, and is empty.
-        """
-        if self._startup is not None:
-            self._startup.data, self._startup.size = None, 0
-            self._blob = None
 
     def _create_context(self, *, blank: bool) -> None:
         library = self.library

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import os
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,29 +123,6 @@ def test_optimized_code_does_not_hinder(
     copy = benches(writer.save(bench.isolate))
     assert copy.isolate.optimizer.found
     assert copy.cell("fib(20)") == 6765
-
-
-def test_a_restored_heap_keeps_nothing_of_its_file(
-    bench: HostedIsolate, benches: Callable[..., HostedIsolate]
-) -> None:
-    """It would have its memory twice. V8 looks at the blob for other contexts only."""
-    name = "isokernel-heap-of-a-test"
-    file = os.memfd_create(name)
-    try:
-        bench.cell(STATE)
-        os.write(file, writer.save(bench.isolate).to_bytes())
-        heap = Snapshot.from_file(file)
-        assert name in Path("/proc/self/maps").read_text()
-        copy = benches(heap)
-    finally:
-        os.close(file)
-    del heap
-    gc.collect()
-    assert name not in Path("/proc/self/maps").read_text()
-    assert copy.cell("bytes.fill(3); new Array(1e6).fill({}).length") == 10**6
-    copy.isolate.library.low_memory(copy.isolate.pointer)
-    again = benches(writer.save(copy.isolate))
-    assert again.cell(LOOK) == SEEN.replace(",7,", ",3,")
 
 
 def test_what_was_compiled_is_saved(bench: HostedIsolate) -> None:
