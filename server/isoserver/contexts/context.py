@@ -759,6 +759,9 @@ class Context:
         self.state = State.BUSY
         job.began = time.monotonic()
         self._alarm.set(self._patience(job), self._overdue)
+        # First of all: it runs while its beginning is written down. Of what it says,
+        # nothing is heard before the next turn of the event loop.
+        self.process.send(job)
         if isinstance(job, Execution):
             self._say_state("busy", job)
             job.first = self.transcript.last
@@ -767,7 +770,6 @@ class Context:
                 self._say(
                     "execute_input", {"code": job.code, "execution_count": count}, job
                 )
-        self.process.send(job)
 
     def _patience(self, job: Job) -> float:
         """Return after how many seconds a job that has begun is interrupted."""
