@@ -267,10 +267,15 @@ class Bridge:
         self.isolate.format_stacks(self.export("prepareStackTrace"))
         self.saved = ""
         if snapshot is not None:
-            self.call("configure", json.dumps(options))
-            self.saved = self.call("resume")
-            self.lose_calls("restored")
-            self._share_again()
+            self.saved = self.resume(options)
+
+    def resume(self, options: dict[str, Any]) -> str:
+        """Go on from what `suspend` has left in the heap; return its text."""
+        self.call("configure", json.dumps(options))
+        saved: str = self.call("resume")
+        self.lose_calls("restored")
+        self._share_again()
+        return saved
 
     def _load(self, options: dict[str, Any]) -> None:
         isolate = self.isolate
