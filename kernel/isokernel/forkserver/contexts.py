@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["ContextTemplate", "main"]
 
 _FIRST_DESCRIPTOR: Final = 3
-_WARM_CELLS: Final = 10
-"""Python rewrites a function's code in its first eight calls or so. Were that left to
-the forked processes, each would have half a MiB more of its own."""
 
 
 class ContextTemplate(Template):
@@ -44,8 +41,10 @@ class ContextTemplate(Template):
         warm(self.base)
         self.base.prepare_fork()
         self._rollup: int | None = None  # of a spare process
-        for _ in range(_WARM_CELLS):
-            self.warm_up()
+
+    def practise(self) -> None:
+        """Run a cell; the context stays blank."""
+        worker.warm_up(self.base)
 
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""
