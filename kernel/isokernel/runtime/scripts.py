@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- pathlib: 4 ms
 _DIGITS: Final = 12
 _FIRST: Final = "bootstrap"
-_CHECKER: Final = "vendor/typescript"
-"""What checks types, in processes of its own: 7 MB that each context would have too."""
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
 PREFIX: Final = "isokernel:"
@@ -86,8 +84,7 @@ def preload() -> None:
     """Read every module now, and its code; for a process that will be confined."""
     for part in ("runtime", "typescript"):
         for name in _names(part):
-            if name != _CHECKER:
-                source(name, part)
+            source(name, part)
     identity()
     compiled.read()
 

@@ -852,6 +852,8 @@ class Context:
                 job.take(message)
         elif message.kind.endswith("_reply"):
             job.reply = message.content
+            # V8's contexts say so at once of what they needn't announce.
+            job.idle = job.reply.pop("idle", False) is True or job.idle
             self._settle(job)
         else:
             self._pass_on(message, job)
