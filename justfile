@@ -32,12 +32,16 @@ walls:
         tests/server/contexts/test_everything_allowed.py \
         tests/server/contexts/test_python_container.py
 
-# Measure, one question after the other, and write docs/benchmarks.md
+# Measure, one question after the other, and write docs/benchmarks.md: 40 minutes
 bench *args:
-    for question in engine output start javascript kernels \
-        contexts isolates http requests fronts snapshots executions durable mcp imports packages; do \
-        python -m tests.bench.bench_$question --page {{ args }}; \
-    done
+    failed=""; \
+    for question in engine output start javascript kernels contexts isolates http requests \
+        fronts memory snapshots executions durable mcp imports packages; do \
+        begun=$(date +%s); \
+        python -m tests.bench.bench_$question --page {{ args }} || failed="$failed $question"; \
+        echo "$question took $(($(date +%s) - begun)) s"; \
+    done; \
+    test -z "$failed" || { echo "failed:$failed"; exit 1; }
 
 # Compare ratios with the last ones, in half a minute; --keep writes them
 bench-quick *args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -77,6 +78,20 @@ def test_the_page_shows_the_plots_below_the_tables(
     assert (tmp_path / "plots" / "it-growth.svg").read_text().startswith("<svg")
     kept = json.loads(figures.read_text())["plots"]
     assert kept[0]["series"] == {"level": [list(point) for point in LEVEL]}
+
+
+def test_just_bench_asks_every_question_that_the_page_has_a_place_for() -> None:
+    root = report.PAGE.parents[1]
+    files = {path.stem[6:] for path in root.glob("tests/bench/bench_*.py")}
+    recipe = (root / "justfile").read_text(encoding="utf-8")
+    found = re.search(r"for question in (.*?);", recipe, re.DOTALL)
+    assert found is not None
+    assert sorted(found[1].replace("\\", "").split()) == sorted(files)
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"<!-- begin (\w+) -->", page)) == files
+    assert set(re.findall(r"<!-- end (\w+) -->", page)) == files
+    readme = (root / "tests/bench/README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"tests\.bench\.bench_(\w+)", readme)) == files
 
 
 def ratio(value: float) -> quick.Ratio:

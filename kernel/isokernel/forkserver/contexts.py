@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["ContextTemplate", "main"]
 
 _FIRST_DESCRIPTOR: Final = 3
-_WARM_CELLS: Final = 10
-"""Python rewrites a function's code in its first eight calls or so. Were that left to
-the forked processes, each would have half a MiB more of its own."""
 
 
 class ContextTemplate(Template):
@@ -43,9 +40,11 @@ class ContextTemplate(Template):
         self.base.heaps.save()
         warm(self.base)
         self.base.prepare_fork()
-        for _ in range(_WARM_CELLS):
-            worker.warm_up(self.base)
         self._rollup: int | None = None  # a spare process has its own
+
+    def practise(self) -> None:
+        """Run a cell; the context stays blank."""
+        worker.warm_up(self.base)
 
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""

@@ -31,13 +31,17 @@ PREFIX: Final = "isokernel:"
 """Scripts of ours are named with it; their frames are never shown."""
 
 
-@functools.cache
 def source(name: str, folder: str = "runtime") -> str:
     """Return the text of a module, such as `console` or `web/url`.
 
     Raises:
         ScriptError: There is no such module.
     """
+    return _text(name, folder)
+
+
+@functools.cache
+def _text(name: str, folder: str) -> str:
     missing = f"the runtime has no module {name!r}"
     if not _NAME.fullmatch(name):
         raise ScriptError(missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from typing import Final
@@ -24,6 +25,7 @@ _SCOPES: Final = 0b11  # abstract Unix sockets, signals
 _RULESET: Final = struct.Struct("=QQQ")
 
 
+@functools.cache  # each process that is forked finds it known
 def version() -> int:
     """Return Landlock's version on this system; 0 where there is none."""
     try:

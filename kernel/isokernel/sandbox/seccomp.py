@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import struct
 from typing import Final
 
@@ -275,13 +274,15 @@ _SET_SOCKET_OPTION: Final = (54, 208)
 _NEWEST: Final = 462
 """mseal (Linux 6.10); libraries know how to do without what came later."""
 
+_MACHINE: Final = os.uname().machine
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _PROGRAM: Final = struct.Struct("@HP")
 
 
+@functools.cache  # each process that is forked finds it known
 def supported() -> bool:
     """Return whether filters can be installed on this system and processor."""
-    if platform.machine() not in _COLUMNS:
+    if _MACHINE not in _COLUMNS:
         return False
     try:
         return prctl(_PR_GET_SECCOMP) >= 0
@@ -292,7 +293,7 @@ def supported() -> bool:
 def prepare() -> None:
     """Make the allowlist, so that a forked process finds it made."""
     if supported():
-        _allowlist(platform.machine(), None)
+        _allowlist(None)
 
 
 def install_allowlist(*, signals: bool) -> None:
@@ -306,7 +307,7 @@ def install_allowlist(*, signals: bool) -> None:
     Raises:
         OSError: The system refused.
     """
-    _install(_allowlist(platform.machine(), None if signals else os.getpid()))
+    _install(_allowlist(None if signals else os.getpid()))
 
 
 @functools.cache
@@ -319,7 +320,7 @@ def container_filter(*, memory_counted: bool) -> bytes:
             of its sockets stay as large as the system makes them (setting their size
             changes nothing, as far as a program sees).
     """
-    column, architecture = _COLUMNS[platform.machine()]
+    column, architecture = _COLUMNS[_MACHINE]
     number = {name: numbers[column] for name, numbers in _DENIED_LOOKED_AT.items()}
     deny, unknown = _step(_RETURN, _FAIL | _EPERM), _step(_RETURN, _FAIL | _ENOSYS)
     allow = _step(_RETURN, _ALLOW)
@@ -365,14 +366,13 @@ def _install(program: bytes) -> None:
 
 
 @functools.cache
-def _allowlist(machine: str, own: int | None) -> bytes:
+def _allowlist(own: int | None) -> bytes:
     """Assemble the filter of a context.
 
     Args:
-        machine: The processor.
         own: The one process that may be sent signals; None allows all.
     """
-    column, architecture = _COLUMNS[machine]
+    column, architecture = _COLUMNS[_MACHINE]
     number = {name: numbers[column] for name, numbers in _LOOKED_AT.items()}
     code = [
         _step(_LOAD, _ARCHITECTURE),

@@ -7,6 +7,7 @@ that was away asks for what came after the last that it has.
 Where the sequence is to outlive the server, a message is in a file before anybody hears
 of it. So a number that somebody has been told is never another message's, even after
 kill -9. What nobody listens to is written a moment later, together with what follows.
+Where it isn't to outlive it, what is much is in a file too, as memory has little of it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NOTHING", "Cause", "Entry", "Transcript"]
 
-_ENTRY_BYTES: Final = 200
-"""What an entry takes beside its texts, roughly."""
+_ENTRY_BYTES: Final = 600
+"""What an entry takes beside its texts, roughly: with its content's object, and its
+share of the request's header."""
 _VALUE_BYTES: Final = 50
 """What a value in a list takes, or one in an object with its name."""
 _MEMORY_BYTES: Final = 256 * 1024
@@ -206,7 +208,7 @@ class Transcript:
         self._bytes += size
         if self._bytes > self._memory_max:
             self._forget_written()
-            if self._bytes > self._memory_max and self._write_soon is not None:
+            if self._bytes > self._memory_max:
                 self.flush()  # all that is in memory isn't written yet
             while self._bytes > self._bytes_max:
                 self._bytes -= self._kept.popleft()[0]

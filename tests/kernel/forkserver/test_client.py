@@ -59,6 +59,19 @@ def test_it_starts_with_the_first_context(fork_server: ForkServer) -> None:
     client.close()
 
 
+def test_a_context_tells_its_own_memory() -> None:
+    fork_server = ForkServer(spare_processes=0)
+    client = WorkerClient(*fork_server.spawn(SETTINGS))
+    try:
+        client.run("let held = new Uint8Array(30_000_000).fill(1)")
+        told = client.memory()["pss"]
+        seen = psutil.Process(client.pid).memory_full_info().pss
+        assert told == pytest.approx(seen, rel=0.1)
+    finally:
+        client.close()
+        fork_server.close()
+
+
 def test_sockets_do_not_block_and_are_not_inherited(shared: ForkServer) -> None:
     spawned = shared.spawn(SETTINGS)
     for sock in (spawned.work, spawned.control):

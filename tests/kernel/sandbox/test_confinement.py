@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import signal
 import socket
@@ -392,8 +391,12 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_processor_that_the_filter_does_not_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    assert not seccomp.supported()
+    monkeypatch.setattr(seccomp, "_MACHINE", "riscv64")
+    seccomp.supported.cache_clear()
+    try:
+        assert not seccomp.supported()
+    finally:
+        seccomp.supported.cache_clear()
 
 
 # -- a real context ----------------------------------------------------------------

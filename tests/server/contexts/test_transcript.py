@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import shutil
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -228,6 +229,26 @@ def test_what_does_not_outlive_the_server_is_written_when_asked(tmp_path: Path) 
         assert [each.number for each in all_of(transcript)][-1] == 2010
         transcript.flush()
         assert all_of(kept(tmp_path, durable=False)) == all_of(transcript)
+
+    in_loop(work)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_memory_has_little_of_a_long_sequence(tmp_path: Path, *, durable: bool) -> None:
+    def work() -> None:
+        transcript = kept(tmp_path, 8 << 20, durable=durable)
+        tracemalloc.start()
+        try:
+            for number in range(1, 10_001):
+                cause = Cause(number, {"msg_id": str(number)}, "")
+                for state in ("busy", "idle"):
+                    transcript.add("status", {"execution_state": state}, cause)
+            used, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert used < 2 << 20
+        numbers = [each.number for each in all_of(transcript, at_once=1000)]
+        assert numbers == list(range(1, 20_001))
 
     in_loop(work)
 
