@@ -209,13 +209,17 @@ class WorkerFront:
         if cell.environment:
             self._context.lend_environment({})
         content = {**reply, **outcome_content(done, result)}
+        if not cell.announce:
+            content["idle"] = True
         try:
             self._channel.send("execute_reply", content, cell.id)
         except FrameError as error:
             info = ErrorInfo(type(error).__name__, str(error))
             content = execute_reply_content(done._replace(error=info), {})
+            content["idle"] = not cell.announce
             self._channel.send("execute_reply", content, cell.id)
-        self._status("idle", cell.id)
+        if cell.announce:
+            self._status("idle", cell.id)
         if cell.stops(done):
             self._abort_waiting()
 

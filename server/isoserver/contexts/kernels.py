@@ -36,6 +36,7 @@ from isoserver.files.shared import SharedFolder
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from isokernel.forkserver import MemoryFile
     from isoserver.contexts.context import Identity
     from isoserver.contexts.launcher import Launched, Launcher, Program
     from isoserver.contexts.process import ProcessListener
@@ -263,7 +264,7 @@ class KernelProcess(ContextProcess):
 
     # -- its life ----------------------------------------------------------------------
 
-    async def launch(self, heap: bytes | None) -> None:
+    async def launch(self, heap: MemoryFile | None) -> None:
         """Start the kernel; see `ContextProcess`."""
         del heap
         language = self._identity.language
