@@ -44,7 +44,7 @@ WOKEN = {
     "10 MiB": "globalThis.kept = new Float64Array(1.3e6).map((_, i) => i / 3); 0",
     "32 MiB": "globalThis.kept = new Float64Array(4e6).map((_, i) => i / 3); 0",
 }
-WOKEN_ROWS = 100
+WOKEN_ROWS = 50
 """Copies of each of those."""
 PAUSE_SECONDS = 0.02
 """Before each, which so finds a process that waits for it, as what comes alone does."""
@@ -54,7 +54,7 @@ MAKERS = 4
 AWAKE_MAX = 256
 """Contexts that may be awake by then: what is measured is the saving, not the wait."""
 SLEEPY = 0.5
-WAKES = 100
+WAKES = 50
 LARGE_ROUNDS = 5
 """Of the largest heaps, which take a second or so each."""
 
@@ -350,7 +350,10 @@ def _copies_table(copied: dict[str, dict[str, Any]]) -> str:
             f"{found['n']:,}",
             heap,
             report.rounded(found["start_seconds"]),
-            report.rounded(found["memory_bytes_each"] / 1024),
+            # Of few, it is no more than what a server's memory varies by.
+            report.rounded(found["memory_bytes_each"] / 1024)
+            if found["n"] >= ROWS[1]
+            else "",
             pair(wake),
             pair(blank),
             f"{wake['p50'] / blank['p50']:.1f} x",

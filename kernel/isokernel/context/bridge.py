@@ -150,7 +150,9 @@ class Host:
         line, column = origin(source.moves, line, column - 1)
         if source.source_map is not None:
             line, column = transpiler().original(source.source_map, line, column)
-        return tracebacks.place_in(source.code, line, column + 1)
+        if line <= source.lines:  # lines aren't made for each frame of each stack
+            return line, column + 1
+        return tracebacks.end_of(source.code)
 
     def written(self, script: object, line: int, column: int, text: str) -> str:
         """Return a function's source as the user wrote it, with its types.
@@ -265,10 +267,15 @@ class Bridge:
         self.isolate.format_stacks(self.export("prepareStackTrace"))
         self.saved = ""
         if snapshot is not None:
-            self.call("configure", json.dumps(options))
-            self.saved = self.call("resume")
-            self.lose_calls("restored")
-            self._share_again()
+            self.saved = self.resume(options)
+
+    def resume(self, options: dict[str, Any]) -> str:
+        """Go on from what `suspend` has left in the heap; return its text."""
+        self.call("configure", json.dumps(options))
+        saved: str = self.call("resume")
+        self.lose_calls("restored")
+        self._share_again()
+        return saved
 
     def _load(self, options: dict[str, Any]) -> None:
         isolate = self.isolate

@@ -43,9 +43,9 @@ class ContextTemplate(Template):
         self.base.heaps.save()
         warm(self.base)
         self.base.prepare_fork()
-        self._rollup: int | None = None  # of a spare process
         for _ in range(_WARM_CELLS):
-            self.warm_up()
+            worker.warm_up(self.base)
+        self._rollup: int | None = None  # a spare process has its own
 
     def warm_up(self) -> None:
         """Run a cell; the context stays blank."""

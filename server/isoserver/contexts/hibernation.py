@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hibernation"]
 
-_SAVES_AT_ONCE: Final = 4
-"""At the server's end. Each takes a processor for some 20 ms."""
-_SAVES_BESIDE: Final = max(1, (os.cpu_count() or 1) // 2)
-"""While others are served."""
+_SAVES_AT_ONCE: Final = min(4, os.cpu_count() or 1)
+"""Each takes a processor for some 40 ms."""
 _WAKE_SECONDS: Final = (0.02, 0.5)
 """A context is being woken for so long at least, as another may follow, and at most, as
 what it was woken for may take long."""
@@ -217,8 +215,7 @@ class Hibernation:
                     await self._heaps.release(record.workspace, record.heap)
 
     async def _hibernate_all(self, contexts: list[Context]) -> None:
-        at_once = _SAVES_AT_ONCE if self._stopping else _SAVES_BESIDE
-        gate = asyncio.Semaphore(at_once)
+        gate = asyncio.Semaphore(_SAVES_AT_ONCE)
 
         async def one(context: Context) -> None:
             async with gate:
