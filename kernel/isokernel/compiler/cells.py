@@ -108,7 +108,14 @@ _BODY_MOVES: Final = (
     Move(1, 0, 1, 0, inserted=True),
     Move(1, len(_BODY_HEAD), 1, 0, inserted=False),
 )
-_RESERVED: Final = "Unexpected reserved word"
+_NOT_A_NAME: Final = (
+    "Unexpected reserved word",
+    "Keyword must not contain escaped characters",
+    "Unexpected token ':'",
+    "Unexpected token '=>'",
+)
+"""V8's words where `await` is a binding, written with an escape, a label, a parameter;
+not those where an operand is missing."""
 _ILLEGAL: Final = ("Illegal return statement", "Return statement is not allowed here")
 
 
@@ -186,7 +193,9 @@ def as_script(isolate: Isolate, compiled: Compiled, refused: str) -> Compiled | 
     Returns:
         None if it is no script either.
     """
-    if refused != _RESERVED or isolate.compile_error(compiled.code) is not None:
+    if refused not in _NOT_A_NAME:
+        return None
+    if isolate.compile_error(compiled.code) is not None:
         return None
     return compiled._replace(plain=True)
 

@@ -110,6 +110,9 @@ def test_sloppy_scripts_run_although_typescript_refuses(
         ("var await = 5; await + 1", "6"),
         ("function await(x) { return x * 2 }\nawait(4)", "8"),
         ("var await = 1; class A { static { this.f = () => await } }; A.f()", "1"),
+        ("await: for (;;) { break await }; 3", "3"),
+        ("aw\\u0061it: 4", "4"),
+        ("[1, 2].map(await => await + 1)", "[ 2, 3 ]"),
         ("var await = 1; let kept = 2; const more = 3; kept + more", "5"),
         ("async function f(x = 1) { return x }; await f()", "1"),
     ],
@@ -139,6 +142,16 @@ def test_await_that_is_no_name_either_is_refused(context: LocalContext) -> None:
         failure = context.run(code).failure
         assert failure.ename == "SyntaxError"
         assert says in failure.evalue
+
+
+def test_private_fields_can_be_read_in_a_cell(context: LocalContext) -> None:
+    context.run("class A { #x = 5 }; const a = new A()")
+    assert context.value("a.#x + 1") == "6"
+    assert context.run("class B { f() { return this.#y } }").failure.evalue.startswith(
+        "Private field '#y'"
+    )
+    assert context.run("function f() { return a.#x }").error is None
+    assert context.run("f()").failure.evalue.startswith("Private field '#x'")
 
 
 def test_a_cell_can_name_its_language(context: LocalContext) -> None:
