@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,26 @@ if TYPE_CHECKING:
 
 
 MIB = 1 << 20
+
+
+def test_large_texts_are_shared_and_nobody_can_change_them() -> None:
+    code = """if True:
+        from isokernel.runtime import scripts
+        before = scripts.source("vendor/typescript", "typescript")
+        scripts.preload()
+        print(scripts.source("vendor/typescript", "typescript") == before)
+        maps = [line.split() for line in open("/proc/self/maps") if "vendor/" in line]
+        print({(line[1], line[5]) for line in maps if "typescript" in line[5]})
+        try:
+            open(f"/proc/self/map_files/{maps[0][0]}", "r+b").write(b"x")
+        except OSError as error:
+            print(type(error).__name__)
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    ).stdout.splitlines()
+    assert said[:2] == ["True", "{('r--p', '/memfd:vendor/typescript')}"]
+    assert said[2] == "PermissionError"
 
 
 def test_decorators_run_in_the_sandbox(spawn: Callable[..., WorkerClient]) -> None:
