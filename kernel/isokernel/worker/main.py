@@ -60,9 +60,17 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
         if snapshot is not None:
             context, blank = _restored(settings, snapshot, checked=checked), False
         threading.stack_size(_STACK_BYTES)
+        worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
         while True:
-            worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
-            sockets, rollup, blank = worker.run(), None, False
+            clone = worker.run()  # returns in a clone alone
+            spare = clone if isinstance(clone, int) else None
+            if isinstance(clone, int):  # it gets others in their place
+                fds = [os.dup(clone) for _ in Sockets._fields]
+                clone = Sockets(*(socket.socket(fileno=fd) for fd in fds))
+            sockets = clone
+            worker = Worker(context, settings, sockets)
+            if spare is not None:
+                worker.wait_for(spare)
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
         WorkerExits(Channel(sockets.work)).defect(error)
 
