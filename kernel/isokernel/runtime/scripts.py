@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 -- pathlib: 4 ms
 _DIGITS: Final = 12
 _FIRST: Final = "bootstrap"
-_CHECKER: Final = "vendor/typescript"
-"""What checks types, in processes of its own: 7 MB that each context would have too."""
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
 PREFIX: Final = "isokernel:"
@@ -53,12 +51,16 @@ def source(name: str, folder: str = "runtime") -> str:
 
 
 def wrapped(name: str, folder: str = "runtime") -> str:
-    """Return a module as a function expression with its four parameters."""
-    return f"(function (exports, require, module, host) {{{source(name, folder)}\n}})"
+    """Return a module as a function expression with its five parameters.
+
+    The last is what `globalThis` means to it, as cells may delete or change that name.
+    """
+    head = "(function (exports, require, module, host, globalThis) {"
+    return f"{head}{source(name, folder)}\n}})"
 
 
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
-    """Compile a module in an isolate, to the function with its four parameters."""
+    """Compile a module in an isolate, to the function with its five parameters."""
     text = wrapped(name, folder)
     code = compiled.code(name, text) if folder == "runtime" else None
     return isolate.run_script(text, PREFIX + name, code)
@@ -78,8 +80,7 @@ def preload() -> None:
     """Read every module now, and its code; for a process that will be confined."""
     for part in ("runtime", "typescript"):
         for name in _names(part):
-            if name != _CHECKER:
-                source(name, part)
+            source(name, part)
     identity()
     compiled.read()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from isokernel.context import Context
+    from isokernel.context.context import Origin
     from isokernel.protocol.frames import Frame
     from isokernel.settings import ContextSettings
 
@@ -50,7 +51,7 @@ class Worker:
         sockets: Sockets,
         *,
         rollup: int | None = None,
-        blank: bool = False,
+        origin: Origin = "cloned",
     ) -> None:
         """Take ownership of a context that was forked into this process, and sockets.
 
@@ -59,7 +60,7 @@ class Worker:
             settings: The context's from now on.
             sockets: Where to serve it.
             rollup: See `MemoryFigures`.
-            blank: The context was made to be forked, and has run nothing.
+            origin: See `Context.after_fork`.
         """
         self._context = context
         self._sockets = sockets
@@ -69,11 +70,12 @@ class Worker:
         context.after_fork(
             settings,
             self._front.cells,
+            read_input=self._front.ask,
             on_fatal=self._exits.fatal,
             on_stuck=self._exits.stuck,
             on_tick=self._tick,
             call_now=self._front.call_now,
-            blank=blank,
+            origin=origin,
         )
         self._memory = MemoryFigures(context, rollup)
         self._control = WorkerControl(sockets.control, self._front.cells, self._memory)

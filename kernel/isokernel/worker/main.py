@@ -18,6 +18,7 @@ from isokernel.worker.exits import WorkerExits
 from isokernel.worker.loop import Sockets, Worker
 
 if TYPE_CHECKING:
+    from isokernel.context.context import Origin
     from isokernel.sandbox import SandboxSettings
     from isokernel.settings import ContextSettings
 
@@ -36,6 +37,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
     sandbox: SandboxSettings | None,
     *,
     checked: bool = False,
+    rollup: int | None = None,
 ) -> NoReturn:
     """Serve a context in a process that was just forked for it; ends the process.
 
@@ -46,21 +48,24 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
         snapshot: A file with the heap that it goes on from, instead of a blank one.
         sandbox: How the process is confined; None for not at all.
         checked: The heap is known to be what was saved.
+        rollup: What `open_rollup` has returned in this process, if it was called.
     """
     try:
         # What saves the context ends by itself, and nobody here asks how.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        context, blank = base, True
-        rollup = open_rollup()
+        context = base
+        origin: Origin = "blank"
+        rollup = open_rollup() if rollup is None else rollup
         keep = [work.fileno() for work in sockets]
         keep += [fd for fd in (rollup, snapshot) if fd is not None]
         close_descriptors(keep)
         if sandbox is not None:
             confine(sandbox, _memory_max(base, settings))
         if snapshot is not None:
-            context, blank = _restored(settings, snapshot, checked=checked), False
+            context = _restored(settings, snapshot, checked=checked)
+            origin = "restored"
         threading.stack_size(_STACK_BYTES)
-        worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
+        worker = Worker(context, settings, sockets, rollup=rollup, origin=origin)
         while True:
             clone = worker.run()  # returns in a clone alone
             spare = clone if isinstance(clone, int) else None
@@ -68,7 +73,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
                 fds = [os.dup(clone) for _ in Sockets._fields]
                 clone = Sockets(*(socket.socket(fileno=fd) for fd in fds))
             sockets = clone
-            worker = Worker(context, settings, sockets)
+            worker = Worker(context, settings, sockets, origin="cloned")
             if spare is not None:
                 worker.wait_for(spare)
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
@@ -85,7 +90,7 @@ def warm_up(base: Context) -> None:
     sockets = Sockets(*(theirs for _, theirs in pairs))
     content = {"code": "({ a: 1 + 1 })", "store_history": False}
     pairs[0][0].sendall(encode("execute_request", content, id=1))
-    Worker(base, base.settings, sockets, blank=True).warm_up()
+    Worker(base, base.settings, sockets, origin="blank").warm_up()
     for ours, _ in pairs:
         ours.close()
     base.forget()
