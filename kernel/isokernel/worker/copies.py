@@ -45,8 +45,14 @@ _SOCKETS: Final = 2
 class SpareClone:
     """The process that will be the next clone, as the original has it."""
 
-    def __init__(self) -> None:
-        """Have none."""
+    def __init__(self, parent: int) -> None:
+        """Have none.
+
+        Args:
+            parent: The fork server. When it is dead, nobody reaps spare clones that
+                end before their original does, so there are none.
+        """
+        self._parent = parent
         self._pid = 0
         self._pair: tuple[int, ...] = ()
         self._due = 0.0
@@ -70,6 +76,9 @@ class SpareClone:
         if self.wait_time != 0.0:
             return None
         if self._pid:
+            self.drop()
+            return None
+        if os.getppid() != self._parent:
             self.drop()
             return None
         ours, theirs = self._pair

@@ -44,7 +44,7 @@ class Sockets(NamedTuple):
 class Worker:
     """One context served over two sockets. Made and run on the V8 thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what makes a process a context
         self,
         context: Context,
         settings: ContextSettings,
@@ -52,6 +52,7 @@ class Worker:
         *,
         rollup: int | None = None,
         origin: Origin = "cloned",
+        parent: int | None = None,
     ) -> None:
         """Take ownership of a context that was forked into this process, and sockets.
 
@@ -61,6 +62,8 @@ class Worker:
             sockets: Where to serve it.
             rollup: See `MemoryFigures`.
             origin: See `Context.after_fork`.
+            parent: The fork server, of a process that was forked when it may have
+                been dead.
         """
         self._context = context
         self._sockets = sockets
@@ -79,7 +82,7 @@ class Worker:
         )
         self._memory = MemoryFigures(context, rollup)
         self._control = WorkerControl(sockets.control, self._front.cells, self._memory)
-        self._spare = SpareClone()
+        self._spare = SpareClone(os.getppid() if parent is None else parent)
         self._poller = select.poll()
         self._poller.register(self._channel.fileno(), select.POLLIN)
         self._poller.register(context.wakeup, select.POLLIN)

@@ -53,7 +53,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
     try:
         # What saves the context ends by itself, and nobody here asks how.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        context = base
+        context, parent = base, os.getppid()
         origin: Origin = "blank"
         rollup = open_rollup() if rollup is None else rollup
         keep = [work.fileno() for work in sockets]
@@ -73,7 +73,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
                 fds = [os.dup(clone) for _ in Sockets._fields]
                 clone = Sockets(*(socket.socket(fileno=fd) for fd in fds))
             sockets = clone
-            worker = Worker(context, settings, sockets, origin="cloned")
+            worker = Worker(context, settings, sockets, origin="cloned", parent=parent)
             if spare is not None:
                 worker.wait_for(spare)
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
