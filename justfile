@@ -35,7 +35,7 @@ walls:
 # Measure, one question after the other, and write docs/benchmarks.md: 40 minutes
 bench *args:
     failed=""; \
-    for question in engine output start javascript kernels contexts isolates http requests \
+    for question in engine output start javascript kernels contexts isolates http forks requests \
         fronts memory snapshots executions durable mcp imports packages; do \
         begun=$(date +%s); \
         python -m tests.bench.bench_$question --page {{ args }} || failed="$failed $question"; \

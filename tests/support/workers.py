@@ -136,10 +136,12 @@ class WorkerClient:
     def clone(self) -> WorkerClient:
         """A client of a new process with the same state."""
         pairs = [socket.socketpair() for _ in range(2)]
-        descriptors = [theirs.fileno() for _, theirs in pairs]
+        spare = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs = [pair[1] for pair in pairs] + list(spare)
+        descriptors = [sock.fileno() for sock in theirs]
         number = self.send("fork_request", descriptors=descriptors)
-        for _, theirs in pairs:
-            theirs.close()
+        for sock in theirs:
+            sock.close()
         reply = self.reply(number)
         assert reply["status"] == "ok", reply
         return WorkerClient(reply["pid"], pairs[0][0], pairs[1][0])

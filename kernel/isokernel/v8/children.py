@@ -6,11 +6,14 @@ Forking is safe because V8 runs without threads of its own.
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
+import math
 import operator
 import os
 import platform
 import select
+import struct
 import sys
 import time
 import warnings
@@ -40,6 +43,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 _CLONE_PARENT: Final = 0x8000
 _CLONE_PARENT_SETTID: Final = 0x0010_0000
+_POLL: Final = struct.Struct("=ihh")
+_CALL: Final = operator.methodcaller("__call__")
 _DONE: Final = b"\0"
 """The last byte that a child writes when all went well."""
 
@@ -201,12 +206,23 @@ def fork() -> int:
         return os.fork()
 
 
-def fork_sibling() -> int:
+def fork_sibling(
+    rest: Sequence[int] = (),
+    seconds: float | None = None,
+    *,
+    without: Sequence[int] = (),
+) -> int:
     """Fork a process that is a child of this one's parent, which is told of its end.
 
     To fork twice instead, so that it is an orphan, copies the table of pages twice,
     which is most of what a fork costs. On Linux. No other thread may be in V8, nor in
     anything else that takes a lock without having Python's.
+
+    Args:
+        rest: Descriptors, one of which is to be readable before the new process does
+            anything: with the first line of Python it copies 800 KB of memory.
+        seconds: How long it rests at most; None for ever.
+        without: Descriptors that it closes before it rests.
 
     Returns:
         Its id; 0 in the new process.
@@ -214,32 +230,40 @@ def fork_sibling() -> int:
     Raises:
         OSError: The system allows no more processes.
     """
-    python = ctypes.pythonapi
-    python.PyOS_BeforeFork.restype = None
-    system = ctypes.PyDLL(None, use_errno=True).syscall
-    system.restype = ctypes.c_long
-    flags = _CLONE_PARENT | _CLONE_PARENT_SETTID
+    before, after_in_parent, after_in_child, clone, poll, close = _calls()
     pid, this = ctypes.c_int(0), os.getpid()
-    clone = partial(
-        system,
-        *map(ctypes.c_long, (_CLONE[platform.machine()], flags, 0)),
-        ctypes.byref(pid),
-        *map(ctypes.c_long, (0, 0)),
-    )
+    looks = b"".join(_POLL.pack(descriptor, select.POLLIN, 0) for descriptor in rest)
+    wait = -1 if seconds is None else math.ceil(seconds * 1000)
+    look = partial(poll, looks, len(rest), wait if rest else 0)
+    first = (*(partial(close, descriptor) for descriptor in without), look)
     # As `os.fork` does it, with another system call. The new process has one thread,
     # which must not wait for others, as it would to run any line of Python before it
     # has been told: so all is called by C, and a table finds what comes next.
-    call = operator.methodcaller("__call__")
-    found = map(call, (python.PyOS_BeforeFork, clone))
-    after = {None: int, 0: python.PyOS_AfterFork_Child}
-    following = map(after.get, found, itertools.repeat(python.PyOS_AfterFork_Parent))
-    list(map(call, following))
+    begin: Callable[[], object] = partial(list, map(_CALL, (*first, after_in_child)))
+    following = {None: int, 0: begin}
+    called = map(_CALL, (before, partial(clone, ctypes.byref(pid), 0, 0)))
+    list(map(_CALL, map(following.get, called, itertools.repeat(after_in_parent))))
     if os.getpid() != this:
         return 0
     if not pid.value:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
     return pid.value
+
+
+@functools.cache
+def _calls() -> tuple[Callable[..., object], ...]:
+    """Return the C functions of `fork_sibling`, which keep Python's lock."""
+    python, system = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)
+    before = python.PyOS_BeforeFork
+    before.restype = None
+    call = system.syscall
+    call.restype = ctypes.c_long
+    call.argtypes = [ctypes.c_long] * 3 + [ctypes.c_void_p] + [ctypes.c_long] * 2
+    flags = _CLONE_PARENT | _CLONE_PARENT_SETTID
+    clone = partial(call, _CLONE[platform.machine()], flags, 0)
+    ends = python.PyOS_AfterFork_Parent, python.PyOS_AfterFork_Child
+    return before, *ends, clone, system.poll, system.close
 
 
 def _end_with(parent: int) -> None:

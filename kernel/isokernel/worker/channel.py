@@ -24,7 +24,7 @@ _HELD_BYTES_MAX: Final = 1 << 16
 """What may wait for more before it is sent."""
 _INBOX_MAX: Final = 1024
 """Frames that are taken in while the server doesn't read ours."""
-_DESCRIPTORS_MAX: Final = 2
+_DESCRIPTORS_MAX: Final = 4
 _ENDED: Final = 0
 
 
@@ -138,9 +138,9 @@ class Channel:
             _end()
         self.inbox.extend(self._decoder.feed(data))
 
-    def take_descriptors(self) -> tuple[int, ...]:
-        """Remove and return the descriptors of the oldest request that has any."""
-        taken = tuple(islice(self.descriptors, _DESCRIPTORS_MAX))
+    def take_descriptors(self, count: int) -> tuple[int, ...]:
+        """Remove and return the oldest descriptors; fewer if there aren't so many."""
+        taken = tuple(islice(self.descriptors, count))
         for _ in taken:
             self.descriptors.popleft()
         return taken

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import MessageError
@@ -15,12 +16,12 @@ from isokernel.v8.children import fork, fork_sibling
 from isokernel.v8.writer import DEADLINE_SECONDS
 from isokernel.worker.channel import Channel
 from isokernel.worker.control import MemoryFigures, WorkerControl
-from isokernel.worker.copies import save, save_and_exit
+from isokernel.worker.copies import SpareClone, receive, save, save_and_exit
 from isokernel.worker.exits import WorkerExits
 from isokernel.worker.front import WorkerFront
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from isokernel.context import Context
     from isokernel.context.context import Origin
@@ -43,7 +44,7 @@ class Sockets(NamedTuple):
 class Worker:
     """One context served over two sockets. Made and run on the V8 thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what makes a process a context
         self,
         context: Context,
         settings: ContextSettings,
@@ -51,6 +52,7 @@ class Worker:
         *,
         rollup: int | None = None,
         origin: Origin = "cloned",
+        parent: int | None = None,
     ) -> None:
         """Take ownership of a context that was forked into this process, and sockets.
 
@@ -60,6 +62,8 @@ class Worker:
             sockets: Where to serve it.
             rollup: See `MemoryFigures`.
             origin: See `Context.after_fork`.
+            parent: The fork server, of a process that was forked when it may have
+                been dead.
         """
         self._context = context
         self._sockets = sockets
@@ -78,15 +82,25 @@ class Worker:
         )
         self._memory = MemoryFigures(context, rollup)
         self._control = WorkerControl(sockets.control, self._front.cells, self._memory)
+        self._spare = SpareClone(os.getppid() if parent is None else parent)
         self._poller = select.poll()
         self._poller.register(self._channel.fileno(), select.POLLIN)
         self._poller.register(context.wakeup, select.POLLIN)
 
-    def run(self) -> Sockets:
+    def wait_for(self, spare: int) -> None:
+        """Wait, as a spare clone, for what its sockets are to be; it may end here."""
+        for sock, descriptor in zip(self._sockets, receive(spare), strict=True):
+            timeout = sock.gettimeout()
+            os.dup2(descriptor, sock.fileno(), inheritable=False)
+            os.close(descriptor)
+            sock.settimeout(timeout)
+
+    def run(self) -> Sockets | int:
         """Serve; the process ends when the server closes a socket.
 
         Returns:
-            Only in a process that this one was cloned to: the clone's own sockets.
+            Only in a process that this one was cloned to: the clone's own sockets, or
+            for a spare one the descriptor on which they come.
         """
         self._control.start()
         try:
@@ -96,7 +110,9 @@ class Worker:
                     return clone
                 self._channel.flush()
                 if not self._channel.inbox:  # else it came while we flushed
-                    self._wait()
+                    spare = self._wait()
+                    if spare is not None:
+                        return spare
         except BaseException as error:  # noqa: BLE001 -- the server must hear of it
             self._exits.defect(error)
 
@@ -120,6 +136,8 @@ class Worker:
         clone = self._advance()
         while clone is None and inbox:
             request = inbox.popleft()
+            if request.type != "fork_request":
+                self._spare.drop()
             if request.type in _ORDERED:
                 self._front.waiting.append(request)
             else:
@@ -127,17 +145,28 @@ class Worker:
             clone = self._advance()
         return clone
 
-    def _wait(self) -> None:
+    def _wait(self) -> int | None:
+        """Wait until something is to be done; in a spare clone, see `run`."""
         self._memory.update()
         wait = self._context.wait_time()
         due = None if wait is None else time.monotonic() + wait
+        if self._spare.wait_time is not None:
+            wait = min(self._spare.wait_time, math.inf if wait is None else wait)
         ready = dict(
             self._poller.poll(None if wait is None else math.ceil(wait * 1000))
         )
         if self._context.wakeup in ready or (due and time.monotonic() >= due):
+            self._spare.drop()
             self._context.step()
         if self._channel.fileno() in ready:
             self._channel.fill()
+        elif not ready and self._spare.wait_time is not None:
+            with self._context.turns.held():
+                spare = self._spare.step(fork_sibling)
+            if spare is not None:
+                self._close_inherited()
+            return spare
+        return None
 
     def _advance(self) -> Sockets | None:
         """End what is over, begin what waits; the clone's sockets, in a clone."""
@@ -157,101 +186,91 @@ class Worker:
         return None
 
     def _clone(self, request: Frame) -> Sockets | None:
-        """Fork a process that goes on as another context."""
-        wait = self._context.wait_time()
-        due = None if wait is None else time.monotonic() + wait
-        descriptors = self._fork(request, fork_sibling)
-        if descriptors is None:
+        """Have a process go on as another context; its sockets, in that process."""
+        descriptors = self._take_descriptors(request, len(Sockets._fields) + 2)
+        if not descriptors:
             return None
-        sockets = Sockets(*(socket.socket(fileno=fd) for fd in descriptors))
-        _rest(sockets, due)
-        return sockets
+        given, pair = descriptors[:-2], descriptors[-2:]
+        pid = self._spare.give(given)
+        if not pid:
+            # It rests until it is asked something, or a timer is due.
+            wait = self._context.wait_time()
+            rest = partial(fork_sibling, given, wait, without=pair)
+            pid = self._fork(request, rest)
+            if pid == 0:
+                return Sockets(*(socket.socket(fileno=fd) for fd in given))
+        _close(given)
+        self._spare.want(pair)
+        if pid > 0:
+            self._tell_forked(request, pid)
+        return None
 
     def _checkpoint(self, request: Frame) -> None:
         """Save the context: in a copy of this process, or here if nothing follows."""
+        descriptors = self._take_descriptors(request, 2)
+        if not descriptors:
+            return
+        file, outcome = descriptors
         seconds = request.content.get("deadline")
         if not isinstance(seconds, (int, float)):
             seconds = DEADLINE_SECONDS
         if request.content.get("last"):
-            self._save(request, seconds)
+            self._save(request, file, outcome, seconds)
             return
-        descriptors = self._fork(request, fork)
-        if descriptors is not None:
-            save_and_exit(self._context, *descriptors, seconds)
+        pid = self._fork(request, fork)
+        if pid == 0:
+            save_and_exit(self._context, file, outcome, seconds)
+        _close(descriptors)
+        if pid > 0:
+            self._tell_forked(request, pid)
 
-    def _save(self, request: Frame, seconds: float) -> None:
+    def _save(self, request: Frame, file: int, outcome: int, seconds: float) -> None:
         """Save the context in this process, which does nothing else meanwhile."""
-        descriptors = self._take_descriptors(request)
-        if descriptors is not None:
-            file, outcome = descriptors
-            self._channel.send(
-                reply_type(request.type), {"status": "ok"}, request.id or 0
-            )
-            self._channel.flush()
-            inherited = [self._channel.fileno(), self._sockets.control.fileno()]
-            if self._memory.rollup is not None:
-                inherited.append(self._memory.rollup)
-            with self._context.turns.held():
-                save(self._context, file, outcome, seconds, inherited)
-            os.close(file)
-
-    def _take_descriptors(self, request: Frame) -> tuple[int, int] | None:
-        """Return the two descriptors of a request; None if it has others: refused."""
-        descriptors = self._channel.take_descriptors()
-        if len(descriptors) == len(Sockets._fields):
-            first, second = descriptors
-            return first, second
-        problem = MessageError(f"a {request.type} comes with two descriptors")
-        self._front.refuse(request, problem)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return None
-
-    def _fork(
-        self, request: Frame, fork_process: Callable[[], int]
-    ) -> tuple[int, int] | None:
-        """Answer a request for a copy of this process with two descriptors.
-
-        Returns:
-            The descriptors, in the copy alone.
-        """
-        descriptors = self._take_descriptors(request)
-        if descriptors is None:
-            return None
+        self._channel.send(reply_type(request.type), {"status": "ok"}, request.id or 0)
         self._channel.flush()
-        pid = -1
+        inherited = [self._channel.fileno(), self._sockets.control.fileno()]
+        if self._memory.rollup is not None:
+            inherited.append(self._memory.rollup)
+        with self._context.turns.held():
+            save(self._context, file, outcome, seconds, inherited)
+        os.close(file)
+
+    def _take_descriptors(self, request: Frame, count: int) -> tuple[int, ...]:
+        """Return the descriptors of a request, which is refused if there are others."""
+        descriptors = self._channel.take_descriptors(count)
+        if len(descriptors) == count:
+            return descriptors
+        _close(descriptors)
+        problem = MessageError(f"a {request.type} comes with {count} descriptors")
+        self._front.refuse(request, problem)
+        return ()
+
+    def _fork(self, request: Frame, fork_process: Callable[[], int]) -> int:
+        """Fork a copy of this process: its id, 0 in the copy, less if it is refused."""
+        self._channel.flush()
         try:
             with self._context.turns.held():
                 pid = fork_process()
         except OSError as error:
             self._front.refuse(request, error)
+            return -1
         if pid == 0:
             self._close_inherited()
-            return descriptors
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if pid > 0:
-            content = {"status": "ok", "pid": pid}
-            self._channel.send(reply_type(request.type), content, request.id or 0)
-        return None
+        return pid
+
+    def _tell_forked(self, request: Frame, pid: int) -> None:
+        content = {"status": "ok", "pid": pid}
+        self._channel.send(reply_type(request.type), content, request.id or 0)
 
     def _close_inherited(self) -> None:
         """Close what belongs to the original, in a copy."""
+        self._spare.drop()
         self._channel.close()
         self._sockets.control.close()
         if self._memory.rollup is not None:
             os.close(self._memory.rollup)
 
 
-def _rest(sockets: Sockets, due: float | None) -> None:
-    """Wait until something is to be done: each line of Python costs memory of its own.
-
-    Args:
-        sockets: A clone's.
-        due: When its next timer is, on the monotonic clock.
-    """
-    poller = select.poll()
-    for sock in sockets:
-        poller.register(sock, select.POLLIN)
-    wait = None if due is None else max(due - time.monotonic(), 0.0)
-    poller.poll(None if wait is None else math.ceil(wait * 1000))
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

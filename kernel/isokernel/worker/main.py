@@ -53,7 +53,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
     try:
         # What saves the context ends by itself, and nobody here asks how.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        context = base
+        context, parent = base, os.getppid()
         origin: Origin = "blank"
         rollup = open_rollup() if rollup is None else rollup
         keep = [work.fileno() for work in sockets]
@@ -65,9 +65,17 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
             context = _restored(settings, snapshot, checked=checked)
             origin = "restored"
         threading.stack_size(_STACK_BYTES)
+        worker = Worker(context, settings, sockets, rollup=rollup, origin=origin)
         while True:
-            worker = Worker(context, settings, sockets, rollup=rollup, origin=origin)
-            sockets, rollup, origin = worker.run(), None, "cloned"
+            clone = worker.run()  # returns in a clone alone
+            spare = clone if isinstance(clone, int) else None
+            if isinstance(clone, int):  # it gets others in their place
+                fds = [os.dup(clone) for _ in Sockets._fields]
+                clone = Sockets(*(socket.socket(fileno=fd) for fd in fds))
+            sockets = clone
+            worker = Worker(context, settings, sockets, origin="cloned", parent=parent)
+            if spare is not None:
+                worker.wait_for(spare)
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
         WorkerExits(Channel(sockets.work)).defect(error)
 

@@ -20,6 +20,8 @@ __all__ = ["AsyncForkServer", "fork_server"]
 
 _PID_END: Final = 1 << 22
 """No system has a process of that number, or a higher one."""
+_CLONE_PROCESSES: Final = 4
+"""A clone's process, its threads, and a spare one."""
 _NOT_ITS: Final = "the context named a process that is not its own"
 
 
@@ -27,7 +29,12 @@ def fork_server(settings: ServerSettings) -> ForkServer:
     """Make the fork server that the settings ask for; it isn't launched."""
     sandbox = None
     if settings.sandbox:
-        sandbox = SandboxSettings(niceness=settings.context_niceness)
+        least = SandboxSettings().processes_max
+        sandbox = SandboxSettings(
+            niceness=settings.context_niceness,
+            # All contexts of the server may be clones of one, which share its bound.
+            processes_max=max(least, settings.contexts_max * _CLONE_PROCESSES),
+        )
     return ForkServer(sandbox=sandbox)
 
 

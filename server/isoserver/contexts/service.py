@@ -462,6 +462,8 @@ class Contexts:
 
         def forked() -> None:
             fork.calls.begin(context.calls.lock)
+            if not self._files.has_folder(context.key):
+                return  # most have none, and need no thread to copy it
             self._files.freeze(context.key)
             copy = asyncio.to_thread(self._files.copy, context.key, fork.key)
             copying.append(asyncio.ensure_future(copy))
@@ -473,8 +475,7 @@ class Contexts:
         except BaseException:
             await asyncio.gather(*copying, return_exceptions=True)
             self._registry.discard(fork)
-            if copying:
-                await fork.close()
+            await fork.close()
             await asyncio.to_thread(self._files.delete, fork.key)
             raise
         if self._calls is not None:

@@ -305,7 +305,10 @@ class V8Process(ContextProcess):
         """Have it fork itself, with sockets of its own; see `ContextProcess`."""
         work, far_work = socket.socketpair()
         control, far_control = socket.socketpair()
-        fds = (far_work.fileno(), far_control.fileno())
+        # The next clone gets its sockets through this one.
+        spare = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        far = (far_work, far_control, *spare)
+        fds = tuple(sock.fileno() for sock in far)
         seconds = self._settings.context_query_timeout_seconds
         try:
             reply = await ask(Job("fork_request", {}, seconds, fds=fds))
@@ -315,8 +318,8 @@ class V8Process(ContextProcess):
             control.close()
             raise
         finally:
-            far_work.close()
-            far_control.close()
+            for sock in far:
+                sock.close()
         work.setblocking(False)  # noqa: FBT003 - socket's own signature
         control.setblocking(False)  # noqa: FBT003
         made = V8Process(self._identity, listener, self._settings, self._fork_server)

@@ -85,6 +85,10 @@ class Files:
         """
         return self._open(key, make=False)
 
+    def has_folder(self, key: Key) -> bool:
+        """Return whether anything was ever put into a context's folder."""
+        return self.path(key).is_dir()
+
     def open(self, key: Key) -> Folder:
         """Return a context's folder, and make it if there is none.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support.waiting import wait_for
 from tests.support.workers import WorkerClient, await_exit
 
 from isokernel.v8 import writer
@@ -106,10 +109,85 @@ def test_a_clone_is_the_fork_servers_child(
     assert psutil.Process(client.pid).children() == []
 
 
+def _spares(client: WorkerClient, *others: WorkerClient) -> list[int]:
+    """The spare clones of a context: what is in its session beside others."""
+    known = {client.pid, *(other.pid for other in others)}
+    return [
+        pid for pid in psutil.pids() if pid not in known and _session(pid) == client.pid
+    ]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def test_the_second_clone_is_ready(
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
+) -> None:
+    client.run("let n = 1; setTimeout(() => console.log('fired'), 1e6); 0")
+    first = clone(client)
+    [spare] = wait_for(lambda: _spares(client, first))
+    second = clone(client)
+    assert second.pid == spare
+    assert second.value("++n") == "2"
+    assert second.value("Math.random()") != first.value("Math.random()")
+    number = second.execute("for (;;);")
+    second.interrupt(number)
+    assert second.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
+    assert first.value("n") == client.value("n") == "1"
+    third = clone(second)
+    assert third.value("n") == "2"
+
+
+@pytest.mark.parametrize("change", ["a cell", "a timer"])
+def test_a_spare_clone_ends_when_its_original_goes_on(
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient], change: str
+) -> None:
+    client.run("let n = 1")
+    if change == "a timer":
+        client.run("setTimeout(() => console.log(n = 2), 1500); 0")
+    first = clone(client)
+    [spare] = wait_for(lambda: _spares(client, first))
+    if change == "a timer":
+        client.wait(lambda frame: frame.type == "stream")
+    else:
+        client.run("n = 2")
+    wait_for(lambda: not psutil.pid_exists(spare))
+    assert clone(client).value("n") == "2"
+
+
+def test_a_spare_clone_ends_with_its_original(
+    fork_server: ForkServer,
+    client: WorkerClient,
+    clone: Callable[[WorkerClient], WorkerClient],
+) -> None:
+    first = clone(client)
+    [spare] = wait_for(lambda: _spares(client, first))
+    os.kill(client.pid, signal.SIGKILL)
+    assert await_exit(fork_server, client.pid).status == -signal.SIGKILL
+    wait_for(lambda: not psutil.pid_exists(spare))
+    assert first.value("1") == "1"
+
+
+def test_a_clone_does_without_a_spare_one_that_was_killed(
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
+) -> None:
+    client.run("let n = 1")
+    first = clone(client)
+    [spare] = wait_for(lambda: _spares(client, first))
+    os.kill(spare, signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(spare))
+    assert clone(client).value("n") == "1"
+
+
 def test_a_clone_has_no_threads_before_it_is_asked_something(
     client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
     client.run("let m = 5")
+    # At once: else the next one would be ready, which has them.
     other, asked, answering = (clone(client) for _ in range(3))
     assert "heap_used" in answering.memory()
     number = asked.execute("for (;;);")

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,7 @@ from isokernel.network.settings import NetworkSettings
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.settings import ContextSettings
 from isoserver.capabilities.service import Capabilities
-from isoserver.contexts.forkserver import AsyncForkServer
+from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.history import Cell
 from isoserver.contexts.v8 import V8Process
 from isoserver.errors import ForkError, HeapUnsavableError
@@ -171,6 +172,25 @@ def test_what_is_not_of_a_context_is_refused() -> None:
             assert fork_server.hold(gone, one.pid) is None
 
     with_fork_server(lambda: AsyncForkServer(ForkServer()), scenario)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="contexts have no users of their own")
+@pytest.mark.parametrize(("contexts", "bound"), [(2, 256), (500, 2000)])
+def test_processes_of_a_context_are_bounded(contexts: int, bound: int) -> None:
+    async def scenario(forks: AsyncForkServer) -> None:
+        context, clone = (context_of(forks) for _ in range(2))
+        await context.start()
+        await context.fork_into(clone)
+        for each in (context, clone):
+            assert bounds(each.process.pid) == [f"{bound}"] * 2
+            await each.close()
+
+    def bounds(pid: int) -> list[str]:
+        lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        return next(line.split()[2:4] for line in lines if "processes" in line)
+
+    settings = read_settings(contexts_max=contexts)
+    with_fork_server(lambda: AsyncForkServer(fork_server(settings)), scenario)
 
 
 class Tool:
