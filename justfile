@@ -35,9 +35,14 @@ walls:
 # Measure, one question after the other, and write docs/benchmarks.md
 bench *args:
     for question in engine output start javascript kernels \
-        contexts http python fronts snapshots executions durable mcp imports packages; do \
+        contexts isolates http python fronts snapshots executions durable mcp imports \
+        packages; do \
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
+
+# Compare ratios with the last ones, in half a minute; --keep writes them
+bench-quick *args:
+    python -m tests.bench.quick {{ args }}
 
 # Make the OpenAPI document of the docs
 openapi:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from tests.bench import report
+from tests.bench.plots import Plot
 from tests.support.workers import WorkerClient
 
 from isokernel.context import Context
@@ -177,7 +178,7 @@ def main() -> None:
     """Run from the command line."""
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--crowds", type=int, nargs="*", default=[300, 1000])
+    parser.add_argument("--crowds", type=int, nargs="*", default=[10, 100, 1000])
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -217,7 +218,33 @@ def main() -> None:
         ),
     ]
     figures = {"starts_ms": started, "cells_us": live, "crowds": crowds}
-    report.publish(options, "contexts", figures, "\n".join(parts))
+    report.publish(options, "contexts", figures, "\n".join(parts), plots=_plots(crowds))
+
+
+def _plots(crowds: list[dict[str, Any]]) -> list[Plot]:
+    if not crowds:
+        return []
+
+    def each(take: Callable[[dict[str, Any]], float]) -> list[tuple[float, float]]:
+        return [(crowd["contexts"], take(crowd)) for crowd in crowds]
+
+    return [
+        Plot(
+            "crowds",
+            "What each of many live contexts costs",
+            "live contexts",
+            "each",
+            {
+                "memory, MiB": each(lambda of: of["pss_mib"]["p50"]),
+                "to begin, ms": each(
+                    lambda of: of["all_started_s"] / of["contexts"] * 1e3
+                ),
+                "an answer, ms": each(
+                    lambda of: of["all_answered_s"] / of["contexts"] * 1e3
+                ),
+            },
+        )
+    ]
 
 
 def _row(name: str, of: report.Summary) -> tuple[str, ...]:

@@ -3,7 +3,11 @@
 Checkpoints and new contexts from heaps of several sizes, through HTTP; how long other
 cells of a context wait for its checkpoint; and many contexts that sleep: what it takes
 to make and save one, its memory and disk, and how long a cell takes that wakes one. And
-a server that finds many rows of sleeping contexts when it starts.
+servers that find rows of sleeping contexts when they start, up to 10,000, and only wake
+them; by the number of rows, and by the size of the heap.
+
+Run: python -m tests.bench.bench_durable [--contexts 10000], which makes that many:
+seven minutes for 10,000.
 """
 
 from __future__ import annotations
@@ -31,14 +35,26 @@ OBJECTS = (
     "globalThis.kept = Array.from({{ length: {count} }},"
     " (_, i) => ({{ id: i, name: `item ${{i}}`, list: [i, i + 0.5] }})); 0"
 )
-SIZES = {"blank": 0, "1 MiB": 9_000, "16 MiB": 200_000}
+SIZES = {"blank": 0, "1 KiB": 20, "1 MiB": 9_000, "16 MiB": 200_000}
+ROWS = (10, 1_000, 10_000)
+"""Sleeping contexts that a server finds."""
+WOKEN = {
+    "blank": "0",
+    "1 MiB": OBJECTS.format(count=9_000),
+    "10 MiB": "globalThis.kept = new Float64Array(1.3e6).map((_, i) => i / 3); 0",
+    "32 MiB": "globalThis.kept = new Float64Array(4e6).map((_, i) => i / 3); 0",
+}
+WOKEN_ROWS = 100
+"""Copies of each of those."""
+PAUSE_SECONDS = 0.02
+"""Before each, which so finds a process that waits for it, as what comes alone does."""
 FLAGS = ("--languages", "javascript", "--default-language", "javascript")
 MAKERS = 4
 """Who make contexts at a time while many are made."""
 AWAKE_MAX = 256
 """Contexts that may be awake by then: what is measured is the saving, not the wait."""
 SLEEPY = 0.5
-WAKES = 200
+WAKES = 100
 LARGE_ROUNDS = 5
 """Of the largest heaps, which take a second or so each."""
 
@@ -154,12 +170,12 @@ async def sleepers(
     }
 
 
-def copies(count: int) -> dict[str, Any]:
+def copies(count: int, code: str) -> dict[str, Any]:
     """Start a server beside whose one sleeping context stand copies of its row."""
     with tempfile.TemporaryDirectory() as folder:
         flags = (*FLAGS, "--no-access-log", "--data-dir", folder)
         first = Server(*flags)
-        asyncio.run(_prepare(first))
+        asyncio.run(_prepare(first, code))
         first.stop()
         bare = Server(*flags)
         before = psutil.Process(bare.process.pid).memory_info().rss
@@ -169,20 +185,21 @@ def copies(count: int) -> dict[str, Any]:
         server = Server(*flags, "--shutdown-save-timeout-seconds", "1")
         seconds = time.perf_counter() - start
         memory = psutil.Process(server.process.pid).memory_info().rss - before
-        wakes = asyncio.run(_wake_copies(server, count))
+        wakes, blank = asyncio.run(_wake_copies(server, count))
         server.stop()
     return {
         "n": count,
         "start_seconds": seconds,
         "memory_bytes_each": memory / count,
         "wake_ms": report.summary(wakes),
+        "blank_ms": report.summary(blank),
     }
 
 
-async def _prepare(server: Server) -> None:
+async def _prepare(server: Server, code: str) -> None:
     api = Api(await Connection.open(server.url))
     here = (await api.ask("POST", "/contexts", {}))["id"]
-    await api.run(here, "globalThis.mine = 7")
+    await api.run(here, f"globalThis.mine = 7; {code}")
 
 
 def _copy(file: Path, count: int) -> None:
@@ -202,16 +219,24 @@ def _copy(file: Path, count: int) -> None:
         database.commit()
 
 
-async def _wake_copies(server: Server, count: int) -> list[float]:
+async def _wake_copies(server: Server, count: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of cells that wake a context, and of new ones' first, in turn."""
     api = Api(await Connection.open(server.url))
-    wakes = []
+    wakes, blank = [], []
     for number in range(0, count, max(1, count // WAKES)):
+        await asyncio.sleep(PAUSE_SECONDS)
         start = time.perf_counter()
         answer = await api.run(f"copy-{number}", "mine")
         wakes.append((time.perf_counter() - start) * 1e3)
         if answer["items"][0]["text"] != "7":
             raise RuntimeError(answer)
-    return wakes
+        await asyncio.sleep(PAUSE_SECONDS)
+        start = time.perf_counter()
+        made = (await api.ask("POST", "/contexts", {}))["id"]
+        await api.run(made, "7")
+        blank.append((time.perf_counter() - start) * 1e3)
+        await api.ask("DELETE", f"/contexts/{made}")
+    return wakes, blank
 
 
 async def _make(
@@ -310,26 +335,48 @@ def text(figures: dict[str, Any]) -> str:
             ]
         ],
     )
-    return f"{first}\n\n{second}\n\n{_copies_text(figures['copies'])}"
+    return f"{first}\n\n{second}\n\n{_copies_table(figures['copies'])}"
 
 
-def _copies_text(found: dict[str, Any]) -> str:
-    wake = found["wake_ms"]
-    return (
-        f"A server that finds {found['n']:,} sleeping contexts (copies of one row) "
-        f"starts in {found['start_seconds']:.1f} s, has "
-        f"{found['memory_bytes_each'] / 1024:.1f} KiB for each, and wakes one in "
-        f"{report.rounded(wake['p50'])} ms (p50; p95 {report.rounded(wake['p95'])}, "
-        f"n {wake['n']})."
+def _copies_table(copied: dict[str, dict[str, Any]]) -> str:
+    """Servers that only wake, after they have found the contexts."""
+
+    def pair(part: report.Summary) -> str:
+        return f"{report.rounded(part['p50'])} / {report.rounded(part['p95'])}"
+
+    def row(heap: str, found: dict[str, Any]) -> list[str]:
+        wake, blank = found["wake_ms"], found["blank_ms"]
+        return [
+            f"{found['n']:,}",
+            heap,
+            report.rounded(found["start_seconds"]),
+            report.rounded(found["memory_bytes_each"] / 1024),
+            pair(wake),
+            pair(blank),
+            f"{wake['p50'] / blank['p50']:.1f} x",
+        ]
+
+    head = [
+        "found asleep (copies of one row)",
+        "heap",
+        "start, s",
+        "KiB of memory each",
+        "cell that wakes one, ms p50 / p95",
+        "new context and its first cell, in turn",
+        "woken against new",
+    ]
+    return report.table(
+        head,
+        [row(key.partition(", ")[2], found) for key, found in copied.items()],
     )
 
 
 def main() -> None:
     """Measure and publish."""
     parser = report.arguments(__doc__ or "")
-    parser.add_argument("--contexts", type=int, default=10_000)
+    parser.add_argument("--contexts", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     figures: dict[str, Any] = {"cores": os.cpu_count()}
     with serving("--request-body-bytes-max", str(64 * MIB)) as (server, _):
@@ -343,7 +390,13 @@ def main() -> None:
         figures["sleepers"] = asyncio.run(
             sleepers(server, folder, options.contexts, options.seconds)
         )
-    figures["copies"] = copies(options.contexts)
+    found = {f"{count}, blank": copies(count, "0") for count in ROWS}
+    found |= {
+        f"{WOKEN_ROWS}, {heap}": copies(WOKEN_ROWS, code)
+        for heap, code in WOKEN.items()
+        if heap != "blank"
+    }
+    figures["copies"] = found
     report.publish(options, "durable", figures, text(figures))
 
 

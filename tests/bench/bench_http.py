@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from tests.bench import gateway, peers, report
 from tests.bench.http_client import Connection, request
+from tests.bench.plots import Plot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -317,7 +318,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     figures = asyncio.run(measure(options.rounds))
-    report.publish(options, "http", figures, tables(figures))
+    plots = [_plot(figures["trips"])]
+    report.publish(options, "http", figures, tables(figures), plots=plots)
+
+
+def _plot(trips: dict[str, Any]) -> Plot:
+    lines = {
+        name: [(int(number), of[what]["per_second"]) for number, of in trips.items()]
+        for name, what in (("an empty handler", "empty"), ("/execute", "execute"))
+    }
+    title = "Requests a second, by connections"
+    return Plot("connections", title, "connections", "a second", lines)
 
 
 if __name__ == "__main__":

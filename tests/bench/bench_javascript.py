@@ -152,7 +152,8 @@ def main() -> None:
         for program, cells in times.items()
     }
     text = _rendered(figures, ratios, list(ways))
-    report.publish(options, "javascript", figures, text, report.node_versions())
+    known = report.node_versions()
+    report.publish(options, "javascript", figures, text, extra_versions=known)
 
 
 def _rendered(

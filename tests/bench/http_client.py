@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-__all__ = ["Connection", "request"]
+__all__ = ["Asker", "Connection", "request"]
 
 _LENGTH: Final = b"content-length:"
 _STATUS: Final = slice(9, 12)
+_REFUSED: Final = 400
+_PAUSE_SECONDS: Final = 0.001
 
 
 def request(method: str, path: str, body: Any = None) -> bytes:
@@ -53,3 +56,43 @@ class Connection:
         """Disconnect."""
         self._writer.close()
         await self._writer.wait_closed()
+
+
+class Asker:
+    """One connection, used by code that waits."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._connection = self._loop.run_until_complete(Connection.open(url))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._loop.run_until_complete(self._connection.close())
+        self._loop.close()
+
+    def ask(self, data: bytes) -> Any:
+        """Send a request; the answer, which isn't an error.
+
+        Raises:
+            RuntimeError: It is one.
+        """
+        work = self._connection.send(data)
+        status, answer = self._loop.run_until_complete(work)
+        if status >= _REFUSED:
+            raise RuntimeError(answer)
+        return json.loads(answer) if answer[:1] in b"[{" else answer.decode()
+
+    def run(self, order: bytes) -> None:
+        """Order a run, and ask until it has ended, as clients do.
+
+        Raises:
+            RuntimeError: It has failed.
+        """
+        look = request("GET", f"/api/executions/{self.ask(order)['execution_id']}")
+        while True:
+            status = self.ask(look)["status"]
+            if status == "completed":
+                return
+            if status not in {"queued", "running"}:
+                raise RuntimeError(status)
+            time.sleep(_PAUSE_SECONDS)

@@ -2,7 +2,7 @@
 
 A benchmark prints its figures, and writes them with `--json FILE` as JSON. With
 `--page` it also puts its tables into docs/benchmarks.md, between two markers of its
-own.
+own, and its plots beside that page.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from tests.bench import plots as drawn
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PLOTS = PAGE.parent / "plots"
 PACKAGES = ("isokernel", "mini-racer", "ipykernel", "jupyter_client", "pyzmq", "deno")
 
 
@@ -121,12 +124,14 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def publish(
+def publish(  # noqa: PLR0913 -- all that a benchmark has to tell
     options: argparse.Namespace,
     question: str,
     figures: dict[str, Any],
     text: str,
+    *,
     extra_versions: dict[str, str] | None = None,
+    plots: Sequence[drawn.Plot] = (),
 ) -> None:
     """Print a benchmark's figures and write them where the options say.
 
@@ -136,6 +141,7 @@ def publish(
         figures: What was measured.
         text: The same as Markdown.
         extra_versions: Versions beside those of `versions`.
+        plots: How figures grow; the page shows them below the tables.
     """
     report = {
         "question": question,
@@ -143,12 +149,22 @@ def publish(
         "machine": machine(),
         "versions": {**versions(), **(extra_versions or {})},
         "figures": figures,
+        "plots": [plot._asdict() for plot in plots],
     }
     print(text)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.page:
-        _put(question, f"{_origin(report)}\n\n{text}")
+        pictures = [_draw(question, plot) for plot in plots]
+        _put(question, "\n\n".join([_origin(report), text, *pictures]))
+
+
+def _draw(question: str, plot: drawn.Plot) -> str:
+    """Write a plot's file; the Markdown that shows it."""
+    PLOTS.mkdir(exist_ok=True)
+    file = PLOTS / f"{question}-{plot.name}.svg"
+    file.write_text(drawn.svg(plot), encoding="utf-8")
+    return f"![{plot.title}: {plot.y} by {plot.x}](plots/{file.name})"
 
 
 def _origin(report: dict[str, Any]) -> str:

@@ -41,8 +41,8 @@ def confined(
                 os.setgroups([])
                 os.setresgid(user, user, user)
                 os.setresuid(user, user, user)
-            confine(settings or SandboxSettings(), memory_max)
             try:
+                confine(settings or SandboxSettings(), memory_max)
                 answer = {"value": attempt()}
             except OSError as error:
                 answer = {"errno": error.errno}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Compiled",
     "Move",
+    "as_script",
     "compile_body",
     "compile_cell",
     "compile_function",
@@ -107,6 +108,7 @@ _BODY_MOVES: Final = (
     Move(1, 0, 1, 0, inserted=True),
     Move(1, len(_BODY_HEAD), 1, 0, inserted=False),
 )
+_RESERVED: Final = "Unexpected reserved word"
 _ILLEGAL: Final = ("Illegal return statement", "Return statement is not allowed here")
 
 
@@ -119,12 +121,14 @@ class Compiled(NamedTuple):
         moves: What was changed in it further, on top of the source map.
         helpers: A script to run first; its value is an object of functions that the
             code calls as globals.
+        plain: Run it as a script, in which `await` is a name.
     """
 
     code: str
     source_map: str | None = None
     moves: tuple[Move, ...] = ()
     helpers: str | None = None
+    plain: bool = False
 
 
 def compile_cell(
@@ -167,6 +171,24 @@ def recompile(
             return lowered
     compiled = _from_typescript(isolate, code)
     return _jsx(code, compiled) if isinstance(compiled, SyntaxProblem) else compiled
+
+
+def as_script(isolate: Isolate, compiled: Compiled, refused: str) -> Compiled | None:
+    """Take a cell as a script, if its names are why V8 refuses it as a cell.
+
+    `await` is a keyword where it can be used, and a name in every script.
+
+    Args:
+        isolate: Where it shall run.
+        compiled: What V8 has refused.
+        refused: V8's words.
+
+    Returns:
+        None if it is no script either.
+    """
+    if refused != _RESERVED or isolate.compile_error(compiled.code) is not None:
+        return None
+    return compiled._replace(plain=True)
 
 
 def _jsx(code: str, problem: SyntaxProblem) -> SyntaxProblem | None:

@@ -99,7 +99,7 @@ class Cell:
 
     def _attempt(self, compiled: Compiled) -> Value | Thrown:
         self._before_run(compiled)
-        return self.isolate.evaluate(compiled.code, self._script)
+        return self.isolate.evaluate(compiled.code, self._script, plain=compiled.plain)
 
     def clashing(self, outcome: Value | Thrown) -> str | None:
         """Return the name that was declared before, if V8 refused the cell for that."""

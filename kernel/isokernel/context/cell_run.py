@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.compiler.cells import (
     Compiled,
+    as_script,
     compile_body,
     compile_cell,
     compile_function,
@@ -239,12 +240,7 @@ class CellRun:
                 self._fail_syntax(again)
                 return
             if again is not None:
-                if again.helpers is not None:
-                    self._bridge.call(
-                        "defineHelpers",
-                        self._isolate.run_script(again.helpers, _HELPERS),
-                    )
-                outcome = cell.run(again)
+                outcome = self._run_again(cell, again)
                 if self._imports(outcome) and self._import(code, again, source):
                     return
         if isinstance(outcome, Clash):
@@ -254,6 +250,22 @@ class CellRun:
             self._isolate.run_microtasks()
         elif not outcome.terminated:
             self._fail(self._syntax_error(outcome))
+
+    def _run_again(self, cell: Cell, again: Compiled) -> Value | Thrown | Clash:
+        """Run a cell as what it is otherwise, after V8 has refused it."""
+        if again.helpers is not None:
+            helpers = self._isolate.run_script(again.helpers, _HELPERS)
+            self._bridge.call("defineHelpers", helpers)
+        outcome = cell.run(again)
+        if not again.plain or isinstance(outcome, Clash):
+            return outcome
+        # A script has ended, where a cell would have given a promise.
+        if isinstance(outcome, Thrown) and outcome.value is None:
+            return outcome
+        failed = isinstance(outcome, Thrown)
+        value = outcome.value if isinstance(outcome, Thrown) else outcome
+        promise: Value = self._bridge.call("scriptEnd", value, failed)
+        return promise
 
     def _cell(self, before_run: Callable[[Compiled], None]) -> Cell:
         return Cell(
@@ -274,7 +286,11 @@ class CellRun:
         self, thrown: Thrown, compiled: Compiled, code: str
     ) -> Compiled | SyntaxProblem | None:
         """Compile what V8 refused as something else that it may be."""
-        if self._options.body and has_return(self._described(thrown)["evalue"]):
+        refused = str(self._described(thrown)["evalue"])
+        script = as_script(self._isolate, compiled, refused)
+        if script is not None:
+            return script
+        if self._options.body and has_return(refused):
             made = compile_function(self._isolate, code)
             if isinstance(made, SyntaxProblem) or code != compiled.code:
                 return made

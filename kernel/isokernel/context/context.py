@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from isokernel.v8.wasm_parts import Parts
 
 ToolAnswer: TypeAlias = Literal["value", "error", "denied"]
+Origin: TypeAlias = Literal["blank", "restored", "cloned"]
+"""What a context was before it was given to whoever serves it."""
 
 _NO_OPTIONS: Final = ExecutionOptions()
 
@@ -379,7 +381,7 @@ class Context:
         on_stuck: Callable[[], None],
         on_tick: Callable[[], None] | None = None,
         call_now: CallNow | None = None,
-        blank: bool = False,
+        origin: Origin = "cloned",
     ) -> None:
         """Become a context of its own, in the child of a fork; no cell may be running.
 
@@ -397,7 +399,8 @@ class Context:
             on_tick: Called every 50 ms amid running JavaScript, after what was printed
                 has gone to `sink`.
             call_now: Answers calls for what is beyond the context.
-            blank: It was made to be forked and has run nothing: its clock starts now.
+            origin: `blank` was made to be forked and has run nothing: its clock starts
+                now. `restored` was made in this process, with these settings.
         """
         self.settings = settings
         self._host.sink = sink
@@ -411,8 +414,10 @@ class Context:
             settings.v8_heap_bytes_max, settings.array_buffer_bytes_max
         )
         self.turns.after_fork(settings, on_stuck, on_tick)
+        if origin == "restored":
+            return
         self.bridge.call("configure", json.dumps(settings.runtime_options()))
-        if blank:
+        if origin == "blank":
             self.bridge.call("restartClock")
         else:
             self.bridge.lose_calls("cloned")

@@ -15,7 +15,6 @@ from isokernel.context.events import ErrorInfo
 from isokernel.errors import ScriptError, SnapshotFailedError
 from isokernel.v8 import writer
 from isokernel.v8.children import Children
-from isokernel.v8.isolate import Isolate
 from isokernel.v8.live_objects import unsavable_objects
 from isokernel.v8.recreation import Recipes
 from isokernel.v8.retainers import FUNCTION, find_way
@@ -25,10 +24,7 @@ from isokernel.v8.wasm_parts import KINDS, RefusedError, take_apart
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from typing_extensions import Self
-
     from isokernel.context.context import Context
-    from isokernel.v8.children import Child, Outcome
     from isokernel.v8.recreation import Recipe
     from isokernel.v8.values import Value
     from isokernel.v8.wasm_parts import Parts
@@ -109,27 +105,22 @@ class ContextHeaps:
         # takes as long as all the rest; those that have show it when they are tried.
         reason = ""
         for stacks in (False, True):
-            with _Trial(children, lambda: self._try_out(file)) as trial:
-                writer.write(
-                    children,
-                    self._isolate,
-                    file,
-                    _Suspension(self._context),
-                    stacks=stacks,
-                    seconds=seconds,
-                    beside=trial.prepare,
-                )
-                trial.begin()
-                key = seal(file)
-                outcome = trial.outcome(seconds)
-            if not outcome.status:
-                return key
-            reason = outcome.reason
+            reason = writer.write(
+                children,
+                self._isolate,
+                file,
+                _Suspension(self._context),
+                stacks=stacks,
+                seconds=seconds,
+                attempt=lambda: self._try_out(file),
+            )
+            if not reason:
+                return seal(file)
         message = f"what was written can't be read back: {reason}"
         raise SnapshotFailedError(message)
 
     def _try_out(self, file: int) -> None:
-        """Restore the heap that was written, in a forked child that ends afterwards."""
+        """Restore the heap that was written, in the process that has written it."""
         heap = Snapshot.from_file(file, check=False)
         make = type(self._context)
         context = make(self._context.settings, lambda _event: None, snapshot=heap)
@@ -242,41 +233,3 @@ class _Suspension(writer.Preparation):
     ) -> None:
         """Store Python's state in the heap."""
         self._context.suspend(shared, recipes, parts)
-
-
-class _Trial:
-    """A process, forked while a heap is written, that verifies it afterwards."""
-
-    def __init__(self, children: Children, work: Callable[[], None]) -> None:
-        self._children = children
-        self._work = work
-        self._child: Child | None = None
-        self._ready, self._go = os.pipe()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # A process that still waits ends without work.
-        os.close(self._ready)
-        os.close(self._go)
-
-    def prepare(self) -> None:
-        """Fork the process."""
-        self._child = self._children.fork(self._wait)
-
-    def _wait(self) -> None:
-        os.close(self._go)
-        # What it touches first it gets pages of, for 2 ms; there is time for that now.
-        Isolate()
-        if os.read(self._ready, 1):
-            self._work()
-
-    def begin(self) -> None:
-        """Have the process do its work."""
-        os.write(self._go, b"!")
-
-    def outcome(self, seconds: float) -> Outcome:
-        """Wait for the outcome, once it has begun; at most so many seconds."""
-        assert self._child is not None  # noqa: S101 -- by `prepare`
-        return self._child.outcome(seconds)

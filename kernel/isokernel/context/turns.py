@@ -102,6 +102,10 @@ class Turns:
             os.close(self._waker)
         self._prepare(settings, on_stuck, on_tick)
 
+    def held(self) -> contextlib.AbstractContextManager[object]:
+        """Keep other threads out of V8, between two turns, so that a fork is safe."""
+        return self._watchdog.held()
+
     def disable_watchdog(self) -> None:
         """Do without the thread, in a process whose parent enforces a deadline."""
         self._watchdog.close()

@@ -8,16 +8,20 @@ process.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 _PERIOD_SECONDS: Final = 0.05
-_IDLE_SECONDS: Final = 1.0
-"""Without JavaScript, after which the thread waits to be woken."""
+_IDLE_SECONDS: Final = 0.1
+"""Without JavaScript, after which the thread waits to be woken.
+
+Longer, and 256 contexts that take turns spend more on looking than on their cells."""
 
 
 class Watchdog:
@@ -39,7 +43,10 @@ class Watchdog:
         """
         self._tick, self._expire, self._stuck = tick, expire, stuck
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._acting = threading.Lock()
+        # Released to wake the thread; an Event costs more.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._asleep = False
         self._closed = False
         self._entered = 0.0  # when JavaScript was entered; 0 when it doesn't run
@@ -59,7 +66,7 @@ class Watchdog:
             )
             self._thread.start()
         elif self._asleep:
-            self._wake.set()
+            self._ring()
 
     def watch(self, deadline: float | None) -> None:
         """Change the deadline of the JavaScript that runs now, if any does."""
@@ -70,6 +77,10 @@ class Watchdog:
         """Note that JavaScript has ended."""
         self._entered = 0.0
 
+    def held(self) -> AbstractContextManager[object]:
+        """Keep the thread out of V8, while JavaScript doesn't run, to fork."""
+        return self._acting
+
     def give_up_after(self, grace_seconds: float) -> None:
         """Call `stuck` if JavaScript runs on for so many seconds. Any thread."""
         if not self._kill_at:
@@ -78,19 +89,24 @@ class Watchdog:
     def close(self) -> None:
         """End the thread; nothing is watched any more."""
         self._closed = True
-        self._wake.set()
+        self._ring()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it has been rung already
+            self._bell.release()
 
     def _run(self) -> None:
         busy = time.monotonic()
         while not self._closed:
-            if self._wake.wait(_PERIOD_SECONDS):
-                self._wake.clear()
+            self._bell.acquire(timeout=_PERIOD_SECONDS)
             now = time.monotonic()
             if self._entered:
                 busy = now
-                self._look(now)
+                with self._acting:
+                    if self._entered:
+                        self._look(now)
             elif now - busy > _IDLE_SECONDS:
                 self._sleep()
                 busy = time.monotonic()
@@ -108,5 +124,5 @@ class Watchdog:
     def _sleep(self) -> None:
         self._asleep = True
         if not self._entered and not self._closed:
-            self._wake.wait()
+            self._bell.acquire()
         self._asleep = False

@@ -16,7 +16,7 @@ keeps the socket open. When it dies, the contexts go on: they hang on their own 
 
 from __future__ import annotations
 
-from isokernel.forkserver.client import ForkServer, Spawned
+from isokernel.forkserver.client import ForkServer, MemoryFile, Spawned
 from isokernel.forkserver.exits import Exited
 
-__all__ = ["Exited", "ForkServer", "Spawned"]
+__all__ = ["Exited", "ForkServer", "MemoryFile", "Spawned"]

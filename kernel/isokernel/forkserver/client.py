@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -65,6 +66,25 @@ class Spawned(NamedTuple):
     pid: int
     work: socket.socket
     control: socket.socket
+
+
+class MemoryFile:
+    """A file that has no name; it goes with this object.
+
+    Attributes:
+        descriptor: The file's.
+    """
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        """Write it, which takes 0.5 ms for each MB; in any thread.
+
+        Raises:
+            OSError: There is no memory for it.
+        """
+        self.descriptor = os.memfd_create("isokernel-heap")
+        weakref.finalize(self, os.close, self.descriptor)
+        with open(self.descriptor, "wb", closefd=False) as file:
+            file.write(data)
 
 
 class ForkServer:
@@ -241,7 +261,7 @@ class ForkServer:
         self,
         settings: ContextSettings,
         *,
-        snapshot: bytes | None = None,
+        snapshot: bytes | MemoryFile | None = None,
         checked: bool = False,
     ) -> Spawned:
         """Start a context; starts a dead fork server first.
@@ -263,8 +283,9 @@ class ForkServer:
                 theirs.enter_context(their_end)
             descriptors = [their_end.fileno() for _, their_end in pairs]
             if snapshot is not None:
-                descriptors.append(_memory_file(snapshot))
-                theirs.callback(os.close, descriptors[-1])
+                if isinstance(snapshot, bytes):
+                    snapshot = MemoryFile(snapshot)
+                descriptors.append(snapshot.descriptor)
             pid = self.request(Spawn(settings, self._sandbox, checked), descriptors)
             ours.pop_all()
         return Spawned(pid, pairs[0][0], pairs[1][0])
@@ -369,10 +390,3 @@ def _launch(module: str, *numbers: int) -> subprocess.Popen[bytes]:
         pass_fds=numbers[:2],
         start_new_session=True,  # Ctrl-C is the server's to handle
     )
-
-
-def _memory_file(data: bytes) -> int:
-    descriptor = os.memfd_create("isokernel-heap")
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
-    return descriptor

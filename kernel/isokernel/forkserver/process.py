@@ -113,7 +113,7 @@ class ForkServerProcess:
         self._unreported: deque[bytes] = deque()
         self._decoder = msgspec.msgpack.Decoder(Request)
         os.set_blocking(exits, False)
-        be_subreaper(on=True)  # of clones, which are forked by contexts
+        be_subreaper(on=True)  # of what contexts have forked to save them
         self._signals = _catch_children()
         self._started: set[int] = set()
         self._spares = SpareProcesses(template, spares, self._close_own)

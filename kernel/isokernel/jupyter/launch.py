@@ -157,7 +157,7 @@ def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its call
             on_fatal=exits.fatal,
             on_stuck=exits.stuck,
             call_now=call_now,
-            blank=True,
+            origin="blank",
         )
         return base
 

@@ -68,8 +68,8 @@ class CellRequest(Generic[Request]):
         expressions: Evaluated after the cell: name to expression.
         stop_on_error: Failing aborts what waits.
         allow_stdin: The sender can ask its user.
-        announce: Whether to publish that it begins, and its code; a server that nobody
-            watches goes without these two messages of five.
+        announce: Whether to publish that it begins, and its code; a server says that
+            itself, and takes the reply for the end: two messages in place of five.
         language: What the code is; None for the context's language.
         deadline: Seconds that it may take; None for the context's setting.
         environment: Shown in `process.env` while it runs.

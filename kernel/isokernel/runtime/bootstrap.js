@@ -6,6 +6,7 @@
 ((call, names, extras) => {
   const { parse } = JSON;
   const { apply } = Reflect;
+  const global = globalThis;
   const operation = { __proto__: null };
   for (const [index, name] of parse(names).entries()) operation[name] = index;
 
@@ -91,7 +92,7 @@
     const module = { exports: isLibrary(name) ? {} : { __proto__: null } };
     modules[name] = unfinished[name] = module;
     try {
-      const run = () => load(name)(module.exports, require, module, host);
+      const run = () => load(name)(module.exports, require, module, host, global);
       if (isLibrary(name)) around(run);
       else run();
     } catch (error) {

@@ -2,8 +2,9 @@
 // What Python calls. Arguments and results are strings, numbers and booleans; structured data
 // goes as JSON text.
 
-const { Set, defineProperty, filter, getNames, hasOwn, keys, parse, setAdd, setHas, toJson } =
-  require("intrinsics");
+const {
+  Promise, Set, defineProperty, filter, getNames, hasOwn, keys, parse, setAdd, setHas, toJson,
+} = require("intrinsics");
 const { setOwner } = require("owner");
 const output = require("output");
 const timers = require("timers");
@@ -147,6 +148,12 @@ Object.assign(exports, {
   takeEmptied: saved.takeEmptied,
   heapSettled: (json) => require("heaps").settled(json),
   findUnsavable: (targets, modules) => require("unsavable").find(targets, modules),
+  // What V8's REPL gives for a cell, of what has run as a script: its value, or what it threw.
+  scriptEnd: (value, failed) =>
+    new Promise((fulfil, reject) => {
+      if (failed) reject(value);
+      else fulfil({ __proto__: null, [RESULT]: value });
+    }),
   // Both take what V8's REPL gives as a cell's end, and show its value in the cell's name.
   present: (end, owner, count, storeHistory) => {
     setOwner(owner);

@@ -51,12 +51,16 @@ def source(name: str, folder: str = "runtime") -> str:
 
 
 def wrapped(name: str, folder: str = "runtime") -> str:
-    """Return a module as a function expression with its four parameters."""
-    return f"(function (exports, require, module, host) {{{source(name, folder)}\n}})"
+    """Return a module as a function expression with its five parameters.
+
+    The last is what `globalThis` means to it, as cells may delete or change that name.
+    """
+    head = "(function (exports, require, module, host, globalThis) {"
+    return f"{head}{source(name, folder)}\n}})"
 
 
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
-    """Compile a module in an isolate, to the function with its four parameters."""
+    """Compile a module in an isolate, to the function with its five parameters."""
     text = wrapped(name, folder)
     code = compiled.code(name, text) if folder == "runtime" else None
     return isolate.run_script(text, PREFIX + name, code)

@@ -70,6 +70,9 @@ _NAMESPACES: Final = 0x7E020000
 
 # CLONE_NEW* and what changes who the parent or the tracer is.
 _CLONE_DENIED: Final = 0x7E82A000
+_CLONE_SIBLING: Final = 0x00108000
+"""All flags of what clones a context (`v8.children.fork_sibling`). The parent gets a
+child that it would get as well, as an orphan, if its parent ended."""
 _AT_EMPTY_PATH: Final = 0x1000
 _PR_SET_PDEATHSIG: Final = 1  # what is forked may wish to end with who forked it
 _IOCTLS: Final = (0x5421, 0x5450, 0x5451, 0x5401)  # FIONBIO, FION-, FIOCLEX, TCGETS
@@ -420,6 +423,7 @@ def _keep_buffers() -> list[bytes]:
 def _clone() -> list[bytes]:
     return [
         _step(_LOAD, _ARGUMENTS),
+        *_when(_CLONE_SIBLING, [_step(_RETURN, _ALLOW)]),
         _step(_ANY_BIT, _CLONE_DENIED, 0, 1),
         _step(_RETURN, _FAIL | _EPERM),
         _step(_RETURN, _ALLOW),

@@ -8,7 +8,7 @@
   const Buffer = { from: (text) => Uint8Array.fromBase64(text) };
   const run = (name, require) => {
     const module = { exports: {} };
-    load(name)(module.exports, require, module);
+    load(name)(module.exports, require, module, undefined, globalThis);
     return module.exports;
   };
   const loadCompiler = () => run("vendor/swc", () => ({ Buffer, TextDecoder, TextEncoder }));

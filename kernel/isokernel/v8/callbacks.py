@@ -12,11 +12,13 @@ kept in the isolate and raised when Python is back in charge.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from isokernel.v8.library import RejectMessage
+from isokernel.v8.linkage import only_for
 from isokernel.v8.values import UNDEFINED, to_local, to_python
 
 if TYPE_CHECKING:
@@ -259,6 +261,15 @@ def used(pointer: int, feature: int) -> None:
         isolate = ISOLATES.get(pointer)
         if isolate is not None:
             isolate.features.add(FEATURES[feature])
+
+
+@functools.cache
+def used_of_interest() -> int:
+    """Return the address of what calls `used` for `FEATURES`, and else nothing.
+
+    V8 reports each call of what it counts, `Array.prototype.toSorted` for example.
+    """
+    return only_for(FEATURES, used.value or 0)
 
 
 @_callback(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)

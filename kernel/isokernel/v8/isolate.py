@@ -68,6 +68,11 @@ _MODE: Final = 0  # EvaluateGlobalMode::kDefault
 _REPL: Final = True
 _ARRAYS: Final = tuple(ctypes.c_void_p * count for count in range(9))
 """Types of the arguments of calls, which ctypes takes longer to look up."""
+_CONSTANTS: Final[list[int]] = []
+"""The tagged words of undefined, null, true and false, once an isolate has told them.
+
+They are on the read-only heap, which all isolates of a process share.
+"""
 
 
 class Thrown(NamedTuple):
@@ -219,20 +224,23 @@ class Isolate:
         library.fatal_handler(pointer, callbacks.fatal)
         library.oom_handler(pointer, callbacks.out_of_memory)
         library.rejection_handler(pointer, callbacks.promise_rejected)
-        library.use_counter(pointer, callbacks.used)
+        library.use_counter(pointer, callbacks.used_of_interest())
         library.import_handler(pointer, callbacks.import_module)
         library.import_meta_handler(pointer, callbacks.describe_module)
 
     def _make_constants(self) -> None:
-        library = self.library
-        words = []
-        for source in ("undefined", "null", "true", "false"):
-            text = new_string(library, self.pointer, source)
-            script = library.compile(self.context, text, None)
-            words.append(_WORD(library.script_run(script, self.context)).value)
+        if not _CONSTANTS:
+            library = self.library
+            for source in ("undefined", "null", "true", "false"):
+                text = new_string(library, self.pointer, source)
+                script = library.compile(self.context, text, None)
+                result = library.script_run(script, self.context)
+                _CONSTANTS.append(_WORD(result).value)
         # The words are roots: they never move.
-        self.constants = dict(zip(words, (UNDEFINED, None, True, False), strict=True))
-        self._constants = (ctypes.c_size_t * len(words))(*words)
+        self.constants = dict(
+            zip(_CONSTANTS, (UNDEFINED, None, True, False), strict=True)
+        )
+        self._constants = (ctypes.c_size_t * len(_CONSTANTS))(*_CONSTANTS)
         self._undefined = ctypes.addressof(self._constants)
 
     def format_stacks(self, formatter: Value) -> None:
@@ -348,23 +356,31 @@ class Isolate:
 
     # -- running -------------------------------------------------------------------
 
-    def evaluate(self, source: str, name: str) -> Value | Thrown:
+    def evaluate(
+        self, source: str, name: str, *, plain: bool = False
+    ) -> Value | Thrown:
         """Run one REPL cell: `let` again at will, top-level await, last value.
 
         Args:
             source: JavaScript.
             name: Name of the script in stack traces, without spaces.
+            plain: Run it as a script, which none of that holds for.
 
         Returns:
             The promise of the cell, an object `{".repl_result": value}`, or what
             was thrown before the cell ran (a syntax error) or instead (termination).
+            Of a script its value, or what it has thrown.
         """
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
             text = new_string(library, self.pointer, f"{source}\n//# sourceURL={name}")
-            promise = library.evaluate_global(self.pointer, text, _MODE, _REPL)
+            if plain:
+                script = library.compile(self.context, text, None)
+                end = library.script_run(script, self.context) if script else None
+            else:
+                end = library.evaluate_global(self.pointer, text, _MODE, _REPL)
             self.raise_failure()
-            return self.own(promise) if promise else self.thrown(caught)
+            return self.own(end) if end else self.thrown(caught)
 
     def compile_error(self, source: str) -> Thrown | None:
         """Compile a sloppy script without running it; return V8's error, if any."""

@@ -60,8 +60,9 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "catch_new": ("_ZN2v88TryCatchC1EPNS_7IsolateE", "-", "pp"),
     "catch_delete": ("_ZN2v88TryCatchD1Ev", "-", "p"),
     "catch_exception": ("_ZNK2v88TryCatch9ExceptionEv", "p", "p"),
-    "catch_message": ("_ZNK2v88TryCatch7MessageEv", "p", "p"),
+    "catch_capture": ("_ZN2v88TryCatch17SetCaptureMessageEb", "-", "pb"),
     "catch_terminated": ("_ZNK2v88TryCatch13HasTerminatedEv", "b", "p"),
+    "message_new": ("_ZN2v89Exception13CreateMessageEPNS_7IsolateENS_5LocalINS_5ValueEEE", "p", "pp"),
     "message_line": ("_ZNK2v87Message13GetLineNumberENS_5LocalINS_7ContextEEE", "z", "pp"),
     "message_column": ("_ZNK2v87Message14GetStartColumnEv", "i", "p"),
     "message_end_column": ("_ZNK2v87Message12GetEndColumnEv", "i", "p"),
@@ -200,6 +201,7 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "buffer_take_store": ("_ZN2v88internal13JSArrayBuffer15RemoveExtensionEv", "S", "p"),
     "buffer_setup": ("_ZN2v88internal13JSArrayBuffer5SetupENS0_10SharedFlagENS0_13ResizableFlagENSt4__Cr10shared_ptrINS0_12BackingStoreEEEPNS0_7IsolateE", "-", "piiSp"),
     # An object's address, and the kind of slot that holds it.
+    "heap_objects": ("_ZN2v88internal18HeapObjectIteratorC1EPNS0_4HeapENS1_20HeapObjectsFilteringE", "-", "ppi"),
     "can_be_deferred": ("_ZN2v88internal22SerializerDeserializer13CanBeDeferredENS0_6TaggedINS0_10HeapObjectEEENS1_8SlotTypeE", "b", "zi"),
     # For objects of Intl and Temporal, see `recreation`: an object and its hidden class,
     # an object, and {object, slot, value, WriteBarrierMode}.

@@ -16,53 +16,15 @@ import json
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from isokernel.errors import SnapshotFailedError
-from isokernel.v8.children import Children, fork
+from isokernel.v8.children import Children
 
 if TYPE_CHECKING:
     from isokernel.context import Context
 
-__all__ = ["fork_orphan", "save_and_exit"]
-
-_PID_BYTES: Final = 32
-
-
-def fork_orphan() -> int:
-    """Fork a process that isn't a child of this one, so that its end is told to others.
-
-    Returns:
-        Its id; 0 in the new process.
-
-    Raises:
-        OSError: The system allows no more processes.
-    """
-    reader, writer = os.pipe()
-    try:
-        try:
-            if fork() == 0:
-                # Contexts ignore it. Were it ignored here, a clone that ends before
-                # this process does would be forgotten, and its end told to nobody.
-                before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                try:
-                    pid = fork()
-                except OSError:
-                    os._exit(1)
-                if pid == 0:
-                    signal.signal(signal.SIGCHLD, before)
-                    return 0
-                os.write(writer, str(pid).encode())
-                os._exit(0)
-        finally:
-            os.close(writer)
-        text = os.read(reader, _PID_BYTES)  # its end comes if the second fork fails
-    finally:
-        os.close(reader)
-    if not text:
-        message = "the context may fork no further process"
-        raise OSError(message)
-    return int(text)
+__all__ = ["save_and_exit"]
 
 
 def save_and_exit(

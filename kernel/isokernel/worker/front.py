@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from isokernel.context.events import ErrorInfo
-from isokernel.errors import CallInterruptedError, FrameError, MessageError
+from isokernel.errors import (
+    CallInterruptedError,
+    FrameError,
+    InputInterruptedError,
+    InputUnavailableError,
+    MessageError,
+)
 from isokernel.protocol import answers
 from isokernel.protocol.answers import reply_type
 from isokernel.protocol.cells import CellRequest, CellRunner
@@ -18,6 +24,8 @@ from isokernel.protocol.messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.context import Context
     from isokernel.context.events import (
         CallAnswer,
@@ -39,7 +47,9 @@ _ANSWERS: Final[Answers] = {
     "capability_result": answers.capability_result,
     "pause_request": answers.pause,
     "clock_restart": answers.restart_clock,
+    "input_reply": lambda _context, _request: None,  # nobody waits for it any more
 }
+_Answer = TypeVar("_Answer")
 
 
 class WorkerFront:
@@ -126,32 +136,67 @@ class WorkerFront:
             FrameError: The call is too large.
         """
         self.call(call)
+
+        def answer_in(frame: Frame) -> CallAnswer | None:
+            if frame.type != "capability_result":
+                return None
+            call_id, answer = answers.call_answer(frame)
+            return answer if call_id == call.call_id else None
+
+        try:
+            return self._wait_for(answer_in)
+        except CallInterruptedError:
+            content = {"call_id": call.call_id}
+            self._channel.send("capability_cancel", content, call.execution_id)
+            raise
+
+    def ask(self, prompt: str, password: bool) -> str:  # noqa: FBT001 - the contract
+        """Have the server ask the user of the running cell, and wait for the answer.
+
+        Raises:
+            InputUnavailableError: No cell runs, or nobody can be asked for it.
+            InputInterruptedError: JavaScript is to stop.
+        """
+        cell = self.cells.running
+        if cell is None or not cell.allow_stdin:
+            message = "nobody can be asked: no front has run this that takes questions"
+            raise InputUnavailableError(message)
+        question = {"prompt": prompt, "password": password}
+        self._channel.send("input_request", question, cell.id)
+        try:
+            return self._wait_for(_value_in)
+        except CallInterruptedError:
+            raise InputInterruptedError from None
+
+    def _wait_for(self, answer_in: Callable[[Frame], _Answer | None]) -> _Answer:
+        """Send what is queued, and wait for its answer; all else that comes is kept.
+
+        Args:
+            answer_in: Returns what a frame answers, None if it is no answer.
+
+        Raises:
+            CallInterruptedError: JavaScript is to stop.
+        """
         self._channel.flush()
-        turns, inbox = self._context.turns, self._channel.inbox
+        inbox = self._channel.inbox
         seen = len(inbox)
 
-        def look() -> CallAnswer | None:
+        def look() -> _Answer | None:
             nonlocal seen
             self._channel.fill()
             fresh = list(islice(inbox, seen, None))
             for frame in fresh:
-                if frame.type == "capability_result":
-                    call_id, answer = answers.call_answer(frame)
-                    if call_id == call.call_id:
-                        inbox.remove(frame)
-                        return answer
-                elif frame.type == "pause_request":  # runs no JavaScript
+                answer = answer_in(frame)
+                if answer is not None:
+                    inbox.remove(frame)
+                    return answer
+                if frame.type == "pause_request":  # runs no JavaScript
                     inbox.remove(frame)
                     self.serve(frame)
             seen = len(inbox)
             return None
 
-        try:
-            return turns.block(self._channel.fileno(), look)
-        except CallInterruptedError:
-            content = {"call_id": call.call_id}
-            self._channel.send("capability_cancel", content, call.execution_id)
-            raise
+        return self._context.turns.block(self._channel.fileno(), look)
 
     def finish(
         self,
@@ -164,13 +209,17 @@ class WorkerFront:
         if cell.environment:
             self._context.lend_environment({})
         content = {**reply, **outcome_content(done, result)}
+        if not cell.announce:
+            content["idle"] = True
         try:
             self._channel.send("execute_reply", content, cell.id)
         except FrameError as error:
             info = ErrorInfo(type(error).__name__, str(error))
             content = execute_reply_content(done._replace(error=info), {})
+            content["idle"] = not cell.announce
             self._channel.send("execute_reply", content, cell.id)
-        self._status("idle", cell.id)
+        if cell.announce:
+            self._status("idle", cell.id)
         if cell.stops(done):
             self._abort_waiting()
 
@@ -195,3 +244,8 @@ class WorkerFront:
 
     def _status(self, state: str, parent: int) -> None:
         self._channel.send("status", {"execution_state": state}, parent)
+
+
+def _value_in(frame: Frame) -> str | None:
+    value = frame.content.get("value")
+    return value if frame.type == "input_reply" and isinstance(value, str) else None

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import MessageError
 from isokernel.protocol.answers import reply_type
-from isokernel.v8.children import fork
+from isokernel.v8.children import fork, fork_sibling
 from isokernel.v8.writer import DEADLINE_SECONDS
 from isokernel.worker.channel import Channel
 from isokernel.worker.control import MemoryFigures, WorkerControl
-from isokernel.worker.copies import fork_orphan, save_and_exit
+from isokernel.worker.copies import save_and_exit
 from isokernel.worker.exits import WorkerExits
 from isokernel.worker.front import WorkerFront
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isokernel.context import Context
+    from isokernel.context.context import Origin
     from isokernel.protocol.frames import Frame
     from isokernel.settings import ContextSettings
 
@@ -49,7 +50,7 @@ class Worker:
         sockets: Sockets,
         *,
         rollup: int | None = None,
-        blank: bool = False,
+        origin: Origin = "cloned",
     ) -> None:
         """Take ownership of a context that was forked into this process, and sockets.
 
@@ -58,7 +59,7 @@ class Worker:
             settings: The context's from now on.
             sockets: Where to serve it.
             rollup: See `MemoryFigures`.
-            blank: The context was made to be forked, and has run nothing.
+            origin: See `Context.after_fork`.
         """
         self._context = context
         self._sockets = sockets
@@ -68,11 +69,12 @@ class Worker:
         context.after_fork(
             settings,
             self._front.cells,
+            read_input=self._front.ask,
             on_fatal=self._exits.fatal,
             on_stuck=self._exits.stuck,
             on_tick=self._tick,
             call_now=self._front.call_now,
-            blank=blank,
+            origin=origin,
         )
         self._memory = MemoryFigures(context, rollup)
         self._control = WorkerControl(sockets.control, self._front.cells, self._memory)
@@ -149,10 +151,21 @@ class Worker:
             elif request.type == "checkpoint_request":
                 self._checkpoint(request)
             else:
-                clone = self._fork(request, fork_orphan)
+                clone = self._clone(request)
                 if clone is not None:
-                    return Sockets(*(socket.socket(fileno=fd) for fd in clone))
+                    return clone
         return None
+
+    def _clone(self, request: Frame) -> Sockets | None:
+        """Fork a process that goes on as another context."""
+        wait = self._context.wait_time()
+        due = None if wait is None else time.monotonic() + wait
+        descriptors = self._fork(request, fork_sibling)
+        if descriptors is None:
+            return None
+        sockets = Sockets(*(socket.socket(fileno=fd) for fd in descriptors))
+        _rest(sockets, due)
+        return sockets
 
     def _checkpoint(self, request: Frame) -> None:
         """Fork a copy of this process that saves the context."""
@@ -179,7 +192,8 @@ class Worker:
             self._front.refuse(request, problem)
         else:
             try:
-                pid = fork_process()
+                with self._context.turns.held():
+                    pid = fork_process()
             except OSError as error:
                 self._front.refuse(request, error)
         if pid == 0:
@@ -199,3 +213,17 @@ class Worker:
         self._sockets.control.close()
         if self._memory.rollup is not None:
             os.close(self._memory.rollup)
+
+
+def _rest(sockets: Sockets, due: float | None) -> None:
+    """Wait until something is to be done: each line of Python costs memory of its own.
+
+    Args:
+        sockets: A clone's.
+        due: When its next timer is, on the monotonic clock.
+    """
+    poller = select.poll()
+    for sock in sockets:
+        poller.register(sock, select.POLLIN)
+    wait = None if due is None else max(due - time.monotonic(), 0.0)
+    poller.poll(None if wait is None else math.ceil(wait * 1000))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn
+import threading
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from isokernel.context import Context
 from isokernel.protocol.frames import encode
@@ -17,10 +18,15 @@ from isokernel.worker.exits import WorkerExits
 from isokernel.worker.loop import Sockets, Worker
 
 if TYPE_CHECKING:
+    from isokernel.context.context import Origin
     from isokernel.sandbox import SandboxSettings
     from isokernel.settings import ContextSettings
 
 __all__ = ["serve", "warm_up"]
+
+_STACK_BYTES: Final = 1 << 19
+"""Of each thread. A clone has the stacks of its original's threads, for nothing, and
+they count towards what memory it may have: so does each generation's."""
 
 
 def serve(  # noqa: PLR0913 -- what makes a process a context
@@ -31,6 +37,7 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
     sandbox: SandboxSettings | None,
     *,
     checked: bool = False,
+    rollup: int | None = None,
 ) -> NoReturn:
     """Serve a context in a process that was just forked for it; ends the process.
 
@@ -41,22 +48,26 @@ def serve(  # noqa: PLR0913 -- what makes a process a context
         snapshot: A file with the heap that it goes on from, instead of a blank one.
         sandbox: How the process is confined; None for not at all.
         checked: The heap is known to be what was saved.
+        rollup: What `open_rollup` has returned in this process, if it was called.
     """
     try:
         # What saves the context ends by itself, and nobody here asks how.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        context, blank = base, True
-        rollup = open_rollup()
+        context = base
+        origin: Origin = "blank"
+        rollup = open_rollup() if rollup is None else rollup
         keep = [work.fileno() for work in sockets]
         keep += [fd for fd in (rollup, snapshot) if fd is not None]
         close_descriptors(keep)
         if sandbox is not None:
             confine(sandbox, _memory_max(base, settings))
         if snapshot is not None:
-            context, blank = _restored(settings, snapshot, checked=checked), False
+            context = _restored(settings, snapshot, checked=checked)
+            origin = "restored"
+        threading.stack_size(_STACK_BYTES)
         while True:
-            worker = Worker(context, settings, sockets, rollup=rollup, blank=blank)
-            sockets, rollup, blank = worker.run(), None, False
+            worker = Worker(context, settings, sockets, rollup=rollup, origin=origin)
+            sockets, rollup, origin = worker.run(), None, "cloned"
     except BaseException as error:  # noqa: BLE001 -- the server must hear of it
         WorkerExits(Channel(sockets.work)).defect(error)
 
@@ -71,7 +82,7 @@ def warm_up(base: Context) -> None:
     sockets = Sockets(*(theirs for _, theirs in pairs))
     content = {"code": "({ a: 1 + 1 })", "store_history": False}
     pairs[0][0].sendall(encode("execute_request", content, id=1))
-    Worker(base, base.settings, sockets, blank=True).warm_up()
+    Worker(base, base.settings, sockets, origin="blank").warm_up()
     for ours, _ in pairs:
         ours.close()
     base.forget()

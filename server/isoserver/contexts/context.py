@@ -381,7 +381,7 @@ class Context:
         begin = time.monotonic()
         self.calls.begin({} if heap is None else heap.lock)
         try:
-            await self.process.launch(None if heap is None else heap.data)
+            await self.process.launch(None if heap is None else heap.file)
         except BaseException:
             self.ended("it could not be started")
             raise
@@ -455,7 +455,7 @@ class Context:
                 if self.state is not State.STARTING:
                     return  # deleted meanwhile
                 self.calls.begin(heap.lock)
-                await self.process.launch(heap.data)
+                await self.process.launch(heap.file)
         except ContextDeadError as error:
             self.state, self.reason = State.DEAD, error.reason
             self._refuse_queue(error)
@@ -852,6 +852,8 @@ class Context:
                 job.take(message)
         elif message.kind.endswith("_reply"):
             job.reply = message.content
+            # V8's contexts say so at once of what they needn't announce.
+            job.idle = job.reply.pop("idle", False) is True or job.idle
             self._settle(job)
         else:
             self._pass_on(message, job)

@@ -12,7 +12,7 @@ from isoserver.errors import ForkError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isokernel.forkserver import Spawned
+    from isokernel.forkserver import MemoryFile, Spawned
     from isokernel.settings import ContextSettings
     from isoserver.settings.server import ServerSettings
 
@@ -62,7 +62,9 @@ class AsyncForkServer:
         self.missing = self._server.missing
         self._loop.add_reader(self._server.exits_fd, self._exited)
 
-    def spawn(self, settings: ContextSettings, heap: bytes | None = None) -> Spawned:
+    def spawn(
+        self, settings: ContextSettings, heap: MemoryFile | None = None
+    ) -> Spawned:
         """Fork a process for a context; a dead fork server is started again first.
 
         Args:

@@ -6,6 +6,7 @@ Only contexts whose process can be saved hibernate; others die with their proces
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import suppress
 from operator import attrgetter
@@ -37,7 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["Hibernation"]
 
 _SAVES_AT_ONCE: Final = 4
-"""Each takes a processor for some 20 ms."""
+"""At the server's end. Each takes a processor for some 20 ms."""
+_SAVES_BESIDE: Final = max(1, (os.cpu_count() or 1) // 2)
+"""While others are served."""
+_WAKE_SECONDS: Final = (0.02, 0.5)
+"""A context is being woken for so long at least, as another may follow, and at most, as
+what it was woken for may take long."""
+_GIVE_WAY_SECONDS: Final = 1.0
+"""How long a save is put off at most because contexts are woken."""
+_LOOK_SECONDS: Final = 0.01
 
 
 class _Failure(NamedTuple):
@@ -82,6 +91,7 @@ class Hibernation:
         self._failures: WeakKeyDictionary[Context, _Failure] = WeakKeyDictionary()
         self._hibernating: dict[Key, asyncio.Future[None]] = {}
         self._stopping = False
+        self._waking: dict[Context, float] = {}  # since when
         self._gone = gone
         self.cut_off: set[Key] = set()
         self._choosing = asyncio.Lock()
@@ -207,10 +217,12 @@ class Hibernation:
                     await self._heaps.release(record.workspace, record.heap)
 
     async def _hibernate_all(self, contexts: list[Context]) -> None:
-        gate = asyncio.Semaphore(_SAVES_AT_ONCE)
+        at_once = _SAVES_AT_ONCE if self._stopping else _SAVES_BESIDE
+        gate = asyncio.Semaphore(at_once)
 
         async def one(context: Context) -> None:
             async with gate:
+                await self._give_way()
                 await self._hibernate(context)
 
         results = await asyncio.gather(
@@ -222,6 +234,23 @@ class Hibernation:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "a context was not saved", "exception": error}
                 )
+
+    async def _give_way(self) -> None:
+        """Wait while contexts are woken: somebody waits for those, nobody for this."""
+        end = time.monotonic() + _GIVE_WAY_SECONDS
+        while (  # noqa: ASYNC110 - contexts don't tell who isn't their owner
+            self._being_woken() and not self._stopping and time.monotonic() < end
+        ):
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _being_woken(self) -> dict[Context, float]:
+        """Return the contexts that have no first result yet, and since when."""
+        now, (least, most) = time.monotonic(), _WAKE_SECONDS
+        return {
+            context: since
+            for context, since in self._waking.items()
+            if now - since < (least if context.is_quiet() else most)
+        }
 
     async def _hibernate(self, context: Context) -> None:
         """Save an idle context and end its process, unless something is asked of it."""
@@ -278,6 +307,7 @@ class Hibernation:
         """Have a context live again, and return its heap; see `ContextOwner`."""
         if self._stopping:
             raise StoppingError
+        self._waking = {**self._being_woken(), context: time.monotonic()}
         await self._make_room(context.workspace)
         checkpoint = context.checkpoint
         if checkpoint is None or not self._registry.wake(context):

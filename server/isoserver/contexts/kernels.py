@@ -34,6 +34,7 @@ from isoserver.files.shared import SharedFolder
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from isokernel.forkserver import MemoryFile
     from isoserver.contexts.context import Identity
     from isoserver.contexts.languages import Language
     from isoserver.contexts.launcher import Launcher
@@ -107,6 +108,18 @@ _MALFORMED: Final = (
     RecursionError,  # nested too deeply
 )
 """What reading a message that is none raises, in jupyter_client and here."""
+_EARLY_SECONDS: Final = 0.1
+"""How long a kernel may prepare a cell, in which it can take an interrupt for its own.
+
+IPython goes on with the cell then, after two of a hundred interrupts that came as soon
+as the cell had begun; so such an interrupt is sent again.
+"""
+_INTERRUPTED: Final = {
+    "status": "error",
+    "ename": "KeyboardInterrupt",
+    "evalue": "",
+    "traceback": ["KeyboardInterrupt"],
+}
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 # One expression each, so that no name is left behind; the values are JSON in a literal.
@@ -233,14 +246,16 @@ class KernelProcess(ContextProcess):
         self._is_python = identity.language.name == "python"
         self._kernel: StartedKernel | None = None
         self._begun = 0  # the job whose messages came last
+        self._begun_at = 0.0
         self._to_interrupt: Job | None = None  # once it has begun
+        self._interrupted: Job | None = None  # the latest, until it is over
         self._ending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.pid = 0
 
     # -- its life ----------------------------------------------------------------------
 
-    async def launch(self, heap: bytes | None) -> None:
+    async def launch(self, heap: MemoryFile | None) -> None:
         """Start the kernel, or take a spare one; see `ContextProcess`."""
         del heap
         identity = self._identity
@@ -444,8 +459,8 @@ class KernelProcess(ContextProcess):
             except _MALFORMED:
                 continue  # user code in the kernel can send what it likes
             self._explain(message)
-            if message.kind != "status":
-                self._begun = parent
+            if message.kind != "status" and self._begun != parent:
+                self._begun, self._begun_at = parent, time.monotonic()
             self._listener.received(parent, message)
             if message.content.get("execution_state") == "idle":
                 self._changed.set()
@@ -454,13 +469,44 @@ class KernelProcess(ContextProcess):
                 self._to_interrupt = None
                 if not job.done.done():
                     self.interrupt(job)
+            job = self._interrupted
+            if job is not None and parent in {0, job.id}:
+                self._follow(job, message)
+
+    def _follow(self, job: Job, message: Message) -> None:
+        """Give an interrupted job the reply that its kernel may have dropped.
+
+        A kernel that is interrupted between a request and the user's code, as
+        ipykernel, is idle again without a reply. It answers in order, so that what it
+        is asked then is answered after any reply that is under way.
+        """
+        if job.over or job.done.done():
+            self._interrupted = None
+        elif message.kind == "status" and job.idle:
+            self._send("kernel_info_request", {}, "0")
+        elif message.kind == "kernel_info_reply":
+            self._interrupted = None
+            self._listener.received(job.id, Message("execute_reply", _INTERRUPTED, {}))
 
     def interrupt(self, job: Job) -> None:
         """Interrupt the kernel, as soon as it has begun the job."""
         if isinstance(job, Execution) and self._begun != job.id:
             # A kernel that has not begun the cell yet would take no notice.
             self._to_interrupt = job
-        elif self._kernel is not None:
+            return
+        if isinstance(job, Execution):
+            self._interrupted = job
+            if time.monotonic() < self._begun_at + _EARLY_SECONDS:
+                loop = asyncio.get_running_loop()
+                loop.call_later(_EARLY_SECONDS, self._interrupt_again, job)
+        self._interrupt()
+
+    def _interrupt_again(self, job: Job) -> None:
+        if job is self._interrupted and not (job.idle or job.done.done()):
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._kernel is not None:
             self._kernel.interrupt()
 
     def own_bytes(self) -> int:

@@ -34,6 +34,7 @@ from isoserver.errors import ForkError, HeapUnsavableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from isokernel.forkserver import MemoryFile
     from isoserver.contexts.context import Identity
     from isoserver.contexts.jobs import Execution, Job
     from isoserver.contexts.messages import Message
@@ -114,7 +115,7 @@ class ContextProcess(Protocol):
     says_idle: ClassVar[bool] = False
 
     @abstractmethod
-    async def launch(self, heap: bytes | None) -> None:
+    async def launch(self, heap: MemoryFile | None) -> None:
         """Start the process, and return when it takes requests.
 
         Called by the context when it starts, restarts or wakes; never twice at a time,

@@ -10,6 +10,7 @@ from isoserver.contexts.context import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from isokernel.forkserver import MemoryFile
     from isoserver.contexts.context import Context, Key
     from isoserver.files.manifest import Manifest
 
@@ -39,14 +40,14 @@ class LoadedHeap(NamedTuple):
     Attributes:
         checkpoint: What it is to that context.
         language: The name of the language of the context that was saved.
-        data: The heap itself.
+        file: What V8 wrote; checked.
         files: The files that it has; None if there are none.
         lock: Which versions of packages it has; empty if it has none.
     """
 
     checkpoint: Checkpoint
     language: str
-    data: bytes
+    file: MemoryFile
     files: Manifest | None = None
     lock: Mapping[str, Any] = {}
 

@@ -240,8 +240,11 @@ class Registry:
             others: Those that are about to be hibernated as well.
         """
         total = self._settings.hibernated_contexts_max
-        owners = [owner for keys in (self._records, others) for owner, _ in keys]
-        if len(owners) >= total:
+        others = list(others)
+        if len(self._records) + len(others) >= total:
             return False
         share = self._settings.share_of(total)
-        return share == total or owners.count(workspace) < share
+        if share == total:
+            return True
+        owned = sum(owner == workspace for owner, _ in (*self._records, *others))
+        return owned < share

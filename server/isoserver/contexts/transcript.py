@@ -31,6 +31,7 @@ _VALUE_BYTES: Final = 50
 """What a value in a list takes, or one in an object with its name."""
 _MEMORY_BYTES: Final = 256 * 1024
 """What is kept in memory of what is in a file, too."""
+_CONTAINERS: Final = (dict, list)
 _PLACES_MAX: Final = 1000
 """Sessions whose place is kept; the oldest go."""
 _CAUSES_MAX: Final = 2000
@@ -295,16 +296,18 @@ def _size(entry: Entry) -> int:
     size = _ENTRY_BYTES + sum(map(len, entry.buffers))
     if entry.kind == "status":  # half of all
         return size
-    waiting: list[Any] = [dict(entry.content), dict(entry.metadata)]
+    waiting: list[Any] = [entry.content, entry.metadata]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, str):
-            size += len(value)
-            continue
         parts = value
-        if isinstance(value, dict):
+        if type(value) is not list:
             size += sum(map(len, value))
             parts = value.values()
         size += _VALUE_BYTES * len(parts)
-        waiting += [part for part in parts if isinstance(part, (str, list, dict))]
+        for part in parts:
+            kind = type(part)
+            if kind is str:
+                size += len(part)
+            elif part and kind in _CONTAINERS:
+                waiting.append(part)
     return size

@@ -26,7 +26,7 @@ from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.contexts.transcript import Cause, Entry, Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
@@ -231,30 +231,33 @@ class TranscriptFile:
                             return found
         return found
 
-    def unfinished(self) -> tuple[dict[str, Any], str] | None:
+    def unfinished(self) -> tuple[Mapping[str, Any], str] | None:
         """Return the execution that had no end when the last server had, if one hadn't.
 
         Returns:
             The header of the request, and the session of its front.
         """
-        for segment in sorted(self._sizes, reverse=True):
-            for record in reversed(list(self._records(segment))):
-                for row in reversed(_decode(record.data) if record.messages else []):
-                    of = row[5].get("msg_type") if row else ""
-                    if of == "execute_request" and row[2] == "status":
-                        idle = row[3].get("execution_state") == "idle"
-                        return None if idle else (row[5], row[7])
+        for row in self._backwards(len(self._sizes)):
+            is_state = row[2] == "status"
+            if is_state and row[5].get("msg_type") == "execute_request":
+                idle = row[3].get("execution_state") == "idle"
+                return None if idle else (row[5], row[7])
         return None
 
     def causes(self) -> list[Cause]:
         """Return what has caused the last messages, newest first, some repeatedly."""
         found: list[Cause] = []
-        for segment in sorted(self._sizes, reverse=True)[:_CAUSES_SEGMENTS]:
-            for record in reversed(list(self._records(segment))):
-                for row in reversed(_decode(record.data) if record.messages else []):
-                    if row and row[8] and (not found or found[-1].job != row[8]):
-                        found.append(Cause(row[8], row[5], row[7]))
+        for row in self._backwards(_CAUSES_SEGMENTS):
+            if row[8] and (not found or found[-1].job != row[8]):
+                found.append(Cause(row[8], row[5], row[7]))
         return found
+
+    def _backwards(self, segments: int) -> Iterator[Entry]:
+        """Read the messages of the last segments, the newest first."""
+        for segment in sorted(self._sizes, reverse=True)[:segments]:
+            for record in reversed(list(self._records(segment))):
+                rows = _decode(record.data) if record.messages else []
+                yield from filter(None, reversed(rows))
 
     def _records(self, segment: int) -> Iterator[_Record]:
         """Read a segment up to what was cut off."""

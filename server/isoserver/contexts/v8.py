@@ -28,6 +28,7 @@ from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from isokernel.forkserver import MemoryFile
     from isokernel.protocol.frames import Frame
     from isoserver.contexts.context import Identity
     from isoserver.contexts.forkserver import AsyncForkServer
@@ -85,7 +86,7 @@ class V8Process(ContextProcess):
 
     # -- its life ----------------------------------------------------------------------
 
-    async def launch(self, heap: bytes | None) -> None:
+    async def launch(self, heap: MemoryFile | None) -> None:
         """Fork it; see `ContextProcess`."""
         name = self._identity.language.name
         settings = ContextSettings(

@@ -17,6 +17,7 @@ from tornado.web import Application, stream_request_body
 from isoserver.errors import BodyTooLargeError, HeadersTooLargeError
 from isoserver.http.connections import BoundedServer
 from isoserver.http.handlers import Handler, MissingHandler
+from isoserver.http.whole import WholeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -75,16 +76,12 @@ class _Application(Application):
         """Find what answers a request; called by Tornado when it has the headers."""
         connection: Any = request.connection
         self.server.begin_request(connection.stream)
+        if isinstance(connection, WholeRequest):
+            return self._delegate(request, **kwargs)
         settings = self._parts.settings
         if _head_size(request) > settings.request_header_bytes_max:
             return self._refuse(request, _LongHeadersHandler)
-        spec = self._fixed.get(request.path)
-        if spec is None:
-            delegate = super().find_handler(request, **kwargs)
-        else:
-            delegate = self.get_handler_delegate(
-                request, spec.handler_class, spec.kwargs
-            )
+        delegate = self._delegate(request, **kwargs)
         size, size_max = _body_size(request.headers), settings.request_body_bytes_max
         kind = delegate.handler_class
         takes_files = issubclass(kind, Handler) and kind.streams_body
@@ -102,6 +99,12 @@ class _Application(Application):
         return _BoundedBody(
             delegate, lambda: self._refuse(request, _LongBodyHandler), size_max
         )
+
+    def _delegate(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        spec = self._fixed.get(request.path)
+        if spec is None:
+            return super().find_handler(request, **kwargs)
+        return self.get_handler_delegate(request, spec.handler_class, spec.kwargs)
 
     def _refuse_body(self, request: HTTPServerRequest, size: int) -> Any:
         """Refuse a body: once it has come, as most clients read no answer before."""

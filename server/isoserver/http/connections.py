@@ -25,18 +25,18 @@ from isoserver.errors import (
     ConnectionLimitError,
     HeadersTooLargeError,
 )
+from isoserver.http.whole import Peer, ServerConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from structlog.typing import FilteringBoundLogger
-    from tornado.http1connection import HTTP1ServerConnection
-    from tornado.httputil import HTTPConnection, HTTPMessageDelegate
+    from tornado.web import Application
 
     from isoserver.errors import ServerError
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["BoundedServer"]
+__all__ = ["BoundedServer", "Stream"]
 
 _ACCEPTED_AT_ONCE: Final = 128
 _NO_DESCRIPTORS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -64,8 +64,13 @@ def _connections_max(settings: ServerSettings) -> int:
 class BoundedServer(HTTPServer):
     """Tornado's server with bounds on its connections. In the event loop only.
 
-    Tornado calls `start_request` when it begins to wait for a request; whoever has
+    A connection calls `wait_for_request` when it begins to wait for one; whoever has
     found its handler calls `begin_request`.
+
+    Attributes:
+        application: Finds what answers a request.
+        settings: The server's settings.
+        sent: A future that is done: of an answer that was written at once.
     """
 
     # Tornado makes servers by `initialize`, not by `__init__`.
@@ -87,15 +92,18 @@ class BoundedServer(HTTPServer):
         # `_close_late` sees to that: Tornado makes a timer, two futures and a turn of
         # the event loop for each request, a twentieth of what a short one costs.
         self.conn_params.header_timeout = None
-        self._settings = settings
+        self.application: Application = application
+        self.settings = settings
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sent.set_result(None)
         self._log = log
         self._max = _connections_max(settings)
-        self._open: dict[_Stream, str] = {}
+        self._open: dict[Stream, str] = {}
         self._of_address: Counter[str] = Counter()
         # Streams that wait for a request, and since when: the longest first.
-        self._waiting: dict[_Stream, float] = {}
+        self._waiting: dict[Stream, float] = {}
         # Since when there is a part of a head.
-        self._partial: dict[_Stream, float] = {}
+        self._partial: dict[Stream, float] = {}
         self._lingering: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -155,35 +163,31 @@ class BoundedServer(HTTPServer):
     def _admit(self, connection: socket.socket, address: Any) -> None:
         connection.setblocking(False)  # noqa: FBT003 - its name says what
         host = str(address[0])
-        per_address = self._settings.connections_per_address_max
+        per_address = self.settings.connections_per_address_max
         if self._of_address[host] >= per_address and not self._close_longest(host):
             self._refuse(connection, AddressConnectionLimitError(per_address))
             return
         if len(self._open) >= self._max and not self._close_longest():
             self._refuse(connection, ConnectionLimitError(self._max))
             return
-        stream = _Stream(connection, self)
+        stream = Stream(connection, self)
         self._open[stream] = host
         self._of_address[host] += 1
-        self._waiting[stream] = time.monotonic()
-        self.handle_stream(stream, address)
+        made = ServerConnection(stream, self.conn_params, Peer(host), self)
+        self._connections.add(made)
+        made.start_serving(self)
 
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        """Note that a connection waits for a request; called by Tornado."""
-        connection: HTTP1ServerConnection = server_conn  # type: ignore[assignment]
-        stream: Any = connection.stream
+    def wait_for_request(self, stream: Stream) -> None:
+        """Note that a connection waits for a request."""
         if stream in self._open:
             self._waiting[stream] = time.monotonic()
-        return super().start_request(server_conn, request_conn)
 
-    def begin_request(self, stream: _Stream) -> None:
+    def begin_request(self, stream: Stream) -> None:
         """Note that the head of a request has come: the connection is in use."""
         self._waiting.pop(stream, None)
         self._partial.pop(stream, None)
 
-    def forget(self, stream: _Stream) -> None:
+    def forget(self, stream: Stream) -> None:
         """Forget a connection; called when its stream is closed."""
         host = self._open.pop(stream, None)
         if host is None:
@@ -206,7 +210,7 @@ class BoundedServer(HTTPServer):
 
     @property
     def _interval(self) -> float:
-        settings = self._settings
+        settings = self.settings
         shortest = min(
             settings.request_head_timeout_seconds,
             settings.connection_idle_timeout_seconds,
@@ -220,10 +224,10 @@ class BoundedServer(HTTPServer):
         loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(self._interval, self._close_late)
 
-    def _late(self) -> Iterator[_Stream]:
+    def _late(self) -> Iterator[Stream]:
         now = time.monotonic()
-        idle_max = self._settings.connection_idle_timeout_seconds
-        head_max = self._settings.request_head_timeout_seconds
+        idle_max = self.settings.connection_idle_timeout_seconds
+        head_max = self.settings.request_head_timeout_seconds
         for stream, since in self._waiting.items():
             if not stream.buffered:
                 self._partial.pop(stream, None)
@@ -236,7 +240,7 @@ class BoundedServer(HTTPServer):
 
     def refuse_head(self, connection: socket.socket) -> None:
         """Answer a request whose head is far too large; the socket is taken over."""
-        limit = self._settings.request_header_bytes_max
+        limit = self.settings.request_header_bytes_max
         self._refuse(connection, HeadersTooLargeError(limit))
 
     def _refuse(self, connection: socket.socket, error: ServerError) -> None:
@@ -282,25 +286,78 @@ async def _linger(connection: socket.socket, answer: bytes) -> None:
             return  # it is gone, or reads nothing
 
 
-class _Stream(IOStream):
+class Stream(IOStream):
     """A client's stream, which answers a head that is larger than may be read."""
 
     def __init__(self, connection: socket.socket, server: BoundedServer) -> None:
+        """Own a client's socket.
+
+        Args:
+            connection: The socket.
+            server: Told when it is closed.
+        """
         super().__init__(
             connection,
             max_buffer_size=server.max_buffer_size,
             read_chunk_size=server.read_chunk_size,
         )
         self._server = server
+        self._told: Callable[[bytes], bool] | None = None
         self._has_read = False
         super().set_nodelay(value=True)
 
     def set_nodelay(self, value: bool) -> None:  # noqa: FBT001 - Tornado's
         """Let it be: Tornado changes it twice for each response."""
 
+    def tell(self, arrived: Callable[[bytes], bool]) -> None:
+        """Have a function called once, with the next bytes that come.
+
+        Those that came already are the next. If it returns False they aren't taken,
+        and whoever reads next gets them.
+        """
+        self._told = arrived
+        if self._read_buffer_size:
+            asyncio.get_running_loop().call_soon(self._pass_buffered)
+
+    def send(self, data: bytes) -> asyncio.Future[None]:
+        """Write bytes, at once if the socket takes them."""
+        if not self.writing():
+            try:
+                sent = self.socket.send(data)
+            except OSError:  # also if there is no room; else `write` meets it again
+                sent = 0
+            if sent == len(data):
+                return self._server.sent
+            return self.write(memoryview(data)[sent:])
+        return self.write(data)
+
     def _handle_read(self) -> None:
-        super()._handle_read()
+        if self._told is None:
+            super()._handle_read()
+        else:
+            try:
+                data = self.socket.recv(_CHUNK_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self.close(exc_info=error)
+                return
+            if not data:
+                self.close()
+                return
+            self._pass(data)
         self._has_read = True
+
+    def _pass(self, data: bytes) -> None:
+        told, self._told = self._told, None
+        if told is not None and not told(data):
+            self._read_buffer += data
+            self._read_buffer_size += len(data)
+
+    def _pass_buffered(self) -> None:
+        if self._told is not None and not self.closed():
+            self._pass(self._consume(self._read_buffer_size))
+            self._maybe_add_error_listener()  # it may not have listened for long
 
     def reading(self) -> bool:
         """Whether to listen; asked by Tornado at each event, after it has read.
@@ -310,7 +367,7 @@ class _Stream(IOStream):
         """
         listens = self._has_read and self._read_buffer_size < _CHUNK_BYTES
         self._has_read = False
-        return listens or super().reading()
+        return listens or self._told is not None or super().reading()
 
     @property
     def buffered(self) -> int:

@@ -91,7 +91,7 @@ def _origin(url: str | None) -> str | None:
     if url is None:
         return None
     parts = urlsplit(url)
-    return f"{parts.scheme.lower()}://{parts.netloc.lower()}"
+    return read_origin(f"{parts.scheme}://{parts.netloc}")
 
 
 # Most requests name one of a few hosts, and parsing a name costs 3 µs.

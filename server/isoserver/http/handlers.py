@@ -290,8 +290,11 @@ class Handler(RequestHandler):
     def answer(self, content: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
         """Send plain data as JSON and finish the response."""
         self.set_status(status)
+        data = msgspec.json.encode(content)
+        # Not with set_header, which checks what is known to be good.
         self._headers["Content-Type"] = JSON
-        self.finish(msgspec.json.encode(content))
+        self._headers["Content-Length"] = str(len(data))
+        self.finish(data)
 
     async def send_events(self, events: EventSource, text: str = "") -> None:
         """Send server-sent events, at the pace at which the client reads.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from isokernel.capabilities import Stage
     from isoserver.contexts.context import Context
+    from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.transcript import Entry
     from isoserver.runs.orders import Order
     from isoserver.runs.output import LiveOutput
     from isoserver.tools.calls import Asker
@@ -106,10 +108,26 @@ class Run(Generic[Order_co]):
         self._started_at = max(began, self._created_at)
         self._status = Status.RUNNING
 
-    def print(self, text: str) -> None:
-        """Add what the code prints; ignored once the run's end is decided."""
-        if self.ending is None and self.on_output is not None:
-            self.on_output(text)
+    def follow(self, context: Context, execution: Execution) -> None:
+        """Take its beginning and what its code prints from the context's messages.
+
+        What readers of the run see is what fronts of the context do, in the same order,
+        and no earlier. What comes after the run's end is decided isn't the run's.
+        """
+
+        def take(entry: Entry) -> None:
+            if entry.job != execution.id or self.ending is not None:
+                return
+            if entry.kind == "status":
+                self.begin(execution.began)
+            elif entry.kind == "stream" and self.on_output is not None:
+                self.on_output(entry.content["text"])
+
+        self.begin(execution.began)  # by now, if its turn came at once
+        context.transcript.listen(take)
+        execution.done.add_done_callback(
+            lambda _: context.transcript.listeners.remove(take)
+        )
 
     def tell(self, stage: Stage) -> None:
         """Tell how far something has come that its code waits for."""

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
-    from isoserver.contexts.messages import Message
     from isoserver.contexts.service import Contexts
     from isoserver.errors import LimitError
     from isoserver.files.service import Files
@@ -234,14 +233,7 @@ class ScriptRunner:
             options=options,
             policy=order.policy,
         )
-
-        def take(message: Message) -> None:
-            if message.kind == "stream":
-                run.print(message.content["text"])
-            elif message.kind == "status":
-                run.begin(execution.began)
-
-        execution.listeners.append(take)
+        run.follow(context, execution)
         execution.stage_listeners.append(run.tell)
         execution.requester = run.requester
         run.stop = lambda: self._stop(run, context, execution)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
-    from isoserver.contexts.messages import Message
     from isoserver.contexts.outputs import Outputs
     from isoserver.contexts.service import Contexts
     from isoserver.errors import LimitError, ServerError
@@ -213,14 +212,7 @@ class TaskRunner:
             policy=order.policy,
         )
         calls.attach(context, execution)
-
-        def take(message: Message) -> None:
-            if message.kind == "stream":
-                run.print(message.content["text"])
-            elif message.kind == "status":
-                run.begin(execution.began)
-
-        execution.listeners.append(take)
+        run.follow(context, execution)
         execution.stage_listeners.append(run.tell)
         execution.requester = run.requester
         try:

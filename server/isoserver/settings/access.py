@@ -76,6 +76,12 @@ def _check_url(flag: str, value: str) -> None:
     local = parts.scheme == "http" and is_loopback(host)
     if parts.scheme != "https" and not local:
         _refuse(f"{flag}: must begin with https://, except on loopback")
+    from isokernel.capabilities.hosts import read_origin  # noqa: PLC0415 - if needed
+
+    try:
+        read_origin(f"{parts.scheme}://{parts.netloc}")
+    except ValueError as error:
+        _refuse(f"{flag}: {error}")
 
 
 def _read_workspaces(tables: list[Any]) -> list[WorkspaceSettings]:

@@ -23,7 +23,7 @@ from isoserver.settings.fields import (
 )
 from isoserver.settings.network import NetSettings
 from isoserver.settings.packages import PackageSettings
-from isoserver.settings.webhooks import WebhookSettings
+from isoserver.settings.webhooks import WebhookSettings, read_receivers
 
 __all__ = ["CONFIG_VARIABLE", "PREFIX", "ServerSettings"]
 
@@ -321,8 +321,8 @@ class ServerSettings(
         self.check_capabilities()
 
     def _check_hosts(self) -> None:
-        """Check the names that headers are compared with."""
-        if not (self.allowed_host or self.cors_origin):
+        """Check the names that headers and the URLs of webhooks are compared with."""
+        if not (self.allowed_host or self.cors_origin or self.webhook_host):
             return
         from isokernel.capabilities.hosts import (  # noqa: PLC0415 - if there are any
             read_host,
@@ -343,6 +343,9 @@ class ServerSettings(
             for text in self.cors_origin:
                 if text != "*":
                     read_origin(text)
+            setting = "webhook_host"
+            for text in self.webhook_host:
+                read_receivers(text)
         except ValueError as error:
             flag = self.fields[setting].flag
             message = f"{flag}: {error}"

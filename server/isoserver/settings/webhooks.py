@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from isoserver.settings.fields import (
     Limits,
@@ -12,7 +12,7 @@ from isoserver.settings.fields import (
     setting,
 )
 
-__all__ = ["SECRET_LENGTH_MIN", "WebhookSettings"]
+__all__ = ["SECRET_LENGTH_MIN", "Receivers", "WebhookSettings", "read_receivers"]
 
 SECRET_LENGTH_MIN: Final = 24
 
@@ -62,3 +62,36 @@ class WebhookSettings(Settings):
         10_000, "Webhooks that wait for their run's end, or for their receiver."
     )
     webhooks_running_max: PositiveInt = setting(16, "Webhooks that are sent at a time.")
+
+
+class Receivers(NamedTuple):
+    """Those that an entry of `webhook_host` allows.
+
+    Attributes:
+        host: A host in canonical form, `*.` and one for all below it, `*` for all.
+        port: The only port; None for the usual one of the URL's scheme.
+        any_port: Whether all ports are allowed.
+    """
+
+    host: str
+    port: int | None
+    any_port: bool
+
+
+def read_receivers(entry: str) -> Receivers:
+    """Read an entry of `webhook_host`.
+
+    Raises:
+        ValueError: Its host or its port is none.
+    """
+    from isokernel.capabilities.hosts import (  # noqa: PLC0415 - if there are any
+        read_host,
+        read_place,
+    )
+
+    any_port = entry.endswith(":*")
+    host, port = read_place(entry.removesuffix(":*"))
+    if host != "*":
+        below = "*." if host.startswith("*.") else ""
+        host = below + read_host(host.removeprefix(below)).name
+    return Receivers(host, port, any_port)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from isokernel.capabilities.hosts import PORTS
+from isokernel.capabilities.hosts import PORTS, read_host
 from isoserver.errors import (
     DatabaseError,
     FieldProblem,
@@ -29,6 +29,7 @@ from isoserver.errors import (
     WebhookLimitError,
 )
 from isoserver.principal import DEFAULT_WORKSPACE
+from isoserver.settings.webhooks import read_receivers
 from isoserver.tools.audit import Audit, Entry
 from isoserver.webhooks.store import PendingWebhook, WebhookStore
 
@@ -73,16 +74,18 @@ class WebhookObserver(Protocol):
 def is_allowed(url: str, allowed: list[str]) -> bool:
     """Whether a URL is at a host, and a port, that a setting names."""
     parts = urlsplit(url)
-    host, port = (parts.hostname or "").rstrip("."), parts.port
     usual = PORTS[parts.scheme]
+    named = parts.hostname or ""
+    try:
+        host = read_host(f"[{named}]" if ":" in named else named).name
+    except ValueError:
+        host = ""  # only the resolver knows: an entry for all hosts may allow it
     for entry in allowed:
-        name, _, number = entry.lower().rpartition(":")
-        if not name or number.endswith("]"):
-            name, number = entry.lower(), ""
-        name = name.strip("[]")
-        at_port = number == "*" or (port or usual) == int(number or usual)
+        name, number, any_port = read_receivers(entry)
         below = name.startswith("*.") and host.endswith(name[1:])
-        if at_port and (name in {"*", host} or below):
+        if (name in {"*", host} or below) and (
+            any_port or (parts.port or usual) == (number or usual)
+        ):
             return True
     return False
 

@@ -103,6 +103,44 @@ def test_sloppy_scripts_run_although_typescript_refuses(
     assert typescript.value(code) in {"8", "false"}
 
 
+@pytest.mark.parametrize("session", ["typescript", "context"])
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("var await = 5; await + 1", "6"),
+        ("function await(x) { return x * 2 }\nawait(4)", "8"),
+        ("var await = 1; class A { static { this.f = () => await } }; A.f()", "1"),
+        ("var await = 1; let kept = 2; const more = 3; kept + more", "5"),
+        ("async function f(x = 1) { return x }; await f()", "1"),
+    ],
+)
+def test_await_is_a_name_where_a_script_has_it_as_one(
+    session: str, request: pytest.FixtureRequest, code: str, text: str
+) -> None:
+    runner: LocalContext = request.getfixturevalue(session)
+    assert runner.value(code) == text
+    assert runner.value("await 7") == "7"
+
+
+def test_what_such_a_script_throws_is_the_cells_error(context: LocalContext) -> None:
+    failure = context.run("var await = 1;\n  null.x").failure
+    assert failure.ename == "TypeError"
+    assert failure.traceback[1].endswith("cell 1:2:8")
+    assert context.run("var await = 1; throw 5").failure.evalue == "5"
+    assert context.run("var await = Promise.reject(1); await").stderr.count("1") == 1
+
+
+def test_await_that_is_no_name_either_is_refused(context: LocalContext) -> None:
+    for code, says in (
+        ("async function f() { var await }", "reserved word"),
+        ("const q = await", "end of input"),
+        ("let enum = await 1", "reserved word"),
+    ):
+        failure = context.run(code).failure
+        assert failure.ename == "SyntaxError"
+        assert says in failure.evalue
+
+
 def test_a_cell_can_name_its_language(context: LocalContext) -> None:
     outcome = context.run("var f = (x) => x, T = 1; f<T>(x = 5)", language="typescript")
     assert outcome.text == "5"

@@ -85,7 +85,7 @@ MEANT: Final = {
     ("Error", "stackTraceLimit"),
     ("Error", "prepareStackTrace"),
     *(("globalThis", name) for name in ("console", "display", "kept", "setTimeout")),
-    *(("globalThis", name) for name in ("globalThis", "Out", "In", "_", "__", "___")),
+    *(("globalThis", name) for name in ("Out", "In", "_", "__", "___")),
     *(("globalThis", name) for name in ("undefined", "Math")),
     *((owner, key) for owner in OWNERS for key in SHOWN),
     *((owner, "__proto__") for owner in OWNERS if owner != "Object.prototype"),
@@ -402,6 +402,19 @@ def test_a_mutation_is_noticed_and_undone(
     found = list(_differences(blank, groups, GROUPS_PER_PROCESS))
     assert len(found) == 2, "\n".join(found)
     assert all(text.startswith(str(seen)) for text in found)
+
+
+@pytest.mark.parametrize("how", ["delete globalThis.globalThis", "globalThis = 7"])
+def test_the_name_of_the_global_object_is_the_users(
+    context: LocalContext, how: str
+) -> None:
+    context.run(how)
+    assert context.value("var z = [1, new Map()]; z") == "[ 1, Map(0) {} ]"
+    assert context.value("typeof new URL('a:b').searchParams") == "'object'"
+    assert context.value("let y = 2; y as number") == "2"
+    assert context.value("(await import('node:path')).sep") == "'/'"
+    assert context.run("null.x").failure.ename == "TypeError"
+    assert "z" in context.context.queries.names()
 
 
 CLASSES: Final = "Error|Map|RangeError|Set|Symbol|TypeError|WeakMap"

@@ -43,3 +43,11 @@ def test_calls_nest(bench: HostedIsolate) -> None:
     index = bench.isolate.operation_names.index("echo")
     operations[index].function = lambda n: bench.isolate.call(inner, n)
     assert bench.cell("echo(1)") == 2
+
+
+def test_python_hears_of_the_features_that_matter(bench: HostedIsolate) -> None:
+    features = bench.isolate.features
+    bench.cell("[2, 1].toSorted(); [].concat(); /a/y.test('a')")
+    assert features == set()
+    bench.cell("new Intl.NumberFormat(); new SharedArrayBuffer(1)")
+    assert features == {"Intl", "SharedArrayBuffer"}

@@ -16,6 +16,8 @@ from isokernel.errors import (
 )
 from isokernel.v8 import optimizer
 from isokernel.v8.isolate import Isolate, Thrown
+from isokernel.v8.scopes import TryCatch
+from isokernel.v8.values import new_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,28 @@ def test_declarations_can_be_repeated(
 ) -> None:
     bench.cell(first)
     assert bench.cell(second) == 2
+
+
+def test_a_message_is_made_only_when_it_is_wanted(bench: HostedIsolate) -> None:
+    """V8 would make one for each value that is thrown, caught ones as well."""
+    isolate, library = bench.isolate, bench.isolate.library
+    made_by_v8 = library.lookup("_ZNK2v88TryCatch7MessageEv", "p", "p")
+    with isolate.entered(), TryCatch(library, isolate.pointer) as caught:
+        text = new_string(library, isolate.pointer, "\n  let = ;")
+        assert not library.compile(isolate.context, text, None)
+        assert made_by_v8(caught._address) is None
+        assert library.message_column(caught.message) == 8
+        thrown = isolate.thrown(caught)
+    assert (thrown.line, thrown.column, thrown.end_column) == (2, 8, 9)
+
+
+def test_where_something_was_thrown(bench: HostedIsolate) -> None:
+    """Errors have the place of their stack, other values have none."""
+    function = bench.cell("(kind) => {\n  throw kind ? new Error('no') : 5;\n}")
+    thrown = bench.isolate.try_call(function, 1)
+    assert (thrown.line, thrown.column) == (2, 15)
+    thrown = bench.isolate.try_call(function, 0)
+    assert (thrown.line, thrown.position) == (0, -1)
 
 
 def test_top_level_await_and_stray_assignment(bench: HostedIsolate) -> None:

@@ -178,3 +178,19 @@ def test_a_function_is_called_where_another_refuses() -> None:
         ("first", 1 << 40, 25),
         ("second", 1 << 40, 25),
     ]
+
+
+def test_a_callback_is_called_for_some_numbers_only() -> None:
+    """Machine code of ours, as V8 reports much that is of no interest very often."""
+    called: list[tuple[int, int]] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
+    callback = kind(lambda isolate, feature: called.append((isolate, feature)))
+    address = ctypes.cast(callback, ctypes.c_void_p).value or 0
+    place = linkage.only_for({0, 7, 255}, address)
+    if place == address:
+        pytest.skip("this processor or system has no such code")
+    for number in (*range(260), -1):
+        kind(place)(1 << 40, number)
+    # What is beyond the table is left to the callback.
+    numbers = [0, 7, 255, 256, 257, 258, 259, -1]
+    assert called == [(1 << 40, number) for number in numbers]

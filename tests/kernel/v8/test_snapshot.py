@@ -125,6 +125,15 @@ def test_optimized_code_does_not_hinder(
     assert copy.cell("fib(20)") == 6765
 
 
+def test_what_was_compiled_is_saved(bench: HostedIsolate) -> None:
+    """So that the first cell after a restore needn't compile it again."""
+    body = "".join(f"sum += Math.max(sum, {number}); " for number in range(5000))
+    bench.cell(f"function long(sum) {{ {body} return sum }}")
+    before = len(writer.save(bench.isolate).blob)
+    bench.cell("long(1)")
+    assert len(writer.save(bench.isolate).blob) > before + 10 * 5000
+
+
 @pytest.mark.parametrize(
     "code",
     [

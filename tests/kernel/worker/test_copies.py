@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from tests.support.workers import WorkerClient, await_exit
 
@@ -93,6 +94,30 @@ def test_a_clone_outlives_its_original_and_stops_alone(
     assert other.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
     assert other.value("m") == "5"
     assert "heap_used" in other.memory()
+
+
+def test_a_clone_is_the_fork_servers_child(
+    fork_server: ForkServer,
+    client: WorkerClient,
+    clone: Callable[[WorkerClient], WorkerClient],
+) -> None:
+    other = clone(clone(client))
+    assert psutil.Process(other.pid).ppid() == fork_server.pid
+    assert psutil.Process(client.pid).children() == []
+
+
+def test_a_clone_has_no_threads_before_it_is_asked_something(
+    client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
+) -> None:
+    client.run("let m = 5")
+    other, asked, answering = (clone(client) for _ in range(3))
+    assert "heap_used" in answering.memory()
+    number = asked.execute("for (;;);")
+    asked.interrupt(number)
+    assert asked.finish(number)[-2].content["ename"] == "KeyboardInterrupt"
+    assert psutil.Process(asked.pid).num_threads() > 1
+    assert psutil.Process(other.pid).num_threads() == 1
+    assert other.value("m") == "5"
 
 
 def test_timers_go_on_in_both(

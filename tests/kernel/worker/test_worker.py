@@ -35,14 +35,16 @@ def test_a_cell_has_jupyters_messages(client: WorkerClient) -> None:
     assert frames[4].content["execution_count"] == 1
 
 
-def test_a_cell_that_nobody_watches_begins_silently(client: WorkerClient) -> None:
-    frames = client.run("console.log('hello'); 6 * 7", announce=False)
-    assert [frame.type for frame in frames] == [
-        "stream",
-        "execute_result",
-        "execute_reply",
-        "status",
-    ]
+@pytest.mark.parametrize("code", ["console.log('hello'); 6 * 7", "oh no"])
+def test_of_a_cell_that_is_not_announced_the_reply_is_the_end(
+    client: WorkerClient, code: str
+) -> None:
+    number = client.execute(code, announce=False)
+    assert client.reply(number)["idle"] is True
+    client.run("1")
+    mine = [frame.type for frame in client.frames if frame.parent == number]
+    works = ["stream", "execute_result", "execute_reply"]
+    assert mine == (["error", "execute_reply"] if code == "oh no" else works)
 
 
 def test_nothing_is_left_of_what_the_fork_server_has_run(client: WorkerClient) -> None:

@@ -13,7 +13,7 @@ from tests.support.capabilities import SmallProvider, heap_with_calls
 from tests.support.contexts import context_of, with_fork_server
 
 from isokernel.capabilities import Answer
-from isokernel.forkserver import ForkServer
+from isokernel.forkserver import ForkServer, MemoryFile
 from isokernel.protocol.frames import encode
 from isoserver.capabilities.service import Capabilities
 from isoserver.contexts.context import State
@@ -49,7 +49,8 @@ class World:
         """A context whose code can make calls."""
         context = context_of(self._fork_server, calls=self.holder, **self._given)
         checkpoint = Checkpoint("0" * 64, 0, 0)
-        await context.start(LoadedHeap(checkpoint, "javascript", heap_with_calls()))
+        file = MemoryFile(heap_with_calls())
+        await context.start(LoadedHeap(checkpoint, "javascript", file))
         return context
 
     async def wait_for(self, until: Callable[[], bool]) -> None:

@@ -39,7 +39,7 @@ from isoserver.tools.calls import Call
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from isokernel.forkserver import Spawned
+    from isokernel.forkserver import MemoryFile, Spawned
     from isokernel.protocol.frames import Frame
     from isoserver.contexts.context import Context
     from isoserver.tools.calls import Asker
@@ -84,7 +84,9 @@ class Taken(AsyncForkServer):
         self.heard: list[Frame] = []
         self._threads: list[threading.Thread] = []
 
-    def spawn(self, settings: ContextSettings, heap: bytes | None = None) -> Spawned:
+    def spawn(
+        self, settings: ContextSettings, heap: MemoryFile | None = None
+    ) -> Spawned:
         """Start one, whose `work` is answered by a thread."""
         spawned = super().spawn(settings, heap)
         ours, theirs = socket.socketpair()

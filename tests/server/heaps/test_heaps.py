@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 from tests.support.heaps import SIZE_MAX, keep
 
 from isokernel.v8.snapshot import Snapshot
@@ -18,6 +20,7 @@ from isoserver.errors import (
     InvalidRequestError,
 )
 from isoserver.heaps.content import pack, unpack
+from isoserver.heaps.tables import HEAPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +64,43 @@ def test_a_heap_is_of_its_workspaces(
         assert heaps._store.files() == []
 
     use(test, database_url)
+
+
+def test_a_damaged_file_is_told_to_nobody_but_its_owner(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
+    """A file is read beside the look-up of its row, which alone decides."""
+
+    async def test(heaps: Heaps, _database: Database) -> None:
+        key = await keep(heaps, packed[0])
+        heaps._store.write(key, b"damaged")
+        with pytest.raises(HeapDamagedError):
+            await heaps.open("one", key)
+        for call in (heaps.open, heaps.load, heaps.export_file):
+            with pytest.raises(HeapMissingError):
+                await call("two", key)
+
+    use(test)
+
+
+def test_a_heap_that_is_opened_is_a_file_in_memory_and_was_used(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
+    async def test(heaps: Heaps, database: Database) -> None:
+        key = await keep(heaps, packed[0])
+        async with database.begin() as connection:
+            await connection.execute(update(HEAPS).values(last_used=1.0))
+        loaded = await heaps.open("one", key)
+        descriptor = loaded.file.descriptor
+        size = os.fstat(descriptor).st_size
+        assert os.pread(descriptor, size, 0) == unpack(packed[0].data, SIZE_MAX)
+        del loaded
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        await heaps.close()  # nobody has waited for what it writes
+        assert (await heaps.get("one", key)).last_used > 1.0
+
+    use(test)
 
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", "A" * 64, "0" * 64, "a\0b"])

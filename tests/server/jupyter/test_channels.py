@@ -106,6 +106,42 @@ def test_a_busy_kernel_tells_who_it_is(server: Server, client: Client) -> None:
     attached(server, context, work)
 
 
+# A kernel that prepares a cell takes an interrupt for its own: in a callback it goes on
+# with the cell then, elsewhere it drops the reply. Each waits a second there, once.
+EARLY = {
+    "in a callback": """
+def prepare():
+    shell.events.unregister("pre_execute", prepare)
+    wait(1)
+shell.events.register("pre_execute", prepare)
+""",
+    "elsewhere": """
+async def prepare(*args, do_execute=shell.kernel.do_execute, **more):
+    shell.kernel.do_execute = do_execute
+    wait(1)
+    return await do_execute(*args, **more)
+shell.kernel.do_execute = prepare
+""",
+}
+
+
+@pytest.mark.parametrize("where", EARLY)
+def test_an_interrupt_as_a_cell_begins(
+    server: Server, client: Client, where: str
+) -> None:
+    code = f"from time import sleep as wait\nshell = get_ipython()\n{EARLY[where]}"
+    context = client.run(code, language="python")["context_id"]
+
+    async def work(front: Front) -> None:
+        number = await front.ask("execute_request", {"code": "wait(60)"})
+        await front.hear_until(lambda message: message.kind == "execute_input")
+        await front.reply("interrupt_request", {}, "control")
+        assert (await front.reply_to(number))["ename"] == "KeyboardInterrupt"
+        assert (await front.run("shell.kernel"))["status"] == "ok"
+
+    attached(server, context, work)
+
+
 def test_data_of_comms_is_of_any_form(server: Server, client: Client) -> None:
     context = client.create("python")
     code = """
@@ -535,14 +571,24 @@ def is_question(message: FrontMessage) -> bool:
     return message.kind == "input_request"
 
 
-def test_input_asks_the_front_that_ran_the_cell(server: Server, client: Client) -> None:
-    context = client.create("python")
+QUESTIONS = {
+    "python": "import getpass; a = input('name? '); b = getpass.getpass('word? ')\n"
+    "print(a, b)",
+    "javascript": "a = prompt('name?'); b = Jupyter.getpass('word?')\n"
+    "console.log(a, b)",
+}
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_input_asks_the_front_that_ran_the_cell(
+    server: Server, client: Client, language: str
+) -> None:
+    context = client.create(language)
 
     async def scenario() -> None:
         asking = await Front(channels(server, context), "asking").connect()
         other = await Front(channels(server, context), "other").connect()
-        code = "import getpass; a = input('name? '); b = getpass.getpass('word? ')"
-        asked = {"code": f"{code}\nprint(a, b)", "allow_stdin": True}
+        asked = {"code": QUESTIONS[language], "allow_stdin": True}
         number = await asking.ask("execute_request", asked)
         question = await asking.hear_until(is_question)
         assert question.channel == "stdin"
@@ -584,12 +630,24 @@ def test_input_without_anybody_to_ask(server: Server, client: Client) -> None:
         assert "has nobody to ask" in error["value"]
     text = client.text("try: input()\nexcept EOFError: print(1)", context_id=context)
     assert text is None
+    v8 = client.create("javascript")
+    for code in ("prompt('a')", "confirm('a')", "await 1; alert('a')"):
+        error = client.run(code, context_id=v8)["error"]
+        assert "nobody can be asked" in error["value"]
 
     async def work(front: Front) -> None:
         reply = await front.run("input()", allow_stdin=False)
         assert reply["ename"] == "EOFError"
 
+    async def of_v8(front: Front) -> None:
+        reply = await front.run("prompt()", allow_stdin=False)
+        assert "nobody can be asked" in reply["evalue"]
+        # A timer that asks when its cell is over.
+        await front.run("setTimeout(() => prompt('a'))", allow_stdin=True)
+        await front.hear_until(lambda message: "nobody" in str(message.content))
+
     attached(server, context, work)
+    attached(server, v8, of_v8)
 
 
 def test_all_take_turns(server: Server, client: Client) -> None:

@@ -272,3 +272,35 @@ def test_clients_without_a_session_are_two(server: Server, client: Client) -> No
         await second.close()
 
     asyncio.run(scenario())
+
+
+def test_a_run_has_what_the_messages_of_its_execution_say(client: Client) -> None:
+    """A view of the same sequence: no other cell's output, in the same order."""
+    code = """
+        import threading
+        over = threading.Event()
+        def others():
+            while not over.wait(0.001):
+                print("late")
+        threading.Thread(target=others).start()"""
+    lines = "\n".join(line[8:] for line in code.splitlines())
+    context = client.run(lines, language="python")["context_id"]
+    code = "for i in range(50):\n    print(i)\n    over.wait(0.002)\nover.set()"
+    order = {"code": code, "session": context}
+    run = client.post("/api/exec", json=order).json()["execution_id"]
+    place = f"/api/executions/{run}"
+    wait_for(lambda: client.get(place).json()["status"] == "completed")
+    output = client.get(f"{place}/output").json()["data"]
+    assert output.split() == [str(i) for i in range(50)]
+    said: list[dict[str, Any]] = []
+    while items := page(client, context, after=len(said))["items"]:
+        said += items
+    assert any("late" in one["content"].get("text", "") for one in said)
+    [(begun, parent)] = [
+        (one["number"], one["parent"])
+        for one in said
+        if one["content"].get("code") == code
+    ]
+    mine = [one for one in said[begun:] if one["parent"] == parent]
+    texts = [one["content"]["text"] for one in mine if one["type"] == "stream"]
+    assert "".join(texts) == f"{output}\n"

@@ -40,7 +40,8 @@ def guarded(folder: Path) -> Iterator[Server]:
     (folder / "isokernel.toml").write_text(FILE + PLAIN)
     flags = ("--config", str(folder / "isokernel.toml"), "--data-dir", str(folder))
     friend = ("--cors-origin", "https://friend.example", "--sources-private")
-    made = Server(*flags, *friend, *JAVASCRIPT_FLAGS)
+    public = ("--public-url", "http://LOCALHOST:80/")
+    made = Server(*flags, *friend, *public, *JAVASCRIPT_FLAGS)
     yield made
     assert made.stop() == 0
     assert not made.wrong()
@@ -168,6 +169,8 @@ def test_another_workspace_than_the_keys_is_refused(guarded: Server) -> None:
         ({"Origin": "https://friend.example"}, 403),
         ({"Origin": "https://friend.example", "Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "OWN"}, 303),
+        ({"Origin": "http://localhost"}, 303),
+        ({"Origin": "http://localhost:8080"}, 403),
     ],
 )
 def test_actions_come_from_the_ui(
