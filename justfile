@@ -35,8 +35,8 @@ walls:
 # Measure, one question after the other, and write docs/benchmarks.md
 bench *args:
     for question in engine output start javascript kernels \
-        contexts isolates http python fronts snapshots executions durable mcp imports \
-        packages; do \
+        contexts isolates http requests python fronts snapshots executions durable mcp \
+        imports packages; do \
         python -m tests.bench.bench_$question --page {{ args }}; \
     done
 

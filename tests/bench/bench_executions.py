@@ -2,18 +2,22 @@
 
 `1+1` by POST /api/exec, then GET until it has ended: stateless, and stateful with a
 heap each, with a context of its own each or one session for a client; one at a time,
-then 16 clients. Beside that: pages of output, early and late in 10 MB, which shall take
-the same; and JavaScript's speed inside both kinds of runs, as seconds of one loop.
+then 16 clients, with the processor time that the whole machine takes for each. How
+that grows: with the size of what a heap has, and with the number of runs of a session.
+Beside that: pages of output, early and late in 10 MB, which shall take the same; and
+JavaScript's speed inside both kinds of runs, as seconds of one loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from tests.bench import report
 from tests.bench.bench_http import SERVE, server
 from tests.bench.http_client import Connection, request
@@ -27,6 +31,11 @@ ALONE = 40
 PAUSE = 0.005
 """Seconds between two questions of one of many clients."""
 PAGES = 100
+SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
+"""Bytes of texts in objects, 50 each."""
+SIZED = 7
+LONG = 300
+"""Runs of one session."""
 LINES = "for (let i = 0; i < 131072; i++) console.log('x'.repeat(79)); 0"
 WORK = """
 (() => { const begin = performance.now();
@@ -65,8 +74,14 @@ async def alone(url: str, body: dict[str, Any]) -> report.Summary:
     return report.summary(samples)
 
 
-async def together(url: str, bodies: list[dict[str, Any]]) -> float:
-    """Ended ones a second, with a client for each body."""
+def _busy() -> float:
+    """Seconds that all processors have worked."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.steal)
+
+
+async def together(url: str, bodies: list[dict[str, Any]]) -> tuple[float, float]:
+    """Ended ones a second, with a client for each body; processor ms for each."""
     count = 0
     stop = time.perf_counter() + SECONDS
 
@@ -78,9 +93,10 @@ async def together(url: str, bodies: list[dict[str, Any]]) -> float:
             count += 1
         await connection.close()
 
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), _busy()
     await asyncio.gather(*map(work, bodies))
-    return count / (time.perf_counter() - begin)
+    taken, busy = time.perf_counter() - begin, _busy() - busy
+    return count / taken, busy * 1e3 / count
 
 
 async def runs(url: str, *, session: bool) -> dict[str, Any]:
@@ -92,10 +108,48 @@ async def runs(url: str, *, session: bool) -> dict[str, Any]:
         for _ in range(3)
     ]
     await connection.close()
+    alone_ms = await alone(url, {"code": "1+1", **named[0]})
+    bodies = [{"code": "1+1", **each} for each in named]
+    per_second, processor_ms = await together(url, bodies)
     return {
-        "alone_ms": await alone(url, {"code": "1+1", **named[0]}),
-        "per_second": await together(url, [{"code": "1+1", **each} for each in named]),
+        "alone_ms": alone_ms,
+        "per_second": per_second,
+        "processor_ms": processor_ms,
         "fib_ms": min(work),
+    }
+
+
+async def sizes(url: str) -> dict[str, Any]:
+    """Milliseconds of runs that save a heap of some bytes, by its size."""
+    connection = await Connection.open(url)
+    found: dict[str, Any] = {}
+    for size in SIZES:
+        code = (
+            f"let data = Array.from({{ length: {size // 50} }},"
+            " (_, i) => ({ i, text: `${i}`.padEnd(30, '.') })); 0"
+        )
+        samples = []
+        for _ in range(SIZED if size < SIZES[-1] else 3):
+            begin = time.perf_counter()
+            await end(connection, {"code": code})
+            samples.append((time.perf_counter() - begin) * 1e3)
+        found[f"{size:,} bytes"] = report.summary(samples)
+    await connection.close()
+    return found
+
+
+async def long(url: str) -> dict[str, float]:
+    """Milliseconds of one session's runs: about the 10th, and the last."""
+    connection = await Connection.open(url)
+    samples = []
+    for number in range(LONG):
+        begin = time.perf_counter()
+        await end(connection, {"code": f"globalThis.n = {number}", "session": "long"})
+        samples.append((time.perf_counter() - begin) * 1e3)
+    await connection.close()
+    return {
+        "the 10th": statistics.median(samples[5:16]),
+        f"the {LONG}th": statistics.median(samples[-11:]),
     }
 
 
@@ -140,6 +194,7 @@ def main() -> None:
         "stateful": measure(lambda url: runs(url, session=False)),
         "stateful, sessions": measure(lambda url: runs(url, session=True)),
     }
+    sized, session = measure(sizes), measure(long)
     read = measure(pages, "--stateless", "--output-bytes-max", "20000000")
     text = "\n".join(
         [
@@ -150,6 +205,8 @@ def main() -> None:
                     "p50, ms",
                     "p95, ms",
                     f"a second, {CLIENTS} clients",
+                    "to stateless",
+                    "processor, ms each",
                     "fib(30), ms",
                 ),
                 (
@@ -158,10 +215,26 @@ def main() -> None:
                         report.rounded(each["alone_ms"]["p50"]),
                         report.rounded(each["alone_ms"]["p95"]),
                         report.rounded(each["per_second"]),
+                        report.rounded(
+                            each["per_second"] / figures["stateless"]["per_second"]
+                        ),
+                        report.rounded(each["processor_ms"]),
                         report.rounded(each["fib_ms"]),
                     )
                     for name, each in figures.items()
                 ),
+            ),
+            "\nA run alone that makes objects, to its end with a heap of them; and "
+            f"runs of one session, {LONG} in a row:\n",
+            report.table(
+                ("", "p50, ms"),
+                [
+                    *(
+                        (name, report.rounded(each["p50"]))
+                        for name, each in sized.items()
+                    ),
+                    *((name, report.rounded(each)) for name, each in session.items()),
+                ],
             ),
             "\nA page of 10 MB of output:\n",
             report.table(
@@ -173,7 +246,9 @@ def main() -> None:
             ),
         ]
     )
-    report.publish(options, "executions", {"runs": figures, "pages_ms": read}, text)
+    grown = {"sizes_ms": sized, "session_ms": session}
+    data = {"runs": figures, **grown, "pages_ms": read}
+    report.publish(options, "executions", data, text)
 
 
 if __name__ == "__main__":

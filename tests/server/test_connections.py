@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPResponse
@@ -106,6 +107,20 @@ def test_a_head_must_arrive_in_time(
     # One that has sent nothing may wait, as browsers open connections in advance.
     idle.sendall(HEALTH)
     assert _answer(idle)[0] == 200
+
+
+def test_a_body_may_come_later_than_a_head(started: Callable[..., Server]) -> None:
+    server = started("--request-head-timeout-seconds", "0.4")
+    request = _execution({"code": "1 + 1"})
+    end = request.index(b"{")
+    with server.connection() as connection:
+        connection.sendall(request[:end])
+        later = time.monotonic() + 1
+        wait_for(lambda: time.monotonic() > later)
+        connection.sendall(request[end : end + 1])
+        assert _healthy(server)
+        connection.sendall(request[end + 1 :])
+        assert _answer(connection)[1]["items"][0]["text"] == "2"
 
 
 def test_idle_connections_are_closed(

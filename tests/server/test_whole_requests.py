@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import select
 import socket
 import threading
 from http.client import HTTPResponse
@@ -124,15 +126,24 @@ def _told(connection: socket.socket, data: bytes) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_in_one_piece_is_one_in_two(shared_server: Server, name: str) -> None:
+def test_a_request_in_pieces_is_one_in_one_piece(
+    shared_server: Server, name: str
+) -> None:
     data = _bytes(REQUESTS[name])
-    with shared_server.connection() as whole, shared_server.connection() as parts:
-        whole.sendall(data)
-        parts.sendall(data[:1])
-        # The server has read that when it has answered what came later.
-        CLIENT.get(f"{shared_server.url}/healthz")
-        parts.sendall(data[1:])
-        assert _told(whole, data) == _told(parts, data)
+    head = data.find(b"\r\n\r\n") + 4
+    with shared_server.connection() as connection:
+        connection.sendall(data)
+        told = _told(connection, data)
+    for places in ([1], [head], [head - 2], [head, head + 1]):
+        pieces = [*places, len(data)]
+        with shared_server.connection() as connection:
+            for start, end in itertools.pairwise([0, *pieces]):
+                if select.select([connection], [], [], 0)[0]:
+                    break  # it is answered already, and may be closed
+                connection.sendall(data[start:end])
+                # The server has read that when it has answered what came later.
+                CLIENT.get(f"{shared_server.url}/healthz")
+            assert _told(connection, data) == told
 
 
 def _next(reader: BinaryIO, *, has_body: bool = True) -> tuple[bytes, bytes]:

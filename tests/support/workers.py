@@ -144,15 +144,21 @@ class WorkerClient:
         assert reply["status"] == "ok", reply
         return WorkerClient(reply["pid"], pairs[0][0], pairs[1][0])
 
-    def checkpoint(self) -> tuple[bytes, dict[str, Any]]:
-        """The context's saved heap, and how the saving went."""
+    def checkpoint(self, *, last: bool = False) -> tuple[bytes, dict[str, Any]]:
+        """The context's saved heap, and how the saving went.
+
+        With `last`, the context itself waits for it, and forks no copy for that.
+        """
         file = os.memfd_create("heap")
         reader, writer = os.pipe()
         try:
-            number = self.send("checkpoint_request", descriptors=(file, writer))
+            number = self.send(
+                "checkpoint_request", {"last": last}, descriptors=(file, writer)
+            )
             os.close(writer)
             reply = self.reply(number)
             assert reply["status"] == "ok", reply
+            assert ("pid" in reply) != last
             outcome = json.loads(read_to_end(reader))
             return os.pread(file, os.fstat(file).st_size, 0), outcome
         finally:

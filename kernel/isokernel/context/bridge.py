@@ -150,7 +150,9 @@ class Host:
         line, column = origin(source.moves, line, column - 1)
         if source.source_map is not None:
             line, column = transpiler().original(source.source_map, line, column)
-        return tracebacks.place_in(source.code, line, column + 1)
+        if line <= source.lines:  # lines aren't made for each frame of each stack
+            return line, column + 1
+        return tracebacks.end_of(source.code)
 
     def written(self, script: object, line: int, column: int, text: str) -> str:
         """Return a function's source as the user wrote it, with its types.

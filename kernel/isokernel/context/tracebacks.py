@@ -76,15 +76,17 @@ class CellSource:
 
     Attributes:
         code: What the user wrote.
+        lines: How many lines that has.
         source_map: From what V8 ran to the user's, if positions differ.
         moves: What we changed in it, after what the source map tells.
     """
 
-    __slots__ = ("code", "moves", "source_map")
+    __slots__ = ("code", "lines", "moves", "source_map")
 
     def __init__(self, code: str) -> None:
         """Begin with code that runs as it was written."""
         self.code = code
+        self.lines = code.count("\n") + 1
         self.source_map: str | None = None
         self.moves: tuple[Move, ...] = ()
 
@@ -164,11 +166,9 @@ def marked_line(  # noqa: PLR0913 - a place is four of them
     yield f"{gutter}{indent}{paint.marked('^' * length)}"
 
 
-def place_in(code: str, line: int, column: int) -> tuple[int, int]:
-    """Return a place in the code; what V8 finds beyond its end is its end."""
+def end_of(code: str) -> tuple[int, int]:
+    """Return the place of the code's end, which is where V8's beyond it belong."""
     lines = code.split("\n")
-    if line <= len(lines):
-        return line, column
     while len(lines) > 1 and not lines[-1].strip():
         lines.pop()
     return len(lines), len(lines[-1]) + 1

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from isokernel.context.watchdog import Watchdog
-from isokernel.errors import CallInterruptedError, TerminatedError
+from isokernel.errors import CallInterruptedError, ScriptError, TerminatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,7 +257,8 @@ class Turns:
 
     def _tick(self) -> None:
         """Emit buffered output that is old enough; called amid running JavaScript."""
-        with contextlib.suppress(TerminatedError):
+        # A call finds no room where recursion has filled the stack; the next tick will.
+        with contextlib.suppress(TerminatedError, ScriptError):
             self.bridge.call("tick")
         if self._on_tick is not None:
             self._on_tick()

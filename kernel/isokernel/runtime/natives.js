@@ -62,6 +62,8 @@ const util = {
   getOwnNonIndexProperties,
   getPromiseDetails: promiseDetails,
   getProxyDetails(value, both = true) {
+    // It is the first question about each value, and the answer is kept for all others.
+    if (brandOf(value) !== "Proxy") return undefined;
     const details = proxyDetails(value);
     return details === undefined || both ? details : details[0];
   },

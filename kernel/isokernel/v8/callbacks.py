@@ -59,7 +59,6 @@ _ISOLATE_OFFSET: Final = 8
 _RETURN_OFFSET: Final = 24
 
 _REJECTED_UNHANDLED: Final = 0
-_HANDLER_ADDED: Final = 1
 _MARK_COMPACT: Final = 4
 
 _CALLBACKS: Final[list[object]] = []
@@ -238,12 +237,8 @@ def interrupted(pointer: int, _data: int) -> None:
 def promise_rejected(message: Any) -> None:
     """A promise was rejected without a handler, or got one later."""
     isolate = current()
-    if isolate is None:
-        return
-    if message.event == _REJECTED_UNHANDLED:
-        isolate.rejections.add(message.promise, message.value)
-    elif message.event == _HANDLER_ADDED:
-        isolate.rejections.discard(message.promise)
+    if isolate is not None and message.event == _REJECTED_UNHANDLED:
+        isolate.rejections.add(message.promise)
 
 
 @_callback(None, ctypes.c_void_p, ctypes.c_void_p)

@@ -223,7 +223,7 @@ class Isolate:
         library.fatal_function(callbacks.check_failed)
         library.fatal_handler(pointer, callbacks.fatal)
         library.oom_handler(pointer, callbacks.out_of_memory)
-        library.rejection_handler(pointer, callbacks.promise_rejected)
+        self.rejections.watch(callbacks.promise_rejected.value or 0)
         library.use_counter(pointer, callbacks.used_of_interest())
         library.import_handler(pointer, callbacks.import_module)
         library.import_meta_handler(pointer, callbacks.describe_module)
@@ -625,7 +625,6 @@ class Isolate:
         """Have a rejection of this promise count as handled."""
         with Entered(self):
             self.library.promise_mark_handled(promise.slot)
-            self.rejections.discard(promise.slot)
 
     def to_text(self, value: Value) -> str:
         """Convert a string value; the empty string for anything else."""
@@ -647,10 +646,14 @@ class Isolate:
     def owner(self) -> int:
         """Return the continuation-preserved data, which the runtime keeps owners in."""
         with Entered(self):
-            value = to_python(self, self.library.embedder_data(self.pointer))
-            if isinstance(value, Value):  # see runtime/owner.js
-                value = self.get(value, "owner")
-        return int(value) if isinstance(value, (int, float)) else 0
+            data = self.library.embedder_data(self.pointer)
+            return self.owner_of(to_python(self, data))
+
+    def owner_of(self, data: Any) -> int:
+        """Return the owner that such data tells."""
+        if isinstance(data, Value):  # see runtime/owner.js
+            data = self.get(data, "owner")
+        return int(data) if isinstance(data, (int, float)) else 0
 
     # -- from other threads --------------------------------------------------------
 

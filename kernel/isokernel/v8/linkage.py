@@ -16,11 +16,19 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from isokernel.v8.library import Library
 
-__all__ = ["failed", "only_for", "replace", "replaced"]
+__all__ = [
+    "Code",
+    "failed",
+    "first_true",
+    "machine_code",
+    "only_for",
+    "replace",
+    "replaced",
+]
 
 _WORD = ctypes.c_size_t.from_address
 _WORD_BYTES: Final = 8
@@ -38,6 +46,18 @@ _KEPT: Final[list[object]] = []
 
 _FAILED: Final[set[str]] = set()
 """Names of functions that couldn't be replaced."""
+
+
+class Code(NamedTuple):
+    """Machine code of ours.
+
+    Attributes:
+        address: Where it begins.
+        memory: What has it; to be kept as long as V8 may call it.
+    """
+
+    address: int
+    memory: object
 
 
 class _Table(NamedTuple):
@@ -118,19 +138,57 @@ def only_for(numbers: Collection[int], function: int) -> int:
     table = ctypes.create_string_buffer(wanted, _NUMBERS)
     _KEPT.append(table)
     where = ctypes.addressof(table)
-    return (
-        _machine_code(
-            b"\x81\xfe" + _NUMBERS.to_bytes(4, "little"),  # cmp esi, 256
-            b"\x73\x13",  # jae to the last mov
-            b"\x48\xb8" + where.to_bytes(_WORD_BYTES, "little"),  # mov rax, table
-            b"\x89\xf1",  # mov ecx, esi
-            b"\x80\x3c\x08\x00",  # cmp byte [rax + rcx], 0
-            b"\x75\x01\xc3",  # jne over the next; ret
-            b"\x48\xb8" + function.to_bytes(_WORD_BYTES, "little"),  # mov rax, function
-            b"\xff\xe0",  # jmp rax
-        )
-        or function
+    code = machine_code(
+        b"\x81\xfe" + _NUMBERS.to_bytes(4, "little"),  # cmp esi, 256
+        b"\x73\x13",  # jae to the last mov
+        b"\x48\xb8" + where.to_bytes(_WORD_BYTES, "little"),  # mov rax, table
+        b"\x89\xf1",  # mov ecx, esi
+        b"\x80\x3c\x08\x00",  # cmp byte [rax + rcx], 0
+        b"\x75\x01\xc3",  # jne over the next; ret
+        b"\x48\xb8" + function.to_bytes(_WORD_BYTES, "little"),  # mov rax, function
+        b"\xff\xe0",  # jmp rax
     )
+    if code is None:
+        return function
+    _KEPT.append(code)
+    return code.address
+
+
+def first_true(functions: Sequence[Any]) -> Callable[[int], int]:
+    """Make one call of asking many predicates of V8's about one value.
+
+    Args:
+        functions: Each takes a handle and returns a C++ bool; ctypes has them.
+
+    Returns:
+        What takes a handle and returns the place of the first that is true for it; how
+        many there are if none is.
+    """
+    count = len(functions)
+
+    def ask(handle: int) -> int:
+        return next((i for i in range(count) if functions[i](handle)), count)
+
+    table = (ctypes.c_void_p * count)(
+        *(ctypes.cast(function, ctypes.c_void_p).value for function in functions)
+    )
+    code = machine_code(
+        b"\x53\x41\x54\x48\x83\xec\x08",  # push rbx; push r12; sub rsp, 8
+        b"\x49\x89\xfc\x31\xdb",  # mov r12, rdi; xor ebx, ebx
+        # mov rax, table; mov rdi, r12; call [rax + rbx * 8]
+        b"\x48\xb8" + ctypes.addressof(table).to_bytes(_WORD_BYTES, "little"),
+        b"\x4c\x89\xe7\xff\x14\xd8",
+        b"\x84\xc0\x75\x0a",  # test al, al; jnz to the end
+        b"\xff\xc3",  # inc ebx
+        b"\x81\xfb" + count.to_bytes(4, "little"),  # cmp ebx, count
+        b"\x75\xe2",  # jne to the table
+        b"\x89\xd8",  # the end: mov eax, ebx
+        b"\x48\x83\xc4\x08\x41\x5c\x5b\xc3",  # add rsp, 8; pop r12; pop rbx; ret
+    )
+    if code is None:
+        return ask
+    _KEPT.extend((table, code))
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(code.address)
 
 
 def failed() -> list[str]:
@@ -194,7 +252,7 @@ def _after(first: int, second: int) -> int | None:
         Its address; None for processors whose code this isn't, and where the system
         allows none, which V8's own compilers would need as well.
     """
-    return _machine_code(
+    code = machine_code(
         b"\x57\x56\x48\x83\xec\x08",  # push rdi; push rsi; sub rsp, 8
         b"\x48\xb8" + first.to_bytes(_WORD_BYTES, "little"),  # mov rax, first
         b"\xff\xd0",  # call rax
@@ -203,17 +261,27 @@ def _after(first: int, second: int) -> int | None:
         b"\x48\xb8" + second.to_bytes(_WORD_BYTES, "little"),  # mov rax, second
         b"\xff\xe0",  # jmp rax
     )
+    if code is None:
+        return None
+    _KEPT.append(code)
+    return code.address
 
 
-def _machine_code(*instructions: bytes) -> int | None:
-    """Make x86-64's machine code executable; returns its address, or None."""
+def machine_code(*instructions: bytes) -> Code | None:
+    """Make x86-64's machine code executable.
+
+    Returns:
+        None for processors whose code this isn't, and where the system allows none.
+    """
     if os.uname().machine != "x86_64":
         return None
-    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    try:
+        memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except OSError:
+        return None
     memory.write(b"".join(instructions))
     place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    _KEPT.append(memory)
-    return place if _protect(place, _READ_EXECUTE) else None
+    return Code(place, memory) if _protect(place, _READ_EXECUTE) else None
 
 
 @functools.cache

@@ -7,17 +7,21 @@ local handle, or None for undefined. None of them runs the user's code.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from isokernel.v8 import linkage
 from isokernel.v8.callbacks import Operation, ThrowError
 from isokernel.v8.scopes import TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, to_local, to_python
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isokernel.v8.isolate import Isolate
-    from isokernel.v8.library import Span
+    from isokernel.v8.library import Library, Span
 
 _SERIALIZER_BYTES: Final = 64  # sizeof(ValueSerializer) is one pointer; room to spare
 _WORD_BYTES: Final = 8
@@ -130,11 +134,19 @@ def function_place(isolate: Isolate, first: int, _count: int) -> int | None:
     )
 
 
+@functools.cache
+def _kinds(library: Library) -> tuple[list[str], Callable[[int], int]]:
+    """Return all brands, and what finds the place of a value's among them."""
+    names, functions = zip(*library.kinds, strict=True)
+    return list(names), linkage.first_true(functions)
+
+
 def brand(isolate: Isolate, first: int, _count: int) -> int | None:
     """Return V8's own brand of a value, whatever its prototype says."""
-    for name, is_kind in isolate.library.kinds:
-        if is_kind(first):
-            return new_string(isolate.library, isolate.pointer, name)
+    names, find = _kinds(isolate.library)
+    place = find(first)
+    if place < len(names):
+        return new_string(isolate.library, isolate.pointer, names[place])
     value = to_python(isolate, first)
     if isinstance(value, str):
         return new_string(isolate.library, isolate.pointer, "string")

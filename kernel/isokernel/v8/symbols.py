@@ -202,6 +202,7 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "buffer_setup": ("_ZN2v88internal13JSArrayBuffer5SetupENS0_10SharedFlagENS0_13ResizableFlagENSt4__Cr10shared_ptrINS0_12BackingStoreEEEPNS0_7IsolateE", "-", "piiSp"),
     # An object's address, and the kind of slot that holds it.
     "heap_objects": ("_ZN2v88internal18HeapObjectIteratorC1EPNS0_4HeapENS1_20HeapObjectsFilteringE", "-", "ppi"),
+    "collect_garbage": ("_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsENS0_21PerformHeapLimitCheckENS0_34PerformIneffectiveMarkCompactCheckE", "-", "piiiii"),
     "can_be_deferred": ("_ZN2v88internal22SerializerDeserializer13CanBeDeferredENS0_6TaggedINS0_10HeapObjectEEENS1_8SlotTypeE", "b", "zi"),
     # For objects of Intl and Temporal, see `recreation`: an object and its hidden class,
     # an object, and {object, slot, value, WriteBarrierMode}.

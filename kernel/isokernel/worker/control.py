@@ -94,7 +94,7 @@ class MemoryFigures:
         """Return the content of memory_reply; bytes. Any thread.
 
         The proportional set size (`pss`) is asked for now; the other figures are those
-        of the last time when the V8 thread could be asked, 50 ms ago at most unless it
+        of the last time when the V8 thread could be asked, 0.25 s ago at most unless it
         is in a native function.
         """
         pss = self._pss()

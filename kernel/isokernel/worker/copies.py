@@ -12,6 +12,7 @@ The pipe's end without a map says that the process has died.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,9 +23,11 @@ from isokernel.errors import SnapshotFailedError
 from isokernel.v8.children import Children
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from isokernel.context import Context
 
-__all__ = ["save_and_exit"]
+__all__ = ["save", "save_and_exit"]
 
 
 def save_and_exit(
@@ -39,13 +42,36 @@ def save_and_exit(
         seconds: That each step may take.
     """
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how a child ended is asked here
-        with Children(context.bridge.isolate, (outcome,)) as children:
-            said = _save(context, file, seconds, children)
-            os.write(outcome, json.dumps(said).encode())
-            os.close(outcome)  # its end would come last of all, 3 ms later
+        save(context, file, outcome, seconds)
     finally:
         os._exit(0)
+
+
+def save(
+    context: Context,
+    file: int,
+    outcome: int,
+    seconds: float,
+    private: Sequence[int] = (),
+) -> None:
+    """Save the context into a file, and tell how it went.
+
+    Args:
+        context: What to save, with nothing else to do meanwhile.
+        file: As of `save_and_exit`.
+        outcome: As of `save_and_exit`; closed here.
+        seconds: As of `save_and_exit`.
+        private: Descriptors that whoever writes must not have.
+    """
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how a child ended is asked
+    try:
+        with Children(context.bridge.isolate, (outcome, *private)) as children:
+            said = _save(context, file, seconds, children)
+            with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+                os.write(outcome, json.dumps(said).encode())
+            os.close(outcome)  # its end would come last of all, 3 ms later
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _save(

@@ -15,7 +15,7 @@ from isokernel.v8.children import fork, fork_sibling
 from isokernel.v8.writer import DEADLINE_SECONDS
 from isokernel.worker.channel import Channel
 from isokernel.worker.control import MemoryFigures, WorkerControl
-from isokernel.worker.copies import save_and_exit
+from isokernel.worker.copies import save, save_and_exit
 from isokernel.worker.exits import WorkerExits
 from isokernel.worker.front import WorkerFront
 
@@ -168,13 +168,44 @@ class Worker:
         return sockets
 
     def _checkpoint(self, request: Frame) -> None:
-        """Fork a copy of this process that saves the context."""
+        """Save the context: in a copy of this process, or here if nothing follows."""
+        seconds = request.content.get("deadline")
+        if not isinstance(seconds, (int, float)):
+            seconds = DEADLINE_SECONDS
+        if request.content.get("last"):
+            self._save(request, seconds)
+            return
         descriptors = self._fork(request, fork)
         if descriptors is not None:
-            seconds = request.content.get("deadline")
-            if not isinstance(seconds, (int, float)):
-                seconds = DEADLINE_SECONDS
             save_and_exit(self._context, *descriptors, seconds)
+
+    def _save(self, request: Frame, seconds: float) -> None:
+        """Save the context in this process, which does nothing else meanwhile."""
+        descriptors = self._take_descriptors(request)
+        if descriptors is not None:
+            file, outcome = descriptors
+            self._channel.send(
+                reply_type(request.type), {"status": "ok"}, request.id or 0
+            )
+            self._channel.flush()
+            inherited = [self._channel.fileno(), self._sockets.control.fileno()]
+            if self._memory.rollup is not None:
+                inherited.append(self._memory.rollup)
+            with self._context.turns.held():
+                save(self._context, file, outcome, seconds, inherited)
+            os.close(file)
+
+    def _take_descriptors(self, request: Frame) -> tuple[int, int] | None:
+        """Return the two descriptors of a request; None if it has others: refused."""
+        descriptors = self._channel.take_descriptors()
+        if len(descriptors) == len(Sockets._fields):
+            first, second = descriptors
+            return first, second
+        problem = MessageError(f"a {request.type} comes with two descriptors")
+        self._front.refuse(request, problem)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return None
 
     def _fork(
         self, request: Frame, fork_process: Callable[[], int]
@@ -184,22 +215,19 @@ class Worker:
         Returns:
             The descriptors, in the copy alone.
         """
-        descriptors = self._channel.take_descriptors()
+        descriptors = self._take_descriptors(request)
+        if descriptors is None:
+            return None
         self._channel.flush()
         pid = -1
-        if len(descriptors) != len(Sockets._fields):
-            problem = MessageError(f"a {request.type} comes with two descriptors")
-            self._front.refuse(request, problem)
-        else:
-            try:
-                with self._context.turns.held():
-                    pid = fork_process()
-            except OSError as error:
-                self._front.refuse(request, error)
+        try:
+            with self._context.turns.held():
+                pid = fork_process()
+        except OSError as error:
+            self._front.refuse(request, error)
         if pid == 0:
             self._close_inherited()
-            first, second = descriptors
-            return first, second
+            return descriptors
         for descriptor in descriptors:
             os.close(descriptor)
         if pid > 0:

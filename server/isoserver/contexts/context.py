@@ -759,6 +759,9 @@ class Context:
         self.state = State.BUSY
         job.began = time.monotonic()
         self._alarm.set(self._patience(job), self._overdue)
+        # First of all: it runs while its beginning is written down. Of what it says,
+        # nothing is heard before the next turn of the event loop.
+        self.process.send(job)
         if isinstance(job, Execution):
             self._say_state("busy", job)
             job.first = self.transcript.last
@@ -767,7 +770,6 @@ class Context:
                 self._say(
                     "execute_input", {"code": job.code, "execution_count": count}, job
                 )
-        self.process.send(job)
 
     def _patience(self, job: Job) -> float:
         """Return after how many seconds a job that has begun is interrupted."""
@@ -1002,11 +1004,14 @@ class Context:
 
     # -- questions ---------------------------------------------------------------------
 
-    async def save(self, forked: Callable[[], None] | None = None) -> SavedState:
+    async def save(
+        self, forked: Callable[[], None] | None = None, *, last: bool = False
+    ) -> SavedState:
         """Save its state, in its turn; it goes on at once, and is as it was.
 
         Args:
             forked: Called at the moment whose state is saved.
+            last: It is closed afterwards, and needn't go on.
 
         Raises:
             HeapUnsavableError: What is there can't be saved, or not in time.
@@ -1026,7 +1031,7 @@ class Context:
                 forked()
             return reply
 
-        data = await self.process.save(ask)
+        data = await self.process.save(ask, last=last)
         return SavedState(data, execution_count)
 
     async def names(self) -> list[str]:

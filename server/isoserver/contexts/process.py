@@ -199,16 +199,17 @@ class ContextProcess(Protocol):
         """See the class."""
         return 0
 
-    async def save(self, ask: Ask) -> bytes:
+    async def save(self, ask: Ask, *, last: bool = False) -> bytes:
         """Return its state as a heap; it goes on meanwhile. Called if `can_save`.
 
         Args:
             ask: How to ask the process in the context's turn.
+            last: Nothing else is asked of it afterwards, so it needn't go on.
 
         Raises:
             HeapUnsavableError: The state can't be saved, or not in time.
         """
-        del ask
+        del ask, last
         message = "its process can't be saved"
         raise HeapUnsavableError(message)
 

@@ -253,8 +253,11 @@ class V8Process(ContextProcess):
             if not waiting.done():
                 waiting.set_result(frame.content)
 
-    async def save(self, ask: Ask) -> bytes:
-        """Have it fork a process that writes the heap; see `ContextProcess`."""
+    async def save(self, ask: Ask, *, last: bool = False) -> bytes:
+        """Have it fork a process that writes the heap; see `ContextProcess`.
+
+        Which is forked by a copy of the context, that goes on; with `last` by itself.
+        """
         settings, process = self._settings, None
         file = os.memfd_create("isokernel-heap")
         reader, writer = os.pipe()
@@ -263,19 +266,21 @@ class V8Process(ContextProcess):
             reply = await ask(
                 Job(
                     "checkpoint_request",
-                    {},
+                    {"last": last},
                     settings.context_query_timeout_seconds,
                     fds=(file, writer),
                     counts_as_use=False,
                 )
             )
-            process = self._hold(reply)
+            process = None if last else self._hold(reply)
             os.close(writer)  # so that the pipe ends with that process
             writer = -1
             await _check_saved(reader, settings.checkpoint_timeout_seconds)
             return await asyncio.to_thread(_read_file, file)
         except BaseException:
-            if process is not None:
+            if last:
+                self.kill()
+            elif process is not None:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(process, signal.SIGKILL)
             raise

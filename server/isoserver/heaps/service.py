@@ -130,12 +130,15 @@ class Heaps:
 
     # -- saving ------------------------------------------------------------------------
 
-    async def save(self, context: Context, origin: HeapOrigin) -> str:
+    async def save(
+        self, context: Context, origin: HeapOrigin, *, last: bool = False
+    ) -> str:
         """Save the state of a context, which goes on meanwhile.
 
         Args:
             context: Whose state.
             origin: Where the heap comes from.
+            last: The context is closed afterwards, and needn't go on.
 
         Returns:
             The heap key, once everything is stored.
@@ -146,7 +149,7 @@ class Heaps:
             HeapStoreError: The store can't be used.
             InvalidRequestError: The tags aren't as they must be.
         """
-        return await self._save(context, origin, automatic=False)
+        return await self._save(context, origin, automatic=False, last=last)
 
     async def keep(self, context: Context, *, automatic: bool = False) -> str:
         """Save the state of a context for itself to go on from; see `save`.
@@ -159,7 +162,12 @@ class Heaps:
         return await self._save(context, origin, automatic=automatic)
 
     async def _save(
-        self, context: Context, origin: HeapOrigin, *, automatic: bool
+        self,
+        context: Context,
+        origin: HeapOrigin,
+        *,
+        automatic: bool,
+        last: bool = False,
     ) -> str:
         check_tags(origin.tags)
         await self._retention.check_room(context.workspace)
@@ -173,7 +181,7 @@ class Heaps:
             capture.begin()
 
         try:
-            saved = await context.save(forked)
+            saved = await context.save(forked, last=last)
             files = await capture.result()
             if before is not None:  # what was asked for first is stored first
                 await before.wait()

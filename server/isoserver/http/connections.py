@@ -104,6 +104,7 @@ class BoundedServer(HTTPServer):
         self._waiting: dict[Stream, float] = {}
         # Since when there is a part of a head.
         self._partial: dict[Stream, float] = {}
+        self._held: set[ServerConnection] = set()
         self._lingering: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -182,6 +183,14 @@ class BoundedServer(HTTPServer):
         if stream in self._open:
             self._waiting[stream] = time.monotonic()
 
+    def hold(self, connection: ServerConnection) -> None:
+        """Note that a connection has a head, and waits for a short body.
+
+        That isn't for long: how long a body may take, Tornado sees to.
+        """
+        self.begin_request(connection.stream)
+        self._held.add(connection)
+
     def begin_request(self, stream: Stream) -> None:
         """Note that the head of a request has come: the connection is in use."""
         self._waiting.pop(stream, None)
@@ -221,6 +230,9 @@ class BoundedServer(HTTPServer):
         """Close connections that have been idle, or amid a head, for too long."""
         for stream in list(self._late()):
             stream.close()
+        held, self._held = self._held, set()
+        for connection in held:
+            connection.release()
         loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(self._interval, self._close_late)
 
@@ -302,22 +314,27 @@ class Stream(IOStream):
             read_chunk_size=server.read_chunk_size,
         )
         self._server = server
-        self._told: Callable[[bytes], bool] | None = None
+        self._told: Callable[[bytes], bytes] | None = None
         self._has_read = False
         super().set_nodelay(value=True)
 
     def set_nodelay(self, value: bool) -> None:  # noqa: FBT001 - Tornado's
         """Let it be: Tornado changes it twice for each response."""
 
-    def tell(self, arrived: Callable[[bytes], bool]) -> None:
+    def tell(self, arrived: Callable[[bytes], bytes]) -> None:
         """Have a function called once, with the next bytes that come.
 
-        Those that came already are the next. If it returns False they aren't taken,
-        and whoever reads next gets them.
+        Those that came already are the next. What it returns of them is for whoever
+        reads next.
         """
         self._told = arrived
         if self._read_buffer_size:
             asyncio.get_running_loop().call_soon(self._pass_buffered)
+
+    def give_back(self, data: bytes) -> None:
+        """Have whoever reads next get bytes that a function was told, and no other."""
+        self._told = None
+        self._keep(data)
 
     def send(self, data: bytes) -> asyncio.Future[None]:
         """Write bytes, at once if the socket takes them."""
@@ -350,7 +367,11 @@ class Stream(IOStream):
 
     def _pass(self, data: bytes) -> None:
         told, self._told = self._told, None
-        if told is not None and not told(data):
+        if told is not None:
+            self._keep(told(data))
+
+    def _keep(self, data: bytes) -> None:
+        if data:
             self._read_buffer += data
             self._read_buffer_size += len(data)
 

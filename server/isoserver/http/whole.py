@@ -3,8 +3,9 @@
 Tornado reads a request in three steps, each with a future and turns of the event loop,
 and parses it header by header; that is a third of what a short request costs. Here the
 bytes that a client's socket has given are taken as a request if they are one to its end
-and of the plainest form. Everything else is Tornado's, from its first byte: bodies that
-come later or in chunks, HTTP/1.0, websockets, and whatever is malformed.
+and of the plainest form. Many clients write a head and its body apart: a short body is
+waited for, if it comes next. Everything else is Tornado's, from its first byte: long
+bodies, those in pieces or chunks, HTTP/1.0, websockets, and whatever is malformed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -40,6 +42,8 @@ __all__ = ["Peer", "ServerConnection", "WholeRequest"]
 _HEAD_BYTES_MAX: Final = 8192
 """Of a head that is read here; longer ones are rare."""
 _LENGTH: Final = re.compile("[0-9]{1,9}")
+_REST_BYTES_MAX: Final = 1 << 16
+"""Of a request whose body is waited for."""
 _HEAD: Final = re.compile(
     rb"(GET|POST|PUT|PATCH|DELETE|OPTIONS) (/[!-~]*) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
@@ -86,6 +90,7 @@ class ServerConnection(HTTP1ServerConnection):
         self._reading: asyncio.Task[bool] | None = None  # by Tornado
         self._answering: HTTPConnection | None = None
         self._feeding: set[asyncio.Task[None]] = set()
+        self._held = b""  # a head whose body is waited for
         self._ended = False
 
     def start_serving(self, delegate: object) -> None:
@@ -111,25 +116,60 @@ class ServerConnection(HTTP1ServerConnection):
         self._server.wait_for_request(self.stream)
         self.stream.tell(self._arrived)
 
-    def _arrived(self, data: bytes) -> bool:
-        """Begin to serve what has come; False if that is left to Tornado."""
-        request = self._parse(data)
-        if request is None:
-            self._reading = asyncio.ensure_future(self._read())
-            self._reading.add_done_callback(self._read_by_tornado)
-            return False
+    def _arrived(self, data: bytes) -> bytes:
+        """Begin to serve what has come; what is left to Tornado is returned."""
+        head = _read_head(data)
+        if head is None or not self._takes(head):
+            self._read_by_tornado()
+            return data
+        if head.end > len(data):
+            self._held = data
+            self._server.hold(self)
+            self.stream.tell(partial(self._came_next, head))
+            return b""
+        return self._begin(head, data)
+
+    def _came_next(self, head: _Head, data: bytes) -> bytes:
+        """Go on with a request of which only the head had come."""
+        data, self._held = self._held + data, b""
+        if len(data) != head.end:
+            self._read_by_tornado()
+            return data
+        return self._begin(head, data)
+
+    def _begin(self, head: _Head, data: bytes) -> bytes:
         try:
-            self._serve(request)
+            return self._serve(head, data)
         except Exception:  # noqa: BLE001 - a defect ends this connection, not others
             app_log.error("Uncaught exception", exc_info=True)
             self.stream.close()
-        return True
+            return b""
+
+    def release(self) -> None:
+        """Leave what has come to Tornado, if the rest of it hasn't."""
+        held, self._held = self._held, b""
+        if held and not self.stream.closed():
+            self._read_by_tornado()
+            self.stream.give_back(held)
+
+    def _takes(self, head: _Head) -> bool:
+        """Tell whether a request is short, and within the limits of the settings."""
+        settings = self._server.settings
+        return (
+            head.end <= _REST_BYTES_MAX
+            and head.end - head.start <= settings.request_body_bytes_max
+            and head.start <= settings.request_header_bytes_max
+        )
+
+    def _read_by_tornado(self) -> None:
+        self._reading = asyncio.ensure_future(self._read())
+        self._reading.add_done_callback(self._was_read)
 
     def _read(self) -> Any:
         connection = HTTP1Connection(self.stream, False, self.params, self.peer)  # noqa: FBT003
         return connection.read_response(self._server.start_request(self, connection))
 
-    def _read_by_tornado(self, reading: asyncio.Task[bool]) -> None:
+    def _was_read(self, reading: asyncio.Task[bool]) -> None:
         self._reading = None
         if reading.cancelled():
             self._end()
@@ -143,48 +183,24 @@ class ServerConnection(HTTP1ServerConnection):
         else:
             self._end()
 
-    def _parse(self, data: bytes) -> HTTPServerRequest | None:
-        """Read bytes that are a whole, plain request; None if they aren't."""
-        head = _HEAD.match(data, 0, _HEAD_BYTES_MAX)
-        if head is None:
-            return None
-        method, target, lines = head.groups()
-        fields = {}
-        every = lines.decode("latin-1").split("\r\n")[:-1]
-        for line in every:
-            name, _, value = line.partition(":")
-            fields[name.lower()] = value.strip(" \t")
-        size = _body_size(fields) if len(fields) == len(every) else None
-        settings = self._server.settings
-        start = head.end()
-        if (
-            size is None
-            or start + size != len(data)
-            or size > settings.request_body_bytes_max
-            or start > settings.request_header_bytes_max
-        ):
-            return None
+    def _serve(self, head: _Head, data: bytes) -> bytes:
         headers = HTTPHeaders()
-        for name, value in fields.items():
+        for name, value in head.fields.items():
             headers[name] = value
         try:
-            return HTTPServerRequest(
+            request = HTTPServerRequest(
                 connection=WholeRequest(self),
                 server_connection=self,
-                start_line=RequestStartLine(
-                    method.decode(), target.decode(), "HTTP/1.1"
-                ),
+                start_line=head.line,
                 headers=headers,
-                body=data[start:],
+                body=data[head.start :],
             )
-        except HTTPInputError:
-            return None
-
-    def _serve(self, request: HTTPServerRequest) -> None:
+        except HTTPInputError:  # which Tornado answers
+            self._read_by_tornado()
+            return data
         self._answering = request.connection
         delegate = self._server.application.find_handler(request)
-        line = RequestStartLine(request.method, request.uri, request.version)
-        waits = delegate.headers_received(line, request.headers)
+        waits = delegate.headers_received(head.line, headers)
         if waits is None:
             if request.body:
                 delegate.data_received(request.body)
@@ -193,6 +209,7 @@ class ServerConnection(HTTP1ServerConnection):
             feeding = asyncio.ensure_future(_feed(delegate, waits, request.body))
             self._feeding.add(feeding)
             feeding.add_done_callback(self._feeding.discard)
+        return b""
 
     def answered(self, request: WholeRequest) -> None:
         """Go on, as a request has its answer."""
@@ -219,14 +236,44 @@ class ServerConnection(HTTP1ServerConnection):
             self._server.on_close(self)
 
 
-def _body_size(fields: dict[str, str]) -> int | None:
-    """Return the bytes of a request's body; None if that isn't plain to see."""
-    if not _NOT_PLAIN.isdisjoint(fields):
+class _Head(NamedTuple):
+    """The first line and the headers of a request.
+
+    Attributes:
+        line: The first line.
+        fields: The headers, by names in lower case.
+        start: Where the body begins.
+        end: Where it ends, with what has not come yet.
+    """
+
+    line: RequestStartLine
+    fields: dict[str, str]
+    start: int
+    end: int
+
+
+def _read_head(data: bytes) -> _Head | None:
+    """Read a request's head; None if it isn't plain, or more follows than its body."""
+    found = _HEAD.match(data, 0, _HEAD_BYTES_MAX)
+    if found is None:
         return None
-    if fields.get("connection", _KEEPS).lower() != _KEEPS:
-        return None
+    fields = {}
+    lines = found[3].decode("latin-1").split("\r\n")[:-1]
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip(" \t")
     length = fields.get("content-length", "0")
-    return int(length) if _LENGTH.fullmatch(length) else None
+    start = found.end()
+    if (
+        len(fields) != len(lines)  # one is there twice
+        or not _NOT_PLAIN.isdisjoint(fields)
+        or fields.get("connection", _KEEPS).lower() != _KEEPS
+        or not _LENGTH.fullmatch(length)
+        or start + int(length) < len(data)
+    ):
+        return None
+    line = RequestStartLine(found[1].decode(), found[2].decode(), "HTTP/1.1")
+    return _Head(line, fields, start, start + int(length))
 
 
 class WholeRequest(HTTPConnection):

@@ -270,7 +270,9 @@ class ScriptRunner:
         try:
             if not context.process.can_save:
                 raise ContextDeadError(context.reason)
-            heap = await self._heaps.save(context, origin)
+            # A context of the run's own has nothing else to do.
+            last = order.session is None
+            heap = await self._heaps.save(context, origin, last=last)
             run.refine(msgspec.structs.replace(ending, heap=heap))
         except ServerError as error:
             run.refine(msgspec.structs.replace(ending, heap_error=str(error)))

@@ -46,6 +46,7 @@ _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
 _OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
 _ATTEMPTS: Final = 3
 _POOL: Final = 5
+_SQLITE_POOL: Final = 15
 _BUSY_SECONDS: Final = 30.0
 _SQLITE_WRITE: Final = text("PRAGMA user_version = 1")
 """Writes a page of the file, whatever the version was; nothing reads the version."""
@@ -99,7 +100,9 @@ class Database:
     def _options(self) -> dict[str, Any]:
         if self.is_sqlite:
             more = {"timeout": _BUSY_SECONDS, "async_creator_fn": self._open_sqlite}
-            return {"connect_args": more}
+            # Each is a thread, and as dear to make as five queries: so all stay that
+            # were ever needed at once.
+            return {"connect_args": more, "pool_size": _SQLITE_POOL, "max_overflow": 0}
         return {"pool_size": _POOL, "pool_pre_ping": True}
 
     def _open_sqlite(self, *place: Any, **options: Any) -> Any:

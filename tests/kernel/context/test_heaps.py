@@ -431,6 +431,45 @@ def test_what_cannot_be_saved_is_told(
     assert client.value("kept") == "1"
 
 
+def test_a_last_checkpoint_is_saved_without_a_copy(spawn: Spawn) -> None:
+    """The context waits, is told of all failures, and would even go on."""
+    client = spawn()
+    client.run("let n = 1; const unread = [new Error('x')]")
+    data, outcome = client.checkpoint(last=True)
+    assert outcome["status"] == "ok"
+    wait_for(lambda: not psutil.Process(client.pid).children())
+    assert spawn(data).value("n + unread.length") == "2"
+    client.run("n = 2; let o = { f: new Intl.Segmenter().segment('a') }")
+    _, outcome = client.checkpoint(last=True)
+    assert (outcome["status"], outcome["path"]) == ("error", "o.f")
+    client.run("o = null")
+    data, _ = client.checkpoint()
+    assert spawn(data).value("n") == "2"
+
+
+def test_who_writes_a_last_checkpoint_ends_with_the_context(
+    fork_server: ForkServer, spawn: Spawn
+) -> None:
+    """It holds on to none of the context's sockets."""
+    client = spawn()
+    client.run(
+        "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
+    )
+    file = os.memfd_create("heap")
+    reader, writer = os.pipe()
+    client.send("checkpoint_request", {"last": True}, descriptors=(file, writer))
+    os.close(writer)
+    os.close(file)
+    context = psutil.Process(client.pid)
+    busy = wait_for(lambda: [c for c in context.children() if _ran(c) > 0.2])
+    client.close()
+    assert await_exit(fork_server, client.pid).status == 0
+    busy[0].wait(DEADLINE)
+    select.select([reader], [], [])
+    assert not os.read(reader, 1)
+    os.close(reader)
+
+
 def test_shared_memory_and_errors_go_on_confined(spawn: Spawn) -> None:
     client = spawn()
     client.run("const s = new Int32Array(new SharedArrayBuffer(64)); s[3] = 7")

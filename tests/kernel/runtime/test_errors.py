@@ -219,3 +219,19 @@ def test_an_errors_own_properties_are_shown(context: LocalContext) -> None:
         "    { code: 'E_X', late: [Getter] }"
     )
     assert "{" not in context.run("throw new Error('plain')").failure.traceback[-1]
+
+
+def test_output_waits_while_the_stack_is_full(context: LocalContext) -> None:
+    """The look at what was printed, every 50 ms, finds no room for a call."""
+    error = context.run(
+        "let waited = false;\n"
+        "function f() {\n"
+        "  try { f(); } catch {\n"
+        "    if (waited) return;\n"
+        "    for (const end = Date.now() + 300; Date.now() < end;);\n"
+        "    waited = true;\n"
+        "  }\n"
+        "}\n"
+        "console.log('before'); f(); console.log('after', waited)"
+    ).error
+    assert error is None

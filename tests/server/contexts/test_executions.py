@@ -140,9 +140,9 @@ def test_cells_of_other_fronts_are_found_too(client: Client) -> None:
 def test_late_output_belongs_to_what_caused_it(client: Client, language: str) -> None:
     here = client.create(language)
     code = {
-        "javascript": "setTimeout(() => console.log('late'), 50); console.log('own')",
+        "javascript": "setTimeout(() => console.log('late'), 500); console.log('own')",
         "python": "import threading\n"
-        "threading.Timer(0.05, lambda: print('late', flush=True)).start()\n"
+        "threading.Timer(0.5, lambda: print('late', flush=True)).start()\n"
         "print('own')",
     }[language]
     first = client.run(code, context_id=here)
@@ -160,7 +160,7 @@ def test_output_of_threads_belongs_to_the_cell_that_began_them(client: Client) -
         go, pool = Event(), ThreadPoolExecutor(1)
         def say(what):
             go.wait()
-            print(what, flush=True)
+            print(f"{what}\\n", end="", flush=True)  # in one piece
         def twice():
             Thread(target=say, args=["inner"]).start()
             say("outer")

@@ -2,8 +2,8 @@
 // Structured clones of values that have objects of the platform in them, which V8's serializer
 // takes for plain ones. All but them and what contains them is still copied by V8, at once, so
 // that views go on sharing their buffers.
-const { Map, defineProperty, getDescriptor, getPrototype, hasOwn, isArray, keys, mapForEach,
-  mapGet, mapHas, mapSet, setAdd, setHas, uncurry } = require("intrinsics");
+const { Map, defineProperty, getOwnPropertyDescriptor, getPrototype, hasOwn, isArray, keys,
+  mapForEach, mapGet, mapHas, mapSet, setAdd, setHas, uncurry } = require("intrinsics");
 
 const forEachMember = uncurry(Set.prototype.forEach);
 const isObject = (value) => typeof value === "object" && value !== null;
@@ -21,7 +21,7 @@ function hasPlatformObjects(value, clonerOf) {
   const seen = new Map([[value, true]]);
   const waiting = [value];
   const see = (member) => {
-    if (!isObject(member) || mapHas(seen, member)) return;
+    if (mapHas(seen, member)) return;
     mapSet(seen, member, true);
     waiting[waiting.length] = member;
   };
@@ -35,10 +35,12 @@ function hasPlatformObjects(value, clonerOf) {
     }
     const names = keys(object);
     for (let k = 0; k < names.length; k++) {
-      const descriptor = getDescriptor(object, names[k]);
+      // V8's own descriptor, as this is most of what a clone takes: only what it has is read.
+      const descriptor = getOwnPropertyDescriptor(object, names[k]);
       if (descriptor === undefined) continue;
       if (!hasOwn(descriptor, "value")) return true;
-      see(descriptor.value);
+      const { value: member } = descriptor;
+      if (isObject(member)) see(member);
     }
   }
   return false;
@@ -47,12 +49,12 @@ function hasPlatformObjects(value, clonerOf) {
 function forEachIn(collection, see) {
   try {
     mapForEach(collection, (value, key) => {
-      see(key);
-      see(value);
+      if (isObject(key)) see(key);
+      if (isObject(value)) see(value);
     });
   } catch {
     try {
-      forEachMember(collection, see);
+      forEachMember(collection, (value) => isObject(value) && see(value));
     } catch {
       // Something that only inherits from one of them.
     }
