@@ -30,8 +30,10 @@ MIB = 1 << 20
 BOUNDS = (
     *("--v8-heap-bytes-max", str(96 * MIB), "--array-buffer-bytes-max", str(96 * MIB)),
     *("--python-memory-bytes-max", str(2048 * MIB), "--interrupt-grace-seconds", "2"),
+    *("--python-spares", "0"),
 )
-"""Of the shared server: what is to be used up is used up soon."""
+"""Of the shared server: what is to be used up is used up soon, and it has no processes
+but those of contexts, so that what tests leave can be counted."""
 AT_REST = 3
 """Processes that a server without contexts has: the fork server and two spare ones."""
 JAVASCRIPT_FLAGS = ("--languages", "javascript", "--default-language", "javascript")

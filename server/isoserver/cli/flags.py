@@ -37,8 +37,8 @@ GROUPS: Final = {
     ),
     "Memory and confinement": (
         *("v8_heap_bytes_max", "array_buffer_bytes_max", "python_memory_bytes_max"),
-        *("python_files_bytes_max", "python_processes_max", "python_readable"),
-        *("python_wheels", "contexts_memory_bytes_max"),
+        *("python_files_bytes_max", "python_processes_max", "python_spares"),
+        *("python_readable", "python_wheels", "contexts_memory_bytes_max"),
         *("files_bytes_max", "files_max", "file_bytes_max", "files_open_max"),
         *("result_file_characters_max",),
         *("sandbox", "container_program", "insecure_kernels", "context_niceness"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.process import ContextProcess
     from isoserver.contexts.registry import Registry
+    from isoserver.contexts.spares import Spares
 
 __all__ = ["MemoryBudget", "machine_bytes"]
 
@@ -66,10 +67,16 @@ class MemoryBudget:
         self._registry = registry
         self._log = log
         self._next_exact = 0.0
+        self._spares: Spares | None = None
         self._sweeper = Sweeper("memory", self.check, _SECONDS, log)
 
-    def start(self) -> None:
-        """Begin to watch."""
+    def start(self, spares: Spares | None) -> None:
+        """Begin to watch.
+
+        Args:
+            spares: Kernels that no context has; they end before any context does.
+        """
+        self._spares = spares
         self._sweeper.start()
 
     async def close(self) -> None:
@@ -80,9 +87,16 @@ class MemoryBudget:
         """End the largest contexts until the rest of them is within the budget."""
         contexts = self._registry.processes()
         processes = [one.process for one in contexts]
-        rough = await asyncio.to_thread(
-            lambda: sum(process.own_bytes() for process in processes)
+        spares = self._spares
+        spare, rough = await asyncio.to_thread(
+            lambda: (
+                0 if spares is None else spares.own_bytes(),
+                sum(process.own_bytes() for process in processes),
+            )
         )
+        if spares is not None and spare and spare + rough > self.limit_bytes:
+            await spares.drop()
+            return
         if rough <= self.limit_bytes or time.monotonic() < self._next_exact:
             return
         sizes, took = await look(lambda: [_own_bytes(one) for one in processes])

@@ -1,31 +1,29 @@
 """The process of a context in a Jupyter kernel: ipykernel, or any installed kernelspec.
 
-`contexts/launcher` starts it, mostly in a container. Here is the client that speaks
-with it, on Unix sockets that only the kernel and the server see.
+`contexts/launcher` starts it, mostly in a container, or has started it ahead
+(`spares`); its client speaks with it on Unix sockets that only the kernel and the
+server see (`started_kernel`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import socket
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import zmq
 
 from isokernel.files.folder import FolderLimits
-from isokernel.protocol.frames import MAX_BYTES as MESSAGE_BYTES_MAX
 from isokernel.protocol.messages import well_formed
-from isokernel.sandbox.container import TERMINALS_MAX
+from isokernel.sandbox.container import HOME
 from isoserver.contexts.jobs import Execution, Job
-from isoserver.contexts.launcher import load_kernelspecs
+from isoserver.contexts.launcher import KernelOrder
 from isoserver.contexts.messages import Message
 from isoserver.contexts.process import ContextProcess
+from isoserver.contexts.started_kernel import StartedKernel
 from isoserver.errors import (
     ContextStartError,
     FieldProblem,
@@ -38,25 +36,20 @@ if TYPE_CHECKING:
 
     from isokernel.forkserver import MemoryFile
     from isoserver.contexts.context import Identity
-    from isoserver.contexts.launcher import Launched, Launcher, Program
+    from isoserver.contexts.languages import Language
+    from isoserver.contexts.launcher import Launcher
     from isoserver.contexts.process import ProcessListener
+    from isoserver.contexts.spares import Spare, Spares
     from isoserver.files.service import Files
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["KernelProcess"]
+__all__ = ["KernelProcess", "kernel_order"]
 
-_LISTENS_SECONDS: Final = 0.01
-"""How often it is looked whether a starting kernel listens."""
 _KEEP_SECONDS: Final = 0.5
 _KEEP_SHARE: Final = 20
 """Files are copied after executions, at most so often and one part of the time."""
 _ENDS_SECONDS: Final = 1.0
 """How long after its connections a kernel's process may end."""
-_CUT_OFF: Final = (
-    "its connection was closed, as by a message of more than "
-    f"{MESSAGE_BYTES_MAX >> 20} MiB"
-)
-_CHANNELS: Final = ("shell", "iopub", "control")
 # jupyter_client can't send half of a surrogate pair, and loses all of a message that
 # has one, such as everything that was printed together.
 _PACK: Final = """
@@ -211,12 +204,13 @@ class KernelProcess(ContextProcess):
     restarts_when_stuck = True
     says_idle = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server that it needs
         self,
         identity: Identity,
         listener: ProcessListener,
         settings: ServerSettings,
         launcher: Launcher,
+        spares: Spares,
         files: Files,
     ) -> None:
         """Make a process that isn't launched.
@@ -227,12 +221,14 @@ class KernelProcess(ContextProcess):
             listener: The context.
             settings: The server's settings.
             launcher: What starts it.
+            spares: Those that were started ahead; one of them is taken if it fits.
             files: Where the context's files are kept.
         """
         self._identity = identity
         self._listener = listener
         self._settings = settings
         self._launcher = launcher
+        self._spares = spares
         self._folder = SharedFolder(
             files,
             (identity.workspace, identity.id),
@@ -248,80 +244,72 @@ class KernelProcess(ContextProcess):
         self._told_lost: set[str] = set()
         self._changed = asyncio.Event()
         self._is_python = identity.language.name == "python"
-        self._program: Program | None = None
-        self._client: Any = None
-        self._interrupted_by_message = False
+        self._kernel: StartedKernel | None = None
         self._begun = 0  # the job whose messages came last
         self._begun_at = 0.0
         self._to_interrupt: Job | None = None  # once it has begun
         self._interrupted: Job | None = None  # the latest, until it is over
-        self._cut_off = False
         self._ending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.pid = 0
-        self._pidfd = -1
-        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     # -- its life ----------------------------------------------------------------------
 
     async def launch(self, heap: MemoryFile | None) -> None:
-        """Start the kernel; see `ContextProcess`."""
+        """Start the kernel, or take a spare one; see `ContextProcess`."""
         del heap
-        language = self._identity.language
-        deadline = self._settings.context_start_timeout_seconds
+        identity = self._identity
+        order = kernel_order(
+            identity.language, identity.cwd, identity.heap_memory_max_bytes
+        )
         try:
-            options = list(_PYTHON_OPTIONS) if self._is_python else []
-            launched = await self._launcher.launch(
-                language.kernelspec,
-                self._identity.cwd,
-                options,
-                self._folder.fill,
-                self._identity.heap_memory_max_bytes,
-            )
-            self._watch(launched.program)
-            await asyncio.wait_for(self._connect(launched), deadline)
+            spare = await self._spare(order)
+            if spare is None:
+                async with self._launcher.turn():
+                    launched = await self._launcher.launch(order, self._folder.fill)
+                    kernel = self._own(StartedKernel(launched, self._exited))
+                    await kernel.connect(self._settings.context_start_timeout_seconds)
+            else:
+                kernel = self._own(spare.kernel)
+                await asyncio.to_thread(self._folder.fill, spare.folder, spare.owner)
         except BaseException as error:
             await self.close()
             if not isinstance(error, Exception):
                 raise
-            reason = str(error)
-            if isinstance(error, asyncio.TimeoutError):
-                reason = f"it did not answer within {deadline:g} s"
-            message = f"the kernel {language.name} did not start: {reason}"
+            name = identity.language.name
+            message = f"the kernel {name} did not start: {error}"
             raise ContextStartError(message) from error
+        self._begin(kernel)
+        self._spares.asked(order)
 
-    def _watch(self, program: Program) -> None:
-        """Notice the end of the process."""
-        self._program = program
-        self.pid = program.pid
-        self._ended = asyncio.get_running_loop().create_future()
-        self._pidfd = os.pidfd_open(self.pid)
-        asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
+    async def _spare(self, order: KernelOrder) -> Spare | None:
+        """Take a spare kernel, if there is one that nothing tells from a new one.
 
-    async def _connect(self, launched: Launched) -> None:
-        """Open the channels and wait until both of them carry messages."""
-        while (sockets := _listening(launched)) is None:
-            if self._ended.done():
-                raise ContextStartError(self._ended.result())
-            await asyncio.sleep(_LISTENS_SECONDS)
-        self._interrupted_by_message = launched.interrupted_by_message
-        connection = {**launched.connection, "ip": f"{sockets}/kernel"}
-        client = self._client = load_kernelspecs().make_client(
-            connection, MESSAGE_BYTES_MAX
+        What is in a context's folder may be what its kernel begins with, such as
+        packages of a user's own. So a kernel that began without isn't for those.
+        """
+        if not self._spares.has(order):
+            return None
+        installed, is_empty = await asyncio.to_thread(
+            lambda: (self._launcher.installed(order), self._folder.is_empty())
         )
-        client.start_channels(hb=False)
-        ready = asyncio.ensure_future(self._first_words(client))
-        self._keep(ready)
-        waits: list[asyncio.Future[Any]] = [ready, self._ended]
-        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-        if self._ended.done():
-            raise ContextStartError(self._ended.result())
-        ready.result()
+        return self._spares.take(order, installed) if is_empty else None
+
+    def _own(self, kernel: StartedKernel) -> StartedKernel:
+        self._kernel, self.pid = kernel, kernel.pid
+        kernel.on_end = self._exited
+        return kernel
+
+    def _begin(self, kernel: StartedKernel) -> None:
+        """Deliver what it says, and keep what it writes."""
+        self.information = kernel.information
+        client = kernel.client
         self._keep(asyncio.ensure_future(self._keep_files()))
         self._keep(asyncio.ensure_future(self._pump(client.stdin_channel.get_msg)))
         for channel in (client.shell_channel, client.iopub_channel):
             self._keep(asyncio.ensure_future(self._pump(channel.get_msg)))
-            self._keep(asyncio.ensure_future(self._watch_connection(channel.socket)))
+            watched = self._watch_connection(kernel, channel.socket)
+            self._keep(asyncio.ensure_future(watched))
 
     async def _keep_files(self) -> None:
         """Copy what executions have changed to where it outlives the server."""
@@ -359,7 +347,7 @@ class KernelProcess(ContextProcess):
             size = self._settings.python_files_bytes_max
             lines.append(_SPACE.format(size=size))
 
-    async def _watch_connection(self, channel: Any) -> None:
+    async def _watch_connection(self, kernel: StartedKernel, channel: Any) -> None:
         """End a kernel whose connection is closed, as it is not made again.
 
         ZeroMQ closes it when a message is too large.
@@ -367,70 +355,43 @@ class KernelProcess(ContextProcess):
         monitor = channel.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         await monitor.recv_multipart()
         # A kernel that ends closes it as well, and has a reason of its own.
-        await asyncio.wait([self._ended], timeout=_ENDS_SECONDS)
-        if not self._ended.done():
-            self._cut_off = True
-            self.kill()
-
-    async def _first_words(self, client: Any) -> None:
-        """Ask who it is until that has come on shell and its idle on iopub."""
-        heard = False
-        while not heard:
-            self._send_message("kernel_info_request", {}, "0")
-            shell = asyncio.ensure_future(client.get_shell_msg(timeout=1))
-            iopub = asyncio.ensure_future(client.get_iopub_msg(timeout=1))
-            answers = await asyncio.gather(shell, iopub, return_exceptions=True)
-            said = [answer for answer in answers if isinstance(answer, dict)]
-            heard = len(said) == len(answers)
-            if heard and isinstance(said[0]["content"], dict):
-                self.information = said[0]["content"]
+        await asyncio.wait([kernel.ended], timeout=_ENDS_SECONDS)
+        if not kernel.ended.done():
+            kernel.cut_off = True
+            kernel.kill()
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _exited(self) -> None:
-        program, self._program = self._program, None
-        reason = _CUT_OFF if self._cut_off else _reason(program)
-        self._forget_process()
-        if program is not None:
-            self._ending = asyncio.ensure_future(self._end(program))
-        if not self._ended.done():
-            self._ended.set_result(reason)
-        self._listener.ended(reason)
-
-    def _forget_process(self) -> None:
+    def _exited(self, reason: str) -> None:
+        kernel = self._kernel
         self.pid = 0
-        if self._pidfd >= 0:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+        if kernel is not None:
+            self._ending = asyncio.ensure_future(self._end(kernel))
+        self._listener.ended(reason)
 
     async def close(self) -> None:
         """End the kernel and all that it has; see `ContextProcess`."""
-        self._forget_process()
+        self.pid = 0
         for task in self._tasks:
             task.cancel()
-        client, self._client = self._client, None
-        if client is not None:
-            client.stop_channels()
-            with suppress(zmq.ZMQError):
-                client.context.destroy(linger=0)
-        program, self._program = self._program, None
-        if program is not None:
-            self._ending = asyncio.ensure_future(self._end(program))
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            kernel.disconnect()
+            self._ending = asyncio.ensure_future(self._end(kernel))
         if self._ending is not None:
             await asyncio.shield(self._ending)
         await self._keep_now(self._folder.close)
 
-    async def _end(self, program: Program) -> None:
-        await asyncio.to_thread(program.end)
+    async def _end(self, kernel: StartedKernel) -> None:
+        await kernel.end()
         await self._keep_now(self._folder.close)
 
     def kill(self) -> None:
         """Send SIGKILL; its end is noticed as any other."""
-        if self._program is not None:
-            self._program.kill()
+        if self._kernel is not None:
+            self._kernel.kill()
 
     # -- jobs --------------------------------------------------------------------------
 
@@ -453,7 +414,7 @@ class KernelProcess(ContextProcess):
         env = job.env if isinstance(job, Execution) else None
         if env:
             self._send_silent(_LEND.format(literal=repr(json.dumps(env))))
-        self._send_message(job.kind, job.content, str(job.id))
+        self._send(job.kind, job.content, str(job.id))
         if env:  # the kernel takes requests in order, so this is before the next job
             self._send_silent(_TAKE_BACK)
 
@@ -468,16 +429,14 @@ class KernelProcess(ContextProcess):
     ) -> None:
         """Send what has no reply: messages of comms, and what a user was asked for."""
         if kind.startswith("comm_"):
-            self._send_message(kind, content, str(number), buffers, metadata)
-        elif kind == "input_reply" and self._client is not None:
-            session = self._client.session
-            frames = session.serialize(session.msg(kind, content))
-            self._client.stdin_channel.socket.send_multipart(frames)
+            self._send(kind, content, str(number), buffers, metadata)
+        elif kind == "input_reply" and self._kernel is not None:
+            self._kernel.send_on("stdin", kind, content)
 
     def _send_silent(self, code: str) -> None:
-        self._send_message("execute_request", _execute_request(code, silent=True), "0")
+        self._send("execute_request", _execute_request(code, silent=True), "0")
 
-    def _send_message(
+    def _send(
         self,
         kind: str,
         content: dict[str, Any],
@@ -485,15 +444,8 @@ class KernelProcess(ContextProcess):
         buffers: tuple[bytes, ...] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        if self._client is None:
-            return
-        session = self._client.session
-        message = session.msg(kind, content, metadata=dict(metadata or {}))
-        message["header"]["msg_id"] = message["msg_id"] = number
-        # Not by the channel's own `send`: that goes around asyncio's socket, which then
-        # may miss that a reply has come meanwhile, and wait for it for ever.
-        frames = [*session.serialize(message), *buffers]
-        self._client.shell_channel.socket.send_multipart(frames)
+        if self._kernel is not None:
+            self._kernel.send(kind, content, number, buffers, metadata)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         """Deliver messages from one channel until the process is closed.
@@ -531,7 +483,7 @@ class KernelProcess(ContextProcess):
         if job.over or job.done.done():
             self._interrupted = None
         elif message.kind == "status" and job.idle:
-            self._send_message("kernel_info_request", {}, "0")
+            self._send("kernel_info_request", {}, "0")
         elif message.kind == "kernel_info_reply":
             self._interrupted = None
             self._listener.received(job.id, Message("execute_reply", _INTERRUPTED, {}))
@@ -554,38 +506,34 @@ class KernelProcess(ContextProcess):
             self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._interrupted_by_message and self._client is not None:
-            session = self._client.session
-            request = session.serialize(session.msg("interrupt_request", {}))
-            self._client.control_channel.socket.send_multipart(request)
-        elif self._program is not None:
-            self._program.interrupt()
+        if self._kernel is not None:
+            self._kernel.interrupt()
 
     def own_bytes(self) -> int:
         """Return the memory of all its processes; see `ContextProcess`."""
-        program = self._program
-        return 0 if program is None else program.memory_bytes()
+        kernel = self._kernel
+        return 0 if kernel is None else kernel.memory_bytes()
 
     async def memory(self) -> dict[str, int] | None:
         """Return the memory of all its processes."""
-        program = self._program
-        if program is None:
+        kernel = self._kernel
+        if kernel is None or not kernel.pid:
             return None
-        return {"rss": await asyncio.to_thread(program.memory_bytes)}
+        return {"rss": await asyncio.to_thread(kernel.memory_bytes)}
 
 
-def _listening(launched: Launched) -> str | None:
-    """Return the folder of a kernel's sockets once all that are needed take clients."""
-    try:
-        sockets = launched.program.sockets()
-        for channel in _CHANNELS:
-            number = launched.connection[f"{channel}_port"]
-            with socket.socket(socket.AF_UNIX) as trial:
-                trial.setblocking(False)  # noqa: FBT003
-                trial.connect(f"{sockets}/kernel-{number}")
-    except OSError:
-        return None
-    return sockets
+def kernel_order(
+    language: Language, cwd: str = HOME, memory_bytes_max: int | None = None
+) -> KernelOrder:
+    """Say what kernel a context of a language wants.
+
+    Args:
+        language: One that a kernel runs.
+        cwd: The working folder.
+        memory_bytes_max: See `KernelOrder`.
+    """
+    options = _PYTHON_OPTIONS if language.name == "python" else ()
+    return KernelOrder(language.kernelspec, cwd, options, memory_bytes_max)
 
 
 def _execute_request(code: str, *, silent: bool) -> dict[str, Any]:
@@ -625,14 +573,3 @@ def _read(message: dict[str, Any]) -> Message:
         text = "\n".join(_ANSI.sub("", str(line)) for line in lines)
         content["traceback"] = text.split("\n")
     return Message(str(message["msg_type"]), content, metadata)
-
-
-def _reason(program: Program | None) -> str:
-    code = None if program is None else program.poll()
-    if program is None or code is None:
-        return "its process ended"
-    if program.ran_out_of_memory():
-        return "it took more memory than it may (python_memory_bytes_max)"
-    if program.opened_too_much:
-        return f"it opened more than {TERMINALS_MAX} terminals"
-    return f"killed by signal {-code}" if code < 0 else f"exit {code}"

@@ -24,7 +24,7 @@ import sysconfig
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -45,13 +45,20 @@ from isoserver.errors import ContextStartError, FolderError
 from isoserver.storage.folders import SocketFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Hashable,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     from jupyter_client.kernelspec import KernelSpec
 
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["Launched", "Launcher", "Program", "load_kernelspecs"]
+__all__ = ["KernelOrder", "Launched", "Launcher", "Program", "load_kernelspecs"]
 
 _MEMORY_MIN: Final = 128 << 20
 """Of one that is asked for less, which would not start."""
@@ -59,6 +66,9 @@ _SPACE_MORE: Final = 1 << 30
 _OPEN_FILES: Final = 1024
 _STARTS_MAX: Final = 4
 """Kernels that are started at a time; what they wait for is the system's work."""
+_TURN_SECONDS: Final = 5.0
+"""How long a kernel that starts keeps others from it: several times what it needs. One
+that has files of a user's could take for ever."""
 _WATCH_SECONDS: Final = 1.0
 _WATCH_SHARE: Final = 20
 """The watch takes at most one part in so many of a processor."""
@@ -80,6 +90,22 @@ _PYTHONS: Final = ("python", "python3", "python{}.{}".format(*sys.version_info))
 Fill: TypeAlias = "Callable[[int, int | None], None]"
 Connection: TypeAlias = "dict[str, str | int]"
 """What a connection file says."""
+
+
+class KernelOrder(NamedTuple):
+    """What kernel is wanted; what two have in common that could be exchanged.
+
+    Attributes:
+        kernelspec: The name of an installed kernelspec.
+        cwd: Its working folder, inside of its own files.
+        options: Further arguments.
+        memory_bytes_max: Of its memory; None for what the settings say.
+    """
+
+    kernelspec: str
+    cwd: str
+    options: tuple[str, ...] = ()
+    memory_bytes_max: int | None = None
 
 
 class Program(Protocol):
@@ -165,6 +191,7 @@ class Launcher:
         # The system ends a container with the thread that started it, so those of
         # this pool stay; asyncio's own may go.
         self._threads = ThreadPoolExecutor(_STARTS_MAX, "kernels")
+        self._turns = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self._watched: dict[Container, int | None] = {}  # with the memory of each
         self._watch: asyncio.Task[None] | None = None
 
@@ -218,32 +245,43 @@ class Launcher:
 
     # -- starting ----------------------------------------------------------------------
 
-    async def launch(
-        self,
-        kernelspec: str,
-        cwd: str,
-        options: list[str],
-        fill: Fill,
-        memory_bytes_max: int | None = None,
-    ) -> Launched:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Have one kernel start, until it answers, on each processor.
+
+        All at once would all answer at the end: fifty took longer than a start may.
+
+        Raises:
+            ContextStartError: There were too many before it.
+        """
+        seconds = self._settings.context_start_timeout_seconds
+        try:
+            await asyncio.wait_for(self._turns.acquire(), seconds)
+        except asyncio.TimeoutError as error:
+            message = f"others were starting for {seconds:g} s"
+            raise ContextStartError(message) from error
+        over = asyncio.get_running_loop().call_later(_TURN_SECONDS, self._turns.release)
+        try:
+            yield
+        finally:
+            if over.when() > asyncio.get_running_loop().time():
+                over.cancel()
+                self._turns.release()
+
+    async def launch(self, order: KernelOrder, fill: Fill) -> Launched:
         """Start a kernel.
 
         Args:
-            kernelspec: The name of an installed kernelspec.
-            cwd: Its working folder, inside of its own files.
-            options: Further arguments.
+            order: Which.
             fill: Puts files into its working folder before it begins: given the
                 folder's descriptor, which it takes over, and their owner.
-            memory_bytes_max: Of its memory; None for what the settings say.
 
         Raises:
             ContextStartError: It can't be started.
         """
-        memory = memory_bytes_max or self._settings.python_memory_bytes_max
+        memory = order.memory_bytes_max or self._settings.python_memory_bytes_max
         loop = asyncio.get_running_loop()
-        start = loop.run_in_executor(
-            self._threads, self._start, kernelspec, cwd, options, fill, memory
-        )
+        start = loop.run_in_executor(self._threads, self._start, order, fill, memory)
         try:
             launched = await asyncio.shield(start)
         except asyncio.CancelledError:
@@ -265,22 +303,28 @@ class Launcher:
             with suppress(RuntimeError):  # the server ends
                 self._threads.submit(start.result().program.end)
 
-    def _start(
-        self,
-        kernelspec: str,
-        cwd: str,
-        options: list[str],
-        fill: Fill,
-        memory: int | None,
-    ) -> Launched:
+    def installed(self, order: KernelOrder) -> Hashable:
+        """Return what a kernel that was ordered now would begin with; blocks.
+
+        It is another one when the kernelspec has changed, or when a package was
+        installed or removed where Python looks for them.
+        """
+        spec = load_kernelspecs().find_kernelspec(order.kernelspec)
+        changes = []
+        for path in [spec.resource_dir, *sys.path[1:], *_python_path()]:
+            with suppress(OSError):
+                changes.append((path, os.stat(path).st_mtime_ns))  # noqa: PTH116
+        return spec.to_json(), tuple(changes)
+
+    def _start(self, order: KernelOrder, fill: Fill, memory: int | None) -> Launched:
         self.prepare()
-        spec = load_kernelspecs().find_kernelspec(kernelspec)
+        spec = load_kernelspecs().find_kernelspec(order.kernelspec)
         connection: Connection = {
             **_PORTS,
             "transport": "ipc",
             "key": secrets.token_hex(16),
             "signature_scheme": "hmac-sha256",
-            "kernel_name": kernelspec,
+            "kernel_name": order.kernelspec,
         }
         start: Callable[..., Program]
         if self._bwrap is not None:
@@ -289,15 +333,14 @@ class Launcher:
             raise ContextStartError(self._refusal())
         else:
             start = self._start_bare
-        program = start(spec, connection, cwd, options, fill)
+        program = start(spec, connection, order, fill)
         return Launched(program, connection, spec.interrupt_mode == "message")
 
-    def _start_contained(  # noqa: PLR0913 - as _start_bare, and the memory
+    def _start_contained(
         self,
         spec: KernelSpec,
         connection: Connection,
-        cwd: str,
-        options: list[str],
+        order: KernelOrder,
         fill: Fill,
         *,
         memory: int | None,
@@ -312,14 +355,14 @@ class Launcher:
             space = space if most is None else min(space, most)
         is_python = spec.language.lower() == "python"
         assert self._bwrap is not None  # noqa: S101 -- its caller has looked
-        command = _command(spec, _CONNECTION_FILE, options)
+        command = _command(spec, _CONNECTION_FILE, order.options)
         program = Container(
             ContainerSettings(
                 self._bwrap,
                 [*self._readable(), *_read_by(spec, command[0])],
                 hidden=self._hidden,
                 files={_CONNECTION_FILE: json.dumps({**connection, "ip": _IP})},
-                folder=cwd,
+                folder=order.cwd,
                 # Python looks only at folders that are there when it begins.
                 made=_packages() if settings.python_wheels else "",
                 files_bytes_max=settings.python_files_bytes_max,
@@ -345,20 +388,19 @@ class Launcher:
         self,
         spec: KernelSpec,
         connection: Connection,
-        cwd: str,
-        options: list[str],
+        order: KernelOrder,
         fill: Fill,
     ) -> Program:
         with self._preparing:
             self._sockets = self._sockets or SocketFolder()
-        program = BareProgram(self._folder, self._sockets.path, cwd)
+        program = BareProgram(self._folder, self._sockets.path, order.cwd)
         try:
             file = program.folder / "connection.json"
             file.touch(0o600)
             ip = f"{program.sockets()}/kernel"
             file.write_text(json.dumps({**connection, "ip": ip}))
             fill(os.open(program.cwd, os.O_PATH | os.O_DIRECTORY), None)
-            command = _command(spec, str(file), options)
+            command = _command(spec, str(file), order.options)
             environment = _environment(spec, str(program.home))
             # No container ends it with the server: a Python kernel ends itself by this.
             environment["JPY_PARENT_PID"] = str(os.getpid())
@@ -506,7 +548,9 @@ def load_kernelspecs() -> Any:
     return import_module("isoserver.contexts.kernelspecs")
 
 
-def _command(spec: KernelSpec, connection_file: str, options: list[str]) -> list[str]:
+def _command(
+    spec: KernelSpec, connection_file: str, options: Sequence[str]
+) -> list[str]:
     """Return the command of a kernelspec, as jupyter_client makes it."""
     values = {
         "connection_file": connection_file,

@@ -18,11 +18,12 @@ from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
 from isoserver.contexts.kernel_ids import is_kernel_id
-from isoserver.contexts.kernels import KernelProcess
+from isoserver.contexts.kernels import KernelProcess, kernel_order
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
 from isoserver.contexts.named import NamedExecutions
 from isoserver.contexts.registry import Registry
+from isoserver.contexts.spares import Spares
 from isoserver.contexts.store import ContextStore
 from isoserver.contexts.templates import Templates
 from isoserver.contexts.v8 import V8Process
@@ -132,8 +133,10 @@ class Contexts:
         self._launched = launched
         self._hidden = hidden
         self._calls = calls
+        self._log = log
         self._fork_server: AsyncForkServer | None = None
         self._launcher: Launcher | None = None
+        self._spares: Spares | None = None
         self._templates = Templates(settings, self._make_template, calls, log)
         self._grace_ended = asyncio.Event()
         limits = (
@@ -177,10 +180,12 @@ class Contexts:
             )
         if "kernel" in engines:
             self._launcher = Launcher(settings, self._folder, self._hidden)
+            self._spares = Spares(settings, self._launcher, self._log)
             self._engines["kernel"] = partial(
                 KernelProcess,
                 settings=settings,
                 launcher=self._launcher,
+                spares=self._spares,
                 files=self._files,
             )
         await self._hibernation.start(self.languages.served)
@@ -189,9 +194,13 @@ class Contexts:
         await asyncio.to_thread(self._files.keep_only, self.found)
         await asyncio.to_thread(self._transcripts.keep_only, rows)
         self._sweeper.start()
-        self._budget.start()
+        self._budget.start(self._spares)
         if self._settings.context_templates:
             self._templates.start(self.languages.preferred("v8"))
+        if self._spares is not None and settings.python_spares is not None:
+            served = self.languages.served.values()
+            kernels = [one for one in served if one.engine == "kernel"]
+            self._spares.start(map(kernel_order, kernels))
 
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
@@ -204,6 +213,8 @@ class Contexts:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
         await self._templates.close()
+        if self._spares is not None:
+            await self._spares.close()
         await self._hibernation.stop(self._grace_ended)
         reason = "the server stopped"
         await asyncio.gather(
@@ -297,6 +308,10 @@ class Contexts:
         counter = Counter(record.state for record in self._registry.records())
         counter.update(context.state.value for context in self)
         return counter
+
+    def spare_kernels(self) -> int:
+        """Return how many kernels wait for contexts."""
+        return 0 if self._spares is None else len(self._spares)
 
     def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""

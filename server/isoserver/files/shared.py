@@ -41,6 +41,15 @@ class SharedFolder:
         self._folder: Folder | None = None
         self._kept: dict[str, tuple[int, ...]] = {}
 
+    def is_empty(self) -> bool:
+        """Return whether the context has no files yet.
+
+        Raises:
+            FolderError: They can't be looked at.
+        """
+        source = self._files.find(self._key)
+        return source is None or not source.list()
+
     def fill(self, descriptor: int, owner: int | None) -> None:
         """Copy the context's files to where its kernel will find them.
 

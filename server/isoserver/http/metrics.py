@@ -138,6 +138,11 @@ class _ContextsCollector:
         for state in State:
             gauge.add_metric([state.value], states[state.value])
         yield gauge
+        yield GaugeMetricFamily(
+            "isokernel_spare_kernels",
+            "Kernels that were started before a context wants one",
+            value=self._contexts.spare_kernels(),
+        )
         gauge = GaugeMetricFamily(
             "isokernel_context_memory_bytes",
             "Resident memory of contexts that no file or parent backs",

@@ -16,6 +16,7 @@ from isoserver.settings.capabilities import CapabilitySettings
 from isoserver.settings.fields import (
     Limits,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     setting,
@@ -170,6 +171,13 @@ class ServerSettings(
     )
     python_processes_max: PositiveInt = setting(
         512, "Processes and threads of one Python context."
+    )
+
+    python_spares: NonNegativeInt | None = setting(
+        None,
+        "Python kernels that wait for new contexts, and as many of each other kernel "
+        "that is served; they are started with the server, and have 40 MiB each. If "
+        "unset, one of each that has been asked for.",
     )
 
     contexts_memory_bytes_max: PositiveInt | None = setting(

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+from tests.support.waiting import DEADLINE
 
 from isokernel.errors import ConnectionFileError
 from isokernel.jupyter.channels import Connection
@@ -88,6 +92,28 @@ def test_nothing_heavy_is_imported_at_the_start() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert HEAVY & set(done.stdout.split()) == set()
+
+
+def test_no_library_is_loaded_beside_that_of_v8(tmp_path: Path) -> None:
+    """The linker loads one at a time: the import of another would wait for V8's."""
+    file, _ = write_connection_file(str(tmp_path / "connection.json"))
+    start = "from isokernel.jupyter.launch import main; main()"
+    told = {"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(tmp_path / "linker")}
+    with subprocess.Popen(
+        [sys.executable, "-c", start, "-f", file],
+        env={**os.environ, **told, "ISOKERNEL_HISTORY": "off"},
+    ) as process:
+        client = BlockingKernelClient(connection_file=file)
+        client.load_connection_file()
+        client.start_channels(hb=False)
+        client.kernel_info(reply=True, timeout=DEADLINE)
+        said = (tmp_path / f"linker.{process.pid}").read_text()
+        client.stop_channels()
+        process.terminate()
+    loaded = re.findall(r"file=(\S+) \[0\];  dynamically loaded by", said)
+    (place,) = [i for i, path in enumerate(loaded) if path.endswith("libmini_racer.so")]
+    assert any("_zmq" in path for path in loaded[:place])
+    assert not loaded[place + 1 :]
 
 
 @pytest.mark.parametrize(

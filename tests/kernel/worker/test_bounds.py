@@ -23,6 +23,7 @@ MIB = 1 << 20
 
 def test_large_texts_are_shared_and_nobody_can_change_them() -> None:
     code = """if True:
+        import os
         from isokernel.runtime import scripts
         before = scripts.source("vendor/typescript", "typescript")
         scripts.preload()
@@ -30,7 +31,7 @@ def test_large_texts_are_shared_and_nobody_can_change_them() -> None:
         maps = [line.split() for line in open("/proc/self/maps") if "vendor/" in line]
         print({(line[1], line[5]) for line in maps if "typescript" in line[5]})
         try:
-            open(f"/proc/self/map_files/{maps[0][0]}", "r+b").write(b"x")
+            os.pwrite(os.open(f"/proc/self/map_files/{maps[0][0]}", os.O_RDWR), b"x", 0)
         except OSError as error:
             print(type(error).__name__)
     """

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FLAGS: Final = (
     *("--languages", "python", "--python-memory-bytes-max", str(768 * MIB)),
     *("--python-files-bytes-max", str(64 * MIB), "--python-processes-max", "100"),
+    *("--python-spares", "0"),  # test_spares has them; here processes are counted
 )
 ALL: Final = ("--modules", "on", "--net", "on", "--files", "on")
 """What policies may allow: it changes nothing of the walls."""
