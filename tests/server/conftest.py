@@ -78,7 +78,12 @@ def server(shared_server: Server) -> Iterator[Server]:
             and shared_server.files() <= shared_server.files_at_rest
         )
 
-    wait_for(given_back)
+    try:
+        wait_for(given_back)
+    except AssertionError:
+        pytest.fail(
+            "\n".join(map(str, [shared_server.files_at_rest, *shared_server.held()]))
+        )
 
 
 @pytest.fixture

@@ -128,6 +128,20 @@ class Server:
         """Its processes."""
         return descendants(self.process.pid)
 
+    def held(self) -> list[str]:
+        """What its processes are, and what it has open; for a test that fails."""
+        found = []
+        for number in sorted(self.children()):
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{number}/stat").read_text()
+                line = Path(f"/proc/{number}/cmdline").read_bytes()[:200]
+                found.append(f"{stat[:60]} {line!r}")
+        folder = f"/proc/{self.process.pid}/fd"
+        for name in os.listdir(folder):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"{folder}/{name}"))  # noqa: PTH115
+        return found
+
     def fork_server(self) -> int:
         """Its fork server, while there is no Python context."""
         (child,) = children_of(self.process.pid)

@@ -81,5 +81,5 @@ def serve_tasks(folder: Path, *flags: str) -> Server:
     if not (folder / "answers").exists():
         os.mkfifo(folder / "answers")
     # The tests run more than anybody may.
-    flags = ("--execute-rate-per-minute", "0", *flags)
+    flags = ("--execute-rate-per-minute", "0", "--python-spares", "0", *flags)
     return Server(*flags, program=(str(TOOLBOX), str(folder)))

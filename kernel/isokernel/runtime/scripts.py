@@ -6,7 +6,6 @@ module is first needed.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import json
@@ -30,9 +29,6 @@ _FIRST: Final = "bootstrap"
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
 _LARGE_BYTES: Final = 1 << 20
-_SEALS: Final = (
-    fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-)
 _held: Final[dict[tuple[str, str], mmap.mmap]] = {}
 """Large texts in memory that forked processes share without page tables of their own:
 those of ten megabytes are a fifth of what a fork copies, and few of them need one."""
@@ -97,24 +93,29 @@ def preload() -> None:
     """Read every module now, and its code; for a process that will be confined."""
     for part in ("runtime", "typescript"):
         for name in _names(part):
-            if os.path.getsize(_path(name, part)) > _LARGE_BYTES:  # noqa: PTH202 -- as above
-                _hold(name, part)
-            else:
+            if os.path.getsize(_path(name, part)) <= _LARGE_BYTES:  # noqa: PTH202
                 source(name, part)
+            elif (name, part) not in _held:
+                _hold(name, part)
     identity()
     compiled.read()
 
 
 def _hold(name: str, folder: str) -> None:
     """Hold a text in a file in memory that nobody can write to any more."""
+    import fcntl  # noqa: PLC0415 -- kernels hold none, and load no library for it
+
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK
+    seals |= fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     with open(_path(name, folder), "rb") as text:  # noqa: PTH123 -- as above
         data = text.read()
     file = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.truncate(file, len(data))
         os.pwrite(file, data, 0)
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
-        # Private: whoever makes it writable has a copy of its own.
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
+        # Private: whoever makes it writable has a copy of its own. It has a descriptor
+        # of its own, too, which a forked process closes; it is never freed.
         _held[name, folder] = mmap.mmap(
             file, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ
         )

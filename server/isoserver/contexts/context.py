@@ -345,8 +345,10 @@ class Context:
         # Not `restarting`: fronts take that for a death, and say so.
         self._say_state("starting")
         async with self._changing:
-            # Waking, if that was on its way, may have begun a job meanwhile.
+            # Waking, or another restart, may have begun a job meanwhile. None may begin
+            # in the process that is closed now.
             self._fail_current(RESTARTED, reason)
+            self.state = State.STARTING
             self.calls.end()
             await self.process.close()
             self.state = State.STARTING

@@ -139,7 +139,8 @@ class MessagesModel(AnswerModel):
     items: list[MessageModel]
     cursor: str = Field(description="What to ask for the next page with, as `after`.")
     missed: int = Field(
-        ge=0, description="Messages between the cursor and the page that are gone."
+        ge=0,
+        description="Messages between the cursor and the page's last that are gone.",
     )
     anew: bool = Field(
         description="Whether the cursor was of an earlier context of the same id: "
@@ -195,7 +196,7 @@ def messages_answer(
     return {
         "items": [message_answer(entry) for entry in entries],
         "cursor": cursor_of(transcript, last),
-        "missed": entries[0].number - after - 1 if entries else 0,
+        "missed": entries[-1].number - after - len(entries) if entries else 0,
         "anew": anew,
     }
 

@@ -289,9 +289,15 @@ def test_cells_run_and_heaps_are_saved(context: LocalContext) -> None:
     assert confined(work) == ["42", True, {"text/plain": "42"}]
 
 
+@pytest.fixture(scope="session")
+def _preloaded() -> None:
+    """What the fork server does before it is confined; it holds the texts for good."""
+    scripts.preload()
+
+
+@pytest.mark.usefixtures("_preloaded")
 def test_a_heap_that_cannot_be_saved_is_told(context: LocalContext) -> None:
     context.run("const held = new Intl.Segmenter().segment('a')")
-    scripts.preload()  # as the fork server does, before it is confined
 
     def work() -> str:
         try:

@@ -150,14 +150,27 @@ def test_a_stream_tells_what_was_missed(servers: Callable[..., Server]) -> None:
     server = servers(*V8_FLAGS, "--transcript-bytes-max", "10000")
     with connect(server) as client:
         context = client.create()
-        code = "for (let i = 0; i < 100; i++) { console.log('x'.repeat(999)); await 1 }"
+        code = (
+            "for (let i = 0; i < 1000; i++) { console.log('x'.repeat(999)); await 1 }"
+        )
         client.run(code, context_id=context)
-        first = page(client, context)
-        assert first["missed"] == first["items"][0]["number"] - 1 > 0
+        pages = [page(client, context)]
+        while pages[-1]["items"]:
+            pages.append(page(client, context, after=pages[-1]["cursor"]))
+        kept = [item["number"] for one in pages for item in one["items"]]
+        gone = sum(one["missed"] for one in pages)
+        assert gone == kept[-1] - len(kept) > 0
+        missed, numbers = 0, [0]
         stream = events(client, context)
-        cursor, event, data = next(stream)
-        assert (event, data) == ("missed", {"count": first["missed"]})
-        assert next(stream)[2]["number"] == first["missed"] + 1
+        for cursor, event, data in stream:
+            if event == "missed":
+                missed += data["count"]
+                assert cursor.endswith(f"-{numbers[-1] + data['count']}")
+            else:
+                numbers.append(data["number"])
+            if numbers[-1] == kept[-1]:
+                break
+        assert (missed, numbers[1:]) == (gone, kept)
         stream.close()
         stream = events(client, context, "abc-1")
         assert next(stream)[:2] == (f"{cursor.partition('-')[0]}-0", "anew")
