@@ -69,10 +69,12 @@ class Spawned(NamedTuple):
 
 
 class MemoryFile:
-    """A file that has no name; it goes with this object.
+    """A file that has no name; it goes when it is closed, or with this object.
 
     Attributes:
         descriptor: The file's.
+        close: Closes it; again does nothing. An error that is kept somewhere keeps all
+            that its frames had, so this isn't left to the object's end.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -82,7 +84,7 @@ class MemoryFile:
             OSError: There is no memory for it.
         """
         self.descriptor = os.memfd_create("isokernel-heap")
-        weakref.finalize(self, os.close, self.descriptor)
+        self.close = weakref.finalize(self, os.close, self.descriptor)
         with open(self.descriptor, "wb", closefd=False) as file:
             file.write(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,9 @@ class PackagesHandler(Handler):
         checkpoint = context.checkpoint
         if context.state is State.HIBERNATED and checkpoint is not None and not lock:
             # An earlier server has put it to sleep.
-            heap = await self.parts.heaps.open(context.workspace, checkpoint.key)
-            lock = heap.lock
+            opened = await self.parts.heaps.open(context.workspace, checkpoint.key)
+            with closing(opened) as heap:
+                lock = heap.lock
         locked = Lock(dict(lock))
         self.answer(
             {"packages": locked.listed(), "addresses": locked.listed_addresses()}

@@ -12,6 +12,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
+from contextlib import closing
 from enum import Enum
 from functools import partial
 from itertools import chain
@@ -453,11 +454,11 @@ class Context:
         try:
             async with self._changing:
                 assert self._owner is not None  # noqa: S101 - by it it was hibernated
-                heap = await self._owner.wake(self)
-                if self.state is not State.STARTING:
-                    return  # deleted meanwhile
-                self.calls.begin(heap.lock)
-                await self.process.launch(heap.file)
+                with closing(await self._owner.wake(self)) as heap:
+                    if self.state is not State.STARTING:
+                        return  # deleted meanwhile
+                    self.calls.begin(heap.lock)
+                    await self.process.launch(heap.file)
         except ContextDeadError as error:
             self.state, self.reason = State.DEAD, error.reason
             self._refuse_queue(error)

@@ -327,6 +327,7 @@ class Hibernation:
             self._store.write_soon(context.key, lambda: record)
             raise ContextDeadError(reason) from error
         if not self._registry.is_live(context):
+            heap.close()
             reason = "it was deleted"
             raise ContextDeadError(reason)
         self.record(context)

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -377,39 +377,45 @@ class Contexts:
             PackagesError: They can't be loaded, or are denied.
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
-        if language is None:
-            spoken = None if loaded is None else loaded.language
-            language = self._language(spoken, packaged=bool(packages))
-        memory = heap_memory_max_bytes or self._memory_of(language)
-        identity = Identity(
-            workspace, context_id or new_id(), language, cwd, memory, tuple(packages)
-        )
-        context = self._make(identity)
-        if loaded is not None and not context.process.can_save:
-            problem = f"a {language.name} context can't begin from a heap"
-            raise InvalidRequestError(FieldProblem("heap", problem))
-        if heap is not None and packages:
-            problem = "a heap has its own: import them there"
-            raise InvalidRequestError(FieldProblem("packages", problem))
-        self._add(context, ephemeral=ephemeral)
-        try:
-            if loaded is not None:
-                await self._heaps.restore_files(loaded, context.key)
-            if policy and self._calls is not None:
-                await self._calls.set(context.key, policy)
-            if packages:
-                await self._templates.begin(context, packages)
-            else:
-                await context.start(loaded)
-        except BaseException:
-            self._registry.discard(context)
-            if packages:
-                await context.close()
-            await asyncio.to_thread(self._files.delete, context.key)
-            raise
-        if not ephemeral:
-            self._record(context)
-        return context
+        with nullcontext() if loaded is None else closing(loaded):
+            if language is None:
+                spoken = None if loaded is None else loaded.language
+                language = self._language(spoken, packaged=bool(packages))
+            memory = heap_memory_max_bytes or self._memory_of(language)
+            identity = Identity(
+                workspace,
+                context_id or new_id(),
+                language,
+                cwd,
+                memory,
+                tuple(packages),
+            )
+            context = self._make(identity)
+            if loaded is not None and not context.process.can_save:
+                problem = f"a {language.name} context can't begin from a heap"
+                raise InvalidRequestError(FieldProblem("heap", problem))
+            if heap is not None and packages:
+                problem = "a heap has its own: import them there"
+                raise InvalidRequestError(FieldProblem("packages", problem))
+            self._add(context, ephemeral=ephemeral)
+            try:
+                if loaded is not None:
+                    await self._heaps.restore_files(loaded, context.key)
+                if policy and self._calls is not None:
+                    await self._calls.set(context.key, policy)
+                if packages:
+                    await self._templates.begin(context, packages)
+                else:
+                    await context.start(loaded)
+            except BaseException:
+                self._registry.discard(context)
+                if packages:
+                    await context.close()
+                await asyncio.to_thread(self._files.delete, context.key)
+                raise
+            if not ephemeral:
+                self._record(context)
+            return context
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
@@ -452,7 +458,8 @@ class Contexts:
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
-                await self._restart(context, await self._heaps.open(workspace, heap))
+                with closing(await self._heaps.open(workspace, heap)) as loaded:
+                    await self._restart(context, loaded)
             return context
         return await self.create(
             workspace,
@@ -755,16 +762,19 @@ class Contexts:
             PackagesError: It begins with packages, and they can't be loaded or are
                 denied by now.
         """
-        heap = None
-        if from_checkpoint:
-            checkpoint = context.checkpoint
-            if checkpoint is None:
-                raise CheckpointMissingError
-            loaded = await self._heaps.open(context.workspace, checkpoint.key)
+        if not from_checkpoint:
+            await self._restart(context, None)
+            return
+        checkpoint = context.checkpoint
+        if checkpoint is None:
+            raise CheckpointMissingError
+        with closing(
+            await self._heaps.open(context.workspace, checkpoint.key)
+        ) as loaded:
             heap = loaded._replace(
                 checkpoint=checkpoint, language=context.language.name
             )
-        await self._restart(context, heap)
+            await self._restart(context, heap)
 
     async def _restart(self, context: Context, heap: LoadedHeap | None) -> None:
         if self.stopping:
