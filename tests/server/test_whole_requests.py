@@ -220,7 +220,7 @@ def test_a_client_that_leaves_stops_its_code(shared_server: Server) -> None:
     assert CLIENT.delete(where).status_code == 204
 
 
-def test_a_thousand_odd_heads_end_no_server(shared_server: Server) -> None:
+def test_odd_heads_end_no_server(shared_server: Server) -> None:
     """Bytes of requests, changed at random, get an answer or a closed connection."""
     import random  # noqa: PLC0415
 
