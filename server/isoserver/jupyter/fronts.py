@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isokernel.protocol.information import PROTOCOL_VERSION, kernel_information
@@ -126,7 +127,8 @@ class Front:
         # Those that may not have arrived, by their number.
         self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
         self._mark = b""  # of the probe that is on its way
-        self._cells: list[Execution] = []
+        # Its cells that aren't answered, in order, each with what ends it.
+        self._cells: dict[Execution, Callable[[], None]] = {}
         self._asking: set[asyncio.Task[None]] = set()
         self._sent = 0
 
@@ -309,6 +311,11 @@ class Front:
             task.add_done_callback(self._asking.discard)
 
     def _execute(self, request: FrontMessage) -> None:
+        # The client may have heard of the end of a cell in this turn of the event loop,
+        # before the cell's own callback: this one isn't among those that wait for it.
+        for cell, end in tuple(self._cells.items()):
+            if cell.done.done():
+                end()
         content = request.content
         code = content.get("code")
         try:
@@ -331,9 +338,9 @@ class Front:
         except ServerError as error:
             self.refuse(request, error)
             return
-        self._cells.append(cell)
         stops = content.get("stop_on_error", True)
-        cell.done.add_done_callback(lambda _: self._over(cell, request, stops=stops))
+        self._cells[cell] = end = partial(self._over, cell, request, stops=stops)
+        cell.done.add_done_callback(lambda _: end())
 
     def refuse(self, request: FrontMessage, error: BaseException) -> None:
         """Answer a cell that can't be run, as one that failed."""
@@ -345,9 +352,8 @@ class Front:
 
     def _over(self, cell: Execution, request: FrontMessage, *, stops: bool) -> None:
         """Answer a cell that never ran; drop those that wait if it has failed."""
-        if cell not in self._cells:
-            return  # it was dropped, and answered so
-        self._cells.remove(cell)
+        if self._cells.pop(cell, None) is None:
+            return  # it was dropped, and answered so; or this was done
         error = None if cell.done.cancelled() else cell.done.exception()
         if error is not None:
             self.refuse(request, error)
@@ -356,7 +362,7 @@ class Front:
             self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        waiting, self._cells = self._cells, []
+        waiting, self._cells = self._cells, {}
         for cell in waiting:
             self.context.cancel(cell)
             request = FrontMessage("shell", dict(cell.header), {}, {}, {})
