@@ -132,8 +132,9 @@ class Relay:
             pass  # it is gone, talks nonsense, or doesn't read
         except asyncio.CancelledError:
             pass  # by `close`
-        except Exception:
-            self._parts.log.exception("a relayed client failed")
+        except Exception as error:
+            if not _is_gone(error):
+                self._parts.log.exception("a relayed client failed")
         finally:
             self._serving.discard(serving)
             if self.deserted is None or self._serving or self.deserted.is_set():
@@ -291,3 +292,16 @@ def _is_ours(pid: int) -> bool:
             return True  # it is gone, or hides
         pid = int(stat.rpartition(")")[2].split()[1])
     return False
+
+
+def _is_gone(error: Exception) -> bool:
+    """Tell whether an error of the SDK's only says that a stream was closed.
+
+    Amid an answer that is written, the end of a connection, or of the server, is one.
+    """
+    from anyio import BrokenResourceError, ClosedResourceError  # noqa: PLC0415 - if so
+
+    parts = getattr(error, "exceptions", None)  # of a group
+    if parts is not None:
+        return all(_is_gone(part) for part in parts)
+    return isinstance(error, (BrokenResourceError, ClosedResourceError))
