@@ -311,10 +311,10 @@ def _data_at_once(isolate: Isolate) -> Callable[[int, int], bool]:
 def _all_objects(library: Library) -> Callable[[int, int, int], None]:
     """Return what has V8 look at all objects of a heap: its `heap_objects`.
 
-    V8 has just collected all garbage when it looks for functions, to forget their code,
-    and yet marks first which of them are reachable, in hash tables. That is a fifth of
-    the time that writing takes. A function that has become garbage since then loses its
-    code, too, and isn't written.
+    V8 has just collected all garbage when it looks for functions, to take from them
+    what isn't saved, and yet marks first which of them are reachable, in hash tables.
+    That is up to half of the time that writing takes. A function that has become
+    garbage since then is looked at, too, and isn't written.
     """
 
     def heap_objects(this: int, heap: int, _filtering: int) -> None:
