@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Code",
+    "address_of",
     "failed",
     "first_true",
     "machine_code",
     "only_for",
     "replace",
     "replaced",
+    "word",
 ]
 
 _WORD = ctypes.c_size_t.from_address
@@ -137,21 +139,17 @@ def only_for(numbers: Collection[int], function: int) -> int:
     wanted = bytes(number in numbers for number in range(_NUMBERS))
     table = ctypes.create_string_buffer(wanted, _NUMBERS)
     _KEPT.append(table)
-    where = ctypes.addressof(table)
-    code = machine_code(
+    code = _permanent(
         b"\x81\xfe" + _NUMBERS.to_bytes(4, "little"),  # cmp esi, 256
         b"\x73\x13",  # jae to the last mov
-        b"\x48\xb8" + where.to_bytes(_WORD_BYTES, "little"),  # mov rax, table
+        b"\x48\xb8" + word(ctypes.addressof(table)),  # mov rax, table
         b"\x89\xf1",  # mov ecx, esi
         b"\x80\x3c\x08\x00",  # cmp byte [rax + rcx], 0
         b"\x75\x01\xc3",  # jne over the next; ret
-        b"\x48\xb8" + function.to_bytes(_WORD_BYTES, "little"),  # mov rax, function
+        b"\x48\xb8" + word(function),  # mov rax, function
         b"\xff\xe0",  # jmp rax
     )
-    if code is None:
-        return function
-    _KEPT.append(code)
-    return code.address
+    return function if code is None else code
 
 
 def first_true(functions: Sequence[Any]) -> Callable[[int], int]:
@@ -169,14 +167,13 @@ def first_true(functions: Sequence[Any]) -> Callable[[int], int]:
     def ask(handle: int) -> int:
         return next((i for i in range(count) if functions[i](handle)), count)
 
-    table = (ctypes.c_void_p * count)(
-        *(ctypes.cast(function, ctypes.c_void_p).value for function in functions)
-    )
-    code = machine_code(
+    table = (ctypes.c_void_p * count)(*map(address_of, functions))
+    _KEPT.append(table)
+    code = _permanent(
         b"\x53\x41\x54\x48\x83\xec\x08",  # push rbx; push r12; sub rsp, 8
         b"\x49\x89\xfc\x31\xdb",  # mov r12, rdi; xor ebx, ebx
         # mov rax, table; mov rdi, r12; call [rax + rbx * 8]
-        b"\x48\xb8" + ctypes.addressof(table).to_bytes(_WORD_BYTES, "little"),
+        b"\x48\xb8" + word(ctypes.addressof(table)),
         b"\x4c\x89\xe7\xff\x14\xd8",
         b"\x84\xc0\x75\x0a",  # test al, al; jnz to the end
         b"\xff\xc3",  # inc ebx
@@ -187,8 +184,17 @@ def first_true(functions: Sequence[Any]) -> Callable[[int], int]:
     )
     if code is None:
         return ask
-    _KEPT.extend((table, code))
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(code.address)
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(code)
+
+
+def address_of(function: Any) -> int:
+    """Return where a function of ctypes's begins."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def word(value: int) -> bytes:
+    """Return a number or an address as machine code has it."""
+    return value.to_bytes(_WORD_BYTES, "little")
 
 
 def failed() -> list[str]:
@@ -204,12 +210,8 @@ def _replace(
         return False
     target = _target(library, name, function)
     if refusals:
-        target = _after(_address(library, name), target) or target
+        target = _after(address_of(getattr(library, name)), target) or target
     return _write(slot, target)
-
-
-def _address(library: Library, name: str) -> int:
-    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 def _slot(library: Library, name: str) -> int | None:
@@ -217,7 +219,7 @@ def _slot(library: Library, name: str) -> int | None:
     table = _table(library)
     if table is None:
         return None
-    address = _address(library, name)
+    address = address_of(getattr(library, name))
     place = table.addresses.find(address.to_bytes(_WORD_BYTES, sys.byteorder))
     return None if place < 0 or place % _WORD_BYTES else table.start + place
 
@@ -227,7 +229,7 @@ def _target(library: Library, name: str, function: Callable[..., Any]) -> int:
     original = getattr(library, name)
     callback = ctypes.CFUNCTYPE(original.restype, *original.argtypes)(function)
     _KEPT.append(callback)
-    return ctypes.cast(callback, ctypes.c_void_p).value or 0
+    return address_of(callback)
 
 
 def _write(slot: int, address: int) -> bool:
@@ -252,15 +254,20 @@ def _after(first: int, second: int) -> int | None:
         Its address; None for processors whose code this isn't, and where the system
         allows none, which V8's own compilers would need as well.
     """
-    code = machine_code(
+    return _permanent(
         b"\x57\x56\x48\x83\xec\x08",  # push rdi; push rsi; sub rsp, 8
-        b"\x48\xb8" + first.to_bytes(_WORD_BYTES, "little"),  # mov rax, first
+        b"\x48\xb8" + word(first),  # mov rax, first
         b"\xff\xd0",  # call rax
         b"\x48\x83\xc4\x08\x5e\x5f",  # add rsp, 8; pop rsi; pop rdi
         b"\x84\xc0\x74\x01\xc3",  # test al, al; jz over the next; ret
-        b"\x48\xb8" + second.to_bytes(_WORD_BYTES, "little"),  # mov rax, second
+        b"\x48\xb8" + word(second),  # mov rax, second
         b"\xff\xe0",  # jmp rax
     )
+
+
+def _permanent(*instructions: bytes) -> int | None:
+    """Make machine code that stays; its address, None where `machine_code` has it."""
+    code = machine_code(*instructions)
     if code is None:
         return None
     _KEPT.append(code)

@@ -6,6 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Final
 
 from isokernel.v8 import linkage
+from isokernel.v8.linkage import address_of, word
 from isokernel.v8.scopes import Entered
 from isokernel.v8.values import Value, to_python
 
@@ -117,16 +118,15 @@ class Rejections:
         """
         library = self._isolate.library
 
-        def address(function: object) -> bytes:
-            return _word(ctypes.cast(function, ctypes.c_void_p).value or 0)  # type: ignore[arg-type]
-
-        load_log = b"\x49\xba" + _word(ctypes.addressof(self._log))  # mov r10, log
-        load_isolate = b"\x48\xbf" + _word(self._isolate.pointer)  # mov rdi, isolate
-        load_globalize = b"\x48\xb8" + address(library.globalize)  # mov rax, ...
-        load_dispose = b"\x48\xb8" + address(library.dispose_global)
-        load_data = b"\x48\xb8" + address(library.embedder_data)
+        load_log = b"\x49\xba" + word(ctypes.addressof(self._log))  # mov r10, log
+        load_isolate = b"\x48\xbf" + word(self._isolate.pointer)  # mov rdi, isolate
+        load_globalize = b"\x48\xb8" + word(
+            address_of(library.globalize)
+        )  # mov rax, ...
+        load_dispose = b"\x48\xb8" + word(address_of(library.dispose_global))
+        load_data = b"\x48\xb8" + word(address_of(library.embedder_data))
         call = b"\xff\xd0"  # call rax
-        python = b"\x48\xb8" + _word(callback) + b"\xff\xe0"  # mov rax, ...; jmp rax
+        python = b"\x48\xb8" + word(callback) + b"\xff\xe0"  # mov rax, ...; jmp rax
         keep = b"".join(
             (
                 b"\x53",  # push rbx
@@ -195,10 +195,6 @@ class Rejections:
 def _close(pair: tuple[Value, Value]) -> None:
     for value in pair:
         value.close()
-
-
-def _word(value: int) -> bytes:
-    return value.to_bytes(8, "little")
 
 
 def _short(instructions: bytes) -> bytes:

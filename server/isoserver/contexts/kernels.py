@@ -411,12 +411,14 @@ class KernelProcess(ContextProcess):
 
     def send(self, job: Job) -> None:
         """Send a request; see `ContextProcess`."""
+        if self._kernel is None:
+            return
         env = job.env if isinstance(job, Execution) else None
         if env:
-            self._send_silent(_LEND.format(literal=repr(json.dumps(env))))
-        self._send(job.kind, job.content, str(job.id))
+            _send_silent(self._kernel, _LEND.format(literal=repr(json.dumps(env))))
+        self._kernel.send(job.kind, job.content, str(job.id))
         if env:  # the kernel takes requests in order, so this is before the next job
-            self._send_silent(_TAKE_BACK)
+            _send_silent(self._kernel, _TAKE_BACK)
 
     def tell(
         self,
@@ -428,24 +430,12 @@ class KernelProcess(ContextProcess):
         number: int = 0,
     ) -> None:
         """Send what has no reply: messages of comms, and what a user was asked for."""
+        if self._kernel is None:
+            return
         if kind.startswith("comm_"):
-            self._send(kind, content, str(number), buffers, metadata)
-        elif kind == "input_reply" and self._kernel is not None:
+            self._kernel.send(kind, content, str(number), buffers, metadata)
+        elif kind == "input_reply":
             self._kernel.send_on("stdin", kind, content)
-
-    def _send_silent(self, code: str) -> None:
-        self._send("execute_request", _execute_request(code, silent=True), "0")
-
-    def _send(
-        self,
-        kind: str,
-        content: dict[str, Any],
-        number: str,
-        buffers: tuple[bytes, ...] = (),
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        if self._kernel is not None:
-            self._kernel.send(kind, content, number, buffers, metadata)
 
     async def _pump(self, get: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         """Deliver messages from one channel until the process is closed.
@@ -483,7 +473,8 @@ class KernelProcess(ContextProcess):
         if job.over or job.done.done():
             self._interrupted = None
         elif message.kind == "status" and job.idle:
-            self._send("kernel_info_request", {}, "0")
+            if self._kernel is not None:
+                self._kernel.send("kernel_info_request", {}, "0")
         elif message.kind == "kernel_info_reply":
             self._interrupted = None
             self._listener.received(job.id, Message("execute_reply", _INTERRUPTED, {}))
@@ -534,6 +525,10 @@ def kernel_order(
     """
     options = _PYTHON_OPTIONS if language.name == "python" else ()
     return KernelOrder(language.kernelspec, cwd, options, memory_bytes_max)
+
+
+def _send_silent(kernel: StartedKernel, code: str) -> None:
+    kernel.send("execute_request", _execute_request(code, silent=True), "0")
 
 
 def _execute_request(code: str, *, silent: bool) -> dict[str, Any]:

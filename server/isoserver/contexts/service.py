@@ -382,14 +382,8 @@ class Contexts:
                 spoken = None if loaded is None else loaded.language
                 language = self._language(spoken, packaged=bool(packages))
             memory = heap_memory_max_bytes or self._memory_of(language)
-            identity = Identity(
-                workspace,
-                context_id or new_id(),
-                language,
-                cwd,
-                memory,
-                tuple(packages),
-            )
+            name = context_id or new_id()
+            identity = Identity(workspace, name, language, cwd, memory, tuple(packages))
             context = self._make(identity)
             if loaded is not None and not context.process.can_save:
                 problem = f"a {language.name} context can't begin from a heap"
@@ -398,24 +392,34 @@ class Contexts:
                 problem = "a heap has its own: import them there"
                 raise InvalidRequestError(FieldProblem("packages", problem))
             self._add(context, ephemeral=ephemeral)
-            try:
-                if loaded is not None:
-                    await self._heaps.restore_files(loaded, context.key)
-                if policy and self._calls is not None:
-                    await self._calls.set(context.key, policy)
-                if packages:
-                    await self._templates.begin(context, packages)
-                else:
-                    await context.start(loaded)
-            except BaseException:
-                self._registry.discard(context)
-                if packages:
-                    await context.close()
-                await asyncio.to_thread(self._files.delete, context.key)
-                raise
-            if not ephemeral:
-                self._record(context)
-            return context
+            await self._start(context, loaded, policy)
+        if not ephemeral:
+            self._record(context)
+        return context
+
+    async def _start(
+        self,
+        context: Context,
+        loaded: LoadedHeap | None,
+        policy: dict[str, Any] | None,
+    ) -> None:
+        """Start a context that was added; if that fails, nothing is left of it."""
+        packages = context.identity.packages
+        try:
+            if loaded is not None:
+                await self._heaps.restore_files(loaded, context.key)
+            if policy and self._calls is not None:
+                await self._calls.set(context.key, policy)
+            if packages:
+                await self._templates.begin(context, packages)
+            else:
+                await context.start(loaded)
+        except BaseException:
+            self._registry.discard(context)
+            if packages:
+                await context.close()
+            await asyncio.to_thread(self._files.delete, context.key)
+            raise
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
