@@ -10,6 +10,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from isokernel.timeouts import timeout
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
 from isoserver.capabilities.providers import providers_of
@@ -308,7 +309,8 @@ class Server:
         if self.relay is not None:
             await self.relay.close()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
+            async with timeout(_ANSWERS_WAIT):
+                await self.parts.quiet.wait()
         if self._http is not None:
             await self._http.close_all_connections()
         await self.parts.sessions.close()

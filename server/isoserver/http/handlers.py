@@ -16,6 +16,7 @@ from tornado.httputil import HTTPHeaders, format_timestamp
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
+from isokernel.timeouts import timeout
 from isoserver.errors import (
     AdminError,
     DatabaseError,
@@ -311,14 +312,14 @@ class Handler(RequestHandler):
         try:
             if text:
                 self.write(text)
-            await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
+            async with timeout(settings.stream_stall_timeout_seconds):
+                await self.flush()
             while not self.gone and not events.ended:
                 text = await events.get(settings.stream_heartbeat_interval_seconds)
                 if text or not events.ended:
                     self.write(text or ": ping\n\n")
-                await asyncio.wait_for(
-                    self.flush(), settings.stream_stall_timeout_seconds
-                )
+                async with timeout(settings.stream_stall_timeout_seconds):
+                    await self.flush()
         except (StreamClosedError, asyncio.TimeoutError):
             self._cut_off()
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from isokernel.capabilities.hosts import PORTS, read_host
+from isokernel.timeouts import timeout
 from isoserver.errors import (
     DatabaseError,
     FieldProblem,
@@ -285,7 +286,8 @@ class Webhooks:
                 self._log.exception("webhooks can't be read")
                 seconds = _PAUSE_SECONDS
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), seconds)
+                async with timeout(seconds):
+                    await self._wanted.wait()
 
     async def _begin_due(self) -> float | None:
         """Begin to send what is due; return the seconds until more will be, if any."""
