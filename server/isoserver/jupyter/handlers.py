@@ -456,7 +456,7 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         try:
             request = decode(message, v1=self.selected_subprotocol == V1)
             if request.kind == "execute_request":
-                self.parts.rates.check(self.principal, "execute")
+                self.parts.rates.check(self.principal, "request")
         except InvalidRequestError as error:
             self._drop(_BAD_MESSAGE, error.in_words())
         except RateLimitError as error:
