@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from isoserver.contexts.jobs import Failure
@@ -42,6 +42,7 @@ from isoserver.contexts.streams import (
 from isoserver.errors import ExecutionEndedError, FieldProblem, InvalidRequestError
 from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
+from isoserver.http.routes import WAIT_MAX_MS
 from isoserver.settings.rules import policy_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ __all__ = [
 
 _CONTINUE, _INTERRUPT = "continue", "interrupt"
 _LINES, _JUPYTER = "lines", "jupyter"
-_WAIT_MAX_MS: Final = 300_000
 
 
 @lru_cache(maxsize=1024)
@@ -246,7 +246,7 @@ class ExecutionHandler(Handler):
 
     async def get(self, context_id: str, execution_id: str) -> None:
         """Answer how it stands, now or when it is over."""
-        seconds = self.whole_number("wait_ms", 0, 0, _WAIT_MAX_MS) / 1e3
+        seconds = self.whole_number("wait_ms", 0, 0, WAIT_MAX_MS) / 1e3
         context = self.find_context(context_id)
         execution = await self.parts.contexts.find_execution(context, execution_id)
         if seconds and not execution.done.done():
