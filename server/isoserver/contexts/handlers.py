@@ -18,6 +18,7 @@ from isoserver.contexts.models import (
     CompleteRequest,
     CreateContextRequest,
     ExecuteRequest,
+    ForksRequest,
     InspectRequest,
     Notebook,
     StreamRequest,
@@ -362,6 +363,18 @@ class ForkHandler(Handler):
         self.check_open()
         fork = await self.parts.contexts.fork(self.find_context(context_id))
         self.answer(context_answer(fork), HTTPStatus.CREATED)
+
+
+class ForksHandler(Handler):
+    """Makes several contexts with the state of another."""
+
+    async def post(self, context_id: str) -> None:
+        """Fork the context so many times, all at one moment."""
+        self.check_open()
+        context = self.find_context(context_id)
+        asked = self.parse(ForksRequest)
+        forks = await self.parts.contexts.forks(context, asked.count)
+        self.answer({"items": list(map(context_answer, forks))}, HTTPStatus.CREATED)
 
 
 class CheckpointHandler(Handler):

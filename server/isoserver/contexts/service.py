@@ -551,7 +551,15 @@ class Contexts:
         )
 
     async def fork(self, context: Context) -> Context:
-        """Make a context that has the state of another.
+        """Make a context that has the state of another; see `forks`."""
+        return (await self.forks(context, 1))[0]
+
+    async def forks(self, context: Context, count: int) -> list[Context]:
+        """Make contexts that have the state of another, of one moment.
+
+        Args:
+            context: The other one.
+            count: How many; `FORKS_MAX` at most.
 
         Raises:
             ForkError: Its process can't be forked, or V8 can't.
@@ -560,35 +568,46 @@ class Contexts:
         if not context.process.can_fork:
             message = f"a {context.language.name} context can't be forked"
             raise ForkError(message)
-        fork = self._make(context.identity._replace(id=new_id()))
-        self._add(fork)
-        await self._own(fork)
+        forks: list[Context] = []
         copying: list[asyncio.Future[None]] = []
 
         def forked() -> None:
-            fork.calls.begin(context.calls.lock)
-            if not self._files.has_folder(context.key):
-                return  # most have none, and need no thread to copy it
-            self._files.freeze(context.key)
-            copy = asyncio.to_thread(self._files.copy, context.key, fork.key)
-            copying.append(asyncio.ensure_future(copy))
-            copying[0].add_done_callback(lambda _: self._files.thaw(context.key))
+            for fork in forks:
+                fork.calls.begin(context.calls.lock)
+            # Most have no folder, and need no thread to copy it.
+            if self._files.has_folder(context.key):
+                copying.extend(self._copy_files(context, fork) for fork in forks)
 
         try:
-            await context.fork_into(fork, forked)
+            for _ in range(count):
+                fork = self._make(context.identity._replace(id=new_id()))
+                self._add(fork)
+                forks.append(fork)
+                await self._own(fork)
+            await context.fork_into(*forks, forked=forked)
             await asyncio.gather(*copying)
         except BaseException:
             await asyncio.gather(*copying, return_exceptions=True)
-            self._registry.discard(fork)
-            await fork.close()
-            await asyncio.to_thread(self._files.delete, fork.key)
+            for fork in forks:
+                self._registry.discard(fork)
+                await fork.close()
+                await asyncio.to_thread(self._files.delete, fork.key)
             raise
-        if self._calls is not None:
-            await self._calls.set(fork.key, self._calls.given(context.key))
-        await self._store.copy_cells(context, fork)
-        self._record(fork)
-        await self._written(fork)
-        return fork
+        for fork in forks:
+            if self._calls is not None:
+                await self._calls.set(fork.key, self._calls.given(context.key))
+            await self._store.copy_cells(context, fork)
+            self._record(fork)
+            await self._written(fork)
+        return forks
+
+    def _copy_files(self, context: Context, fork: Context) -> asyncio.Future[None]:
+        """Copy a context's files, which stay as they are until that is done."""
+        self._files.freeze(context.key)
+        copy = asyncio.to_thread(self._files.copy, context.key, fork.key)
+        copying = asyncio.ensure_future(copy)
+        copying.add_done_callback(lambda _: self._files.thaw(context.key))
+        return copying
 
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
