@@ -16,6 +16,7 @@ from isoserver.access.service import Access
 from isoserver.capabilities.providers import providers_of
 from isoserver.capabilities.routes import CAPABILITY_ROUTES
 from isoserver.capabilities.service import Capabilities
+from isoserver.cluster.routes import CLUSTER_ROUTES
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
@@ -55,7 +56,7 @@ from isoserver.ui.routes import UI_ROUTES
 from isoserver.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TextIO
 
     from structlog.typing import FilteringBoundLogger
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from isokernel.capabilities import Providers
     from isoserver.cluster.service import Cluster
     from isoserver.http.connections import BoundedServer
+    from isoserver.http.routes import Route
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
@@ -71,6 +73,7 @@ __all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 _OF_OTHERS: Final = 0o077
 _COLLECTED_AFTER: Final = (10_000, 20, 20)
 """Objects after which the collector looks at the youngest, and so on: a request keeps
@@ -83,7 +86,7 @@ ROUTES: Final = (
     *in_group("Heaps and sessions", HEAP_ROUTES),
     *in_group("Tools", TOOL_ROUTES),
     *in_group("Tasks", TASK_ROUTES),
-    *in_group("Server", (*INFORMATION_ROUTES, *DOWNLOAD_ROUTES)),
+    *in_group("Server", (*INFORMATION_ROUTES, *DOWNLOAD_ROUTES, *CLUSTER_ROUTES)),
 )
 """Every path of the API: what handles it, what it takes and answers."""
 
@@ -203,6 +206,7 @@ class Server:
             *(settings, store, self.contexts, runners, self.webhooks, log),
             self.cluster,
         )
+        shared = self.database if settings.cluster else None
         self.parts = ServerParts(
             settings,
             self.contexts,
@@ -212,15 +216,15 @@ class Server:
             self.metrics,
             log,
             Guard(settings),
-            Access(settings, log, self.metrics.refused),
-            RateLimits(settings, self.metrics.refused),
+            Access(settings, log, self.metrics.refused, shared=shared),
+            RateLimits(settings, self.metrics.refused, shared=shared),
             cache(partial(make_document, ROUTES)),  # 0.1 s, and rarely asked for
             self.tools,
             self.files,
             self.capabilities,
             self.webhooks,
             Fronts(settings),
-            Sessions(self.database, log),
+            Sessions(self.database, log, shared=settings.cluster),
             self.cluster,
         )
         self.contexts.gone.append(self.parts.sessions.drop_context)
@@ -236,6 +240,7 @@ class Server:
             ownership.adopted += [self.capabilities.load, self.parts.sessions.adopt]
             ownership.left += [self.capabilities.drop, self.parts.sessions.let_go]
             ownership.wanted.append(self.runs.wants)
+            self._pass_on(self.cluster, log)
         self._mending: set[asyncio.Future[None]] = set()
         self._claimed = False
         self._http: BoundedServer | None = None
@@ -258,6 +263,30 @@ class Server:
         from isoserver.cluster.service import Cluster  # noqa: PLC0415 - as above
 
         return Cluster(self.settings, self._server_id, self.database, self.changes, log)
+
+    def _pass_on(self, cluster: Cluster, log: FilteringBoundLogger) -> None:
+        """Have requests go to the servers that own what they ask for."""
+        from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
+            contexts_elsewhere,
+            runs_elsewhere,
+        )
+        from isoserver.passing.service import Passing  # noqa: PLC0415
+
+        passing = Passing(self.settings, cluster, log)
+        self.parts.passing = passing
+        self.contexts.elsewhere = partial(contexts_elsewhere, passing)
+        self.runs.elsewhere = partial(runs_elsewhere, passing)
+
+    def _routes(self) -> Iterable[Route]:
+        routes = (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
+        if self.cluster is None:
+            return routes
+        from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
+            PEER_ROUTES,
+            passing_routes,
+        )
+
+        return (*passing_routes(routes), *PEER_ROUTES)
 
     def _lose(self, reason: str) -> None:
         """End at once whatever may be another server's by now."""
@@ -283,9 +312,7 @@ class Server:
         """
         sockets = self._claims.listen()
         await self.open()
-        self._http = make_http_server(
-            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
-        )
+        self._http = make_http_server(self.parts, self._routes())
         self._http.add_sockets(sockets)
         self.url = self._claims.url
 
@@ -319,7 +346,10 @@ class Server:
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
         if self.cluster is not None:
-            await self.cluster.start(self.settings.cluster_url or self._claims.url)
+            url = self.settings.cluster_url or self._claims.url
+            if self.parts.passing is not None:
+                self.parts.passing.url = url
+            await self.cluster.start(url)
         await self.changes.start()
         # Before what asks the database in the background: a store that can't be used
         # ends the start, and SQLAlchemy logs each query that is cut off by that.
@@ -365,11 +395,15 @@ class Server:
         await self.parts.mcp.close()
         if self.relay is not None:
             await self.relay.close()
+        if self.parts.passing is not None:
+            self.parts.passing.end_streams()
         with suppress(asyncio.TimeoutError):
             async with timeout(_ANSWERS_WAIT):
                 await self.parts.quiet.wait()
         if self._http is not None:
             await self._http.close_all_connections()
+        if self.parts.passing is not None:
+            self.parts.passing.close()
         await self.parts.sessions.close()
         await self.capabilities.settle()
         await self.tools.close()
@@ -406,7 +440,7 @@ class Server:
                 self.end_grace_period()
             stopped.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDS:
             loop.add_signal_handler(number, stop)
         return stopped
 
@@ -425,6 +459,7 @@ class Server:
         except BaseException:
             self.abandon()
             raise
+        before = [(number, signal.getsignal(number)) for number in _ENDS]
         stopped = self.stop_on_signals()
         if ready is not None:
             ready(self.url)
@@ -437,11 +472,16 @@ class Server:
             again = not stopped.is_set() and not self.lock.lost.is_set()
             if again and self.cluster is not None:
                 # Meanwhile requests are told why nothing is served.
-                back = asyncio.ensure_future(self.cluster.reach_database())
+                back = asyncio.ensure_future(self.cluster.give_up())
                 await _first([stopped], back)
                 again = not stopped.is_set()
         finally:
             await self.stop()
+        if again:
+            loop = asyncio.get_running_loop()
+            for number, handler in before:
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
         return again
 
     def _end_when_continued(self, cluster: Cluster) -> None:

@@ -17,22 +17,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
+from isoserver.cluster.kinds import CONTEXT, RUN, WEBHOOK
 from isoserver.cluster.tables import CLUSTER
-from isoserver.storage.database import FENCED_STATE, METADATA, SERVER_VARIABLE
+from isoserver.storage.database import FENCED_STATE, METADATA, SERVER_VARIABLE, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["CONTEXT", "FENCED", "RUN", "WEBHOOK", "Fence", "prepare"]
-
-CONTEXT: Final = "context"
-"""The kind of contexts; sessions of runs, and kernels, are contexts."""
-RUN: Final = "run"
-"""The kind of executions and tasks."""
-WEBHOOK: Final = "webhook"
-"""The kind of webhooks that aren't delivered."""
+__all__ = ["FENCED", "Fence", "prepare"]
 
 
 class Fence(NamedTuple):
@@ -143,6 +137,7 @@ async def prepare(connection: AsyncConnection) -> None:
     # Until its end, as this server isn't registered yet.
     await connection.exec_driver_sql(f"SET LOCAL {SERVER_VARIABLE} = ''")
     await connection.run_sync(CLUSTER.create_all)
+    await connection.run_sync(SHARED.create_all)
     await connection.exec_driver_sql(_SERVES.format(me=_ME, refuse=_REFUSE))
     rows = await connection.execute(_KNOWN)
     known = {(table.strip('"'), trigger) for table, trigger in rows}

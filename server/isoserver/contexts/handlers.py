@@ -287,7 +287,7 @@ class ExecutionEventsHandler(_StreamingHandler):
 class ContextsHandler(Handler):
     """All contexts of the workspace."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
         contexts = self.parts.contexts
         served = contexts.languages.served
@@ -295,7 +295,7 @@ class ContextsHandler(Handler):
             record_answer(one, served[one.language])
             if isinstance(one, ContextRecord)
             else context_answer(one)
-            for one in contexts.in_workspace(self.principal.workspace)
+            for one in await contexts.everywhere(self.principal.workspace)
         ]
         self.answer({"items": items})
 
