@@ -35,6 +35,7 @@ from isoserver.contexts.outputs import Outputs
 from isoserver.contexts.result_files import has_much
 from isoserver.contexts.transcript import NOTHING, Cause, Transcript
 from isoserver.errors import (
+    CellAbortedError,
     ContextDeadError,
     ContextDeadlineError,
     ContextReplacedError,
@@ -524,12 +525,12 @@ class Context:
             await self._owner.saved(self)
 
     async def fork_into(
-        self, other: Context, forked: Callable[[], None] | None = None
+        self, *others: Context, forked: Callable[[], None] | None = None
     ) -> None:
-        """Let another context, which isn't started, begin with this one's state.
+        """Let other contexts, which aren't started, begin with this one's state.
 
         Args:
-            other: The other context.
+            others: The other contexts; `FORKS_MAX` at most.
             forked: Called at the moment whose state it has.
 
         Raises:
@@ -542,11 +543,13 @@ class Context:
                 forked()
             return reply
 
-        process = await self.process.fork(ask, other)
-        if other.state is State.DEAD:
-            await process.close()
-            raise ForkError(other.reason)
-        other._forked(self, process)
+        processes = await self.process.fork(ask, others)
+        dead = next((one for one in others if one.state is State.DEAD), None)
+        if dead is not None:
+            await asyncio.gather(*(process.close() for process in processes))
+            raise ForkError(dead.reason)
+        for other, process in zip(others, processes, strict=True):
+            other._forked(self, process)  # noqa: SLF001 - of its own class
 
     def take_process(self, other: Context) -> None:
         """Begin with the process of another context, which was made for that.
@@ -581,6 +584,7 @@ class Context:
             self._say("error", failure.content(), job)
             job.fail(failure)
             self._say_end(job)
+            self._abort_behind(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -588,6 +592,20 @@ class Context:
     def _refuse_queue(self, error: Exception) -> None:
         while self._queue:
             self._refuse(self._queue.popleft(), error)
+
+    def _abort_behind(self, failed: Execution) -> None:
+        """Drop what a front has sent behind a cell of its that failed.
+
+        In the moment in which the front hears of it: before the next of them begins,
+        and before a cell comes that was sent with the failure known.
+        """
+        if failed.failure is None or not failed.stops:
+            return
+        for job in tuple(self._queue):
+            if isinstance(job, Execution) and job.front == failed.front:
+                self._queue.remove(job)
+                job.cancelled = True
+                self._refuse(job, CellAbortedError())
 
     def _refuse(self, job: Job, error: Exception) -> None:
         if isinstance(job, Execution):
@@ -1013,6 +1031,7 @@ class Context:
     def _end(self, job: Execution) -> None:
         """Tell all who want to know that an execution is over."""
         self._say_end(job)
+        self._abort_behind(job)
         if has_much(job):
             self._end_later(self._keep_whole(job))
         else:
@@ -1037,6 +1056,7 @@ class Context:
             if self._owner is not None:
                 self._owner.executed(self)
         else:
+            self._abort_behind(job)  # before the next begins
             self._holding = True
             self._end_later(self._save_and_end(job))
 
@@ -1062,6 +1082,7 @@ class Context:
                 self._say("error", failure.content(), job)
                 job.fail(failure)
             self._say_end(job)
+            self._abort_behind(job)
             job.succeed()
             self._advance()
 

@@ -20,6 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from isokernel.protocol.frames import FORKS_MAX
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
@@ -210,6 +211,14 @@ class CreateContextRequest(RequestModel):
         if isinstance(self.durability, str):
             return 0.0 if self.durability == _EACH else None
         return self.durability
+
+
+class ForksRequest(RequestModel):
+    """How many forks to make."""
+
+    count: int = Field(
+        ge=1, le=FORKS_MAX, description="So many contexts, all with one state."
+    )
 
 
 class CompleteRequest(RequestModel):
