@@ -138,6 +138,7 @@ class Contexts:
         self._hibernation = Hibernation(
             *(settings, self._registry, self._store, heaps, files, self._gone),
             shared=cluster is not None,
+            log=log,
         )
         self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
         self.ownership: Ownership | None = None
@@ -362,6 +363,10 @@ class Contexts:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
 
+    def durability(self, record: ContextRecord) -> float | None:
+        """Return when a context without a process is saved; see `Identity`."""
+        return self._store.durability(record.key)
+
     async def everywhere(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's on all servers, oldest first; others' as records.
 
@@ -424,6 +429,7 @@ class Contexts:
         ephemeral: bool = False,
         policy: dict[str, Any] | None = None,
         packages: Sequence[str] = (),
+        durability: float | None = None,
     ) -> Context:
         """Make a context and start it.
 
@@ -440,6 +446,7 @@ class Contexts:
                 by its id like others.
             policy: Narrows what its code may do beyond it; see `read_policy`.
             packages: What it begins with, loaded; see `Templates.begin`.
+            durability: When it is saved; see `Identity`.
 
         Raises:
             ContextExistsError: There is one of that id.
@@ -448,7 +455,7 @@ class Contexts:
             ContextStartError: Its process could not be started.
             HeapError: The workspace has no such heap, or it can't be used.
             InvalidRequestError: That language can't begin from a heap, or with
-                packages.
+                packages, or be saved.
             PackagesError: They can't be loaded, or are denied.
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
@@ -458,11 +465,16 @@ class Contexts:
                 language = self._language(spoken, packaged=bool(packages))
             memory = heap_memory_max_bytes or self._memory_of(language)
             name = context_id or new_id()
-            identity = Identity(workspace, name, language, cwd, memory, tuple(packages))
+            identity = Identity(
+                *(workspace, name, language, cwd, memory, tuple(packages), durability)
+            )
             context = self._make(identity)
             if loaded is not None and not context.process.can_save:
                 problem = f"a {language.name} context can't begin from a heap"
                 raise InvalidRequestError(FieldProblem("heap", problem))
+            if durability is not None and not context.process.can_save:
+                problem = f"a {language.name} context can't be saved"
+                raise InvalidRequestError(FieldProblem("durability", problem))
             if heap is not None and packages:
                 problem = "a heap has its own: import them there"
                 raise InvalidRequestError(FieldProblem("packages", problem))
@@ -533,7 +545,8 @@ class Contexts:
     def _record(self, context: Context) -> None:
         made = context.created_at
         self._transcripts.keep(context.transcript, context.key, made)
-        self._store.note_packages(context.key, context.identity.packages)
+        begins = context.identity
+        self._store.note_begin(context.key, begins.packages, begins.durability)
         self._hibernation.record(context)
 
     async def session(
@@ -695,7 +708,8 @@ class Contexts:
         memory = record.heap_memory_max or self._memory_of(language)
         packages = self._store.packages(record.key)
         identity = Identity(
-            record.workspace, record.id, language, record.cwd, memory, packages
+            *(record.workspace, record.id, language, record.cwd, memory, packages),
+            self._store.durability(record.key),
         )
         context = self._make(identity)
         context.recall(record)
