@@ -17,6 +17,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.errors import (
+    DatabaseError,
     ForeignContextError,
     InvalidRequestError,
     RateLimitError,
@@ -46,7 +47,7 @@ from isoserver.jupyter.readers import cursor_of, read_cursor
 from isoserver.jupyter.sessions import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
 
     from isoserver.contexts.context import Context
     from isoserver.contexts.kernelspecs import InstalledKernelspec
@@ -184,9 +185,9 @@ class StatusHandler(_JupyterHandler):
 
     started = jupyter_time(datetime.now(timezone.utc))
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Count the contexts of the workspace, and their fronts."""
-        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
         kernels = [self.kernel(one) for one in contexts]
         used = max((one["last_activity"] for one in kernels), default=self.started)
         self.answer(
@@ -250,9 +251,9 @@ class LogoHandler(KernelspecsHandler):
 class KernelsHandler(_JupyterHandler):
     """The contexts of the workspace, as kernels."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
-        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
         self.answer([self.kernel(one) for one in contexts])
 
     async def post(self) -> None:
@@ -314,11 +315,12 @@ async def restart(handler: Handler, context: Context) -> None:
 class SessionsHandler(_JupyterHandler):
     """The sessions of the workspace: at least one for each context."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
-        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
         kernels = {one.key: self.kernel(one) for one in contexts}
-        rows = self.parts.sessions.list(kernels)
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        rows = await sessions.everywhere(workspace, kernels)
         self.answer([session_answer(row, kernels[row.key]) for row in rows])
 
     async def post(self) -> None:
@@ -351,7 +353,7 @@ class SessionHandler(SessionsHandler):
                 return row
         raise SessionMissingError(session_id)
 
-    def get(self, session_id: str) -> None:  # type: ignore[override]
+    async def get(self, session_id: str) -> None:  # type: ignore[override]
         """Answer its model."""
         row = self.row(session_id)
         self.answer(session_answer(row, self.kernel(self.find_context(row.key[1]))))
@@ -384,7 +386,7 @@ class SessionHandler(SessionsHandler):
             if self.parts.sessions.drop_orphan(workspace, session_id):
                 raise SessionGoneError(session_id) from None
             raise
-        self.parts.sessions.drop(row.id)
+        await self.parts.sessions.drop_now(row.id)
         await self.end(self.find_context(row.key[1]))
         self.end_with(HTTPStatus.NO_CONTENT)
 
@@ -473,18 +475,38 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         elif self.front is not None and self.has_room and not had_room:
             self.front.resume()
 
-    def on_message(self, message: str | bytes) -> None:
-        """Handle what the client sends; called by Tornado."""
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Handle what the client sends; called by Tornado, which waits for it."""
         if self.front is None:
-            return
+            return None
         try:
             request = decode(message, v1=self.selected_subprotocol == V1)
-            if request.kind == "execute_request":
-                self.parts.rates.check(self.principal, "request")
         except InvalidRequestError as error:
             self._drop(_BAD_MESSAGE, error.in_words())
+            return None
+        rates = self.parts.rates
+        try:
+            if request.kind == "execute_request":
+                if rates.shared:
+                    return self._receive_counted(request)
+                rates.check(self.principal, "request")
         except RateLimitError as error:
             self.front.refuse(request, error)
+        else:
+            self.front.receive(request, lambda: restart(self, self._context))
+        return None
+
+    async def _receive_counted(self, request: FrontMessage) -> None:
+        """Handle a cell that counts for the rate of several servers."""
+        refusal = None
+        try:
+            await self.parts.rates.take(self.principal, "request")
+        except (RateLimitError, DatabaseError) as error:
+            refusal = error
+        if self.front is None:
+            return
+        if refusal is not None:
+            self.front.refuse(request, refusal)
         else:
             self.front.receive(request, lambda: restart(self, self._context))
 
