@@ -77,8 +77,8 @@ NATIVES = (
         "const e={};return function n(r)",
         'require("natives").adapt(t);const e={};return function n(r)',
     ),
-    # Of its copies of all built-ins, `trim` of runtime/natives.js drops what it hasn't use
-    # for.
+    # Of its copies of all built-ins, `trim` of runtime/natives.js drops what it doesn't
+    # use.
     Patch(INSPECT, "x(e,null),S(e),t.exports=e}", "x(e,null),t.exports=e}"),
     # It would run any object's getter named `href`; our URL says itself how it looks.
     Patch(INSPECT, '"string"==typeof t.href&&t instanceof Pn.URL', "!1"),

@@ -23,6 +23,8 @@ from tests.support.waiting import DEADLINE, wait_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
 
 BUSY_SECONDS = 0.2
 """Processor time by which a process shows that it computes."""
@@ -102,13 +104,21 @@ class Server:
         """Stop it; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        status = self.process.wait(DEADLINE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self.errors.seek(0)
-        self.said = self.errors.read().decode()
-        self.errors.close()
+        try:
+            status = self.process.wait(DEADLINE)
+        finally:
+            self.process.kill()  # if it hasn't ended: the next tests don't see it
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.errors.seek(0)
+            self.said = self.errors.read().decode()
+            self.errors.close()
         return status
+
+    def transport(self) -> httpx.BaseTransport | None:
+        """What a client sends its requests by, if not as ever."""
+        return None
 
     def log(self) -> str:
         """What it has logged so far."""

@@ -18,6 +18,7 @@ from isoserver.contexts.models import (
     CompleteRequest,
     CreateContextRequest,
     ExecuteRequest,
+    ForksRequest,
     InspectRequest,
     Notebook,
     StreamRequest,
@@ -286,15 +287,17 @@ class ExecutionEventsHandler(_StreamingHandler):
 class ContextsHandler(Handler):
     """All contexts of the workspace."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
         contexts = self.parts.contexts
         served = contexts.languages.served
         items = [
-            record_answer(one, served[one.language])
+            record_answer(
+                one, served[one.language], durability=contexts.durability(one)
+            )
             if isinstance(one, ContextRecord)
             else context_answer(one)
-            for one in contexts.in_workspace(self.principal.workspace)
+            for one in await contexts.everywhere(self.principal.workspace)
         ]
         self.answer({"items": items})
 
@@ -312,6 +315,7 @@ class ContextsHandler(Handler):
             heap=asked.heap,
             policy=policy_of(asked.capabilities),
             packages=asked.packages,
+            durability=asked.durability_seconds,
         )
         self.answer(context_answer(context), HTTPStatus.CREATED)
 
@@ -362,6 +366,18 @@ class ForkHandler(Handler):
         self.check_open()
         fork = await self.parts.contexts.fork(self.find_context(context_id))
         self.answer(context_answer(fork), HTTPStatus.CREATED)
+
+
+class ForksHandler(Handler):
+    """Makes several contexts with the state of another."""
+
+    async def post(self, context_id: str) -> None:
+        """Fork the context so many times, all at one moment."""
+        self.check_open()
+        context = self.find_context(context_id)
+        asked = self.parse(ForksRequest)
+        forks = await self.parts.contexts.forks(context, asked.count)
+        self.answer({"items": list(map(context_answer, forks))}, HTTPStatus.CREATED)
 
 
 class CheckpointHandler(Handler):

@@ -227,6 +227,29 @@ CONTEXT_ROUTES: Final = (
         ),
     ),
     Route(
+        f"{_ONE}/forks",
+        contexts.ForksHandler,
+        (
+            Operation(
+                "POST",
+                "Make several contexts that have the state of this one, of one moment "
+                "(V8 only).",
+                (
+                    Answer(201, "The new contexts.", models.ContextsModel),
+                    _INVALID,
+                    _MISSING,
+                    _CANNOT_FORK,
+                    _LARGE,
+                    _LIMIT,
+                    _UNREADY,
+                    _LATE,
+                ),
+                models.ForksRequest,
+                example={"count": 3},
+            ),
+        ),
+    ),
+    Route(
         f"{_ONE}/complete",
         contexts.CompleteHandler,
         (

@@ -175,7 +175,7 @@ class TasksHandler(Handler):
         """Accept an order, and wait for its end if it says so."""
         self.check_open()
         asked = self.parse(TaskRequest)
-        self.parts.rates.check(self.principal, "execute")
+        await self.parts.rates.take(self.principal, "execute")
         runs, workspace = self.parts.runs, self.principal.workspace
         order = asked.order(self.principal)
         if asked.webhook is not None:
