@@ -43,6 +43,7 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   ├── ForeignContextError         a front may not do that to what it hasn't made
     │   ├── ContextDeadError            its process is gone
     │   ├── ContextReplacedError        restarted or deleted while a request waited
+    │   ├── CellAbortedError            the cell of its front before it has failed
     │   ├── ContextStartError           its process could not be started
     │   ├── ContextDeadlineError        (TimeoutError) it didn't answer in time
     │   ├── ForkError                   it can't be forked
@@ -85,6 +86,15 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   └── ApprovalDecidedError        it has already been decided differently
     ├── IssuerError                     the keys for checking tokens are unavailable
     ├── DatabaseError                   it can't be opened or used
+    │   └── FencedError                 others have taken over what would be written
+    ├── ClusterError                    about servers on one database
+    │   ├── LeaseError                  this one may not serve now
+    │   ├── ElsewhereError              another one has what is asked for
+    │   ├── MovingError                 it is on its way to another one
+    │   ├── ServerMissingError          (LookupError) no server has that id
+    │   ├── PeerUnreachableError        the one that has it can't be reached
+    │   ├── PeerLostError               the one that has it was lost amid the request
+    │   └── PeerMarkError               what passes for another one's isn't
     ├── FolderError                     one of the server's folders can't be used
     ├── InvalidSettingsError            (ValueError) settings are unknown or wrong
     ├── LanguageError                   a language in the settings isn't available
@@ -540,6 +550,14 @@ class ContextDeadError(ContextError):
 
 class ContextReplacedError(ContextError):
     """The context was restarted or deleted while a request waited for its turn."""
+
+
+class CellAbortedError(ContextError):
+    """A cell waited for one of its front's that failed, and never ran."""
+
+    def __init__(self) -> None:
+        """Say why it didn't run."""
+        super().__init__("a cell that was sent before it has failed")
 
 
 class ContextStartError(ContextError):
@@ -1042,6 +1060,115 @@ class DatabaseError(ServerError):
     """The database can't be opened or used."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class FencedError(DatabaseError):
+    """The database refuses what a server writes that others have taken over."""
+
+    retry_after: int | None = 1
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__("another server has taken over what would be written")
+
+
+class ClusterError(ServerError):
+    """About the servers on one database."""
+
+    http_status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after: int | None = 1
+    advice = "Try again in a few seconds."
+
+
+class LeaseError(ClusterError):
+    """This server can't prove that it may serve."""
+
+    retry_after: int | None = 2
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        self.reason = reason
+        super().__init__(
+            f"this server may not serve now: {reason} (cluster_lease_seconds)"
+        )
+
+
+class ElsewhereError(ClusterError):
+    """Another server has what is asked for.
+
+    Attributes:
+        server_id: Its id.
+        url: Where it is, for other servers.
+    """
+
+    http_status = HTTPStatus.MISDIRECTED_REQUEST
+    retry_after: int | None = None
+
+    def __init__(self, server_id: str, url: str) -> None:
+        """Name the server."""
+        self.server_id = server_id
+        self.url = url
+        super().__init__(f"another server has it: {server_id}")
+
+
+class MovingError(ClusterError):
+    """What is asked for is on its way to another server."""
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__("it is being moved to another server")
+
+
+class ServerMissingError(ClusterError, LookupError):
+    """No server of the cluster has that id."""
+
+    http_status = HTTPStatus.NOT_FOUND
+    retry_after: int | None = None
+    advice = ""
+
+    def __init__(self, server_id: str) -> None:
+        """Name it."""
+        super().__init__(f"there is no server {server_id}")
+
+
+class PeerUnreachableError(ClusterError):
+    """The server that has what is asked for can't be reached; nothing was done."""
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__(
+            "the server that has it can't be reached, so nothing was done; another one "
+            "takes over when its lease is over (cluster_lease_seconds)"
+        )
+
+
+class PeerLostError(ClusterError):
+    """The server that has what is asked for was lost before it had answered."""
+
+    http_status = HTTPStatus.BAD_GATEWAY
+    retry_after: int | None = None
+    advice = "Look at what has been done before you ask again."
+
+    def __init__(self) -> None:
+        """State what is known."""
+        super().__init__(
+            "the server that has it was lost before it had answered: what was asked "
+            "for may have been done, or not"
+        )
+
+
+class PeerMarkError(ClusterError):
+    """A request seems to come from another server, but doesn't prove it."""
+
+    http_status = HTTPStatus.FORBIDDEN
+    retry_after: int | None = None
+    advice = ""
+
+    def __init__(self) -> None:
+        """State what is wrong."""
+        super().__init__(
+            "the request isn't passed on by a server of this cluster (cluster_secret)"
+        )
 
 
 class FolderError(ServerError):

@@ -80,6 +80,7 @@ from isokernel.client.executions import (
 if TYPE_CHECKING:
     from isokernel.client.async_client import AsyncClient
     from isokernel.client.async_context import AsyncContext, AsyncExecutionStream
+    from isokernel.client.cluster import Cluster
 
 __all__ = [
     "AddressInfo",
@@ -92,6 +93,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ClientSettingsError",
+    "Cluster",
     "Completions",
     "ConflictError",
     "Context",
@@ -154,5 +156,9 @@ def __getattr__(name: str) -> Any:
         from isokernel.client import async_context  # noqa: PLC0415
 
         return getattr(async_context, name)
+    if name == "Cluster":
+        from isokernel.client.cluster import Cluster  # noqa: PLC0415
+
+        return Cluster
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from isokernel.client.requests import Steps
 
-__all__ = ["AsyncClient", "AsyncContexts", "AsyncHeaps", "AsyncRuns"]
+__all__ = ["AsyncClient", "AsyncContexts", "AsyncHeaps", "AsyncRuns", "ExecutorClient"]
 
 T = TypeVar("T")
 
@@ -79,23 +79,25 @@ class AsyncClient:
         Raises:
             ClientSettingsError: The URL or the key can't be one.
         """
-        self.executor = AsyncExecutor(
-            ClientSettings.read(
-                base_url,
-                api_key,
-                workspace=workspace,
-                timeout=timeout,
-                retries_max=retries_max,
-                answer_bytes_max=answer_bytes_max,
-                output_bytes_max=output_bytes_max,
-                trust_outputs=trust_outputs,
-                ssl_context=ssl_context,
-            )
+        settings = ClientSettings.read(
+            base_url,
+            api_key,
+            workspace=workspace,
+            timeout=timeout,
+            retries_max=retries_max,
+            answer_bytes_max=answer_bytes_max,
+            output_bytes_max=output_bytes_max,
+            trust_outputs=trust_outputs,
+            ssl_context=ssl_context,
         )
+        self._connect(AsyncExecutor(settings))
         self.executor.retain()
+
+    def _connect(self, executor: AsyncExecutor) -> None:
+        self.executor = executor
         self.contexts = AsyncContexts(self)
-        self.runs = AsyncRuns(self.executor)
-        self.heaps = AsyncHeaps(self.executor)
+        self.runs = AsyncRuns(executor)
+        self.heaps = AsyncHeaps(executor)
 
     async def version(self) -> str:
         """Return the server's version."""
@@ -122,6 +124,18 @@ class AsyncClient:
         return f"AsyncClient({self.executor.settings.url!r})"
 
 
+class ExecutorClient(AsyncClient):
+    """A client of what an executor sends to; its last context closes that."""
+
+    def __init__(self, executor: AsyncExecutor) -> None:
+        """Take the executor.
+
+        Args:
+            executor: What sends its requests.
+        """
+        self._connect(executor)
+
+
 class AsyncContexts:
     """The contexts of the workspace."""
 
@@ -141,6 +155,7 @@ class AsyncContexts:
         packages: Sequence[str] = (),
         capabilities: Mapping[str, Any] | None = None,
         cwd: str | None = None,
+        durability: str | float | None = None,
         keep: bool = False,
     ) -> AsyncContext:
         """Make a context, as `AsyncContext` does, at once."""
@@ -150,6 +165,7 @@ class AsyncContexts:
             packages=packages,
             capabilities=capabilities,
             cwd=cwd,
+            durability=durability,
             keep=keep,
             client=self._client,
         )

@@ -300,7 +300,7 @@ class AsyncExecutor:
         tried = 0
         while True:
             try:
-                return await self._send_once(request)
+                return await self.send(request)
             except ClientError as error:
                 retries = self.settings.retries_max
                 pause = pause_before_retry(request, error, tried, retries)
@@ -309,7 +309,13 @@ class AsyncExecutor:
             await _sleep(pause)
             tried += 1
 
-    async def _send_once(self, request: Request) -> httpx.Response:
+    async def send(self, request: Request) -> httpx.Response:
+        """Send a request once, and return the answer whose body is yet to be read.
+
+        Raises:
+            NetworkError: There is no answer.
+            StatusError: It is an error.
+        """
         http = self._client()
         with _mapped(self.settings.url):
             content: Any = request.encoded()

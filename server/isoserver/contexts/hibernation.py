@@ -22,11 +22,14 @@ from isoserver.errors import (
     HeapError,
     HeapStoreError,
     LimitError,
+    MovingError,
     StoppingError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+
+    from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.context import Context, Key
     from isoserver.contexts.records import HeapStorage, LoadedHeap
@@ -45,6 +48,7 @@ what it was woken for may take long."""
 _GIVE_WAY_SECONDS: Final = 1.0
 """How long a save is put off at most because contexts are woken."""
 _LOOK_SECONDS: Final = 0.01
+_WITH_PROCESS: Final = frozenset({State.IDLE, State.BUSY})
 
 
 class _Failure(NamedTuple):
@@ -69,6 +73,9 @@ class Hibernation:
         heaps: HeapStorage,
         files: Files,
         gone: Callable[[ContextRecord, Context | None], Awaitable[None]],
+        *,
+        shared: bool = False,
+        log: FilteringBoundLogger,
     ) -> None:
         """Begin with no context hibernated.
 
@@ -80,7 +87,14 @@ class Hibernation:
             files: Their folders, which end with them.
             gone: Called with each that is deleted because nobody uses it, and what was
                 made of it, if anybody holds that.
+            shared: Whether the contexts in the database may be other servers'.
+            log: Told of contexts that should be saved and can't be.
         """
+        self._shared = shared
+        self._log = log
+        self._due: WeakKeyDictionary[Context, asyncio.TimerHandle] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Context, str] = WeakKeyDictionary()
+        self._keeping: set[asyncio.Task[None]] = set()
         self._files = files
         self._settings = settings
         self._registry = registry
@@ -103,7 +117,7 @@ class Hibernation:
         Args:
             served: The languages that can run; contexts of others stay where they are.
         """
-        if not self._durable:
+        if not self._durable or self._shared:
             return
         languages = set(served)
         for row in await self._store.load():
@@ -187,6 +201,48 @@ class Hibernation:
                 return True
             await self._store.delete(context.key)
         return False
+
+    # -- saving contexts while they are used -------------------------------------------
+
+    def executed(self, context: Context) -> None:
+        """Have a context saved in the time that it is to be; see `ContextOwner`."""
+        seconds = context.identity.durability
+        if seconds is None or context in self._due:
+            return
+        loop = asyncio.get_running_loop()
+        self._due[context] = loop.call_later(seconds, self._keep_soon, context)
+
+    def _keep_soon(self, context: Context) -> None:
+        del self._due[context]
+        if self._registry.is_live(context) and context.state in _WITH_PROCESS:
+            keeping = asyncio.ensure_future(self._keep_or_tell(context))
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
+
+    async def _keep_or_tell(self, context: Context) -> None:
+        try:
+            await self.keep(context)
+        except (HeapError, LimitError, ContextError, DatabaseError) as error:
+            self._log.warning(
+                "a context can't be saved", context=context.id, reason=str(error)
+            )
+
+    async def keep(self, context: Context) -> None:
+        """Save a context, and return once that is recorded; see `ContextOwner`."""
+        if not self._registry.is_live(context):
+            return  # it is for one run: nobody could go on from it
+        before = context.checkpoint
+        key = await self._heaps.keep(context, automatic=True)
+        last, self._kept[context] = self._kept.get(context), key
+        known = {last, None if before is None else before.key}
+        for old in known - {key, None}:
+            assert old is not None  # noqa: S101 - as it says
+            await self._heaps.release(context.workspace, old)
+
+    async def keep_cells(self, context: Context) -> None:
+        """Store what a context has run; see `ContextOwner`."""
+        if self._registry.is_live(context):
+            await self._store.store_cells(context)
 
     # -- hibernating -------------------------------------------------------------------
 
@@ -294,6 +350,12 @@ class Hibernation:
         else:
             self._write_soon(context)
 
+    async def put_to_sleep(self, context: Context) -> None:
+        """Hibernate a context if it is idle, whatever it was used for a moment ago."""
+        if self._registry.is_live(context):
+            self._failures.pop(context, None)
+            await self._hibernate(context)
+
     def _put_down(self, context: Context, record: ContextRecord) -> None:
         self._failures.pop(context, None)
         self._registry.put_down(context, record)
@@ -308,6 +370,8 @@ class Hibernation:
         await self._make_room(context.workspace)
         checkpoint = context.checkpoint
         if checkpoint is None or not self._registry.wake(context):
+            if self._shared and checkpoint is not None:
+                raise MovingError  # or deleted: who asks again is told
             reason = "it was deleted"
             raise ContextDeadError(reason)
         try:

@@ -22,6 +22,7 @@ from isoserver.contexts.kernels import KernelProcess, kernel_order
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
 from isoserver.contexts.named import NamedExecutions
+from isoserver.contexts.records import LIVE
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.spares import Spares
 from isoserver.contexts.store import ContextStore
@@ -41,17 +42,20 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from jupyter_client.kernelspec import KernelSpec
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
+    from isoserver.cluster.service import Cluster
     from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
+    from isoserver.contexts.ownership import Ownership
     from isoserver.contexts.process import ProcessFactory
     from isoserver.contexts.records import ContextRecord, HeapStorage, LoadedHeap
     from isoserver.contexts.transcript_files import TranscriptFiles
@@ -66,6 +70,8 @@ HOME: Final = "/home/user"
 _SWEEPS: Final = 4
 """How often idle contexts are looked for in the time that they may live."""
 _SWEEP_SECONDS_MAX: Final = 30.0
+_UNANSWERED: Final = "its server doesn't answer"
+"""Why another server's context is shown as its row has it."""
 _MEMORY_PART: Final = 0.75
 """Of the machine's memory, for all contexts together."""
 
@@ -79,6 +85,8 @@ class Contexts:
         stopping: Whether no new work is taken, because the server ends.
         found: Those that an earlier server has left.
         gone: Called with each context that is deleted, but for single runs'.
+        ownership: Which are this server's, if several share the database.
+        elsewhere: Asks the others for those of a workspace that they have.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -94,6 +102,7 @@ class Contexts:
         launched: ForkServer | None = None,
         hidden: Iterable[Path] = (),
         calls: CallHolder | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         """Begin with none.
 
@@ -109,6 +118,7 @@ class Contexts:
             launched: The fork server, if it has been launched already.
             hidden: What kernels may not read, wherever it is.
             calls: Answers what code asks for beyond its context.
+            cluster: The servers that share the database, if there are others.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -126,8 +136,24 @@ class Contexts:
         )
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
-            settings, self._registry, self._store, heaps, files, self._gone
+            *(settings, self._registry, self._store, heaps, files, self._gone),
+            shared=cluster is not None,
+            log=log,
         )
+        self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
+        self.ownership: Ownership | None = None
+        if cluster is not None:
+            from isoserver.contexts.ownership import (  # noqa: PLC0415 - there alone
+                Ownership,
+            )
+
+            self.ownership = Ownership(
+                *(cluster, self._registry, self._store, self._hibernation),
+                heaps=heaps,
+                files=files,
+                transcripts=transcripts,
+                log=log,
+            )
         self._named = NamedExecutions()
         self._engines: dict[str, ProcessFactory] = {}
         self._launched = launched
@@ -189,7 +215,11 @@ class Contexts:
                 files=self._files,
             )
         await self._hibernation.start(self.languages.served)
-        rows = [(row.key, row.created_at) for row in await self._store.load()]
+        rows = []
+        if self.ownership is None:
+            rows = [(row.key, row.created_at) for row in await self._store.load()]
+        else:
+            self.ownership.start(frozenset(self.languages.served))
         self.found = [key for key, _ in rows]
         await asyncio.to_thread(self._files.keep_only, self.found)
         await asyncio.to_thread(self._transcripts.keep_only, rows)
@@ -205,6 +235,8 @@ class Contexts:
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
         self.stopping = True
+        if self.ownership is not None:
+            await self.ownership.close()
         await self._sweeper.close()
         await self._budget.close()
         await self._wait_idle(self._settings.shutdown_grace_seconds)
@@ -229,6 +261,13 @@ class Contexts:
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
         self._grace_ended.set()
+
+    def lose(self, reason: str) -> None:
+        """End all contexts at once, and write nothing: they are others' by now."""
+        self.stopping = True
+        self._store.abandon()
+        for context in self._registry.processes():
+            context.kill(reason)
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -263,6 +302,9 @@ class Contexts:
         await self._delete_old()
         await self._templates.sweep()
         await self._hibernation.sweep()
+        ttl = self._settings.hibernated_context_ttl_seconds
+        if self.ownership is not None and ttl is not None:
+            await self.ownership.sweep(ttl)
 
     async def _delete_old(self) -> None:
         ttl = self._settings.context_ttl_seconds
@@ -289,12 +331,12 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
-    async def kernel_titles(self) -> dict[str, str]:
-        """Return the names that installed kernelspecs show, by kernelspec."""
+    async def kernelspecs(self) -> dict[str, KernelSpec]:
+        """Return what is installed of the kernelspecs that languages need, by name."""
         names = [each.kernelspec for each in self.languages.served.values()]
         kernelspecs = await asyncio.to_thread(load_kernelspecs)
         return await asyncio.to_thread(
-            kernelspecs.titles, [one for one in names if one]
+            kernelspecs.find_kernelspecs, [one for one in names if one]
         )
 
     # -- finding -----------------------------------------------------------------------
@@ -302,6 +344,10 @@ class Contexts:
     def __iter__(self) -> Iterator[Context]:
         """Iterate over those that have a process, or had one in this server's time."""
         return iter(self._registry.live())
+
+    def count_live(self) -> int:
+        """Count the contexts that have a process, those of single executions too."""
+        return len(self._registry.processes())
 
     def states(self) -> Counter[str]:
         """Count all contexts by state."""
@@ -316,6 +362,29 @@ class Contexts:
     def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
+
+    def durability(self, record: ContextRecord) -> float | None:
+        """Return when a context without a process is saved; see `Identity`."""
+        return self._store.durability(record.key)
+
+    async def everywhere(self, workspace: str) -> list[Context | ContextRecord]:
+        """Return a workspace's on all servers, oldest first; others' as records.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        if self.elsewhere is None:
+            return self.in_workspace(workspace)
+        # First those that nobody has, which may be somebody's by the time we ask.
+        found: dict[Key, Context | ContextRecord] = {}
+        for row in await self._store.in_workspace(workspace):
+            if row.language in self.languages.served:
+                is_live = row.state == LIVE
+                found[row.key] = row.without_process(_UNANSWERED) if is_live else row
+        for record in await self.elsewhere(workspace):
+            found[record.key] = record
+        found.update((one.key, one) for one in self.in_workspace(workspace))
+        return sorted(found.values(), key=lambda one: one.created_at)
 
     def get(self, workspace: str, context_id: str) -> Context:
         """Find a context; a hibernated one wakes with the first job that it gets.
@@ -335,6 +404,17 @@ class Contexts:
             raise ContextMissingError(context_id, why)
         return context
 
+    async def adopt(self, workspace: str, context_id: str) -> None:
+        """Have `get` find a context that no other server has, if there is one.
+
+        Raises:
+            ElsewhereError: Another server has it.
+            MovingError: It is on its way to another one.
+            DatabaseError: The database can't be used.
+        """
+        if self.ownership is not None:
+            await self.ownership.adopt((workspace, context_id))
+
     # -- making ------------------------------------------------------------------------
 
     async def create(  # noqa: PLR0913 - a context has that many sides
@@ -349,6 +429,7 @@ class Contexts:
         ephemeral: bool = False,
         policy: dict[str, Any] | None = None,
         packages: Sequence[str] = (),
+        durability: float | None = None,
     ) -> Context:
         """Make a context and start it.
 
@@ -365,6 +446,7 @@ class Contexts:
                 by its id like others.
             policy: Narrows what its code may do beyond it; see `read_policy`.
             packages: What it begins with, loaded; see `Templates.begin`.
+            durability: When it is saved; see `Identity`.
 
         Raises:
             ContextExistsError: There is one of that id.
@@ -373,7 +455,7 @@ class Contexts:
             ContextStartError: Its process could not be started.
             HeapError: The workspace has no such heap, or it can't be used.
             InvalidRequestError: That language can't begin from a heap, or with
-                packages.
+                packages, or be saved.
             PackagesError: They can't be loaded, or are denied.
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
@@ -383,19 +465,48 @@ class Contexts:
                 language = self._language(spoken, packaged=bool(packages))
             memory = heap_memory_max_bytes or self._memory_of(language)
             name = context_id or new_id()
-            identity = Identity(workspace, name, language, cwd, memory, tuple(packages))
+            identity = Identity(
+                *(workspace, name, language, cwd, memory, tuple(packages), durability)
+            )
             context = self._make(identity)
             if loaded is not None and not context.process.can_save:
                 problem = f"a {language.name} context can't begin from a heap"
                 raise InvalidRequestError(FieldProblem("heap", problem))
+            if durability is not None and not context.process.can_save:
+                problem = f"a {language.name} context can't be saved"
+                raise InvalidRequestError(FieldProblem("durability", problem))
             if heap is not None and packages:
                 problem = "a heap has its own: import them there"
                 raise InvalidRequestError(FieldProblem("packages", problem))
             self._add(context, ephemeral=ephemeral)
+            await self._own(context, ephemeral=ephemeral)
             await self._start(context, loaded, policy)
         if not ephemeral:
             self._record(context)
+            await self._written(context)
         return context
+
+    async def _own(self, context: Context, *, ephemeral: bool = False) -> None:
+        """Have a context that was added be this server's; else nothing is left."""
+        if self.ownership is None or ephemeral:
+            return
+        try:
+            await self.ownership.claim(context.key)
+        except BaseException:
+            self._registry.discard(context)
+            raise
+
+    async def _written(self, context: Context) -> None:
+        """Have other servers know of a new context; else nothing is left of it."""
+        if self.ownership is None:
+            return
+        try:
+            await self.ownership.written()
+        except BaseException:
+            self._registry.discard(context)
+            await context.close()
+            await asyncio.to_thread(self._files.delete, context.key)
+            raise
 
     async def _start(
         self,
@@ -434,7 +545,8 @@ class Contexts:
     def _record(self, context: Context) -> None:
         made = context.created_at
         self._transcripts.keep(context.transcript, context.key, made)
-        self._store.note_packages(context.key, context.identity.packages)
+        begins = context.identity
+        self._store.note_begin(context.key, begins.packages, begins.durability)
         self._hibernation.record(context)
 
     async def session(
@@ -454,11 +566,14 @@ class Contexts:
             heap: The key of a heap that it goes on from, whatever its state is now.
 
         Raises:
+            ElsewhereError: Another server has it.
             ContextLimitError: The limit of contexts is reached.
             ContextStartError: Its process could not be started.
             ForkError: It is of a language that can't begin from a heap.
             HeapError: The workspace has no such heap, or it can't be used.
         """
+        if self.ownership is not None:
+            await self.ownership.adopt((workspace, name))
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
@@ -505,6 +620,7 @@ class Contexts:
                 fork = self._make(context.identity._replace(id=new_id()))
                 self._add(fork)
                 forks.append(fork)
+                await self._own(fork)
             await context.fork_into(*forks, forked=forked)
             await asyncio.gather(*copying)
         except BaseException:
@@ -519,6 +635,7 @@ class Contexts:
                 await self._calls.set(fork.key, self._calls.given(context.key))
             await self._store.copy_cells(context, fork)
             self._record(fork)
+            await self._written(fork)
         return forks
 
     def _copy_files(self, context: Context, fork: Context) -> asyncio.Future[None]:
@@ -553,6 +670,8 @@ class Contexts:
                 await self._heaps.release(workspace, checkpoint.key)
         if context is not None or record is not None:
             await self._gone(record, context)
+            if self.ownership is not None:
+                await self.ownership.released(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -589,7 +708,8 @@ class Contexts:
         memory = record.heap_memory_max or self._memory_of(language)
         packages = self._store.packages(record.key)
         identity = Identity(
-            record.workspace, record.id, language, record.cwd, memory, packages
+            *(record.workspace, record.id, language, record.cwd, memory, packages),
+            self._store.durability(record.key),
         )
         context = self._make(identity)
         context.recall(record)
@@ -642,11 +762,14 @@ class Contexts:
 
         Raises:
             ContextError: There is no such context, or it is dead.
+            ElsewhereError: Another server has it.
             ExecutionNamedError: The id is of another request.
             ExecutionForgottenError: It is of one that is over, and no longer kept.
             InvalidRequestError: The language isn't served, or the context can't run it.
             LimitError: A limit of contexts or of waiting jobs is reached.
         """
+        if self.ownership is not None and context_id is not None:
+            await self.ownership.adopt((workspace, context_id))
         if execution_id is not None:
             begin = partial(
                 self._begin_named,

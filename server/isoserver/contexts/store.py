@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -29,12 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError
 from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context, Key
     from isoserver.storage.database import Database
 
-__all__ = ["CELLS", "CONTEXTS", "PACKAGES", "ContextStore"]
+__all__ = ["CELLS", "CONTEXTS", "DURABILITIES", "PACKAGES", "ContextStore"]
 
 _T = TypeVar("_T")
 _DELAY_SECONDS: Final = 0.2
@@ -78,6 +78,15 @@ PACKAGES: Final = Table(
     Column("packages", Text, nullable=False),
 )
 
+DURABILITIES: Final = Table(
+    "context_durabilities",
+    METADATA,
+    # After how many seconds a context is saved, if not only when it sleeps.
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("seconds", Double, nullable=False),
+)
+
 CELLS: Final = Table(
     "context_cells",
     METADATA,
@@ -107,8 +116,10 @@ class ContextStore:
         self._pending: dict[Key, Callable[[], ContextRecord]] = {}
         self._written: set[Key] = set()
         self._packages: dict[Key, tuple[str, ...]] = {}
-        self._packages_unwritten: set[Key] = set()
+        self._durabilities: dict[Key, float] = {}
+        self._begins_unwritten: set[Key] = set()
         self._writing = asyncio.Lock()
+        self._abandoned = False
         self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
@@ -122,21 +133,116 @@ class ContextStore:
             records = [ContextRecord(*row) for row in await connection.execute(query)]
             for workspace, name, packages in await connection.execute(select(PACKAGES)):
                 self._packages[workspace, name] = tuple(json.loads(packages))
+            for workspace, name, seconds in await connection.execute(
+                select(DURABILITIES)
+            ):
+                self._durabilities[workspace, name] = seconds
         self._written.update(record.key for record in records)
         return records
+
+    async def find(self, key: Key) -> ContextRecord | None:
+        """Read the row of a context, which another server may have written.
+
+        Raises:
+            DatabaseError: It can't be read.
+        """
+        columns = (CONTEXTS.c[name] for name in ContextRecord._fields)
+        packages = select(PACKAGES.c.packages).where(
+            PACKAGES.c.workspace == key[0], PACKAGES.c.id == key[1]
+        )
+        durability = select(DURABILITIES.c.seconds).where(
+            DURABILITIES.c.workspace == key[0], DURABILITIES.c.id == key[1]
+        )
+        async with self._database.connect() as connection:
+            query = select(*columns).where(_in([key]))
+            row = (await connection.execute(query)).first()
+            if row is None:
+                return None
+            found = await connection.scalar(packages)
+            seconds = await connection.scalar(durability)
+        self._forget(key)
+        if seconds is not None:
+            self._durabilities[key] = seconds
+        if found is not None:
+            self._packages[key] = tuple(json.loads(found))
+        self._written.add(key)
+        return ContextRecord(*row)
+
+    async def ids(self, workspace: str) -> list[str]:
+        """Return the ids of all contexts of a workspace that have a row."""
+        query = select(CONTEXTS.c.id).where(CONTEXTS.c.workspace == workspace)
+        async with self._database.connect() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def unused(self, until: float, count_max: int) -> list[Key]:
+        """Return contexts without a process that were used last before a moment."""
+        query = select(CONTEXTS.c.workspace, CONTEXTS.c.id).where(
+            CONTEXTS.c.last_used < until, CONTEXTS.c.state != LIVE
+        )
+        query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
+        async with self._database.connect() as connection:
+            return [(row[0], row[1]) for row in await connection.execute(query)]
+
+    async def let_go(self, key: Key) -> None:
+        """Write a row for the last time, and know nothing of it any more.
+
+        Raises:
+            DatabaseError: It can't be written to.
+        """
+        await self.flush()
+        self._written.discard(key)
+        self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        """Forget what a context begins with, and how it is saved."""
+        self._packages.pop(key, None)
+        self._durabilities.pop(key, None)
+        self._begins_unwritten.discard(key)
+
+    def abandon(self) -> None:
+        """Write nothing any more: others have taken over."""
+        self._abandoned = True
+        self._pending.clear()
+
+    async def in_workspace(self, workspace: str) -> list[ContextRecord]:
+        """Return a workspace's rows, oldest first."""
+        query = (
+            select(*(CONTEXTS.c[name] for name in ContextRecord._fields))
+            .where(CONTEXTS.c.workspace == workspace)
+            .order_by(CONTEXTS.c.created_at)
+        )
+        async with self._database.connect() as connection:
+            return [ContextRecord(*row) for row in await connection.execute(query)]
 
     def packages(self, key: Key) -> tuple[str, ...]:
         """Return what a context begins with."""
         return self._packages.get(key, ())
 
-    def note_packages(self, key: Key, packages: tuple[str, ...]) -> None:
-        """Have what a context begins with written along with its row."""
+    def durability(self, key: Key) -> float | None:
+        """Return after how many seconds a context is saved."""
+        return self._durabilities.get(key)
+
+    def note_begin(
+        self, key: Key, packages: tuple[str, ...], durability: float | None
+    ) -> None:
+        """Have what a context is made with written along with its row.
+
+        Args:
+            key: The context's.
+            packages: What it begins with.
+            durability: After how many seconds it is saved.
+        """
         if packages:
             self._packages[key] = packages
-            self._packages_unwritten.add(key)
+            self._begins_unwritten.add(key)
+        if durability is not None:
+            self._durabilities[key] = durability
+            self._begins_unwritten.add(key)
 
     def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
+        if self._abandoned:
+            return
         self._pending[key] = record
         if self._writer is None or self._writer.done():
             self._writer = asyncio.ensure_future(self._flush_later())
@@ -178,8 +284,7 @@ class ContextStore:
         """
         for key in keys:
             self._pending.pop(key, None)
-            self._packages.pop(key, None)
-            self._packages_unwritten.discard(key)
+            self._forget(key)
         async with self._writing:
             for chunk in _chunks([key for key in keys if key in self._written]):
                 await self._delete(chunk)
@@ -208,36 +313,42 @@ class ContextStore:
                     await connection.execute(
                         insert(CONTEXTS), [record._asdict() for record in chunk]
                     )
-                    await self._write_packages(connection, keys)
+                    await self._write_begins(connection, keys)
                 self._written.update(keys)
-                self._packages_unwritten.difference_update(keys)
+                self._begins_unwritten.difference_update(keys)
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
 
-    async def _write_packages(
-        self, connection: AsyncConnection, keys: list[Key]
-    ) -> None:
-        """Write what contexts begin with, along with their first rows."""
-        new = [key for key in keys if key in self._packages_unwritten]
-        if new:
+    async def _write_begins(self, connection: AsyncConnection, keys: list[Key]) -> None:
+        """Write what contexts are made with, along with their first rows."""
+        new = [key for key in keys if key in self._begins_unwritten]
+        if not new:
+            return
+        packages = {
+            key: json.dumps(self._packages[key]) for key in new if key in self._packages
+        }
+        values: Mapping[Key, Any]
+        for table, name, values in (
+            (PACKAGES, "packages", packages),
+            (DURABILITIES, "seconds", self._durabilities),
+        ):
             rows = [
-                {
-                    "workspace": key[0],
-                    "id": key[1],
-                    "packages": json.dumps(self._packages[key]),
-                }
+                {"workspace": key[0], "id": key[1], name: values[key]}
                 for key in new
+                if key in values
             ]
-            of = tuple_(PACKAGES.c.workspace, PACKAGES.c.id)
-            await connection.execute(delete(PACKAGES).where(of.in_(new)))
-            await connection.execute(insert(PACKAGES), rows)
+            of = tuple_(table.c.workspace, table.c.id)
+            await connection.execute(delete(table).where(of.in_(new)))
+            if rows:
+                await connection.execute(insert(table), rows)
 
     async def _delete(self, keys: list[Key]) -> None:
         try:
             async with self._database.begin() as connection:
                 await connection.execute(delete(CONTEXTS).where(_in(keys)))
-                of = tuple_(PACKAGES.c.workspace, PACKAGES.c.id)
-                await connection.execute(delete(PACKAGES).where(of.in_(keys)))
+                for table in (PACKAGES, DURABILITIES):
+                    of = tuple_(table.c.workspace, table.c.id)
+                    await connection.execute(delete(table).where(of.in_(keys)))
                 of = tuple_(CELLS.c.workspace, CELLS.c.context)
                 await connection.execute(delete(CELLS).where(of.in_(keys)))
         except (SQLAlchemyError, OSError) as error:

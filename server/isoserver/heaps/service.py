@@ -210,7 +210,11 @@ class Heaps:
             known = await self._tables.requested(context.workspace, context.origin)
             origin = replace(origin, input_heap=known)
         manifest, staged = (None, {}) if files is None else files
-        data = await asyncio.to_thread(join, saved.data, manifest, saved.lock)
+        parts = saved.data, manifest, saved.lock
+        if manifest is None and not saved.lock:  # nothing is copied
+            data = join(*parts)
+        else:
+            data = await asyncio.to_thread(join, *parts)
         key = await self._add(
             data, origin, values, lambda digest: staged[digest].read_bytes()
         )
@@ -369,6 +373,10 @@ class Heaps:
             await self._tables.touch(workspace, key)
         except DatabaseError as error:
             self._log.warning("the use of a heap can't be noted", error=str(error))
+
+    async def has_files(self, workspace: str, key: str) -> bool:
+        """Tell whether a heap has files, without reading it."""
+        return await self._tables.has_contents(workspace, key)
 
     async def restore_files(self, heap: LoadedHeap, key: Key) -> None:
         """Have a context's folder be as it was when a heap was saved.

@@ -20,6 +20,7 @@ from isokernel.timeouts import timeout
 from isoserver.errors import (
     AdminError,
     DatabaseError,
+    ElsewhereError,
     FieldProblem,
     InvalidRequestError,
     MethodError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerRequest
 
+    from isoserver.cluster.service import Cluster
     from isoserver.contexts.context import Context
     from isoserver.http.parts import ServerParts
 
@@ -131,9 +133,24 @@ class Handler(RequestHandler):
             self.principal = await self.parts.access.identify(
                 self.request, in_query=self.key_in_query
             )
-            self.parts.rates.check(self.principal, "request")
+            if "request" in self.parts.rates.limited:
+                await self.parts.rates.take(self.principal, "request")
         if self.request.method not in self.methods and self.methods:
             raise MethodError
+        if self.parts.cluster is not None and not self.public:
+            await self.locate(self.parts.cluster)
+
+    async def locate(self, cluster: Cluster) -> None:
+        """Have what the path names be here, where servers share a database.
+
+        Raises:
+            LeaseError: This server may not serve now.
+            ElsewhereError: Another server has it.
+        """
+        cluster.check()
+        context_id = self.path_kwargs.get("context_id")
+        if context_id is not None:
+            await self.parts.contexts.adopt(self.principal.workspace, context_id)
 
     def _allow_origin(self) -> None:
         origin = self.request.headers.get("Origin")
@@ -360,6 +377,8 @@ class Handler(RequestHandler):
         challenge = self.parts.access.challenge(error, self.request)
         if challenge is not None:
             self.set_header("WWW-Authenticate", challenge)
+        if isinstance(error, ElsewhereError):
+            self.set_header("X-Isokernel-Owner", error.url)
         if isinstance(error, RangeError):
             self.set_header("Content-Range", f"bytes */{error.size}")
         if isinstance(error, MethodError):

@@ -7,8 +7,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.cluster.kinds import RUN
 from isoserver.contexts.jobs import Execution
-from isoserver.errors import DatabaseError, ServerError, StoppingError
+from isoserver.errors import (
+    DatabaseError,
+    ElsewhereError,
+    ServerError,
+    StoppingError,
+)
 from isoserver.runs.answers import lost_cell_body, webhook_body
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
@@ -18,11 +24,13 @@ from isoserver.storage.retention import Sweeper
 from isoserver.webhooks.service import PART_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.capabilities import Stage
+    from isoserver.cluster.service import Cluster
+    from isoserver.contexts.context import Key
     from isoserver.contexts.service import Contexts
     from isoserver.runs.orders import Order
     from isoserver.runs.pages import Page
@@ -66,6 +74,7 @@ class Runs:
         runners: Mapping[Kind, Runner],
         webhooks: Webhooks,
         log: FilteringBoundLogger,
+        cluster: Cluster | None = None,
     ) -> None:
         """Create a closed service; `start` begins to accept orders.
 
@@ -76,7 +85,10 @@ class Runs:
             runners: Who runs each kind.
             webhooks: Told of each end that something is to be sent for.
             log: Told of failures that are ours.
+            cluster: The servers that share the database, if there are others.
         """
+        self.elsewhere: Callable[[str], Awaitable[list[RunRecord]]] | None = None
+        self._cluster = cluster
         self._settings = settings
         self._store = store
         self._contexts = contexts
@@ -102,11 +114,14 @@ class Runs:
 
     async def start(self) -> None:
         """End what the last server left running, and begin to take orders."""
-        ended = await self._store.mend(lambda kind: self._runners[kind].lost)
-        if ended:
-            self._log.warning("runs were lost with the last server", number=ended)
+        if self._cluster is None:
+            ended = await self._store.mend(lambda kind: self._runners[kind].lost)
+            if ended:
+                self._log.warning("runs were lost with the last server", number=ended)
         for row in await self._webhooks.start():
             await self._tell_late(row)
+        if self._cluster is not None:
+            await self.take_over(self._cluster)
         self._sweeper.start()
 
     async def close(self) -> None:
@@ -129,6 +144,32 @@ class Runs:
             pending.cancel()
         await self._sweeper.close()
         await self._store.close()
+
+    def lose(self) -> None:
+        """End all runs at once, and write nothing: others end them."""
+        self._stopping.set()
+        for run in list(self._runs.values()):
+            self._end_early(run, self._runner_of(run).lost)
+
+    def wants(self, key: Key) -> bool:
+        """Whether a run that hasn't ended goes on in a context, or will."""
+        return any(
+            (run.order.workspace, run.order.session) == key
+            for run in self._runs.values()
+        )
+
+    async def take_over(self, cluster: Cluster) -> None:
+        """End what servers have left that are gone, and send what is told of it.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        lost = [run_id for _, run_id in await cluster.take(RUN)]
+        if lost:
+            await self._store.mend(lambda kind: self._runners[kind].lost, lost)
+            self._log.warning("runs were lost with their server", number=len(lost))
+        for row in await self._webhooks.adopt():
+            await self._tell_late(row)
 
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
@@ -168,6 +209,8 @@ class Runs:
         if self._stopping.is_set():
             raise StoppingError
         runner = self._runners[order.kind]
+        if order.session is not None:
+            await self._contexts.adopt(order.workspace, order.session)
         await runner.check(order)
         self._check_room(order, runner)
         if order.webhook is not None:
@@ -348,6 +391,10 @@ class Runs:
         record = await self._store.get(kind, workspace, run_id)
         if record is None:
             raise self._runners[kind].missing(run_id)
+        if self._cluster is not None and not record.status.final:
+            owner = await self._cluster.owner_of(RUN, (workspace, run_id))
+            if owner is not None:
+                raise ElsewhereError(owner.id, owner.url)
         return record
 
     async def code(self, kind: Kind, workspace: str, run_id: str) -> str:
@@ -373,6 +420,15 @@ class Runs:
             return None
         return job if job.requester.run_id == run_id else None
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run goes on here."""
+        return run_id in self._runs
+
+    def unended(self, workspace: str) -> list[RunRecord]:
+        """Return a workspace's runs that go on here."""
+        runs = self._runs.values()
+        return [run.record() for run in runs if run.order.workspace == workspace]
+
     async def list(
         self, kind: Kind, workspace: str, wanted: Wanted = _NEWEST
     ) -> list[RunRecord]:
@@ -384,23 +440,25 @@ class Runs:
             wanted: Which of them.
         """
         statuses = wanted.statuses
+        live = {run.id: run.record() for run in self._runs.values()}
+        if self.elsewhere is not None:
+            for record in await self.elsewhere(workspace):
+                live.setdefault(record.id, record)
         if statuses is None or any(status.final for status in statuses):
-            records = await self._store.newest(kind, workspace, wanted)
-            return [self._current(record) for record in records]
-        live = [run.record() for run in self._runs.values()]
+            found = await self._store.newest(kind, workspace, wanted)
+            return [
+                record if record.status.final else live.get(record.id, record)
+                for record in found
+            ]
         records = [
             record
-            for record in live
+            for record in live.values()
             if (record.kind, record.workspace) == (kind, workspace)
             and record.status in statuses
             and wanted.has(record.details.get("metadata", {}))
         ]
         records.sort(key=lambda record: -record.created_at)
         return records[wanted.offset :][: wanted.limit]
-
-    def _current(self, record: RunRecord) -> RunRecord:
-        run = self._runs.get(record.id)
-        return record if run is None or record.status.final else run.record()
 
     async def wait(
         self, kind: Kind, workspace: str, run_id: str, seconds: float

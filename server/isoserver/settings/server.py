@@ -13,6 +13,7 @@ from isoserver.errors import InvalidSettingsError
 from isoserver.settings.access import AccessSettings
 from isoserver.settings.agents import AgentSettings
 from isoserver.settings.capabilities import CapabilitySettings
+from isoserver.settings.cluster import ClusterSettings
 from isoserver.settings.fields import (
     Limits,
     NonNegativeFloat,
@@ -39,6 +40,7 @@ class ServerSettings(
     CapabilitySettings,
     NetSettings,
     PackageSettings,
+    ClusterSettings,
     WebhookSettings,
     AgentSettings,
     AccessSettings,
@@ -190,7 +192,7 @@ class ServerSettings(
         256 * _MIB, "Bytes of one saved heap, before it is compressed."
     )
     heap_compression_level: Annotated[int, Limits(ge=-7, le=22)] = setting(
-        3, "The zstd compression level of heaps."
+        1, "The zstd compression level of heaps."
     )
     heap_ttl_seconds: PositiveFloat = setting(
         7 * 86_400.0,
@@ -319,6 +321,7 @@ class ServerSettings(
         self._check_hosts()
         self.check_access()
         self.check_capabilities()
+        self.check_cluster()
 
     def _check_hosts(self) -> None:
         """Check the names that headers and the URLs of webhooks are compared with."""

@@ -118,7 +118,7 @@ class Webhooks:
             log: Told of what can't be delivered.
         """
         self._settings = settings
-        self._store = WebhookStore(database)
+        self._store = WebhookStore(database, shared=settings.cluster)
         self._audit = audit
         self._observer = observer
         self._log = log
@@ -149,6 +149,13 @@ class Webhooks:
         lost = await self._store.waiting()
         self._ordered.update({(row.workspace, row.subject): row for row in lost})
         self._task = asyncio.ensure_future(self._run())
+        return lost
+
+    async def adopt(self) -> list[PendingWebhook]:
+        """Take over from servers that are gone; as `start`, and as often as wanted."""
+        lost = await self._store.take()
+        self._ordered.update({(row.workspace, row.subject): row for row in lost})
+        self._wanted.set()
         return lost
 
     async def close(self) -> None:
