@@ -20,11 +20,11 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     exists,
     func,
     insert,
-    literal,
     not_,
     select,
     update,
@@ -109,6 +109,19 @@ CONTENTS: Final = Table(
 )
 
 _COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
+# Each run asks both, and to make a statement takes as long as to run it.
+_NEW: Final = insert(HEAPS)
+_AGAIN: Final = (
+    update(HEAPS)
+    .where(
+        HEAPS.c.workspace == bindparam("its_workspace"),
+        HEAPS.c.key == bindparam("its_key"),
+    )
+    .values(
+        last_used=bindparam("now"),
+        automatic=and_(HEAPS.c.automatic, bindparam("unasked", type_=Boolean)),
+    )
+)
 _ENCODING: Final = ("utf-8", "surrogatepass")
 """Of code, as JavaScript's strings may have lone surrogates."""
 
@@ -164,15 +177,13 @@ class HeapTables:
         now = time.time()
         key, workspace = values["key"], origin.workspace
         async with self._adding, self._database.begin() as connection:
-            found = await connection.execute(
-                update(HEAPS)
-                .where(_is(workspace, key))
-                .values(
-                    last_used=now,
-                    automatic=and_(HEAPS.c.automatic, literal(values["automatic"])),
-                )
-            )
-            if not found.rowcount:
+            again = {
+                "its_workspace": workspace,
+                "its_key": key,
+                "now": now,
+                "unasked": values["automatic"],
+            }
+            if not (await connection.execute(_AGAIN, again)).rowcount:
                 row = {
                     **values,
                     "workspace": workspace,
@@ -182,7 +193,7 @@ class HeapTables:
                     "session": origin.session,
                     "execution_id": origin.execution_id,
                 }
-                await connection.execute(insert(HEAPS).values(row))
+                await connection.execute(_NEW, row)
                 rows = [
                     {
                         "workspace": workspace,
