@@ -8,8 +8,9 @@ import signal
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.timeouts import timeout
 from isoserver.access.rates import RateLimits
 from isoserver.access.service import Access
 from isoserver.capabilities.providers import providers_of
@@ -46,7 +47,7 @@ from isoserver.runs.tasks import TaskRunner
 from isoserver.runs.typecheck import TypeChecks
 from isoserver.settings.logs import make_log
 from isoserver.storage.changes import Changes
-from isoserver.storage.database import Database
+from isoserver.storage.database import SERVER_VARIABLE, Database
 from isoserver.storage.locks import ServerLock
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
@@ -57,7 +58,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+    from structlog.typing import FilteringBoundLogger
+
     from isokernel.capabilities import Providers
+    from isoserver.cluster.service import Cluster
     from isoserver.http.connections import BoundedServer
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
@@ -94,6 +98,7 @@ class Server:
         changes: The feed of changes in the database, by any server on it.
         lock: Keeps other servers off the folder and the database.
         heaps: The saved heaps.
+        cluster: The servers that share the database, if there are others.
         capabilities: What code may do beyond its context.
         contexts: The contexts.
         tools: What code in contexts can call.
@@ -133,11 +138,13 @@ class Server:
         self._claims = claims or Claims(settings)
         self._data = self._claims.folder
         self.folder = self._data.path
-        self.database = Database(self._claims.database_url)
         log = make_log(settings.log_level, log_file)
+        variables = self._variables() if settings.cluster else None
+        self.database = Database(self._claims.database_url, variables)
         self.files = Files(settings, self.folder / "files", log)
         self.heaps = Heaps(settings, self.database, self.folder, self.files, log)
         self.changes = Changes(self.database, log)
+        self.cluster = self._join(log) if settings.cluster else None
         self.tools = Tools(settings, self.database, self.changes, log)
         self.capabilities = Capabilities(
             settings,
@@ -167,6 +174,7 @@ class Server:
             self._claims.fork_server,
             self._claims.hidden,
             self.capabilities,
+            self.cluster,
         )
         self.metrics.watch(self.contexts)
         self.lock = ServerLock(
@@ -175,6 +183,7 @@ class Server:
             log,
             settings.lock_timeout_seconds,
             self._claims.files,
+            shared=settings.cluster,
         )
         self.checks = TypeChecks(settings)
         store = Store(self.database, log)
@@ -190,7 +199,10 @@ class Server:
         self.webhooks = Webhooks(
             settings, self.database, self.tools.audit, self.metrics, log
         )
-        self.runs = Runs(settings, store, self.contexts, runners, self.webhooks, log)
+        self.runs = Runs(
+            *(settings, store, self.contexts, runners, self.webhooks, log),
+            self.cluster,
+        )
         self.parts = ServerParts(
             settings,
             self.contexts,
@@ -209,15 +221,58 @@ class Server:
             self.webhooks,
             Fronts(settings),
             Sessions(self.database, log),
+            self.cluster,
         )
         self.contexts.gone.append(self.parts.sessions.drop_context)
         self.parts.mcp = McpEndpoint(self.parts)
         self.url = ""
         # Nobody else finds a temporary folder.
         self.relay = None if self._data.temporary else Relay(self.parts, self.folder)
+        if self.cluster is not None and self.contexts.ownership is not None:
+            self.cluster.load = self.contexts.count_live
+            self.cluster.ended.append(self._lose)
+            self.cluster.gone.append(self._mend_soon)
+            ownership = self.contexts.ownership
+            ownership.adopted += [self.capabilities.load, self.parts.sessions.adopt]
+            ownership.left += [self.capabilities.drop, self.parts.sessions.let_go]
+            ownership.wanted.append(self.runs.wants)
+        self._mending: set[asyncio.Future[None]] = set()
         self._claimed = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
+
+    # -- several servers ---------------------------------------------------------------
+
+    def _variables(self) -> dict[str, str]:
+        """Return what the sessions with the database carry, by which it knows them."""
+        from isoserver.cluster.service import new_server_id  # noqa: PLC0415 - if so
+        from isoserver.cluster.tables import session_name  # noqa: PLC0415
+
+        self._server_id = new_server_id()
+        return {
+            SERVER_VARIABLE: self._server_id,
+            "application_name": session_name(self._server_id),
+        }
+
+    def _join(self, log: FilteringBoundLogger) -> Cluster:
+        from isoserver.cluster.service import Cluster  # noqa: PLC0415 - as above
+
+        return Cluster(self.settings, self._server_id, self.database, self.changes, log)
+
+    def _lose(self, reason: str) -> None:
+        """End at once whatever may be another server's by now."""
+        self.contexts.lose(reason)
+        self.runs.lose()
+        self.parts.fronts.close(reason)
+
+    def _mend_soon(self, _server_id: str) -> None:
+        """End the runs of a server that is gone."""
+        assert self.cluster is not None  # noqa: S101 - it calls this
+        mending = asyncio.ensure_future(self.runs.take_over(self.cluster))
+        self._mending.add(mending)
+        mending.add_done_callback(self._mending.discard)
+
+    # -- from start to end -------------------------------------------------------------
 
     async def start(self) -> None:
         """Open the server, then listen for HTTP.
@@ -263,6 +318,8 @@ class Server:
             await self.claim()
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
+        if self.cluster is not None:
+            await self.cluster.start(self.settings.cluster_url or self._claims.url)
         await self.changes.start()
         # Before what asks the database in the background: a store that can't be used
         # ends the start, and SQLAlchemy logs each query that is cut off by that.
@@ -270,7 +327,8 @@ class Server:
         await self.tools.start()
         await self.capabilities.start()
         await self.contexts.start()
-        await self.parts.sessions.start(self.contexts.found)
+        if self.cluster is None:
+            await self.parts.sessions.start(self.contexts.found)
         await self.runs.start()
         if self.relay is not None:
             await self.relay.open()
@@ -308,7 +366,8 @@ class Server:
         if self.relay is not None:
             await self.relay.close()
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self.parts.quiet.wait(), _ANSWERS_WAIT)
+            async with timeout(_ANSWERS_WAIT):
+                await self.parts.quiet.wait()
         if self._http is not None:
             await self._http.close_all_connections()
         await self.parts.sessions.close()
@@ -319,6 +378,9 @@ class Server:
         self.files.close()
         await self.parts.access.close()
         await asyncio.to_thread(self._data.clear)
+        if self.cluster is not None:
+            await asyncio.gather(*self._mending, return_exceptions=True)
+            await self.cluster.close()
         await self.lock.release()
         await self.database.close()
         self._data.close()
@@ -348,11 +410,15 @@ class Server:
             loop.add_signal_handler(number, stop)
         return stopped
 
-    async def run(self, ready: Callable[[str], None] | None = None) -> None:
+    async def run(self, ready: Callable[[str], None] | None = None) -> bool:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
 
         Args:
             ready: Called with the URL once requests are answered, if given.
+
+        Returns:
+            Whether another server is to take the place of this one, which had to end
+            because it could not prove any more that it may serve.
         """
         try:
             await self.start()
@@ -362,11 +428,34 @@ class Server:
         stopped = self.stop_on_signals()
         if ready is not None:
             ready(self.url)
-        causes = (stopped, self.lock.lost)
-        ends = [asyncio.ensure_future(cause.wait()) for cause in causes]
+        causes = [stopped, self.lock.lost]
+        if self.cluster is not None:
+            self._end_when_continued(self.cluster)
+            causes.append(self.cluster.lost)
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await _first(causes)
+            again = not stopped.is_set() and not self.lock.lost.is_set()
+            if again and self.cluster is not None:
+                # Meanwhile requests are told why nothing is served.
+                back = asyncio.ensure_future(self.cluster.reach_database())
+                await _first([stopped], back)
+                again = not stopped.is_set()
         finally:
-            for end in ends:
-                end.cancel()
             await self.stop()
+        return again
+
+    def _end_when_continued(self, cluster: Cluster) -> None:
+        """Look at the lease first of all when the process goes on after a stop."""
+        with suppress(ValueError):  # not in the main thread: the next request looks
+            signal.signal(signal.SIGCONT, lambda *_: cluster.expire())
+
+
+async def _first(events: list[asyncio.Event], *others: asyncio.Future[None]) -> None:
+    """Wait until one of some events is set, or something else is done."""
+    waits: list[asyncio.Future[Any]] = [*others]
+    waits += [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()

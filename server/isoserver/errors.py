@@ -85,6 +85,12 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   └── ApprovalDecidedError        it has already been decided differently
     ├── IssuerError                     the keys for checking tokens are unavailable
     ├── DatabaseError                   it can't be opened or used
+    │   └── FencedError                 others have taken over what would be written
+    ├── ClusterError                    about servers on one database
+    │   ├── LeaseError                  this one may not serve now
+    │   ├── ElsewhereError              another one has what is asked for
+    │   ├── MovingError                 it is on its way to another one
+    │   └── ServerMissingError          (LookupError) no server has that id
     ├── FolderError                     one of the server's folders can't be used
     ├── InvalidSettingsError            (ValueError) settings are unknown or wrong
     ├── LanguageError                   a language in the settings isn't available
@@ -1042,6 +1048,75 @@ class DatabaseError(ServerError):
     """The database can't be opened or used."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class FencedError(DatabaseError):
+    """The database refuses what a server writes that others have taken over."""
+
+    retry_after: int | None = 1
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__("another server has taken over what would be written")
+
+
+class ClusterError(ServerError):
+    """About the servers on one database."""
+
+    http_status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after: int | None = 1
+    advice = "Try again in a few seconds."
+
+
+class LeaseError(ClusterError):
+    """This server can't prove that it may serve."""
+
+    retry_after: int | None = 2
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason."""
+        self.reason = reason
+        super().__init__(
+            f"this server may not serve now: {reason} (cluster_lease_seconds)"
+        )
+
+
+class ElsewhereError(ClusterError):
+    """Another server has what is asked for.
+
+    Attributes:
+        server_id: Its id.
+        url: Where it is, for other servers.
+    """
+
+    http_status = HTTPStatus.MISDIRECTED_REQUEST
+    retry_after: int | None = None
+
+    def __init__(self, server_id: str, url: str) -> None:
+        """Name the server."""
+        self.server_id = server_id
+        self.url = url
+        super().__init__(f"another server has it: {server_id}")
+
+
+class MovingError(ClusterError):
+    """What is asked for is on its way to another server."""
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__("it is being moved to another server")
+
+
+class ServerMissingError(ClusterError, LookupError):
+    """No server of the cluster has that id."""
+
+    http_status = HTTPStatus.NOT_FOUND
+    retry_after: int | None = None
+    advice = ""
+
+    def __init__(self, server_id: str) -> None:
+        """Name it."""
+        super().__init__(f"there is no server {server_id}")
 
 
 class FolderError(ServerError):

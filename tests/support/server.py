@@ -102,12 +102,16 @@ class Server:
         """Stop it; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        status = self.process.wait(DEADLINE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        self.errors.seek(0)
-        self.said = self.errors.read().decode()
-        self.errors.close()
+        try:
+            status = self.process.wait(DEADLINE)
+        finally:
+            self.process.kill()  # if it hasn't ended: the next tests don't see it
+            self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self.errors.seek(0)
+            self.said = self.errors.read().decode()
+            self.errors.close()
         return status
 
     def log(self) -> str:

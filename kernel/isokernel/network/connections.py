@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 
 from isokernel.errors import CapabilityError
+from isokernel.timeouts import timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,8 @@ async def addresses_of(resolver: Resolver, target: Target, seconds: float) -> li
         return [target.address]
     try:
         looking = resolver.resolve(target.host, target.port)
-        found = await asyncio.wait_for(looking, seconds)
+        async with timeout(seconds):
+            found = await looking
     except asyncio.TimeoutError:
         message = f"{target.host}: its address was not found within {seconds:g} s"
         raise CapabilityError(message, code="timeout") from None

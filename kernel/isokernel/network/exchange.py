@@ -11,6 +11,7 @@ import httpcore
 
 from isokernel.errors import CapabilityError
 from isokernel.network.decoding import DecodingError, decoder_for
+from isokernel.timeouts import timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -341,7 +342,8 @@ class Exchange:
             self._changed.clear()
             try:
                 left = max(until - loop.time(), 0.0)
-                await asyncio.wait_for(self._changed.wait(), left)
+                async with timeout(left):
+                    await self._changed.wait()
             except asyncio.TimeoutError:
                 seconds = self._settings.idle_timeout_seconds
                 message = (

@@ -20,6 +20,7 @@ from isokernel.network.exchange import Exchange, Request
 from isokernel.network.secrets import Redaction, with_secrets
 from isokernel.network.settings import NetworkSettings
 from isokernel.network.targets import read_headers, read_method, read_url
+from isokernel.timeouts import timeout
 
 if TYPE_CHECKING:
     import ssl
@@ -315,7 +316,8 @@ class Network:
         seconds = self._settings.idle_timeout_seconds
         try:
             for turn in (held.turn, self._total):
-                await asyncio.wait_for(turn.acquire(), seconds)
+                async with timeout(seconds):
+                    await turn.acquire()
                 taken.append(turn)
         except BaseException as error:
             for turn in taken:

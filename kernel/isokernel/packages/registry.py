@@ -34,6 +34,7 @@ from isokernel.errors import (
 )
 from isokernel.packages.cache import integrity_of
 from isokernel.packages.npmrc import NPM_REGISTRY
+from isokernel.timeouts import timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -330,8 +331,8 @@ class Registry:
         seconds = self._settings.download_timeout_seconds
         for left in range(self._settings.retries_max, -1, -1):
             try:
-                async with self._turns:
-                    answer = await asyncio.wait_for(self._follow(request), seconds)
+                async with self._turns, timeout(seconds):
+                    answer = await self._follow(request)
                 if answer.status not in _AGAIN or not left:
                     return answer
                 pause = _pause_of(answer.headers, pause)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from isokernel.timeouts import timeout
 from isoserver.errors import IssuerError
 from isoserver.settings.access import ALGORITHMS, is_loopback
 
@@ -121,9 +122,8 @@ class Issuer:
         import httpx  # noqa: PLC0415 - 100 ms that servers without an issuer spare
 
         try:
-            await asyncio.wait_for(
-                self._fetch(), self._settings.oauth_keys_timeout_seconds
-            )
+            async with timeout(self._settings.oauth_keys_timeout_seconds):
+                await self._fetch()
         except IssuerError as error:
             self._complain(error.reason)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -268,6 +268,23 @@ class Capabilities:
                 row = {"workspace": key[0], "id": key[1], "policy": json.dumps(given)}
                 await connection.execute(insert(POLICIES).values(row))
 
+    async def load(self, key: Key) -> None:
+        """Read the policy of a context that another server had until now."""
+        self.drop(key)
+        if self._database is None:
+            return
+        of_context = (POLICIES.c.workspace == key[0]) & (POLICIES.c.id == key[1])
+        async with self._database.connect() as connection:
+            found = await connection.scalar(select(POLICIES.c.policy).where(of_context))
+        if found is not None:
+            self._keep(key, json.loads(found))
+
+    def drop(self, key: Key) -> None:
+        """Know nothing of a context that is another server's from now on."""
+        self._decisions.pop(key, None)
+        self._locks.pop(key, None)
+        self._keep(key, {})
+
     async def forget(self, key: Key) -> None:
         """Drop what is kept of a context, which is deleted."""
         self._decisions.pop(key, None)

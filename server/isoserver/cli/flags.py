@@ -114,6 +114,9 @@ GROUPS: Final = {
         *("webhook_timeout_seconds", "webhook_retry_seconds"),
         *("webhook_retry_seconds_max", "webhooks_pending_max", "webhooks_running_max"),
     ),
+    "Several servers": (
+        *("cluster", "cluster_url", "cluster_secret", "cluster_lease_seconds"),
+    ),
     "Requests, streams and shutdown": (
         *("request_body_bytes_max", "request_header_bytes_max"),
         *("connections_max", "connections_per_address_max"),

@@ -182,7 +182,16 @@ async def _run(settings: ServerSettings, claims: Claims) -> None:
 
     server = Server(settings, claims=claims)
     route_foreign(server.parts.log)
-    await server.run(None if claims.settled else _ready)
+    again = await server.run(None if claims.settled else _ready)
+    while again:
+        # In all respects another server, under the address of the one that had to end.
+        with closing(claims.again()) as others:
+            others.listen()
+            others.lock()
+            others.launch()
+            server = Server(settings, claims=others)
+            route_foreign(server.parts.log)
+            again = await server.run()
 
 
 async def _run_mcp(

@@ -22,6 +22,7 @@ from isoserver.errors import (
     HeapError,
     HeapStoreError,
     LimitError,
+    MovingError,
     StoppingError,
 )
 
@@ -69,6 +70,8 @@ class Hibernation:
         heaps: HeapStorage,
         files: Files,
         gone: Callable[[ContextRecord, Context | None], Awaitable[None]],
+        *,
+        shared: bool = False,
     ) -> None:
         """Begin with no context hibernated.
 
@@ -80,7 +83,9 @@ class Hibernation:
             files: Their folders, which end with them.
             gone: Called with each that is deleted because nobody uses it, and what was
                 made of it, if anybody holds that.
+            shared: Whether the contexts in the database may be other servers'.
         """
+        self._shared = shared
         self._files = files
         self._settings = settings
         self._registry = registry
@@ -103,7 +108,7 @@ class Hibernation:
         Args:
             served: The languages that can run; contexts of others stay where they are.
         """
-        if not self._durable:
+        if not self._durable or self._shared:
             return
         languages = set(served)
         for row in await self._store.load():
@@ -294,6 +299,12 @@ class Hibernation:
         else:
             self._write_soon(context)
 
+    async def put_to_sleep(self, context: Context) -> None:
+        """Hibernate a context if it is idle, whatever it was used for a moment ago."""
+        if self._registry.is_live(context):
+            self._failures.pop(context, None)
+            await self._hibernate(context)
+
     def _put_down(self, context: Context, record: ContextRecord) -> None:
         self._failures.pop(context, None)
         self._registry.put_down(context, record)
@@ -308,6 +319,8 @@ class Hibernation:
         await self._make_room(context.workspace)
         checkpoint = context.checkpoint
         if checkpoint is None or not self._registry.wake(context):
+            if self._shared and checkpoint is not None:
+                raise MovingError  # or deleted: who asks again is told
             reason = "it was deleted"
             raise ContextDeadError(reason)
         try:

@@ -40,6 +40,7 @@ from isokernel.sandbox.container import (
     counts_processes,
     find_bwrap,
 )
+from isokernel.timeouts import timeout
 from isoserver.contexts.process import look, resident
 from isoserver.errors import ContextStartError, FolderError
 from isoserver.storage.folders import SocketFolder
@@ -256,7 +257,8 @@ class Launcher:
         """
         seconds = self._settings.context_start_timeout_seconds
         try:
-            await asyncio.wait_for(self._turns.acquire(), seconds)
+            async with timeout(seconds):
+                await self._turns.acquire()
         except asyncio.TimeoutError as error:
             message = f"others were starting for {seconds:g} s"
             raise ContextStartError(message) from error

@@ -76,6 +76,9 @@ class HeapStorage(Protocol):
     async def open(self, workspace: str, key: str) -> LoadedHeap:
         """Load a heap with what belongs to it, checked: whole, of this engine."""
 
+    async def has_files(self, workspace: str, key: str) -> bool:
+        """Tell whether a heap has files, without reading it."""
+
     async def restore_files(self, heap: LoadedHeap, key: Key) -> None:
         """Have a context's folder be as it was when a heap was saved."""
 

@@ -103,6 +103,10 @@ class Registry:
                 return self.find(one.key)
         return None
 
+    def has(self, key: Key) -> bool:
+        """Whether a context is here, of whatever sort."""
+        return key in self._live or key in self._records or key in self._ephemeral
+
     def recalled(self, key: Key) -> Context | None:
         """Return the context made of a record, if anybody holds it."""
         return self._recalled.get(key)

@@ -47,11 +47,13 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
+    from isoserver.cluster.service import Cluster
     from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
     from isoserver.contexts.languages import Language
+    from isoserver.contexts.ownership import Ownership
     from isoserver.contexts.process import ProcessFactory
     from isoserver.contexts.records import ContextRecord, HeapStorage, LoadedHeap
     from isoserver.contexts.transcript_files import TranscriptFiles
@@ -79,6 +81,7 @@ class Contexts:
         stopping: Whether no new work is taken, because the server ends.
         found: Those that an earlier server has left.
         gone: Called with each context that is deleted, but for single runs'.
+        ownership: Which are this server's, if several share the database.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -94,6 +97,7 @@ class Contexts:
         launched: ForkServer | None = None,
         hidden: Iterable[Path] = (),
         calls: CallHolder | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         """Begin with none.
 
@@ -109,6 +113,7 @@ class Contexts:
             launched: The fork server, if it has been launched already.
             hidden: What kernels may not read, wherever it is.
             calls: Answers what code asks for beyond its context.
+            cluster: The servers that share the database, if there are others.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.missing_walls: list[str] = []
@@ -126,8 +131,22 @@ class Contexts:
         )
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
-            settings, self._registry, self._store, heaps, files, self._gone
+            *(settings, self._registry, self._store, heaps, files, self._gone),
+            shared=cluster is not None,
         )
+        self.ownership: Ownership | None = None
+        if cluster is not None:
+            from isoserver.contexts.ownership import (  # noqa: PLC0415 - there alone
+                Ownership,
+            )
+
+            self.ownership = Ownership(
+                *(cluster, self._registry, self._store, self._hibernation),
+                heaps=heaps,
+                files=files,
+                transcripts=transcripts,
+                log=log,
+            )
         self._named = NamedExecutions()
         self._engines: dict[str, ProcessFactory] = {}
         self._launched = launched
@@ -189,7 +208,11 @@ class Contexts:
                 files=self._files,
             )
         await self._hibernation.start(self.languages.served)
-        rows = [(row.key, row.created_at) for row in await self._store.load()]
+        rows = []
+        if self.ownership is None:
+            rows = [(row.key, row.created_at) for row in await self._store.load()]
+        else:
+            self.ownership.start(frozenset(self.languages.served))
         self.found = [key for key, _ in rows]
         await asyncio.to_thread(self._files.keep_only, self.found)
         await asyncio.to_thread(self._transcripts.keep_only, rows)
@@ -205,6 +228,8 @@ class Contexts:
     async def close(self) -> None:
         """Let running cells end in their grace period, then end everything."""
         self.stopping = True
+        if self.ownership is not None:
+            await self.ownership.close()
         await self._sweeper.close()
         await self._budget.close()
         await self._wait_idle(self._settings.shutdown_grace_seconds)
@@ -229,6 +254,13 @@ class Contexts:
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
         self._grace_ended.set()
+
+    def lose(self, reason: str) -> None:
+        """End all contexts at once, and write nothing: they are others' by now."""
+        self.stopping = True
+        self._store.abandon()
+        for context in self._registry.processes():
+            context.kill(reason)
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -263,6 +295,9 @@ class Contexts:
         await self._delete_old()
         await self._templates.sweep()
         await self._hibernation.sweep()
+        ttl = self._settings.hibernated_context_ttl_seconds
+        if self.ownership is not None and ttl is not None:
+            await self.ownership.sweep(ttl)
 
     async def _delete_old(self) -> None:
         ttl = self._settings.context_ttl_seconds
@@ -303,6 +338,10 @@ class Contexts:
         """Iterate over those that have a process, or had one in this server's time."""
         return iter(self._registry.live())
 
+    def count_live(self) -> int:
+        """Count the contexts that have a process, those of single executions too."""
+        return len(self._registry.processes())
+
     def states(self) -> Counter[str]:
         """Count all contexts by state."""
         counter = Counter(record.state for record in self._registry.records())
@@ -334,6 +373,17 @@ class Contexts:
             why = self._registry.why_gone((workspace, context_id))
             raise ContextMissingError(context_id, why)
         return context
+
+    async def adopt(self, workspace: str, context_id: str) -> None:
+        """Have `get` find a context that no other server has, if there is one.
+
+        Raises:
+            ElsewhereError: Another server has it.
+            MovingError: It is on its way to another one.
+            DatabaseError: The database can't be used.
+        """
+        if self.ownership is not None:
+            await self.ownership.adopt((workspace, context_id))
 
     # -- making ------------------------------------------------------------------------
 
@@ -392,10 +442,34 @@ class Contexts:
                 problem = "a heap has its own: import them there"
                 raise InvalidRequestError(FieldProblem("packages", problem))
             self._add(context, ephemeral=ephemeral)
+            await self._own(context, ephemeral=ephemeral)
             await self._start(context, loaded, policy)
         if not ephemeral:
             self._record(context)
+            await self._written(context)
         return context
+
+    async def _own(self, context: Context, *, ephemeral: bool = False) -> None:
+        """Have a context that was added be this server's; else nothing is left."""
+        if self.ownership is None or ephemeral:
+            return
+        try:
+            await self.ownership.claim(context.key)
+        except BaseException:
+            self._registry.discard(context)
+            raise
+
+    async def _written(self, context: Context) -> None:
+        """Have other servers know of a new context; else nothing is left of it."""
+        if self.ownership is None:
+            return
+        try:
+            await self.ownership.written()
+        except BaseException:
+            self._registry.discard(context)
+            await context.close()
+            await asyncio.to_thread(self._files.delete, context.key)
+            raise
 
     async def _start(
         self,
@@ -454,11 +528,14 @@ class Contexts:
             heap: The key of a heap that it goes on from, whatever its state is now.
 
         Raises:
+            ElsewhereError: Another server has it.
             ContextLimitError: The limit of contexts is reached.
             ContextStartError: Its process could not be started.
             ForkError: It is of a language that can't begin from a heap.
             HeapError: The workspace has no such heap, or it can't be used.
         """
+        if self.ownership is not None:
+            await self.ownership.adopt((workspace, name))
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
@@ -484,6 +561,7 @@ class Contexts:
             raise ForkError(message)
         fork = self._make(context.identity._replace(id=new_id()))
         self._add(fork)
+        await self._own(fork)
         copying: list[asyncio.Future[None]] = []
 
         def forked() -> None:
@@ -508,6 +586,7 @@ class Contexts:
             await self._calls.set(fork.key, self._calls.given(context.key))
         await self._store.copy_cells(context, fork)
         self._record(fork)
+        await self._written(fork)
         return fork
 
     async def delete(self, workspace: str, context_id: str) -> None:
@@ -534,6 +613,8 @@ class Contexts:
                 await self._heaps.release(workspace, checkpoint.key)
         if context is not None or record is not None:
             await self._gone(record, context)
+            if self.ownership is not None:
+                await self.ownership.released(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -623,11 +704,14 @@ class Contexts:
 
         Raises:
             ContextError: There is no such context, or it is dead.
+            ElsewhereError: Another server has it.
             ExecutionNamedError: The id is of another request.
             ExecutionForgottenError: It is of one that is over, and no longer kept.
             InvalidRequestError: The language isn't served, or the context can't run it.
             LimitError: A limit of contexts or of waiting jobs is reached.
         """
+        if self.ownership is not None and context_id is not None:
+            await self.ownership.adopt((workspace, context_id))
         if execution_id is not None:
             begin = partial(
                 self._begin_named,

@@ -16,6 +16,7 @@ import zmq
 
 from isokernel.protocol.frames import MAX_BYTES as MESSAGE_BYTES_MAX
 from isokernel.sandbox.container import TERMINALS_MAX
+from isokernel.timeouts import timeout
 from isoserver.contexts.launcher import load_kernelspecs
 from isoserver.errors import ContextStartError
 
@@ -80,7 +81,8 @@ class StartedKernel:
             ContextStartError: It has ended meanwhile, or didn't answer in time.
         """
         try:
-            await asyncio.wait_for(self._connect(), seconds)
+            async with timeout(seconds):
+                await self._connect()
         except asyncio.TimeoutError as error:
             message = f"it did not answer within {seconds:g} s"
             raise ContextStartError(message) from error

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError
 from isoserver.storage.database import METADATA
 
@@ -109,6 +109,7 @@ class ContextStore:
         self._packages: dict[Key, tuple[str, ...]] = {}
         self._packages_unwritten: set[Key] = set()
         self._writing = asyncio.Lock()
+        self._abandoned = False
         self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
@@ -125,6 +126,58 @@ class ContextStore:
         self._written.update(record.key for record in records)
         return records
 
+    async def find(self, key: Key) -> ContextRecord | None:
+        """Read the row of a context, which another server may have written.
+
+        Raises:
+            DatabaseError: It can't be read.
+        """
+        columns = (CONTEXTS.c[name] for name in ContextRecord._fields)
+        packages = select(PACKAGES.c.packages).where(
+            PACKAGES.c.workspace == key[0], PACKAGES.c.id == key[1]
+        )
+        async with self._database.connect() as connection:
+            query = select(*columns).where(_in([key]))
+            row = (await connection.execute(query)).first()
+            if row is None:
+                return None
+            found = await connection.scalar(packages)
+        self._packages.pop(key, None)
+        if found is not None:
+            self._packages[key] = tuple(json.loads(found))
+        self._written.add(key)
+        return ContextRecord(*row)
+
+    async def ids(self, workspace: str) -> list[str]:
+        """Return the ids of all contexts of a workspace that have a row."""
+        query = select(CONTEXTS.c.id).where(CONTEXTS.c.workspace == workspace)
+        async with self._database.connect() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def unused(self, until: float, count_max: int) -> list[Key]:
+        """Return contexts without a process that were used last before a moment."""
+        query = select(CONTEXTS.c.workspace, CONTEXTS.c.id).where(
+            CONTEXTS.c.last_used < until, CONTEXTS.c.state != LIVE
+        )
+        query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
+        async with self._database.connect() as connection:
+            return [(row[0], row[1]) for row in await connection.execute(query)]
+
+    async def let_go(self, key: Key) -> None:
+        """Write a row for the last time, and know nothing of it any more.
+
+        Raises:
+            DatabaseError: It can't be written to.
+        """
+        await self.flush()
+        self._written.discard(key)
+        self._packages.pop(key, None)
+
+    def abandon(self) -> None:
+        """Write nothing any more: others have taken over."""
+        self._abandoned = True
+        self._pending.clear()
+
     def packages(self, key: Key) -> tuple[str, ...]:
         """Return what a context begins with."""
         return self._packages.get(key, ())
@@ -137,6 +190,8 @@ class ContextStore:
 
     def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
+        if self._abandoned:
+            return
         self._pending[key] = record
         if self._writer is None or self._writer.done():
             self._writer = asyncio.ensure_future(self._flush_later())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from isokernel.timeouts import timeout
 from isoserver.contexts.jobs import DELETED, DIED, RESTARTED, TIMEOUT
 from isoserver.contexts.outputs import lines
 from isoserver.contexts.transcript import Entry
@@ -256,7 +257,8 @@ class ExecutionStream:
         while not (text := self.read()) and not self.ended:
             left = end - time.monotonic()
             try:
-                await asyncio.wait_for(self._ready.wait(), left)
+                async with timeout(left):
+                    await self._ready.wait()
             except asyncio.TimeoutError:
                 return ""
         return text

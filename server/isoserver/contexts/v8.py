@@ -18,6 +18,7 @@ import msgspec
 from isokernel.errors import IsokernelError
 from isokernel.protocol.frames import MAX_BYTES
 from isokernel.settings import ContextSettings
+from isokernel.timeouts import timeout
 from isoserver.contexts.channel import Channel
 from isoserver.contexts.jobs import Execution, Job
 from isoserver.contexts.messages import Message
@@ -366,7 +367,8 @@ async def _check_saved(reader: int, seconds: float) -> None:
         HeapUnsavableError: V8 could not save it, or not in time.
     """
     try:
-        said = await asyncio.wait_for(_read_pipe(reader), seconds)
+        async with timeout(seconds):
+            said = await _read_pipe(reader)
         outcome = msgspec.json.decode(said)
     except asyncio.TimeoutError:
         message = f"it took longer than {seconds:g} s"

@@ -370,6 +370,10 @@ class Heaps:
         except DatabaseError as error:
             self._log.warning("the use of a heap can't be noted", error=str(error))
 
+    async def has_files(self, workspace: str, key: str) -> bool:
+        """Tell whether a heap has files, without reading it."""
+        return await self._tables.has_contents(workspace, key)
+
     async def restore_files(self, heap: LoadedHeap, key: Key) -> None:
         """Have a context's folder be as it was when a heap was saved.
 

@@ -344,6 +344,12 @@ class HeapTables:
         async with self._database.connect() as connection:
             return (await connection.execute(query)).first() is not None
 
+    async def has_contents(self, workspace: str, key: str) -> bool:
+        """Tell whether a heap has files that have a content."""
+        query = select(CONTENTS.c.digest).where(_is(workspace, key, CONTENTS)).limit(1)
+        async with self._database.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
     async def contents(self) -> dict[str, int]:
         """Return the contents of all heaps' files, and their sizes as stored."""
         query = select(CONTENTS.c.digest, CONTENTS.c.compressed_size).distinct()

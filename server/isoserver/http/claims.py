@@ -43,14 +43,19 @@ class Claims:
         fork_server: What V8 contexts are forked from, once it is launched.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, port: int | None = None) -> None:
         """Make the data folder, and claim nothing else yet.
+
+        Args:
+            settings: The server's settings.
+            port: Where it listens, instead of where they say.
 
         Raises:
             FolderError: The folder can't be made.
             DatabaseError: The database's URL can't be read.
         """
         self._settings = settings
+        self._port = settings.port if port is None else port
         self._sockets: list[socket.socket] = []
         self.files: FileLocks | None = None
         self.fork_server: ForkServer | None = None
@@ -82,10 +87,14 @@ class Claims:
         named = (config, settings.heap_store, database_file(self.database_url))
         return [self.folder.path, *(Path(path).resolve() for path in named if path)]
 
+    def again(self) -> Claims:
+        """Return what a server that takes the place of this one claims."""
+        return Claims(self._settings, self._port)
+
     @property
     def url(self) -> str:
         """Where the server listens."""
-        host, port = self._settings.host, self._sockets[0].getsockname()[1]
+        host, port = self._settings.host, self._port
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def listen(self) -> list[socket.socket]:
@@ -96,7 +105,8 @@ class Claims:
         """
         if not self._sockets:
             _raise_open_files()
-            self._sockets = _bind(self._settings.host, self._settings.port)
+            self._sockets = _bind(self._settings.host, self._port)
+            self._port = self._sockets[0].getsockname()[1]
         return self._sockets
 
     def lock(self) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
+from isokernel.timeouts import timeout
 from isoserver.errors import (
     AddressConnectionLimitError,
     ConnectionLimitError,
@@ -293,7 +294,8 @@ async def _linger(connection: socket.socket, answer: bytes) -> None:
 
     with connection:
         try:
-            await asyncio.wait_for(exchange(), _LINGER_SECONDS)
+            async with timeout(_LINGER_SECONDS):
+                await exchange()
         except (OSError, asyncio.TimeoutError):
             return  # it is gone, or reads nothing
 

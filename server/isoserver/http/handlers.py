@@ -16,9 +16,11 @@ from tornado.httputil import HTTPHeaders, format_timestamp
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
+from isokernel.timeouts import timeout
 from isoserver.errors import (
     AdminError,
     DatabaseError,
+    ElsewhereError,
     FieldProblem,
     InvalidRequestError,
     MethodError,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerRequest
 
+    from isoserver.cluster.service import Cluster
     from isoserver.contexts.context import Context
     from isoserver.http.parts import ServerParts
 
@@ -133,6 +136,20 @@ class Handler(RequestHandler):
             self.parts.rates.check(self.principal, "request")
         if self.request.method not in self.methods and self.methods:
             raise MethodError
+        if self.parts.cluster is not None and not self.public:
+            await self.locate(self.parts.cluster)
+
+    async def locate(self, cluster: Cluster) -> None:
+        """Have what the path names be here, where servers share a database.
+
+        Raises:
+            LeaseError: This server may not serve now.
+            ElsewhereError: Another server has it.
+        """
+        cluster.check()
+        context_id = self.path_kwargs.get("context_id")
+        if context_id is not None:
+            await self.parts.contexts.adopt(self.principal.workspace, context_id)
 
     def _allow_origin(self) -> None:
         origin = self.request.headers.get("Origin")
@@ -311,14 +328,14 @@ class Handler(RequestHandler):
         try:
             if text:
                 self.write(text)
-            await asyncio.wait_for(self.flush(), settings.stream_stall_timeout_seconds)
+            async with timeout(settings.stream_stall_timeout_seconds):
+                await self.flush()
             while not self.gone and not events.ended:
                 text = await events.get(settings.stream_heartbeat_interval_seconds)
                 if text or not events.ended:
                     self.write(text or ": ping\n\n")
-                await asyncio.wait_for(
-                    self.flush(), settings.stream_stall_timeout_seconds
-                )
+                async with timeout(settings.stream_stall_timeout_seconds):
+                    await self.flush()
         except (StreamClosedError, asyncio.TimeoutError):
             self._cut_off()
 
@@ -359,6 +376,8 @@ class Handler(RequestHandler):
         challenge = self.parts.access.challenge(error, self.request)
         if challenge is not None:
             self.set_header("WWW-Authenticate", challenge)
+        if isinstance(error, ElsewhereError):
+            self.set_header("X-Isokernel-Owner", error.url)
         if isinstance(error, RangeError):
             self.set_header("Content-Range", f"bytes */{error.size}")
         if isinstance(error, MethodError):

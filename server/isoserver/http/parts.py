@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from isoserver.access.rates import RateLimits
     from isoserver.access.service import Access
     from isoserver.capabilities.service import Capabilities
+    from isoserver.cluster.service import Cluster
     from isoserver.contexts.service import Contexts
     from isoserver.files.service import Files
     from isoserver.heaps.service import Heaps
@@ -60,6 +61,7 @@ class ServerParts:
         files: The folders of contexts.
         fronts: The clients that are attached to contexts.
         sessions: Which of their documents uses which.
+        cluster: The servers that share the database, if there are others.
         mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
     """
@@ -81,6 +83,7 @@ class ServerParts:
     webhooks: Webhooks
     fronts: Fronts
     sessions: Sessions
+    cluster: Cluster | None = None
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)

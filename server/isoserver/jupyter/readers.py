@@ -11,6 +11,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from isokernel.timeouts import timeout
 from isoserver.errors import FieldProblem, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Reader:
         if not found and not self.end and seconds > 0:
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), seconds)
+                async with timeout(seconds):
+                    await self._news.wait()
             except asyncio.TimeoutError:
                 return []
             found = transcript.after(self.number, count_max)

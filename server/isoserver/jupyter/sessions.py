@@ -113,6 +113,27 @@ class Sessions:
         )
         self._put_made = dialect.insert(MADE_CONTEXTS).on_conflict_do_nothing()
 
+    async def adopt(self, key: Key) -> None:
+        """Take up what another server had of a context until now."""
+        self.let_go(key)
+        sessions, made = JUPYTER_SESSIONS.c, MADE_CONTEXTS.c
+        query = select(sessions.path, sessions.name, sessions.kind, sessions.id).where(
+            sessions.workspace == key[0], sessions.context == key[1]
+        )
+        query_made = select(made.context).where(
+            made.workspace == key[0], made.context == key[1]
+        )
+        async with self._database.connect() as connection:
+            for path, name, kind, session_id in await connection.execute(query):
+                self._keep(Session(path, name, kind, key, session_id))
+            if (await connection.execute(query_made)).first() is not None:
+                self._made.add(key)
+
+    def let_go(self, key: Key) -> None:
+        """Know nothing of a context that is another server's from now on."""
+        self._rows.pop(key, None)
+        self._made.discard(key)
+
     async def start(self, keys: Iterable[Key]) -> None:
         """Take up what an earlier server left.
 

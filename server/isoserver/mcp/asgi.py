@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from tornado.iostream import StreamClosedError
 
+from isokernel.timeouts import timeout
 from isoserver.http.handlers import Handler
 
 if TYPE_CHECKING:
@@ -160,9 +161,8 @@ class AsgiHandler(Handler):
 
     async def _bounded(self, written: Awaitable[None]) -> None:
         try:
-            await asyncio.wait_for(
-                written, self.parts.settings.stream_stall_timeout_seconds
-            )
+            async with timeout(self.parts.settings.stream_stall_timeout_seconds):
+                await written
         except asyncio.TimeoutError:
             self.parts.log.warning("stalled", route=self.route)
             self._cut()

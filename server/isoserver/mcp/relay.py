@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from isokernel.timeouts import timeout
 from isoserver.mcp.handshake import Opening, Output
 from isoserver.mcp.relay_client import SOCKET, WELCOME
 
@@ -270,7 +271,8 @@ class _Stream:
         self._writer.write(text.encode())
 
     async def flush(self) -> None:
-        await asyncio.wait_for(self._writer.drain(), self._stall)
+        async with timeout(self._stall):
+            await self._writer.drain()
 
 
 def _pid(writer: asyncio.StreamWriter) -> int:

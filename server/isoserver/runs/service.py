@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.capabilities import Stage
+    from isoserver.cluster.service import Cluster
+    from isoserver.contexts.context import Key
     from isoserver.contexts.service import Contexts
     from isoserver.runs.orders import Order
     from isoserver.runs.pages import Page
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Runs"]
 
 _NEWEST: Final = Wanted()
+_RUN: Final = "run"
+"""What `isoserver.cluster` calls the kind of all that is in here."""
 _DEFECT: Final = Ending(
     Status.FAILED, RunFailure("InternalError", "the server failed; its log says why")
 )
@@ -66,6 +70,7 @@ class Runs:
         runners: Mapping[Kind, Runner],
         webhooks: Webhooks,
         log: FilteringBoundLogger,
+        cluster: Cluster | None = None,
     ) -> None:
         """Create a closed service; `start` begins to accept orders.
 
@@ -76,7 +81,9 @@ class Runs:
             runners: Who runs each kind.
             webhooks: Told of each end that something is to be sent for.
             log: Told of failures that are ours.
+            cluster: The servers that share the database, if there are others.
         """
+        self._cluster = cluster
         self._settings = settings
         self._store = store
         self._contexts = contexts
@@ -102,11 +109,14 @@ class Runs:
 
     async def start(self) -> None:
         """End what the last server left running, and begin to take orders."""
-        ended = await self._store.mend(lambda kind: self._runners[kind].lost)
-        if ended:
-            self._log.warning("runs were lost with the last server", number=ended)
+        if self._cluster is None:
+            ended = await self._store.mend(lambda kind: self._runners[kind].lost)
+            if ended:
+                self._log.warning("runs were lost with the last server", number=ended)
         for row in await self._webhooks.start():
             await self._tell_late(row)
+        if self._cluster is not None:
+            await self.take_over(self._cluster)
         self._sweeper.start()
 
     async def close(self) -> None:
@@ -129,6 +139,32 @@ class Runs:
             pending.cancel()
         await self._sweeper.close()
         await self._store.close()
+
+    def lose(self) -> None:
+        """End all runs at once, and write nothing: others end them."""
+        self._stopping.set()
+        for run in list(self._runs.values()):
+            self._end_early(run, self._runner_of(run).lost)
+
+    def wants(self, key: Key) -> bool:
+        """Whether a run that hasn't ended goes on in a context, or will."""
+        return any(
+            (run.order.workspace, run.order.session) == key
+            for run in self._runs.values()
+        )
+
+    async def take_over(self, cluster: Cluster) -> None:
+        """End what servers have left that are gone, and send what is told of it.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        lost = [run_id for _, run_id in await cluster.take(_RUN)]
+        if lost:
+            await self._store.mend(lambda kind: self._runners[kind].lost, lost)
+            self._log.warning("runs were lost with their server", number=len(lost))
+        for row in await self._webhooks.adopt():
+            await self._tell_late(row)
 
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
@@ -168,6 +204,8 @@ class Runs:
         if self._stopping.is_set():
             raise StoppingError
         runner = self._runners[order.kind]
+        if order.session is not None:
+            await self._contexts.adopt(order.workspace, order.session)
         await runner.check(order)
         self._check_room(order, runner)
         if order.webhook is not None:

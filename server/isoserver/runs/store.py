@@ -8,7 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    String,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 
 from isokernel.protocol.messages import well_formed
 from isoserver.runs.migration import migrate
@@ -237,11 +248,14 @@ class Store:
 
     # -- when the server starts --------------------------------------------------------
 
-    async def mend(self, ending: Callable[[Kind], Ending]) -> int:
+    async def mend(
+        self, ending: Callable[[Kind], Ending], of: list[str] | None = None
+    ) -> int:
         """Migrate an older schema's rows, and end what the last server left unended.
 
         Args:
             ending: Returns how runs of a kind end then.
+            of: Their ids, where those of servers that run are there, too.
 
         Returns:
             How many runs were ended.
@@ -252,6 +266,8 @@ class Store:
                 RUNS.c.kind.in_([kind.value for kind in Kind]),
                 RUNS.c.ended_at.is_(None),
             )
+            if of is not None:
+                query = query.where(RUNS.c.id == func.any(literal(of, ARRAY(String))))
             lost = [_record(row) for row in await connection.execute(query)]
             for record in lost:
                 ended = record._replace(

@@ -14,6 +14,7 @@ from isokernel.forkserver import ForkServer
 from isokernel.forkserver.protocol import TypeCheck
 from isokernel.protocol.frames import Decoder, encode
 from isokernel.sandbox import SandboxSettings
+from isokernel.timeouts import timeout
 from isoserver.errors import TypeCheckerError
 from isoserver.runs.records import Diagnostic
 
@@ -116,7 +117,8 @@ class TypeChecks:
         seconds = self._settings.typecheck_timeout_seconds
         try:
             exchange = _exchange(sock, encode("check_request", content, id=1))
-            return await asyncio.wait_for(exchange, seconds + _SLACK)
+            async with timeout(seconds + _SLACK):
+                return await exchange
         except (ConnectionError, asyncio.TimeoutError):
             message = (
                 "the type checker ended without an answer: it has "

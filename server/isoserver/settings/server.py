@@ -13,6 +13,7 @@ from isoserver.errors import InvalidSettingsError
 from isoserver.settings.access import AccessSettings
 from isoserver.settings.agents import AgentSettings
 from isoserver.settings.capabilities import CapabilitySettings
+from isoserver.settings.cluster import ClusterSettings
 from isoserver.settings.fields import (
     Limits,
     NonNegativeFloat,
@@ -39,6 +40,7 @@ class ServerSettings(
     CapabilitySettings,
     NetSettings,
     PackageSettings,
+    ClusterSettings,
     WebhookSettings,
     AgentSettings,
     AccessSettings,
@@ -319,6 +321,7 @@ class ServerSettings(
         self._check_hosts()
         self.check_access()
         self.check_capabilities()
+        self.check_cluster()
 
     def _check_hosts(self) -> None:
         """Check the names that headers and the URLs of webhooks are compared with."""

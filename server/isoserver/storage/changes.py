@@ -27,6 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from isokernel.timeouts import timeout
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -175,10 +177,12 @@ class Changes:
                     callback(None)
             while not lost.is_set():
                 try:
-                    await asyncio.wait_for(lost.wait(), _CHECK_SECONDS)
+                    async with timeout(_CHECK_SECONDS):
+                        await lost.wait()
                 except (asyncio.TimeoutError, TimeoutError):  # noqa: PERF203 - rare
                     check = connection.execute(_CHECK)
-                    await asyncio.wait_for(check, _ANSWER_SECONDS)
+                    async with timeout(_ANSWER_SECONDS):
+                        await check
             self._log.warning("the connection that hears of changes is lost")
         finally:
             with suppress(SQLAlchemyError, OSError, asyncio.TimeoutError):

@@ -26,20 +26,25 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from isoserver.errors import DatabaseError
+from isoserver.errors import DatabaseError, FencedError
 from isoserver.storage.urls import is_sqlite, url_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["METADATA", "Database", "url_of"]
+__all__ = ["FENCED_STATE", "METADATA", "SERVER_VARIABLE", "Database", "url_of"]
 
 METADATA: Final = MetaData()
 """All tables of the server."""
+
+SERVER_VARIABLE: Final = "isokernel.server"
+"""What a session of a cluster's server carries its id in."""
+FENCED_STATE: Final = "IK001"
+"""The SQLSTATE of what others have taken over; `isoserver.cluster.fence` raises it."""
 
 _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
 """What a database raises for a wrong query: a defect of ours, not an outage."""
@@ -74,11 +79,12 @@ class Database:
         engine: SQLAlchemy's engine, for what `begin` and `connect` don't cover.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, variables: Mapping[str, str] | None = None) -> None:
         """Make the engine; nothing is opened before `start`.
 
         Args:
             url: With the driver, as `url_of` returns it.
+            variables: Of PostgreSQL's, which each session has from its beginning.
 
         Raises:
             DatabaseError: The URL can't be read.
@@ -86,6 +92,7 @@ class Database:
         self.url = url
         self.is_sqlite = is_sqlite(url)
         self._threads: WeakSet[threading.Thread] = WeakSet()
+        self._variables = variables
         try:
             self.engine: AsyncEngine = create_async_engine(url, **self._options())
         except (ArgumentError, ValueError) as error:
@@ -103,7 +110,10 @@ class Database:
             # Each is a thread, and as dear to make as five queries: so all stay that
             # were ever needed at once.
             return {"connect_args": more, "pool_size": _SQLITE_POOL, "max_overflow": 0}
-        return {"pool_size": _POOL, "pool_pre_ping": True}
+        more = {}
+        if self._variables is not None:
+            more["connect_args"] = {"server_settings": dict(self._variables)}
+        return {"pool_size": _POOL, "pool_pre_ping": True, **more}
 
     def _open_sqlite(self, *place: Any, **options: Any) -> Any:
         """Begin a connection as SQLAlchemy does, and know its thread."""
@@ -217,6 +227,8 @@ def _translated() -> Iterator[None]:
     except _OUTAGES as error:
         # SQLAlchemy's message has the query in it, and those of drivers have addresses.
         cause = getattr(error, "orig", None) or error
+        if getattr(cause, "sqlstate", None) == FENCED_STATE:
+            raise FencedError from error
         message = f"the database can't be used now: {type(cause).__name__}"
         raise DatabaseError(message) from error
 

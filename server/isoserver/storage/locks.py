@@ -1,8 +1,11 @@
-"""One server at a time on one data folder and one database.
+"""One server at a time on one data folder, and on one database.
 
 Two servers would take each other's runs for what a crash has left, overwrite each
 other's contexts, and delete heaps that only the other one knows of. So the second one
 does not start. A lock ends with the process that holds it, however that ends.
+
+Servers of a cluster share the database, which then knows who owns what
+(`isoserver.cluster`): they keep off servers that aren't of one.
 
 SQLAlchemy is loaded by the methods that use PostgreSQL.
 """
@@ -31,6 +34,7 @@ __all__ = ["ServerLock"]
 _ADVISORY_LOCK: Final = int.from_bytes(b"isokern", "big")
 """The number of PostgreSQL's advisory lock, which is one for each database."""
 _LOCK: Final = f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"
+_LOCK_SHARED: Final = f"SELECT pg_try_advisory_lock_shared({_ADVISORY_LOCK})"
 _CHECK: Final = "SELECT 1"
 _KEEPALIVE: Final = (
     # PostgreSQL notices within half a minute when a whole machine is gone.
@@ -50,13 +54,15 @@ class ServerLock:
             lost the connection to this one. The server then has to stop.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it locks, and how
         self,
         database: Database,
         folder: Path,
         log: FilteringBoundLogger,
         timeout_seconds: float,
         files: FileLocks | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         """Create an unlocked lock; `acquire` locks it.
 
@@ -66,7 +72,9 @@ class ServerLock:
             log: Told when the lock on the database is lost and acquired again.
             timeout_seconds: How long to wait for another server that is ending.
             files: What `lock_files` has locked already.
+            shared: Whether other servers that share it may have the database, too.
         """
+        self._statement = _LOCK_SHARED if shared else _LOCK
         self.lost = asyncio.Event()
         self._database = database
         self._folder = folder
@@ -128,7 +136,7 @@ class ServerLock:
                 )
                 for setting in _KEEPALIVE:
                     await self._connection.exec_driver_sql(setting)
-            locked = await self._connection.exec_driver_sql(_LOCK)
+            locked = await self._connection.exec_driver_sql(self._statement)
             return bool(locked.scalar())
         except _outages() as error:
             await self._disconnect()

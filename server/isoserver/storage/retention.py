@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from isokernel.timeouts import timeout
 from isoserver.errors import ServerError
 
 if TYPE_CHECKING:
@@ -72,4 +73,5 @@ class Sweeper:
             except Exception:  # noqa: BLE001 - else nothing would be swept any more
                 self._log.exception("sweep failed", of=self._name)
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._requested.wait(), self._interval_seconds)
+                async with timeout(self._interval_seconds):
+                    await self._requested.wait()

@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from isokernel.timeouts import timeout
 from isoserver.errors import (
     ApprovalDecidedError,
     ApprovalDeniedError,
@@ -402,7 +403,8 @@ class Approvals:
                 await self._set(approval.workspace, approval.id, fields)
                 return await self.get(approval.workspace, approval.id)
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(changed.wait(), left)
+                async with timeout(left):
+                    await changed.wait()
             # Before it is read: what is decided meanwhile is read in the next round.
             changed.clear()
             found = await self.get(approval.workspace, approval.id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httpx
 
+from isokernel.timeouts import timeout
 from isoserver.errors import ToolFailedError
 from isoserver.tools.sources.addresses import keep_public
 from isoserver.tools.sources.fetcher import trusted_authorities
@@ -107,7 +108,8 @@ class Sender:
     async def send(self, url: str, headers: dict[str, str], body: str) -> Outcome:
         """Make one attempt; of the answer, only its head is read."""
         try:
-            return await asyncio.wait_for(self._send(url, headers, body), self._seconds)
+            async with timeout(self._seconds):
+                return await self._send(url, headers, body)
         except (asyncio.TimeoutError, httpx.TimeoutException):
             return Outcome(reason=f"no answer within {self._seconds:g} s")
         except ToolFailedError as error:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from isokernel.capabilities.hosts import PORTS, read_host
+from isokernel.timeouts import timeout
 from isoserver.errors import (
     DatabaseError,
     FieldProblem,
@@ -117,7 +118,7 @@ class Webhooks:
             log: Told of what can't be delivered.
         """
         self._settings = settings
-        self._store = WebhookStore(database)
+        self._store = WebhookStore(database, shared=settings.cluster)
         self._audit = audit
         self._observer = observer
         self._log = log
@@ -148,6 +149,13 @@ class Webhooks:
         lost = await self._store.waiting()
         self._ordered.update({(row.workspace, row.subject): row for row in lost})
         self._task = asyncio.ensure_future(self._run())
+        return lost
+
+    async def adopt(self) -> list[PendingWebhook]:
+        """Take over from servers that are gone; as `start`, and as often as wanted."""
+        lost = await self._store.take()
+        self._ordered.update({(row.workspace, row.subject): row for row in lost})
+        self._wanted.set()
         return lost
 
     async def close(self) -> None:
@@ -285,7 +293,8 @@ class Webhooks:
                 self._log.exception("webhooks can't be read")
                 seconds = _PAUSE_SECONDS
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), seconds)
+                async with timeout(seconds):
+                    await self._wanted.wait()
 
     async def _begin_due(self) -> float | None:
         """Begin to send what is due; return the seconds until more will be, if any."""

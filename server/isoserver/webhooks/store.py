@@ -20,6 +20,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -56,6 +57,27 @@ WEBHOOKS: Final = Table(
 )
 
 
+_OURS: Final = text(
+    """EXISTS (
+        SELECT 1 FROM cluster_owners WHERE kind = 'webhook' AND id = webhooks.id
+        AND server = current_setting('isokernel.server')
+    )"""
+)
+_TAKE: Final = text(
+    """
+    UPDATE cluster_owners AS mine SET server = current_setting('isokernel.server'),
+        generation = nextval('cluster_generations')
+    FROM webhooks WHERE mine.kind = 'webhook' AND mine.id = webhooks.id
+    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    AND NOT EXISTS (
+        SELECT 1 FROM runs WHERE runs.id = webhooks.subject AND ended_at IS NULL
+    )
+    RETURNING webhooks.id
+    """
+)
+"""What a server that is gone has left, in one step, so that one server sends it."""
+
+
 class PendingWebhook(NamedTuple):
     """A row: the columns are the attributes.
 
@@ -87,13 +109,15 @@ class PendingWebhook(NamedTuple):
 class WebhookStore:
     """The rows of webhooks that aren't delivered yet."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, shared: bool = False) -> None:
         """Use a database.
 
         Args:
             database: Where the rows are.
+            shared: Whether those of other servers are there, too.
         """
         self._database = database
+        self._ours = (_OURS,) if shared else ()
 
     async def add(self, row: PendingWebhook) -> None:
         """Write a new row.
@@ -122,8 +146,23 @@ class WebhookStore:
 
     async def waiting(self) -> list[PendingWebhook]:
         """Return those whose run has not ended, or was lost."""
-        query = select(WEBHOOKS).where(WEBHOOKS.c.next_at.is_(None))
+        query = select(WEBHOOKS).where(WEBHOOKS.c.next_at.is_(None), *self._ours)
         return await self._read(query)
+
+    async def take(self) -> list[PendingWebhook]:
+        """Have those be this server's whose servers are gone, and whose runs ended.
+
+        Returns:
+            Those that nothing is known of yet; the others are due.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        async with self._database.begin() as connection:
+            taken = [row[0] for row in await connection.execute(_TAKE)]
+        waits = WEBHOOKS.c.next_at.is_(None)
+        query = select(WEBHOOKS).where(WEBHOOKS.c.id.in_(taken), waits)
+        return await self._read(query) if taken else []
 
     async def due(
         self, until: float, count_max: int, workspaces: list[str], ids: list[str]
@@ -140,12 +179,15 @@ class WebhookStore:
             WEBHOOKS.c.next_at <= until,
             WEBHOOKS.c.workspace.not_in(workspaces),
             WEBHOOKS.c.id.not_in(ids),
+            *self._ours,
         )
         return await self._read(query.order_by(WEBHOOKS.c.next_at).limit(count_max))
 
     async def next_at(self, after: float) -> float | None:
         """Return when the next one after a moment is to be sent."""
-        query = select(func.min(WEBHOOKS.c.next_at)).where(WEBHOOKS.c.next_at > after)
+        query = select(func.min(WEBHOOKS.c.next_at)).where(
+            WEBHOOKS.c.next_at > after, *self._ours
+        )
         async with self._database.connect() as connection:
             found: float | None = await connection.scalar(query)
         return found

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from isokernel.network.addresses import is_public
+from isokernel.timeouts import timeout
 from isoserver.errors import ToolFailedError
 
 __all__ = ["PublicOnly", "keep_public"]
@@ -52,7 +53,8 @@ class PublicOnly:
         found: list[Any] = []
         with suppress(OSError, UnicodeError, asyncio.TimeoutError):
             looking = loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found = await asyncio.wait_for(looking, seconds)
+            async with timeout(seconds):
+                found = await looking
         addresses = list(dict.fromkeys(place[4][0] for place in found))
         if not addresses:
             message = f"{host} has no address that can be found"

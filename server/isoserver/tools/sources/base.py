@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from isokernel.timeouts import timeout
 from isoserver.errors import SourceError, ToolError, ToolFailedError
 from isoserver.tools.redaction import Redactor
 from isoserver.tools.sources.credentials import credentials
@@ -263,9 +264,8 @@ class Source(ABC):
         """
         async with self._slots:
             try:
-                made = await asyncio.wait_for(
-                    self._call(tool, arguments), self.limits.call_timeout_seconds
-                )
+                async with timeout(self.limits.call_timeout_seconds):
+                    made = await self._call(tool, arguments)
             except ToolError as error:
                 raise self._redacted(error) from None
             except (asyncio.TimeoutError, TimeoutError):
@@ -316,7 +316,8 @@ def too_large(limit: int) -> ToolFailedError:
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with timeout(seconds):
+            await event.wait()
     except (asyncio.TimeoutError, TimeoutError):
         return False
     return True

@@ -18,6 +18,7 @@ from graphql import (
     validate,
 )
 
+from isokernel.timeouts import timeout
 from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source
@@ -101,9 +102,8 @@ class Graphql(Source):
 
     async def _serve(self) -> None:
         while True:
-            schema = await asyncio.wait_for(
-                self._load(), self.limits.start_timeout_seconds
-            )
+            async with timeout(self.limits.start_timeout_seconds):
+                schema = await self._load()
             tools = await asyncio.to_thread(self._tools, schema)
             self._schema = schema
             self._paths = {

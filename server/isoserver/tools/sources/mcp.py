@@ -25,6 +25,7 @@ from mcp.types import (
 from pydantic import ValidationError
 
 from isokernel._version import __version__
+from isokernel.timeouts import timeout
 from isoserver.errors import SourceError, ToolFailedError
 from isoserver.tools.names import distinct, snake
 from isoserver.tools.sources.base import Source, too_large
@@ -268,7 +269,8 @@ class McpServer(Source):
     async def _probe(self, client: Client) -> None:
         try:
             seconds = min(_PROBE_SECONDS, self.limits.call_timeout_seconds)
-            await asyncio.wait_for(client.list_tools(), seconds)
+            async with timeout(seconds):
+                await client.list_tools()
         except Exception:  # noqa: BLE001 - whatever it is, it doesn't answer
             if client is self._client:  # and not another one by now
                 self._lose("it does not answer any more")

@@ -19,6 +19,8 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from mcp.types import ErrorData, JSONRPCError, jsonrpc_message_adapter
 
+from isokernel.timeouts import timeout
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -271,7 +273,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, number)
             with suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(_gone(process), _GRACE_SECONDS)
+                async with timeout(_GRACE_SECONDS):
+                    await _gone(process)
                 break
     finally:
         # What it started in its group goes with it.

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urljoin
 
 import msgspec
 
+from isokernel.timeouts import timeout
 from isoserver.errors import SourceError, ToolArgumentsError
 from isoserver.tools.sources.base import Source
 from isoserver.tools.sources.credentials import is_url
@@ -63,9 +64,8 @@ class Openapi(Source):
 
     async def _serve(self) -> None:
         while True:
-            document = await asyncio.wait_for(
-                self._document(), self.limits.start_timeout_seconds
-            )
+            async with timeout(self.limits.start_timeout_seconds):
+                document = await self._document()
             self._base = self._base_url(document)
             # Thousands of operations take a while.
             self._ready(await asyncio.to_thread(self._tools, document))

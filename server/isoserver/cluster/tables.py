@@ -1,0 +1,311 @@
+"""The tables of a cluster: its servers, and what each owns. All SQL of them is here.
+
+They are made only where a server of a cluster starts, on PostgreSQL. Times are the
+database's: no server's clock is compared with another's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Sequence,
+    String,
+    Table,
+    Text,
+    delete,
+    extract,
+    func,
+    select,
+    text,
+    update,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from typing import TypeAlias
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    Key: TypeAlias = tuple[str, str]
+
+__all__ = [
+    "CLUSTER",
+    "GENERATIONS",
+    "Claimed",
+    "Owned",
+    "ServerRow",
+    "claim",
+    "deregister",
+    "drain",
+    "end_sessions",
+    "fence",
+    "now",
+    "owned",
+    "owner",
+    "register",
+    "release",
+    "renew",
+    "servers",
+    "session_name",
+    "take",
+]
+
+CLUSTER: Final = MetaData()
+"""The tables of a cluster, apart from those of every server."""
+GENERATIONS: Final = Sequence("cluster_generations", metadata=CLUSTER)
+"""A claim's number is higher than those of all claims before it."""
+
+_SERVERS: Final = Table(
+    "cluster_servers",
+    CLUSTER,
+    # New at every start of a server, and never used again.
+    Column("id", String(64), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("load", Integer, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    # Writes are refused, its sessions are being ended, its row goes next.
+    Column("fenced", Boolean, nullable=False),
+    Column("lease_seconds", Double, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+)
+
+_OWNERS: Final = Table(
+    "cluster_owners",
+    CLUSTER,
+    Column("kind", String(16), primary_key=True),
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    # That of a server that is gone stands for nobody.
+    Column("server", String(64), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Index("cluster_owners_by_server", "server", "kind"),
+)
+
+_NOW: Final = func.clock_timestamp()  # not when the transaction began
+_EXPIRED: Final = "seen_at + make_interval(secs => lease_seconds) < clock_timestamp()"
+_CLAIM: Final = text(
+    """
+    INSERT INTO cluster_owners AS mine (kind, workspace, id, server, generation)
+    VALUES (:kind, :workspace, :id, :server, nextval('cluster_generations'))
+    ON CONFLICT (kind, workspace, id) DO UPDATE
+    SET server = excluded.server, generation = excluded.generation
+    WHERE NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    RETURNING generation
+    """
+)
+_TAKE: Final = text(
+    """
+    UPDATE cluster_owners AS mine
+    SET server = :server, generation = nextval('cluster_generations')
+    WHERE kind = :kind
+    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    RETURNING workspace, id
+    """
+)
+_END_SESSIONS: Final = text(
+    """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE application_name = :name AND datname = current_database()
+    AND backend_start <= :until
+    """
+)
+
+
+class ServerRow(NamedTuple):
+    """A server, as the database knows it.
+
+    Attributes:
+        id: Its id.
+        url: Where other servers reach it.
+        capacity: Contexts that it takes.
+        load: Contexts that it has.
+        draining: Whether it takes no more, and gives away what it has.
+        fenced: Whether others are taking over.
+        expired: Whether its lease is over.
+        age_seconds: Since it has started.
+        seen_seconds: Since it has renewed its lease.
+    """
+
+    id: str
+    url: str
+    capacity: int
+    load: int
+    draining: bool
+    fenced: bool
+    expired: bool
+    age_seconds: float
+    seen_seconds: float
+
+
+class Claimed(NamedTuple):
+    """Who owns something.
+
+    Attributes:
+        server: The server's id.
+        generation: Of its claim.
+        url: Where it is; None if it is gone.
+        expired: Whether its lease is over.
+    """
+
+    server: str
+    generation: int
+    url: str | None
+    expired: bool
+
+
+class Owned(NamedTuple):
+    """How many of a kind a server owns."""
+
+    server: str
+    kind: str
+    number: int
+
+
+def session_name(server_id: str) -> str:
+    """Return the name of a server's sessions, by which they are found."""
+    return f"isokernel {server_id}"
+
+
+async def register(connection: AsyncConnection, row: ServerRow, lease: float) -> None:
+    """Add a server, whose lease begins."""
+    await connection.execute(
+        _SERVERS.insert().values(
+            id=row.id,
+            url=row.url,
+            capacity=row.capacity,
+            load=row.load,
+            draining=row.draining,
+            fenced=row.fenced,
+            lease_seconds=lease,
+            started_at=_NOW,
+            seen_at=_NOW,
+        )
+    )
+
+
+async def deregister(connection: AsyncConnection, server_id: str) -> bool:
+    """Delete a server: what it owned is nobody's. False if it was gone."""
+    query = delete(_SERVERS).where(_SERVERS.c.id == server_id)
+    return bool((await connection.execute(query)).rowcount)
+
+
+async def renew(connection: AsyncConnection, server_id: str, load: int) -> bool:
+    """Begin a server's lease anew; False if others are taking over."""
+    query = (
+        update(_SERVERS)
+        .where(_SERVERS.c.id == server_id, ~_SERVERS.c.fenced)
+        .values(seen_at=_NOW, load=load)
+    )
+    return bool((await connection.execute(query)).rowcount)
+
+
+async def fence(connection: AsyncConnection, server_id: str) -> bool:
+    """Refuse what a server writes from now on, if its lease is over."""
+    over = _SERVERS.c.fenced | text(_EXPIRED)
+    query = update(_SERVERS).where(_SERVERS.c.id == server_id, over).values(fenced=True)
+    return bool((await connection.execute(query)).rowcount)
+
+
+async def drain(connection: AsyncConnection, server_id: str) -> bool:
+    """Have a server take no more, and give away what it has; False if it is gone."""
+    query = (
+        update(_SERVERS)
+        .where(_SERVERS.c.id == server_id, ~_SERVERS.c.fenced)
+        .values(draining=True)
+    )
+    return bool((await connection.execute(query)).rowcount)
+
+
+async def now(connection: AsyncConnection) -> datetime:
+    """Return the database's time."""
+    found: datetime = (await connection.execute(select(_NOW))).scalar_one()
+    return found
+
+
+async def end_sessions(
+    connection: AsyncConnection, server_id: str, until: datetime
+) -> int:
+    """End a server's sessions that had begun by then; return how many there were."""
+    named = {"name": session_name(server_id), "until": until}
+    return int((await connection.execute(_END_SESSIONS, named)).scalar_one())
+
+
+async def servers(connection: AsyncConnection) -> list[ServerRow]:
+    """List all servers, the one that has started first first."""
+    columns = _SERVERS.c
+    query = select(
+        *(columns.id, columns.url, columns.capacity, columns.load),
+        *(columns.draining, columns.fenced),
+        text(f"({_EXPIRED})"),
+        extract("epoch", _NOW - columns.started_at),
+        extract("epoch", _NOW - columns.seen_at),
+    ).order_by(columns.started_at, columns.id)
+    found = []
+    for *values, age, seen in await connection.execute(query):
+        found.append(ServerRow._make((*values, float(age), float(seen))))
+    return found
+
+
+async def claim(
+    connection: AsyncConnection, kind: str, key: Key, server_id: str
+) -> int | None:
+    """Make something a server's that is nobody's; None if it is somebody's."""
+    named = {"kind": kind, "workspace": key[0], "id": key[1], "server": server_id}
+    found: int | None = (await connection.execute(_CLAIM, named)).scalar()
+    return found
+
+
+async def take(connection: AsyncConnection, kind: str, server_id: str) -> list[Key]:
+    """Make all of a kind a server's whose servers are gone; return what that was."""
+    rows = await connection.execute(_TAKE, {"kind": kind, "server": server_id})
+    return [(row[0], row[1]) for row in rows]
+
+
+async def owner(connection: AsyncConnection, kind: str, key: Key) -> Claimed | None:
+    """Look up who owns something."""
+    query = (
+        select(
+            *(_OWNERS.c.server, _OWNERS.c.generation, _SERVERS.c.url),
+            text(f"coalesce(fenced OR {_EXPIRED}, FALSE)"),
+        )
+        .outerjoin_from(_OWNERS, _SERVERS, _OWNERS.c.server == _SERVERS.c.id)
+        .where(
+            _OWNERS.c.kind == kind,
+            _OWNERS.c.workspace == key[0],
+            _OWNERS.c.id == key[1],
+        )
+    )
+    row = (await connection.execute(query)).first()
+    return None if row is None else Claimed(*row)
+
+
+async def release(
+    connection: AsyncConnection, kind: str, keys: Iterable[Key], server_id: str
+) -> None:
+    """Make what a server owns nobody's."""
+    query = delete(_OWNERS).where(
+        _OWNERS.c.server == server_id,
+        _OWNERS.c.kind == kind,
+    )
+    for workspace, name in keys:
+        its = query.where(_OWNERS.c.workspace == workspace, _OWNERS.c.id == name)
+        await connection.execute(its)
+
+
+async def owned(connection: AsyncConnection) -> list[Owned]:
+    """Count what each server owns, by kind."""
+    query = select(_OWNERS.c.server, _OWNERS.c.kind, func.count())
+    rows = await connection.execute(query.group_by(_OWNERS.c.server, _OWNERS.c.kind))
+    return [Owned(*row) for row in rows]

@@ -1,0 +1,284 @@
+"""Which contexts are this server's, where several servers share a database.
+
+A context that nobody owns is taken when somebody asks this server for it, and goes on
+from its last checkpoint, as after a crash of the only server. One that is to leave is
+hibernated and let go of: whoever is asked for it next takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from isoserver.cluster.fence import CONTEXT
+from isoserver.contexts.context import State
+from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
+from isoserver.contexts.records import ContextRecord
+from isoserver.errors import ElsewhereError, MovingError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from isoserver.cluster.service import Cluster
+    from isoserver.contexts.context import Context, Key
+    from isoserver.contexts.hibernation import Hibernation
+    from isoserver.contexts.records import HeapStorage
+    from isoserver.contexts.registry import Registry
+    from isoserver.contexts.store import ContextStore
+    from isoserver.contexts.transcript_files import TranscriptFiles
+    from isoserver.files.service import Files
+
+__all__ = ["Ownership"]
+
+_LEAVING_AT_ONCE: Final = 4
+_PAUSE_SECONDS: Final = 0.2
+"""Between two rounds over the contexts that are still here."""
+_SWEPT_AT_ONCE: Final = 100
+
+
+class Ownership:
+    """The contexts of one server among several. In the event loop only.
+
+    Attributes:
+        adopted: Called with each context that was taken, before anybody finds it.
+        left: Called with each that is another server's from now on.
+        wanted: Whether something waits that will ask for a context, which stays then.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a server
+        self,
+        cluster: Cluster,
+        registry: Registry,
+        store: ContextStore,
+        hibernation: Hibernation,
+        *,
+        heaps: HeapStorage,
+        files: Files,
+        transcripts: TranscriptFiles,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """Own nothing.
+
+        Args:
+            cluster: The servers.
+            registry: The contexts that are here.
+            store: Their rows.
+            hibernation: What saves those that leave.
+            heaps: Where their files come from.
+            files: Where their files are.
+            transcripts: Where what they say is kept.
+            log: Told of those that can't leave.
+        """
+        self.adopted: list[Callable[[Key], Awaitable[None]]] = []
+        self.left: list[Callable[[Key], None]] = []
+        self.wanted: list[Callable[[Key], bool]] = []
+        self._cluster = cluster
+        self._registry = registry
+        self._store = store
+        self._hibernation = hibernation
+        self._heaps = heaps
+        self._files = files
+        self._transcripts = transcripts
+        self._log = log
+        self._served: frozenset[str] = frozenset()
+        self._adopting: dict[Key, asyncio.Future[None]] = {}
+        self._leaving: set[Key] = set()
+        self._draining: asyncio.Task[None] | None = None
+        cluster.drained.append(self._begin_to_drain)
+
+    def start(self, served: frozenset[str]) -> None:
+        """Begin to take contexts.
+
+        Args:
+            served: Their languages; those of others stay where they are.
+        """
+        self._served = served
+
+    async def close(self) -> None:
+        """Let no more contexts leave."""
+        if self._draining is not None:
+            self._draining.cancel()
+            await asyncio.wait([self._draining])
+
+    # -- taking ------------------------------------------------------------------------
+
+    async def claim(self, key: Key) -> None:
+        """Own a context that is being made here.
+
+        Raises:
+            ElsewhereError: Another server has one of that name.
+            DatabaseError: The database can't be used.
+        """
+        await self._cluster.claim(CONTEXT, key)
+
+    async def written(self) -> None:
+        """Have the rows of new contexts written, before anybody relies on them."""
+        await self._store.flush()
+
+    async def adopt(self, key: Key) -> None:
+        """Have a context be here, if there is one and nobody else has it.
+
+        Args:
+            key: Its workspace and its id, or its UUID as a kernel of Jupyter's.
+
+        Raises:
+            ElsewhereError: Another server has it.
+            MovingError: It is on its way to another one.
+            DatabaseError: The database can't be used.
+            HeapError: Its files can't be restored.
+        """
+        while not self._is_here(key):
+            under_way = self._adopting.get(key)
+            if under_way is None:
+                break
+            await asyncio.wait([under_way])
+        else:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._adopting[key] = done
+        try:
+            await self._adopt(key)
+        finally:
+            del self._adopting[key]
+            done.set_result(None)
+
+    def _is_here(self, key: Key) -> bool:
+        if key in self._leaving:
+            raise MovingError
+        if self._registry.has(key):
+            return True
+        workspace, name = key
+        return (
+            is_kernel_id(name)
+            and self._registry.find_kernel(workspace, name) is not None
+        )
+
+    async def _adopt(self, key: Key) -> None:
+        workspace, name = key
+        if is_kernel_id(name):
+            for each in await self._store.ids(workspace):
+                if kernel_id((workspace, each)) == name:
+                    key = workspace, each
+        peer = await self._cluster.owner_of(CONTEXT, key)
+        if peer is not None:
+            raise ElsewhereError(peer.id, peer.url)
+        row = await self._store.find(key)
+        if row is None or row.language not in self._served:
+            return
+        if self._cluster.draining:
+            peer = await self._cluster.place()
+            if peer is not None:
+                raise ElsewhereError(peer.id, peer.url)
+        await self._cluster.claim(CONTEXT, key)
+        try:
+            # Again: whoever had it may have written it since.
+            row = await self._store.find(key)
+            if row is not None:
+                await self._load(row.as_found(), row)
+        except BaseException:
+            await asyncio.shield(self._let_go(key))
+            raise
+
+    async def _load(self, record: ContextRecord, row: ContextRecord) -> None:
+        """Have a context be found here; its files are those of its checkpoint."""
+        key = record.key
+        # What it has left here when it was this server's before is of no use.
+        await asyncio.to_thread(self._files.delete, key)
+        await asyncio.to_thread(self._transcripts.delete, key, record.created_at)
+        if record.heap is not None and await self._heaps.has_files(
+            record.workspace, record.heap
+        ):
+            heap = await self._heaps.open(record.workspace, record.heap)
+            try:
+                await self._heaps.restore_files(heap, key)
+            finally:
+                heap.close()
+        for call in self.adopted:
+            await call(key)
+        if record is not row:
+            await self._store.write(record)
+        self._registry.load(record)
+
+    # -- letting go --------------------------------------------------------------------
+
+    async def released(self, key: Key) -> None:
+        """Own a context no longer that was deleted."""
+        await self._cluster.release(CONTEXT, key)
+
+    async def _let_go(self, key: Key) -> None:
+        """Let go of a context that isn't found here any more."""
+        await self._store.let_go(key)
+        for call in self.left:
+            call(key)
+        await asyncio.to_thread(self._files.delete, key)
+        await self._cluster.release(CONTEXT, key)
+
+    async def leave(self, key: Key) -> bool:
+        """Hibernate a context and let go of it; False if it has to stay for now."""
+        if key in self._leaving or any(wants(key) for wants in self.wanted):
+            return False
+        context = self._registry.find(key)
+        if context is None:
+            return False
+        if context.state is State.HIBERNATED and self._files.has_folder(key):
+            await context.names()  # what was put there while it slept is saved, too
+        if context.state is State.DEAD and self._registry.is_live(context):
+            record = ContextRecord.now(context)
+            await self._store.write(record)
+            self._registry.put_down(context, record)
+        await self._hibernation.put_to_sleep(context)
+        popped = self._registry.pop_record(key)
+        if popped is None:
+            return False
+        self._leaving.add(key)
+        try:
+            context.transcript.end("it is another server's from now on")
+            context.transcript.close()
+            await self._let_go(key)
+            await asyncio.to_thread(self._transcripts.delete, key, popped.created_at)
+        finally:
+            self._leaving.discard(key)
+        return True
+
+    def is_leaving(self, context: Context) -> bool:
+        """Whether a context that is asked for something is here no longer."""
+        return context.key in self._leaving
+
+    def _begin_to_drain(self) -> None:
+        self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        """Have all contexts leave that can be saved, as soon as each is idle."""
+        gate = asyncio.Semaphore(_LEAVING_AT_ONCE)
+
+        async def one(key: Key) -> None:
+            async with gate:
+                try:
+                    await self.leave(key)
+                except ServerError as error:
+                    kind = type(error).__name__
+                    self._log.warning("a context can't leave", id=key[1], error=kind)
+
+        while True:
+            keys = [each.key for each in self._registry.records()]
+            keys += [
+                each.key
+                for each in self._registry.live()
+                if each.process.can_save or each.state is State.DEAD
+            ]
+            await asyncio.gather(*(one(key) for key in keys))
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    # -- sweeping ----------------------------------------------------------------------
+
+    async def sweep(self, ttl_seconds: float) -> None:
+        """Take contexts that nobody owns nor uses, for the next sweep to delete."""
+        limit = time.time() - ttl_seconds
+        for key in await self._store.unused(limit, _SWEPT_AT_ONCE):
+            try:
+                await self.adopt(key)
+            except ServerError:  # noqa: PERF203 - another server's, or not now
+                continue
