@@ -43,6 +43,7 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   ├── ForeignContextError         a front may not do that to what it hasn't made
     │   ├── ContextDeadError            its process is gone
     │   ├── ContextReplacedError        restarted or deleted while a request waited
+    │   ├── CellAbortedError            the cell of its front before it has failed
     │   ├── ContextStartError           its process could not be started
     │   ├── ContextDeadlineError        (TimeoutError) it didn't answer in time
     │   ├── ForkError                   it can't be forked
@@ -546,6 +547,14 @@ class ContextDeadError(ContextError):
 
 class ContextReplacedError(ContextError):
     """The context was restarted or deleted while a request waited for its turn."""
+
+
+class CellAbortedError(ContextError):
+    """A cell waited for one of its front's that failed, and never ran."""
+
+    def __init__(self) -> None:
+        """Say why it didn't run."""
+        super().__init__("a cell that was sent before it has failed")
 
 
 class ContextStartError(ContextError):

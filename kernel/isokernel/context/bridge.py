@@ -255,6 +255,7 @@ class Bridge:
             snapshot=snapshot,
             on_fatal=on_fatal,
             scripts=scripts.identity,
+            text_of=scripts.text_of,
         )
         if keeps_scripts:
             self.isolate.kept_scripts = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from isokernel.context.cell_run import ExecutionOptions
 from isokernel.context.context import Context
 from isokernel.context.events import CallAnswer, CapabilityCall
 from isokernel.errors import CapabilityError
@@ -28,6 +29,7 @@ _CELLS: Final = (
     "throw new Error('as an example')",
     "= a syntax error",
 )
+_SCRIPTS: Final = ("1 + 1", "console.warn('text'); ({ a: [1, 'b', null, true] })")
 _EVERYTHING: Final = """
 for (const name of require("module").builtinModules) {
   try { require(name) } catch {}
@@ -95,6 +97,7 @@ def warm(context: Context) -> None:
     context.queries.complete("Math.ma", 7)
     context.queries.inspect("Math.max", 8)
     _import(context)
+    _run_script(context)
     _suspend(context)
     context.forget()
     compiler = transpiler()
@@ -123,12 +126,23 @@ def compile_all() -> None:
     context.close()
 
 
+def _run_script(context: Context) -> None:
+    """Run code as the server's runs do, which ask for more than a cell does."""
+    host = context.bridge.host
+    sink, host.sink = host.sink, lambda _event: None
+    options = ExecutionOptions(result_json=True, levels=True, drain=True)
+    for code in _SCRIPTS:
+        context.begin(code, execution_id=0, store_history=False, options=options)
+    host.sink = sink
+
+
 def _suspend(context: Context) -> None:
     """Call what is called before a heap is written, and by who goes on from it.
 
     So heaps have its code: whoever goes on would compile it, for 0.6 ms.
     """
     context.bridge.call("beginSaving")
+    context.bridge.call("usesWebAssembly")
     context.suspend([], [], None)
     context.bridge.resume(context.settings.runtime_options())
 

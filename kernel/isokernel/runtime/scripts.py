@@ -72,18 +72,33 @@ def wrapped(name: str, folder: str = "runtime") -> str:
     return f"{head}{source(name, folder)}\n}})"
 
 
+def text_of(name: str) -> str:
+    """Return the text of a script that `load` or `boot` has run, by its name.
+
+    Raises:
+        ScriptError: There is no such script.
+    """
+    if not name.startswith(PREFIX):
+        message = f"{name!r} is no script of the runtime"
+        raise ScriptError(message)
+    module = name.removeprefix(PREFIX)
+    return source(module) if module == _FIRST else wrapped(module)
+
+
 def load(isolate: Isolate, name: str, folder: str = "runtime") -> Any:
     """Compile a module in an isolate, to the function with its five parameters."""
     text = wrapped(name, folder)
-    code = compiled.code(name, text) if folder == "runtime" else None
-    return isolate.run_script(text, PREFIX + name, code)
+    if folder != "runtime":  # of isolates that aren't saved
+        return isolate.run_script(text, PREFIX + name)
+    code = compiled.code(name, text)
+    return isolate.run_script(text, PREFIX + name, code, held=True)
 
 
 def boot(isolate: Isolate, extras: Value | None = None) -> Value:
     """Run the first script in an isolate, and return the runtime's `require`."""
     text = source(_FIRST)
     code = compiled.code(_FIRST, text)
-    start = isolate.run_script(text, f"{PREFIX}{_FIRST}", code)
+    start = isolate.run_script(text, f"{PREFIX}{_FIRST}", code, held=True)
     names = json.dumps(isolate.operation_names)
     require: Value = isolate.call(start, isolate.native_function(), names, extras)
     return require
@@ -156,12 +171,12 @@ def loaded(isolate: Isolate) -> list[str]:
 def identity() -> str:
     """Return which runtime this is: a hash of its modules.
 
-    A heap has the modules on it that were loaded; the others, and what calls them, are
-    those of whoever goes on from it.
+    A heap has the modules on it that were loaded, without their texts; the others, and
+    what calls them, are those of whoever goes on from it.
     """
     digest = hashlib.sha256()
     for name in _names("runtime"):
-        digest.update(f"{name}\0{source(name)}\0".encode())
+        digest.update(f"{name}\0{text_of(PREFIX + name)}\0".encode())
     return digest.hexdigest()[:_DIGITS]
 
 

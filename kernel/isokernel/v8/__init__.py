@@ -8,7 +8,7 @@ handle to something in it) and `Snapshot` (a saved heap).
     scopes values callbacks     handles, conversions, and calls out of JavaScript
     natives                     what JavaScript can't see by itself
     snapshot writer             saved heaps and how they are written, in `children`
-    live_objects shared optimizer references    what saving a heap needs
+    live_objects shared optimizer references texts    what saving a heap needs
     library symbols pages       loading V8 and its functions
     selfcheck                   whether all of that holds here
 

@@ -129,6 +129,7 @@ class Isolate:
         snapshot: Snapshot | None = None,
         on_fatal: Callable[[str], None] | None = None,
         scripts: Callable[[], str] = str,
+        text_of: Callable[[str], str] | None = None,
     ) -> None:
         """Make a blank isolate, or one that goes on from a snapshot.
 
@@ -138,6 +139,8 @@ class Isolate:
             snapshot: The heap to start from.
             on_fatal: See the class.
             scripts: See the class; asked only for what is saved, or was.
+            text_of: Returns the text of one of these scripts by its name, of those that
+                are run as `held`; None for no such texts.
 
         Raises:
             EngineError: The engine can't be loaded.
@@ -167,7 +170,9 @@ class Isolate:
         self._failure: BaseException | None = None
         self._requested: Callable[[], None] | None = None
         self.references = ExternalReferences(
-            self.library, snapshot.references if snapshot else ()
+            self.library,
+            snapshot.references if snapshot else (),
+            text_of and (lambda script: _as_compiled(text_of(script), script)),
         )
         self.rejections = Rejections(self)
         watch_pages(self.library)
@@ -373,7 +378,7 @@ class Isolate:
         """
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
-            text = new_string(library, self.pointer, f"{source}\n//# sourceURL={name}")
+            text = new_string(library, self.pointer, _as_compiled(source, name))
             if plain:
                 script = library.compile(self.context, text, None)
                 end = library.script_run(script, self.context) if script else None
@@ -391,7 +396,9 @@ class Isolate:
                 return None
             return self.thrown(caught)
 
-    def run_script(self, source: str, name: str, code: bytes | None = None) -> Any:
+    def run_script(
+        self, source: str, name: str, code: bytes | None = None, *, held: bool = False
+    ) -> Any:
         """Run a script of ours and convert its value.
 
         Args:
@@ -399,6 +406,8 @@ class Isolate:
             name: What it is called.
             code: What `script_code` returned for that very text, which V8 checks little
                 of. It isn't used where V8 refuses it.
+            held: Its text stays outside of the heap if the isolate has texts: it is
+                what `text_of` returns.
 
         Raises:
             ScriptError: It threw.
@@ -406,7 +415,9 @@ class Isolate:
         """
         library = self.library
         with Entered(self), TryCatch(library, self.pointer) as caught:
-            text = new_string(library, self.pointer, f"{source}\n//# sourceURL={name}")
+            text = self._held_text(name) if held else None
+            if text is None:
+                text = new_string(library, self.pointer, _as_compiled(source, name))
             if code is None:
                 script = library.compile(self.context, text, None)
             else:
@@ -415,6 +426,18 @@ class Isolate:
                 self.kept_scripts[name] = self.own(script)
             handle = library.script_run(script, self.context) if script else None
             return self._converted(handle, caught)
+
+    def _held_text(self, name: str) -> int | None:
+        """Make a string of a script's text outside of the heap; None if it can't be."""
+        found = self.references.add_text(name)
+        if found is None:
+            return None
+        library = self.library
+        make = library.string_external_latin1
+        if found.wide:
+            make = library.string_external_utf16
+        handle: int = make(self.pointer, found.resource)
+        return handle
 
     def _compile_by(self, text: int, code: bytes) -> int | None:
         """Compile a script whose code is known."""
@@ -681,6 +704,11 @@ class Isolate:
         function, self._requested = self._requested, None
         if function is not None:
             function()
+
+
+def _as_compiled(source: str, name: str) -> str:
+    """Return what V8 compiles: a source with the name of its script."""
+    return f"{source}\n//# sourceURL={name}"
 
 
 def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:

@@ -167,6 +167,11 @@ class Library:
             for name in symbols.UNSAVABLE.values()
             if not self._resolve(name, symbols.heap_predicate(name), "b", "z")
         ]
+        missing += [
+            symbol
+            for symbol in (symbols.LATIN1_TEXT, symbols.WIDE_TEXT)
+            if not hasattr(self.handle, symbol)
+        ]
         if missing:
             what = "symbols"
             raise EngineCheckError(what, f"missing {', '.join(sorted(missing))}")

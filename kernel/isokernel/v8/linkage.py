@@ -242,9 +242,15 @@ def _write(slot: int, address: int) -> bool:
 
 
 def _protect(page: int, access: int) -> bool:
+    return not _mprotect()(page, mmap.PAGESIZE, access)
+
+
+@functools.cache
+def _mprotect() -> Any:
+    """Return the C function; looked up once, as that takes 0.1 ms."""
     protect = ctypes.CDLL(None).mprotect
     protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return not protect(page, mmap.PAGESIZE, access)
+    return protect
 
 
 def _after(first: int, second: int) -> int | None:

@@ -1,7 +1,7 @@
 """Saved heaps: V8 startup blobs of live isolates, with what is needed to read them.
 
-The format: magic, length of the header, the header (JSON: the engine's identity, the
-distances of `references`, the names of the operations, the identity of the scripts, the
+The format: magic, length of the header, the header (JSON: the engine's identity, what
+`references` has kept, the names of the operations, the identity of the scripts, the
 blob's size and SHA-256), the blob.
 """
 
@@ -31,13 +31,13 @@ class Snapshot(NamedTuple):
 
     Attributes:
         blob: What V8 wrote.
-        references: Distances of the native functions that it refers to.
+        references: What it refers to, see `ExternalReferences.kept`.
         operations: Names of the host functions, in their order.
         scripts: Identity of the scripts, beside the user's, that are on it.
     """
 
     blob: Buffer
-    references: tuple[int, ...]
+    references: tuple[int | str, ...]
     operations: tuple[str, ...]
     scripts: str = ""
 
@@ -104,6 +104,8 @@ class Snapshot(NamedTuple):
             )
         except (KeyError, TypeError) as error:
             raise SnapshotFormatError(_DAMAGED) from error
+        if not all(isinstance(each, (int, str)) for each in heap.references):
+            raise SnapshotFormatError(_DAMAGED)
         if check and heap.key != header.get("sha256"):
             message = "the heap is damaged: its hash isn't that of its header"
             raise SnapshotFormatError(message)

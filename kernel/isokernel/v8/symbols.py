@@ -109,6 +109,8 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     "import_handler": ("_ZN2v87Isolate38SetHostImportModuleDynamicallyCallbackEPFNS_10MaybeLocalINS_7PromiseEEENS_5LocalINS_7ContextEEENS4_INS_4DataEEENS4_INS_5ValueEEENS4_INS_6StringEEENS4_INS_10FixedArrayEEEE", "-", "pp"),
     "import_meta_handler": ("_ZN2v87Isolate41SetHostInitializeImportMetaObjectCallbackEPFvNS_5LocalINS_7ContextEEENS1_INS_6ModuleEEENS1_INS_6ObjectEEEE", "-", "pp"),
     # Values
+    "string_external_latin1": ("_ZN2v86String18NewExternalOneByteEPNS_7IsolateEPNS0_29ExternalOneByteStringResourceE", "p", "pp"),
+    "string_external_utf16": ("_ZN2v86String18NewExternalTwoByteEPNS_7IsolateEPNS0_22ExternalStringResourceE", "p", "pp"),
     "string_new_latin1": ("_ZN2v86String14NewFromOneByteEPNS_7IsolateEPKhNS_13NewStringTypeEi", "p", "psii"),
     "string_new_utf8": ("_ZN2v86String11NewFromUtf8EPNS_7IsolateEPKcNS_13NewStringTypeEi", "p", "ppii"),
     "string_new_utf16": ("_ZN2v86String14NewFromTwoByteEPNS_7IsolateEPKtNS_13NewStringTypeEi", "p", "psii"),
@@ -389,6 +391,12 @@ def heap_predicate(name: str) -> str:
     name = f"Is{name}_NonInline"
     return f"_ZN2v88internal{len(name)}{name}ENS0_6TaggedINS0_10HeapObjectEEE"
 
+
+# fmt: off
+LATIN1_TEXT: Final = "_ZTVN2v88internal20SimpleStringResourceIcNS_6String29ExternalOneByteStringResourceEEE"
+WIDE_TEXT: Final = "_ZTVN2v88internal20SimpleStringResourceItNS_6String22ExternalStringResourceEEE"
+"""Tables of the virtual methods of strings whose text isn't on a heap; see `texts`."""
+# fmt: on
 
 WASM_FUNCTIONS: Final[tuple[str, ...]] = tuple(
     # The native functions of the WebAssembly namespace, which V8 exports by name.

@@ -264,7 +264,7 @@ class _Writer:
         blob = memoryview((ctypes.c_char * data.size).from_address(data.data)).cast("B")
         heap = Snapshot(
             blob,
-            tuple(isolate.references.distances),
+            tuple(isolate.references.kept),
             isolate.operation_names,
             isolate.scripts(),
         )

@@ -34,6 +34,7 @@ from isoserver.contexts.outputs import Outputs
 from isoserver.contexts.result_files import has_much
 from isoserver.contexts.transcript import NOTHING, Cause, Transcript
 from isoserver.errors import (
+    CellAbortedError,
     ContextDeadError,
     ContextDeadlineError,
     ContextReplacedError,
@@ -567,6 +568,7 @@ class Context:
             self._say("error", failure.content(), job)
             job.fail(failure)
             self._say_end(job)
+            self._abort_behind(job)
             self._record(job)
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
@@ -574,6 +576,20 @@ class Context:
     def _refuse_queue(self, error: Exception) -> None:
         while self._queue:
             self._refuse(self._queue.popleft(), error)
+
+    def _abort_behind(self, failed: Execution) -> None:
+        """Drop what a front has sent behind a cell of its that failed.
+
+        In the moment in which the front hears of it: before the next of them begins,
+        and before a cell comes that was sent with the failure known.
+        """
+        if failed.failure is None or not failed.stops:
+            return
+        for job in tuple(self._queue):
+            if isinstance(job, Execution) and job.front == failed.front:
+                self._queue.remove(job)
+                job.cancelled = True
+                self._refuse(job, CellAbortedError())
 
     def _refuse(self, job: Job, error: Exception) -> None:
         if isinstance(job, Execution):
@@ -985,6 +1001,7 @@ class Context:
             job.read_reply(self.execution_count)
             self.execution_count = job.count
             self._say_end(job)
+            self._abort_behind(job)
             if has_much(job):
                 keeping = asyncio.ensure_future(self.calls.keep_whole(job))
                 self._keeping.add(keeping)

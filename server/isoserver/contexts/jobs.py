@@ -172,6 +172,7 @@ class Execution(Job):
             meanwhile.
         listeners: Called with each message as it comes.
         stage_listeners: Called with how far something has come that its code waits for.
+        stops: Whether those of its front that wait for it never run if it fails.
         asks: Whether its code waits for an answer of its front's user.
         requester: Who is asked for approvals; None if nobody is by the execution.
         awaited: Whether an answer with all its outputs has yet to be made; until then
@@ -215,7 +216,7 @@ class Execution(Job):
         self.followers = 0
         self.listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []
-        self.asks = False
+        self.stops = self.asks = False
         self.requester: Requester | None = None
         self.awaited = False
 

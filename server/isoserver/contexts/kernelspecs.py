@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jupyter_client.kernelspec import KernelSpec
 
-__all__ = ["find_kernelspec", "installed_kernels", "make_client", "titles"]
+__all__ = ["find_kernelspec", "find_kernelspecs", "installed_kernels", "make_client"]
 
 _NEVER_MILLISECONDS: Final = 2**31 - 1  # 24 days; the kernel is killed long before
 
@@ -34,12 +34,12 @@ def find_kernelspec(name: str) -> KernelSpec:
     return KernelSpecManager().get_kernel_spec(name)
 
 
-def titles(names: Iterable[str]) -> dict[str, str]:
-    """Return the names that some kernelspecs show, of those installed; blocks."""
+def find_kernelspecs(names: Iterable[str]) -> dict[str, KernelSpec]:
+    """Return those of some kernelspecs that are installed, by name; blocks."""
     found = {}
     for name in names:
         with suppress(NoSuchKernel):
-            found[name] = str(find_kernelspec(name).display_name)
+            found[name] = find_kernelspec(name)
     return found
 
 

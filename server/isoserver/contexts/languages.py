@@ -133,8 +133,18 @@ class Languages:
         if not served:
             message = f"no language is served that {engine} runs"
             raise LanguageError(message)
-        default = ALIASES.get(self.default)
-        return default if default in served else served[0]
+        return self.suggested if self.suggested in served else served[0]
+
+    @property
+    def suggested(self) -> Language:
+        """What people are offered first: the default, or the first that is served.
+
+        The default, Python unless set, may be one that isn't served: then requests
+        have to name theirs.
+        """
+        known = ALIASES.get(self.default)
+        default = self.served.get(known.name if known else self.default)
+        return default or next(iter(self.served.values()))
 
     def find(self, name: str | None) -> Language:
         """Find a language by any of its names.

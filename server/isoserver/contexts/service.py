@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from jupyter_client.kernelspec import KernelSpec
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
@@ -324,12 +325,12 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
-    async def kernel_titles(self) -> dict[str, str]:
-        """Return the names that installed kernelspecs show, by kernelspec."""
+    async def kernelspecs(self) -> dict[str, KernelSpec]:
+        """Return what is installed of the kernelspecs that languages need, by name."""
         names = [each.kernelspec for each in self.languages.served.values()]
         kernelspecs = await asyncio.to_thread(load_kernelspecs)
         return await asyncio.to_thread(
-            kernelspecs.titles, [one for one in names if one]
+            kernelspecs.find_kernelspecs, [one for one in names if one]
         )
 
     # -- finding -----------------------------------------------------------------------

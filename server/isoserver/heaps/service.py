@@ -210,7 +210,11 @@ class Heaps:
             known = await self._tables.requested(context.workspace, context.origin)
             origin = replace(origin, input_heap=known)
         manifest, staged = (None, {}) if files is None else files
-        data = await asyncio.to_thread(join, saved.data, manifest, saved.lock)
+        parts = saved.data, manifest, saved.lock
+        if manifest is None and not saved.lock:  # nothing is copied
+            data = join(*parts)
+        else:
+            data = await asyncio.to_thread(join, *parts)
         key = await self._add(
             data, origin, values, lambda digest: staged[digest].read_bytes()
         )

@@ -16,7 +16,6 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from datetime import datetime, timezone
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isokernel.protocol.information import PROTOCOL_VERSION, kernel_information
@@ -26,6 +25,7 @@ from isoserver.contexts.jobs import Failure
 from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.contexts.messages import Message
 from isoserver.errors import (
+    CellAbortedError,
     ContextError,
     ContextFrontLimitError,
     FieldProblem,
@@ -127,8 +127,7 @@ class Front:
         # Those that may not have arrived, by their number.
         self._replies: deque[tuple[int, FrontMessage]] = deque(maxlen=_REPLIES_MAX)
         self._mark = b""  # of the probe that is on its way
-        # Its cells that aren't answered, in order, each with what ends it.
-        self._cells: dict[Execution, Callable[[], None]] = {}
+        self._cells: set[Execution] = set()  # that aren't answered
         self._asking: set[asyncio.Task[None]] = set()
         self._sent = 0
 
@@ -311,11 +310,6 @@ class Front:
             task.add_done_callback(self._asking.discard)
 
     def _execute(self, request: FrontMessage) -> None:
-        # The client may have heard of the end of a cell in this turn of the event loop,
-        # before the cell's own callback: this one isn't among those that wait for it.
-        for cell, end in tuple(self._cells.items()):
-            if cell.done.done():
-                end()
         content = request.content
         code = content.get("code")
         try:
@@ -338,9 +332,9 @@ class Front:
         except ServerError as error:
             self.refuse(request, error)
             return
-        stops = content.get("stop_on_error", True)
-        self._cells[cell] = end = partial(self._over, cell, request, stops=stops)
-        cell.done.add_done_callback(lambda _: end())
+        cell.stops = bool(content.get("stop_on_error", True))
+        self._cells.add(cell)
+        cell.done.add_done_callback(lambda _: self._over(cell, request))
 
     def refuse(self, request: FrontMessage, error: BaseException) -> None:
         """Answer a cell that can't be run, as one that failed."""
@@ -350,24 +344,15 @@ class Front:
         self._send(self._message("iopub", "error", told, request.header))
         self._reply(request, {"status": "error", "execution_count": None, **told})
 
-    def _over(self, cell: Execution, request: FrontMessage, *, stops: bool) -> None:
-        """Answer a cell that never ran; drop those that wait if it has failed."""
-        if self._cells.pop(cell, None) is None:
-            return  # it was dropped, and answered so; or this was done
+    def _over(self, cell: Execution, request: FrontMessage) -> None:
+        """Answer a cell that never ran; of one that ran, the context tells."""
+        self._cells.remove(cell)
         error = None if cell.done.cancelled() else cell.done.exception()
-        if error is not None:
-            self.refuse(request, error)
-            return
-        if cell.failure is not None and stops:
-            self._drop_waiting()
-
-    def _drop_waiting(self) -> None:
-        waiting, self._cells = self._cells, {}
-        for cell in waiting:
-            self.context.cancel(cell)
-            request = FrontMessage("shell", dict(cell.header), {}, {}, {})
+        if isinstance(error, CellAbortedError):
             self._state("busy", request)
             self._reply(request, {"status": "aborted"})
+        elif error is not None:
+            self.refuse(request, error)
 
     async def _answer(
         self, request: FrontMessage, restart: Callable[[], Awaitable[None]]

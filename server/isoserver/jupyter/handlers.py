@@ -99,7 +99,7 @@ class _JupyterHandler(Handler):
         for language in languages.served.values():
             if name == kernelspec_name(language):
                 return language
-        return languages.find(name or None)
+        return languages.find(name) if name else languages.suggested
 
     def kernel(self, context: Context | ContextRecord) -> dict[str, Any]:
         """Return the model of a context."""
@@ -208,8 +208,8 @@ class KernelspecsHandler(_JupyterHandler):
         """Return all kernelspecs."""
         languages = self.parts.contexts.languages
         served = list(languages.served.values())
-        titles = await self.parts.contexts.kernel_titles()
-        return kernelspecs_answer(served, languages.find(None), titles)
+        installed = await self.parts.contexts.kernelspecs()
+        return kernelspecs_answer(served, languages.suggested, installed)
 
 
 class KernelspecHandler(KernelspecsHandler):

@@ -15,6 +15,10 @@ from isoserver.http.models import AnswerModel, QueryModel, RequestModel
 from isoserver.jupyter.readers import Reader, cursor_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_client.kernelspec import KernelSpec
+
     from isoserver.contexts.context import Context
     from isoserver.contexts.languages import Language
     from isoserver.contexts.transcript import Entry, Transcript
@@ -222,23 +226,25 @@ def kernelspec_name(language: Language) -> str:
 
 
 def kernelspecs_answer(
-    languages: list[Language], default: Language, titles: dict[str, str]
+    languages: list[Language], default: Language, installed: Mapping[str, KernelSpec]
 ) -> dict[str, Any]:
     """Return what GET /api/kernelspecs answers.
 
     Args:
         languages: What is served.
         default: What a front begins with that names none.
-        titles: The names that kernelspecs show, of those that are installed.
+        installed: The kernelspecs that are installed here, by name.
     """
     specs = {}
     for language in languages:
         name = kernelspec_name(language)
-        title = _TITLES.get(language.name) or titles.get(name) or language.name
+        known = installed.get(language.kernelspec)
+        title = _TITLES.get(language.name) or (known and known.display_name)
         spec = {
             "argv": [],
-            "display_name": title,
-            "language": language.name,
+            "display_name": title or language.name,
+            # Fronts look for kernels of a notebook's language by this: R's is `ir`.
+            "language": (known and known.language) or language.name,
             "interrupt_mode": "message",
             "env": {},
             "metadata": {"debugger": False},

@@ -192,7 +192,7 @@ class ServerSettings(
         256 * _MIB, "Bytes of one saved heap, before it is compressed."
     )
     heap_compression_level: Annotated[int, Limits(ge=-7, le=22)] = setting(
-        3, "The zstd compression level of heaps."
+        1, "The zstd compression level of heaps."
     )
     heap_ttl_seconds: PositiveFloat = setting(
         7 * 86_400.0,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import subprocess
+import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psutil
 import pytest
@@ -27,6 +29,7 @@ from isokernel.v8.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from isokernel.context.events import Event
     from isokernel.forkserver import ForkServer
@@ -244,6 +247,51 @@ def test_the_same_heap_has_one_key(context: LocalContext) -> None:
     heap = context.context.heaps.save()
     assert Snapshot.from_bytes(heap.to_bytes()).key == heap.key
     assert len(heap.key) == 64
+
+
+_GO_ON: Final = """
+import pathlib, sys
+from isokernel.context import Context
+from isokernel.context.events import Stream
+from isokernel.settings import ContextSettings
+from isokernel.v8.snapshot import Snapshot
+
+def show(event):
+    if isinstance(event, Stream):
+        print(event.text, end="")
+
+heap = Snapshot.from_bytes(pathlib.Path(sys.argv[1]).read_bytes())
+Context(ContextSettings(), show, snapshot=heap).begin(sys.argv[2], execution_id=1)
+"""
+
+
+def test_texts_of_the_runtime_stay_outside(
+    context: LocalContext, tmp_path: Path
+) -> None:
+    """Its functions are compiled as well where nobody has run it before."""
+    context.run("const { table } = console; console.table([]); console.log({ a: 1 })")
+    heap = context.context.heaps.save()
+    held = [name for name in heap.references if isinstance(name, str)]
+    modules = [name.removeprefix(scripts.PREFIX) for name in held]
+    assert {"main", "table", "vendor/inspect"} <= set(modules)
+    assert any(not scripts.source(name).isascii() for name in modules)
+    for name in modules:
+        begin = scripts.source(name)[:80]
+        assert begin.encode() not in bytes(heap.blob), name
+        assert begin.encode("utf-16-le") not in bytes(heap.blob), name
+    (tmp_path / "heap").write_bytes(heap.to_bytes())
+    code = "table([{ a: [1] }]); console.log(new Map([[{ b: 2 }, new Set('é…')]]))"
+    command = [sys.executable, "-c", _GO_ON, str(tmp_path / "heap"), code]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert shown.stdout == context.run(code).stdout
+
+
+def test_texts_that_there_are_not_are_refused(context: LocalContext) -> None:
+    heap = context.context.heaps.save()
+    for name in ("isokernel:nothing", "main", "../main", ""):
+        more = heap._replace(references=(*heap.references, name))
+        with pytest.raises(SnapshotFormatError, match="a text that isn't there"):
+            LocalContext(snapshot=more)
 
 
 def test_what_is_damaged_is_not_read(context: LocalContext) -> None:

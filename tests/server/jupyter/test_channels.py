@@ -236,6 +236,45 @@ def test_expressions_and_silence(server: Server, client: Client) -> None:
     assert [cell["execution_count"] for cell in cells] == [1, 2]
 
 
+CELLS = {
+    "javascript": (
+        "await new Promise(() => {})",
+        "throw new Error('no')",
+        "globalThis.kept = 2",
+    ),
+    "python": ("import time; time.sleep(60)", "1 / 0", "kept = 2"),
+}
+
+
+@pytest.mark.parametrize("language", list(CELLS))
+def test_what_waits_for_a_failure_never_begins(
+    server: Server, client: Client, language: str
+) -> None:
+    context = client.run("kept = 1", language=language)["context_id"]
+
+    def is_waiting() -> bool:
+        return bool(client.get(f"/contexts/{context}").json()["waiting"] == 3)
+
+    async def work(front: Front) -> None:
+        waits, fails, changes = [
+            await front.ask("execute_request", {"code": code, "stop_on_error": i > 0})
+            for i, code in enumerate(CELLS[language])
+        ]
+        other = await Front(channels(server, context)).connect()
+        theirs = await other.ask("execute_request", {"code": "kept + 10"})
+        await asyncio.to_thread(wait_for, is_waiting)
+        await front.reply("interrupt_request", {}, "control")
+        assert (await front.reply_to(waits))["status"] == "error"
+        assert (await front.reply_to(fails))["status"] == "error"
+        assert (await front.reply_to(changes))["status"] == "aborted"
+        assert (await other.reply_to(theirs))["status"] == "ok"
+        await other.close()
+        assert said(front, changes) == ["busy", "idle"]
+
+    attached(server, context, work)
+    assert client.text("kept", context_id=context) == "1"
+
+
 def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
     context = client.create()
 
@@ -251,6 +290,7 @@ def test_a_failure_drops_what_waits(server: Server, client: Client) -> None:
         assert (first["status"], first["ename"]) == ("error", "KeyboardInterrupt")
         for number in numbers[1:]:
             assert (await front.reply_to(number))["status"] == "aborted"
+            assert said(front, number) == ["busy", "idle"]
         numbers = [
             await front.ask("execute_request", {"code": code, "stop_on_error": False})
             for code in ("await 1; throw new TypeError('no')", "1", "2")

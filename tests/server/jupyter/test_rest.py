@@ -41,6 +41,21 @@ def test_kernelspecs(client: Client) -> None:
     assert set(missing.json()) == {"message", "reason"}
 
 
+def test_a_server_without_the_default_language(servers: Callable[..., Server]) -> None:
+    with connect(servers("--languages", "v8-typescript")) as client:
+        answer = client.get("/jupyter/api/kernelspecs").json()
+        made = client.post("/jupyter/api/kernels").json()
+        page = client.get("/ui/")
+        assert client.post("/execute", json={"code": "1"}).status_code == 400
+    assert page.status_code == 200
+    assert "<option selected>v8-typescript</option>" in page.text
+    (spec,) = answer["kernelspecs"].values()
+    assert answer["default"] == made["name"] == spec["name"] == "v8-typescript"
+    # What the kernelspec itself says.
+    assert spec["spec"]["language"] == "typescript"
+    assert spec["spec"]["display_name"] == "TypeScript (V8)"
+
+
 def test_every_context_is_a_kernel(client: Client) -> None:
     contexts = [client.create(language) for language in ("javascript", "typescript")]
     listed = client.get("/jupyter/api/kernels").json()
