@@ -16,6 +16,7 @@ from isoserver.access.service import Access
 from isoserver.capabilities.providers import providers_of
 from isoserver.capabilities.routes import CAPABILITY_ROUTES
 from isoserver.capabilities.service import Capabilities
+from isoserver.cluster.routes import CLUSTER_ROUTES
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
@@ -71,6 +72,7 @@ __all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 _OF_OTHERS: Final = 0o077
 _COLLECTED_AFTER: Final = (10_000, 20, 20)
 """Objects after which the collector looks at the youngest, and so on: a request keeps
@@ -83,7 +85,7 @@ ROUTES: Final = (
     *in_group("Heaps and sessions", HEAP_ROUTES),
     *in_group("Tools", TOOL_ROUTES),
     *in_group("Tasks", TASK_ROUTES),
-    *in_group("Server", (*INFORMATION_ROUTES, *DOWNLOAD_ROUTES)),
+    *in_group("Server", (*INFORMATION_ROUTES, *DOWNLOAD_ROUTES, *CLUSTER_ROUTES)),
 )
 """Every path of the API: what handles it, what it takes and answers."""
 
@@ -406,7 +408,7 @@ class Server:
                 self.end_grace_period()
             stopped.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDS:
             loop.add_signal_handler(number, stop)
         return stopped
 
@@ -425,6 +427,7 @@ class Server:
         except BaseException:
             self.abandon()
             raise
+        before = [(number, signal.getsignal(number)) for number in _ENDS]
         stopped = self.stop_on_signals()
         if ready is not None:
             ready(self.url)
@@ -437,11 +440,16 @@ class Server:
             again = not stopped.is_set() and not self.lock.lost.is_set()
             if again and self.cluster is not None:
                 # Meanwhile requests are told why nothing is served.
-                back = asyncio.ensure_future(self.cluster.reach_database())
+                back = asyncio.ensure_future(self.cluster.give_up())
                 await _first([stopped], back)
                 again = not stopped.is_set()
         finally:
             await self.stop()
+        if again:
+            loop = asyncio.get_running_loop()
+            for number, handler in before:
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
         return again
 
     def _end_when_continued(self, cluster: Cluster) -> None:

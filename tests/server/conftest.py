@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import Client, connect
+from tests.support.outages import Away
 from tests.support.postgresql import PostgreSQL
 from tests.support.server import AT_REST, BOUNDS, Server
 from tests.support.starts import end_starter, starter
@@ -37,6 +38,14 @@ def postgresql() -> Iterator[PostgreSQL]:
     server = PostgreSQL()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def away(postgresql: PostgreSQL) -> Iterator[Away]:
+    """A database of the test's own."""
+    made = Away(postgresql)
+    yield made
+    made.come_back()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -177,6 +177,12 @@ def client(context: typer.Context) -> None:
 
 
 @_forwarded
+def cluster(context: typer.Context) -> None:
+    """Show and drain servers on one database; `isokernel cluster --help` tells how."""
+    _forward("cluster", context)
+
+
+@_forwarded
 def lab(context: typer.Context) -> None:
     """Start JupyterLab on a server's contexts; `isokernel lab --help` tells how."""
     _forward("lab", context)

@@ -67,6 +67,12 @@ def _packages(arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
+def _cluster(arguments: Sequence[str]) -> int:
+    from isoserver.cli.cluster import run  # noqa: PLC0415 - argparse
+
+    return run(list(arguments))
+
+
 def _lab(arguments: Sequence[str]) -> int:
     from isoserver.cli.lab import run  # noqa: PLC0415 - becomes another program
 
@@ -79,6 +85,7 @@ FORWARDED: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "client": _client,
     "heaps": _heaps,
     "packages": _packages,
+    "cluster": _cluster,
     "lab": _lab,
 }
 """Commands that parse their own arguments."""

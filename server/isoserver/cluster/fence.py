@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
+from isoserver.cluster.kinds import CONTEXT, RUN, WEBHOOK
 from isoserver.cluster.tables import CLUSTER
 from isoserver.storage.database import FENCED_STATE, METADATA, SERVER_VARIABLE
 
@@ -25,14 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["CONTEXT", "FENCED", "RUN", "WEBHOOK", "Fence", "prepare"]
-
-CONTEXT: Final = "context"
-"""The kind of contexts; sessions of runs, and kernels, are contexts."""
-RUN: Final = "run"
-"""The kind of executions and tasks."""
-WEBHOOK: Final = "webhook"
-"""The kind of webhooks that aren't delivered."""
+__all__ = ["FENCED", "Fence", "prepare"]
 
 
 class Fence(NamedTuple):

@@ -96,7 +96,7 @@ class Lease:
     def expire(self) -> None:
         """Be lost at once if time is over; called after the process was stopped."""
         if self._until and not self.reason and _now() >= self._until:
-            self._lose("the lease ran out while it was stopped")
+            self._lose("its lease ran out")
 
     def check(self) -> None:
         """Refuse what may be another server's by now.
@@ -171,7 +171,7 @@ class Lease:
         """Try once to renew it; whether it was."""
         left = self._until - _now()
         if left <= 0:
-            self._lose("the database can't be reached")
+            self._lose("its lease ran out, and the database can't be reached")
             return False
         try:
             async with timeout(min(step, left)):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.cluster.tables import Key, Owned
+    from isoserver.cluster.tables import Claimed, Key, Owned
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.changes import Change, Changes
     from isoserver.storage.database import Database
@@ -170,14 +170,18 @@ class Cluster:
         if self._lease is not None:
             self._lease.expire()
 
-    async def reach_database(self) -> None:
-        """Wait until the database can be reached."""
-        while not await self._is_reached():  # noqa: ASYNC110 - nobody tells
+    async def give_up(self) -> None:
+        """Have nothing of this server's be written, once the database can be reached.
+
+        The next look of any server makes what it owned nobody's.
+        """
+        while not await self._is_given_up():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(_REACH_SECONDS)
 
-    async def _is_reached(self) -> bool:
+    async def _is_given_up(self) -> bool:
         with suppress(DatabaseError):
-            await self.servers()
+            async with self._database.begin() as connection:
+                await tables.give_up(connection, self.server_id)
             return True
         return False
 
@@ -306,16 +310,20 @@ class Cluster:
         Raises:
             DatabaseError: The database can't be used.
         """
-        async with self._database.connect() as connection:
-            found = await tables.owner(connection, kind, key)
+        found = await self._owner(kind, key)
+        if found is not None and found.expired and found.server != self.server_id:
+            await asyncio.shield(self._bury_soon(found.server))
+            found = await self._owner(kind, key)
         if found is None or found.url is None or found.server == self.server_id:
             return None
-        if found.expired:
-            self._bury_soon(found.server)
         for peer in self.peers():
             if peer.id == found.server:
                 return peer
         return Peer(found.server, found.url, 0, 0, draining=False)
+
+    async def _owner(self, kind: str, key: Key) -> Claimed | None:
+        async with self._database.connect() as connection:
+            return await tables.owner(connection, kind, key)
 
     async def claim(self, kind: str, key: Key) -> int:
         """Own something, from now on or already.

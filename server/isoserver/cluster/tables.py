@@ -49,6 +49,7 @@ __all__ = [
     "drain",
     "end_sessions",
     "fence",
+    "give_up",
     "now",
     "owned",
     "owner",
@@ -216,6 +217,12 @@ async def fence(connection: AsyncConnection, server_id: str) -> bool:
     over = _SERVERS.c.fenced | text(_EXPIRED)
     query = update(_SERVERS).where(_SERVERS.c.id == server_id, over).values(fenced=True)
     return bool((await connection.execute(query)).rowcount)
+
+
+async def give_up(connection: AsyncConnection, server_id: str) -> None:
+    """Refuse what a server writes from now on, as it asks for itself."""
+    query = update(_SERVERS).where(_SERVERS.c.id == server_id).values(fenced=True)
+    await connection.execute(query)
 
 
 async def drain(connection: AsyncConnection, server_id: str) -> bool:

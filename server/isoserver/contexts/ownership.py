@@ -8,10 +8,13 @@ hibernated and let go of: whoever is asked for it next takes it.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from isoserver.cluster.fence import CONTEXT
+from isoserver.cluster.kinds import CONTEXT
 from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
 from isoserver.contexts.records import ContextRecord
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.cluster.service import Cluster
-    from isoserver.contexts.context import Context, Key
+    from isoserver.contexts.context import Key
     from isoserver.contexts.hibernation import Hibernation
     from isoserver.contexts.records import HeapStorage
     from isoserver.contexts.registry import Registry
@@ -37,6 +40,8 @@ _LEAVING_AT_ONCE: Final = 4
 _PAUSE_SECONDS: Final = 0.2
 """Between two rounds over the contexts that are still here."""
 _SWEPT_AT_ONCE: Final = 100
+_CAPTURE_SECONDS: Final = 60.0
+"""Before its heap is stored, a context's files have been read for long by then."""
 
 
 class Ownership:
@@ -98,10 +103,17 @@ class Ownership:
         self._served = served
 
     async def close(self) -> None:
-        """Let no more contexts leave."""
+        """Save what was put into the folders of contexts that sleep."""
         if self._draining is not None:
             self._draining.cancel()
             await asyncio.wait([self._draining])
+        await self._all_leave(
+            [
+                record.key
+                for record in self._registry.records()
+                if await asyncio.to_thread(self._has_news, record)
+            ]
+        )
 
     # -- taking ------------------------------------------------------------------------
 
@@ -223,8 +235,10 @@ class Ownership:
         context = self._registry.find(key)
         if context is None:
             return False
-        if context.state is State.HIBERNATED and self._files.has_folder(key):
-            await context.names()  # what was put there while it slept is saved, too
+        if context.state is State.HIBERNATED and await asyncio.to_thread(
+            self._has_news, ContextRecord.of(context, State.HIBERNATED.value, "")
+        ):
+            await context.names()  # wakes it, to be saved with what is in its folder
         if context.state is State.DEAD and self._registry.is_live(context):
             record = ContextRecord.now(context)
             await self._store.write(record)
@@ -243,15 +257,33 @@ class Ownership:
             self._leaving.discard(key)
         return True
 
-    def is_leaving(self, context: Context) -> bool:
-        """Whether a context that is asked for something is here no longer."""
-        return context.key in self._leaving
+    def _has_news(self, record: ContextRecord) -> bool:
+        """Whether a sleeper's folder may have what its heap has not; blocks."""
+        place = self._files.path(record.key)
+        since = (record.heap_at or 0.0) - _CAPTURE_SECONDS
+        for folder, _, names in os.walk(place):
+            for path in (Path(folder), *(Path(folder, name) for name in names)):
+                with suppress(OSError):
+                    if path.lstat().st_ctime > since:
+                        return True
+        return False
 
     def _begin_to_drain(self) -> None:
         self._draining = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
         """Have all contexts leave that can be saved, as soon as each is idle."""
+        while True:
+            keys = [each.key for each in self._registry.records()]
+            keys += [
+                each.key
+                for each in self._registry.live()
+                if each.process.can_save or each.state is State.DEAD
+            ]
+            await self._all_leave(keys)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _all_leave(self, keys: list[Key]) -> None:
         gate = asyncio.Semaphore(_LEAVING_AT_ONCE)
 
         async def one(key: Key) -> None:
@@ -262,15 +294,7 @@ class Ownership:
                     kind = type(error).__name__
                     self._log.warning("a context can't leave", id=key[1], error=kind)
 
-        while True:
-            keys = [each.key for each in self._registry.records()]
-            keys += [
-                each.key
-                for each in self._registry.live()
-                if each.process.can_save or each.state is State.DEAD
-            ]
-            await asyncio.gather(*(one(key) for key in keys))
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.gather(*(one(key) for key in keys))
 
     # -- sweeping ----------------------------------------------------------------------
 

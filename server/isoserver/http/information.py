@@ -51,6 +51,8 @@ class HealthHandler(Handler):
 
     async def get(self) -> None:
         """Answer that it works; 503 while it stops or can't write its database."""
+        if self.parts.cluster is not None:
+            self.parts.cluster.check()
         self.check_open()
         await self.parts.database.check()
         self.answer({"status": "ok"})

@@ -49,6 +49,7 @@ _PARAMETERS: Final = {
     "name": "The source's name.",
     "policy_id": "The rule's id.",
     "approval_id": "The approval's id.",
+    "server_id": "The server's id.",
     "platform": "What the client shall run on.",
 }
 

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.cluster.kinds import RUN
 from isoserver.contexts.jobs import Execution
 from isoserver.errors import DatabaseError, ServerError, StoppingError
 from isoserver.runs.answers import lost_cell_body, webhook_body
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Runs"]
 
 _NEWEST: Final = Wanted()
-_RUN: Final = "run"
-"""What `isoserver.cluster` calls the kind of all that is in here."""
 _DEFECT: Final = Ending(
     Status.FAILED, RunFailure("InternalError", "the server failed; its log says why")
 )
@@ -159,7 +158,7 @@ class Runs:
         Raises:
             DatabaseError: The database can't be used.
         """
-        lost = [run_id for _, run_id in await cluster.take(_RUN)]
+        lost = [run_id for _, run_id in await cluster.take(RUN)]
         if lost:
             await self._store.mend(lambda kind: self._runners[kind].lost, lost)
             self._log.warning("runs were lost with their server", number=len(lost))

@@ -91,6 +91,12 @@ FREE = {
     "POST /policies session",
 }
 """Names that each workspace is free to use, so that nothing is absent."""
+OPERATORS = {
+    # Of no workspace, but of the whole server: path by path, how it is asked for.
+    "/metrics": "GET",
+    "/cluster/servers": "GET",
+    "/cluster/servers/{server_id}/drain": "POST",
+}
 _NAMING = re.compile(
     r"(^|_)(id|key|heap|session|context|execution|task|approval|source)s?$|[a-z]Id$"
 )
@@ -107,7 +113,11 @@ def _names(path: str) -> list[str]:
     return re.findall(r"\{(\w+)\}", path)
 
 
-WITH_IDS = [(name, r, o) for r, o, name in _operations() if _names(r.path)]
+WITH_IDS = [
+    (name, route, operation)
+    for route, operation, name in _operations()
+    if _names(route.path) and route.path not in OPERATORS
+]
 IN_BODIES = [
     f"{name} {field}"
     for _, operation, name in _operations()
@@ -118,7 +128,9 @@ IN_BODIES = [
 LISTS = [
     route.path
     for route, operation, _ in _operations()
-    if operation.method == "GET" and not _names(route.path) and route.path != "/metrics"
+    if operation.method == "GET"
+    and not _names(route.path)
+    and route.path not in OPERATORS
 ]
 
 
@@ -240,7 +252,9 @@ def test_lists_do_not_show_what_another_has(two: Two) -> None:
 
 def test_figures_are_neither_workspaces(two: Two) -> None:
     for client in (two.red, two.blue):
-        assert client.get("/metrics").status_code == 403
+        for path, method in OPERATORS.items():
+            answer = client.request(method, path.format(server_id="x"))
+            assert answer.status_code == 403, path
 
 
 def test_one_name_in_two_workspaces_is_two_things(two: Two) -> None:

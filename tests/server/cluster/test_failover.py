@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import httpx
 from tests.server.cluster.conftest import found
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.server.cluster.conftest import Nodes
+    from tests.support.client import Client
+    from tests.support.outages import Away
 
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
@@ -26,3 +30,64 @@ def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
     assert "what ran after its checkpoint" in shown["reason"]
     assert other.text("n + 1", context_id=saved) == "42"
     assert found(other, unsaved)["state"] == "dead"
+
+
+def test_a_server_that_was_stopped_too_long_has_nothing_any_more(nodes: Nodes) -> None:
+    first, one = nodes.start()
+    _, other = nodes.start()
+    here = one.create()
+    one.run("let n = 41", context_id=here)
+    assert one.post(f"/contexts/{here}/checkpoint").status_code == 200
+    run = one.submit("setInterval(() => console.log('x'), 1); await 0")
+    one.printed(run, "x")
+    workers = first.children()
+    first.process.send_signal(signal.SIGSTOP)
+    assert found(other, here)["state"] == "hibernated"
+    other.run("n = 1", context_id=here)
+    assert other.ended(run)["status"] == "failed"
+    first.process.send_signal(signal.SIGCONT)
+
+    wait_for(lambda: _serves(one))
+    assert one.get(f"/contexts/{here}").status_code == 421
+    assert not workers & first.children()
+    assert other.text("n + 1", context_id=here) == "2"
+    assert other.info(run)["status"] == "failed"
+    # It is a server as any other again.
+    assert one.text("6 * 7", context_id=one.create()) == "42"
+
+
+def test_servers_come_back_with_the_database(nodes: Nodes, away: Away) -> None:
+    nodes.database = away.url
+    (_, one), (_, other) = nodes.start(), nodes.start()
+    here, there = one.create(), other.create()
+    for client, context_id in ((one, here), (other, there)):
+        client.run("let n = 41", context_id=context_id)
+        assert client.post(f"/contexts/{context_id}/checkpoint").status_code == 200
+        client.run("n = 1000", context_id=context_id)
+    away.leave()
+    # What is owned for certain is served.
+    assert one.text("n", context_id=here) == "1000"
+
+    def refuses(client: Client) -> bool:
+        answer = client.get("/contexts")
+        return bool(answer.headers.get("X-Error-Code") == "lease")
+
+    wait_for(lambda: refuses(one) and refuses(other))
+    told = one.get(f"/contexts/{here}")
+    assert told.status_code == 503
+    assert "cluster_lease_seconds" in told.json()["message"]
+    assert int(told.headers["Retry-After"]) > 0
+    away.come_back()
+    # Of whom they were doesn't matter any more.
+    wait_for(lambda: _serves(one) and _serves(other))
+    assert "what ran after its checkpoint" in found(other, here)["reason"]
+    assert other.text("n + 1", context_id=here) == "42"
+    found(one, there)
+    assert one.text("n + 1", context_id=there) == "42"
+
+
+def _serves(client: Client) -> bool:
+    try:
+        return client.get("/contexts").status_code == 200
+    except httpx.TransportError:  # it begins anew
+        return False

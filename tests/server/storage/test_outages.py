@@ -13,42 +13,11 @@ from tests.support.server import JAVASCRIPT_FLAGS, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.client import Client
-    from tests.support.postgresql import PostgreSQL
-
-
-class Away:
-    """A database that can be cut off."""
-
-    def __init__(self, server: PostgreSQL) -> None:
-        self._server = server
-        self.url = server.database()
-        self._name = self.url.partition("@/")[2].partition("?")[0]
-
-    def leave(self) -> None:
-        """Refuse new connections, end those that there are."""
-        self._allow(connections=False)
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
-        self._server._query(f"{end} '{self._name}'")
-
-    def come_back(self) -> None:
-        """Take connections again."""
-        self._allow(connections=True)
-
-    def _allow(self, *, connections: bool) -> None:
-        query = f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {connections}"
-        self._server._query(query)
-
-
-@pytest.fixture
-def away(postgresql: PostgreSQL) -> Iterator[Away]:
-    """A database of the test's own."""
-    made = Away(postgresql)
-    yield made
-    made.come_back()
+    from tests.support.outages import Away
 
 
 def _calls(client: Client, heap: str, here: str) -> dict[str, Any]:

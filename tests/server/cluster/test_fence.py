@@ -1,0 +1,227 @@
+"""The database refuses what others have taken over, whatever a server believes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import insert, text, update
+
+# All tables of the server are known once it is imported.
+from isoserver import app  # noqa: F401
+from isoserver.cluster import fence, tables
+from isoserver.cluster.kinds import CONTEXT, RUN
+from isoserver.cluster.tables import ServerRow
+from isoserver.contexts.store import CELLS, CONTEXTS
+from isoserver.errors import DatabaseError, FencedError
+from isoserver.runs.tables import RUNS
+from isoserver.storage.database import METADATA, SERVER_VARIABLE, Database, url_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+    from typing import Any
+
+    from tests.support.postgresql import PostgreSQL
+
+SHARED = {
+    # Content that no server changes once it is there; rows of workspaces.
+    *("heaps", "heap_tags", "heap_contents"),
+    # Read anew whenever the feed tells of a change.
+    *("tool_policies", "tool_sources", "workspace_capabilities"),
+    # Decided by whoever is asked; noted by whoever calls.
+    *("tool_approvals", "tool_audit"),
+}
+KEY = ("default", "c")
+CONTEXT_ROW = {
+    "workspace": "default",
+    "id": "c",
+    "language": "javascript",
+    "cwd": "/",
+    "state": "live",
+    "reason": "",
+    "created_at": 0.0,
+    "last_used": 0.0,
+    "execution_count": 0,
+    "heap_count": 0,
+}
+RUN_ROW = {
+    "id": "r",
+    "kind": "script",
+    "workspace": "default",
+    "status": "queued",
+    "created_at": 0.0,
+    "seconds": 1.0,
+    "size": 0,
+    "output_bytes": 0,
+    "output_newlines": 0,
+    "output_open": False,
+    "details": "{}",
+    "code": "",
+}
+
+
+class Member:
+    """A server's sessions with the database, and nothing else of it."""
+
+    def __init__(self, name: str, url: str, folder: Path) -> None:
+        self.name = name
+        variables = {SERVER_VARIABLE: name, "application_name": f"isokernel {name}"}
+        self.database = Database(url_of(url, folder), variables)
+
+    async def join(self, lease: float = 60.0) -> None:
+        """Be one of the cluster's."""
+        async with self.database.begin() as connection:
+            await fence.prepare(connection)
+            row = ServerRow(self.name, "", 1, 0, False, False, False, 0.0, 0.0)  # noqa: FBT003
+            await tables.register(connection, row, lease)
+
+    async def write(self, statement: Any, row: Any = None) -> None:
+        """Write something."""
+        async with self.database.begin() as connection:
+            await connection.execute(statement, row)
+
+    async def claim(self, kind: str, key: tuple[str, str] = KEY) -> int | None:
+        """Own something, if it is nobody's."""
+        async with self.database.begin() as connection:
+            return await tables.claim(connection, kind, key, self.name)
+
+
+@asynccontextmanager
+async def members(url: str, folder: Path) -> AsyncIterator[tuple[Member, Member]]:
+    """Two servers of one cluster."""
+    one, other = Member("one", url, folder), Member("other", url, folder)
+    await one.database.start()
+    for each in (one, other):
+        await each.join()
+    try:
+        yield one, other
+    finally:
+        await one.database.close()
+        await other.database.close()
+
+
+def test_each_table_is_fenced_or_shared_for_a_reason() -> None:
+    assert set(METADATA.tables) == {*fence.FENCED, *SHARED}
+    assert not SHARED & set(fence.FENCED)
+    for name, of in fence.FENCED.items():
+        assert {"workspace", of.column} <= set(METADATA.tables[name].c.keys())
+
+
+def test_rows_of_a_context_are_its_owner_s(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            with pytest.raises(FencedError):  # nobody's
+                await one.write(insert(CONTEXTS), CONTEXT_ROW)
+            first = await one.claim(CONTEXT)
+            assert first is not None
+            await one.write(insert(CONTEXTS), CONTEXT_ROW)
+            assert await other.claim(CONTEXT) is None
+            cell = {"number": 1, "size": 0, "data": b"", "context": "c"}
+            for statement, row in (
+                (update(CONTEXTS).values(reason="x"), None),
+                (insert(CELLS), {**cell, "workspace": "default"}),
+                (CONTEXTS.delete(), None),
+            ):
+                with pytest.raises(FencedError):
+                    await other.write(statement, row)
+            async with one.database.begin() as connection:
+                await tables.release(connection, CONTEXT, [KEY], "one")
+            second = await other.claim(CONTEXT)
+            assert second is not None
+            assert second > first
+            await other.write(update(CONTEXTS).values(reason="x"))
+            with pytest.raises(FencedError):
+                await one.write(update(CONTEXTS).values(reason="y"))
+
+    asyncio.run(scenario())
+
+
+def test_a_run_is_its_server_s_from_its_first_row_to_its_end(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            await one.write(insert(RUNS), RUN_ROW)
+            assert await other.claim(RUN, ("default", "r")) is None
+            with pytest.raises(FencedError):
+                await other.write(update(RUNS).values(status="failed"))
+            await one.write(update(RUNS).values(status="failed", ended_at=1.0))
+            async with other.database.connect() as connection:
+                assert await tables.owner(connection, RUN, ("default", "r")) is None
+                assert not await tables.owned(connection)
+            await other.write(RUNS.delete())  # it may be forgotten by anybody
+
+    asyncio.run(scenario())
+
+
+def test_who_is_fenced_off_writes_nothing_at_all(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            await one.claim(CONTEXT)
+            await one.write(insert(CONTEXTS), CONTEXT_ROW)
+            async with other.database.begin() as connection:
+                assert not await tables.fence(connection, "one")  # its lease holds
+                seen = text("UPDATE cluster_servers SET seen_at = '-infinity'")
+                await connection.execute(seen)
+            # A transaction that has begun is cut off, one that begins is refused.
+            with pytest.raises(DatabaseError):
+                await _write_meanwhile(one, other)
+            for table in METADATA.tables.values():
+                with pytest.raises(FencedError):
+                    await one.write(table.delete())
+            with pytest.raises(FencedError):
+                await one.claim(CONTEXT, ("default", "another"))
+            assert await other.claim(CONTEXT) is not None
+            async with other.database.connect() as connection:
+                query = CONTEXTS.select().with_only_columns(CONTEXTS.c.reason)
+                assert (await connection.execute(query)).scalar() == ""
+            async with one.database.begin() as connection:
+                assert not await tables.renew(connection, "one", 0)
+
+    asyncio.run(scenario())
+
+
+async def _write_meanwhile(one: Member, other: Member) -> None:
+    async with one.database.begin() as connection:
+        await connection.execute(update(CONTEXTS).values(reason="x"))
+        await _take_over(other)
+
+
+async def _take_over(other: Member) -> None:
+    async with other.database.begin() as connection:
+        await connection.execute(
+            text("UPDATE cluster_servers SET seen_at = now() WHERE id = 'other'")
+        )
+        assert await tables.fence(connection, "one")
+    async with other.database.connect() as connection:
+        until = await tables.now(connection)
+    for _ in range(1000):
+        async with other.database.connect() as connection:
+            if not await tables.end_sessions(connection, "one", until):
+                break
+        await asyncio.sleep(0.01)
+    else:
+        pytest.fail("its sessions didn't end")
+    async with other.database.begin() as connection:
+        assert await tables.deregister(connection, "one")
+
+
+def test_sessions_of_no_server_are_not_fenced(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        url = postgresql.database()
+        async with members(url, tmp_path):
+            alone = Database(url_of(url, tmp_path))
+            async with alone.begin() as connection:
+                await connection.execute(insert(CONTEXTS), CONTEXT_ROW)
+            await alone.close()
+
+    asyncio.run(scenario())

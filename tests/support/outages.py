@@ -1,0 +1,31 @@
+"""A database that can be cut off, for a while."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.postgresql import PostgreSQL
+
+
+class Away:
+    """A database that can be cut off."""
+
+    def __init__(self, server: PostgreSQL) -> None:
+        self._server = server
+        self.url = server.database()
+        self._name = self.url.partition("@/")[2].partition("?")[0]
+
+    def leave(self) -> None:
+        """Refuse new connections, end those that there are."""
+        self._allow(connections=False)
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
+        self._server._query(f"{end} '{self._name}'")
+
+    def come_back(self) -> None:
+        """Take connections again."""
+        self._allow(connections=True)
+
+    def _allow(self, *, connections: bool) -> None:
+        query = f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {connections}"
+        self._server._query(query)
