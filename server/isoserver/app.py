@@ -56,7 +56,7 @@ from isoserver.ui.routes import UI_ROUTES
 from isoserver.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TextIO
 
     from structlog.typing import FilteringBoundLogger
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from isokernel.capabilities import Providers
     from isoserver.cluster.service import Cluster
     from isoserver.http.connections import BoundedServer
+    from isoserver.http.routes import Route
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
@@ -205,6 +206,7 @@ class Server:
             *(settings, store, self.contexts, runners, self.webhooks, log),
             self.cluster,
         )
+        shared = self.database if settings.cluster else None
         self.parts = ServerParts(
             settings,
             self.contexts,
@@ -214,15 +216,15 @@ class Server:
             self.metrics,
             log,
             Guard(settings),
-            Access(settings, log, self.metrics.refused),
-            RateLimits(settings, self.metrics.refused),
+            Access(settings, log, self.metrics.refused, shared=shared),
+            RateLimits(settings, self.metrics.refused, shared=shared),
             cache(partial(make_document, ROUTES)),  # 0.1 s, and rarely asked for
             self.tools,
             self.files,
             self.capabilities,
             self.webhooks,
             Fronts(settings),
-            Sessions(self.database, log),
+            Sessions(self.database, log, shared=settings.cluster),
             self.cluster,
         )
         self.contexts.gone.append(self.parts.sessions.drop_context)
@@ -238,6 +240,7 @@ class Server:
             ownership.adopted += [self.capabilities.load, self.parts.sessions.adopt]
             ownership.left += [self.capabilities.drop, self.parts.sessions.let_go]
             ownership.wanted.append(self.runs.wants)
+            self._pass_on(self.cluster, log)
         self._mending: set[asyncio.Future[None]] = set()
         self._claimed = False
         self._http: BoundedServer | None = None
@@ -260,6 +263,30 @@ class Server:
         from isoserver.cluster.service import Cluster  # noqa: PLC0415 - as above
 
         return Cluster(self.settings, self._server_id, self.database, self.changes, log)
+
+    def _pass_on(self, cluster: Cluster, log: FilteringBoundLogger) -> None:
+        """Have requests go to the servers that own what they ask for."""
+        from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
+            contexts_elsewhere,
+            runs_elsewhere,
+        )
+        from isoserver.passing.service import Passing  # noqa: PLC0415
+
+        passing = Passing(self.settings, cluster, log)
+        self.parts.passing = passing
+        self.contexts.elsewhere = partial(contexts_elsewhere, passing)
+        self.runs.elsewhere = partial(runs_elsewhere, passing)
+
+    def _routes(self) -> Iterable[Route]:
+        routes = (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
+        if self.cluster is None:
+            return routes
+        from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
+            PEER_ROUTES,
+            passing_routes,
+        )
+
+        return (*passing_routes(routes), *PEER_ROUTES)
 
     def _lose(self, reason: str) -> None:
         """End at once whatever may be another server's by now."""
@@ -285,9 +312,7 @@ class Server:
         """
         sockets = self._claims.listen()
         await self.open()
-        self._http = make_http_server(
-            self.parts, (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
-        )
+        self._http = make_http_server(self.parts, self._routes())
         self._http.add_sockets(sockets)
         self.url = self._claims.url
 
@@ -321,7 +346,10 @@ class Server:
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
         if self.cluster is not None:
-            await self.cluster.start(self.settings.cluster_url or self._claims.url)
+            url = self.settings.cluster_url or self._claims.url
+            if self.parts.passing is not None:
+                self.parts.passing.url = url
+            await self.cluster.start(url)
         await self.changes.start()
         # Before what asks the database in the background: a store that can't be used
         # ends the start, and SQLAlchemy logs each query that is cut off by that.
@@ -367,11 +395,15 @@ class Server:
         await self.parts.mcp.close()
         if self.relay is not None:
             await self.relay.close()
+        if self.parts.passing is not None:
+            self.parts.passing.end_streams()
         with suppress(asyncio.TimeoutError):
             async with timeout(_ANSWERS_WAIT):
                 await self.parts.quiet.wait()
         if self._http is not None:
             await self._http.close_all_connections()
+        if self.parts.passing is not None:
+            self.parts.passing.close()
         await self.parts.sessions.close()
         await self.capabilities.settle()
         await self.tools.close()

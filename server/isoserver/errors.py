@@ -91,7 +91,10 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   ├── LeaseError                  this one may not serve now
     │   ├── ElsewhereError              another one has what is asked for
     │   ├── MovingError                 it is on its way to another one
-    │   └── ServerMissingError          (LookupError) no server has that id
+    │   ├── ServerMissingError          (LookupError) no server has that id
+    │   ├── PeerUnreachableError        the one that has it can't be reached
+    │   ├── PeerLostError               the one that has it was lost amid the request
+    │   └── PeerMarkError               what passes for another one's isn't
     ├── FolderError                     one of the server's folders can't be used
     ├── InvalidSettingsError            (ValueError) settings are unknown or wrong
     ├── LanguageError                   a language in the settings isn't available
@@ -1126,6 +1129,46 @@ class ServerMissingError(ClusterError, LookupError):
     def __init__(self, server_id: str) -> None:
         """Name it."""
         super().__init__(f"there is no server {server_id}")
+
+
+class PeerUnreachableError(ClusterError):
+    """The server that has what is asked for can't be reached; nothing was done."""
+
+    def __init__(self) -> None:
+        """State what happens."""
+        super().__init__(
+            "the server that has it can't be reached, so nothing was done; another one "
+            "takes over when its lease is over (cluster_lease_seconds)"
+        )
+
+
+class PeerLostError(ClusterError):
+    """The server that has what is asked for was lost before it had answered."""
+
+    http_status = HTTPStatus.BAD_GATEWAY
+    retry_after: int | None = None
+    advice = "Look at what has been done before you ask again."
+
+    def __init__(self) -> None:
+        """State what is known."""
+        super().__init__(
+            "the server that has it was lost before it had answered: what was asked "
+            "for may have been done, or not"
+        )
+
+
+class PeerMarkError(ClusterError):
+    """A request seems to come from another server, but doesn't prove it."""
+
+    http_status = HTTPStatus.FORBIDDEN
+    retry_after: int | None = None
+    advice = ""
+
+    def __init__(self) -> None:
+        """State what is wrong."""
+        super().__init__(
+            "the request isn't passed on by a server of this cluster (cluster_secret)"
+        )
 
 
 class FolderError(ServerError):

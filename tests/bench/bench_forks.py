@@ -2,9 +2,10 @@
 
 From the request to the first cell's result, in turn with new contexts in the same run:
 of contexts of three sizes, with 10 live contexts and with 1,000. Then 1,000 forks of
-one context, one after the other over one connection and over eight: the time, the
-first ten and the last ten, what each has of its own while nothing was asked of it, and
-whether each answers from the state that it was forked with.
+one context, one after the other and sixteen by each request, over one connection and
+over eight: the time, the processor time of the server and its processes, the first ten
+and the last ten, what each has of its own while nothing was asked of it, and whether
+each answers from the state that it was forked with.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tests.bench import report
 from tests.bench.bench_http import SERVE, server
 from tests.bench.http_client import Connection, request
 
+from isokernel.protocol.frames import FORKS_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -28,7 +31,8 @@ ITEM = "({ id: i, name: `item ${i}`, list: [i, i + 0.5] })"
 SIZES = {"1 KB": 8, "1 MB": 9_000, "32 MB": 280_000}
 """Objects on the heap, by what they take."""
 CROWD = 1000
-AT_ONCE = 8
+CROWDS = ((1, 1), (8, 1), (1, FORKS_MAX), (8, FORKS_MAX))
+"""Connections, and forks by each request."""
 BETWEEN_SECONDS = 0.03
 """Between two samples: what was deleted gives back its memory, and spares are made."""
 
@@ -57,6 +61,12 @@ class Contexts:
     async def fork(self, origin: str) -> str:
         """Fork one; the fork's id."""
         return str((await self._ask("POST", f"/contexts/{origin}/fork"))["id"])
+
+    async def forks(self, origin: str, count: int) -> list[str]:
+        """Fork one several times at once; the forks' ids."""
+        path = f"/contexts/{origin}/forks"
+        found = await self._ask("POST", path, {"count": count})
+        return [item["id"] for item in found["items"]]
 
     async def run(self, context: str, code: str = "1+1") -> str:
         """Run a cell; its result."""
@@ -103,6 +113,20 @@ async def starts(contexts: Contexts, rounds: int) -> dict[str, Any]:
     }
 
 
+def processor_seconds(pid: int) -> float:
+    """The processor time of a process and what it has forked, while they live."""
+    return sum(map(_busy, (pid, *_forked_by(pid))))
+
+
+def _forked_by(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def _busy(pid: int) -> float:
+    parts = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(part.read_text().split()[0]) for part in parts) / 1e9
+
+
 def private(pid: int) -> float:
     """MiB that a process has of its own."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -110,8 +134,8 @@ def private(pid: int) -> float:
     return sum(sizes) / 1024
 
 
-async def crowd(url: str, pid: int, at_once: int) -> dict[str, Any]:
-    """Many forks of one context of 1 MB."""
+async def crowd(url: str, pid: int, at_once: int, together: int) -> dict[str, Any]:
+    """Many forks of one context of 1 MB, so many of them by each request."""
     clients = [await Contexts.open(url) for _ in range(at_once)]
     origin = await clients[0].create()
     code = f"var kept = Array.from({{ length: {SIZES['1 MB']} }}, (_, i) => {ITEM})"
@@ -121,16 +145,23 @@ async def crowd(url: str, pid: int, at_once: int) -> dict[str, Any]:
     forks: list[str] = []
 
     async def work(client: Contexts) -> None:
-        while len(marks) < CROWD:
+        while (left := CROWD - len(marks)) > 0:
             start = time.perf_counter()
-            marks.append(0.0)
-            place = len(marks) - 1
-            forks.append(await client.fork(origin))
-            marks[place] = (time.perf_counter() - start) * 1e3
+            count = min(together, left)
+            place = len(marks)
+            marks.extend([0.0] * count)
+            if together == 1:
+                forks.append(await client.fork(origin))
+            else:
+                forks.extend(await client.forks(origin, count))
+            took = (time.perf_counter() - start) * 1e3
+            marks[place : place + count] = [took] * count
 
+    busy = processor_seconds(pid)
     start = time.perf_counter()
     await asyncio.gather(*map(work, clients))
     seconds = time.perf_counter() - start
+    busy = processor_seconds(pid) - busy
     children = psutil.Process(pid).children(recursive=True)
     own = [private(child.pid) for child in children if child.pid not in before]
     right = 0
@@ -143,6 +174,8 @@ async def crowd(url: str, pid: int, at_once: int) -> dict[str, Any]:
     return {
         "forks": len(forks),
         "at_once": at_once,
+        "together": together,
+        "processor_ms": busy / len(forks) * 1e3,
         "seconds": seconds,
         "first_ten_ms": report.summary(marks[:10]),
         "last_ten_ms": report.summary(marks[-10:]),
@@ -160,7 +193,9 @@ async def measure(rounds: int) -> dict[str, Any]:
         for _ in range(6):
             await contexts.create()
         figures["starts, 10 live"] = await starts(contexts, rounds)
-        figures["crowds"] = [await crowd(url, pid, each) for each in (1, AT_ONCE)]
+        figures["crowds"] = [
+            await crowd(url, pid, at_once, together) for at_once, together in CROWDS
+        ]
         for _ in range(CROWD):
             await contexts.create()
         figures["starts, 1,000 live"] = await starts(contexts, rounds // 2)
@@ -190,7 +225,9 @@ def tables(figures: dict[str, Any]) -> str:
         (
             f"{each['forks']}",
             f"{each['at_once']}",
+            f"{each['together']}",
             f"{each['seconds']:.2f}",
+            f"{each['processor_ms']:.2f}",
             f"{each['first_ten_ms']['p50']:.2f} / {each['last_ten_ms']['p50']:.2f}",
             f"{each['private_mib']['p50']:.2f} / {each['private_mib']['p95']:.2f}",
             f"{each['right_answers']}",
@@ -200,7 +237,9 @@ def tables(figures: dict[str, Any]) -> str:
     crowd_head = (
         "forks of one context",
         "connections",
+        "by each request",
         "all there, s",
+        "processor, ms each",
         "first ten / last ten, ms p50",
         "of its own while idle, MiB p50 / p95",
         "right answers",

@@ -137,4 +137,5 @@ def connect(server: Server, **headers: str) -> Client:
         headers=headers,
         limits=limits,
         verify=NO_TLS,
+        transport=server.transport(),
     )

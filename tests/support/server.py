@@ -23,6 +23,8 @@ from tests.support.waiting import DEADLINE, wait_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import httpx
+
 
 BUSY_SECONDS = 0.2
 """Processor time by which a process shows that it computes."""
@@ -113,6 +115,10 @@ class Server:
             self.said = self.errors.read().decode()
             self.errors.close()
         return status
+
+    def transport(self) -> httpx.BaseTransport | None:
+        """What a client sends its requests by, if not as ever."""
+        return None
 
     def log(self) -> str:
         """What it has logged so far."""

@@ -135,16 +135,23 @@ class WorkerClient:
 
     def clone(self) -> WorkerClient:
         """A client of a new process with the same state."""
-        pairs = [socket.socketpair() for _ in range(2)]
+        return self.clones(1)[0]
+
+    def clones(self, count: int) -> list[WorkerClient]:
+        """Clients of new processes with the same state."""
+        pairs = [socket.socketpair() for _ in range(2 * count)]
         spare = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs = [pair[1] for pair in pairs] + list(spare)
         descriptors = [sock.fileno() for sock in theirs]
-        number = self.send("fork_request", descriptors=descriptors)
+        content = {"count": count}
+        number = self.send("fork_request", content, descriptors=descriptors)
         for sock in theirs:
             sock.close()
         reply = self.reply(number)
         assert reply["status"] == "ok", reply
-        return WorkerClient(reply["pid"], pairs[0][0], pairs[1][0])
+        ours = [pair[0] for pair in pairs]
+        made = zip(reply["pids"], ours[::2], ours[1::2], strict=True)
+        return [WorkerClient(pid, work, control) for pid, work, control in made]
 
     def checkpoint(self, *, last: bool = False) -> tuple[bytes, dict[str, Any]]:
         """The context's saved heap, and how the saving went.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import time
 from contextlib import suppress
@@ -47,6 +48,10 @@ _PAGE_BYTES: Final = 1 << 20
 _PAUSE_SECONDS_MIN: Final = 0.02
 _PAUSE_SECONDS_MAX: Final = 0.5
 _PAUSE_GROWTH: Final = 1.5
+_WAIT_SECONDS: Final = 10.0
+"""How long the server is asked to wait with an answer; proxies wait for 30 and more."""
+_WAITING_SECONDS: Final = 60.0
+"""How long that answer may take."""
 
 
 def _ask(kind: type[T], request: Request) -> Steps[T]:
@@ -471,17 +476,17 @@ def wait_run(run_id: str, timeout: float | None) -> Steps[Run]:
     Raises:
         WaitTimeoutError: It hasn't in time.
     """
-    end = None if timeout is None else time.monotonic() + timeout
-    pause = _PAUSE_SECONDS_MIN
+    end = math.inf if timeout is None else time.monotonic() + timeout
     while True:
-        found = yield from get_run(run_id)
+        seconds = min(max(end - time.monotonic(), 0.0), _WAIT_SECONDS)
+        query = {"wait_ms": math.floor(seconds * 1e3)}
+        request = Request("GET", _run(run_id), query, seconds=_WAITING_SECONDS)
+        found = yield from _ask(Run, request)
         if found.status != "running":
             return found
-        if end is not None and time.monotonic() + pause > end:
+        if time.monotonic() >= end:
             message = f"the run {run_id} hasn't ended in {timeout:g} s; it goes on"
             raise WaitTimeoutError(message)
-        yield Pause(pause)
-        pause = min(pause * _PAUSE_GROWTH, _PAUSE_SECONDS_MAX)
 
 
 def run_output(run_id: str, **asked: int | None) -> Steps[OutputPage]:

@@ -19,10 +19,14 @@ from isokernel.protocol.messages import well_formed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MAX_BYTES", "Decoder", "Frame", "encode", "plain_data"]
+__all__ = ["FORKS_MAX", "MAX_BYTES", "Decoder", "Frame", "encode", "plain_data"]
 
 MAX_BYTES: Final = 64 << 20
 """The size of a frame, unless its reader or writer sets another limit."""
+
+FORKS_MAX: Final = 16
+"""Clones that one `fork_request` asks for: each comes with two descriptors, and a
+confined process may have 64 open."""
 
 _LENGTH: Final = struct.Struct(">I")
 _LENGTH_MAX: Final = (1 << 32) - 1

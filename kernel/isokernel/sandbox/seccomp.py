@@ -70,7 +70,7 @@ _NAMESPACES: Final = 0x7E020000
 # CLONE_NEW* and what changes who the parent or the tracer is.
 _CLONE_DENIED: Final = 0x7E82A000
 _CLONE_SIBLING: Final = 0x00108000
-"""All flags of what clones a context (`v8.children.fork_sibling`). The parent gets a
+"""All flags of what clones a context (`v8.children.fork_siblings`). The parent gets a
 child that it would get as well, as an orphan, if its parent ended."""
 _AT_EMPTY_PATH: Final = 0x1000
 _PR_SET_PDEATHSIG: Final = 1  # what is forked may wish to end with who forked it

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
     from isokernel.v8.isolate import Isolate
 
-__all__ = ["Child", "Children", "Outcome", "fork", "fork_sibling"]
+__all__ = [
+    "Child",
+    "Children",
+    "Outcome",
+    "Siblings",
+    "fork",
+    "fork_sibling",
+    "fork_siblings",
+]
 
 _OK, _FAILED = 0, 1
 _OUTPUT_MAX_BYTES: Final = 65_536
@@ -68,6 +76,18 @@ class Outcome(NamedTuple):
         silent = _MEMORY if self.status == -_SIGTRAP else "V8 gave no reason"
         reason = (fatal or lines or [silent])[0].lstrip("# ")
         return reason if self.status > 0 else f"{reason} (signal {-self.status})"
+
+
+class Siblings(NamedTuple):
+    """The processes that `fork_siblings` has made.
+
+    Attributes:
+        pids: Their ids, in order; in one of them, those of the ones before it.
+        place: In a new process, its own place among them; None in the one that forked.
+    """
+
+    pids: list[int]
+    place: int | None
 
 
 class Children:
@@ -206,23 +226,8 @@ def fork() -> int:
         return os.fork()
 
 
-def fork_sibling(
-    rest: Sequence[int] = (),
-    seconds: float | None = None,
-    *,
-    without: Sequence[int] = (),
-) -> int:
-    """Fork a process that is a child of this one's parent, which is told of its end.
-
-    To fork twice instead, so that it is an orphan, copies the table of pages twice,
-    which is most of what a fork costs. On Linux. No other thread may be in V8, nor in
-    anything else that takes a lock without having Python's.
-
-    Args:
-        rest: Descriptors, one of which is to be readable before the new process does
-            anything: with the first line of Python it copies 800 KB of memory.
-        seconds: How long it rests at most; None for ever.
-        without: Descriptors that it closes before it rests.
+def fork_sibling() -> int:
+    """Fork one process as `fork_siblings` does, which goes on at once.
 
     Returns:
         Its id; 0 in the new process.
@@ -230,30 +235,66 @@ def fork_sibling(
     Raises:
         OSError: The system allows no more processes.
     """
+    made = fork_siblings([()])
+    return made.pids[0] if made.place is None else 0
+
+
+def fork_siblings(
+    rests: Sequence[Sequence[int]],
+    seconds: float | None = None,
+    *,
+    without: Sequence[int] = (),
+) -> Siblings:
+    """Fork processes that are children of this one's parent, which is told of each end.
+
+    To fork twice instead, so that it is an orphan, copies the table of pages twice,
+    which is most of what a fork costs. On Linux. No other thread may be in V8, nor in
+    anything else that takes a lock without having Python's.
+
+    Args:
+        rests: For each process, descriptors of which one is to be readable before it
+            does anything: with the first line of Python it copies 800 KB of memory. It
+            goes on at once if there are none. It closes those of the others.
+        seconds: How long each rests at most; None for ever.
+        without: Descriptors that each closes before it rests.
+
+    Raises:
+        OSError: The system allows no more processes. Those that were forked before
+            rest on.
+    """
     before, after_in_parent, after_in_child, clone, poll, close = _calls()
-    pid, this = ctypes.c_int(0), os.getpid()
-    looks = b"".join(_POLL.pack(descriptor, select.POLLIN, 0) for descriptor in rest)
+    this, pids = os.getpid(), (ctypes.c_int * len(rests))()
     wait = -1 if seconds is None else math.ceil(seconds * 1000)
-    look = partial(poll, looks, len(rest), wait if rest else 0)
-    first = (*(partial(close, descriptor) for descriptor in without), look)
-    # As `os.fork` does it, with another system call. The new process has one thread,
+    clones, tables = [], []
+    for place, rest in enumerate(rests):
+        slot = ctypes.addressof(pids) + place * ctypes.sizeof(ctypes.c_int)
+        clones.append(partial(clone, slot, 0, 0))
+        others = (*itertools.chain(*rests[:place], *rests[place + 1 :]), *without)
+        looks = b"".join(_POLL.pack(one, select.POLLIN, 0) for one in rest)
+        look = partial(poll, looks, len(rest), wait if rest else 0)
+        first = (*(partial(close, one) for one in others), look, after_in_child)
+        begin: Callable[[], object] = partial(list, map(_CALL, first))
+        tables.append({0: begin, -1: partial(bool, 1)})
+    # As `os.fork` does it, with another system call. A new process has one thread,
     # which must not wait for others, as it would to run any line of Python before it
-    # has been told: so all is called by C, and a table finds what comes next.
-    begin: Callable[[], object] = partial(list, map(_CALL, (*first, after_in_child)))
-    following = {None: int, 0: begin}
-    called = map(_CALL, (before, partial(clone, ctypes.byref(pid), 0, 0)))
-    list(map(_CALL, map(following.get, called, itertools.repeat(after_in_parent))))
+    # has been told: so all is called by C, and tables find what comes next. What
+    # returns something true comes last: a new process forks none of those after it.
+    results = map(_CALL, (before, *clones))
+    nexts = map(dict.get, ({}, *tables), results, itertools.repeat(int))
+    any(map(_CALL, nexts))
+    forked = [pid for pid in pids if pid]
     if os.getpid() != this:
-        return 0
-    if not pid.value:
-        error = ctypes.get_errno()
+        return Siblings(forked, len(forked))
+    error = ctypes.get_errno()
+    after_in_parent()
+    if len(forked) < len(rests):
         raise OSError(error, os.strerror(error))
-    return pid.value
+    return Siblings(forked, None)
 
 
 @functools.cache
 def _calls() -> tuple[Callable[..., object], ...]:
-    """Return the C functions of `fork_sibling`, which keep Python's lock."""
+    """Return the C functions of `fork_siblings`, which keep Python's lock."""
     python, system = ctypes.pythonapi, ctypes.PyDLL(None, use_errno=True)
     before = python.PyOS_BeforeFork
     before.restype = None

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isokernel.errors import FrameError
-from isokernel.protocol.frames import MAX_BYTES, Decoder, Frame, encode
+from isokernel.protocol.frames import FORKS_MAX, MAX_BYTES, Decoder, Frame, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _HELD_BYTES_MAX: Final = 1 << 16
 """What may wait for more before it is sent."""
 _INBOX_MAX: Final = 1024
 """Frames that are taken in while the server doesn't read ours."""
-_DESCRIPTORS_MAX: Final = 4
+_DESCRIPTORS_MAX: Final = 2 * FORKS_MAX + 2
 _ENDED: Final = 0
 
 

@@ -1,9 +1,9 @@
 """Copies of a context's process: those that go on as clones, one that saves the heap.
 
-Both requests come with descriptors. A `fork_request`'s are the clone's two sockets, and
-both ends of one that keeps packets, for the clone after it: a confined process can make
-none. A `checkpoint_request`'s are a file that gets the heap, and the write end of a
-pipe that gets one JSON map when it is all done:
+Both requests come with descriptors. A `fork_request`'s are two sockets for each of the
+clones, `count` of them, and both ends of one that keeps packets, for the clone after
+them: a confined process can make none. A `checkpoint_request`'s are a file that gets
+the heap, and the write end of a pipe that gets one JSON map when it is all done:
 
     {"status": "ok", "size": …, "digest": …, "seconds": …}
     {"status": "error", "reason": …, "kind": …, "path": …, "holder": …}

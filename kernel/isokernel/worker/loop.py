@@ -7,12 +7,12 @@ import os
 import select
 import socket
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isokernel.errors import MessageError
 from isokernel.protocol.answers import reply_type
-from isokernel.v8.children import fork, fork_sibling
+from isokernel.protocol.frames import FORKS_MAX
+from isokernel.v8.children import fork, fork_sibling, fork_siblings
 from isokernel.v8.writer import DEADLINE_SECONDS
 from isokernel.worker.channel import Channel
 from isokernel.worker.control import MemoryFigures, WorkerControl
@@ -21,7 +21,7 @@ from isokernel.worker.exits import WorkerExits
 from isokernel.worker.front import WorkerFront
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from isokernel.context import Context
     from isokernel.context.context import Origin
@@ -186,23 +186,44 @@ class Worker:
         return None
 
     def _clone(self, request: Frame) -> Sockets | None:
-        """Have a process go on as another context; its sockets, in that process."""
-        descriptors = self._take_descriptors(request, len(Sockets._fields) + 2)
+        """Have processes go on as other contexts; the sockets of one, in that one.
+
+        All have the state of one moment.
+        """
+        count = request.content.get("count")
+        if not (type(count) is int and 0 < count <= FORKS_MAX):
+            _close(self._channel.take_descriptors(len(self._channel.descriptors)))
+            problem = MessageError(f"a fork_request is for 1 to {FORKS_MAX} clones")
+            self._front.refuse(request, problem)
+            return None
+        each = len(Sockets._fields)
+        descriptors = self._take_descriptors(request, each * count + 2)
         if not descriptors:
             return None
-        given, pair = descriptors[:-2], descriptors[-2:]
-        pid = self._spare.give(given)
-        if not pid:
-            # It rests until it is asked something, or a timer is due.
-            wait = self._context.wait_time()
-            rest = partial(fork_sibling, given, wait, without=pair)
-            pid = self._fork(request, rest)
-            if pid == 0:
-                return Sockets(*(socket.socket(fileno=fd) for fd in given))
-        _close(given)
+        *given, pair = (
+            descriptors[at : at + each] for at in range(0, len(descriptors), each)
+        )
+        spare = self._spare.give(given[0])
+        rests = given[1:] if spare else given
+        pids = [spare] if spare else []
+        foreign = (*pair, *given[0]) if spare else pair
+        # They rest until they are asked something, or a timer is due.
+        wait, place = self._context.wait_time(), None
+        self._channel.flush()
+        try:
+            with self._context.turns.held():
+                if rests:
+                    made = fork_siblings(rests, wait, without=foreign)
+                    pids, place = pids + made.pids, made.place
+        except OSError as error:
+            self._front.refuse(request, error)
+        else:
+            if place is not None:
+                self._close_inherited()
+                return Sockets(*(socket.socket(fileno=fd) for fd in rests[place]))
+            self._tell(request, {"pids": pids})
+        _close(descriptors[:-2])
         self._spare.want(pair)
-        if pid > 0:
-            self._tell_forked(request, pid)
         return None
 
     def _checkpoint(self, request: Frame) -> None:
@@ -217,12 +238,12 @@ class Worker:
         if request.content.get("last"):
             self._save(request, file, outcome, seconds)
             return
-        pid = self._fork(request, fork)
+        pid = self._fork(request)
         if pid == 0:
             save_and_exit(self._context, file, outcome, seconds)
         _close(descriptors)
         if pid > 0:
-            self._tell_forked(request, pid)
+            self._tell(request, {"pid": pid})
 
     def _save(self, request: Frame, file: int, outcome: int, seconds: float) -> None:
         """Save the context in this process, which does nothing else meanwhile."""
@@ -245,12 +266,12 @@ class Worker:
         self._front.refuse(request, problem)
         return ()
 
-    def _fork(self, request: Frame, fork_process: Callable[[], int]) -> int:
+    def _fork(self, request: Frame) -> int:
         """Fork a copy of this process: its id, 0 in the copy, less if it is refused."""
         self._channel.flush()
         try:
             with self._context.turns.held():
-                pid = fork_process()
+                pid = fork()
         except OSError as error:
             self._front.refuse(request, error)
             return -1
@@ -258,8 +279,8 @@ class Worker:
             self._close_inherited()
         return pid
 
-    def _tell_forked(self, request: Frame, pid: int) -> None:
-        content = {"status": "ok", "pid": pid}
+    def _tell(self, request: Frame, found: dict[str, Any]) -> None:
+        content = {"status": "ok", **found}
         self._channel.send(reply_type(request.type), content, request.id or 0)
 
     def _close_inherited(self) -> None:

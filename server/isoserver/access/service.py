@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isoserver.access.keys import Keys
 from isoserver.access.rates import Buckets
-from isoserver.access.signins import SignIns
+from isoserver.access.signins import SharedSignIns, SignIns
 from isoserver.errors import (
     AccessError,
     AdminError,
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
     from tornado.httputil import HTTPServerRequest
 
+    from isoserver.access.signins import SignInsHolder
     from isoserver.access.tokens import Tokens
     from isoserver.settings.access import AccessSettings
+    from isoserver.storage.database import Database
 
 __all__ = ["METADATA_PATH", "RESOURCES", "Access"]
 
@@ -59,6 +61,7 @@ class Access:
         log: FilteringBoundLogger,
         refused: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        shared: Database | None = None,
     ) -> None:
         """Read which keys and tokens are accepted.
 
@@ -67,13 +70,16 @@ class Access:
             log: Told that the issuer can't be reached.
             refused: Called with the reason of each refusal, for the metrics.
             clock: Returns the time in seconds.
+            shared: The database of several servers, of which any may be asked.
         """
         self._settings = settings
         self._refused = refused
         self._keys = Keys(settings)
         self._tokens = _make_tokens(settings, log)
         self._failures = Buckets(clock)
-        self.signins = SignIns(clock)
+        self.signins: SignInsHolder = (
+            SignIns(clock) if shared is None else SharedSignIns(shared)
+        )
         self.guarded = bool(self._keys) or self._tokens is not None
 
     async def identify(

@@ -19,6 +19,8 @@ _PAGE_BYTES = 1 << 20
 _PAUSE_SECONDS_MIN = 0.02
 _PAUSE_SECONDS_MAX = 0.5
 _PAUSE_GROWTH = 1.5
+_WAIT_MS = 10_000
+"""How long the server waits with its answer, at most, for the end of an execution."""
 
 
 def execute(server: Connection, given: argparse.Namespace) -> int:
@@ -143,7 +145,8 @@ def _wait(server: Connection, one: str, *, follow: bool) -> dict[str, Any]:
         if follow:
             place, status = _read(server, one, place)
         else:
-            status = server.get(f"/api/executions/{quote(one)}")["status"]
+            path = f"/api/executions/{quote(one)}"
+            status = server.get(path, wait_ms=_WAIT_MS)["status"]
         if status != "running":
             found: dict[str, Any] = server.get(f"/api/executions/{quote(one)}")
             return found

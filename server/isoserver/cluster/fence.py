@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from isoserver.cluster.kinds import CONTEXT, RUN, WEBHOOK
 from isoserver.cluster.tables import CLUSTER
-from isoserver.storage.database import FENCED_STATE, METADATA, SERVER_VARIABLE
+from isoserver.storage.database import FENCED_STATE, METADATA, SERVER_VARIABLE, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +137,7 @@ async def prepare(connection: AsyncConnection) -> None:
     # Until its end, as this server isn't registered yet.
     await connection.exec_driver_sql(f"SET LOCAL {SERVER_VARIABLE} = ''")
     await connection.run_sync(CLUSTER.create_all)
+    await connection.run_sync(SHARED.create_all)
     await connection.exec_driver_sql(_SERVES.format(me=_ME, refuse=_REFUSE))
     rows = await connection.execute(_KNOWN)
     known = {(table.strip('"'), trigger) for table, trigger in rows}

@@ -511,12 +511,12 @@ class Context:
             await self._owner.saved(self)
 
     async def fork_into(
-        self, other: Context, forked: Callable[[], None] | None = None
+        self, *others: Context, forked: Callable[[], None] | None = None
     ) -> None:
-        """Let another context, which isn't started, begin with this one's state.
+        """Let other contexts, which aren't started, begin with this one's state.
 
         Args:
-            other: The other context.
+            others: The other contexts; `FORKS_MAX` at most.
             forked: Called at the moment whose state it has.
 
         Raises:
@@ -529,11 +529,13 @@ class Context:
                 forked()
             return reply
 
-        process = await self.process.fork(ask, other)
-        if other.state is State.DEAD:
-            await process.close()
-            raise ForkError(other.reason)
-        other._forked(self, process)
+        processes = await self.process.fork(ask, others)
+        dead = next((one for one in others if one.state is State.DEAD), None)
+        if dead is not None:
+            await asyncio.gather(*(process.close() for process in processes))
+            raise ForkError(dead.reason)
+        for other, process in zip(others, processes, strict=True):
+            other._forked(self, process)  # noqa: SLF001 - of its own class
 
     def take_process(self, other: Context) -> None:
         """Begin with the process of another context, which was made for that.

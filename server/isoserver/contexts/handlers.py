@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from isoserver.contexts.jobs import Failure
@@ -18,6 +18,7 @@ from isoserver.contexts.models import (
     CompleteRequest,
     CreateContextRequest,
     ExecuteRequest,
+    ForksRequest,
     InspectRequest,
     Notebook,
     StreamRequest,
@@ -42,6 +43,7 @@ from isoserver.contexts.streams import (
 from isoserver.errors import ExecutionEndedError, FieldProblem, InvalidRequestError
 from isoserver.heaps.models import RestartRequest
 from isoserver.http.handlers import Handler
+from isoserver.http.routes import WAIT_MAX_MS
 from isoserver.settings.rules import policy_of
 
 if TYPE_CHECKING:
@@ -70,7 +72,6 @@ __all__ = [
 
 _CONTINUE, _INTERRUPT = "continue", "interrupt"
 _LINES, _JUPYTER = "lines", "jupyter"
-_WAIT_MAX_MS: Final = 300_000
 
 
 @lru_cache(maxsize=1024)
@@ -246,7 +247,7 @@ class ExecutionHandler(Handler):
 
     async def get(self, context_id: str, execution_id: str) -> None:
         """Answer how it stands, now or when it is over."""
-        seconds = self.whole_number("wait_ms", 0, 0, _WAIT_MAX_MS) / 1e3
+        seconds = self.whole_number("wait_ms", 0, 0, WAIT_MAX_MS) / 1e3
         context = self.find_context(context_id)
         execution = await self.parts.contexts.find_execution(context, execution_id)
         if seconds and not execution.done.done():
@@ -286,7 +287,7 @@ class ExecutionEventsHandler(_StreamingHandler):
 class ContextsHandler(Handler):
     """All contexts of the workspace."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
         contexts = self.parts.contexts
         served = contexts.languages.served
@@ -294,7 +295,7 @@ class ContextsHandler(Handler):
             record_answer(one, served[one.language])
             if isinstance(one, ContextRecord)
             else context_answer(one)
-            for one in contexts.in_workspace(self.principal.workspace)
+            for one in await contexts.everywhere(self.principal.workspace)
         ]
         self.answer({"items": items})
 
@@ -362,6 +363,18 @@ class ForkHandler(Handler):
         self.check_open()
         fork = await self.parts.contexts.fork(self.find_context(context_id))
         self.answer(context_answer(fork), HTTPStatus.CREATED)
+
+
+class ForksHandler(Handler):
+    """Makes several contexts with the state of another."""
+
+    async def post(self, context_id: str) -> None:
+        """Fork the context so many times, all at one moment."""
+        self.check_open()
+        context = self.find_context(context_id)
+        asked = self.parse(ForksRequest)
+        forks = await self.parts.contexts.forks(context, asked.count)
+        self.answer({"items": list(map(context_answer, forks))}, HTTPStatus.CREATED)
 
 
 class CheckpointHandler(Handler):

@@ -20,6 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from isokernel.protocol.frames import FORKS_MAX
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import ALIASES
 from isoserver.contexts.outputs import lines
@@ -190,6 +191,14 @@ class CreateContextRequest(RequestModel):
         "a range (V8 only, also if no language is named, and not from a heap). "
         "Importing them takes no time.",
         examples=[["d3@7", "lodash-es"]],
+    )
+
+
+class ForksRequest(RequestModel):
+    """How many forks to make."""
+
+    count: int = Field(
+        ge=1, le=FORKS_MAX, description="So many contexts, all with one state."
     )
 
 

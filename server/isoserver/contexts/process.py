@@ -32,7 +32,7 @@ from typing import (
 from isoserver.errors import ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from isokernel.forkserver import MemoryFile
     from isoserver.contexts.context import Identity
@@ -224,17 +224,19 @@ class ContextProcess(Protocol):
         """
         del identity, listener
 
-    async def fork(self, ask: Ask, listener: ProcessListener) -> ContextProcess:
-        """Return a launched process with the same state. Called if `can_fork`.
+    async def fork(
+        self, ask: Ask, listeners: Sequence[ProcessListener]
+    ) -> Sequence[ContextProcess]:
+        """Return launched processes with its state of one moment, if `can_fork`.
 
         Args:
             ask: How to ask the process in the context's turn.
-            listener: What the new process reports to.
+            listeners: What each of the new processes reports to; `FORKS_MAX` at most.
 
         Raises:
             ForkError: It could not be forked.
         """
-        del ask, listener
+        del ask, listeners
         message = "its process can't be forked"
         raise ForkError(message)
 

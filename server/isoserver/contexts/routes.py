@@ -8,7 +8,7 @@ from isoserver.contexts import handlers as contexts
 from isoserver.contexts import models
 from isoserver.heaps import models as heap_models
 from isoserver.http import models as http_models
-from isoserver.http.routes import Answer, Operation, Query, Route
+from isoserver.http.routes import WAIT, Answer, Operation, Query, Route
 
 __all__ = ["CONTEXT_ROUTES"]
 
@@ -70,11 +70,6 @@ _TIMEOUT: Final = Query(
         "maximum": models.TIMEOUT_MAX_MS,
         "default": 30_000,
     },
-)
-_WAIT: Final = Query(
-    "wait_ms",
-    "Milliseconds that the answer waits for the execution's end.",
-    {"type": "integer", "minimum": 0, "maximum": 300_000, "default": 0},
 )
 _LAST_EVENT: Final = Query(
     "last_event_id",
@@ -232,6 +227,29 @@ CONTEXT_ROUTES: Final = (
         ),
     ),
     Route(
+        f"{_ONE}/forks",
+        contexts.ForksHandler,
+        (
+            Operation(
+                "POST",
+                "Make several contexts that have the state of this one, of one moment "
+                "(V8 only).",
+                (
+                    Answer(201, "The new contexts.", models.ContextsModel),
+                    _INVALID,
+                    _MISSING,
+                    _CANNOT_FORK,
+                    _LARGE,
+                    _LIMIT,
+                    _UNREADY,
+                    _LATE,
+                ),
+                models.ForksRequest,
+                example={"count": 3},
+            ),
+        ),
+    ),
+    Route(
         f"{_ONE}/complete",
         contexts.CompleteHandler,
         (
@@ -304,7 +322,7 @@ CONTEXT_ROUTES: Final = (
                     _INVALID,
                     _NO_EXECUTION,
                 ),
-                queries=(_WAIT,),
+                queries=(WAIT,),
             ),
         ),
     ),

@@ -22,6 +22,7 @@ from isoserver.contexts.kernels import KernelProcess, kernel_order
 from isoserver.contexts.languages import Languages
 from isoserver.contexts.launcher import Launcher, load_kernelspecs
 from isoserver.contexts.named import NamedExecutions
+from isoserver.contexts.records import LIVE
 from isoserver.contexts.registry import Registry
 from isoserver.contexts.spares import Spares
 from isoserver.contexts.store import ContextStore
@@ -41,7 +42,7 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from jupyter_client.kernelspec import KernelSpec
@@ -69,6 +70,8 @@ HOME: Final = "/home/user"
 _SWEEPS: Final = 4
 """How often idle contexts are looked for in the time that they may live."""
 _SWEEP_SECONDS_MAX: Final = 30.0
+_UNANSWERED: Final = "its server doesn't answer"
+"""Why another server's context is shown as its row has it."""
 _MEMORY_PART: Final = 0.75
 """Of the machine's memory, for all contexts together."""
 
@@ -83,6 +86,7 @@ class Contexts:
         found: Those that an earlier server has left.
         gone: Called with each context that is deleted, but for single runs'.
         ownership: Which are this server's, if several share the database.
+        elsewhere: Asks the others for those of a workspace that they have.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -135,6 +139,7 @@ class Contexts:
             *(settings, self._registry, self._store, heaps, files, self._gone),
             shared=cluster is not None,
         )
+        self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
         self.ownership: Ownership | None = None
         if cluster is not None:
             from isoserver.contexts.ownership import (  # noqa: PLC0415 - there alone
@@ -357,6 +362,25 @@ class Contexts:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
 
+    async def everywhere(self, workspace: str) -> list[Context | ContextRecord]:
+        """Return a workspace's on all servers, oldest first; others' as records.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        if self.elsewhere is None:
+            return self.in_workspace(workspace)
+        # First those that nobody has, which may be somebody's by the time we ask.
+        found: dict[Key, Context | ContextRecord] = {}
+        for row in await self._store.in_workspace(workspace):
+            if row.language in self.languages.served:
+                is_live = row.state == LIVE
+                found[row.key] = row.without_process(_UNANSWERED) if is_live else row
+        for record in await self.elsewhere(workspace):
+            found[record.key] = record
+        found.update((one.key, one) for one in self.in_workspace(workspace))
+        return sorted(found.values(), key=lambda one: one.created_at)
+
     def get(self, workspace: str, context_id: str) -> Context:
         """Find a context; a hibernated one wakes with the first job that it gets.
 
@@ -551,7 +575,15 @@ class Contexts:
         )
 
     async def fork(self, context: Context) -> Context:
-        """Make a context that has the state of another.
+        """Make a context that has the state of another; see `forks`."""
+        return (await self.forks(context, 1))[0]
+
+    async def forks(self, context: Context, count: int) -> list[Context]:
+        """Make contexts that have the state of another, of one moment.
+
+        Args:
+            context: The other one.
+            count: How many; `FORKS_MAX` at most.
 
         Raises:
             ForkError: Its process can't be forked, or V8 can't.
@@ -560,35 +592,46 @@ class Contexts:
         if not context.process.can_fork:
             message = f"a {context.language.name} context can't be forked"
             raise ForkError(message)
-        fork = self._make(context.identity._replace(id=new_id()))
-        self._add(fork)
-        await self._own(fork)
+        forks: list[Context] = []
         copying: list[asyncio.Future[None]] = []
 
         def forked() -> None:
-            fork.calls.begin(context.calls.lock)
-            if not self._files.has_folder(context.key):
-                return  # most have none, and need no thread to copy it
-            self._files.freeze(context.key)
-            copy = asyncio.to_thread(self._files.copy, context.key, fork.key)
-            copying.append(asyncio.ensure_future(copy))
-            copying[0].add_done_callback(lambda _: self._files.thaw(context.key))
+            for fork in forks:
+                fork.calls.begin(context.calls.lock)
+            # Most have no folder, and need no thread to copy it.
+            if self._files.has_folder(context.key):
+                copying.extend(self._copy_files(context, fork) for fork in forks)
 
         try:
-            await context.fork_into(fork, forked)
+            for _ in range(count):
+                fork = self._make(context.identity._replace(id=new_id()))
+                self._add(fork)
+                forks.append(fork)
+                await self._own(fork)
+            await context.fork_into(*forks, forked=forked)
             await asyncio.gather(*copying)
         except BaseException:
             await asyncio.gather(*copying, return_exceptions=True)
-            self._registry.discard(fork)
-            await fork.close()
-            await asyncio.to_thread(self._files.delete, fork.key)
+            for fork in forks:
+                self._registry.discard(fork)
+                await fork.close()
+                await asyncio.to_thread(self._files.delete, fork.key)
             raise
-        if self._calls is not None:
-            await self._calls.set(fork.key, self._calls.given(context.key))
-        await self._store.copy_cells(context, fork)
-        self._record(fork)
-        await self._written(fork)
-        return fork
+        for fork in forks:
+            if self._calls is not None:
+                await self._calls.set(fork.key, self._calls.given(context.key))
+            await self._store.copy_cells(context, fork)
+            self._record(fork)
+            await self._written(fork)
+        return forks
+
+    def _copy_files(self, context: Context, fork: Context) -> asyncio.Future[None]:
+        """Copy a context's files, which stay as they are until that is done."""
+        self._files.freeze(context.key)
+        copy = asyncio.to_thread(self._files.copy, context.key, fork.key)
+        copying = asyncio.ensure_future(copy)
+        copying.add_done_callback(lambda _: self._files.thaw(context.key))
+        return copying
 
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""

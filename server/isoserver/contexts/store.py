@@ -178,6 +178,16 @@ class ContextStore:
         self._abandoned = True
         self._pending.clear()
 
+    async def in_workspace(self, workspace: str) -> list[ContextRecord]:
+        """Return a workspace's rows, oldest first."""
+        query = (
+            select(*(CONTEXTS.c[name] for name in ContextRecord._fields))
+            .where(CONTEXTS.c.workspace == workspace)
+            .order_by(CONTEXTS.c.created_at)
+        )
+        async with self._database.connect() as connection:
+            return [ContextRecord(*row) for row in await connection.execute(query)]
+
     def packages(self, key: Key) -> tuple[str, ...]:
         """Return what a context begins with."""
         return self._packages.get(key, ())

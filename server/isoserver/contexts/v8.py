@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,7 +27,7 @@ from isoserver.contexts.process import ContextProcess
 from isoserver.errors import ContextStartError, ForkError, HeapUnsavableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from isokernel.forkserver import MemoryFile
     from isokernel.protocol.frames import Frame
@@ -302,39 +302,58 @@ class V8Process(ContextProcess):
         self._identity, self._listener = identity, listener
         self.tell("clock_restart", {})
 
-    async def fork(self, ask: Ask, listener: ProcessListener) -> V8Process:
-        """Have it fork itself, with sockets of its own; see `ContextProcess`."""
-        work, far_work = socket.socketpair()
-        control, far_control = socket.socketpair()
-        # The next clone gets its sockets through this one.
-        spare = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        far = (far_work, far_control, *spare)
-        fds = tuple(sock.fileno() for sock in far)
-        seconds = self._settings.context_query_timeout_seconds
-        try:
-            reply = await ask(Job("fork_request", {}, seconds, fds=fds))
-            pid = self._fork_server.adopt(_forked_pid(reply), self._session)
-        except BaseException:
-            work.close()
-            control.close()
-            raise
-        finally:
-            for sock in far:
-                sock.close()
-        work.setblocking(False)  # noqa: FBT003 - socket's own signature
-        control.setblocking(False)  # noqa: FBT003
-        made = V8Process(self._identity, listener, self._settings, self._fork_server)
-        made._session = self._session
-        made._adopt(pid, work, control)
+    async def fork(
+        self, ask: Ask, listeners: Sequence[ProcessListener]
+    ) -> list[V8Process]:
+        """Have it fork itself, with sockets for each; see `ContextProcess`."""
+        with ExitStack() as ours, ExitStack() as theirs:
+            pairs = [socket.socketpair() for _ in range(2 * len(listeners))]
+            for our_end, their_end in pairs:
+                ours.enter_context(our_end).setblocking(False)  # noqa: FBT003 - its own
+                theirs.enter_context(their_end)
+            # The next clone gets its sockets through this one.
+            spare = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            fds = [their_end.fileno() for _, their_end in pairs]
+            fds += [theirs.enter_context(end).fileno() for end in spare]
+            content = {"count": len(listeners)}
+            seconds = self._settings.context_query_timeout_seconds
+            reply = await ask(Job("fork_request", content, seconds, fds=tuple(fds)))
+            named = _forked_pids(reply, len(listeners))
+            pids = [self._fork_server.adopt(pid, self._session) for pid in named]
+            ours.pop_all()
+        ends = iter([our_end for our_end, _ in pairs])
+        made = []
+        for listener, pid, work, control in zip(
+            listeners, pids, ends, ends, strict=True
+        ):
+            one = V8Process(self._identity, listener, self._settings, self._fork_server)
+            one._session = self._session
+            one._adopt(pid, work, control)
+            made.append(one)
         return made
+
+
+def _forked_pids(reply: dict[str, Any], count: int) -> list[object]:
+    """Return so many processes that a context says it has forked."""
+    _check_forked(reply)
+    pids: object = reply.get("pids")
+    found = pids if isinstance(pids, list) else []
+    known = {pid for pid in found if isinstance(pid, int)}
+    if not len(found) == len(known) == count:
+        message = "the context named other processes than it was asked for"
+        raise ForkError(message)
+    return found
 
 
 def _forked_pid(reply: dict[str, Any]) -> object:
     """Return the process that a context says it has forked, which is no proof yet."""
-    pid: object = reply.get("pid")
-    if reply.get("status", "ok") != "ok" or not pid:
+    _check_forked(reply)
+    return reply.get("pid")
+
+
+def _check_forked(reply: dict[str, Any]) -> None:
+    if reply.get("status", "ok") != "ok":
         raise ForkError(str(reply.get("evalue") or "the context can't be forked"))
-    return pid
 
 
 async def _read_pipe(reader: int) -> bytes:

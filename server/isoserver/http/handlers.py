@@ -133,7 +133,8 @@ class Handler(RequestHandler):
             self.principal = await self.parts.access.identify(
                 self.request, in_query=self.key_in_query
             )
-            self.parts.rates.check(self.principal, "request")
+            if "request" in self.parts.rates.limited:
+                await self.parts.rates.take(self.principal, "request")
         if self.request.method not in self.methods and self.methods:
             raise MethodError
         if self.parts.cluster is not None and not self.public:

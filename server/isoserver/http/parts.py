@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from isoserver.http.metrics import Metrics
     from isoserver.jupyter.fronts import Fronts
     from isoserver.jupyter.sessions import Sessions
+    from isoserver.passing.service import Passing
     from isoserver.runs.service import Runs
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.database import Database
@@ -62,6 +63,7 @@ class ServerParts:
         fronts: The clients that are attached to contexts.
         sessions: Which of their documents uses which.
         cluster: The servers that share the database, if there are others.
+        passing: Passes on to them what is theirs.
         mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
     """
@@ -84,6 +86,7 @@ class ServerParts:
     fronts: Fronts
     sessions: Sessions
     cluster: Cluster | None = None
+    passing: Passing | None = None
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _active: set[object] = field(default_factory=set)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
+    "WAIT",
+    "WAIT_MAX_MS",
     "Answer",
     "Operation",
     "Query",
@@ -28,6 +30,14 @@ class Query(NamedTuple):
     name: str
     description: str
     schema: dict[str, Any]
+
+
+WAIT_MAX_MS: Final = 300_000
+WAIT: Final = Query(
+    "wait_ms",
+    "Milliseconds that the answer waits for the execution's end.",
+    {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_MS, "default": 0},
+)
 
 
 class Answer(NamedTuple):

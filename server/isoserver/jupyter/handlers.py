@@ -16,6 +16,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.errors import (
+    DatabaseError,
     ForeignContextError,
     InvalidRequestError,
     RateLimitError,
@@ -46,7 +47,7 @@ from isoserver.jupyter.sessions import Session
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     from isoserver.contexts.context import Context
     from isoserver.contexts.languages import Language
@@ -182,9 +183,9 @@ class StatusHandler(_JupyterHandler):
 
     started = jupyter_time(datetime.now(timezone.utc))
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Count the contexts of the workspace, and their fronts."""
-        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
         kernels = [self.kernel(one) for one in contexts]
         used = max((one["last_activity"] for one in kernels), default=self.started)
         self.answer(
@@ -226,9 +227,9 @@ class KernelspecHandler(KernelspecsHandler):
 class KernelsHandler(_JupyterHandler):
     """The contexts of the workspace, as kernels."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
-        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
         self.answer([self.kernel(one) for one in contexts])
 
     async def post(self) -> None:
@@ -290,11 +291,12 @@ async def restart(handler: Handler, context: Context) -> None:
 class SessionsHandler(_JupyterHandler):
     """The sessions of the workspace: at least one for each context."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List them."""
-        contexts = self.parts.contexts.in_workspace(self.principal.workspace)
+        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
         kernels = {one.key: self.kernel(one) for one in contexts}
-        rows = self.parts.sessions.list(kernels)
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        rows = await sessions.everywhere(workspace, kernels)
         self.answer([session_answer(row, kernels[row.key]) for row in rows])
 
     async def post(self) -> None:
@@ -327,7 +329,7 @@ class SessionHandler(SessionsHandler):
                 return row
         raise SessionMissingError(session_id)
 
-    def get(self, session_id: str) -> None:  # type: ignore[override]
+    async def get(self, session_id: str) -> None:  # type: ignore[override]
         """Answer its model."""
         row = self.row(session_id)
         self.answer(session_answer(row, self.kernel(self.find_context(row.key[1]))))
@@ -360,7 +362,7 @@ class SessionHandler(SessionsHandler):
             if self.parts.sessions.drop_orphan(workspace, session_id):
                 raise SessionGoneError(session_id) from None
             raise
-        self.parts.sessions.drop(row.id)
+        await self.parts.sessions.drop_now(row.id)
         await self.end(self.find_context(row.key[1]))
         self.end_with(HTTPStatus.NO_CONTENT)
 
@@ -449,18 +451,38 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         elif self.front is not None and self.has_room and not had_room:
             self.front.resume()
 
-    def on_message(self, message: str | bytes) -> None:
-        """Handle what the client sends; called by Tornado."""
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Handle what the client sends; called by Tornado, which waits for it."""
         if self.front is None:
-            return
+            return None
         try:
             request = decode(message, v1=self.selected_subprotocol == V1)
-            if request.kind == "execute_request":
-                self.parts.rates.check(self.principal, "execute")
         except InvalidRequestError as error:
             self._drop(_BAD_MESSAGE, error.in_words())
+            return None
+        rates = self.parts.rates
+        try:
+            if request.kind == "execute_request":
+                if rates.shared:
+                    return self._receive_counted(request)
+                rates.check(self.principal, "request")
         except RateLimitError as error:
             self.front.refuse(request, error)
+        else:
+            self.front.receive(request, lambda: restart(self, self._context))
+        return None
+
+    async def _receive_counted(self, request: FrontMessage) -> None:
+        """Handle a cell that counts for the rate of several servers."""
+        refusal = None
+        try:
+            await self.parts.rates.take(self.principal, "request")
+        except (RateLimitError, DatabaseError) as error:
+            refusal = error
+        if self.front is None:
+            return
+        if refusal is not None:
+            self.front.refuse(request, refusal)
         else:
             self.front.receive(request, lambda: restart(self, self._context))
 

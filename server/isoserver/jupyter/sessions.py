@@ -54,6 +54,11 @@ MADE_CONTEXTS: Final = Table(
 _DROP: Final = delete(JUPYTER_SESSIONS).where(
     JUPYTER_SESSIONS.c.id == bindparam("gone_id")
 )
+_DROP_PATH: Final = delete(JUPYTER_SESSIONS).where(
+    JUPYTER_SESSIONS.c.workspace == bindparam("gone_workspace"),
+    JUPYTER_SESSIONS.c.path == bindparam("gone_path"),
+    JUPYTER_SESSIONS.c.id != bindparam("kept_id"),
+)
 _DROP_CONTEXT: Final = delete(JUPYTER_SESSIONS).where(
     JUPYTER_SESSIONS.c.workspace == bindparam("gone_workspace"),
     JUPYTER_SESSIONS.c.context == bindparam("gone_context"),
@@ -92,13 +97,17 @@ class Session:
 class Sessions:
     """All rows that fronts have made. Used from the event loop."""
 
-    def __init__(self, database: Database, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, database: Database, log: FilteringBoundLogger, *, shared: bool = False
+    ) -> None:
         """Begin with none.
 
         Args:
             database: Where they outlive the server; started before anything is asked.
             log: Told when it can't be written.
+            shared: Whether other servers have rows there, too, of their contexts.
         """
+        self._shared = shared
         self._database = database
         self._writer = Writer(database, log, "sessions of fronts")
         self._rows: dict[Key, dict[str, Session]] = {}
@@ -163,6 +172,24 @@ class Sessions:
         """Write what is left."""
         await self._writer.close()
 
+    async def everywhere(self, workspace: str, keys: Iterable[Key]) -> list[Session]:
+        """Return the sessions of some contexts of a workspace, wherever they are."""
+        if not self._shared:
+            return self.list(keys)
+        columns = JUPYTER_SESSIONS.c
+        query = select(
+            *(columns.path, columns.name, columns.kind, columns.context, columns.id)
+        ).where(columns.workspace == workspace)
+        found: dict[Key, list[Session]] = {}
+        async with self._database.connect() as connection:
+            for path, name, kind, context, row_id in await connection.execute(query):
+                key = workspace, context
+                row = Session(path, name, kind, key, row_id)
+                found.setdefault(key, []).append(row)
+        return [
+            row for key in keys for row in found.get(key) or [Session.of_context(key)]
+        ]
+
     def list(self, keys: Iterable[Key]) -> list[Session]:
         """Return the sessions of some contexts, one or more for each."""
         return [
@@ -170,6 +197,19 @@ class Sessions:
             for key in keys
             for row in self._rows.get(key, {}).values() or [Session.of_context(key)]
         ]
+
+    async def context_of(self, workspace: str, session_id: str) -> str | None:
+        """Return the context that a session which a front has made uses."""
+        for (owner, context), rows in self._rows.items():
+            if owner == workspace and session_id in rows:
+                return context
+        columns = JUPYTER_SESSIONS.c
+        query = select(columns.context).where(
+            columns.workspace == workspace, columns.id == session_id
+        )
+        async with self._database.connect() as connection:
+            found: str | None = await connection.scalar(query)
+        return found
 
     def add(self, row: Session) -> Commit:
         """Add a row, or change it; one that the same document had is replaced."""
@@ -179,6 +219,9 @@ class Sessions:
                 same = other.path == row.path and other.key[0] == workspace
                 if same and other.id != row.id:
                     self.drop(other.id)
+        if self._shared:
+            same_path = {"gone_workspace": workspace, "gone_path": row.path}
+            self._writer.update(_DROP_PATH, {**same_path, "kept_id": row.id}, soon=True)
         self._forget(row.id)
         self._keep(row)
         rows = self._rows[row.key]
@@ -198,6 +241,12 @@ class Sessions:
         """Drop a row, if a front has made it."""
         if self._forget(session_id):
             self._writer.update(_DROP, {"gone_id": session_id}, soon=True)
+
+    async def drop_now(self, session_id: str) -> None:
+        """Drop a row before anybody is told so who may ask another server."""
+        self.drop(session_id)
+        if self._shared:
+            await self._writer.flush()
 
     def drop_context(self, key: Key) -> None:
         """Drop all rows of a context that is deleted."""

@@ -62,7 +62,7 @@ class AsgiHandler(Handler):
     async def asgi_application(self) -> AsgiApplication:
         """Return the application that answers."""
 
-    async def get(self, *_path: str) -> None:
+    async def get(self, **_path: str) -> None:
         """Pass the request on."""
         await self._drive()
 

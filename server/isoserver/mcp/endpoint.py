@@ -82,5 +82,6 @@ MCP_ROUTES: Final = (
     _route("/mcp", "GET", "POST", "DELETE"),
     _route("/sse", "GET"),
     _route("/messages/", "POST"),
+    _route("/messages/{server_id}/", "POST"),
 )
 """Beside the other routes, which are the OpenAPI document: these are MCP's."""

@@ -36,7 +36,7 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from isoserver.errors import ServerError
+from isoserver.errors import ElsewhereError, ServerError
 from isoserver.mcp.executions import execution_tools, stateless_tools
 from isoserver.mcp.facts import facts
 from isoserver.mcp.handshake import IDENTITY, instructions
@@ -50,14 +50,16 @@ from isoserver.mcp.peers import (
     read_name,
 )
 from isoserver.mcp.prompts import Prompts
-from isoserver.mcp.resources import Resources
+from isoserver.mcp.resources import Resources, missing
 from isoserver.mcp.tasks import task_tools
-from isoserver.mcp.tools import McpCall, McpTools
+from isoserver.mcp.tools import McpCall, McpTools, explain, failed
+from isoserver.passing.marks import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from pydantic import BaseModel
 
     from isoserver.http.parts import ServerParts
     from isoserver.mcp.tools import McpTool
@@ -150,11 +152,40 @@ class Protocol:
             message = f"There is no tool {parameters.name[:64]!r}, but: {names}"
             raise MCPError(code=INVALID_PARAMS, message=message)
         peer = self._peer(context)
-        return await self._tools.call(
-            McpCall(
-                *(self._parts, peer, context, parameters, self._spawn, self._notify),
-                began=time.monotonic(),
+        try:
+            return await self._tools.call(
+                McpCall(
+                    *(self._parts, peer, context, parameters),
+                    *(self._spawn, self._notify),
+                    began=time.monotonic(),
+                )
             )
+        except ElsewhereError as error:
+            asked = "tools/call", parameters.name, parameters
+            try:
+                found = await self._ask_elsewhere(context, error, *asked)
+            except ServerError as failure:
+                return failed(failure)
+            return CallToolResult.model_validate(found)
+
+    async def _ask_elsewhere(
+        self,
+        context: ServerRequestContext[Connection | None, Any],
+        error: ElsewhereError,
+        method: str,
+        name: str,
+        parameters: BaseModel,
+    ) -> dict[str, Any]:
+        from isoserver.mcp.elsewhere import (  # noqa: PLC0415 - if there are others
+            ask_elsewhere,
+        )
+
+        request = context.request
+        if self._parts.passing is None or (request and MARK in request.headers):
+            raise error  # nothing is passed on twice
+        return await ask_elsewhere(
+            *(self._parts.passing, error, self._peer(context)),
+            *(method, name, parameters),
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -185,8 +216,16 @@ class Protocol:
         context: ServerRequestContext[Connection | None, Any],
         parameters: ReadResourceRequestParams,
     ) -> ReadResourceResult:
-        workspace = self._peer(context).principal.workspace
-        return await self._resources.read(workspace, str(parameters.uri))
+        peer, uri = self._peer(context), str(parameters.uri)
+        try:
+            return await self._resources.read(peer.principal.workspace, uri)
+        except ElsewhereError as error:
+            asked = "resources/read", uri, parameters
+            try:
+                found = await self._ask_elsewhere(context, error, *asked)
+            except ServerError as failure:
+                raise missing(uri, explain(failure)) from None
+            return ReadResourceResult.model_validate(found)
 
     async def _list_prompts(
         self,

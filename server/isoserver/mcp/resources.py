@@ -19,7 +19,7 @@ from mcp_types import (
     TextResourceContents,
 )
 
-from isoserver.errors import ServerError
+from isoserver.errors import ElsewhereError, ServerError
 from isoserver.files.models import file_answer
 from isoserver.files.whole import read_file, read_folder
 from isoserver.mcp.executions import describe, some_output
@@ -114,7 +114,7 @@ class Resources:
         """
         templates = [template.uri_template for template in self.templates]
         if uri not in templates:
-            raise _missing(uri, f"Templates are: {', '.join(templates) or 'none'}")
+            raise missing(uri, f"Templates are: {', '.join(templates) or 'none'}")
         if f"{{{argument}}}" not in uri:
             return []
         if argument == "key":
@@ -138,15 +138,18 @@ class Resources:
                 continue
             try:
                 found = await template.read(self._parts, workspace, *match.groups())
+            except ElsewhereError:
+                raise
             except (ServerError, UnicodeDecodeError) as error:
                 text = explain(error) if isinstance(error, ServerError) else str(error)
-                raise _missing(uri, text) from error
+                raise missing(uri, text) from error
             return _result(uri, template.entry, found)
         names = [*self._documents, *(entry.uri_template for entry in self.templates)]
-        raise _missing(uri, f"There are: {', '.join(names)}")
+        raise missing(uri, f"There are: {', '.join(names)}")
 
 
-def _missing(uri: str, text: str) -> MCPError:
+def missing(uri: str, text: str) -> MCPError:
+    """Return the error for a resource that there isn't, or that can't be read."""
     message = f"There is no resource {uri[:128]!r}. {text}"
     return MCPError(code=INVALID_PARAMS, message=message, data={"uri": uri[:1024]})
 
@@ -191,7 +194,9 @@ async def _read_heap(parts: ServerParts, workspace: str, key: str) -> str:
 
 
 async def _list_files(parts: ServerParts, workspace: str, context_id: str) -> str:
-    context = parts.contexts.get(workspace, unquote(context_id, errors="strict"))
+    name = unquote(context_id, errors="strict")
+    await parts.contexts.adopt(workspace, name)
+    context = parts.contexts.get(workspace, name)
     found = await read_folder(parts.files, context.key)
     place = f"context://{context_id}/files/"
     files = [
@@ -204,7 +209,9 @@ async def _list_files(parts: ServerParts, workspace: str, context_id: str) -> st
 async def _read_file(
     parts: ServerParts, workspace: str, context_id: str, path: str
 ) -> bytes:
-    context = parts.contexts.get(workspace, unquote(context_id, errors="strict"))
+    name = unquote(context_id, errors="strict")
+    await parts.contexts.adopt(workspace, name)
+    context = parts.contexts.get(workspace, name)
     return await read_file(parts.files, context.key, unquote(path, errors="strict"))
 
 

@@ -286,7 +286,7 @@ class TaskTools:
         printed: OutputBuffer,
         stages: Stages,
     ) -> RunRecord:
-        call.parts.rates.check(call.peer.principal, "execute")
+        await call.parts.rates.take(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
         order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
         questions = self._waits.questions(call)

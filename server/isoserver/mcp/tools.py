@@ -21,7 +21,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from isoserver.contexts.results import cut_json, fit
-from isoserver.errors import LimitError, RateLimitError, ServerError
+from isoserver.errors import ElsewhereError, LimitError, RateLimitError, ServerError
 from isoserver.runs.answers import CUT_FOR_MCP
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ __all__ = [
     "Reply",
     "Result",
     "explain",
+    "failed",
 ]
 
 _PROBLEMS_MAX: Final = 10
@@ -197,10 +198,10 @@ class McpTools:
             return _failure(_problems(tool, error))
         try:
             answer = await tool.call(call, arguments)
-        except MCPError:  # an error of the protocol, not of what was called
-            raise
+        except (MCPError, ElsewhereError):
+            raise  # an error of the protocol, and what is asked elsewhere
         except ServerError as error:
-            return _failure(explain(error))
+            return failed(error)
         except Exception:
             # The SDK would tell the client, and nobody else, the exception's text.
             call.parts.log.exception("failed", tool=tool.name)
@@ -287,6 +288,11 @@ def explain(error: ServerError) -> str:
     if isinstance(error, LimitError) and not isinstance(error, RateLimitError):
         return f"{text} Try again in {error.retry_after} s."
     return text
+
+
+def failed(error: ServerError) -> CallToolResult:
+    """Return the result of a call that an error of ours has ended."""
+    return _failure(explain(error))
 
 
 def _failure(text: str) -> CallToolResult:

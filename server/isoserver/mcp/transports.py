@@ -14,6 +14,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from isoserver.errors import ConnectionEndedError
 from isoserver.mcp.asgi import CALLER
+from isoserver.mcp.owned import name_of_owned, read_owned
 from isoserver.mcp.peers import (
     SESSION_HEADER,
     TRANSPORT_HEADER,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Transports"]
 
 MESSAGES: Final = "/messages/"
+_TRANSPORT: Final = TRANSPORT_HEADER.encode()
 _ANSWERS_WAIT: Final = 2.0
 """Seconds that answers have to get out, once all runs have ended."""
 
@@ -56,8 +58,11 @@ class Transports:
             max_request_body_size=settings.request_body_bytes_max,
             max_sessions=settings.mcp_connections_max,
         )
+        # Where there are several servers, a connection's name says whose it is.
+        self._owner = "" if parts.cluster is None else parts.cluster.server_id
         self._sse = SseServerTransport(
-            MESSAGES, max_request_body_size=settings.request_body_bytes_max
+            f"{MESSAGES}{self._owner}/" if self._owner else MESSAGES,
+            max_request_body_size=settings.request_body_bytes_max,
         )
         self._sse_connections: set[Connection] = set()
         self._answering: set[asyncio.Future[None]] = set()
@@ -106,7 +111,7 @@ class Transports:
             answered.set_result(None)
 
     async def _pass_on(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == MESSAGES:
+        if scope["path"].startswith(MESSAGES):
             # It has been accepted, but its connection ended meanwhile.
             with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await self._sse.handle_post_message(scope, receive, send)
@@ -116,6 +121,11 @@ class Transports:
             await self._serve_http(scope, receive, send)
 
     async def _serve_http(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._owner:
+            scope["headers"] = [
+                (name, self._own_name(value) if name == _TRANSPORT else value)
+                for name, value in scope["headers"]
+            ]
         headers = dict(scope["headers"])
         transport = headers.get(TRANSPORT_HEADER.encode(), b"").decode("latin-1")
         name = read_name(headers.get(SESSION_HEADER.encode(), b"").decode("latin-1"))
@@ -129,6 +139,13 @@ class Transports:
                 opened = dict(message["headers"]).get(TRANSPORT_HEADER.encode())
                 if name and not transport and opened is not None:
                     self._connections.opened(opened.decode("latin-1"), name)
+                if self._owner:
+                    message["headers"] = [
+                        (key, name_of_owned(self._owner, value.decode()).encode())
+                        if key.lower() == _TRANSPORT
+                        else (key, value)
+                        for key, value in message["headers"]
+                    ]
             await send(message)
 
         try:
@@ -139,6 +156,11 @@ class Transports:
                 raise ConnectionEndedError from error
         if transport and scope["method"] == "DELETE":
             self._connections.closed(transport)
+
+    def _own_name(self, value: bytes) -> bytes:
+        """Return what the SDK calls a connection; as it is if it isn't one of ours."""
+        owner, name = read_owned(value.decode("latin-1"))
+        return name.encode("latin-1") if owner == self._owner else value
 
     async def _serve_sse(self, scope: Any, receive: Any, send: Any) -> None:
         name = dict(scope["headers"]).get(SESSION_HEADER.encode(), b"")

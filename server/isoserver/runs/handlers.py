@@ -16,6 +16,7 @@ from isoserver.errors import (
 )
 from isoserver.http.handlers import Handler
 from isoserver.http.models import cut_page
+from isoserver.http.routes import WAIT_MAX_MS
 from isoserver.runs.answers import (
     execution_answer,
     execution_summary,
@@ -117,10 +118,15 @@ class ExecutionHandler(Handler):
     """One execution."""
 
     async def get(self, id: str) -> None:  # noqa: A002 - the documented name
-        """Show how it stands, or how it ended."""
+        """Show how it stands, now or when it has ended."""
+        seconds = self.whole_number("wait_ms", 0, 0, WAIT_MAX_MS) / 1e3
         workspace = self.principal.workspace
-        record = await self.parts.runs.get(Kind.SCRIPT, workspace, id)
-        self.answer(execution_answer(record))
+        if seconds:
+            record = await self.parts.runs.wait(Kind.SCRIPT, workspace, id, seconds)
+        else:
+            record = await self.parts.runs.get(Kind.SCRIPT, workspace, id)
+        if not self.gone:
+            self.answer(execution_answer(record))
 
 
 class OutputHandler(Handler):
@@ -169,7 +175,7 @@ class TasksHandler(Handler):
         """Accept an order, and wait for its end if it says so."""
         self.check_open()
         asked = self.parse(TaskRequest)
-        self.parts.rates.check(self.principal, "execute")
+        await self.parts.rates.take(self.principal, "execute")
         runs, workspace = self.parts.runs, self.principal.workspace
         order = asked.order(self.principal)
         if asked.webhook is not None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from isoserver.http import models as http_models
 from isoserver.http.models import ErrorModel, ValidationErrorModel
-from isoserver.http.routes import Answer, Operation, Query, Route, queries_of
+from isoserver.http.routes import WAIT, Answer, Operation, Query, Route, queries_of
 from isoserver.runs import handlers, models
 
 __all__ = [
@@ -69,7 +69,12 @@ API_ROUTES: Final = (
             Operation(
                 "GET",
                 "Show what an execution is at, or how it ended.",
-                (Answer(200, "The execution.", models.ExecutionInfo), _MISSING),
+                (
+                    Answer(200, "The execution.", models.ExecutionInfo),
+                    _INVALID,
+                    _MISSING,
+                ),
+                queries=(WAIT,),
             ),
         ),
     ),

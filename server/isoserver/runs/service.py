@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.cluster.kinds import RUN
 from isoserver.contexts.jobs import Execution
-from isoserver.errors import DatabaseError, ServerError, StoppingError
+from isoserver.errors import (
+    DatabaseError,
+    ElsewhereError,
+    ServerError,
+    StoppingError,
+)
 from isoserver.runs.answers import lost_cell_body, webhook_body
 from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
@@ -19,7 +24,7 @@ from isoserver.storage.retention import Sweeper
 from isoserver.webhooks.service import PART_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -82,6 +87,7 @@ class Runs:
             log: Told of failures that are ours.
             cluster: The servers that share the database, if there are others.
         """
+        self.elsewhere: Callable[[str], Awaitable[list[RunRecord]]] | None = None
         self._cluster = cluster
         self._settings = settings
         self._store = store
@@ -385,6 +391,10 @@ class Runs:
         record = await self._store.get(kind, workspace, run_id)
         if record is None:
             raise self._runners[kind].missing(run_id)
+        if self._cluster is not None and not record.status.final:
+            owner = await self._cluster.owner_of(RUN, (workspace, run_id))
+            if owner is not None:
+                raise ElsewhereError(owner.id, owner.url)
         return record
 
     async def code(self, kind: Kind, workspace: str, run_id: str) -> str:
@@ -410,6 +420,15 @@ class Runs:
             return None
         return job if job.requester.run_id == run_id else None
 
+    def has(self, run_id: str) -> bool:
+        """Whether a run goes on here."""
+        return run_id in self._runs
+
+    def unended(self, workspace: str) -> list[RunRecord]:
+        """Return a workspace's runs that go on here."""
+        runs = self._runs.values()
+        return [run.record() for run in runs if run.order.workspace == workspace]
+
     async def list(
         self, kind: Kind, workspace: str, wanted: Wanted = _NEWEST
     ) -> list[RunRecord]:
@@ -421,23 +440,25 @@ class Runs:
             wanted: Which of them.
         """
         statuses = wanted.statuses
+        live = {run.id: run.record() for run in self._runs.values()}
+        if self.elsewhere is not None:
+            for record in await self.elsewhere(workspace):
+                live.setdefault(record.id, record)
         if statuses is None or any(status.final for status in statuses):
-            records = await self._store.newest(kind, workspace, wanted)
-            return [self._current(record) for record in records]
-        live = [run.record() for run in self._runs.values()]
+            found = await self._store.newest(kind, workspace, wanted)
+            return [
+                record if record.status.final else live.get(record.id, record)
+                for record in found
+            ]
         records = [
             record
-            for record in live
+            for record in live.values()
             if (record.kind, record.workspace) == (kind, workspace)
             and record.status in statuses
             and wanted.has(record.details.get("metadata", {}))
         ]
         records.sort(key=lambda record: -record.created_at)
         return records[wanted.offset :][: wanted.limit]
-
-    def _current(self, record: RunRecord) -> RunRecord:
-        run = self._runs.get(record.id)
-        return record if run is None or record.status.final else run.record()
 
     async def wait(
         self, kind: Kind, workspace: str, run_id: str, seconds: float

@@ -131,7 +131,12 @@ class _Foreign(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        self._log.log(record.levelno, record.getMessage(), logger=record.name)
+        self._log.log(
+            record.levelno,
+            record.getMessage(),
+            logger=record.name,
+            exc_info=record.exc_info,
+        )
 
 
 def route_foreign(log: FilteringBoundLogger) -> None:

@@ -36,10 +36,19 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ["FENCED_STATE", "METADATA", "SERVER_VARIABLE", "Database", "url_of"]
+__all__ = [
+    "FENCED_STATE",
+    "METADATA",
+    "SERVER_VARIABLE",
+    "SHARED",
+    "Database",
+    "url_of",
+]
 
 METADATA: Final = MetaData()
 """All tables of the server."""
+SHARED: Final = MetaData()
+"""Tables beside these where several servers share a database."""
 
 SERVER_VARIABLE: Final = "isokernel.server"
 """What a session of a cluster's server carries its id in."""

@@ -106,7 +106,7 @@ class OverviewPage(Page):
         """Show all of it, contexts page by page."""
         workspace = self.principal.workspace
         contexts = self.parts.contexts
-        found = contexts.in_workspace(workspace)
+        found = await contexts.everywhere(workspace)
         found.sort(key=attrgetter("last_used"), reverse=True)
         states = Counter(
             one.state if isinstance(one, ContextRecord) else one.state.value

@@ -44,16 +44,16 @@ class HeapsPage(Page):
         await self.show(
             "heaps.html",
             rows=tree_rows(heaps),
-            kept_by=self._kept_by(),
+            kept_by=await self._kept_by(),
             name=name,
             value=value,
             **paging,
         )
 
-    def _kept_by(self) -> dict[str, str]:
+    async def _kept_by(self) -> dict[str, str]:
         """Return a context that goes back to a heap, by the heap's key."""
         found: dict[str, str] = {}
-        for one in self.parts.contexts.in_workspace(self.principal.workspace):
+        for one in await self.parts.contexts.everywhere(self.principal.workspace):
             if isinstance(one, ContextRecord):
                 key = one.heap
             else:

@@ -75,19 +75,19 @@ class Page(Handler):
 
     async def prepare(self) -> None:
         """Have the cookie stand in for the key; refuse actions from elsewhere."""
-        self._sign_in = self._find_sign_in()
+        self._sign_in = await self._find_sign_in()
         await super().prepare()
         if self.request.method == "POST":
             self._check_own()
         if self.for_admins:
             self.require_admin()
 
-    def _find_sign_in(self) -> SignIn | None:
+    async def _find_sign_in(self) -> SignIn | None:
         headers = self.request.headers
         access = self.parts.access
         if not access.guarded or any(name in headers for name in _CREDENTIALS):
             return None
-        found = access.signins.find(self.get_cookie(self.cookie_name, ""))
+        found = await access.signins.find(self.get_cookie(self.cookie_name, ""))
         if found is not None:
             headers["Authorization"] = f"Bearer {found.credential}"
             if found.workspace is not None:
@@ -270,7 +270,7 @@ class SignInPage(Page):
         # Its path is that of this page: it isn't sent to the API, nor taken there.
         self.set_cookie(
             self.cookie_name,
-            self.parts.access.signins.add(key, workspace or None),
+            await self.parts.access.signins.add(key, workspace or None),
             path="",
             httponly=True,
             samesite="Strict",
@@ -290,9 +290,9 @@ class SignOutPage(Page):
 
     public = True
 
-    def post(self) -> None:
+    async def post(self) -> None:
         """End the sign-in, here and in the browser."""
-        self.parts.access.signins.end(self.get_cookie(self.cookie_name, ""))
+        await self.parts.access.signins.end(self.get_cookie(self.cookie_name, ""))
         self.set_cookie(self.cookie_name, "", path="", max_age=0, httponly=True)
         self.go("sign-in")
 

@@ -12,6 +12,7 @@ import pytest
 from tests.support.waiting import wait_for
 from tests.support.workers import WorkerClient, await_exit
 
+from isokernel.protocol.frames import FORKS_MAX
 from isokernel.v8 import writer
 
 if TYPE_CHECKING:
@@ -198,6 +199,55 @@ def test_a_clone_has_no_threads_before_it_is_asked_something(
     assert other.value("m") == "5"
 
 
+@pytest.mark.parametrize("ready", [False, True])
+def test_many_clones_of_one_moment(
+    fork_server: ForkServer, client: WorkerClient, *, ready: bool
+) -> None:
+    client.run("let n = 1")
+    if ready:  # the first of them is a spare one
+        first = client.clones(1)
+        wait_for(lambda: _spares(client, *first))
+    else:
+        first = []
+    others = client.clones(FORKS_MAX)
+    left = {other.pid for other in (*first, *others)}
+    assert len(left) == FORKS_MAX + len(first)
+    for pid in left:
+        fork_server.adopt(pid)
+        assert psutil.Process(pid).ppid() == fork_server.pid
+    numbers = [other.value(f"n += {place}") for place, other in enumerate(others)]
+    assert numbers == [f"{1 + place}" for place in range(FORKS_MAX)]
+    assert client.value("n") == "1"
+    # Each has closed what is the others': the end of one is seen.
+    os.kill(others[1].pid, signal.SIGKILL)
+    others[1].work.settimeout(20)
+    assert others[1].work.recv(1) == b""
+    for other in (*first, *others):
+        other.close()
+    wait_for(lambda: not _left_of(left, fork_server))
+
+
+def _left_of(pids: set[int], fork_server: ForkServer) -> set[int]:
+    """Take out those that have exited since."""
+    pids.difference_update(exited.pid for exited in fork_server.poll_exits())
+    return pids
+
+
+@pytest.mark.parametrize("count", [0, FORKS_MAX + 1, True, "1", None])
+def test_a_wrong_number_of_clones_is_refused(
+    client: WorkerClient, count: object
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        descriptors = [theirs.fileno()]
+        number = client.send("fork_request", {"count": count}, descriptors=descriptors)
+        assert client.reply(number)["ename"] == "MessageError"
+        theirs.close()
+        ours.settimeout(20)
+        assert ours.recv(1) == b""
+    assert client.value("1") == "1"
+
+
 def test_timers_go_on_in_both(
     client: WorkerClient, clone: Callable[[WorkerClient], WorkerClient]
 ) -> None:
@@ -210,10 +260,12 @@ def test_timers_go_on_in_both(
 
 
 def test_a_fork_request_without_sockets_is_refused(client: WorkerClient) -> None:
-    assert client.reply(client.send("fork_request"))["ename"] == "MessageError"
+    number = client.send("fork_request", {"count": 1})
+    assert client.reply(number)["ename"] == "MessageError"
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        number = client.send("fork_request", descriptors=[theirs.fileno()])
+        descriptors = [theirs.fileno()]
+        number = client.send("fork_request", {"count": 1}, descriptors=descriptors)
         assert client.reply(number)["ename"] == "MessageError"
         # Nobody has kept it: the other end is the last one.
         theirs.close()

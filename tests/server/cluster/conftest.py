@@ -72,7 +72,7 @@ def found(client: Client, context_id: str) -> dict[str, Any]:
         if answer.status_code == 200:
             shown: dict[str, Any] = answer.json()
             return shown
-        assert answer.status_code in {421, 503}, answer.text
+        assert answer.status_code in {502, 503}, answer.text
         return None
 
     return wait_for(ask)

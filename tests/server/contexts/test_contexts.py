@@ -181,6 +181,42 @@ def test_a_fork_of_a_fork_and_of_what_failed(client: Client) -> None:
     assert lengths == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_forks_are_made_at_once_with_one_state(client: Client) -> None:
+    here = client.create()
+    client.run("let a = 1; const next = () => ++a", context_id=here)
+    answer = client.post(f"/contexts/{here}/forks", json={"count": 16})
+    assert answer.status_code == 201, answer.text
+    ids = [item["id"] for item in answer.json()["items"]]
+    assert len({here, *ids}) == 17
+    assert {item["execution_count"] for item in answer.json()["items"]} == {1}
+    for each in ids:
+        assert client.text("next()", context_id=each) == "2"
+    assert client.text("a", context_id=here) == "1"
+    listed = {item["id"] for item in client.get("/contexts").json()["items"]}
+    assert listed.issuperset(ids)
+
+
+def test_of_forks_for_which_there_is_no_room_none_is_made(
+    servers: Callable[..., Server],
+) -> None:
+    with connect(servers("--contexts-max", "3")) as client:
+        here = client.create("javascript")
+        path = f"/contexts/{here}/forks"
+        assert client.post(path, json={"count": 3}).status_code == 429
+        assert [one["id"] for one in client.get("/contexts").json()["items"]] == [here]
+        assert client.post(path, json={"count": 2}).status_code == 201
+
+
+@pytest.mark.parametrize("body", [{}, {"count": 0}, {"count": 17}, {"count": "many"}])
+def test_a_wrong_number_of_forks_is_refused(
+    client: Client, body: dict[str, object]
+) -> None:
+    here = client.create()
+    answer = client.post(f"/contexts/{here}/forks", json=body)
+    assert answer.status_code in {400, 422}
+    assert "count" in answer.text
+
+
 def test_python_cannot_be_forked(client: Client) -> None:
     here = client.create("python")
     answer = client.post(f"/contexts/{here}/fork")

@@ -141,7 +141,7 @@ def test_no_foreign_process_is_named(
         await context.close()
 
     def names(frame: Frame) -> list[bytes]:
-        said = {"status": "ok", "pid": victim.pid}
+        said = {"status": "ok", "pid": victim.pid, "pids": [victim.pid]}
         return [encode(frame.type.replace("request", "reply"), said, parent=frame.id)]
 
     with_fork_server(lambda: Taken(names), scenario)

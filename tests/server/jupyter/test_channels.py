@@ -236,6 +236,21 @@ def test_expressions_and_silence(server: Server, client: Client) -> None:
     assert [cell["execution_count"] for cell in cells] == [1, 2]
 
 
+def test_cells_count_as_requests(servers: Callable[..., Server]) -> None:
+    """Not as executions, of which a notebook has more a minute than an agent."""
+    server = servers("--execute-rate-per-minute", "1", "--request-rate-per-minute", "8")
+    with connect(server) as client:
+        context = client.create("javascript")
+
+    async def work(front: Front) -> None:
+        replies = [await front.run(str(number)) for number in range(8)]
+        assert [reply["status"] for reply in replies[:3]] == ["ok"] * 3
+        assert replies[-1]["ename"] == "RateLimitError"
+        assert "too many requests" in replies[-1]["evalue"]
+
+    attached(server, context, work)
+
+
 CELLS = {
     "javascript": (
         "await new Promise(() => {})",

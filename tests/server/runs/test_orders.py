@@ -24,6 +24,7 @@ KEYS = {
     "completed_at",
 }
 NO_HEAP = "0" * 64
+NO_RUN = "00000000-0000-0000-0000-000000000000"
 SQLITE_ONLY = pytest.mark.parametrize("database_flags", ["sqlite"], indirect=True)
 """For what comes to no database, or to none in a way of its own."""
 
@@ -36,6 +37,26 @@ def test_code_runs_by_itself(api: Client) -> None:
     assert re.fullmatch(moment, info["started_at"])
     assert re.fullmatch(moment, info["completed_at"])
     assert info["started_at"] <= info["completed_at"]
+
+
+@SQLITE_ONLY
+def test_an_answer_waits_for_the_end(api: Client) -> None:
+    one = api.submit("await new Promise(done => setTimeout(done, 300)); 7")
+    path = f"/api/executions/{one}"
+    assert api.get(f"{path}?wait_ms=1").json()["status"] == "running"
+    info = api.get(f"{path}?wait_ms=60000").json()
+    assert (info["status"], info["result"]) == ("completed", "7")
+    assert api.get(f"{path}?wait_ms=60000").json() == info
+
+
+@SQLITE_ONLY
+def test_an_answer_waits_no_longer_than_it_may(api: Client) -> None:
+    one = api.submit("1")
+    assert api.get(f"/api/executions/{NO_RUN}?wait_ms=60000").status_code == 404
+    for wait in ("x", "-1", "300001"):
+        answer = api.get(f"/api/executions/{one}?wait_ms={wait}")
+        assert (answer.status_code, "wait_ms" in answer.json()["error"]) == (400, True)
+    assert api.ended(one)["status"] == "completed"
 
 
 RESULTS = [

@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+from typing import TYPE_CHECKING
 
-from isoserver.settings.logs import make_log
+from isoserver.settings.logs import make_log, route_foreign
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def _written(file: io.StringIO) -> list[str]:
@@ -32,3 +36,18 @@ def test_kinds_of_libraries_are_their_loggers() -> None:
     for number in range(100):
         log.log(logging.WARNING, str(number), logger="asyncio")
     assert len(_written(file)) == 20
+
+
+def test_what_libraries_log_has_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    file = io.StringIO()
+    route_foreign(make_log("info", file))
+    logger = logging.getLogger("a library")
+    error = OSError(28, "No space left on device")
+    logger.error("it was not saved", exc_info=error)
+    logger.warning("nor was this")
+    first, second = map(json.loads, file.getvalue().splitlines())
+    assert first["event"] == "it was not saved"
+    assert first["exception"].endswith("No space left on device")
+    assert "exception" not in second

@@ -1,0 +1,512 @@
+"""What handlers do besides on a server that has others: requests go to their owner.
+
+`passing_routes` gives each handler that may be asked for what is another server's a
+subclass, so that a server without others has nothing of this. The class is between
+the handler and `Handler`: `prepare` finds out who asks, as ever, or reads it from the
+mark of the server that passes the request on. Then what the request names is looked
+for. If that is elsewhere, the answer comes from there, and the handler does nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+from tornado.iostream import StreamClosedError
+from tornado.web import Finish
+
+from isoserver.cluster.kinds import CONTEXT, RUN
+from isoserver.contexts.records import ContextRecord
+from isoserver.errors import (
+    ContextMissingError,
+    ElsewhereError,
+    MovingError,
+    PeerLostError,
+    PeerUnreachableError,
+    RouteMissingError,
+)
+from isoserver.http.handlers import Handler, request_id
+from isoserver.http.routes import Operation, Route
+from isoserver.mcp.owned import read_owned
+from isoserver.passing.marks import MARK
+from isoserver.passing.service import (
+    NO_BODY,
+    OWNER,
+    Owner,
+)
+from isoserver.principal import Principal
+from isoserver.runs.records import RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from tornado.httputil import HTTPHeaders, ResponseStartLine
+    from tornado.iostream import IOStream
+
+    from isoserver.cluster.service import Cluster, Peer
+    from isoserver.passing.service import Exchange, Passing
+
+__all__ = [
+    "PEER_ROUTES",
+    "PassingHandler",
+    "contexts_elsewhere",
+    "passing_routes",
+    "runs_elsewhere",
+]
+
+PEER_CONTEXTS: Final = "/cluster/contexts"
+PEER_RUNS: Final = "/cluster/runs"
+_ATTEMPTS: Final = 3
+"""Times that an owner is looked for, while what is asked for moves."""
+
+
+class Target(NamedTuple):
+    """What a request is about.
+
+    Attributes:
+        kind: What it is, as the cluster calls it; empty if it is to be made.
+        id: Its id in the workspace; of what is to be made, what its place depends on.
+        made: Whether it is made if it isn't there.
+    """
+
+    kind: str
+    id: str
+    made: bool = False
+
+
+SERVER: Final = "server"
+"""The kind of what is in the memory of one server, whose id is known."""
+FRONT: Final = "front"
+"""That of the sessions of Jupyter's fronts."""
+_ANYWHERE: Final = Target("", "")
+
+
+class PassingHandler(Handler):
+    """Passes requests on that are another server's.
+
+    Attributes:
+        exchange: The request that is passed on, while it is.
+    """
+
+    exchange: Exchange | None = None
+    _owner = ""
+    _asked = ""
+
+    @property
+    def passing(self) -> Passing:
+        """What passes requests on."""
+        assert self.parts.passing is not None  # noqa: S101 - else this isn't used
+        return self.parts.passing
+
+    async def prepare(self) -> None:
+        """Find out who asks, and answer from elsewhere what is elsewhere."""
+        mark = self.request.headers.get(MARK)
+        try:
+            if mark is None:
+                await super().prepare()
+            else:
+                await self._prepare_marked(mark)
+        except ElsewhereError as error:
+            if mark is not None:
+                raise
+            await self._answer_from(Owner(error.server_id, error.url))
+        self._owner = self.passing.url
+        self.set_header(OWNER, self._owner)
+
+    async def _prepare_marked(self, mark: str) -> None:
+        """Do what `Handler.prepare` does, of what another server hasn't done yet."""
+        self.parts.enter(self)
+        request = self.request
+        method, url = request.method or "", request.uri or ""
+        self.principal = self.passing.marks.read(mark, method, url)
+        self._allow_origin()
+        await self.locate(self.passing.cluster)
+
+    async def locate(self, cluster: Cluster) -> None:
+        """Have what is asked for be here; called by `Handler.prepare`.
+
+        Raises:
+            ElsewhereError: It is another server's.
+            LeaseError: This server may not serve now.
+        """
+        cluster.check()
+        target = _target(self)
+        if target is None:
+            return
+        if MARK in self.request.headers:
+            if target.kind and not target.made:  # else whoever makes it looks
+                await self._look_for(target)
+            return
+        if not self.streams_body:  # of those, nothing can be sent twice
+            key = self.principal.workspace, target.id
+            known = self.passing.hint(target.kind, key)
+            if known is not None:
+                raise ElsewhereError(*known)
+        if target.kind:
+            await self._look_for(target)
+        if not target.kind or (target.made and not self._is_here(target)):
+            await self._place(target)
+
+    def _is_here(self, target: Target) -> bool:
+        try:
+            self.find_context(target.id)
+        except ContextMissingError:
+            return False
+        return True
+
+    async def _look_for(self, target: Target) -> None:
+        workspace = self.principal.workspace
+        if target.kind == FRONT:
+            context = await self.parts.sessions.context_of(workspace, target.id)
+            target = Target(CONTEXT, context or target.id)
+        if target.kind == CONTEXT:
+            await self.parts.contexts.adopt(workspace, target.id)
+            return
+        if target.kind == RUN:
+            if not self.parts.runs.has(target.id):
+                owner = await self.passing.cluster.owner_of(RUN, (workspace, target.id))
+                if owner is not None:
+                    raise ElsewhereError(owner.id, owner.url)
+            return
+        for peer in self.passing.cluster.peers():
+            if peer.id == target.id:
+                raise ElsewhereError(peer.id, peer.url)
+
+    async def _place(self, target: Target) -> None:
+        """Have something made where there is room for it."""
+        cluster = self.passing.cluster
+        if not target.id:
+            peer = await cluster.place()
+        else:
+            # The same, asked of any servers at once, is made by one of them.
+            text = f"{self.principal.workspace}\0{target.id}"
+            peers = [one for one in cluster.peers() if not one.draining]
+            own = [] if cluster.draining else [None]
+            peer = max(
+                [*own, *peers], key=lambda one: _weight(text, one, cluster.server_id)
+            )
+        if peer is not None:
+            raise ElsewhereError(peer.id, peer.url)
+
+    # -- passing on --------------------------------------------------------------------
+
+    async def _answer_from(self, owner: Owner) -> None:
+        """Answer from another server; return only if what is asked for is here by now.
+
+        Raises:
+            Finish: It is answered.
+            MovingError: No server has it now.
+        """
+        self.request.headers["X-Request-Id"] = request_id(self.request)
+        target = _target(self)
+        assert target is not None  # noqa: S101 - something is elsewhere
+        key = self.principal.workspace, target.id
+        for _ in range(_ATTEMPTS):
+            unreachable = None
+            try:
+                if await self._pass_on(owner):
+                    if target.kind:
+                        self.passing.learn(target.kind, key, owner)
+                    raise Finish
+            except PeerUnreachableError as error:
+                unreachable = error
+                if not target.kind:
+                    return  # this server is as good a place as any other
+            self.passing.learn(target.kind, key, None)
+            try:
+                await self._look_for(target)
+            except ElsewhereError as error:
+                if unreachable is not None and error.server_id == owner.id:
+                    raise unreachable from None
+                owner = Owner(error.server_id, error.url)
+            else:
+                return
+        raise MovingError
+
+    async def _pass_on(self, owner: Owner) -> bool:
+        """Have another server answer; False if it says that it isn't the owner."""
+        self._asked = owner.url
+        for new in (False, True):
+            arguments = owner, self.request, self.principal, self
+            exchange = await self.passing.open(*arguments, new=new)
+            self.exchange = exchange
+            if self.gone:
+                exchange.close()
+                raise Finish
+            try:
+                if self.streams_body and self.request.method == "PUT":
+                    await self._pass_parts(exchange)
+                    if exchange.misdirected:
+                        raise MovingError
+                else:
+                    await exchange.run(self.request.body)
+            except PeerLostError:
+                if new or not exchange.repeatable:
+                    raise
+                continue
+            break
+        self.exchange = None
+        if self.get_status() == HTTPStatus.SWITCHING_PROTOCOLS:
+            self.on_finish()  # Tornado believes that somebody else does that
+        return not exchange.misdirected
+
+    async def _pass_parts(self, exchange: Exchange) -> None:
+        """Pass on a request whose body Tornado gives while it comes."""
+        exchange.begin()
+        self.data_received = exchange.send  # type: ignore[method-assign]
+        prepared: Any = self._prepared_future
+        prepared.set_result(None)  # it begins to give
+        try:
+            await self.request._body_future  # noqa: SLF001 - as Tornado does
+        except StreamClosedError:
+            exchange.close()
+            raise Finish from None
+        await exchange.end_body()
+
+    # -- the answer --------------------------------------------------------------------
+
+    def begin_answer(self, line: ResponseStartLine, headers: HTTPHeaders) -> None:
+        """Take over the head of another server's answer."""
+        self.set_status(line.code, line.reason)
+        self._headers = headers
+        if OWNER not in headers:
+            headers[OWNER] = self._asked
+
+    def send_part(self, data: bytes) -> Awaitable[None]:
+        """Send a part of it."""
+        self.write(data)
+        return self.flush()
+
+    def end_answer(self, data: bytes) -> None:
+        """Send the last part of it."""
+        if self.get_status() in NO_BODY:
+            self.finish()
+        else:
+            self.finish(data)
+
+    def cut_answer(self) -> None:
+        """Close the connection, as the rest of the answer will never come."""
+        if not self.gone:
+            self.parts.log.warning("an answer was cut", route=self.route)
+            self.on_connection_close()
+            self.detach().close()
+
+    def give_stream(self) -> IOStream:
+        """Give the connection up: what comes is passed on unread."""
+        self.set_status(HTTPStatus.SWITCHING_PROTOCOLS)
+        return self.detach()
+
+    def on_connection_close(self) -> None:
+        """End what is passed on, as nobody waits for its answer."""
+        super().on_connection_close()
+        if self.exchange is not None:
+            self.exchange.close()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say who owns it in errors, too."""
+        if self._owner:
+            self.set_header(OWNER, self._owner)
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if isinstance(error, ElsewhereError) and MARK not in self.request.headers:
+            # It went there while it was asked for: a client can only try again.
+            kwargs["exc_info"] = (MovingError, MovingError(), None)
+        super().write_error(status_code, **kwargs)
+
+
+class _PeerHandler(Handler):
+    """Root of what only other servers ask for; for all else there is no such path."""
+
+    async def prepare(self) -> None:
+        """Read who asks from the mark."""
+        mark = self.request.headers.get(MARK)
+        if mark is None or self.parts.passing is None:
+            await super().prepare()
+            raise RouteMissingError
+        self.parts.enter(self)
+        method, url = self.request.method or "", self.request.uri or ""
+        self.principal = self.parts.passing.marks.read(mark, method, url)
+
+
+class PeerContextsHandler(_PeerHandler):
+    """The contexts of a workspace that are here."""
+
+    def get(self) -> None:
+        """List them as they are now."""
+        found = self.parts.contexts.in_workspace(self.principal.workspace)
+        self.answer(
+            [
+                one
+                if isinstance(one, ContextRecord)
+                else ContextRecord.of(one, one.state.value, one.reason)
+                for one in found
+            ]
+        )
+
+
+class PeerRunsHandler(_PeerHandler):
+    """The runs of a workspace that go on here."""
+
+    def get(self) -> None:
+        """List them as they are now."""
+        self.answer(self.parts.runs.unended(self.principal.workspace))
+
+
+async def contexts_elsewhere(passing: Passing, workspace: str) -> list[ContextRecord]:
+    """Return a workspace's contexts on other servers, as they are now."""
+    answers = await passing.ask_all(PEER_CONTEXTS, Principal(workspace, admin=False))
+    return [one for data in answers for one in _CONTEXTS.decode(data)]
+
+
+async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
+    """Return a workspace's runs that go on on other servers."""
+    answers = await passing.ask_all(PEER_RUNS, Principal(workspace, admin=False))
+    return [one for data in answers for one in _RUNS.decode(data)]
+
+
+_CONTEXTS: Final = msgspec.json.Decoder(list[ContextRecord])
+_RUNS: Final = msgspec.json.Decoder(list[RunRecord])
+PEER_ROUTES: Final = (
+    Route(PEER_CONTEXTS, PeerContextsHandler, (Operation("GET", "", ()),)),
+    Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
+)
+"""What servers ask each other."""
+
+
+def _weight(text: str, peer: Peer | None, own: str) -> bytes:
+    """Return how much something draws to a server (rendezvous hashing)."""
+    name = own if peer is None else peer.id
+    return hashlib.blake2b(f"{name}\0{text}".encode(), digest_size=8).digest()
+
+
+# -- which part of a request names what it is about ------------------------------------
+
+
+class _Kernel(msgspec.Struct):
+    id: str | None = None
+
+
+class _Body(msgspec.Struct):
+    """The fields of bodies that name something."""
+
+    context_id: str | None = None
+    execution_id: str | None = None
+    session: str | None = None
+    kernel_id: str | None = None
+    kernel: _Kernel | None = None
+
+
+_READER: Final = msgspec.json.Decoder(_Body)
+_NOTHING: Final = _Body()
+
+
+def _body(handler: Handler) -> _Body:
+    """Return what a body names; nothing, if it isn't as it must be."""
+    try:
+        return _READER.decode(handler.request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _NOTHING
+
+
+def _context(name: str | None) -> Target:
+    return Target(CONTEXT, name) if name else _ANYWHERE
+
+
+def _of_execute(handler: Handler) -> Target:
+    body = _body(handler)
+    if not body.context_id and body.execution_id:
+        return Target("", body.execution_id)
+    return _context(body.context_id)
+
+
+def _of_exec(handler: Handler) -> Target | None:
+    session = handler.get_query_argument("session", None) or _body(handler).session
+    # Without one, it runs where it came in: whoever spreads requests has chosen that.
+    return Target(CONTEXT, session, made=True) if session else None
+
+
+def _of_kernels(handler: Handler) -> Target | None:
+    if handler.request.method != "POST":
+        return None
+    return _context(_body(handler).kernel_id)
+
+
+def _of_sessions(handler: Handler) -> Target | None:
+    if handler.request.method != "POST":
+        return None
+    kernel = _body(handler).kernel
+    return _context(None if kernel is None else kernel.id)
+
+
+def _of_contexts(handler: Handler) -> Target | None:
+    return _ANYWHERE if handler.request.method == "POST" else None
+
+
+def _of_mcp(handler: Handler) -> Target | None:
+    headers = handler.request.headers
+    owner, _ = read_owned(headers.get("Mcp-Session-Id", ""))
+    if owner:
+        return Target(SERVER, owner)
+    named = headers.get("X-MCP-Session-Id")
+    # The context that its tools will use, if they are asked for nothing else.
+    return None if not named else Target(CONTEXT, _decoded(named), made=True)
+
+
+def _of_messages(handler: Handler) -> Target:
+    return Target(SERVER, handler.path_kwargs["server_id"])
+
+
+def _decoded(header: str) -> str:
+    """Return the name of a session, which headers have as UTF-8, or encoded."""
+    return unquote(header.encode("latin-1", "replace").decode("utf-8", "replace"))
+
+
+_BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
+    "/execute": _of_execute,
+    "/execute/async": _of_execute,
+    "/contexts": _of_contexts,
+    "/api/exec": _of_exec,
+    "/jupyter/api/kernels": _of_kernels,
+    "/jupyter/api/sessions": _of_sessions,
+    "/mcp": _of_mcp,
+    "/sse": _of_mcp,
+    "/messages/{server_id}/": _of_messages,
+}
+_BY_ARGUMENT: Final = {
+    "context_id": CONTEXT,
+    "task_id": RUN,
+    "run_id": RUN,
+    "session_id": FRONT,
+}
+
+
+def _target(handler: Handler) -> Target | None:
+    """Return what a request is about; None if any server can answer it."""
+    find = _BY_PATH.get(handler.route)
+    if find is not None:
+        return find(handler)
+    for name, value in handler.path_kwargs.items():
+        kind = _BY_ARGUMENT.get(name)
+        if kind is None and handler.route.startswith("/api/executions/"):
+            kind = RUN
+        if kind is not None:
+            return Target(kind, value)
+    return None
+
+
+def _passing(handler: type[Handler]) -> type[Handler]:
+    return type(handler.__name__, (handler, PassingHandler), {})
+
+
+def passing_routes(routes: Iterable[Route]) -> Iterator[Route]:
+    """Yield routes whose handlers pass on what is another server's."""
+    for route in routes:
+        named = "{context_id}" in route.path or route.path in _BY_PATH
+        named = named or any(f"{{{name}}}" in route.path for name in _BY_ARGUMENT)
+        named = named or route.path.startswith("/api/executions/")
+        if named:
+            yield route._replace(handler=_passing(route.handler))
+        else:
+            yield route

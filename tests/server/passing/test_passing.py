@@ -1,0 +1,454 @@
+"""Requests for another server: passed on as they came, answered as they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+from tests.support.client import connect
+from tests.support.clusters import SECRET, AnyServer
+from tests.support.fronts import Front
+from tests.support.server import JAVASCRIPT_FLAGS, MIB
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
+    from tests.support.server import Server
+
+OWNER = "X-Isokernel-Owner"
+MARK = "X-Isokernel-Passed"
+FLAGS = (*JAVASCRIPT_FLAGS, "--interrupt-grace-seconds", "1")
+FOREVER = "console.log('begun'); await new Promise(() => {})"
+
+
+@pytest.fixture(scope="module")
+def both(postgresql: PostgreSQL) -> Iterator[AnyServer]:
+    """Two servers on one database."""
+    servers = AnyServer(2, postgresql.database(), *FLAGS)
+    yield servers
+    assert servers.stop() == 0
+    assert not [line for server in servers.servers for line in server.wrong()]
+
+
+@pytest.fixture
+def clients(both: AnyServer) -> Iterator[tuple[Client, Client]]:
+    """A client of each; contexts go when the test is over."""
+    one, two = both.clients()
+    yield one, two
+    one.clean()
+    one.close()
+    two.close()
+
+
+@pytest.fixture
+def own(clients: tuple[Client, Client]) -> str:
+    """A context of the first server."""
+    return made_at(clients[0])
+
+
+def made_at(client: Client) -> str:
+    """Make a context on the very server of a client."""
+    for _ in range(20):
+        answer = client.post("/contexts", json={"language": "javascript"})
+        if answer.headers[OWNER] == str(client.base_url).rstrip("/"):
+            context_id: str = answer.json()["id"]
+            return context_id
+        client.delete(f"/contexts/{answer.json()['id']}")
+    raise AssertionError(answer.headers)
+
+
+def test_a_context_is_used_by_any_server(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    one, two = clients
+    assert one.text("let n = 1; n", context_id=own) == "1"
+    assert two.text("n += 1", context_id=own) == "2"
+    assert one.text("n", context_id=own) == "2"
+    for client in clients:
+        answer = client.get(f"/contexts/{own}")
+        assert answer.headers[OWNER] == both.servers[0].url
+        assert answer.json()["execution_count"] == 3
+    fork = two.post(f"/contexts/{own}/fork")
+    assert fork.status_code == 201
+    assert two.text("n", context_id=fork.json()["id"]) == "2"
+    assert two.delete(f"/contexts/{own}").status_code == 204
+    for client in clients:
+        assert client.get(f"/contexts/{own}").status_code == 404
+
+
+def test_answers_are_the_owner_s(clients: tuple[Client, Client], own: str) -> None:
+    """What is refused, and how, doesn't depend on who was asked."""
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/execute", {"json": {"code": "1", "context_id": own, "x": 1}}),
+        (
+            "POST",
+            "/execute",
+            {"json": {"code": "1", "context_id": own, "language": "no"}},
+        ),
+        ("GET", f"/contexts/{own}/executions/none", {}),
+        ("POST", f"/contexts/{own}/restart", {"json": {"from": "checkpoint"}}),
+        ("GET", f"/contexts/{own}/files/none", {}),
+        ("PATCH", f"/contexts/{own}", {}),
+        ("GET", f"/contexts/{own}/messages", {"params": {"after": "?"}}),
+    ]
+    for method, path, more in asked:
+        answers = [client.request(method, path, **more) for client in clients]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses[0] == statuses[1] >= 400, path
+        assert answers[0].json() == answers[1].json()
+        codes = [answer.headers["X-Error-Code"] for answer in answers]
+        assert codes[0] == codes[1]
+
+
+def test_headers_pass_both_ways(clients: tuple[Client, Client], own: str) -> None:
+    headers = {
+        "X-Request-Id": "mine-1",
+        "Connection": "keep-alive, X-Hop",
+        "X-Hop": "1",
+    }
+    answer = clients[1].get(f"/contexts/{own}", headers=headers)
+    assert answer.headers["X-Request-Id"] == "mine-1"
+    assert answer.headers.get_list("Date", split_commas=False) == [
+        answer.headers["Date"]
+    ]
+    assert "Transfer-Encoding" not in answer.headers
+
+
+def test_events_come_while_the_cell_runs(
+    clients: tuple[Client, Client], own: str
+) -> None:
+    _, two = clients
+    asked = {"code": FOREVER, "context_id": own}
+    with two.stream("POST", "/execute/async", json=asked) as answer:
+        lines = answer.iter_lines()
+        assert any("begun" in line for line in lines)
+        assert two.post(f"/contexts/{own}/interrupt").status_code == 200
+        assert any("KeyboardInterrupt" in line for line in lines)  # to its end
+
+
+def test_files_pass_both_ways(clients: tuple[Client, Client], own: str) -> None:
+    data = bytes(range(256)) * 4096 * 5 + b"end"
+    pieces = [data[at : at + 100_001] for at in range(0, len(data), 100_001)]
+    for client, content in ((clients[1], iter(pieces)), (clients[0], data)):
+        path = f"/contexts/{own}/files/a%20b/{id(client)}"
+        sent = client.put(path, content=content)
+        assert sent.status_code == 201, sent.text
+        assert sent.json()["size"] == len(data)
+        tag = sent.headers["ETag"]
+        for other in clients:
+            assert other.get(path).content == data
+            part = other.get(path, headers={"Range": "bytes=10-19"})
+            assert (part.status_code, part.content) == (206, data[10:20])
+            same = other.get(path, headers={"If-None-Match": tag})
+            assert (same.status_code, same.content) == (304, b"")
+            refused = other.put(
+                path, content=iter(pieces), headers={"If-Match": '"no"'}
+            )
+            assert refused.status_code == 412
+
+
+def _rss(server: Server) -> int:
+    found: int = psutil.Process(server.process.pid).memory_info().rss
+    return found
+
+
+def test_who_passes_on_keeps_little_of_it(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    """A client that reads slowly makes the owner wait, not the server between fill."""
+    one, two = clients
+    code = "require('node:fs').writeFileSync('big', new Uint8Array(96 << 20))"
+    assert one.run(code, context_id=own)["error"] is None
+    before = _rss(both.servers[1])
+    seen = hashlib.sha256()
+    with two.stream("GET", f"/contexts/{own}/files/big") as answer:
+        most = 0
+        for number, piece in enumerate(answer.iter_bytes(1 << 16)):
+            seen.update(piece)
+            if number % 100 == 0:
+                most = max(most, _rss(both.servers[1]) - before)
+    assert seen.digest() == hashlib.sha256(bytes(96 << 20)).digest()
+    assert most < 24 * MIB
+
+
+def _asked(server: Server, path: str, body: str) -> socket.socket:
+    """A request whose answer isn't awaited."""
+    connection = server.connection()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    connection.sendall((head + body).encode())
+    return connection
+
+
+def test_a_client_that_leaves_is_gone_for_the_owner(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    one, _ = clients
+    body = json.dumps({"code": FOREVER, "context_id": own})
+    for path in ("/execute", "/execute/async"):
+        asked = f"{path}?on_disconnect=interrupt"
+        with _asked(both.servers[1], asked, body) as connection:
+            one.wait_state(own, "busy")
+            connection.close()
+            one.wait_state(own, "idle")
+    with _asked(both.servers[1], "/execute", body) as connection:
+        one.wait_state(own, "busy")
+        connection.close()
+    assert one.show(own)["state"] == "busy"  # it goes on, as without the other server
+    one.post(f"/contexts/{own}/interrupt")
+    one.wait_state(own, "idle")
+
+
+def test_runs_are_found_by_any_server(clients: tuple[Client, Client]) -> None:
+    one, two = clients
+    for session in (None, "mine"):
+        fields = {} if session is None else {"session": session}
+        here = one.submit(FOREVER, **fields)
+        two.printed(here, "begun")
+        assert two.info(here)["status"] == "running"
+        listed = two.get("/api/executions?status=running").json()["executions"]
+        assert [each["execution_id"] for each in listed] == [here]
+        assert two.cancel(here)["ok"] is True
+        assert [client.ended(here)["status"] for client in clients] == ["cancelled"] * 2
+
+
+def test_lists_have_what_all_servers_have(clients: tuple[Client, Client]) -> None:
+    made = {made_at(client) for client in clients for _ in range(2)}
+    for client in clients:
+        listed = client.get("/contexts").json()["items"]
+        assert {one["id"] for one in listed} == made
+        assert [one["created_at"] for one in listed] == sorted(
+            one["created_at"] for one in listed
+        )
+        kernels = client.get("/jupyter/api/kernels").json()
+        assert {one["context_id"] for one in kernels} == made
+        sessions = client.get("/jupyter/api/sessions").json()
+        assert {one["name"] for one in sessions} == made
+        assert client.get("/jupyter/api/status").json()["kernels"] == 4
+        page = client.get("/ui/").text
+        assert all(name in page for name in made)
+
+
+def test_sessions_of_fronts_are_known_to_all(clients: tuple[Client, Client]) -> None:
+    one, two = clients
+    asked = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {}}
+    made = one.post("/jupyter/api/sessions", json=asked).json()
+    path = f"/jupyter/api/sessions/{made['id']}"
+    for client in clients:
+        assert client.get(path).json()["kernel"]["id"] == made["kernel"]["id"]
+        changed = client.patch(path, json={"path": f"{id(client)}.ipynb"})
+        assert changed.status_code == 200
+        assert [
+            each.get("/jupyter/api/sessions").json()[0]["path"] for each in clients
+        ] == [f"{id(client)}.ipynb"] * 2
+    assert two.delete(path).status_code == 204
+    assert [client.get(path).status_code for client in clients] == [404, 404]
+
+
+def test_the_same_name_is_one_session(clients: tuple[Client, Client]) -> None:
+    """Two servers that are asked at once for what isn't there make one of it."""
+    for number in range(5):
+        asked = {
+            "code": "globalThis.n = (globalThis.n ?? 0) + 1",
+            "session": f"s{number}",
+        }
+        runs = [
+            client.post("/api/exec", json=asked).json()["execution_id"]
+            for client in clients * 3
+        ]
+        ended = [clients[0].ended(run) for run in runs]
+        assert {each["status"] for each in ended} == {"completed"}
+        assert {each["result"] for each in ended} == set("123456")
+
+
+def test_a_request_that_is_sent_again_elsewhere_runs_once(
+    clients: tuple[Client, Client],
+) -> None:
+    for number in range(5):
+        asked = {"code": "Math.random()", "execution_id": f"once-{number}"}
+        answers = [client.post("/execute", json=asked).json() for client in clients * 2]
+        assert len({each["context_id"] for each in answers}) == 1
+        assert len({each["items"][0]["text"] for each in answers}) == 1
+
+
+@pytest.mark.parametrize("v1", [True, False], ids=["v1", "legacy"])
+def test_websockets_pass_both_ways(both: AnyServer, own: str, v1: bool) -> None:  # noqa: FBT001
+    async def work() -> None:
+        fronts = []
+        for server in both.servers:
+            base = server.url.replace("http", "ws", 1)
+            url = f"{base}/jupyter/api/kernels/{own}/channels"
+            fronts.append(await Front(url, v1=v1).connect())
+        for front in fronts:
+            number = await front.ask("execute_request", {"code": "console.log(1); 2"})
+            assert (await front.reply_to(number))["status"] == "ok"
+        size = 3 << 20
+        number = await fronts[1].ask(
+            "execute_request", {"code": f"console.log('x'.repeat({size})); 0"}
+        )
+        assert (await fronts[1].reply_to(number))["status"] == "ok"
+        assert len(fronts[1].texts(parent=number)) == size + 1
+        for front in fronts:
+            await front.close()
+
+    asyncio.run(work())
+
+
+# -- who may pass on -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", ["", "x", "W10=.00", "x" * 10_000])
+def test_a_mark_that_is_none_is_refused(
+    clients: tuple[Client, Client], own: str, mark: str
+) -> None:
+    for client in clients:
+        answer = client.get(f"/contexts/{own}", headers={MARK: mark})
+        assert answer.status_code == 403
+        assert answer.headers["X-Error-Code"] == "peer_mark"
+    assert clients[0].get("/cluster/contexts").status_code == 404
+    answer = clients[0].get("/cluster/contexts", headers={MARK: mark})
+    assert answer.status_code == 403
+
+
+def test_a_server_with_another_secret_is_of_no_cluster(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    other = both.stranger(SECRET + "!")
+    try:
+        with connect(other) as client:
+            answer = client.get(f"/contexts/{own}")
+            assert answer.status_code == 403
+            assert "cluster_secret" in answer.json()["message"]
+            (shown,) = client.get("/contexts").json()["items"]
+            assert "its server doesn't answer" in shown["reason"]
+        assert clients[0].get(f"/contexts/{own}").status_code == 200
+    finally:
+        other.stop()
+
+
+# -- servers that are lost -------------------------------------------------------------
+
+
+@contextmanager
+def _pair(postgresql: PostgreSQL) -> Iterator[tuple[AnyServer, Client, Client]]:
+    servers = AnyServer(
+        2, postgresql.database(), *FLAGS, "--cluster-lease-seconds", "2"
+    )
+    one, two = servers.clients()
+    try:
+        yield servers, one, two
+    finally:
+        one.close()
+        two.close()
+        servers.stop()
+
+
+def test_what_is_lost_with_postgresql_s_knowledge(postgresql: PostgreSQL) -> None:
+    """A server is killed amid a stream, an answer and a websocket."""
+    with _pair(postgresql) as (servers, one, two):
+        streamed, asked, attached = (made_at(one) for _ in range(3))
+        told: list[httpx.Response] = []
+
+        def ask() -> None:
+            with connect(servers.servers[1]) as client:
+                told.append(
+                    client.post("/execute", json={"code": FOREVER, "context_id": asked})
+                )
+
+        async def front() -> None:
+            base = servers.servers[1].url.replace("http", "ws", 1)
+            url = f"{base}/jupyter/api/kernels/{attached}/channels"
+            made = await Front(url).connect()
+            number = await made.ask("execute_request", {"code": "1"})
+            await made.reply_to(number)
+            servers.servers[0].process.send_signal(signal.SIGKILL)
+            while await made.hear() is not None:
+                pass
+
+        thread = threading.Thread(target=ask)
+        body = {"code": FOREVER, "context_id": streamed}
+        with two.stream("POST", "/execute/async", json=body) as answer:
+            lines = answer.iter_lines()
+            assert any("begun" in line for line in lines)
+            thread.start()
+            one.wait_state(asked, "busy")
+            asyncio.run(front())
+            with pytest.raises(httpx.RemoteProtocolError):
+                list(lines)
+        thread.join()
+        assert told[0].status_code == 502
+        assert told[0].headers["X-Error-Code"] == "peer_lost"
+        refused = two.get(f"/contexts/{asked}")
+        assert refused.status_code in {200, 503}
+
+        def taken() -> bool:
+            answer = two.get(f"/contexts/{asked}")
+            if answer.status_code == 503:
+                assert answer.headers["Retry-After"]
+                return False
+            return bool(answer.json()["state"] == "dead")
+
+        wait_for(taken)
+
+
+def test_no_request_waits_for_one_that_is_stopped(postgresql: PostgreSQL) -> None:
+    with _pair(postgresql) as (servers, one, two):
+        context = made_at(one)
+        two.run("1", context_id=context)
+        process = servers.servers[0].process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            answer = two.post("/execute", json={"code": "2", "context_id": context})
+            assert answer.status_code in {502, 503}
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+
+def test_a_server_that_stops_gives_its_contexts_away(postgresql: PostgreSQL) -> None:
+    with _pair(postgresql) as (servers, one, two):
+        context = made_at(one)
+        assert two.text("let n = 41; n", context_id=context) == "41"
+        assert servers.servers[0].stop() == 0
+
+        def goes_on() -> bool:
+            answer = two.post("/execute", json={"code": "n + 1", "context_id": context})
+            assert answer.status_code in {200, 503}, answer.text
+            return (
+                answer.status_code == 200 and answer.json()["items"][0]["text"] == "42"
+            )
+
+        wait_for(goes_on)
+
+
+# -- counted over all ------------------------------------------------------------------
+
+
+def test_rates_hold_over_postgresql_s_servers(postgresql: PostgreSQL) -> None:
+    servers = AnyServer(
+        2, postgresql.database(), *FLAGS, "--execute-rate-per-minute", "6"
+    )
+    one, two = servers.clients()
+    try:
+        asked = {"code": "return 1"}
+        answers = [client.post("/tasks", json=asked) for client in (one, two) * 6]
+        passed = [each for each in answers if each.status_code != 429]
+        assert len(passed) == 6
+        assert {each.headers["X-Error-Code"] for each in answers[6:]} == {"rate_limit"}
+    finally:
+        one.close()
+        two.close()
+        servers.stop()
