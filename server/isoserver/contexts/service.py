@@ -165,6 +165,7 @@ class Contexts:
         self._spares: Spares | None = None
         self._templates = Templates(settings, self._make_template, calls, log)
         self._grace_ended = asyncio.Event()
+        self._losing: asyncio.Future[Any] | None = None
         limits = (
             settings.context_ttl_seconds,
             settings.hibernate_after_seconds,
@@ -262,12 +263,21 @@ class Contexts:
         """End the grace period of `close`."""
         self._grace_ended.set()
 
+    def kill(self, reason: str) -> None:
+        """End all processes of contexts at once; may interrupt anything."""
+        for context in self._registry.processes():
+            context.kill(reason)
+
     def lose(self, reason: str) -> None:
         """End all contexts at once, and write nothing: they are others' by now."""
         self.stopping = True
         self._store.abandon()
-        for context in self._registry.processes():
-            context.kill(reason)
+        self.kill(reason)
+        # Also those that are being launched, or woken.
+        self._losing = asyncio.gather(
+            *(context.close(reason) for context in self._registry.processes()),
+            return_exceptions=True,
+        )
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -667,8 +677,6 @@ class Contexts:
                 await self._heaps.release(workspace, checkpoint.key)
         if context is not None or record is not None:
             await self._gone(record, context)
-            if self.ownership is not None:
-                await self.ownership.released(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -685,6 +693,8 @@ class Contexts:
         for call in self.gone:
             call(key)
         await asyncio.to_thread(self._transcripts.delete, key, made)
+        if self.ownership is not None:
+            await self.ownership.released(key)
 
     def _make(self, identity: Identity) -> Context:
         return Context(

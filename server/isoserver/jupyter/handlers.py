@@ -487,7 +487,7 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         rates = self.parts.rates
         try:
             if request.kind == "execute_request":
-                if rates.shared:
+                if rates.shared and "execute" in rates.limited:
                     return self._receive_counted(request)
                 rates.check(self.principal, "request")
         except RateLimitError as error:
