@@ -24,12 +24,13 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import LIVE, ContextRecord
+from isoserver.contexts.records import ContextRecord
 from isoserver.errors import DatabaseError
 from isoserver.storage.database import METADATA
 
@@ -97,6 +98,16 @@ CELLS: Final = Table(
     Column("size", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
 )
+
+_UNOWNED: Final = text(
+    """NOT EXISTS (
+        SELECT 1 FROM cluster_owners AS its
+        JOIN cluster_servers ON cluster_servers.id = its.server
+        WHERE its.kind = 'context' AND its.workspace = contexts.workspace
+        AND its.id = contexts.id
+    )"""
+)
+"""Where servers share a database."""
 
 
 class ContextStore:
@@ -175,9 +186,9 @@ class ContextStore:
             return list((await connection.execute(query)).scalars())
 
     async def unused(self, until: float, count_max: int) -> list[Key]:
-        """Return contexts without a process that were used last before a moment."""
+        """Return contexts of no server's that were used last before a moment."""
         query = select(CONTEXTS.c.workspace, CONTEXTS.c.id).where(
-            CONTEXTS.c.last_used < until, CONTEXTS.c.state != LIVE
+            CONTEXTS.c.last_used < until, _UNOWNED
         )
         query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
         async with self._database.connect() as connection:
