@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from jupyter_client.kernelspec import KernelSpec
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.ownership import Ownership
     from isoserver.contexts.process import ProcessFactory
@@ -345,13 +345,10 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
-    async def kernelspecs(self) -> dict[str, KernelSpec]:
-        """Return what is installed of the kernelspecs that languages need, by name."""
-        names = [each.kernelspec for each in self.languages.served.values()]
+    async def kernelspecs(self, names: Sequence[str]) -> dict[str, InstalledKernelspec]:
+        """Return what is installed here of some kernelspecs, by name."""
         kernelspecs = await asyncio.to_thread(load_kernelspecs)
-        return await asyncio.to_thread(
-            kernelspecs.find_kernelspecs, [one for one in names if one]
-        )
+        return await asyncio.to_thread(kernelspecs.installed_kernelspecs, names)
 
     # -- finding -----------------------------------------------------------------------
 
