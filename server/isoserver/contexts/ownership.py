@@ -238,7 +238,8 @@ class Ownership:
         if context.state is State.HIBERNATED and await asyncio.to_thread(
             self._has_news, ContextRecord.of(context, State.HIBERNATED.value, "")
         ):
-            await context.names()  # wakes it, to be saved with what is in its folder
+            # Which wakes it, and saves it with what is in its folder.
+            await self._heaps.keep(context, automatic=True)
         if context.state is State.DEAD and self._registry.is_live(context):
             record = ContextRecord.now(context)
             await self._store.write(record)

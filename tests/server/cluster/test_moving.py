@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.server.cluster.conftest import found
+import pytest
+from tests.server.cluster.conftest import LONG_LEASE_SECONDS, found
 from tests.support.waiting import wait_for
 
 from isoserver.cli.cluster import run
 
 if TYPE_CHECKING:
-    import pytest
     from tests.server.cluster.conftest import Nodes
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_lost(nodes: Nodes) -> None:
+    nodes.lease_seconds = LONG_LEASE_SECONDS
 
 
 def test_a_drained_server_gives_away_all_that_it_has(
