@@ -265,13 +265,13 @@ class Contexts:
 
     def kill(self, reason: str) -> None:
         """End all processes of contexts at once; may interrupt anything."""
+        self._store.abandon()  # first: not that they have died
         for context in self._registry.processes():
             context.kill(reason)
 
     def lose(self, reason: str) -> None:
         """End all contexts at once, and write nothing: they are others' by now."""
         self.stopping = True
-        self._store.abandon()
         self.kill(reason)
         # Also those that are being launched, or woken.
         self._losing = asyncio.gather(
@@ -290,7 +290,9 @@ class Contexts:
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while any(one.state is State.BUSY for one in self._registry.processes()):
+        while any(
+            one.state is State.BUSY or one.ending for one in self._registry.processes()
+        ):
             left = end - time.monotonic()
             if left <= 0:
                 return
@@ -299,6 +301,8 @@ class Contexts:
                 for context in self._registry.processes()
                 if context.current is not None
             ]
+            for context in self._registry.processes():
+                waits += context.ending
             grace_ended = asyncio.ensure_future(self._grace_ended.wait())
             await asyncio.wait(
                 [*waits, grace_ended], timeout=left, return_when="FIRST_COMPLETED"

@@ -31,7 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
 from isoserver.contexts.records import ContextRecord
-from isoserver.errors import DatabaseError
+from isoserver.errors import DatabaseError, StoppingError
 from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
@@ -111,7 +111,11 @@ _UNOWNED: Final = text(
 
 
 class ContextStore:
-    """The rows of contexts and of their cells."""
+    """The rows of contexts and of their cells.
+
+    Attributes:
+        abandoned: Whether nothing is written any more.
+    """
 
     def __init__(self, database: Database, history_max: int, size_max: int) -> None:
         """Use a database.
@@ -130,7 +134,7 @@ class ContextStore:
         self._durabilities: dict[Key, float] = {}
         self._begins_unwritten: set[Key] = set()
         self._writing = asyncio.Lock()
-        self._abandoned = False
+        self.abandoned = False
         self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
@@ -211,9 +215,18 @@ class ContextStore:
         self._begins_unwritten.discard(key)
 
     def abandon(self) -> None:
-        """Write nothing any more: others have taken over."""
-        self._abandoned = True
+        """Write nothing any more: the server has ended, or others have taken over."""
+        self.abandoned = True
         self._pending.clear()
+
+    def check(self) -> None:
+        """Refuse what is to be written when nothing is any more.
+
+        Raises:
+            StoppingError: The contexts are as they were written last.
+        """
+        if self.abandoned:
+            raise StoppingError
 
     async def in_workspace(self, workspace: str) -> list[ContextRecord]:
         """Return a workspace's rows, oldest first."""
@@ -252,7 +265,7 @@ class ContextStore:
 
     def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
-        if self._abandoned:
+        if self.abandoned:
             return
         self._pending[key] = record
         if self._writer is None or self._writer.done():

@@ -98,6 +98,9 @@ class Counter:
             self._note(type(error).__name__)
             return False
         self.slowest = max(self.slowest, time.monotonic() - began)
+        if answer.headers.get("X-Error-Code") in {"context_dead", "context_missing"}:
+            self.problems.append(f"{self._id}: {answer.text}")
+            return False
         if answer.status_code != 200:
             self._note(f"{answer.status_code} {answer.headers.get('X-Error-Code')}")
             return False
