@@ -98,6 +98,7 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     ├── FolderError                     one of the server's folders can't be used
     ├── InvalidSettingsError            (ValueError) settings are unknown or wrong
     ├── LanguageError                   a language in the settings isn't available
+    ├── RayError                        Ray can't be reached, or does nothing
     ├── TakenError                      another server uses the folder or the database
     └── StoppingError                   the server is stopping
 
@@ -1194,6 +1195,12 @@ class InvalidSettingsError(ServerError, ValueError):
 
 class LanguageError(ServerError):
     """A language in the settings isn't available."""
+
+    http_status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class RayError(ServerError):
+    """Ray can't be reached, or no server of ours answers there."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
 

@@ -15,14 +15,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.to_thread
 
+from isokernel.client import ray_servers
 from isokernel.client.async_client import AsyncClient, ExecutorClient
 from isokernel.client.async_context import AsyncContext
 from isokernel.client.errors import (
     ClientError,
     ClientSettingsError,
     NetworkError,
-    NotFoundError,
+    StatusError,
     StreamError,
     UnavailableError,
 )
@@ -48,8 +50,8 @@ __all__ = ["Cluster"]
 CONTEXTS_MAX: Final = 100
 PATIENCE_SECONDS: Final = 60.0
 ATTEMPTS_MAX: Final = 3
-_LOST: Final = (NetworkError, NotFoundError, StreamError, UnavailableError)
-"""How it shows that a server, and with it a context of ours, is gone."""
+_LOST: Final = frozenset({"context_missing", "context_dead"})
+"""What is answered about a context whose server is gone."""
 
 
 class Cluster:
@@ -66,6 +68,7 @@ class Cluster:
         servers: str | Sequence[str] | None = None,
         api_key: str | None = None,
         *,
+        ray: str | None = None,
         workspace: str | None = None,
         contexts_max: int = CONTEXTS_MAX,
         patience: float = PATIENCE_SECONDS,
@@ -78,8 +81,10 @@ class Cluster:
 
         Args:
             servers: Their URLs, or that of what is before them; ISOKERNEL_URL if
-                omitted.
+                neither they nor `ray` are given.
             api_key: A key or token; ISOKERNEL_API_KEY if omitted.
+            ray: The address of the Ray cluster whose servers `isokernel cluster up` has
+                started; `auto` for the one that this process or machine belongs to.
             workspace: The workspace, where the key or token gives access to several.
             contexts_max: How many contexts there are at a time.
             patience: Seconds for which a request is tried, at one server after another,
@@ -96,6 +101,9 @@ class Cluster:
             message = f"contexts_max must be at least 1, not {contexts_max}"
             raise ClientSettingsError(message)
         given = [servers] if isinstance(servers, str) else list(servers or [])
+        if given and ray is not None:
+            message = "give the URLs of servers or the address of Ray, not both"
+            raise ClientSettingsError(message)
         read = partial(
             ClientSettings.read,
             api_key=api_key,
@@ -108,6 +116,8 @@ class Cluster:
         known = [read(url) for url in given or (None,)]
 
         async def find() -> list[str]:
+            if ray is not None:
+                return await anyio.to_thread.run_sync(ray_servers.find, ray)
             return [settings.url for settings in known]
 
         self.contexts_max = contexts_max
@@ -195,8 +205,8 @@ class Cluster:
                         timeout=timeout,
                         result_characters_max=result_characters_max,
                     )
-            except _LOST:
-                if attempt >= attempts_max:
+            except ClientError as error:
+                if attempt >= attempts_max or not _is_lost(error):
                     raise
             attempt += 1
 
@@ -258,3 +268,10 @@ class Cluster:
     def __repr__(self) -> str:
         """Return which servers are known, without the key."""
         return f"Cluster({self._servers.urls})"
+
+
+def _is_lost(error: ClientError) -> bool:
+    """Whether a context, or its server, was lost with what ran in it."""
+    if isinstance(error, StatusError):
+        return isinstance(error, UnavailableError) or error.code in _LOST
+    return isinstance(error, (NetworkError, StreamError))

@@ -80,6 +80,7 @@ ErrorCode = Literal[
     "queue_limit",
     "range",
     "rate_limit",
+    "ray",
     "request",
     "route_missing",
     "scope",

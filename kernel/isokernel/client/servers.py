@@ -17,6 +17,7 @@ from isokernel.client.errors import (
     ClientSettingsError,
     LimitReachedError,
     NetworkError,
+    StatusError,
     UnavailableError,
 )
 from isokernel.client.executors import AsyncExecutor
@@ -40,8 +41,9 @@ _LOOK_SECONDS: Final = 10.0
 """After which it is looked again which servers there are; sooner if one fails."""
 _LOOK_SECONDS_MIN: Final = 0.5
 _TRIES_MAX: Final = 1000
-_ELSEWHERE: Final = (NetworkError, UnavailableError, LimitReachedError)
-"""After which another server is asked."""
+_MISDIRECTED: Final = 421
+"""The status by which a server refuses what belongs to another one."""
+_PAUSE_SECONDS: Final = 0.25
 _ORDER: Final = random.Random()  # noqa: S311 -- only so that not all take the same one
 
 
@@ -117,7 +119,14 @@ class Servers:
         if time.monotonic() - self._looked < pause:
             return
         self._looked, self._failed = time.monotonic(), False
-        found = {url.rstrip("/") for url in await self._find()}
+        try:
+            found = {url.rstrip("/") for url in await self._find()}
+        except ClientError:
+            if not self._known:
+                raise
+            return  # those that are known may well be there
+        if not found and self._known:
+            return
         for url in found - self._known.keys():
             executor = AsyncExecutor(replace(self.settings, url=url))
             self._known[url] = _Server(executor)
@@ -215,13 +224,11 @@ class ClusterExecutor(AsyncExecutor):
             try:
                 response = await server.executor.send(request)
             except ClientError as error:
-                pause = pause_before_retry(request, error, turns, _TRIES_MAX)
+                pause = _pause(request, error, turns)
                 if isinstance(error, NetworkError):
                     server.rest()
                     self._servers.note_failure()
-                if isinstance(
-                    error, (NetworkError, UnavailableError, LimitReachedError)
-                ):
+                if _is_of_server(error):
                     tried.add(server)
                     self._move(None)
                 if pause is None or time.monotonic() + pause > end:
@@ -242,3 +249,22 @@ class ClusterExecutor(AsyncExecutor):
         owner = self._servers.named(response.headers.get(_OWNER, ""))
         if owner is not None:
             self._move(owner)
+
+
+def _is_misdirected(error: ClientError) -> bool:
+    return isinstance(error, StatusError) and error.status == _MISDIRECTED
+
+
+def _is_of_server(error: ClientError) -> bool:
+    """Whether another server may answer otherwise."""
+    return _is_misdirected(error) or isinstance(
+        error, (NetworkError, UnavailableError, LimitReachedError)
+    )
+
+
+def _pause(request: Request, error: ClientError, turns: int) -> float | None:
+    """Return after how many seconds to try again; None if that isn't safe."""
+    if _is_misdirected(error):
+        # Nothing was done. If the owner is gone, another one takes over in a while.
+        return _PAUSE_SECONDS
+    return pause_before_retry(request, error, turns, _TRIES_MAX)

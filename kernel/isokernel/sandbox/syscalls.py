@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
 from typing import Final
 
-__all__ = ["be_subreaper", "open_below", "prctl", "syscall"]
+__all__ = ["be_subreaper", "end_with_parent", "open_below", "prctl", "syscall"]
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _OPENAT2: Final = 437  # the same on every architecture
 _OPEN_HOW: Final = struct.Struct("=QQQ")
@@ -84,6 +86,17 @@ def be_subreaper(*, on: bool) -> None:
         OSError: The system can't.
     """
     prctl(_PR_SET_CHILD_SUBREAPER, int(on))
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process told to end (SIGTERM) when the one that started it has ended.
+
+    Args:
+        parent: The id of that process, which may have ended already.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _checked(result: int, what: str) -> int:

@@ -1,4 +1,4 @@
-"""`isokernel cluster`: show the servers that share a database, and drain one."""
+"""`isokernel cluster`: show the servers that share a database, drain one, use Ray."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.cli.placement import add_commands
 from isoserver.client.requests import ClientError, Connection, quote
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "isokernel cluster",
-        description="Show the servers that share a database, and drain one.",
+        description="Show the servers that share a database, drain one, use Ray.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to wait until nothing is left there; default: %(default)g",
     )
     command.set_defaults(call=_drain)
+    add_commands(commands)
     return parser
 
 

@@ -178,7 +178,7 @@ def client(context: typer.Context) -> None:
 
 @_forwarded
 def cluster(context: typer.Context) -> None:
-    """Show and drain servers on one database; `isokernel cluster --help` tells how."""
+    """Servers on one database, also by Ray; `isokernel cluster --help` tells how."""
     _forward("cluster", context)
 
 

@@ -624,6 +624,11 @@ class Context:
         """What it does now."""
         return self._current
 
+    @property
+    def ending(self) -> tuple[asyncio.Task[None], ...]:
+        """What has yet to be stored of executions that have run."""
+        return tuple(self._ending)
+
     def find(self, execution_id: str) -> Execution | None:
         """Find an execution that waits, runs or is remembered."""
         jobs = (*reversed(self._queue), self._current)

@@ -136,7 +136,7 @@ class Hibernation:
             grace_ended: Ends the saving when it is set.
         """
         self._stopping = True
-        if not self._durable:
+        if not self._durable or self._store.abandoned:
             return
         saving = asyncio.ensure_future(self._hibernate_all(self._registry.live()))
         ended = asyncio.ensure_future(grace_ended.wait())
@@ -154,6 +154,9 @@ class Hibernation:
                 await self._store.store_cells(context, again=True)
         with suppress(DatabaseError):
             await self._store.write(*(self._last_record(one) for one in left))
+            await self._store.flush()
+        # What is still being saved comes too late: nobody is told that it is.
+        self._store.abandon()
 
     def _last_record(self, context: Context) -> ContextRecord:
         """Return what becomes of a context that is live when the server ends."""
@@ -190,7 +193,9 @@ class Hibernation:
         """Write the checkpoint of a context; see `ContextOwner`."""
         if not self._registry.is_live(context):
             return  # it was deleted, or is for one run: nobody could go on from it
+        self._store.check()
         await self._store.store_cells(context)
+        self._store.check()
         await self._write(context, ContextRecord.now(context))
 
     async def _write(self, context: Context, record: ContextRecord) -> bool:

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from jupyter_client.kernelspec import KernelSpec
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.ownership import Ownership
     from isoserver.contexts.process import ProcessFactory
@@ -165,6 +165,7 @@ class Contexts:
         self._spares: Spares | None = None
         self._templates = Templates(settings, self._make_template, calls, log)
         self._grace_ended = asyncio.Event()
+        self._losing: asyncio.Future[Any] | None = None
         limits = (
             settings.context_ttl_seconds,
             settings.hibernate_after_seconds,
@@ -262,12 +263,21 @@ class Contexts:
         """End the grace period of `close`."""
         self._grace_ended.set()
 
+    def kill(self, reason: str) -> None:
+        """End all processes of contexts at once; may interrupt anything."""
+        self._store.abandon()  # first: not that they have died
+        for context in self._registry.processes():
+            context.kill(reason)
+
     def lose(self, reason: str) -> None:
         """End all contexts at once, and write nothing: they are others' by now."""
         self.stopping = True
-        self._store.abandon()
-        for context in self._registry.processes():
-            context.kill(reason)
+        self.kill(reason)
+        # Also those that are being launched, or woken.
+        self._losing = asyncio.gather(
+            *(context.close(reason) for context in self._registry.processes()),
+            return_exceptions=True,
+        )
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -280,7 +290,9 @@ class Contexts:
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while any(one.state is State.BUSY for one in self._registry.processes()):
+        while any(
+            one.state is State.BUSY or one.ending for one in self._registry.processes()
+        ):
             left = end - time.monotonic()
             if left <= 0:
                 return
@@ -289,6 +301,8 @@ class Contexts:
                 for context in self._registry.processes()
                 if context.current is not None
             ]
+            for context in self._registry.processes():
+                waits += context.ending
             grace_ended = asyncio.ensure_future(self._grace_ended.wait())
             await asyncio.wait(
                 [*waits, grace_ended], timeout=left, return_when="FIRST_COMPLETED"
@@ -331,13 +345,10 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
-    async def kernelspecs(self) -> dict[str, KernelSpec]:
-        """Return what is installed of the kernelspecs that languages need, by name."""
-        names = [each.kernelspec for each in self.languages.served.values()]
+    async def kernelspecs(self, names: Sequence[str]) -> dict[str, InstalledKernelspec]:
+        """Return what is installed here of some kernelspecs, by name."""
         kernelspecs = await asyncio.to_thread(load_kernelspecs)
-        return await asyncio.to_thread(
-            kernelspecs.find_kernelspecs, [one for one in names if one]
-        )
+        return await asyncio.to_thread(kernelspecs.installed_kernelspecs, names)
 
     # -- finding -----------------------------------------------------------------------
 
@@ -670,8 +681,6 @@ class Contexts:
                 await self._heaps.release(workspace, checkpoint.key)
         if context is not None or record is not None:
             await self._gone(record, context)
-            if self.ownership is not None:
-                await self.ownership.released(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -688,6 +697,8 @@ class Contexts:
         for call in self.gone:
             call(key)
         await asyncio.to_thread(self._transcripts.delete, key, made)
+        if self.ownership is not None:
+            await self.ownership.released(key)
 
     def _make(self, identity: Identity) -> Context:
         return Context(

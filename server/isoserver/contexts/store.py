@@ -24,13 +24,14 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import LIVE, ContextRecord
-from isoserver.errors import DatabaseError
+from isoserver.contexts.records import ContextRecord
+from isoserver.errors import DatabaseError, StoppingError
 from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
@@ -98,9 +99,23 @@ CELLS: Final = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+_UNOWNED: Final = text(
+    """NOT EXISTS (
+        SELECT 1 FROM cluster_owners AS its
+        JOIN cluster_servers ON cluster_servers.id = its.server
+        WHERE its.kind = 'context' AND its.workspace = contexts.workspace
+        AND its.id = contexts.id
+    )"""
+)
+"""Where servers share a database."""
+
 
 class ContextStore:
-    """The rows of contexts and of their cells."""
+    """The rows of contexts and of their cells.
+
+    Attributes:
+        abandoned: Whether nothing is written any more.
+    """
 
     def __init__(self, database: Database, history_max: int, size_max: int) -> None:
         """Use a database.
@@ -119,7 +134,7 @@ class ContextStore:
         self._durabilities: dict[Key, float] = {}
         self._begins_unwritten: set[Key] = set()
         self._writing = asyncio.Lock()
-        self._abandoned = False
+        self.abandoned = False
         self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
@@ -175,9 +190,9 @@ class ContextStore:
             return list((await connection.execute(query)).scalars())
 
     async def unused(self, until: float, count_max: int) -> list[Key]:
-        """Return contexts without a process that were used last before a moment."""
+        """Return contexts of no server's that were used last before a moment."""
         query = select(CONTEXTS.c.workspace, CONTEXTS.c.id).where(
-            CONTEXTS.c.last_used < until, CONTEXTS.c.state != LIVE
+            CONTEXTS.c.last_used < until, _UNOWNED
         )
         query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
         async with self._database.connect() as connection:
@@ -200,9 +215,18 @@ class ContextStore:
         self._begins_unwritten.discard(key)
 
     def abandon(self) -> None:
-        """Write nothing any more: others have taken over."""
-        self._abandoned = True
+        """Write nothing any more: the server has ended, or others have taken over."""
+        self.abandoned = True
         self._pending.clear()
+
+    def check(self) -> None:
+        """Refuse what is to be written when nothing is any more.
+
+        Raises:
+            StoppingError: The contexts are as they were written last.
+        """
+        if self.abandoned:
+            raise StoppingError
 
     async def in_workspace(self, workspace: str) -> list[ContextRecord]:
         """Return a workspace's rows, oldest first."""
@@ -241,7 +265,7 @@ class ContextStore:
 
     def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
-        if self._abandoned:
+        if self.abandoned:
             return
         self._pending[key] = record
         if self._writer is None or self._writer.done():

@@ -109,14 +109,27 @@ CONTENTS: Final = Table(
 )
 
 _COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
-# Each run asks both, and to make a statement takes as long as to run it.
+
+# What each save or restore asks: to make a statement takes as long as to run it.
+_ITS: Final = and_(
+    HEAPS.c.workspace == bindparam("its_workspace"),
+    HEAPS.c.key == bindparam("its_key"),
+)
+_FOUND: Final = (
+    select(*_COLUMNS, TAGS.c.name, TAGS.c.value)
+    .outerjoin_from(
+        HEAPS,
+        TAGS,
+        and_(TAGS.c.workspace == HEAPS.c.workspace, TAGS.c.key == HEAPS.c.key),
+    )
+    .where(_ITS)
+    .order_by(TAGS.c.name)
+)
+_PARENT: Final = select(HEAPS.c.automatic, HEAPS.c.parent).where(_ITS)
 _NEW: Final = insert(HEAPS)
 _AGAIN: Final = (
     update(HEAPS)
-    .where(
-        HEAPS.c.workspace == bindparam("its_workspace"),
-        HEAPS.c.key == bindparam("its_key"),
-    )
+    .where(_ITS)
     .values(
         last_used=bindparam("now"),
         automatic=and_(HEAPS.c.automatic, bindparam("unasked", type_=Boolean)),
@@ -211,14 +224,9 @@ class HeapTables:
 
     async def find(self, workspace: str, key: str) -> HeapRecord | None:
         """Look a workspace's heap up, with its tags, in one query."""
-        query = (
-            select(*_COLUMNS, TAGS.c.name, TAGS.c.value)
-            .outerjoin_from(HEAPS, TAGS, _same(TAGS))
-            .where(_is(workspace, key))
-            .order_by(TAGS.c.name)
-        )
+        its = {"its_workspace": workspace, "its_key": key}
         async with self._database.connect() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = (await connection.execute(_FOUND, its)).all()
         if not rows:
             return None
         tags = {row.name: row.value for row in rows if row.name is not None}
@@ -251,9 +259,9 @@ class HeapTables:
 
         The parent of such a heap was found in the same way, so that it was not.
         """
-        query = select(HEAPS.c.automatic, HEAPS.c.parent).where(_is(workspace, key))
+        its = {"its_workspace": workspace, "its_key": key}
         async with self._database.connect() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            row = (await connection.execute(_PARENT, its)).one_or_none()
         return row.parent if row is not None and row.automatic else key
 
     async def delete(self, workspace: str, key: str) -> bool:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections import Counter as Tally
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 
 from isoserver.contexts.context import State
@@ -28,6 +34,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        # Of the server's own process: memory, processor time, open files.
+        ProcessCollector(registry=self._registry)
         # Finding a counter by its labels takes longer than counting.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._outcomes: dict[tuple[str, str], tuple[Counter, Histogram]] = {}

@@ -48,8 +48,7 @@ def test_a_server_that_was_stopped_too_long_has_nothing_any_more(nodes: Nodes) -
     first.process.send_signal(signal.SIGCONT)
 
     wait_for(lambda: _serves(one))
-    shown = one.get(f"/contexts/{here}")
-    assert shown.headers["X-Isokernel-Owner"] == second.url
+    assert one.get(f"/contexts/{here}").headers["X-Isokernel-Owner"] == second.url
     assert not workers & first.children()
     assert other.text("n + 1", context_id=here) == "2"
     assert other.info(run)["status"] == "failed"

@@ -1,0 +1,1 @@
+"""Servers on the nodes of a Ray cluster: Ray starts them, restarts them, adds nodes."""
