@@ -160,7 +160,7 @@ class Handler(RequestHandler):
         self.set_header(
             "Access-Control-Expose-Headers",
             "X-Request-Id, X-Context-Id, X-Execution-Id, X-Error-Code, Retry-After, "
-            "WWW-Authenticate, ETag, Content-Range",
+            "WWW-Authenticate, ETag, Content-Range, X-Isokernel-Owner",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("Vary", "Origin")
