@@ -77,6 +77,9 @@ NATIVES = (
         "const e={};return function n(r)",
         'require("natives").adapt(t);const e={};return function n(r)',
     ),
+    # Of its copies of all built-ins, `trim` of runtime/natives.js drops what it doesn't
+    # use.
+    Patch(INSPECT, "x(e,null),S(e),t.exports=e}", "x(e,null),t.exports=e}"),
     # It would run any object's getter named `href`; our URL says itself how it looks.
     Patch(INSPECT, '"string"==typeof t.href&&t instanceof Pn.URL', "!1"),
     # To read it makes all of Temporal, as if the user had asked for that.

@@ -57,6 +57,7 @@ from isoserver.webhooks.service import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import FrameType
     from typing import TextIO
 
     from structlog.typing import FilteringBoundLogger
@@ -488,8 +489,15 @@ class Server:
 
     def _end_when_continued(self, cluster: Cluster) -> None:
         """Look at the lease first of all when the process goes on after a stop."""
+        loop = asyncio.get_running_loop()
+
+        def look(_number: int, _frame: FrameType | None) -> None:
+            if not cluster.serving:
+                self.contexts.kill("the lease of its server ran out")
+                loop.call_soon_threadsafe(cluster.expire)
+
         with suppress(ValueError):  # not in the main thread: the next request looks
-            signal.signal(signal.SIGCONT, lambda *_: cluster.expire())
+            signal.signal(signal.SIGCONT, look)
 
 
 async def _first(events: list[asyncio.Event], *others: asyncio.Future[None]) -> None:

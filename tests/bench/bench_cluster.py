@@ -199,7 +199,8 @@ def tables(figures: dict[str, Any]) -> str:
 
 async def measure(database: Callable[[], str]) -> dict[str, Any]:
     """All of it."""
-    with server(SERVE, *FLAGS) as alone, cluster(database(), 2) as (owner, other):
+    of_none = (*FLAGS, "--database-url", database())
+    with server(SERVE, *of_none) as alone, cluster(database(), 2) as (owner, other):
         ways = await both_ways(alone, owner, other)
     found = {}
     for number in range(1, SERVERS + 1):

@@ -1,9 +1,10 @@
 """How long is it from an order of code to its end, and how many end in a second?
 
-`1+1` by POST /api/exec, then GET until it has ended: stateless, and stateful with a
-heap each, with a context of its own each or one session for a client; one at a time,
-then 16 clients, with the processor time that the whole machine takes for each. How
-that grows: with the size of what a heap has, and with the number of runs of a session.
+`1+1` by POST /api/exec, then GET, whose answer waits for the end: stateless, and
+stateful with a heap each, with a context of its own each or one session for a client;
+one at a time, then 16 clients, with the processor time that the whole machine takes for
+each. How that grows: with the size of what a heap has, and with the number of runs of a
+session.
 Beside that: pages of output, early and late in 10 MB, which shall take the same; and
 JavaScript's speed inside both kinds of runs, as seconds of one loop.
 """
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 CLIENTS = 16
 SECONDS = 3.0
 ALONE = 40
-PAUSE = 0.005
-"""Seconds between two questions of one of many clients."""
+WAIT_MS = 60_000
+"""How long an answer waits for the end of an execution."""
 PAGES = 100
 SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
 """Bytes of texts in objects, 50 each."""
@@ -44,20 +45,15 @@ WORK = """
 """
 
 
-async def end(
-    connection: Connection, body: dict[str, Any], pause: float = 0.0
-) -> dict[str, Any]:
-    """Order code and ask until it has ended, with pauses in between."""
+async def end(connection: Connection, body: dict[str, Any]) -> dict[str, Any]:
+    """Order code and return how it has ended."""
     status, answer = await connection.send(request("POST", "/api/exec", body))
     assert status == 202, answer
-    ask = request("GET", f"/api/executions/{json.loads(answer)['execution_id']}")
-    while True:
-        status, answer = await connection.send(ask)
-        info: dict[str, Any] = json.loads(answer)
-        if info["status"] != "running":
-            assert info["status"] == "completed", info
-            return info
-        await asyncio.sleep(pause)
+    path = f"/api/executions/{json.loads(answer)['execution_id']}"
+    _, answer = await connection.send(request("GET", f"{path}?wait_ms={WAIT_MS}"))
+    info: dict[str, Any] = json.loads(answer)
+    assert info["status"] == "completed", info
+    return info
 
 
 async def alone(url: str, body: dict[str, Any]) -> report.Summary:
@@ -89,7 +85,7 @@ async def together(url: str, bodies: list[dict[str, Any]]) -> tuple[float, float
         nonlocal count
         connection = await Connection.open(url)
         while time.perf_counter() < stop:
-            await end(connection, body, PAUSE)
+            await end(connection, body)
             count += 1
         await connection.close()
 

@@ -138,6 +138,10 @@ def test_a_notebook_of_ones_own(
     expect(notebook.outputs(2).last).to_have_text("'undefined'")
     gateway.close(page)
     assert len(client.get("/contexts").json()["items"]) == before
+    for title in ("Python 3 (ipykernel)", "TypeScript (V8)"):
+        logo = page.locator(f".jp-LauncherCard[title='{title}'] img").first
+        expect(logo).to_have_js_property("complete", value=True)
+        assert logo.evaluate("element => element.naturalWidth") > 0, title
 
 
 def test_isokernel_lab_lists_all_contexts(

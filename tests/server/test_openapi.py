@@ -155,6 +155,8 @@ def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
     page = _Page()
     page.feed(answer.text)
     assert page.loads == []
+    assert "<code>error</code>" in answer.text
+    assert "`" not in answer.text.partition("<script>")[0]
     anchors = {link[1:] for link in page.links if link.startswith("#")}
     assert {link for link in page.links if link[0] != "#"} == {"openapi.json"}
     assert anchors <= set(page.ids)

@@ -19,6 +19,10 @@ class Away:
     def leave(self) -> None:
         """Refuse new connections, end those that there are."""
         self._allow(connections=False)
+        self.end_sessions()
+
+    def end_sessions(self) -> None:
+        """End the connections that there are; new ones are taken as before."""
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
         self._server._query(f"{end} '{self._name}'")
 

@@ -155,6 +155,7 @@ class AsyncContexts:
         packages: Sequence[str] = (),
         capabilities: Mapping[str, Any] | None = None,
         cwd: str | None = None,
+        durability: str | float | None = None,
         keep: bool = False,
     ) -> AsyncContext:
         """Make a context, as `AsyncContext` does, at once."""
@@ -164,6 +165,7 @@ class AsyncContexts:
             packages=packages,
             capabilities=capabilities,
             cwd=cwd,
+            durability=durability,
             keep=keep,
             client=self._client,
         )

@@ -78,6 +78,7 @@ class AsyncContext:
         packages: Sequence[str] = (),
         capabilities: Mapping[str, Any] | None = None,
         cwd: str | None = None,
+        durability: str | float | None = None,
         id: str | None = None,  # noqa: A002 -- what it is called everywhere
         keep: bool | None = None,
         client: AsyncClient | AsyncContext | None = None,
@@ -93,6 +94,8 @@ class AsyncContext:
             packages: Packages that it begins with, such as `d3@7`.
             capabilities: What its code may do beyond it, of what the server allows.
             cwd: Its working folder, inside of its own.
+            durability: When the server saves it, to go on from there after a crash:
+                `sleep`, `execution`, or within so many seconds after an execution.
             id: A context that is there already.
             keep: Whether it outlives `async with` and `close`; if omitted, one that was
                 there already does.
@@ -117,6 +120,7 @@ class AsyncContext:
             cwd=cwd,
             packages=packages,
             capabilities=capabilities,
+            durability=durability,
         )
         self._id = id
         self._kept = id is not None if keep is None else keep

@@ -102,13 +102,14 @@ def list_contexts() -> Steps[list[ContextInfo]]:
     return (yield from _ask(_Contexts, Request("GET", "/contexts"))).items
 
 
-def create_context(
+def create_context(  # noqa: PLR0913 - what can be said of it
     *,
     language: str | None,
     heap: str | None,
     cwd: str | None,
     packages: Sequence[str],
     capabilities: Mapping[str, Any] | None,
+    durability: str | float | None,
 ) -> Steps[ContextInfo]:
     """Make a context."""
     body = {
@@ -117,6 +118,7 @@ def create_context(
         "cwd": cwd,
         "packages": list(packages) or None,
         "capabilities": capabilities,
+        "durability": durability,
     }
     request = Request("POST", "/contexts", body=body, seconds=_SLOW_SECONDS)
     return _ask(ContextInfo, request)

@@ -141,6 +141,7 @@ class Contexts:
         packages: Sequence[str] = (),
         capabilities: Mapping[str, Any] | None = None,
         cwd: str | None = None,
+        durability: str | float | None = None,
         keep: bool = False,
     ) -> Context:
         """Make a context, as `Context` does, at once."""
@@ -150,6 +151,7 @@ class Contexts:
             packages=packages,
             capabilities=capabilities,
             cwd=cwd,
+            durability=durability,
             keep=keep,
             client=self._client,
         )

@@ -64,6 +64,7 @@ class Context:
         packages: Sequence[str] = (),
         capabilities: Mapping[str, Any] | None = None,
         cwd: str | None = None,
+        durability: str | float | None = None,
         id: str | None = None,  # noqa: A002 -- what it is called everywhere
         keep: bool | None = None,
         client: Client | Context | None = None,
@@ -79,6 +80,8 @@ class Context:
             packages: Packages that it begins with, such as `d3@7`.
             capabilities: What its code may do beyond it, of what the server allows.
             cwd: Its working folder, inside of its own.
+            durability: When the server saves it, to go on from there after a crash:
+                `sleep`, `execution`, or within so many seconds after an execution.
             id: A context that is there already.
             keep: Whether it outlives `with` and `close`; if omitted, one that was there
                 already does.
@@ -103,6 +106,7 @@ class Context:
             cwd=cwd,
             packages=packages,
             capabilities=capabilities,
+            durability=durability,
         )
         self._id = id
         self._kept = id is not None if keep is None else keep

@@ -11,7 +11,6 @@ import json
 import os
 from typing import TYPE_CHECKING, Final
 
-from isokernel.context.events import ErrorInfo
 from isokernel.errors import ScriptError, SnapshotFailedError
 from isokernel.v8 import writer
 from isokernel.v8.children import Children
@@ -19,6 +18,7 @@ from isokernel.v8.live_objects import unsavable_objects
 from isokernel.v8.recreation import Recipes
 from isokernel.v8.retainers import FUNCTION, find_way
 from isokernel.v8.snapshot import Snapshot, seal
+from isokernel.v8.values import Value
 from isokernel.v8.wasm_parts import KINDS, RefusedError, take_apart
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from isokernel.context.context import Context
     from isokernel.v8.recreation import Recipe
-    from isokernel.v8.values import Value
     from isokernel.v8.wasm_parts import Parts
 
 _WITHOUT_OBJECT: Final = ("Atomics.waitAsync",)
 """Features whose use leaves state that can't be saved and that isn't an object."""
 _SOUGHT_MAX: Final = 10_000
+_PRODUCT: Final = 42
 
 
 class ContextHeaps:
@@ -125,8 +125,15 @@ class ContextHeaps:
         make = type(self._context)
         context = make(self._context.settings, lambda _event: None, snapshot=heap)
         context.turns.disable_watchdog()
-        value = context.evaluate("6 * 7")
-        if isinstance(value, ErrorInfo) or value[0].get("text/plain") != "42":
+        isolate = context.bridge.isolate
+        with isolate.held():
+            cell = isolate.evaluate("6 * 7", "trial")
+            value = None
+            if isinstance(cell, Value):
+                isolate.run_microtasks()
+                _, result = isolate.promise(cell)
+                value = result and isolate.get(result, ".repl_result")
+        if value != _PRODUCT:
             message = f"6 * 7 is {value}"
             raise SnapshotFailedError(message)
 

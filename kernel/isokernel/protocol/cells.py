@@ -124,10 +124,14 @@ class CellRequest(Generic[Request]):
         self.announce = _flag(content, "announce", default=True)
         self.deadline = _typed(content, "deadline", (int, float), 0) or None
         self.environment = _typed(content, "env", dict, {})
-        flags = {name: _flag(content, name, default=False) for name in _FLAGS}
-        bounds = {name: _typed(content, name, int, 0) for name in _BOUNDS}
+        asked: dict[str, Any] = {
+            name: bool(content[name]) for name in _FLAGS if content.get(name)
+        }
+        for name in _BOUNDS:
+            if content.get(name) is not None:
+                asked[name] = _typed(content, name, int, 0)
         tools = _tools(content.get("tools"))
-        self.options = ExecutionOptions(**flags, **bounds, tools=tools)
+        self.options = ExecutionOptions(**asked, tools=tools)
         language = content.get("language")
         if language is not None:
             if not isinstance(language, str) or language not in LANGUAGES:

@@ -157,6 +157,7 @@ module.exports = {
   getPrototype: Object.getPrototypeOf,
   getSymbols: Object.getOwnPropertySymbols,
   keys: Object.keys,
+  valuesOf: Object.values,
   is: Object.is,
   hasOwn: Object.hasOwn,
   ownValue,

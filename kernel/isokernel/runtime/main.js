@@ -117,6 +117,7 @@ function preload() {
   require("grid");
   require("completion");
   require("inspection");
+  require("natives").trim();
 }
 
 Object.assign(exports, {

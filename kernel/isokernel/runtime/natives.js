@@ -5,7 +5,7 @@
 
 const { Error, RegExp, defineProperty, exec, functionToString, getDescriptor,
   getOwnPropertyDescriptor, getPrototype, getSymbols, hasOwn, isArray, keys, max, min,
-  numberToString, push, slice, uncurry } = require("intrinsics");
+  numberToString, ownKeys, push, slice, uncurry, valuesOf } = require("intrinsics");
 const { constructorName, namedProperties, previewEntries, promiseDetails, proxyDetails, typeOf } =
   host;
 
@@ -14,6 +14,7 @@ const ONLY_ENUMERABLE = 2;
 const SHORT = 32; // items of an array whose indices are listed
 const PENDING = 0;
 const REJECTED = 2;
+const WORD = /\w+/g;
 const ASYNC_GENERATOR = /^async\s*(?:function\s*)?\*/;
 const TYPED_ARRAYS = { __proto__: null, Int8Array: 1, Uint8Array: 1, Uint8ClampedArray: 1,
   Int16Array: 1, Uint16Array: 1, Int32Array: 1, Uint32Array: 1, Float16Array: 1,
@@ -187,14 +188,38 @@ exports.shortStack = function shortStack(stack) {
   return `${slice(stack, 0, STACK_EDGE)}... ${gone} more characters ...${slice(stack, -STACK_EDGE)}`;
 };
 
+let library; // until it is trimmed
+
+/**
+ * Drops those of the package's own copies of all built-ins that it never mentions: 450 functions
+ * and their names, which every heap would have.
+ */
+exports.trim = function trim() {
+  if (library === undefined) return;
+  const { functions, builtins } = library;
+  library = undefined;
+  const mentioned = { __proto__: null };
+  for (let i = 0; i < functions.length; i++) {
+    const text = functionToString(functions[i]);
+    for (let found; (found = exec(WORD, text)) !== null;) mentioned[found[0]] = true;
+  }
+  const names = ownKeys(builtins);
+  for (let i = 0; i < names.length; i++) {
+    const { configurable } = getOwnPropertyDescriptor(builtins, names[i]);
+    if (configurable && !(names[i] in mentioned)) delete builtins[names[i]];
+  }
+};
+
 /**
  * Puts ours in place of the package's parts. The build makes the bundle call it.
  * @param {Record<number, Function>} parts by webpack's numbers in version 3.3.3
  */
 exports.adapt = function adapt(parts) {
   const primordials = parts[683];
+  const functions = valuesOf(parts);
   parts[683] = function (module, exported, load) {
     primordials(module, exported, load);
+    library = { functions, builtins: module.exports };
     module.exports = { __proto__: module.exports, ObjectGetOwnPropertyDescriptor: getDescriptor,
       ObjectDefineProperty: defineProperty, RegExpPrototypeToString: regExpToString,
       JSONStringify: (value) => require("json").stringifyWithin(value, require("output").limit()) };

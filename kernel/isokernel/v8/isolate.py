@@ -711,8 +711,8 @@ def _as_compiled(source: str, name: str) -> str:
     return f"{source}\n//# sourceURL={name}"
 
 
-def _in_place(blob: Buffer) -> ctypes.Array[ctypes.c_char]:
-    """Return the blob where V8 can read it; copied only if it must be."""
+def _in_place(blob: Buffer) -> ctypes.c_char | ctypes.Array[ctypes.c_char]:
+    """Return what keeps the blob where V8 can read it; copied only if it must be."""
     if isinstance(blob, memoryview) and not blob.readonly:
-        return (ctypes.c_char * len(blob)).from_buffer(blob)
+        return ctypes.c_char.from_buffer(blob)  # a type for its size would cost more
     return ctypes.create_string_buffer(bytes(blob), len(blob))

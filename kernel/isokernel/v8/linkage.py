@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from isokernel.v8.library import Library
 
@@ -27,6 +27,7 @@ __all__ = [
     "first_true",
     "machine_code",
     "only_for",
+    "prepare",
     "replace",
     "replaced",
     "word",
@@ -122,6 +123,19 @@ def replaced(
         del _KEPT[kept:]
 
 
+def prepare(library: Library, names: Iterable[str]) -> None:
+    """Look up what `replaced` needs, so that processes that are forked later have it.
+
+    Args:
+        library: V8's functions.
+        names: Of those that will be replaced.
+    """
+    _mprotect()
+    for name in names:
+        _slot(library, name)
+        _prototype(library, name)
+
+
 def only_for(numbers: Collection[int], function: int) -> int:
     """Have a callback called only where its second argument is one of some numbers.
 
@@ -214,6 +228,7 @@ def _replace(
     return _write(slot, target)
 
 
+@functools.cache
 def _slot(library: Library, name: str) -> int | None:
     """Return where the address of a function stands in the table."""
     table = _table(library)
@@ -226,10 +241,15 @@ def _slot(library: Library, name: str) -> int | None:
 
 def _target(library: Library, name: str, function: Callable[..., Any]) -> int:
     """Make a C function of one in Python; returns its address."""
-    original = getattr(library, name)
-    callback = ctypes.CFUNCTYPE(original.restype, *original.argtypes)(function)
+    callback = _prototype(library, name)(function)
     _KEPT.append(callback)
     return address_of(callback)
+
+
+def _prototype(library: Library, name: str) -> Callable[..., Any]:
+    """Return the type of a function; ctypes keeps it."""
+    original = getattr(library, name)
+    return ctypes.CFUNCTYPE(original.restype, *original.argtypes)
 
 
 def _write(slot: int, address: int) -> bool:

@@ -205,6 +205,7 @@ PROTOTYPES: Final[dict[str, tuple[str, str, str]]] = {
     # An object's address, and the kind of slot that holds it.
     "heap_objects": ("_ZN2v88internal18HeapObjectIteratorC1EPNS0_4HeapENS1_20HeapObjectsFilteringE", "-", "ppi"),
     "collect_garbage": ("_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsENS0_21PerformHeapLimitCheckENS0_34PerformIneffectiveMarkCompactCheckE", "-", "piiiii"),
+    "pages_release": ("_ZN2v88internal10MemoryPool18ReleaseImmediatelyEPNS0_7IsolateE", "-", "pp"),
     "can_be_deferred": ("_ZN2v88internal22SerializerDeserializer13CanBeDeferredENS0_6TaggedINS0_10HeapObjectEEENS1_8SlotTypeE", "b", "zi"),
     # For objects of Intl and Temporal, see `recreation`: an object and its hidden class,
     # an object, and {object, slot, value, WriteBarrierMode}.

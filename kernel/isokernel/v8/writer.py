@@ -52,6 +52,15 @@ _UNSAVABLE: Final = _WEB_ASSEMBLY | {"Intl", "Temporal"}
 """Features that may have left objects which V8 can't write."""
 _CALL_SITE: Final = "CallSite"
 
+_REPLACED: Final = (
+    "can_be_deferred",
+    "heap_objects",
+    "collect_garbage",
+    "pages_release",
+)
+_SMALL_BYTES: Final = 32 << 20
+"""Of a heap whose free pages the process that writes it can keep."""
+
 DEADLINE_SECONDS: Final = 60.0
 """For one attempt; 100,000 objects take 0.3 s."""
 
@@ -143,6 +152,7 @@ def write(  # noqa: PLR0913 -- there is that much to choose
         SnapshotFailedError: V8 couldn't write; the error has its words.
     """
     writer = _Writer(isolate, file, preparation or Preparation(), stacks=stacks)
+    linkage.prepare(isolate.library, _REPLACED)
 
     def write_and_try() -> None:
         writer.write()
@@ -257,6 +267,9 @@ class _Writer:
             "heap_objects": _all_objects(library),
             "collect_garbage": _collect_once(library),
         }
+        if isolate.memory.statistics().heap_total_bytes <= _SMALL_BYTES:
+            # It ends soon, and each page that it gives back takes a call of the system.
+            replacements["pages_release"] = lambda _pool, _isolate: None
         library.creator_context(creator, isolate.context, *(NO_CALLBACK,) * 3)
         isolate.release_all()
         with linkage.replaced(library, replacements):

@@ -104,11 +104,26 @@ def serve_mcp(arguments: Sequence[str]) -> int:
         return settings
     try:
         if settings.data_dir is None:
+            _check_alone(settings)
             return _serve_alone(settings)
         return _serve_together(settings)
     except ServerError as error:
         _print_error(error)
         return 1
+
+
+def _check_alone(settings: ServerSettings) -> None:
+    """Refuse to be a server of a cluster that the others could not reach.
+
+    Raises:
+        InvalidSettingsError: It would be one.
+    """
+    if settings.cluster:
+        message = (
+            "cluster: `isokernel mcp` has no address for other servers: start "
+            "`isokernel serve` on the data folder (data_dir) before"
+        )
+        raise InvalidSettingsError(message)
 
 
 def _serve_alone(settings: ServerSettings) -> int:
@@ -135,6 +150,7 @@ def _serve_together(settings: ServerSettings) -> int:
     place = settings.data_dir, settings.session_id
     if (found := relay_client.find(*place)) is not None:
         return relay_client.pass_on(found)
+    _check_alone(settings)
     with closing(Claims(settings)) as claims:
         try:
             claims.lock()

@@ -48,6 +48,7 @@ class Fence(NamedTuple):
 FENCED: Final = {
     "contexts": Fence(CONTEXT, "id"),
     "context_packages": Fence(CONTEXT, "id"),
+    "context_durabilities": Fence(CONTEXT, "id"),
     "context_cells": Fence(CONTEXT, "context"),
     "context_policies": Fence(CONTEXT, "id"),
     "jupyter_sessions": Fence(CONTEXT, "context", unowned=True),

@@ -1,21 +1,24 @@
 """The lease: for how long this server has proven that it may serve.
 
-It is a row in the database that is renewed over a session which holds a lock of
-PostgreSQL's. Others may take over when the lease is over by the database's clock. This
-server counts from before it has asked, by a clock that goes on while the machine
-sleeps, and gives up a little earlier: so it has ended before others begin, also when it
-was stopped meanwhile or can't reach the database.
+It is a row in the database that is renewed again and again. Others may take over when
+the lease is over by the database's clock. This server counts from before it has asked,
+by a clock that goes on while the machine sleeps, and gives up a little earlier: so it
+has ended before others begin, also when it was stopped meanwhile or can't reach the
+database.
+
+A lock of a session's would be free at once when a process dies, but it is free as well
+when PostgreSQL restarts, or ends a session of a server that doesn't hear of it. So it
+proves no death, and nobody looks at one here; a shared lock keeps off servers that are
+of no cluster (`isoserver.storage.locks`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from isokernel.timeouts import timeout
@@ -39,7 +42,6 @@ _SPARE_PART: Final = 0.2
 """The part of a lease by which this server gives up before others may take over."""
 _PAUSE_SECONDS: Final = 0.1
 """Between attempts to reach the database."""
-_LOCK: Final = text("SELECT pg_try_advisory_lock(:number)")
 _OUTAGES: Final = (SQLAlchemyError, OSError, asyncio.TimeoutError)
 
 
@@ -176,7 +178,7 @@ class Lease:
         try:
             async with timeout(min(step, left)):
                 await self._renew()
-        except (*_OUTAGES, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever drivers raise
             kind = type(error).__name__
             self._log.warning("the lease can't be renewed", error=kind)
             self._disconnect()
@@ -193,14 +195,9 @@ class Lease:
         self._look(await tables.servers(connection))
 
     async def _connect(self) -> AsyncConnection:
-        """Open the session, and hold the lock of this server's in it."""
+        """Open a session for renewals alone."""
         made = await self._database.engine.connect()
         self._connection = await made.execution_options(isolation_level="AUTOCOMMIT")
-        digest = hashlib.sha256(self._row.id.encode()).digest()
-        number = int.from_bytes(digest[:8], "big", signed=True)
-        # Nobody else has the id, so only a session of ours that PostgreSQL hasn't seen
-        # the end of may hold it: the lease doesn't wait for that.
-        await self._connection.execute(_LOCK, {"number": number})
         return self._connection
 
     def _disconnect(self) -> None:

@@ -116,6 +116,12 @@ class Cluster:
             DatabaseError: The database can't be used.
         """
         async with self._database.begin() as connection:
+            if await tables.session_server(connection) != self.server_id:
+                message = (
+                    "the database's sessions don't carry what a cluster needs: connect "
+                    "without a pooler, or have it pass on isokernel.server"
+                )
+                raise DatabaseError(message)
             await fence.prepare(connection)
         row = ServerRow(
             self.server_id,

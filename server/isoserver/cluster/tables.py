@@ -24,10 +24,13 @@ from sqlalchemy import (
     delete,
     extract,
     func,
+    literal,
     select,
     text,
     update,
 )
+
+from isoserver.storage.database import SERVER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +61,7 @@ __all__ = [
     "renew",
     "servers",
     "session_name",
+    "session_server",
     "take",
 ]
 
@@ -177,6 +181,13 @@ class Owned(NamedTuple):
 def session_name(server_id: str) -> str:
     """Return the name of a server's sessions, by which they are found."""
     return f"isokernel {server_id}"
+
+
+async def session_server(connection: AsyncConnection) -> str | None:
+    """Return the id of the server that a session is said to be of."""
+    query = select(func.current_setting(SERVER_VARIABLE, literal(value=True)))
+    found: str | None = (await connection.execute(query)).scalar()
+    return found
 
 
 async def register(connection: AsyncConnection, row: ServerRow, lease: float) -> None:

@@ -298,7 +298,7 @@ class ContextCalls:
         process.tell("capability_result", content, buffers)
 
     async def keep_whole(self, execution: Execution) -> None:
-        """Write an execution's result into a file, if it is long; it is just over."""
+        """Write the result of an execution that is about to end, if it is long."""
         holder, key = self._holder, self._context.key
         policies = [] if holder is None else self._policies(execution.id)
 
@@ -307,10 +307,7 @@ class ContextCalls:
                 return False
             return await holder.store(key, policies, path, data)
 
-        try:
-            await keep_whole(execution, store)
-        finally:
-            execution.succeed()
+        await keep_whole(execution, store)
 
     def cancel(self, execution_id: int, message: Message) -> None:
         """End a call that nobody waits for any more."""

@@ -25,6 +25,7 @@ from isoserver.contexts.jobs import (
     DIED,
     RESTARTED,
     TIMEOUT,
+    UNSAVED,
     Execution,
     Failure,
     Job,
@@ -48,7 +49,7 @@ from isoserver.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from isokernel.capabilities import Policy
     from isoserver.contexts.calls import CallHolder
@@ -125,6 +126,8 @@ class Identity(NamedTuple):
         heap_memory_max_bytes: Of V8 heap that it may have; None for V8's own limit. Of
             a kernel, of all memory; None for what the settings say.
         packages: What is loaded whenever it begins with nothing.
+        durability: Seconds after an execution by which it is saved; 0 saves it before
+            anybody is told that the execution is over. None saves it when it sleeps.
     """
 
     workspace: str
@@ -133,6 +136,7 @@ class Identity(NamedTuple):
     cwd: str
     heap_memory_max_bytes: int | None = None
     packages: tuple[str, ...] = ()
+    durability: float | None = None
 
 
 class Observer(Protocol):
@@ -156,6 +160,15 @@ class ContextOwner(Protocol):
 
     async def saved(self, context: Context) -> None:
         """Record that a context has a new checkpoint, before anybody relies on it."""
+
+    def executed(self, context: Context) -> None:
+        """Have a context saved in the time that its durability says."""
+
+    async def keep(self, context: Context) -> None:
+        """Save a context, and return once its heap is stored and recorded."""
+
+    async def keep_cells(self, context: Context) -> None:
+        """Store what a context has run up to its last checkpoint."""
 
     async def wake(self, context: Context) -> LoadedHeap:
         """Return the heap that a hibernated context goes on from.
@@ -301,7 +314,8 @@ class Context:
         self._changing = asyncio.Lock()  # held while the process starts and ends
         self._alarm = Alarm()  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
-        self._keeping: set[asyncio.Task[None]] = set()  # write long results into files
+        self._ending: set[asyncio.Task[None]] = set()  # ends that take a while
+        self._holding = False  # nothing begins before what has ended is saved
 
     @property
     def key(self) -> Key:
@@ -610,6 +624,11 @@ class Context:
         """What it does now."""
         return self._current
 
+    @property
+    def ending(self) -> tuple[asyncio.Task[None], ...]:
+        """What has yet to be stored of executions that have run."""
+        return tuple(self._ending)
+
     def find(self, execution_id: str) -> Execution | None:
         """Find an execution that waits, runs or is remembered."""
         jobs = (*reversed(self._queue), self._current)
@@ -620,7 +639,7 @@ class Context:
 
     def is_quiet(self) -> bool:
         """Whether it is idle, and nothing is on its way to it."""
-        idle = self.state is State.IDLE and not self._queue
+        idle = self.state is State.IDLE and not self._queue and not self._ending
         return idle and not self._changing.locked()
 
     def touch(self) -> None:
@@ -698,15 +717,19 @@ class Context:
         self.submit(job)
         return await job.done
 
-    def submit(self, job: Job) -> None:
-        """Put a job at the end of the queue."""
+    def submit(self, job: Job, *, first: bool = False) -> None:
+        """Put a job at the end of the queue, or before all others that wait."""
         if self.state is State.DEAD:
             raise ContextDeadError(self.reason)
-        if len(self._queue) >= self._settings.cells_queued_max:
+        if len(self._queue) >= self._settings.cells_queued_max and not first:
             raise QueueLimitError(self._settings.cells_queued_max)
         if job.counts_as_use:
             self.touch()
-        self._queue.append(job)
+        if first:
+            self._queue.appendleft(job)
+            self._holding = False
+        else:
+            self._queue.append(job)
         if self.state is State.HIBERNATED:
             self.state = State.STARTING
             self._background = asyncio.ensure_future(self._wake())
@@ -767,7 +790,7 @@ class Context:
         self.process.tell("pause_request", {"execution": job.id, "paused": paused})
 
     def _advance(self) -> None:
-        if self.state is not State.IDLE:
+        if self.state is not State.IDLE or self._holding:
             return
         # Nobody waits for a question that was cancelled, and the descriptors that it
         # was to send are closed: their numbers may be others' by now.
@@ -1002,18 +1025,71 @@ class Context:
         if isinstance(job, Execution):
             job.read_reply(self.execution_count)
             self.execution_count = job.count
-            self._say_end(job)
-            self._abort_behind(job)
-            if has_much(job):
-                keeping = asyncio.ensure_future(self.calls.keep_whole(job))
-                self._keeping.add(keeping)
-                keeping.add_done_callback(self._keeping.discard)
+            if self.identity.durability is None:
+                self._end(job)
             else:
-                job.succeed()
-            self._record(job)
+                self._end_and_save(job, self.identity.durability)
         else:
             job.succeed()
         self._advance()
+
+    def _end(self, job: Execution) -> None:
+        """Tell all who want to know that an execution is over."""
+        self._say_end(job)
+        self._abort_behind(job)
+        if has_much(job):
+            self._end_later(self._keep_whole(job))
+        else:
+            job.succeed()
+        self._record(job)
+
+    def _end_later(self, end: Coroutine[Any, Any, None]) -> None:
+        ending = asyncio.ensure_future(end)
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _keep_whole(self, job: Execution) -> None:
+        try:
+            await self.calls.keep_whole(job)
+        finally:
+            job.succeed()
+
+    def _end_and_save(self, job: Execution, seconds: float) -> None:
+        """End an execution of a context that is saved before it sleeps."""
+        if seconds:
+            self._end(job)
+            if self._owner is not None:
+                self._owner.executed(self)
+        else:
+            self._abort_behind(job)  # before the next begins
+            self._holding = True
+            self._end_later(self._save_and_end(job))
+
+    async def _save_and_end(self, job: Execution) -> None:
+        """Save what an execution has come to, and only then say that it is over."""
+        why = "the server stopped"
+        try:
+            if has_much(job):
+                await self.calls.keep_whole(job)
+            job.finish()
+            self._record(job)
+            if self._owner is not None:
+                await self._owner.keep(self)
+                await self._owner.keep_cells(self)
+            why = ""
+        except ServerError as error:
+            why = str(error)
+        finally:
+            self._holding = False
+            if why:
+                text = f"the code has run, but what came of it can't be saved: {why}"
+                failure = Failure.without_traceback(UNSAVED, text)
+                self._say("error", failure.content(), job)
+                job.fail(failure)
+            self._say_end(job)
+            self._abort_behind(job)
+            job.succeed()
+            self._advance()
 
     def _record(self, job: Execution) -> None:
         self.execution_count = job.count
@@ -1047,7 +1123,8 @@ class Context:
 
         async def ask(job: Job) -> dict[str, Any]:
             nonlocal execution_count
-            reply = await self.run(job)
+            self.submit(job, first=self._holding)
+            reply = await job.done
             execution_count = self.execution_count  # what runs now isn't in the heap
             if forked is not None:
                 forked()

@@ -292,7 +292,9 @@ class ContextsHandler(Handler):
         contexts = self.parts.contexts
         served = contexts.languages.served
         items = [
-            record_answer(one, served[one.language])
+            record_answer(
+                one, served[one.language], durability=contexts.durability(one)
+            )
             if isinstance(one, ContextRecord)
             else context_answer(one)
             for one in await contexts.everywhere(self.principal.workspace)
@@ -313,6 +315,7 @@ class ContextsHandler(Handler):
             heap=asked.heap,
             policy=policy_of(asked.capabilities),
             packages=asked.packages,
+            durability=asked.durability_seconds,
         )
         self.answer(context_answer(context), HTTPStatus.CREATED)
 

@@ -29,6 +29,8 @@ from isoserver.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from structlog.typing import FilteringBoundLogger
+
     from isoserver.contexts.context import Context, Key
     from isoserver.contexts.records import HeapStorage, LoadedHeap
     from isoserver.contexts.registry import Registry
@@ -46,6 +48,7 @@ what it was woken for may take long."""
 _GIVE_WAY_SECONDS: Final = 1.0
 """How long a save is put off at most because contexts are woken."""
 _LOOK_SECONDS: Final = 0.01
+_WITH_PROCESS: Final = frozenset({State.IDLE, State.BUSY})
 
 
 class _Failure(NamedTuple):
@@ -72,6 +75,7 @@ class Hibernation:
         gone: Callable[[ContextRecord, Context | None], Awaitable[None]],
         *,
         shared: bool = False,
+        log: FilteringBoundLogger,
     ) -> None:
         """Begin with no context hibernated.
 
@@ -84,8 +88,13 @@ class Hibernation:
             gone: Called with each that is deleted because nobody uses it, and what was
                 made of it, if anybody holds that.
             shared: Whether the contexts in the database may be other servers'.
+            log: Told of contexts that should be saved and can't be.
         """
         self._shared = shared
+        self._log = log
+        self._due: WeakKeyDictionary[Context, asyncio.TimerHandle] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Context, str] = WeakKeyDictionary()
+        self._keeping: set[asyncio.Task[None]] = set()
         self._files = files
         self._settings = settings
         self._registry = registry
@@ -127,7 +136,7 @@ class Hibernation:
             grace_ended: Ends the saving when it is set.
         """
         self._stopping = True
-        if not self._durable:
+        if not self._durable or self._store.abandoned:
             return
         saving = asyncio.ensure_future(self._hibernate_all(self._registry.live()))
         ended = asyncio.ensure_future(grace_ended.wait())
@@ -145,6 +154,9 @@ class Hibernation:
                 await self._store.store_cells(context, again=True)
         with suppress(DatabaseError):
             await self._store.write(*(self._last_record(one) for one in left))
+            await self._store.flush()
+        # What is still being saved comes too late: nobody is told that it is.
+        self._store.abandon()
 
     def _last_record(self, context: Context) -> ContextRecord:
         """Return what becomes of a context that is live when the server ends."""
@@ -181,7 +193,9 @@ class Hibernation:
         """Write the checkpoint of a context; see `ContextOwner`."""
         if not self._registry.is_live(context):
             return  # it was deleted, or is for one run: nobody could go on from it
+        self._store.check()
         await self._store.store_cells(context)
+        self._store.check()
         await self._write(context, ContextRecord.now(context))
 
     async def _write(self, context: Context, record: ContextRecord) -> bool:
@@ -192,6 +206,48 @@ class Hibernation:
                 return True
             await self._store.delete(context.key)
         return False
+
+    # -- saving contexts while they are used -------------------------------------------
+
+    def executed(self, context: Context) -> None:
+        """Have a context saved in the time that it is to be; see `ContextOwner`."""
+        seconds = context.identity.durability
+        if seconds is None or context in self._due:
+            return
+        loop = asyncio.get_running_loop()
+        self._due[context] = loop.call_later(seconds, self._keep_soon, context)
+
+    def _keep_soon(self, context: Context) -> None:
+        del self._due[context]
+        if self._registry.is_live(context) and context.state in _WITH_PROCESS:
+            keeping = asyncio.ensure_future(self._keep_or_tell(context))
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
+
+    async def _keep_or_tell(self, context: Context) -> None:
+        try:
+            await self.keep(context)
+        except (HeapError, LimitError, ContextError, DatabaseError) as error:
+            self._log.warning(
+                "a context can't be saved", context=context.id, reason=str(error)
+            )
+
+    async def keep(self, context: Context) -> None:
+        """Save a context, and return once that is recorded; see `ContextOwner`."""
+        if not self._registry.is_live(context):
+            return  # it is for one run: nobody could go on from it
+        before = context.checkpoint
+        key = await self._heaps.keep(context, automatic=True)
+        last, self._kept[context] = self._kept.get(context), key
+        known = {last, None if before is None else before.key}
+        for old in known - {key, None}:
+            assert old is not None  # noqa: S101 - as it says
+            await self._heaps.release(context.workspace, old)
+
+    async def keep_cells(self, context: Context) -> None:
+        """Store what a context has run; see `ContextOwner`."""
+        if self._registry.is_live(context):
+            await self._store.store_cells(context)
 
     # -- hibernating -------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ __all__ = [
     "DIED",
     "RESTARTED",
     "TIMEOUT",
+    "UNSAVED",
     "Execution",
     "Failure",
     "Job",
@@ -31,6 +32,7 @@ TIMEOUT: Final = "TimeoutError"
 DIED: Final = "ContextDiedError"
 RESTARTED: Final = "ContextRestartedError"
 DELETED: Final = "ContextDeletedError"
+UNSAVED: Final = "ContextUnsavedError"
 
 
 def _from_now() -> Iterator[int]:
@@ -219,6 +221,7 @@ class Execution(Job):
         self.stops = self.asks = False
         self.requester: Requester | None = None
         self.awaited = False
+        self._finished = False
 
     @property
     def execution_id(self) -> str:
@@ -277,12 +280,19 @@ class Execution(Job):
             value = f"the execution took longer than {self.seconds:g} s"
             self.failure = Failure.without_traceback(TIMEOUT, value)
 
-    def succeed(self) -> None:
-        """Tell the listeners that it is over, and pass on the reply."""
+    def finish(self) -> None:
+        """Know how long it took and how much it is: nothing more comes."""
+        if self._finished:
+            return
+        self._finished = True
         if self.began is not None:
             self.seconds_taken = time.monotonic() - self.began
         self.outputs.finish()
         self.size = len(self.code) + self.outputs.size
+
+    def succeed(self) -> None:
+        """Tell the listeners that it is over, and pass on the reply."""
+        self.finish()
         message = Message("execute_reply", self.reply or {}, {})
         for listener in self.listeners:
             listener(message)

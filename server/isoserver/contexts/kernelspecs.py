@@ -7,7 +7,8 @@ V8 contexts do.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import zmq
 import zmq.asyncio
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
 
     from jupyter_client.kernelspec import KernelSpec
 
-__all__ = ["find_kernelspec", "find_kernelspecs", "installed_kernels", "make_client"]
+__all__ = [
+    "InstalledKernelspec",
+    "Logo",
+    "find_kernelspec",
+    "installed_kernels",
+    "installed_kernelspecs",
+    "make_client",
+]
 
+_LOGO_TYPES: Final = {".png": "image/png", ".svg": "image/svg+xml"}
+_LOGO_BYTES_MAX: Final = 1024**2
 _NEVER_MILLISECONDS: Final = 2**31 - 1  # 24 days; the kernel is killed long before
 
 
@@ -34,13 +44,52 @@ def find_kernelspec(name: str) -> KernelSpec:
     return KernelSpecManager().get_kernel_spec(name)
 
 
-def find_kernelspecs(names: Iterable[str]) -> dict[str, KernelSpec]:
+class Logo(NamedTuple):
+    """A picture that launchers show for a kernel.
+
+    Attributes:
+        file: Where it is.
+        media_type: What it is.
+    """
+
+    file: Path
+    media_type: str
+
+
+class InstalledKernelspec(NamedTuple):
+    """What people see of a kernelspec that is installed here.
+
+    Attributes:
+        title: The name that it shows.
+        language: What its kernel runs, in its own words.
+        logos: Its pictures, by the name of the file.
+    """
+
+    title: str
+    language: str
+    logos: dict[str, Logo]
+
+
+def installed_kernelspecs(names: Iterable[str]) -> dict[str, InstalledKernelspec]:
     """Return those of some kernelspecs that are installed, by name; blocks."""
     found = {}
     for name in names:
         with suppress(NoSuchKernel):
-            found[name] = find_kernelspec(name)
+            spec = find_kernelspec(name)
+            found[name] = InstalledKernelspec(
+                str(spec.display_name), str(spec.language), _logos(spec)
+            )
     return found
+
+
+def _logos(spec: KernelSpec) -> dict[str, Logo]:
+    if not spec.resource_dir:
+        return {}
+    return {
+        file.name: Logo(file, _LOGO_TYPES[file.suffix])
+        for file in sorted(Path(spec.resource_dir).glob("logo-*"))
+        if file.suffix in _LOGO_TYPES and file.stat().st_size <= _LOGO_BYTES_MAX
+    }
 
 
 def make_client(

@@ -159,6 +159,11 @@ class ExecuteRequest(CellRequest):
     )
 
 
+_EACH: Final = "execution"
+Durability: TypeAlias = (
+    Literal["sleep", "execution"] | Annotated[float, Field(ge=1, le=86_400)]
+)
+"""When a context is saved, in words or in seconds."""
 PackageName: TypeAlias = Annotated[Text, Field(min_length=1, max_length=300)]
 PACKAGES_MAX: Final = 100
 """Packages that a request may name."""
@@ -192,6 +197,20 @@ class CreateContextRequest(RequestModel):
         "Importing them takes no time.",
         examples=[["d3@7", "lodash-es"]],
     )
+    durability: Durability | None = Field(
+        None,
+        description="When it is saved, so that it goes on from there after a crash (V8 "
+        "only): `sleep`, when it hibernates; `execution`, after each execution and "
+        "before that is over for anybody; or within so many seconds after one. "
+        "`sleep` if omitted.",
+    )
+
+    @property
+    def durability_seconds(self) -> float | None:
+        """What `Identity` has."""
+        if isinstance(self.durability, str):
+            return 0.0 if self.durability == _EACH else None
+        return self.durability
 
 
 class ForksRequest(RequestModel):
@@ -331,6 +350,9 @@ class ContextModel(AnswerModel):
     execution_count: int
     waiting: int = Field(description="Executions that wait for their turn.")
     memory: dict[str, int] = Field({}, description="Bytes by kind, where known.")
+    durability: Durability = Field(
+        "sleep", description="When it is saved, if not only when it hibernates."
+    )
 
 
 class ContextsModel(AnswerModel):
@@ -563,14 +585,19 @@ def context_answer(
         memory: What it uses, if that was asked for.
     """
     record = ContextRecord.of(context, context.state.value, context.reason)
-    answer = record_answer(record, context.language, context.waiting)
+    answer = record_answer(
+        record, context.language, context.waiting, context.identity.durability
+    )
     if memory:
         answer["memory"] = memory
     return answer
 
 
 def record_answer(
-    record: ContextRecord, language: Language, waiting: int = 0
+    record: ContextRecord,
+    language: Language,
+    waiting: int = 0,
+    durability: float | None = None,
 ) -> dict[str, Any]:
     """Return a `ContextModel` of a context without a process."""
     answer: dict[str, Any] = {
@@ -588,4 +615,6 @@ def record_answer(
         answer["reason"] = record.reason
     if record.heap is not None:
         answer["heap"] = record.heap
+    if durability is not None:
+        answer["durability"] = durability or _EACH
     return answer

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from jupyter_client.kernelspec import KernelSpec
     from structlog.typing import FilteringBoundLogger
 
     from isokernel.forkserver import ForkServer
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Key, Observer
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.ownership import Ownership
     from isoserver.contexts.process import ProcessFactory
@@ -138,6 +138,7 @@ class Contexts:
         self._hibernation = Hibernation(
             *(settings, self._registry, self._store, heaps, files, self._gone),
             shared=cluster is not None,
+            log=log,
         )
         self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
         self.ownership: Ownership | None = None
@@ -164,6 +165,7 @@ class Contexts:
         self._spares: Spares | None = None
         self._templates = Templates(settings, self._make_template, calls, log)
         self._grace_ended = asyncio.Event()
+        self._losing: asyncio.Future[Any] | None = None
         limits = (
             settings.context_ttl_seconds,
             settings.hibernate_after_seconds,
@@ -261,12 +263,21 @@ class Contexts:
         """End the grace period of `close`."""
         self._grace_ended.set()
 
+    def kill(self, reason: str) -> None:
+        """End all processes of contexts at once; may interrupt anything."""
+        self._store.abandon()  # first: not that they have died
+        for context in self._registry.processes():
+            context.kill(reason)
+
     def lose(self, reason: str) -> None:
         """End all contexts at once, and write nothing: they are others' by now."""
         self.stopping = True
-        self._store.abandon()
-        for context in self._registry.processes():
-            context.kill(reason)
+        self.kill(reason)
+        # Also those that are being launched, or woken.
+        self._losing = asyncio.gather(
+            *(context.close(reason) for context in self._registry.processes()),
+            return_exceptions=True,
+        )
 
     def abandon(self) -> None:
         """End what processes come from; no context is left, or there never was one."""
@@ -279,7 +290,9 @@ class Contexts:
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while any(one.state is State.BUSY for one in self._registry.processes()):
+        while any(
+            one.state is State.BUSY or one.ending for one in self._registry.processes()
+        ):
             left = end - time.monotonic()
             if left <= 0:
                 return
@@ -288,6 +301,8 @@ class Contexts:
                 for context in self._registry.processes()
                 if context.current is not None
             ]
+            for context in self._registry.processes():
+                waits += context.ending
             grace_ended = asyncio.ensure_future(self._grace_ended.wait())
             await asyncio.wait(
                 [*waits, grace_ended], timeout=left, return_when="FIRST_COMPLETED"
@@ -330,13 +345,10 @@ class Contexts:
             if not self.stopping:
                 load_kernelspecs()
 
-    async def kernelspecs(self) -> dict[str, KernelSpec]:
-        """Return what is installed of the kernelspecs that languages need, by name."""
-        names = [each.kernelspec for each in self.languages.served.values()]
+    async def kernelspecs(self, names: Sequence[str]) -> dict[str, InstalledKernelspec]:
+        """Return what is installed here of some kernelspecs, by name."""
         kernelspecs = await asyncio.to_thread(load_kernelspecs)
-        return await asyncio.to_thread(
-            kernelspecs.find_kernelspecs, [one for one in names if one]
-        )
+        return await asyncio.to_thread(kernelspecs.installed_kernelspecs, names)
 
     # -- finding -----------------------------------------------------------------------
 
@@ -361,6 +373,10 @@ class Contexts:
     def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
+
+    def durability(self, record: ContextRecord) -> float | None:
+        """Return when a context without a process is saved; see `Identity`."""
+        return self._store.durability(record.key)
 
     async def everywhere(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's on all servers, oldest first; others' as records.
@@ -424,6 +440,7 @@ class Contexts:
         ephemeral: bool = False,
         policy: dict[str, Any] | None = None,
         packages: Sequence[str] = (),
+        durability: float | None = None,
     ) -> Context:
         """Make a context and start it.
 
@@ -440,6 +457,7 @@ class Contexts:
                 by its id like others.
             policy: Narrows what its code may do beyond it; see `read_policy`.
             packages: What it begins with, loaded; see `Templates.begin`.
+            durability: When it is saved; see `Identity`.
 
         Raises:
             ContextExistsError: There is one of that id.
@@ -448,7 +466,7 @@ class Contexts:
             ContextStartError: Its process could not be started.
             HeapError: The workspace has no such heap, or it can't be used.
             InvalidRequestError: That language can't begin from a heap, or with
-                packages.
+                packages, or be saved.
             PackagesError: They can't be loaded, or are denied.
         """
         loaded = None if heap is None else await self._heaps.open(workspace, heap)
@@ -458,11 +476,16 @@ class Contexts:
                 language = self._language(spoken, packaged=bool(packages))
             memory = heap_memory_max_bytes or self._memory_of(language)
             name = context_id or new_id()
-            identity = Identity(workspace, name, language, cwd, memory, tuple(packages))
+            identity = Identity(
+                *(workspace, name, language, cwd, memory, tuple(packages), durability)
+            )
             context = self._make(identity)
             if loaded is not None and not context.process.can_save:
                 problem = f"a {language.name} context can't begin from a heap"
                 raise InvalidRequestError(FieldProblem("heap", problem))
+            if durability is not None and not context.process.can_save:
+                problem = f"a {language.name} context can't be saved"
+                raise InvalidRequestError(FieldProblem("durability", problem))
             if heap is not None and packages:
                 problem = "a heap has its own: import them there"
                 raise InvalidRequestError(FieldProblem("packages", problem))
@@ -533,7 +556,8 @@ class Contexts:
     def _record(self, context: Context) -> None:
         made = context.created_at
         self._transcripts.keep(context.transcript, context.key, made)
-        self._store.note_packages(context.key, context.identity.packages)
+        begins = context.identity
+        self._store.note_begin(context.key, begins.packages, begins.durability)
         self._hibernation.record(context)
 
     async def session(
@@ -657,8 +681,6 @@ class Contexts:
                 await self._heaps.release(workspace, checkpoint.key)
         if context is not None or record is not None:
             await self._gone(record, context)
-            if self.ownership is not None:
-                await self.ownership.released(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -675,6 +697,8 @@ class Contexts:
         for call in self.gone:
             call(key)
         await asyncio.to_thread(self._transcripts.delete, key, made)
+        if self.ownership is not None:
+            await self.ownership.released(key)
 
     def _make(self, identity: Identity) -> Context:
         return Context(
@@ -695,7 +719,8 @@ class Contexts:
         memory = record.heap_memory_max or self._memory_of(language)
         packages = self._store.packages(record.key)
         identity = Identity(
-            record.workspace, record.id, language, record.cwd, memory, packages
+            *(record.workspace, record.id, language, record.cwd, memory, packages),
+            self._store.durability(record.key),
         )
         context = self._make(identity)
         context.recall(record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -24,17 +24,18 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import LIVE, ContextRecord
-from isoserver.errors import DatabaseError
+from isoserver.contexts.records import ContextRecord
+from isoserver.errors import DatabaseError, StoppingError
 from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context, Key
     from isoserver.storage.database import Database
 
-__all__ = ["CELLS", "CONTEXTS", "PACKAGES", "ContextStore"]
+__all__ = ["CELLS", "CONTEXTS", "DURABILITIES", "PACKAGES", "ContextStore"]
 
 _T = TypeVar("_T")
 _DELAY_SECONDS: Final = 0.2
@@ -78,6 +79,15 @@ PACKAGES: Final = Table(
     Column("packages", Text, nullable=False),
 )
 
+DURABILITIES: Final = Table(
+    "context_durabilities",
+    METADATA,
+    # After how many seconds a context is saved, if not only when it sleeps.
+    Column("workspace", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("seconds", Double, nullable=False),
+)
+
 CELLS: Final = Table(
     "context_cells",
     METADATA,
@@ -89,9 +99,23 @@ CELLS: Final = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+_UNOWNED: Final = text(
+    """NOT EXISTS (
+        SELECT 1 FROM cluster_owners AS its
+        JOIN cluster_servers ON cluster_servers.id = its.server
+        WHERE its.kind = 'context' AND its.workspace = contexts.workspace
+        AND its.id = contexts.id
+    )"""
+)
+"""Where servers share a database."""
+
 
 class ContextStore:
-    """The rows of contexts and of their cells."""
+    """The rows of contexts and of their cells.
+
+    Attributes:
+        abandoned: Whether nothing is written any more.
+    """
 
     def __init__(self, database: Database, history_max: int, size_max: int) -> None:
         """Use a database.
@@ -107,9 +131,10 @@ class ContextStore:
         self._pending: dict[Key, Callable[[], ContextRecord]] = {}
         self._written: set[Key] = set()
         self._packages: dict[Key, tuple[str, ...]] = {}
-        self._packages_unwritten: set[Key] = set()
+        self._durabilities: dict[Key, float] = {}
+        self._begins_unwritten: set[Key] = set()
         self._writing = asyncio.Lock()
-        self._abandoned = False
+        self.abandoned = False
         self._writer: asyncio.Task[None] | None = None
 
     # -- contexts ----------------------------------------------------------------------
@@ -123,6 +148,10 @@ class ContextStore:
             records = [ContextRecord(*row) for row in await connection.execute(query)]
             for workspace, name, packages in await connection.execute(select(PACKAGES)):
                 self._packages[workspace, name] = tuple(json.loads(packages))
+            for workspace, name, seconds in await connection.execute(
+                select(DURABILITIES)
+            ):
+                self._durabilities[workspace, name] = seconds
         self._written.update(record.key for record in records)
         return records
 
@@ -136,13 +165,19 @@ class ContextStore:
         packages = select(PACKAGES.c.packages).where(
             PACKAGES.c.workspace == key[0], PACKAGES.c.id == key[1]
         )
+        durability = select(DURABILITIES.c.seconds).where(
+            DURABILITIES.c.workspace == key[0], DURABILITIES.c.id == key[1]
+        )
         async with self._database.connect() as connection:
             query = select(*columns).where(_in([key]))
             row = (await connection.execute(query)).first()
             if row is None:
                 return None
             found = await connection.scalar(packages)
-        self._packages.pop(key, None)
+            seconds = await connection.scalar(durability)
+        self._forget(key)
+        if seconds is not None:
+            self._durabilities[key] = seconds
         if found is not None:
             self._packages[key] = tuple(json.loads(found))
         self._written.add(key)
@@ -155,9 +190,9 @@ class ContextStore:
             return list((await connection.execute(query)).scalars())
 
     async def unused(self, until: float, count_max: int) -> list[Key]:
-        """Return contexts without a process that were used last before a moment."""
+        """Return contexts of no server's that were used last before a moment."""
         query = select(CONTEXTS.c.workspace, CONTEXTS.c.id).where(
-            CONTEXTS.c.last_used < until, CONTEXTS.c.state != LIVE
+            CONTEXTS.c.last_used < until, _UNOWNED
         )
         query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
         async with self._database.connect() as connection:
@@ -171,12 +206,27 @@ class ContextStore:
         """
         await self.flush()
         self._written.discard(key)
+        self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        """Forget what a context begins with, and how it is saved."""
         self._packages.pop(key, None)
+        self._durabilities.pop(key, None)
+        self._begins_unwritten.discard(key)
 
     def abandon(self) -> None:
-        """Write nothing any more: others have taken over."""
-        self._abandoned = True
+        """Write nothing any more: the server has ended, or others have taken over."""
+        self.abandoned = True
         self._pending.clear()
+
+    def check(self) -> None:
+        """Refuse what is to be written when nothing is any more.
+
+        Raises:
+            StoppingError: The contexts are as they were written last.
+        """
+        if self.abandoned:
+            raise StoppingError
 
     async def in_workspace(self, workspace: str) -> list[ContextRecord]:
         """Return a workspace's rows, oldest first."""
@@ -192,15 +242,30 @@ class ContextStore:
         """Return what a context begins with."""
         return self._packages.get(key, ())
 
-    def note_packages(self, key: Key, packages: tuple[str, ...]) -> None:
-        """Have what a context begins with written along with its row."""
+    def durability(self, key: Key) -> float | None:
+        """Return after how many seconds a context is saved."""
+        return self._durabilities.get(key)
+
+    def note_begin(
+        self, key: Key, packages: tuple[str, ...], durability: float | None
+    ) -> None:
+        """Have what a context is made with written along with its row.
+
+        Args:
+            key: The context's.
+            packages: What it begins with.
+            durability: After how many seconds it is saved.
+        """
         if packages:
             self._packages[key] = packages
-            self._packages_unwritten.add(key)
+            self._begins_unwritten.add(key)
+        if durability is not None:
+            self._durabilities[key] = durability
+            self._begins_unwritten.add(key)
 
     def write_soon(self, key: Key, record: Callable[[], ContextRecord]) -> None:
         """Have a row written soon, as it is by then."""
-        if self._abandoned:
+        if self.abandoned:
             return
         self._pending[key] = record
         if self._writer is None or self._writer.done():
@@ -243,8 +308,7 @@ class ContextStore:
         """
         for key in keys:
             self._pending.pop(key, None)
-            self._packages.pop(key, None)
-            self._packages_unwritten.discard(key)
+            self._forget(key)
         async with self._writing:
             for chunk in _chunks([key for key in keys if key in self._written]):
                 await self._delete(chunk)
@@ -273,36 +337,42 @@ class ContextStore:
                     await connection.execute(
                         insert(CONTEXTS), [record._asdict() for record in chunk]
                     )
-                    await self._write_packages(connection, keys)
+                    await self._write_begins(connection, keys)
                 self._written.update(keys)
-                self._packages_unwritten.difference_update(keys)
+                self._begins_unwritten.difference_update(keys)
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
 
-    async def _write_packages(
-        self, connection: AsyncConnection, keys: list[Key]
-    ) -> None:
-        """Write what contexts begin with, along with their first rows."""
-        new = [key for key in keys if key in self._packages_unwritten]
-        if new:
+    async def _write_begins(self, connection: AsyncConnection, keys: list[Key]) -> None:
+        """Write what contexts are made with, along with their first rows."""
+        new = [key for key in keys if key in self._begins_unwritten]
+        if not new:
+            return
+        packages = {
+            key: json.dumps(self._packages[key]) for key in new if key in self._packages
+        }
+        values: Mapping[Key, Any]
+        for table, name, values in (
+            (PACKAGES, "packages", packages),
+            (DURABILITIES, "seconds", self._durabilities),
+        ):
             rows = [
-                {
-                    "workspace": key[0],
-                    "id": key[1],
-                    "packages": json.dumps(self._packages[key]),
-                }
+                {"workspace": key[0], "id": key[1], name: values[key]}
                 for key in new
+                if key in values
             ]
-            of = tuple_(PACKAGES.c.workspace, PACKAGES.c.id)
-            await connection.execute(delete(PACKAGES).where(of.in_(new)))
-            await connection.execute(insert(PACKAGES), rows)
+            of = tuple_(table.c.workspace, table.c.id)
+            await connection.execute(delete(table).where(of.in_(new)))
+            if rows:
+                await connection.execute(insert(table), rows)
 
     async def _delete(self, keys: list[Key]) -> None:
         try:
             async with self._database.begin() as connection:
                 await connection.execute(delete(CONTEXTS).where(_in(keys)))
-                of = tuple_(PACKAGES.c.workspace, PACKAGES.c.id)
-                await connection.execute(delete(PACKAGES).where(of.in_(keys)))
+                for table in (PACKAGES, DURABILITIES):
+                    of = tuple_(table.c.workspace, table.c.id)
+                    await connection.execute(delete(table).where(of.in_(keys)))
                 of = tuple_(CELLS.c.workspace, CELLS.c.context)
                 await connection.execute(delete(CELLS).where(of.in_(keys)))
         except (SQLAlchemyError, OSError) as error:

@@ -20,11 +20,11 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     delete,
     exists,
     func,
     insert,
-    literal,
     not_,
     select,
     update,
@@ -109,6 +109,32 @@ CONTENTS: Final = Table(
 )
 
 _COLUMNS: Final = tuple(HEAPS.c[name] for name in HeapRecord._fields if name != "tags")
+
+# What each save or restore asks: to make a statement takes as long as to run it.
+_ITS: Final = and_(
+    HEAPS.c.workspace == bindparam("its_workspace"),
+    HEAPS.c.key == bindparam("its_key"),
+)
+_FOUND: Final = (
+    select(*_COLUMNS, TAGS.c.name, TAGS.c.value)
+    .outerjoin_from(
+        HEAPS,
+        TAGS,
+        and_(TAGS.c.workspace == HEAPS.c.workspace, TAGS.c.key == HEAPS.c.key),
+    )
+    .where(_ITS)
+    .order_by(TAGS.c.name)
+)
+_PARENT: Final = select(HEAPS.c.automatic, HEAPS.c.parent).where(_ITS)
+_NEW: Final = insert(HEAPS)
+_AGAIN: Final = (
+    update(HEAPS)
+    .where(_ITS)
+    .values(
+        last_used=bindparam("now"),
+        automatic=and_(HEAPS.c.automatic, bindparam("unasked", type_=Boolean)),
+    )
+)
 _ENCODING: Final = ("utf-8", "surrogatepass")
 """Of code, as JavaScript's strings may have lone surrogates."""
 
@@ -164,15 +190,13 @@ class HeapTables:
         now = time.time()
         key, workspace = values["key"], origin.workspace
         async with self._adding, self._database.begin() as connection:
-            found = await connection.execute(
-                update(HEAPS)
-                .where(_is(workspace, key))
-                .values(
-                    last_used=now,
-                    automatic=and_(HEAPS.c.automatic, literal(values["automatic"])),
-                )
-            )
-            if not found.rowcount:
+            again = {
+                "its_workspace": workspace,
+                "its_key": key,
+                "now": now,
+                "unasked": values["automatic"],
+            }
+            if not (await connection.execute(_AGAIN, again)).rowcount:
                 row = {
                     **values,
                     "workspace": workspace,
@@ -182,7 +206,7 @@ class HeapTables:
                     "session": origin.session,
                     "execution_id": origin.execution_id,
                 }
-                await connection.execute(insert(HEAPS).values(row))
+                await connection.execute(_NEW, row)
                 rows = [
                     {
                         "workspace": workspace,
@@ -200,14 +224,9 @@ class HeapTables:
 
     async def find(self, workspace: str, key: str) -> HeapRecord | None:
         """Look a workspace's heap up, with its tags, in one query."""
-        query = (
-            select(*_COLUMNS, TAGS.c.name, TAGS.c.value)
-            .outerjoin_from(HEAPS, TAGS, _same(TAGS))
-            .where(_is(workspace, key))
-            .order_by(TAGS.c.name)
-        )
+        its = {"its_workspace": workspace, "its_key": key}
         async with self._database.connect() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = (await connection.execute(_FOUND, its)).all()
         if not rows:
             return None
         tags = {row.name: row.value for row in rows if row.name is not None}
@@ -240,9 +259,9 @@ class HeapTables:
 
         The parent of such a heap was found in the same way, so that it was not.
         """
-        query = select(HEAPS.c.automatic, HEAPS.c.parent).where(_is(workspace, key))
+        its = {"its_workspace": workspace, "its_key": key}
         async with self._database.connect() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            row = (await connection.execute(_PARENT, its)).one_or_none()
         return row.parent if row is not None and row.automatic else key
 
     async def delete(self, workspace: str, key: str) -> bool:

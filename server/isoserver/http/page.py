@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shlex
 from html import escape
 from importlib.resources import files
@@ -55,7 +56,7 @@ def page(document: dict[str, Any], address: str) -> str:
             "<a class=skip href='#main'>Skip to the routes</a>",
             _index(groups),
             f"<main id=main><h1>{title}</h1>",
-            f"<p>{escape(document['info']['description'])} The same for programs: ",
+            f"<p>{_prose(document['info']['description'])} The same for programs: ",
             "<a href=openapi.json>openapi.json</a>.</p>",
             _ACCESS,
             *(_group(group, address) for group in groups),
@@ -110,7 +111,7 @@ def _index(groups: list[_Group]) -> str:
         )
         for path, method, operation in entries:
             parts.append(
-                f"<li title='{escape(operation['summary'])}'>"
+                f"<li title='{escape(operation['summary']).replace('`', '')}'>"
                 f"<a href='#{operation['operationId']}'>{_method(method)}"
                 f"<code>{_breakable(path)}</code></a></li>"
             )
@@ -123,10 +124,15 @@ def _group(group: _Group, address: str) -> str:
     tag, entries = group
     return (
         f"<section id='{_anchor(tag)}'><h2>{escape(tag['name'])}</h2>"
-        f"<p class=quiet>{escape(tag['description'])}</p>"
+        f"<p class=quiet>{_prose(tag['description'])}</p>"
         + "".join(_operation(*entry, address) for entry in entries)
         + "</section>"
     )
+
+
+def _prose(markdown: str) -> str:
+    """Return a description, with the one mark that it may have: code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(markdown))
 
 
 def _breakable(path: str) -> str:
@@ -142,7 +148,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], address: str) 
         (
             parameter["name"],
             f"{parameter['in']} <code>{_type(parameter['schema'])}</code> "
-            f"{escape(parameter['description'])}{_default(parameter['schema'])}",
+            f"{_prose(parameter['description'])}{_default(parameter['schema'])}",
         )
         for parameter in operation.get("parameters", [])
     ]
@@ -158,10 +164,10 @@ def _operation(path: str, method: str, operation: dict[str, Any], address: str) 
             _type(media.get("schema", {}))
             for media in answer.get("content", {}).values()
         ]
-        answers.append((status, f"{escape(answer['description'])} {' '.join(kinds)}"))
+        answers.append((status, f"{_prose(answer['description'])} {' '.join(kinds)}"))
     return (
         f"<details id='{operation['operationId']}'><summary>{_method(method)} "
-        f"<code>{escape(path)}</code> <span>{escape(operation['summary'])}</span>"
+        f"<code>{escape(path)}</code> <span>{_prose(operation['summary'])}</span>"
         f"</summary><div>{_table('Parameters', rows)}<h4>Example</h4>"
         f"<pre class=curl>{escape(_curl(path, method, operation, address))}</pre>"
         f"{_form(path, method, operation)}{_table('Responses', answers)}"
@@ -236,13 +242,13 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     rows = []
     for field, part in schema.get("properties", {}).items():
         star = "*" if field in required else ""
-        text = escape(part.get("description", ""))
+        text = _prose(part.get("description", ""))
         rows.append(
             (field + star, f"<code>{_type(part)}</code> {text}{_default(part)}")
         )
     if not rows:
         rows.append(("value", f"<code>{_type(schema)}</code>"))
-    text = escape(schema.get("description", ""))
+    text = _prose(schema.get("description", ""))
     return (
         f"<details id='{escape(name)}'><summary><code>{escape(name)}</code></summary>"
         f"<div><p>{text}</p>{_table('Fields (* required)', rows)}</div></details>"

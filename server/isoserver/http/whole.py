@@ -339,6 +339,11 @@ class WholeRequest(HTTPConnection):
         data = f"{head}\r\n\r\n".encode("latin-1")
         return self._send(data + self._framed(chunk) if chunk else data)
 
+    def write_whole(self, answer: bytes) -> None:
+        """Send an answer as it is, with its head and all of its body, and end it."""
+        self._send(answer)
+        self.finish()
+
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send more of the body."""
         return self._send(self._framed(chunk))

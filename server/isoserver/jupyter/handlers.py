@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -46,10 +47,10 @@ from isoserver.jupyter.readers import cursor_of, read_cursor
 from isoserver.jupyter.sessions import Session
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
 
     from isoserver.contexts.context import Context
+    from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.transcript import Entry
     from isoserver.jupyter.frames import FrontMessage
@@ -65,6 +66,7 @@ __all__ = [
     "KernelsHandler",
     "KernelspecHandler",
     "KernelspecsHandler",
+    "LogoHandler",
     "MeHandler",
     "MessagesHandler",
     "RestartKernelHandler",
@@ -209,8 +211,16 @@ class KernelspecsHandler(_JupyterHandler):
         """Return all kernelspecs."""
         languages = self.parts.contexts.languages
         served = list(languages.served.values())
-        installed = await self.parts.contexts.kernelspecs()
-        return kernelspecs_answer(served, languages.suggested, installed)
+        return kernelspecs_answer(
+            served, languages.suggested, await self.installed(served)
+        )
+
+    async def installed(
+        self, languages: Iterable[Language]
+    ) -> dict[str, InstalledKernelspec]:
+        """Return the kernelspecs of languages, of those that are installed here."""
+        names = [kernelspec_name(language) for language in languages]
+        return await self.parts.contexts.kernelspecs(names)
 
 
 class KernelspecHandler(KernelspecsHandler):
@@ -222,6 +232,20 @@ class KernelspecHandler(KernelspecsHandler):
         if spec is None:
             raise RouteMissingError
         self.answer(spec)
+
+
+class LogoHandler(KernelspecsHandler):
+    """GET /kernelspecs/{name}/{file}: a picture that launchers show."""
+
+    async def get(self, name: str, file: str) -> None:  # type: ignore[override]
+        """Answer it."""
+        served = self.parts.contexts.languages.served.values()
+        installed = (await self.installed(served)).get(name)
+        logo = None if installed is None else installed.logos.get(file)
+        if logo is None:
+            raise RouteMissingError
+        self.set_header("Content-Type", logo.media_type)
+        self.finish(await asyncio.to_thread(logo.file.read_bytes))
 
 
 class KernelsHandler(_JupyterHandler):
@@ -463,7 +487,7 @@ class ChannelsHandler(WebSocketHandler, _JupyterHandler):
         rates = self.parts.rates
         try:
             if request.kind == "execute_request":
-                if rates.shared:
+                if rates.shared and "execute" in rates.limited:
                     return self._receive_counted(request)
                 rates.check(self.principal, "request")
         except RateLimitError as error:

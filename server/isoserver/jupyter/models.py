@@ -12,14 +12,14 @@ from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.http.models import AnswerModel, QueryModel, RequestModel
+from isoserver.jupyter import JUPYTER_PATH
 from isoserver.jupyter.readers import Reader, cursor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jupyter_client.kernelspec import KernelSpec
-
     from isoserver.contexts.context import Context
+    from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.transcript import Entry, Transcript
     from isoserver.jupyter.fronts import Front, Fronts
@@ -226,7 +226,9 @@ def kernelspec_name(language: Language) -> str:
 
 
 def kernelspecs_answer(
-    languages: list[Language], default: Language, installed: Mapping[str, KernelSpec]
+    languages: list[Language],
+    default: Language,
+    installed: Mapping[str, InstalledKernelspec],
 ) -> dict[str, Any]:
     """Return what GET /api/kernelspecs answers.
 
@@ -238,8 +240,9 @@ def kernelspecs_answer(
     specs = {}
     for language in languages:
         name = kernelspec_name(language)
-        known = installed.get(language.kernelspec)
-        title = _TITLES.get(language.name) or (known and known.display_name)
+        known = installed.get(name)
+        title = _TITLES.get(language.name) or (known and known.title)
+        logos = known.logos if known else {}
         spec = {
             "argv": [],
             "display_name": title or language.name,
@@ -249,7 +252,11 @@ def kernelspecs_answer(
             "env": {},
             "metadata": {"debugger": False},
         }
-        specs[name] = {"name": name, "spec": spec, "resources": {}}
+        pictures = {
+            file.partition(".")[0]: f"{JUPYTER_PATH}/kernelspecs/{name}/{file}"
+            for file in logos
+        }
+        specs[name] = {"name": name, "spec": spec, "resources": pictures}
     return {"default": kernelspec_name(default), "kernelspecs": specs}
 
 

@@ -29,6 +29,7 @@ JUPYTER_ROUTES: Final = (
     _route("/api/status", jupyter.StatusHandler, "GET"),
     _route("/api/kernelspecs", jupyter.KernelspecsHandler, "GET"),
     _route("/api/kernelspecs/{name}", jupyter.KernelspecHandler, "GET"),
+    _route("/kernelspecs/{name}/{file}", jupyter.LogoHandler, "GET"),
     _route("/api/kernels", jupyter.KernelsHandler, "GET", "POST"),
     _route("/api/kernels/{context_id}", jupyter.KernelHandler, "GET", "DELETE"),
     _route(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
+from tornado.httputil import HTTPHeaders, parse_response_start_line
 from tornado.iostream import StreamClosedError
 from tornado.web import Finish
 
@@ -30,6 +31,7 @@ from isoserver.errors import (
 )
 from isoserver.http.handlers import Handler, request_id
 from isoserver.http.routes import Operation, Route
+from isoserver.http.whole import WholeRequest
 from isoserver.mcp.owned import read_owned
 from isoserver.passing.marks import MARK
 from isoserver.passing.service import (
@@ -41,9 +43,10 @@ from isoserver.principal import Principal
 from isoserver.runs.records import RunRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    import asyncio
+    from collections.abc import Callable, Iterable, Iterator
 
-    from tornado.httputil import HTTPHeaders, ResponseStartLine
+    from tornado.httputil import ResponseStartLine
     from tornado.iostream import IOStream
 
     from isoserver.cluster.service import Cluster, Peer
@@ -140,7 +143,7 @@ class PassingHandler(Handler):
             if target.kind and not target.made:  # else whoever makes it looks
                 await self._look_for(target)
             return
-        if not self.streams_body:  # of those, nothing can be sent twice
+        if not self._comes_in_parts:  # else nothing can be sent twice
             key = self.principal.workspace, target.id
             known = self.passing.hint(target.kind, key)
             if known is not None:
@@ -156,6 +159,10 @@ class PassingHandler(Handler):
         except ContextMissingError:
             return False
         return True
+
+    @property
+    def _comes_in_parts(self) -> bool:
+        return self.streams_body and self.request.method == "PUT"
 
     async def _look_for(self, target: Target) -> None:
         workspace = self.principal.workspace
@@ -242,7 +249,7 @@ class PassingHandler(Handler):
                 exchange.close()
                 raise Finish
             try:
-                if self.streams_body and self.request.method == "PUT":
+                if self._comes_in_parts:
                     await self._pass_parts(exchange)
                     if exchange.misdirected:
                         raise MovingError
@@ -273,6 +280,26 @@ class PassingHandler(Handler):
 
     # -- the answer --------------------------------------------------------------------
 
+    def answer_whole(self, code: int, answer: bytes) -> None:
+        """Send another server's answer as it is."""
+        connection = self.request.connection
+        if not isinstance(connection, WholeRequest):
+            head, _, body = answer.partition(b"\r\n\r\n")
+            line, _, fields = head.decode("latin-1").partition("\r\n")
+            self.begin_answer(
+                parse_response_start_line(line), HTTPHeaders.parse(fields)
+            )
+            self.end_answer(body)
+            return
+        self.set_status(code)
+        self._sent_bytes = len(answer)
+        # What Tornado does at the end of an answer.
+        connection.set_close_callback(None)
+        self._finished = True
+        connection.write_whole(answer)
+        self.on_finish()
+        self._break_cycles()
+
     def begin_answer(self, line: ResponseStartLine, headers: HTTPHeaders) -> None:
         """Take over the head of another server's answer."""
         self.set_status(line.code, line.reason)
@@ -280,7 +307,7 @@ class PassingHandler(Handler):
         if OWNER not in headers:
             headers[OWNER] = self._asked
 
-    def send_part(self, data: bytes) -> Awaitable[None]:
+    def send_part(self, data: bytes) -> asyncio.Future[None]:
         """Send a part of it."""
         self.write(data)
         return self.flush()

@@ -26,7 +26,7 @@ from isoserver.passing.marks import MARK, Marks
 from isoserver.passing.upstreams import Upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping
     from typing import Protocol
 
     from structlog.typing import FilteringBoundLogger
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
 
         gone: bool
 
+        def answer_whole(self, code: int, answer: bytes) -> None:
+            """Send an answer as it is, of that status."""
+
         def begin_answer(self, line: ResponseStartLine, headers: HTTPHeaders) -> None:
             """Take the head of the answer."""
 
-        def send_part(self, data: bytes) -> Awaitable[None]:
+        def send_part(self, data: bytes) -> asyncio.Future[None]:
             """Send a part of the body; done when the client takes more."""
 
         def end_answer(self, data: bytes) -> None:
@@ -68,16 +71,17 @@ _SWITCHING: Final = 101
 NO_BODY: Final = frozenset({204, 304})
 """Statuses of answers that have none."""
 _FINAL: Final = 200
+_STATUS: Final = slice(9, 12)
 _NOT_OURS: Final = frozenset({403, 404})
 """How a server answers others that is of another cluster, or of none."""
 _WHOLE_BYTES: Final = 1 << 16
 """Of an answer that is passed back by one write."""
-_CHUNK_BYTES: Final = 1 << 16
+_CHUNK_BYTES: Final = 1 << 18
 _HINTS_MAX: Final = 100_000
 _ASK_SECONDS: Final = 2.0
 """How long a list waits for what other servers have."""
 _PARAMETERS: Final = HTTP1ConnectionParameters(
-    max_header_size=1 << 18, max_body_size=1 << 50
+    max_header_size=1 << 18, max_body_size=1 << 50, chunk_size=_CHUNK_BYTES
 )
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -88,6 +92,7 @@ _HOP_BY_HOP: Final = frozenset(
 )
 _IDENTIFYING: Final = frozenset({"authorization", "x-api-key", "x-workspace-id"})
 """Of which the mark says what they come to: keys aren't sent around."""
+_NOT_SENT: Final = _HOP_BY_HOP | _IDENTIFYING
 _REPEATABLE: Final = frozenset({"GET", "HEAD"})
 
 Key = tuple[str, str]
@@ -200,10 +205,8 @@ class Passing:
     ) -> HTTPHeaders:
         """Return the headers that a request is passed on with."""
         headers = HTTPHeaders()
-        dropped = set(_named(request.headers)) | _HOP_BY_HOP | _IDENTIFYING
-        for name, value in request.headers.get_all():
-            if name.lower() not in dropped:
-                headers.add(name, value)
+        for name, value in _kept(request.headers, _NOT_SENT):
+            headers.add(name, value)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             headers["Connection"], headers["Upgrade"] = "Upgrade", "websocket"
         method, url = request.method or "", request.uri or ""
@@ -397,10 +400,32 @@ class Exchange(HTTPMessageDelegate):
             self._headers["Content-Length"] = str(len(body))
         elif self._line.method in {"POST", "PUT", "PATCH"}:
             self._headers["Content-Length"] = "0"
+        answer = b""
         with suppress(StreamClosedError):
-            self._connection.write_headers(self._line, self._headers, body)
-            self._connection.finish()
+            answer = await self._stream.exchange(self._bytes(body))
+        if answer:
+            self._heard = self._over = True
+            self._answer_whole(answer)
+            self._passing.release(self, self._stream, whole=True)
+            return
+        self._connection.finish()
         await self._read()
+
+    def _bytes(self, body: bytes) -> bytes:
+        lines = [f"{self._line.method} {self._line.path} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in self._headers.get_all()]
+        head = "\r\n".join(lines)
+        breaks = len(lines) - 1
+        if head.count("\n") != breaks or head.count("\r") != breaks:
+            message = "a header of the request has a line break"
+            raise ValueError(message)
+        return f"{head}\r\n\r\n".encode("latin-1") + body
+
+    def _answer_whole(self, answer: bytes) -> None:
+        code = int(answer[_STATUS])
+        self.misdirected = code == _MISDIRECTED
+        if not self.misdirected and not self._answering.gone:
+            self._answering.answer_whole(code, answer)
 
     async def _read(self) -> None:
         whole = False
@@ -472,14 +497,14 @@ class Exchange(HTTPMessageDelegate):
         if short or start_line.code in NO_BODY:
             self._kept = bytearray()
         passed = HTTPHeaders()
-        dropped = set(_named(headers)) | _HOP_BY_HOP
-        for name, value in headers.get_all():
-            if name.lower() not in dropped:
-                passed.add(name, value)
+        for name, value in _kept(headers, _HOP_BY_HOP):
+            passed.add(name, value)
         self._answering.begin_answer(start_line, passed)
         if self._kept is None:
             self.begun = True
-            await self._pass(b"")
+            waits = self._pass(b"")
+            if waits is not None:
+                await waits
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Pass a part of the body back."""
@@ -490,14 +515,17 @@ class Exchange(HTTPMessageDelegate):
             return None
         return self._pass(chunk)
 
-    async def _pass(self, data: bytes) -> None:
+    def _pass(self, data: bytes) -> Awaitable[None] | None:
         if self._answering.gone:
-            return
-        sent = asyncio.ensure_future(self._answering.send_part(data))
+            return None
+        sent = self._answering.send_part(data)
+        return None if sent.done() else self._wait(sent)
+
+    async def _wait(self, sent: asyncio.Future[None]) -> None:
+        """Wait until a client takes more; one that doesn't for long is cut off."""
         try:
-            if not sent.done():
-                async with timeout(self._passing.stall_seconds):
-                    await sent
+            async with timeout(self._passing.stall_seconds):
+                await sent
         except asyncio.TimeoutError:
             self._answering.cut_answer()
         except StreamClosedError:
@@ -560,6 +588,11 @@ class Tunnel:
         self._upstream.close()
 
 
-def _named(headers: HTTPHeaders) -> list[str]:
-    """Return the headers that a `Connection` header says are for the next hop only."""
-    return [each.strip().lower() for each in headers.get("Connection", "").split(",")]
+def _kept(headers: HTTPHeaders, dropped: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the headers that go on, but for some and those of this hop only."""
+    named = headers.get("Connection")
+    if named is not None:
+        dropped |= {each.strip().lower() for each in named.split(",")}
+    for name, value in headers.get_all():
+        if name.lower() not in dropped:
+            yield name, value

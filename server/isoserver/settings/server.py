@@ -115,7 +115,7 @@ class ServerSettings(
         16, "Executions that run at a time in their own contexts."
     )
     cells_queued_max: PositiveInt = setting(
-        64, "Executions that may wait in one context."
+        1000, "Executions that may wait in one context."
     )
     context_ttl_seconds: PositiveFloat | None = setting(
         1800.0, "Seconds after which an idle context is deleted."

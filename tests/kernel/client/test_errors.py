@@ -83,6 +83,7 @@ def test_every_status_of_the_server_has_a_kind() -> None:
             # Nothing asks for what these are about.
             plain = {
                 HTTPStatus.METHOD_NOT_ALLOWED,
+                HTTPStatus.MISDIRECTED_REQUEST,
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             }
             assert (kind is StatusError) == (status in plain), error

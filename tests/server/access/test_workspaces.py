@@ -64,6 +64,7 @@ BODIES: dict[str, Any] = {
     "POST /contexts/{context_id}/inspect": {"code": "1"},
     "POST /contexts/{context_id}/notebook": NOTEBOOK,
     "POST /contexts/{context_id}/files": {"action": "make_folder", "path": "a"},
+    "POST /contexts/{context_id}/forks": {"count": 2},
     "PUT /contexts/{context_id}/capabilities": {"net": "off"},
     "POST /approvals/{approval_id}": {"decision": "denied"},
     "PUT /api/heaps/{key}/tags": {"tags": {"a": "b"}},

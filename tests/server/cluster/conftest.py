@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.postgresql import PostgreSQL
 
 LEASE_SECONDS = 2
+_CUT_OFF = "Exception closing connection"
 
 
 class Nodes:
@@ -53,7 +54,9 @@ class Nodes:
                 if server.process.poll() is None:
                     server.process.send_signal(signal.SIGCONT)
                 server.stop()
-            assert not server.wrong(), server.said[-3000:]
+            # Of a session that was cut off, SQLAlchemy logs that it can't be closed.
+            wrong = [each for each in server.wrong() if _CUT_OFF not in each]
+            assert not wrong, server.said[-3000:]
 
 
 @pytest.fixture

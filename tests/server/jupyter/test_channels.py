@@ -251,6 +251,21 @@ def test_cells_count_as_requests(servers: Callable[..., Server]) -> None:
     attached(server, context, work)
 
 
+def test_all_cells_of_a_notebook_are_sent_at_once(
+    server: Server, client: Client
+) -> None:
+    context = client.create("javascript")
+
+    async def work(front: Front) -> None:
+        first = "await new Promise((done) => setTimeout(done, 500))"
+        codes = (first, *map(str, range(200)))
+        numbers = [await front.ask("execute_request", {"code": code}) for code in codes]
+        for number in numbers:
+            assert (await front.reply_to(number))["status"] == "ok"
+
+    attached(server, context, work)
+
+
 CELLS = {
     "javascript": (
         "await new Promise(() => {})",

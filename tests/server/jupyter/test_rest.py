@@ -36,6 +36,17 @@ def test_kernelspecs(client: Client) -> None:
         assert each["spec"]["argv"] == []
         assert each["spec"]["display_name"]
         assert client.get(f"/jupyter/api/kernelspecs/{name}").json() == each
+    logos = specs["kernelspecs"]["v8-javascript"]["resources"]
+    assert set(logos) == {"logo-32x32", "logo-64x64", "logo-svg"}
+    for name, address in logos.items():
+        kind = "svg+xml" if name == "logo-svg" else "png"
+        picture = client.get(address)
+        assert picture.headers["Content-Type"] == f"image/{kind}"
+        assert (b"<svg" if kind == "svg+xml" else b"PNG") in picture.content
+    # `tests.e2e.test_gateway` has them shown.
+    base = logos["logo-svg"].rpartition("/")[0]
+    for path in ("kernel.json", "..%2fv8-javascript%2flogo-svg.svg", "logo-none.png"):
+        assert client.get(f"{base}/{path}").status_code == 404, path
     missing = client.get("/jupyter/api/kernelspecs/nosuch")
     assert missing.status_code == 404
     assert set(missing.json()) == {"message", "reason"}
