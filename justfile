@@ -36,7 +36,7 @@ walls:
 bench *args:
     failed=""; \
     for question in engine output start javascript kernels contexts isolates http forks requests \
-        fronts memory snapshots executions durable python mcp imports packages cluster; do \
+        fronts memory snapshots executions durable python mcp imports packages cluster scale; do \
         begun=$(date +%s); \
         python -m tests.bench.bench_$question --page {{ args }} || failed="$failed $question"; \
         echo "$question took $(($(date +%s) - begun)) s"; \

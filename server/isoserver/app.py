@@ -181,6 +181,8 @@ class Server:
             self.cluster,
         )
         self.metrics.watch(self.contexts)
+        if self.cluster is not None:
+            self.metrics.watch_cluster(self.cluster)
         self.lock = ServerLock(
             self.database,
             self.folder,

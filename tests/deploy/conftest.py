@@ -1,13 +1,11 @@
-"""A real server."""
+"""Real servers."""
 
 from __future__ import annotations
 
 from tests.server.conftest import (
     _reaps_no_orphans,
     _starts,
-    client,
-    server,
-    shared_server,
+    postgresql,
 )
 
-__all__ = ["_reaps_no_orphans", "_starts", "client", "server", "shared_server"]
+__all__ = ["_reaps_no_orphans", "_starts", "postgresql"]

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 import promql_parser
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.server.cluster.conftest import Nodes
+from tests.support.waiting import wait_for
 
 from isoserver.http.metrics import Metrics
+from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TypeAlias
 
-    from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
+
+    Samples: TypeAlias = dict[str, dict[frozenset[str], float]]
 
 DASHBOARD = json.loads(
     (Path(__file__).parents[2] / "deploy" / "grafana" / "isokernel.json").read_text()
 )
+# PostgreSQL and two servers are started for the first of them.
+pytestmark = pytest.mark.timeout(180)
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds."""
 _RATE = "$__rate_interval"
@@ -62,16 +70,55 @@ def _grouped(node: Any) -> set[str]:
     }
 
 
-@pytest.fixture
-def samples(client: Client) -> dict[str, set[str]]:
-    """The names of a server's samples, with the labels that they have."""
-    client.run("1")
-    client.get("/contexts/nobody")
-    found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(client.get("/metrics").text):
+def _samples(text: str) -> Samples:
+    """Each name, with its values by the labels that they have."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
+            found.setdefault(sample.name, {})[frozenset(sample.labels)] = sample.value
     return found
+
+
+@pytest.fixture(scope="module")
+def scraped(
+    postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory
+) -> list[Samples]:
+    """What two servers of a cluster have, which have passed something on."""
+    nodes = Nodes(postgresql.database(), tmp_path_factory.mktemp("nodes"))
+    try:
+        for _ in range(2):
+            nodes.start()
+
+        def scrape() -> list[Samples]:
+            return [_samples(one.get("/metrics").text) for one in nodes.clients]
+
+        def see_each_other() -> bool:
+            return all(_value(one, "cluster_servers") == 2 for one in scrape())
+
+        wait_for(see_each_other)
+        # Whichever made it, one of them passes on what is asked of the other.
+        context_id = nodes.clients[0].run("1")["context_id"]
+        for client in nodes.clients:
+            client.run("2", context_id=context_id)
+            client.get("/contexts/nobody")
+        return scrape()
+    finally:
+        nodes.stop()
+
+
+@pytest.fixture
+def samples(scraped: list[Samples]) -> dict[str, set[str]]:
+    """The names of their samples, with the labels that they have."""
+    found: dict[str, set[str]] = {}
+    for one in scraped:
+        for name, values in one.items():
+            found.setdefault(name, set()).update(*values)
+    return found
+
+
+def _value(samples: Samples, name: str) -> float:
+    """The value of a figure without labels."""
+    return samples[f"isokernel_{name}"][frozenset()]
 
 
 # What has happened on no server of a test has no samples there, but these.
@@ -126,6 +173,15 @@ def test_every_metric_is_on_it(samples: dict[str, set[str]]) -> None:
         and not name.endswith(("_created", "_sum", "_count"))
     }
     assert ours <= shown
+
+
+def test_how_servers_stand_in_their_cluster(scraped: list[Samples]) -> None:
+    most = ServerSettings().contexts_max
+    for one in scraped:
+        assert _value(one, "serving") == 1
+        assert most <= _value(one, "cluster_contexts_free") <= 2 * most
+    passed = [one.get("isokernel_passed_requests_total", {}) for one in scraped]
+    assert sum(passed[0].values()) + sum(passed[1].values()) >= 1
 
 
 def test_panels_do_not_overlap() -> None:

@@ -49,6 +49,10 @@ _PAUSE_SECONDS_MAX: Final = 8.0
 _RETRY_AFTER_MAX: Final = 60.0
 """Seconds; whoever is to wait longer gets the error at once."""
 _SAFE: Final = {"GET", "PUT", "DELETE"}
+_NOT_BEGUN: Final = frozenset(
+    {"stopping", "connection_limit", "lease", "moving", "peer_unreachable"}
+)
+"""What answers with 503 say by which nothing was done."""
 _SPREAD: Final = random.Random()  # noqa: S311 -- only so that not all come at once
 
 
@@ -245,7 +249,7 @@ def _refused(request: Request, error: StatusError) -> bool:
         return True
     if not isinstance(error, UnavailableError):
         return False
-    return request.safe or error.code in {"stopping", "connection_limit"}
+    return request.safe or error.code in _NOT_BEGUN
 
 
 def _text(value: Any) -> Any:

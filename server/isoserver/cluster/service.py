@@ -162,6 +162,11 @@ class Cluster:
         """Whether it is proven that this server may serve."""
         return self._lease is not None and self._lease.serving
 
+    @property
+    def capacity(self) -> int:
+        """Contexts that this server takes."""
+        return self._settings.contexts_max
+
     def check(self) -> None:
         """Refuse what may be another server's by now.
 

@@ -348,6 +348,15 @@ class Handler(RequestHandler):
         self.on_connection_close()
         self.detach().close()
 
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:  # noqa: FBT001, FBT002 - Tornado's
+        """Send what was written; may be waited for by what is cancelled.
+
+        Tornado reads the outcome of its own future, which it can't if that is
+        cancelled, and the loop logs that as a defect.
+        """
+        sent = super().flush(include_footers)
+        return sent if include_footers else asyncio.shield(sent)
+
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:
         """Add to the response; counted for the access log."""
         self._sent_bytes += len(chunk)

@@ -20,6 +20,7 @@ from isoserver.contexts.process import resident
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from isoserver.cluster.service import Cluster
     from isoserver.contexts.service import Contexts
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -84,6 +85,17 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._passed = Counter(
+            "isokernel_passed_requests",
+            "Requests that were passed on to the server that owns what they are about",
+            ["outcome"],
+            registry=self._registry,
+        )
+
+    def passed_on(self, outcome: str) -> None:
+        """Count a request that was passed on to another server of the cluster."""
+        self._passed.labels(outcome).inc()
+
     def webhook(self, outcome: str) -> None:
         """Count an attempt to deliver a webhook."""
         self._webhooks.labels(outcome).inc()
@@ -123,6 +135,10 @@ class Metrics:
         """Include the states and memory of contexts, read anew for each scrape."""
         self._registry.register(_ContextsCollector(contexts))
 
+    def watch_cluster(self, cluster: Cluster) -> None:
+        """Include how the server stands in its cluster, and how many it sees."""
+        self._registry.register(_ClusterCollector(cluster))
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
@@ -159,3 +175,32 @@ class _ContextsCollector:
         for language, size in memory.items():
             gauge.add_metric([language], size)
         yield gauge
+
+
+class _ClusterCollector:
+    """Reads the cluster, as the server knows it, at each scrape."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges; called by the registry."""
+        cluster = self._cluster
+        serves = cluster.serving and not cluster.draining
+        yield GaugeMetricFamily(
+            "isokernel_serving",
+            "1 while the server holds its lease, and takes what is new",
+            value=int(serves),
+        )
+        peers = [peer for peer in cluster.peers() if not peer.draining]
+        yield GaugeMetricFamily(
+            "isokernel_cluster_servers",
+            "Servers that take what is new, as this one sees them; itself included",
+            value=len(peers) + serves,
+        )
+        yield GaugeMetricFamily(
+            "isokernel_cluster_contexts_free",
+            "Live contexts for which there is room, as this server sees the others",
+            value=sum(max(0, peer.capacity - peer.load) for peer in peers)
+            + (max(0, cluster.capacity - cluster.load()) if serves else 0),
+        )

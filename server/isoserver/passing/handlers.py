@@ -219,10 +219,15 @@ class PassingHandler(Handler):
             unreachable = None
             try:
                 if await self._pass_on(owner):
+                    self.parts.metrics.passed_on("answered")
                     if target.kind:
                         self.passing.learn(target.kind, key, owner)
                     raise Finish
+            except PeerLostError:
+                self.parts.metrics.passed_on("lost")
+                raise
             except PeerUnreachableError as error:
+                self.parts.metrics.passed_on("unreachable")
                 unreachable = error
                 if not target.kind:
                     return  # this server is as good a place as any other

@@ -189,6 +189,7 @@ class Page(Handler):
             "here": self.root + self.request.path.removeprefix(FOLDER),
             "area": self.area,
             "principal": self.principal,
+            "clustered": self.parts.cluster is not None,
             "guarded": self.parts.access.guarded,
             "signed_in": self._sign_in is not None,
             "status": status,

@@ -15,6 +15,7 @@ from isoserver.ui.contexts import (
 from isoserver.ui.heaps import HeapActionPage, HeapPage, HeapsPage
 from isoserver.ui.pages import SignInPage, SignOutPage, StartPage, StaticPage
 from isoserver.ui.runs import RunActionPage, RunPage, RunsPage
+from isoserver.ui.servers import ServersPage
 from isoserver.ui.tools import (
     ApprovalPage,
     ApprovalsPage,
@@ -62,5 +63,6 @@ UI_ROUTES: Final = (
     _page("/policies", PoliciesPage, "GET", "POST"),
     _page("/policies/{policy_id}/delete", PolicyActionPage, "POST"),
     _page("/audit", AuditPage),
+    _page("/servers", ServersPage, "GET", "POST"),
 )
 """Every page: what shows it, and how it is asked for."""
