@@ -27,10 +27,10 @@ from tests.support.postgresql import PostgreSQL
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-ROUNDS = 12
-EACH = 20
+ROUNDS = 8
+EACH = 12
 SERVERS = 3
-SECONDS = 3.0
+SECONDS = 2.0
 CONNECTIONS = 12
 FLAGS = (
     *("serve", "--port", "0", "--no-access-log", "--execute-rate-per-minute", "0"),
