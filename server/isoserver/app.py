@@ -271,6 +271,7 @@ class Server:
         """Have requests go to the servers that own what they ask for."""
         from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
             contexts_elsewhere,
+            drop_sessions_elsewhere,
             runs_elsewhere,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
@@ -279,6 +280,7 @@ class Server:
         self.parts.passing = passing
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
+        self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)
 
     def _routes(self) -> Iterable[Route]:
         routes = (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)

@@ -128,8 +128,11 @@ def _busy(pid: int) -> float:
 
 
 def private(pid: int) -> float:
-    """MiB that a process has of its own."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    """MiB that a process has of its own; 0 if it has ended, as spare ones do."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
     sizes = [int(line.split()[1]) for line in lines if line.startswith("Private_")]
     return sum(sizes) / 1024
 
@@ -140,7 +143,7 @@ async def crowd(url: str, pid: int, at_once: int, together: int) -> dict[str, An
     origin = await clients[0].create()
     code = f"var kept = Array.from({{ length: {SIZES['1 MB']} }}, (_, i) => {ITEM})"
     await clients[0].run(origin, f"{code}; 0")
-    before = {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    before = set(_forked_by(pid))
     marks: list[float] = []
     forks: list[str] = []
 
@@ -162,8 +165,7 @@ async def crowd(url: str, pid: int, at_once: int, together: int) -> dict[str, An
     await asyncio.gather(*map(work, clients))
     seconds = time.perf_counter() - start
     busy = processor_seconds(pid) - busy
-    children = psutil.Process(pid).children(recursive=True)
-    own = [private(child.pid) for child in children if child.pid not in before]
+    own = [private(each) for each in _forked_by(pid) if each not in before]
     right = 0
     for fork in forks:
         right += await clients[0].run(fork, "kept[7].name") == "'item 7'"
@@ -179,7 +181,7 @@ async def crowd(url: str, pid: int, at_once: int, together: int) -> dict[str, An
         "seconds": seconds,
         "first_ten_ms": report.summary(marks[:10]),
         "last_ten_ms": report.summary(marks[-10:]),
-        "private_mib": report.summary(own),
+        "private_mib": report.summary(each for each in own if each),
         "right_answers": right,
     }
 

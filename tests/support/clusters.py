@@ -25,13 +25,16 @@ class AnyServer(Server):
         servers: All of them.
     """
 
-    def __init__(self, number: int, database_url: str, *flags: str) -> None:
+    def __init__(
+        self, number: int, database_url: str, *flags: str, key: str = ""
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._random = random.Random(number)  # noqa: S311 - the same in each run
         self.flags = (
             *("--cluster", "--cluster-secret", SECRET, "--database-url", database_url),
             *("--heap-store", self._folder.name, *flags),
         )
+        self._headers = {"X-API-Key": key} if key else {}
         self.files_at_rest = 0
         self.said = ""
         self.servers: list[Server] = []
@@ -64,7 +67,7 @@ class AnyServer(Server):
 
     def wait_acquainted(self) -> None:
         """Wait until each knows all others, so that lists are complete."""
-        clients = self.clients()
+        clients = self.clients(**self._headers)
         try:
             made = [client.create() for client in clients]
 

@@ -17,6 +17,7 @@ ErrorCode = Literal[
     "approval_denied",
     "approval_missing",
     "body_too_large",
+    "cell_aborted",
     "checkpoint_missing",
     "client_missing",
     "cluster",

@@ -160,7 +160,7 @@ class Handler(RequestHandler):
         self.set_header(
             "Access-Control-Expose-Headers",
             "X-Request-Id, X-Context-Id, X-Execution-Id, X-Error-Code, Retry-After, "
-            "WWW-Authenticate, ETag, Content-Range",
+            "WWW-Authenticate, ETag, Content-Range, X-Isokernel-Owner",
         )
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         self.set_header("Vary", "Origin")
@@ -347,6 +347,15 @@ class Handler(RequestHandler):
         self.parts.log.warning("stalled", route=self.route)
         self.on_connection_close()
         self.detach().close()
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:  # noqa: FBT001, FBT002 - Tornado's
+        """Send what was written; may be waited for by what is cancelled.
+
+        Tornado reads the outcome of its own future, which it can't if that is
+        cancelled, and the loop logs that as a defect.
+        """
+        sent = super().flush(include_footers)
+        return sent if include_footers else asyncio.shield(sent)
 
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:
         """Add to the response; counted for the access log."""

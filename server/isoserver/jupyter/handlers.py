@@ -328,7 +328,7 @@ class SessionsHandler(_JupyterHandler):
         asked = self.parse_json(StartSession)
         context = await self.context_of(asked.kernel)
         row = Session(asked.path, asked.name, asked.type, context.key)
-        await self.parts.sessions.add(row)
+        await self.parts.sessions.put(row)
         self.answer(session_answer(row, self.kernel(context)), HTTPStatus.CREATED)
 
     async def context_of(self, asked: KernelName) -> Context:
@@ -374,7 +374,7 @@ class SessionHandler(SessionsHandler):
             context.key,
             row.id,
         )
-        await self.parts.sessions.add(row)
+        await self.parts.sessions.put(row)
         self.answer(session_answer(row, self.kernel(context)))
 
     async def delete(self, session_id: str) -> None:

@@ -19,7 +19,7 @@ from isoserver.storage.database import METADATA
 from isoserver.storage.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -53,11 +53,6 @@ MADE_CONTEXTS: Final = Table(
 )
 _DROP: Final = delete(JUPYTER_SESSIONS).where(
     JUPYTER_SESSIONS.c.id == bindparam("gone_id")
-)
-_DROP_PATH: Final = delete(JUPYTER_SESSIONS).where(
-    JUPYTER_SESSIONS.c.workspace == bindparam("gone_workspace"),
-    JUPYTER_SESSIONS.c.path == bindparam("gone_path"),
-    JUPYTER_SESSIONS.c.id != bindparam("kept_id"),
 )
 _DROP_CONTEXT: Final = delete(JUPYTER_SESSIONS).where(
     JUPYTER_SESSIONS.c.workspace == bindparam("gone_workspace"),
@@ -95,7 +90,11 @@ class Session:
 
 
 class Sessions:
-    """All rows that fronts have made. Used from the event loop."""
+    """All rows that fronts have made. Used from the event loop.
+
+    Attributes:
+        elsewhere: Has other servers drop the rows of a document, but for one.
+    """
 
     def __init__(
         self, database: Database, log: FilteringBoundLogger, *, shared: bool = False
@@ -107,6 +106,7 @@ class Sessions:
             log: Told when it can't be written.
             shared: Whether other servers have rows there, too, of their contexts.
         """
+        self.elsewhere: Callable[[str, str, str], Awaitable[None]] | None = None
         self._shared = shared
         self._database = database
         self._writer = Writer(database, log, "sessions of fronts")
@@ -214,14 +214,7 @@ class Sessions:
     def add(self, row: Session) -> Commit:
         """Add a row, or change it; one that the same document had is replaced."""
         workspace, context = row.key
-        for rows in list(self._rows.values()):
-            for other in list(rows.values()):
-                same = other.path == row.path and other.key[0] == workspace
-                if same and other.id != row.id:
-                    self.drop(other.id)
-        if self._shared:
-            same_path = {"gone_workspace": workspace, "gone_path": row.path}
-            self._writer.update(_DROP_PATH, {**same_path, "kept_id": row.id}, soon=True)
+        self.drop_path(workspace, row.path, row.id)
         self._forget(row.id)
         self._keep(row)
         rows = self._rows[row.key]
@@ -236,6 +229,20 @@ class Sessions:
             "kind": row.kind,
         }
         return self._writer.upsert(self._put, row.id, values)
+
+    async def put(self, row: Session) -> None:
+        """Add a row, or change it, also if the same document had one elsewhere."""
+        await self.add(row)
+        if self.elsewhere is not None:
+            await self.elsewhere(row.key[0], row.path, row.id)
+
+    def drop_path(self, workspace: str, path: str, kept_id: str) -> None:
+        """Drop the rows of a document, but for one."""
+        for rows in list(self._rows.values()):
+            for other in list(rows.values()):
+                same = other.path == path and other.key[0] == workspace
+                if same and other.id != kept_id:
+                    self.drop(other.id)
 
     def drop(self, session_id: str) -> None:
         """Drop a row, if a front has made it."""

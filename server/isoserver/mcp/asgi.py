@@ -140,7 +140,7 @@ class AsgiHandler(Handler):
             await self._flush()
         else:
             self._over.set()
-            await self._bounded(self.finish())
+            await self._bounded(asyncio.shield(self.finish()))
 
     def _start(self, message: dict[str, Any]) -> None:
         self._started = True

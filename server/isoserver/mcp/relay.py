@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from isokernel.timeouts import timeout
 from isoserver.mcp.handshake import Opening, Output
 from isoserver.mcp.relay_client import SOCKET, WELCOME
+from isoserver.settings.logs import only_closed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -134,7 +135,7 @@ class Relay:
         except asyncio.CancelledError:
             pass  # by `close`
         except Exception as error:
-            if not _is_gone(error):
+            if not only_closed(error):
                 self._parts.log.exception("a relayed client failed")
         finally:
             self._serving.discard(serving)
@@ -294,16 +295,3 @@ def _is_ours(pid: int) -> bool:
             return True  # it is gone, or hides
         pid = int(stat.rpartition(")")[2].split()[1])
     return False
-
-
-def _is_gone(error: Exception) -> bool:
-    """Tell whether an error of the SDK's only says that a stream was closed.
-
-    Amid an answer that is written, the end of a connection, or of the server, is one.
-    """
-    from anyio import BrokenResourceError, ClosedResourceError  # noqa: PLC0415 - if so
-
-    parts = getattr(error, "exceptions", None)  # of a group
-    if parts is not None:
-        return all(_is_gone(part) for part in parts)
-    return isinstance(error, (BrokenResourceError, ClosedResourceError))

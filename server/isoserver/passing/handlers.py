@@ -56,12 +56,14 @@ __all__ = [
     "PEER_ROUTES",
     "PassingHandler",
     "contexts_elsewhere",
+    "drop_sessions_elsewhere",
     "passing_routes",
     "runs_elsewhere",
 ]
 
 PEER_CONTEXTS: Final = "/cluster/contexts"
 PEER_RUNS: Final = "/cluster/runs"
+PEER_SESSIONS: Final = "/cluster/sessions"
 _ATTEMPTS: Final = 3
 """Times that an owner is looked for, while what is asked for moves."""
 
@@ -95,6 +97,7 @@ class PassingHandler(Handler):
     """
 
     exchange: Exchange | None = None
+    _target: Target | None = None
     _owner = ""
     _asked = ""
 
@@ -116,8 +119,9 @@ class PassingHandler(Handler):
             if mark is not None:
                 raise
             await self._answer_from(Owner(error.server_id, error.url))
-        self._owner = self.passing.url
-        self.set_header(OWNER, self._owner)
+        if self._target is not None:
+            self._owner = self.passing.url
+            self.set_header(OWNER, self._owner)
 
     async def _prepare_marked(self, mark: str) -> None:
         """Do what `Handler.prepare` does, of what another server hasn't done yet."""
@@ -136,7 +140,7 @@ class PassingHandler(Handler):
             LeaseError: This server may not serve now.
         """
         cluster.check()
-        target = _target(self)
+        self._target = target = _target(self)
         if target is None:
             return
         if MARK in self.request.headers:
@@ -208,7 +212,7 @@ class PassingHandler(Handler):
             MovingError: No server has it now.
         """
         self.request.headers["X-Request-Id"] = request_id(self.request)
-        target = _target(self)
+        target = self._target
         assert target is not None  # noqa: S101 - something is elsewhere
         key = self.principal.workspace, target.id
         for _ in range(_ATTEMPTS):
@@ -386,6 +390,24 @@ class PeerRunsHandler(_PeerHandler):
         self.answer(self.parts.runs.unended(self.principal.workspace))
 
 
+class PeerSessionsHandler(_PeerHandler):
+    """The sessions of fronts with contexts that are here."""
+
+    def post(self) -> None:
+        """Drop those of a document that has one elsewhere by now."""
+        path, kept_id = msgspec.json.decode(self.request.body, type=tuple[str, str])
+        self.parts.sessions.drop_path(self.principal.workspace, path, kept_id)
+        self.answer({})
+
+
+async def drop_sessions_elsewhere(
+    passing: Passing, workspace: str, path: str, kept_id: str
+) -> None:
+    """Have other servers drop the sessions of a document, but for one."""
+    body = msgspec.json.encode((path, kept_id))
+    await passing.ask_all(PEER_SESSIONS, Principal(workspace, admin=False), body)
+
+
 async def contexts_elsewhere(passing: Passing, workspace: str) -> list[ContextRecord]:
     """Return a workspace's contexts on other servers, as they are now."""
     answers = await passing.ask_all(PEER_CONTEXTS, Principal(workspace, admin=False))
@@ -403,6 +425,7 @@ _RUNS: Final = msgspec.json.Decoder(list[RunRecord])
 PEER_ROUTES: Final = (
     Route(PEER_CONTEXTS, PeerContextsHandler, (Operation("GET", "", ()),)),
     Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
+    Route(PEER_SESSIONS, PeerSessionsHandler, (Operation("POST", "", ()),)),
 )
 """What servers ask each other."""
 

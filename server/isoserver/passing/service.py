@@ -215,24 +215,28 @@ class Passing:
 
     # -- asking others -----------------------------------------------------------------
 
-    async def ask_all(self, path: str, principal: Principal) -> list[bytes]:
+    async def ask_all(
+        self, path: str, principal: Principal, body: bytes = b""
+    ) -> list[bytes]:
         """Ask all other servers the same; return what those say that answer in time.
 
         Args:
             path: Of a route that only servers ask for.
             principal: Whose things it is about.
+            body: What is sent, if something is.
         """
         owners = [Owner(peer.id, peer.url) for peer in self.cluster.peers()]
-        asked = (self._ask_soon(owner, path, principal) for owner in owners)
+        asked = (self._ask_soon(owner, path, principal, body) for owner in owners)
         return [each for each in await asyncio.gather(*asked) if each is not None]
 
     async def _ask_soon(
-        self, owner: Owner, path: str, principal: Principal
+        self, owner: Owner, path: str, principal: Principal, body: bytes
     ) -> bytes | None:
         reason = "no answer in time"
+        method = "POST" if body else "GET"
         try:
             async with timeout(_ASK_SECONDS):
-                return await self.ask(owner, "GET", path, principal)
+                return await self.ask(owner, method, path, principal, body)
         except (PeerUnreachableError, PeerLostError) as error:
             reason = str(error)
         except asyncio.TimeoutError:

@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -31,16 +32,14 @@ _NOT_PLAIN: Final = re.compile(
 _NO_BODY: Final = frozenset({b"204", b"304"})
 _IDLE_MAX: Final = 256
 """Connections to one server that wait to be used."""
-_KEEPALIVE: Final = (
+_OPTIONS: Final = (
     # Who can't be reached any more is noticed by the kernel, also amid a long answer.
-    (socket.SO_KEEPALIVE, 1),
-)
-_TCP: Final = (
-    (socket.TCP_NODELAY, 1),
-    (socket.TCP_KEEPIDLE, 5),
-    (socket.TCP_KEEPINTVL, 3),
-    (socket.TCP_KEEPCNT, 3),
-    (socket.TCP_USER_TIMEOUT, 15_000),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 )
 
 
@@ -60,6 +59,17 @@ class Upstream(IOStream):
         self.used = 0
         self.since = 0.0
         self._awaited: asyncio.Future[bytes] | None = None
+
+    async def reach(self, address: Any) -> None:
+        """Connect.
+
+        Raises:
+            StreamClosedError: There is nothing that listens.
+            OSError: Likewise.
+        """
+        for level, name, value in _OPTIONS:
+            self.socket.setsockopt(level, name, value)
+        await self.connect(address)
 
     def set_nodelay(self, value: bool) -> None:  # noqa: FBT001 - Tornado's
         """Let it be: Tornado changes it with each request."""
@@ -175,23 +185,24 @@ class Upstreams:
     async def _connect(self, peer_id: str, url: str) -> Upstream:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
-        try:
+        loop = asyncio.get_running_loop()
+        stream = None
+        with suppress(OSError, asyncio.TimeoutError):
             async with timeout(_CONNECT_SECONDS):
-                loop = asyncio.get_running_loop()
                 found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                family, kind, protocol, _, address = found[0]
-                stream = Upstream(socket.socket(family, kind, protocol), peer_id)
-                try:
-                    for name, value in _KEEPALIVE:
-                        stream.socket.setsockopt(socket.SOL_SOCKET, name, value)
-                    for name, value in _TCP:
-                        stream.socket.setsockopt(socket.IPPROTO_TCP, name, value)
-                    await stream.connect(address)
-                except BaseException:
-                    stream.close()
-                    raise
-        except (OSError, StreamClosedError, asyncio.TimeoutError):
-            raise PeerUnreachableError from None
+                for family, kind, protocol, _, address in found:
+                    made = Upstream(socket.socket(family, kind, protocol), peer_id)
+                    try:
+                        await made.reach(address)
+                    except StreamClosedError:
+                        continue
+                    except BaseException:
+                        made.close()
+                        raise
+                    stream = made
+                    break
+        if stream is None:
+            raise PeerUnreachableError
         self._open[peer_id].add(stream)
         return stream
 

@@ -23,7 +23,7 @@ class ClusterSettings(Settings):
         Annotated[
             str,
             Limits(
-                pattern=r"https?://[^\s/]+", words="a URL such as http://10.0.0.7:3000"
+                pattern=r"http://[^\s/]+", words="a URL such as http://10.0.0.7:3000"
             ),
         ]
         | None

@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger
 
-__all__ = ["make_log", "route_foreign"]
+__all__ = ["make_log", "only_closed", "route_foreign"]
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 _WINDOW_SECONDS: Final = 10.0
@@ -131,12 +131,29 @@ class _Foreign(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and only_closed(error):
+            self._log.info(record.getMessage(), logger=record.name, reason="closed")
+            return
         self._log.log(
             record.levelno,
             record.getMessage(),
             logger=record.name,
             exc_info=record.exc_info,
         )
+
+
+def only_closed(error: BaseException) -> bool:
+    """Tell whether an error of a library only says that a stream was closed.
+
+    Amid an answer that is written, the end of a connection, or of the server, is one.
+    """
+    from anyio import BrokenResourceError, ClosedResourceError  # noqa: PLC0415 - if so
+
+    parts = getattr(error, "exceptions", None)  # of a group
+    if parts is not None:
+        return all(map(only_closed, parts))
+    return isinstance(error, (BrokenResourceError, ClosedResourceError))
 
 
 def route_foreign(log: FilteringBoundLogger) -> None:

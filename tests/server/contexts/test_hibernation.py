@@ -337,7 +337,7 @@ def kept(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
     indirect=True,
 )
 def test_contexts_outlive_the_server(
-    servers: Callable[..., Server], kept: tuple[str, ...]
+    kept: tuple[str, ...], servers: Callable[..., Server]
 ) -> None:
     first = servers(*kept)
     with connect(first) as client:
@@ -382,7 +382,7 @@ def test_contexts_outlive_the_server(
 
 
 def test_after_kill_9_contexts_go_back_to_their_checkpoints(
-    servers: Callable[..., Server], kept: tuple[str, ...]
+    kept: tuple[str, ...], servers: Callable[..., Server]
 ) -> None:
     # Between its requests, no context may be idle for so long.
     first = servers(*V8, "--hibernate-after-seconds", "1.5", *kept)

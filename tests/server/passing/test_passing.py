@@ -6,18 +6,23 @@ import asyncio
 import hashlib
 import json
 import signal
+import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
-from tests.support.client import connect
+from tests.support.client import NO_TLS, connect
 from tests.support.clusters import SECRET, AnyServer
 from tests.support.fronts import Front
 from tests.support.server import JAVASCRIPT_FLAGS, MIB
 from tests.support.waiting import wait_for
+
+from isoserver.passing.marks import Marks
+from isoserver.principal import Principal
 
 if TYPE_CHECKING:
     import socket
@@ -322,6 +327,80 @@ def test_a_mark_that_is_none_is_refused(
     assert clients[0].get("/cluster/contexts").status_code == 404
     answer = clients[0].get("/cluster/contexts", headers={MARK: mark})
     assert answer.status_code == 403
+
+
+def test_nothing_is_passed_on_twice_nor_taken_twice(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    """A server that is sent what is another one's says so; a mark counts once."""
+    ids = {
+        one["url"]: one["id"]
+        for one in clients[0].get("/cluster/servers").json()["items"]
+    }
+    one, two = (ids[server.url] for server in both.servers)
+    marks = Marks(SECRET, "tester")
+    path = f"/contexts/{own}"
+
+    def asked(client: Client, server_id: str) -> tuple[httpx.Response, str]:
+        mark = marks.make(server_id, "GET", path, Principal())
+        return client.get(path, headers={MARK: mark}), mark
+
+    answer, _ = asked(clients[1], two)
+    assert answer.status_code == 421
+    assert answer.headers["X-Error-Code"] == "elsewhere"
+    assert answer.headers[OWNER] == both.servers[0].url
+    answer, mark = asked(clients[0], one)
+    assert answer.status_code == 200
+    for client in clients:
+        again = client.get(path, headers={MARK: mark})
+        assert again.headers["X-Error-Code"] == "peer_mark"
+    assert asked(clients[0], two)[0].status_code == 403  # it is for the other one
+
+
+def test_keys_count_at_any_server_of_postgresql_s(postgresql: PostgreSQL) -> None:
+    """Whose context it is, and who has signed in with a browser."""
+    red, blue = "a-key-of-red-0123456789", "a-key-of-blue-0123456789"
+    tables = [
+        {"name": name, "api_keys": [{"key": key, "client": name, "admin": True}]}
+        for name, key in (("red", red), ("blue", blue))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "isokernel.toml"
+        file.write_text(f"workspaces = {json.dumps(tables).replace(': ', ' = ')}\n")
+        servers = AnyServer(
+            2, postgresql.database(), *FLAGS, "--config", str(file), key=red
+        )
+        one, two = servers.clients(**{"X-API-Key": red})
+        try:
+            here = made_at(one)
+            assert two.text("let n = 1; n", context_id=here) == "1"
+            foreign = {"X-API-Key": blue}
+            assert two.get(f"/contexts/{here}", headers=foreign).status_code == 404
+            assert two.get("/contexts", headers=foreign).json()["items"] == []
+            assert (
+                two.get(f"/contexts/{here}", headers={"X-API-Key": ""}).status_code
+                == 401
+            )
+            with httpx.Client(verify=NO_TLS) as browser:
+                host = {"Host": "localhost:80", "Sec-Fetch-Site": "same-origin"}
+                first, second = (server.url for server in servers.servers)
+                form = {"key": red}
+                signed = browser.post(f"{first}/ui/sign-in", data=form, headers=host)
+                assert signed.status_code == 303, signed.text
+                name, _, value = (
+                    signed.headers["Set-Cookie"].partition(";")[0].partition("=")
+                )
+                cookie = {**host, "Cookie": f"{name}={value}"}
+                shown = browser.get(f"{second}/ui/contexts/{here}", headers=cookie)
+                assert shown.status_code == 200
+                assert "sign-out" in shown.text
+                browser.post(f"{second}/ui/sign-out", headers=cookie)
+                shown = browser.get(f"{first}/ui/", headers=cookie)
+                assert shown.status_code != 200
+        finally:
+            one.close()
+            two.close()
+            servers.stop()
 
 
 def test_a_server_with_another_secret_is_of_no_cluster(

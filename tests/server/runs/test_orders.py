@@ -41,12 +41,14 @@ def test_code_runs_by_itself(api: Client) -> None:
 
 @SQLITE_ONLY
 def test_an_answer_waits_for_the_end(api: Client) -> None:
-    one = api.submit("await new Promise(done => setTimeout(done, 300)); 7")
-    path = f"/api/executions/{one}"
-    assert api.get(f"{path}?wait_ms=1").json()["status"] == "running"
-    info = api.get(f"{path}?wait_ms=60000").json()
+    endless = api.submit("await new Promise(() => setTimeout(() => 0, 60000))")
+    waited = api.get(f"/api/executions/{endless}?wait_ms=1").json()
+    assert waited["status"] == "running"
+    api.cancel(endless)
+    one = api.submit("await new Promise(done => setTimeout(done, 200)); 7")
+    info = api.get(f"/api/executions/{one}?wait_ms=60000").json()
     assert (info["status"], info["result"]) == ("completed", "7")
-    assert api.get(f"{path}?wait_ms=60000").json() == info
+    assert api.get(f"/api/executions/{one}?wait_ms=60000").json() == info
 
 
 @SQLITE_ONLY

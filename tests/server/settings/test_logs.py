@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING
+
+import anyio
 
 from isoserver.settings.logs import make_log, route_foreign
 
 if TYPE_CHECKING:
     import pytest
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 
 def _written(file: io.StringIO) -> list[str]:
@@ -51,3 +57,20 @@ def test_what_libraries_log_has_the_cause(monkeypatch: pytest.MonkeyPatch) -> No
     assert first["event"] == "it was not saved"
     assert first["exception"].endswith("No space left on device")
     assert "exception" not in second
+
+
+def test_a_closed_stream_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    file = io.StringIO()
+    route_foreign(make_log("info", file))
+    logger = logging.getLogger("a library")
+    closed = ExceptionGroup("1 of them", [anyio.ClosedResourceError()])
+    logger.error("a request failed", exc_info=closed)
+    mixed = ExceptionGroup("2 of them", [anyio.ClosedResourceError(), ValueError("no")])
+    logger.error("a request failed", exc_info=mixed)
+    first, second = map(json.loads, file.getvalue().splitlines())
+    assert (first["level"], first["reason"]) == ("info", "closed")
+    assert "exception" not in first
+    assert second["level"] == "error"
+    assert "ValueError: no" in second["exception"]

@@ -42,14 +42,16 @@ PEER = struct.Struct("3i")
 CONTEXTS = "forkserver.contexts"
 USED_LATER = ("sqlalchemy.dialects.sqlite", "aiosqlite")
 """What SQLAlchemy imports when it opens a database."""
-OF_JUPYTERLAB = "isoserver.jupyter.lab"
-"""Runs in JupyterLab's process, and imports what only that has."""
+OF_OTHERS = ("isoserver.jupyter.lab", "isoserver.ray.")
+"""Run in processes of JupyterLab's and Ray's, and import what only those have."""
 
 
 def load() -> Template:
     """Import all of the server, and what its modules import when they are used."""
     for module in pkgutil.walk_packages(isoserver.__path__, "isoserver."):
-        if not module.name.endswith(("__main__", OF_JUPYTERLAB)):
+        if not module.name.endswith("__main__") and not module.name.startswith(
+            OF_OTHERS
+        ):
             importlib.import_module(module.name)
     for name in USED_LATER:
         importlib.import_module(name)
