@@ -31,7 +31,7 @@ from isoserver.cli.main import main
 sys.argv[0] = "isokernel"
 main()
 """
-_START_SECONDS: Final = 120.0
+_START_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 120.0
 """More than a server takes to save its contexts, by its own deadlines."""
 _LISTENING: Final = re.compile(r"isokernel is listening on (http://\S+)\n")

@@ -33,7 +33,7 @@ PROGRAMS = 60
 CONTEXTS = 6
 LOST_AT = 15
 EXAMPLE = Path(__file__).parents[3] / "examples" / "score_programs.py"
-SECONDS = 120.0
+SECONDS = 240.0
 
 
 def command(*arguments: str) -> list[list[str]]:
