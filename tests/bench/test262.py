@@ -83,6 +83,25 @@ REASONS: Final = (
         r"^language/(module-code|import)/",
         ways=("typescript",),
     ),
+    Reason(
+        "TypeScript leaves out what is imported and not used",
+        r"^language/module-code/(eval-rqstd-order|instn-named-bndng-dflt-expr)\.js"
+        r"|module-import-rejection|import-defer-of-missing-module-fails",
+        "",
+        ways=("typescript",),
+    ),
+    Reason(
+        "a file without imports and exports is CommonJS, unless only a module may be so",
+        r"top-level-await/await-expr-regexp\.js",
+        "SyntaxError: Unexpected",
+        ways=("typescript",),
+    ),
+    Reason(
+        "SWC sometimes drops a comment between the parentheses of a getter",
+        r"^built-ins/Function/prototype/toString/getter-object\.js",
+        "Test262Error",
+        ways=("typescript",),
+    ),
 )
 
 
