@@ -91,7 +91,7 @@ REASONS: Final = (
         ways=("typescript",),
     ),
     Reason(
-        "a file without imports and exports is CommonJS, unless only a module may be so",
+        "a file without imports and exports is CommonJS where it can be",
         r"top-level-await/await-expr-regexp\.js",
         "SyntaxError: Unexpected",
         ways=("typescript",),

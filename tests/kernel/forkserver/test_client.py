@@ -197,6 +197,7 @@ def test_its_death_is_found_by_the_next_spawn(fork_server: ForkServer) -> None:
 
 def test_clones_outlive_the_fork_server_too(fork_server: ForkServer) -> None:
     client = WorkerClient(*fork_server.spawn(SETTINGS))
+    assert client.value("1") == "1"  # it knows its fork server, and sees its end
     assert fork_server.pid is not None
     os.kill(fork_server.pid, signal.SIGKILL)
     assert readable(fork_server.exits_fd)
