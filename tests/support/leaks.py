@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from isokernel.v8.callbacks import ISOLATES
 
+_ENDING_SECONDS = 10.0
 _STARTED = 18
 """The place of the time in /proc/PID/stat, after the state."""
 KEPT: set[int] = set()
@@ -45,10 +47,11 @@ def children() -> set[int]:
 
 
 def reap_adopted(pids: set[int], since: float) -> None:
-    """Reap what has ended and was begun before a moment.
+    """Reap what was begun before a moment, once it has ended.
 
     Whoever makes a fork server is the reaper of orphans. What an earlier test's process
-    has left comes to this one when that ends, amid another test.
+    has left comes to this one when that ends, amid another test, and may itself be
+    about to end: to give back its memory takes a while where many do that.
 
     Args:
         pids: Children of this process.
@@ -57,9 +60,11 @@ def reap_adopted(pids: set[int], since: float) -> None:
     for pid in pids:
         with contextlib.suppress(OSError):
             text = Path(f"/proc/{pid}/stat").read_text()
-            state, *fields = text.rpartition(") ")[2].split()
+            fields = text.rpartition(") ")[2].split()[1:]
             began = int(fields[_STARTED]) / os.sysconf("SC_CLK_TCK")
-            if state == "Z" and began < since:
+            if began < since:
+                with open(os.pidfd_open(pid)) as ended:  # noqa: PTH123
+                    select.select([ended], [], [], _ENDING_SECONDS)
                 os.waitpid(pid, os.WNOHANG)
 
 
