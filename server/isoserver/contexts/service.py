@@ -31,6 +31,7 @@ from isoserver.contexts.v8 import V8Process
 from isoserver.errors import (
     CheckpointMissingError,
     ContextMissingError,
+    DatabaseError,
     ExecutionForgottenError,
     ExecutionMissingError,
     ExecutionNamedError,
@@ -514,9 +515,7 @@ class Contexts:
         try:
             await self.ownership.written()
         except BaseException:
-            self._registry.discard(context)
-            await context.close()
-            await asyncio.to_thread(self._files.delete, context.key)
+            await self._leave_nothing(context)
             raise
 
     async def _start(
@@ -537,11 +536,19 @@ class Contexts:
             else:
                 await context.start(loaded)
         except BaseException:
-            self._registry.discard(context)
-            if packages:
-                await context.close()
-            await asyncio.to_thread(self._files.delete, context.key)
+            # Without packages, one that could not start is dead already.
+            await self._leave_nothing(context, close=bool(packages))
             raise
+
+    async def _leave_nothing(self, context: Context, *, close: bool = True) -> None:
+        """Forget a context that was added and owned, but couldn't be made."""
+        self._registry.discard(context)
+        if close:
+            await context.close()
+        await asyncio.to_thread(self._files.delete, context.key)
+        if self.ownership is not None:
+            with suppress(DatabaseError):  # then it is released as this server ends
+                await self.ownership.released(context.key)
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
@@ -637,9 +644,7 @@ class Contexts:
         except BaseException:
             await asyncio.gather(*copying, return_exceptions=True)
             for fork in forks:
-                self._registry.discard(fork)
-                await fork.close()
-                await asyncio.to_thread(self._files.delete, fork.key)
+                await self._leave_nothing(fork)
             raise
         for fork in forks:
             if self._calls is not None:

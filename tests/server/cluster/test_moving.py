@@ -82,3 +82,14 @@ def test_nobody_but_operators_may_know(nodes: Nodes) -> None:
     assert missing.status_code == 404
     assert missing.headers["X-Error-Code"] == "server_missing"
     assert first.stop() == 0
+
+
+def test_what_could_not_be_made_is_owned_by_nobody(nodes: Nodes) -> None:
+    _, one = nodes.start()
+    kept = one.create()
+    for _ in range(3):
+        refused = one.post("/contexts", json={"packages": ["lodash-es"]})
+        assert refused.status_code >= 400
+    (server,) = one.get("/cluster/servers").json()["items"]
+    assert server["contexts"] == 1
+    assert one.text("1 + 1", context_id=kept) == "2"
