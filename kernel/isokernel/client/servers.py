@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from isokernel.client.errors import (
@@ -61,7 +61,7 @@ class _Server:
     executor: AsyncExecutor
     contexts: int = 0
     rests_until: float = 0.0
-    failed: int = field(default=0)
+    failed: int = 0
 
     @property
     def url(self) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from isoserver.cli.flags import FlagError
 from isoserver.cli.placement import add_commands
-from isoserver.client.requests import ClientError, Connection, quote
+from isoserver.client.main import add_server, perform
+from isoserver.client.requests import ClientError, quote
+from isoserver.errors import RayError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from isoserver.client.requests import Connection
+
 __all__ = ["run"]
 
-_DEFAULT_URL: Final = "http://127.0.0.1:3000"
 _LOOK_SECONDS: Final = 0.5
 _COLUMNS: Final = ("id", "state", "contexts", "runs", "load", "capacity", "url")
 
@@ -30,13 +33,11 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit status: 1 if something is left on a server that was to be drained.
     """
-    given = _parser().parse_args(arguments)
     try:
-        status: int = given.call(Connection(given.url, given.api_key), given)
-    except ClientError as error:
+        return perform(_parser(), arguments)
+    except (FlagError, RayError) as error:
         sys.stderr.write(f"isokernel cluster: {error}\n")
-        return error.exit_status
-    return status
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,16 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Show the servers that share a database, drain one, use Ray.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("ISOKERNEL_URL", _DEFAULT_URL),
-        help="the URL of any of them; default: ISOKERNEL_URL, else %(default)s",
-    )
-    parser.add_argument(
-        "--api-key",
-        default=os.environ.get("ISOKERNEL_API_KEY"),
-        help="an operator's key; default: ISOKERNEL_API_KEY",
-    )
+    add_server(parser, "the URL of any of them", "an operator's key")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     command = commands.add_parser("servers", help="list the servers")
     command.set_defaults(call=_list)

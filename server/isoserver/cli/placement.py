@@ -7,8 +7,7 @@ import sys
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.cli.flags import FlagError, parse
-from isoserver.errors import RayError
+from isoserver.cli.flags import parse
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _UP: Final = (
 
 
 def add_commands(commands: Any) -> None:
-    """Add the commands.
+    """Add the commands, which raise `RayError`, and `FlagError` for a server's flags.
 
     Args:
         commands: The subparsers of `isokernel cluster`.
@@ -92,51 +91,34 @@ def _add_address(command: argparse.ArgumentParser) -> None:
 
 
 def _up(_server: Any, given: argparse.Namespace) -> int:
-    try:
-        parse(given.flags, ServerSettings)
-    except FlagError as error:
-        return _failed(str(error))
+    parse(given.flags, ServerSettings)
     variables = {
         name: value for name, value in os.environ.items() if name.startswith(_PREFIX)
     }
-    try:
-        from isoserver.ray import placement, service  # noqa: PLC0415 - loads Ray
+    from isoserver.ray import placement, service  # noqa: PLC0415 - loads Ray
 
-        order = placement.Order(
-            tuple(given.flags),
-            variables,
-            {"CPU": given.cpus, **dict(given.resource)},
-            given.servers,
-        )
-        _print(service.up(given.address, order, given.wait))
-    except RayError as error:
-        return _failed(str(error))
+    order = placement.Order(
+        tuple(given.flags),
+        variables,
+        {"CPU": given.cpus, **dict(given.resource)},
+        given.servers,
+    )
+    _print(service.up(given.address, order, given.wait))
     return 0
 
 
 def _nodes(_server: Any, given: argparse.Namespace) -> int:
-    try:
-        from isoserver.ray import service  # noqa: PLC0415 - loads Ray
+    from isoserver.ray import service  # noqa: PLC0415 - loads Ray
 
-        _print(service.servers(given.address))
-    except RayError as error:
-        return _failed(str(error))
+    _print(service.servers(given.address))
     return 0
 
 
 def _down(_server: Any, given: argparse.Namespace) -> int:
-    try:
-        from isoserver.ray import service  # noqa: PLC0415 - loads Ray
+    from isoserver.ray import service  # noqa: PLC0415 - loads Ray
 
-        service.down(given.address)
-    except RayError as error:
-        return _failed(str(error))
+    service.down(given.address)
     return 0
-
-
-def _failed(reason: str) -> int:
-    sys.stderr.write(f"isokernel cluster: {reason}\n")
-    return 1
 
 
 def _amount(text: str) -> tuple[str, float]:

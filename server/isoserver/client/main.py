@@ -14,7 +14,7 @@ from isoserver.client.requests import ClientError, Connection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main", "run"]
+__all__ = ["add_server", "main", "perform", "run"]
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 INTERRUPTED = 130
@@ -40,13 +40,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    given = _parser().parse_args(arguments)
+    return perform(_parser(), arguments)
+
+
+def perform(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Run a command of a parser whose options of the server `add_server` has added.
+
+    Args:
+        parser: Its commands have in `call` what takes a `Connection` and the options.
+        arguments: The command line; the process's own if None.
+
+    Returns:
+        The exit status.
+    """
+    given = parser.parse_args(arguments)
     try:
         server = Connection(given.url, given.api_key)
         status: int = given.call(server, given)
         sys.stdout.flush()
     except ClientError as error:
-        sys.stderr.write(f"isokernel client: {error}\n")
+        sys.stderr.write(f"{parser.prog}: {error}\n")
         return error.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -57,6 +70,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def add_server(parser: argparse.ArgumentParser, url: str, key: str) -> None:
+    """Add the options that say which server, and with which key.
+
+    Args:
+        parser: Gets them.
+        url: What the URL is, in words.
+        key: What the key is.
+    """
+    parser.add_argument(
+        "--url",
+        default=os.environ.get("ISOKERNEL_URL", DEFAULT_URL),
+        help=f"{url}; default: ISOKERNEL_URL, else %(default)s",
+    )
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get("ISOKERNEL_API_KEY"),
+        help=f"{key}; default: ISOKERNEL_API_KEY",
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "isokernel client",
@@ -64,16 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--url",
-        default=os.environ.get("ISOKERNEL_URL", DEFAULT_URL),
-        help="the server's URL; default: ISOKERNEL_URL, else %(default)s",
-    )
-    parser.add_argument(
-        "--api-key",
-        default=os.environ.get("ISOKERNEL_API_KEY"),
-        help="the key for the server; default: ISOKERNEL_API_KEY",
-    )
+    add_server(parser, "the server's URL", "the key for the server")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_exec(commands)

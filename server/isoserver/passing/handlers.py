@@ -125,10 +125,7 @@ class PassingHandler(Handler):
 
     async def _prepare_marked(self, mark: str) -> None:
         """Do what `Handler.prepare` does, of what another server hasn't done yet."""
-        self.parts.enter(self)
-        request = self.request
-        method, url = request.method or "", request.uri or ""
-        self.principal = self.passing.marks.read(mark, method, url)
+        _enter_marked(self, self.passing, mark)
         self._allow_origin()
         await self.locate(self.passing.cluster)
 
@@ -352,6 +349,18 @@ class PassingHandler(Handler):
         super().write_error(status_code, **kwargs)
 
 
+def _enter_marked(handler: Handler, passing: Passing, mark: str) -> None:
+    """Begin with a request of another server, which says who asks.
+
+    Raises:
+        PeerMarkError: That isn't a server of this cluster, or of this request.
+    """
+    handler.parts.enter(handler)
+    request = handler.request
+    method, url = request.method or "", request.uri or ""
+    handler.principal = passing.marks.read(mark, method, url)
+
+
 class _PeerHandler(Handler):
     """Root of what only other servers ask for; for all else there is no such path."""
 
@@ -361,9 +370,7 @@ class _PeerHandler(Handler):
         if mark is None or self.parts.passing is None:
             await super().prepare()
             raise RouteMissingError
-        self.parts.enter(self)
-        method, url = self.request.method or "", self.request.uri or ""
-        self.principal = self.parts.passing.marks.read(mark, method, url)
+        _enter_marked(self, self.parts.passing, mark)
 
 
 class PeerContextsHandler(_PeerHandler):

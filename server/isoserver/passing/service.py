@@ -116,6 +116,7 @@ class Passing:
     Attributes:
         marks: Tell other servers who asks, and this one what they say.
         url: Where others reach this server, once it listens.
+        stall_seconds: How long a client may take nothing of an answer.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Passing:
         self.url = ""
         self._log = log
         self.marks = Marks(settings.cluster_secret, cluster.server_id)
-        self._stall_seconds = settings.stream_stall_timeout_seconds
+        self.stall_seconds = settings.stream_stall_timeout_seconds
         self._upstreams = Upstreams()
         self._hints: OrderedDict[tuple[str, Key], Owner] = OrderedDict()
         self._exchanges: set[Exchange] = set()
@@ -282,10 +283,7 @@ class Passing:
         except StreamClosedError:
             pass
         finally:
-            if answer.whole:
-                self._upstreams.keep(stream)
-            else:
-                self._upstreams.end(stream)
+            self._give_back(stream, whole=answer.whole)
         if not answer.whole or answer.status in _NOT_OURS:
             raise PeerLostError
         return bytes(answer.body)
@@ -295,15 +293,14 @@ class Passing:
     def release(self, exchange: Exchange, stream: Upstream, *, whole: bool) -> None:
         """Take back the connection of an exchange that is over."""
         self._exchanges.discard(exchange)
+        self._give_back(stream, whole=whole)
+
+    def _give_back(self, stream: Upstream, *, whole: bool) -> None:
+        """Have a connection be used again, unless an answer isn't there as a whole."""
         if whole:
             self._upstreams.keep(stream)
         else:
             self._upstreams.end(stream)
-
-    @property
-    def stall_seconds(self) -> float:
-        """How long a client may take nothing of an answer."""
-        return self._stall_seconds
 
 
 class _Answer(HTTPMessageDelegate):

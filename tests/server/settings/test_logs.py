@@ -6,14 +6,11 @@ import io
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 
 from isoserver.settings.logs import make_log, route_foreign
-
-if TYPE_CHECKING:
-    import pytest
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -44,32 +41,34 @@ def test_kinds_of_libraries_are_their_loggers() -> None:
     assert len(_written(file)) == 20
 
 
-def test_what_libraries_log_has_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def routed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is in the log, which has what libraries log, too."""
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
     file = io.StringIO()
     route_foreign(make_log("info", file))
+    return file
+
+
+def test_what_libraries_log_has_the_cause(routed: io.StringIO) -> None:
     logger = logging.getLogger("a library")
     error = OSError(28, "No space left on device")
     logger.error("it was not saved", exc_info=error)
     logger.warning("nor was this")
-    first, second = map(json.loads, file.getvalue().splitlines())
+    first, second = map(json.loads, routed.getvalue().splitlines())
     assert first["event"] == "it was not saved"
     assert first["exception"].endswith("No space left on device")
     assert "exception" not in second
 
 
-def test_a_closed_stream_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.root, "handlers", [])
-    monkeypatch.setattr(logging.root, "level", logging.WARNING)
-    file = io.StringIO()
-    route_foreign(make_log("info", file))
+def test_a_closed_stream_is_no_defect(routed: io.StringIO) -> None:
     logger = logging.getLogger("a library")
     closed = ExceptionGroup("1 of them", [anyio.ClosedResourceError()])
     logger.error("a request failed", exc_info=closed)
     mixed = ExceptionGroup("2 of them", [anyio.ClosedResourceError(), ValueError("no")])
     logger.error("a request failed", exc_info=mixed)
-    first, second = map(json.loads, file.getvalue().splitlines())
+    first, second = map(json.loads, routed.getvalue().splitlines())
     assert (first["level"], first["reason"]) == ("info", "closed")
     assert "exception" not in first
     assert second["level"] == "error"
