@@ -119,7 +119,7 @@ class PassingHandler(Handler):
             if mark is not None:
                 raise
             await self._answer_from(Owner(error.server_id, error.url))
-        if self._target is not None:
+        if self._target is not None or mark is not None:
             self._owner = self.passing.url
             self.set_header(OWNER, self._owner)
 
@@ -192,7 +192,7 @@ class PassingHandler(Handler):
             # The same, asked of any servers at once, is made by one of them.
             text = f"{self.principal.workspace}\0{target.id}"
             peers = [one for one in cluster.peers() if not one.draining]
-            own = [] if cluster.draining else [None]
+            own = [] if cluster.draining and peers else [None]
             peer = max(
                 [*own, *peers], key=lambda one: _weight(text, one, cluster.server_id)
             )
@@ -485,8 +485,20 @@ def _of_execute(handler: Handler) -> Target:
 
 def _of_exec(handler: Handler) -> Target | None:
     session = handler.get_query_argument("session", None) or _body(handler).session
-    # Without one, it runs where it came in: whoever spreads requests has chosen that.
-    return Target(CONTEXT, session, made=True) if session else None
+    return Target(CONTEXT, session, made=True) if session else _of_new(handler)
+
+
+def _of_new(handler: Handler) -> Target | None:
+    """Have something begin where it came in: whoever spreads requests has chosen that.
+
+    But not on a server that is drained, which would never be empty.
+    """
+    cluster = handler.parts.cluster
+    return _ANYWHERE if cluster is not None and cluster.draining else None
+
+
+def _of_tasks(handler: Handler) -> Target | None:
+    return _of_new(handler) if handler.request.method == "POST" else None
 
 
 def _of_kernels(handler: Handler) -> Target | None:
@@ -512,8 +524,10 @@ def _of_mcp(handler: Handler) -> Target | None:
     if owner:
         return Target(SERVER, owner)
     named = headers.get("X-MCP-Session-Id")
+    if not named:
+        return _of_new(handler)
     # The context that its tools will use, if they are asked for nothing else.
-    return None if not named else Target(CONTEXT, _decoded(named), made=True)
+    return Target(CONTEXT, _decoded(named), made=True)
 
 
 def _of_messages(handler: Handler) -> Target:
@@ -530,6 +544,7 @@ _BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
     "/execute/async": _of_execute,
     "/contexts": _of_contexts,
     "/api/exec": _of_exec,
+    "/tasks": _of_tasks,
     "/jupyter/api/kernels": _of_kernels,
     "/jupyter/api/sessions": _of_sessions,
     "/mcp": _of_mcp,
