@@ -405,6 +405,7 @@ class Server:
 
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
+        self.parts.ending = True
         if self.cluster is not None:
             await self._give_away(self.cluster)
         if self._http is not None:

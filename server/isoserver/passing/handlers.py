@@ -284,7 +284,7 @@ class PassingHandler(Handler):
     def answer_whole(self, code: int, answer: bytes) -> None:
         """Send another server's answer as it is."""
         connection = self.request.connection
-        if not isinstance(connection, WholeRequest):
+        if not isinstance(connection, WholeRequest) or self.parts.ending:
             head, _, body = answer.partition(b"\r\n\r\n")
             line, _, fields = head.decode("latin-1").partition("\r\n")
             self.begin_answer(

@@ -63,8 +63,10 @@ def test_contexts_go_on_before_their_server_has_ended(nodes: Nodes) -> None:
     made = one.post("/contexts", json={"language": "javascript"})
     assert made.status_code == 201, made.text
     assert made.headers[OWNER] == second.url
+    assert made.headers["Connection"] == "close"
     assert one.text("n + 2", context_id=idle) == "43"
-    assert one.get("/healthz").status_code == 503
+    asked = one.get("/healthz")
+    assert (asked.status_code, asked.headers["Connection"]) == (503, "close")
     assert other.info(busy)["status"] == "running"
     other.cancel(busy)
     assert first.stop() == 0
