@@ -274,6 +274,7 @@ class Server:
         from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
             contexts_elsewhere,
             drop_sessions_elsewhere,
+            fronts_elsewhere,
             runs_elsewhere,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
@@ -282,6 +283,7 @@ class Server:
         self.parts.passing = passing
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
+        self.parts.fronts.elsewhere = partial(fronts_elsewhere, passing)
         self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)
 
     def _routes(self) -> Iterable[Route]:
