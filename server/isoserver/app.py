@@ -20,6 +20,7 @@ from isoserver.cluster.routes import CLUSTER_ROUTES
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
+from isoserver.errors import DatabaseError
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -251,6 +252,7 @@ class Server:
         if self.tracing is not None:
             self.tracing.watch(self.parts, runners.values())
         self._mending: set[asyncio.Future[None]] = set()
+        self._grace_ended = asyncio.Event()
         self._claimed = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
@@ -283,6 +285,7 @@ class Server:
         from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
             contexts_elsewhere,
             drop_sessions_elsewhere,
+            fronts_elsewhere,
             runs_elsewhere,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
@@ -291,6 +294,7 @@ class Server:
         self.parts.passing = passing
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
+        self.parts.fronts.elsewhere = partial(fronts_elsewhere, passing)
         self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)
 
     def _routes(self) -> Iterable[Route]:
@@ -396,8 +400,28 @@ class Server:
         if not self.contexts.stopping:
             import_module("structlog")
 
+    async def _give_away(self, cluster: Cluster) -> None:
+        """Have other servers take what this one has, which still answers meanwhile.
+
+        So nobody who asks for a context that is idle has to wait until all others are.
+        """
+        if not cluster.serving or all(peer.draining for peer in cluster.peers()):
+            return
+        with suppress(DatabaseError, asyncio.TimeoutError):
+            await cluster.leave()
+            async with timeout(self.settings.shutdown_grace_seconds):
+                ended = [self._grace_ended, cluster.lost]
+                await _first(ended, asyncio.ensure_future(self._given_away()))
+
+    async def _given_away(self) -> None:
+        await self.runs.all_ended()
+        await self.contexts.given_away()
+
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
+        self.parts.ending = True
+        if self.cluster is not None:
+            await self._give_away(self.cluster)
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
@@ -440,6 +464,7 @@ class Server:
 
     def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
+        self._grace_ended.set()
         self.contexts.end_grace_period()
         self.runs.end_grace_period()
 

@@ -253,6 +253,21 @@ class Cluster:
             if not await tables.drain(connection, server_id):
                 raise ServerMissingError(server_id)
 
+    async def leave(self) -> None:
+        """Take no more, from now on, as this server is about to end.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        self._drain()
+        await self.drain(self.server_id)
+
+    def _drain(self) -> None:
+        if not self.draining:
+            self.draining = True
+            for begin in self.drained:
+                begin()
+
     def _look(self, rows: list[ServerRow]) -> None:
         """Take note of all servers; take over from those whose lease is over."""
         before = {row.id for row in self._servers}
@@ -260,10 +275,8 @@ class Cluster:
         self._placed.clear()
         for row in rows:
             if row.id == self.server_id:
-                if row.draining and not self.draining:
-                    self.draining = True
-                    for begin in self.drained:
-                        begin()
+                if row.draining:
+                    self._drain()
             elif row.expired or row.fenced:
                 self._bury_soon(row.id)
         for server_id in before - {row.id for row in rows}:

@@ -262,6 +262,11 @@ class Contexts:
         self._registry.clear()
         self.abandon()
 
+    async def given_away(self) -> None:
+        """Wait until no live context could be given away, and nothing runs."""
+        if self.ownership is not None:
+            await self.ownership.emptied.wait()
+
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
         self._grace_ended.set()

@@ -8,6 +8,7 @@ import json
 import signal
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,6 +263,50 @@ def test_sessions_of_fronts_are_known_to_all(clients: tuple[Client, Client]) -> 
         ] == [f"{id(client)}.ipynb"] * 2
     assert two.delete(path).status_code == 204
     assert [client.get(path).status_code for client in clients] == [404, 404]
+
+
+def test_a_document_has_one_session_over_postgresql_s_servers(
+    clients: tuple[Client, Client],
+) -> None:
+    for number in range(4):
+        asked = {"path": f"{number}.ipynb", "kernel": {"name": "v8-javascript"}}
+
+        def post(client: Client, asked: dict[str, Any] = asked) -> str:
+            answer = client.post("/jupyter/api/sessions", json=asked)
+            assert answer.status_code == 201, answer.text
+            name: str = answer.json()["kernel"]["context_id"]
+            return name
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len({*pool.map(post, clients * 2)}) == 1
+    assert len(clients[0].get("/contexts").json()["items"]) == 4
+
+
+def test_lists_say_who_is_connected_elsewhere(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    def look(client: Client) -> None:
+        status = client.get("/jupyter/api/status").json()
+        (row,) = client.get("/jupyter/api/sessions").json()
+        kernel = row["kernel"]
+        assert client.get("/jupyter/api/kernels").json() == [kernel]
+        assert client.get(f"/jupyter/api/kernels/{own}").json() == kernel
+        assert kernel["execution_state"] == "busy"
+        assert kernel["connections"] == status["connections"] == 1
+        assert kernel["last_activity"] == status["last_activity"]
+
+    async def work() -> None:
+        one, two = clients
+        url = f"{both.servers[1].url.replace('http', 'ws', 1)}/jupyter/api/kernels/"
+        front = await Front(f"{url}{own}/channels").connect()
+        await front.ask("execute_request", {"code": FOREVER})
+        await front.hear_until(lambda message: message.kind == "stream")
+        for client in (one, two):
+            await asyncio.to_thread(look, client)
+        await front.close()
+        one.post(f"/contexts/{own}/interrupt")
+
+    asyncio.run(work())
 
 
 def test_the_same_name_is_one_session(clients: tuple[Client, Client]) -> None:
