@@ -369,6 +369,7 @@ def _enter_marked(handler: Handler, passing: Passing, mark: str) -> None:
 
     Raises:
         PeerMarkError: That isn't a server of this cluster, or of this request.
+        PeerUnreachableError: It means another server than this one.
     """
     handler.parts.enter(handler)
     request = handler.request
