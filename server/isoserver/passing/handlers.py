@@ -22,12 +22,16 @@ from tornado.web import Finish
 from isoserver.cluster.kinds import CONTEXT, RUN
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
+    ContextError,
     ContextMissingError,
     ElsewhereError,
+    ExecutionError,
+    LeaseError,
     MovingError,
     PeerLostError,
     PeerUnreachableError,
     RouteMissingError,
+    TaskError,
 )
 from isoserver.http.handlers import Handler, request_id
 from isoserver.http.routes import Operation, Route
@@ -68,6 +72,10 @@ _ATTEMPTS: Final = 3
 """Times that an owner is looked for, while what is asked for moves."""
 
 
+_OF_WHAT_WAS_HERE: Final = (ContextError, ExecutionError, TaskError)
+"""Errors about what this server had, or would have if it could serve."""
+
+
 class Target(NamedTuple):
     """What a request is about.
 
@@ -99,7 +107,7 @@ class PassingHandler(Handler):
     exchange: Exchange | None = None
     _target: Target | None = None
     _owner = ""
-    _asked = ""
+    _passed_to = ""
 
     @property
     def passing(self) -> Passing:
@@ -241,7 +249,7 @@ class PassingHandler(Handler):
 
     async def _pass_on(self, owner: Owner) -> bool:
         """Have another server answer; False if it says that it isn't the owner."""
-        self._asked = owner.url
+        self._passed_to = owner.url
         for new in (False, True):
             arguments = owner, self.request, self.principal, self
             exchange = await self.passing.open(*arguments, new=new)
@@ -306,7 +314,7 @@ class PassingHandler(Handler):
         self.set_status(line.code, line.reason)
         self._headers = headers
         if OWNER not in headers:
-            headers[OWNER] = self._asked
+            headers[OWNER] = self._passed_to
 
     def send_part(self, data: bytes) -> asyncio.Future[None]:
         """Send a part of it."""
@@ -346,6 +354,12 @@ class PassingHandler(Handler):
         if isinstance(error, ElsewhereError) and MARK not in self.request.headers:
             # It went there while it was asked for: a client can only try again.
             kwargs["exc_info"] = (MovingError, MovingError(), None)
+        elif isinstance(error, _OF_WHAT_WAS_HERE):
+            try:
+                self.passing.cluster.check()
+            except LeaseError as over:
+                # It goes on elsewhere, whatever became of it here.
+                kwargs["exc_info"] = (LeaseError, over, None)
         super().write_error(status_code, **kwargs)
 
 
