@@ -509,14 +509,23 @@ class Contexts:
             raise
 
     async def _written(self, context: Context) -> None:
-        """Have other servers know of a new context; else nothing is left of it."""
-        if self.ownership is None:
-            return
+        """Have a new context be there after a crash; else nothing is left of it.
+
+        Where servers share a database, they know of it. If each of its executions is
+        saved, so is what it begins with.
+        """
         try:
-            await self.ownership.written()
+            if self.ownership is not None:
+                await self.ownership.written()
+            await self._save_at_once(context)
         except BaseException:
             await self._leave_nothing(context)
             raise
+
+    async def _save_at_once(self, context: Context) -> None:
+        """Save what is acknowledged only when it is stored."""
+        if context.identity.durability == 0:
+            await self._hibernation.keep(context)
 
     async def _start(
         self,
@@ -546,8 +555,9 @@ class Contexts:
         if close:
             await context.close()
         await asyncio.to_thread(self._files.delete, context.key)
-        if self.ownership is not None:
-            with suppress(DatabaseError):  # then it is released as this server ends
+        with suppress(DatabaseError):  # then it is released as this server ends
+            await self._store.delete(context.key)
+            if self.ownership is not None:
                 await self.ownership.released(context.key)
 
     def _memory_of(self, language: Language) -> int | None:
@@ -957,3 +967,4 @@ class Contexts:
         self._hibernation.record(context)
         if not same:
             await self._store.delete_cells(context)
+            await self._save_at_once(context)
