@@ -88,6 +88,7 @@ class Contexts:
         gone: Called with each context that is deleted, but for single runs'.
         ownership: Which are this server's, if several share the database.
         elsewhere: Asks the others for those of a workspace that they have.
+        context_class: What each is made of.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -122,6 +123,7 @@ class Contexts:
             cluster: The servers that share the database, if there are others.
         """
         self.languages = Languages(settings.languages, settings.default_language)
+        self.context_class = Context
         self.missing_walls: list[str] = []
         self.stopping = False
         self._settings = settings
@@ -259,6 +261,11 @@ class Contexts:
         await self._store.close()
         self._registry.clear()
         self.abandon()
+
+    async def given_away(self) -> None:
+        """Wait until no live context could be given away, and nothing runs."""
+        if self.ownership is not None:
+            await self.ownership.emptied.wait()
 
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
@@ -716,7 +723,7 @@ class Contexts:
             await self.ownership.released(key)
 
     def _make(self, identity: Identity) -> Context:
-        return Context(
+        return self.context_class(
             identity,
             self._settings,
             self._observer,

@@ -61,11 +61,13 @@ __all__ = [
     "PassingHandler",
     "contexts_elsewhere",
     "drop_sessions_elsewhere",
+    "fronts_elsewhere",
     "passing_routes",
     "runs_elsewhere",
 ]
 
 PEER_CONTEXTS: Final = "/cluster/contexts"
+PEER_FRONTS: Final = "/cluster/fronts"
 PEER_RUNS: Final = "/cluster/runs"
 PEER_SESSIONS: Final = "/cluster/sessions"
 _ATTEMPTS: Final = 3
@@ -94,6 +96,9 @@ SERVER: Final = "server"
 """The kind of what is in the memory of one server, whose id is known."""
 FRONT: Final = "front"
 """That of the sessions of Jupyter's fronts."""
+DOCUMENT: Final = "document"
+"""That of the documents of those, each of which has one session."""
+_OF_CONTEXTS: Final = frozenset({CONTEXT, FRONT, DOCUMENT})
 _ANYWHERE: Final = Target("", "")
 
 
@@ -127,7 +132,7 @@ class PassingHandler(Handler):
             if mark is not None:
                 raise
             await self._answer_from(Owner(error.server_id, error.url))
-        if self._target is not None:
+        if self._target is not None or mark is not None:
             self._owner = self.passing.url
             self.set_header(OWNER, self._owner)
 
@@ -159,15 +164,26 @@ class PassingHandler(Handler):
                 raise ElsewhereError(*known)
         if target.kind:
             await self._look_for(target)
-        if not target.kind or (target.made and not self._is_here(target)):
+        if not target.kind or (target.made and not await self._is_here(target)):
             await self._place(target)
 
-    def _is_here(self, target: Target) -> bool:
+    async def _is_here(self, target: Target) -> bool:
+        name = await self._context_of(target)
         try:
-            self.find_context(target.id)
+            return name is not None and self.find_context(name) is not None
         except ContextMissingError:
             return False
-        return True
+
+    async def _context_of(self, target: Target) -> str | None:
+        """Return the id of the context that a request is about; None if none is."""
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        if target.kind == FRONT:
+            # Or the one that a context has by itself, whose id is that of its kernel.
+            return await sessions.context_of(workspace, target.id) or target.id
+        if target.kind == DOCUMENT:
+            row = await sessions.of_path(workspace, target.id)
+            return None if row is None else row.key[1]
+        return target.id
 
     @property
     def _comes_in_parts(self) -> bool:
@@ -175,11 +191,10 @@ class PassingHandler(Handler):
 
     async def _look_for(self, target: Target) -> None:
         workspace = self.principal.workspace
-        if target.kind == FRONT:
-            context = await self.parts.sessions.context_of(workspace, target.id)
-            target = Target(CONTEXT, context or target.id)
-        if target.kind == CONTEXT:
-            await self.parts.contexts.adopt(workspace, target.id)
+        if target.kind in _OF_CONTEXTS:
+            name = await self._context_of(target)
+            if name is not None:
+                await self.parts.contexts.adopt(workspace, name)
             return
         if target.kind == RUN:
             if not self.parts.runs.has(target.id):
@@ -200,7 +215,7 @@ class PassingHandler(Handler):
             # The same, asked of any servers at once, is made by one of them.
             text = f"{self.principal.workspace}\0{target.id}"
             peers = [one for one in cluster.peers() if not one.draining]
-            own = [] if cluster.draining else [None]
+            own = [] if cluster.draining and peers else [None]
             peer = max(
                 [*own, *peers], key=lambda one: _weight(text, one, cluster.server_id)
             )
@@ -292,7 +307,7 @@ class PassingHandler(Handler):
     def answer_whole(self, code: int, answer: bytes) -> None:
         """Send another server's answer as it is."""
         connection = self.request.connection
-        if not isinstance(connection, WholeRequest):
+        if not isinstance(connection, WholeRequest) or self.parts.ending:
             head, _, body = answer.partition(b"\r\n\r\n")
             line, _, fields = head.decode("latin-1").partition("\r\n")
             self.begin_answer(
@@ -368,6 +383,7 @@ def _enter_marked(handler: Handler, passing: Passing, mark: str) -> None:
 
     Raises:
         PeerMarkError: That isn't a server of this cluster, or of this request.
+        PeerUnreachableError: It means another server than this one.
     """
     handler.parts.enter(handler)
     request = handler.request
@@ -403,6 +419,14 @@ class PeerContextsHandler(_PeerHandler):
         )
 
 
+class PeerFrontsHandler(_PeerHandler):
+    """How many fronts are connected here to contexts of a workspace."""
+
+    def get(self) -> None:
+        """Count them, by context."""
+        self.answer(self.parts.fronts.in_workspace(self.principal.workspace))
+
+
 class PeerRunsHandler(_PeerHandler):
     """The runs of a workspace that go on here."""
 
@@ -435,6 +459,16 @@ async def contexts_elsewhere(passing: Passing, workspace: str) -> list[ContextRe
     return [one for data in answers for one in _CONTEXTS.decode(data)]
 
 
+async def fronts_elsewhere(passing: Passing, workspace: str) -> dict[str, int]:
+    """Count the fronts that are connected on other servers, by context."""
+    answers = await passing.ask_all(PEER_FRONTS, Principal(workspace, admin=False))
+    return {
+        name: number
+        for data in answers
+        for name, number in _NUMBERS.decode(data).items()
+    }
+
+
 async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
     """Return a workspace's runs that go on on other servers."""
     answers = await passing.ask_all(PEER_RUNS, Principal(workspace, admin=False))
@@ -442,9 +476,11 @@ async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
 
 
 _CONTEXTS: Final = msgspec.json.Decoder(list[ContextRecord])
+_NUMBERS: Final = msgspec.json.Decoder(dict[str, int])
 _RUNS: Final = msgspec.json.Decoder(list[RunRecord])
 PEER_ROUTES: Final = (
     Route(PEER_CONTEXTS, PeerContextsHandler, (Operation("GET", "", ()),)),
+    Route(PEER_FRONTS, PeerFrontsHandler, (Operation("GET", "", ()),)),
     Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
     Route(PEER_SESSIONS, PeerSessionsHandler, (Operation("POST", "", ()),)),
 )
@@ -464,6 +500,10 @@ class _Kernel(msgspec.Struct):
     id: str | None = None
 
 
+class _Document(msgspec.Struct):
+    path: str | None = None
+
+
 class _Body(msgspec.Struct):
     """The fields of bodies that name something."""
 
@@ -472,6 +512,8 @@ class _Body(msgspec.Struct):
     session: str | None = None
     kernel_id: str | None = None
     kernel: _Kernel | None = None
+    path: str | None = None
+    notebook: _Document | None = None
 
 
 _READER: Final = msgspec.json.Decoder(_Body)
@@ -499,8 +541,20 @@ def _of_execute(handler: Handler) -> Target:
 
 def _of_exec(handler: Handler) -> Target | None:
     session = handler.get_query_argument("session", None) or _body(handler).session
-    # Without one, it runs where it came in: whoever spreads requests has chosen that.
-    return Target(CONTEXT, session, made=True) if session else None
+    return Target(CONTEXT, session, made=True) if session else _of_new(handler)
+
+
+def _of_new(handler: Handler) -> Target | None:
+    """Have something begin where it came in: whoever spreads requests has chosen that.
+
+    But not on a server that is drained, which would never be empty.
+    """
+    cluster = handler.parts.cluster
+    return _ANYWHERE if cluster is not None and cluster.draining else None
+
+
+def _of_tasks(handler: Handler) -> Target | None:
+    return _of_new(handler) if handler.request.method == "POST" else None
 
 
 def _of_kernels(handler: Handler) -> Target | None:
@@ -512,8 +566,12 @@ def _of_kernels(handler: Handler) -> Target | None:
 def _of_sessions(handler: Handler) -> Target | None:
     if handler.request.method != "POST":
         return None
-    kernel = _body(handler).kernel
-    return _context(None if kernel is None else kernel.id)
+    body = _body(handler)
+    if body.kernel is not None and body.kernel.id:
+        return _context(body.kernel.id)
+    path = body.path or (body.notebook and body.notebook.path)
+    # So that it gets one kernel, whichever servers are asked, and however often.
+    return Target(DOCUMENT, path, made=True) if path else _ANYWHERE
 
 
 def _of_contexts(handler: Handler) -> Target | None:
@@ -526,8 +584,10 @@ def _of_mcp(handler: Handler) -> Target | None:
     if owner:
         return Target(SERVER, owner)
     named = headers.get("X-MCP-Session-Id")
+    if not named:
+        return _of_new(handler)
     # The context that its tools will use, if they are asked for nothing else.
-    return None if not named else Target(CONTEXT, _decoded(named), made=True)
+    return Target(CONTEXT, _decoded(named), made=True)
 
 
 def _of_messages(handler: Handler) -> Target:
@@ -544,6 +604,7 @@ _BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
     "/execute/async": _of_execute,
     "/contexts": _of_contexts,
     "/api/exec": _of_exec,
+    "/tasks": _of_tasks,
     "/jupyter/api/kernels": _of_kernels,
     "/jupyter/api/sessions": _of_sessions,
     "/mcp": _of_mcp,
