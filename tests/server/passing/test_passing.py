@@ -22,8 +22,13 @@ from tests.support.fronts import Front
 from tests.support.server import JAVASCRIPT_FLAGS, MIB
 from tests.support.waiting import wait_for
 
+from isoserver.app import ROUTES
+from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.mcp.endpoint import MCP_ROUTES
+from isoserver.passing.handlers import PassingHandler, passing_routes
 from isoserver.passing.marks import Marks
 from isoserver.principal import Principal
+from isoserver.ui.routes import UI_ROUTES
 
 if TYPE_CHECKING:
     import socket
@@ -356,6 +361,17 @@ def test_websockets_pass_both_ways(both: AnyServer, own: str, v1: bool) -> None:
             await front.close()
 
     asyncio.run(work())
+
+
+def test_no_handler_has_names_of_what_passes_its_requests_on() -> None:
+    own = {name for name in vars(PassingHandler) if not name.startswith("__")}
+    own -= {"prepare", "write_error", "on_connection_close"}  # each calls the next
+    routes = passing_routes((*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES))
+    for route in routes:
+        classes = route.handler.__mro__[1:]
+        if PassingHandler in classes:
+            for each in classes[: classes.index(PassingHandler)]:
+                assert not own & (vars(each).keys() | each.__annotations__.keys())
 
 
 # -- who may pass on -------------------------------------------------------------------
