@@ -578,16 +578,26 @@ def test_a_server_that_stops_gives_its_contexts_away(postgresql: PostgreSQL) -> 
 
 
 def test_rates_hold_over_postgresql_s_servers(postgresql: PostgreSQL) -> None:
+    rates = ("--execute-rate-per-minute", "6", "--failure-rate-per-minute", "12")
+    key = "the-secret-key-of-all"
     servers = AnyServer(
-        2, postgresql.database(), *FLAGS, "--execute-rate-per-minute", "6"
+        2, postgresql.database(), *FLAGS, *rates, "--api-key", key, key=key
     )
-    one, two = servers.clients()
+    one, two = servers.clients(**{"X-API-Key": key})
     try:
         asked = {"code": "return 1"}
         answers = [client.post("/tasks", json=asked) for client in (one, two) * 6]
         passed = [each for each in answers if each.status_code != 429]
         assert len(passed) == 6
         assert {each.headers["X-Error-Code"] for each in answers[6:]} == {"rate_limit"}
+
+        def refused(client: Client) -> int:
+            """How long it is to be waited after a wrong key; 0 if it isn't."""
+            answer = client.get("/contexts", headers={"X-API-Key": "wrong"})
+            return int(answer.headers.get("Retry-After", 0))
+
+        # One server alone would have it waited for 5 s.
+        wait_for(lambda: max(refused(one), refused(two)) > 10)
     finally:
         one.close()
         two.close()
