@@ -223,6 +223,10 @@ class Cluster:
             if row.id != self.server_id and not row.fenced and not row.expired
         ]
 
+    def count(self) -> int:
+        """Count the servers that serve, as they were seen last, this one included."""
+        return len(self.peers()) + 1
+
     async def servers(self) -> list[ServerRow]:
         """Ask the database for all servers, this one included."""
         async with self._database.connect() as connection:
@@ -241,15 +245,16 @@ class Cluster:
         # Of two that were picked blindly, or of one and this server, the emptier: when
         # all pick the emptiest of all, they fill it before its load is seen.
         two = random.sample(open_ones, min(2, len(open_ones)))
-        best = min(two, key=self._fullness)
-        full = self._fullness(best)
-        own = self.load() / self._settings.contexts_max
-        if not self.draining and own <= full + _SLACK:
+        best = min(two, key=self.fullness)
+        if not self.draining and self.fullness(None) <= self.fullness(best) + _SLACK:
             return None
         self._placed[best.id] = self._placed.get(best.id, 0) + 1
         return best
 
-    def _fullness(self, peer: Peer) -> float:
+    def fullness(self, peer: Peer | None) -> float:
+        """Return which part of a server's room is taken; None for this one."""
+        if peer is None:
+            return self.load() / self._settings.contexts_max
         return (peer.load + self._placed.get(peer.id, 0)) / max(1, peer.capacity)
 
     async def drain(self, server_id: str) -> None:

@@ -140,7 +140,7 @@ class Contexts:
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
             *(settings, self._registry, self._store, heaps, files, self._gone),
-            shared=cluster is not None,
+            servers=None if cluster is None else cluster.count,
             log=log,
         )
         self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
@@ -435,6 +435,10 @@ class Contexts:
             await self.ownership.adopt((workspace, context_id))
 
     # -- making ------------------------------------------------------------------------
+
+    def has_room(self, workspace: str) -> bool:
+        """Whether a workspace may have another live context here."""
+        return not self._registry.crowd(workspace)
 
     async def create(  # noqa: PLR0913 - a context has that many sides
         self,
