@@ -88,6 +88,7 @@ class Contexts:
         gone: Called with each context that is deleted, but for single runs'.
         ownership: Which are this server's, if several share the database.
         elsewhere: Asks the others for those of a workspace that they have.
+        context_class: What each is made of.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -122,6 +123,7 @@ class Contexts:
             cluster: The servers that share the database, if there are others.
         """
         self.languages = Languages(settings.languages, settings.default_language)
+        self.context_class = Context
         self.missing_walls: list[str] = []
         self.stopping = False
         self._settings = settings
@@ -711,7 +713,7 @@ class Contexts:
             await self.ownership.released(key)
 
     def _make(self, identity: Identity) -> Context:
-        return Context(
+        return self.context_class(
             identity,
             self._settings,
             self._observer,
