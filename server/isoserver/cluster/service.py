@@ -61,10 +61,11 @@ def new_server_id() -> str:
     return secrets.token_urlsafe(_ID_BYTES)
 
 
-def _proof(secret: str) -> str:
-    """Return what shows others the same secret, and not which; takes 50 ms."""
-    salt = b"isokernel: servers of one cluster"
-    return hashlib.scrypt(secret.encode(), salt=salt, n=1 << 14, r=8, p=1).hex()[:64]
+def _proof(settings: ServerSettings) -> str:
+    """Return what shows others the same settings, and not the secret; takes 50 ms."""
+    salt = (settings.heap_store or "").encode()
+    secret = (settings.cluster_secret or "").encode()
+    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1).hex()[:64]
 
 
 class Cluster:
@@ -122,7 +123,7 @@ class Cluster:
 
         Raises:
             DatabaseError: The database can't be used.
-            InvalidSettingsError: The other servers have another secret.
+            InvalidSettingsError: The other servers have other settings.
         """
         async with self._database.begin() as connection:
             if await tables.session_server(connection) != self.server_id:
@@ -143,7 +144,7 @@ class Cluster:
             row,
             self._settings.cluster_lease_seconds,
             self._log,
-            proof=await asyncio.to_thread(_proof, self._settings.cluster_secret or ""),
+            proof=await asyncio.to_thread(_proof, self._settings),
             load=self._count,
             look=self._look,
             over=self._end,

@@ -76,7 +76,7 @@ _SERVERS: Final = Table(
     # New at every start of a server, and never used again.
     Column("id", String(64), primary_key=True),
     Column("url", Text, nullable=False),
-    # What only those can make that have the same secret.
+    # What only those can make that have the same secret and the same store.
     Column("proof", String(64), nullable=False),
     Column("capacity", Integer, nullable=False),
     Column("load", Integer, nullable=False),
