@@ -53,7 +53,7 @@ def test_what_is_only_loaded_ahead_is_in_no_heap(
     plain = len(context.context.heaps.save().blob)
     warm(context.context)
     copy = restore(context)
-    assert len(copy.context.heaps.save().blob) < plain * 1.02
+    assert len(copy.context.heaps.save().blob) < plain * 1.2  # with all, 1.4
     used = "console.log({ a: [1] }); console.table([{ a: 1 }]); require('path').sep"
     assert "'/'" in str(copy.run(used).text)
     assert copy.context.queries.complete("Math.ma", 7).matches == ["max"]
