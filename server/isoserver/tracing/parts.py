@@ -348,12 +348,13 @@ class _Passed:
         principal: Principal,
         body: bytes = b"",
         headers: Mapping[str, str] = MappingProxyType({}),
+        *rest: Any,
     ) -> bytes:
         """Ask a server something of its own."""
         with begun(method, _asked_of(owner, method), SpanKind.CLIENT):
             carrier = dict(headers)
             inject(carrier)
-            return await ask(owner, method, path, principal, body, carrier)
+            return await ask(owner, method, path, principal, body, carrier, *rest)
 
 
 def _asked_of(owner: tuple[str, str], method: str) -> dict[str, AttributeValue]:
