@@ -69,7 +69,9 @@ class TracedHandler(Handler):
         """Begin the span, which is a part of the trace that the request names."""
         request = self.request
         # Not of the context here: that is of whoever has last used the connection.
-        parent = extract(request.headers, NOTHING, _HEADERS)
+        named = get_current_span(extract(request.headers, NOTHING, _HEADERS))
+        # What else a client has it carry (baggage) isn't for those whom we ask.
+        parent = set_span_in_context(named, NOTHING)
         method = request.method or ""
         method = method if method in _METHODS else "_OTHER"
         attributes: dict[str, AttributeValue] = {
