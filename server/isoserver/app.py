@@ -521,12 +521,13 @@ class Server:
                 again = not stopped.is_set()
         finally:
             await self.stop()
-        if again:
+        if again and not stopped.is_set():  # nor while it stopped
             loop = asyncio.get_running_loop()
             for number, handler in before:
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
-        return again
+            return True
+        return False
 
     def _end_when_continued(self, cluster: Cluster) -> None:
         """Look at the lease first of all when the process goes on after a stop."""

@@ -66,10 +66,6 @@ class AnyServer(Server):
         """A client of each."""
         return [connect(server, **headers) for server in self.servers]
 
-    def stranger(self, secret: str) -> Server:
-        """Start one more with another secret; whoever calls this stops it."""
-        return Server(*(secret if flag == SECRET else flag for flag in self.flags))
-
     def wait_acquainted(self) -> None:
         """Wait until each knows all others, so that lists are complete."""
         clients = self.clients(**self._headers)
