@@ -22,12 +22,16 @@ from tornado.web import Finish
 from isoserver.cluster.kinds import CONTEXT, RUN
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
+    ContextError,
     ContextMissingError,
     ElsewhereError,
+    ExecutionError,
+    LeaseError,
     MovingError,
     PeerLostError,
     PeerUnreachableError,
     RouteMissingError,
+    TaskError,
 )
 from isoserver.http.handlers import Handler, request_id
 from isoserver.http.routes import Operation, Route
@@ -70,6 +74,10 @@ _ATTEMPTS: Final = 3
 """Times that an owner is looked for, while what is asked for moves."""
 _PLACES_MAX: Final = 8
 """Servers that are asked to make something, as long as none has room for it."""
+
+
+_OF_WHAT_WAS_HERE: Final = (ContextError, ExecutionError, TaskError)
+"""Errors about what this server had, or would have if it could serve."""
 
 
 class Target(NamedTuple):
@@ -118,7 +126,7 @@ class PassingHandler(Handler):
     _places: Iterator[Peer | None] | None = None
     _target: Target | None = None
     _owner = ""
-    _asked_url = ""
+    _passed_to = ""
 
     @property
     def passing(self) -> Passing:
@@ -138,7 +146,7 @@ class PassingHandler(Handler):
             if mark is not None:
                 raise
             await self._answer_from(Owner(error.server_id, error.url))
-        if self._target is not None:
+        if self._target is not None or mark is not None:
             self._owner = self.passing.url
             self.set_header(OWNER, self._owner)
 
@@ -232,7 +240,8 @@ class PassingHandler(Handler):
         """Have something made where there is room for it."""
         cluster = self.passing.cluster
         peers = [one for one in cluster.peers() if not one.draining]
-        places: list[Peer | None] = [*([] if cluster.draining else [None]), *peers]
+        own_place = [] if cluster.draining and peers else [None]
+        places: list[Peer | None] = [*own_place, *peers]
         if target.id:
             # The same, asked of any servers at once, is made by one of them.
             text, own = f"{self.principal.workspace}\0{target.id}", cluster.server_id
@@ -314,7 +323,7 @@ class PassingHandler(Handler):
 
     async def _pass_on(self, owner: Owner) -> bool:
         """Have another server answer; False if it says that it isn't the owner."""
-        self._asked_url = owner.url
+        self._passed_to = owner.url
         for new in (False, True):
             arguments = owner, self.request, self.principal, self
             exchange = await self.passing.open(*arguments, new=new)
@@ -357,7 +366,7 @@ class PassingHandler(Handler):
     def answer_whole(self, code: int, answer: bytes) -> None:
         """Send another server's answer as it is."""
         connection = self.request.connection
-        if not isinstance(connection, WholeRequest):
+        if not isinstance(connection, WholeRequest) or self.parts.ending:
             head, _, body = answer.partition(b"\r\n\r\n")
             line, _, fields = head.decode("latin-1").partition("\r\n")
             self.begin_answer(
@@ -379,7 +388,7 @@ class PassingHandler(Handler):
         self.set_status(line.code, line.reason)
         self._headers = headers
         if OWNER not in headers:
-            headers[OWNER] = self._asked_url
+            headers[OWNER] = self._passed_to
 
     def send_part(self, data: bytes) -> asyncio.Future[None]:
         """Send a part of it."""
@@ -419,6 +428,12 @@ class PassingHandler(Handler):
         if isinstance(error, ElsewhereError) and MARK not in self.request.headers:
             # It went there while it was asked for: a client can only try again.
             kwargs["exc_info"] = (MovingError, MovingError(), None)
+        elif isinstance(error, _OF_WHAT_WAS_HERE):
+            try:
+                self.passing.cluster.check()
+            except LeaseError as over:
+                # It goes on elsewhere, whatever became of it here.
+                kwargs["exc_info"] = (LeaseError, over, None)
         super().write_error(status_code, **kwargs)
 
 
@@ -427,6 +442,7 @@ def _enter_marked(handler: Handler, passing: Passing, mark: str) -> None:
 
     Raises:
         PeerMarkError: That isn't a server of this cluster, or of this request.
+        PeerUnreachableError: It means another server than this one.
     """
     handler.parts.enter(handler)
     request = handler.request
@@ -598,9 +614,21 @@ def _of_run(handler: Handler, kind: Kind) -> Target | None:
 
     Whoever spreads requests has chosen that.
     """
-    if handler.parts.runs.has_room(kind, handler.principal.workspace):
+    has_room = handler.parts.runs.has_room(kind, handler.principal.workspace)
+    if has_room and not _is_draining(handler):
         return None
     return Target("", "", run=kind)
+
+
+def _of_new(handler: Handler) -> Target | None:
+    """Have something begin where it came in, as runs do."""
+    return _ANYWHERE if _is_draining(handler) else None
+
+
+def _is_draining(handler: Handler) -> bool:
+    """Return whether the server is to become empty."""
+    cluster = handler.parts.cluster
+    return cluster is not None and cluster.draining
 
 
 def _of_kernels(handler: Handler) -> Target | None:
@@ -630,8 +658,10 @@ def _of_mcp(handler: Handler) -> Target | None:
     if owner:
         return Target(SERVER, owner)
     named = headers.get("X-MCP-Session-Id")
+    if not named:
+        return _of_new(handler)
     # The context that its tools will use, if they are asked for nothing else.
-    return None if not named else Target(CONTEXT, _decoded(named), made=True)
+    return Target(CONTEXT, _decoded(named), made=True)
 
 
 def _of_messages(handler: Handler) -> Target:

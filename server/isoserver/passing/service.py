@@ -72,8 +72,8 @@ NO_BODY: Final = frozenset({204, 304})
 """Statuses of answers that have none."""
 _FINAL: Final = 200
 _STATUS: Final = slice(9, 12)
-_NOT_OURS: Final = frozenset({403, 404})
-"""How a server answers others that is of another cluster, or of none."""
+_NOT_OURS: Final = frozenset({403, 404, 503})
+"""How a server answers others that is of another cluster, of none, or about to end."""
 _WHOLE_BYTES: Final = 1 << 16
 """Of an answer that is passed back by one write."""
 _CHUNK_BYTES: Final = 1 << 18

@@ -133,7 +133,7 @@ class Runs:
         for run in waiting:
             self._end_early(run, self._runner_of(run).stopped)
         grace_ended = asyncio.ensure_future(self._grace_ended.wait())
-        ended = asyncio.ensure_future(self._all_ended())
+        ended = asyncio.ensure_future(self.all_ended())
         grace = self._settings.shutdown_grace_seconds
         await asyncio.wait(
             {grace_ended, ended}, timeout=grace, return_when="FIRST_COMPLETED"
@@ -176,7 +176,8 @@ class Runs:
         """End the grace period of `close`."""
         self._grace_ended.set()
 
-    async def _all_ended(self) -> None:
+    async def all_ended(self) -> None:
+        """Wait until no run goes on."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
