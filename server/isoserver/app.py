@@ -326,12 +326,17 @@ class Server:
 
     async def _mend(self, cluster: Cluster) -> None:
         while not cluster.lost.is_set():
-            try:
+            with suppress(DatabaseError):
                 await self.runs.take_over(cluster)
-            except DatabaseError:  # nobody else may be left who would
-                await asyncio.sleep(_MEND_SECONDS)
-            else:
                 return
+            await asyncio.sleep(_MEND_SECONDS)  # nobody else may be left who would
+
+    async def _leave(self, cluster: Cluster) -> None:
+        """Leave the cluster, once nothing is left here that is owned."""
+        for mending in self._mending:
+            mending.cancel()  # whoever begins next does it
+        await asyncio.gather(*self._mending, return_exceptions=True)
+        await cluster.close()
 
     # -- from start to end -------------------------------------------------------------
 
@@ -465,10 +470,7 @@ class Server:
         await self.parts.access.close()
         await asyncio.to_thread(self._data.clear)
         if self.cluster is not None:
-            for mending in self._mending:
-                mending.cancel()  # whoever begins next does it
-            await asyncio.gather(*self._mending, return_exceptions=True)
-            await self.cluster.close()
+            await self._leave(self.cluster)
         await self.lock.release()
         await self.database.close()
         self._data.close()

@@ -182,10 +182,11 @@ def test_what_is_left_is_taken_by_one(postgresql: PostgreSQL, tmp_path: Path) ->
                 await tables.register(connection, row, 60.0, "")
                 assert len(await tables.take(connection, RUN, "one")) == 1
                 assert await tables.claim(connection, CONTEXT, KEY, "one") is not None
-                waits = [asyncio.ensure_future(take())]
-                waits.append(asyncio.ensure_future(other.claim(CONTEXT)))
-                await _wait_for_locks(connection, len(waits))
-            assert await asyncio.gather(*waits) == [[], None]
+                taken = asyncio.ensure_future(take())
+                claimed = asyncio.ensure_future(other.claim(CONTEXT))
+                await _wait_for_locks(connection, 2)
+            assert await taken == []
+            assert await claimed is None
 
     asyncio.run(scenario())
 
