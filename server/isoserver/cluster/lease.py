@@ -72,7 +72,7 @@ class Lease:
             row: The row, as it is first.
             seconds: How long it holds without being renewed.
             log: Told when the database can't be reached.
-            proof: What all servers have that have the same secret.
+            proof: What all servers have that have the same settings.
             load: Returns how many contexts the server has.
             look: Called with all servers, each time it is renewed.
             over: Called once when it is lost, with the reason; must not raise.
@@ -118,7 +118,7 @@ class Lease:
 
         Raises:
             DatabaseError: The database can't be used.
-            InvalidSettingsError: The other servers have another secret.
+            InvalidSettingsError: The other servers have other settings.
         """
         began = _now()
         try:
@@ -127,8 +127,8 @@ class Lease:
                 connection, self._row, self._seconds, self._proof
             ):
                 message = (
-                    "cluster_secret: the servers that have this database have another "
-                    "one; it is changed by stopping all of them"
+                    "cluster: the servers that have this database have another "
+                    "cluster_secret or heap_store; to change it, stop all of them"
                 )
                 raise InvalidSettingsError(message)
             self._note(began)

@@ -18,6 +18,7 @@ from isoserver.settings.reading import read_settings
 if TYPE_CHECKING:
     from tests.server.cluster.conftest import Nodes
 
+SECRET = ("--cluster-secret", "0123456789" * 3)
 OTHER_SECRET = ("--cluster-secret", "9876543210" * 3)
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - it isn't listened there
 
@@ -44,9 +45,11 @@ def refused(nodes: Nodes, *flags: str) -> str:
     return done.stderr
 
 
-def test_a_server_with_another_secret_does_not_join(nodes: Nodes) -> None:
+def test_a_server_with_another_secret_or_store_does_not_join(nodes: Nodes) -> None:
     first, one = nodes.start()
     assert "cluster_secret" in refused(nodes, *OTHER_SECRET)
+    other_store = str(nodes.folder / "others")
+    assert "heap_store" in refused(nodes, *SECRET, "--heap-store", other_store)
     (server,) = one.get("/cluster/servers").json()["items"]
     assert server["here"]
     assert first.stop() == 0
