@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 from tests.support import walls
-from tests.support.leaks import boot_seconds, children, descriptors, held, reap_adopted
+from tests.support.leaks import (
+    boot_seconds,
+    children,
+    described,
+    descriptors,
+    held,
+    reap_adopted,
+)
 from tests.support.local_contexts import LocalContext
 from tests.support.waiting import wait_for
 
@@ -135,6 +142,7 @@ def _no_leaks(_warm: None) -> Iterator[None]:
     gc.freeze()
     yield
     reap_adopted(children() - before["children"], began)
-    assert held() == before
+    now = held()
+    assert now == before, described(now["children"] - before["children"])
     # A server in this process may be about to close a connection of another's.
     wait_for(lambda: descriptors() <= open_before, 10)

@@ -68,6 +68,17 @@ def reap_adopted(pids: set[int], since: float) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
+def described(pids: set[int]) -> list[str]:
+    """What processes are, for a test that fails."""
+    found = []
+    for pid in sorted(pids):
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()[:200]
+            found.append(f"{stat[:60]} {line!r}")
+    return found
+
+
 def boot_seconds() -> float:
     """Return the clock by which the kernel notes when a process begins."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

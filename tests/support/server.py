@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from tests.support.leaks import children_of, descendants
+from tests.support.leaks import children_of, descendants, described
 from tests.support.starts import Started, starter
 from tests.support.waiting import DEADLINE, wait_for
 
@@ -142,12 +142,7 @@ class Server:
 
     def held(self) -> list[str]:
         """What its processes are, and what it has open; for a test that fails."""
-        found = []
-        for number in sorted(self.children()):
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{number}/stat").read_text()
-                line = Path(f"/proc/{number}/cmdline").read_bytes()[:200]
-                found.append(f"{stat[:60]} {line!r}")
+        found = described(self.children())
         folder = f"/proc/{self.process.pid}/fd"
         for name in os.listdir(folder):  # noqa: PTH208
             with contextlib.suppress(OSError):
