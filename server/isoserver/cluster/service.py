@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 import secrets
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isoserver.cluster import fence, tables
@@ -15,8 +15,9 @@ from isoserver.cluster.tables import ServerRow
 from isoserver.errors import DatabaseError, ElsewhereError, ServerMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.cluster.tables import Claimed, Key, Owned
@@ -232,6 +233,10 @@ class Cluster:
             if row.id != self.server_id and not row.fenced and not row.expired
         ]
 
+    def count(self) -> int:
+        """Count the servers that serve, as they were seen last, this one included."""
+        return len(self.peers()) + 1
+
     async def servers(self) -> list[ServerRow]:
         """Ask the database for all servers, this one included."""
         async with self._database.connect() as connection:
@@ -250,15 +255,16 @@ class Cluster:
         # Of two that were picked blindly, or of one and this server, the emptier: when
         # all pick the emptiest of all, they fill it before its load is seen.
         two = random.sample(open_ones, min(2, len(open_ones)))
-        best = min(two, key=self._fullness)
-        full = self._fullness(best)
-        own = self.load() / self._settings.contexts_max
-        if not self.draining and own <= full + _SLACK:
+        best = min(two, key=self.fullness)
+        if not self.draining and self.fullness(None) <= self.fullness(best) + _SLACK:
             return None
         self._placed[best.id] = self._placed.get(best.id, 0) + 1
         return best
 
-    def _fullness(self, peer: Peer) -> float:
+    def fullness(self, peer: Peer | None) -> float:
+        """Return which part of a server's room is taken; None for this one."""
+        if peer is None:
+            return self.load() / self._settings.contexts_max
         return (peer.load + self._placed.get(peer.id, 0)) / max(1, peer.capacity)
 
     async def drain(self, server_id: str) -> None:
@@ -418,17 +424,20 @@ class Cluster:
         assert found is not None  # noqa: S101 - asked more than once
         raise ElsewhereError(found.server, found.url or "")
 
-    async def take(self, kind: str) -> list[Key]:
-        """Own all of a kind whose servers are gone.
+    @asynccontextmanager
+    async def taking(
+        self, kind: str
+    ) -> AsyncIterator[tuple[AsyncConnection, list[Key]]]:
+        """Own all of a kind whose servers are gone, and do something with it at once.
 
-        Returns:
-            What is owned now and was not before.
+        Yields:
+            The transaction, and what is owned now and was not before.
 
         Raises:
-            DatabaseError: The database can't be used.
+            DatabaseError: The database can't be used; nothing was done.
         """
         async with self._database.begin() as connection:
-            return await tables.take(connection, kind, self.server_id)
+            yield connection, await tables.take(connection, kind, self.server_id)
 
     async def release(self, kind: str, *keys: Key) -> None:
         """Make what this server owns nobody's, once it is written for the last time.

@@ -133,8 +133,16 @@ class Ownership:
         await self._cluster.claim(CONTEXT, key)
 
     async def written(self) -> None:
-        """Have the rows of new contexts written, before anybody relies on them."""
+        """Have the rows of new contexts written, before anybody relies on them.
+
+        Raises:
+            LeaseError: Nothing is written here any more.
+            StoppingError: Likewise.
+            DatabaseError: The database can't be used.
+        """
         await self._store.flush()
+        self._cluster.check()
+        self._store.check()
 
     async def adopt(self, key: Key) -> None:
         """Have a context be here, if there is one and nobody else has it.

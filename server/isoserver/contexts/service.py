@@ -140,7 +140,7 @@ class Contexts:
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
             *(settings, self._registry, self._store, heaps, files, self._gone),
-            shared=cluster is not None,
+            servers=None if cluster is None else cluster.count,
             log=log,
         )
         self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
@@ -440,6 +440,10 @@ class Contexts:
 
     # -- making ------------------------------------------------------------------------
 
+    def has_room(self, workspace: str) -> bool:
+        """Whether a workspace may have another live context here."""
+        return not self._registry.crowd(workspace)
+
     async def create(  # noqa: PLR0913 - a context has that many sides
         self,
         workspace: str,
@@ -520,14 +524,23 @@ class Contexts:
             raise
 
     async def _written(self, context: Context) -> None:
-        """Have other servers know of a new context; else nothing is left of it."""
-        if self.ownership is None:
-            return
+        """Have a new context be there after a crash; else nothing is left of it.
+
+        Where servers share a database, they know of it. If each of its executions is
+        saved, so is what it begins with.
+        """
         try:
-            await self.ownership.written()
+            if self.ownership is not None:
+                await self.ownership.written()
+            await self._save_at_once(context)
         except BaseException:
             await self._leave_nothing(context)
             raise
+
+    async def _save_at_once(self, context: Context) -> None:
+        """Save what is acknowledged only when it is stored."""
+        if context.identity.durability == 0:
+            await self._hibernation.keep(context)
 
     async def _start(
         self,
@@ -557,8 +570,9 @@ class Contexts:
         if close:
             await context.close()
         await asyncio.to_thread(self._files.delete, context.key)
-        if self.ownership is not None:
-            with suppress(DatabaseError):  # then it is released as this server ends
+        with suppress(DatabaseError):  # then it is released as this server ends
+            await self._store.delete(context.key)
+            if self.ownership is not None:
                 await self.ownership.released(context.key)
 
     def _memory_of(self, language: Language) -> int | None:
@@ -968,3 +982,4 @@ class Contexts:
         self._hibernation.record(context)
         if not same:
             await self._store.delete_cells(context)
+            await self._save_at_once(context)

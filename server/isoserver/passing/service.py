@@ -237,7 +237,10 @@ class Passing:
         method = "POST" if body else "GET"
         try:
             async with timeout(_ASK_SECONDS):
-                return await self.ask(owner, method, path, principal, body)
+                answer = await self._ask(owner, method, path, principal, body)
+            if answer.status == _FINAL:
+                return bytes(answer.body)
+            reason = f"it answers {answer.status}"
         except (PeerUnreachableError, PeerLostError) as error:
             reason = str(error)
         except asyncio.TimeoutError:
@@ -272,6 +275,19 @@ class Passing:
             PeerUnreachableError: It can't be reached.
             PeerLostError: It didn't answer, or not as one of this cluster.
         """
+        answer = await self._ask(owner, method, path, principal, body, headers, heard)
+        return bytes(answer.body)
+
+    async def _ask(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        owner: tuple[str, str],
+        method: str,
+        path: str,
+        principal: Principal,
+        body: bytes = b"",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        heard: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> _Answer:
         server_id, url = owner
         stream = await self._upstreams.open(server_id, url, new=bool(body))
         answer = _Answer(heard)
@@ -290,7 +306,7 @@ class Passing:
             self._give_back(stream, whole=answer.whole)
         if not answer.whole or answer.status in _NOT_OURS:
             raise PeerLostError
-        return bytes(answer.body)
+        return answer
 
     # -- connections -------------------------------------------------------------------
 

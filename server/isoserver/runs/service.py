@@ -12,6 +12,7 @@ from isoserver.contexts.jobs import Execution
 from isoserver.errors import (
     DatabaseError,
     ElsewhereError,
+    LimitError,
     ServerError,
     StoppingError,
 )
@@ -169,9 +170,13 @@ class Runs:
         Raises:
             DatabaseError: The database can't be used.
         """
-        lost = [run_id for _, run_id in await cluster.take(RUN)]
+        async with cluster.taking(RUN) as (connection, taken):
+            lost = [run_id for _, run_id in taken]
+            if lost:
+                await self._store.end_lost(
+                    connection, lambda kind: self._runners[kind].lost, lost
+                )
         if lost:
-            await self._store.mend(lambda kind: self._runners[kind].lost, lost)
             self._log.warning("runs were lost with their server", number=len(lost))
         for row in await self._webhooks.adopt():
             await self._tell_late(row)
@@ -218,7 +223,7 @@ class Runs:
         if order.session is not None:
             await self._contexts.adopt(order.workspace, order.session)
         await runner.check(order)
-        self._check_room(order, runner)
+        self._check_room(order.kind, order.workspace)
         if order.webhook is not None:
             self._webhooks.check(order.workspace, order.webhook)
         # Later ones sort behind, also when the clock stands still or is set back.
@@ -285,13 +290,22 @@ class Runs:
         else:
             await self._tell(record)
 
-    def _check_room(self, order: Order, runner: Runner) -> None:
-        same_kind = [r.order for r in self._runs.values() if r.order.kind is order.kind]
+    def has_room(self, kind: Kind, workspace: str) -> bool:
+        """Whether a workspace may have another run of a kind here."""
+        try:
+            self._check_room(kind, workspace)
+        except LimitError:
+            return False
+        return True
+
+    def _check_room(self, kind: Kind, workspace: str) -> None:
+        same_kind = [r.order for r in self._runs.values() if r.order.kind is kind]
+        runner = self._runners[kind]
         limit = runner.limits.unended
         if len(same_kind) >= limit:
             raise runner.too_many(runner.limits.told)
         share = self._settings.share_of(limit)
-        theirs = sum(other.workspace == order.workspace for other in same_kind)
+        theirs = sum(other.workspace == workspace for other in same_kind)
         if theirs >= share < limit:
             raise runner.too_many(share, shared=True)
 

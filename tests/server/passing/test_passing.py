@@ -22,8 +22,13 @@ from tests.support.fronts import Front
 from tests.support.server import JAVASCRIPT_FLAGS, MIB
 from tests.support.waiting import wait_for
 
+from isoserver.app import ROUTES
+from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.mcp.endpoint import MCP_ROUTES
+from isoserver.passing.handlers import PassingHandler, passing_routes
 from isoserver.passing.marks import Marks
 from isoserver.principal import Principal
+from isoserver.ui.routes import UI_ROUTES
 
 if TYPE_CHECKING:
     import socket
@@ -358,6 +363,17 @@ def test_websockets_pass_both_ways(both: AnyServer, own: str, v1: bool) -> None:
     asyncio.run(work())
 
 
+def test_no_handler_has_names_of_what_passes_its_requests_on() -> None:
+    own = {name for name in vars(PassingHandler) if not name.startswith("__")}
+    own -= {"prepare", "write_error", "on_connection_close"}  # each calls the next
+    routes = passing_routes((*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES))
+    for route in routes:
+        classes = route.handler.__mro__[1:]
+        if PassingHandler in classes:
+            for each in classes[: classes.index(PassingHandler)]:
+                assert not own & (vars(each).keys() | each.__annotations__.keys())
+
+
 # -- who may pass on -------------------------------------------------------------------
 
 
@@ -551,16 +567,26 @@ def test_a_server_that_stops_gives_its_contexts_away(postgresql: PostgreSQL) -> 
 
 
 def test_rates_hold_over_postgresql_s_servers(postgresql: PostgreSQL) -> None:
+    rates = ("--execute-rate-per-minute", "6", "--failure-rate-per-minute", "12")
+    key = "the-secret-key-of-all"
     servers = AnyServer(
-        2, postgresql.database(), *FLAGS, "--execute-rate-per-minute", "6"
+        2, postgresql.database(), *FLAGS, *rates, "--api-key", key, key=key
     )
-    one, two = servers.clients()
+    one, two = servers.clients(**{"X-API-Key": key})
     try:
         asked = {"code": "return 1"}
         answers = [client.post("/tasks", json=asked) for client in (one, two) * 6]
         passed = [each for each in answers if each.status_code != 429]
         assert len(passed) == 6
         assert {each.headers["X-Error-Code"] for each in answers[6:]} == {"rate_limit"}
+
+        def refused(client: Client) -> int:
+            """How long it is to be waited after a wrong key; 0 if it isn't."""
+            answer = client.get("/contexts", headers={"X-API-Key": "wrong"})
+            return int(answer.headers.get("Retry-After", 0))
+
+        # One server alone would have it waited for 5 s.
+        wait_for(lambda: max(refused(one), refused(two)) > 10)
     finally:
         one.close()
         two.close()
