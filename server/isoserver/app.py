@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
@@ -352,6 +353,8 @@ class Server:
         self._http = make_http_server(self.parts, self._routes())
         self._http.add_sockets(sockets)
         self.url = self._claims.url
+        if self.cluster is not None:
+            await self.cluster.open()
 
     async def claim(self) -> None:
         """Keep other servers off the data folder and the database.
@@ -436,6 +439,7 @@ class Server:
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
         self.parts.ending = True
+        end = time.monotonic() + self.settings.shutdown_grace_seconds
         if self.cluster is not None:
             await self._give_away(self.cluster)
         if self._http is not None:
@@ -443,9 +447,9 @@ class Server:
         self.contexts.stopping = True
         if self._warming is not None:
             await self._warming
-        await self.runs.close()
+        await self.runs.close(end - time.monotonic())
         await self.checks.close()
-        await self.contexts.close()
+        await self.contexts.close(end - time.monotonic())
         await self.webhooks.close()  # told of the last ends by now
         self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.

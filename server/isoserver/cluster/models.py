@@ -23,9 +23,10 @@ class ClusterServerModel(AnswerModel):
 
     id: str = Field(description="Its id, a new one at every start.")
     url: str = Field(description="Where the others reach it.")
-    state: Literal["serving", "draining", "lost"] = Field(
-        description="`draining`: it takes nothing new, and gives away what it has. "
-        "`lost`: its lease is over, and others are taking over."
+    state: Literal["starting", "serving", "draining", "lost"] = Field(
+        description="`starting`: it takes nothing yet. `draining`: it takes nothing "
+        "new, and gives away what it has. `lost`: its lease is over, and others are "
+        "taking over."
     )
     here: bool = Field(description="Whether it is the one that answers.")
     capacity: int = Field(description="Live contexts that it may have.")
@@ -69,4 +70,6 @@ def servers_answer(
 def _state(row: ServerRow) -> str:
     if row.fenced or row.expired:
         return "lost"
-    return "draining" if row.draining else "serving"
+    if row.draining:
+        return "draining"
+    return "serving" if row.takes else "starting"

@@ -47,7 +47,7 @@ class Peer(NamedTuple):
         url: Where it is.
         capacity: Contexts that it takes.
         load: Contexts that it had when it was last seen.
-        draining: Whether it takes no more.
+        draining: Whether it takes nothing new; also while it starts.
     """
 
     id: str
@@ -137,8 +137,7 @@ class Cluster:
         row = ServerRow(
             self.server_id,
             url,
-            self._settings.contexts_max,
-            *(0, False, False, False, 0.0, 0.0),
+            *(0, 0, False, False, False, 0.0, 0.0),
         )
         self._lease = Lease(
             self._database,
@@ -152,6 +151,15 @@ class Cluster:
         )
         await self._lease.start()
         await self._tell(self.server_id)
+
+    async def open(self) -> None:
+        """Have others send what is new here, as requests are answered from now on.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        async with self._changes.begin(_TOPIC, "", self.server_id) as connection:
+            await tables.open_server(connection, self.server_id, self.capacity)
 
     async def close(self) -> None:
         """Leave the cluster: what is owned here is nobody's from now on."""
@@ -220,7 +228,7 @@ class Cluster:
     def peers(self) -> list[Peer]:
         """Return the others that serve, as they were seen last, oldest first."""
         return [
-            Peer(row.id, row.url, row.capacity, row.load, row.draining)
+            Peer(row.id, row.url, row.capacity, row.load, not row.takes)
             for row in self._servers
             if row.id != self.server_id and not row.fenced and not row.expired
         ]

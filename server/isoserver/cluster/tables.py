@@ -54,6 +54,7 @@ __all__ = [
     "fence",
     "give_up",
     "now",
+    "open_server",
     "owned",
     "owner",
     "register",
@@ -149,7 +150,7 @@ class ServerRow(NamedTuple):
     Attributes:
         id: Its id.
         url: Where other servers reach it.
-        capacity: Contexts that it takes.
+        capacity: Contexts that it takes; 0 while it starts.
         load: Contexts that it has.
         draining: Whether it takes no more, and gives away what it has.
         fenced: Whether others are taking over.
@@ -167,6 +168,11 @@ class ServerRow(NamedTuple):
     expired: bool
     age_seconds: float
     seen_seconds: float
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes what is new."""
+        return self.capacity > 0 and not self.draining
 
 
 class Claimed(NamedTuple):
@@ -245,6 +251,14 @@ async def deregister(connection: AsyncConnection, server_id: str) -> bool:
     """Delete a server: what it owned is nobody's. False if it was gone."""
     query = delete(_SERVERS).where(_SERVERS.c.id == server_id)
     return bool((await connection.execute(query)).rowcount)
+
+
+async def open_server(
+    connection: AsyncConnection, server_id: str, capacity: int
+) -> None:
+    """Note how many contexts a server takes, from now on."""
+    query = update(_SERVERS).where(_SERVERS.c.id == server_id)
+    await connection.execute(query.values(capacity=capacity))
 
 
 async def renew(connection: AsyncConnection, server_id: str, load: int) -> bool:

@@ -236,14 +236,18 @@ class Contexts:
             kernels = [one for one in served if one.engine == "kernel"]
             self._spares.start(map(kernel_order, kernels))
 
-    async def close(self) -> None:
-        """Let running cells end in their grace period, then end everything."""
+    async def close(self, grace_seconds: float) -> None:
+        """Let running cells end in their grace period, then end everything.
+
+        Args:
+            grace_seconds: What is left of that.
+        """
         self.stopping = True
         if self.ownership is not None:
             await self.ownership.close()
         await self._sweeper.close()
         await self._budget.close()
-        await self._wait_idle(self._settings.shutdown_grace_seconds)
+        await self._wait_idle(grace_seconds)
         for context in self._registry.processes():
             if context.state is State.BUSY:
                 context.interrupt()

@@ -53,7 +53,9 @@ class HealthHandler(Handler):
         """Answer that it works; 503 while it stops or can't write its database."""
         if self.parts.cluster is not None:
             self.parts.cluster.check()
-            if self.parts.cluster.draining:
+            # While nobody else takes what is new, this one is as good as ever.
+            others = any(not peer.draining for peer in self.parts.cluster.peers())
+            if self.parts.ending or (self.parts.cluster.draining and others):
                 raise StoppingError
         self.check_open()
         await self.parts.database.check()

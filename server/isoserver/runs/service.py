@@ -125,8 +125,12 @@ class Runs:
             await self.take_over(self._cluster)
         self._sweeper.start()
 
-    async def close(self) -> None:
-        """End what waits, let the rest end in the grace period, and save all of it."""
+    async def close(self, grace_seconds: float) -> None:
+        """End what waits, let the rest end in the grace period, and save all of it.
+
+        Args:
+            grace_seconds: What is left of that.
+        """
         self._stopping.set()
         waiting = self._queue.waiting()
         waiting += [r for r in self._runs.values() if r.status is Status.WAITING]
@@ -134,9 +138,10 @@ class Runs:
             self._end_early(run, self._runner_of(run).stopped)
         grace_ended = asyncio.ensure_future(self._grace_ended.wait())
         ended = asyncio.ensure_future(self.all_ended())
-        grace = self._settings.shutdown_grace_seconds
         await asyncio.wait(
-            {grace_ended, ended}, timeout=grace, return_when="FIRST_COMPLETED"
+            {grace_ended, ended},
+            timeout=max(grace_seconds, 0),
+            return_when="FIRST_COMPLETED",
         )
         for run in list(self._runs.values()):
             self._end_early(run, self._runner_of(run).stopped)

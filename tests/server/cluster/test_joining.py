@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 from tests.server.cluster.conftest import LONG_LEASE_SECONDS
 from tests.support.server import JAVASCRIPT_FLAGS, START
 from tests.support.waiting import DEADLINE, wait_for
 
 from isoserver.errors import InvalidSettingsError
 from isoserver.settings.reading import read_settings
+from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.server.cluster.conftest import Nodes
 
 SECRET = ("--cluster-secret", "0123456789" * 3)
@@ -45,15 +50,20 @@ def refused(nodes: Nodes, *flags: str) -> str:
     return done.stderr
 
 
-def test_a_server_with_another_secret_or_store_does_not_join(nodes: Nodes) -> None:
-    first, one = nodes.start()
-    assert "cluster_secret" in refused(nodes, *OTHER_SECRET)
-    other_store = str(nodes.folder / "others")
-    assert "heap_store" in refused(nodes, *SECRET, "--heap-store", other_store)
+@pytest.mark.parametrize("named", ["cluster_secret", "heap_store"])
+def test_a_server_with_other_settings_does_not_join(nodes: Nodes, named: str) -> None:
+    _, one = nodes.start()
+    other_store = (*SECRET, "--heap-store", str(nodes.folder / "others"))
+    flags = {"cluster_secret": OTHER_SECRET, "heap_store": other_store}[named]
+    assert named in refused(nodes, *flags)
     (server,) = one.get("/cluster/servers").json()["items"]
     assert server["here"]
+
+
+def test_the_secret_is_another_one_once_all_have_ended(nodes: Nodes) -> None:
+    first, _ = nodes.start()
     assert first.stop() == 0
-    nodes.start(*OTHER_SECRET)  # that of all there are
+    nodes.start(*OTHER_SECRET)
 
 
 def test_the_next_server_at_an_address_is_another_one(nodes: Nodes) -> None:
@@ -79,6 +89,42 @@ def test_two_servers_with_one_url_are_told_of(nodes: Nodes) -> None:
     first, _ = nodes.start()
     second, _ = nodes.start("--cluster-url", first.url)
     wait_for(lambda: "another server has the same cluster_url" in second.log())
+
+
+def test_a_server_that_starts_is_sent_nothing_yet(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.lease_seconds = 2
+    first, one = nodes.start()
+    asyncio.run(_register_starting(nodes.database, tmp_path))
+    servers = one.get("/cluster/servers").json()["items"]
+    assert [each["state"] for each in servers] == ["serving", "starting"]
+    # Lists are asked of all that are known.
+    wait_for(
+        lambda: (
+            one.get("/contexts").status_code == 200 and '"server":"late"' in first.log()
+        )
+    )
+    for number in range(10):
+        one.run("1", execution_id=f"once-{number}")
+        assert one.create()
+    assert "isokernel_cluster_servers 1.0" in one.get("/metrics").text
+    assert 'outcome="unreachable"' not in one.get("/metrics").text
+
+
+async def _register_starting(url: str, folder: Path) -> None:
+    """Register a server that nobody answers for, as one that has begun to start."""
+    database = Database(url_of(url, folder))
+    try:
+        async with database.begin() as connection:
+            await connection.execute(
+                text(
+                    "INSERT INTO cluster_servers (id, url, proof, capacity, load, "
+                    "draining, fenced, lease_seconds, started_at, seen_at) "
+                    "SELECT 'late', 'http://127.0.0.1:9', proof, 0, 0, false, false, "
+                    "600, clock_timestamp(), clock_timestamp() FROM cluster_servers"
+                )
+            )
+    finally:
+        await database.close()
 
 
 def test_nobody_is_reached_at_all_addresses(nodes: Nodes) -> None:

@@ -38,7 +38,7 @@ def drain(client: Client) -> None:
     (own,) = [s for s in client.get("/cluster/servers").json()["items"] if s["here"]]
     asked = client.post(f"/cluster/servers/{own['id']}/drain")
     assert asked.status_code == 202, asked.text
-    wait_for(lambda: client.get("/healthz").status_code == 503)
+    wait_for(lambda: "isokernel_serving 0" in client.get("/metrics").text)
 
 
 def test_contexts_go_on_before_their_server_has_ended(nodes: Nodes) -> None:
@@ -76,6 +76,7 @@ def test_a_drained_server_begins_nothing_new(nodes: Nodes) -> None:
     first, one = nodes.start(*V8_FLAGS)
     second, _ = nodes.start(*V8_FLAGS)
     drain(one)
+    assert one.get("/healthz").status_code == 503
     run = one.submit("1 + 1")
     assert one.ended(run)["result"] == "2"
     task = one.post("/tasks", json={"code": "return 1"})
@@ -95,5 +96,6 @@ def test_a_drained_server_begins_nothing_new(nodes: Nodes) -> None:
 def test_servers_of_which_all_are_drained_still_serve(nodes: Nodes) -> None:
     _, one = nodes.start()
     drain(one)
+    assert one.get("/healthz").status_code == 200
     assert one.result("1 + 1", session="s") == "2"
     assert one.text("2 + 2", context_id=one.create()) == "4"

@@ -123,7 +123,7 @@ def with_contexts(
         try:
             await use(contexts)
         finally:
-            await contexts.close()
+            await contexts.close(0)
             await heaps.close()
             await database.close()
 
