@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import secrets
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isoserver.cluster import fence, tables
@@ -14,8 +15,9 @@ from isoserver.cluster.tables import ServerRow
 from isoserver.errors import DatabaseError, ElsewhereError, ServerMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.cluster.tables import Claimed, Key, Owned
@@ -60,6 +62,13 @@ def new_server_id() -> str:
     return secrets.token_urlsafe(_ID_BYTES)
 
 
+def _proof(settings: ServerSettings) -> str:
+    """Return what shows others the same settings, and not the secret; takes 50 ms."""
+    salt = (settings.heap_store or "").encode()
+    secret = (settings.cluster_secret or "").encode()
+    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1).hex()[:64]
+
+
 class Cluster:
     """This server among the others. In the event loop only.
 
@@ -100,6 +109,7 @@ class Cluster:
         self._lease: Lease | None = None
         self._servers: list[ServerRow] = []
         self._placed: dict[str, int] = {}
+        self._twins: set[str] = set()
         self._burying: dict[str, asyncio.Task[None]] = {}
         self.draining = False
         changes.subscribe(_TOPIC, self._changed)
@@ -114,6 +124,7 @@ class Cluster:
 
         Raises:
             DatabaseError: The database can't be used.
+            InvalidSettingsError: The other servers have other settings.
         """
         async with self._database.begin() as connection:
             if await tables.session_server(connection) != self.server_id:
@@ -134,6 +145,7 @@ class Cluster:
             row,
             self._settings.cluster_lease_seconds,
             self._log,
+            proof=await asyncio.to_thread(_proof, self._settings),
             load=self._count,
             look=self._look,
             over=self._end,
@@ -213,6 +225,10 @@ class Cluster:
             if row.id != self.server_id and not row.fenced and not row.expired
         ]
 
+    def count(self) -> int:
+        """Count the servers that serve, as they were seen last, this one included."""
+        return len(self.peers()) + 1
+
     async def servers(self) -> list[ServerRow]:
         """Ask the database for all servers, this one included."""
         async with self._database.connect() as connection:
@@ -231,15 +247,16 @@ class Cluster:
         # Of two that were picked blindly, or of one and this server, the emptier: when
         # all pick the emptiest of all, they fill it before its load is seen.
         two = random.sample(open_ones, min(2, len(open_ones)))
-        best = min(two, key=self._fullness)
-        full = self._fullness(best)
-        own = self.load() / self._settings.contexts_max
-        if not self.draining and own <= full + _SLACK:
+        best = min(two, key=self.fullness)
+        if not self.draining and self.fullness(None) <= self.fullness(best) + _SLACK:
             return None
         self._placed[best.id] = self._placed.get(best.id, 0) + 1
         return best
 
-    def _fullness(self, peer: Peer) -> float:
+    def fullness(self, peer: Peer | None) -> float:
+        """Return which part of a server's room is taken; None for this one."""
+        if peer is None:
+            return self.load() / self._settings.contexts_max
         return (peer.load + self._placed.get(peer.id, 0)) / max(1, peer.capacity)
 
     async def drain(self, server_id: str) -> None:
@@ -253,6 +270,21 @@ class Cluster:
             if not await tables.drain(connection, server_id):
                 raise ServerMissingError(server_id)
 
+    async def leave(self) -> None:
+        """Take no more, from now on, as this server is about to end.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        self._drain()
+        await self.drain(self.server_id)
+
+    def _drain(self) -> None:
+        if not self.draining:
+            self.draining = True
+            for begin in self.drained:
+                begin()
+
     def _look(self, rows: list[ServerRow]) -> None:
         """Take note of all servers; take over from those whose lease is over."""
         before = {row.id for row in self._servers}
@@ -260,15 +292,36 @@ class Cluster:
         self._placed.clear()
         for row in rows:
             if row.id == self.server_id:
-                if row.draining and not self.draining:
-                    self.draining = True
-                    for begin in self.drained:
-                        begin()
+                if row.draining:
+                    self._drain()
             elif row.expired or row.fenced:
                 self._bury_soon(row.id)
         for server_id in before - {row.id for row in rows}:
             for call in self.gone:
                 call(server_id)
+        self._look_for_twins(rows)
+
+    def _look_for_twins(self, rows: list[ServerRow]) -> None:
+        """Say so if another server has this one's URL: what goes there is in doubt.
+
+        One that has renewed its lease since this one has started hasn't been there
+        before, and ended.
+        """
+        for own in rows:
+            if own.id != self.server_id:
+                continue
+            for row in rows:
+                if (
+                    row.url == own.url
+                    and row.id not in {own.id, *self._twins}
+                    and row.seen_seconds < own.age_seconds
+                ):
+                    self._twins.add(row.id)
+                    self._log.error(
+                        "another server has the same cluster_url",
+                        server=row.id,
+                        url=row.url,
+                    )
 
     def _changed(self, _change: Change | None) -> None:
         if self._lease is not None:
@@ -363,17 +416,20 @@ class Cluster:
         assert found is not None  # noqa: S101 - asked more than once
         raise ElsewhereError(found.server, found.url or "")
 
-    async def take(self, kind: str) -> list[Key]:
-        """Own all of a kind whose servers are gone.
+    @asynccontextmanager
+    async def taking(
+        self, kind: str
+    ) -> AsyncIterator[tuple[AsyncConnection, list[Key]]]:
+        """Own all of a kind whose servers are gone, and do something with it at once.
 
-        Returns:
-            What is owned now and was not before.
+        Yields:
+            The transaction, and what is owned now and was not before.
 
         Raises:
-            DatabaseError: The database can't be used.
+            DatabaseError: The database can't be used; nothing was done.
         """
         async with self._database.begin() as connection:
-            return await tables.take(connection, kind, self.server_id)
+            yield connection, await tables.take(connection, kind, self.server_id)
 
     async def release(self, kind: str, *keys: Key) -> None:
         """Make what this server owns nobody's, once it is written for the last time.

@@ -76,6 +76,8 @@ _SERVERS: Final = Table(
     # New at every start of a server, and never used again.
     Column("id", String(64), primary_key=True),
     Column("url", Text, nullable=False),
+    # What only those can make that have the same secret and the same store.
+    Column("proof", String(64), nullable=False),
     Column("capacity", Integer, nullable=False),
     Column("load", Integer, nullable=False),
     Column("draining", Boolean, nullable=False),
@@ -102,21 +104,34 @@ _NOW: Final = func.clock_timestamp()  # not when the transaction began
 _EXPIRED: Final = "seen_at + make_interval(secs => lease_seconds) < clock_timestamp()"
 _CLAIM: Final = text(
     """
-    INSERT INTO cluster_owners AS mine (kind, workspace, id, server, generation)
+    INSERT INTO cluster_owners (kind, workspace, id, server, generation)
     VALUES (:kind, :workspace, :id, :server, nextval('cluster_generations'))
-    ON CONFLICT (kind, workspace, id) DO UPDATE
-    SET server = excluded.server, generation = excluded.generation
-    WHERE NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    ON CONFLICT DO NOTHING RETURNING generation
+    """
+)
+# PostgreSQL looks at a row anew that another transaction has changed meanwhile, but not
+# at other tables: so these name who has it, instead of looking whether that server is
+# gone. One that is gone stays so, and its id is never used again.
+_CLAIM_LEFT: Final = text(
+    """
+    UPDATE cluster_owners
+    SET server = :server, generation = nextval('cluster_generations')
+    WHERE kind = :kind AND workspace = :workspace AND id = :id AND server = :gone
     RETURNING generation
     """
 )
 _TAKE: Final = text(
     """
-    UPDATE cluster_owners AS mine
+    UPDATE cluster_owners
     SET server = :server, generation = nextval('cluster_generations')
-    WHERE kind = :kind
-    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    WHERE kind = :kind AND server = ANY(:gone)
     RETURNING workspace, id
+    """
+)
+_GONE: Final = text(
+    """
+    SELECT DISTINCT server FROM cluster_owners AS its WHERE kind = :kind
+    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = its.server)
     """
 )
 _END_SESSIONS: Final = text(
@@ -190,12 +205,30 @@ async def session_server(connection: AsyncConnection) -> str | None:
     return found
 
 
-async def register(connection: AsyncConnection, row: ServerRow, lease: float) -> None:
-    """Add a server, whose lease begins."""
+async def register(
+    connection: AsyncConnection, row: ServerRow, lease: float, proof: str
+) -> bool:
+    """Add a server, whose lease begins.
+
+    Args:
+        connection: Whose statements count at once.
+        row: The server.
+        lease: Of so many seconds.
+        proof: What the others have that it may be one of.
+
+    Returns:
+        False if there are others that have another proof: then it wasn't added.
+    """
+    other = _SERVERS.c.proof != proof
+    serving = text(f"NOT fenced AND NOT ({_EXPIRED})")
+    query = select(func.count()).select_from(_SERVERS).where(other, serving)
+    if (await connection.execute(query)).scalar_one():
+        return False
     await connection.execute(
         _SERVERS.insert().values(
             id=row.id,
             url=row.url,
+            proof=proof,
             capacity=row.capacity,
             load=row.load,
             draining=row.draining,
@@ -205,6 +238,7 @@ async def register(connection: AsyncConnection, row: ServerRow, lease: float) ->
             seen_at=_NOW,
         )
     )
+    return True
 
 
 async def deregister(connection: AsyncConnection, server_id: str) -> bool:
@@ -281,14 +315,26 @@ async def claim(
 ) -> int | None:
     """Make something a server's that is nobody's; None if it is somebody's."""
     named = {"kind": kind, "workspace": key[0], "id": key[1], "server": server_id}
-    found: int | None = (await connection.execute(_CLAIM, named)).scalar()
-    return found
+    made: int | None = (await connection.execute(_CLAIM, named)).scalar()
+    if made is not None:
+        return made
+    found = await owner(connection, kind, key)
+    if found is None or found.url is not None:
+        return None
+    left = {**named, "gone": found.server}
+    taken: int | None = (await connection.execute(_CLAIM_LEFT, left)).scalar()
+    return taken
+
+
+async def gone(connection: AsyncConnection, kind: str) -> list[str]:
+    """Return the servers that are gone, and have left something of a kind."""
+    return list((await connection.execute(_GONE, {"kind": kind})).scalars())
 
 
 async def take(connection: AsyncConnection, kind: str, server_id: str) -> list[Key]:
     """Make all of a kind a server's whose servers are gone; return what that was."""
-    rows = await connection.execute(_TAKE, {"kind": kind, "server": server_id})
-    return [(row[0], row[1]) for row in rows]
+    named = {"kind": kind, "server": server_id, "gone": await gone(connection, kind)}
+    return [(row[0], row[1]) for row in await connection.execute(_TAKE, named)]
 
 
 async def owner(connection: AsyncConnection, kind: str, key: Key) -> Claimed | None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from isokernel.timeouts import timeout
 from isoserver.cluster.kinds import CONTEXT
 from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Ownership"]
 
 _LEAVING_AT_ONCE: Final = 4
+_SLEEPERS_A_ROUND: Final = 100
 _PAUSE_SECONDS: Final = 0.2
 """Between two rounds over the contexts that are still here."""
 _SWEPT_AT_ONCE: Final = 100
@@ -51,6 +53,8 @@ class Ownership:
         adopted: Called with each context that was taken, before anybody finds it.
         left: Called with each that is another server's from now on.
         wanted: Whether something waits that will ask for a context, which stays then.
+        emptied: Set once a server that is drained has no live context that can be
+            given away, nor one in which something runs.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a server
@@ -92,6 +96,8 @@ class Ownership:
         self._adopting: dict[Key, asyncio.Future[None]] = {}
         self._leaving: set[Key] = set()
         self._draining: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
+        self.emptied = asyncio.Event()
         cluster.drained.append(self._begin_to_drain)
 
     def start(self, served: frozenset[str]) -> None:
@@ -104,9 +110,9 @@ class Ownership:
 
     async def close(self) -> None:
         """Save what was put into the folders of contexts that sleep."""
+        self._ending.set()
         if self._draining is not None:
-            self._draining.cancel()
-            await asyncio.wait([self._draining])
+            await asyncio.wait([self._draining])  # with what leaves just now
         await self._all_leave(
             [
                 record.key
@@ -127,8 +133,16 @@ class Ownership:
         await self._cluster.claim(CONTEXT, key)
 
     async def written(self) -> None:
-        """Have the rows of new contexts written, before anybody relies on them."""
+        """Have the rows of new contexts written, before anybody relies on them.
+
+        Raises:
+            LeaseError: Nothing is written here any more.
+            StoppingError: Likewise.
+            DatabaseError: The database can't be used.
+        """
         await self._store.flush()
+        self._cluster.check()
+        self._store.check()
 
     async def adopt(self, key: Key) -> None:
         """Have a context be here, if there is one and nobody else has it.
@@ -274,21 +288,42 @@ class Ownership:
 
     async def _drain(self) -> None:
         """Have all contexts leave that can be saved, as soon as each is idle."""
-        while True:
-            keys = [each.key for each in self._registry.records()]
-            keys += [
-                each.key
-                for each in self._registry.live()
-                if each.process.can_save or each.state is State.DEAD
-            ]
-            await self._all_leave(keys)
-            await asyncio.sleep(_PAUSE_SECONDS)
+        while not self._ending.is_set():
+            sleepers = [each.key for each in self._registry.records()]
+            # There may be very many of them: the live ones are looked at in between.
+            for begin in range(0, max(len(sleepers), 1), _SLEEPERS_A_ROUND):
+                await self._all_leave(self._live(), self._ending)
+                if not self._live() and not any(
+                    each.state is State.BUSY or each.ending
+                    for each in self._registry.processes()
+                ):
+                    self.emptied.set()
+                if self._ending.is_set():
+                    return
+                some = sleepers[begin : begin + _SLEEPERS_A_ROUND]
+                await self._all_leave(some, self._ending)
+            with suppress(asyncio.TimeoutError):
+                async with timeout(_PAUSE_SECONDS):
+                    await self._ending.wait()
 
-    async def _all_leave(self, keys: list[Key]) -> None:
+    def _live(self) -> list[Key]:
+        """Return the live contexts that others can go on with."""
+        return [
+            each.key
+            for each in self._registry.live()
+            if each.process.can_save or each.state is State.DEAD
+        ]
+
+    async def _all_leave(
+        self, keys: list[Key], ended: asyncio.Event | None = None
+    ) -> None:
+        """Have contexts leave; none begins to after an event."""
         gate = asyncio.Semaphore(_LEAVING_AT_ONCE)
 
         async def one(key: Key) -> None:
             async with gate:
+                if ended is not None and ended.is_set():
+                    return
                 try:
                     await self.leave(key)
                 except ServerError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     insert,
     select,
     text,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError, StoppingError
 from isoserver.storage.database import METADATA
 
@@ -197,6 +199,15 @@ class ContextStore:
         query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
         async with self._database.connect() as connection:
             return [(row[0], row[1]) for row in await connection.execute(query)]
+
+    async def count_asleep(self) -> Counter[str]:
+        """Count the contexts without a process by workspace, whosever they are."""
+        query = select(CONTEXTS.c.workspace, func.count()).where(
+            CONTEXTS.c.state != LIVE
+        )
+        async with self._database.connect() as connection:
+            rows = await connection.execute(query.group_by(CONTEXTS.c.workspace))
+            return Counter({row[0]: row[1] for row in rows})
 
     async def let_go(self, key: Key) -> None:
         """Write a row for the last time, and know nothing of it any more.

@@ -35,6 +35,8 @@ from isoserver.tools.audit import Audit, Entry
 from isoserver.webhooks.store import PendingWebhook, WebhookStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.server import ServerSettings
@@ -98,7 +100,11 @@ def _origin(url: str) -> str:
 
 
 class Webhooks:
-    """The webhooks of one server. In the event loop only."""
+    """The webhooks of one server. In the event loop only.
+
+    Attributes:
+        carried: Returns headers that an attempt has besides.
+    """
 
     def __init__(
         self,
@@ -117,6 +123,7 @@ class Webhooks:
             observer: Counts attempts.
             log: Told of what can't be delivered.
         """
+        self.carried: Callable[[], dict[str, str]] = dict
         self._settings = settings
         self._store = WebhookStore(database, shared=settings.cluster)
         self._audit = audit
@@ -289,6 +296,9 @@ class Webhooks:
             self._wanted.clear()
             try:
                 seconds = await self._begin_due()
+            except DatabaseError as error:
+                self._log.warning("webhooks can't be read", reason=str(error))
+                seconds = _PAUSE_SECONDS
             except Exception:  # noqa: BLE001 - else nothing would be sent any more
                 self._log.exception("webhooks can't be read")
                 seconds = _PAUSE_SECONDS
@@ -342,6 +352,7 @@ class Webhooks:
             )
         signers = self._secrets[row.workspace]
         headers = {
+            **self.carried(),
             "webhook-id": row.id,
             "webhook-timestamp": str(moment),
             "webhook-signature": sending.sign(signers, row.id, moment, body),
