@@ -73,6 +73,14 @@ _CONSTANTS: Final[list[int]] = []
 
 They are on the read-only heap, which all isolates of a process share.
 """
+_OWN_READ_ONLY: Final[list[bool]] = []
+"""Whether the read-only heap of this process is V8's own, once there is one.
+
+It is that of the first isolate; those that are made from heaps get no other.
+"""
+_CHECKSUM_IN_BLOB: Final = slice(12, 16)
+_CHECKSUM_IN_CODE: Final = slice(16, 20)
+"""Where both have the checksum of a read-only heap (V8 14.4)."""
 
 
 class Thrown(NamedTuple):
@@ -164,6 +172,7 @@ class Isolate:
         self.stack_formatter: Value | None = None
         self.kept_scripts: dict[str, Value] | None = None
         self.code_taken = self.code_refused = 0
+        self._code_checksum: bytes | None = None
         self.closed = False
         self.depth = 0
         self._thread = get_ident()
@@ -197,6 +206,10 @@ class Isolate:
             self._blob = _in_place(snapshot.blob)
             startup = StartupData(ctypes.addressof(self._blob), len(snapshot.blob))
             self._startup = startup
+        if not _OWN_READ_ONLY:
+            _OWN_READ_ONLY.append(snapshot is None)
+        if snapshot is not None and _OWN_READ_ONLY[0]:
+            self._code_checksum = bytes(snapshot.blob[_CHECKSUM_IN_BLOB])
         library.creator_new(
             self.creator,
             self.references.address,
@@ -440,8 +453,16 @@ class Isolate:
         return handle
 
     def _compile_by(self, text: int, code: bytes) -> int | None:
-        """Compile a script whose code is known."""
+        """Compile a script whose code is known.
+
+        Code refers to the read-only heap, so V8 takes none that was made with another;
+        but it compares the checksum of what is in the isolate's heap, as that was
+        written, though the isolate has the process's own, with which code is made.
+        """
         library = self.library
+        if self._code_checksum is not None:
+            place = _CHECKSUM_IN_CODE
+            code = code[: place.start] + self._code_checksum + code[place.stop :]
         cached = CachedData()
         library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
         start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p)

@@ -93,6 +93,12 @@ def test_heaps_go_on_with_what_was_made_of_code(
     try:
         again.run("t.write('b')")
         assert again.value("out.join()") == "'A,B'"
+        # What is loaded only now is made of kept code, too.
+        isolate = again.context.bridge.isolate
+        loaded = "[new URL('https://a/?b=1').search, { c: [1] }]"
+        assert again.value(loaded) == "[ '?b=1', { c: [ 1 ] } ]"
+        assert isolate.code_taken > 3
+        assert isolate.code_refused == 0
     finally:
         again.context.close()
 
