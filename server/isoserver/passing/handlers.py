@@ -677,6 +677,7 @@ _BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
     "/execute": _of_execute,
     "/execute/async": _of_execute,
     "/contexts": _of_contexts,
+    "/ui/contexts": _of_contexts,
     "/api/exec": _of_exec,
     "/tasks": _of_tasks,
     "/jupyter/api/kernels": _of_kernels,

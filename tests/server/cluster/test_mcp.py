@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.server.cluster.conftest import Nodes
     from tests.support.client import Client
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 ERAS = (MODERN, HANDSHAKE)
 RULE = """

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.postgresql import PostgreSQL
 
+pytestmark = pytest.mark.timeout(180)  # three servers start with the first
+
 KEY = "the-secret-key-of-all"
 
 

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from tests.support.postgresql import PostgreSQL
 
+pytestmark = pytest.mark.timeout(180)  # three servers start with the first
+
 OWNER = "X-Isokernel-Owner"
 NUMBER, EACH = 3, 2
 """Servers, and what a workspace may have on each: a half of four."""
+OWN = {"Sec-Fetch-Site": "same-origin"}
 FOREVER = "await new Promise(() => {})"
 
 
@@ -83,7 +86,12 @@ def test_a_workspace_gets_its_share_of_all_servers_by_any(
     # What one workspace has leaves the others theirs.
     assert len([each for _ in range(NUMBER * EACH) if (each := make(blue))]) == 6
     assert make(blue) is None
-    # A place that is free is found wherever it is.
+    # A place that is free is found wherever it is, by the UI as well.
+    red.delete(f"/contexts/{made.pop()[0]}")
+    form = {"language": "javascript"}
+    shown = red.post("/ui/contexts", data=form, headers=OWN)
+    assert shown.status_code == 303, shown.text
+    assert red.get("/ui/" + shown.headers["Location"][2:]).status_code == 200
     for name, owner in made[:3]:
         assert red.delete(f"/contexts/{name}").status_code == 204
         again = make(red)
