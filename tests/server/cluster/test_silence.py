@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.cables import why_no_networks
@@ -45,7 +45,7 @@ def test_all_is_answered_in_time(machines: Machines, what: str) -> None:
         here = client.post("/contexts", json=body).json()["id"]
         heap = client.show(here)["heap"]
         run = {"code": "globalThis.n = 1", "context_id": here}
-        asked = (
+        asked: tuple[tuple[str, str, Any], ...] = (
             *(("POST", "/execute", run), ("POST", "/contexts", {"heap": heap})),
             *(("POST", f"/contexts/{here}/checkpoint", {}), ("GET", "/contexts", None)),
             *(("POST", "/contexts", body), ("GET", "/api/executions", None)),
