@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.cables import why_no_networks
@@ -14,6 +14,8 @@ from tests.support.machines import DATABASE, STORE, Machines
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx
 
 LEASE_SECONDS = 4
 PATIENCE_SECONDS = 25.0
@@ -27,9 +29,9 @@ pytestmark = [
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
-    """One server."""
+    """Two servers."""
     pytest.importorskip("moto.server")
-    made = Machines(1, tmp_path, "--cluster-lease-seconds", str(LEASE_SECONDS))
+    made = Machines(2, tmp_path, "--cluster-lease-seconds", str(LEASE_SECONDS))
     try:
         yield made
     finally:
@@ -37,27 +39,62 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     assert not made.said
 
 
-@pytest.mark.parametrize("what", [DATABASE, STORE])
-def test_all_is_answered_in_time(machines: Machines, what: str) -> None:
-    (server,) = machines.names
-    with connect(machines.server(server)) as client, ThreadPoolExecutor() as pool:
+def _code(answer: httpx.Response) -> str:
+    """What an answer says that it failed by."""
+    code = answer.headers.get("X-Error-Code")
+    if code is None and answer.status_code == 200:
+        error = answer.json().get("error")
+        code = error and error["name"]
+    return str(code)
+
+
+@pytest.mark.parametrize(
+    ("what", "codes"),
+    [
+        (DATABASE, {"lease", "database"}),
+        (STORE, {"heap_store", "ContextUnsavedError"}),
+    ],
+)
+def test_all_is_answered_in_time(
+    machines: Machines, what: str, codes: set[str]
+) -> None:
+    name = machines.names[0]
+    with connect(machines.server(name)) as client, ThreadPoolExecutor() as pool:
         body = {"language": "javascript", "durability": "execution"}
         here = client.post("/contexts", json=body).json()["id"]
         heap = client.show(here)["heap"]
         run = {"code": "globalThis.n = 1", "context_id": here}
-        asked: tuple[tuple[str, str, Any], ...] = (
-            *(("POST", "/execute", run), ("POST", "/contexts", {"heap": heap})),
-            *(("POST", f"/contexts/{here}/checkpoint", {}), ("GET", "/contexts", None)),
-            *(("POST", "/contexts", body), ("GET", "/api/executions", None)),
-            *(("POST", "/api/exec", {"code": "1"}), ("POST", "/tasks", {"code": "1"})),
+        asked: tuple[tuple[str, dict[str, str]], ...] = (
+            *(("/execute", run), ("/contexts", {"heap": heap}), ("/contexts", body)),
+            (f"/contexts/{here}/checkpoint", {}),
         )
-        with machines.trouble((what, server), (server, what)):
+        with machines.trouble((what, name), (name, what)):
             began = time.monotonic()
             client.timeout = 4 * PATIENCE_SECONDS
-            answers = [
-                pool.submit(client.request, method, path, json=content)
-                for method, path, content in asked
-            ]
-            for answer in answers:
-                answer.result()
+            posted = [pool.submit(client.post, path, json=it) for path, it in asked]
+            told = {_code(answer.result()) for answer in posted}
             assert time.monotonic() - began < PATIENCE_SECONDS
+    assert told == codes or (told < codes and what == DATABASE), told
+
+
+def test_a_server_that_does_not_hear_another_says_so(machines: Machines) -> None:
+    one, other = machines.names
+    with (
+        connect(machines.server(one)) as client,
+        connect(machines.server(other)) as owner,
+        ThreadPoolExecutor() as pool,
+    ):
+        here = owner.create()
+        owner.run("let n = 1", context_id=here)
+        asked = {"code": "await new Promise((r) => setTimeout(r, 30_000))"}
+        under_way = pool.submit(
+            client.post, "/execute", json={**asked, "context_id": here}
+        )
+        owner.wait_state(here, "busy")
+        with machines.trouble((other, one)):
+            began = time.monotonic()
+            assert _code(under_way.result()) == "peer_lost"
+            assert _code(client.get(f"/contexts/{here}")) == "peer_unreachable"
+            assert time.monotonic() - began < PATIENCE_SECONDS
+            assert owner.post(f"/contexts/{here}/interrupt").status_code < 300
+            assert owner.text("n", context_id=here) == "1"
