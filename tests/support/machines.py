@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +27,7 @@ CLIENTS = "clients"
 DATABASE = "database"
 STORE = "store"
 _PAUSE_SECONDS = 0.2
+_STARTS_MAX = 100
 _CUT_OFF = "Exception closing connection"
 """What SQLAlchemy logs of a session that it can't close any more."""
 
@@ -73,7 +74,7 @@ class Machines:
             self.store.wait()
             stack.callback(self._stop)
             for name in self.names:
-                self._servers[name] = self._start(name)
+                self._have(name)
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -115,6 +116,10 @@ class Machines:
 
     # -- servers -----------------------------------------------------------------------
 
+    def server(self, name: str) -> Server:
+        """The server on a machine."""
+        return self._servers[name]
+
     def pick(self, chance: random.Random) -> Server:
         """Any server, whether it answers or not."""
         return self._servers[chance.choice(self.names)]
@@ -135,20 +140,17 @@ class Machines:
         """End a server that is held, and start another one on its machine."""
         (name,) = (name for name, one in self._servers.items() if one is server)
         self._end(name, server, number)
-        while not self._replaced(name):
+        self._have(name)
+
+    def _have(self, name: str) -> None:
+        """Start a server on a machine, again if it can't amid a fault."""
+        for _ in range(_STARTS_MAX):
+            with suppress(pytest.fail.Exception):
+                self._servers[name] = self._start(name)
+                return
             self.restarts += 1
             self.ended.wait(_PAUSE_SECONDS)
-
-    def _replaced(self, name: str) -> bool:
-        """Whether another one has started, which it can't amid some faults."""
-        over = self.ended.is_set()
-        try:
-            self._servers[name] = self._start(name)
-        except pytest.fail.Exception:
-            if over:
-                raise
-            return False
-        return True
+        self.said.append(f"{name} did not start {_STARTS_MAX} times")
 
     # -- the database and the store ----------------------------------------------------
 

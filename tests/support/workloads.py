@@ -76,7 +76,13 @@ class Asker:
         self.problems: list[str] = []
 
     def ask(
-        self, method: str, path: str, *, context: str = "", **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        context: str = "",
+        missing: tuple[str, ...] = (),
+        **options: Any,
     ) -> httpx.Response | None:
         """Ask one for something; what it answers, if that is no fault.
 
@@ -84,6 +90,7 @@ class Asker:
             method: The method.
             path: The path.
             context: Of which context an answer is, if it is of one.
+            missing: Which errors of what is lost are none, as it may never have been.
             options: Of the request.
         """
         server = self._pick(self.chance)
@@ -109,7 +116,8 @@ class Asker:
         if answer is None or answer.status_code in _FAULTY:
             return None
         code = answer.headers.get("X-Error-Code")
-        if code in _GONE or answer.status_code >= 500:
+        lost = code in _GONE and code not in missing
+        if lost or answer.status_code >= 500:
             self.problem(f"{method} {path}: {outcome} {answer.text[:500]}")
             return None
         if context and answer.status_code < 300:
@@ -215,7 +223,8 @@ class Workload:
 
     def begin_anew(self, session: str) -> None:
         """Restart a session that was lost before anything of it was saved."""
-        answer = self.asker.ask("GET", f"/contexts/{session}")
+        never = () if self.numbers.known else ("context_missing",)
+        answer = self.asker.ask("GET", f"/contexts/{session}", missing=never)
         if answer is None or answer.status_code != _OK:
             return
         if answer.json()["state"] == "dead":

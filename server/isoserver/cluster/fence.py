@@ -117,11 +117,16 @@ _END: Final = """
             WHERE kind = '{kind}' AND workspace = its_workspace AND id = its_id;
         END IF;
 """
+# Not while others serve, of whose runs one may end in that moment.
+_ALONE: Final = (
+    "NOT EXISTS (SELECT 1 FROM cluster_servers WHERE NOT fenced "
+    "AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())"
+)
 _UNOWNED: Final = (
     "INSERT INTO cluster_owners SELECT 'run', workspace, id, '', 0 "
-    "FROM runs WHERE ended_at IS NULL ON CONFLICT DO NOTHING",
+    "FROM runs WHERE ended_at IS NULL AND {alone} ON CONFLICT DO NOTHING",
     "INSERT INTO cluster_owners SELECT 'webhook', workspace, id, '', 0 "
-    "FROM webhooks ON CONFLICT DO NOTHING",
+    "FROM webhooks WHERE {alone} ON CONFLICT DO NOTHING",
 )
 _KNOWN: Final = text(
     "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal"
@@ -161,7 +166,7 @@ async def prepare(connection: AsyncConnection) -> None:
 async def _note_unowned(connection: AsyncConnection) -> None:
     """Have what servers that were of no cluster have left be of one that is gone."""
     for statement in _UNOWNED:
-        await connection.exec_driver_sql(statement)
+        await connection.exec_driver_sql(statement.format(alone=_ALONE))
 
 
 def _functions() -> Iterator[tuple[str, str]]:

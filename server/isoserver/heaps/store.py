@@ -24,6 +24,7 @@ _HEAPS: Final = ".heap"
 CONTENTS: Final = ".content"
 """The ending of files that have the contents of contexts' files."""
 _PART: Final = ".part"
+_S3: Final = ("s3://", "s3a://")
 _ASIDE: Final = ".aside"
 
 P = ParamSpec("P")
@@ -93,7 +94,8 @@ class HeapStore:
         from fsspec.core import url_to_fs  # noqa: PLC0415 - 20 ms of a start
 
         # Cached listings would hide what other processes have written since.
-        file_system, root = url_to_fs(self._url, use_listings_cache=False)
+        options = {"use_listings_cache": False, **_options(self._url)}
+        file_system, root = url_to_fs(self._url, **options)
         return file_system, root.rstrip("/")
 
     @property
@@ -220,6 +222,15 @@ class HeapStore:
 
     def _path(self, key: str) -> str:
         return f"{self._opened[1]}/{key}{self._ending}"
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Return what a kind of store is told besides its URL."""
+    # A store that can't be reached is given up after 10 s, one that takes requests and
+    # answers none after half a minute, in place of several: clients wait for that.
+    if url.startswith(_S3):
+        return {"config_kwargs": {"retries": {"max_attempts": 1}}}
+    return {}
 
 
 def _file(path: str, facts: dict[str, Any], ending: str) -> HeapFile | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -66,6 +67,16 @@ _SQLITE_WRITE: Final = text("PRAGMA user_version = 1")
 """Writes a page of the file, whatever the version was; nothing reads the version."""
 _WRITE: Final = text("SELECT txid_current()")
 """PostgreSQL refuses it where it would refuse to write."""
+_CONNECT_SECONDS: Final = 5.0
+_WATCHING: Final = (
+    # Who waits for a server that can't be reached any more is told by the kernel,
+    # however long a query may take on one that can.
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
+)
 _CLOSE_SECONDS: Final = 2.0
 _CHECK_SECONDS: Final = 5.0
 _CHECKED_SECONDS: Final = 1.0
@@ -110,8 +121,8 @@ class Database:
         # What was wrong when the database was last written for `check`, and when.
         self._check: asyncio.Future[DatabaseError | None] | None = None
         self._checked = 0.0
-        if self.is_sqlite:
-            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+        prepare = _prepare_sqlite if self.is_sqlite else _watch_peer
+        event.listen(self.engine.sync_engine, "connect", prepare)
 
     def _options(self) -> dict[str, Any]:
         if self.is_sqlite:
@@ -119,10 +130,10 @@ class Database:
             # Each is a thread, and as dear to make as five queries: so all stay that
             # were ever needed at once.
             return {"connect_args": more, "pool_size": _SQLITE_POOL, "max_overflow": 0}
-        more = {}
+        connect: dict[str, Any] = {"timeout": _CONNECT_SECONDS}
         if self._variables is not None:
-            more["connect_args"] = {"server_settings": dict(self._variables)}
-        return {"pool_size": _POOL, "pool_pre_ping": True, **more}
+            connect["server_settings"] = dict(self._variables)
+        return {"pool_size": _POOL, "pool_pre_ping": True, "connect_args": connect}
 
     def _open_sqlite(self, *place: Any, **options: Any) -> Any:
         """Begin a connection as SQLAlchemy does, and know its thread."""
@@ -260,3 +271,11 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+
+
+def _watch_peer(connection: Any, _record: object) -> None:
+    transport = connection.driver_connection._transport  # noqa: SLF001 - there is no other way
+    its = transport.get_extra_info("socket")
+    if its.family != socket.AF_UNIX:
+        for level, name, value in _WATCHING:
+            its.setsockopt(level, name, value)

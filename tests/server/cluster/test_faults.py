@@ -40,7 +40,7 @@ AT_ONCE = int(os.environ.get("ISOKERNEL_TEST_FAULTS_AT_ONCE", "3"))
 ONLY = os.environ.get("ISOKERNEL_TEST_FAULTS_ONLY", "")
 """Names of faults, if not all."""
 SEED = int(os.environ.get("ISOKERNEL_TEST_SEED", str(time.time_ns() % 1_000_000)))
-LEASE_SECONDS = float(os.environ.get("ISOKERNEL_TEST_FAULTS_LEASE", "1"))
+LEASE_SECONDS = float(os.environ.get("ISOKERNEL_TEST_FAULTS_LEASE", "2"))
 LATE_SECONDS = 0.05
 LOST_PART = 0.2
 CALM_SECONDS = 60.0

@@ -191,6 +191,32 @@ def test_what_is_left_is_taken_by_one(postgresql: PostgreSQL, tmp_path: Path) ->
     asyncio.run(scenario())
 
 
+def test_who_joins_takes_note_of_what_was_left_by_no_cluster(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        url = postgresql.database()
+        alone = Database(url_of(url, tmp_path))
+        await alone.start()
+        async with alone.begin() as connection:
+            await connection.execute(insert(RUNS), RUN_ROW)
+        async with members(url, tmp_path) as (one, _):
+            key = ("default", "r")
+            async with one.database.connect() as connection:
+                assert await tables.owner(connection, RUN, key) is not None
+            # From now on all have their owners: none is looked for as others serve.
+            async with alone.begin() as connection:
+                await connection.execute(text("DELETE FROM cluster_owners"))
+            third = Member("third", url, tmp_path)
+            await third.join()
+            await third.database.close()
+            async with one.database.connect() as connection:
+                assert await tables.owner(connection, RUN, key) is None
+        await alone.close()
+
+    asyncio.run(scenario())
+
+
 async def _wait_for_locks(connection: AsyncConnection, number: int) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     for _ in range(1000):
