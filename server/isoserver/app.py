@@ -272,6 +272,7 @@ class Server:
         from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
             contexts_elsewhere,
             drop_sessions_elsewhere,
+            hand_over,
             runs_elsewhere,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
@@ -279,6 +280,8 @@ class Server:
         passing = Passing(self.settings, cluster, log)
         self.parts.passing = passing
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
+        if self.contexts.ownership is not None:
+            self.contexts.ownership.hand_over = partial(hand_over, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
         self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)
 

@@ -106,7 +106,8 @@ _CLAIM: Final = text(
     VALUES (:kind, :workspace, :id, :server, nextval('cluster_generations'))
     ON CONFLICT (kind, workspace, id) DO UPDATE
     SET server = excluded.server, generation = excluded.generation
-    WHERE NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    WHERE mine.server = :giver
+    OR NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
     RETURNING generation
     """
 )
@@ -277,10 +278,15 @@ async def servers(connection: AsyncConnection) -> list[ServerRow]:
 
 
 async def claim(
-    connection: AsyncConnection, kind: str, key: Key, server_id: str
+    connection: AsyncConnection, kind: str, key: Key, server_id: str, giver: str = ""
 ) -> int | None:
-    """Make something a server's that is nobody's; None if it is somebody's."""
-    named = {"kind": kind, "workspace": key[0], "id": key[1], "server": server_id}
+    """Make something a server's that is nobody's, or that of one that gives it away.
+
+    Returns:
+        The generation; None if it is somebody else's.
+    """
+    named = {"kind": kind, "workspace": key[0], "id": key[1]}
+    named.update(server=server_id, giver=giver)
     found: int | None = (await connection.execute(_CLAIM, named)).scalar()
     return found
 
