@@ -115,7 +115,7 @@ def test_rooms_form_no_circle(package: str) -> None:
     for name, wanted in needs.items():
         wanted -= {name, "_version"}
     border = {name for name in needs if name.startswith("*/")}
-    border |= {"http", "mcp", "ui", "app", "cli"}
+    border |= {"http", "mcp", "ui", "tracing", "app", "cli"}
     while free := [name for name, wanted in needs.items() if not wanted & set(needs)]:
         for name in free:
             del needs[name]

@@ -20,6 +20,7 @@ from isoserver.cluster.routes import CLUSTER_ROUTES
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
+from isoserver.errors import DatabaseError
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from isoserver.runs.calls import Toolbox
     from isoserver.runs.runner import Runner
     from isoserver.settings.server import ServerSettings
+    from isoserver.tracing.service import Tracing
 
 __all__ = ["ROUTES", "Server"]
 
@@ -109,6 +111,7 @@ class Server:
         checks: The type checker.
         webhooks: Tell others that runs have ended.
         runs: The runs.
+        tracing: Sends traces of what the parts do, if that is wanted.
         parts: What the handlers of HTTP and the tools of MCP share.
         relay: Serves MCP clients of other processes; None in a temporary folder.
         url: Where it listens, once started.
@@ -142,7 +145,9 @@ class Server:
         self._claims = claims or Claims(settings)
         self._data = self._claims.folder
         self.folder = self._data.path
-        log = make_log(settings.log_level, log_file)
+        self.tracing = self._trace() if settings.traces else None
+        note = None if self.tracing is None else self.tracing.note
+        log = make_log(settings.log_level, log_file, note)
         variables = self._variables() if settings.cluster else None
         self.database = Database(self._claims.database_url, variables)
         self.files = Files(settings, self.folder / "files", log)
@@ -244,10 +249,18 @@ class Server:
             ownership.left += [self.capabilities.drop, self.parts.sessions.let_go]
             ownership.wanted.append(self.runs.wants)
             self._pass_on(self.cluster, log)
+        if self.tracing is not None:
+            self.tracing.watch(self.parts, runners.values())
         self._mending: set[asyncio.Future[None]] = set()
+        self._grace_ended = asyncio.Event()
         self._claimed = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
+
+    def _trace(self) -> Tracing:
+        from isoserver.tracing.service import Tracing  # noqa: PLC0415 - if so
+
+        return Tracing()
 
     # -- several servers ---------------------------------------------------------------
 
@@ -272,6 +285,7 @@ class Server:
         from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
             contexts_elsewhere,
             drop_sessions_elsewhere,
+            fronts_elsewhere,
             hand_over,
             runs_elsewhere,
         )
@@ -283,18 +297,20 @@ class Server:
         if self.contexts.ownership is not None:
             self.contexts.ownership.hand_over = partial(hand_over, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
+        self.parts.fronts.elsewhere = partial(fronts_elsewhere, passing)
         self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)
 
     def _routes(self) -> Iterable[Route]:
+        routes: Iterable[Route]
         routes = (*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES)
-        if self.cluster is None:
-            return routes
-        from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
-            PEER_ROUTES,
-            passing_routes,
-        )
+        if self.cluster is not None:
+            from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
+                PEER_ROUTES,
+                passing_routes,
+            )
 
-        return (*passing_routes(routes), *PEER_ROUTES)
+            routes = (*passing_routes(routes), *PEER_ROUTES)
+        return routes if self.tracing is None else self.tracing.routes(routes)
 
     def _lose(self, reason: str) -> None:
         """End at once whatever may be another server's by now."""
@@ -387,8 +403,28 @@ class Server:
         if not self.contexts.stopping:
             import_module("structlog")
 
+    async def _give_away(self, cluster: Cluster) -> None:
+        """Have other servers take what this one has, which still answers meanwhile.
+
+        So nobody who asks for a context that is idle has to wait until all others are.
+        """
+        if not cluster.serving or all(peer.draining for peer in cluster.peers()):
+            return
+        with suppress(DatabaseError, asyncio.TimeoutError):
+            await cluster.leave()
+            async with timeout(self.settings.shutdown_grace_seconds):
+                ended = [self._grace_ended, cluster.lost]
+                await _first(ended, asyncio.ensure_future(self._given_away()))
+
+    async def _given_away(self) -> None:
+        await self.runs.all_ended()
+        await self.contexts.given_away()
+
     async def stop(self) -> None:
         """Stop listening, let running cells end in their grace period, end the rest."""
+        self.parts.ending = True
+        if self.cluster is not None:
+            await self._give_away(self.cluster)
         if self._http is not None:
             self._http.stop()
         self.contexts.stopping = True
@@ -426,9 +462,12 @@ class Server:
         await self.lock.release()
         await self.database.close()
         self._data.close()
+        if self.tracing is not None:
+            await self.tracing.close()
 
     def end_grace_period(self) -> None:
         """End the grace period of `stop`."""
+        self._grace_ended.set()
         self.contexts.end_grace_period()
         self.runs.end_grace_period()
 
@@ -485,12 +524,13 @@ class Server:
                 again = not stopped.is_set()
         finally:
             await self.stop()
-        if again:
+        if again and not stopped.is_set():  # nor while it stopped
             loop = asyncio.get_running_loop()
             for number, handler in before:
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
-        return again
+            return True
+        return False
 
     def _end_when_continued(self, cluster: Cluster) -> None:
         """Look at the lease first of all when the process goes on after a stop."""

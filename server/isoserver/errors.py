@@ -1233,6 +1233,7 @@ class StoppingError(ServerError):
     """The server is stopping and accepts no new work."""
 
     http_status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after: int | None = 1
     advice = "Reconnect in a few seconds."
 
     def __init__(self) -> None:

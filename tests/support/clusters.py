@@ -26,7 +26,12 @@ class AnyServer(Server):
     """
 
     def __init__(
-        self, number: int, database_url: str, *flags: str, key: str = ""
+        self,
+        number: int,
+        database_url: str,
+        *flags: str,
+        key: str = "",
+        env: dict[str, str] | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._random = random.Random(number)  # noqa: S311 - the same in each run
@@ -40,7 +45,7 @@ class AnyServer(Server):
         self.servers: list[Server] = []
         try:
             for _ in range(number):
-                self.servers.append(Server(*self.flags))
+                self.servers.append(Server(*self.flags, env=env))
             self.wait_acquainted()
         except BaseException:
             self.stop()
@@ -60,10 +65,6 @@ class AnyServer(Server):
     def clients(self, **headers: str) -> list[Client]:
         """A client of each."""
         return [connect(server, **headers) for server in self.servers]
-
-    def stranger(self, secret: str) -> Server:
-        """Start one more with another secret; whoever calls this stops it."""
-        return Server(*(secret if flag == SECRET else flag for flag in self.flags))
 
     def wait_acquainted(self) -> None:
         """Wait until each knows all others, so that lists are complete."""

@@ -9,12 +9,17 @@ if TYPE_CHECKING:
 
 
 class Away:
-    """A database that can be cut off."""
+    """A database that can be cut off.
+
+    Attributes:
+        url: Where it is.
+        name: What it is called.
+    """
 
     def __init__(self, server: PostgreSQL) -> None:
         self._server = server
         self.url = server.database()
-        self._name = self.url.partition("@/")[2].partition("?")[0]
+        self.name = self.url.partition("?")[0].rpartition("/")[2]
 
     def leave(self) -> None:
         """Refuse new connections, end those that there are."""
@@ -24,12 +29,12 @@ class Away:
     def end_sessions(self) -> None:
         """End the connections that there are; new ones are taken as before."""
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
-        self._server._query(f"{end} '{self._name}'")
+        self._server.query(f"{end} '{self.name}'")
 
     def come_back(self) -> None:
         """Take connections again."""
         self._allow(connections=True)
 
     def _allow(self, *, connections: bool) -> None:
-        query = f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {connections}"
-        self._server._query(query)
+        query = f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS {connections}"
+        self._server.query(query)

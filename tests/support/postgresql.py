@@ -9,8 +9,12 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["PostgreSQL"]
 
@@ -31,7 +35,13 @@ _GUARD: Final = '"$@" <&- & read -r _; kill -QUIT $!; wait $!'
 class PostgreSQL:
     """One server, which listens on a socket in a folder of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "") -> None:
+        """Start it.
+
+        Args:
+            address: Where else it listens, for anybody.
+        """
+        self._address = address
         self.folder = Path(tempfile.mkdtemp(prefix="isokernel-pg-"))
         # It refuses to be run by root, and another user must be able to read it.
         self._user = _USER if os.geteuid() == 0 else None
@@ -50,7 +60,10 @@ class PostgreSQL:
         self._data = str(data)
         self._made = 0
         self._call("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N")
-        place = ("-D", self._data, "-h", "", "-k", str(self.folder))
+        if address:
+            with (data / "pg_hba.conf").open("a") as allowed:
+                allowed.write("host all all all trust\n")
+        place = ("-D", self._data, "-h", address, "-k", str(self.folder))
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "sh", programs / "postgres", *place, *_OPTIONS],
             user=self._user,
@@ -65,13 +78,15 @@ class PostgreSQL:
         while not (self.folder / ".s.PGSQL.5432").exists():
             assert time.monotonic() < end, "PostgreSQL did not start"
             os.sched_yield()
-        self._query("SELECT 1")
+        self.query("SELECT 1")
 
     def database(self) -> str:
         """Make an empty database; its URL."""
         self._made += 1
         name = f"isokernel_{self._made}"
-        self._query(f"CREATE DATABASE {name}")
+        self.query(f"CREATE DATABASE {name}")
+        if self._address:
+            return f"postgresql://postgres@{self._address}/{name}"
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
     def stop(self) -> None:
@@ -81,20 +96,41 @@ class PostgreSQL:
         self._process.wait(_SECONDS)
         shutil.rmtree(self.folder)
 
-    def _query(self, query: str) -> None:
+    def query(self, query: str, database: str = "postgres") -> str:
         """Ask it something; it may still be about to start."""
         end = time.monotonic() + _SECONDS
-        there = ("-h", str(self.folder), "-U", "postgres", "-q")
+        there = ("-h", str(self.folder), "-U", "postgres", "-d", database, "-qtA")
         while True:
             try:
-                self._call("psql", *there, "-c", query)
+                return self._call("psql", *there, "-c", query)
             except AssertionError as error:  # noqa: PERF203 - it waits anyway
                 if "starting up" not in str(error) or time.monotonic() > end:
                     raise
-            else:
-                return
 
-    def _call(self, program: str, *arguments: str) -> None:
+    @contextmanager
+    def holding(self, statement: str, database: str) -> Iterator[None]:
+        """Have a transaction go on meanwhile that has begun with a statement."""
+        there = ("-h", str(self.folder), "-U", "postgres", "-d", database, "-qtA")
+        with subprocess.Popen(
+            [str(self._programs / "psql"), *there],
+            user=self._user,
+            cwd=self.folder,
+            env=_ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"BEGIN; {statement}; SELECT 'held';\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "held\n"
+            try:
+                yield
+            finally:
+                process.communicate()
+
+    def _call(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [str(self._programs / program), *arguments],
             user=self._user,
@@ -107,6 +143,7 @@ class PostgreSQL:
             check=False,
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+        return done.stdout
 
 
 def _copy(programs: Path, folder: Path) -> Path:

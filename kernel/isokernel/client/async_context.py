@@ -331,6 +331,16 @@ class AsyncContext:
         made = await self._call(calls.fork_context)
         return AsyncContext(client=self, id=made.id, keep=keep)
 
+    async def forks(self, count: int, *, keep: bool = False) -> list[AsyncContext]:
+        """Make several contexts with the state of this one, all of one moment.
+
+        Args:
+            count: How many, up to 16.
+            keep: Whether they outlive `async with` and `close`.
+        """
+        made = await self._call(calls.fork_context_often, count)
+        return [AsyncContext(client=self, id=one.id, keep=keep) for one in made]
+
     async def restart(self, *, from_checkpoint: bool = False) -> ContextInfo:
         """Begin anew under the same id, with nothing or from the last `save`."""
         return await self._call(calls.restart_context, from_checkpoint=from_checkpoint)

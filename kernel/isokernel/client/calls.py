@@ -152,6 +152,13 @@ def fork_context(context_id: str) -> Steps[ContextInfo]:
     return _ask(ContextInfo, Request("POST", path, seconds=_SLOW_SECONDS))
 
 
+def fork_context_often(context_id: str, count: int) -> Steps[list[ContextInfo]]:
+    """Make several contexts with the state of another, all of one moment."""
+    path, body = _context(context_id, "forks"), {"count": count}
+    request = Request("POST", path, body=body, seconds=_SLOW_SECONDS)
+    return (yield from _ask(_Contexts, request)).items
+
+
 def save_context(context_id: str) -> Steps[str]:
     """Save a context, and return the key of its heap."""
     path = _context(context_id, "checkpoint")

@@ -310,6 +310,16 @@ class Context:
         made = self._call(calls.fork_context)
         return Context(client=self, id=made.id, keep=keep)
 
+    def forks(self, count: int, *, keep: bool = False) -> list[Context]:
+        """Make several contexts with the state of this one, all of one moment.
+
+        Args:
+            count: How many, up to 16.
+            keep: Whether they outlive `with` and `close`.
+        """
+        made = self._call(calls.fork_context_often, count)
+        return [Context(client=self, id=one.id, keep=keep) for one in made]
+
     def restart(self, *, from_checkpoint: bool = False) -> ContextInfo:
         """Begin anew under the same id, with nothing or from the last `save`."""
         return self._call(calls.restart_context, from_checkpoint=from_checkpoint)

@@ -1,19 +1,21 @@
 """Rate limits: token buckets, one for each workspace or address.
 
-Where several servers share a database, a workspace has one bucket for all of them.
+Where several servers share a database, each has one bucket for all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import Column, Double, String, Table, func, select, update
+from sqlalchemy import Column, Double, String, Table, func, select, text, update
 
-from isoserver.errors import RateLimitError
+from isoserver.errors import DatabaseError, RateLimitError
 from isoserver.storage.database import SHARED
 
 if TYPE_CHECKING:
@@ -26,12 +28,13 @@ if TYPE_CHECKING:
 
     Kind = Literal["execute", "request"]
 
-__all__ = ["BUCKETS", "Buckets", "RateLimits", "SharedBuckets"]
+__all__ = ["BUCKETS", "Buckets", "RateLimits", "SharedBuckets", "SharedFailures"]
 
 BUCKETS: Final = Table(
     "rate_buckets",
     SHARED,
-    # What was left in a bucket at a time of the database's.
+    # What was left in a bucket at a time of the database's. It is a workspace's, or of
+    # the kind `failure` an address's.
     Column("workspace", String, primary_key=True),
     Column("kind", String, primary_key=True),
     Column("remaining", Double, nullable=False),
@@ -41,6 +44,35 @@ BUCKETS: Final = Table(
 BUCKETS_MAX: Final = 10_000
 """Buckets of one kind that are kept; the oldest is dropped, and is full again."""
 _MINUTE: Final = 60.0
+_FAILURES: Final = "failure"
+_TOLD_MAX: Final = 1000
+"""Buckets that are told of at once: those of which most was taken."""
+_ROUNDS: Final = 60
+"""After which what is full again is dropped from the database."""
+_TAKE: Final = text(
+    """
+    INSERT INTO rate_buckets AS mine (workspace, kind, remaining, at)
+    SELECT name, :kind, :depth - taken, extract(epoch FROM clock_timestamp())
+    FROM unnest(CAST(:names AS text[]), CAST(:counts AS integer[])) AS told(name, taken)
+    ON CONFLICT (workspace, kind) DO UPDATE SET
+        remaining = excluded.remaining - :depth
+            + least(:depth, mine.remaining
+                + greatest(0, excluded.at - mine.at) * :rate),
+        at = greatest(mine.at, excluded.at)
+    RETURNING workspace, remaining
+    """
+)
+_DROP_FULL: Final = text(
+    """
+    DELETE FROM rate_buckets WHERE (workspace, kind) IN (
+        SELECT workspace, kind FROM rate_buckets
+        WHERE kind = :kind AND remaining
+            + (extract(epoch FROM clock_timestamp()) - at) * :rate >= :depth
+        ORDER BY workspace FOR UPDATE SKIP LOCKED
+    )
+    """
+)
+"""Of the addresses that nothing wrong has come from for long."""
 _WHAT: Final = {"execute": "executions", "request": "requests"}
 
 
@@ -91,6 +123,13 @@ class Buckets:
         """Return the seconds until a bucket has a token, and take none."""
         left = self._left(name, rate, self._clock())
         return max(0.0, 1 - left) * _MINUTE / rate
+
+    def put(self, name: str, left: float, rate: float) -> None:
+        """Note that no more than so much is left in a bucket; less than 0 is a debt."""
+        if name in self._buckets:
+            now = self._clock()
+            left = min(left, self._left(name, rate, now))
+            self._buckets[name] = _Bucket(left, now)
 
     def _left(self, name: str, rate: float, now: float) -> float:
         depth = max(1.0, rate)
@@ -165,6 +204,90 @@ class SharedBuckets:
                 values = {"remaining": left - taken, "at": at + passed}
                 await connection.execute(update(BUCKETS).where(*mine).values(values))
         return taken, max(0.0, 1 - left) * _MINUTE / rate
+
+
+class SharedFailures:
+    """Buckets for what each server counts by itself and all count together.
+
+    Like `Buckets`, whose methods it has, but what was taken is told to the database, a
+    second's at a time, which answers what is left of it on all servers. So who is let
+    in costs nothing, and who isn't costs the database a statement a second, however
+    often, and from however many addresses, somebody tries. What comes to several
+    servers before each has heard of the others is a debt that is waited for later.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float] = time.monotonic,
+        pause: float = 1.0,
+    ) -> None:
+        """Begin with full buckets.
+
+        Args:
+            database: The servers', which is PostgreSQL.
+            clock: Returns the time in seconds.
+            pause: Seconds between two statements.
+        """
+        self._database = database
+        self._pause = pause
+        self._own = Buckets(clock)
+        self._taken: Counter[str] = Counter()
+        self._rate = 0.0
+        self._telling: asyncio.Task[None] | None = None
+
+    def take(self, name: str, rate: float) -> float:
+        """Take one token out of a bucket; see `Buckets`."""
+        seconds = self._own.take(name, rate)
+        if not seconds:
+            self._rate = rate
+            self._taken[name] += 1
+            if self._telling is None:
+                self._telling = asyncio.ensure_future(self._tell())
+        return seconds
+
+    def wait(self, name: str, rate: float) -> float:
+        """Return the seconds until a bucket has a token here, and take none."""
+        return self._own.wait(name, rate)
+
+    async def close(self) -> None:
+        """Tell nothing more."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
+
+    async def _tell(self) -> None:
+        """Tell the database what was taken, until nothing more is."""
+        try:
+            for number in count():
+                if not self._taken:
+                    return
+                told = dict(self._taken.most_common(_TOLD_MAX))
+                self._taken.clear()
+                # Else each server has its own count until it can be reached again.
+                with suppress(DatabaseError):
+                    if not number % _ROUNDS:
+                        await self._drop_full()
+                    for name, left in await self._exchange(told):
+                        self._own.put(name, left, self._rate)
+                await asyncio.sleep(self._pause)
+        finally:
+            self._telling = None
+
+    async def _exchange(self, told: dict[str, int]) -> list[tuple[str, float]]:
+        names = sorted(told)  # so that no two servers wait for each other's rows
+        values = {"names": names, "counts": [told[name] for name in names]}
+        async with self._database.begin() as connection:
+            rows = await connection.execute(_TAKE, {**values, **self._of()})
+            return [(row[0], float(row[1])) for row in rows]
+
+    async def _drop_full(self) -> None:
+        async with self._database.begin() as connection:
+            await connection.execute(_DROP_FULL, self._of())
+
+    def _of(self) -> dict[str, Any]:
+        depth, rate = max(1.0, self._rate), self._rate / _MINUTE
+        return {"kind": _FAILURES, "depth": depth, "rate": rate}
 
 
 class RateLimits:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from isoserver.access.keys import Keys
-from isoserver.access.rates import Buckets
+from isoserver.access.rates import Buckets, SharedFailures
 from isoserver.access.signins import SharedSignIns, SignIns
 from isoserver.errors import (
     AccessError,
@@ -76,7 +76,9 @@ class Access:
         self._refused = refused
         self._keys = Keys(settings)
         self._tokens = _make_tokens(settings, log)
-        self._failures = Buckets(clock)
+        self._failures = (
+            Buckets(clock) if shared is None else SharedFailures(shared, clock)
+        )
         self.signins: SignInsHolder = (
             SignIns(clock) if shared is None else SharedSignIns(shared)
         )
@@ -110,7 +112,9 @@ class Access:
             self.refuse(error)
 
     async def close(self) -> None:
-        """Stop fetching the issuer's keys."""
+        """Stop fetching the issuer's keys, and telling other servers of failures."""
+        if isinstance(self._failures, SharedFailures):
+            await self._failures.close()
         if self._tokens is not None:
             await self._tokens.close()
 

@@ -23,6 +23,7 @@ GROUPS: Final = {
     "Where the server is, and what it keeps": (
         *("config", "host", "port", "public_url", "data_dir", "database_url"),
         *("lock_timeout_seconds", "heap_store", "log_level", "access_log"),
+        "traces",
     ),
     "Languages and contexts": (
         *("languages", "default_language", "contexts_max", "context_ttl_seconds"),

@@ -95,9 +95,9 @@ def _up(_server: Any, given: argparse.Namespace) -> int:
     variables = {
         name: value for name, value in os.environ.items() if name.startswith(_PREFIX)
     }
-    from isoserver.ray import placement, service  # noqa: PLC0415 - loads Ray
+    from isoserver.ray import service  # noqa: PLC0415 - loads Ray, or says that it can't
 
-    order = placement.Order(
+    order = service.Order(
         tuple(given.flags),
         variables,
         {"CPU": given.cpus, **dict(given.resource)},

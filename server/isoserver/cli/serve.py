@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from isokernel.errors import IsokernelError, reason_of
 from isoserver.cli.flags import FlagError, HelpRequest, parse
-from isoserver.errors import InvalidSettingsError, ServerError, TakenError
+from isoserver.errors import (
+    DatabaseError,
+    HeapStoreError,
+    InvalidSettingsError,
+    ServerError,
+    TakenError,
+)
 from isoserver.settings.reading import read_settings
 from isoserver.settings.server import ServerSettings
 
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["explain", "load", "serve", "serve_mcp"]
 
 USAGE = 2
+_PAUSE_SECONDS = 0.5
+"""Before a server of a cluster tries again to begin anew."""
 
 
 def load(arguments: Sequence[str]) -> ServerSettings:
@@ -193,6 +201,8 @@ def _run_loop(server: Coroutine[Any, Any, None]) -> None:
 
 
 async def _run(settings: ServerSettings, claims: Claims) -> None:
+    import asyncio  # noqa: PLC0415 - it is loaded by now
+
     from isoserver.app import Server  # noqa: PLC0415 - half a second
     from isoserver.settings.logs import route_foreign  # noqa: PLC0415
 
@@ -207,7 +217,13 @@ async def _run(settings: ServerSettings, claims: Claims) -> None:
             others.launch()
             server = Server(settings, claims=others)
             route_foreign(server.parts.log)
-            again = await server.run()
+            try:
+                again = await server.run()
+            except (DatabaseError, HeapStoreError) as error:
+                # What the servers share was there for a moment only.
+                server.parts.log.warning("can't begin anew yet", reason=str(error))
+                await server.stop()
+                await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def _run_mcp(

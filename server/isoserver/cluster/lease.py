@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from isokernel.timeouts import timeout
 from isoserver.cluster import tables
-from isoserver.errors import DatabaseError, LeaseError
+from isoserver.errors import DatabaseError, InvalidSettingsError, LeaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ class Lease:
         seconds: float,
         log: FilteringBoundLogger,
         *,
+        proof: str,
         load: Callable[[], int],
         look: Callable[[list[ServerRow]], None],
         over: Callable[[str], None],
@@ -71,6 +72,7 @@ class Lease:
             row: The row, as it is first.
             seconds: How long it holds without being renewed.
             log: Told when the database can't be reached.
+            proof: What all servers have that have the same settings.
             load: Returns how many contexts the server has.
             look: Called with all servers, each time it is renewed.
             over: Called once when it is lost, with the reason; must not raise.
@@ -81,6 +83,7 @@ class Lease:
         self._row = row
         self._seconds = seconds
         self._log = log
+        self._proof = proof
         self._load = load
         self._look = look
         self._over = over
@@ -115,11 +118,19 @@ class Lease:
 
         Raises:
             DatabaseError: The database can't be used.
+            InvalidSettingsError: The other servers have other settings.
         """
         began = _now()
         try:
             connection = await self._connect()
-            await tables.register(connection, self._row, self._seconds)
+            if not await tables.register(
+                connection, self._row, self._seconds, self._proof
+            ):
+                message = (
+                    "cluster: the servers that have this database have another "
+                    "cluster_secret or heap_store; to change it, stop all of them"
+                )
+                raise InvalidSettingsError(message)
             self._note(began)
             self._look(await tables.servers(connection))
         except _OUTAGES as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import secrets
 from contextlib import suppress
@@ -66,6 +67,13 @@ def new_server_id() -> str:
     return secrets.token_urlsafe(_ID_BYTES)
 
 
+def _proof(settings: ServerSettings) -> str:
+    """Return what shows others the same settings, and not the secret; takes 50 ms."""
+    salt = (settings.heap_store or "").encode()
+    secret = (settings.cluster_secret or "").encode()
+    return hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1).hex()[:64]
+
+
 class Cluster:
     """This server among the others. In the event loop only.
 
@@ -106,6 +114,7 @@ class Cluster:
         self._lease: Lease | None = None
         self._servers: list[ServerRow] = []
         self._placed: dict[str, int] = {}
+        self._twins: set[str] = set()
         self._burying: dict[str, asyncio.Task[None]] = {}
         self.draining = False
         changes.subscribe(_TOPIC, self._changed)
@@ -120,6 +129,7 @@ class Cluster:
 
         Raises:
             DatabaseError: The database can't be used.
+            InvalidSettingsError: The other servers have other settings.
         """
         async with self._database.begin() as connection:
             if await tables.session_server(connection) != self.server_id:
@@ -140,6 +150,7 @@ class Cluster:
             row,
             self._settings.cluster_lease_seconds,
             self._log,
+            proof=await asyncio.to_thread(_proof, self._settings),
             load=self._count,
             look=self._look,
             over=self._end,
@@ -223,6 +234,10 @@ class Cluster:
             if row.id != self.server_id and not row.fenced and not row.expired
         ]
 
+    def count(self) -> int:
+        """Count the servers that serve, as they were seen last, this one included."""
+        return len(self.peers()) + 1
+
     async def servers(self) -> list[ServerRow]:
         """Ask the database for all servers, this one included."""
         async with self._database.connect() as connection:
@@ -241,10 +256,8 @@ class Cluster:
         # Of two that were picked blindly, or of one and this server, the emptier: when
         # all pick the emptiest of all, they fill it before its load is seen.
         two = random.sample(open_ones, min(2, len(open_ones)))
-        best = min(two, key=self._fullness)
-        full = self._fullness(best)
-        own = self.load() / self._settings.contexts_max
-        if not self.draining and own <= full + _SLACK:
+        best = min(two, key=self.fullness)
+        if not self.draining and self.fullness(None) <= self.fullness(best) + _SLACK:
             return None
         self._placed[best.id] = self._placed.get(best.id, 0) + 1
         return best
@@ -261,7 +274,7 @@ class Cluster:
             if not open_ones:
                 reason = "no other server takes contexts"
                 raise UnmovableError(reason)
-            return min(open_ones, key=self._fullness)
+            return min(open_ones, key=self.fullness)
         for peer in self.peers():
             if server.rstrip("/") in {peer.id, peer.url}:
                 if peer.draining:
@@ -270,7 +283,10 @@ class Cluster:
                 return peer
         raise ServerMissingError(server)
 
-    def _fullness(self, peer: Peer) -> float:
+    def fullness(self, peer: Peer | None) -> float:
+        """Return which part of a server's room is taken; None for this one."""
+        if peer is None:
+            return self.load() / self._settings.contexts_max
         return (peer.load + self._placed.get(peer.id, 0)) / max(1, peer.capacity)
 
     async def drain(self, server_id: str) -> None:
@@ -284,6 +300,21 @@ class Cluster:
             if not await tables.drain(connection, server_id):
                 raise ServerMissingError(server_id)
 
+    async def leave(self) -> None:
+        """Take no more, from now on, as this server is about to end.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        self._drain()
+        await self.drain(self.server_id)
+
+    def _drain(self) -> None:
+        if not self.draining:
+            self.draining = True
+            for begin in self.drained:
+                begin()
+
     def _look(self, rows: list[ServerRow]) -> None:
         """Take note of all servers; take over from those whose lease is over."""
         before = {row.id for row in self._servers}
@@ -291,15 +322,36 @@ class Cluster:
         self._placed.clear()
         for row in rows:
             if row.id == self.server_id:
-                if row.draining and not self.draining:
-                    self.draining = True
-                    for begin in self.drained:
-                        begin()
+                if row.draining:
+                    self._drain()
             elif row.expired or row.fenced:
                 self._bury_soon(row.id)
         for server_id in before - {row.id for row in rows}:
             for call in self.gone:
                 call(server_id)
+        self._look_for_twins(rows)
+
+    def _look_for_twins(self, rows: list[ServerRow]) -> None:
+        """Say so if another server has this one's URL: what goes there is in doubt.
+
+        One that has renewed its lease since this one has started hasn't been there
+        before, and ended.
+        """
+        for own in rows:
+            if own.id != self.server_id:
+                continue
+            for row in rows:
+                if (
+                    row.url == own.url
+                    and row.id not in {own.id, *self._twins}
+                    and row.seen_seconds < own.age_seconds
+                ):
+                    self._twins.add(row.id)
+                    self._log.error(
+                        "another server has the same cluster_url",
+                        server=row.id,
+                        url=row.url,
+                    )
 
     def _changed(self, _change: Change | None) -> None:
         if self._lease is not None:

@@ -76,6 +76,8 @@ _SERVERS: Final = Table(
     # New at every start of a server, and never used again.
     Column("id", String(64), primary_key=True),
     Column("url", Text, nullable=False),
+    # What only those can make that have the same secret and the same store.
+    Column("proof", String(64), nullable=False),
     Column("capacity", Integer, nullable=False),
     Column("load", Integer, nullable=False),
     Column("draining", Boolean, nullable=False),
@@ -191,12 +193,30 @@ async def session_server(connection: AsyncConnection) -> str | None:
     return found
 
 
-async def register(connection: AsyncConnection, row: ServerRow, lease: float) -> None:
-    """Add a server, whose lease begins."""
+async def register(
+    connection: AsyncConnection, row: ServerRow, lease: float, proof: str
+) -> bool:
+    """Add a server, whose lease begins.
+
+    Args:
+        connection: Whose statements count at once.
+        row: The server.
+        lease: Of so many seconds.
+        proof: What the others have that it may be one of.
+
+    Returns:
+        False if there are others that have another proof: then it wasn't added.
+    """
+    other = _SERVERS.c.proof != proof
+    serving = text(f"NOT fenced AND NOT ({_EXPIRED})")
+    query = select(func.count()).select_from(_SERVERS).where(other, serving)
+    if (await connection.execute(query)).scalar_one():
+        return False
     await connection.execute(
         _SERVERS.insert().values(
             id=row.id,
             url=row.url,
+            proof=proof,
             capacity=row.capacity,
             load=row.load,
             draining=row.draining,
@@ -206,6 +226,7 @@ async def register(connection: AsyncConnection, row: ServerRow, lease: float) ->
             seen_at=_NOW,
         )
     )
+    return True
 
 
 async def deregister(connection: AsyncConnection, server_id: str) -> bool:

@@ -149,6 +149,8 @@ class ExecuteHandler(_ExecutingHandler):
             await execution.done
         finally:
             execution.awaited = False
+        if execution.failure is not None and self.parts.cluster is not None:
+            self.parts.cluster.check()  # else it failed because of that
         if not self.gone:
             self.answer(execution_answer(context, execution))
 

@@ -74,7 +74,7 @@ class Hibernation:
         files: Files,
         gone: Callable[[ContextRecord, Context | None], Awaitable[None]],
         *,
-        shared: bool = False,
+        servers: Callable[[], int] | None = None,
         log: FilteringBoundLogger,
     ) -> None:
         """Begin with no context hibernated.
@@ -87,10 +87,11 @@ class Hibernation:
             files: Their folders, which end with them.
             gone: Called with each that is deleted because nobody uses it, and what was
                 made of it, if anybody holds that.
-            shared: Whether the contexts in the database may be other servers'.
+            servers: Counts the servers that the database has contexts of, if it has
+                those of several.
             log: Told of contexts that should be saved and can't be.
         """
-        self._shared = shared
+        self._servers = servers
         self._log = log
         self._due: WeakKeyDictionary[Context, asyncio.TimerHandle] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Context, str] = WeakKeyDictionary()
@@ -117,7 +118,7 @@ class Hibernation:
         Args:
             served: The languages that can run; contexts of others stay where they are.
         """
-        if not self._durable or self._shared:
+        if not self._durable or self._servers is not None:
             return
         languages = set(served)
         for row in await self._store.load():
@@ -257,6 +258,8 @@ class Hibernation:
         if after is not None:
             now = time.monotonic()
             idle = [one for one in self._registry.live() if now - one.used > after]
+            if self._servers is not None and idle:
+                idle = await self._with_room(idle, self._servers())
             await self._hibernate_all(idle)
         ttl = self._settings.hibernated_context_ttl_seconds
         if ttl is not None:
@@ -274,6 +277,22 @@ class Hibernation:
             for record in old:
                 if record.heap is not None:
                     await self._heaps.release(record.workspace, record.heap)
+
+    async def _with_room(self, idle: list[Context], servers: int) -> list[Context]:
+        """Return those for which there is room among all servers' sleepers.
+
+        Also those that no server has any more count, which servers have left that have
+        ended. What a server saves as it ends, or gives away, isn't counted.
+        """
+        total = self._settings.hibernated_contexts_max
+        share = self._settings.share_of(total) * servers
+        asleep = await self._store.count_asleep()
+        may: list[Context] = []
+        for one in idle:
+            if asleep.total() < total * servers and asleep[one.workspace] < share:
+                may.append(one)
+                asleep[one.workspace] += 1
+        return may
 
     async def _hibernate_all(self, contexts: list[Context]) -> None:
         gate = asyncio.Semaphore(_SAVES_AT_ONCE)
@@ -380,7 +399,7 @@ class Hibernation:
         await self._make_room(context.workspace)
         checkpoint = context.checkpoint
         if checkpoint is None or not self._registry.wake(context):
-            if self._shared and checkpoint is not None:
+            if self._servers is not None and checkpoint is not None:
                 raise MovingError  # or deleted: who asks again is told
             reason = "it was deleted"
             raise ContextDeadError(reason)

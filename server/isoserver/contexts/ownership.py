@@ -55,6 +55,7 @@ _AT_WORK: Final = frozenset({State.STARTING, State.BUSY, State.IDLE})
 _HAND_OVER_SECONDS: Final = 10.0
 _GIVEN_MAX: Final = 16
 """Of the contexts that go to another server at one request of an operator's."""
+_SLEEPERS_A_ROUND: Final = 100
 _PAUSE_SECONDS: Final = 0.2
 """Between two rounds over the contexts that are still here."""
 _SWEPT_AT_ONCE: Final = 100
@@ -70,6 +71,8 @@ class Ownership:
         left: Called with each that is another server's from now on.
         wanted: Whether something waits that will ask for a context, which stays then.
         hand_over: Has another server take a context, and wake it or not.
+        emptied: Set once a server that is drained has no live context that can be
+            given away, nor one in which something runs.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a server
@@ -112,6 +115,8 @@ class Ownership:
         self._adopting: dict[Key, asyncio.Future[None]] = {}
         self._leaving: dict[Key, asyncio.Future[None]] = {}
         self._draining: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
+        self.emptied = asyncio.Event()
         cluster.drained.append(self._begin_to_drain)
 
     def start(self, served: frozenset[str]) -> None:
@@ -124,9 +129,9 @@ class Ownership:
 
     async def close(self) -> None:
         """Save what was put into the folders of contexts that sleep."""
+        self._ending.set()
         if self._draining is not None:
-            self._draining.cancel()
-            await asyncio.wait([self._draining])
+            await asyncio.wait([self._draining])  # with what leaves just now
         await self._all_leave(
             [
                 record.key
@@ -147,8 +152,16 @@ class Ownership:
         self._store.own(key, await self._cluster.claim(CONTEXT, key))
 
     async def written(self) -> None:
-        """Have the rows of new contexts written, before anybody relies on them."""
+        """Have the rows of new contexts written, before anybody relies on them.
+
+        Raises:
+            LeaseError: Nothing is written here any more.
+            StoppingError: Likewise.
+            DatabaseError: The database can't be used.
+        """
         await self._store.flush()
+        self._cluster.check()
+        self._store.check()
 
     async def adopt(self, key: Key, giver: str = "") -> None:
         """Have a context be here, if there is one and nobody else has it.
@@ -360,7 +373,7 @@ class Ownership:
         ]
         idle.sort(key=attrgetter("used"))
         keys = [context.key for context in idle[: min(number, _GIVEN_MAX)]]
-        return await self._all_leave(keys, peer)
+        return await self._all_leave(keys, peer=peer)
 
     async def leave(self, key: Key, peer: Peer | None = None) -> bool:
         """Hibernate a context and let go of it; False if it has to stay for now.
@@ -439,22 +452,51 @@ class Ownership:
 
     async def _drain(self) -> None:
         """Have all contexts leave that can be saved, as soon as each is idle."""
-        while True:
-            keys = [each.key for each in self._registry.records()]
-            keys += [
-                each.key
-                for each in self._registry.live()
-                if each.process.can_save or each.state is State.DEAD
-            ]
-            await self._all_leave(keys)
-            await asyncio.sleep(_PAUSE_SECONDS)
+        while not self._ending.is_set():
+            sleepers = [each.key for each in self._registry.records()]
+            # There may be very many of them: the live ones are looked at in between.
+            for begin in range(0, max(len(sleepers), 1), _SLEEPERS_A_ROUND):
+                await self._all_leave(self._live(), self._ending)
+                if not self._live() and not any(
+                    each.state is State.BUSY or each.ending
+                    for each in self._registry.processes()
+                ):
+                    self.emptied.set()
+                if self._ending.is_set():
+                    return
+                some = sleepers[begin : begin + _SLEEPERS_A_ROUND]
+                await self._all_leave(some, self._ending)
+            with suppress(asyncio.TimeoutError):
+                async with timeout(_PAUSE_SECONDS):
+                    await self._ending.wait()
 
-    async def _all_leave(self, keys: list[Key], peer: Peer | None = None) -> list[Key]:
-        """Have contexts leave, some at a time; return those that have left."""
+    def _live(self) -> list[Key]:
+        """Return the live contexts that others can go on with."""
+        return [
+            each.key
+            for each in self._registry.live()
+            if each.process.can_save or each.state is State.DEAD
+        ]
+
+    async def _all_leave(
+        self,
+        keys: list[Key],
+        ended: asyncio.Event | None = None,
+        peer: Peer | None = None,
+    ) -> list[Key]:
+        """Have contexts leave, some at a time; return those that have left.
+
+        Args:
+            keys: The contexts'.
+            ended: None begins to leave once it is set.
+            peer: The server that gets them; None for whoever is asked for them.
+        """
         gate = asyncio.Semaphore(_LEAVING_AT_ONCE)
 
         async def one(key: Key) -> bool:
             async with gate:
+                if ended is not None and ended.is_set():
+                    return False
                 try:
                     return await self.leave(key, peer)
                 except ServerError as error:

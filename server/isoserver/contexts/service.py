@@ -88,6 +88,7 @@ class Contexts:
         gone: Called with each context that is deleted, but for single runs'.
         ownership: Which are this server's, if several share the database.
         elsewhere: Asks the others for those of a workspace that they have.
+        context_class: What each is made of.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -122,6 +123,7 @@ class Contexts:
             cluster: The servers that share the database, if there are others.
         """
         self.languages = Languages(settings.languages, settings.default_language)
+        self.context_class = Context
         self.missing_walls: list[str] = []
         self.stopping = False
         self._settings = settings
@@ -138,7 +140,7 @@ class Contexts:
         self._registry = Registry(settings, self._recall)
         self._hibernation = Hibernation(
             *(settings, self._registry, self._store, heaps, files, self._gone),
-            shared=cluster is not None,
+            servers=None if cluster is None else cluster.count,
             log=log,
         )
         self.elsewhere: Callable[[str], Awaitable[list[ContextRecord]]] | None = None
@@ -259,6 +261,11 @@ class Contexts:
         await self._store.close()
         self._registry.clear()
         self.abandon()
+
+    async def given_away(self) -> None:
+        """Wait until no live context could be given away, and nothing runs."""
+        if self.ownership is not None:
+            await self.ownership.emptied.wait()
 
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
@@ -429,6 +436,10 @@ class Contexts:
 
     # -- making ------------------------------------------------------------------------
 
+    def has_room(self, workspace: str) -> bool:
+        """Whether a workspace may have another live context here."""
+        return not self._registry.crowd(workspace)
+
     async def create(  # noqa: PLR0913 - a context has that many sides
         self,
         workspace: str,
@@ -509,14 +520,23 @@ class Contexts:
             raise
 
     async def _written(self, context: Context) -> None:
-        """Have other servers know of a new context; else nothing is left of it."""
-        if self.ownership is None:
-            return
+        """Have a new context be there after a crash; else nothing is left of it.
+
+        Where servers share a database, they know of it. If each of its executions is
+        saved, so is what it begins with.
+        """
         try:
-            await self.ownership.written()
+            if self.ownership is not None:
+                await self.ownership.written()
+            await self._save_at_once(context)
         except BaseException:
             await self._leave_nothing(context)
             raise
+
+    async def _save_at_once(self, context: Context) -> None:
+        """Save what is acknowledged only when it is stored."""
+        if context.identity.durability == 0:
+            await self._hibernation.keep(context)
 
     async def _start(
         self,
@@ -546,8 +566,9 @@ class Contexts:
         if close:
             await context.close()
         await asyncio.to_thread(self._files.delete, context.key)
-        if self.ownership is not None:
-            with suppress(DatabaseError):  # then it is released as this server ends
+        with suppress(DatabaseError):  # then it is released as this server ends
+            await self._store.delete(context.key)
+            if self.ownership is not None:
                 await self.ownership.released(context.key)
 
     def _memory_of(self, language: Language) -> int | None:
@@ -706,7 +727,7 @@ class Contexts:
             await self.ownership.released(key)
 
     def _make(self, identity: Identity) -> Context:
-        return Context(
+        return self.context_class(
             identity,
             self._settings,
             self._observer,
@@ -958,3 +979,4 @@ class Contexts:
         self._hibernation.record(context)
         if not same:
             await self._store.delete_cells(context)
+            await self._save_at_once(context)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     insert,
     select,
     text,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from isoserver.contexts.history import Cell
-from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError, StoppingError
 from isoserver.storage.database import HOLDS, METADATA
 
@@ -217,6 +219,15 @@ class ContextStore:
         """Write nothing more of a context that is nobody's, or another server's."""
         self._pending.pop(key, None)
         self._generations.pop(key, None)
+
+    async def count_asleep(self) -> Counter[str]:
+        """Count the contexts without a process by workspace, whosever they are."""
+        query = select(CONTEXTS.c.workspace, func.count()).where(
+            CONTEXTS.c.state != LIVE
+        )
+        async with self._database.connect() as connection:
+            rows = await connection.execute(query.group_by(CONTEXTS.c.workspace))
+            return Counter({row[0]: row[1] for row in rows})
 
     async def let_go(self, key: Key) -> None:
         """Write a row for the last time, and know nothing of it any more.

@@ -55,13 +55,24 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
     def translated(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
-        except (ServerError, FileNotFoundError):
+        except ServerError:
             raise
+        except FileNotFoundError as error:
+            if not _is_bucket_missing(error):
+                raise
+            message = f"the store of heaps isn't there: {reason_of(error)}"
+            raise HeapStoreError(message) from error
         except Exception as error:  # each library has its own
             message = f"the store of heaps can't be used: {reason_of(error)}"
             raise HeapStoreError(message) from error
 
     return translated
+
+
+def _is_bucket_missing(error: FileNotFoundError) -> bool:
+    """Tell the absence of a whole bucket of S3's from that of one file in it."""
+    answer = getattr(error.__cause__, "response", {})
+    return bool(answer.get("Error", {}).get("Code") == "NoSuchBucket")
 
 
 class HeapStore:
@@ -103,11 +114,27 @@ class HeapStore:
         """
         if self._is_local:
             self._fs.makedirs(self._opened[1], exist_ok=True)
-        self._fs.exists(self._path("0" * 64))
+        try:
+            self._fs.cat_file(self._path("0" * 64))
+        except FileNotFoundError as error:
+            if _is_bucket_missing(error):
+                raise
 
     @_translated
     def write(self, key: str, packed: bytes) -> None:
-        """Store a file; one that is there is replaced, at once and as a whole."""
+        """Store a file; one that is there is replaced, at once and as a whole.
+
+        Raises:
+            HeapStoreError: It isn't stored, also if what is missing is the folder, the
+                bucket, or a part of the upload.
+        """
+        try:
+            self._write(key, packed)
+        except FileNotFoundError as error:
+            message = f"the store of heaps can't be written: {reason_of(error)}"
+            raise HeapStoreError(message) from error
+
+    def _write(self, key: str, packed: bytes) -> None:
         path = self._path(key)
         if not self._is_local:
             self._fs.pipe_file(path, packed)  # an object appears when it is whole

@@ -354,6 +354,10 @@ class Handler(RequestHandler):
         Tornado reads the outcome of its own future, which it can't if that is
         cancelled, and the loop logs that as a defect.
         """
+        if self.parts.ending and not self._headers_written:
+            # Balancers and clients send what comes next by another connection, instead
+            # of by one that ends at that moment, when nobody knows what became of it.
+            self._headers.setdefault("Connection", "close")
         sent = super().flush(include_footers)
         return sent if include_footers else asyncio.shield(sent)
 

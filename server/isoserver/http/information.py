@@ -8,7 +8,7 @@ from typing import Final
 
 from isokernel._version import __version__
 from isoserver.access.service import METADATA_PATH, RESOURCES
-from isoserver.errors import RouteMissingError
+from isoserver.errors import RouteMissingError, StoppingError
 from isoserver.http import models
 from isoserver.http.handlers import Handler
 from isoserver.http.metrics import CONTENT_TYPE
@@ -53,6 +53,8 @@ class HealthHandler(Handler):
         """Answer that it works; 503 while it stops or can't write its database."""
         if self.parts.cluster is not None:
             self.parts.cluster.check()
+            if self.parts.cluster.draining:
+                raise StoppingError
         self.check_open()
         await self.parts.database.check()
         self.answer({"status": "ok"})

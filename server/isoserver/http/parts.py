@@ -66,6 +66,8 @@ class ServerParts:
         passing: Passes on to them what is theirs.
         mcp: The endpoint of MCP; set before the server listens.
         quiet: Set while no request is being served.
+        ending: Whether the server is about to end; each answer says that its
+            connection will be of no use.
     """
 
     settings: ServerSettings
@@ -89,6 +91,7 @@ class ServerParts:
     passing: Passing | None = None
     mcp: AsgiEndpoint = field(init=False)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: bool = False
     _active: set[object] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -419,7 +419,12 @@ def _history(history: History, request: FrontMessage) -> list[tuple[int, int, An
 
 
 class Fronts:
-    """The fronts of all contexts, and those who read their messages over HTTP."""
+    """The fronts of all contexts, and those who read their messages over HTTP.
+
+    Attributes:
+        elsewhere: Counts those on other servers that are connected to a workspace's
+            contexts, by the context's id.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
         """Begin with none.
@@ -427,6 +432,7 @@ class Fronts:
         Args:
             settings: How many there may be.
         """
+        self.elsewhere: Callable[[str], Awaitable[dict[str, int]]] | None = None
         self._settings = settings
         self._fronts: dict[Context, OrderedDict[str, Front]] = {}
         self._readers: dict[Context, list[Reader]] = {}
@@ -534,6 +540,15 @@ class Fronts:
     def connections(self, context: Context) -> int:
         """Count the fronts of a context that are connected."""
         return sum(front.socket is not None for front in self.of(context))
+
+    def in_workspace(self, workspace: str) -> dict[str, int]:
+        """Count those that are connected, by the id of their context."""
+        counted = {
+            context.id: self.connections(context)
+            for context in self._fronts
+            if context.workspace == workspace
+        }
+        return {name: number for name, number in counted.items() if number}
 
     def _connected(self, context: Context) -> list[Front | Reader]:
         there = [front for front in self.of(context) if front.socket is not None]

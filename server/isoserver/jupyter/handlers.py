@@ -14,9 +14,11 @@ import msgspec
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from isoserver.contexts.context import State
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.service import HOME
 from isoserver.errors import (
+    ContextMissingError,
     DatabaseError,
     ForeignContextError,
     InvalidRequestError,
@@ -49,7 +51,7 @@ from isoserver.jupyter.sessions import Session
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator
 
-    from isoserver.contexts.context import Context
+    from isoserver.contexts.context import Context, Key
     from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.transcript import Entry
@@ -104,14 +106,29 @@ class _JupyterHandler(Handler):
                 return language
         return languages.find(name) if name else languages.suggested
 
-    def kernel(self, context: Context | ContextRecord) -> dict[str, Any]:
-        """Return the model of a context."""
+    def kernel(
+        self, context: Context | ContextRecord, connections: int = 0
+    ) -> dict[str, Any]:
+        """Return the model of a context.
+
+        Args:
+            context: The context, or what another server says of it.
+            connections: How many fronts are connected to it there.
+        """
         served = self.parts.contexts.languages.served
         if isinstance(context, ContextRecord):
-            language = served[context.language]
-        else:
-            language = context.language
-        return kernel_answer(context, language, self.parts.fronts)
+            return kernel_answer(context, served[context.language], connections)
+        connections = self.parts.fronts.connections(context)
+        return kernel_answer(context, context.language, connections)
+
+    async def kernels(self) -> dict[Key, dict[str, Any]]:
+        """Return the models of all contexts of the workspace, oldest first."""
+        workspace, others = self.principal.workspace, self.parts.fronts.elsewhere
+        contexts = self.parts.contexts.everywhere(workspace)
+        if others is None:
+            return {one.key: self.kernel(one) for one in await contexts}
+        found, connections = await asyncio.gather(contexts, others(workspace))
+        return {one.key: self.kernel(one, connections.get(one.id, 0)) for one in found}
 
     async def make(self, name: str | None) -> Context:
         """Make a context for a front."""
@@ -187,8 +204,7 @@ class StatusHandler(_JupyterHandler):
 
     async def get(self) -> None:
         """Count the contexts of the workspace, and their fronts."""
-        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
-        kernels = [self.kernel(one) for one in contexts]
+        kernels = list((await self.kernels()).values())
         used = max((one["last_activity"] for one in kernels), default=self.started)
         self.answer(
             {
@@ -253,8 +269,7 @@ class KernelsHandler(_JupyterHandler):
 
     async def get(self) -> None:
         """List them."""
-        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
-        self.answer([self.kernel(one) for one in contexts])
+        self.answer(list((await self.kernels()).values()))
 
     async def post(self) -> None:
         """Make one, or answer the one that is named."""
@@ -317,19 +332,39 @@ class SessionsHandler(_JupyterHandler):
 
     async def get(self) -> None:
         """List them."""
-        contexts = await self.parts.contexts.everywhere(self.principal.workspace)
-        kernels = {one.key: self.kernel(one) for one in contexts}
+        kernels = await self.kernels()
         workspace, sessions = self.principal.workspace, self.parts.sessions
         rows = await sessions.everywhere(workspace, kernels)
         self.answer([session_answer(row, kernels[row.key]) for row in rows])
 
     async def post(self) -> None:
-        """Make one, with a new context or one that is there."""
+        """Answer the document's, or make one, with a new context or one there is."""
         asked = self.parse_json(StartSession)
-        context = await self.context_of(asked.kernel)
-        row = Session(asked.path, asked.name, asked.type, context.key)
-        await self.parts.sessions.put(row)
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        async with sessions.opening(workspace, asked.path):
+            row = await sessions.of_path(workspace, asked.path)
+            context = None if row is None else await self._kept(row, asked.kernel)
+            if row is None or context is None:
+                context = await self.context_of(asked.kernel)
+                row = Session(asked.path, asked.name, asked.type, context.key)
+                await sessions.put(row)
         self.answer(session_answer(row, self.kernel(context)), HTTPStatus.CREATED)
+
+    async def _kept(self, row: Session, asked: KernelName) -> Context | None:
+        """Return the context that a document goes on with, as with Jupyter Server.
+
+        None if it is dead, or if another one is asked for by its id: there, kernels end
+        with their sessions, and here a document may be of a context of last week's.
+        """
+        if asked.id is not None:
+            context = self.find_context(asked.id)
+            return context if context.key == row.key else None
+        await self.parts.contexts.adopt(*row.key)
+        try:
+            context = self.find_context(row.key[1])
+        except ContextMissingError:
+            return None
+        return None if context.state is State.DEAD else context
 
     async def context_of(self, asked: KernelName) -> Context:
         """Find the context that a session names, or make it."""

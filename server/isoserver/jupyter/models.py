@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.kernelspecs import InstalledKernelspec
     from isoserver.contexts.languages import Language
     from isoserver.contexts.transcript import Entry, Transcript
-    from isoserver.jupyter.fronts import Front, Fronts
+    from isoserver.jupyter.fronts import Front
     from isoserver.jupyter.sessions import Session
 
 __all__ = [
@@ -266,13 +266,11 @@ def jupyter_time(moment: datetime) -> str:
 
 
 def kernel_answer(
-    context: Context | ContextRecord, language: Language, fronts: Fronts
+    context: Context | ContextRecord, language: Language, connections: int
 ) -> dict[str, Any]:
-    """Return the model of a kernel."""
-    if isinstance(context, ContextRecord):
-        state, connections = context.state, 0
-    else:
-        state, connections = context.state.value, fronts.connections(context)
+    """Return the model of a kernel, to which so many fronts are connected."""
+    known = context.state
+    state = known.value if isinstance(known, State) else known
     used = datetime.fromtimestamp(context.last_used, timezone.utc)
     return {
         "id": kernel_id(context.key),

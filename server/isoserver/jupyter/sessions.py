@@ -7,10 +7,12 @@ which contexts fronts have made: those they may end.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Column, String, Table, Text, bindparam, delete, select
 
@@ -113,6 +115,8 @@ class Sessions:
         self._rows: dict[Key, dict[str, Session]] = {}
         self._made: set[Key] = set()
         self._orphans: dict[tuple[str, str], None] = {}  # by workspace and id
+        self._opening: WeakValueDictionary[tuple[str, str], asyncio.Lock]
+        self._opening = WeakValueDictionary()
         # Only the one that is used: PostgreSQL's takes 0.1 s of a start.
         dialect = import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
         put = dialect.insert(JUPYTER_SESSIONS)
@@ -210,6 +214,29 @@ class Sessions:
         async with self._database.connect() as connection:
             found: str | None = await connection.scalar(query)
         return found
+
+    def opening(self, workspace: str, path: str) -> asyncio.Lock:
+        """Return the lock to hold while a document gets its session."""
+        return self._opening.setdefault((workspace, path), asyncio.Lock())
+
+    async def of_path(self, workspace: str, path: str) -> Session | None:
+        """Return the session of a document that a front has made, wherever it is."""
+        for (owner, _), rows in self._rows.items():
+            for row in rows.values():
+                if owner == workspace and row.path == path:
+                    return row
+        if not self._shared:
+            return None
+        columns = JUPYTER_SESSIONS.c
+        query = select(
+            *(columns.name, columns.kind, columns.context, columns.id)
+        ).where(columns.workspace == workspace, columns.path == path)
+        async with self._database.connect() as connection:
+            found = (await connection.execute(query)).first()
+        if found is None:
+            return None
+        name, kind, context, row_id = found
+        return Session(path, name, kind, (workspace, context), row_id)
 
     def add(self, row: Session) -> Commit:
         """Add a row, or change it; one that the same document had is replaced."""

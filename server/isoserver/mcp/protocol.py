@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from isoserver.http.parts import ServerParts
+    from isoserver.mcp.elsewhere import Elsewhere
     from isoserver.mcp.tools import McpTool
     from isoserver.settings.server import ServerSettings
 
@@ -100,6 +101,7 @@ class Protocol:
         self._resources = Resources(parts, self._tools)
         self._prompts = Prompts(stateless=parts.settings.stateless)
         self._tasks: set[asyncio.Future[None]] = set()
+        self._elsewhere: Elsewhere | None = None
         self.server: Server[Connection | None] = Server(
             IDENTITY["name"],
             version=IDENTITY["version"],
@@ -166,6 +168,8 @@ class Protocol:
                 found = await self._ask_elsewhere(context, error, *asked)
             except ServerError as failure:
                 return failed(failure)
+            if "inputRequests" in found:
+                return InputRequiredResult.model_validate(found)
             return CallToolResult.model_validate(found)
 
     async def _ask_elsewhere(
@@ -177,16 +181,18 @@ class Protocol:
         parameters: BaseModel,
     ) -> dict[str, Any]:
         from isoserver.mcp.elsewhere import (  # noqa: PLC0415 - if there are others
-            ask_elsewhere,
+            Asked,
+            Elsewhere,
         )
 
         request = context.request
         if self._parts.passing is None or (request and MARK in request.headers):
             raise error  # nothing is passed on twice
-        return await ask_elsewhere(
-            *(self._parts.passing, error, self._peer(context)),
-            *(method, name, parameters),
-        )
+        if self._elsewhere is None:
+            self._elsewhere = Elsewhere(self._parts.passing)
+        level = self._level(context)
+        asked = Asked(self._peer(context), context, method, name, parameters, level)
+        return await self._elsewhere.ask(error, asked)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def do() -> None:
@@ -276,16 +282,22 @@ class Protocol:
         self._connections.set_level(context, parameters.level)
         return EmptyResult()
 
+    def _level(
+        self, context: ServerRequestContext[Connection | None, Any]
+    ) -> str | None:
+        """Return the least severe messages that a client wants; None for none."""
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            level: Any = (context.meta or {}).get(LOG_LEVEL_META_KEY)
+            return level if level is None else str(level)
+        return self._connections.level(context) or _LEVELS[0]
+
     async def _notify(
         self, context: ServerRequestContext[Connection | None, Any], text: str
     ) -> None:
         """Write to the client's log, if it wants messages of that level."""
-        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            wanted = (context.meta or {}).get(LOG_LEVEL_META_KEY)
-            if wanted is None:
-                return
-        else:
-            wanted = self._connections.level(context)
+        wanted = self._level(context)
+        if wanted is None:
+            return
         if wanted in _LEVELS and _LEVELS.index(wanted) > _LEVELS.index(_NOTICE):
             return
         parameters = LoggingMessageNotificationParams(

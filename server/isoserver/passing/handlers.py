@@ -23,12 +23,16 @@ from isoserver.cluster.balance import Load
 from isoserver.cluster.kinds import CONTEXT, RUN
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
+    ContextError,
     ContextMissingError,
     ElsewhereError,
+    ExecutionError,
+    LeaseError,
     MovingError,
     PeerLostError,
     PeerUnreachableError,
     RouteMissingError,
+    TaskError,
     UnmovableError,
 )
 from isoserver.http.handlers import Handler, request_id
@@ -42,7 +46,7 @@ from isoserver.passing.service import (
     Owner,
 )
 from isoserver.principal import Principal
-from isoserver.runs.records import RunRecord
+from isoserver.runs.records import Kind, RunRecord
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,6 +65,7 @@ __all__ = [
     "PassingHandler",
     "contexts_elsewhere",
     "drop_sessions_elsewhere",
+    "fronts_elsewhere",
     "hand_over",
     "loads_elsewhere",
     "move_elsewhere",
@@ -71,12 +76,19 @@ __all__ = [
 Said = TypeVar("Said")
 
 PEER_CONTEXTS: Final = "/cluster/contexts"
+PEER_FRONTS: Final = "/cluster/fronts"
 PEER_LOAD: Final = "/cluster/load"
 PEER_MOVES: Final = "/cluster/moves"
 PEER_RUNS: Final = "/cluster/runs"
 PEER_SESSIONS: Final = "/cluster/sessions"
 _ATTEMPTS: Final = 3
 """Times that an owner is looked for, while what is asked for moves."""
+_PLACES_MAX: Final = 8
+"""Servers that are asked to make something, as long as none has room for it."""
+
+
+_OF_WHAT_WAS_HERE: Final = (ContextError, ExecutionError, TaskError)
+"""Errors about what this server had, or would have if it could serve."""
 
 
 class Target(NamedTuple):
@@ -86,17 +98,31 @@ class Target(NamedTuple):
         kind: What it is, as the cluster calls it; empty if it is to be made.
         id: Its id in the workspace; of what is to be made, what its place depends on.
         made: Whether it is made if it isn't there.
+        run: Of which kind, if it is a run that is to be made and there is no room here.
     """
 
     kind: str
     id: str
     made: bool = False
+    run: Kind | None = None
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether it may be made by any server that has room for it.
+
+        What has an id and no owner is made where the id says, and nowhere else: so a
+        request that is sent again finds it.
+        """
+        return self.made or not (self.kind or self.id)
 
 
 SERVER: Final = "server"
 """The kind of what is in the memory of one server, whose id is known."""
 FRONT: Final = "front"
 """That of the sessions of Jupyter's fronts."""
+DOCUMENT: Final = "document"
+"""That of the documents of those, each of which has one session."""
+_OF_CONTEXTS: Final = frozenset({CONTEXT, FRONT, DOCUMENT})
 _ANYWHERE: Final = Target("", "")
 _OF_MCP: Final = frozenset({"/mcp", "/sse"})
 
@@ -109,9 +135,10 @@ class PassingHandler(Handler):
     """
 
     exchange: Exchange | None = None
+    _places: Iterator[Peer | None] | None = None
     _target: Target | None = None
     _owner = ""
-    _asked = ""
+    _passed_to = ""
 
     @property
     def passing(self) -> Passing:
@@ -131,7 +158,7 @@ class PassingHandler(Handler):
             if mark is not None:
                 raise
             await self._answer_from(Owner(error.server_id, error.url))
-        if self._target is not None:
+        if self._target is not None or mark is not None:
             self._owner = self.passing.url
             self.set_header(OWNER, self._owner)
 
@@ -156,6 +183,9 @@ class PassingHandler(Handler):
             # Else whoever makes it looks, who can't say no to the server amid MCP.
             if target.kind and (not target.made or self.route in _OF_MCP):
                 await self._look_for(target)
+            makes = target.made or not target.kind
+            if makes and not await self._may_be_made(target):
+                raise ElsewhereError(cluster.server_id, self.passing.url)
             return
         if not self._comes_in_parts:  # else nothing can be sent twice
             key = self.principal.workspace, target.id
@@ -164,15 +194,40 @@ class PassingHandler(Handler):
                 raise ElsewhereError(*known)
         if target.kind:
             await self._look_for(target)
-        if not target.kind or (target.made and not self._is_here(target)):
+        if not target.kind or (target.made and not await self._is_here(target)):
             await self._place(target)
 
-    def _is_here(self, target: Target) -> bool:
+    async def _may_be_made(self, target: Target) -> bool:
+        """Whether what another server wants to have made here is here, or has room."""
+        if not target.is_anywhere or self._has_room():
+            return True
+        return target.made and await self._is_here(target)
+
+    def _has_room(self) -> bool:
+        """Whether the workspace may have what is asked for, here."""
+        assert self._target is not None  # noqa: S101 - that is what is asked for
+        workspace, kind = self.principal.workspace, self._target.run
+        if kind is not None:
+            return self.parts.runs.has_room(kind, workspace)
+        return self.parts.contexts.has_room(workspace)
+
+    async def _is_here(self, target: Target) -> bool:
+        name = await self._context_of(target)
         try:
-            self.find_context(target.id)
+            return name is not None and self.find_context(name) is not None
         except ContextMissingError:
             return False
-        return True
+
+    async def _context_of(self, target: Target) -> str | None:
+        """Return the id of the context that a request is about; None if none is."""
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        if target.kind == FRONT:
+            # Or the one that a context has by itself, whose id is that of its kernel.
+            return await sessions.context_of(workspace, target.id) or target.id
+        if target.kind == DOCUMENT:
+            row = await sessions.of_path(workspace, target.id)
+            return None if row is None else row.key[1]
+        return target.id
 
     @property
     def _comes_in_parts(self) -> bool:
@@ -180,11 +235,10 @@ class PassingHandler(Handler):
 
     async def _look_for(self, target: Target) -> None:
         workspace = self.principal.workspace
-        if target.kind == FRONT:
-            context = await self.parts.sessions.context_of(workspace, target.id)
-            target = Target(CONTEXT, context or target.id)
-        if target.kind == CONTEXT:
-            await self.parts.contexts.adopt(workspace, target.id)
+        if target.kind in _OF_CONTEXTS:
+            name = await self._context_of(target)
+            if name is not None:
+                await self.parts.contexts.adopt(workspace, name)
             return
         if target.kind == RUN:
             if not self.parts.runs.has(target.id):
@@ -199,18 +253,33 @@ class PassingHandler(Handler):
     async def _place(self, target: Target) -> None:
         """Have something made where there is room for it."""
         cluster = self.passing.cluster
-        if not target.id:
-            peer = await cluster.place()
-        else:
+        peers = [one for one in cluster.peers() if not one.draining]
+        own_place = [] if cluster.draining and peers else [None]
+        places: list[Peer | None] = [*own_place, *peers]
+        if target.id:
             # The same, asked of any servers at once, is made by one of them.
-            text = f"{self.principal.workspace}\0{target.id}"
-            peers = [one for one in cluster.peers() if not one.draining]
-            own = [] if cluster.draining else [None]
-            peer = max(
-                [*own, *peers], key=lambda one: _weight(text, one, cluster.server_id)
-            )
-        if peer is not None:
-            raise ElsewhereError(peer.id, peer.url)
+            text, own = f"{self.principal.workspace}\0{target.id}", cluster.server_id
+            places.sort(key=lambda one: _weight(text, one, own), reverse=True)
+        else:
+            first = None if target.run is not None else await cluster.place()
+            places.sort(key=lambda one: (one != first, cluster.fullness(one)))
+        self._places = iter(places[: _PLACES_MAX if target.is_anywhere else 1])
+        owner = self._next_place()
+        if owner is not None:
+            raise ElsewhereError(owner.id, owner.url)
+
+    def _next_place(self) -> Owner | None:
+        """Return the next server to be asked to make something; None for this one.
+
+        If none has room for it, this one says so.
+        """
+        assert self._places is not None  # noqa: S101 - it is to be made
+        for peer in self._places:
+            if peer is not None:
+                return Owner(peer.id, peer.url)
+            if self._has_room():
+                break
+        return None
 
     # -- passing on --------------------------------------------------------------------
 
@@ -225,7 +294,7 @@ class PassingHandler(Handler):
         target = self._target
         assert target is not None  # noqa: S101 - something is elsewhere
         key = self.principal.workspace, target.id
-        for _ in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS + (0 if self._places is None else _PLACES_MAX)):
             unreachable = None
             try:
                 if await self._pass_on(owner):
@@ -239,22 +308,36 @@ class PassingHandler(Handler):
             except PeerUnreachableError as error:
                 self.parts.metrics.passed_on("unreachable")
                 unreachable = error
-                if not target.kind:
-                    return  # this server is as good a place as any other
-            self.passing.learn(target.kind, key, None)
+            following = await self._following(target, owner, unreachable)
+            if following is None:
+                return
+            owner = following
+        raise MovingError
+
+    async def _following(
+        self, target: Target, owner: Owner, unreachable: PeerUnreachableError | None
+    ) -> Owner | None:
+        """Return which server to ask after one that didn't answer; None for this one.
+
+        Raises:
+            PeerUnreachableError: There is no other, as that one has it.
+        """
+        if target.kind:
+            self.passing.learn(target.kind, (self.principal.workspace, target.id), None)
             try:
                 await self._look_for(target)
             except ElsewhereError as error:
                 if unreachable is not None and error.server_id == owner.id:
                     raise unreachable from None
-                owner = Owner(error.server_id, error.url)
-            else:
-                return
-        raise MovingError
+                return Owner(error.server_id, error.url)
+        if self._places is None or (target.kind and await self._is_here(target)):
+            return None
+        # It couldn't be made there: this server is as good a place, or another.
+        return self._next_place()
 
     async def _pass_on(self, owner: Owner) -> bool:
         """Have another server answer; False if it says that it isn't the owner."""
-        self._asked = owner.url
+        self._passed_to = owner.url
         for new in (False, True):
             arguments = owner, self.request, self.principal, self
             exchange = await self.passing.open(*arguments, new=new)
@@ -297,7 +380,7 @@ class PassingHandler(Handler):
     def answer_whole(self, code: int, answer: bytes) -> None:
         """Send another server's answer as it is."""
         connection = self.request.connection
-        if not isinstance(connection, WholeRequest):
+        if not isinstance(connection, WholeRequest) or self.parts.ending:
             head, _, body = answer.partition(b"\r\n\r\n")
             line, _, fields = head.decode("latin-1").partition("\r\n")
             self.begin_answer(
@@ -319,7 +402,7 @@ class PassingHandler(Handler):
         self.set_status(line.code, line.reason)
         self._headers = headers
         if OWNER not in headers:
-            headers[OWNER] = self._asked
+            headers[OWNER] = self._passed_to
 
     def send_part(self, data: bytes) -> asyncio.Future[None]:
         """Send a part of it."""
@@ -359,6 +442,12 @@ class PassingHandler(Handler):
         if isinstance(error, ElsewhereError) and MARK not in self.request.headers:
             # It went there while it was asked for: a client can only try again.
             kwargs["exc_info"] = (MovingError, MovingError(), None)
+        elif isinstance(error, _OF_WHAT_WAS_HERE):
+            try:
+                self.passing.cluster.check()
+            except LeaseError as over:
+                # It goes on elsewhere, whatever became of it here.
+                kwargs["exc_info"] = (LeaseError, over, None)
         super().write_error(status_code, **kwargs)
 
 
@@ -367,6 +456,7 @@ def _enter_marked(handler: Handler, passing: Passing, mark: str) -> None:
 
     Raises:
         PeerMarkError: That isn't a server of this cluster, or of this request.
+        PeerUnreachableError: It means another server than this one.
     """
     handler.parts.enter(handler)
     request = handler.request
@@ -438,6 +528,14 @@ class PeerMovesHandler(_PeerHandler):
         self.answer(await ownership.give(cluster.find(receiver), number))
 
 
+class PeerFrontsHandler(_PeerHandler):
+    """How many fronts are connected here to contexts of a workspace."""
+
+    def get(self) -> None:
+        """Count them, by context."""
+        self.answer(self.parts.fronts.in_workspace(self.principal.workspace))
+
+
 class PeerRunsHandler(_PeerHandler):
     """The runs of a workspace that go on here."""
 
@@ -468,6 +566,16 @@ async def contexts_elsewhere(passing: Passing, workspace: str) -> list[ContextRe
     """Return a workspace's contexts on other servers, as they are now."""
     answers = await passing.ask_all(PEER_CONTEXTS, Principal(workspace, admin=False))
     return [one for data in answers for one in _CONTEXTS.decode(data)]
+
+
+async def fronts_elsewhere(passing: Passing, workspace: str) -> dict[str, int]:
+    """Count the fronts that are connected on other servers, by context."""
+    answers = await passing.ask_all(PEER_FRONTS, Principal(workspace, admin=False))
+    return {
+        name: number
+        for data in answers
+        for name, number in _NUMBERS.decode(data).items()
+    }
 
 
 async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
@@ -534,6 +642,7 @@ def _read(said: bytes, form: type[Said]) -> Said:
 
 
 _CONTEXTS: Final = msgspec.json.Decoder(list[ContextRecord])
+_NUMBERS: Final = msgspec.json.Decoder(dict[str, int])
 _RUNS: Final = msgspec.json.Decoder(list[RunRecord])
 PEER_ROUTES: Final = (
     Route(
@@ -541,6 +650,7 @@ PEER_ROUTES: Final = (
         PeerContextsHandler,
         (Operation("GET", "", ()), Operation("POST", "", ())),
     ),
+    Route(PEER_FRONTS, PeerFrontsHandler, (Operation("GET", "", ()),)),
     Route(PEER_LOAD, PeerLoadHandler, (Operation("GET", "", ()),)),
     Route(PEER_MOVES, PeerMovesHandler, (Operation("POST", "", ()),)),
     Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
@@ -562,6 +672,10 @@ class _Kernel(msgspec.Struct):
     id: str | None = None
 
 
+class _Document(msgspec.Struct):
+    path: str | None = None
+
+
 class _Body(msgspec.Struct):
     """The fields of bodies that name something."""
 
@@ -570,6 +684,8 @@ class _Body(msgspec.Struct):
     session: str | None = None
     kernel_id: str | None = None
     kernel: _Kernel | None = None
+    path: str | None = None
+    notebook: _Document | None = None
 
 
 _READER: Final = msgspec.json.Decoder(_Body)
@@ -597,8 +713,35 @@ def _of_execute(handler: Handler) -> Target:
 
 def _of_exec(handler: Handler) -> Target | None:
     session = handler.get_query_argument("session", None) or _body(handler).session
-    # Without one, it runs where it came in: whoever spreads requests has chosen that.
-    return Target(CONTEXT, session, made=True) if session else None
+    if session:
+        return Target(CONTEXT, session, made=True)
+    return _of_run(handler, Kind.SCRIPT)
+
+
+def _of_tasks(handler: Handler) -> Target | None:
+    return None if handler.request.method != "POST" else _of_run(handler, Kind.TASK)
+
+
+def _of_run(handler: Handler, kind: Kind) -> Target | None:
+    """Have a run without a session be where it came in, unless there is no room.
+
+    Whoever spreads requests has chosen that.
+    """
+    has_room = handler.parts.runs.has_room(kind, handler.principal.workspace)
+    if has_room and not _is_draining(handler):
+        return None
+    return Target("", "", run=kind)
+
+
+def _of_new(handler: Handler) -> Target | None:
+    """Have something begin where it came in, as runs do."""
+    return _ANYWHERE if _is_draining(handler) else None
+
+
+def _is_draining(handler: Handler) -> bool:
+    """Return whether the server is to become empty."""
+    cluster = handler.parts.cluster
+    return cluster is not None and cluster.draining
 
 
 def _of_kernels(handler: Handler) -> Target | None:
@@ -610,8 +753,12 @@ def _of_kernels(handler: Handler) -> Target | None:
 def _of_sessions(handler: Handler) -> Target | None:
     if handler.request.method != "POST":
         return None
-    kernel = _body(handler).kernel
-    return _context(None if kernel is None else kernel.id)
+    body = _body(handler)
+    if body.kernel is not None and body.kernel.id:
+        return _context(body.kernel.id)
+    path = body.path or (body.notebook and body.notebook.path)
+    # So that it gets one kernel, whichever servers are asked, and however often.
+    return Target(DOCUMENT, path, made=True) if path else _ANYWHERE
 
 
 def _of_contexts(handler: Handler) -> Target | None:
@@ -624,8 +771,10 @@ def _of_mcp(handler: Handler) -> Target | None:
     if owner:
         return Target(SERVER, owner)
     named = headers.get("X-MCP-Session-Id")
+    if not named:
+        return _of_new(handler)
     # The context that its tools will use, if they are asked for nothing else.
-    return None if not named else Target(CONTEXT, _decoded(named), made=True)
+    return Target(CONTEXT, _decoded(named), made=True)
 
 
 def _of_messages(handler: Handler) -> Target:
@@ -642,6 +791,7 @@ _BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
     "/execute/async": _of_execute,
     "/contexts": _of_contexts,
     "/api/exec": _of_exec,
+    "/tasks": _of_tasks,
     "/jupyter/api/kernels": _of_kernels,
     "/jupyter/api/sessions": _of_sessions,
     "/mcp": _of_mcp,

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from isoserver.errors import PeerMarkError
+from isoserver.errors import PeerMarkError, PeerUnreachableError
 from isoserver.principal import Principal  # noqa: TC001 - msgspec reads it
 
 __all__ = ["MARK", "Marks"]
@@ -113,6 +113,8 @@ class Marks:
 
         Raises:
             PeerMarkError: The mark isn't one of this cluster's for this request.
+            PeerUnreachableError: It is, but for a server that was at this address
+                before, or has the same one.
         """
         said, _, signature = mark[:_MARK_MAX].partition(".")
         try:
@@ -123,7 +125,9 @@ class Marks:
             signed = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Signed)
         except (ValueError, binascii.Error, msgspec.DecodeError):
             raise PeerMarkError from None
-        if signed.receiver != self._server_id or not self._is_new(signed):
+        if signed.receiver != self._server_id:
+            raise PeerUnreachableError
+        if not self._is_new(signed):
             raise PeerMarkError
         return signed.principal
 

@@ -26,7 +26,7 @@ from isoserver.passing.marks import MARK, Marks
 from isoserver.passing.upstreams import Upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from typing import Protocol
 
     from structlog.typing import FilteringBoundLogger
@@ -72,8 +72,8 @@ NO_BODY: Final = frozenset({204, 304})
 """Statuses of answers that have none."""
 _FINAL: Final = 200
 _STATUS: Final = slice(9, 12)
-_NOT_OURS: Final = frozenset({403, 404})
-"""How a server answers others that is of another cluster, or of none."""
+_NOT_OURS: Final = frozenset({403, 404, 503})
+"""How a server answers others that is of another cluster, of none, or about to end."""
 _WHOLE_BYTES: Final = 1 << 16
 """Of an answer that is passed back by one write."""
 _CHUNK_BYTES: Final = 1 << 18
@@ -237,7 +237,10 @@ class Passing:
         method = "POST" if body else "GET"
         try:
             async with timeout(_ASK_SECONDS):
-                return await self.ask(owner, method, path, principal, body)
+                answer = await self._ask(owner, method, path, principal, body)
+            if answer.status == _FINAL:
+                return bytes(answer.body)
+            reason = f"it answers {answer.status}"
         except (PeerUnreachableError, PeerLostError) as error:
             reason = str(error)
         except asyncio.TimeoutError:
@@ -253,8 +256,11 @@ class Passing:
         principal: Principal,
         body: bytes = b"",
         headers: Mapping[str, str] = MappingProxyType({}),
+        heard: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> bytes:
         """Ask a server something of its own; return the body of its answer.
+
+        To be cancelled closes the connection, by which the server knows that.
 
         Args:
             owner: The server's id and URL.
@@ -263,14 +269,28 @@ class Passing:
             principal: For whom.
             body: What is sent.
             headers: With which headers.
+            heard: Is given the body as it comes, instead of whoever calls.
 
         Raises:
             PeerUnreachableError: It can't be reached.
             PeerLostError: It didn't answer, or not as one of this cluster.
         """
+        answer = await self._ask(owner, method, path, principal, body, headers, heard)
+        return bytes(answer.body)
+
+    async def _ask(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        owner: tuple[str, str],
+        method: str,
+        path: str,
+        principal: Principal,
+        body: bytes = b"",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        heard: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> _Answer:
         server_id, url = owner
         stream = await self._upstreams.open(server_id, url, new=bool(body))
-        answer = _Answer()
+        answer = _Answer(heard)
         sent = HTTPHeaders({"Host": "localhost", **headers})
         sent[MARK] = self.marks.make(server_id, method, path, principal)
         if body:
@@ -286,7 +306,7 @@ class Passing:
             self._give_back(stream, whole=answer.whole)
         if not answer.whole or answer.status in _NOT_OURS:
             raise PeerLostError
-        return bytes(answer.body)
+        return answer
 
     # -- connections -------------------------------------------------------------------
 
@@ -312,8 +332,13 @@ class _Answer(HTTPMessageDelegate):
         whole: Whether all of it is there.
     """
 
-    def __init__(self) -> None:
-        """Have nothing yet."""
+    def __init__(self, heard: Callable[[bytes], Awaitable[None]] | None = None) -> None:
+        """Have nothing yet.
+
+        Args:
+            heard: Is given the body as it comes, if it isn't to be kept.
+        """
+        self._heard = heard
         self.status = 0
         self.body = bytearray()
         self.whole = False
@@ -326,9 +351,12 @@ class _Answer(HTTPMessageDelegate):
         del headers
         self._code = start_line.code
 
-    def data_received(self, chunk: bytes) -> None:
-        """Add to the body."""
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Add to the body, or give it on; no more is read until that is done."""
+        if self._heard is not None and self._code not in _NOT_OURS:
+            return self._heard(chunk)
         self.body += chunk
+        return None
 
     def finish(self) -> None:
         """Note that all of it is there."""

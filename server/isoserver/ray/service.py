@@ -15,12 +15,12 @@ except ImportError as error:
     raise RayError(text) from error
 
 from isokernel.client.ray_servers import NAMESPACE, PLACEMENT, check_address
-from isoserver.ray.placement import Placement
+from isoserver.ray.placement import Order, Placement
 
 if TYPE_CHECKING:
-    from isoserver.ray.placement import Order, ServerInfo
+    from isoserver.ray.placement import ServerInfo
 
-__all__ = ["down", "servers", "up"]
+__all__ = ["Order", "down", "servers", "up"]
 
 _ASK_SECONDS: Final = 0.5
 _DOWN_SECONDS: Final = 200.0

@@ -12,6 +12,7 @@ from isoserver.contexts.jobs import Execution
 from isoserver.errors import (
     DatabaseError,
     ElsewhereError,
+    LimitError,
     ServerError,
     StoppingError,
 )
@@ -132,7 +133,7 @@ class Runs:
         for run in waiting:
             self._end_early(run, self._runner_of(run).stopped)
         grace_ended = asyncio.ensure_future(self._grace_ended.wait())
-        ended = asyncio.ensure_future(self._all_ended())
+        ended = asyncio.ensure_future(self.all_ended())
         grace = self._settings.shutdown_grace_seconds
         await asyncio.wait(
             {grace_ended, ended}, timeout=grace, return_when="FIRST_COMPLETED"
@@ -175,7 +176,8 @@ class Runs:
         """End the grace period of `close`."""
         self._grace_ended.set()
 
-    async def _all_ended(self) -> None:
+    async def all_ended(self) -> None:
+        """Wait until no run goes on."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -212,7 +214,7 @@ class Runs:
         if order.session is not None:
             await self._contexts.adopt(order.workspace, order.session)
         await runner.check(order)
-        self._check_room(order, runner)
+        self._check_room(order.kind, order.workspace)
         if order.webhook is not None:
             self._webhooks.check(order.workspace, order.webhook)
         # Later ones sort behind, also when the clock stands still or is set back.
@@ -279,13 +281,22 @@ class Runs:
         else:
             await self._tell(record)
 
-    def _check_room(self, order: Order, runner: Runner) -> None:
-        same_kind = [r.order for r in self._runs.values() if r.order.kind is order.kind]
+    def has_room(self, kind: Kind, workspace: str) -> bool:
+        """Whether a workspace may have another run of a kind here."""
+        try:
+            self._check_room(kind, workspace)
+        except LimitError:
+            return False
+        return True
+
+    def _check_room(self, kind: Kind, workspace: str) -> None:
+        same_kind = [r.order for r in self._runs.values() if r.order.kind is kind]
+        runner = self._runners[kind]
         limit = runner.limits.unended
         if len(same_kind) >= limit:
             raise runner.too_many(runner.limits.told)
         share = self._settings.share_of(limit)
-        theirs = sum(other.workspace == order.workspace for other in same_kind)
+        theirs = sum(other.workspace == workspace for other in same_kind)
         if theirs >= share < limit:
             raise runner.too_many(share, shared=True)
 

@@ -10,6 +10,7 @@ from isoserver.settings.fields import Limits, Settings, setting
 __all__ = ["ClusterSettings"]
 
 _SECRET_LENGTH_MIN: Final = 24
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - not to listen there
 _POSTGRESQL: Final = ("postgresql", "postgres")
 
 
@@ -68,5 +69,10 @@ class ClusterSettings(Settings):
             problems.append("cluster: needs a store of heaps for all (heap_store)")
         if self.cluster_secret is None:
             problems.append("cluster: needs a secret of the servers (cluster_secret)")
+        if self.cluster_url is None and whole.host in _EVERYWHERE:
+            problems.append(
+                "cluster: needs a URL at which others reach this server "
+                f"(cluster_url), as host is {whole.host}"
+            )
         if problems:
             raise InvalidSettingsError(*problems)

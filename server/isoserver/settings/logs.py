@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import EventDict, FilteringBoundLogger
 
 __all__ = ["make_log", "only_closed", "route_foreign"]
@@ -25,14 +27,19 @@ _KINDS_MAX: Final = 1000
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def make_log(level: str, file: TextIO | None = None) -> FilteringBoundLogger:
+def make_log(
+    level: str,
+    file: TextIO | None = None,
+    note: Callable[[EventDict], None] | None = None,
+) -> FilteringBoundLogger:
     """Make a server's logger.
 
     Args:
         level: The lowest level that is written.
         file: Where to write; stderr if None.
+        note: Adds to each line, if given.
     """
-    late: Any = _LateLog(level, file)
+    late: Any = _LateLog(level, file, note)
     log: FilteringBoundLogger = late
     return log
 
@@ -43,23 +50,35 @@ class _LateLog:
     structlog imports rich where that is installed, which takes 0.1 s of a start.
     """
 
-    def __init__(self, level: str, file: TextIO | None) -> None:
-        self._level = level
-        self._file = file
+    def __init__(
+        self,
+        level: str,
+        file: TextIO | None,
+        note: Callable[[EventDict], None] | None,
+    ) -> None:
+        self._made_of = level, file, note
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(_make(self._level, self._file), name)
+        method = getattr(_make(*self._made_of), name)
         setattr(self, name, method)  # found at once the next time
         return method
 
 
-def _make(level: str, file: TextIO | None) -> FilteringBoundLogger:
+def _make(
+    level: str, file: TextIO | None, note: Callable[[EventDict], None] | None
+) -> FilteringBoundLogger:
     import structlog  # noqa: PLC0415 - see above
+
+    def add(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        assert note is not None  # noqa: S101 - else it isn't called
+        note(event)
+        return event
 
     log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(file or sys.stderr),  # a line is one write
         processors=[
             _Repetitions(structlog.DropEvent),
+            *([] if note is None else [add]),
             structlog.processors.format_exc_info,
             _render,
         ],

@@ -6,6 +6,7 @@ Times are in seconds, sizes in bytes. The fields below are the flags of
 
 from __future__ import annotations
 
+import os
 from pathlib import Path  # noqa: TC003 - read at run time
 from typing import Annotated, Final, Literal
 
@@ -34,6 +35,15 @@ CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
 """Names the TOML file, unless `--config` does."""
 
 _MIB = 1 << 20
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
+_OTEL_OFFERED: Final = {
+    ("OTEL_TRACES_EXPORTER",): "otlp",
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"): (
+        "http/protobuf"
+    ),
+}
+"""What OpenTelemetry's variables must say if they do; whatever else they name isn't
+offered."""
 
 
 class ServerSettings(
@@ -315,6 +325,11 @@ class ServerSettings(
         "info", "The lowest level that is logged."
     )
     access_log: bool = setting(True, "Log a line for each request.")
+    traces: bool = setting(
+        False,
+        "Send traces by OpenTelemetry; its variables (OTEL_EXPORTER_OTLP_ENDPOINT, "
+        "OTEL_TRACES_SAMPLER) say where, and of which requests.",
+    )
 
     def check(self) -> None:
         """Check what depends on several settings."""
@@ -322,6 +337,29 @@ class ServerSettings(
         self.check_access()
         self.check_capabilities()
         self.check_cluster()
+        self._check_traces()
+
+    def _check_traces(self) -> None:
+        """Check that what sends traces is installed, and does it as is asked."""
+        if not self.traces:
+            return
+        from importlib.util import find_spec  # noqa: PLC0415 - if so
+
+        problems = []
+        try:
+            missing = find_spec(_EXPORTER) is None
+        except ModuleNotFoundError:
+            missing = True
+        if missing:
+            problems.append("traces: needs the extra: pip install 'isokernel[otel]'")
+        for names, only in _OTEL_OFFERED.items():
+            for name in names:
+                wanted = os.environ.get(name)
+                if wanted and wanted != only:
+                    text = f"{name} must be {only}, not {wanted[:64]!r}"
+                    problems.append(f"traces: {text}")
+        if problems:
+            raise InvalidSettingsError(*problems)
 
     def _check_hosts(self) -> None:
         """Check the names that headers and the URLs of webhooks are compared with."""

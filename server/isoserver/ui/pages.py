@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from isoserver.access.signins import SignIn
 
 __all__ = [
+    "MissingPage",
     "Page",
     "SignInPage",
     "SignOutPage",
@@ -308,6 +309,15 @@ class StartPage(Handler):
         self.set_status(HTTPStatus.SEE_OTHER)
         self.set_header("Location", "ui/")
         self.clear_header("Content-Type")
+
+
+class MissingPage(Page):
+    """Whatever else is asked for below `/ui/`, by whom the page may be shown to."""
+
+    async def prepare(self) -> None:
+        """Answer 404, as a page."""
+        await super().prepare()
+        raise RouteMissingError
 
 
 class StaticPage(Handler):

@@ -13,7 +13,13 @@ from isoserver.ui.contexts import (
     OverviewPage,
 )
 from isoserver.ui.heaps import HeapActionPage, HeapPage, HeapsPage
-from isoserver.ui.pages import SignInPage, SignOutPage, StartPage, StaticPage
+from isoserver.ui.pages import (
+    MissingPage,
+    SignInPage,
+    SignOutPage,
+    StartPage,
+    StaticPage,
+)
 from isoserver.ui.runs import RunActionPage, RunPage, RunsPage
 from isoserver.ui.servers import ServersPage
 from isoserver.ui.tools import (
@@ -64,5 +70,6 @@ UI_ROUTES: Final = (
     _page("/policies/{policy_id}/delete", PolicyActionPage, "POST"),
     _page("/audit", AuditPage),
     _page("/servers", ServersPage, "GET", "POST"),
+    _page("/{path}", MissingPage, "GET", "POST"),  # after all others
 )
 """Every page: what shows it, and how it is asked for."""

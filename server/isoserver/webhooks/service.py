@@ -35,6 +35,8 @@ from isoserver.tools.audit import Audit, Entry
 from isoserver.webhooks.store import PendingWebhook, WebhookStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.settings.server import ServerSettings
@@ -98,7 +100,11 @@ def _origin(url: str) -> str:
 
 
 class Webhooks:
-    """The webhooks of one server. In the event loop only."""
+    """The webhooks of one server. In the event loop only.
+
+    Attributes:
+        carried: Returns headers that an attempt has besides.
+    """
 
     def __init__(
         self,
@@ -117,6 +123,7 @@ class Webhooks:
             observer: Counts attempts.
             log: Told of what can't be delivered.
         """
+        self.carried: Callable[[], dict[str, str]] = dict
         self._settings = settings
         self._store = WebhookStore(database, shared=settings.cluster)
         self._audit = audit
@@ -342,6 +349,7 @@ class Webhooks:
             )
         signers = self._secrets[row.workspace]
         headers = {
+            **self.carried(),
             "webhook-id": row.id,
             "webhook-timestamp": str(moment),
             "webhook-signature": sending.sign(signers, row.id, moment, body),

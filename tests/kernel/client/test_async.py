@@ -41,6 +41,9 @@ async def test_contexts(server: Server) -> None:
         heap = await c.save()
         async with await c.fork() as fork:
             assert (await fork.run("n")).value == 6
+        for each in await c.forks(2):
+            async with each:
+                assert (await each.run("n")).value == 6
         async with AsyncContext(heap=heap, client=c) as later:
             assert (await later.run("n")).value == 6
         assert (await c.complete("Math.flo")).matches == ["floor"]

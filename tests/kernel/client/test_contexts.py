@@ -10,6 +10,7 @@ from tests.support.client import connect
 from tests.support.waiting import wait_for
 
 from isokernel.client import (
+    BadRequestError,
     Client,
     Context,
     ContextStateError,
@@ -351,6 +352,15 @@ def test_save_fork_and_restart(client: Client) -> None:
         heap = c.save()
         with c.fork() as fork:
             assert fork.run("next()").value == 42
+        forks = c.forks(3)
+        for number, each in enumerate(forks):
+            with each:
+                assert each.run(f"n += {number}").value == 41 + number
+        assert {one.id for one in client.contexts.list()}.isdisjoint(
+            each.id for each in forks
+        )
+        with pytest.raises(BadRequestError):
+            c.forks(17)
         assert c.run("n = 5").value == 5
         c.restart(from_checkpoint=True)
         assert c.run("n").value == 41

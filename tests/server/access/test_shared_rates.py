@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import select
 
-from isoserver.access.rates import RateLimits
+from isoserver.access.rates import BUCKETS, RateLimits, SharedFailures
 from isoserver.errors import DatabaseError, RateLimitError
 from isoserver.principal import Principal
 from isoserver.settings.reading import read_settings
@@ -102,6 +103,60 @@ def test_without_postgresql_nothing_passes(
         limits = RateLimits(settings, lambda _: None, shared=database)
         with pytest.raises(DatabaseError):
             await limits.take(RED, "request")
+        await database.close()
+
+    asyncio.run(use())
+
+
+def test_postgresql_counts_failures_of_all_servers(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """Who is refused by one server is soon refused by all that he has tried."""
+    rate, mine = 6.0, (BUCKETS.c.kind == "failure", BUCKETS.c.workspace == "a")
+
+    async def use() -> None:
+        async with AsyncExitStack() as stack:
+            url = postgresql.database()
+            servers = []
+            for _ in range(3):
+                database = Database(url_of(url, tmp_path))
+                stack.push_async_callback(database.close)
+                async with database.begin() as connection:
+                    await connection.run_sync(SHARED.create_all)
+                server = SharedFailures(database, pause=0.01)
+                stack.push_async_callback(server.close)
+                servers.append(server)
+
+            async def left() -> float:
+                query = select(BUCKETS.c.remaining).where(*mine)
+                async with database.connect() as connection:
+                    return float(await connection.scalar(query) or rate)
+
+            taken = 0
+            while not all(server.wait("a", rate) for server in servers):
+                for server in servers:
+                    taken += not server.take("a", rate)
+                # What a minute brings back in a few seconds.
+                while await left() > rate - taken + 2:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.01)
+            assert 6 <= taken <= 12  # of 18 that each would take by itself
+            assert not servers[0].take("b", rate)
+
+    asyncio.run(use())
+
+
+def test_failures_are_counted_while_the_database_is_away(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def use() -> None:
+        database = Database(url_of(postgresql.database(), tmp_path))
+        server = SharedFailures(database, pause=0.01)  # without a table
+        assert [bool(server.take("a", 3)) for _ in range(4)] == [False] * 3 + [True]
+        await asyncio.sleep(0)
+        assert server.wait("a", 3) > 0
+        await server.close()
+        assert not server.take("b", 3)
+        await server.close()
         await database.close()
 
     asyncio.run(use())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from tests.server.cluster.conftest import Nodes
     from tests.support.client import Client
     from tests.support.outages import Away
+    from tests.support.postgresql import PostgreSQL
 
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
@@ -84,6 +87,67 @@ def test_servers_come_back_with_the_database(nodes: Nodes, away: Away) -> None:
     assert other.text("n + 1", context_id=here) == "42"
     found(one, there)
     assert one.text("n + 1", context_id=there) == "42"
+
+
+def test_what_is_not_written_any_more_is_not_made(
+    nodes: Nodes, away: Away, postgresql: PostgreSQL
+) -> None:
+    nodes.database = away.url
+    _, one = nodes.start()
+    body = {"language": "javascript"}
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        written = "LOCK TABLE contexts IN EXCLUSIVE MODE"
+        with postgresql.holding(written, away.name):
+            first = pool.submit(one.post, "/contexts", json=body)
+            wait_for(lambda: postgresql.query(waiting) == "1\n")
+            second = pool.submit(one.post, "/contexts", json=body)
+            wait_for(lambda: len(one.get("/contexts").json()["items"]) == 2)
+            renewed = "LOCK TABLE cluster_servers IN EXCLUSIVE MODE"
+            stack.enter_context(postgresql.holding(renewed, away.name))
+            wait_for(lambda: one.get("/contexts").status_code == 503)
+        # The first one may have been written, the second one never is.
+        first.result()
+        assert second.result().headers["X-Error-Code"] == "lease"
+
+
+def test_a_server_comes_back_when_all_is_there(nodes: Nodes, away: Away) -> None:
+    nodes.database = away.url
+    server, one = nodes.start()
+    away.leave()
+    wait_for(lambda: one.get("/contexts").headers.get("X-Error-Code") == "lease")
+    heaps, aside = nodes.folder / "heaps", nodes.folder / "aside"
+    heaps.rename(aside)
+    heaps.touch()
+    away.come_back()
+    wait_for(lambda: "can't begin anew yet" in server.log())
+    heaps.unlink()
+    aside.rename(heaps)
+    wait_for(lambda: _serves(one))
+    assert one.text("6 * 7", context_id=one.create()) == "42"
+
+
+def test_who_waits_is_told_that_the_lease_is_over(nodes: Nodes, away: Away) -> None:
+    nodes.database = away.url
+    _, one = nodes.start()
+    here = one.create()
+    assert one.post(f"/contexts/{here}/checkpoint").status_code == 200
+    runs = {"code": "for (;;);", "context_id": here}
+    waits = {"code": "1", "context_id": here}
+    asked = (("/execute", runs), ("/execute", waits), ("/execute/async", waits))
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = []
+        for path, body in asked:
+            answers.append(pool.submit(one.post, path, json=body))
+            one.wait_state(here, "busy")
+        away.leave()
+        *whole, stream = (answer.result() for answer in answers)
+    away.come_back()
+    for answer in whole:
+        assert answer.status_code == 503
+        assert answer.headers["X-Error-Code"] == "lease"
+    # It has begun when the lease ends.
+    assert '"type":3,"data":"its lease ran out' in stream.text
 
 
 def _serves(client: Client) -> bool:

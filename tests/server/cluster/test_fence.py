@@ -85,7 +85,7 @@ class Member:
         async with self.database.begin() as connection:
             await fence.prepare(connection)
             row = ServerRow(self.name, "", 1, 0, False, False, False, 0.0, 0.0)  # noqa: FBT003
-            await tables.register(connection, row, lease)
+            assert await tables.register(connection, row, lease, "")
 
     async def write(self, statement: Any, row: Any = None) -> None:
         """Write something."""

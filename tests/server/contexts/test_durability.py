@@ -63,6 +63,34 @@ def test_what_was_answered_outlives_a_crash(
         assert "durability" not in listed[plain]
 
 
+def test_what_was_begun_outlives_a_crash(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    flags = (*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
+    server = servers(*flags)
+    with connect(server) as client:
+        here, new = _make(client, "execution"), _make(client, "execution")
+        client.run("globalThis.n = 1", context_id=here)
+        forked = client.post(f"/contexts/{here}/forks", json={"count": 2}).json()
+        forks = [each["id"] for each in forked["items"]]
+        assert client.post(f"/contexts/{here}/restart").status_code == 200
+        server.stop(signal.SIGKILL)
+    with connect(servers(*flags)) as client:
+        assert client.text("typeof n", context_id=here) == "'undefined'"
+        assert client.text("typeof n", context_id=new) == "'undefined'"
+        for fork in forks:
+            assert client.text("n", context_id=fork) == "1"
+
+
+def test_what_can_not_be_saved_is_not_begun(client: Client) -> None:
+    here = _make(client, "execution")
+    client.run(UNSAVABLE, context_id=here)
+    before = len(client.get("/contexts").json()["items"])
+    refused = client.post(f"/contexts/{here}/fork")
+    assert refused.headers["X-Error-Code"] == "heap_unsavable"
+    assert len(client.get("/contexts").json()["items"]) == before
+
+
 def test_it_is_saved_in_time(servers: Callable[..., Server], tmp_path: Path) -> None:
     flags = (*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
     server = servers(*flags)

@@ -37,6 +37,21 @@ while True:
 """
 
 
+# In a process of its own, as libraries keep threads and connections.
+ASKER = """
+import sys
+from isoserver.errors import HeapStoreError
+from isoserver.heaps.store import HeapStore
+HeapStore(sys.argv[1]).open()
+store = HeapStore(sys.argv[1].replace("s3://", "s3://no"))
+for ask in (store.open, lambda: store.read(sys.argv[2])):
+    try:
+        ask()
+    except HeapStoreError as error:
+        print(error)
+"""
+
+
 @pytest.fixture(params=["folder", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> HeapStore:
     """An empty store of each kind."""
@@ -92,6 +107,30 @@ def test_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(HeapStoreError):
         HeapStore(str(file / "heaps")).open()
+
+
+def test_a_folder_that_is_gone_is_no_heap_that_is_missing(tmp_path: Path) -> None:
+    store = HeapStore(str(tmp_path / "heaps"))
+    store.open()
+    (tmp_path / "heaps").rmdir()
+    with pytest.raises(HeapStoreError, match="can't be written"):
+        store.write(KEYS[0], b"data")
+
+
+def test_a_bucket_that_is_missing_is_no_heap_that_is_missing(
+    bucket: tuple[str, dict[str, str]],
+) -> None:
+    """Else contexts whose heaps are there would be lost by a wrong setting."""
+    url, variables = bucket
+    said = subprocess.run(
+        [sys.executable, "-c", ASKER, url, KEYS[0]],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert len(said) == 2
+    assert all("bucket does not exist" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from tests.support.client import connect
@@ -173,6 +176,48 @@ def test_sessions_of_fronts(client: Client) -> None:
     assert [one["id"] for one in client.get("/contexts").json()["items"]] == [agents]
 
 
+def test_a_document_has_one_session(client: Client) -> None:
+    """However often it is asked for, as with Jupyter Server."""
+    asked = {"path": "a.ipynb", "name": "a", "type": "notebook"}
+
+    def post(kernel: dict[str, str]) -> dict[str, Any]:
+        body = {**asked, "kernel": kernel}
+        answer = client.post("/jupyter/api/sessions", json=body)
+        assert answer.status_code == 201, answer.text
+        row: dict[str, Any] = answer.json()
+        return row
+
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(post, [{"name": "v8-javascript"}] * 4))
+    assert rows.count(rows[0]) == 4
+    kernel = rows[0]["kernel"]
+    for same in ({}, {"name": "v8-typescript"}, {"id": kernel["id"]}):
+        assert post(same)["id"] == rows[0]["id"]
+    assert len(client.get("/contexts").json()["items"]) == 1
+    # Another context that is named by its id is used, and so is a new one after all.
+    other = client.create()
+    assert post({"id": other})["kernel"]["context_id"] == other
+    assert client.get("/jupyter/api/sessions").json()[0]["kernel"] == kernel
+    client.delete(f"/contexts/{other}")
+    assert post({})["kernel"]["context_id"] not in {other, kernel["context_id"]}
+
+
+def test_a_document_whose_kernel_died_gets_another(
+    server: Server, client: Client
+) -> None:
+    asked = {"path": "a.ipynb", "kernel": {"name": "v8-javascript"}}
+    first = client.post("/jupyter/api/sessions", json=asked).json()
+    name = first["kernel"]["context_id"]
+    with ThreadPoolExecutor(1) as pool:
+        died = pool.submit(client.run, "while (1) {}", context_id=name)
+        os.kill(server.busy_process(), signal.SIGKILL)
+        assert died.result()["error"]["name"] == "ContextDiedError"
+    second = client.post("/jupyter/api/sessions", json=asked).json()
+    assert second["kernel"]["context_id"] != name
+    rows = client.get("/jupyter/api/sessions").json()
+    assert [row["id"] for row in rows if row["path"] == "a.ipynb"] == [second["id"]]
+
+
 def test_the_kernel_of_a_session_went_first(client: Client) -> None:
     made = {"path": "a.ipynb", "name": "a", "type": "notebook"}
     for own in (True, False):
@@ -226,17 +271,16 @@ def test_what_vs_code_asks(client: Client) -> None:
     assert client.get("/jupyter/api/kernelspecs").json()["kernelspecs"]
     (listed,) = client.get("/jupyter/api/sessions").json()
     assert listed["kernel"]["context_id"] == agents
-    path = f"a-jvsc-{MISSING}.ipynb"
-    asked = {"path": path, "name": "a.ipynb", "type": "notebook"}
     kernels = [{"id": listed["kernel"]["id"]}, {"name": "v8-javascript"}]
-    rows = [
-        client.post("/jupyter/api/sessions", json={**asked, "kernel": each}).json()
-        for each in kernels
-    ]
+    rows = []
+    for each in kernels:  # with a UUID of its own in each path
+        path = f"a-jvsc-{uuid4()}.ipynb"
+        asked = {"path": path, "name": "a.ipynb", "type": "notebook", "kernel": each}
+        rows.append(client.post("/jupyter/api/sessions", json=asked).json())
     assert rows[0]["kernel"]["id"] == listed["kernel"]["id"] != rows[1]["kernel"]["id"]
     for row in rows:
         gone = client.delete(f"/jupyter/api/sessions/{row['id']}").status_code
-        assert gone in {204, 404}  # of the same document, the later replaces it
+        assert gone == 204
     (left,) = client.get("/jupyter/api/sessions").json()
     assert left["kernel"]["context_id"] == agents
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isoserver.errors import PeerMarkError
+from isoserver.errors import PeerMarkError, PeerUnreachableError
 from isoserver.passing.marks import Marks
 from isoserver.principal import Principal
 
@@ -47,7 +47,7 @@ def test_a_mark_is_for_one_request(method: str, url: str) -> None:
 def test_a_mark_is_for_one_server() -> None:
     one, two = _pair()
     for receiver in ("three", "one", ""):
-        with pytest.raises(PeerMarkError):
+        with pytest.raises(PeerUnreachableError):  # who else is at this address
             two.read(one.make(receiver, "GET", URL, RED), "GET", URL)
 
 

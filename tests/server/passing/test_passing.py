@@ -8,6 +8,7 @@ import json
 import signal
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,13 @@ from tests.support.fronts import Front
 from tests.support.server import JAVASCRIPT_FLAGS, MIB
 from tests.support.waiting import wait_for
 
+from isoserver.app import ROUTES
+from isoserver.jupyter.routes import JUPYTER_ROUTES
+from isoserver.mcp.endpoint import MCP_ROUTES
+from isoserver.passing.handlers import PassingHandler, passing_routes
 from isoserver.passing.marks import Marks
 from isoserver.principal import Principal
+from isoserver.ui.routes import UI_ROUTES
 
 if TYPE_CHECKING:
     import socket
@@ -264,6 +270,50 @@ def test_sessions_of_fronts_are_known_to_all(clients: tuple[Client, Client]) -> 
     assert [client.get(path).status_code for client in clients] == [404, 404]
 
 
+def test_a_document_has_one_session_over_postgresql_s_servers(
+    clients: tuple[Client, Client],
+) -> None:
+    for number in range(4):
+        asked = {"path": f"{number}.ipynb", "kernel": {"name": "v8-javascript"}}
+
+        def post(client: Client, asked: dict[str, Any] = asked) -> str:
+            answer = client.post("/jupyter/api/sessions", json=asked)
+            assert answer.status_code == 201, answer.text
+            name: str = answer.json()["kernel"]["context_id"]
+            return name
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len({*pool.map(post, clients * 2)}) == 1
+    assert len(clients[0].get("/contexts").json()["items"]) == 4
+
+
+def test_lists_say_who_is_connected_elsewhere(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    def look(client: Client) -> None:
+        status = client.get("/jupyter/api/status").json()
+        (row,) = client.get("/jupyter/api/sessions").json()
+        kernel = row["kernel"]
+        assert client.get("/jupyter/api/kernels").json() == [kernel]
+        assert client.get(f"/jupyter/api/kernels/{own}").json() == kernel
+        assert kernel["execution_state"] == "busy"
+        assert kernel["connections"] == status["connections"] == 1
+        assert kernel["last_activity"] == status["last_activity"]
+
+    async def work() -> None:
+        one, two = clients
+        url = f"{both.servers[1].url.replace('http', 'ws', 1)}/jupyter/api/kernels/"
+        front = await Front(f"{url}{own}/channels").connect()
+        await front.ask("execute_request", {"code": FOREVER})
+        await front.hear_until(lambda message: message.kind == "stream")
+        for client in (one, two):
+            await asyncio.to_thread(look, client)
+        await front.close()
+        one.post(f"/contexts/{own}/interrupt")
+
+    asyncio.run(work())
+
+
 def test_the_same_name_is_one_session(clients: tuple[Client, Client]) -> None:
     """Two servers that are asked at once for what isn't there make one of it."""
     for number in range(5):
@@ -313,6 +363,17 @@ def test_websockets_pass_both_ways(both: AnyServer, own: str, v1: bool) -> None:
     asyncio.run(work())
 
 
+def test_no_handler_has_names_of_what_passes_its_requests_on() -> None:
+    own = {name for name in vars(PassingHandler) if not name.startswith("__")}
+    own -= {"prepare", "write_error", "on_connection_close"}  # each calls the next
+    routes = passing_routes((*ROUTES, *JUPYTER_ROUTES, *MCP_ROUTES, *UI_ROUTES))
+    for route in routes:
+        classes = route.handler.__mro__[1:]
+        if PassingHandler in classes:
+            for each in classes[: classes.index(PassingHandler)]:
+                assert not own & (vars(each).keys() | each.__annotations__.keys())
+
+
 # -- who may pass on -------------------------------------------------------------------
 
 
@@ -351,10 +412,15 @@ def test_nothing_is_passed_on_twice_nor_taken_twice(
     assert answer.headers[OWNER] == both.servers[0].url
     answer, mark = asked(clients[0], one)
     assert answer.status_code == 200
-    for client in clients:
-        again = client.get(path, headers={MARK: mark})
-        assert again.headers["X-Error-Code"] == "peer_mark"
-    assert asked(clients[0], two)[0].status_code == 403  # it is for the other one
+    again = clients[0].get(path, headers={MARK: mark})
+    assert again.status_code == 403
+    assert again.headers["X-Error-Code"] == "peer_mark"
+    for astray in (
+        clients[1].get(path, headers={MARK: mark}),
+        asked(clients[0], two)[0],
+    ):
+        assert astray.status_code == 503
+        assert astray.headers["X-Error-Code"] == "peer_unreachable"
 
 
 def test_keys_count_at_any_server_of_postgresql_s(postgresql: PostgreSQL) -> None:
@@ -401,22 +467,6 @@ def test_keys_count_at_any_server_of_postgresql_s(postgresql: PostgreSQL) -> Non
             one.close()
             two.close()
             servers.stop()
-
-
-def test_a_server_with_another_secret_is_of_no_cluster(
-    clients: tuple[Client, Client], both: AnyServer, own: str
-) -> None:
-    other = both.stranger(SECRET + "!")
-    try:
-        with connect(other) as client:
-            answer = client.get(f"/contexts/{own}")
-            assert answer.status_code == 403
-            assert "cluster_secret" in answer.json()["message"]
-            (shown,) = client.get("/contexts").json()["items"]
-            assert "its server doesn't answer" in shown["reason"]
-        assert clients[0].get(f"/contexts/{own}").status_code == 200
-    finally:
-        other.stop()
 
 
 # -- servers that are lost -------------------------------------------------------------
@@ -517,16 +567,26 @@ def test_a_server_that_stops_gives_its_contexts_away(postgresql: PostgreSQL) -> 
 
 
 def test_rates_hold_over_postgresql_s_servers(postgresql: PostgreSQL) -> None:
+    rates = ("--execute-rate-per-minute", "6", "--failure-rate-per-minute", "12")
+    key = "the-secret-key-of-all"
     servers = AnyServer(
-        2, postgresql.database(), *FLAGS, "--execute-rate-per-minute", "6"
+        2, postgresql.database(), *FLAGS, *rates, "--api-key", key, key=key
     )
-    one, two = servers.clients()
+    one, two = servers.clients(**{"X-API-Key": key})
     try:
         asked = {"code": "return 1"}
         answers = [client.post("/tasks", json=asked) for client in (one, two) * 6]
         passed = [each for each in answers if each.status_code != 429]
         assert len(passed) == 6
         assert {each.headers["X-Error-Code"] for each in answers[6:]} == {"rate_limit"}
+
+        def refused(client: Client) -> int:
+            """How long it is to be waited after a wrong key; 0 if it isn't."""
+            answer = client.get("/contexts", headers={"X-API-Key": "wrong"})
+            return int(answer.headers.get("Retry-After", 0))
+
+        # One server alone would have it waited for 5 s.
+        wait_for(lambda: max(refused(one), refused(two)) > 10)
     finally:
         one.close()
         two.close()

@@ -142,7 +142,7 @@ def test_what_was_missed_is_looked_up(postgresql: PostgreSQL, tmp_path: Path) ->
     async def scenario() -> None:
         async with feeds(postgresql.database(), tmp_path, 2) as (one, other):
             assert [await one.next(), await other.next()] == [None, None]
-            postgresql._query(
+            postgresql.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE query LIKE 'LISTEN%'"
             )

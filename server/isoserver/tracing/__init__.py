@@ -1,0 +1,1 @@
+"""OpenTelemetry traces of a server: loaded only by one that has `traces` on."""

@@ -1,0 +1,99 @@
+"""A server is drained or stopped amid its work: requests go on, there or elsewhere."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.server.cluster.conftest import LONG_LEASE_SECONDS
+from tests.support.server import V8_FLAGS
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from tests.server.cluster.conftest import Nodes
+    from tests.support.client import Client
+
+OWNER = "X-Isokernel-Owner"
+LONG = "await new Promise((done) => setTimeout(done, 60_000))"
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_lost(nodes: Nodes) -> None:
+    nodes.lease_seconds = LONG_LEASE_SECONDS
+
+
+def drain(client: Client) -> None:
+    """Drain the very server of a client."""
+    (own,) = [s for s in client.get("/cluster/servers").json()["items"] if s["here"]]
+    asked = client.post(f"/cluster/servers/{own['id']}/drain")
+    assert asked.status_code == 202, asked.text
+    wait_for(lambda: client.get("/healthz").status_code == 503)
+
+
+def test_contexts_go_on_before_their_server_has_ended(nodes: Nodes) -> None:
+    first, one = nodes.start("--shutdown-grace-seconds", "60")
+    second, other = nodes.start()
+    idle = one.create()
+    one.run("let n = 41", context_id=idle)
+    busy = one.submit(LONG, session="busy")
+    first.process.send_signal(signal.SIGTERM)
+
+    def goes_on() -> bool:
+        asked = {"code": "n + 1", "context_id": idle}
+        answer = other.post("/execute", json=asked)
+        if answer.status_code == 200:
+            return bool(answer.json()["items"][0]["text"] == "42")
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["Retry-After"] == "1"
+        return False
+
+    wait_for(goes_on)
+    # Who still has a connection to it loses nothing.
+    made = one.post("/contexts", json={"language": "javascript"})
+    assert made.status_code == 201, made.text
+    assert made.headers[OWNER] == second.url
+    assert made.headers["Connection"] == "close"
+    assert one.text("n + 2", context_id=idle) == "43"
+    asked = one.get("/healthz")
+    assert (asked.status_code, asked.headers["Connection"]) == (503, "close")
+    assert other.info(busy)["status"] == "running"
+    other.cancel(busy)
+    assert first.stop() == 0
+
+
+def test_a_drained_server_begins_nothing_new(nodes: Nodes) -> None:
+    first, one = nodes.start(*V8_FLAGS)
+    second, _ = nodes.start(*V8_FLAGS)
+    drain(one)
+    run = one.submit("1 + 1")
+    assert one.ended(run)["result"] == "2"
+    task = one.post("/tasks", json={"code": "return 1"})
+    assert task.status_code == 202, task.text
+    opened = one.post(
+        "/mcp",
+        json=INITIALIZE,
+        headers={"Accept": "application/json, text/event-stream"},
+    )
+    assert opened.status_code == 200, opened.text
+    assert {task.headers[OWNER], opened.headers[OWNER]} == {second.url}
+    (listed, _) = one.get("/cluster/servers").json()["items"]
+    assert (listed["url"], listed["runs"]) == (first.url, 0)
+    assert one.get("/tasks").headers.get(OWNER) is None
+
+
+def test_servers_of_which_all_are_drained_still_serve(nodes: Nodes) -> None:
+    _, one = nodes.start()
+    drain(one)
+    assert one.result("1 + 1", session="s") == "2"
+    assert one.text("2 + 2", context_id=one.create()) == "4"

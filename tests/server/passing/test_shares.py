@@ -1,0 +1,179 @@
+"""Shares of workspaces over several servers: all that they have, and no more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.client import Client, connect
+from tests.support.clusters import AnyServer
+from tests.support.server import RUN_FLAGS
+from tests.support.waiting import wait_for
+from tests.support.workspaces import BLUE, FILE, RED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.postgresql import PostgreSQL
+
+OWNER = "X-Isokernel-Owner"
+NUMBER, EACH = 3, 2
+"""Servers, and what a workspace may have on each: a half of four."""
+FOREVER = "await new Promise(() => {})"
+
+
+@pytest.fixture(scope="module")
+def three(
+    postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AnyServer]:
+    """Three servers with two workspaces."""
+    file = tmp_path_factory.mktemp("shares") / "isokernel.toml"
+    file.write_text(FILE)
+    servers = AnyServer(
+        *(NUMBER, postgresql.database(), *RUN_FLAGS, "--config", str(file)),
+        *("--default-language", "typescript"),
+        *("--contexts-max", "4", "--tasks-unfinished-max", "4"),
+        *("--executions-running-max", "3", "--executions-queued-max", "1"),
+        key=RED,
+    )
+    yield servers
+    assert servers.stop() == 0
+    assert not [line for server in servers.servers for line in server.wrong()]
+
+
+@pytest.fixture
+def red(three: AnyServer) -> Iterator[Client]:
+    """A client of one of them, whose workspace has nothing afterwards."""
+    with connect(three.servers[0], **{"X-API-Key": RED}) as client:
+        yield client
+        client.clean()
+
+
+@pytest.fixture
+def blue(three: AnyServer) -> Iterator[Client]:
+    """One of the other workspace."""
+    with connect(three.servers[0], **{"X-API-Key": BLUE}) as client:
+        yield client
+        client.clean()
+
+
+def make(client: Client) -> tuple[str, str] | None:
+    """Make a context; its id and its owner, or None if there is no room."""
+    answer = client.post("/contexts", json={"language": "javascript"})
+    if answer.status_code == 429:
+        assert answer.headers["X-Error-Code"] == "context_limit", answer.text
+        return None
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"], answer.headers[OWNER]
+
+
+def test_a_workspace_gets_its_share_of_all_servers_by_any(
+    three: AnyServer, red: Client, blue: Client
+) -> None:
+    made = [made for _ in range(NUMBER * EACH) if (made := make(red)) is not None]
+    owners = [owner for _, owner in made]
+    assert sorted(owners) == sorted(
+        server.url for server in three.servers for _ in "12"
+    )
+    assert make(red) is None
+    refused = red.post("/execute", json={"code": "1"})
+    assert refused.headers["X-Error-Code"] == "context_limit"
+    # What one workspace has leaves the others theirs.
+    assert len([each for _ in range(NUMBER * EACH) if (each := make(blue))]) == 6
+    assert make(blue) is None
+    # A place that is free is found wherever it is.
+    for name, owner in made[:3]:
+        assert red.delete(f"/contexts/{name}").status_code == 204
+        again = make(red)
+        assert again is not None
+        assert again[1] == owner
+    assert make(red) is None
+
+
+def test_a_workspace_never_gets_more_at_once(three: AnyServer, red: Client) -> None:
+    clients = three.clients(**{"X-API-Key": RED})
+    for _ in range(3):
+        with ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(make, clients * 4))
+        # Of many at a time, one may be refused whose place is taken just then.
+        assert NUMBER <= len([each for each in found if each]) <= NUMBER * EACH
+        assert len(red.get("/contexts").json()["items"]) <= NUMBER * EACH
+        while make(red) is not None:
+            pass
+        assert len(red.get("/contexts").json()["items"]) == NUMBER * EACH
+        red.clean()
+    for client in clients:
+        client.close()
+
+
+def test_sessions_find_room(red: Client) -> None:
+    names = [f"s{number}" for number in range(NUMBER * EACH)]
+    for name in names:
+        assert red.result("globalThis.n = 1", session=name) == "1"
+    refused = red.done("1", session="more")
+    assert "share of 2 contexts" in refused["error"]
+    for name in names:
+        assert red.result("n += 1", session=name) == "2"
+
+
+@pytest.mark.parametrize("kind", ["execution", "task"])
+def test_runs_find_room(red: Client, kind: str) -> None:
+    path = {"execution": "/api/exec", "task": "/tasks"}[kind]
+    answers = [red.post(path, json={"code": FOREVER}) for _ in range(NUMBER * EACH + 1)]
+    assert [each.status_code for each in answers[:-1]] == [202] * (NUMBER * EACH)
+    assert answers[-1].status_code == 429
+    assert answers[-1].headers["X-Error-Code"] == f"{kind}_limit"
+    for each in answers[:-1]:
+        if kind == "task":
+            gone = red.post(f"/tasks/{each.json()['taskId']}/cancel")
+            assert gone.status_code == 200
+        else:
+            red.cancel(each.json()["execution_id"])
+
+
+def test_sleepers_that_nobody_owns_count(postgresql: PostgreSQL) -> None:
+    flags = ("--hibernate-after-seconds", "0.2", "--hibernated-contexts-max", "1")
+    servers = AnyServer(2, postgresql.database(), *RUN_FLAGS, *flags)
+    one, other = servers.clients()
+    try:
+        left, _ = made_by(one, servers.servers[0].url)
+        one.wait_state(left, "hibernated")
+        assert servers.servers[0].stop() == 0
+        (here, _), (there, _) = (
+            made_by(other, servers.servers[1].url) for _ in range(2)
+        )
+        # There is room for one sleeper, which the first server has left.
+        for name in (here, there):
+            other.run("1", context_id=name)
+
+        def looked() -> bool:
+            """Whether they have been idle for five times as long as is enough."""
+            shown = [other.show(name) for name in (here, there)]
+            assert {one["state"] for one in shown} == {"idle"}
+            used = max(datetime.fromisoformat(one["last_used"]) for one in shown)
+            return (datetime.now(timezone.utc) - used).total_seconds() > 1
+
+        wait_for(looked)
+        assert other.delete(f"/contexts/{left}").status_code == 204
+        wait_for(
+            lambda: (
+                sorted(other.show(name)["state"] for name in (here, there))
+                == ["hibernated", "idle"]
+            )
+        )
+    finally:
+        one.close()
+        other.close()
+        servers.stop()
+
+
+def made_by(client: Client, url: str) -> tuple[str, str]:
+    """Make a context that a server owns."""
+    while True:
+        made = make(client)
+        assert made is not None
+        if made[1] == url:
+            return made
+        client.delete(f"/contexts/{made[0]}")
