@@ -61,12 +61,15 @@ MEGABYTE = (
 
 
 @contextlib.contextmanager
-def cluster(database: str, number: int, *more: str) -> Iterator[list[tuple[str, int]]]:
+def cluster(
+    database: str, number: int, *more: str, heaps: str = ""
+) -> Iterator[list[tuple[str, int]]]:
     """Some servers on one database: addresses and processes."""
-    with tempfile.TemporaryDirectory() as heaps, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        store = heaps or stack.enter_context(tempfile.TemporaryDirectory())
         flags = (
             *("--cluster", "--cluster-secret", SECRET),
-            *("--database-url", database, "--heap-store", heaps),
+            *("--database-url", database, "--heap-store", store),
             *more,
         )
         yield [
