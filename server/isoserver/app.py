@@ -76,6 +76,8 @@ __all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_MEND_SECONDS: Final = 1.0
+"""Between two attempts to end what a server has left that is gone."""
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 _OF_OTHERS: Final = 0o077
 _COLLECTED_AFTER: Final = (10_000, 20, 20)
@@ -321,9 +323,23 @@ class Server:
     def _mend_soon(self, _server_id: str) -> None:
         """End the runs of a server that is gone."""
         assert self.cluster is not None  # noqa: S101 - it calls this
-        mending = asyncio.ensure_future(self.runs.take_over(self.cluster))
+        mending = asyncio.ensure_future(self._mend(self.cluster))
         self._mending.add(mending)
         mending.add_done_callback(self._mending.discard)
+
+    async def _mend(self, cluster: Cluster) -> None:
+        while not cluster.lost.is_set():
+            with suppress(DatabaseError):
+                await self.runs.take_over(cluster)
+                return
+            await asyncio.sleep(_MEND_SECONDS)  # nobody else may be left who would
+
+    async def _leave(self, cluster: Cluster) -> None:
+        """Leave the cluster, once nothing is left here that is owned."""
+        for mending in self._mending:
+            mending.cancel()  # whoever begins next does it
+        await asyncio.gather(*self._mending, return_exceptions=True)
+        await cluster.close()
 
     # -- from start to end -------------------------------------------------------------
 
@@ -457,8 +473,7 @@ class Server:
         await self.parts.access.close()
         await asyncio.to_thread(self._data.clear)
         if self.cluster is not None:
-            await asyncio.gather(*self._mending, return_exceptions=True)
-            await self.cluster.close()
+            await self._leave(self.cluster)
         await self.lock.release()
         await self.database.close()
         self._data.close()

@@ -56,6 +56,7 @@ class Server:
         env: dict[str, str] | None = None,
         program: Sequence[str] = (),
         before: Sequence[str] = (),
+        namespace: int | None = None,
     ) -> None:
         self.files_at_rest = 0
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by stop
@@ -78,6 +79,7 @@ class Server:
                 environment=environment,
                 folder=folder,
                 errors=self.errors.fileno(),
+                namespace=namespace,
             )
         assert self.process.stdout is not None
         self.first_line = self.process.stdout.readline()

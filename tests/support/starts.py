@@ -136,6 +136,7 @@ class Starter:
         environment: Mapping[str, str],
         folder: str,
         errors: int | None = None,
+        namespace: int | None = None,
     ) -> Started:
         """Run `isokernel`, or a program of ours in Python.
 
@@ -145,6 +146,7 @@ class Starter:
             folder: Its working directory.
             errors: A descriptor for its stderr, and stdin is nothing; with None, both
                 are pipes, as stdout is.
+            namespace: The descriptor of the network that it is in, if not the host's.
         """
         reader, writer = os.pipe()
         given, opened = [writer], [writer]
@@ -160,6 +162,7 @@ class Starter:
             "command": list(command),
             "environment": dict(environment),
             "folder": folder,
+            "network": namespace and f"/proc/{os.getpid()}/fd/{namespace}",
         }
         # It becomes a child of the nearest process that takes in orphans: this one.
         be_subreaper(on=True)

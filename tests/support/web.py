@@ -43,7 +43,8 @@ function require(name) {
 globalThis.setTimeout = (callback) => void Promise.resolve().then(callback);
 modules.set("timers", { exports: { startUnheld: setTimeout } });
 require("web/index").install(globalThis);
-globalThis.internals = { host, loaded, lazyNames: require("web/index").lazyNames };
+const lazyNames = Object.keys(require("web/index").getters);
+globalThis.internals = { host, loaded, lazyNames };
 """
 # What the JavaScript under test may return instead of a value.
 CATCH = """

@@ -430,7 +430,7 @@ class Context:
         """Drop the traces of cells that were not stored: the context is blank again."""
         self._host.sources = Sources()
         self._unstored = 0
-        self.bridge.call("setOwner", 0)
+        self.bridge.call("forget")
 
     def suspend(
         self, shared: list[Value], recipes: list[Recipe], parts: Parts | None

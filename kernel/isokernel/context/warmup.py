@@ -91,6 +91,7 @@ def warm(context: Context) -> None:
 
     The context stays blank.
     """
+    _suspend(context)  # first, as it drops what is loaded ahead
     context.bridge.call("preload")
     for code in _CELLS:
         context.evaluate(code)
@@ -98,7 +99,6 @@ def warm(context: Context) -> None:
     context.queries.inspect("Math.max", 8)
     _import(context)
     _run_script(context)
-    _suspend(context)
     context.forget()
     compiler = transpiler()
     for source in _TYPES:

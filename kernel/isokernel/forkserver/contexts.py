@@ -12,6 +12,7 @@ from isokernel.forkserver.process import Template, serve
 from isokernel.forkserver.protocol import Launch, Request, Spawn
 from isokernel.runtime import compiled, scripts
 from isokernel.settings import ContextSettings
+from isokernel.typescript.transpiler import transpiler
 from isokernel.worker import main as worker
 from isokernel.worker.control import open_rollup
 from isokernel.worker.loop import Sockets
@@ -39,6 +40,7 @@ class ContextTemplate(Template):
         # Finds the native functions that a saved heap refers to, for all forks.
         self.base.heaps.save()
         warm(self.base)
+        transpiler().collect_garbage()
         self.base.prepare_fork()
         self._rollup: int | None = None  # a spare process has its own
 

@@ -1,10 +1,14 @@
 """The provisioner `isokernel-provisioner`, which gets Jupyter its kernels by a fork.
 
 A process that manages kernels, such as a Jupyter server, has one fork server, which is
-started in the background with its first kernel. Kernels that are asked for meanwhile,
-and all that can't be forked, are started as any other: the kernel is the same, it only
-comes later. A kernel lives on when the fork server dies. ISOKERNEL_FORKS=off in the
-environment of the process that manages the kernels does without.
+started in the background when its first kernel can answer. Kernels that are asked for
+before, and all that can't be forked, are started as any other: the kernel is the same,
+it only comes later. A kernel lives on when the fork server dies. ISOKERNEL_FORKS=off in
+the environment of the process that manages the kernels does without.
+
+What isn't forked takes 0.1 s until it listens, and a client that connects before is
+refused, and waits for 0.1 to 0.2 s until it tries again. So a kernel gets sockets that
+listen already.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,9 +31,13 @@ from isokernel.errors import ForkServerError
 from isokernel.forkserver import ForkServer
 from isokernel.forkserver.client import is_inherited
 from isokernel.forkserver.protocol import Launch
+from isokernel.jupyter.channels import CHANNELS
 from isokernel.jupyter.install import START
+from isokernel.jupyter.process import INHERITED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jupyter_client.connect import KernelConnectionInfo
 
 __all__ = ["IsokernelProvisioner", "KernelForkServer"]
@@ -35,7 +45,10 @@ __all__ = ["IsokernelProvisioner", "KernelForkServer"]
 _UNDERSTOOD: Final = frozenset(
     {"cwd", "env", "extra_arguments", "independent", "kernel_id", "stderr", "stdout"}
 )
+_DESCRIPTORS: Final = frozenset({"close_fds", "pass_fds"})
 _UNKNOWN_STATUS: Final = 1
+_FIRST_KERNEL_SECONDS: Final = 2.0
+_BACKLOG: Final = 100
 _STEP_SECONDS: Final = 0.01
 
 
@@ -104,25 +117,44 @@ class KernelForkServer:
         self._owner = 0
         self.problem: str | None = None
 
-    def prepare(self) -> threading.Thread | None:
+    def prepare(self, kernel: int | None = None) -> threading.Thread | None:
         """Start the fork server in the background, if there is none.
+
+        Args:
+            kernel: A descriptor, closed here, that is at its end when a kernel can
+                answer. The fork server takes a core for 0.2 s to start, and waits for
+                that before it does.
 
         Returns:
             The thread that does it; None when nothing has to be done, or can be.
         """
+        with contextlib.ExitStack() as unused:
+            if kernel is not None:
+                unused.callback(os.close, kernel)
+            if self._starting:
+                return self._thread
+            if self.problem is not None or (self._server and self._server.alive):
+                return None
+            self._thread = threading.Thread(
+                target=self._start,
+                args=(kernel,),
+                name="isokernel-forkserver",
+                daemon=True,
+            )
+            unused.pop_all()
+            self._thread.start()
+            return self._thread
+
+    @property
+    def _starting(self) -> bool:
         if self._owner != os.getpid():  # this process was forked itself
             self._server, self._thread, self._owner = None, None, os.getpid()
-        if self._thread is not None and self._thread.is_alive():
-            return self._thread
-        if self.problem is not None or (self._server and self._server.alive):
-            return None
-        self._thread = threading.Thread(
-            target=self._start, name="isokernel-forkserver", daemon=True
-        )
-        self._thread.start()
-        return self._thread
+        return self._thread is not None and self._thread.is_alive()
 
-    def _start(self) -> None:
+    def _start(self, kernel: int | None) -> None:
+        if kernel is not None:
+            select.select([kernel], [], [], _FIRST_KERNEL_SECONDS)
+            os.close(kernel)
         try:
             server = self._server or ForkServer(subreaper=False, kernels=True)
             server.start()
@@ -134,7 +166,7 @@ class KernelForkServer:
 
     def launch(self, request: Launch, descriptors: list[int]) -> ForkedProcess | None:
         """Fork a kernel; None if that can't be done at once."""
-        if self.prepare() is not None or self._server is None:
+        if self._starting or self._server is None or not self._server.alive:
             return None
         try:
             pid = self._server.request(request, descriptors)
@@ -177,23 +209,71 @@ class IsokernelProvisioner(LocalProvisioner):
     ) -> KernelConnectionInfo:
         """Start the kernel; jupyter_client calls it after `pre_launch`."""
         known = FORK_SERVER.problem
-        process = _fork(cmd, kwargs)
+        request = _request(cmd, kwargs)
+        process = None if request is None else FORK_SERVER.launch(*request)
         if process is None:
             if FORK_SERVER.problem is not None and known is None:
                 self.log.warning(
                     "isokernel's kernels start without their fork server: %s",
                     FORK_SERVER.problem,
                 )
-            return await super().launch_kernel(cmd, **kwargs)
+            return await self._start(cmd, kwargs, forkable=request is not None)
         self.process = process  # type: ignore[assignment]
         # It leads a session of its own, if perhaps not yet.
         self.pid = self.pgid = process.pid
         self.cwd = kwargs.get("cwd") or os.getcwd()  # noqa: PTH109 -- as its caller's
         return self.connection_info
 
+    async def _start(
+        self, cmd: list[str], options: dict[str, Any], *, forkable: bool
+    ) -> KernelConnectionInfo:
+        """Start the kernel as a process of its own, and then the fork server."""
+        reader = None
+        with contextlib.ExitStack() as opened:
+            if _is_ours(cmd) and not _DESCRIPTORS.intersection(options):
+                inherited = _listening(self.connection_info, opened)
+                if inherited and forkable:
+                    reader, writer = os.pipe()
+                    opened.callback(os.close, writer)
+                    inherited.append(writer)
+                numbers = ",".join(str(each) for each in inherited)
+                cmd = [*cmd, INHERITED, numbers]
+                options = {**options, "pass_fds": inherited}
+            try:
+                return await super().launch_kernel(cmd, **options)
+            finally:
+                if forkable:
+                    FORK_SERVER.prepare(reader)
 
-def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
-    """Fork the kernel that a command would start, if the result is the same."""
+
+def _listening(
+    connection: Mapping[str, Any], opened: contextlib.ExitStack
+) -> list[int]:
+    """Listen where a kernel is going to; nowhere if that isn't possible everywhere.
+
+    The kernel itself can say better what is the matter then.
+    """
+    made: list[int] = []
+    if connection.get("transport", "tcp") != "tcp":
+        return made
+    for name in CHANNELS:
+        listener = opened.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        os.set_blocking(listener.fileno(), False)  # as ZMQ's own are
+        try:
+            listener.bind((connection["ip"], connection[f"{name}_port"]))
+            listener.listen(_BACKLOG)
+        except (OSError, KeyError, TypeError):
+            opened.close()
+            return []
+        made.append(listener.fileno())
+    return made
+
+
+def _request(
+    cmd: list[str], options: dict[str, Any]
+) -> tuple[Launch, list[int]] | None:
+    """Return what forks the kernel that a command would start, if it is the same."""
     environment = options.get("env") or dict(os.environ)
     outputs = [_descriptor(options.get(name), name) for name in ("stdout", "stderr")]
     if (
@@ -213,9 +293,7 @@ def _fork(cmd: list[str], options: dict[str, Any]) -> ForkedProcess | None:
         folder=os.path.abspath(options.get("cwd") or "."),  # noqa: PTH100 -- as it is
         manager=0 if independent else os.getpid(),
     )
-    return FORK_SERVER.launch(
-        request, [output for output in outputs if output is not None]
-    )
+    return request, [output for output in outputs if output is not None]
 
 
 def _is_ours(cmd: list[str]) -> bool:

@@ -13,7 +13,7 @@ import json
 import threading
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import zmq
 
@@ -27,11 +27,14 @@ from isokernel.jupyter.process import log_warning
 from isokernel.jupyter.wire import EMPTY, Session, sent_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from isokernel.jupyter.wire import Message
 
-__all__ = ["Broadcast", "Channels", "Connection", "ShellQueue", "UserInput"]
+__all__ = ["CHANNELS", "Broadcast", "Channels", "Connection", "ShellQueue", "UserInput"]
+
+CHANNELS: Final = ("shell", "iopub", "stdin", "control", "hb")
+"""As connection files name them."""
 
 # Output waits in memory for a reader that is slow; past this many messages ZMQ drops.
 # A cell's output is bounded and batched, so this is far more than a cell can make.
@@ -68,11 +71,10 @@ class Connection(NamedTuple):
         try:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 -- no pathlib
                 fields = json.load(file)
-            names = ("shell", "iopub", "stdin", "control", "hb")
             connection = cls(
                 transport=fields.get("transport", "tcp"),
                 ip=fields["ip"],
-                ports={name: int(fields[f"{name}_port"]) for name in names},
+                ports={name: int(fields[f"{name}_port"]) for name in CHANNELS},
                 key=fields.get("key", "").encode(),
                 signature_scheme=fields.get("signature_scheme") or "hmac-sha256",
             )
@@ -202,12 +204,20 @@ class Channels:
         broadcast: Output and status. Of both.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, listening: Mapping[str, int] | None = None
+    ) -> None:
         """Bind all sockets.
+
+        Args:
+            connection: Where.
+            listening: By channel, the descriptors of sockets that listen there already;
+                they are ZMQ's from now on.
 
         Raises:
             ConnectionFileError: An address is taken or impossible.
         """
+        self._listening = listening or {}
         self.session = Session(connection.key, connection.signature_scheme)
         self.connection = connection
         self._v8_sockets: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -258,6 +268,8 @@ class Channels:
             socket.sndhwm = _OUTPUT_MESSAGES_MAX
             socket.setsockopt(zmq.XPUB_MANUAL, 1)
         address = self.connection.address(name)
+        if name in self._listening:
+            socket.setsockopt(zmq.USE_FD, self._listening[name])
         try:
             socket.bind(address)
         except zmq.ZMQError as error:

@@ -12,10 +12,15 @@ import os
 import signal
 import sys
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isokernel.errors import IsokernelError
-from isokernel.jupyter.process import Lifecycle, ParentProcess, log_warning
+from isokernel.jupyter.process import (
+    INHERITED,
+    Lifecycle,
+    ParentProcess,
+    log_warning,
+)
 from isokernel.settings import LANGUAGES
 from isokernel.v8.library import preload
 
@@ -66,6 +71,21 @@ PROVIDERS: Final[Providers] = {"modules": _modules, "net": _network, "files": _f
 _USAGE = "usage: isokernel -f CONNECTION_FILE [--language javascript|typescript]"
 
 
+class _Options(NamedTuple):
+    """The command line.
+
+    Attributes:
+        connection_file: Where the kernel is to be reached.
+        language: Of its cells.
+        inherited: What the provisioner gave it: the sockets of all channels, listening
+            there, and a pipe that is to be closed when the kernel can answer.
+    """
+
+    connection_file: str
+    language: Language
+    inherited: list[int]
+
+
 def launch(
     arguments: Sequence[str],
     *,
@@ -93,22 +113,22 @@ def launch(
         log_warning(_USAGE)
         return 2
     try:
-        _serve(*options, lifecycle, base, manager, providers)
+        _serve(options, lifecycle, base, manager, providers)
     except IsokernelError as error:
         log_warning(str(error))
         return 1
     return 0
 
 
-def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its callers
-    connection_file: str,
-    language: Language,
+def _serve(
+    options: _Options,
     lifecycle: Lifecycle,
     base: Context | None,
     manager: int | None,
     providers: Providers,
 ) -> None:
     from isokernel.jupyter.channels import (  # noqa: PLC0415 - see above
+        CHANNELS,
         Channels,
         Connection,
     )
@@ -121,7 +141,10 @@ def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its call
         import select  # noqa: F401, PLC0415
 
         preload()
-    channels = Channels(Connection.read(connection_file))
+    channels = Channels(
+        Connection.read(options.connection_file),
+        dict(zip(CHANNELS, options.inherited, strict=False)),
+    )
     # The rest is imported while front ends connect to the sockets.
     from isokernel.context import Context  # noqa: PLC0415
     from isokernel.jupyter.kernel import Kernel  # noqa: PLC0415
@@ -131,7 +154,7 @@ def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its call
     )
     from isokernel.v8.library import V8_VERSION  # noqa: PLC0415
 
-    settings = context_settings(language)
+    settings = context_settings(options.language)
 
     def make_context(
         sink: Callable[[Event], None],
@@ -163,7 +186,7 @@ def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its call
 
     kernel = Kernel(
         channels,
-        kernel_settings(language),
+        kernel_settings(options.language),
         lifecycle,
         make_context,
         V8_VERSION,
@@ -172,6 +195,8 @@ def _serve(  # noqa: PLR0913, PLR0917 - what the command line says, and its call
     )
     gc.freeze()
     gc.enable()
+    for started in options.inherited[len(CHANNELS) :]:
+        os.close(started)
     kernel.run()
 
 
@@ -187,9 +212,9 @@ def _catch_signals(lifecycle: Lifecycle) -> None:
     signal.set_wakeup_fd(lifecycle.control_wakeup.writer, warn_on_full_buffer=False)
 
 
-def _options(arguments: Sequence[str]) -> tuple[str, Language] | None:
+def _options(arguments: Sequence[str]) -> _Options | None:
     """Read the command line; argparse would cost 6 ms."""
-    values = {"-f": "", "--language": "javascript"}
+    values = {"-f": "", "--language": "javascript", INHERITED: ""}
     rest = iter(arguments)
     for name in rest:
         # What else is there is jupyter_client's: `jupyter run` adds its files' names.
@@ -198,7 +223,10 @@ def _options(arguments: Sequence[str]) -> tuple[str, Language] | None:
     language = LANGUAGES.get(values["--language"])
     if not values["-f"] or language is None:
         return None
-    return values["-f"], language
+    inherited = [int(each) for each in values[INHERITED].split(",") if each.isdigit()]
+    for each in inherited:
+        os.set_inheritable(each, False)  # noqa: FBT003 - takes it so
+    return _Options(values["-f"], language, inherited)
 
 
 def main() -> None:

@@ -10,7 +10,17 @@ import sys
 import threading
 from contextlib import suppress
 
-__all__ = ["Lifecycle", "ParentProcess", "WakeupPipe", "log_failure", "log_warning"]
+__all__ = [
+    "INHERITED",
+    "Lifecycle",
+    "ParentProcess",
+    "WakeupPipe",
+    "log_failure",
+    "log_warning",
+]
+
+INHERITED = "--inherited"
+"""The flag with the descriptors that a kernel gets from the provisioner."""
 
 
 def log_warning(text: str) -> None:

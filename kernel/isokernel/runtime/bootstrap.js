@@ -80,17 +80,27 @@
 
   // Once there may be user code, the module that restores built-ins for what is loaded then.
   let around = (action) => action();
+  // Each with its exports; whether code of the user's may have needed it (see `beginBlank`);
+  // and a list of the modules that it has asked for while it was loaded, whose exports it holds.
   const modules = { __proto__: null };
   let unfinished = { __proto__: null }; // those that are being loaded
+  let loading; // the one that is
+  let isInstalled = false;
   const isLibrary = (name) =>
     ((name[0] === "v" || name[0] === "w") && name[1] === "e") || (name[0] === "n" && name[1] === "o");
   function require(name) {
     const known = modules[name];
-    if (known !== undefined) return known.exports;
+    if (known !== undefined) {
+      note(known);
+      return known.exports;
+    }
     // What is assigned to our own modules' exports must not meet what user code has put onto all
     // objects; libraries are loaded while there is nothing of the kind.
-    const module = { exports: isLibrary(name) ? {} : { __proto__: null } };
-    modules[name] = unfinished[name] = module;
+    const module = { exports: isLibrary(name) ? {} : { __proto__: null }, isWanted: false,
+      isEssential: !isInstalled, isKept: false, needs: undefined };
+    note(module);
+    const outer = loading;
+    loading = modules[name] = unfinished[name] = module;
     try {
       const run = () => load(name)(module.exports, require, module, host, global);
       if (isLibrary(name)) around(run);
@@ -99,14 +109,49 @@
       delete modules[name];
       delete unfinished[name];
       throw error;
+    } finally {
+      loading = outer;
     }
     delete unfinished[name];
     return module.exports;
+  }
+  function note(module) {
+    if (loading === undefined) module.isWanted = true;
+    else if (isInstalled) loading.needs = { module, next: loading.needs };
+  }
+  /** A module's exports, if it is loaded: for what means nothing before it is. */
+  host.loaded = (name) => (name in unfinished ? undefined : modules[name]?.exports);
+  // The context is blank, or blank again: what has been loaded since it was first so was loaded
+  // ahead, and is held by nothing but `modules`.
+  host.beginBlank = () => {
+    isInstalled = true;
+    for (const name in modules) modules[name].isWanted = false;
+  };
+  // Forgets what was loaded ahead and wasn't wanted; and those that have no state, wanted or not.
+  host.forgetSpare = (stateless) => {
+    for (let i = 0; i < stateless.length; i++) {
+      const module = modules[stateless[i]];
+      if (module !== undefined) module.isWanted = false;
+    }
+    for (const name in modules) {
+      const module = modules[name];
+      if (module.isWanted || module.isEssential) keep(module);
+    }
+    for (const name in modules) {
+      if (modules[name].isKept) modules[name].isKept = false;
+      else delete modules[name];
+    }
+  };
+  function keep(module) {
+    if (module.isKept) return;
+    module.isKept = true;
+    for (let need = module.needs; need !== undefined; need = need.next) keep(need.module);
   }
   // A termination leaves no other trace in JavaScript.
   host.forgetUnfinished = () => {
     for (const name in unfinished) delete modules[name];
     unfinished = { __proto__: null };
+    loading = undefined;
   };
   host.loadWithin = (guard) => {
     around = guard;

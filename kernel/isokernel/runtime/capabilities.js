@@ -127,7 +127,7 @@ function errorOf(fields) {
 
 // -- for the host ---------------------------------------------------------------------------
 
-host.calls = {
+exports.host = {
   __proto__: null,
 
   /**

@@ -2,11 +2,10 @@
 // Thrown values as data, from which Python makes an error message with a traceback. Whatever
 // was thrown, a proxy or an error whose getters throw, this gives an answer.
 
-const { apply, defineProperty, exec, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys,
+const { Error, apply, defineProperty, exec, getDescriptor, getPrototype, hasOwn, isArray, min, ownKeys,
   ownValue, push, Set, setAdd, setHas, slice, toJson } = require("intrinsics");
 const { framesOf } = require("stack");
 const { inspect } = require("text");
-const { isError } = require("natives");
 const { owner } = require("owner");
 const { constructorName, proxyDetails, reportError, typeOf } = host;
 
@@ -21,6 +20,17 @@ const OF_PAGES = /^(?:window|document|DOMParser|(?:HTML|SVG)?Element|Node|XMLSer
 const PAGE_HINT = " (Jupyter.dom() defines what a browser's page has)";
 const USUAL = { __proto__: null, name: 1, message: 1, stack: 1, cause: 1, errors: 1, error: 1,
   suppressed: 1 };
+
+/** Whether Error.prototype is on the prototype chain, asked without running a proxy's traps. */
+exports.isError = function isError(value) {
+  if (typeOf(value) === "Error") return true;
+  while (value !== null && (typeof value === "object" || typeof value === "function")) {
+    if (proxyDetails(value) !== undefined) return false;
+    if (value === Error.prototype) return true;
+    value = getPrototype(value);
+  }
+  return false;
+};
 
 /**
  * Reads a property without running a proxy's traps; getters run, as DOMException has some, and
@@ -114,7 +124,7 @@ function adviceOf(ename, message) {
 }
 
 function detail(value, depth, seen) {
-  if (!isError(value)) return detailOfValue(value);
+  if (!exports.isError(value)) return detailOfValue(value);
   const ename = nameOf(value);
   const info = {
     __proto__: null,

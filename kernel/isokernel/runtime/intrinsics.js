@@ -219,6 +219,7 @@ module.exports = {
   Error,
   Map,
   Promise,
+  Proxy,
   RangeError,
   RegExp,
   Set,

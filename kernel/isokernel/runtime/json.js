@@ -24,7 +24,7 @@ const BYTES = { __proto__: null, Uint8Array: 1, Uint8ClampedArray: 1, ArrayBuffe
   SharedArrayBuffer: 1, DataView: 1 };
 const WHOLE = { __proto__: null, Object: 1, Array: 1, Arguments: 1, NumberObject: 1,
   StringObject: 1, BooleanObject: 1, Proxy: 1 };
-const TYPED = /^(?:Big)?(?:Int|Uint|Float)\d+Array$/;
+const TYPED = /^(?:Big)?(?:Int|Uint|Float)\d+(?:Clamped)?Array$/;
 const LONG = 1000; // numbers of a typed array whose indices aren't listed
 const NAME = /^[A-Za-z_$][\w$]*$/;
 
@@ -149,7 +149,9 @@ function watcher(limit) {
   return found;
 }
 
+/** Whether V8's brand of a value is that of a typed array. */
 const isTyped = (brand) => brand !== undefined && exec(TYPED, brand) !== null;
+exports.isTyped = isTyped;
 
 /** The names of an object's properties; undefined for indices that are too many to be listed. */
 const keysOf = (object) =>

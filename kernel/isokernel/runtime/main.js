@@ -11,10 +11,8 @@ const timers = require("timers");
 const text = require("text");
 const results = require("results");
 const saved = require("saved");
-const { learnLazy } = require("values");
 const { prepareStackTrace } = require("stack");
 const { describe, report } = require("errors");
-const tools = require("tools");
 
 // The web's modules hand over errors as they are; errors.js has taken the host's own function,
 // which wants them described.
@@ -54,12 +52,12 @@ function install(optionsJson) {
   const web = require("web/index");
   web.install(globalThis);
   web.installNode(globalThis);
-  learnLazy([...web.lazyNames, ...web.nodeNames]);
   const names = getNames(globalThis);
   for (let i = 0; i < names.length; i++) setAdd(ours, names[i]);
   const pristine = require("pristine");
   pristine.remember();
   host.loadWithin(pristine.within);
+  host.beginBlank();
 }
 
 /** Names of globals that were not there at the beginning, as JSON. */
@@ -99,6 +97,12 @@ function restartClock() {
   require("web/clock").restart();
 }
 
+/** The context is blank again, and has what has been loaded only to have it at hand. */
+function forget() {
+  setOwner(0);
+  host.beginBlank();
+}
+
 /** Begins a cell that is kept, in one call: each costs Python microseconds. */
 function beginCell(owner, count, code) {
   results.recordInput(count, code);
@@ -112,12 +116,12 @@ function preload() {
   results.warm();
   require("present");
   require("conclude");
+  require("tools");
   require("unsavable");
   require("table");
   require("grid");
   require("completion");
   require("inspection");
-  require("natives").trim();
 }
 
 Object.assign(exports, {
@@ -127,6 +131,7 @@ Object.assign(exports, {
   restartClock,
   lendEnvironment: (json) => require("process").lend(parse(json)),
   setOwner,
+  forget,
   beginCell,
   // Each call from Python costs microseconds, and these two are wanted together.
   flush: () => {
@@ -138,7 +143,8 @@ Object.assign(exports, {
   runTimers: timers.runTimers,
   nextTimer: timers.nextTimer,
   holds: (owner) =>
-    timers.holds(owner) || tools.holds(owner) || host.calls?.holds(owner) === true,
+    timers.holds(owner) || host.loaded("tools")?.holds(owner) === true ||
+    host.loaded("capabilities")?.host.holds(owner) === true,
   cancelOwner: timers.cancelOwner,
   beginSaving: saved.begin,
   usesWebAssembly: () => require("webassembly").isUsed(),
@@ -175,11 +181,12 @@ Object.assign(exports, {
   comms: () => require("comms").list(),
   globalNames,
   defineHelpers,
-  beginTools: tools.begin,
-  endTools: tools.end,
-  settleTool: tools.settle,
-  loseTools: tools.lose,
-  isDenial: tools.isDenial,
+  // Nothing is loaded for contexts that have no tools.
+  beginTools: (id, options) => require("tools").begin(id, options),
+  endTools: (id) => host.loaded("tools")?.end(id),
+  settleTool: (id, kind, json) => host.loaded("tools")?.settle(id, kind, json),
+  loseTools: (message) => host.loaded("tools")?.lose(message),
+  isDenial: (value, id) => host.loaded("tools")?.isDenial(value, id) === true,
   // V8 asks for the first three; see v8/modules.py.
   importModule: (...asked) => require("modules").importModule(...asked),
   evaluateModule: (url) => require("modules").evaluateModule(url),
@@ -191,11 +198,12 @@ Object.assign(exports, {
   recover: (owner) => {
     host.forgetUnfinished();
     require("pristine").recover();
-    host.cancelImports?.(owner);
+    host.loaded("modules")?.cancel(owner);
   },
-  // Nothing is loaded for contexts that never call; `calls` is there once they have.
-  settleCall: (id, kind, json, buffer) => host.calls?.settle(id, kind, json, buffer),
-  loseCalls: (message) => host.calls?.lose(message),
-  dropCalls: (owner) => host.calls?.drop(owner) ?? "[]",
+  // Nor for contexts that never call.
+  settleCall: (id, kind, json, buffer) =>
+    host.loaded("capabilities")?.host.settle(id, kind, json, buffer),
+  loseCalls: (message) => host.loaded("capabilities")?.host.lose(message),
+  dropCalls: (owner) => host.loaded("capabilities")?.host.drop(owner) ?? "[]",
   capabilities: () => require("capabilities"),
 });

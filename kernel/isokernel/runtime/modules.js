@@ -480,8 +480,6 @@ function cancel(id) {
   }
 }
 
-host.cancelImports = cancel;
-
 /** Forgets all modules: the context is to be blank. */
 function clear() {
   const urls = parse(host.moduleUrls());
@@ -805,6 +803,6 @@ function lock() {
   }
 }
 
-module.exports = { __proto__: null, begin, clear, describeModule, end, evaluateModule, evaluateNow,
+module.exports = { __proto__: null, begin, cancel, clear, describeModule, end, evaluateModule, evaluateNow,
   failure, folderOf, importCell, importModule, leave, meta, packages, pathOf, recordOf, records,
   resolveNow, valueOf };

@@ -3,9 +3,10 @@
 // package emulates these parts by guessing; the build makes it take ours in their place, under
 // the numbers that its own bundle gives its parts.
 
-const { Error, RegExp, defineProperty, exec, functionToString, getDescriptor,
-  getOwnPropertyDescriptor, getPrototype, getSymbols, hasOwn, isArray, keys, max, min,
-  numberToString, ownKeys, push, slice, uncurry, valuesOf } = require("intrinsics");
+const { Proxy, RegExp, Symbol, defineProperty, exec, functionToString, getDescriptor,
+  getOwnPropertyDescriptor, getSymbols, hasOwn, indexOf, isArray, keys, max, min,
+  numberToString, push, slice, toLowerCase, uncurry } = require("intrinsics");
+const { isError } = require("errors");
 const { constructorName, namedProperties, previewEntries, promiseDetails, proxyDetails, typeOf } =
   host;
 
@@ -14,7 +15,6 @@ const ONLY_ENUMERABLE = 2;
 const SHORT = 32; // items of an array whose indices are listed
 const PENDING = 0;
 const REJECTED = 2;
-const WORD = /\w+/g;
 const ASYNC_GENERATOR = /^async\s*(?:function\s*)?\*/;
 const TYPED_ARRAYS = { __proto__: null, Int8Array: 1, Uint8Array: 1, Uint8ClampedArray: 1,
   Int16Array: 1, Uint16Array: 1, Int32Array: 1, Uint32Array: 1, Float16Array: 1,
@@ -127,19 +127,6 @@ function regExpToString(regExp) {
   return text;
 }
 
-/** Whether Error.prototype is on the prototype chain, asked without running a proxy's traps. */
-function isError(value) {
-  if (typeOf(value) === "Error") return true;
-  while (value !== null && (typeof value === "object" || typeof value === "function")) {
-    if (proxyDetails(value) !== undefined) return false;
-    if (value === Error.prototype) return true;
-    value = getPrototype(value);
-  }
-  return false;
-}
-
-exports.isError = isError;
-exports.isTyped = (value) => typeOf(value) in TYPED_ARRAYS;
 
 const PROPERTIES_MAX = 1000; // of one object
 const STACK_EDGE = 10000; // characters of a stack's head and of its tail
@@ -188,27 +175,46 @@ exports.shortStack = function shortStack(stack) {
   return `${slice(stack, 0, STACK_EDGE)}... ${gone} more characters ...${slice(stack, -STACK_EDGE)}`;
 };
 
-let library; // until it is trimmed
+const PROTOTYPE = "Prototype";
+const STATIC =
+  /^(Array|Date|Error|JSON|Math|Number|Object|Proxy|Reflect|RegExp|String|Symbol)([A-Z]\w*)$/;
+const GET = /^Get([A-Z]\w*)$/;
+const SYMBOL = /^Symbol([A-Z]\w*)$/;
+const startsSmall = (name) => toLowerCase(slice(name, 0, 1)) + slice(name, 1);
+
+/** The key that Node.js calls `name`: `isArray` for IsArray, Symbol.iterator for SymbolIterator. */
+function keyOf(name) {
+  const symbol = exec(SYMBOL, name);
+  return symbol === null ? startsSmall(name) : Symbol[startsSmall(symbol[1])];
+}
+
+function method(owner, name) {
+  const own = getDescriptor(owner, keyOf(name));
+  if (own !== undefined) return uncurry(own.value);
+  const getter = exec(GET, name);
+  return getter === null ? undefined : uncurry(getDescriptor(owner, keyOf(getter[1])).get);
+}
 
 /**
- * Drops those of the package's own copies of all built-ins that it never mentions: 450 functions
- * and their names, which every heap would have.
+ * The package's own copies of built-ins, by the names that they have in Node.js: each is made when
+ * it is asked for. What the package has made itself is in the object that inherits this.
  */
-exports.trim = function trim() {
-  if (library === undefined) return;
-  const { functions, builtins } = library;
-  library = undefined;
-  const mentioned = { __proto__: null };
-  for (let i = 0; i < functions.length; i++) {
-    const text = functionToString(functions[i]);
-    for (let found; (found = exec(WORD, text)) !== null;) mentioned[found[0]] = true;
-  }
-  const names = ownKeys(builtins);
-  for (let i = 0; i < names.length; i++) {
-    const { configurable } = getOwnPropertyDescriptor(builtins, names[i]);
-    if (configurable && !(names[i] in mentioned)) delete builtins[names[i]];
-  }
-};
+exports.builtins = new Proxy({ __proto__: null }, {
+  __proto__: null,
+  get(_, name, known) {
+    if (typeof name !== "string") return undefined;
+    if (name === "ArrayPrototypePushApply") return known.applyBind(Array.prototype.push);
+    const found = exec(STATIC, name);
+    const value = found === null ? undefined : globalThis[found[1]]?.[startsSmall(found[2])];
+    if (value !== undefined) return value;
+    const at = indexOf(name, PROTOTYPE);
+    if (at < 0) return undefined;
+    const end = at + PROTOTYPE.length;
+    const prototype = known[slice(name, 0, at)]?.prototype;
+    if (end === name.length) return prototype;
+    return method(prototype ?? known[slice(name, 0, end)], slice(name, end));
+  },
+});
 
 /**
  * Puts ours in place of the package's parts. The build makes the bundle call it.
@@ -216,10 +222,8 @@ exports.trim = function trim() {
  */
 exports.adapt = function adapt(parts) {
   const primordials = parts[683];
-  const functions = valuesOf(parts);
   parts[683] = function (module, exported, load) {
     primordials(module, exported, load);
-    library = { functions, builtins: module.exports };
     module.exports = { __proto__: module.exports, ObjectGetOwnPropertyDescriptor: getDescriptor,
       ObjectDefineProperty: defineProperty, RegExpPrototypeToString: regExpToString,
       JSONStringify: (value) => require("json").stringifyWithin(value, require("output").limit()) };
@@ -235,11 +239,16 @@ exports.adapt = function adapt(parts) {
       }
     };
   };
+  // It would load this part later, with built-ins that code may have changed by then.
+  const entry = parts[223];
+  parts[223] = function (module, exported, load) {
+    load(812);
+    entry(module, exported, load);
+  };
   const emulated = parts[101];
   parts[101] = function (module, exported, load) {
     emulated(module, exported, load);
     module.exports.isError = isError;
-exports.isTyped = (value) => typeOf(value) in TYPED_ARRAYS;
   };
   parts[499] = (module) => {
     module.exports = types;

@@ -3,7 +3,7 @@
 // libraries take from built-ins when they are loaded must not be what a cell has made of them.
 
 const { ObjectPrototype, defineProperty, getDescriptor, getOwnPropertyDescriptor, getPrototype,
-  hasOwn, ownKeys } = require("intrinsics");
+  hasOwn, ownKeys, ownValue } = require("intrinsics");
 
 const CLASSES = ["Object", "Function", "Array", "String", "Number", "Boolean", "Symbol", "BigInt",
   "Date", "RegExp", "Promise", "Map", "Set", "WeakMap", "WeakSet", "WeakRef",
@@ -18,32 +18,30 @@ const NAMESPACES = ["Math", "JSON", "Reflect", "Atomics"];
 const FUNCTIONS = ["globalThis", "parseInt", "parseFloat", "isNaN", "isFinite", "decodeURI",
   "decodeURIComponent", "encodeURI", "encodeURIComponent", "escape", "unescape", "eval"];
 
-// By owner: which properties it has, and their values; accessors as descriptors of their own.
-const owners = [];
-const keysOf = [];
-const valuesOf = [];
-const accessorsOf = [];
+// Owner after owner: the owner, how many properties it has, and the key and the value of each;
+// an accessor's getter and setter are in a list of their own. Every saved heap has this.
+const kept = [];
+const accessors = [];
+const ACCESSOR = { __proto__: null };
 let isWithin = false;
 let undone; // what is to be undone then
 // To ask for it makes all of Temporal, and has heaps searched for values of Temporal.
 const LAZY = "toTemporalInstant";
 
 function keep(owner, keys = ownKeys(owner)) {
-  const values = [];
-  const accessors = [];
+  let end = kept.length;
+  kept[end++] = owner;
+  kept[end++] = keys.length;
   for (let i = 0; i < keys.length; i++) {
     // There is no user code yet, so what the descriptor inherits is V8's own.
     const descriptor = keys[i] === LAZY ? undefined : getOwnPropertyDescriptor(owner, keys[i]);
-    values[i] = descriptor?.value;
-    accessors[i] = descriptor === undefined || "value" in descriptor
-      ? undefined
-      : getDescriptor(owner, keys[i]);
+    const isAccessor = descriptor !== undefined && "get" in descriptor;
+    kept[end++] = keys[i];
+    kept[end++] = isAccessor ? ACCESSOR : descriptor?.value;
+    if (!isAccessor) continue;
+    accessors[accessors.length] = descriptor.get;
+    accessors[accessors.length] = descriptor.set;
   }
-  const at = owners.length;
-  owners[at] = owner;
-  keysOf[at] = keys;
-  valuesOf[at] = values;
-  accessorsOf[at] = accessors;
 }
 
 /** Remembers the built-ins; called before there is any user code. */
@@ -79,43 +77,60 @@ function put(owner, key, descriptor) {
   }
 }
 
-/** Puts a built-in back if it is another; notes what stood there. */
-function putBack(changes, owner, key, value, accessor) {
-  const now = getDescriptor(owner, key);
-  const isSame = accessor === undefined
-    ? now !== undefined && hasOwn(now, "value") && (now.value === value || value !== value)
-    : now !== undefined && now.get === accessor.get && now.set === accessor.set;
-  if (isSame) return;
-  changes[changes.length++] = { __proto__: null, owner, key, descriptor: now };
-  put(owner, key, accessor ?? plain(value));
+/** Notes how a property of a built-in stands, and sets another. */
+function change(changes, owner, key, descriptor) {
+  changes[changes.length++] =
+    { __proto__: null, owner, key, descriptor: getDescriptor(owner, key) };
+  put(owner, key, descriptor);
 }
 
-/** Takes away what user code has added to a built-in. */
-function takeAway(changes, owner, kept) {
+/** Puts an accessor back if it is another. */
+function putAccessor(changes, owner, key, get, set) {
+  const now = getOwnPropertyDescriptor(owner, key);
+  if (now !== undefined && ownValue(now, "get") === get && ownValue(now, "set") === set) return;
+  change(changes, owner, key,
+    { __proto__: null, get, set, enumerable: false, configurable: true });
+}
+
+/** Puts a built-in back if it is another. */
+function putValue(changes, owner, key, value) {
+  const now = getOwnPropertyDescriptor(owner, key);
+  const isSame = now !== undefined && hasOwn(now, "value") &&
+    (now.value === value || value !== value);
+  if (!isSame) change(changes, owner, key, plain(value));
+}
+
+/** Takes away what user code has added to a built-in: it has `count` keys, from `start` on. */
+function takeAway(changes, owner, start, count) {
   const keys = ownKeys(owner);
-  if (keys.length === kept.length) return; // as what was deleted is back by now
+  if (keys.length === count) return; // as what was deleted is back by now
   const known = { __proto__: null };
-  for (let i = 0; i < kept.length; i++) known[kept[i]] = true;
+  for (let i = 0; i < count; i++) known[kept[start + 2 * i]] = true;
   for (let i = 0; i < keys.length; i++) {
-    if (keys[i] in known) continue;
-    changes[changes.length++] = { __proto__: null, owner, key: keys[i],
-      descriptor: getDescriptor(owner, keys[i]) };
-    put(owner, keys[i], undefined);
+    if (!(keys[i] in known)) change(changes, owner, keys[i], undefined);
   }
 }
 
 /** Puts all built-ins back; what has changed, to be undone. */
 function restore() {
   const changes = { __proto__: null, length: 0 }; // an array would ask Array.prototype for `0`
-  for (let i = 0; i < owners.length; i++) {
-    const owner = owners[i];
-    const keys = keysOf[i];
-    const values = valuesOf[i];
-    const accessors = accessorsOf[i];
-    for (let k = 0; k < keys.length; k++) {
-      if (keys[k] !== LAZY) putBack(changes, owner, keys[k], values[k], accessors[k]);
+  let seen = 0; // accessors
+  for (let start = 0; start < kept.length;) {
+    const owner = kept[start];
+    const count = kept[start + 1];
+    start += 2;
+    for (let i = start; i < start + 2 * count; i += 2) {
+      const key = kept[i];
+      const value = kept[i + 1];
+      if (key === LAZY) continue;
+      if (value !== ACCESSOR) putValue(changes, owner, key, value);
+      else {
+        putAccessor(changes, owner, key, accessors[seen], accessors[seen + 1]);
+        seen += 2;
+      }
     }
-    if (owner !== globalThis) takeAway(changes, owner, keys);
+    if (owner !== globalThis) takeAway(changes, owner, start, count);
+    start += 2 * count;
   }
   return changes;
 }

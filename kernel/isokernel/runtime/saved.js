@@ -6,6 +6,10 @@ const clock = require("web/clock");
 const stack = require("stack");
 const timers = require("timers");
 
+// Modules that are the same whoever has used them: they are loaded anew when they are wanted.
+const STATELESS = ["completion", "grid", "inspection", "jsdoc", "natives", "table", "tokens",
+  "unsavable", "values", "vendor/inspect"];
+
 let suspended = false;
 let state = "";
 let shared = [];
@@ -27,6 +31,7 @@ exports.suspend = function suspend(text, buffers, objects) {
   emptied = objects;
   timers.suspend();
   clock.suspend();
+  host.forgetSpare(STATELESS);
 };
 
 /**
@@ -39,7 +44,7 @@ exports.resume = function resume() {
   suspended = false;
   state = "";
   stack.keepTexts(false);
-  require("heaps").forget();
+  host.loaded("heaps")?.forget();
   timers.resume();
   clock.resume();
   return text;

@@ -28,10 +28,10 @@ _DIGITS: Final = 12
 _FIRST: Final = "bootstrap"
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
 
-_LARGE_BYTES: Final = 1 << 20
+_LARGE_BYTES: Final = 1 << 15
 _held: Final[dict[tuple[str, str], mmap.mmap]] = {}
 """Large texts in memory that forked processes share without page tables of their own:
-those of ten megabytes are a fifth of what a fork copies, and few of them need one."""
+as texts of Python's, all are a fourth of what a fork copies, and few need one."""
 
 PREFIX: Final = "isokernel:"
 """Scripts of ours are named with it; their frames are never shown."""

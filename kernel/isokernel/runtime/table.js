@@ -4,7 +4,7 @@
 const { create, floor, hasOwn, isArray, join, keys, map, max, min, push, repeat, slice } =
   require("intrinsics");
 const { INSPECT, inspect, width } = require("text");
-const { isTyped } = require("natives");
+const { isTyped } = require("json");
 const { previewEntries, typeOf } = host;
 
 const INDEX = "(index)";
@@ -38,7 +38,7 @@ function placesOf(count, most, atEdge) {
  * @returns {{count: number, name: (place: number) => string}}
  */
 function membersOf(value) {
-  const isList = isArray(value) || typeOf(value) === "StringObject" || isTyped(value);
+  const isList = isArray(value) || typeOf(value) === "StringObject" || isTyped(typeOf(value));
   if (isList && value.length > LIMITS.rows) {
     return { __proto__: null, count: value.length, name: (place) => `${place}` };
   }

@@ -3,7 +3,6 @@
 // comes that needs it; strings, numbers and the like never do.
 
 const { Symbol, apply, concat, exec, includes, is, slice, symbolToString } = require("intrinsics");
-const { forget } = require("natives");
 const { showing } = require("pristine");
 
 // Characters of a value's text; of objects about half of it, as the library then goes on with
@@ -16,17 +15,13 @@ const PLAIN = /^[\x20-\x26\x28-\x5b\x5d-\x7e]*$/;
 exports.INSPECT = Symbol.for("nodejs.util.inspect.custom");
 
 let colors = false;
-let library;
 
 /** @param {boolean} on whether inspected values carry ANSI colours */
 exports.setColors = (on) => {
   colors = on === true;
 };
 
-function load() {
-  library ??= require("vendor/inspect");
-  return library;
-}
+const load = () => require("vendor/inspect");
 
 /** How many columns a text takes on a screen. */
 exports.width = (text) => load().getStringWidth(text);
@@ -58,7 +53,7 @@ function shown(action) {
   try {
     return showing(action);
   } finally {
-    forget();
+    host.loaded("natives")?.forget();
   }
 }
 

@@ -5,13 +5,11 @@
 // denied call is known by identity alone: nothing that code writes on an error, or makes itself,
 // is ever looked at.
 
-const { Error, Map, Symbol, TypeError, WeakMap, charAt, charCode, create, defineProperty,
-  getDescriptor, mapDelete, mapForEach, mapGet, mapKeys, mapNext, mapSet, mapSize, ownValue,
-  parse, preventExtensions, push, stringify, then, weakGet, weakSet } = require("intrinsics");
+const { Error, Map, Promise, Proxy, Symbol, TypeError, WeakMap, charAt, charCode, create,
+  defineProperty, getDescriptor, mapDelete, mapForEach, mapGet, mapKeys, mapNext, mapSet, mapSize,
+  ownValue, parse, preventExtensions, push, stringify, then, weakGet, weakSet } =
+  require("intrinsics");
 const { owner } = require("owner");
-
-// As they were before any user code ran.
-const { Promise, Proxy } = globalThis;
 
 const PATH_MAX = 512; // characters
 const FORGOTTEN = 1000; // unanswered calls of ended executions that are kept for a restored heap
@@ -57,12 +55,14 @@ function field(object, key, value) {
   });
 }
 
-for (const kind of [ToolError, ApprovalDeniedError]) {
+function finish(kind) {
   defineProperty(kind.prototype, "name", {
     __proto__: null, value: kind.name, writable: true, enumerable: false, configurable: true,
   });
   preventExtensions(kind); // `super` stays what it is
 }
+finish(ToolError);
+finish(ApprovalDeniedError);
 
 const GLOBALS = { __proto__: null, tools: undefined, ToolError, ApprovalDeniedError };
 const denials = new WeakMap(); // the errors of denied calls, and whose they were

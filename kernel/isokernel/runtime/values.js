@@ -2,9 +2,10 @@
 // What an expression means, found out without running any of the user's code: getters, calls
 // and proxy traps end the search.
 
-const { Symbol, create, endsWith, getDescriptor, getPrototype, hasOwn, includes, push, slice } =
+const { Symbol, endsWith, getDescriptor, getPrototype, hasOwn, includes, push, slice } =
   require("intrinsics");
 const { endsValue, isKeyword } = require("tokens");
+const { getters } = require("web/index");
 const { lexicalValue, proxyDetails } = host;
 
 const PROTOTYPES = {
@@ -19,18 +20,9 @@ const LITERALS = { __proto__: null, true: true, false: false, undefined, NaN, In
 const REGEX = /x/;
 const CHAIN = 200; // prototypes up to which a chain is followed
 
-// Getters of ours, which only load a module: they may be run.
-const lazy = create(null);
-
-/** Notes the globals that are loaded on first touch; called when all are defined. */
-exports.learnLazy = function learnLazy(names) {
-  for (let i = 0; i < names.length; i++) {
-    lazy[names[i]] = getDescriptor(globalThis, names[i])?.get;
-  }
-};
-
-/** Whether a global is one of ours that is not loaded yet. */
-const isLazy = (name) => name in lazy && getDescriptor(globalThis, name)?.get === lazy[name];
+/** Whether a global is one of ours that is not loaded yet: then its getter only loads it. */
+const isLazy = (name) =>
+  name in getters && getDescriptor(globalThis, name)?.get === getters[name];
 
 /** The objects in which a property is looked for: the value, then its prototypes. */
 function holders(value) {

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 import secrets
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isoserver.cluster import fence, tables
@@ -21,8 +21,9 @@ from isoserver.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.cluster.tables import Claimed, Key, Owned
@@ -451,17 +452,20 @@ class Cluster:
         assert found is not None  # noqa: S101 - asked more than once
         raise ElsewhereError(found.server, found.url or "")
 
-    async def take(self, kind: str) -> list[Key]:
-        """Own all of a kind whose servers are gone.
+    @asynccontextmanager
+    async def taking(
+        self, kind: str
+    ) -> AsyncIterator[tuple[AsyncConnection, list[Key]]]:
+        """Own all of a kind whose servers are gone, and do something with it at once.
 
-        Returns:
-            What is owned now and was not before.
+        Yields:
+            The transaction, and what is owned now and was not before.
 
         Raises:
-            DatabaseError: The database can't be used.
+            DatabaseError: The database can't be used; nothing was done.
         """
         async with self._database.begin() as connection:
-            return await tables.take(connection, kind, self.server_id)
+            yield connection, await tables.take(connection, kind, self.server_id)
 
     async def release(self, kind: str, *keys: Key) -> None:
         """Make what this server owns nobody's, once it is written for the last time.

@@ -104,22 +104,34 @@ _NOW: Final = func.clock_timestamp()  # not when the transaction began
 _EXPIRED: Final = "seen_at + make_interval(secs => lease_seconds) < clock_timestamp()"
 _CLAIM: Final = text(
     """
-    INSERT INTO cluster_owners AS mine (kind, workspace, id, server, generation)
+    INSERT INTO cluster_owners (kind, workspace, id, server, generation)
     VALUES (:kind, :workspace, :id, :server, nextval('cluster_generations'))
-    ON CONFLICT (kind, workspace, id) DO UPDATE
-    SET server = excluded.server, generation = excluded.generation
-    WHERE mine.server = :giver
-    OR NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    ON CONFLICT DO NOTHING RETURNING generation
+    """
+)
+# PostgreSQL looks at a row anew that another transaction has changed meanwhile, but not
+# at other tables: so these name who has it, instead of looking whether that server is
+# gone. One that is gone stays so, and its id is never used again.
+_CLAIM_LEFT: Final = text(
+    """
+    UPDATE cluster_owners
+    SET server = :server, generation = nextval('cluster_generations')
+    WHERE kind = :kind AND workspace = :workspace AND id = :id AND server = :gone
     RETURNING generation
     """
 )
 _TAKE: Final = text(
     """
-    UPDATE cluster_owners AS mine
+    UPDATE cluster_owners
     SET server = :server, generation = nextval('cluster_generations')
-    WHERE kind = :kind
-    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    WHERE kind = :kind AND server = ANY(:gone)
     RETURNING workspace, id
+    """
+)
+_GONE: Final = text(
+    """
+    SELECT DISTINCT server FROM cluster_owners AS its WHERE kind = :kind
+    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = its.server)
     """
 )
 _END_SESSIONS: Final = text(
@@ -306,16 +318,27 @@ async def claim(
     Returns:
         The generation; None if it is somebody else's.
     """
-    named = {"kind": kind, "workspace": key[0], "id": key[1]}
-    named.update(server=server_id, giver=giver)
-    found: int | None = (await connection.execute(_CLAIM, named)).scalar()
-    return found
+    named = {"kind": kind, "workspace": key[0], "id": key[1], "server": server_id}
+    made: int | None = (await connection.execute(_CLAIM, named)).scalar()
+    if made is not None:
+        return made
+    found = await owner(connection, kind, key)
+    if found is None or (found.url is not None and found.server != giver):
+        return None
+    left = {**named, "gone": found.server}
+    taken: int | None = (await connection.execute(_CLAIM_LEFT, left)).scalar()
+    return taken
+
+
+async def gone(connection: AsyncConnection, kind: str) -> list[str]:
+    """Return the servers that are gone, and have left something of a kind."""
+    return list((await connection.execute(_GONE, {"kind": kind})).scalars())
 
 
 async def take(connection: AsyncConnection, kind: str, server_id: str) -> list[Key]:
     """Make all of a kind a server's whose servers are gone; return what that was."""
-    rows = await connection.execute(_TAKE, {"kind": kind, "server": server_id})
-    return [(row[0], row[1]) for row in rows]
+    named = {"kind": kind, "server": server_id, "gone": await gone(connection, kind)}
+    return [(row[0], row[1]) for row in await connection.execute(_TAKE, named)]
 
 
 async def owner(connection: AsyncConnection, kind: str, key: Key) -> Claimed | None:

@@ -165,9 +165,13 @@ class Runs:
         Raises:
             DatabaseError: The database can't be used.
         """
-        lost = [run_id for _, run_id in await cluster.take(RUN)]
+        async with cluster.taking(RUN) as (connection, taken):
+            lost = [run_id for _, run_id in taken]
+            if lost:
+                await self._store.end_lost(
+                    connection, lambda kind: self._runners[kind].lost, lost
+                )
         if lost:
-            await self._store.mend(lambda kind: self._runners[kind].lost, lost)
             self._log.warning("runs were lost with their server", number=len(lost))
         for row in await self._webhooks.adopt():
             await self._tell_late(row)

@@ -248,34 +248,49 @@ class Store:
 
     # -- when the server starts --------------------------------------------------------
 
-    async def mend(
-        self, ending: Callable[[Kind], Ending], of: list[str] | None = None
-    ) -> int:
+    async def mend(self, ending: Callable[[Kind], Ending]) -> int:
         """Migrate an older schema's rows, and end what the last server left unended.
 
         Args:
             ending: Returns how runs of a kind end then.
-            of: Their ids, where those of servers that run are there, too.
 
         Returns:
             How many runs were ended.
         """
         async with self._database.begin() as connection:
             await migrate(connection)
-            query = select(*_LISTED).where(
-                RUNS.c.kind.in_([kind.value for kind in Kind]),
-                RUNS.c.ended_at.is_(None),
+            return await self.end_lost(connection, ending)
+
+    @staticmethod
+    async def end_lost(
+        connection: AsyncConnection,
+        ending: Callable[[Kind], Ending],
+        of: list[str] | None = None,
+    ) -> int:
+        """End runs that nobody goes on with.
+
+        Args:
+            connection: In a transaction.
+            ending: Returns how runs of a kind end then.
+            of: Their ids, where those of servers that run are there, too.
+
+        Returns:
+            How many there were.
+        """
+        query = select(*_LISTED).where(
+            RUNS.c.kind.in_([kind.value for kind in Kind]),
+            RUNS.c.ended_at.is_(None),
+        )
+        if of is not None:
+            query = query.where(RUNS.c.id == func.any(literal(of, ARRAY(String))))
+        lost = [_record(row) for row in await connection.execute(query)]
+        for record in lost:
+            ended = record._replace(
+                ended_at=time.time(),
+                ending=ending(record.kind),
+                output=await _saved_extent(connection, record),
             )
-            if of is not None:
-                query = query.where(RUNS.c.id == func.any(literal(of, ARRAY(String))))
-            lost = [_record(row) for row in await connection.execute(query)]
-            for record in lost:
-                ended = record._replace(
-                    ended_at=time.time(),
-                    ending=ending(record.kind),
-                    output=await _saved_extent(connection, record),
-                )
-                await connection.execute(_END, _end_row(ended))
+            await connection.execute(_END, _end_row(ended))
         return len(lost)
 
     # -- retention ---------------------------------------------------------------------

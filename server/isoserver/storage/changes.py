@@ -140,6 +140,24 @@ class Changes:
                 )
         self._tell(change)
 
+    async def tell_others(self, topic: str, workspace: str, name: str) -> None:
+        """Tell other processes, if there may be some, of what isn't in the database.
+
+        Args:
+            topic: Its name.
+            workspace: Whose it is.
+            name: What it is about.
+
+        Raises:
+            DatabaseError: The database can't be reached.
+        """
+        if self._shared:
+            payload = json.dumps([self._origin, topic, workspace, name])
+            async with self._database.begin() as connection:
+                await connection.execute(
+                    _NOTIFY, {"channel": _CHANNEL, "payload": payload}
+                )
+
     def _tell(self, change: Change) -> None:
         for callback in self._subscribers[change.topic]:
             callback(change)

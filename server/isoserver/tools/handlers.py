@@ -140,7 +140,7 @@ class RefreshHandler(_ToolsHandler):
         """List the source's tools anew."""
         self.require_admin()
         source = await self.tools.sources.get(self.principal.workspace, name)
-        await source.refresh()
+        await self.tools.sources.refresh(source)
         self.answer(self.shown(source))
 
 

@@ -6,6 +6,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import get_current_span
+
 from isoserver.contexts.context import Context, State
 from isoserver.contexts.jobs import DELETED, DIED, RESTARTED, TIMEOUT, UNSAVED
 from isoserver.tracing.spans import (
@@ -48,20 +51,24 @@ class TracedContext(Context):
 
     def execute(self, code: str, seconds: float, **asked: Any) -> Execution:
         """Run a cell within a span: what wakes the context for it is within, too."""
-        since = time.time_ns()
-        attributes = context_attributes(self)
-        if asked.get("language") is not None:
-            attributes["isokernel.language"] = asked["language"].name
-        span = TRACER.start_span("cell", attributes=attributes, start_time=since)
+        since, span = time.time_ns(), get_current_span()
+        of = span.get_span_context()
+        if span.is_recording() or of.is_remote or not of.is_valid:
+            attributes = context_attributes(self)
+            if asked.get("language") is not None:
+                attributes["isokernel.language"] = asked["language"].name
+            span = TRACER.start_span("cell", attributes=attributes, start_time=since)
+        # Else the request was found not to be sampled, and nor is what comes of it.
         cell = Cell(span)
-        with within(cell.within):
-            try:
-                job = super().execute(code, seconds, **asked)
-            except BaseException as error:
-                fail(cell.span, error)
-                end(cell.span)
-                raise
-        cell.span.set_attribute("isokernel.execution.id", job.execution_id)
+        token = attach(cell.within)
+        try:
+            job = super().execute(code, seconds, **asked)
+        except BaseException as error:
+            fail(span, error)
+            end(span)
+            raise
+        finally:
+            detach(token)
         cells[job.id] = cell
         waits = None if job.began is not None else since
         job.done.add_done_callback(partial(_ended, job, cell, waits))
@@ -79,8 +86,11 @@ class TracedContext(Context):
         The loop calls this for a socket, as of whatever has once begun to read it.
         """
         cell = cells.get(parent)
-        with within(NOTHING if cell is None else cell.within):
+        token = attach(NOTHING if cell is None else cell.within)
+        try:
             super().received(parent, message)
+        finally:
+            detach(token)
 
     def ended(self, reason: str) -> None:
         """Be dead, which is no part of what the process was made for."""
@@ -93,6 +103,9 @@ def _ended(
 ) -> None:
     """End the span of a cell, and tell how long the cell had to wait, if it had."""
     del cells[job.id]
+    span = cell.span
+    if not span.is_recording():
+        return
     now = time.time_ns()
     if waits is not None:
         began = now
@@ -102,12 +115,12 @@ def _ended(
             "wait for the context", cell.within, start_time=waits
         )
         waiting.end(max(began, waits))
-    outcome = job.status
-    cell.span.set_attribute("isokernel.cell.outcome", outcome)
+    span.set_attribute("isokernel.execution.id", job.execution_id)
+    span.set_attribute("isokernel.cell.outcome", job.status)
     error = None if done.cancelled() else done.exception()
     if error is not None:
-        fail(cell.span, error)
+        fail(span, error)
     elif job.failure is not None:
         name = job.failure.name
-        fail(cell.span, name if name in _OURS else _OTHER)
+        fail(span, name if name in _OURS else _OTHER)
     cell.end()

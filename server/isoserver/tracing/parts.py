@@ -21,8 +21,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from isoserver.errors import ToolMissingError
 from isoserver.runs.records import Status
+from isoserver.tools.discovery import PATHS
 from isoserver.tracing.contexts import TracedContext, context_attributes
 from isoserver.tracing.requests import TracedHandler
 from isoserver.tracing.spans import (
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from isoserver.principal import Principal
     from isoserver.runs.run import Run
     from isoserver.runs.runner import Runner
+    from isoserver.tools.audit import Entry
+    from isoserver.tools.calls import Call
     from isoserver.webhooks.service import Webhooks
     from isoserver.webhooks.store import PendingWebhook
 
@@ -63,6 +65,7 @@ __all__ = ["watch"]
 _CALLS: Final = {"net.open": "fetch", "modules.graph": "load modules"}
 """What code asks for beyond its context that takes a while, and what its span is."""
 _CARRIED: Final = ("traceparent", "tracestate")
+_TOOL: Final = "gen_ai.tool.name"
 _HOST_MAX: Final = 253
 _MISDIRECTED: Final = 421
 _HTTP_PORT: Final = 80
@@ -86,6 +89,7 @@ def watch(parts: ServerParts, runners: Iterable[Runner]) -> None:
     wrap(parts.heaps, "keep", _save)
     wrap(parts.capabilities, "answer", _answer)
     wrap(parts.tools, "call", _call_tool)
+    wrap(parts.tools.audit, "add", _note)
     wrap(parts.fronts, "attach", _attach)
     for runner in runners:
         orders = _Orders()
@@ -163,18 +167,22 @@ class _Fetch(msgspec.Struct):
     url: str
 
 
-async def _call_tool(call_tool: Asked, call: Any, **asked: Any) -> Any:
-    number = call.task_id
-    with begun("call tool", {"isokernel.run.id": number}, SpanKind.CLIENT) as span:
-        try:
-            value = await call_tool(call, **asked)
-        except ToolMissingError:
-            raise  # what code has called it isn't told
-        except BaseException:
-            span.set_attribute("gen_ai.tool.name", call.path)
-            raise
-        span.set_attribute("gen_ai.tool.name", call.path)
-        return value
+async def _call_tool(call_tool: Asked, call: Call, **asked: Any) -> Any:
+    attributes: dict[str, AttributeValue] = {"isokernel.run.id": call.task_id}
+    if call.path in PATHS:
+        attributes[_TOOL] = call.path
+    with begun("call tool", attributes, SpanKind.CLIENT):
+        return await call_tool(call, **asked)
+
+
+async def _note(add: Asked, entry: Entry) -> Any:
+    """Tell which tool is called, once it is known that there is one.
+
+    What there is none of has a name that code has made up.
+    """
+    if entry.kind == "call" and entry.decision:
+        get_current_span().set_attribute(_TOOL, entry.path)
+    return await add(entry)
 
 
 # -- Jupyter's fronts ------------------------------------------------------------------
@@ -348,12 +356,13 @@ class _Passed:
         principal: Principal,
         body: bytes = b"",
         headers: Mapping[str, str] = MappingProxyType({}),
+        *rest: Any,
     ) -> bytes:
         """Ask a server something of its own."""
         with begun(method, _asked_of(owner, method), SpanKind.CLIENT):
             carrier = dict(headers)
             inject(carrier)
-            return await ask(owner, method, path, principal, body, carrier)
+            return await ask(owner, method, path, principal, body, carrier, *rest)
 
 
 def _asked_of(owner: tuple[str, str], method: str) -> dict[str, AttributeValue]:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import context as current
 from opentelemetry.propagate import extract
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 from tornado.httputil import HTTPHeaders
 
 from isoserver.http.handlers import Handler
@@ -63,7 +69,9 @@ class TracedHandler(Handler):
         """Begin the span, which is a part of the trace that the request names."""
         request = self.request
         # Not of the context here: that is of whoever has last used the connection.
-        parent = extract(request.headers, NOTHING, _HEADERS)
+        named = get_current_span(extract(request.headers, NOTHING, _HEADERS))
+        # What else a client has it carry (baggage) isn't for those whom we ask.
+        parent = set_span_in_context(named, NOTHING)
         method = request.method or ""
         method = method if method in _METHODS else "_OTHER"
         attributes: dict[str, AttributeValue] = {
@@ -86,11 +94,11 @@ class TracedHandler(Handler):
 
     def on_finish(self) -> None:
         """Log the request as a part of its trace, and end the span."""
-        if self.span is None:
+        if self.span is None or get_current_span() is self.span:
             super().on_finish()
-            return
-        with within(set_span_in_context(self.span, current.get_current())):
-            super().on_finish()
+        else:  # what ends it is of another task
+            with within(set_span_in_context(self.span)):
+                super().on_finish()
         self._end()
 
     def detach(self) -> IOStream:

@@ -206,7 +206,7 @@ class SourceActionPage(_AdminPage):
         workspace = self.principal.workspace
         if action == "refresh":
             source = await self.tools.sources.get(workspace, name)
-            await source.refresh()
+            await self.tools.sources.refresh(source)
             self.go("sources", name)
         elif action == "delete":
             await self.tools.sources.delete(workspace, name, self.who)

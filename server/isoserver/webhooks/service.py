@@ -296,6 +296,9 @@ class Webhooks:
             self._wanted.clear()
             try:
                 seconds = await self._begin_due()
+            except DatabaseError as error:
+                self._log.warning("webhooks can't be read", reason=str(error))
+                seconds = _PAUSE_SECONDS
             except Exception:  # noqa: BLE001 - else nothing would be sent any more
                 self._log.exception("webhooks can't be read")
                 seconds = _PAUSE_SECONDS

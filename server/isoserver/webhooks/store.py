@@ -68,7 +68,7 @@ _TAKE: Final = text(
     UPDATE cluster_owners AS mine SET server = current_setting('isokernel.server'),
         generation = nextval('cluster_generations')
     FROM webhooks WHERE mine.kind = 'webhook' AND mine.id = webhooks.id
-    AND NOT EXISTS (SELECT 1 FROM cluster_servers WHERE id = mine.server)
+    AND mine.server = ANY(:gone)
     AND NOT EXISTS (
         SELECT 1 FROM runs WHERE runs.id = webhooks.subject AND ended_at IS NULL
     )
@@ -158,8 +158,12 @@ class WebhookStore:
         Raises:
             DatabaseError: The database can't be used.
         """
+        from isoserver.cluster.kinds import WEBHOOK  # noqa: PLC0415 - where others are
+        from isoserver.cluster.tables import gone  # noqa: PLC0415
+
         async with self._database.begin() as connection:
-            taken = [row[0] for row in await connection.execute(_TAKE)]
+            named = {"gone": await gone(connection, WEBHOOK)}
+            taken = [row[0] for row in await connection.execute(_TAKE, named)]
         waits = WEBHOOKS.c.next_at.is_(None)
         query = select(WEBHOOKS).where(WEBHOOKS.c.id.in_(taken), waits)
         return await self._read(query) if taken else []

@@ -17,6 +17,7 @@ from tests.support.waiting import DEADLINE, wait_for
 from tests.support.workers import WorkerClient, await_exit, texts
 
 from isokernel.context.events import Stream
+from isokernel.context.warmup import warm
 from isokernel.errors import (
     SnapshotEngineError,
     SnapshotFailedError,
@@ -43,6 +44,60 @@ def test_a_plain_heap_is_searched_for_nothing(context: LocalContext) -> None:
     """What needs a search by V8 is noticed when code uses it, not when ours starts."""
     context.run("console.log({ a: [1] }); display([new Date()]); /x/.test('x')")
     assert context.context.bridge.isolate.features == set()
+
+
+def test_what_is_only_loaded_ahead_is_in_no_heap(
+    context: LocalContext, restore: Restore
+) -> None:
+    """The contexts that others are forked from have much at hand that few need."""
+    plain = len(context.context.heaps.save().blob)
+    warm(context.context)
+    copy = restore(context)
+    assert len(copy.context.heaps.save().blob) < plain * 1.2  # with all, 1.4
+    used = "console.log({ a: [1] }); console.table([{ a: 1 }]); require('path').sep"
+    assert "'/'" in str(copy.run(used).text)
+    assert copy.context.queries.complete("Math.ma", 7).matches == ["max"]
+    assert "Math.max" in str(copy.context.queries.inspect("Math.max", 8))
+    assert "{ a: [ 1 ] }" in restore(copy).run(used).stdout
+
+
+def test_what_code_has_of_the_runtime_goes_on(
+    context: LocalContext, restore: Restore
+) -> None:
+    """A module that code has asked for is in its heap, with all that it holds."""
+    warm(context.context)
+    context.run(
+        "const util = require('util'), blob = new Blob(['a']), { inspect } = util;"
+        " inspect.defaultOptions.depth = 0; await import('node:path')"
+    )
+    code = """[util === require('node:util'), inspect === require('util').inspect,
+      blob instanceof Blob, await blob.text(), inspect({ a: { b: {} } })].join()"""
+    assert context.run(code).text == "'true,true,true,a,{ a: [Object] }'"
+    copy = restore(restore(context))
+    assert copy.run(code).text == "'true,true,true,a,{ a: [Object] }'"
+    assert copy.run("console.log({ a: { b: {} } })").stdout == "{ a: [Object] }\n"
+
+
+def test_what_is_loaded_after_a_restore_finds_changed_built_ins(
+    context: LocalContext, restore: Restore
+) -> None:
+    """It relies on none of them, as if it had been there before."""
+    copy = restore(context)
+    copy.run("""
+        const names = Object.getOwnPropertyNames, { prototype } = Function;
+        for (const name of ["Proxy", "Reflect", "Symbol", "WeakMap", "Map", "Set"]) {
+          globalThis[name] = undefined;
+        }
+        for (const owner of [Object, Array.prototype, String.prototype, prototype]) {
+          for (const key of names(owner)) {
+            if (key !== "prototype") try { owner[key] = null } catch {}
+          }
+        }
+    """)
+    shown = copy.run("console.table([[1]]); console.log(new (class A {})())")
+    assert shown.stdout.endswith("A {}\n")
+    assert copy.context.queries.complete("Math.ma", 7).matches == ["max"]
+    assert "Math.max" in str(copy.context.queries.inspect("Math.max", 8))
 
 
 @pytest.fixture

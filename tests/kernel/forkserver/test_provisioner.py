@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -305,6 +306,33 @@ def test_the_first_kernel_does_not_wait(
     assert (first.value("1"), second.value("2")) == ("1", "2")
 
 
+@pytest.mark.usefixtures("cold")
+def test_clients_need_not_wait_until_it_listens() -> None:
+    manager = KernelManager(kernel_name="js")
+    manager.start_kernel()
+    try:
+        for port in manager.ports:
+            socket.create_connection((manager.ip, port), timeout=DEADLINE).close()
+        assert not isinstance(manager.provisioner.process, ForkedProcess)  # type: ignore[union-attr]
+    finally:
+        manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.usefixtures("cold")
+def test_a_taken_port_is_told_by_the_kernel(tmp_path: Path) -> None:
+    errors = tmp_path / "stderr"
+    with socket.create_server(("127.0.0.1", 0)) as taken, errors.open("w") as file:
+        manager = KernelManager(kernel_name="js", shell_port=taken.getsockname()[1])
+        manager.cache_ports = False
+        manager.start_kernel(stderr=file)
+        try:
+            process = manager.provisioner.process  # type: ignore[union-attr]
+            wait_for(lambda: process.poll() is not None)
+        finally:
+            manager.shutdown_kernel(now=True)
+    assert "can't bind the shell channel" in errors.read_text()
+
+
 def test_a_dead_fork_server_is_no_end(
     cold: KernelForkServer, start: Callable[..., Kernel]
 ) -> None:
@@ -457,7 +485,7 @@ def test_a_forked_manager_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     fork_server = KernelForkServer()
     fork_server._owner = os.getpid() + 1
     fork_server._thread = threading.current_thread()
-    monkeypatch.setattr(fork_server, "_start", lambda: None)
+    monkeypatch.setattr(fork_server, "_start", lambda _kernel: None)
     thread = fork_server.prepare()
     assert thread is not None
     assert thread is not threading.current_thread()

@@ -1,8 +1,15 @@
 """Faults at random: nothing acknowledged is lost or owned twice, nothing hangs.
 
-Each context counts, saved before each answer, and has one client that asks a server at
-random. An answer's number must be higher than that of the answer before, and by no more
-than the requests since then without an answer.
+Three servers, a PostgreSQL and a store that speaks S3 are machines of a network of
+their own, and some faults go on at a time. Clients ask any of the servers meanwhile
+(`tests.support.workloads`), and the database notes who owned and wrote what
+(`tests.support.audits`).
+
+How many faults there are, which ones, and how many at a time, variables say. A long
+run, here of one kind, also shows what clients see of it:
+
+    ISOKERNEL_TEST_FAULTS=300 ISOKERNEL_TEST_FAULTS_ONLY=killed pytest -s -n 0 -m slow \
+        -o faulthandler_timeout=0 tests/server/cluster/test_faults.py
 """
 
 from __future__ import annotations
@@ -13,182 +20,335 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from tests.server.cluster.conftest import LEASE_SECONDS
-from tests.support.client import connect
-from tests.support.waiting import DEADLINE, wait_for
+from tests.support.audits import Audit
+from tests.support.cables import why_no_networks
+from tests.support.machines import CLIENTS, DATABASE, STORE, Machines
+from tests.support.workloads import WORKLOADS, Asker, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.server.cluster.conftest import Nodes
-    from tests.support.outages import Away
-    from tests.support.server import Server
+    from collections.abc import Iterator
+    from pathlib import Path
 
 SERVERS = 3
-CONTEXTS = 4
 FAULTS = int(os.environ.get("ISOKERNEL_TEST_FAULTS", "10"))
+AT_ONCE = int(os.environ.get("ISOKERNEL_TEST_FAULTS_AT_ONCE", "3"))
+ONLY = os.environ.get("ISOKERNEL_TEST_FAULTS_ONLY", "")
+"""Names of faults, if not all."""
 SEED = int(os.environ.get("ISOKERNEL_TEST_SEED", str(time.time_ns() % 1_000_000)))
-PAUSE_SECONDS = 0.05
+LEASE_SECONDS = float(os.environ.get("ISOKERNEL_TEST_FAULTS_LEASE", "1"))
+LATE_SECONDS = 0.05
+LOST_PART = 0.2
+CALM_SECONDS = 60.0
+"""In which all is well again, once there are no faults."""
 
-
-class Members:
-    """The servers of the cluster, some of which don't answer at times."""
-
-    def __init__(self, nodes: Nodes) -> None:
-        self._nodes = nodes
-        self._lock = threading.Lock()
-        self.running: list[Server] = []
-
-    def start(self) -> None:
-        """Have another one."""
-        server, _ = self._nodes.start("--shutdown-grace-seconds", "1")
-        with self._lock:
-            self.running.append(server)
-
-    def pick(self, chance: random.Random) -> Server:
-        """Any of those that were not ended."""
-        with self._lock:
-            return chance.choice(self.running)
-
-    def replace(self, server: Server, number: int) -> None:
-        """End one, and have another in its place."""
-        with self._lock:
-            self.running.remove(server)
-        server.stop(number)
-        self.start()
-
-
-class Counter:
-    """A context that counts, and what its client knows of it."""
-
-    def __init__(self, members: Members, context_id: str, seed: int) -> None:
-        self._members = members
-        self._id = context_id
-        self._chance = random.Random(seed)  # noqa: S311 - picks servers
-        self.known = 0
-        self.unknown = 0
-        self.answers = 0
-        self.slowest = 0.0
-        self.problems: list[str] = []
-        self.told: dict[str, int] = {}
-
-    def run(self, done: threading.Event) -> None:
-        """Ask again and again."""
-        while not done.is_set() and not self.problems:
-            self.ask()
-            done.wait(PAUSE_SECONDS)
-
-    def ask(self) -> bool:
-        """Ask once; whether there was an answer."""
-        server = self._members.pick(self._chance)
-        began = time.monotonic()
-        self.unknown += 1
-        try:
-            with connect(server) as client:
-                body = {"code": "++n", "context_id": self._id}
-                answer = client.post("/execute", json=body)
-        except httpx.TimeoutException:
-            self.problems.append(f"{self._id}: no answer in {DEADLINE:g} s")
-            return False
-        except httpx.TransportError as error:
-            self._note(type(error).__name__)
-            return False
-        self.slowest = max(self.slowest, time.monotonic() - began)
-        if answer.headers.get("X-Error-Code") in {"context_dead", "context_missing"}:
-            self.problems.append(f"{self._id}: {answer.text}")
-            return False
-        if answer.status_code != 200:
-            self._note(f"{answer.status_code} {answer.headers.get('X-Error-Code')}")
-            return False
-        if answer.json()["error"] is not None:
-            self._note(answer.json()["error"]["name"])
-            return False
-        number = int(answer.json()["items"][-1]["text"])
-        if not self.known < number <= self.known + self.unknown:
-            self.problems.append(
-                f"{self._id}: {number} after {self.known}, with {self.unknown} requests"
-            )
-        self.known, self.unknown = number, 0
-        self.answers += 1
-        return True
-
-    def _note(self, what: str) -> None:
-        self.told[what] = self.told.get(what, 0) + 1
-
-
-def _kill(members: Members, chance: random.Random, _away: Away) -> None:
-    members.replace(members.pick(chance), signal.SIGKILL)
-
-
-def _stop(members: Members, chance: random.Random, _away: Away) -> None:
-    members.replace(members.pick(chance), signal.SIGTERM)
-
-
-def _pause(members: Members, chance: random.Random, _away: Away) -> None:
-    server = members.pick(chance)
-    server.process.send_signal(signal.SIGSTOP)
-    time.sleep(LEASE_SECONDS * chance.choice((0.3, 1.0, 2.0)))
-    server.process.send_signal(signal.SIGCONT)
-
-
-def _cut_sessions(_members: Members, _chance: random.Random, away: Away) -> None:
-    away.end_sessions()
-
-
-def _take_database_away(_members: Members, chance: random.Random, away: Away) -> None:
-    away.leave()
-    time.sleep(LEASE_SECONDS * chance.choice((0.3, 1.5)))
-    away.come_back()
-
-
-KINDS: list[Callable[[Members, random.Random, Away], None]] = [
-    *(_kill, _stop, _pause, _pause, _cut_sessions, _take_database_away),
+WHY_NOT = why_no_networks()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(120 + 30 * FAULTS)
-def test_nothing_that_was_answered_is_lost(nodes: Nodes, away: Away) -> None:
-    chance = random.Random(SEED)  # noqa: S311 - picks faults
-    nodes.database = away.url
-    members = Members(nodes)
-    for _ in range(SERVERS):
-        members.start()
-    counters = []
-    for number in range(CONTEXTS):
-        client = chance.choice(nodes.clients)
-        body = {"language": "javascript", "durability": "execution"}
-        context_id = client.post("/contexts", json=body).json()["id"]
-        client.run("globalThis.n = 0", context_id=context_id)
-        counters.append(Counter(members, context_id, SEED + number))
-    done = threading.Event()
-    threads = [threading.Thread(target=each.run, args=(done,)) for each in counters]
-    for thread in threads:
-        thread.start()
-    made = []
+class Faults:
+    """What goes wrong. Each method is a fault, from its beginning to its end."""
+
+    def __init__(self, machines: Machines, chance: random.Random) -> None:
+        self._machines = machines
+        self._chance = chance
+
+    def _last(self, *leases: float) -> None:
+        """Let it last for a part of a lease, or some leases."""
+        self._machines.ended.wait(LEASE_SECONDS * self._chance.choice(leases))
+
+    def _one(self) -> str:
+        return self._chance.choice(self._machines.names)
+
+    def _others(self) -> list[str]:
+        return [*self._machines.names, DATABASE, STORE, CLIENTS]
+
+    def _replace(self, number: int) -> bool:
+        with self._machines.held(self._chance) as server:
+            if server is None:
+                return False
+            self._machines.replace(server, number)
+        return True
+
+    # -- servers -----------------------------------------------------------------------
+
+    def killed(self) -> bool:
+        return self._replace(signal.SIGKILL)
+
+    def stopped(self) -> bool:
+        return self._replace(signal.SIGTERM)
+
+    def paused(self) -> bool:
+        with self._machines.held(self._chance) as server:
+            if server is None:
+                return False
+            server.process.send_signal(signal.SIGSTOP)
+            self._last(0.3, 1.0, 1.5, 2.0, 3.0)
+            server.process.send_signal(signal.SIGCONT)
+        return True
+
+    # -- the database ------------------------------------------------------------------
+
+    def sessions_ended(self) -> bool:
+        self._machines.database.end_sessions()
+        return True
+
+    def database_refuses(self) -> bool:
+        with self._machines.database_refuses():
+            self._last(0.3, 1.5)
+        return True
+
+    def database_cut_off(self) -> bool:
+        return self._cut(_both(DATABASE, self._machines.names), 0.3, 1.5, 3.0)
+
+    def server_cut_off_from_database(self) -> bool:
+        return self._cut(_both(DATABASE, [self._one()]), 0.3, 1.5, 3.0)
+
+    def server_not_heard_by_database(self) -> bool:
+        return self._cut([(self._one(), DATABASE)], 0.3, 1.5, 3.0)
+
+    def database_not_heard_by_server(self) -> bool:
+        return self._cut([(DATABASE, self._one())], 0.3, 1.5, 3.0)
+
+    # -- the store ---------------------------------------------------------------------
+
+    def store_paused(self) -> bool:
+        with self._machines.store_paused():
+            self._last(0.3, 1.5, 3.0)
+        return True
+
+    def store_cut_off(self) -> bool:
+        return self._cut(_both(STORE, self._machines.names), 0.3, 1.5, 3.0)
+
+    def store_unplugged(self) -> bool:
+        with self._machines.unplugged(STORE):
+            self._last(0.3, 1.5, 3.0)
+        return True
+
+    def server_cut_off_from_store(self) -> bool:
+        return self._cut(_both(STORE, [self._one()]), 0.3, 1.5, 3.0)
+
+    # -- between servers and clients ---------------------------------------------------
+
+    def server_cut_off_from_server(self) -> bool:
+        one, other = self._chance.sample(self._machines.names, 2)
+        return self._cut(_both(one, [other]), 0.3, 1.5, 3.0)
+
+    def server_not_heard_by_server(self) -> bool:
+        one, other = self._chance.sample(self._machines.names, 2)
+        return self._cut([(one, other)], 0.3, 1.5, 3.0)
+
+    def server_cut_off_from_clients(self) -> bool:
+        return self._cut(_both(CLIENTS, [self._one()]), 0.3, 1.5)
+
+    def server_cut_off(self) -> bool:
+        one = self._one()
+        others = [each for each in self._others() if each != one]
+        return self._cut(_both(one, others), 0.3, 1.5, 3.0)
+
+    def server_unplugged(self) -> bool:
+        with self._machines.unplugged(self._one()):
+            self._last(0.3, 1.5, 3.0)
+        return True
+
+    def server_slow(self) -> bool:
+        one = self._one()
+        others = [each for each in self._others() if each != one]
+        ways = _both(one, others)
+        with self._machines.trouble(*ways, lost=0.0, late=LATE_SECONDS):
+            self._last(1.0, 3.0)
+        return True
+
+    def server_lossy(self) -> bool:
+        one = self._one()
+        others = [each for each in self._others() if each != one]
+        ways = _both(one, others)
+        with self._machines.trouble(*ways, lost=LOST_PART, late=LATE_SECONDS / 10):
+            self._last(1.0, 3.0)
+        return True
+
+    def _cut(self, ways: list[tuple[str, str]], *leases: float) -> bool:
+        with self._machines.trouble(*ways):
+            self._last(*leases)
+        return True
+
+
+def _both(one: str, others: list[str]) -> list[tuple[str, str]]:
+    ways = [(one, other) for other in others]
+    return [*ways, *((other, one) for other, one in map(reversed, ways))]
+
+
+KINDS: tuple[str, ...] = tuple(
+    name for name in vars(Faults) if not name.startswith("_")
+)
+
+
+class Trial:
+    """Faults and clients at once, and what comes of that."""
+
+    def __init__(self, machines: Machines, seed: int, faults: int) -> None:
+        self._machines = machines
+        self._seed = seed
+        self._left = faults
+        self._lock = threading.Lock()
+        self._now: Counter[str] = Counter()
+        self.made: Counter[str] = Counter()
+        self.audit = Audit(machines.postgresql, machines.database.name)
+        self.askers = [
+            Asker(machines.pick, seed + number, self._goes_on)
+            for number in range(len(WORKLOADS))
+        ]
+        self.works: list[Workload] = [
+            kind(asker, number)
+            for number, (kind, asker) in enumerate(
+                zip(WORKLOADS, self.askers, strict=True)
+            )
+        ]
+
+    def _goes_on(self) -> str:
+        """What goes wrong now."""
+        with self._lock:
+            return "+".join(sorted(+self._now)) or "nothing"
+
+    @property
+    def problems(self) -> list[str]:
+        return [each for asker in self.askers for each in asker.problems]
+
+    def run(self, kinds: list[str]) -> None:
+        """Have all faults, some at a time, then calm."""
+        done = threading.Event()
+        working = [
+            threading.Thread(target=each.run, args=(done,)) for each in self.works
+        ]
+        breaking = [
+            threading.Thread(target=self._break, args=(kinds, self._seed - number))
+            for number in range(AT_ONCE)
+        ]
+        for thread in (*working, *breaking):
+            thread.start()
+        try:
+            for thread in breaking:
+                thread.join()
+        finally:
+            self._machines.ended.set()
+            done.set()
+            for thread in (*breaking, *working):
+                thread.join()
+
+    def _break(self, kinds: list[str], seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - picks faults
+        faults = Faults(self._machines, chance)
+        while not self.problems:
+            kind = chance.choice(kinds)
+            with self._noted(kind) as wanted:
+                if not wanted:
+                    return
+                if not getattr(faults, kind)():
+                    self.made[kind] -= 1
+                    self._left += 1
+            self._machines.ended.wait(chance.random() * LEASE_SECONDS)
+
+    @contextmanager
+    def _noted(self, kind: str) -> Iterator[bool]:
+        with self._lock:
+            wanted = self._left > 0
+            if wanted:
+                self._left -= 1
+                self._now[kind] += 1
+                self.made[kind] += 1
+        try:
+            yield wanted
+        finally:
+            if wanted:
+                with self._lock:
+                    self._now[kind] -= 1
+
+    def report(self) -> str:
+        """What there was, line by line."""
+        told: Counter[str] = Counter()
+        for asker in self.askers:
+            for each in asker.told.values():
+                told += each
+        slowest = {
+            outcome: max(asker.slowest.get(outcome, 0.0) for asker in self.askers)
+            for outcome in told
+        }
+        lines = [
+            f"seed {self._seed}: {sum(self.made.values())} faults {dict(+self.made)}",
+            *(f"  {work.name}: {work.steps} steps" for work in self.works),
+            *(
+                f"  {number} times {outcome}, at most {slowest[outcome]:.1f} s"
+                for outcome, number in told.most_common()
+            ),
+        ]
+        return "\n".join(lines)
+
+
+def _wait_until_well(work: Workload) -> None:
+    """Wait until something works again."""
+    end = time.monotonic() + CALM_SECONDS
+    while not work.step():
+        if time.monotonic() > end:
+            last = list(work.asker.last)
+            work.asker.problem(f"{work.name} don't work in {CALM_SECONDS:g} s: {last}")
+            return
+        time.sleep(work.pause_seconds)
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[Machines]:
+    """Three servers."""
+    pytest.importorskip("moto.server")
+    made = Machines(
+        SERVERS,
+        tmp_path,
+        *("--cluster-lease-seconds", str(LEASE_SECONDS)),
+        *("--shutdown-grace-seconds", "1"),
+        *("--execute-rate-per-minute", "1000000"),
+        *("--request-rate-per-minute", "1000000"),
+    )
     try:
-        for _ in range(FAULTS):
-            fault = chance.choice(KINDS)
-            made.append(fault.__name__.strip("_"))
-            fault(members, chance, away)
-            done.wait(chance.random() * LEASE_SECONDS)
-            if any(each.problems for each in counters):
-                break
+        yield made
     finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    report = f"seed {SEED}, {made}: " + "; ".join(
-        f"{each.answers} answers, slowest {each.slowest:.1f} s, else {each.told}"
-        for each in counters
+        made.close()
+    sys.stdout.write("\n".join(made.said))
+    assert not made.said
+
+
+@pytest.mark.timeout(180 + 20 * FAULTS)
+def test_nothing_that_was_answered_is_lost(machines: Machines) -> None:
+    kinds = ONLY.split(",") if ONLY else list(KINDS)
+    trial = Trial(machines, SEED, FAULTS)
+    began = time.monotonic()
+    trial.run(kinds)
+    calm = time.monotonic()
+    if not trial.problems:
+        for work in trial.works:
+            _wait_until_well(work)
+    report = trial.report()
+    answers = [each for asker in trial.askers for each in asker.answered]
+    problems, counts = trial.audit.check(answers)
+    report += f"\n  looked at {counts}, servers that didn't start {machines.restarts}"
+    report += (
+        f"\n  {calm - began:.0f} s of faults, {time.monotonic() - calm:.1f} s calm"
     )
     sys.stdout.write(f"{report}\n")
-    assert not [each.problems for each in counters if each.problems], report
-    # All is well in the end.
-    for each in counters:
-        wait_for(each.ask)
-        assert not each.problems, report
+    for line in sorted(
+        f"  {now}: {dict(told)}"
+        for asker in trial.askers
+        for now, told in asker.told.items()
+        if "+" not in now
+    ):
+        sys.stdout.write(f"{line}\n")
+    problems += trial.problems
+    if problems:
+        machines.show_logs()
+        sys.stdout.write("\n".join(["problems:", *problems, ""]))
+    assert not problems, report

@@ -168,6 +168,46 @@ def test_a_run_is_its_server_s_from_its_first_row_to_its_end(
     asyncio.run(scenario())
 
 
+def test_what_is_left_is_taken_by_one(postgresql: PostgreSQL, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            gone = Member("gone", one.database.url, tmp_path)
+            await gone.join()
+            await gone.write(insert(RUNS), RUN_ROW)
+            await gone.claim(CONTEXT)
+            async with one.database.begin() as connection:
+                await tables.deregister(connection, "gone")
+            await gone.database.close()
+
+            async def take() -> list[tuple[str, str]]:
+                async with other.database.begin() as connection:
+                    return await tables.take(connection, RUN, "other")
+
+            # One takes both as soon as it is there; the other one waits for that.
+            async with one.database.begin() as connection:
+                await tables.deregister(connection, "one")
+                row = ServerRow("one", "", 1, 0, False, False, False, 0.0, 0.0)  # noqa: FBT003
+                await tables.register(connection, row, 60.0, "")
+                assert len(await tables.take(connection, RUN, "one")) == 1
+                assert await tables.claim(connection, CONTEXT, KEY, "one") is not None
+                taken = asyncio.ensure_future(take())
+                claimed = asyncio.ensure_future(other.claim(CONTEXT))
+                await _wait_for_locks(connection, 2)
+            assert await taken == []
+            assert await claimed is None
+
+    asyncio.run(scenario())
+
+
+async def _wait_for_locks(connection: AsyncConnection, number: int) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    for _ in range(1000):
+        if (await connection.execute(waiting)).scalar() == number:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("nothing waits")
+
+
 def test_who_is_fenced_off_writes_nothing_at_all(
     postgresql: PostgreSQL, tmp_path: Path
 ) -> None:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
-import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from tests.support.client import CLIENT, connect
+from tests.support.client import connect
 from tests.support.heaps import Packed
+from tests.support.object_stores import ObjectStore
 from tests.support.server import V8_FLAGS, Server
-from tests.support.waiting import wait_for
 
 from isoserver.files.service import Files
 from isoserver.heaps.service import Heaps
@@ -30,11 +25,6 @@ if TYPE_CHECKING:
     from tests.support.postgresql import PostgreSQL
 
 HEAPS = 5
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @pytest.fixture(scope="session")
@@ -97,22 +87,9 @@ def use(tmp_path: Path) -> Callable[..., None]:
 def bucket() -> Iterator[tuple[str, dict[str, str]]]:
     """A bucket of a server that speaks S3, and the variables that lead to it."""
     pytest.importorskip("moto.server")
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-    def made() -> bool:
-        with suppress(httpx.TransportError):
-            return CLIENT.put(f"{url}/heaps").status_code == 200
-        return False
-
+    store = ObjectStore()
     try:
-        wait_for(made)
-        yield "s3://heaps/in/here", {**CREDENTIALS, "AWS_ENDPOINT_URL": url}
+        store.wait()
+        yield store.url, store.environment
     finally:
-        process.terminate()
-        process.wait()
+        store.stop()

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import isoserver
 from isokernel.forkserver import client, contexts, process
+from isokernel.sandbox.syscalls import syscall
 from isoserver.cli.main import main
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ LAUNCH_BYTES_MAX = 100
 PEER = struct.Struct("3i")
 """Of a connected process: its id, its user's, its group's."""
 CONTEXTS = "forkserver.contexts"
+SETNS = 308
+"""The number of a system call."""
 USED_LATER = ("sqlalchemy.dialects.sqlite", "aiosqlite")
 """What SQLAlchemy imports when it opens a database."""
 OF_OTHERS = ("isoserver.jupyter.lab", "isoserver.ray.")
@@ -180,6 +183,8 @@ def run(
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
+    if request["network"] is not None:
+        enter(request["network"])
     program, *arguments = request["command"]
     sys.argv = [program, *arguments]
     status: object = 1
@@ -199,6 +204,13 @@ def run(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status if isinstance(status, int) else 1)
+
+
+def enter(path: str) -> None:
+    """Be in a namespace of the network."""
+    namespace = os.open(path, os.O_RDONLY)
+    syscall(SETNS, namespace, 0)
+    os.close(namespace)
 
 
 def fork(become: Callable[[], None], sockets: list[socket.socket]) -> int:

@@ -46,8 +46,8 @@ const MODULES = {
   "web/urlpattern": ["URLPattern"],
 };
 
-/** Names of the globals that are loaded on first touch, for those who list without touching. */
-const lazyNames = Object.values(MODULES).flat().sort();
+/** The getters of globals that are loaded on first touch, for those who look without touching. */
+const getters = { __proto__: null };
 
 /** Globals of Node.js, and what browsers call the global object. */
 const nodeNames = ["Buffer", "global", "navigator", "require", "self"];
@@ -103,6 +103,7 @@ function defineLazy(target, name, module) {
     },
   };
   const { get, set } = Object.getOwnPropertyDescriptor(accessor, name);
+  getters[name] = get;
   Object.defineProperty(target, name, { get, set, enumerable: false, configurable: true });
 }
 
@@ -111,4 +112,4 @@ function define(target, name, value) {
   Object.defineProperty(target, name, { value, ...attributes });
 }
 
-module.exports = { install, installNode, lazyNames, nodeNames };
+module.exports = { getters, install, installNode };

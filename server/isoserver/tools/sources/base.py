@@ -187,9 +187,13 @@ class Source(ABC):
 
     async def refresh(self) -> None:
         """List the tools anew, and wait until that has succeeded or failed."""
+        self.refresh_soon()
+        await self.settled()
+
+    def refresh_soon(self) -> None:
+        """List the tools anew, without waiting for that."""
         self._settled.clear()
         self._again.set()
-        await self.settled()
 
     async def _supervise(self) -> None:
         delay = _FIRST_DELAY

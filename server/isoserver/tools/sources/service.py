@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sources"]
 
+_REFRESHED: Final = "refreshed_sources"
+"""A topic of changes: a source that lists its tools anew, on all servers."""
 SOURCES: Final = Table(
     "tool_sources",
     METADATA,
@@ -93,6 +95,7 @@ class Sources:
         self._is_current = False
         self._updating = asyncio.Lock()
         changes.subscribe(SOURCES.name, self._changed)
+        changes.subscribe(_REFRESHED, self._refreshed)
 
     async def start(self) -> None:
         """Start all sources; none of them is waited for.
@@ -210,6 +213,16 @@ class Sources:
         await self._closed()
         await self._audit.add(Entry(workspace, "source.deleted", by, name))
 
+    async def refresh(self, source: Source) -> None:
+        """List a source's tools anew, here and, without waiting, on other servers.
+
+        Raises:
+            DatabaseError: The others can't be told.
+        """
+        await source.refresh()
+        workspace = source.configuration.workspace
+        await self._changes.tell_others(_REFRESHED, workspace, source.name)
+
     # -- for calls ---------------------------------------------------------------------
 
     async def catalog(self, workspace: str, only: str | None = None) -> Catalog:
@@ -241,6 +254,11 @@ class Sources:
 
     def _changed(self, _change: Change | None) -> None:
         self._is_current = False
+
+    def _refreshed(self, change: Change | None) -> None:
+        source = None if change is None else self.find(change.workspace, change.id)
+        if source is not None:
+            source.refresh_soon()
 
     async def _update(self) -> None:
         """Load what has changed in the database, here or in other processes."""

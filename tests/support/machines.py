@@ -1,0 +1,213 @@
+"""A cluster whose servers, database and store are machines of a network."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.cables import Network
+from tests.support.object_stores import ObjectStore
+from tests.support.outages import Away
+from tests.support.postgresql import PostgreSQL
+from tests.support.server import V8_FLAGS, Server
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["CLIENTS", "DATABASE", "STORE", "Machines"]
+
+CLIENTS = "clients"
+DATABASE = "database"
+STORE = "store"
+_PAUSE_SECONDS = 0.2
+_CUT_OFF = "Exception closing connection"
+"""What SQLAlchemy logs of a session that it can't close any more."""
+
+
+class Machines:
+    """Servers that share a PostgreSQL and a store that speaks S3, each on its own.
+
+    Attributes:
+        names: Those of the servers' machines.
+        database: The database, which can be away.
+        postgresql: The server of the database.
+        store: The store.
+        ended: Set to have whatever lasts for a while be over.
+        restarts: How often a server didn't start, as it couldn't.
+    """
+
+    def __init__(self, number: int, folder: Path, *flags: str) -> None:
+        """Start them; this thread is where the clients are, until `close`."""
+        self.names = [f"server{each}" for each in range(1, number + 1)]
+        self.ended = threading.Event()
+        self.restarts = 0
+        self._flags = flags
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._away = threading.Lock()
+        self._still = threading.Lock()
+        self._busy = {name: threading.Lock() for name in self.names}
+        self._troubles: list[tuple[str, str, float, float]] = []
+        self._unplugged: dict[str, int] = {}
+        self._servers: dict[str, Server] = {}
+        self._starts = 0
+        self.said: list[str] = []
+        with ExitStack() as stack:
+            self._network = Network(*self.names, DATABASE, STORE, CLIENTS)
+            stack.callback(self._network.close)
+            with self._network.inside(STORE):
+                self.store = ObjectStore(self._network.address(STORE))
+            stack.callback(self.store.stop)
+            with self._network.inside(DATABASE):
+                self.postgresql = PostgreSQL(self._network.address(DATABASE))
+            stack.callback(self.postgresql.stop)
+            self.database = Away(self.postgresql)
+            stack.enter_context(self._network.inside(CLIENTS))
+            self.store.wait()
+            stack.callback(self._stop)
+            for name in self.names:
+                self._servers[name] = self._start(name)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """End all of it."""
+        self._stack.close()
+
+    def _stop(self) -> None:
+        for name, server in self._servers.items():
+            if not server.errors.closed:
+                server.process.send_signal(signal.SIGCONT)
+                self._end(name, server)
+
+    def _end(self, name: str, server: Server, number: int = signal.SIGTERM) -> None:
+        try:
+            server.stop(number)
+        except subprocess.TimeoutExpired:
+            self.said.append(f"{name} did not end: {server.said[-20_000:]}")
+        self.said += [each for each in server.wrong() if _CUT_OFF not in each]
+
+    def _start(self, name: str) -> Server:
+        with self._lock:
+            self._starts += 1
+            number = self._starts
+        return Server(
+            *V8_FLAGS,
+            *("--cluster", "--cluster-secret", "0123456789" * 3),
+            *("--host", self._network.address(name), "--insecure-no-auth"),
+            *("--database-url", self.database.url, "--heap-store", self.store.url),
+            *("--data-dir", str(self._folder / f"data{number}")),
+            *self._flags,
+            env=self.store.environment,
+            namespace=self._network.namespace(name),
+        )
+
+    def show_logs(self) -> None:
+        """Write the end of what each server that runs has logged."""
+        for name, server in self._servers.items():
+            sys.stdout.write(f"--- {name} {server.url}\n{server.log()[-300_000:]}\n")
+
+    # -- servers -----------------------------------------------------------------------
+
+    def pick(self, chance: random.Random) -> Server:
+        """Any server, whether it answers or not."""
+        return self._servers[chance.choice(self.names)]
+
+    @contextmanager
+    def held(self, chance: random.Random) -> Iterator[Server | None]:
+        """Have a server's process to oneself; none if there is nobody else's left."""
+        for name in chance.sample(self.names, len(self.names)):
+            if self._busy[name].acquire(blocking=False):
+                try:
+                    yield self._servers[name]
+                finally:
+                    self._busy[name].release()
+                return
+        yield None
+
+    def replace(self, server: Server, number: int) -> None:
+        """End a server that is held, and start another one on its machine."""
+        (name,) = (name for name, one in self._servers.items() if one is server)
+        self._end(name, server, number)
+        while not self._replaced(name):
+            self.restarts += 1
+            self.ended.wait(_PAUSE_SECONDS)
+
+    def _replaced(self, name: str) -> bool:
+        """Whether another one has started, which it can't amid some faults."""
+        over = self.ended.is_set()
+        try:
+            self._servers[name] = self._start(name)
+        except pytest.fail.Exception:
+            if over:
+                raise
+            return False
+        return True
+
+    # -- the database and the store ----------------------------------------------------
+
+    @contextmanager
+    def database_refuses(self) -> Iterator[None]:
+        """Have the database take no connections, and end those that there are."""
+        with self._away:
+            self.database.leave()
+            try:
+                yield
+            finally:
+                self.database.come_back()
+
+    @contextmanager
+    def store_paused(self) -> Iterator[None]:
+        """Have the store take requests, and answer none."""
+        with self._still:
+            self.store.pause()
+            try:
+                yield
+            finally:
+                self.store.go_on()
+
+    # -- cables ------------------------------------------------------------------------
+
+    @contextmanager
+    def trouble(
+        self, *ways: tuple[str, str], lost: float = 1.0, late: float = 0.0
+    ) -> Iterator[None]:
+        """Have packets be lost or late, whatever else is wrong meanwhile."""
+        mine = [(*way, lost, late) for way in ways]
+        with self._lock:
+            self._troubles += mine
+            self._set(ways)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for each in mine:
+                    self._troubles.remove(each)
+                self._set(ways)
+
+    def _set(self, ways: tuple[tuple[str, str], ...]) -> None:
+        for way in ways:
+            here = [each for each in self._troubles if each[:2] == way]
+            lost = max((each[2] for each in here), default=0.0)
+            late = max((each[3] for each in here), default=0.0)
+            self._network.set_way(*way, lost=lost, late=late)
+
+    @contextmanager
+    def unplugged(self, name: str) -> Iterator[None]:
+        """Have a machine be without its cable, and know that."""
+        self._plug(name, 1)
+        try:
+            yield
+        finally:
+            self._plug(name, -1)
+
+    def _plug(self, name: str, change: int) -> None:
+        with self._lock:
+            self._unplugged[name] = self._unplugged.get(name, 0) + change
+            self._network.plug(name, up=self._unplugged[name] == 0)
