@@ -289,6 +289,7 @@ class Server:
             contexts_elsewhere,
             drop_sessions_elsewhere,
             fronts_elsewhere,
+            hand_over,
             runs_elsewhere,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
@@ -296,6 +297,8 @@ class Server:
         passing = Passing(self.settings, cluster, log)
         self.parts.passing = passing
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
+        if self.contexts.ownership is not None:
+            self.contexts.ownership.hand_over = partial(hand_over, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
         self.parts.fronts.elsewhere = partial(fronts_elsewhere, passing)
         self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)

@@ -91,6 +91,7 @@ and what a model should do next (`advice`). Anything a class doesn't state, it i
     │   ├── LeaseError                  this one may not serve now
     │   ├── ElsewhereError              another one has what is asked for
     │   ├── MovingError                 it is on its way to another one
+    │   ├── UnmovableError              it has to stay where it is, at least for now
     │   ├── ServerMissingError          (LookupError) no server has that id
     │   ├── PeerUnreachableError        the one that has it can't be reached
     │   ├── PeerLostError               the one that has it was lost amid the request
@@ -1118,6 +1119,18 @@ class MovingError(ClusterError):
     def __init__(self) -> None:
         """State what happens."""
         super().__init__("it is being moved to another server")
+
+
+class UnmovableError(ClusterError):
+    """A context has to stay where it is, at least for now."""
+
+    http_status = HTTPStatus.CONFLICT
+    retry_after: int | None = None
+    advice = ""
+
+    def __init__(self, reason: str) -> None:
+        """State why."""
+        super().__init__(f"the context can't be moved: {reason}")
 
 
 class ServerMissingError(ClusterError, LookupError):

@@ -1,29 +1,42 @@
-"""What do many contexts cost a cluster: rows asleep, and programs scored?
+"""What do many contexts cost a cluster: rows asleep, live ones, and programs scored?
 
 A row of a context that was saved is copied 100,000 times, into a thousand workspaces:
 bytes in PostgreSQL, look-ups, the start of one more server beside them, and cells that
 wake some through any of three servers. Then programs, each in a context of its own,
-through `Cluster`: so many a second, and the processor time of servers and client.
+through `Cluster`: so many a second, and the processor time of servers and client; and
+those of examples/score_programs.py, whose scores are known.
+
+Contexts of three servers: some are live, each with a number of its own, the others are
+such rows. Each is asked for through any server, many run cells through others, and
+after that no server may have lost one, nor two servers the same. `--full` is all of it
+as large as it is told of: 10,000 contexts, 1,500 of them live, and 10,000 programs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
 import random
+import re
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]
 import psutil
 from tests.bench import report
-from tests.bench.bench_cluster import SERVERS, cluster
+from tests.bench.bench_cluster import SERVERS, answered, cluster, spent
+from tests.bench.http_client import Connection, request
 from tests.support.postgresql import PostgreSQL
 
 from isokernel.client import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import argparse
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 ROWS = 100_000
 WORKSPACES = 1000
@@ -31,6 +44,17 @@ LOOKS = 500
 WAKES = 40
 PROGRAMS = 400
 AT_ONCE = 12
+CONTEXTS = 2_000
+LIVE = 150
+CELLS = 300
+"""In sleepers, each of which wakes."""
+SCORED = 400
+FULL = {"contexts": 10_000, "live": 1_500, "cells": 1_500, "programs": 10_000}
+ROOM = (
+    *("--languages", "javascript,typescript", "--contexts-max", "1200"),
+    *("--hibernated-contexts-max", "200000", "--request-rate-per-minute", "0"),
+)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "score_programs.py"
 KIND: Any = {"language": "javascript"}
 _COPY = """
     INSERT INTO contexts
@@ -50,22 +74,16 @@ _OWNER = (
     "WHERE kind = 'context' AND workspace = $1 AND o.id = $2"
 )
 _ROW = "SELECT * FROM contexts WHERE workspace = $1 AND id = $2"
+_SLEEPERS = """
+    INSERT INTO contexts
+    SELECT workspace, 'asleep' || n, language, cwd, 'hibernated', reason, created_at,
+        extract(epoch FROM now()), execution_count, heap_memory_max, heap, heap_count,
+        heap_at
+    FROM contexts, generate_series(1, $1) AS n WHERE id = $2
+"""
+_OWNED = "SELECT id, server FROM cluster_owners WHERE kind = 'context'"
+_STATES = re.compile(r'^isokernel_contexts\{state="\w+"\} (\d+)', re.MULTILINE)
 _PAGE = "SELECT * FROM contexts WHERE workspace = $1"
-
-
-def spent(pids: Iterable[int]) -> float:
-    """Processor seconds of processes and of all that they have started."""
-    total = 0.0
-    for pid in pids:
-        whole = psutil.Process(pid)
-        for process in (whole, *whole.children(recursive=True)):
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
-            total += times.children_user + times.children_system
-    return total
 
 
 async def looked(
@@ -128,7 +146,7 @@ async def asleep(database: str, urls: list[str]) -> dict[str, Any]:
 
 async def scored(urls: list[str], pids: list[int]) -> dict[str, Any]:
     """Programs, each in a context of its own, over all servers."""
-    before, own, start = spent(pids), time.process_time(), time.perf_counter()
+    before, own, start = spent(*pids), time.process_time(), time.perf_counter()
     async with Cluster(urls, contexts_max=AT_ONCE) as many:
         programs = (f"{n} % 7 === 0" for n in range(PROGRAMS))
         found = await many.run_all(programs, **KIND)
@@ -138,28 +156,167 @@ async def scored(urls: list[str], pids: list[int]) -> dict[str, Any]:
     return {
         "programs": PROGRAMS,
         "a_second": PROGRAMS / taken,
-        "servers_ms": (spent(pids) - before) / PROGRAMS * 1e3,
+        "servers_ms": (spent(*pids) - before) / PROGRAMS * 1e3,
         "client_ms": (time.process_time() - own) / PROGRAMS * 1e3,
     }
 
 
-def measure() -> dict[str, Any]:
+async def scored_example(urls: list[str], pids: list[int], number: int) -> Any:
+    """Those of the example, whose scores are known, as it scores them."""
+    spec = importlib.util.spec_from_file_location("score_programs", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    before, own, start = spent(*pids), time.process_time(), time.perf_counter()
+    async with Cluster(urls, contexts_max=AT_ONCE) as many:
+        found = await example.score(many, example.candidates(number))
+    taken = time.perf_counter() - start
+    assert found == [example.CANDIDATES[one] for one in example.candidates(number)]
+    return {
+        "programs": number,
+        "a_second": number / taken,
+        "servers_ms": (spent(*pids) - before) / number * 1e3,
+        "client_ms": (time.process_time() - own) / number * 1e3,
+    }
+
+
+async def worked(
+    urls: list[str], todo: Iterable[Any], work: Callable[..., Awaitable[None]]
+) -> report.Summary:
+    """Do something for each, some at a time, each by any server; ms."""
+    left, samples = iter(todo), []
+    chosen = random.Random(2)  # noqa: S311 -- the same ones each time
+
+    async def worker() -> None:
+        connections = [await Connection.open(url) for url in urls]
+        for each in left:
+            start = time.perf_counter()
+            await work(chosen.choice(connections), each)
+            samples.append((time.perf_counter() - start) * 1e3)
+        for connection in connections:
+            await connection.close()
+
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return report.summary(samples)
+
+
+async def run(connection: Connection, context: str, code: str) -> str:
+    """Run a cell; the text of its result."""
+    cell = {"code": code, "context_id": context}
+    answer = await answered(connection, request("POST", "/execute", cell))
+    assert answer["error"] is None, answer
+    text: str = answer["items"][0]["text"]
+    return text
+
+
+async def inhabited(
+    database: str, urls: list[str], pids: list[int], given: argparse.Namespace
+) -> dict[str, Any]:
+    """Contexts of all servers, live ones and sleepers, used through any of them."""
+    live: dict[int, str] = {}
+
+    async def make(connection: Connection, number: int) -> None:
+        data = request("POST", "/contexts", {"language": "javascript"})
+        live[number] = (await answered(connection, data))["id"]
+        await run(connection, live[number], f"var n = {number}; n")
+
+    before = spent(*pids)
+    made = await worked(urls, range(given.live), make)
+    used = spent(*pids) - before
+    connection = await asyncpg.connect(database)
+    one = await Connection.open(urls[0])
+    data = request("POST", "/contexts", {"language": "javascript"})
+    origin = (await answered(one, data))["id"]
+    await run(one, origin, "var n = 0; n")
+    await answered(one, request("POST", f"/contexts/{origin}/checkpoint"))
+    await one.send(request("GET", f"/contexts/{origin}"))
+    await connection.execute(_SLEEPERS, given.contexts - given.live - 1, origin)
+    sleepers = [f"asleep{n}" for n in range(1, given.contexts - given.live)]
+    memory = sum(
+        process.memory_full_info().pss
+        for pid in pids
+        for whole in [psutil.Process(pid)]
+        for process in (whole, *whole.children(recursive=True))
+    )
+
+    async def find(connection: Connection, context: str) -> None:
+        shown = await answered(connection, request("GET", f"/contexts/{context}"))
+        assert shown["id"] == context
+
+    every = [origin, *live.values(), *sleepers]
+    chosen = random.Random(3)  # noqa: S311 -- the same ones each time
+    chosen.shuffle(every)
+    found = await worked(urls, every, find)
+
+    async def use(connection: Connection, item: tuple[int, str]) -> None:
+        assert await run(connection, item[1], "n++") == str(item[0])
+
+    cells = await worked(urls, live.items(), use)
+    woken = chosen.sample(sleepers, min(given.cells, len(sleepers)))
+    wakes = await worked(urls, [(0, each) for each in woken], use)
+    # Once more, through others: what has run is there.
+    again = [(number + 1, each) for number, each in live.items()]
+    again += [(1, each) for each in woken]
+    chosen.shuffle(again)
+    await worked(urls, again, use)
+    await worked(urls, every, find)
+    owners = await connection.fetch(_OWNED)
+    assert sorted(row["id"] for row in owners) == sorted(every)
+    here = []
+    for url in urls:
+        asked = await Connection.open(url)
+        status, metrics = await asked.send(request("GET", "/metrics"))
+        assert status == 200
+        here.append(sum(map(int, _STATES.findall(metrics.decode()))))
+        await asked.close()
+    # Each server has in its memory what is its own, and nothing else.
+    owned = Counter(row["server"] for row in owners)
+    listed = await answered(one, request("GET", "/cluster/servers"))
+    ids = {each["url"]: each["id"] for each in listed["items"]}
+    assert here == [owned[ids[url]] for url in urls]
+    await one.close()
+    await connection.close()
+    return {
+        "contexts": len(every),
+        "live": given.live,
+        "cells": len(woken),
+        "made": made,
+        "made_ms": used / max(1, given.live) * 1e3,
+        "memory_mib": memory / 2**20 / max(1, given.live),
+        "found": found,
+        "cell": cells,
+        "wake": wakes,
+        "owned": sorted(here),
+    }
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
     """All of it, with a PostgreSQL of its own."""
     postgresql = PostgreSQL()
     try:
         database = postgresql.database()
-        with cluster(database, SERVERS) as servers:
+        with (
+            tempfile.TemporaryDirectory() as heaps,
+            cluster(database, SERVERS, *ROOM, heaps=heaps) as servers,
+        ):
             urls = [url for url, _ in servers]
             pids = [pid for _, pid in servers]
             found: dict[str, Any] = {
                 "scored": asyncio.run(scored(urls, pids)),
+                "example": asyncio.run(scored_example(urls, pids, given.programs)),
                 "asleep": asyncio.run(asleep(database, urls)),
             }
             start = time.perf_counter()
-            with cluster(database, 1) as [(url, pid)]:
+            with cluster(database, 1, *ROOM, heaps=heaps) as [(url, pid)]:
                 asyncio.run(_answers(url))
                 found["start_s"] = time.perf_counter() - start
                 found["server_mib"] = psutil.Process(pid).memory_info().rss / 2**20
+        database = postgresql.database()
+        with cluster(database, SERVERS, *ROOM) as servers:
+            urls = [url for url, _ in servers]
+            pids = [pid for _, pid in servers]
+            found["inhabited"] = asyncio.run(inhabited(database, urls, pids, given))
         return found
     finally:
         postgresql.stop()
@@ -172,12 +329,13 @@ async def _answers(url: str) -> None:
 
 def text(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    rows, scores = found["asleep"], found["scored"]
+    rows, many = found["asleep"], found["inhabited"]
+
+    def pair(summary: report.Summary) -> str:
+        return " / ".join(map(report.rounded, (summary["p50"], summary["p95"])))
 
     def times(name: str) -> str:
-        return f"{report.rounded(rows[name]['p50'])} / " + report.rounded(
-            rows[name]["p95"]
-        )
+        return pair(rows[name])
 
     first = report.table(
         [
@@ -211,20 +369,58 @@ def text(found: dict[str, Any]) -> str:
         ],
         [
             [
-                f"{scores['programs']:,}",
+                f"{scores['programs']:,}{what}",
                 report.rounded(scores["a_second"]),
                 report.rounded(scores["servers_ms"]),
                 report.rounded(scores["client_ms"]),
             ]
+            for what, scores in (
+                (" of one line", found["scored"]),
+                (" of examples/score_programs.py, all scores right", found["example"]),
+            )
         ],
     )
-    return f"{first}\n\n{second}"
+    third = report.table(
+        [
+            f"contexts of {SERVERS} servers, used through any",
+            "of each server at the end",
+            "lost, or owned twice",
+            f"made, with a cell, {AT_ONCE} at a time, ms p50 / p95",
+            "processor time of one, ms",
+            "its memory with its server's, MiB",
+            "any found by its id, ms",
+            "a cell in a live one",
+            "a cell that wakes one",
+        ],
+        [
+            [
+                f"{many['contexts']:,}, of which {many['live']:,} live, and "
+                f"{many['cells']:,} woken",
+                " / ".join(f"{number:,}" for number in many["owned"]),
+                "0",  # or there would be no figures
+                pair(many["made"]),
+                report.rounded(many["made_ms"]),
+                report.rounded(many["memory_mib"]),
+                *(pair(many[name]) for name in ("found", "cell", "wake")),
+            ]
+        ],
+    )
+    return f"{first}\n\n{second}\n\n{third}"
 
 
 def main() -> None:
     """Measure and publish."""
-    options = report.arguments(__doc__ or "").parse_args()
-    found = measure()
+    parser = report.arguments(__doc__ or "")
+    defaults = (CONTEXTS, LIVE, CELLS, SCORED)
+    for name, number in zip(FULL, defaults, strict=True):
+        parser.add_argument(f"--{name}", type=int, default=number)
+    parser.add_argument(
+        "--full", action="store_true", help=f"the same as {json.dumps(FULL)}"
+    )
+    options = parser.parse_args()
+    if options.full:
+        vars(options).update(FULL)
+    found = measure(options)
     report.publish(options, "scale", found, text(found))
 
 

@@ -26,13 +26,18 @@ def request(method: str, path: str, body: Any = None) -> bytes:
 
 
 class Connection:
-    """One connection that is kept."""
+    """One connection that is kept.
+
+    Attributes:
+        head: That of the last answer.
+    """
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._reader = reader
         self._writer = writer
+        self.head = b""
 
     @classmethod
     async def open(cls, url: str) -> Connection:
@@ -44,6 +49,7 @@ class Connection:
         """Send a request; status and body of the answer."""
         self._writer.write(data)
         head = await self._reader.readuntil(b"\r\n\r\n")
+        self.head = head
         start = head.lower().find(_LENGTH)
         length = 0
         if start >= 0:

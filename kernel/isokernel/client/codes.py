@@ -105,6 +105,7 @@ ErrorCode = Literal[
     "tool_failed",
     "tool_missing",
     "type_checker",
+    "unmovable",
     "webhook_limit",
     "workspace",
 ]

@@ -1,4 +1,4 @@
-"""`isokernel cluster`: show the servers that share a database, drain one, use Ray."""
+"""`isokernel cluster`: the servers that share a database, what they have, and Ray."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _LOOK_SECONDS: Final = 0.5
+_SERVER: Final = ("the URL of any of them", "an operator's key")
 _COLUMNS: Final = ("id", "state", "contexts", "runs", "load", "capacity", "url")
 
 
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments: The command line behind `isokernel cluster`.
 
     Returns:
-        The exit status: 1 if something is left on a server that was to be drained.
+        The exit status: 1 if something is left that was to be moved.
     """
     try:
         return perform(_parser(), arguments)
@@ -43,16 +44,35 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "isokernel cluster",
-        description="Show the servers that share a database, drain one, use Ray.",
+        description="Show the servers that share a database, move what they have from "
+        "one to another, use Ray.",
         allow_abbrev=False,
     )
-    add_server(parser, "the URL of any of them", "an operator's key")
+    add_server(parser, *_SERVER)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     command = commands.add_parser("servers", help="list the servers")
+    add_server(command, *_SERVER, again=True)
     command.set_defaults(call=_list)
+    command = commands.add_parser(
+        "move", help="have a context be another server's, as it is"
+    )
+    add_server(command, *_SERVER, again=True)
+    command.add_argument("context", help="its id")
+    command.add_argument(
+        "server", nargs="?", help="the server's id, or its URL; default: the emptiest"
+    )
+    command.set_defaults(call=_move)
+    command = commands.add_parser(
+        "rebalance",
+        help="have fuller servers give idle contexts to emptier ones, until each has "
+        "what is its share, within a tenth",
+    )
+    add_server(command, *_SERVER, again=True)
+    command.set_defaults(call=_rebalance)
     command = commands.add_parser(
         "drain", help="have a server give away what it has, before it is stopped"
     )
+    add_server(command, *_SERVER, again=True)
     command.add_argument("server", help="its id, or its URL")
     command.add_argument(
         "--timeout",
@@ -75,6 +95,30 @@ def _list(server: Connection, _given: argparse.Namespace) -> int:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
     return 0
+
+
+def _move(server: Connection, given: argparse.Namespace) -> int:
+    place = f"/contexts/{quote(given.context)}/move"
+    owner = server.ask("POST", place, body={"server": given.server})
+    sys.stdout.write(f"{owner['id']} is on {owner['server']}, {owner['url']}\n")
+    return 0
+
+
+def _rebalance(server: Connection, _given: argparse.Namespace) -> int:
+    """Ask again until nothing has to move, or what has can't."""
+    count, left = 0, 1
+    while left:
+        answer = server.ask("POST", "/cluster/rebalance")
+        for item in answer["items"]:
+            text = "{workspace} {id} from {from} to {to}\n".format_map(item)
+            sys.stdout.write(text)
+        sys.stdout.flush()
+        count, left = count + len(answer["items"]), answer["left"]
+        if not answer["items"]:
+            break
+    text = f", and {left} that aren't idle would have to" if left else ""
+    sys.stdout.write(f"{count} contexts were moved{text}\n")
+    return 1 if left else 0
 
 
 def _drain(server: Connection, given: argparse.Namespace) -> int:

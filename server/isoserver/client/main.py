@@ -70,22 +70,28 @@ def perform(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
     return status
 
 
-def add_server(parser: argparse.ArgumentParser, url: str, key: str) -> None:
+def add_server(
+    parser: argparse.ArgumentParser, url: str, key: str, *, again: bool = False
+) -> None:
     """Add the options that say which server, and with which key.
 
     Args:
         parser: Gets them.
         url: What the URL is, in words.
         key: What the key is.
+        again: Whether the parser is that of a command of one that has them: there,
+            what isn't given is what was given before the command.
     """
     parser.add_argument(
         "--url",
-        default=os.environ.get("ISOKERNEL_URL", DEFAULT_URL),
-        help=f"{url}; default: ISOKERNEL_URL, else %(default)s",
+        default=(
+            argparse.SUPPRESS if again else os.environ.get("ISOKERNEL_URL", DEFAULT_URL)
+        ),
+        help=f"{url}; default: ISOKERNEL_URL, else {DEFAULT_URL}",
     )
     parser.add_argument(
         "--api-key",
-        default=os.environ.get("ISOKERNEL_API_KEY"),
+        default=argparse.SUPPRESS if again else os.environ.get("ISOKERNEL_API_KEY"),
         help=f"{key}; default: ISOKERNEL_API_KEY",
     )
 

@@ -7,6 +7,11 @@ write before it was stopped for a while. There are two:
 - Before any statement that writes, the server must still be one of the cluster's.
 - Before any row of something that is owned is written, its owner must be the server.
 
+A context can come back to a server that has given it away. So whoever writes its rows
+names the generation that it had when the write was decided, once for a transaction, and
+a function (`HOLDS`) refuses another one, and keeps the owner as it is until the end.
+Runs and webhooks never come back: their servers are gone when others take them.
+
 Sessions without an id are not servers of a cluster, which keep those off by a lock
 (`isoserver.storage.locks`).
 """
@@ -19,7 +24,13 @@ from sqlalchemy import text
 
 from isoserver.cluster.kinds import CONTEXT, RUN, WEBHOOK
 from isoserver.cluster.tables import CLUSTER
-from isoserver.storage.database import FENCED_STATE, METADATA, SERVER_VARIABLE, SHARED
+from isoserver.storage.database import (
+    FENCED_STATE,
+    HOLDS,
+    METADATA,
+    SERVER_VARIABLE,
+    SHARED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +114,22 @@ BEGIN
     {refuse}
 END $$
 """
+_HOLDS: Final = """
+CREATE OR REPLACE FUNCTION {holds}(
+    its_kind text, workspaces text[], ids text[], generations bigint[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    held integer;
+BEGIN
+    PERFORM 1 FROM cluster_owners AS o
+        JOIN unnest(workspaces, ids, generations) AS w (workspace, id, generation)
+        ON o.workspace = w.workspace AND o.id = w.id AND o.generation = w.generation
+        WHERE o.kind = its_kind AND o.server = {me}
+        FOR SHARE OF o;
+    GET DIAGNOSTICS held = ROW_COUNT;
+    IF held < cardinality(generations) THEN {refuse} END IF;
+END $$
+"""
 _BEGIN: Final = """
     IF TG_OP = 'INSERT' THEN
         INSERT INTO cluster_owners VALUES (
@@ -145,6 +172,7 @@ async def prepare(connection: AsyncConnection) -> None:
     await connection.run_sync(CLUSTER.create_all)
     await connection.run_sync(SHARED.create_all)
     await connection.exec_driver_sql(_SERVES.format(me=_ME, refuse=_REFUSE))
+    await connection.exec_driver_sql(_HOLDS.format(me=_ME, refuse=_REFUSE, holds=HOLDS))
     rows = await connection.execute(_KNOWN)
     known = {(table.strip('"'), trigger) for table, trigger in rows}
     for table, function in _functions():

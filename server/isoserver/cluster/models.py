@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from isoserver.cluster.kinds import CONTEXT, RUN
-from isoserver.http.models import AnswerModel
+from isoserver.http.models import AnswerModel, RequestModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from isoserver.cluster.tables import Owned, ServerRow
+    from isoserver.cluster.balance import Shift
+    from isoserver.cluster.tables import Key, Owned, ServerRow
 
-__all__ = ["ClusterServerModel", "ClusterServersModel", "servers_answer"]
+__all__ = [
+    "ClusterServerModel",
+    "ClusterServersModel",
+    "MoveRequest",
+    "MovedContextModel",
+    "RebalancedModel",
+    "moved_answer",
+    "servers_answer",
+]
 
 
 class ClusterServerModel(AnswerModel):
@@ -41,6 +50,54 @@ class ClusterServersModel(AnswerModel):
     """All servers, the one that has started first first."""
 
     items: list[ClusterServerModel]
+
+
+class MoveRequest(RequestModel):
+    """Where a context is to go."""
+
+    server: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="The server, by its id or its URL. Without one, the emptiest of "
+        "those that take contexts.",
+    )
+
+
+class MovedContextModel(AnswerModel):
+    """Where a context is."""
+
+    id: str = Field(description="The context's id.")
+    server: str = Field(description="The id of the server that has it.")
+    url: str = Field(description="Where the others reach that.")
+
+
+class RebalancedContextModel(AnswerModel):
+    """A context that was moved."""
+
+    workspace: str
+    id: str
+    from_: str = Field(alias="from", description="The id of the server that had it.")
+    to: str = Field(description="That of the server that has it.")
+
+
+class RebalancedModel(AnswerModel):
+    """What was moved at one request."""
+
+    items: list[RebalancedContextModel]
+    left: int = Field(description="Contexts that would have to move beside these.")
+
+
+def moved_answer(
+    wanted: Sequence[Shift], moved: Sequence[Sequence[Key]]
+) -> dict[str, Any]:
+    """Return what was moved, of what was to be, as plain data."""
+    items = [
+        {"workspace": key[0], "id": key[1], "from": shift.giver, "to": shift.receiver}
+        for shift, keys in zip(wanted, moved, strict=True)
+        for key in keys
+    ]
+    left = sum(shift.number for shift in wanted) - len(items)
+    return {"items": items, "left": left}
 
 
 def servers_answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from isoserver.cluster import handlers, models
-from isoserver.http.models import ErrorModel
+from isoserver.http.models import ErrorModel, ValidationErrorModel
 from isoserver.http.routes import Answer, Operation, Route
 
 __all__ = ["CLUSTER_ROUTES"]
@@ -41,6 +41,42 @@ CLUSTER_ROUTES: Final = (
                     Answer(202, "It begins to."),
                     *(_ADMIN, _MISSING, _UNREADY),
                 ),
+            ),
+        ),
+    ),
+    Route(
+        "/cluster/rebalance",
+        handlers.RebalanceHandler,
+        (
+            Operation(
+                "POST",
+                "Have fuller servers give some of their idle contexts to emptier ones "
+                "(for operators).",
+                (
+                    Answer(200, "What was moved.", models.RebalancedModel),
+                    *(_ADMIN, _MISSING, _UNREADY),
+                ),
+            ),
+        ),
+    ),
+    Route(
+        "/contexts/{context_id}/move",
+        handlers.MoveHandler,
+        (
+            Operation(
+                "POST",
+                "Have a context be another server's, as it is.",
+                (
+                    Answer(200, "Where it is.", models.MovedContextModel),
+                    Answer(400, "Bad request: validation error.", ValidationErrorModel),
+                    Answer(403, "The caller is no administrator.", ErrorModel),
+                    Answer(404, "There is no such context or server.", ErrorModel),
+                    Answer(409, "It has to stay, at least for now.", ErrorModel),
+                    Answer(502, "The other server was lost amid it.", ErrorModel),
+                    _UNREADY,
+                ),
+                models.MoveRequest,
+                example={},  # without another server, there is nowhere to go
             ),
         ),
     ),

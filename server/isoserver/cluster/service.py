@@ -10,9 +10,15 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from isoserver.cluster import fence, tables
+from isoserver.cluster.balance import Load
 from isoserver.cluster.lease import Lease
 from isoserver.cluster.tables import ServerRow
-from isoserver.errors import DatabaseError, ElsewhereError, ServerMissingError
+from isoserver.errors import (
+    DatabaseError,
+    ElsewhereError,
+    ServerMissingError,
+    UnmovableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -187,6 +193,10 @@ class Cluster:
         """Contexts that this server takes."""
         return self._settings.contexts_max
 
+    def load_now(self) -> Load:
+        """Return how full this server is."""
+        return Load(self.server_id, self.load(), self.capacity)
+
     def check(self) -> None:
         """Refuse what may be another server's by now.
 
@@ -260,6 +270,27 @@ class Cluster:
             return None
         self._placed[best.id] = self._placed.get(best.id, 0) + 1
         return best
+
+    def find(self, server: str | None) -> Peer:
+        """Return another server, by its id or its URL; without one, the emptiest.
+
+        Raises:
+            ServerMissingError: There is no such server.
+            UnmovableError: It takes nothing new, or there is no other one.
+        """
+        if server is None:
+            open_ones = [peer for peer in self.peers() if not peer.draining]
+            if not open_ones:
+                reason = "no other server takes contexts"
+                raise UnmovableError(reason)
+            return min(open_ones, key=self.fullness)
+        for peer in self.peers():
+            if server.rstrip("/") in {peer.id, peer.url}:
+                if peer.draining:
+                    reason = f"the server {peer.id} is being drained"
+                    raise UnmovableError(reason)
+                return peer
+        raise ServerMissingError(server)
 
     def fullness(self, peer: Peer | None) -> float:
         """Return which part of a server's room is taken; None for this one."""
@@ -397,8 +428,13 @@ class Cluster:
         async with self._database.connect() as connection:
             return await tables.owner(connection, kind, key)
 
-    async def claim(self, kind: str, key: Key) -> int:
+    async def claim(self, kind: str, key: Key, giver: str = "") -> int:
         """Own something, from now on or already.
+
+        Args:
+            kind: What it is.
+            key: Its workspace and its id.
+            giver: The server that gives it away to this one, if one does.
 
         Returns:
             The generation: higher than that of any claim before.
@@ -410,7 +446,7 @@ class Cluster:
         """
         for _ in range(_CLAIMS):
             async with self._database.begin() as connection:
-                made = await tables.claim(connection, kind, key, self.server_id)
+                made = await tables.claim(connection, kind, key, self.server_id, giver)
                 if made is not None:
                     return made
                 found = await tables.owner(connection, kind, key)

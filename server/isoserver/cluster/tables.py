@@ -325,15 +325,19 @@ async def servers(connection: AsyncConnection) -> list[ServerRow]:
 
 
 async def claim(
-    connection: AsyncConnection, kind: str, key: Key, server_id: str
+    connection: AsyncConnection, kind: str, key: Key, server_id: str, giver: str = ""
 ) -> int | None:
-    """Make something a server's that is nobody's; None if it is somebody's."""
+    """Make something a server's that is nobody's, or that of one that gives it away.
+
+    Returns:
+        The generation; None if it is somebody else's.
+    """
     named = {"kind": kind, "workspace": key[0], "id": key[1], "server": server_id}
     made: int | None = (await connection.execute(_CLAIM, named)).scalar()
     if made is not None:
         return made
     found = await owner(connection, kind, key)
-    if found is None or found.url is not None:
+    if found is None or (found.url is not None and found.server != giver):
         return None
     left = {**named, "gone": found.server}
     taken: int | None = (await connection.execute(_CLAIM_LEFT, left)).scalar()

@@ -730,10 +730,14 @@ class Context:
             self._holding = False
         else:
             self._queue.append(job)
+        self.rouse()
+        self._advance()
+
+    def rouse(self) -> None:
+        """Begin to wake it, if it hibernates: something will be asked of it soon."""
         if self.state is State.HIBERNATED:
             self.state = State.STARTING
             self._background = asyncio.ensure_future(self._wake())
-        self._advance()
 
     def cancel(self, job: Job) -> None:
         """Cancel a job: remove it from the queue, or interrupt it when it runs."""

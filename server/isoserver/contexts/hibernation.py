@@ -380,6 +380,11 @@ class Hibernation:
             self._failures.pop(context, None)
             await self._hibernate(context)
 
+    def why_awake(self, context: Context) -> str:
+        """Return why a context couldn't be saved; empty if it could, or wasn't idle."""
+        failure = self._failures.get(context)
+        return "" if failure is None else failure.reason
+
     def _put_down(self, context: Context, record: ContextRecord) -> None:
         self._failures.pop(context, None)
         self._registry.put_down(context, record)

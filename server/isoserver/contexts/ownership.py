@@ -2,7 +2,8 @@
 
 A context that nobody owns is taken when somebody asks this server for it, and goes on
 from its last checkpoint, as after a crash of the only server. One that is to leave is
-hibernated and let go of: whoever is asked for it next takes it.
+hibernated and let go of: whoever is asked for it next takes it. One that is moved goes
+to the server that was named, which takes it from this one, and wakes it if it was live.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import os
 import time
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,15 +21,21 @@ from isoserver.cluster.kinds import CONTEXT
 from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
 from isoserver.contexts.records import ContextRecord
-from isoserver.errors import ElsewhereError, MovingError, ServerError
+from isoserver.errors import (
+    ElsewhereError,
+    MovingError,
+    PeerLostError,
+    ServerError,
+    UnmovableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.cluster.service import Cluster
-    from isoserver.contexts.context import Key
+    from isoserver.cluster.service import Cluster, Peer
+    from isoserver.contexts.context import Context, Key
     from isoserver.contexts.hibernation import Hibernation
     from isoserver.contexts.records import HeapStorage
     from isoserver.contexts.registry import Registry
@@ -38,6 +46,15 @@ if TYPE_CHECKING:
 __all__ = ["Ownership"]
 
 _LEAVING_AT_ONCE: Final = 4
+_LEAVE_SECONDS: Final = 5.0
+"""For how long a request waits for a context that leaves, to be passed on then."""
+_QUIET_SECONDS: Final = 1.0
+"""For how long a move waits for what a context has begun."""
+_LOOK_SECONDS: Final = 0.005
+_AT_WORK: Final = frozenset({State.STARTING, State.BUSY, State.IDLE})
+_HAND_OVER_SECONDS: Final = 10.0
+_GIVEN_MAX: Final = 16
+"""Of the contexts that go to another server at one request of an operator's."""
 _SLEEPERS_A_ROUND: Final = 100
 _PAUSE_SECONDS: Final = 0.2
 """Between two rounds over the contexts that are still here."""
@@ -53,6 +70,7 @@ class Ownership:
         adopted: Called with each context that was taken, before anybody finds it.
         left: Called with each that is another server's from now on.
         wanted: Whether something waits that will ask for a context, which stays then.
+        hand_over: Has another server take a context, and wake it or not.
         emptied: Set once a server that is drained has no live context that can be
             given away, nor one in which something runs.
     """
@@ -84,6 +102,7 @@ class Ownership:
         self.adopted: list[Callable[[Key], Awaitable[None]]] = []
         self.left: list[Callable[[Key], None]] = []
         self.wanted: list[Callable[[Key], bool]] = []
+        self.hand_over: Callable[[Peer, Key, bool], Awaitable[None]]
         self._cluster = cluster
         self._registry = registry
         self._store = store
@@ -94,7 +113,7 @@ class Ownership:
         self._log = log
         self._served: frozenset[str] = frozenset()
         self._adopting: dict[Key, asyncio.Future[None]] = {}
-        self._leaving: set[Key] = set()
+        self._leaving: dict[Key, asyncio.Future[None]] = {}
         self._draining: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
         self.emptied = asyncio.Event()
@@ -130,7 +149,7 @@ class Ownership:
             ElsewhereError: Another server has one of that name.
             DatabaseError: The database can't be used.
         """
-        await self._cluster.claim(CONTEXT, key)
+        self._store.own(key, await self._cluster.claim(CONTEXT, key))
 
     async def written(self) -> None:
         """Have the rows of new contexts written, before anybody relies on them.
@@ -144,11 +163,12 @@ class Ownership:
         self._cluster.check()
         self._store.check()
 
-    async def adopt(self, key: Key) -> None:
+    async def adopt(self, key: Key, giver: str = "") -> None:
         """Have a context be here, if there is one and nobody else has it.
 
         Args:
             key: Its workspace and its id, or its UUID as a kernel of Jupyter's.
+            giver: The server that gives it away to this one, if one does.
 
         Raises:
             ElsewhereError: Another server has it.
@@ -156,7 +176,7 @@ class Ownership:
             DatabaseError: The database can't be used.
             HeapError: Its files can't be restored.
         """
-        while not self._is_here(key):
+        while not await self._is_here(key):
             under_way = self._adopting.get(key)
             if under_way is None:
                 break
@@ -166,14 +186,17 @@ class Ownership:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._adopting[key] = done
         try:
-            await self._adopt(key)
+            await self._adopt(key, giver)
         finally:
             del self._adopting[key]
             done.set_result(None)
 
-    def _is_here(self, key: Key) -> bool:
-        if key in self._leaving:
-            raise MovingError
+    async def _is_here(self, key: Key) -> bool:
+        leaving = self._leaving.get(key)
+        if leaving is not None:
+            await asyncio.wait([leaving], timeout=_LEAVE_SECONDS)
+            if key in self._leaving:
+                raise MovingError
         if self._registry.has(key):
             return True
         workspace, name = key
@@ -182,7 +205,33 @@ class Ownership:
             and self._registry.find_kernel(workspace, name) is not None
         )
 
-    async def _adopt(self, key: Key) -> None:
+    async def _adopt(self, key: Key, giver: str) -> None:
+        if not giver:
+            found = await self._find_unowned(key)
+            if found is None:
+                return
+            key = found
+        self._store.own(key, await self._cluster.claim(CONTEXT, key, giver))
+        try:
+            # Again: whoever had it may have written it since.
+            row = await self._store.find(key)
+            if row is not None and row.language in self._served:
+                await self._load(row.as_found(), row)
+                return
+        except BaseException:
+            await asyncio.shield(self._let_go(key))
+            raise
+        await self._let_go(key)  # it was deleted meanwhile
+        if giver:
+            reason = "the other server doesn't serve its language"
+            raise UnmovableError(reason)
+
+    async def _find_unowned(self, key: Key) -> Key | None:
+        """Return the key of a context that nobody owns, if there is one to serve.
+
+        Raises:
+            ElsewhereError: Another server has it, or is to have it.
+        """
         workspace, name = key
         if is_kernel_id(name):
             for each in await self._store.ids(workspace):
@@ -193,62 +242,179 @@ class Ownership:
             raise ElsewhereError(peer.id, peer.url)
         row = await self._store.find(key)
         if row is None or row.language not in self._served:
-            return
+            return None
         if self._cluster.draining:
             peer = await self._cluster.place()
             if peer is not None:
                 raise ElsewhereError(peer.id, peer.url)
-        await self._cluster.claim(CONTEXT, key)
-        try:
-            # Again: whoever had it may have written it since.
-            row = await self._store.find(key)
-            if row is not None:
-                await self._load(row.as_found(), row)
-        except BaseException:
-            await asyncio.shield(self._let_go(key))
-            raise
+        return key
 
     async def _load(self, record: ContextRecord, row: ContextRecord) -> None:
         """Have a context be found here; its files are those of its checkpoint."""
         key = record.key
         # What it has left here when it was this server's before is of no use.
-        await asyncio.to_thread(self._files.delete, key)
+        if self._files.has_folder(key):
+            await asyncio.to_thread(self._files.delete, key)
         await asyncio.to_thread(self._transcripts.delete, key, record.created_at)
+        loading = await asyncio.gather(
+            self._restore_files(record),
+            *(call(key) for call in self.adopted),
+            return_exceptions=True,
+        )
+        for error in loading:  # once none goes on
+            if error is not None:
+                raise error
+        if record is not row:
+            await self._store.write(record)
+        self._registry.load(record)
+
+    async def _restore_files(self, record: ContextRecord) -> None:
         if record.heap is not None and await self._heaps.has_files(
             record.workspace, record.heap
         ):
             heap = await self._heaps.open(record.workspace, record.heap)
             try:
-                await self._heaps.restore_files(heap, key)
+                await self._heaps.restore_files(heap, record.key)
             finally:
                 heap.close()
-        for call in self.adopted:
-            await call(key)
-        if record is not row:
-            await self._store.write(record)
-        self._registry.load(record)
+
+    async def take(self, key: Key, giver: str, *, wake: bool) -> None:
+        """Take a context that another server gives away.
+
+        Args:
+            key: The context's.
+            giver: The server.
+            wake: Whether it is to be live here at once, as it was there.
+
+        Raises:
+            ElsewhereError: Somebody else has it by now.
+            UnmovableError: This server takes nothing new.
+        """
+        if self._cluster.draining:
+            reason = "the server is being drained"
+            raise UnmovableError(reason)
+        await self.adopt(key, giver)
+        context = self._registry.find(key)
+        if context is not None and wake and not self._registry.crowd(key[0]):
+            context.rouse()
 
     # -- letting go --------------------------------------------------------------------
 
     async def released(self, key: Key) -> None:
         """Own a context no longer that was deleted."""
+        self._store.disown(key)
         await self._cluster.release(CONTEXT, key)
 
-    async def _let_go(self, key: Key) -> None:
-        """Let go of a context that isn't found here any more."""
+    async def _let_go(
+        self, key: Key, peer: Peer | None = None, *, wake: bool = False
+    ) -> None:
+        """Let go of a context that isn't found here any more.
+
+        Raises:
+            ElsewhereError: Who was to take it says that somebody else has it.
+            PeerLostError: They didn't say that they have it; somebody will.
+            PeerUnreachableError: They can't be reached; likewise.
+        """
         await self._store.let_go(key)
         for call in self.left:
             call(key)
-        await asyncio.to_thread(self._files.delete, key)
+        if self._files.has_folder(key):
+            await asyncio.to_thread(self._files.delete, key)
+        try:
+            if peer is not None:
+                async with timeout(_HAND_OVER_SECONDS):
+                    await self.hand_over(peer, key, wake)
+                return
+        except (asyncio.TimeoutError, TimeoutError):
+            await self._cluster.release(CONTEXT, key)  # unless they have it by now
+            raise PeerLostError from None
+        except BaseException:
+            await asyncio.shield(self._cluster.release(CONTEXT, key))
+            raise
         await self._cluster.release(CONTEXT, key)
 
-    async def leave(self, key: Key) -> bool:
-        """Hibernate a context and let go of it; False if it has to stay for now."""
-        if key in self._leaving or any(wants(key) for wants in self.wanted):
-            return False
+    async def move(self, key: Key, peer: Peer) -> None:
+        """Have a context be another server's, live if it is live.
+
+        Raises:
+            UnmovableError: It has to stay for now, or for ever.
+            PeerUnreachableError: The server can't be reached. Nobody has the context,
+                so that whoever is asked for it next takes it.
+            PeerLostError: Likewise, or the server has it.
+        """
+        if not await self.leave(key, peer):
+            raise UnmovableError(self._why_here(key))
+
+    def _why_here(self, key: Key) -> str:
         context = self._registry.find(key)
         if context is None:
+            return "it is leaving already"
+        if self._registry.is_live(context) and not context.process.can_save:
+            return f"a {context.language.name} context can't be saved"
+        return self._hibernation.why_awake(context) or "it is at work; try again"
+
+    async def give(self, peer: Peer, number: int) -> list[Key]:
+        """Move some live contexts that nobody attends to, idle for longest first.
+
+        Args:
+            peer: The server that gets them.
+            number: How many; `_GIVEN_MAX` at most.
+
+        Returns:
+            Those that were moved.
+        """
+        idle = [
+            context
+            for context in self._registry.live()
+            if context.process.can_save
+            and context.is_quiet()
+            and not context.transcript.listeners
+            and not self._hibernation.why_awake(context)
+        ]
+        idle.sort(key=attrgetter("used"))
+        keys = [context.key for context in idle[: min(number, _GIVEN_MAX)]]
+        return await self._all_leave(keys, peer=peer)
+
+    async def leave(self, key: Key, peer: Peer | None = None) -> bool:
+        """Hibernate a context and let go of it; False if it has to stay for now.
+
+        What is asked of it meanwhile waits in `adopt`, until that is decided.
+
+        Args:
+            key: The context's.
+            peer: The server that gets it; None for whoever is asked for it.
+
+        Raises:
+            PeerUnreachableError: See `move`.
+            PeerLostError: Likewise.
+        """
+        context = self._registry.find(key)
+        if context is None or key in self._leaving:
             return False
+        decided = self._leaving[key] = asyncio.get_running_loop().create_future()
+        try:
+            if peer is not None:
+                await self._wait_quiet(context)
+            return await self._leave(context, peer)
+        finally:
+            del self._leaving[key]
+            decided.set_result(None)
+
+    async def _wait_quiet(self, context: Context) -> None:
+        """Wait for a short cell to end."""
+        end = time.monotonic() + _QUIET_SECONDS
+        while (  # noqa: ASYNC110 - contexts don't tell who isn't their owner
+            context.state in _AT_WORK
+            and not context.is_quiet()
+            and time.monotonic() < end
+        ):
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _leave(self, context: Context, peer: Peer | None) -> bool:
+        key = context.key
+        if any(wants(key) for wants in self.wanted):
+            return False
+        live = context.state is State.IDLE
         if context.state is State.HIBERNATED and await asyncio.to_thread(
             self._has_news, ContextRecord.of(context, State.HIBERNATED.value, "")
         ):
@@ -259,17 +425,15 @@ class Ownership:
             await self._store.write(record)
             self._registry.put_down(context, record)
         await self._hibernation.put_to_sleep(context)
+        if context.state is State.STARTING:
+            return False  # a front has asked something of it
         popped = self._registry.pop_record(key)
         if popped is None:
             return False
-        self._leaving.add(key)
-        try:
-            context.transcript.end("it is another server's from now on")
-            context.transcript.close()
-            await self._let_go(key)
-            await asyncio.to_thread(self._transcripts.delete, key, popped.created_at)
-        finally:
-            self._leaving.discard(key)
+        context.transcript.end("it is another server's from now on", moved=True)
+        context.transcript.close()
+        await asyncio.to_thread(self._transcripts.delete, key, popped.created_at)
+        await self._let_go(key, peer, wake=live)
         return True
 
     def _has_news(self, record: ContextRecord) -> bool:
@@ -315,22 +479,33 @@ class Ownership:
         ]
 
     async def _all_leave(
-        self, keys: list[Key], ended: asyncio.Event | None = None
-    ) -> None:
-        """Have contexts leave; none begins to after an event."""
+        self,
+        keys: list[Key],
+        ended: asyncio.Event | None = None,
+        peer: Peer | None = None,
+    ) -> list[Key]:
+        """Have contexts leave, some at a time; return those that have left.
+
+        Args:
+            keys: The contexts'.
+            ended: None begins to leave once it is set.
+            peer: The server that gets them; None for whoever is asked for them.
+        """
         gate = asyncio.Semaphore(_LEAVING_AT_ONCE)
 
-        async def one(key: Key) -> None:
+        async def one(key: Key) -> bool:
             async with gate:
                 if ended is not None and ended.is_set():
-                    return
+                    return False
                 try:
-                    await self.leave(key)
+                    return await self.leave(key, peer)
                 except ServerError as error:
                     kind = type(error).__name__
                     self._log.warning("a context can't leave", id=key[1], error=kind)
+                    return False
 
-        await asyncio.gather(*(one(key) for key in keys))
+        left = await asyncio.gather(*(one(key) for key in keys))
+        return [key for key, gone in zip(keys, left, strict=True) if gone]
 
     # -- sweeping ----------------------------------------------------------------------
 

@@ -586,8 +586,8 @@ class Contexts:
         return self.languages.find(name)
 
     def _record(self, context: Context) -> None:
-        made = context.created_at
-        self._transcripts.keep(context.transcript, context.key, made)
+        made, generation = context.created_at, self._store.generation(context.key)
+        self._transcripts.keep(context.transcript, context.key, made, generation)
         begins = context.identity
         self._store.note_begin(context.key, begins.packages, begins.durability)
         self._hibernation.record(context)
@@ -754,7 +754,8 @@ class Contexts:
         )
         context = self._make(identity)
         context.recall(record)
-        file = self._transcripts.keep(context.transcript, record.key, record.created_at)
+        made, generation = record.created_at, self._store.generation(record.key)
+        file = self._transcripts.keep(context.transcript, record.key, made, generation)
         if record.key in self._hibernation.cut_off:
             self._hibernation.cut_off.discard(record.key)
             lost = file.unfinished()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import (
@@ -34,10 +34,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from isoserver.contexts.history import Cell
 from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError, StoppingError
-from isoserver.storage.database import METADATA
+from isoserver.storage.database import HOLDS, METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -110,10 +110,15 @@ _UNOWNED: Final = text(
     )"""
 )
 """Where servers share a database."""
+_HOLDS: Final = text(f"SELECT {HOLDS}('context', :workspaces, :ids, :generations)")
 
 
 class ContextStore:
     """The rows of contexts and of their cells.
+
+    Where servers share a database, what is to be written goes with the generations of
+    the contexts as they are when that is asked for. However late it comes there, the
+    database refuses it if a context has changed hands meanwhile, also back to here.
 
     Attributes:
         abandoned: Whether nothing is written any more.
@@ -130,7 +135,8 @@ class ContextStore:
         self._database = database
         self._history_max = history_max
         self._size_max = size_max
-        self._pending: dict[Key, Callable[[], ContextRecord]] = {}
+        self._pending: dict[Key, tuple[Callable[[], ContextRecord], int | None]] = {}
+        self._generations: dict[Key, int] = {}
         self._written: set[Key] = set()
         self._packages: dict[Key, tuple[str, ...]] = {}
         self._durabilities: dict[Key, float] = {}
@@ -164,19 +170,18 @@ class ContextStore:
             DatabaseError: It can't be read.
         """
         columns = (CONTEXTS.c[name] for name in ContextRecord._fields)
-        packages = select(PACKAGES.c.packages).where(
-            PACKAGES.c.workspace == key[0], PACKAGES.c.id == key[1]
-        )
-        durability = select(DURABILITIES.c.seconds).where(
-            DURABILITIES.c.workspace == key[0], DURABILITIES.c.id == key[1]
+        query = select(*columns, PACKAGES.c.packages, DURABILITIES.c.seconds)
+        query = query.select_from(
+            CONTEXTS.outerjoin(PACKAGES, _same(PACKAGES)).outerjoin(
+                DURABILITIES, _same(DURABILITIES)
+            )
         )
         async with self._database.connect() as connection:
-            query = select(*columns).where(_in([key]))
-            row = (await connection.execute(query)).first()
-            if row is None:
-                return None
-            found = await connection.scalar(packages)
-            seconds = await connection.scalar(durability)
+            query = query.where(_in([key]))
+            whole = (await connection.execute(query)).first()
+        if whole is None:
+            return None
+        *row, found, seconds = whole
         self._forget(key)
         if seconds is not None:
             self._durabilities[key] = seconds
@@ -200,6 +205,21 @@ class ContextStore:
         async with self._database.connect() as connection:
             return [(row[0], row[1]) for row in await connection.execute(query)]
 
+    def own(self, key: Key, generation: int) -> None:
+        """Write a context's rows from now on as the owner of that generation."""
+        if self._generations.get(key) != generation:
+            self.disown(key)
+        self._generations[key] = generation
+
+    def generation(self, key: Key) -> int | None:
+        """Return a context's generation; None where servers share no database."""
+        return self._generations.get(key)
+
+    def disown(self, key: Key) -> None:
+        """Write nothing more of a context that is nobody's, or another server's."""
+        self._pending.pop(key, None)
+        self._generations.pop(key, None)
+
     async def count_asleep(self) -> Counter[str]:
         """Count the contexts without a process by workspace, whosever they are."""
         query = select(CONTEXTS.c.workspace, func.count()).where(
@@ -218,6 +238,30 @@ class ContextStore:
         await self.flush()
         self._written.discard(key)
         self._forget(key)
+        self.disown(key)
+
+    def _held(self, keys: Iterable[Key]) -> dict[Key, int]:
+        """Return the generations of contexts, where servers share a database."""
+        if not self._generations:
+            return {}
+        return {key: self._generations[key] for key in keys if key in self._generations}
+
+    @asynccontextmanager
+    async def _begin(self, held: Mapping[Key, int]) -> AsyncIterator[AsyncConnection]:
+        """Begin to write rows of contexts, which stay this server's until the end.
+
+        Raises:
+            FencedError: One has another generation by now.
+        """
+        async with self._database.begin() as connection:
+            if held:
+                named = {
+                    "workspaces": [key[0] for key in held],
+                    "ids": [key[1] for key in held],
+                    "generations": list(held.values()),
+                }
+                await connection.execute(_HOLDS, named)
+            yield connection
 
     def _forget(self, key: Key) -> None:
         """Forget what a context begins with, and how it is saved."""
@@ -278,7 +322,7 @@ class ContextStore:
         """Have a row written soon, as it is by then."""
         if self.abandoned:
             return
-        self._pending[key] = record
+        self._pending[key] = record, self._generations.get(key)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.ensure_future(self._flush_later())
 
@@ -292,10 +336,11 @@ class ContextStore:
         Raises:
             DatabaseError: It can't be written to.
         """
+        held = self._held(record.key for record in records)
         for record in records:
             self._pending.pop(record.key, None)
         async with self._writing:
-            await self._write(records)
+            await self._write(records, held)
 
     async def flush(self) -> None:
         """Write what waits to be written.
@@ -305,10 +350,17 @@ class ContextStore:
         """
         async with self._writing:
             pending, self._pending = self._pending, {}
+            held = {key: held for key, (_, held) in pending.items() if held is not None}
             try:
-                await self._write([make() for make in pending.values()])
+                await self._write([make() for make, _ in pending.values()], held)
             except BaseException:
-                self._pending = {**pending, **self._pending}
+                # Of what has changed hands meanwhile, nothing ever will be.
+                left = {
+                    key: each
+                    for key, each in pending.items()
+                    if each[1] == self._generations.get(key)
+                }
+                self._pending = {**left, **self._pending}
                 raise
 
     async def delete(self, *keys: Key) -> None:
@@ -317,12 +369,13 @@ class ContextStore:
         Raises:
             DatabaseError: It can't be written to.
         """
+        held = self._held(keys)
         for key in keys:
             self._pending.pop(key, None)
             self._forget(key)
         async with self._writing:
             for chunk in _chunks([key for key in keys if key in self._written]):
-                await self._delete(chunk)
+                await self._delete(chunk, held)
                 self._written.difference_update(chunk)
 
     async def close(self) -> None:
@@ -339,11 +392,13 @@ class ContextStore:
             with suppress(DatabaseError):  # tried again
                 await self.flush()
 
-    async def _write(self, records: Iterable[ContextRecord]) -> None:
+    async def _write(
+        self, records: Iterable[ContextRecord], held: Mapping[Key, int]
+    ) -> None:
         try:
             for chunk in _chunks(list(records)):
                 keys = [record.key for record in chunk]
-                async with self._database.begin() as connection:
+                async with self._begin(_part(held, keys)) as connection:
                     await connection.execute(delete(CONTEXTS).where(_in(keys)))
                     await connection.execute(
                         insert(CONTEXTS), [record._asdict() for record in chunk]
@@ -377,9 +432,9 @@ class ContextStore:
             if rows:
                 await connection.execute(insert(table), rows)
 
-    async def _delete(self, keys: list[Key]) -> None:
+    async def _delete(self, keys: list[Key], held: Mapping[Key, int]) -> None:
         try:
-            async with self._database.begin() as connection:
+            async with self._begin(_part(held, keys)) as connection:
                 await connection.execute(delete(CONTEXTS).where(_in(keys)))
                 for table in (PACKAGES, DURABILITIES):
                     of = tuple_(table.c.workspace, table.c.id)
@@ -466,7 +521,7 @@ class ContextStore:
     async def delete_cells(self, context: Context) -> None:
         """Delete all that is stored of a context that began anew."""
         if context.history.stored:
-            async with self._database.begin() as connection:
+            async with self._begin(self._held([context.key])) as connection:
                 await connection.execute(delete(CELLS).where(_of(context.key)))
             context.history.stored = False
 
@@ -478,7 +533,7 @@ class ContextStore:
             {"workspace": key[0], "context": key[1], **cell._asdict()} for cell in cells
         ]
         try:
-            async with self._database.begin() as connection:
+            async with self._begin(self._held([key])) as connection:
                 for chunk in _chunks([cell.number for cell in cells]):
                     same = CELLS.c.number.in_(chunk)
                     await connection.execute(delete(CELLS).where(_of(key), same))
@@ -500,12 +555,22 @@ class ContextStore:
                 return
 
 
+def _same(table: Table) -> ColumnElement[bool]:
+    """Say that a row of a table is about the context of one of `contexts`."""
+    own = CONTEXTS.c
+    return (table.c.workspace == own.workspace) & (table.c.id == own.id)
+
+
 def _of(key: Key) -> ColumnElement[bool]:
     return (CELLS.c.workspace == key[0]) & (CELLS.c.context == key[1])
 
 
 def _in(keys: list[Key]) -> ColumnElement[bool]:
     return tuple_(CONTEXTS.c.workspace, CONTEXTS.c.id).in_(keys)
+
+
+def _part(held: Mapping[Key, int], keys: Iterable[Key]) -> dict[Key, int]:
+    return {key: held[key] for key in keys if key in held}
 
 
 def _unusable(error: Exception) -> DatabaseError:

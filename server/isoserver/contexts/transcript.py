@@ -89,8 +89,8 @@ class Transcript:
 
     Attributes:
         last: The number of the last message; 0 if there is none.
-        epoch: Tells the sequence from that of an earlier context of the same id; empty
-            as long as it is in no file.
+        epoch: Tells the sequence from that of an earlier context of the same id, and
+            from what it has said on another server; empty as long as it is in no file.
         listeners: Called with each message as it is added.
         ends: Called with the reason when the context is deleted.
         places: How far sessions of fronts have got, by their ids.
@@ -105,7 +105,7 @@ class Transcript:
         self.last = 0
         self.epoch = ""
         self.listeners: list[Callable[[Entry], None]] = []
-        self.ends: list[Callable[[str], None]] = []
+        self.ends: list[Callable[[str, bool], None]] = []
         self.places: dict[str, int] = {}
         self._bytes_max = bytes_max
         self._memory_max = min(bytes_max, _MEMORY_BYTES)
@@ -235,11 +235,11 @@ class Transcript:
         if len(self._causes) > _CAUSES_MAX:
             del self._causes[next(iter(self._causes))]
 
-    def end(self, reason: str) -> None:
-        """Tell who listens that the context is deleted."""
+    def end(self, reason: str, *, moved: bool = False) -> None:
+        """Tell who listens that the context is deleted, or goes on elsewhere."""
         ends, self.ends = self.ends, []
         for call in ends:
-            call(reason)
+            call(reason, moved)
 
     def listen(self, listener: Callable[[Entry], None]) -> None:
         """Have a function called with each message that is added from now on."""

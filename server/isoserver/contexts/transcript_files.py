@@ -325,7 +325,11 @@ class TranscriptFiles:
         self._timer: asyncio.TimerHandle | None = None
 
     def keep(
-        self, transcript: Transcript, key: Key, created_at: float
+        self,
+        transcript: Transcript,
+        key: Key,
+        created_at: float,
+        generation: int | None = None,
     ) -> TranscriptFile:
         """Have a transcript kept, after what an earlier server has of it.
 
@@ -333,10 +337,14 @@ class TranscriptFiles:
             transcript: That of a context.
             key: The context.
             created_at: When it was made, as time.time() gives it.
+            generation: That of its owner, if servers share a database: what it says
+                elsewhere is another sequence.
         """
         if not transcript.last:
             self._write()  # perhaps of this context, which nobody held any more
         folder, epoch = self._folder(key, created_at), _epoch(created_at)
+        if generation is not None:
+            epoch = f"{generation:x}"
         file = TranscriptFile(folder, epoch, self._bytes_max, self._log)
         transcript.keep_in(file, self._write_soon if self._durable else None)
         return file

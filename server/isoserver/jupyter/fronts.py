@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from isokernel.protocol.information import PROTOCOL_VERSION, kernel_information
@@ -53,7 +54,7 @@ ANEW: Final = 1000
 GONE: Final = 1001
 """The context is deleted. Fronts give up at these two, and try again at others."""
 AGAIN: Final = 1012
-"""The server ends, and perhaps another one begins."""
+"""The server ends, and perhaps another one begins; or the context is another one's."""
 CELL_SECONDS: Final = 24 * 3600.0
 """How long a cell of a front may run: people interrupt what takes too long."""
 SESSION_CHARACTERS_MAX: Final = 200
@@ -245,7 +246,9 @@ class Front:
         moment = now if at is None else datetime.fromtimestamp(at, timezone.utc)
         kernel = kernel_id(self.context.key)
         return {
-            "msg_id": f"{kernel}_{number}",
+            # What an earlier context of the id has said, or this one on another
+            # server, were other messages.
+            "msg_id": f"{kernel}_{self.context.transcript.epoch}_{number}",
             "msg_type": kind,
             "session": kernel,
             "username": "isokernel",
@@ -479,7 +482,7 @@ class Fronts:
         if context not in self._fronts:
             self._fronts[context] = OrderedDict()
             self._readers[context] = []
-            context.transcript.ends.append(lambda why: self._forget(context, why))
+            context.transcript.ends.append(partial(self._forget, context))
 
     def _check_room(self, context: Context) -> None:
         limit = self._settings.context_fronts_max
@@ -558,9 +561,14 @@ class Fronts:
         for context in list(self._fronts):
             self._close(context, AGAIN, reason)
 
-    def _forget(self, context: Context, reason: str) -> None:
-        """Close all connections of a context that is gone."""
-        self._close(context, GONE, reason)
+    def _forget(
+        self,
+        context: Context,
+        reason: str,
+        moved: bool,  # noqa: FBT001 - as the transcript tells it
+    ) -> None:
+        """Close all connections of a context that is gone; where to, if it moved."""
+        self._close(context, AGAIN if moved else GONE, reason)
         for front in self.of(context):
             self._recent.pop(front, None)
         self._fronts.pop(context, None)

@@ -186,8 +186,11 @@ class Protocol:
         )
 
         request = context.request
-        if self._parts.passing is None or (request and MARK in request.headers):
-            raise error  # nothing is passed on twice
+        passed_on = request is not None and MARK in request.headers
+        if passed_on and not _is_of_connection(request):
+            raise error  # it came for that context, and nothing is passed on twice
+        if self._parts.passing is None:
+            raise error
         if self._elsewhere is None:
             self._elsewhere = Elsewhere(self._parts.passing)
         level = self._level(context)
@@ -306,6 +309,12 @@ class Protocol:
         await context.session.send_notification(
             LoggingMessageNotification(params=parameters), context.request_id
         )
+
+
+def _is_of_connection(request: Any) -> bool:
+    """Whether a request has come here for a connection, not for what it asks for."""
+    path: str = request.url.path
+    return "mcp-session-id" in request.headers or path.startswith("/messages/")
 
 
 def _tools(settings: ServerSettings) -> McpTools:

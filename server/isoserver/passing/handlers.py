@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -19,6 +19,7 @@ from tornado.httputil import HTTPHeaders, parse_response_start_line
 from tornado.iostream import StreamClosedError
 from tornado.web import Finish
 
+from isoserver.cluster.balance import Load
 from isoserver.cluster.kinds import CONTEXT, RUN
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
@@ -32,6 +33,7 @@ from isoserver.errors import (
     PeerUnreachableError,
     RouteMissingError,
     TaskError,
+    UnmovableError,
 )
 from isoserver.http.handlers import Handler, request_id
 from isoserver.http.routes import Operation, Route
@@ -53,7 +55,9 @@ if TYPE_CHECKING:
     from tornado.httputil import ResponseStartLine
     from tornado.iostream import IOStream
 
+    from isoserver.cluster.balance import Shift
     from isoserver.cluster.service import Cluster, Peer
+    from isoserver.contexts.context import Key
     from isoserver.passing.service import Exchange, Passing
 
 __all__ = [
@@ -62,12 +66,19 @@ __all__ = [
     "contexts_elsewhere",
     "drop_sessions_elsewhere",
     "fronts_elsewhere",
+    "hand_over",
+    "loads_elsewhere",
+    "move_elsewhere",
     "passing_routes",
     "runs_elsewhere",
 ]
 
+Said = TypeVar("Said")
+
 PEER_CONTEXTS: Final = "/cluster/contexts"
 PEER_FRONTS: Final = "/cluster/fronts"
+PEER_LOAD: Final = "/cluster/load"
+PEER_MOVES: Final = "/cluster/moves"
 PEER_RUNS: Final = "/cluster/runs"
 PEER_SESSIONS: Final = "/cluster/sessions"
 _ATTEMPTS: Final = 3
@@ -113,6 +124,7 @@ DOCUMENT: Final = "document"
 """That of the documents of those, each of which has one session."""
 _OF_CONTEXTS: Final = frozenset({CONTEXT, FRONT, DOCUMENT})
 _ANYWHERE: Final = Target("", "")
+_OF_MCP: Final = frozenset({"/mcp", "/sse"})
 
 
 class PassingHandler(Handler):
@@ -168,9 +180,11 @@ class PassingHandler(Handler):
         if target is None:
             return
         if MARK in self.request.headers:
-            if target.kind and not target.made:  # else whoever makes it looks
+            # Else whoever makes it looks, who can't say no to the server amid MCP.
+            if target.kind and (not target.made or self.route in _OF_MCP):
                 await self._look_for(target)
-            elif not await self._may_be_made(target):
+            makes = target.made or not target.kind
+            if makes and not await self._may_be_made(target):
                 raise ElsewhereError(cluster.server_id, self.passing.url)
             return
         if not self._comes_in_parts:  # else nothing can be sent twice
@@ -477,6 +491,42 @@ class PeerContextsHandler(_PeerHandler):
             ]
         )
 
+    async def post(self) -> None:
+        """Take a context that another server gives away."""
+        giver, name, wake = msgspec.json.decode(
+            self.request.body, type=tuple[str, str, bool]
+        )
+        ownership = self.parts.contexts.ownership
+        assert ownership is not None  # noqa: S101 - where servers pass on
+        refused = ""
+        try:
+            await ownership.take((self.principal.workspace, name), giver, wake=wake)
+        except (ElsewhereError, UnmovableError) as error:
+            refused = str(error)
+        self.answer({"refused": refused})
+
+
+class PeerLoadHandler(_PeerHandler):
+    """How much this server has."""
+
+    def get(self) -> None:
+        """Say it as it is now."""
+        cluster = self.parts.cluster
+        assert cluster is not None  # noqa: S101 - where servers pass on
+        self.answer(cluster.load_now())
+
+
+class PeerMovesHandler(_PeerHandler):
+    """Contexts of this server's that are to be another one's."""
+
+    async def post(self) -> None:
+        """Move some, and say which."""
+        receiver, number = msgspec.json.decode(self.request.body, type=tuple[str, int])
+        cluster, ownership = self.parts.cluster, self.parts.contexts.ownership
+        assert cluster is not None  # noqa: S101 - where servers pass on
+        assert ownership is not None  # noqa: S101 - likewise
+        self.answer(await ownership.give(cluster.find(receiver), number))
+
 
 class PeerFrontsHandler(_PeerHandler):
     """How many fronts are connected here to contexts of a workspace."""
@@ -534,12 +584,75 @@ async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
     return [one for data in answers for one in _RUNS.decode(data)]
 
 
+async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:  # noqa: FBT001 - of one form with others
+    """Have another server take a context that this one has put down.
+
+    Args:
+        passing: Asks it.
+        peer: The other server.
+        key: The context's.
+        wake: Whether it is to be live there.
+
+    Raises:
+        PeerUnreachableError: The server can't be reached.
+        PeerLostError: It doesn't say that it has it.
+        UnmovableError: It doesn't take it.
+    """
+    workspace, name = key
+    body = msgspec.json.encode((passing.cluster.server_id, name, wake))
+    principal = Principal(workspace, admin=False)
+    owner = Owner(peer.id, peer.url)
+    said = await passing.ask(owner, "POST", PEER_CONTEXTS, principal, body)
+    refused = _read(said, dict[str, str]).get("refused")
+    if refused is None:
+        raise PeerLostError
+    if refused:
+        raise UnmovableError(refused)
+
+
+async def loads_elsewhere(passing: Passing) -> list[Load]:
+    """Return how full the other servers are that answer."""
+    answers = await passing.ask_all(PEER_LOAD, Principal(admin=False))
+    return [_read(said, Load) for said in answers]
+
+
+async def move_elsewhere(passing: Passing, shift: Shift) -> list[Key]:
+    """Have another server give contexts away; return those that it has moved.
+
+    Raises:
+        PeerUnreachableError: It can't be reached.
+        PeerLostError: It doesn't say which.
+    """
+    for peer in passing.cluster.peers():
+        if peer.id == shift.giver:
+            body = msgspec.json.encode((shift.receiver, shift.number))
+            principal = Principal(admin=False)
+            owner = Owner(peer.id, peer.url)
+            said = await passing.ask(owner, "POST", PEER_MOVES, principal, body)
+            return _read(said, list[tuple[str, str]])
+    return []
+
+
+def _read(said: bytes, form: type[Said]) -> Said:
+    """Read what a server says; another form is an error of its."""
+    try:
+        return msgspec.json.decode(said, type=form)
+    except msgspec.DecodeError:
+        raise PeerLostError from None
+
+
 _CONTEXTS: Final = msgspec.json.Decoder(list[ContextRecord])
 _NUMBERS: Final = msgspec.json.Decoder(dict[str, int])
 _RUNS: Final = msgspec.json.Decoder(list[RunRecord])
 PEER_ROUTES: Final = (
-    Route(PEER_CONTEXTS, PeerContextsHandler, (Operation("GET", "", ()),)),
+    Route(
+        PEER_CONTEXTS,
+        PeerContextsHandler,
+        (Operation("GET", "", ()), Operation("POST", "", ())),
+    ),
     Route(PEER_FRONTS, PeerFrontsHandler, (Operation("GET", "", ()),)),
+    Route(PEER_LOAD, PeerLoadHandler, (Operation("GET", "", ()),)),
+    Route(PEER_MOVES, PeerMovesHandler, (Operation("POST", "", ()),)),
     Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
     Route(PEER_SESSIONS, PeerSessionsHandler, (Operation("POST", "", ()),)),
 )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FENCED_STATE",
+    "HOLDS",
     "METADATA",
     "SERVER_VARIABLE",
     "SHARED",
@@ -55,6 +56,8 @@ SERVER_VARIABLE: Final = "isokernel.server"
 """What a session of a cluster's server carries its id in."""
 FENCED_STATE: Final = "IK001"
 """The SQLSTATE of what others have taken over; `isoserver.cluster.fence` raises it."""
+HOLDS: Final = "cluster_holds"
+"""The function that refuses what isn't of the named generations any more; likewise."""
 
 _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
 """What a database raises for a wrong query: a defect of ours, not an outage."""

@@ -97,6 +97,7 @@ OPERATORS = {
     "/metrics": "GET",
     "/cluster/servers": "GET",
     "/cluster/servers/{server_id}/drain": "POST",
+    "/cluster/rebalance": "POST",
 }
 _NAMING = re.compile(
     r"(^|_)(id|key|heap|session|context|execution|task|approval|source)s?$|[a-z]Id$"

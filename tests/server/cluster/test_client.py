@@ -51,6 +51,24 @@ async def test_requests_go_straight_to_the_owner(nodes: Nodes) -> None:
         assert (await c.run("n")).value == 29
 
 
+async def test_a_context_that_has_moved_is_asked_for_where_it_is(nodes: Nodes) -> None:
+    servers = [nodes.start()[0] for _ in range(2)]
+    async with (
+        Cluster([one.url for one in servers]) as cluster,
+        cluster.context(language="javascript") as c,
+    ):
+        for number in range(3):
+            assert (await c.run("globalThis.n = (globalThis.n ?? 0) + 1")).value == (
+                2 * number + 1
+            )
+            moved = nodes.clients[0].post(f"/contexts/{c.id}/move")
+            assert moved.status_code == 200, moved.text
+            await c.run("n++")  # by the server that had it
+            before = _passed(nodes)
+            assert (await c.run("n")).value == 2 * number + 2
+            assert _passed(nodes) == before
+
+
 async def test_what_was_saved_goes_on_when_its_server_is_lost(nodes: Nodes) -> None:
     servers = [nodes.start()[0] for _ in range(2)]
     async with Cluster([one.url for one in servers]) as cluster:

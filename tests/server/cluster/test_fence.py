@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert, text, update
+from sqlalchemy.exc import DBAPIError
 
 # All tables of the server are known once it is imported.
 from isoserver import app  # noqa: F401
 from isoserver.cluster import fence, tables
 from isoserver.cluster.kinds import CONTEXT, RUN
 from isoserver.cluster.tables import ServerRow
-from isoserver.contexts.store import CELLS, CONTEXTS
+from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.store import CELLS, CONTEXTS, ContextStore
 from isoserver.errors import DatabaseError, FencedError
 from isoserver.runs.tables import RUNS
-from isoserver.storage.database import METADATA, SERVER_VARIABLE, Database, url_of
+from isoserver.storage.database import (
+    HOLDS,
+    METADATA,
+    SERVER_VARIABLE,
+    Database,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-    from typing import Any
 
     from sqlalchemy.ext.asyncio import AsyncConnection
     from tests.support.postgresql import PostgreSQL
@@ -48,6 +55,7 @@ CONTEXT_ROW = {
     "execution_count": 0,
     "heap_count": 0,
 }
+ROW: dict[str, Any] = {name: CONTEXT_ROW.get(name) for name in ContextRecord._fields}
 RUN_ROW = {
     "id": "r",
     "kind": "script",
@@ -253,6 +261,95 @@ def test_who_is_fenced_off_writes_nothing_at_all(
                 assert not await tables.renew(connection, "one", 0)
 
     asyncio.run(scenario())
+
+
+def test_what_was_decided_before_a_context_went_and_came_back_comes_too_late(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """What is written while it is away arrives when it is the same server's again."""
+
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            store = ContextStore(one.database, 10, 1000)
+            await own(store, one)
+            record = ContextRecord._make(ROW[name] for name in ContextRecord._fields)
+            await store.write(record)
+            # The database takes what comes in turn: here, until it has changed hands.
+            async with other.database.begin() as connection:
+                await connection.execute(text("LOCK TABLE cluster_owners"))
+                late = [
+                    asyncio.ensure_future(writing)
+                    for writing in (
+                        store.write(record._replace(reason="late")),
+                        store.delete(KEY),
+                    )
+                ]
+                await _until_locked(connection, 1)
+                store.write_soon(KEY, lambda: record._replace(reason="late"))
+                await tables.release(connection, CONTEXT, [KEY], "one")
+                await tables.claim(connection, CONTEXT, KEY, "other")
+                await tables.release(connection, CONTEXT, [KEY], "other")
+                again = await tables.claim(connection, CONTEXT, KEY, "one")
+            assert again is not None
+            for writing in late:
+                with pytest.raises(FencedError):
+                    await writing
+            with suppress(FencedError):  # it has been refused already, or is now
+                await store.flush()
+            store.own(KEY, again)
+            await store.flush()  # nothing of it is tried again
+            found = await store.find(KEY)
+            assert found is not None
+            assert found.reason == ""
+            await store.write(record._replace(reason="in time"))
+            found = await store.find(KEY)
+            assert found is not None
+            assert found.reason == "in time"
+
+    asyncio.run(scenario())
+
+
+def test_a_context_stays_until_what_is_being_written_is_written(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            generation = await one.claim(CONTEXT)
+            async with one.database.begin() as connection:
+                await connection.execute(
+                    text(f"SELECT {HOLDS}('context', :workspaces, :ids, :generations)"),
+                    {
+                        "workspaces": [KEY[0]],
+                        "ids": [KEY[1]],
+                        "generations": [generation],
+                    },
+                )
+                async with other.database.begin() as another:
+                    await another.execute(text("SET LOCAL lock_timeout = '50ms'"))
+                    with pytest.raises(DBAPIError, match="lock timeout"):
+                        await tables.release(another, CONTEXT, [KEY], "one")
+
+    asyncio.run(scenario())
+
+
+async def own(store: ContextStore, member: Member) -> None:
+    """Have a store write a context as its owner."""
+    generation = await member.claim(CONTEXT)
+    assert generation is not None
+    store.own(KEY, generation)
+
+
+async def _until_locked(connection: AsyncConnection, number: int) -> None:
+    """Wait until so many sessions wait for a lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid "
+        "WHERE datname = current_database() AND NOT granted"
+    )
+    for _ in range(1000):
+        if (await connection.execute(waiting)).scalar_one() >= number:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("nothing is written")
 
 
 async def _write_meanwhile(one: Member, other: Member) -> None:

@@ -1,22 +1,241 @@
-"""A server is drained, or stopped: its contexts go on elsewhere as they were."""
+"""Contexts go on elsewhere as they were: moved, or their server drained or stopped."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import signal
+from concurrent.futures import Future, ThreadPoolExecutor
+from operator import lt
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.server.cluster.conftest import LONG_LEASE_SECONDS, found
+from tests.support.agents import HANDSHAKE, NETWORK, Way, connect_agent, said
+from tests.support.fronts import Front, channels
 from tests.support.waiting import wait_for
 
 from isoserver.cli.cluster import run
 
 if TYPE_CHECKING:
+    import mcp
     from tests.server.cluster.conftest import Nodes
+    from tests.support.client import Client
+
+OWNER = "X-Isokernel-Owner"
 
 
 @pytest.fixture(autouse=True)
 def _nobody_is_lost(nodes: Nodes) -> None:
     nodes.lease_seconds = LONG_LEASE_SECONDS
+
+
+def _move(client: Client, context_id: str, server: str | None = None) -> Any:
+    answer = client.post(f"/contexts/{context_id}/move", json={"server": server})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers[OWNER] == answer.json()["url"]
+    return answer.json()
+
+
+def _refused(client: Client, context_id: str, server: str | None = None) -> str:
+    """Why a context isn't moved."""
+    answer = client.post(f"/contexts/{context_id}/move", json={"server": server})
+    assert answer.status_code in {404, 409, 503}, answer.text
+    return f"{answer.headers['X-Error-Code']}: {answer.json()['message']}"
+
+
+def test_a_context_is_moved_as_it_is(nodes: Nodes) -> None:
+    (first, one), (second, other) = nodes.start(), nodes.start()
+    here = one.create()
+    place = one.get(f"/contexts/{here}").headers[OWNER]
+    if place != first.url:
+        first, one, second, other = second, other, first, one
+    one.run("let n = 41", context_id=here)
+    put = one.put(f"/contexts/{here}/files/a.txt", content=b"kept")
+    assert put.status_code == 201, put.text
+    moved = _move(other, here)  # asked of any server
+    assert (moved["id"], moved["url"]) == (here, second.url)
+    shown = wait_for(lambda: _live(other, here))
+    assert "reason" not in shown
+    assert other.text("n + 1", context_id=here) == "42"
+    assert one.get(f"/contexts/{here}/files/a.txt").content == b"kept"
+    answer = one.get(f"/contexts/{here}/notebook")
+    assert answer.headers[OWNER] == second.url
+    cells = answer.json()["cells"]
+    assert ["".join(cell["source"]) for cell in cells] == ["let n = 41", "n + 1"]
+    assert _move(one, here, second.url)["url"] == second.url  # it is there
+    # Back to where it was, and away again, by the id of its server.
+    assert _move(one, here, f"{first.url}/")["url"] == first.url
+    one.run("n++", context_id=here)
+    assert _move(one, here, moved["server"]) == moved
+    assert one.text("n", context_id=here) == "42"
+    (kept, got) = other.get("/cluster/servers").json()["items"]
+    assert {kept["url"]: kept["contexts"], got["url"]: got["contexts"]} == {
+        first.url: 0,
+        second.url: 1,
+    }
+
+
+def _live(client: Client, context_id: str) -> dict[str, Any] | None:
+    shown = client.show(context_id)
+    return shown if shown["state"] == "idle" else None
+
+
+def test_one_that_sleeps_sleeps_on(nodes: Nodes) -> None:
+    _, one = nodes.start("--hibernate-after-seconds", "0.2")
+    _, other = nodes.start()
+    (listed, joined) = one.get("/cluster/servers").json()["items"]
+    here = one.create()
+    if one.get(f"/contexts/{here}").headers[OWNER] != listed["url"]:
+        _move(one, here, listed["id"])
+    one.run("let n = 41", context_id=here)
+    one.wait_state(here, "hibernated")
+    _move(one, here, joined["id"])
+    assert other.show(here)["state"] == "hibernated"
+    assert other.text("n + 1", context_id=here) == "42"
+
+
+def test_what_has_to_stay_says_why(nodes: Nodes) -> None:
+    first, one = nodes.start()
+    here = one.create()
+    assert _refused(one, here).startswith("unmovable: the context can't be moved: no")
+    _, other = nodes.start()
+    assert _refused(one, here, "nobody") == "server_missing: there is no server nobody"
+    assert _refused(one, "none").startswith("context_missing: ")
+    (_, joined) = one.get("/cluster/servers").json()["items"]
+    with ThreadPoolExecutor() as pool:
+        code = "await new Promise((r) => setTimeout(r, 1e9))"
+        running = pool.submit(one.run, code, context_id=here)
+        wait_for(lambda: one.show(here)["state"] == "busy")
+        assert "it is at work" in _refused(other, here, joined["url"])
+        one.post(f"/contexts/{here}/interrupt")
+        assert running.result()["error"] is not None
+    assert one.get(f"/contexts/{here}").headers[OWNER] == first.url
+    one.post(f"/cluster/servers/{joined['id']}/drain")
+    wait_for(lambda: "is being drained" in _refused(one, here, joined["id"]))
+    assert one.text("1 + 1", context_id=here) == "2"
+
+
+def test_a_server_that_has_just_died_takes_nothing(nodes: Nodes) -> None:
+    (_, one), (second, _) = nodes.start(), nodes.start()
+    here = one.create()
+    if one.get(f"/contexts/{here}").headers[OWNER] == second.url:
+        _move(one, here)
+    one.run("let n = 41", context_id=here)
+    second.stop(signal.SIGKILL)
+    assert _refused(one, here, second.url).startswith("peer_unreachable: ")
+    assert one.text("n + 1", context_id=here) == "42"
+
+
+def test_nothing_that_is_asked_for_meanwhile_fails(nodes: Nodes) -> None:
+    """Requests wait for what is on its way, and are passed on then."""
+    clients = [nodes.start()[1] for _ in range(2)]
+    here = clients[0].create()
+    clients[0].run("let n = 0", context_id=here)
+    with ThreadPoolExecutor() as pool:
+
+        def count(number: int) -> None:
+            while not over:
+                clients[number].run("n++", context_id=here)
+                counts[number] += 1
+
+        counts, over = [0, 0], False
+        counting = [pool.submit(count, number) for number in range(2)]
+        moved = 0
+        while moved < 6:
+            answer = clients[moved % 2].post(f"/contexts/{here}/move")
+            assert answer.status_code in {200, 409}, answer.text  # it is at work
+            moved += answer.status_code == 200
+            before = list(counts)
+            wait_for(lambda: all(map(lt, before, counts)) or _failed(counting))  # noqa: B023
+        over = True
+        for each in counting:
+            each.result()
+    assert clients[0].text("n", context_id=here) == str(sum(counts))
+
+
+def _failed(futures: list[Future[None]]) -> bool:
+    return any(each.done() for each in futures)
+
+
+def test_fronts_of_what_has_moved_connect_anew(nodes: Nodes) -> None:
+    (first, one), (second, _) = nodes.start(), nodes.start()
+    here = one.create()
+
+    async def work() -> None:
+        fronts = []
+        for server in (first, second):
+            fronts.append(await Front(channels(server, here)).connect())
+            assert (await fronts[-1].run("var n = 41"))["status"] == "ok"
+        await asyncio.to_thread(_move, one, here)
+        for front in fronts:
+            assert front.socket is not None
+            while await front.hear() is not None:
+                pass
+            # Which fronts take for a server that will be there again.
+            assert front.socket.close_code == 1012
+            assert "another server" in (front.socket.close_reason or "")
+            await front.connect()
+            code = "if (n !== 41) throw n"
+            assert (await front.run(code))["status"] == "ok"
+            await front.close()
+
+    asyncio.run(work())
+
+
+def test_connections_of_mcp_go_on(nodes: Nodes) -> None:
+    (first, one), (second, _) = nodes.start(), nodes.start()
+
+    async def count(agent: mcp.Client) -> None:
+        code = "globalThis.n = (globalThis.n ?? 0) + 1"
+        answer = await agent.call_tool("run_js", {"code": code})
+        assert not answer.is_error, said(answer)
+        execution_id = answer.structured_content["execution_id"]
+        await asyncio.to_thread(one.ended, execution_id)
+
+    async def work() -> None:
+        headers = {"X-MCP-Session-Id": "agent"}
+        way = Way("http", HANDSHAKE)
+        async with (
+            connect_agent(first.url, way, headers) as agent,
+            connect_agent(second.url, NETWORK[0], headers) as other,
+        ):
+            for _ in range(4):
+                await count(agent)
+                await count(other)
+                await asyncio.to_thread(_move, one, "agent")
+
+    asyncio.run(work())
+    assert one.text("n", context_id="agent") == "8"
+
+
+def test_the_command_line_moves_and_evens_out(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, one = nodes.start()
+    contexts = [one.create() for _ in range(5)]
+    for number, context_id in enumerate(contexts):
+        one.run(f"let n = {number}", context_id=context_id)
+    assert run(["rebalance", "--url", first.url]) == 0
+    assert capsys.readouterr().out == "0 contexts were moved\n"
+    second, other = nodes.start()
+    assert run(["move", contexts[0], second.url, "--url", second.url]) == 0
+    assert second.url in capsys.readouterr().out
+    assert run(["--url", "http://127.0.0.1:1", "rebalance", "--url", second.url]) == 0
+    said = capsys.readouterr().out
+    wait_for(lambda: _counts(one) == [3, 2])
+    moved = said.splitlines()
+    assert len(moved) == 2, said
+    assert moved[0].startswith(f"default {contexts[1]} from ")  # idle for longest
+    assert moved[1] == "1 contexts were moved"
+    for number, context_id in enumerate(contexts):
+        assert other.text("n", context_id=context_id) == str(number)
+    assert run(["servers", "--url", second.url]) == 0
+    assert run(["move", "none", "--url", second.url]) == 3
+
+
+def _counts(client: Client) -> list[int]:
+    items = client.get("/cluster/servers").json()["items"]
+    return [item["contexts"] for item in items]
 
 
 def test_a_drained_server_gives_away_all_that_it_has(
@@ -77,7 +296,10 @@ def test_an_execution_goes_on_while_its_server_is_drained(nodes: Nodes) -> None:
 
 
 def test_nobody_but_operators_may_know(nodes: Nodes) -> None:
-    first, one = nodes.start()
+    first, one = nodes.start("--api-key", "x" * 32)
+    for path in ("/cluster/rebalance", "/contexts/c/move"):
+        assert one.post(path).status_code == 401
+    one.headers["X-API-Key"] = "x" * 32
     missing = one.post("/cluster/servers/nobody/drain")
     assert missing.status_code == 404
     assert missing.headers["X-Error-Code"] == "server_missing"
