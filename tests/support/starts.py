@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -110,6 +111,7 @@ class Starter:
     def __init__(self) -> None:
         self.name = f"isokernel-starter-{os.getpid()}"
         self.programs_name = f"{self.name}-programs"
+        self._starting = threading.Lock()
         self._requests, theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         )
@@ -165,15 +167,16 @@ class Starter:
             "network": namespace and f"/proc/{os.getpid()}/fd/{namespace}",
         }
         # It becomes a child of the nearest process that takes in orphans: this one.
-        be_subreaper(on=True)
-        try:
-            data = json.dumps(request).encode()
-            socket.send_fds(self._requests, [data], given)
-            pid = int(self._requests.recv(32))
-        finally:
-            be_subreaper(on=False)
-            for descriptor in opened:
-                os.close(descriptor)
+        with self._starting:  # threads may start some at once
+            be_subreaper(on=True)
+            try:
+                data = json.dumps(request).encode()
+                socket.send_fds(self._requests, [data], given)
+                pid = int(self._requests.recv(32))
+            finally:
+                be_subreaper(on=False)
+                for descriptor in opened:
+                    os.close(descriptor)
         return Started(pid, os.fdopen(reader), stdin, stderr)
 
     def close(self) -> None:
