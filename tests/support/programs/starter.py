@@ -183,7 +183,7 @@ def run(
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    if request["network"] is not None:
+    if request.get("network") is not None:
         enter(request["network"])
     program, *arguments = request["command"]
     sys.argv = [program, *arguments]
