@@ -243,7 +243,9 @@ class Packages:
             todo = self._uncompiled.setdefault(integrity, {})
             todo[place.path] = None
             key = ("code", integrity)
-            if key not in self._running:
+            running = self._running.get(key)
+            # One that is over doesn't see what comes before it is forgotten.
+            if running is None or running.done():
                 self._start(key, partial(self._compile, place.pack, todo))
 
     async def _compile(self, pack: Pack, todo: dict[str, None]) -> None:
@@ -533,7 +535,8 @@ class Packages:
         return task
 
     def _done(self, key: tuple[str, ...], task: asyncio.Task[Any]) -> None:
-        self._running.pop(key, None)
+        if self._running.get(key) is task:
+            del self._running[key]
         if not task.cancelled():
             task.exception()  # whoever asked has been told, if still there
 

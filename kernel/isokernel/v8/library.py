@@ -278,7 +278,7 @@ def preload() -> None:
         with contextlib.suppress(EngineError):
             load()
 
-    threading.Thread(target=attempt, name="isokernel-preload", daemon=True).start()
+    threading.Thread(target=attempt, name="isokernel-preload").start()
 
 
 @functools.cache
