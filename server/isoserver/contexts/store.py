@@ -335,6 +335,7 @@ class ContextStore:
 
         Raises:
             DatabaseError: It can't be written to.
+            StoppingError: Nothing is written any more.
         """
         held = self._held(record.key for record in records)
         for record in records:
@@ -358,7 +359,7 @@ class ContextStore:
                 left = {
                     key: each
                     for key, each in pending.items()
-                    if each[1] == self._generations.get(key)
+                    if not self.abandoned and each[1] == self._generations.get(key)
                 }
                 self._pending = {**left, **self._pending}
                 raise
@@ -389,7 +390,7 @@ class ContextStore:
     async def _flush_later(self) -> None:
         while self._pending:
             await asyncio.sleep(_DELAY_SECONDS)
-            with suppress(DatabaseError):  # tried again
+            with suppress(DatabaseError, StoppingError):  # tried again, or for nobody
                 await self.flush()
 
     async def _write(
@@ -397,6 +398,7 @@ class ContextStore:
     ) -> None:
         try:
             for chunk in _chunks(list(records)):
+                self.check()
                 keys = [record.key for record in chunk]
                 async with self._begin(_part(held, keys)) as connection:
                     await connection.execute(delete(CONTEXTS).where(_in(keys)))
