@@ -427,9 +427,12 @@ class Server:
 
         So nobody who asks for a context that is idle has to wait until all others are.
         """
-        if not cluster.serving or all(peer.draining for peer in cluster.peers()):
+        if not cluster.serving:
             return
         with suppress(DatabaseError, asyncio.TimeoutError):
+            await cluster.look()  # one may have begun just now
+            if all(peer.draining for peer in cluster.peers()):
+                return
             await cluster.leave()
             async with timeout(self.settings.shutdown_grace_seconds):
                 ended = [self._grace_ended, cluster.lost]

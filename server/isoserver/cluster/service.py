@@ -252,6 +252,14 @@ class Cluster:
         async with self._database.connect() as connection:
             return await tables.servers(connection)
 
+    async def look(self) -> None:
+        """Have `peers` be those of now.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        self._look(await self.servers())
+
     async def owned(self) -> list[Owned]:
         """Ask the database how much each server owns."""
         async with self._database.connect() as connection:

@@ -1083,6 +1083,8 @@ class Context:
             why = ""
         except ServerError as error:
             why = str(error)
+        except OSError:  # its folder goes when its server may not serve any more
+            why = "its files are gone"
         finally:
             self._holding = False
             if why:

@@ -46,7 +46,7 @@ def test_contexts_go_on_before_their_server_has_ended(nodes: Nodes) -> None:
     second, other = nodes.start()
     idle = one.create()
     one.run("let n = 41", context_id=idle)
-    busy = one.submit(LONG, session="busy")
+    busy = one.submit(LONG)  # without a session, it stays where it came in
     first.process.send_signal(signal.SIGTERM)
 
     def goes_on() -> bool:
