@@ -137,7 +137,7 @@ def main() -> None:
     parser = report.arguments(__doc__ or "")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--kernels", nargs="*", help="only these kernelspecs")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     # In the background of a shell SIGINT is ignored, and children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -55,7 +55,8 @@ class Client:
 
     async def context(self) -> None:
         """A context, from its beginning to its end."""
-        made = await _ask(self._connection, "POST", "/contexts", {})
+        wish = {"language": "javascript"}
+        made = await _ask(self._connection, "POST", "/contexts", wish)
         body = {"code": "1+1", "context_id": made["id"]}
         await _ask(self._connection, "POST", "/execute", body)
         await _ask(self._connection, "DELETE", f"/contexts/{made['id']}")

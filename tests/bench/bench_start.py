@@ -76,7 +76,7 @@ def _run(code: str, folder: Path) -> float:
 def main() -> None:
     """Run from the command line."""
     parser = report.arguments(__doc__ or "")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=8)
     options = parser.parse_args()
     steps = measure(options.rounds)
     lines, before = [], 0.0
