@@ -194,15 +194,14 @@ class Hibernation:
         """Write the checkpoint of a context; see `ContextOwner`."""
         if not self._registry.is_live(context):
             return  # it was deleted, or is for one run: nobody could go on from it
-        self._store.check()
-        await self._store.store_cells(context)
-        self._store.check()
         await self._write(context, ContextRecord.now(context))
 
-    async def _write(self, context: Context, record: ContextRecord) -> bool:
-        """Write the row of a live context; False if it was deleted meanwhile."""
+    async def _write(
+        self, context: Context, record: ContextRecord, *, again: bool = False
+    ) -> bool:
+        """Write a live context that was saved; False if it was deleted meanwhile."""
         if self._registry.is_live(context):
-            await self._store.write(record)
+            await self._store.write_saved(context, record, again=again)
             if self._registry.is_live(context):
                 return True
             await self._store.delete(context.key)
@@ -359,9 +358,8 @@ class Hibernation:
         before = context.checkpoint
         try:
             await self._heaps.keep(context, automatic=True)
-            await self._store.store_cells(context, again=True)
             record = ContextRecord.of(context, State.HIBERNATED.value, "")
-            if not await self._write(context, record):
+            if not await self._write(context, record, again=True):
                 return
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
             self._failures[context] = _Failure(used, str(error))

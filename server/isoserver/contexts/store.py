@@ -343,6 +343,31 @@ class ContextStore:
         async with self._writing:
             await self._write(records, held)
 
+    async def write_saved(
+        self, context: Context, record: ContextRecord, *, again: bool = False
+    ) -> None:
+        """Write the row of a saved context, and what it has run by then: both or none.
+
+        Whoever sends an execution again is answered by its cell, which must not be
+        there if the state that came of it isn't.
+
+        Args:
+            context: The context.
+            record: Its row.
+            again: See `store_cells`.
+
+        Raises:
+            DatabaseError: It can't be written to.
+            StoppingError: Nothing is written any more.
+        """
+        key = context.key
+        held = self._held([key])
+        self._pending.pop(key, None)
+        async with self._writing:
+            cells = self._unstored(context, again=again)
+            await self._write([record], held, cells)
+            context.history.note_stored(cells)
+
     async def flush(self) -> None:
         """Write what waits to be written.
 
@@ -394,8 +419,12 @@ class ContextStore:
                 await self.flush()
 
     async def _write(
-        self, records: Iterable[ContextRecord], held: Mapping[Key, int]
+        self,
+        records: Iterable[ContextRecord],
+        held: Mapping[Key, int],
+        cells: list[Cell] | None = None,
     ) -> None:
+        """Write rows; those of one context along with cells of its own."""
         try:
             for chunk in _chunks(list(records)):
                 self.check()
@@ -406,6 +435,8 @@ class ContextStore:
                         insert(CONTEXTS), [record._asdict() for record in chunk]
                     )
                     await self._write_begins(connection, keys)
+                    if cells:
+                        await self._replace_cells(connection, keys[0], cells)
                 self._written.update(keys)
                 self._begins_unwritten.difference_update(keys)
         except (SQLAlchemyError, OSError) as error:
@@ -458,11 +489,15 @@ class ContextStore:
         Raises:
             DatabaseError: It can't be written to.
         """
-        checkpoint = context.checkpoint
-        last = None if checkpoint is None else checkpoint.execution_count
-        cells = context.history.unstored(last, again=again)
+        cells = self._unstored(context, again=again)
         await self._store(context.key, cells)
         context.history.note_stored(cells)
+
+    def _unstored(self, context: Context, *, again: bool = False) -> list[Cell]:
+        """Return the cells of `store_cells`."""
+        checkpoint = context.checkpoint
+        last = None if checkpoint is None else checkpoint.execution_count
+        return context.history.unstored(last, again=again)
 
     async def cells(self, context: Context) -> list[Cell]:
         """Return the stored cells that a context doesn't remember, oldest first."""
@@ -531,19 +566,24 @@ class ContextStore:
         """Store cells; those that are stored already are replaced, old ones deleted."""
         if not cells:
             return
-        rows = [
-            {"workspace": key[0], "context": key[1], **cell._asdict()} for cell in cells
-        ]
         try:
             async with self._begin(self._held([key])) as connection:
-                for chunk in _chunks([cell.number for cell in cells]):
-                    same = CELLS.c.number.in_(chunk)
-                    await connection.execute(delete(CELLS).where(_of(key), same))
-                await connection.execute(insert(CELLS), rows)
-                await self._trim(connection, key)
+                await self._replace_cells(connection, key, cells)
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
         self._written.add(key)
+
+    async def _replace_cells(
+        self, connection: AsyncConnection, key: Key, cells: list[Cell]
+    ) -> None:
+        rows = [
+            {"workspace": key[0], "context": key[1], **cell._asdict()} for cell in cells
+        ]
+        for chunk in _chunks([cell.number for cell in cells]):
+            same = CELLS.c.number.in_(chunk)
+            await connection.execute(delete(CELLS).where(_of(key), same))
+        await connection.execute(insert(CELLS), rows)
+        await self._trim(connection, key)
 
     async def _trim(self, connection: AsyncConnection, key: Key) -> None:
         query = select(CELLS.c.number, CELLS.c.size).where(_of(key))

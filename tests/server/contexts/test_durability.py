@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +63,31 @@ def test_what_was_answered_outlives_a_crash(
         listed = {item["id"]: item for item in client.get("/contexts").json()["items"]}
         assert listed[here]["durability"] == "execution"
         assert "durability" not in listed[plain]
+
+
+def test_an_execution_is_known_with_what_came_of_it_or_not_at_all(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Sent again after a crash, it is answered by its cell, and the state is there."""
+    flags = (*JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path))
+    server = servers(*flags)
+    again = {"code": "globalThis.n = (globalThis.n ?? 0) + 1", "execution_id": "two"}
+    with connect(server) as client:
+        here = again["context_id"] = _make(client, "execution")
+        client.run("globalThis.n = 1", context_id=here)
+        with closing(sqlite3.connect(tmp_path / "isokernel.sqlite")) as database:
+            database.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON contexts WHEN NEW.heap_count > 1 "
+                "BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+            unsaved = client.post("/execute", json=again).json()
+            assert unsaved["error"]["name"] == "ContextUnsavedError"
+            server.stop(signal.SIGKILL)
+            database.execute("DROP TRIGGER full")
+    with connect(servers(*flags)) as client:
+        counted = client.post("/execute", json=again).json()
+        assert counted["items"][-1]["text"] == "2"
+        assert client.text("n", context_id=here) == "2"
 
 
 def test_what_was_begun_outlives_a_crash(
