@@ -25,7 +25,7 @@ _SECONDS: Final = 60
 # Tests end processes, not the machine.
 _OPTIONS: Final = (
     *("-c", "fsync=off", "-c", "synchronous_commit=off"),
-    *("-c", "max_connections=50"),
+    *("-c", "max_connections=200"),
 )
 _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 _GUARD: Final = '"$@" <&- & read -r _; kill -QUIT $!; wait $!'
