@@ -175,6 +175,7 @@ class Workload:
     Attributes:
         name: What it is.
         steps: How often it was done to its end.
+        context: The one that it uses, once it is made; empty if it needs none.
     """
 
     name: ClassVar[str]
@@ -184,6 +185,7 @@ class Workload:
         self.asker = asker
         self.number = number
         self.steps = 0
+        self.context = ""
         self.numbers = Numbers(asker, f"{self.name} {number}")
 
     def run(self, done: threading.Event) -> None:
@@ -262,10 +264,6 @@ class Cells(Workload):
 
     name = "cells"
 
-    def __init__(self, asker: Asker, number: int) -> None:
-        super().__init__(asker, number)
-        self.context = ""
-
     def step(self) -> bool:
         self.context = self.context or self.make_context()
         body = {
@@ -289,7 +287,6 @@ class Once(Workload):
 
     def __init__(self, asker: Asker, number: int) -> None:
         super().__init__(asker, number)
-        self.context = ""
         self._sent = 0
         self._open = False
 
@@ -317,10 +314,6 @@ class Streams(Workload):
     """Counts by /execute/async, of which it reads the events to their end."""
 
     name = "streams"
-
-    def __init__(self, asker: Asker, number: int) -> None:
-        super().__init__(asker, number)
-        self.context = ""
 
     def step(self) -> bool:
         self.context = self.context or self.make_context()
@@ -357,7 +350,6 @@ class Files(Workload):
 
     def __init__(self, asker: Asker, number: int) -> None:
         super().__init__(asker, number)
-        self.context = ""
         self._put = 0
         self._saved: dict[str, int] = {}
 

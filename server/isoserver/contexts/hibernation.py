@@ -192,14 +192,15 @@ class Hibernation:
 
     async def saved(self, context: Context) -> None:
         """Write the checkpoint of a context; see `ContextOwner`."""
-        if not self._registry.is_live(context):
-            return  # it was deleted, or is for one run: nobody could go on from it
         await self._write(context, ContextRecord.now(context))
 
     async def _write(
         self, context: Context, record: ContextRecord, *, again: bool = False
     ) -> bool:
-        """Write a live context that was saved; False if it was deleted meanwhile."""
+        """Write a context that was saved; False if nobody could go on from it.
+
+        It was deleted meanwhile, or is for one run.
+        """
         if self._registry.is_live(context):
             await self._store.write_saved(context, record, again=again)
             if self._registry.is_live(context):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.server.cluster.conftest import LONG_LEASE_SECONDS
+from tests.support.agents import BOTH, INITIALIZE
 from tests.support.server import V8_FLAGS
 from tests.support.waiting import wait_for
 
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
 
 OWNER = "X-Isokernel-Owner"
 LONG = "await new Promise((done) => setTimeout(done, 60_000))"
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +75,7 @@ def test_a_drained_server_begins_nothing_new(nodes: Nodes) -> None:
     opened = one.post(
         "/mcp",
         json=INITIALIZE,
-        headers={"Accept": "application/json, text/event-stream"},
+        headers={"Accept": BOTH},
     )
     assert opened.status_code == 200, opened.text
     assert {task.headers[OWNER], opened.headers[OWNER]} == {second.url}
