@@ -270,7 +270,7 @@ def tables(figures: dict[str, Any]) -> str:
 def main() -> None:
     """Run from the command line."""
     parser = report.arguments(__doc__ or "")
-    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     figures = asyncio.run(measure(options.requests, options.seconds))
