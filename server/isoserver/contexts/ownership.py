@@ -68,7 +68,7 @@ class Ownership:
 
     Attributes:
         adopted: Called with each context that was taken, before anybody finds it.
-        left: Called with each that is another server's from now on.
+        left: Called with each that is let go of, as long as it is this server's.
         wanted: Whether something waits that will ask for a context, which stays then.
         hand_over: Has another server take a context, and wake it or not.
         emptied: Set once a server that is drained has no live context that can be
@@ -100,7 +100,7 @@ class Ownership:
             log: Told of those that can't leave.
         """
         self.adopted: list[Callable[[Key], Awaitable[None]]] = []
-        self.left: list[Callable[[Key], None]] = []
+        self.left: list[Callable[[Key], Awaitable[None]]] = []
         self.wanted: list[Callable[[Key], bool]] = []
         self.hand_over: Callable[[Peer, Key, bool], Awaitable[None]]
         self._cluster = cluster
@@ -302,8 +302,7 @@ class Ownership:
 
     async def released(self, key: Key) -> None:
         """Own a context no longer that was deleted."""
-        self._store.disown(key)
-        await self._cluster.release(CONTEXT, key)
+        await self._cluster.release(CONTEXT, *self._store.disown(key))
 
     async def _let_go(
         self, key: Key, peer: Peer | None = None, *, wake: bool = False
@@ -315,9 +314,9 @@ class Ownership:
             PeerLostError: They didn't say that they have it; somebody will.
             PeerUnreachableError: They can't be reached; likewise.
         """
-        await self._store.let_go(key)
+        held = await self._store.let_go(key)
         for call in self.left:
-            call(key)
+            await call(key)
         if self._files.has_folder(key):
             await asyncio.to_thread(self._files.delete, key)
         try:
@@ -326,12 +325,12 @@ class Ownership:
                     await self.hand_over(peer, key, wake)
                 return
         except (asyncio.TimeoutError, TimeoutError):
-            await self._cluster.release(CONTEXT, key)  # unless they have it by now
+            await self._cluster.release(CONTEXT, *held)  # unless they have it by now
             raise PeerLostError from None
         except BaseException:
-            await asyncio.shield(self._cluster.release(CONTEXT, key))
+            await asyncio.shield(self._cluster.release(CONTEXT, *held))
             raise
-        await self._cluster.release(CONTEXT, key)
+        await self._cluster.release(CONTEXT, *held)
 
     async def move(self, key: Key, peer: Peer) -> None:
         """Have a context be another server's, live if it is live.

@@ -133,7 +133,7 @@ class Contexts:
         self._folder = folder
         self._transcripts = transcripts
         self.found: list[Key] = []
-        self.gone: list[Callable[[Key], None]] = []
+        self.gone: list[Callable[[Key], Awaitable[None]]] = []
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
         )
@@ -725,7 +725,7 @@ class Contexts:
             assert record is not None  # noqa: S101 - it is one of the two
             key, made = record.key, record.created_at
         for call in self.gone:
-            call(key)
+            await call(key)
         await asyncio.to_thread(self._transcripts.delete, key, made)
         if self.ownership is not None:
             await self.ownership.released(key)
