@@ -496,6 +496,8 @@ class Server:
 
     def abandon(self) -> None:
         """Discard what a failed start has left; the rest ends with the process."""
+        if self._http is not None:
+            self._http.stop()  # before its sockets are closed
         self.contexts.abandon()
         self._data.clear()
         self._claims.close()

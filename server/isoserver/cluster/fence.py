@@ -151,11 +151,12 @@ _ALONE: Final = (
     "NOT EXISTS (SELECT 1 FROM cluster_servers WHERE NOT fenced "
     "AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())"
 )
+# Locked, as one that a server ends at that moment, late, has had an owner.
 _UNOWNED: Final = (
-    "INSERT INTO cluster_owners SELECT 'run', workspace, id, '', 0 "
-    "FROM runs WHERE ended_at IS NULL AND {alone} ON CONFLICT DO NOTHING",
-    "INSERT INTO cluster_owners SELECT 'webhook', workspace, id, '', 0 "
-    "FROM webhooks WHERE {alone} ON CONFLICT DO NOTHING",
+    "INSERT INTO cluster_owners SELECT 'run', workspace, id, '', 0 FROM runs "
+    "WHERE ended_at IS NULL AND {alone} FOR UPDATE SKIP LOCKED ON CONFLICT DO NOTHING",
+    "INSERT INTO cluster_owners SELECT 'webhook', workspace, id, '', 0 FROM webhooks "
+    "WHERE {alone} FOR UPDATE SKIP LOCKED ON CONFLICT DO NOTHING",
 )
 _KNOWN: Final = text(
     "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal"

@@ -167,9 +167,6 @@ class ContextOwner(Protocol):
     async def keep(self, context: Context) -> None:
         """Save a context, and return once its heap is stored and recorded."""
 
-    async def keep_cells(self, context: Context) -> None:
-        """Store what a context has run up to its last checkpoint."""
-
     async def wake(self, context: Context) -> LoadedHeap:
         """Return the heap that a hibernated context goes on from.
 
@@ -1079,7 +1076,6 @@ class Context:
             self._record(job)
             if self._owner is not None:
                 await self._owner.keep(self)
-                await self._owner.keep_cells(self)
             why = ""
         except ServerError as error:
             why = str(error)

@@ -245,11 +245,6 @@ class Hibernation:
             assert old is not None  # noqa: S101 - as it says
             await self._heaps.release(context.workspace, old)
 
-    async def keep_cells(self, context: Context) -> None:
-        """Store what a context has run; see `ContextOwner`."""
-        if self._registry.is_live(context):
-            await self._store.store_cells(context)
-
     # -- hibernating -------------------------------------------------------------------
 
     async def sweep(self) -> None:

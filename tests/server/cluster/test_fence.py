@@ -233,6 +233,31 @@ def test_who_joins_takes_note_of_what_was_left_by_no_cluster(
     asyncio.run(scenario())
 
 
+def test_who_joins_gives_no_owner_to_what_ends_just_then(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        url = postgresql.database()
+        one, other = Member("one", url, tmp_path), Member("other", url, tmp_path)
+        await one.database.start()
+        await one.join(lease=0.0)  # nobody has fenced it off yet
+        await one.write(insert(RUNS), RUN_ROW)
+        async with one.database.begin() as connection:
+            ended = update(RUNS).values(status="completed", ended_at=1.0)
+            await connection.execute(ended)
+            joining = asyncio.ensure_future(other.join())
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not (joining.done() or await connection.scalar(waiting)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await joining
+        async with other.database.connect() as connection:
+            assert await tables.owner(connection, RUN, ("default", "r")) is None
+        await one.database.close()
+        await other.database.close()
+
+    asyncio.run(scenario())
+
+
 async def _wait_for_locks(connection: AsyncConnection, number: int) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     for _ in range(1000):
