@@ -388,6 +388,8 @@ class Server:
             await self.claim()
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
+        # Some tenths of a second on a busy machine, in which no lease can be renewed.
+        gc.collect()
         if self.cluster is not None:
             url = self.settings.cluster_url or self._claims.url
             if self.parts.passing is not None:
@@ -406,7 +408,6 @@ class Server:
         if self.relay is not None:
             await self.relay.open()
         # What is there now stays: the collector need not look at it again and again.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECTED_AFTER)
         gc.enable()
