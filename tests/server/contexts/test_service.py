@@ -13,6 +13,7 @@ from sqlalchemy import text
 from isoserver.capabilities.service import Capabilities
 from isoserver.contexts import hibernation
 from isoserver.contexts.context import State
+from isoserver.contexts.engines import Engines
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.store import CONTEXTS
 from isoserver.contexts.transcript_files import TranscriptFiles
@@ -210,7 +211,7 @@ def with_contexts(
             database,
             heaps,
             files,
-            folder,
+            Engines(settings, files, folder, (), None, log),
             TranscriptFiles(folder / "transcripts", 1 << 20, log, durable=True),
             log,
             calls=calls,
