@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -13,9 +14,7 @@ from isoserver.passing.upstreams import Upstreams
 def test_nothing_is_asked_of_a_server_that_is_gone_once_it_is_reached() -> None:
     """One that is stopped takes connections, and may never answer."""
 
-    async def scenario() -> None:
-        taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-        url = "http://127.0.0.1:{1}".format(*taken.sockets[0].getsockname())
+    async def scenario(url: str) -> None:
         upstreams = Upstreams()
         stream = await upstreams.open("other", url)
         opening = asyncio.ensure_future(upstreams.open("gone", url))
@@ -27,6 +26,6 @@ def test_nothing_is_asked_of_a_server_that_is_gone_once_it_is_reached() -> None:
         assert not stream.closed()
         upstreams.close()
         assert stream.closed()
-        taken.close()
 
-    asyncio.run(scenario())
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        asyncio.run(scenario(f"http://127.0.0.1:{stopped.getsockname()[1]}"))
