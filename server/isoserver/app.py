@@ -77,6 +77,8 @@ __all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_LAST_SECONDS: Final = 10.0
+"""For what the database is told when a server stops, once its contexts are saved."""
 _MEND_SECONDS: Final = 1.0
 """Between two attempts to end what a server has left that is gone."""
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -320,6 +322,9 @@ class Server:
         self.contexts.lose(reason)
         self.runs.lose()
         self.parts.fronts.close(reason)
+        # Whatever was asked for counts no more, nor need anybody wait for it.
+        self.heaps.give_up()
+        self.database.hang_up()
 
     def _mend_soon(self, _server_id: str) -> None:
         """End the runs of a server that is gone."""
@@ -443,8 +448,28 @@ class Server:
         await self.contexts.given_away()
 
     async def stop(self) -> None:
-        """Stop listening, let running cells end in their grace period, end the rest."""
+        """Stop listening, let running cells end in their grace period, end the rest.
+
+        Whatever the database and the store of heaps do, it ends: what they are asked
+        has a bound, and after a silence nothing more is.
+        """
         self.parts.ending = True
+        self.database.expect_end()
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        saved = settings.shutdown_grace_seconds + settings.interrupt_grace_seconds
+        saved += settings.shutdown_save_timeout_seconds
+        last = [
+            loop.call_later(saved, self.heaps.give_up),
+            loop.call_later(saved + _LAST_SECONDS, self.database.give_up),
+        ]
+        try:
+            await self._stop()
+        finally:
+            for each in last:
+                each.cancel()
+
+    async def _stop(self) -> None:
         end = time.monotonic() + self.settings.shutdown_grace_seconds
         if self.cluster is not None:
             await self._give_away(self.cluster)
@@ -456,6 +481,7 @@ class Server:
         await self.runs.close(end - time.monotonic())
         await self.checks.close()
         await self.contexts.close(end - time.monotonic())
+        self.heaps.give_up()  # what is still being saved comes too late
         await self.webhooks.close()  # told of the last ends by now
         self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.
