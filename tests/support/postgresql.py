@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -117,14 +117,16 @@ class PostgreSQL:
         # The first of them makes the others: no more come once it is stopped.
         for found in (shell.children(), shell.children(recursive=True)):
             for each in found:
-                if each.name() == "postgres":
-                    each.suspend()
-                    processes.append(each)
+                with suppress(psutil.NoSuchProcess):
+                    if each.name() == "postgres":
+                        each.suspend()
+                        processes.append(each)
         try:
             yield
         finally:
             for each in processes:
-                each.resume()
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     @contextmanager
     def holding(self, statement: str, database: str) -> Iterator[None]:
