@@ -18,6 +18,7 @@ from isoserver.capabilities.providers import providers_of
 from isoserver.capabilities.routes import CAPABILITY_ROUTES
 from isoserver.capabilities.service import Capabilities
 from isoserver.cluster.routes import CLUSTER_ROUTES
+from isoserver.contexts.engines import Engines
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
@@ -177,7 +178,11 @@ class Server:
             self.database,
             self.heaps,
             self.files,
-            self._data.contexts,
+            Engines(
+                *(settings, self.files, self._data.contexts, self._claims.hidden),
+                self._claims.fork_server,
+                log,
+            ),
             TranscriptFiles(
                 self.folder / "transcripts",
                 settings.transcript_bytes_max,
@@ -185,8 +190,6 @@ class Server:
                 durable=bool(settings.data_dir or settings.database_url),
             ),
             log,
-            self._claims.fork_server,
-            self._claims.hidden,
             self.capabilities,
             self.cluster,
         )
@@ -393,6 +396,8 @@ class Server:
             await self.claim()
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
+        # Some tenths of a second on a busy machine, in which no lease can be renewed.
+        gc.collect()
         if self.cluster is not None:
             url = self.settings.cluster_url or self._claims.url
             if self.parts.passing is not None:
@@ -411,7 +416,6 @@ class Server:
         if self.relay is not None:
             await self.relay.open()
         # What is there now stays: the collector need not look at it again and again.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECTED_AFTER)
         gc.enable()
@@ -422,7 +426,7 @@ class Server:
         if self.folder.stat().st_mode & _OF_OTHERS:
             # Somebody else made it, and may want it so.
             self.parts.log.warning("others may read", folder=str(self.folder))
-        for wall in self.contexts.warm_up():
+        for wall in self.contexts.engines.prepare(lambda: self.contexts.stopping):
             self.parts.log.warning("not confined", reason=wall)
         if not self.contexts.stopping:
             import_module("structlog")
@@ -523,7 +527,7 @@ class Server:
         """Discard what a failed start has left; the rest ends with the process."""
         if self._http is not None:
             self._http.stop()  # before its sockets are closed
-        self.contexts.abandon()
+        self.contexts.engines.close()
         self._data.clear()
         self._claims.close()
 

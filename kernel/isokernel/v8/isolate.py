@@ -30,17 +30,11 @@ from isokernel.v8 import callbacks
 from isokernel.v8.buffers import watch_pages
 from isokernel.v8.callbacks import ENTERED
 from isokernel.v8.cleanups import Cleanups
+from isokernel.v8.code import CHECKSUM_IN_BLOB, Source, compile_by, take_code
 from isokernel.v8.instances import Instances, watch_instances
 from isokernel.v8.library import NO_CALLBACK, Library, StartupData, Vector, load
 from isokernel.v8.memory import MemoryLimits
-from isokernel.v8.modules import (
-    CONSUME_CODE,
-    NOT_OWNED,
-    CachedData,
-    Modules,
-    Source,
-    take_code,
-)
+from isokernel.v8.modules import Modules
 from isokernel.v8.natives import NATIVES
 from isokernel.v8.optimizer import serializer_flag
 from isokernel.v8.references import ExternalReferences
@@ -78,9 +72,6 @@ _OWN_READ_ONLY: Final[list[bool]] = []
 
 It is that of the first isolate; those that are made from heaps get no other.
 """
-_CHECKSUM_IN_BLOB: Final = slice(12, 16)
-_CHECKSUM_IN_CODE: Final = slice(16, 20)
-"""Where both have the checksum of a read-only heap (V8 14.4)."""
 
 
 class Thrown(NamedTuple):
@@ -128,6 +119,8 @@ class Isolate:
             not at all.
         code_taken: How many scripts V8 has made of their code.
         code_refused: How many V8 has compiled although they had code.
+        code_checksum: What code must name for V8 to take it, if that isn't what it
+            names; see `isokernel.v8.code`.
     """
 
     def __init__(
@@ -172,7 +165,7 @@ class Isolate:
         self.stack_formatter: Value | None = None
         self.kept_scripts: dict[str, Value] | None = None
         self.code_taken = self.code_refused = 0
-        self._code_checksum: bytes | None = None
+        self.code_checksum: bytes | None = None
         self.closed = False
         self.depth = 0
         self._thread = get_ident()
@@ -209,7 +202,7 @@ class Isolate:
         if not _OWN_READ_ONLY:
             _OWN_READ_ONLY.append(snapshot is None)
         if snapshot is not None and _OWN_READ_ONLY[0]:
-            self._code_checksum = bytes(snapshot.blob[_CHECKSUM_IN_BLOB])
+            self.code_checksum = bytes(snapshot.blob[CHECKSUM_IN_BLOB])
         library.creator_new(
             self.creator,
             self.references.address,
@@ -434,7 +427,9 @@ class Isolate:
             if code is None:
                 script = library.compile(self.context, text, None)
             else:
-                script = self._compile_by(text, code)
+                script, taken = compile_by(self, Source(text), code)
+                self.code_taken += taken
+                self.code_refused += not taken
             if script and self.kept_scripts is not None:
                 self.kept_scripts[name] = self.own(script)
             handle = library.script_run(script, self.context) if script else None
@@ -451,30 +446,6 @@ class Isolate:
             make = library.string_external_utf16
         handle: int = make(self.pointer, found.resource)
         return handle
-
-    def _compile_by(self, text: int, code: bytes) -> int | None:
-        """Compile a script whose code is known.
-
-        Code refers to the read-only heap, so V8 takes none that was made with another;
-        but it compares the checksum of what is in the isolate's heap, as that was
-        written, though the isolate has the process's own, with which code is made.
-        """
-        library = self.library
-        if self._code_checksum is not None:
-            place = _CHECKSUM_IN_CODE
-            code = code[: place.start] + self._code_checksum + code[place.stop :]
-        cached = CachedData()
-        library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
-        start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p)
-        cached.data, cached.length = start.value, len(code)
-        source = Source(text)
-        source.cached = ctypes.addressof(cached)
-        script: int | None = library.script_compile(
-            self.context, ctypes.byref(source), CONSUME_CODE, 0
-        )
-        self.code_taken += not cached.rejected
-        self.code_refused += cached.rejected
-        return script
 
     def script_code(self, script: Value) -> bytes:
         """Return the code of a script in `kept_scripts`, with what it has called."""

@@ -18,6 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isokernel.v8 import callbacks
 from isokernel.v8.callbacks import Operation
+from isokernel.v8.code import (
+    CONSUME_CODE,
+    NO_OPTIONS,
+    Source,
+    compile_by,
+    fit,
+    new_cached_data,
+    take_code,
+)
 from isokernel.v8.library import Span
 from isokernel.v8.scopes import Entered, TryCatch
 from isokernel.v8.values import UNDEFINED, new_string, read_string, to_local
@@ -26,22 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from isokernel.v8.isolate import Isolate, Thrown
-    from isokernel.v8.library import Library
     from isokernel.v8.values import Value
 
     Targets: TypeAlias = Mapping[str, str] | Sequence[str]
     """What the specifiers of a module stand for: by specifier, or in V8's order."""
 
-__all__ = [
-    "HOOKS",
-    "OPERATIONS",
-    "CachedData",
-    "Code",
-    "FindHook",
-    "Modules",
-    "Source",
-    "take_code",
-]
+__all__ = ["HOOKS", "OPERATIONS", "Code", "FindHook", "Modules"]
 
 HOOKS: Final = ("importModule", "evaluateModule", "describeModule")
 """Functions (referrer, specifier, attributes) to a promise of the namespace;
@@ -52,41 +51,10 @@ _WORD_BYTES: Final = 8
 _DONE: Final = 0x101  # Maybe<bool>: there is a value, and it is true
 _INSTANTIATED, _EVALUATED = 2, 4  # v8::Module::Status
 _IS_MODULE: Final = 8  # ScriptOriginOptions
-_NO_OPTIONS: Final = 0
-CONSUME_CODE: Final = 1  # CompileOptions::kConsumeCodeCache
-NOT_OWNED: Final = 0  # CachedData::BufferPolicy
 _SHORT: Final = 512
 """Characters of names that are read without a buffer of their own."""
 _ROOT: Final = "isokernelModules"
 """Where the list of URLs lies on V8's extras object, in a saved heap."""
-
-
-class Source(ctypes.Structure):
-    """v8::ScriptCompiler::Source, in V8 14.4; 72 bytes are known, there is room."""
-
-    _fields_ = (
-        ("text", ctypes.c_void_p),
-        ("name", ctypes.c_void_p),
-        ("line", ctypes.c_int),
-        ("column", ctypes.c_int),
-        ("options", ctypes.c_int),
-        ("padding", ctypes.c_int),
-        ("map_url", ctypes.c_void_p),
-        ("host_options", ctypes.c_void_p),
-        ("cached", ctypes.c_void_p),
-        ("rest", ctypes.c_ubyte * 104),
-    )
-
-
-class CachedData(ctypes.Structure):
-    """v8::ScriptCompiler::CachedData; its constructor fills in what isn't named."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("length", ctypes.c_int),
-        ("rejected", ctypes.c_bool),
-        ("rest", ctypes.c_ubyte * 51),
-    )
 
 
 class Code(NamedTuple):
@@ -99,15 +67,6 @@ class Code(NamedTuple):
 
     code: bytes
     requests: list[str]
-
-
-def take_code(library: Library, made: int) -> bytes:
-    """Return the bytes of a v8::ScriptCompiler::CachedData, and free it."""
-    found = CachedData.from_address(made)
-    code = ctypes.string_at(found.data, found.length)
-    library.cached_data_delete(made)
-    library.operator_delete(made)
-    return code
 
 
 class FindHook(Protocol):
@@ -244,7 +203,7 @@ class Modules:
         source.options = _IS_MODULE
         with TryCatch(library, isolate.pointer) as caught:
             module = library.module_compile(
-                isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
+                isolate.pointer, ctypes.byref(source), NO_OPTIONS, 0
             )
             if not module:
                 return self.problem(caught)
@@ -262,8 +221,6 @@ class Modules:
     ) -> list[Any]:
         """Compile many modules, as far as they aren't known.
 
-        V8 checks little of code, so it must come from who compiled that very text.
-
         Args:
             urls: All that are named below by their place here.
             rows: Of each module its URL, where its text begins and its bytes (UTF-8),
@@ -271,15 +228,15 @@ class Modules:
             scripts: Of others, which are run as scripts: URL, where their code begins
                 and its bytes. It is kept here until then, where no JavaScript can
                 change it.
-            data: Texts and code.
+            data: Texts and code, which are changed as V8 wants them.
 
         Returns:
             What `compile` does, of the first one that can't be compiled.
         """
         isolate, library = self._isolate, self._library
         pointer, start = isolate.pointer, data.data or 0
-        source, cached = Source(options=_IS_MODULE), CachedData()
-        library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
+        source, cached = Source(options=_IS_MODULE), new_cached_data(library)
+        checksum = isolate.code_checksum
         source_at, cached_at = ctypes.addressof(source), ctypes.addressof(cached)
         make_text, compile_ = library.string_new_utf8, library.module_compile
         known = dict.fromkeys(self.urls())
@@ -297,8 +254,9 @@ class Modules:
                     continue
                 source.text = make_text(pointer, start + text, 0, size)
                 source.name = new_string(library, pointer, url)
-                source.cached, options = None, _NO_OPTIONS
+                source.cached, options = None, NO_OPTIONS
                 if code_size:
+                    fit(start + code, code_size, checksum)
                     cached.data, cached.length = start + code, code_size
                     cached.rejected = False
                     source.cached, options = cached_at, CONSUME_CODE
@@ -329,21 +287,17 @@ class Modules:
             [its value], or what `compile` does.
         """
         isolate, library = self._isolate, self._library
-        source, options = Source(text, name, column=column), _NO_OPTIONS
+        source = Source(text, name, column=column)
         code = self._script_code.pop(self.text(name), None)
-        if code is not None:
-            cached = CachedData()
-            library.cached_data_new(ctypes.byref(cached), None, 0, NOT_OWNED)
-            start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p)
-            cached.data, cached.length = start.value, len(code)
-            source.cached, options = ctypes.addressof(cached), CONSUME_CODE
         with TryCatch(library, isolate.pointer) as caught:
-            script = library.script_compile(
-                isolate.context, ctypes.byref(source), options, 0
-            )
-            if code is not None:
-                self.code_taken += not cached.rejected
-                self.code_refused += cached.rejected
+            if code is None:
+                script = library.script_compile(
+                    isolate.context, ctypes.byref(source), NO_OPTIONS, 0
+                )
+            else:
+                script, taken = compile_by(isolate, source, code)
+                self.code_taken += taken
+                self.code_refused += not taken
             value = library.script_run(script, isolate.context) if script else None
             if value:
                 return [isolate.own(value)]
@@ -356,7 +310,7 @@ class Modules:
         with Entered(isolate), TryCatch(library, pointer):
             source = Source(library.string_new_utf8(pointer, text, 0, len(text)))
             script = library.script_compile(
-                isolate.context, ctypes.byref(source), _NO_OPTIONS, 0
+                isolate.context, ctypes.byref(source), NO_OPTIONS, 0
             )
             if not script:
                 return None
@@ -376,7 +330,7 @@ class Modules:
             source.text = library.string_new_utf8(pointer, text, 0, len(text))
             source.name = new_string(library, pointer, "")
             module = library.module_compile(
-                pointer, ctypes.byref(source), _NO_OPTIONS, 0
+                pointer, ctypes.byref(source), NO_OPTIONS, 0
             )
             if not module:
                 return None
@@ -403,7 +357,7 @@ class Modules:
             source = Source(new_string(library, isolate.pointer, text), name)
             source.options = _IS_MODULE
             if library.module_compile(
-                isolate.pointer, ctypes.byref(source), _NO_OPTIONS, 0
+                isolate.pointer, ctypes.byref(source), NO_OPTIONS, 0
             ):
                 return None
             return isolate.thrown(caught)

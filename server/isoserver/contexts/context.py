@@ -14,11 +14,12 @@ import time
 from collections import deque
 from contextlib import closing
 from enum import Enum
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from isoserver.contexts.calls import ContextCalls
+from isoserver.contexts.comms import Comms
+from isoserver.contexts.deadline import Deadline
 from isoserver.contexts.history import History
 from isoserver.contexts.jobs import (
     DELETED,
@@ -33,11 +34,10 @@ from isoserver.contexts.jobs import (
 from isoserver.contexts.messages import Message, is_valid
 from isoserver.contexts.outputs import Outputs
 from isoserver.contexts.result_files import has_much
-from isoserver.contexts.transcript import NOTHING, Cause, Transcript
+from isoserver.contexts.transcript import Transcript
 from isoserver.errors import (
     CellAbortedError,
     ContextDeadError,
-    ContextDeadlineError,
     ContextReplacedError,
     ContextStartError,
     FieldProblem,
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from isoserver.settings.server import ServerSettings
 
 __all__ = [
-    "Alarm",
     "Context",
     "ContextOwner",
     "Identity",
@@ -73,23 +72,15 @@ __all__ = [
 Key: TypeAlias = tuple[str, str]
 """Workspace and id."""
 
-SECOND_HALF_SECONDS: Final = 5.0
-"""Between reply and idle, whichever comes first: no code runs any more."""
-_INTERRUPTS: Final = 5
-"""How often a kernel is interrupted in its grace period."""
 _ID_CHARACTERS: Final = 21
 _LATE_MAX_BYTES: Final = 100_000
 _REFUSED_MAX: Final = 100
 """Executions without a turn that are remembered; the oldest go."""
-_COMMS_MAX: Final = 1000
-"""Messages of comms that a kernel has not handled; the oldest count as if it had."""
 _CALLS: Final = {
     "capability_call": ContextCalls.take,
     "capability_cancel": ContextCalls.cancel,
 }
 _INVALID: Final = "isokernel: an invalid message was left out\n"
-_OWN: Final = {"status", "execute_input"}
-"""What a process says that the context says by itself, in the same form for all."""
 
 
 class State(str, Enum):
@@ -167,9 +158,6 @@ class ContextOwner(Protocol):
     async def keep(self, context: Context) -> None:
         """Save a context, and return once its heap is stored and recorded."""
 
-    async def keep_cells(self, context: Context) -> None:
-        """Store what a context has run up to its last checkpoint."""
-
     async def wake(self, context: Context) -> LoadedHeap:
         """Return the heap that a hibernated context goes on from.
 
@@ -191,54 +179,6 @@ class SavedState(NamedTuple):
     data: bytes
     execution_count: int
     lock: Mapping[str, Any] = {}
-
-
-class Alarm:
-    """Calls a function at one moment, unless it is put off or stopped before.
-
-    Every cell sets it twice and stops it, most within a millisecond. So it keeps one
-    timer of the event loop, which it leaves alone while that isn't too late: when it
-    turns out to be too early, it is set anew. Two timers for each cell were made,
-    sorted in with 14 comparisons, cancelled and swept up again.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._due: float | None = None
-        self._call: Callable[[], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def set(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have a function called after so many seconds, instead of any set before."""
-        due = self._loop.time() + seconds
-        self._due, self._call = due, call
-        if self._timer is not None:
-            if self._timer.when() <= due:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._ring)
-
-    def stop(self) -> None:
-        """Have nothing called."""
-        self._due = self._call = None
-
-    def close(self) -> None:
-        """Have nothing called, and keep no timer: nothing more is to come soon."""
-        self.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _ring(self) -> None:
-        self._timer = None
-        due, call = self._due, self._call
-        if due is None or call is None:
-            return
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._ring)
-            return
-        self.stop()
-        call()
 
 
 class Context:
@@ -310,9 +250,9 @@ class Context:
         self._queue: deque[Job] = deque()
         self._refused: deque[Execution] = deque(maxlen=_REFUSED_MAX)
         self._current: Job | None = None
-        self._comms: dict[int, Job] = {}  # messages that the process handles
+        self._comms = Comms(self)
         self._changing = asyncio.Lock()  # held while the process starts and ends
-        self._alarm = Alarm()  # of the current job
+        self._deadline = Deadline(self, settings)  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
         self._ending: set[asyncio.Task[None]] = set()  # ends that take a while
         self._holding = False  # nothing begins before what has ended is saved
@@ -359,7 +299,7 @@ class Context:
         self._abandon(RESTARTED, reason)
         self.state = State.STARTING
         # Not `restarting`: fronts take that for a death, and say so.
-        self._say_state("starting")
+        self.transcript.add_state("starting")
         async with self._changing:
             # Waking, or another restart, may have begun a job meanwhile. None may begin
             # in the process that is closed now.
@@ -414,7 +354,7 @@ class Context:
         self._observer.started(self.language.name, time.monotonic() - begin)
         if self.state is State.STARTING:
             self.state = State.IDLE
-            self._say_state("idle")
+            self.transcript.add_state("idle")
         self._advance()
 
     async def close(self, reason: str = "the context was deleted") -> None:
@@ -451,7 +391,7 @@ class Context:
         text = f"the context's process ended: {reason}; its state is lost"
         self._fail_current(DIED, text)
         self._refuse_queue(ContextDeadError(reason))
-        self._say_state("dead")
+        self.transcript.add_state("dead")
 
     async def hibernate(self) -> None:
         """End the process of an idle context that was saved; the next job wakes it."""
@@ -459,7 +399,7 @@ class Context:
         self.reason = ""
         self.history.clear()
         self.transcript.flush()
-        self._alarm.close()
+        self._deadline.close()
         self.calls.end()
         async with self._changing:
             await self.process.close()
@@ -508,9 +448,7 @@ class Context:
         )
         job.header, job.front = header, front
         text = f"the server ended while it ran: {self.reason}"
-        failure = Failure.without_traceback(DIED, text)
-        self._say("error", failure.content(), job)
-        job.fail(failure)
+        self._fail(job, DIED, text)
         self._say_end(job)
 
     async def saved(self, checkpoint: Checkpoint) -> None:
@@ -559,7 +497,7 @@ class Context:
         """
         process = other.process
         other.state, other.reason = State.DEAD, "its process is another context's"
-        other._alarm.close()
+        other._deadline.close()
         process.pass_on(self.identity, self)
         self._forked(other, process)
 
@@ -574,15 +512,12 @@ class Context:
         self._refuse_queue(ContextReplacedError(reason))
 
     def _fail_current(self, name: str, reason: str) -> None:
-        for number in tuple(self._comms):
-            self._end_comm(number)
+        self._comms.end()
         job, self._current = self._current, None
-        self._alarm.close()
+        self._deadline.close()
         if isinstance(job, Execution):
             job.count = job.count or self.execution_count + 1
-            failure = Failure.without_traceback(name, reason)
-            self._say("error", failure.content(), job)
-            job.fail(failure)
+            self._fail(job, name, reason)
             self._say_end(job)
             self._abort_behind(job)
             self._record(job)
@@ -744,20 +679,10 @@ class Context:
         if isinstance(job, Execution):
             job.cancelled = job.cancelled or not job.done.done()
         if job is self._current:
-            self._stop(job, _INTERRUPTS if self.process.restarts_when_stuck else 1)
+            self._deadline.interrupt(job)
         elif job in self._queue:
             self._queue.remove(job)
             self._refuse(job, ContextReplacedError("the execution was cancelled"))
-
-    def _stop(self, job: Job, times: int) -> None:
-        """Interrupt a job, again while it goes on: code may swallow an interrupt."""
-        if job is not self._current:
-            return
-        self.process.interrupt(job)
-        if times > 1:
-            pause = self._settings.interrupt_grace_seconds / _INTERRUPTS
-            again = partial(self._stop, job, times - 1)
-            asyncio.get_running_loop().call_later(pause, again)
 
     def interrupt(self) -> None:
         """Stop what runs; state is kept. Nothing happens when nothing runs.
@@ -788,9 +713,9 @@ class Context:
         if (before == 0) == (job.pauses == 0):
             return
         if paused:
-            self._alarm.stop()
+            self._deadline.stop()
         else:
-            self._alarm.set(self._patience(job), self._overdue)
+            self._deadline.begin(job)
         self.process.tell("pause_request", {"execution": job.id, "paused": paused})
 
     def _advance(self) -> None:
@@ -806,53 +731,19 @@ class Context:
         self._current = job
         self.state = State.BUSY
         job.began = time.monotonic()
-        self._alarm.set(self._patience(job), self._overdue)
+        self._deadline.begin(job)
         # First of all: it runs while its beginning is written down. Of what it says,
         # nothing is heard before the next turn of the event loop.
         self.process.send(job)
         if isinstance(job, Execution):
-            self._say_state("busy", job)
+            self.transcript.add_state("busy", job.cause)
             job.first = self.transcript.last
             if not job.silent:
                 count = self.execution_count + 1
-                self._say(
-                    "execute_input", {"code": job.code, "execution_count": count}, job
-                )
+                content = {"code": job.code, "execution_count": count}
+                self.transcript.add("execute_input", content, job.cause)
 
-    def _patience(self, job: Job) -> float:
-        """Return after how many seconds a job that has begun is interrupted."""
-        if self.process.enforces_deadline and isinstance(job, Execution):
-            return job.seconds + self._settings.interrupt_grace_seconds + 1
-        return job.seconds
-
-    def _overdue(self) -> None:
-        job = self._current
-        if job is None:
-            return
-        job.overdue = True
-        if not isinstance(job, Execution):
-            job.refuse(ContextDeadlineError(job.seconds))
-        self._insist(_INTERRUPTS if self.process.restarts_when_stuck else 1)
-
-    def _insist(self, times: int) -> None:
-        """Interrupt what runs, and again, until the grace period is over.
-
-        Code may swallow an interrupt, as `except:` in a loop does, and would lose its
-        context's state for that.
-        """
-        job = self._current
-        if job is None:
-            return
-        self.process.interrupt(job)
-        pause = self._settings.interrupt_grace_seconds
-        if self.process.restarts_when_stuck:
-            pause /= _INTERRUPTS
-        if times > 1:
-            self._alarm.set(pause, partial(self._insist, times - 1))
-        else:
-            self._alarm.set(pause, self._give_up)
-
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """End a job that an interrupt did not end, or whose second half is missing."""
         job = self._current
         if job is None:
@@ -889,10 +780,9 @@ class Context:
             return
         if not is_valid(message):
             message = Message("stream", {"name": "stderr", "text": _INVALID}, {})
-        comm = self._comms.get(parent)
-        if comm is not None:
-            self._take_of_comm(comm, message)
-        elif job is None or job.id != parent:
+        if self._comms.take(parent, message):
+            return
+        if job is None or job.id != parent:
             self._take_late(parent, message)
         elif message.kind == "status":
             if message.content.get("execution_state") == "idle":
@@ -906,51 +796,29 @@ class Context:
             job.idle = job.reply.pop("idle", False) is True or job.idle
             self._settle(job)
         else:
-            self._pass_on(message, job)
+            self.transcript.pass_on(message, job.cause)
             job.take(message)
 
     def tell_comm(self, message: Message, header: Mapping[str, Any]) -> None:
         """Pass on a message of a comm of a front's.
 
-        Fronts send the next one when this has been handled: they are told so.
-
         Args:
             message: The message.
             header: Its header: the parent of what comes of it.
         """
-        kind, content, metadata, buffers = message
-        comm = Job(kind, content, 0.0, header=header)
         self.touch()
-        says_idle = self.process.says_idle and self.state in {State.IDLE, State.BUSY}
-        if says_idle:
-            self._comms[comm.id] = comm
-        else:
-            self._say_state("busy", comm)
-        self.process.tell(kind, content, buffers, metadata=metadata, number=comm.id)
-        if not says_idle:
-            self._say_state("idle", comm)
-        elif len(self._comms) > _COMMS_MAX:
-            self._end_comm(next(iter(self._comms)))
-
-    def _take_of_comm(self, comm: Job, message: Message) -> None:
-        """Handle what comes of a message of a comm."""
-        if message.kind != "status":
-            self._pass_on(message, comm)
-        elif message.content.get("execution_state") == "idle":
-            self._end_comm(comm.id)
-        else:
-            self._say_state("busy", comm)
-
-    def _end_comm(self, number: int) -> None:
-        self._say_state("idle", self._comms.pop(number))
+        lives = self.state in {State.IDLE, State.BUSY}
+        self._comms.send(message, header, says_idle=self.process.says_idle and lives)
 
     def _take_late(self, parent: int, message: Message) -> None:
         """Handle what comes after an execution's end, as when a timer prints."""
         job = self._current
         late = self.history.find(parent)
-        if late is not None:
+        if late is None:  # it may have been before a sleep
+            self.transcript.pass_on_late(message, parent)
+        else:
             late.outputs.add(message.kind, message.content)
-        self._pass_on(message, late, parent)
+            self.transcript.pass_on(message, late.cause)
         shown = isinstance(job, Execution) and job.followers
         awaited = late is not None and late.awaited
         if message.kind == "stream" and not (shown or awaited):
@@ -963,7 +831,7 @@ class Context:
             return
         if is_valid(message):
             job.asks = True
-            self._pass_on(message, job)
+            self.transcript.pass_on(message, job.cause)
 
     def answer_user(self, front: str, text: str) -> None:
         """Pass on what a user has answered, if the code waits for that.
@@ -977,51 +845,28 @@ class Context:
             job.asks = False
             self.process.tell("input_reply", {"status": "ok", "value": text})
 
-    def _pass_on(self, message: Message, job: Job | None, parent: int = 0) -> None:
-        """Tell the fronts what the process has said.
-
-        Args:
-            message: What it has said.
-            job: What caused that, if it is known.
-            parent: The id of what did, if it isn't: it may have been before a sleep.
-        """
-        if message.kind not in _OWN and not message.kind.endswith("_reply"):
-            if job is None:
-                self.transcript.add_late(message, parent)
-            else:
-                kind, content, metadata, buffers = message
-                self._say(kind, content, job, metadata, buffers)
-
-    def _say(
-        self,
-        kind: str,
-        content: Mapping[str, Any],
-        job: Job | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        buffers: tuple[bytes, ...] = (),
-    ) -> None:
-        cause = NOTHING if job is None else Cause(job.id, job.header, job.front)
-        self.transcript.add(kind, content, cause, metadata, buffers)
-
-    def _say_state(self, state: str, job: Job | None = None) -> None:
-        self._say("status", {"execution_state": state}, job)
+    def _fail(self, job: Execution, name: str, reason: str) -> None:
+        """Have an execution fail of which the process has reported no failure."""
+        failure = Failure.without_traceback(name, reason)
+        self.transcript.add("error", failure.content(), job.cause)
+        job.fail(failure)
 
     def _say_end(self, job: Execution) -> None:
         """Say that an execution is over; a front's also has a reply."""
         if job.front:
             reply = {"payload": [], "user_expressions": {}, **(job.reply or {})}
             reply.pop("result_json", None)
-            self._say("execute_reply", reply, job)
-        self._say_state("idle", job)
+            self.transcript.add("execute_reply", reply, job.cause)
+        self.transcript.add_state("idle", job.cause)
         job.last = self.transcript.last
 
     def _settle(self, job: Job) -> None:
         """End a job if everything that ends it has come."""
         if not job.over:
             if job.needs_idle:
-                self._alarm.set(SECOND_HALF_SECONDS, self._give_up)
+                self._deadline.wait_for_end()
             return
-        self._alarm.stop()
+        self._deadline.stop()
         self._current = None
         self.state = State.IDLE
         if job.counts_as_use:
@@ -1079,7 +924,6 @@ class Context:
             self._record(job)
             if self._owner is not None:
                 await self._owner.keep(self)
-                await self._owner.keep_cells(self)
             why = ""
         except ServerError as error:
             why = str(error)
@@ -1089,9 +933,7 @@ class Context:
             self._holding = False
             if why:
                 text = f"the code has run, but what came of it can't be saved: {why}"
-                failure = Failure.without_traceback(UNSAVED, text)
-                self._say("error", failure.content(), job)
-                job.fail(failure)
+                self._fail(job, UNSAVED, text)
             self._say_end(job)
             self._abort_behind(job)
             job.succeed()

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from isoserver.contexts.executions import CellOrder
 from isoserver.contexts.jobs import Failure
 from isoserver.contexts.languages import unfenced
 from isoserver.contexts.models import (
@@ -103,17 +104,18 @@ class _ExecutingHandler(Handler):
             "result_max": asked.result_characters_max or 0,
             **whole_options(self.parts.settings),
         }
-        self.context, self.execution = await self.parts.contexts.execute(
+        order = CellOrder(
             self.principal.workspace,
             asked.context_id,
             asked.language,
             unfenced(asked.code),
             asked.timeout_ms / 1e3,
-            env=env,
-            options=options,
             policy=policy_of(asked.capabilities),
             execution_id=asked.execution_id,
+            env=env,
+            options=options,
         )
+        self.context, self.execution = await self.parts.contexts.executions.begin(order)
         if asked.language is None and self.execution.language.name == "python":
             self.execution.listeners.append(self._note_language)
         # Not with set_header, which checks what is known to be good.
@@ -251,7 +253,7 @@ class ExecutionHandler(Handler):
         """Answer how it stands, now or when it is over."""
         seconds = self.whole_number("wait_ms", 0, 0, WAIT_MAX_MS) / 1e3
         context = self.find_context(context_id)
-        execution = await self.parts.contexts.find_execution(context, execution_id)
+        execution = await self.parts.contexts.executions.find(context, execution_id)
         if seconds and not execution.done.done():
             await asyncio.wait([execution.done], timeout=seconds)
         if not self.gone:
@@ -264,7 +266,7 @@ class ExecutionCancelHandler(Handler):
     async def post(self, context_id: str, execution_id: str) -> None:
         """Cancel it, whether it waits or runs."""
         context = self.find_context(context_id)
-        execution = await self.parts.contexts.find_execution(context, execution_id)
+        execution = await self.parts.contexts.executions.find(context, execution_id)
         if execution.done.done():
             raise ExecutionEndedError(execution_id, execution.status)
         context.cancel(execution)
@@ -278,7 +280,7 @@ class ExecutionEventsHandler(_StreamingHandler):
         """Send those that the client hasn't, while they come."""
         place = self.read_query()
         context = self.find_context(context_id)
-        execution = await self.parts.contexts.find_execution(context, execution_id)
+        execution = await self.parts.contexts.executions.find(context, execution_id)
         self.set_header("X-Context-Id", _header_text(context.id))
         await self.send(context, execution, place, late=False)
 
@@ -434,7 +436,7 @@ class NotebookHandler(Handler):
     async def get(self, context_id: str) -> None:
         """Answer what was run in the context."""
         context = self.find_context(context_id)
-        contents = await self.parts.contexts.history(context)
+        contents = await self.parts.contexts.executions.history(context)
         notebooks = await _notebooks()
         self.answer(notebooks.history(context, contents))
 

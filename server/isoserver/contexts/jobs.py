@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from isoserver.contexts.messages import Message
 from isoserver.contexts.outputs import Outputs
+from isoserver.contexts.transcript import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -123,6 +124,11 @@ class Job:
         self.idle = False
         self.overdue = False
         self.pauses = 0
+
+    @property
+    def cause(self) -> Cause:
+        """What the messages that come of it name as such."""
+        return Cause(self.id, self.header, self.front)
 
     @property
     def over(self) -> bool:

@@ -10,31 +10,21 @@ from contextlib import closing, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from isokernel.capabilities import read_policy
 from isoserver.contexts.budget import MemoryBudget, machine_bytes
-from isoserver.contexts.calls import OF_REQUEST
 from isoserver.contexts.context import Context, Identity, State, new_id
-from isoserver.contexts.forkserver import AsyncForkServer, fork_server
+from isoserver.contexts.executions import Executions
 from isoserver.contexts.hibernation import Hibernation
-from isoserver.contexts.history import cell_content
 from isoserver.contexts.kernel_ids import is_kernel_id
-from isoserver.contexts.kernels import KernelProcess, kernel_order
 from isoserver.contexts.languages import Languages
-from isoserver.contexts.launcher import Launcher, load_kernelspecs
-from isoserver.contexts.named import NamedExecutions
 from isoserver.contexts.records import LIVE
 from isoserver.contexts.registry import Registry
-from isoserver.contexts.spares import Spares
 from isoserver.contexts.store import ContextStore
 from isoserver.contexts.templates import Templates
-from isoserver.contexts.v8 import V8Process
 from isoserver.errors import (
     CheckpointMissingError,
+    ContextDeadError,
     ContextMissingError,
     DatabaseError,
-    ExecutionForgottenError,
-    ExecutionMissingError,
-    ExecutionNamedError,
     FieldProblem,
     ForkError,
     InvalidRequestError,
@@ -43,21 +33,16 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
-    from isokernel.forkserver import ForkServer
     from isoserver.cluster.service import Cluster
     from isoserver.contexts.calls import CallHolder
     from isoserver.contexts.context import Key, Observer
-    from isoserver.contexts.history import Cell
-    from isoserver.contexts.jobs import Execution
-    from isoserver.contexts.kernelspecs import InstalledKernelspec
+    from isoserver.contexts.engines import Engines
     from isoserver.contexts.languages import Language
     from isoserver.contexts.ownership import Ownership
-    from isoserver.contexts.process import ProcessFactory
     from isoserver.contexts.records import ContextRecord, HeapStorage, LoadedHeap
     from isoserver.contexts.transcript_files import TranscriptFiles
     from isoserver.files.service import Files
@@ -73,6 +58,8 @@ _SWEEPS: Final = 4
 _SWEEP_SECONDS_MAX: Final = 30.0
 _UNANSWERED: Final = "its server doesn't answer"
 """Why another server's context is shown as its row has it."""
+_LEFT_SECONDS: Final = 5.0
+"""For how long a session waits until what was deleted under its name is gone."""
 _MEMORY_PART: Final = 0.75
 """Of the machine's memory, for all contexts together."""
 
@@ -82,13 +69,14 @@ class Contexts:
 
     Attributes:
         languages: What code can be in.
-        missing_walls: What of the sandbox this machine can't have, a sentence each.
         stopping: Whether no new work is taken, because the server ends.
         found: Those that an earlier server has left.
         gone: Called with each context that is deleted, but for single runs'.
         ownership: Which are this server's, if several share the database.
         elsewhere: Asks the others for those of a workspace that they have.
         context_class: What each is made of.
+        engines: What their processes come from.
+        executions: What runs in them.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of a server
@@ -98,11 +86,9 @@ class Contexts:
         database: Database,
         heaps: HeapStorage,
         files: Files,
-        folder: Path,
+        engines: Engines,
         transcripts: TranscriptFiles,
         log: FilteringBoundLogger,
-        launched: ForkServer | None = None,
-        hidden: Iterable[Path] = (),
         calls: CallHolder | None = None,
         cluster: Cluster | None = None,
     ) -> None:
@@ -114,26 +100,22 @@ class Contexts:
             database: What outlives them.
             heaps: Where their heaps are.
             files: The folders that code and requests put files into.
-            folder: Where they have their files; nothing there outlives the server.
+            engines: What their processes come from; started and closed with these.
             transcripts: Where what they say is kept.
             log: Told when idle contexts can't be deleted or hibernated.
-            launched: The fork server, if it has been launched already.
-            hidden: What kernels may not read, wherever it is.
             calls: Answers what code asks for beyond its context.
             cluster: The servers that share the database, if there are others.
         """
         self.languages = Languages(settings.languages, settings.default_language)
         self.context_class = Context
-        self.missing_walls: list[str] = []
         self.stopping = False
         self._settings = settings
         self._observer = observer
         self._heaps = heaps
         self._files = files
-        self._folder = folder
         self._transcripts = transcripts
         self.found: list[Key] = []
-        self.gone: list[Callable[[Key], None]] = []
+        self.gone: list[Callable[[Key], Awaitable[None]]] = []
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
         )
@@ -157,15 +139,9 @@ class Contexts:
                 transcripts=transcripts,
                 log=log,
             )
-        self._named = NamedExecutions()
-        self._engines: dict[str, ProcessFactory] = {}
-        self._launched = launched
-        self._hidden = hidden
+        self.executions = Executions(self, self._store)
+        self.engines = engines
         self._calls = calls
-        self._log = log
-        self._fork_server: AsyncForkServer | None = None
-        self._launcher: Launcher | None = None
-        self._spares: Spares | None = None
         self._templates = Templates(settings, self._make_template, calls, log)
         self._grace_ended = asyncio.Event()
         self._losing: asyncio.Future[Any] | None = None
@@ -187,37 +163,12 @@ class Contexts:
     # -- the server's life -------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start what processes come from, and take up what an earlier server left.
+        """Start the engines, and take up what an earlier server left.
 
         Raises:
             LanguageError: One that the settings name isn't there.
         """
-        settings = self._settings
-        if self.languages.asks_for_kernelspecs:
-            kernelspecs = await asyncio.to_thread(load_kernelspecs)
-            installed = await asyncio.to_thread(kernelspecs.installed_kernels)
-        else:
-            installed = set()
-        self.languages.check(installed)
-        engines = {language.engine for language in self.languages.served.values()}
-        if "v8" in engines:
-            launched = self._launched or fork_server(settings)
-            self._fork_server = AsyncForkServer(launched)
-            await self._fork_server.start()
-            self.missing_walls += self._fork_server.missing
-            self._engines["v8"] = partial(
-                V8Process, settings=settings, fork_server=self._fork_server
-            )
-        if "kernel" in engines:
-            self._launcher = Launcher(settings, self._folder, self._hidden)
-            self._spares = Spares(settings, self._launcher, self._log)
-            self._engines["kernel"] = partial(
-                KernelProcess,
-                settings=settings,
-                launcher=self._launcher,
-                spares=self._spares,
-                files=self._files,
-            )
+        await self.engines.start(self.languages)
         await self._hibernation.start(self.languages.served)
         rows = []
         if self.ownership is None:
@@ -228,13 +179,10 @@ class Contexts:
         await asyncio.to_thread(self._files.keep_only, self.found)
         await asyncio.to_thread(self._transcripts.keep_only, rows)
         self._sweeper.start()
-        self._budget.start(self._spares)
+        self._budget.start(self.engines.spares)
         if self._settings.context_templates:
             self._templates.start(self.languages.preferred("v8"))
-        if self._spares is not None and settings.python_spares is not None:
-            served = self.languages.served.values()
-            kernels = [one for one in served if one.engine == "kernel"]
-            self._spares.start(map(kernel_order, kernels))
+        self.engines.start_spares(self.languages)
 
     async def close(self, grace_seconds: float) -> None:
         """Let running cells end in their grace period, then end everything.
@@ -253,8 +201,7 @@ class Contexts:
                 context.interrupt()
         await self._wait_idle(min(self._settings.interrupt_grace_seconds, 2.0))
         await self._templates.close()
-        if self._spares is not None:
-            await self._spares.close()
+        await self.engines.close_spares()
         await self._hibernation.stop(self._grace_ended)
         reason = "the server stopped"
         await asyncio.gather(
@@ -264,7 +211,7 @@ class Contexts:
         self._transcripts.close()
         await self._store.close()
         self._registry.clear()
-        self.abandon()
+        self.engines.close()
 
     async def given_away(self) -> None:
         """Wait until no live context could be given away, and nothing runs."""
@@ -290,15 +237,6 @@ class Contexts:
             *(context.close(reason) for context in self._registry.processes()),
             return_exceptions=True,
         )
-
-    def abandon(self) -> None:
-        """End what processes come from; no context is left, or there never was one."""
-        if self._fork_server is not None:
-            self._fork_server.close()
-        elif self._launched is not None:
-            self._launched.close()
-        if self._launcher is not None:
-            self._launcher.close()
 
     async def _wait_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -343,25 +281,6 @@ class Contexts:
                 why = f"nobody used it for {ttl:g} s (context_ttl_seconds)"
                 self._registry.note_gone(context.key, why)
 
-    def warm_up(self) -> Iterator[str]:
-        """Find out what containers can do here, before a first kernel; blocks.
-
-        Yields:
-            What of the sandbox this machine can't have, a sentence each.
-        """
-        yield from self.missing_walls
-        if self._launcher is not None and not self.stopping:
-            self._launcher.prepare()
-            self.missing_walls += self._launcher.missing_walls
-            yield from self._launcher.missing_walls
-            if not self.stopping:
-                load_kernelspecs()
-
-    async def kernelspecs(self, names: Sequence[str]) -> dict[str, InstalledKernelspec]:
-        """Return what is installed here of some kernelspecs, by name."""
-        kernelspecs = await asyncio.to_thread(load_kernelspecs)
-        return await asyncio.to_thread(kernelspecs.installed_kernelspecs, names)
-
     # -- finding -----------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Context]:
@@ -377,10 +296,6 @@ class Contexts:
         counter = Counter(record.state for record in self._registry.records())
         counter.update(context.state.value for context in self)
         return counter
-
-    def spare_kernels(self) -> int:
-        """Return how many kernels wait for contexts."""
-        return 0 if self._spares is None else len(self._spares)
 
     def in_workspace(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's, oldest first; those without a process as records."""
@@ -555,25 +470,43 @@ class Contexts:
                 await self._heaps.restore_files(loaded, context.key)
             if policy and self._calls is not None:
                 await self._calls.set(context.key, policy)
+            self._check_kept(context)
             if packages:
                 await self._templates.begin(context, packages)
             else:
                 await context.start(loaded)
+            self._check_kept(context)
         except BaseException:
             # Without packages, one that could not start is dead already.
             await self._leave_nothing(context, close=bool(packages))
             raise
 
+    def _check_kept(self, context: Context) -> None:
+        """Refuse to go on with a context that was deleted while it was being made.
+
+        Raises:
+            ContextDeadError: It was.
+        """
+        if not self._registry.holds(context):
+            reason = "it was deleted"
+            raise ContextDeadError(reason)
+
     async def _leave_nothing(self, context: Context, *, close: bool = True) -> None:
         """Forget a context that was added and owned, but couldn't be made."""
+        key = context.key
         self._registry.discard(context)
-        if close:
-            await context.close()
-        await asyncio.to_thread(self._files.delete, context.key)
-        with suppress(DatabaseError):  # then it is released as this server ends
-            await self._store.delete(context.key)
-            if self.ownership is not None:
-                await self.ownership.released(context.key)
+        # It may have been deleted, and another one have its name.
+        others = self._registry.has(key)
+        with self._registry.leaving(*() if others else (key,)):
+            if close:
+                await context.close()
+            if others:
+                return
+            await asyncio.to_thread(self._files.delete, key)
+            with suppress(DatabaseError):  # then it is released as this server ends
+                await self._store.delete(key)
+                if self.ownership is not None:
+                    await self.ownership.released(key)
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
@@ -617,6 +550,8 @@ class Contexts:
         """
         if self.ownership is not None:
             await self.ownership.adopt((workspace, name))
+        else:
+            await self._registry.left((workspace, name), _LEFT_SECONDS)
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
@@ -690,27 +625,36 @@ class Contexts:
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
         key = workspace, context_id
+        if self._registry.is_leaving(key) and not self._registry.has(key):
+            await self._registry.left(key, _LEFT_SECONDS)
+            return
+        with self._registry.leaving(key):
+            await self._delete(key)
+
+    async def _delete(self, key: Key) -> None:
         ephemeral = self._registry.pop_ephemeral(key)
         if ephemeral is not None:
             await ephemeral.close()
             await asyncio.to_thread(self._files.delete, key)
         context, record = self._registry.pop(key)
-        if ephemeral is not None and context is None and record is None:
-            if self._calls is not None:
-                await self._calls.forget(key)
+        gone = context is not None or record is not None
+        if ephemeral is not None and not gone:
+            await self._forget_calls(key)
             return
         if context is not None:
             await context.close()
         await asyncio.to_thread(self._files.delete, key)
         await self._store.delete(key)
-        if self._calls is not None:
-            await self._calls.forget(key)
         found = (one.checkpoint for one in (context, record) if one is not None)
         for checkpoint in set(found):
             if checkpoint is not None:
-                await self._heaps.release(workspace, checkpoint.key)
-        if context is not None or record is not None:
+                await self._heaps.release(key[0], checkpoint.key)
+        if gone:
             await self._gone(record, context)
+
+    async def _forget_calls(self, key: Key) -> None:
+        if self._calls is not None:
+            await self._calls.forget(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -725,7 +669,8 @@ class Contexts:
             assert record is not None  # noqa: S101 - it is one of the two
             key, made = record.key, record.created_at
         for call in self.gone:
-            call(key)
+            await call(key)
+        await self._forget_calls(key)
         await asyncio.to_thread(self._transcripts.delete, key, made)
         if self.ownership is not None:
             await self.ownership.released(key)
@@ -735,13 +680,13 @@ class Contexts:
             identity,
             self._settings,
             self._observer,
-            self._engines[identity.language.engine],
+            self.engines.factories[identity.language.engine],
             owner=self._hibernation,
             calls=self._calls,
         )
 
     def _make_template(self, identity: Identity, calls: CallHolder) -> Context:
-        make = self._engines[identity.language.engine]
+        make = self.engines.factories[identity.language.engine]
         return Context(identity, self._settings, self._observer, make, calls=calls)
 
     def _recall(self, record: ContextRecord) -> Context:
@@ -771,154 +716,7 @@ class Contexts:
         else:
             self._registry.add(context)
 
-    # -- running -----------------------------------------------------------------------
-
-    async def execute(  # noqa: PLR0913 - as above
-        self,
-        workspace: str,
-        context_id: str | None,
-        language: str | None,
-        code: str,
-        seconds: float,
-        *,
-        policy: dict[str, Any] | None = None,
-        execution_id: str | None = None,
-        **asked: Any,
-    ) -> tuple[Context, Execution]:
-        """Begin to run a cell in a context, or in a new one.
-
-        With an id that an earlier request has named, return what that has begun.
-
-        Args:
-            workspace: Who asks.
-            context_id: The context; None for a new one, which is deleted again if it
-                can't take the cell.
-            language: What the code is in, by any of its names; None for the context's,
-                or the server's default.
-            code: The source text.
-            seconds: How long it may run, from its beginning.
-            policy: Narrows what the code may do beyond the context; a new context is
-                narrowed for good.
-            execution_id: What the client calls the execution; a number if None.
-            **asked: `env` and `options` of `Context.execute`.
-
-        Raises:
-            ContextError: There is no such context, or it is dead.
-            ElsewhereError: Another server has it.
-            ExecutionNamedError: The id is of another request.
-            ExecutionForgottenError: It is of one that is over, and no longer kept.
-            InvalidRequestError: The language isn't served, or the context can't run it.
-            LimitError: A limit of contexts or of waiting jobs is reached.
-        """
-        if self.ownership is not None and context_id is not None:
-            await self.ownership.adopt((workspace, context_id))
-        if execution_id is not None:
-            begin = partial(
-                self._begin_named,
-                *(workspace, context_id, language, code, seconds, execution_id),
-                policy=policy,
-                **asked,
-            )
-            join = partial(self._join, workspace, execution_id)
-            name, request = (context_id, execution_id), hash((code, language))
-            return await self._named.once(workspace, name, request, begin, join)
-        return await self._begin(
-            workspace, context_id, language, code, seconds, policy=policy, **asked
-        )
-
-    async def _begin_named(  # noqa: PLR0913, PLR0917 - as above
-        self,
-        workspace: str,
-        context_id: str | None,
-        language: str | None,
-        code: str,
-        seconds: float,
-        execution_id: str,
-        **asked: Any,
-    ) -> tuple[Context, Execution]:
-        """Begin it, unless its context has it, perhaps from an earlier server."""
-        if context_id is not None:
-            context = self.get(workspace, context_id)
-            with suppress(ExecutionMissingError):
-                known = await self.find_execution(context, execution_id)
-                if known.code != code:
-                    raise ExecutionNamedError(execution_id)
-                return context, known
-        return await self._begin(
-            *(workspace, context_id, language, code, seconds),
-            execution_id=execution_id,
-            **asked,
-        )
-
-    async def _join(
-        self, workspace: str, execution_id: str, context_id: str
-    ) -> tuple[Context, Execution]:
-        context = self.get(workspace, context_id)
-        try:
-            return context, await self.find_execution(context, execution_id)
-        except ExecutionMissingError:
-            raise ExecutionForgottenError(execution_id, context_id) from None
-
-    async def find_execution(self, context: Context, execution_id: str) -> Execution:
-        """Find an execution of a context, as long as its history has it.
-
-        Raises:
-            ExecutionMissingError: It has none of that id.
-        """
-        found = context.find(execution_id)
-        found = found or await self._stored(context, execution_id)
-        if found is None:
-            raise ExecutionMissingError(execution_id)
-        return found
-
-    async def _stored(self, context: Context, execution_id: str) -> Execution | None:
-        """Find one that its context doesn't remember, but its notebook."""
-        cell = await self._store.cell(context, execution_id)
-        return None if cell is None else cell.execution(context.language)
-
-    async def _begin(  # noqa: PLR0913 - as above
-        self,
-        workspace: str,
-        context_id: str | None,
-        language: str | None,
-        code: str,
-        seconds: float,
-        *,
-        policy: dict[str, Any] | None = None,
-        **asked: Any,
-    ) -> tuple[Context, Execution]:
-        if context_id is not None:
-            context = self.get(workspace, context_id)
-            spoken = None if language is None else self.languages.find(language)
-            narrowing = read_policy(policy, setting=OF_REQUEST) if policy else None
-            return context, context.execute(
-                code, seconds, language=spoken, policy=narrowing, **asked
-            )
-        context = await self.create(
-            workspace, self.languages.find(language), policy=policy
-        )
-        try:
-            return context, context.execute(code, seconds, **asked)
-        except BaseException:
-            await self.delete(workspace, context.id)
-            raise
-
-    async def history(self, context: Context) -> list[dict[str, Any]]:
-        """Return what a context has run, oldest first; see `cell_content`."""
-        stored = [cell.content() for cell in await self._store.cells(context)]
-        return stored + [cell_content(done) for done in context.history.executions]
-
-    async def stored_cells(
-        self, context: Context, count: int, size_max: int
-    ) -> list[Cell]:
-        """Return the last cells that a context has stored and doesn't remember.
-
-        Args:
-            context: The context; it is left asleep.
-            count: How many at most.
-            size_max: Characters that they may have together.
-        """
-        return await self._store.last_cells(context, count, size_max)
+    # -- saving and restarting ---------------------------------------------------------
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

@@ -38,6 +38,9 @@ _PLACES_MAX: Final = 1000
 """Sessions whose place is kept; the oldest go."""
 _CAUSES_MAX: Final = 2000
 """Jobs that are known by what has caused them; the oldest go."""
+_OWN: Final = {"status", "execute_input"}
+"""What a process says that the context says by itself, in the same form for all; so it
+is with replies."""
 
 
 class Cause(NamedTuple):
@@ -219,16 +222,25 @@ class Transcript:
             for listener in tuple(self.listeners):
                 listener(entry)
 
-    def add_late(self, message: Message, job: int) -> None:
-        """Add what a job has said that is over, as far as it is known still."""
+    def add_state(self, state: str, cause: Cause = NOTHING) -> None:
+        """Add what the context does, in Jupyter's words."""
+        self.add("status", {"execution_state": state}, cause)
+
+    def pass_on(self, message: Message, cause: Cause) -> None:
+        """Add what the process has said, unless the context says that by itself."""
+        kind, content, metadata, buffers = message
+        if not _is_own(kind):
+            self.add(kind, content, cause, metadata, buffers)
+
+    def pass_on_late(self, message: Message, job: int) -> None:
+        """Pass on what comes of a job that is over, as far as that is known still."""
+        if _is_own(message.kind):
+            return
         if job not in self._causes and self._file is not None and not self._searched:
             self._searched = True  # once: the context can name what it likes
             for cause in self._file.causes():
                 self._causes.setdefault(cause.job, cause)
-        cause = self._causes.get(job, NOTHING)
-        self.add(
-            message.kind, message.content, cause, message.metadata, message.buffers
-        )
+        self.pass_on(message, self._causes.get(job, NOTHING))
 
     def _know(self, cause: Cause) -> None:
         self._causes[cause.job] = cause
@@ -288,6 +300,10 @@ class Transcript:
         if self.places.pop(session, None) is not None:
             self._moved[session] = None
             self._wait()
+
+
+def _is_own(kind: str) -> bool:
+    return kind in _OWN or kind.endswith("_reply")
 
 
 def _size(entry: Entry) -> int:

@@ -165,7 +165,7 @@ class _ContextsCollector:
         yield GaugeMetricFamily(
             "isokernel_spare_kernels",
             "Kernels that were started before a context wants one",
-            value=self._contexts.spare_kernels(),
+            value=self._contexts.engines.count_spares(),
         )
         gauge = GaugeMetricFamily(
             "isokernel_context_memory_bytes",

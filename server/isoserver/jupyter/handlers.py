@@ -236,7 +236,7 @@ class KernelspecsHandler(_JupyterHandler):
     ) -> dict[str, InstalledKernelspec]:
         """Return the kernelspecs of languages, of those that are installed here."""
         names = [kernelspec_name(language) for language in languages]
-        return await self.parts.contexts.kernelspecs(names)
+        return await self.parts.contexts.engines.kernelspecs(names)
 
 
 class KernelspecHandler(KernelspecsHandler):

@@ -31,6 +31,7 @@ from isoserver.errors import PeerLostError
 from isoserver.mcp.elicitation import can_ask, is_modern
 from isoserver.mcp.handshake import IDENTITY
 from isoserver.mcp.peers import SESSION_HEADER
+from isoserver.passing.service import Owner, PeerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -144,10 +145,16 @@ class Elsewhere:
         if asked.peer.session is not None:
             headers[SESSION_HEADER] = quote(asked.peer.session)
         reader = _Reader(lambda told: _tell(asked.context, told))
-        await self._passing.ask(
-            *((error.server_id, error.url), "POST", "/mcp", asked.peer.principal),
-            *(json.dumps(message).encode(), headers, reader.read),
+        request = PeerRequest(
+            Owner(error.server_id, error.url),
+            "POST",
+            "/mcp",
+            asked.peer.principal,
+            body=json.dumps(message).encode(),
+            headers=headers,
+            heard=reader.read,
         )
+        await self._passing.ask(request)
         answer = await reader.end()
         if "result" in answer:
             result: dict[str, Any] = answer["result"]

@@ -40,11 +40,7 @@ from isoserver.http.routes import Operation, Route
 from isoserver.http.whole import WholeRequest
 from isoserver.mcp.owned import read_owned
 from isoserver.passing.marks import MARK
-from isoserver.passing.service import (
-    NO_BODY,
-    OWNER,
-    Owner,
-)
+from isoserver.passing.service import NO_BODY, OWNER, Owner, PeerRequest
 from isoserver.principal import Principal
 from isoserver.runs.records import Kind, RunRecord
 
@@ -602,7 +598,8 @@ async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:
     body = msgspec.json.encode((passing.cluster.server_id, name, wake))
     principal = Principal(workspace, admin=False)
     owner = Owner(peer.id, peer.url)
-    said = await passing.ask(owner, "POST", PEER_CONTEXTS, principal, body)
+    request = PeerRequest(owner, "POST", PEER_CONTEXTS, principal, body)
+    said = await passing.ask(request)
     refused = _read(said, dict[str, str]).get("refused")
     if refused is None:
         raise PeerLostError
@@ -628,7 +625,8 @@ async def move_elsewhere(passing: Passing, shift: Shift) -> list[Key]:
             body = msgspec.json.encode((shift.receiver, shift.number))
             principal = Principal(admin=False)
             owner = Owner(peer.id, peer.url)
-            said = await passing.ask(owner, "POST", PEER_MOVES, principal, body)
+            request = PeerRequest(owner, "POST", PEER_MOVES, principal, body)
+            said = await passing.ask(request)
             return _read(said, list[tuple[str, str]])
     return []
 

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
             """Give up the client's connection."""
 
 
-__all__ = ["NO_BODY", "OWNER", "Exchange", "Owner", "Passing"]
+__all__ = ["NO_BODY", "OWNER", "Exchange", "Owner", "Passing", "PeerRequest"]
 
 OWNER: Final = "X-Isokernel-Owner"
 """The header of answers that says which server owns what was asked about."""
@@ -108,6 +108,28 @@ class Owner(NamedTuple):
 
     id: str
     url: str
+
+
+class PeerRequest(NamedTuple):
+    """What this server asks of another one.
+
+    Attributes:
+        owner: The other one.
+        method: The method.
+        path: The path.
+        principal: For whom.
+        body: What is sent.
+        headers: With which headers.
+        heard: Is given the answer's body as it comes, instead of whoever asks.
+    """
+
+    owner: Owner
+    method: str
+    path: str
+    principal: Principal
+    body: bytes = b""
+    headers: Mapping[str, str] = MappingProxyType({})
+    heard: Callable[[bytes], Awaitable[None]] | None = None
 
 
 class Passing:
@@ -226,18 +248,20 @@ class Passing:
             principal: Whose things it is about.
             body: What is sent, if something is.
         """
-        owners = [Owner(peer.id, peer.url) for peer in self.cluster.peers()]
-        asked = (self._ask_soon(owner, path, principal, body) for owner in owners)
+        method = "POST" if body else "GET"
+        asked = (
+            self._ask_soon(
+                PeerRequest(Owner(peer.id, peer.url), method, path, principal, body)
+            )
+            for peer in self.cluster.peers()
+        )
         return [each for each in await asyncio.gather(*asked) if each is not None]
 
-    async def _ask_soon(
-        self, owner: Owner, path: str, principal: Principal, body: bytes
-    ) -> bytes | None:
+    async def _ask_soon(self, request: PeerRequest) -> bytes | None:
         reason = "no answer in time"
-        method = "POST" if body else "GET"
         try:
             async with timeout(_ASK_SECONDS):
-                answer = await self._ask(owner, method, path, principal, body)
+                answer = await self._ask(request)
             if answer.status == _FINAL:
                 return bytes(answer.body)
             reason = f"it answers {answer.status}"
@@ -245,54 +269,28 @@ class Passing:
             reason = str(error)
         except asyncio.TimeoutError:
             pass
-        self._log.warning("a server doesn't answer", server=owner.id, reason=reason)
+        self._log.warning(
+            "a server doesn't answer", server=request.owner.id, reason=reason
+        )
         return None
 
-    async def ask(  # noqa: PLR0913, PLR0917 - a request has that many sides
-        self,
-        owner: tuple[str, str],
-        method: str,
-        path: str,
-        principal: Principal,
-        body: bytes = b"",
-        headers: Mapping[str, str] = MappingProxyType({}),
-        heard: Callable[[bytes], Awaitable[None]] | None = None,
-    ) -> bytes:
+    async def ask(self, request: PeerRequest) -> bytes:
         """Ask a server something of its own; return the body of its answer.
 
         To be cancelled closes the connection, by which the server knows that.
-
-        Args:
-            owner: The server's id and URL.
-            method: The method.
-            path: The path.
-            principal: For whom.
-            body: What is sent.
-            headers: With which headers.
-            heard: Is given the body as it comes, instead of whoever calls.
 
         Raises:
             PeerUnreachableError: It can't be reached.
             PeerLostError: It didn't answer, or not as one of this cluster.
         """
-        answer = await self._ask(owner, method, path, principal, body, headers, heard)
-        return bytes(answer.body)
+        return bytes((await self._ask(request)).body)
 
-    async def _ask(  # noqa: PLR0913, PLR0917 - as above
-        self,
-        owner: tuple[str, str],
-        method: str,
-        path: str,
-        principal: Principal,
-        body: bytes = b"",
-        headers: Mapping[str, str] = MappingProxyType({}),
-        heard: Callable[[bytes], Awaitable[None]] | None = None,
-    ) -> _Answer:
-        server_id, url = owner
-        stream = await self._upstreams.open(server_id, url, new=bool(body))
+    async def _ask(self, request: PeerRequest) -> _Answer:
+        owner, method, path, principal, body, headers, heard = request
+        stream = await self._upstreams.open(owner.id, owner.url, new=bool(body))
         answer = _Answer(heard)
         sent = HTTPHeaders({"Host": "localhost", **headers})
-        sent[MARK] = self.marks.make(server_id, method, path, principal)
+        sent[MARK] = self.marks.make(owner.id, method, path, principal)
         if body:
             sent["Content-Length"] = str(len(body))
         connection = HTTP1Connection(stream, is_client=True, params=_PARAMETERS)

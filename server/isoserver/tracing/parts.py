@@ -6,7 +6,6 @@ Never code, outputs, results or secrets: ids, names that the server knows, and o
 from __future__ import annotations
 
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -37,7 +36,7 @@ from isoserver.tracing.spans import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
 
     from opentelemetry.context import Context as Current
     from opentelemetry.util.types import AttributeValue
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from isoserver.http.parts import ServerParts
     from isoserver.jupyter.frames import FrontMessage
     from isoserver.jupyter.fronts import Front
-    from isoserver.passing.service import Exchange, Passing
+    from isoserver.passing.service import Exchange, Owner, Passing, PeerRequest
     from isoserver.principal import Principal
     from isoserver.runs.run import Run
     from isoserver.runs.runner import Runner
@@ -311,7 +310,7 @@ class _Passed:
     async def open(  # noqa: PLR0913 - as what it is around
         self,
         open_it: Callable[..., Awaitable[Exchange]],
-        owner: tuple[str, str],
+        owner: Owner,
         request: HTTPServerRequest,
         principal: Principal,
         answering: Any,
@@ -347,31 +346,23 @@ class _Passed:
             span.end()
         release(exchange, *given, whole=whole)
 
-    async def ask(  # noqa: PLR0913, PLR0917 - as what it is around
-        self,
-        ask: Callable[..., Awaitable[bytes]],
-        owner: tuple[str, str],
-        method: str,
-        path: str,
-        principal: Principal,
-        body: bytes = b"",
-        headers: Mapping[str, str] = MappingProxyType({}),
-        *rest: Any,
+    async def ask(
+        self, ask: Callable[..., Awaitable[bytes]], request: PeerRequest
     ) -> bytes:
         """Ask a server something of its own."""
-        with begun(method, _asked_of(owner, method), SpanKind.CLIENT):
-            carrier = dict(headers)
+        attributes = _asked_of(request.owner, request.method)
+        with begun(request.method, attributes, SpanKind.CLIENT):
+            carrier = dict(request.headers)
             inject(carrier)
-            return await ask(owner, method, path, principal, body, carrier, *rest)
+            return await ask(request._replace(headers=carrier))
 
 
-def _asked_of(owner: tuple[str, str], method: str) -> dict[str, AttributeValue]:
+def _asked_of(owner: Owner, method: str) -> dict[str, AttributeValue]:
     """Return what is told of a request to another server."""
-    server_id, url = owner
-    place = urlsplit(url)
+    place = urlsplit(owner.url)
     return {
         "http.request.method": method,
         "server.address": place.hostname or "",
         "server.port": place.port or _HTTP_PORT,
-        "isokernel.server.id": server_id,
+        "isokernel.server.id": owner.id,
     }

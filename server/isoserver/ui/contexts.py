@@ -208,7 +208,7 @@ class ContextPage(Page):
         views = [CellView.of(one, room) for one in reversed(done)]
         missing = CELLS_SHOWN - len(views)
         if missing > 0:
-            stored = await self.parts.contexts.stored_cells(
+            stored = await self.parts.contexts.executions.stored_cells(
                 context, missing, _STORED_CHARACTERS
             )
             views += [

@@ -133,6 +133,23 @@ def test_a_heap_has_what_was_made_of_code(desk: Desk) -> None:
     later.close()
 
 
+def test_restored_contexts_take_code(desk: Desk) -> None:
+    first = HeldContext(desk)
+    first.run("import {list} from 'a'")
+    first.close()
+    desk.run(ended(desk.provider("modules").packages))
+    desk.grant = Grant("test", desk._allow)
+    blank = HeldContext(desk)
+    restored = HeldContext(desk, snapshot=blank.context.heaps.save())
+    code = "import {list} from 'a'; list()"
+    for context in (blank, restored):
+        desk.grant = Grant("test", desk._allow)
+        assert context.value(code) == "'ü,b,d,d'"
+        modules = context.context.bridge.isolate.modules
+        assert (modules.code_taken, modules.code_refused) == (4, 0)
+        context.close()
+
+
 def test_damaged_code_is_made_anew(loader: Loader) -> None:
     first, second = answers(loader, "a", "a")
     assert len(second[0].data) > len(first[0].data)

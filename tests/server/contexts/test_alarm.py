@@ -6,7 +6,7 @@ import asyncio
 
 from tests.support.waiting import DEADLINE
 
-from isoserver.contexts.context import Alarm
+from isoserver.contexts.deadline import Alarm
 
 SOON = 0.01
 """Seconds until what these tests set."""

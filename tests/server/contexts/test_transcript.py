@@ -262,7 +262,7 @@ def test_what_comes_late_has_its_cause(tmp_path: Path) -> None:
         first.flush()
         second = kept(tmp_path)
         for job in (7, 8, 9, 7):
-            second.add_late(Message("stream", {"text": "late"}, {}), job)
+            second.pass_on_late(Message("stream", {"text": "late"}, {}), job)
         late = second.after(2, 10)
         assert [(each.job, each.front) for each in late] == [
             *((7, "a"), (8, ""), (0, ""), (7, "a"))
