@@ -261,7 +261,7 @@ class Server:
             self.tracing.watch(self.parts, runners.values())
         self._mending: set[asyncio.Future[None]] = set()
         self._grace_ended = asyncio.Event()
-        self._claimed = False
+        self._claimed = self._stopped = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
 
@@ -364,8 +364,6 @@ class Server:
         self._http = make_http_server(self.parts, self._routes())
         self._http.add_sockets(sockets)
         self.url = self._claims.url
-        if self.cluster is not None:
-            await self.cluster.open()
 
     async def claim(self) -> None:
         """Keep other servers off the data folder and the database.
@@ -455,8 +453,11 @@ class Server:
         """Stop listening, let running cells end in their grace period, end the rest.
 
         Whatever the database and the store of heaps do, it ends: what they are asked
-        has a bound, and after a silence nothing more is.
+        has a bound, and after a silence nothing more is. Safe to call twice.
         """
+        if self._stopped:
+            return
+        self._stopped = True
         self.parts.ending = True
         self.database.expect_end()
         loop = asyncio.get_running_loop()
@@ -560,31 +561,54 @@ class Server:
         except BaseException:
             self.abandon()
             raise
+        # At once: who is told to end from now on has requests to answer.
         before = [(number, signal.getsignal(number)) for number in _ENDS]
         stopped = self.stop_on_signals()
-        if ready is not None:
-            ready(self.url)
+        failure: DatabaseError | None = None
+        try:
+            again = await self._serve(stopped, ready)
+        except DatabaseError as error:
+            again, failure = True, error
+        finally:
+            await self.stop()
+        if not again or stopped.is_set():  # also while it stopped
+            return False
+        loop = asyncio.get_running_loop()
+        for number, handler in before:
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        if failure is not None:
+            raise failure
+        return True
+
+    async def _serve(
+        self, stopped: asyncio.Event, ready: Callable[[str], None] | None
+    ) -> bool:
+        """Serve until the end; whether another server is to take the place of this.
+
+        Raises:
+            DatabaseError: The others can't be told that it serves.
+        """
         causes = [stopped, self.lock.lost]
         if self.cluster is not None:
             self._end_when_continued(self.cluster)
             causes.append(self.cluster.lost)
-        try:
-            await _first(causes)
-            again = not stopped.is_set() and not self.lock.lost.is_set()
-            if again and self.cluster is not None:
-                # Meanwhile requests are told why nothing is served.
-                back = asyncio.ensure_future(self.cluster.give_up())
-                await _first([stopped], back)
-                again = not stopped.is_set()
-        finally:
-            await self.stop()
-        if again and not stopped.is_set():  # nor while it stopped
-            loop = asyncio.get_running_loop()
-            for number, handler in before:
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-            return True
-        return False
+            opening = asyncio.ensure_future(self.cluster.open())
+            await _first(causes, opening)
+            if opening.done():
+                opening.result()
+        if stopped.is_set():
+            return False
+        if ready is not None:
+            ready(self.url)
+        await _first(causes)
+        if stopped.is_set() or self.lock.lost.is_set():
+            return False
+        if self.cluster is not None:
+            # Meanwhile requests are told why nothing is served.
+            back = asyncio.ensure_future(self.cluster.give_up())
+            await _first([stopped], back)
+        return not stopped.is_set()
 
     def _end_when_continued(self, cluster: Cluster) -> None:
         """Look at the lease first of all when the process goes on after a stop."""
