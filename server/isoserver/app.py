@@ -22,7 +22,7 @@ from isoserver.contexts.engines import Engines
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
-from isoserver.errors import DatabaseError
+from isoserver.errors import DatabaseError, HeapStoreError
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -261,7 +261,7 @@ class Server:
             self.tracing.watch(self.parts, runners.values())
         self._mending: set[asyncio.Future[None]] = set()
         self._grace_ended = asyncio.Event()
-        self._claimed = self._stopped = False
+        self._claimed = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
 
@@ -453,11 +453,8 @@ class Server:
         """Stop listening, let running cells end in their grace period, end the rest.
 
         Whatever the database and the store of heaps do, it ends: what they are asked
-        has a bound, and after a silence nothing more is. Safe to call twice.
+        has a bound, and after a silence nothing more is.
         """
-        if self._stopped:
-            return
-        self._stopped = True
         self.parts.ending = True
         self.database.expect_end()
         loop = asyncio.get_running_loop()
@@ -546,18 +543,31 @@ class Server:
             loop.add_signal_handler(number, stop)
         return stopped
 
-    async def run(self, ready: Callable[[str], None] | None = None) -> bool:
+    async def run(
+        self, ready: Callable[[str], None] | None = None, *, anew: bool = False
+    ) -> bool:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
 
         Args:
             ready: Called with the URL once requests are answered, if given.
+            anew: Whether it takes the place of another server of this process, which
+                goes on if what the servers share is away.
 
         Returns:
             Whether another server is to take the place of this one, which had to end
             because it could not prove any more that it may serve.
+
+        Raises:
+            ServerError: It can't start.
         """
         try:
             await self.start()
+        except (DatabaseError, HeapStoreError):
+            if anew:
+                await self.stop()
+            else:
+                self.abandon()
+            raise
         except BaseException:
             self.abandon()
             raise

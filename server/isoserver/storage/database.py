@@ -273,8 +273,7 @@ class Database:
         SQLite's are threads. That of a query which was cancelled isn't waited for by
         SQLAlchemy, and would tell an event loop that is gone, and keep its file open.
         """
-        if self._sessions is not None:
-            await self._sessions.close()
+        self.give_up()  # whoever still waits is told so
         await self.engine.dispose()
         left = [thread for thread in self._threads if thread.is_alive()]
         if left:

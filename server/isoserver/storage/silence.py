@@ -98,7 +98,3 @@ class Sessions:
         """End all, and begin none any more."""
         self.last = True
         self.hang_up()
-
-    async def close(self) -> None:
-        """Close all together, within the time that one has."""
-        await asyncio.gather(*(session.close() for session in tuple(self._open)))
