@@ -28,6 +28,7 @@ from isoserver.errors import (
     FieldProblem,
     ForkError,
     InvalidRequestError,
+    MovingError,
     StoppingError,
 )
 from isoserver.storage.retention import Sweeper
@@ -341,6 +342,20 @@ class Contexts:
             why = self._registry.why_gone((workspace, context_id))
             raise ContextMissingError(context_id, why)
         return context
+
+    def check_here(self, context: Context) -> None:
+        """Note that something was done to a context's files that is to last.
+
+        Raises:
+            ContextMissingError: It was deleted meanwhile, and they with it.
+            MovingError: It has gone to another server, perhaps without that.
+        """
+        if self._registry.knows(context):
+            context.touch()
+        elif self.ownership is not None:
+            raise MovingError
+        else:
+            raise ContextMissingError(context.id)
 
     async def adopt(self, workspace: str, context_id: str) -> None:
         """Have `get` find a context that no other server has, if there is one.

@@ -543,10 +543,11 @@ class PeerRunsHandler(_PeerHandler):
 class PeerSessionsHandler(_PeerHandler):
     """The sessions of fronts with contexts that are here."""
 
-    def post(self) -> None:
+    async def post(self) -> None:
         """Drop those of a document that has one elsewhere by now."""
         path, kept_id = msgspec.json.decode(self.request.body, type=tuple[str, str])
         self.parts.sessions.drop_path(self.principal.workspace, path, kept_id)
+        await self.parts.sessions.written()  # for servers that look there
         self.answer({})
 
 
