@@ -22,7 +22,7 @@ from isoserver.contexts.engines import Engines
 from isoserver.contexts.routes import CONTEXT_ROUTES
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.transcript_files import TranscriptFiles
-from isoserver.errors import DatabaseError
+from isoserver.errors import DatabaseError, HeapStoreError
 from isoserver.files.routes import FILE_ROUTES
 from isoserver.files.service import Files
 from isoserver.files.whole import write_file
@@ -78,6 +78,8 @@ __all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_LAST_SECONDS: Final = 10.0
+"""For what the database is told when a server stops, once its contexts are saved."""
 _MEND_SECONDS: Final = 1.0
 """Between two attempts to end what a server has left that is gone."""
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -323,6 +325,9 @@ class Server:
         self.contexts.lose(reason)
         self.runs.lose()
         self.parts.fronts.close(reason)
+        # Whatever was asked for counts no more, nor need anybody wait for it.
+        self.heaps.give_up()
+        self.database.hang_up()
 
     def _mend_soon(self, _server_id: str) -> None:
         """End the runs of a server that is gone."""
@@ -359,8 +364,6 @@ class Server:
         self._http = make_http_server(self.parts, self._routes())
         self._http.add_sockets(sockets)
         self.url = self._claims.url
-        if self.cluster is not None:
-            await self.cluster.open()
 
     async def claim(self) -> None:
         """Keep other servers off the data folder and the database.
@@ -447,8 +450,28 @@ class Server:
         await self.contexts.given_away()
 
     async def stop(self) -> None:
-        """Stop listening, let running cells end in their grace period, end the rest."""
+        """Stop listening, let running cells end in their grace period, end the rest.
+
+        Whatever the database and the store of heaps do, it ends: what they are asked
+        has a bound, and after a silence nothing more is.
+        """
         self.parts.ending = True
+        self.database.expect_end()
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        saved = settings.shutdown_grace_seconds + settings.interrupt_grace_seconds
+        saved += settings.shutdown_save_timeout_seconds
+        last = [
+            loop.call_later(saved, self.heaps.give_up),
+            loop.call_later(saved + _LAST_SECONDS, self.database.give_up),
+        ]
+        try:
+            await self._stop()
+        finally:
+            for each in last:
+                each.cancel()
+
+    async def _stop(self) -> None:
         end = time.monotonic() + self.settings.shutdown_grace_seconds
         if self.cluster is not None:
             await self._give_away(self.cluster)
@@ -460,6 +483,7 @@ class Server:
         await self.runs.close(end - time.monotonic())
         await self.checks.close()
         await self.contexts.close(end - time.monotonic())
+        self.heaps.give_up()  # what is still being saved comes too late
         await self.webhooks.close()  # told of the last ends by now
         self.parts.fronts.close("the server stopped")
         # After the contexts: who waits for one of their runs still gets its answer.
@@ -519,46 +543,82 @@ class Server:
             loop.add_signal_handler(number, stop)
         return stopped
 
-    async def run(self, ready: Callable[[str], None] | None = None) -> bool:
+    async def run(
+        self, ready: Callable[[str], None] | None = None, *, anew: bool = False
+    ) -> bool:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
 
         Args:
             ready: Called with the URL once requests are answered, if given.
+            anew: Whether it takes the place of another server of this process, which
+                goes on if what the servers share is away.
 
         Returns:
             Whether another server is to take the place of this one, which had to end
             because it could not prove any more that it may serve.
+
+        Raises:
+            ServerError: It can't start.
         """
         try:
             await self.start()
+        except (DatabaseError, HeapStoreError):
+            if anew:
+                await self.stop()
+            else:
+                self.abandon()
+            raise
         except BaseException:
             self.abandon()
             raise
+        # At once: who is told to end from now on has requests to answer.
         before = [(number, signal.getsignal(number)) for number in _ENDS]
         stopped = self.stop_on_signals()
-        if ready is not None:
-            ready(self.url)
+        failure: DatabaseError | None = None
+        try:
+            again = await self._serve(stopped, ready)
+        except DatabaseError as error:
+            again, failure = True, error
+        finally:
+            await self.stop()
+        if not again or stopped.is_set():  # also while it stopped
+            return False
+        loop = asyncio.get_running_loop()
+        for number, handler in before:
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        if failure is not None:
+            raise failure
+        return True
+
+    async def _serve(
+        self, stopped: asyncio.Event, ready: Callable[[str], None] | None
+    ) -> bool:
+        """Serve until the end; whether another server is to take the place of this.
+
+        Raises:
+            DatabaseError: The others can't be told that it serves.
+        """
         causes = [stopped, self.lock.lost]
         if self.cluster is not None:
             self._end_when_continued(self.cluster)
             causes.append(self.cluster.lost)
-        try:
-            await _first(causes)
-            again = not stopped.is_set() and not self.lock.lost.is_set()
-            if again and self.cluster is not None:
-                # Meanwhile requests are told why nothing is served.
-                back = asyncio.ensure_future(self.cluster.give_up())
-                await _first([stopped], back)
-                again = not stopped.is_set()
-        finally:
-            await self.stop()
-        if again and not stopped.is_set():  # nor while it stopped
-            loop = asyncio.get_running_loop()
-            for number, handler in before:
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-            return True
-        return False
+            opening = asyncio.ensure_future(self.cluster.open())
+            await _first(causes, opening)
+            if opening.done():
+                opening.result()
+        if stopped.is_set():
+            return False
+        if ready is not None:
+            ready(self.url)
+        await _first(causes)
+        if stopped.is_set() or self.lock.lost.is_set():
+            return False
+        if self.cluster is not None:
+            # Meanwhile requests are told why nothing is served.
+            back = asyncio.ensure_future(self.cluster.give_up())
+            await _first([stopped], back)
+        return not stopped.is_set()
 
     def _end_when_continued(self, cluster: Cluster) -> None:
         """Look at the lease first of all when the process goes on after a stop."""

@@ -25,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import psutil
 from tests.bench import report
 from tests.bench.bench_cluster import SERVERS, answered, cluster, spent

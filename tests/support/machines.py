@@ -173,6 +173,12 @@ class Machines:
                 self.database.come_back()
 
     @contextmanager
+    def database_paused(self) -> Iterator[None]:
+        """Have the database take what it is sent, and answer nothing."""
+        with self._away, self.postgresql.paused():
+            yield
+
+    @contextmanager
     def store_paused(self) -> Iterator[None]:
         """Have the store take requests, and answer none."""
         with self._still:

@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +108,25 @@ class PostgreSQL:
             except AssertionError as error:  # noqa: PERF203 - it waits anyway
                 if "starting up" not in str(error) or time.monotonic() > end:
                     raise
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have it take what it is sent, and answer nothing."""
+        shell = psutil.Process(self._process.pid)
+        processes: list[psutil.Process] = []
+        # The first of them makes the others: no more come once it is stopped.
+        for found in (shell.children(), shell.children(recursive=True)):
+            for each in found:
+                with suppress(psutil.NoSuchProcess):
+                    if each.name() == "postgres":
+                        each.suspend()
+                        processes.append(each)
+        try:
+            yield
+        finally:
+            for each in processes:
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     @contextmanager
     def holding(self, statement: str, database: str) -> Iterator[None]:

@@ -218,11 +218,10 @@ async def _run(settings: ServerSettings, claims: Claims) -> None:
             server = Server(settings, claims=others)
             route_foreign(server.parts.log)
             try:
-                again = await server.run()
+                again = await server.run(anew=True)
             except (DatabaseError, HeapStoreError) as error:
                 # What the servers share was there for a moment only.
                 server.parts.log.warning("can't begin anew yet", reason=str(error))
-                await server.stop()
                 await asyncio.sleep(_PAUSE_SECONDS)
 
 

@@ -122,6 +122,11 @@ class Heaps:
         if collect:
             self._sweeper.start()
 
+    def give_up(self) -> None:
+        """Ask nothing more of the store: whoever waits for it is told so."""
+        self._store.give_up()
+        self._contents.give_up()
+
     async def close(self) -> None:
         """Stop collecting, and write what is still to be written."""
         await self._sweeper.close()

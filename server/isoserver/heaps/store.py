@@ -7,6 +7,7 @@ brought back for whoever has come to own the heap meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
 from contextlib import suppress
@@ -54,8 +55,11 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(method)
     def translated(*args: P.args, **kwargs: P.kwargs) -> R:
+        store: HeapStore = args[0]  # type: ignore[assignment]  # they are methods
         try:
-            return method(*args, **kwargs)
+            store.check_open()
+            done = method(*args, **kwargs)
+            store.check_open()  # else nothing may have been done
         except ServerError:
             raise
         except FileNotFoundError as error:
@@ -66,6 +70,7 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:  # each library has its own
             message = f"the store of heaps can't be used: {reason_of(error)}"
             raise HeapStoreError(message) from error
+        return done
 
     return translated
 
@@ -88,6 +93,7 @@ class HeapStore:
         """
         self._url = url
         self._ending = ending
+        self._given_up = False
 
     @functools.cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -105,6 +111,24 @@ class HeapStore:
     @property
     def _is_local(self) -> bool:
         return "file" in self._fs.protocol
+
+    def check_open(self) -> None:
+        """Refuse what comes too late.
+
+        Raises:
+            HeapStoreError: The store was given up.
+        """
+        if self._given_up:
+            message = "the store of heaps isn't used any more: the server is ending"
+            raise HeapStoreError(message)
+
+    def give_up(self) -> None:
+        """Ask nothing more of the store: whoever waits for it is told so."""
+        self._given_up = True
+        opened = self.__dict__.get("_opened")
+        loop = None if opened is None else getattr(opened[0], "loop", None)
+        if loop is not None:  # in which fsspec asks a store that is elsewhere
+            loop.call_soon_threadsafe(_cancel_all, loop)
 
     @_translated
     def open(self) -> None:
@@ -224,12 +248,17 @@ class HeapStore:
         return f"{self._opened[1]}/{key}{self._ending}"
 
 
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+
+
 def _options(url: str) -> dict[str, Any]:
     """Return what a kind of store is told besides its URL."""
     # A store that can't be reached is given up after 10 s, one that takes requests and
-    # answers none after half a minute, in place of several: clients wait for that.
+    # answers none after 20 s, in place of minutes: clients wait for that.
     if url.startswith(_S3):
-        return {"config_kwargs": {"retries": {"max_attempts": 1}}}
+        return {"config_kwargs": {"retries": {"max_attempts": 1}, "read_timeout": 10}}
     return {}
 
 

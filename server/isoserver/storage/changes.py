@@ -24,15 +24,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from isokernel.timeouts import timeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.storage.database import Database
@@ -166,12 +164,10 @@ class Changes:
 
     async def _listen(self) -> None:
         """Keep a connection that listens; connect again when it is lost."""
-        # Not one of the pool's: it is never given back.
-        engine = create_async_engine(self._database.engine.url, poolclass=NullPool)
         delay = _FIRST_DELAY_SECONDS
         while True:
             try:
-                await self._hear(engine)
+                await self._hear()
             except Exception as error:  # noqa: BLE001 - whatever drivers raise
                 kind = type(error).__name__
                 self._log.warning("changes can't be heard", error=kind)
@@ -180,13 +176,15 @@ class Changes:
             await asyncio.sleep(delay)
             delay = min(2 * delay, _LAST_DELAY_SECONDS)
 
-    async def _hear(self, engine: AsyncEngine) -> None:
+    async def _hear(self) -> None:
         """Listen with one connection until it is lost."""
         lost = asyncio.Event()
-        connection = await engine.connect()
+        connection = await self._database.engine.connect()
         try:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             driver: Any = (await connection.get_raw_connection()).driver_connection
+            assert connection.sync_connection is not None  # noqa: S101 - it is open
+            connection.sync_connection.detach()  # the pool's others are given back
             driver.add_termination_listener(lambda _: lost.set())
             await driver.add_listener(_CHANNEL, self._heard)
             self._listening = True

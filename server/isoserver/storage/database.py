@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -35,7 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import URL
+    from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from isoserver.storage.silence import Sessions
 
 __all__ = [
     "FENCED_STATE",
@@ -76,16 +78,8 @@ _SQLITE_WRITE: Final = text("PRAGMA user_version = 1")
 """Writes a page of the file, whatever the version was; nothing reads the version."""
 _WRITE: Final = text("SELECT txid_current()")
 """PostgreSQL refuses it where it would refuse to write."""
-_CONNECT_SECONDS: Final = 5.0
-_WATCHING: Final = (
-    # Who waits for a server that can't be reached any more is told by the kernel,
-    # however long a query may take on one that can.
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 10_000),
-)
+_POOL_SECONDS: Final = 10.0
+"""How long a connection of PostgreSQL's is waited for while all are in use."""
 _CLOSE_SECONDS: Final = 2.0
 _CHECK_SECONDS: Final = 5.0
 _CHECKED_SECONDS: Final = 1.0
@@ -124,6 +118,7 @@ class Database:
         self.is_sqlite = is_sqlite(url)
         self._threads: WeakSet[threading.Thread] = WeakSet()
         self._variables = variables
+        self._sessions: Sessions | None = None
         self.generations: dict[tuple[str, str], int] = {}
         try:
             self.engine: AsyncEngine = create_async_engine(url, **self._options())
@@ -133,8 +128,10 @@ class Database:
         # What was wrong when the database was last written for `check`, and when.
         self._check: asyncio.Future[DatabaseError | None] | None = None
         self._checked = 0.0
-        prepare = _prepare_sqlite if self.is_sqlite else _watch_peer
-        event.listen(self.engine.sync_engine, "connect", prepare)
+        if self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+        else:
+            event.listen(self.engine.sync_engine, "handle_error", _end_if_silent)
 
     def _options(self) -> dict[str, Any]:
         if self.is_sqlite:
@@ -142,10 +139,18 @@ class Database:
             # Each is a thread, and as dear to make as five queries: so all stay that
             # were ever needed at once.
             return {"connect_args": more, "pool_size": _SQLITE_POOL, "max_overflow": 0}
-        connect: dict[str, Any] = {"timeout": _CONNECT_SECONDS}
+        from isoserver.storage.silence import Sessions  # noqa: PLC0415 - needs asyncpg
+
+        self._sessions = Sessions()
+        connect: dict[str, Any] = {"async_creator_fn": self._sessions.begin}
         if self._variables is not None:
             connect["server_settings"] = dict(self._variables)
-        return {"pool_size": _POOL, "pool_pre_ping": True, "connect_args": connect}
+        return {
+            "pool_size": _POOL,
+            "pool_timeout": _POOL_SECONDS,
+            "pool_pre_ping": True,
+            "connect_args": connect,
+        }
 
     def _open_sqlite(self, *place: Any, **options: Any) -> Any:
         """Begin a connection as SQLAlchemy does, and know its thread."""
@@ -247,12 +252,28 @@ class Database:
             return error
         return None
 
+    def expect_end(self) -> None:
+        """Ask nothing more of the database once it has been silent."""
+        if self._sessions is not None:
+            self._sessions.last = True
+
+    def hang_up(self) -> None:
+        """End all sessions, as the database is silent: who waits is told so."""
+        if self._sessions is not None:
+            self._sessions.hang_up()
+
+    def give_up(self) -> None:
+        """Ask nothing more of the database: who waits is told so."""
+        if self._sessions is not None:
+            self._sessions.give_up()
+
     async def close(self) -> None:
         """Close all connections.
 
         SQLite's are threads. That of a query which was cancelled isn't waited for by
         SQLAlchemy, and would tell an event loop that is gone, and keep its file open.
         """
+        self.give_up()  # whoever still waits is told so
         await self.engine.dispose()
         left = [thread for thread in self._threads if thread.is_alive()]
         if left:
@@ -309,9 +330,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _watch_peer(connection: Any, _record: object) -> None:
-    transport = connection.driver_connection._transport  # noqa: SLF001 - there is no other way
-    its = transport.get_extra_info("socket")
-    if its.family != socket.AF_UNIX:
-        for level, name, value in _WATCHING:
-            its.setsockopt(level, name, value)
+def _end_if_silent(context: ExceptionContext) -> None:
+    """Have a session that gave no answer in time be of no use to anybody."""
+    if isinstance(context.original_exception, asyncio.TimeoutError):
+        context.is_disconnect = True

@@ -16,6 +16,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from isokernel.timeouts import timeout
 from isoserver.errors import DatabaseError, TakenError
 from isoserver.storage.file_locks import PAUSE_SECONDS, lock_files
 
@@ -44,6 +45,8 @@ _KEEPALIVE: Final = (
 )
 _CHECK_SECONDS: Final = 5.0
 """Between two checks that PostgreSQL still holds the lock for this server."""
+_ANSWER_SECONDS: Final = 5.0
+"""After which a database that answers no check is silent."""
 
 
 class ServerLock:
@@ -149,9 +152,12 @@ class ServerLock:
             await asyncio.sleep(_CHECK_SECONDS)
             try:
                 if self._connection is not None:
-                    await self._connection.exec_driver_sql(_CHECK)
+                    async with timeout(_ANSWER_SECONDS):
+                        await self._connection.exec_driver_sql(_CHECK)
                     continue
-            except _outages():
+            except _outages() as error:
+                if isinstance(error, asyncio.TimeoutError):
+                    self._database.hang_up()
                 self._log.warning("the connection that locks the database is lost")
                 await self._disconnect()
             try:

@@ -25,6 +25,15 @@ WHEN (OLD.capacity = 0 AND NEW.capacity > 0) EXECUTE FUNCTION refuse();
 """
 """Has a server fail at the last that it asks of the database to begin."""
 
+_WAIT_TO_OPEN = """
+CREATE TABLE gate ();
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM FROM gate; RETURN NEW; END $$;
+CREATE TRIGGER wait BEFORE UPDATE ON cluster_servers FOR EACH ROW
+WHEN (OLD.capacity = 0 AND NEW.capacity > 0) EXECUTE FUNCTION wait();
+"""
+"""Likewise, have it wait for that."""
+
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
     first, one = nodes.start()
@@ -148,6 +157,29 @@ def test_a_server_that_listens_already_when_it_can_t_come_back_tries_again(
     postgresql.query("DROP TRIGGER refuse ON cluster_servers", away.name)
     wait_for(lambda: _serves(one))
     assert one.text("6 * 7", context_id=one.create()) == "42"
+
+
+def test_a_server_that_is_told_to_end_as_it_comes_back_ends_in_order(
+    nodes: Nodes, away: Away, postgresql: PostgreSQL
+) -> None:
+    nodes.database = away.url
+    server, one = nodes.start("--shutdown-grace-seconds", "1")
+    postgresql.query(_WAIT_TO_OPEN, away.name)
+    expired = "SELECT seen_at + make_interval(secs => lease_seconds) < now()"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    locked = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
+    with postgresql.holding(locked, away.name), ThreadPoolExecutor() as pool:
+        server.process.send_signal(signal.SIGSTOP)
+        asked = f"{expired} FROM cluster_servers"
+        wait_for(lambda: postgresql.query(asked, away.name) == "t\n")
+        server.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: postgresql.query(waiting) == "1\n")
+        here = one.create()
+        body = {"code": "for (;;);", "context_id": here}
+        answer = pool.submit(one.post, "/execute", json=body)
+        one.wait_state(here, "busy")
+        assert server.stop() == 0
+        assert answer.result().status_code != 500
 
 
 def test_who_waits_is_told_that_the_lease_is_over(nodes: Nodes, away: Away) -> None:

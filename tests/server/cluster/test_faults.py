@@ -105,6 +105,11 @@ class Faults:
             self._last(0.3, 1.5)
         return True
 
+    def database_paused(self) -> bool:
+        with self._machines.database_paused():
+            self._last(0.3, 1.5, 3.0)
+        return True
+
     def database_cut_off(self) -> bool:
         return self._cut(_both(DATABASE, self._machines.names), 0.3, 1.5, 3.0)
 

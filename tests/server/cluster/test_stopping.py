@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from tests.server.cluster.conftest import LONG_LEASE_SECONDS
 from tests.support.agents import BOTH, INITIALIZE
@@ -14,8 +18,11 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from tests.server.cluster.conftest import Nodes
     from tests.support.client import Client
+    from tests.support.postgresql import PostgreSQL
 
 OWNER = "X-Isokernel-Owner"
+SILENCE_SECONDS = 25.0
+"""The grace period, the silence of a database, and what a busy machine takes."""
 LONG = "await new Promise((done) => setTimeout(done, 60_000))"
 
 
@@ -90,3 +97,35 @@ def test_servers_of_which_all_are_drained_still_serve(nodes: Nodes) -> None:
     assert one.get("/healthz").status_code == 200
     assert one.result("1 + 1", session="s") == "2"
     assert one.text("2 + 2", context_id=one.create()) == "4"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lease_seconds", [1, LONG_LEASE_SECONDS])
+def test_a_server_ends_whose_database_is_silent(
+    nodes: Nodes, postgresql: PostgreSQL, lease_seconds: int
+) -> None:
+    nodes.lease_seconds = lease_seconds
+    server, one = nodes.start("--shutdown-grace-seconds", "1")
+    body = {"language": "javascript", "durability": "execution"}
+    here = one.post("/contexts", json=body).json()["id"]
+    one.result("let n = 1", session="s")
+    with ThreadPoolExecutor() as pool, postgresql.paused():
+        # Amid a checkpoint, which a statement belongs to.
+        asked = pool.submit(_status, one, {"code": "1", "context_id": here})
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < SILENCE_SECONDS
+        assert asked.result() != 200
+
+
+def _status(client: Client, body: dict[str, str]) -> int:
+    """Of an answer; 0 if there is none, as the connection was closed."""
+    with suppress(httpx.TransportError):
+        answer = client.post("/execute", json=body)
+        return (
+            500
+            if answer.status_code == 200 and answer.json()["error"]
+            else (answer.status_code)
+        )
+    return 0

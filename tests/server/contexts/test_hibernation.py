@@ -418,7 +418,7 @@ def _rows(_server: Server, kept: Any, context_id: str) -> bool:
     if "--database-url" in kept:
         import asyncio  # noqa: PLC0415 -- for one of two databases
 
-        import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415
+        import asyncpg  # noqa: PLC0415
 
         async def ask() -> bool:
             connection = await asyncpg.connect(kept[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,24 @@ for ask in (store.open, lambda: store.read(sys.argv[2])):
         ask()
     except HeapStoreError as error:
         print(error)
+"""
+
+GIVER = """
+import sys, threading
+from isoserver.errors import HeapStoreError
+from isoserver.heaps.store import HeapStore
+store, key = HeapStore(sys.argv[1]), sys.argv[2]
+def ask(method, *arguments):
+    try:
+        print(method(*arguments))
+    except HeapStoreError as error:
+        print(error)
+asking = threading.Thread(target=ask, args=(store.write, key, b"0"))
+asking.start()
+sys.stdin.readline()
+store.give_up()
+asking.join()
+ask(store.exists, key)
 """
 
 
@@ -131,6 +150,29 @@ def test_a_bucket_that_is_missing_is_no_heap_that_is_missing(
     ).stdout.splitlines()
     assert len(said) == 2
     assert all("bucket does not exist" in line for line in said)
+
+
+def test_who_waits_for_a_silent_store_is_told_that_it_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        variables = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        asking = subprocess.Popen(
+            [sys.executable, "-c", GIVER, "s3://silent/in/here", KEYS[0]],
+            env={**os.environ, **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)  # it waits for the answer
+            began = time.monotonic()
+            said, _ = asking.communicate("give up\n")
+            assert time.monotonic() - began < 5
+    assert said.count("the server is ending") == 2
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,16 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import text
 
+from isoserver.errors import DatabaseError
 from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.postgresql import PostgreSQL
 
 QUERY = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 30000)"
@@ -39,3 +43,29 @@ def test_queries_that_are_cancelled_leave_no_threads(tmp_path: Path) -> None:
 
     for turns in range(40):
         asyncio.run(scenario(turns))
+
+
+def test_a_query_amid_which_the_database_is_closed_fails(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        database = Database(url_of(postgresql.database(), tmp_path))
+
+        async def ask() -> None:
+            async with database.connect() as connection:
+                await connection.execute(text("SELECT pg_sleep(60)"))
+
+        asking = asyncio.ensure_future(ask())
+        sleeping = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(60)%'"
+        )
+        asked = f"{sleeping} AND pid <> pg_backend_pid()"
+        while postgresql.query(asked) != "1\n":  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+        await database.close()
+        with pytest.raises(DatabaseError):
+            await asking
+        with pytest.raises(DatabaseError, match="ConnectionAborted"):
+            await ask()
+
+    asyncio.run(scenario())

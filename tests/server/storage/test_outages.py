@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from tests.support.client import Client
     from tests.support.outages import Away
+    from tests.support.postgresql import PostgreSQL
+
+PATIENCE_SECONDS = 25.0
+"""Of two requests, one after the other; clients have half a minute for each."""
 
 
 def _calls(client: Client, heap: str, here: str) -> dict[str, Any]:
@@ -92,3 +97,21 @@ def test_a_server_that_can_not_write_is_not_healthy(
 def _unhealthy(server: Server) -> Any:
     answer = CLIENT.get(f"{server.url}/healthz")
     return None if answer.status_code == 200 else answer.json()
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_long_for_a_silent_database(
+    servers: Callable[..., Server], tmp_path: Path, postgresql: PostgreSQL, away: Away
+) -> None:
+    server = servers(
+        *JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path), "--database-url", away.url
+    )
+    with connect(server) as client:
+        client.timeout = 2 * PATIENCE_SECONDS
+        assert client.get("/api/heaps").status_code == 200
+        with postgresql.paused():
+            began = time.monotonic()
+            assert client.get("/api/heaps").status_code == 503
+            assert client.get("/api/sessions").status_code == 503
+            assert time.monotonic() - began < PATIENCE_SECONDS
+        wait_for(lambda: client.get("/api/heaps").status_code == 200)
