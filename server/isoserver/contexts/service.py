@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from isokernel.capabilities import read_policy
 from isoserver.contexts.budget import MemoryBudget, machine_bytes
 from isoserver.contexts.calls import OF_REQUEST
-from isoserver.contexts.context import Context, Identity, State, new_id
+from isoserver.contexts.context import (
+    Context,
+    Identity,
+    State,
+    id_made_for,
+    new_id,
+)
 from isoserver.contexts.forkserver import AsyncForkServer, fork_server
 from isoserver.contexts.hibernation import Hibernation
 from isoserver.contexts.history import cell_content
@@ -837,6 +843,10 @@ class Contexts:
         **asked: Any,
     ) -> tuple[Context, Execution]:
         """Begin it, unless its context has it, perhaps from an earlier server."""
+        if context_id is None and self.ownership is not None:
+            return await self._begin_anywhere(
+                workspace, language, code, seconds, execution_id, **asked
+            )
         if context_id is not None:
             context = self.get(workspace, context_id)
             with suppress(ExecutionMissingError):
@@ -847,6 +857,39 @@ class Contexts:
         return await self._begin(
             *(workspace, context_id, language, code, seconds),
             execution_id=execution_id,
+            **asked,
+        )
+
+    async def _begin_anywhere(
+        self,
+        workspace: str,
+        language: str | None,
+        code: str,
+        seconds: float,
+        execution_id: str,
+        **asked: Any,
+    ) -> tuple[Context, Execution]:
+        """Begin it in a context of its own, which any server finds by its id."""
+        assert self.ownership is not None  # noqa: S101 - there are other servers
+        name = id_made_for(execution_id)
+        await self.ownership.adopt((workspace, name))
+        if self._registry.has((workspace, name)):
+            context = self.get(workspace, name)
+            try:
+                known = await self.find_execution(context, execution_id)
+            except ExecutionMissingError:
+                if context.state is not State.DEAD or context.execution_count:
+                    raise ExecutionForgottenError(execution_id, name) from None
+                # It was lost with its server, before the execution was over.
+                await self.delete(workspace, name)
+            else:
+                if known.code != code:
+                    raise ExecutionNamedError(execution_id)
+                return context, known
+        return await self._begin(
+            *(workspace, None, language, code, seconds),
+            execution_id=execution_id,
+            made_as=name,
             **asked,
         )
 
@@ -885,6 +928,7 @@ class Contexts:
         seconds: float,
         *,
         policy: dict[str, Any] | None = None,
+        made_as: str | None = None,
         **asked: Any,
     ) -> tuple[Context, Execution]:
         if context_id is not None:
@@ -894,8 +938,9 @@ class Contexts:
             return context, context.execute(
                 code, seconds, language=spoken, policy=narrowing, **asked
             )
+        spoken = self.languages.find(language)
         context = await self.create(
-            workspace, self.languages.find(language), policy=policy
+            workspace, spoken, policy=policy, context_id=made_as
         )
         try:
             return context, context.execute(code, seconds, **asked)

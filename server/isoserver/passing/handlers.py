@@ -21,6 +21,7 @@ from tornado.web import Finish
 
 from isoserver.cluster.balance import Load
 from isoserver.cluster.kinds import CONTEXT, RUN
+from isoserver.contexts.context import id_made_for
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
     ContextError,
@@ -96,8 +97,8 @@ class Target(NamedTuple):
 
     Attributes:
         kind: What it is, as the cluster calls it; empty if it is to be made.
-        id: Its id in the workspace; of what is to be made, what its place depends on.
-        made: Whether it is made if it isn't there.
+        id: Its id in the workspace; empty if it has none yet.
+        made: Whether it is made if it isn't there, by any server that has room.
         run: Of which kind, if it is a run that is to be made and there is no room here.
     """
 
@@ -105,15 +106,6 @@ class Target(NamedTuple):
     id: str
     made: bool = False
     run: Kind | None = None
-
-    @property
-    def is_anywhere(self) -> bool:
-        """Whether it may be made by any server that has room for it.
-
-        What has an id and no owner is made where the id says, and nowhere else: so a
-        request that is sent again finds it.
-        """
-        return self.made or not (self.kind or self.id)
 
 
 SERVER: Final = "server"
@@ -199,9 +191,7 @@ class PassingHandler(Handler):
 
     async def _may_be_made(self, target: Target) -> bool:
         """Whether what another server wants to have made here is here, or has room."""
-        if not target.is_anywhere or self._has_room():
-            return True
-        return target.made and await self._is_here(target)
+        return self._has_room() or (target.made and await self._is_here(target))
 
     def _has_room(self) -> bool:
         """Whether the workspace may have what is asked for, here."""
@@ -263,7 +253,7 @@ class PassingHandler(Handler):
         else:
             first = None if target.run is not None else await cluster.place()
             places.sort(key=lambda one: (one != first, cluster.fullness(one)))
-        self._places = iter(places[: _PLACES_MAX if target.is_anywhere else 1])
+        self._places = iter(places[:_PLACES_MAX])
         owner = self._next_place()
         if owner is not None:
             raise ElsewhereError(owner.id, owner.url)
@@ -707,7 +697,8 @@ def _context(name: str | None) -> Target:
 def _of_execute(handler: Handler) -> Target:
     body = _body(handler)
     if not body.context_id and body.execution_id:
-        return Target("", body.execution_id)
+        # The one that it is sent for again, wherever that was made.
+        return Target(CONTEXT, id_made_for(body.execution_id), made=True)
     return _context(body.context_id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import count
 from typing import TYPE_CHECKING
 
 import httpx
@@ -33,6 +34,27 @@ def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
     assert "what ran after its checkpoint" in taken["reason"]
     assert other.text("n + 1", context_id=saved) == "42"
     assert found(other, unsaved)["state"] == "dead"
+
+
+def test_what_was_lost_amid_its_run_is_begun_anew(nodes: Nodes) -> None:
+    """Sent again with the same id, though the context that it had made is dead."""
+    first, one = nodes.start()
+    _, other = nodes.start()
+    code = "console.log('begun'); await new Promise(() => {})"
+    for number in count():
+        asked = {"code": code, "execution_id": f"order-{number}"}
+        with one.stream("POST", "/execute/async", json=asked) as answer:
+            assert any("begun" in line for line in answer.iter_lines())
+            if answer.headers["X-Isokernel-Owner"] == first.url:
+                break
+    here = answer.headers["X-Context-Id"]
+    first.stop(signal.SIGKILL)
+    assert found(other, here)["state"] == "dead"
+    with other.stream("POST", "/execute/async", json=asked) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["X-Context-Id"] == here
+        assert any("begun" in line for line in answer.iter_lines())
+    assert other.show(here)["state"] == "busy"
 
 
 def test_a_server_that_was_stopped_too_long_has_nothing_any_more(nodes: Nodes) -> None:

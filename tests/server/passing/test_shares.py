@@ -126,6 +126,31 @@ def test_sessions_find_room(red: Client) -> None:
         assert red.result("n += 1", session=name) == "2"
 
 
+def test_named_executions_find_room_and_run_once(three: AnyServer, red: Client) -> None:
+    """Without a context that is named, and sent again to any server."""
+    clients = three.clients(**{"X-API-Key": RED})
+    asked = [
+        {"code": "Math.random()", "execution_id": f"order-{number}"}
+        for number in range(NUMBER * EACH)
+    ]
+    first = [red.post("/execute", json=each) for each in asked]
+    assert [answer.status_code for answer in first] == [200] * len(asked)
+    refused = red.post("/execute", json={"code": "1", "execution_id": "more"})
+    assert refused.headers["X-Error-Code"] == "context_limit", refused.text
+    # A place that is free by now changes nothing of where the others are.
+    gone = first.pop().json()["context_id"]
+    assert red.delete(f"/contexts/{gone}").status_code == 204
+    for client in clients:
+        for each, before in zip(asked, first, strict=False):
+            assert client.post("/execute", json=each).json() == before.json()
+    other = {"code": "2", "execution_id": asked[0]["execution_id"]}
+    assert {client.post("/execute", json=other).status_code for client in clients} == {
+        409
+    }
+    for client in clients:
+        client.close()
+
+
 @pytest.mark.parametrize("kind", ["execution", "task"])
 def test_runs_find_room(red: Client, kind: str) -> None:
     path = {"execution": "/api/exec", "task": "/tasks"}[kind]
