@@ -965,6 +965,14 @@ class Contexts:
         """
         return await self._store.last_cells(context, count, size_max)
 
+    async def changed(self, context: Context) -> None:
+        """Have a context saved whose files were changed by a request, if it says so.
+
+        Raises:
+            ServerError: It is to be saved before that is acknowledged, and can't be.
+        """
+        await self._hibernation.changed(context)
+
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.
 

@@ -71,6 +71,10 @@ class _FolderHandler(Handler):
             partial(files.open if make else files.find, context.key)
         )
 
+    async def store(self, context_id: str) -> None:
+        """Have a change be where a crash can't take it, before it is acknowledged."""
+        await self.parts.contexts.changed(self.find_context(context_id))
+
     async def call(self, function: Callable[..., R], *args: Any, **named: Any) -> R:
         """Call something that blocks.
 
@@ -131,6 +135,7 @@ class FilesHandler(_FolderHandler):
             replaces = asked.overwrite
             await self.call(folder.move, asked.path, target, replaces=replaces)
         facts = await self.call(folder.stat, target, follow=False)
+        await self.store(context_id)
         self.answer(file_answer(target.lstrip("/"), kind_of(facts.st_mode), facts))
 
 
@@ -286,6 +291,7 @@ class FileHandler(FilesHandler):
         await self.parts.files.settled(self.find_context(context_id).key)
         await self.call(self._replacement.commit)
         facts = await self.call(self._folder.stat, path)
+        await self.store(context_id)
         self.set_header("ETag", etag(facts))
         status = HTTPStatus.CREATED if self.created else HTTPStatus.OK
         self.answer(file_answer(path.lstrip("/"), "file", facts), status)
@@ -302,6 +308,7 @@ class FileHandler(FilesHandler):
             await self.call(folder.delete_folder, path, recursive=recursive)
         else:
             await self.call(folder.delete, path)
+        await self.store(context_id)
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
 
