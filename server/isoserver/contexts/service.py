@@ -444,6 +444,10 @@ class Contexts:
         if self.ownership is not None:
             await self.ownership.adopt((workspace, context_id))
 
+    def has(self, workspace: str, context_id: str) -> bool:
+        """Whether this server has a context, live or not."""
+        return self._registry.has((workspace, context_id))
+
     # -- making ------------------------------------------------------------------------
 
     def has_room(self, workspace: str) -> bool:

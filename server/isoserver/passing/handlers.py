@@ -44,7 +44,9 @@ from isoserver.passing.marks import MARK
 from isoserver.passing.service import (
     NO_BODY,
     OWNER,
+    PEER_ROOM,
     Owner,
+    Room,
 )
 from isoserver.principal import Principal
 from isoserver.runs.records import Kind, RunRecord
@@ -506,6 +508,18 @@ class PeerLoadHandler(_PeerHandler):
         self.answer(cluster.load_now())
 
 
+class PeerRoomHandler(_PeerHandler):
+    """What else a workspace may have here."""
+
+    def get(self) -> None:
+        """Say it as it is now."""
+        workspace, parts = self.principal.workspace, self.parts
+        assert parts.cluster is not None  # noqa: S101 - where servers pass on
+        things = [kind for kind in Kind if parts.runs.has_room(kind, workspace)]
+        contexts = [CONTEXT] if parts.contexts.has_room(workspace) else []
+        self.answer(Room(parts.cluster.server_id, [*things, *contexts]))
+
+
 class PeerMovesHandler(_PeerHandler):
     """Contexts of this server's that are to be another one's."""
 
@@ -642,6 +656,7 @@ PEER_ROUTES: Final = (
     ),
     Route(PEER_FRONTS, PeerFrontsHandler, (Operation("GET", "", ()),)),
     Route(PEER_LOAD, PeerLoadHandler, (Operation("GET", "", ()),)),
+    Route(PEER_ROOM, PeerRoomHandler, (Operation("GET", "", ()),)),
     Route(PEER_MOVES, PeerMovesHandler, (Operation("POST", "", ()),)),
     Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
     Route(PEER_SESSIONS, PeerSessionsHandler, (Operation("POST", "", ()),)),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
+from tests.support.agents import HANDSHAKE, MODERN, Way, connect_agent, said
 from tests.support.client import Client, connect
 from tests.support.clusters import AnyServer
 from tests.support.server import RUN_FLAGS
@@ -164,6 +166,40 @@ def test_runs_find_room(red: Client, kind: str) -> None:
             assert gone.status_code == 200
         else:
             red.cancel(each.json()["execution_id"])
+
+
+@pytest.mark.parametrize("kind", ["execution", "task"])
+@pytest.mark.parametrize("era", [HANDSHAKE, MODERN])
+def test_runs_over_mcp_find_room(
+    three: AnyServer, red: Client, era: str, kind: str
+) -> None:
+    """Though their connection is to one server, which has two places."""
+    name = {"execution": "run_js", "task": "execute"}[kind]
+    arguments: dict[str, Any] = {"code": FOREVER}
+    if kind == "task":
+        arguments["waitForResult"] = False
+
+    async def use() -> tuple[list[str], str]:
+        headers = {"X-API-Key": RED}
+        way = Way("http", era)
+        async with connect_agent(three.servers[0].url, way, headers) as agent:
+            answers = [
+                await agent.call_tool(name, arguments) for _ in range(NUMBER * EACH)
+            ]
+            assert not [said(each) for each in answers if each.is_error]
+            data = [each.structured_content for each in answers]
+            found = [each.get("execution_id") or each["taskId"] for each in data]
+            refused = await agent.call_tool(name, arguments)
+            assert refused.is_error
+            return found, said(refused)
+
+    runs, refusal = anyio.run(use)
+    assert "share of 2" in refusal
+    for each in runs:
+        if kind == "task":
+            assert red.post(f"/tasks/{each}/cancel").status_code == 200
+        else:
+            red.cancel(each)
 
 
 def test_sleepers_that_nobody_owns_count(postgresql: PostgreSQL) -> None:
