@@ -9,6 +9,8 @@ What kind of process it is, only `ContextProcess` knows.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import secrets
 import time
 from collections import deque
@@ -66,6 +68,7 @@ __all__ = [
     "Observer",
     "SavedState",
     "State",
+    "id_made_for",
     "new_id",
 ]
 
@@ -104,6 +107,13 @@ class State(str, Enum):
 def new_id() -> str:
     """Make an id: 126 random bits in 21 characters that are safe in a URL."""
     return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
+
+
+def id_made_for(execution_id: str) -> str:
+    """Return the id of the context that is made for an execution that has an id."""
+    text = execution_id.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(text, person=b"made for", digest_size=16)
+    return base64.urlsafe_b64encode(digest.digest()).decode()[:_ID_CHARACTERS]
 
 
 class Identity(NamedTuple):
