@@ -391,6 +391,8 @@ class Server:
             await self.claim()
         await asyncio.to_thread(self._data.prepare)
         await self.database.start()
+        # Some tenths of a second on a busy machine, in which no lease can be renewed.
+        gc.collect()
         if self.cluster is not None:
             url = self.settings.cluster_url or self._claims.url
             if self.parts.passing is not None:
@@ -409,7 +411,6 @@ class Server:
         if self.relay is not None:
             await self.relay.open()
         # What is there now stays: the collector need not look at it again and again.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECTED_AFTER)
         gc.enable()
@@ -498,6 +499,8 @@ class Server:
 
     def abandon(self) -> None:
         """Discard what a failed start has left; the rest ends with the process."""
+        if self._http is not None:
+            self._http.stop()  # before its sockets are closed
         self.contexts.engines.close()
         self._data.clear()
         self._claims.close()

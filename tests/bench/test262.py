@@ -170,6 +170,8 @@ def run_group(
     gc.freeze()
     gc.disable()
     runs = [(case, mode) for case in group for mode in case.modes]
+    if way == "saved":  # nothing is left to be saved of the others
+        runs = [one for one in runs if not one[0].phase and one[1] != "module"]
     # What V8 must refuse declares nothing, but what others have declared may be why V8
     # refuses it.
     runs.sort(key=lambda one: one[0].phase)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ DATABASE = "database"
 STORE = "store"
 _PAUSE_SECONDS = 0.2
 _STARTS_MAX = 100
+_ENDED_KEPT = 20
+"""Servers that have ended whose logs are kept."""
+_LOG_CHARACTERS = 300_000
 _CUT_OFF = "Exception closing connection"
 """What SQLAlchemy logs of a session that it can't close any more."""
 
@@ -59,6 +63,7 @@ class Machines:
         self._unplugged: dict[str, int] = {}
         self._servers: dict[str, Server] = {}
         self._starts = 0
+        self._ended: deque[str] = deque(maxlen=_ENDED_KEPT)
         self.said: list[str] = []
         with ExitStack() as stack:
             self._network = Network(*self.names, DATABASE, STORE, CLIENTS)
@@ -92,6 +97,7 @@ class Machines:
             server.stop(number)
         except subprocess.TimeoutExpired:
             self.said.append(f"{name} did not end: {server.said[-20_000:]}")
+        self._ended.append(_shown(f"{name} (ended)", server, server.said))
         self.said += [each for each in server.wrong() if _CUT_OFF not in each]
 
     def _start(self, name: str) -> Server:
@@ -110,9 +116,11 @@ class Machines:
         )
 
     def show_logs(self) -> None:
-        """Write the end of what each server that runs has logged."""
+        """Write the end of what each server has logged."""
+        for shown in self._ended:
+            sys.stdout.write(shown)
         for name, server in self._servers.items():
-            sys.stdout.write(f"--- {name} {server.url}\n{server.log()[-300_000:]}\n")
+            sys.stdout.write(_shown(name, server, server.log()))
 
     # -- servers -----------------------------------------------------------------------
 
@@ -213,3 +221,7 @@ class Machines:
         with self._lock:
             self._unplugged[name] = self._unplugged.get(name, 0) + change
             self._network.plug(name, up=self._unplugged[name] == 0)
+
+
+def _shown(name: str, server: Server, log: str) -> str:
+    return f"--- {name} {server.url}\n{log[-_LOG_CHARACTERS:]}\n"

@@ -398,7 +398,7 @@ def run_saved(cells: Cells, case: Case, mode: str) -> str:
     Returns:
         What is wrong only there, or why the heap can't be saved.
     """
-    if case.phase or mode == "module" or run(cells, case, mode):
+    if run(cells, case, mode):
         return ""
     try:
         restored = cells.restored()

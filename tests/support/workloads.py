@@ -149,6 +149,7 @@ class Numbers:
         self._asker = asker
         self._name = name
         self.known = 0
+        self._answered = time.monotonic()
         self._lost: list[float] = []
 
     def lose(self) -> None:
@@ -157,7 +158,9 @@ class Numbers:
 
     def get(self, number: int) -> None:
         """Take the number of an answer: one more, but for what was lost."""
-        limit = time.monotonic() - _LATE_SECONDS
+        # What was lost long before the last answer has counted by then, or never will.
+        limit = self._answered - _LATE_SECONDS
+        self._answered = time.monotonic()
         self._lost = [each for each in self._lost if each > limit]
         more = number - self.known - 1
         if not 0 <= more <= len(self._lost):

@@ -155,6 +155,11 @@ class ForkServer:
         """Whether the fork server's process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ready(self) -> bool:
+        """Whether it runs, and forks at once."""
+        return self._ready and self.alive
+
     # -- the process of the fork server --------------------------------------------
 
     def launch(self) -> None:
@@ -181,7 +186,7 @@ class ForkServer:
             ForkServerError: It did not come up, or this object is closed.
         """
         with self._lock:
-            if self.alive and self._ready:
+            if self.ready:
                 return
             self.launch()
             try:

@@ -262,7 +262,7 @@ class Capabilities:
         if self._database is None:
             return
         of_context = (POLICIES.c.workspace == key[0]) & (POLICIES.c.id == key[1])
-        async with self._database.begin() as connection:
+        async with self._database.begin(self._database.held(key)) as connection:
             await connection.execute(delete(POLICIES).where(of_context))
             if given:
                 row = {"workspace": key[0], "id": key[1], "policy": json.dumps(given)}
@@ -270,7 +270,7 @@ class Capabilities:
 
     async def load(self, key: Key) -> None:
         """Read the policy of a context that another server had until now."""
-        self.drop(key)
+        await self.drop(key)
         if self._database is None:
             return
         of_context = (POLICIES.c.workspace == key[0]) & (POLICIES.c.id == key[1])
@@ -279,7 +279,7 @@ class Capabilities:
         if found is not None:
             self._keep(key, json.loads(found))
 
-    def drop(self, key: Key) -> None:
+    async def drop(self, key: Key) -> None:
         """Know nothing of a context that is another server's from now on."""
         self._decisions.pop(key, None)
         self._locks.pop(key, None)

@@ -47,7 +47,7 @@ GROUPS: Final = {
     "Access": (
         *("api_key", "workspaces", "insecure_no_auth", "allowed_host", "cors_origin"),
         *("workspace_share", "execute_rate_per_minute", "request_rate_per_minute"),
-        *("failure_rate_per_minute",),
+        *("failure_rate_per_minute", "trusted_proxies"),
     ),
     "Access by OAuth tokens": (
         *("oauth_issuer", "oauth_audience", "oauth_jwks_url", "oauth_algorithms"),

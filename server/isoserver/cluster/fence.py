@@ -7,9 +7,10 @@ write before it was stopped for a while. There are two:
 - Before any statement that writes, the server must still be one of the cluster's.
 - Before any row of something that is owned is written, its owner must be the server.
 
-A context can come back to a server that has given it away. So whoever writes its rows
-names the generation that it had when the write was decided, once for a transaction, and
-a function (`HOLDS`) refuses another one, and keeps the owner as it is until the end.
+A context can come back to a server that has given it away. So whoever writes rows
+of it, in whatever table, names the generation that it had when the write was decided
+(`Database.held`), once for a transaction, and a function (`HOLDS`) refuses another one,
+and keeps the owner as it is until the end. 0 is for what wasn't this server's then.
 Runs and webhooks never come back: their servers are gone when others take them.
 
 Sessions without an id are not servers of a cluster, which keep those off by a lock
@@ -119,15 +120,16 @@ CREATE OR REPLACE FUNCTION {holds}(
     its_kind text, workspaces text[], ids text[], generations bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    held integer;
+    owned bigint[];
 BEGIN
-    PERFORM 1 FROM cluster_owners AS o
-        JOIN unnest(workspaces, ids, generations) AS w (workspace, id, generation)
-        ON o.workspace = w.workspace AND o.id = w.id AND o.generation = w.generation
-        WHERE o.kind = its_kind AND o.server = {me}
-        FOR SHARE OF o;
-    GET DIAGNOSTICS held = ROW_COUNT;
-    IF held < cardinality(generations) THEN {refuse} END IF;
+    SELECT array_agg(coalesce(its.generation, 0) ORDER BY w.number) INTO owned
+        FROM unnest(workspaces, ids) WITH ORDINALITY AS w (workspace, id, number)
+        LEFT JOIN LATERAL (
+            SELECT o.generation FROM cluster_owners AS o
+            WHERE o.kind = its_kind AND o.workspace = w.workspace AND o.id = w.id
+            AND o.server = {me} FOR SHARE
+        ) AS its ON TRUE;
+    IF owned <> generations THEN {refuse} END IF;
 END $$
 """
 _BEGIN: Final = """
@@ -149,11 +151,12 @@ _ALONE: Final = (
     "NOT EXISTS (SELECT 1 FROM cluster_servers WHERE NOT fenced "
     "AND seen_at + make_interval(secs => lease_seconds) > clock_timestamp())"
 )
+# Locked, as one that a server ends at that moment, late, has had an owner.
 _UNOWNED: Final = (
-    "INSERT INTO cluster_owners SELECT 'run', workspace, id, '', 0 "
-    "FROM runs WHERE ended_at IS NULL AND {alone} ON CONFLICT DO NOTHING",
-    "INSERT INTO cluster_owners SELECT 'webhook', workspace, id, '', 0 "
-    "FROM webhooks WHERE {alone} ON CONFLICT DO NOTHING",
+    "INSERT INTO cluster_owners SELECT 'run', workspace, id, '', 0 FROM runs "
+    "WHERE ended_at IS NULL AND {alone} FOR UPDATE SKIP LOCKED ON CONFLICT DO NOTHING",
+    "INSERT INTO cluster_owners SELECT 'webhook', workspace, id, '', 0 FROM webhooks "
+    "WHERE {alone} FOR UPDATE SKIP LOCKED ON CONFLICT DO NOTHING",
 )
 _KNOWN: Final = text(
     "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal"

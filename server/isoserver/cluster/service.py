@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from isoserver.cluster.tables import Claimed, Key, Owned
     from isoserver.settings.server import ServerSettings
     from isoserver.storage.changes import Change, Changes
-    from isoserver.storage.database import Database
+    from isoserver.storage.database import Database, Held
 
 __all__ = ["Cluster", "Peer", "new_server_id"]
 
@@ -483,11 +483,11 @@ class Cluster:
         async with self._database.begin() as connection:
             yield connection, await tables.take(connection, kind, self.server_id)
 
-    async def release(self, kind: str, *keys: Key) -> None:
+    async def release(self, kind: str, *held: Held) -> None:
         """Make what this server owns nobody's, once it is written for the last time.
 
         Raises:
             DatabaseError: The database can't be used.
         """
         async with self._database.begin() as connection:
-            await tables.release(connection, kind, keys, self.server_id)
+            await tables.release(connection, kind, held, self.server_id)

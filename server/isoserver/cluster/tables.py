@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from isoserver.storage.database import Held
+
     Key: TypeAlias = tuple[str, str]
 
 __all__ = [
@@ -374,15 +376,19 @@ async def owner(connection: AsyncConnection, kind: str, key: Key) -> Claimed | N
 
 
 async def release(
-    connection: AsyncConnection, kind: str, keys: Iterable[Key], server_id: str
+    connection: AsyncConnection, kind: str, held: Iterable[Held], server_id: str
 ) -> None:
-    """Make what a server owns nobody's."""
+    """Make what a server owns nobody's, unless it has changed hands since."""
     query = delete(_OWNERS).where(
         _OWNERS.c.server == server_id,
         _OWNERS.c.kind == kind,
     )
-    for workspace, name in keys:
-        its = query.where(_OWNERS.c.workspace == workspace, _OWNERS.c.id == name)
+    for workspace, name, generation in held:
+        its = query.where(
+            _OWNERS.c.workspace == workspace,
+            _OWNERS.c.id == name,
+            _OWNERS.c.generation == generation,
+        )
         await connection.execute(its)
 
 

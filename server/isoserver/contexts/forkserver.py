@@ -69,6 +69,15 @@ class AsyncForkServer:
         self.missing = self._server.missing
         self._loop.add_reader(self._server.exits_fd, self._exited)
 
+    async def ready(self) -> None:
+        """Start the fork server again if it is dead, while the loop goes on.
+
+        Raises:
+            ForkServerError: It did not come up.
+        """
+        if not self._server.ready:
+            await self._loop.run_in_executor(None, self._server.start)
+
     def spawn(
         self, settings: ContextSettings, heap: MemoryFile | None = None
     ) -> Spawned:

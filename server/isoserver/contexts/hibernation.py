@@ -260,18 +260,24 @@ class Hibernation:
         if ttl is not None:
             limit = time.time() - ttl
             old = [one for one in self._registry.records() if one.last_used < limit]
-            held = [self._registry.recalled(record.key) for record in old]
-            for record in old:
-                self._registry.pop_record(record.key)
-                why = f"nobody used it for {ttl:g} s (hibernated_context_ttl_seconds)"
-                self._registry.note_gone(record.key, why)
-            await self._store.delete(*(record.key for record in old))
-            for record, context in zip(old, held, strict=True):
-                await asyncio.to_thread(self._files.delete, record.key)
-                await self._gone(record, context)
-            for record in old:
-                if record.heap is not None:
-                    await self._heaps.release(record.workspace, record.heap)
+            with self._registry.leaving(*(record.key for record in old)):
+                await self._forget(old)
+
+    async def _forget(self, old: list[ContextRecord]) -> None:
+        """Delete contexts without a process, whose names nobody gets meanwhile."""
+        ttl = self._settings.hibernated_context_ttl_seconds
+        held = [self._registry.recalled(record.key) for record in old]
+        for record in old:
+            self._registry.pop_record(record.key)
+            why = f"nobody used it for {ttl:g} s (hibernated_context_ttl_seconds)"
+            self._registry.note_gone(record.key, why)
+        await self._store.delete(*(record.key for record in old))
+        for record, context in zip(old, held, strict=True):
+            await asyncio.to_thread(self._files.delete, record.key)
+            await self._gone(record, context)
+        for record in old:
+            if record.heap is not None:
+                await self._heaps.release(record.workspace, record.heap)
 
     async def _with_room(self, idle: list[Context], servers: int) -> list[Context]:
         """Return those for which there is room among all servers' sleepers.

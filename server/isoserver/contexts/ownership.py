@@ -68,7 +68,7 @@ class Ownership:
 
     Attributes:
         adopted: Called with each context that was taken, before anybody finds it.
-        left: Called with each that is another server's from now on.
+        left: Called with each that is let go of, as long as it is this server's.
         wanted: Whether something waits that will ask for a context, which stays then.
         hand_over: Has another server take a context, and wake it or not.
         emptied: Set once a server that is drained has no live context that can be
@@ -100,7 +100,7 @@ class Ownership:
             log: Told of those that can't leave.
         """
         self.adopted: list[Callable[[Key], Awaitable[None]]] = []
-        self.left: list[Callable[[Key], None]] = []
+        self.left: list[Callable[[Key], Awaitable[None]]] = []
         self.wanted: list[Callable[[Key], bool]] = []
         self.hand_over: Callable[[Peer, Key, bool], Awaitable[None]]
         self._cluster = cluster
@@ -176,6 +176,7 @@ class Ownership:
             DatabaseError: The database can't be used.
             HeapError: Its files can't be restored.
         """
+        key = await self._by_id(key)
         while not await self._is_here(key):
             under_way = self._adopting.get(key)
             if under_way is None:
@@ -199,18 +200,27 @@ class Ownership:
                 raise MovingError
         if self._registry.has(key):
             return True
+        # Else what is being deleted would come back.
+        if not await self._registry.left(key, _LEAVE_SECONDS):
+            raise MovingError
+        return self._registry.has(key)
+
+    async def _by_id(self, key: Key) -> Key:
+        """Return a context's key, of which a UUID may be all that is known."""
         workspace, name = key
-        return (
-            is_kernel_id(name)
-            and self._registry.find_kernel(workspace, name) is not None
-        )
+        if not is_kernel_id(name) or self._registry.has(key):
+            return key
+        here = self._registry.find_kernel(workspace, name)
+        if here is not None:
+            return here.key
+        for each in await self._store.ids(workspace):
+            if kernel_id((workspace, each)) == name:
+                return workspace, each
+        return key
 
     async def _adopt(self, key: Key, giver: str) -> None:
-        if not giver:
-            found = await self._find_unowned(key)
-            if found is None:
-                return
-            key = found
+        if not giver and not await self._is_unowned(key):
+            return
         self._store.own(key, await self._cluster.claim(CONTEXT, key, giver))
         try:
             # Again: whoever had it may have written it since.
@@ -226,28 +236,23 @@ class Ownership:
             reason = "the other server doesn't serve its language"
             raise UnmovableError(reason)
 
-    async def _find_unowned(self, key: Key) -> Key | None:
-        """Return the key of a context that nobody owns, if there is one to serve.
+    async def _is_unowned(self, key: Key) -> bool:
+        """Whether there is a context to serve that nobody owns.
 
         Raises:
             ElsewhereError: Another server has it, or is to have it.
         """
-        workspace, name = key
-        if is_kernel_id(name):
-            for each in await self._store.ids(workspace):
-                if kernel_id((workspace, each)) == name:
-                    key = workspace, each
         peer = await self._cluster.owner_of(CONTEXT, key)
         if peer is not None:
             raise ElsewhereError(peer.id, peer.url)
         row = await self._store.find(key)
         if row is None or row.language not in self._served:
-            return None
+            return False
         if self._cluster.draining:
             peer = await self._cluster.place()
             if peer is not None:
                 raise ElsewhereError(peer.id, peer.url)
-        return key
+        return True
 
     async def _load(self, record: ContextRecord, row: ContextRecord) -> None:
         """Have a context be found here; its files are those of its checkpoint."""
@@ -302,8 +307,7 @@ class Ownership:
 
     async def released(self, key: Key) -> None:
         """Own a context no longer that was deleted."""
-        self._store.disown(key)
-        await self._cluster.release(CONTEXT, key)
+        await self._cluster.release(CONTEXT, *self._store.disown(key))
 
     async def _let_go(
         self, key: Key, peer: Peer | None = None, *, wake: bool = False
@@ -315,9 +319,9 @@ class Ownership:
             PeerLostError: They didn't say that they have it; somebody will.
             PeerUnreachableError: They can't be reached; likewise.
         """
-        await self._store.let_go(key)
+        held = await self._store.let_go(key)
         for call in self.left:
-            call(key)
+            await call(key)
         if self._files.has_folder(key):
             await asyncio.to_thread(self._files.delete, key)
         try:
@@ -326,12 +330,12 @@ class Ownership:
                     await self.hand_over(peer, key, wake)
                 return
         except (asyncio.TimeoutError, TimeoutError):
-            await self._cluster.release(CONTEXT, key)  # unless they have it by now
+            await self._cluster.release(CONTEXT, *held)  # unless they have it by now
             raise PeerLostError from None
         except BaseException:
-            await asyncio.shield(self._cluster.release(CONTEXT, key))
+            await asyncio.shield(self._cluster.release(CONTEXT, *held))
             raise
-        await self._cluster.release(CONTEXT, key)
+        await self._cluster.release(CONTEXT, *held)
 
     async def move(self, key: Key, peer: Peer) -> None:
         """Have a context be another server's, live if it is live.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import OrderedDict
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.errors import (
+    ContextDeadError,
     ContextExistsError,
     ContextLimitError,
     EphemeralLimitError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from isoserver.contexts.context import Context, Key
     from isoserver.contexts.records import ContextRecord
@@ -36,7 +40,8 @@ class Registry:
                  hundred bytes. Whoever finds it gets a context made of it, and the
                  same one as long as anybody holds that.
 
-    Nothing in here waits, so that no context is ever of two sorts, or of none.
+    Nothing in here waits, so that no context is ever of two sorts, or of none; but for
+    `left`, of names that can't be had yet.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Registry:
         self._records: dict[Key, ContextRecord] = {}
         self._recalled: WeakValueDictionary[Key, Context] = WeakValueDictionary()
         self._gone: OrderedDict[Key, str] = OrderedDict()
+        self._leaving: dict[Key, list[asyncio.Future[None]]] = {}
 
     # -- looking -----------------------------------------------------------------------
 
@@ -111,6 +117,21 @@ class Registry:
         """Return the context made of a record, if anybody holds it."""
         return self._recalled.get(key)
 
+    def knows(self, context: Context) -> bool:
+        """Whether a context is here; not one that was deleted, whoever has its id."""
+        key = context.key
+        return self.is_live(context) or (
+            key in self._records and self._recalled.get(key) is context
+        )
+
+    def holds(self, context: Context) -> bool:
+        """Whether a context that is being made has not been deleted."""
+        return self.is_live(context) or self._ephemeral.get(context.key) is context
+
+    def is_leaving(self, key: Key) -> bool:
+        """Whether what a context leaves that was deleted isn't gone yet."""
+        return key in self._leaving
+
     def is_live(self, context: Context) -> bool:
         """Whether a context is live, and has not been deleted."""
         return self._live.get(context.key) is context
@@ -128,7 +149,8 @@ class Registry:
             ContextExistsError: There is one of that id.
             ContextLimitError: The limit of live contexts is reached.
         """
-        if context.key in self._live or context.key in self._records:
+        key = context.key
+        if key in self._live or key in self._records or key in self._leaving:
             raise ContextExistsError(context.id)
         self.check_room(context.workspace)
         self._live[context.key] = context
@@ -156,8 +178,12 @@ class Registry:
         """Have a context live that is about to be restarted.
 
         Raises:
+            ContextDeadError: It was deleted meanwhile.
             ContextLimitError: The limit of live contexts is reached.
         """
+        if not self.knows(context):
+            reason = "it was deleted"
+            raise ContextDeadError(reason)
         if context.key not in self._live:
             self.check_room(context.workspace)
         self._records.pop(context.key, None)
@@ -165,16 +191,46 @@ class Registry:
 
     def wake(self, context: Context) -> bool:
         """Have a recorded context live; False if it was deleted meanwhile."""
-        if self._records.pop(context.key, None) is not None:
-            self._live[context.key] = context
-        return self.is_live(context)
+        if not self.knows(context):
+            return False
+        self._records.pop(context.key, None)
+        self._live[context.key] = context
+        return True
 
     def put_down(self, context: Context, record: ContextRecord) -> None:
-        """Have a context recorded that has no process any more."""
-        if self.is_live(context):
-            del self._live[context.key]
+        """Have a context recorded that has no process any more, unless deleted."""
+        if not self.knows(context):
+            return
+        self._live.pop(context.key, None)
         self._records[context.key] = record
         self._recalled[context.key] = context
+
+    @contextmanager
+    def leaving(self, *keys: Key) -> Iterator[None]:
+        """Keep names from new contexts until what the old ones leave is gone.
+
+        Rows, files and owners go by the name: they would be those of the new one.
+        """
+        left = asyncio.get_running_loop().create_future()
+        for key in keys:
+            self._leaving.setdefault(key, []).append(left)
+        try:
+            yield
+        finally:
+            left.set_result(None)
+            for key in keys:
+                self._leaving[key].remove(left)
+                if not self._leaving[key]:
+                    del self._leaving[key]
+
+    async def left(self, key: Key, seconds: float) -> bool:
+        """Wait until a name isn't kept; False if that takes longer."""
+        end = time.monotonic() + seconds
+        while leaving := self._leaving.get(key):
+            if time.monotonic() >= end:
+                return False
+            await asyncio.wait(leaving, timeout=end - time.monotonic())
+        return True
 
     def pop(self, key: Key) -> tuple[Context | None, ContextRecord | None]:
         """Drop a context that isn't ephemeral; return it, and its record."""

@@ -22,6 +22,7 @@ from isoserver.contexts.store import ContextStore
 from isoserver.contexts.templates import Templates
 from isoserver.errors import (
     CheckpointMissingError,
+    ContextDeadError,
     ContextMissingError,
     DatabaseError,
     FieldProblem,
@@ -57,6 +58,8 @@ _SWEEPS: Final = 4
 _SWEEP_SECONDS_MAX: Final = 30.0
 _UNANSWERED: Final = "its server doesn't answer"
 """Why another server's context is shown as its row has it."""
+_LEFT_SECONDS: Final = 5.0
+"""For how long a session waits until what was deleted under its name is gone."""
 _MEMORY_PART: Final = 0.75
 """Of the machine's memory, for all contexts together."""
 
@@ -112,7 +115,7 @@ class Contexts:
         self._files = files
         self._transcripts = transcripts
         self.found: list[Key] = []
-        self.gone: list[Callable[[Key], None]] = []
+        self.gone: list[Callable[[Key], Awaitable[None]]] = []
         self._store = ContextStore(
             database, settings.notebook_cells_max, settings.notebook_characters_max
         )
@@ -467,25 +470,43 @@ class Contexts:
                 await self._heaps.restore_files(loaded, context.key)
             if policy and self._calls is not None:
                 await self._calls.set(context.key, policy)
+            self._check_kept(context)
             if packages:
                 await self._templates.begin(context, packages)
             else:
                 await context.start(loaded)
+            self._check_kept(context)
         except BaseException:
             # Without packages, one that could not start is dead already.
             await self._leave_nothing(context, close=bool(packages))
             raise
 
+    def _check_kept(self, context: Context) -> None:
+        """Refuse to go on with a context that was deleted while it was being made.
+
+        Raises:
+            ContextDeadError: It was.
+        """
+        if not self._registry.holds(context):
+            reason = "it was deleted"
+            raise ContextDeadError(reason)
+
     async def _leave_nothing(self, context: Context, *, close: bool = True) -> None:
         """Forget a context that was added and owned, but couldn't be made."""
+        key = context.key
         self._registry.discard(context)
-        if close:
-            await context.close()
-        await asyncio.to_thread(self._files.delete, context.key)
-        with suppress(DatabaseError):  # then it is released as this server ends
-            await self._store.delete(context.key)
-            if self.ownership is not None:
-                await self.ownership.released(context.key)
+        # It may have been deleted, and another one have its name.
+        others = self._registry.has(key)
+        with self._registry.leaving(*() if others else (key,)):
+            if close:
+                await context.close()
+            if others:
+                return
+            await asyncio.to_thread(self._files.delete, key)
+            with suppress(DatabaseError):  # then it is released as this server ends
+                await self._store.delete(key)
+                if self.ownership is not None:
+                    await self.ownership.released(key)
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
@@ -529,6 +550,8 @@ class Contexts:
         """
         if self.ownership is not None:
             await self.ownership.adopt((workspace, name))
+        else:
+            await self._registry.left((workspace, name), _LEFT_SECONDS)
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
@@ -602,27 +625,36 @@ class Contexts:
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
         key = workspace, context_id
+        if self._registry.is_leaving(key) and not self._registry.has(key):
+            await self._registry.left(key, _LEFT_SECONDS)
+            return
+        with self._registry.leaving(key):
+            await self._delete(key)
+
+    async def _delete(self, key: Key) -> None:
         ephemeral = self._registry.pop_ephemeral(key)
         if ephemeral is not None:
             await ephemeral.close()
             await asyncio.to_thread(self._files.delete, key)
         context, record = self._registry.pop(key)
-        if ephemeral is not None and context is None and record is None:
-            if self._calls is not None:
-                await self._calls.forget(key)
+        gone = context is not None or record is not None
+        if ephemeral is not None and not gone:
+            await self._forget_calls(key)
             return
         if context is not None:
             await context.close()
         await asyncio.to_thread(self._files.delete, key)
         await self._store.delete(key)
-        if self._calls is not None:
-            await self._calls.forget(key)
         found = (one.checkpoint for one in (context, record) if one is not None)
         for checkpoint in set(found):
             if checkpoint is not None:
-                await self._heaps.release(workspace, checkpoint.key)
-        if context is not None or record is not None:
+                await self._heaps.release(key[0], checkpoint.key)
+        if gone:
             await self._gone(record, context)
+
+    async def _forget_calls(self, key: Key) -> None:
+        if self._calls is not None:
+            await self._calls.forget(key)
 
     async def _gone(
         self, record: ContextRecord | None, context: Context | None
@@ -637,7 +669,8 @@ class Contexts:
             assert record is not None  # noqa: S101 - it is one of the two
             key, made = record.key, record.created_at
         for call in self.gone:
-            call(key)
+            await call(key)
+        await self._forget_calls(key)
         await asyncio.to_thread(self._transcripts.delete, key, made)
         if self.ownership is not None:
             await self.ownership.released(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import (
@@ -34,16 +34,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from isoserver.contexts.history import Cell
 from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError, StoppingError
-from isoserver.storage.database import HOLDS, METADATA
+from isoserver.storage.database import METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from isoserver.contexts.context import Context, Key
-    from isoserver.storage.database import Database
+    from isoserver.storage.database import Database, Held
 
 __all__ = ["CELLS", "CONTEXTS", "DURABILITIES", "PACKAGES", "ContextStore"]
 
@@ -110,7 +110,6 @@ _UNOWNED: Final = text(
     )"""
 )
 """Where servers share a database."""
-_HOLDS: Final = text(f"SELECT {HOLDS}('context', :workspaces, :ids, :generations)")
 
 
 class ContextStore:
@@ -135,8 +134,7 @@ class ContextStore:
         self._database = database
         self._history_max = history_max
         self._size_max = size_max
-        self._pending: dict[Key, tuple[Callable[[], ContextRecord], int | None]] = {}
-        self._generations: dict[Key, int] = {}
+        self._pending: dict[Key, tuple[Callable[[], ContextRecord], list[Held]]] = {}
         self._written: set[Key] = set()
         self._packages: dict[Key, tuple[str, ...]] = {}
         self._durabilities: dict[Key, float] = {}
@@ -207,18 +205,20 @@ class ContextStore:
 
     def own(self, key: Key, generation: int) -> None:
         """Write a context's rows from now on as the owner of that generation."""
-        if self._generations.get(key) != generation:
+        if self._database.generations.get(key) != generation:
             self.disown(key)
-        self._generations[key] = generation
+        self._database.generations[key] = generation
 
     def generation(self, key: Key) -> int | None:
         """Return a context's generation; None where servers share no database."""
-        return self._generations.get(key)
+        return self._database.generations.get(key)
 
-    def disown(self, key: Key) -> None:
-        """Write nothing more of a context that is nobody's, or another server's."""
+    def disown(self, key: Key) -> list[Held]:
+        """Write nothing more of a context; return how it was held, to release it."""
         self._pending.pop(key, None)
-        self._generations.pop(key, None)
+        held = self._database.held(key)
+        self._database.generations.pop(key, None)
+        return held
 
     async def count_asleep(self) -> Counter[str]:
         """Count the contexts without a process by workspace, whosever they are."""
@@ -229,8 +229,11 @@ class ContextStore:
             rows = await connection.execute(query.group_by(CONTEXTS.c.workspace))
             return Counter({row[0]: row[1] for row in rows})
 
-    async def let_go(self, key: Key) -> None:
+    async def let_go(self, key: Key) -> list[Held]:
         """Write a row for the last time, and know nothing of it any more.
+
+        Returns:
+            How it was held, to release it.
 
         Raises:
             DatabaseError: It can't be written to.
@@ -238,30 +241,7 @@ class ContextStore:
         await self.flush()
         self._written.discard(key)
         self._forget(key)
-        self.disown(key)
-
-    def _held(self, keys: Iterable[Key]) -> dict[Key, int]:
-        """Return the generations of contexts, where servers share a database."""
-        if not self._generations:
-            return {}
-        return {key: self._generations[key] for key in keys if key in self._generations}
-
-    @asynccontextmanager
-    async def _begin(self, held: Mapping[Key, int]) -> AsyncIterator[AsyncConnection]:
-        """Begin to write rows of contexts, which stay this server's until the end.
-
-        Raises:
-            FencedError: One has another generation by now.
-        """
-        async with self._database.begin() as connection:
-            if held:
-                named = {
-                    "workspaces": [key[0] for key in held],
-                    "ids": [key[1] for key in held],
-                    "generations": list(held.values()),
-                }
-                await connection.execute(_HOLDS, named)
-            yield connection
+        return self.disown(key)
 
     def _forget(self, key: Key) -> None:
         """Forget what a context begins with, and how it is saved."""
@@ -322,7 +302,7 @@ class ContextStore:
         """Have a row written soon, as it is by then."""
         if self.abandoned:
             return
-        self._pending[key] = record, self._generations.get(key)
+        self._pending[key] = record, self._database.held(key)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.ensure_future(self._flush_later())
 
@@ -337,7 +317,7 @@ class ContextStore:
             DatabaseError: It can't be written to.
             StoppingError: Nothing is written any more.
         """
-        held = self._held(record.key for record in records)
+        held = self._database.held(*(record.key for record in records))
         for record in records:
             self._pending.pop(record.key, None)
         async with self._writing:
@@ -361,7 +341,7 @@ class ContextStore:
             StoppingError: Nothing is written any more.
         """
         key = context.key
-        held = self._held([key])
+        held = self._database.held(key)
         self._pending.pop(key, None)
         async with self._writing:
             cells = self._unstored(context, again=again)
@@ -376,7 +356,7 @@ class ContextStore:
         """
         async with self._writing:
             pending, self._pending = self._pending, {}
-            held = {key: held for key, (_, held) in pending.items() if held is not None}
+            held = [one for _, its in pending.values() for one in its]
             try:
                 await self._write([make() for make, _ in pending.values()], held)
             except BaseException:
@@ -384,7 +364,7 @@ class ContextStore:
                 left = {
                     key: each
                     for key, each in pending.items()
-                    if not self.abandoned and each[1] == self._generations.get(key)
+                    if not self.abandoned and each[1] == self._database.held(key)
                 }
                 self._pending = {**left, **self._pending}
                 raise
@@ -395,7 +375,7 @@ class ContextStore:
         Raises:
             DatabaseError: It can't be written to.
         """
-        held = self._held(keys)
+        held = self._database.held(*keys)
         for key in keys:
             self._pending.pop(key, None)
             self._forget(key)
@@ -421,7 +401,7 @@ class ContextStore:
     async def _write(
         self,
         records: Iterable[ContextRecord],
-        held: Mapping[Key, int],
+        held: list[Held],
         cells: list[Cell] | None = None,
     ) -> None:
         """Write rows; those of one context along with cells of its own."""
@@ -429,7 +409,7 @@ class ContextStore:
             for chunk in _chunks(list(records)):
                 self.check()
                 keys = [record.key for record in chunk]
-                async with self._begin(_part(held, keys)) as connection:
+                async with self._database.begin(_part(held, keys)) as connection:
                     await connection.execute(delete(CONTEXTS).where(_in(keys)))
                     await connection.execute(
                         insert(CONTEXTS), [record._asdict() for record in chunk]
@@ -465,9 +445,9 @@ class ContextStore:
             if rows:
                 await connection.execute(insert(table), rows)
 
-    async def _delete(self, keys: list[Key], held: Mapping[Key, int]) -> None:
+    async def _delete(self, keys: list[Key], held: list[Held]) -> None:
         try:
-            async with self._begin(_part(held, keys)) as connection:
+            async with self._database.begin(_part(held, keys)) as connection:
                 await connection.execute(delete(CONTEXTS).where(_in(keys)))
                 for table in (PACKAGES, DURABILITIES):
                     of = tuple_(table.c.workspace, table.c.id)
@@ -558,7 +538,8 @@ class ContextStore:
     async def delete_cells(self, context: Context) -> None:
         """Delete all that is stored of a context that began anew."""
         if context.history.stored:
-            async with self._begin(self._held([context.key])) as connection:
+            held = self._database.held(context.key)
+            async with self._database.begin(held) as connection:
                 await connection.execute(delete(CELLS).where(_of(context.key)))
             context.history.stored = False
 
@@ -567,7 +548,7 @@ class ContextStore:
         if not cells:
             return
         try:
-            async with self._begin(self._held([key])) as connection:
+            async with self._database.begin(self._database.held(key)) as connection:
                 await self._replace_cells(connection, key, cells)
         except (SQLAlchemyError, OSError) as error:
             raise _unusable(error) from error
@@ -611,8 +592,10 @@ def _in(keys: list[Key]) -> ColumnElement[bool]:
     return tuple_(CONTEXTS.c.workspace, CONTEXTS.c.id).in_(keys)
 
 
-def _part(held: Mapping[Key, int], keys: Iterable[Key]) -> dict[Key, int]:
-    return {key: held[key] for key in keys if key in held}
+def _part(held: list[Held], keys: list[Key]) -> list[Held]:
+    """Return what is held of some contexts."""
+    wanted = set(keys) if held else ()
+    return [one for one in held if one[:2] in wanted]
 
 
 def _unusable(error: Exception) -> DatabaseError:

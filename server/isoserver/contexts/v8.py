@@ -102,6 +102,7 @@ class V8Process(ContextProcess):
             ids_unique=True,
         )
         try:
+            await self._fork_server.ready()
             spawned = self._fork_server.spawn(settings, heap)
         except (OSError, IsokernelError) as error:
             message = f"the context's process could not be forked: {error}"

@@ -189,7 +189,9 @@ class HeapTables:
         """
         now = time.time()
         key, workspace = values["key"], origin.workspace
-        async with self._adding, self._database.begin() as connection:
+        of_session = [] if origin.session is None else [(workspace, origin.session)]
+        held = self._database.held(*of_session)
+        async with self._adding, self._database.begin(held) as connection:
             again = {
                 "its_workspace": workspace,
                 "its_key": key,

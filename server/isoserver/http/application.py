@@ -17,6 +17,7 @@ from tornado.web import Application, stream_request_body
 from isoserver.errors import BodyTooLargeError, HeadersTooLargeError
 from isoserver.http.connections import BoundedServer
 from isoserver.http.handlers import Handler, MissingHandler
+from isoserver.http.proxies import Proxies
 from isoserver.http.whole import WholeRequest
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class _Application(Application):
 
     def __init__(self, parts: ServerParts, routes: Iterable[Route]) -> None:
         self._parts = parts
+        self._proxies = Proxies(parts.settings.trusted_proxies)
         specs = {route.path: _url_spec(parts, route) for route in routes}
         # Found at once, where Tornado tries the patterns of all routes in turn.
         self._fixed = {path: spec for path, spec in specs.items() if "{" not in path}
@@ -76,6 +78,10 @@ class _Application(Application):
         """Find what answers a request; called by Tornado when it has the headers."""
         connection: Any = request.connection
         self.server.begin_request(connection.stream)
+        if self._proxies:
+            request.remote_ip = self._proxies.client(
+                request.remote_ip or "", request.headers
+            )
         if isinstance(connection, WholeRequest):
             return self._delegate(request, **kwargs)
         settings = self._parts.settings

@@ -8,6 +8,7 @@ which contexts fronts have made: those they may end.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -17,12 +18,14 @@ from weakref import WeakValueDictionary
 from sqlalchemy import Column, String, Table, Text, bindparam, delete, select
 
 from isoserver.contexts.kernel_ids import kernel_id
+from isoserver.errors import DatabaseError
 from isoserver.storage.database import METADATA
 from isoserver.storage.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from sqlalchemy import Executable
     from structlog.typing import FilteringBoundLogger
 
     from isoserver.contexts.context import Key
@@ -54,9 +57,8 @@ MADE_CONTEXTS: Final = Table(
     Column("context", String, primary_key=True),
 )
 _DROP: Final = delete(JUPYTER_SESSIONS).where(
-    JUPYTER_SESSIONS.c.id == bindparam("gone_id")
-)
-_DROP_CONTEXT: Final = delete(JUPYTER_SESSIONS).where(
+    JUPYTER_SESSIONS.c.id == bindparam("gone_id"),
+    # It may be another one's by the time that is written.
     JUPYTER_SESSIONS.c.workspace == bindparam("gone_workspace"),
     JUPYTER_SESSIONS.c.context == bindparam("gone_context"),
 )
@@ -128,7 +130,7 @@ class Sessions:
 
     async def adopt(self, key: Key) -> None:
         """Take up what another server had of a context until now."""
-        self.let_go(key)
+        self._forget_context(key)
         sessions, made = JUPYTER_SESSIONS.c, MADE_CONTEXTS.c
         query = select(sessions.path, sessions.name, sessions.kind, sessions.id).where(
             sessions.workspace == key[0], sessions.context == key[1]
@@ -142,8 +144,18 @@ class Sessions:
             if (await connection.execute(query_made)).first() is not None:
                 self._made.add(key)
 
-    def let_go(self, key: Key) -> None:
+    async def let_go(self, key: Key) -> None:
         """Know nothing of a context that is another server's from now on."""
+        self._forget_context(key)
+        await self._written()
+
+    async def _written(self) -> None:
+        """Have all be in the database as long as what it is about is this server's."""
+        if self._shared:
+            with suppress(DatabaseError):  # the log has it
+                await self._writer.flush()
+
+    def _forget_context(self, key: Key) -> None:
         self._rows.pop(key, None)
         self._made.discard(key)
 
@@ -170,7 +182,7 @@ class Sessions:
                 self._made.add((workspace, context))
         gone = (self._made | self._rows.keys()) - kept
         for key in gone:
-            self.drop_context(key)
+            await self.drop_context(key)
 
     async def close(self) -> None:
         """Write what is left."""
@@ -255,7 +267,8 @@ class Sessions:
             "name": row.name,
             "kind": row.kind,
         }
-        return self._writer.upsert(self._put, row.id, values)
+        held = self._database.held(row.key)
+        return self._writer.upsert(self._put, row.id, values, held)
 
     async def put(self, row: Session) -> None:
         """Add a row, or change it, also if the same document had one elsewhere."""
@@ -273,8 +286,9 @@ class Sessions:
 
     def drop(self, session_id: str) -> None:
         """Drop a row, if a front has made it."""
-        if self._forget(session_id):
-            self._writer.update(_DROP, {"gone_id": session_id}, soon=True)
+        key = self._forget(session_id)
+        if key is not None:
+            self._erase(_DROP, key, gone_id=session_id)
 
     async def drop_now(self, session_id: str) -> None:
         """Drop a row before anybody is told so who may ask another server."""
@@ -282,19 +296,22 @@ class Sessions:
         if self._shared:
             await self._writer.flush()
 
-    def drop_context(self, key: Key) -> None:
-        """Drop all rows of a context that is deleted."""
-        gone = {"gone_workspace": key[0], "gone_context": key[1]}
-        rows = self._rows.pop(key, None)
+    async def drop_context(self, key: Key) -> None:
+        """Drop all rows of a context that is deleted.
+
+        One by one, as another of that name may have some by the time they go.
+        """
+        rows = list(self._rows.get(key, ()))
         for session_id in rows or [Session.of_context(key).id]:
             self._orphans[key[0], session_id] = None
         while len(self._orphans) > _ORPHANS_MAX:
             del self._orphans[next(iter(self._orphans))]
-        if rows:
-            self._writer.update(_DROP_CONTEXT, gone, soon=True)
+        for session_id in rows:
+            self.drop(session_id)
         if key in self._made:
             self._made.discard(key)
-            self._writer.update(_UNMAKE, gone, soon=True)
+            self._erase(_UNMAKE, key)
+        await self._written()
 
     def drop_orphan(self, workspace: str, session_id: str) -> bool:
         """Forget a session whose context was deleted; False if it is none."""
@@ -308,19 +325,25 @@ class Sessions:
         """Note that a front has made a context, and so may end it."""
         self._made.add(key)
         row = {"workspace": key[0], "context": key[1]}
-        return self._writer.upsert(self._put_made, key, row)
+        return self._writer.upsert(self._put_made, key, row, self._database.held(key))
 
     def made(self, key: Key) -> bool:
         """Whether a front has made a context."""
         return key in self._made
 
+    def _erase(self, statement: Executable, key: Key, **more: str) -> None:
+        gone = {"gone_workspace": key[0], "gone_context": key[1], **more}
+        held = self._database.held(key)
+        self._writer.update(statement, gone, soon=True, held=held)
+
     def _keep(self, row: Session) -> None:
         self._rows.setdefault(row.key, {})[row.id] = row
 
-    def _forget(self, session_id: str) -> bool:
+    def _forget(self, session_id: str) -> Key | None:
+        """Forget a row; return whose it was."""
         for key, rows in self._rows.items():
             if rows.pop(session_id, None) is not None:
                 if not rows:
                     del self._rows[key]
-                return True
-        return False
+                return key
+        return None

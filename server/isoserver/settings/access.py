@@ -126,6 +126,11 @@ class AccessSettings(Settings):
     public_url: str | None = setting(
         None, "The URL that clients use, if it differs from --host."
     )
+    trusted_proxies: list[str] = setting(
+        [],
+        "An address or network of proxies, whose X-Forwarded-For or Forwarded says "
+        "which address a request comes from; may be repeated.",
+    )
 
     oauth_issuer: str | None = setting(
         None,
@@ -198,10 +203,19 @@ class AccessSettings(Settings):
             url = getattr(self, name)
             if url is not None:
                 _check_url(self.fields[name].flag, url)
+        self._check_proxies()
         self._check_workspaces()
         self._check_oauth()
         self._check_open()
         self._check_kernels()
+
+    def _check_proxies(self) -> None:
+        flag = self.fields["trusted_proxies"].flag
+        try:
+            for text in self.trusted_proxies:
+                ipaddress.ip_network(text)
+        except ValueError as error:
+            _refuse(f"{flag}: {error}")
 
     def _check_workspaces(self) -> None:
         names = [workspace.name for workspace in self.workspaces]

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakSet
 
 from sqlalchemy import MetaData, event, text
@@ -32,7 +32,7 @@ from isoserver.storage.urls import is_sqlite, url_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -44,8 +44,13 @@ __all__ = [
     "SERVER_VARIABLE",
     "SHARED",
     "Database",
+    "Held",
+    "hold",
     "url_of",
 ]
+
+Held: TypeAlias = tuple[str, str, int]
+"""A context's workspace and id, and the generation that something was decided under."""
 
 METADATA: Final = MetaData()
 """All tables of the server."""
@@ -59,6 +64,7 @@ FENCED_STATE: Final = "IK001"
 HOLDS: Final = "cluster_holds"
 """The function that refuses what isn't of the named generations any more; likewise."""
 
+_HOLDS: Final = text(f"SELECT {HOLDS}('context', :workspaces, :ids, :generations)")
 _DEFECTS: Final = (IntegrityError, ProgrammingError, DataError)
 """What a database raises for a wrong query: a defect of ours, not an outage."""
 _OUTAGES: Final = (DBAPIError, PoolTimeoutError, OSError, asyncio.TimeoutError)
@@ -100,6 +106,8 @@ class Database:
         url: Its URL, with the driver.
         is_sqlite: Whether it is SQLite, else PostgreSQL.
         engine: SQLAlchemy's engine, for what `begin` and `connect` don't cover.
+        generations: Of the contexts that this server owns, by workspace and id, where
+            servers share the database.
     """
 
     def __init__(self, url: str, variables: Mapping[str, str] | None = None) -> None:
@@ -116,6 +124,7 @@ class Database:
         self.is_sqlite = is_sqlite(url)
         self._threads: WeakSet[threading.Thread] = WeakSet()
         self._variables = variables
+        self.generations: dict[tuple[str, str], int] = {}
         try:
             self.engine: AsyncEngine = create_async_engine(url, **self._options())
         except (ArgumentError, ValueError) as error:
@@ -171,15 +180,32 @@ class Database:
         async with self.engine.begin() as connection:
             await connection.run_sync(METADATA.create_all)
 
+    def held(self, *keys: tuple[str, str]) -> list[Held]:
+        """Return under which generations something is decided now about contexts.
+
+        What is written of them later names that, however late it comes to the database.
+        Nothing where servers share none; 0 is for what isn't this server's.
+        """
+        if self._variables is None:
+            return []
+        return [(*key, self.generations.get(key, 0)) for key in keys]
+
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self, held: Sequence[Held] = ()) -> AsyncIterator[AsyncConnection]:
         """Open a transaction, which is committed at the end of the block.
+
+        Args:
+            held: What `held` returned when it was decided what is to be written. These
+                contexts stay this server's until the end.
 
         Raises:
             DatabaseError: The database can't be reached or written to.
+            FencedError: A context has changed hands since.
         """
         with _translated():
             async with self.engine.begin() as connection:
+                if held:
+                    await hold(connection, held)
                 yield connection
 
     @asynccontextmanager
@@ -231,6 +257,13 @@ class Database:
         left = [thread for thread in self._threads if thread.is_alive()]
         if left:
             await asyncio.to_thread(_join, left)
+
+
+async def hold(connection: AsyncConnection, held: Sequence[Held]) -> None:
+    """Keep contexts as they are held until a transaction ends; see `Database.begin`."""
+    workspaces, ids, generations = map(list, zip(*held, strict=True))
+    named = {"workspaces": workspaces, "ids": ids, "generations": generations}
+    await connection.execute(_HOLDS, named)
 
 
 def _join(threads: Iterable[threading.Thread]) -> None:

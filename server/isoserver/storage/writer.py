@@ -10,16 +10,17 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from isoserver.errors import DatabaseError
+from isoserver.errors import DatabaseError, FencedError
+from isoserver.storage.database import hold
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable
+    from collections.abc import Generator, Hashable, Iterable
 
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncConnection
     from structlog.typing import FilteringBoundLogger
 
-    from isoserver.storage.database import Database
+    from isoserver.storage.database import Database, Held
 
 __all__ = ["Commit", "Writer"]
 
@@ -41,15 +42,17 @@ class Commit:
     could not be written. Whoever stops waiting takes nothing back.
 
     Attributes:
+        held: The contexts that it is about, as they have to be by then.
         written: Done when it is in the database, or could not be written.
     """
 
-    __slots__ = ("inserts", "updates", "upserts", "written")
+    __slots__ = ("held", "inserts", "updates", "upserts", "written")
 
     def __init__(self) -> None:
         self.inserts: dict[Executable, list[Row]] = {}
         self.upserts: dict[Executable, dict[Hashable, Row]] = {}
         self.updates: dict[Executable, list[Row]] = {}
+        self.held: list[Held] = []
         self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -62,6 +65,8 @@ class Commit:
 
     async def execute(self, connection: AsyncConnection) -> None:
         """Execute it: rows that are new first, so that they can be changed."""
+        if self.held:
+            await hold(connection, self.held)
         for statement, rows in self.inserts.items():
             await connection.execute(statement, rows)
         for statement, latest in self.upserts.items():
@@ -107,20 +112,43 @@ class Writer:
         self._begin()
         return self._next
 
-    def upsert(self, statement: Executable, key: Hashable, row: Row) -> Commit:
-        """Write a row that may be there; of several with one key, the last counts."""
+    def upsert(
+        self,
+        statement: Executable,
+        key: Hashable,
+        row: Row,
+        held: Iterable[Held] = (),
+    ) -> Commit:
+        """Write a row that may be there; of several with one key, the last counts.
+
+        Args:
+            statement: What writes it.
+            key: The key.
+            row: Its parameters.
+            held: The context that it is about; see `Database.held`.
+        """
+        self._next.held += held
         self._next.upserts.setdefault(statement, {})[key] = row
         self._begin()
         return self._next
 
-    def update(self, statement: Executable, row: Row, *, soon: bool = False) -> Commit:
+    def update(
+        self,
+        statement: Executable,
+        row: Row,
+        *,
+        soon: bool = False,
+        held: Iterable[Held] = (),
+    ) -> Commit:
         """Change a row.
 
         Args:
             statement: The update.
             row: Its parameters.
             soon: Go along with the next commit, or follow a moment later: nobody waits.
+            held: See `upsert`.
         """
+        self._next.held += held
         self._next.updates.setdefault(statement, []).append(row)
         if not soon:
             self._begin()
@@ -196,13 +224,15 @@ class Writer:
         name = type(error).__name__  # its text may have values in it
         self._log.error(f"{self._what} can't be written", error=name)
         self._failures += 1
-        if self._failures < _ATTEMPTS:
+        if self._failures < _ATTEMPTS and not isinstance(error, FencedError):
             await asyncio.sleep(_PAUSE_SECONDS)
             return
         self._failures = 0
         commit, self._now = self._now, None
         if commit is not None:
             failure = DatabaseError(f"the database can't be written: {name}")
+            if isinstance(error, FencedError):
+                failure = FencedError()
             failure.__cause__ = error
             commit.written.set_exception(failure)
             commit.written.exception()  # whoever asked may be gone: the log has it

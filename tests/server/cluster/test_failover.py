@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from tests.support.outages import Away
     from tests.support.postgresql import PostgreSQL
 
+_REFUSE_TO_OPEN = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'not yet'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON cluster_servers FOR EACH ROW
+WHEN (OLD.capacity = 0 AND NEW.capacity > 0) EXECUTE FUNCTION refuse();
+"""
+"""Has a server fail at the last that it asks of the database to begin."""
+
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
     first, one = nodes.start()
@@ -123,6 +131,21 @@ def test_a_server_comes_back_when_all_is_there(nodes: Nodes, away: Away) -> None
     wait_for(lambda: "can't begin anew yet" in server.log())
     heaps.unlink()
     aside.rename(heaps)
+    wait_for(lambda: _serves(one))
+    assert one.text("6 * 7", context_id=one.create()) == "42"
+
+
+def test_a_server_that_listens_already_when_it_can_t_come_back_tries_again(
+    nodes: Nodes, away: Away, postgresql: PostgreSQL
+) -> None:
+    nodes.database = away.url
+    server, one = nodes.start()
+    postgresql.query(_REFUSE_TO_OPEN, away.name)
+    away.leave()
+    wait_for(lambda: one.get("/contexts").headers.get("X-Error-Code") == "lease")
+    away.come_back()
+    wait_for(lambda: server.log().count("can't begin anew yet") > 1)
+    postgresql.query("DROP TRIGGER refuse ON cluster_servers", away.name)
     wait_for(lambda: _serves(one))
     assert one.text("6 * 7", context_id=one.create()) == "42"
 

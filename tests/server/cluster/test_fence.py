@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,15 +13,21 @@ from sqlalchemy.exc import DBAPIError
 
 # All tables of the server are known once it is imported.
 from isoserver import app  # noqa: F401
+from isoserver.capabilities.service import Capabilities
 from isoserver.cluster import fence, tables
 from isoserver.cluster.kinds import CONTEXT, RUN
 from isoserver.cluster.tables import ServerRow
+from isoserver.contexts.history import Cell
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import CELLS, CONTEXTS, ContextStore
 from isoserver.errors import DatabaseError, FencedError
+from isoserver.heaps.records import HeapOrigin
+from isoserver.heaps.tables import HeapTables
+from isoserver.jupyter.sessions import Session, Sessions
 from isoserver.runs.tables import RUNS
+from isoserver.settings.logs import make_log
+from isoserver.settings.reading import read_settings
 from isoserver.storage.database import (
-    HOLDS,
     METADATA,
     SERVER_VARIABLE,
     Database,
@@ -28,7 +35,7 @@ from isoserver.storage.database import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -56,6 +63,7 @@ CONTEXT_ROW = {
     "heap_count": 0,
 }
 ROW: dict[str, Any] = {name: CONTEXT_ROW.get(name) for name in ContextRecord._fields}
+RECORD = ContextRecord._make(ROW.values())
 RUN_ROW = {
     "id": "r",
     "kind": "script",
@@ -139,7 +147,7 @@ def test_rows_of_a_context_are_its_owner_s(
                 with pytest.raises(FencedError):
                     await other.write(statement, row)
             async with one.database.begin() as connection:
-                await tables.release(connection, CONTEXT, [KEY], "one")
+                await tables.release(connection, CONTEXT, [(*KEY, first)], "one")
             second = await other.claim(CONTEXT)
             assert second is not None
             assert second > first
@@ -225,6 +233,31 @@ def test_who_joins_takes_note_of_what_was_left_by_no_cluster(
     asyncio.run(scenario())
 
 
+def test_who_joins_gives_no_owner_to_what_ends_just_then(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        url = postgresql.database()
+        one, other = Member("one", url, tmp_path), Member("other", url, tmp_path)
+        await one.database.start()
+        await one.join(lease=0.0)  # nobody has fenced it off yet
+        await one.write(insert(RUNS), RUN_ROW)
+        async with one.database.begin() as connection:
+            ended = update(RUNS).values(status="completed", ended_at=1.0)
+            await connection.execute(ended)
+            joining = asyncio.ensure_future(other.join())
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not (joining.done() or await connection.scalar(waiting)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await joining
+        async with other.database.connect() as connection:
+            assert await tables.owner(connection, RUN, ("default", "r")) is None
+        await one.database.close()
+        await other.database.close()
+
+    asyncio.run(scenario())
+
+
 async def _wait_for_locks(connection: AsyncConnection, number: int) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     for _ in range(1000):
@@ -263,6 +296,71 @@ def test_who_is_fenced_off_writes_nothing_at_all(
     asyncio.run(scenario())
 
 
+class Parts:
+    """What writes rows of contexts, with what the database has of one."""
+
+    def __init__(self, database: Database) -> None:
+        log = make_log("error", StringIO())
+        self.store = ContextStore(database, 10, 1000)
+        self.capabilities = Capabilities(read_settings(), {}, log, database=database)
+        self.sessions = Sessions(database, log, shared=True)
+        self.heaps = HeapTables(database)
+
+    @classmethod
+    async def loaded(cls, database: Database) -> Parts:
+        made = cls(database)
+        await made.store.find(KEY)
+        await made.capabilities.load(KEY)
+        await made.sessions.adopt(KEY)
+        return made
+
+    @property
+    def writings(self) -> tuple[Callable[[str], Awaitable[None]], ...]:
+        """All that writes rows of a context, each with something of its own."""
+        return self.rows, self.cells, self.policy, self.front, self.made, self.step
+
+    async def rows(self, said: str) -> None:
+        self.store.note_begin(KEY, (said,), float(len(said)))
+        await self.store.write(RECORD._replace(reason=said))
+
+    async def cells(self, said: str) -> None:
+        await self.store._store(KEY, [Cell(1, 0, said.encode())])
+
+    async def policy(self, said: str) -> None:
+        await self.capabilities.set(KEY, {"net": [f"{said}.com"]})
+
+    async def front(self, said: str) -> None:
+        await self.sessions.put(Session(said, said, "notebook", KEY, said))
+
+    async def made(self, _said: str) -> None:
+        await self.sessions.note_made(KEY)
+
+    async def step(self, said: str) -> None:
+        values = {
+            "key": said,
+            "size": 1,
+            "compressed_size": 1,
+            "engine": "",
+            "language": "javascript",
+            "execution_count": 1,
+            "automatic": False,
+        }
+        await self.heaps.add(HeapOrigin(*KEY, code=said), values, 10)
+
+
+OF_CONTEXTS = [name for name, of in fence.FENCED.items() if of.kind == CONTEXT]
+
+
+async def shown(database: Database) -> dict[str, list[Any]]:
+    """Return all rows of contexts, and the heaps that come with steps of sessions."""
+    async with database.connect() as connection:
+        found = {}
+        for name in (*OF_CONTEXTS, "heaps"):
+            rows = await connection.execute(METADATA.tables[name].select())
+            found[name] = [tuple(row) for row in rows]
+        return found
+
+
 def test_what_was_decided_before_a_context_went_and_came_back_comes_too_late(
     postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
@@ -270,41 +368,61 @@ def test_what_was_decided_before_a_context_went_and_came_back_comes_too_late(
 
     async def scenario() -> None:
         async with members(postgresql.database(), tmp_path) as (one, other):
-            store = ContextStore(one.database, 10, 1000)
-            await own(store, one)
-            record = ContextRecord._make(ROW[name] for name in ContextRecord._fields)
-            await store.write(record)
+            first = await own(one)
+            for write in Parts(one.database).writings:
+                await write("first")
+            before = await shown(other.database)
+            assert all(before.values())  # or the table has no writer here
+            parts = [await Parts.loaded(one.database) for _ in range(10)]
+            store = parts[0].store
             # The database takes what comes in turn: here, until it has changed hands.
             async with other.database.begin() as connection:
                 await connection.execute(text("LOCK TABLE cluster_owners"))
                 late = [
                     asyncio.ensure_future(writing)
                     for writing in (
-                        store.write(record._replace(reason="late")),
-                        store.delete(KEY),
+                        store.write(RECORD._replace(reason="late")),
+                        parts[1].rows("late"),
+                        parts[2].cells("late"),
+                        parts[3].policy("late"),
+                        parts[4].front("late"),
+                        parts[5].made("late"),
+                        parts[6].step("late"),
+                        parts[7].store.delete(KEY),
+                        parts[8].capabilities.forget(KEY),
+                        parts[9].sessions.drop_now("first"),
                     )
                 ]
-                await _until_locked(connection, 1)
-                store.write_soon(KEY, lambda: record._replace(reason="late"))
-                await tables.release(connection, CONTEXT, [KEY], "one")
-                await tables.claim(connection, CONTEXT, KEY, "other")
-                await tables.release(connection, CONTEXT, [KEY], "other")
+                await _until_locked(connection, len(late))
+                store.write_soon(KEY, lambda: RECORD._replace(reason="late"))
+                await tables.release(connection, CONTEXT, [(*KEY, first)], "one")
+                second = await tables.claim(connection, CONTEXT, KEY, "other")
+                assert second is not None
+                await tables.release(connection, CONTEXT, [(*KEY, second)], "other")
                 again = await tables.claim(connection, CONTEXT, KEY, "one")
-            assert again is not None
+                assert again is not None
+                # So does who lets go of it for the first time.
+                await tables.release(connection, CONTEXT, [(*KEY, first)], "one")
             for writing in late:
                 with pytest.raises(FencedError):
                     await writing
             with suppress(FencedError):  # it has been refused already, or is now
                 await store.flush()
+            # Nor is what was decided between the two, when it was nobody's here.
+            one.database.generations.clear()
+            for write in parts[0].writings:
+                with pytest.raises(FencedError):
+                    await write("late")
             store.own(KEY, again)
             await store.flush()  # nothing of it is tried again
-            found = await store.find(KEY)
-            assert found is not None
-            assert found.reason == ""
-            await store.write(record._replace(reason="in time"))
-            found = await store.find(KEY)
-            assert found is not None
-            assert found.reason == "in time"
+            assert await shown(other.database) == before
+            for write in (await Parts.loaded(one.database)).writings:
+                await write("in-time")
+            assert all(
+                after != before[name]
+                for name, after in (await shown(other.database)).items()
+                if name != "jupyter_made_contexts"
+            )
 
     asyncio.run(scenario())
 
@@ -314,29 +432,21 @@ def test_a_context_stays_until_what_is_being_written_is_written(
 ) -> None:
     async def scenario() -> None:
         async with members(postgresql.database(), tmp_path) as (one, other):
-            generation = await one.claim(CONTEXT)
-            async with one.database.begin() as connection:
-                await connection.execute(
-                    text(f"SELECT {HOLDS}('context', :workspaces, :ids, :generations)"),
-                    {
-                        "workspaces": [KEY[0]],
-                        "ids": [KEY[1]],
-                        "generations": [generation],
-                    },
-                )
-                async with other.database.begin() as another:
-                    await another.execute(text("SET LOCAL lock_timeout = '50ms'"))
-                    with pytest.raises(DBAPIError, match="lock timeout"):
-                        await tables.release(another, CONTEXT, [KEY], "one")
+            held = (*KEY, await own(one))
+            async with one.database.begin([held]), other.database.begin() as another:
+                await another.execute(text("SET LOCAL lock_timeout = '50ms'"))
+                with pytest.raises(DBAPIError, match="lock timeout"):
+                    await tables.release(another, CONTEXT, [held], "one")
 
     asyncio.run(scenario())
 
 
-async def own(store: ContextStore, member: Member) -> None:
-    """Have a store write a context as its owner."""
+async def own(member: Member) -> int:
+    """Have a server write a context as its owner."""
     generation = await member.claim(CONTEXT)
     assert generation is not None
-    store.own(KEY, generation)
+    member.database.generations[KEY] = generation
+    return generation
 
 
 async def _until_locked(connection: AsyncConnection, number: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from typing import cast
 
 import pytest
@@ -18,6 +21,39 @@ FOREVER = "await new Promise(() => {})"
 
 def _fork_server() -> AsyncForkServer:
     return AsyncForkServer(ForkServer())
+
+
+class Observed(ForkServer):
+    """Notes the threads that wait for it to start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def launch(self) -> None:
+        if not self.alive:
+            self.threads.append(threading.get_ident())
+        super().launch()
+
+
+def test_the_loop_goes_on_while_a_dead_fork_server_is_replaced() -> None:
+    """Else a server among several could lose its lease by that."""
+    server = Observed()
+
+    async def scenario(fork_server: AsyncForkServer) -> None:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        while server.alive:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+        contexts = [context_of(fork_server) for _ in range(2)]
+        await asyncio.gather(*(context.start() for context in contexts))
+        for context in contexts:
+            assert context.state is State.IDLE
+            await context.close()
+        assert len(server.threads) == 2
+        assert threading.get_ident() not in server.threads
+
+    with_fork_server(lambda: AsyncForkServer(server), scenario)
 
 
 @pytest.mark.parametrize("act", ["save", "fork"])

@@ -1,19 +1,27 @@
-"""All contexts of a server, while its database comes and goes."""
+"""All contexts of a server: while its database comes and goes, and names anew."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sqlalchemy import text
 
+from isoserver.capabilities.service import Capabilities
 from isoserver.contexts import hibernation
 from isoserver.contexts.context import State
 from isoserver.contexts.engines import Engines
 from isoserver.contexts.service import Contexts
 from isoserver.contexts.store import CONTEXTS
 from isoserver.contexts.transcript_files import TranscriptFiles
+from isoserver.errors import (
+    ContextDeadError,
+    ContextExistsError,
+    ContextMissingError,
+)
 from isoserver.files.service import Files
 from isoserver.heaps.service import Heaps
 from isoserver.http.metrics import Metrics
@@ -25,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    import pytest
-
+    from isoserver.contexts.context import Context, Key
     from isoserver.settings.server import ServerSettings
 
 SECONDS = 30.0
@@ -96,6 +103,93 @@ def test_saving_gives_way_to_waking_but_not_for_long(
     with_contexts(settings, tmp_path, Database(url_of(None, tmp_path)), use)
 
 
+def plain(folder: Path, **given: Any) -> ServerSettings:
+    """Return the settings of a server of JavaScript, without a sandbox."""
+    one = {"languages": ["javascript"], "default_language": "javascript"}
+    return read_settings(data_dir=folder, sandbox=False, **one, **given)
+
+
+def test_a_name_is_had_anew_when_all_is_gone_that_was_left_under_it(
+    tmp_path: Path,
+) -> None:
+    """Else the rows, files and the policy of the new context would go."""
+
+    async def use(contexts: Contexts) -> None:
+        language = contexts.languages.find("javascript")
+        deleting, go_on = asyncio.Event(), asyncio.Event()
+
+        async def gone(_key: Key) -> None:
+            deleting.set()
+            await go_on.wait()
+
+        contexts.gone.append(gone)
+        old = await contexts.session("default", "s", language)
+        first = asyncio.ensure_future(contexts.delete("default", "s"))
+        await deleting.wait()
+        making = [
+            asyncio.ensure_future(contexts.session("default", "s", language))
+            for _ in range(2)
+        ]
+        again = asyncio.ensure_future(contexts.delete("default", "s"))
+        await asyncio.sleep(0)  # by now it would be there
+        with pytest.raises(ContextMissingError):
+            contexts.get("default", "s")
+        with pytest.raises(ContextExistsError):
+            await contexts.create("default", language, context_id="s")
+        go_on.set()
+        await first
+        await again
+        new, same = await asyncio.gather(*making)
+        assert new is same is contexts.get("default", "s")
+        assert new.state is not State.DEAD
+        # Nor does who still has the old one put it in its place.
+        with pytest.raises(ContextDeadError):
+            await contexts.restart(old)
+        assert new is contexts.get("default", "s")
+
+    with_contexts(plain(tmp_path), tmp_path, Database(url_of(None, tmp_path)), use)
+
+
+def test_what_is_deleted_while_it_is_made_has_no_process(tmp_path: Path) -> None:
+    async def use(contexts: Contexts) -> None:
+        language = contexts.languages.find("javascript")
+        heap = await contexts.checkpoint(await contexts.create("default", language))
+        made = asyncio.ensure_future(
+            contexts.create("default", language, context_id="s", heap=heap)
+        )
+        context = await until_there(contexts, "s")
+        await contexts.delete("default", "s")
+        with pytest.raises(ContextDeadError):
+            await made
+        assert context.state is State.DEAD
+        assert contexts.count_live() == 1
+
+    with_contexts(plain(tmp_path), tmp_path, Database(url_of(None, tmp_path)), use)
+
+
+async def until_there(contexts: Contexts, name: str) -> Context:
+    while True:
+        with suppress(ContextMissingError):
+            return contexts.get("default", name)
+        await asyncio.sleep(0)
+
+
+def test_the_policy_of_a_context_that_nobody_used_goes_with_it(tmp_path: Path) -> None:
+    async def use(contexts: Contexts) -> None:
+        language = contexts.languages.find("javascript")
+        context = await contexts.session("default", "s", language)
+        calls = contexts._calls
+        assert calls is not None
+        await calls.set(context.key, {"net": "off"})
+        await contexts._hibernation._hibernate_all([context])
+        while contexts._registry.has(context.key):
+            await contexts._hibernation.sweep()
+        assert not calls.given((await contexts.session("default", "s", language)).key)
+
+    settings = plain(tmp_path, hibernated_context_ttl_seconds=0.1)
+    with_contexts(settings, tmp_path, Database(url_of(None, tmp_path)), use)
+
+
 def with_contexts(
     settings: ServerSettings,
     folder: Path,
@@ -110,6 +204,7 @@ def with_contexts(
         files = Files(settings, folder / "files")
         heaps = Heaps(settings, database, folder, files, log)
         await heaps.start(collect=False)
+        calls = Capabilities(settings, {}, log, database=database)
         contexts = Contexts(
             settings,
             Metrics(),
@@ -119,6 +214,7 @@ def with_contexts(
             Engines(settings, files, folder, (), None, log),
             TranscriptFiles(folder / "transcripts", 1 << 20, log, durable=True),
             log,
+            calls=calls,
         )
         await contexts.start()
         try:
