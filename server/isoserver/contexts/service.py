@@ -368,6 +368,10 @@ class Contexts:
         if self.ownership is not None:
             await self.ownership.adopt((workspace, context_id))
 
+    def has(self, workspace: str, context_id: str) -> bool:
+        """Whether this server has a context, live or not."""
+        return self._registry.has((workspace, context_id))
+
     # -- making ------------------------------------------------------------------------
 
     def has_room(self, workspace: str) -> bool:
@@ -732,6 +736,18 @@ class Contexts:
             self._registry.add(context)
 
     # -- saving and restarting ---------------------------------------------------------
+
+    async def changed(self, context: Context) -> None:
+        """Have a context saved whose files were changed by a request, if it says so.
+
+        Raises:
+            ContextMissingError: It was deleted meanwhile, and they with it.
+            MovingError: It has gone to another server, perhaps without that.
+            ServerError: It is to be saved before that is acknowledged, and can't be.
+        """
+        self.check_here(context)
+        await self._hibernation.changed(context)
+        self.check_here(context)
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

@@ -74,14 +74,15 @@ class _FolderHandler(Handler):
             partial(files.open if make else files.find, context.key)
         )
 
-    def changed(self) -> None:
-        """Look whether a change that was made will last, before it is answered.
+    async def store(self) -> None:
+        """Have a change be where it will last, before it is answered.
 
         Raises:
             ContextMissingError: The context was deleted meanwhile.
             MovingError: It may have gone to another server without the change.
+            ServerError: It is to be saved at once, and can't be.
         """
-        self.parts.contexts.check_here(self._context)
+        await self.parts.contexts.changed(self._context)
 
     async def call(self, function: Callable[..., R], *args: Any, **named: Any) -> R:
         """Call something that blocks.
@@ -143,7 +144,7 @@ class FilesHandler(_FolderHandler):
             replaces = asked.overwrite
             await self.call(folder.move, asked.path, target, replaces=replaces)
         facts = await self.call(folder.stat, target, follow=False)
-        self.changed()
+        await self.store()
         self.answer(file_answer(target.lstrip("/"), kind_of(facts.st_mode), facts))
 
 
@@ -256,7 +257,8 @@ class FileHandler(FilesHandler):
         self.check_open()
         folder = await self.folder(context_id, make=True)
         assert folder is not None  # noqa: S101 - it was made
-        self.changed()  # else the folder was made of one that is gone
+        # Else the folder was made of a context that is gone.
+        self.parts.contexts.check_here(self._context)
         exclusive = False
         wanted = self.request.headers.get("If-Match")
         unwanted = self.request.headers.get("If-None-Match")
@@ -298,11 +300,12 @@ class FileHandler(FilesHandler):
         if self._refusal is not None:
             raise self._refusal
         assert self._replacement is not None  # noqa: S101 - `prepare` has begun it
-        self.changed()  # not in vain: the upload may have taken long
+        # The upload may have taken long; it isn't to be in vain.
+        self.parts.contexts.check_here(self._context)
         await self.parts.files.settled(self._context.key)
         await self.call(self._replacement.commit)
         facts = await self.call(self._folder.stat, path)
-        self.changed()
+        await self.store()
         self.set_header("ETag", etag(facts))
         status = HTTPStatus.CREATED if self.created else HTTPStatus.OK
         self.answer(file_answer(path.lstrip("/"), "file", facts), status)
@@ -319,7 +322,7 @@ class FileHandler(FilesHandler):
             await self.call(folder.delete_folder, path, recursive=recursive)
         else:
             await self.call(folder.delete, path)
-        self.changed()
+        await self.store()
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
 
