@@ -256,8 +256,7 @@ def measure(
     with tempfile.TemporaryDirectory() as made, serve_registry() as registry:
         folder = Path(made)
         registry.offer(installed or install(folder / "npm", packages))
-        npmrc = folder / "npmrc"
-        npmrc.write_text(f"registry={registry.url}\n")
+        npmrc = registry.write_npmrc(folder)
         cache = folder / "packages"
         flags = ("--package-cache-dir", str(cache), "--package-npmrc", str(npmrc))
         with server(*ALLOWED, *flags) as (one, client):

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from tests.support.client import Client, connect
 from tests.support.lab import Lab, Notebook, open_lab
-from tests.support.server import START, Server
+from tests.support.server import START, Server, run_server
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
@@ -36,10 +36,8 @@ RUNNING = """async () => {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    server = Server("--languages", "python,javascript,typescript")
-    yield server
-    server.stop()
-    assert not server.wrong()
+    with run_server("--languages", "python,javascript,typescript") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

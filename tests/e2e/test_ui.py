@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.support.client import CLIENT, Client, connect
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ SHOW = "({{ [Symbol.for('Jupyter.display')]: () => ({0}) }})"
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server without keys."""
-    made = Server(*V8_FLAGS)
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    with run_server(*V8_FLAGS) as made:
+        yield made
 
 
 @pytest.fixture
@@ -560,10 +558,8 @@ return reply"""
 @pytest.fixture(scope="module")
 def agents() -> Iterator[Server]:
     """A server whose sources may be on this machine."""
-    made = Server(*V8_FLAGS, "--sources-private", "--sources-local")
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    with run_server(*V8_FLAGS, "--sources-private", "--sources-local") as made:
+        yield made
 
 
 @pytest.fixture

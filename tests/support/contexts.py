@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from isoserver.contexts.calls import CallHolder
+    from isoserver.contexts.context import ContextOwner
     from isoserver.contexts.forkserver import AsyncForkServer
 
 
@@ -23,14 +24,25 @@ SECONDS = 30.0
 
 
 def context_of(
-    fork_server: AsyncForkServer, *, calls: CallHolder | None = None, **given: Any
+    fork_server: AsyncForkServer,
+    *,
+    calls: CallHolder | None = None,
+    owner: ContextOwner | None = None,
+    **given: Any,
 ) -> Context:
-    """Make a context that isn't started, with settings by name."""
+    """Make a context that isn't started, with settings by name.
+
+    Each of its executions is saved by its owner, if it has one.
+    """
     settings = read_settings(**{"checkpoint_timeout_seconds": 0.2, **given})
     languages = Languages(["javascript"], "javascript")
-    identity = Identity("default", "c", languages.served["javascript"], "/home/user")
+    language = languages.served["javascript"]
+    durability = None if owner is None else 0.0
+    identity = Identity("default", "c", language, "/home/user", durability=durability)
     make_process = partial(V8Process, settings=settings, fork_server=fork_server)
-    return Context(identity, settings, Metrics(), make_process, calls=calls)
+    return Context(
+        identity, settings, Metrics(), make_process, owner=owner, calls=calls
+    )
 
 
 def with_fork_server(

@@ -11,6 +11,7 @@ import threading
 import time
 import zlib
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,7 +25,7 @@ from isokernel.errors import CapabilityDeniedError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from isokernel.capabilities import Asked, Providers
     from isokernel.context.events import Event
@@ -272,6 +273,16 @@ class Rules:
         self.asked.append(asked)
         if not self._allows(asked):
             raise CapabilityDeniedError(asked.capability, asked.target, "a rule")
+
+
+@contextmanager
+def serve_site() -> Iterator[Site]:
+    """A site with a loop of its own."""
+    thread = LoopThread()
+    site = Site(thread)
+    yield site
+    site.close()
+    thread.close()
 
 
 class NetContext(LocalContext):

@@ -127,9 +127,7 @@ def fetch_packages(name: str, *arguments: str) -> None:
 def registry_file(folder: Path) -> Iterator[Path]:
     """Serve a registry with the packages; an npmrc in the folder that names it."""
     with registry_of_packages() as registry:
-        file = folder / "npmrc"
-        file.write_text(f"registry={registry.url}\n")
-        yield file
+        yield registry.write_npmrc(folder)
 
 
 @contextmanager

@@ -69,6 +69,12 @@ class PackageRegistry:
         self.requests: list[tuple[str, Mapping[str, str]]] = []
         self._installed: dict[str, dict[str, Path]] = {}
 
+    def write_npmrc(self, folder: Path) -> Path:
+        """Write the file in a folder by which packages are had from here."""
+        file = folder / "npmrc"
+        file.write_text(f"registry={self.url}\n")
+        return file
+
     def publish(
         self,
         name: str,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -21,7 +21,7 @@ from tests.support.starts import Started, starter
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import httpx
 
@@ -175,3 +175,12 @@ class Server:
             return 0
 
         return wait_for(find)
+
+
+@contextlib.contextmanager
+def run_server(*flags: str, **options: Any) -> Iterator[Server]:
+    """A server that ends as it should, and has said nothing that it never should."""
+    server = Server(*flags, **options)
+    yield server
+    assert server.stop() == 0, server.said[-2000:]
+    assert not server.wrong()

@@ -9,7 +9,7 @@ import os
 import select
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 from tests.support.waiting import DEADLINE
@@ -153,26 +153,52 @@ class WorkerClient:
         made = zip(reply["pids"], ours[::2], ours[1::2], strict=True)
         return [WorkerClient(pid, work, control) for pid, work, control in made]
 
+    @contextlib.contextmanager
+    def saving(self, *, last: bool = False) -> Iterator[Saving]:
+        """Begin to save the context's heap; see `checkpoint`."""
+        file = os.memfd_create("heap")
+        reader, writer = os.pipe()
+        number = self.send(
+            "checkpoint_request", {"last": last}, descriptors=(file, writer)
+        )
+        os.close(writer)
+        yield Saving(number, file, reader)
+        os.close(file)
+        os.close(reader)
+
     def checkpoint(self, *, last: bool = False) -> tuple[bytes, dict[str, Any]]:
         """The context's saved heap, and how the saving went.
 
         With `last`, the context itself waits for it, and forks no copy for that.
         """
-        file = os.memfd_create("heap")
-        reader, writer = os.pipe()
-        try:
-            number = self.send(
-                "checkpoint_request", {"last": last}, descriptors=(file, writer)
-            )
-            os.close(writer)
-            reply = self.reply(number)
+        with self.saving(last=last) as saving:
+            reply = self.reply(saving.number)
             assert reply["status"] == "ok", reply
             assert ("pid" in reply) != last
-            outcome = json.loads(read_to_end(reader))
-            return os.pread(file, os.fstat(file).st_size, 0), outcome
-        finally:
-            os.close(file)
-            os.close(reader)
+            outcome = json.loads(saving.outcome())
+            return saving.heap(), outcome
+
+
+class Saving(NamedTuple):
+    """A heap that is being saved.
+
+    Attributes:
+        number: The request's.
+        file: What it is written to.
+        reader: Says how it went, and ends with who writes it.
+    """
+
+    number: int
+    file: int
+    reader: int
+
+    def outcome(self) -> bytes:
+        """How it went, once nobody writes any more."""
+        return read_to_end(self.reader)
+
+    def heap(self) -> bytes:
+        """The heap."""
+        return os.pread(self.file, os.fstat(self.file).st_size, 0)
 
 
 def read_to_end(descriptor: int) -> bytes:

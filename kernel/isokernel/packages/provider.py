@@ -8,8 +8,9 @@ from isokernel.capabilities import Answer, Asked
 from isokernel.errors import CapabilityError, PackageLimitError
 from isokernel.packages.lock import Lock
 from isokernel.packages.progress import Announcer
-from isokernel.packages.service import Access, Packages
+from isokernel.packages.service import Packages
 from isokernel.packages.sources import CallAddresses, CallFiles, address_id
+from isokernel.packages.supplies import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from isokernel.capabilities import Call, Grant, Provider
     from isokernel.packages.packer import Packer
     from isokernel.packages.resolver import Kind
-    from isokernel.packages.service import Addresses, SourceFiles
     from isokernel.packages.settings import PackageSettings
+    from isokernel.packages.supplies import Addresses, SourceFiles
 
 __all__ = ["ModuleProvider"]
 

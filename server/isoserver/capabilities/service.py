@@ -397,7 +397,7 @@ class Capabilities:
         Raises:
             CapabilityDeniedError: It may not have one of them.
         """
-        from isokernel.packages.service import (  # noqa: PLC0415 - httpx
+        from isokernel.packages.supplies import (  # noqa: PLC0415 - httpx
             decide_lock,
         )
 

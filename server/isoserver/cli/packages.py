@@ -20,7 +20,7 @@ from isokernel.errors import IsokernelError, PackageDamagedError, PackageError
 from isokernel.packages.archive import export_packages, import_packages
 from isokernel.packages.cache import Cache
 from isokernel.packages.packs import Pack
-from isokernel.packages.service import Access, Packages
+from isokernel.packages.service import Packages
 from isokernel.packages.settings import package_settings
 from isokernel.packages.specifiers import (
     PackageRequest,
@@ -28,6 +28,7 @@ from isokernel.packages.specifiers import (
     parse_bare,
     parse_request,
 )
+from isokernel.packages.supplies import Access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -120,16 +120,21 @@ CREATE OR REPLACE FUNCTION {holds}(
     its_kind text, workspaces text[], ids text[], generations bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    owned bigint[];
+    held integer;
 BEGIN
-    SELECT array_agg(coalesce(its.generation, 0) ORDER BY w.number) INTO owned
-        FROM unnest(workspaces, ids) WITH ORDINALITY AS w (workspace, id, number)
-        LEFT JOIN LATERAL (
-            SELECT o.generation FROM cluster_owners AS o
-            WHERE o.kind = its_kind AND o.workspace = w.workspace AND o.id = w.id
-            AND o.server = {me} FOR SHARE
-        ) AS its ON TRUE;
-    IF owned <> generations THEN {refuse} END IF;
+    PERFORM 1 FROM cluster_owners AS o
+        JOIN unnest(workspaces, ids, generations) AS w (workspace, id, generation)
+        ON o.workspace = w.workspace AND o.id = w.id AND o.generation = w.generation
+        WHERE o.kind = its_kind AND o.server = {me}
+        FOR SHARE OF o;
+    GET DIAGNOSTICS held = ROW_COUNT;
+    IF held < cardinality(array_remove(generations, 0)) THEN {refuse} END IF;
+    IF 0 = ANY (generations) AND EXISTS (
+        SELECT 1 FROM cluster_owners AS o
+        JOIN unnest(workspaces, ids, generations) AS w (workspace, id, generation)
+        ON o.workspace = w.workspace AND o.id = w.id AND w.generation = 0
+        WHERE o.kind = its_kind AND o.server = {me}
+    ) THEN {refuse} END IF;
 END $$
 """
 _BEGIN: Final = """

@@ -9,6 +9,8 @@ What kind of process it is, only `ContextProcess` knows.
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import secrets
 import time
 from collections import deque
@@ -66,6 +68,7 @@ __all__ = [
     "Observer",
     "SavedState",
     "State",
+    "id_made_for",
     "new_id",
 ]
 
@@ -104,6 +107,13 @@ class State(str, Enum):
 def new_id() -> str:
     """Make an id: 126 random bits in 21 characters that are safe in a URL."""
     return secrets.token_urlsafe(16)[:_ID_CHARACTERS]
+
+
+def id_made_for(execution_id: str) -> str:
+    """Return the id of the context that is made for an execution that has an id."""
+    text = execution_id.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(text, person=b"made for", digest_size=16)
+    return base64.urlsafe_b64encode(digest.digest()).decode()[:_ID_CHARACTERS]
 
 
 class Identity(NamedTuple):
@@ -255,7 +265,7 @@ class Context:
         self._deadline = Deadline(self, settings)  # of the current job
         self._background: asyncio.Task[None] | None = None  # wakes or restarts it
         self._ending: set[asyncio.Task[None]] = set()  # ends that take a while
-        self._holding = False  # nothing begins before what has ended is saved
+        self._unsaved: Execution | None = None  # nothing begins before it is saved
 
     @property
     def key(self) -> Key:
@@ -662,7 +672,7 @@ class Context:
             self.touch()
         if first:
             self._queue.appendleft(job)
-            self._holding = False
+            self._unsaved = None
         else:
             self._queue.append(job)
         self.rouse()
@@ -719,7 +729,7 @@ class Context:
         self.process.tell("pause_request", {"execution": job.id, "paused": paused})
 
     def _advance(self) -> None:
-        if self.state is not State.IDLE or self._holding:
+        if self.state is not State.IDLE or self._unsaved is not None:
             return
         # Nobody waits for a question that was cancelled, and the descriptors that it
         # was to send are closed: their numbers may be others' by now.
@@ -911,7 +921,7 @@ class Context:
                 self._owner.executed(self)
         else:
             self._abort_behind(job)  # before the next begins
-            self._holding = True
+            self._unsaved = job
             self._end_later(self._save_and_end(job))
 
     async def _save_and_end(self, job: Execution) -> None:
@@ -930,7 +940,8 @@ class Context:
         except OSError:  # its folder goes when its server may not serve any more
             why = "its files are gone"
         finally:
-            self._holding = False
+            if self._unsaved is job:  # else the next one may have ended by now
+                self._unsaved = None
             if why:
                 text = f"the code has run, but what came of it can't be saved: {why}"
                 self._fail(job, UNSAVED, text)
@@ -971,7 +982,7 @@ class Context:
 
         async def ask(job: Job) -> dict[str, Any]:
             nonlocal execution_count
-            self.submit(job, first=self._holding)
+            self.submit(job, first=self._unsaved is not None)
             reply = await job.done
             execution_count = self.execution_count  # what runs now isn't in the heap
             if forked is not None:

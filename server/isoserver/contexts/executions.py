@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isokernel.capabilities import read_policy
 from isoserver.contexts.calls import OF_REQUEST
+from isoserver.contexts.context import State, id_made_for
 from isoserver.contexts.history import cell_content
 from isoserver.contexts.named import NamedExecutions
 from isoserver.errors import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context
     from isoserver.contexts.history import Cell
     from isoserver.contexts.jobs import Execution
+    from isoserver.contexts.ownership import Ownership
     from isoserver.contexts.service import Contexts
     from isoserver.contexts.store import ContextStore
 
@@ -97,6 +99,10 @@ class Executions:
         self, order: CellOrder, execution_id: str
     ) -> tuple[Context, Execution]:
         """Begin it, unless its context has it, perhaps from an earlier server."""
+        if order.context_id is None and self._contexts.ownership is not None:
+            return await self._begin_anywhere(
+                order, execution_id, self._contexts.ownership
+            )
         if order.context_id is not None:
             context = self._contexts.get(order.workspace, order.context_id)
             with suppress(ExecutionMissingError):
@@ -105,6 +111,27 @@ class Executions:
                     raise ExecutionNamedError(execution_id)
                 return context, known
         return await self._begin(order)
+
+    async def _begin_anywhere(
+        self, order: CellOrder, execution_id: str, ownership: Ownership
+    ) -> tuple[Context, Execution]:
+        """Begin it in a context of its own, which any server finds by its id."""
+        contexts, key = self._contexts, (order.workspace, id_made_for(execution_id))
+        await ownership.adopt(key)
+        if contexts.has(*key):
+            context = contexts.get(*key)
+            try:
+                known = await self.find(context, execution_id)
+            except ExecutionMissingError:
+                if context.state is not State.DEAD or context.execution_count:
+                    raise ExecutionForgottenError(execution_id, key[1]) from None
+                # It was lost with its server, before the execution was over.
+                await contexts.delete(*key)
+            else:
+                if known.code != order.code:
+                    raise ExecutionNamedError(execution_id)
+                return context, known
+        return await self._begin(order, made_as=key[1])
 
     async def _join(
         self, workspace: str, execution_id: str, context_id: str
@@ -115,7 +142,9 @@ class Executions:
         except ExecutionMissingError:
             raise ExecutionForgottenError(execution_id, context_id) from None
 
-    async def _begin(self, order: CellOrder) -> tuple[Context, Execution]:
+    async def _begin(
+        self, order: CellOrder, made_as: str | None = None
+    ) -> tuple[Context, Execution]:
         contexts, workspace = self._contexts, order.workspace
         asked: dict[str, Any] = {
             "env": order.env,
@@ -130,8 +159,9 @@ class Executions:
             return context, context.execute(
                 order.code, order.seconds, language=spoken, policy=narrowing, **asked
             )
+        spoken = contexts.languages.find(language)
         context = await contexts.create(
-            workspace, contexts.languages.find(language), policy=policy
+            workspace, spoken, policy=policy, context_id=made_as
         )
         try:
             return context, context.execute(order.code, order.seconds, **asked)

@@ -233,9 +233,25 @@ class Hibernation:
                 "a context can't be saved", context=context.id, reason=str(error)
             )
 
+    async def changed(self, context: Context) -> None:
+        """Have a context saved whose folder somebody has changed, as its executions.
+
+        One that sleeps is saved at once: what it would be saved for later is over.
+
+        Raises:
+            ServerError: It is to be saved at once, and can't be.
+        """
+        seconds = context.identity.durability
+        if seconds is None:
+            return
+        if seconds and context.state is not State.HIBERNATED:
+            self.executed(context)
+        else:
+            await self.keep(context)
+
     async def keep(self, context: Context) -> None:
         """Save a context, and return once that is recorded; see `ContextOwner`."""
-        if not self._registry.is_live(context):
+        if self._registry.find(context.key) is not context:
             return  # it is for one run: nobody could go on from it
         before = context.checkpoint
         key = await self._heaps.keep(context, automatic=True)

@@ -1,7 +1,8 @@
 """Where the kernels of other languages are started: each in a container of its own.
 
     KernelProcess ──► Launcher.launch ──► Container     (isokernel/sandbox)
-    (kernels.py)                     └──► BareProgram   where an operator allows it
+    (kernels.py)                     └──► BareProgram   (programs.py) where an
+                                                        operator allows it
 
 Whether containers can be made is tried once, when the server starts. Where they can't,
 kernels don't start at all, unless `insecure_kernels` says that they may without.
@@ -13,22 +14,18 @@ import asyncio
 import json
 import os
 import re
-import resource
 import secrets
 import shutil
-import signal
 import site
-import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from isokernel.errors import ContainerError
 from isokernel.sandbox.cgroups import Cgroups
@@ -41,7 +38,8 @@ from isokernel.sandbox.container import (
     find_bwrap,
 )
 from isokernel.timeouts import timeout
-from isoserver.contexts.process import look, resident
+from isoserver.contexts.process import look
+from isoserver.contexts.programs import OPEN_FILES_MAX, BareProgram
 from isoserver.errors import ContextStartError, FolderError
 from isoserver.storage.folders import SocketFolder
 
@@ -51,20 +49,19 @@ if TYPE_CHECKING:
         Callable,
         Hashable,
         Iterable,
-        Mapping,
         Sequence,
     )
 
     from jupyter_client.kernelspec import KernelSpec
 
+    from isoserver.contexts.programs import Program
     from isoserver.settings.server import ServerSettings
 
-__all__ = ["KernelOrder", "Launched", "Launcher", "Program", "load_kernelspecs"]
+__all__ = ["KernelOrder", "Launched", "Launcher", "load_kernelspecs"]
 
 _MEMORY_MIN: Final = 128 << 20
 """Of one that is asked for less, which would not start."""
 _SPACE_MORE: Final = 1 << 30
-_OPEN_FILES: Final = 1024
 _STARTS_MAX: Final = 4
 """Kernels that are started at a time; what they wait for is the system's work."""
 _TURN_SECONDS: Final = 5.0
@@ -107,45 +104,6 @@ class KernelOrder(NamedTuple):
     cwd: str
     options: tuple[str, ...] = ()
     memory_bytes_max: int | None = None
-
-
-class Program(Protocol):
-    """A kernel's process, with all that it has started.
-
-    Attributes:
-        pid: A child of the server that ends when the program does.
-    """
-
-    pid: int
-
-    def sockets(self) -> str:
-        """Return the folder of the kernel's sockets.
-
-        Raises:
-            OSError: It isn't there yet.
-        """
-
-    def interrupt(self) -> None:
-        """Send SIGINT."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-    def poll(self) -> int | None:
-        """Return its exit status, or None while it runs; negative for a signal."""
-
-    def ran_out_of_memory(self) -> bool:
-        """Return whether it was ended for the memory that it took."""
-
-    @property
-    def opened_too_much(self) -> bool:
-        """Whether it was ended for the terminals that it opened."""
-
-    def memory_bytes(self) -> int:
-        """Return the memory that it has; blocks."""
-
-    def end(self) -> object:
-        """End all of it, wait for that, and free what it had; blocks."""
 
 
 class Launched(NamedTuple):
@@ -372,7 +330,7 @@ class Launcher:
                 # Others may reserve far more than they use, as V8 and Java do.
                 address_space_bytes_max=space if is_python else None,
                 processes_max=settings.python_processes_max,
-                descriptors_max=_OPEN_FILES,
+                descriptors_max=OPEN_FILES_MAX,
                 niceness=settings.context_niceness,
             ),
             command,
@@ -445,104 +403,6 @@ class Launcher:
             for one in ended:
                 self._watched.pop(one, None)
             await asyncio.sleep(max(_WATCH_SECONDS, took * _WATCH_SHARE))
-
-
-class BareProgram:
-    """A kernel that nothing confines, as the operator allows it.
-
-    Attributes:
-        pid: Its process; 0 until `start`.
-        folder: Its own.
-        home: What it takes for its home.
-        cwd: Its working folder.
-        opened_too_much: Nobody looks.
-    """
-
-    opened_too_much = False
-
-    def __init__(self, parent: Path, sockets: Path, cwd: str) -> None:
-        """Make its folders.
-
-        Args:
-            parent: Where it has its folder.
-            sockets: Where it has that for its sockets, whose path has to be short.
-            cwd: Its working folder, below a folder of its own.
-
-        Raises:
-            OSError: They can't be made.
-        """
-        self.pid = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="kernel-", dir=parent))
-        self.home = self.folder / "home"
-        self.cwd = self.folder / "files" / _relative(cwd)
-        self._sockets = self.folder
-        try:
-            self._sockets = Path(tempfile.mkdtemp(prefix="kernel-", dir=sockets))
-            self.home.mkdir()
-            self.cwd.mkdir(parents=True)
-        except OSError:
-            self.end()
-            raise
-
-    def start(self, command: list[str], environment: Mapping[str, str]) -> None:
-        """Start it.
-
-        Raises:
-            OSError: It can't be.
-        """
-        self._process = subprocess.Popen(  # noqa: S603 -- it is what we are for
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.cwd,
-            env=dict(environment),
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        with suppress(OSError):
-            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
-            files = (_OPEN_FILES, _OPEN_FILES)
-            resource.prlimit(self.pid, resource.RLIMIT_NOFILE, files)
-
-    def sockets(self) -> str:
-        """See `Program`."""
-        return str(self._sockets)
-
-    def interrupt(self) -> None:
-        """See `Program`."""
-        self._signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        """See `Program`."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: int) -> None:
-        """Signal its group, whose number nobody else has until it is waited for."""
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
-
-    def poll(self) -> int | None:
-        """See `Program`."""
-        return None if self._process is None else self._process.poll()
-
-    def ran_out_of_memory(self) -> bool:
-        """See `Program`."""
-        return False
-
-    def memory_bytes(self) -> int:
-        """See `Program`."""
-        return resident(self.pid).all_bytes
-
-    def end(self) -> None:
-        """See `Program`."""
-        self.kill()
-        if self._process is not None:
-            self._process.wait()
-        for folder in (self.folder, self._sockets):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_kernelspecs() -> Any:
@@ -626,9 +486,3 @@ def _environment(spec: KernelSpec, home: str) -> dict[str, str]:
         "MPLCONFIGDIR": f"{aside}/.matplotlib",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-
-
-def _relative(cwd: str) -> PurePosixPath:
-    """Make of any path one that stays inside of the folder that it is put under."""
-    parts = [part for part in PurePosixPath(cwd).parts if part not in {"/", "..", "."}]
-    return PurePosixPath(*[part.replace("\0", "") for part in parts])

@@ -415,7 +415,7 @@ class Ownership:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _leave(self, context: Context, peer: Peer | None) -> bool:
-        key = context.key
+        key, used = context.key, context.used
         if any(wants(key) for wants in self.wanted):
             return False
         live = context.state is State.IDLE
@@ -429,8 +429,8 @@ class Ownership:
             await self._store.write(record)
             self._registry.put_down(context, record)
         await self._hibernation.put_to_sleep(context)
-        if context.state is State.STARTING:
-            return False  # a front has asked something of it
+        if context.state is State.STARTING or context.used != used:
+            return False  # a front has asked something of it, or a file was written
         popped = self._registry.pop_record(key)
         if popped is None:
             return False
@@ -503,7 +503,7 @@ class Ownership:
                     return False
                 try:
                     return await self.leave(key, peer)
-                except ServerError as error:
+                except Exception as error:  # noqa: BLE001 - the others leave all the same
                     kind = type(error).__name__
                     self._log.warning("a context can't leave", id=key[1], error=kind)
                     return False

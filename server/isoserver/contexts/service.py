@@ -28,6 +28,7 @@ from isoserver.errors import (
     FieldProblem,
     ForkError,
     InvalidRequestError,
+    MovingError,
     StoppingError,
 )
 from isoserver.storage.retention import Sweeper
@@ -342,6 +343,20 @@ class Contexts:
             raise ContextMissingError(context_id, why)
         return context
 
+    def check_here(self, context: Context) -> None:
+        """Note that something was done to a context's files that is to last.
+
+        Raises:
+            ContextMissingError: It was deleted meanwhile, and they with it.
+            MovingError: It has gone to another server, perhaps without that.
+        """
+        if self._registry.knows(context):
+            context.touch()
+        elif self.ownership is not None:
+            raise MovingError
+        else:
+            raise ContextMissingError(context.id)
+
     async def adopt(self, workspace: str, context_id: str) -> None:
         """Have `get` find a context that no other server has, if there is one.
 
@@ -352,6 +367,10 @@ class Contexts:
         """
         if self.ownership is not None:
             await self.ownership.adopt((workspace, context_id))
+
+    def has(self, workspace: str, context_id: str) -> bool:
+        """Whether this server has a context, live or not."""
+        return self._registry.has((workspace, context_id))
 
     # -- making ------------------------------------------------------------------------
 
@@ -717,6 +736,18 @@ class Contexts:
             self._registry.add(context)
 
     # -- saving and restarting ---------------------------------------------------------
+
+    async def changed(self, context: Context) -> None:
+        """Have a context saved whose files were changed by a request, if it says so.
+
+        Raises:
+            ContextMissingError: It was deleted meanwhile, and they with it.
+            MovingError: It has gone to another server, perhaps without that.
+            ServerError: It is to be saved before that is acknowledged, and can't be.
+        """
+        self.check_here(context)
+        await self._hibernation.changed(context)
+        self.check_here(context)
 
     async def checkpoint(self, context: Context) -> str:
         """Save a context, so that it can go back to here; it lives on.

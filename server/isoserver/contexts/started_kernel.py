@@ -23,7 +23,8 @@ from isoserver.errors import ContextStartError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from isoserver.contexts.launcher import Launched, Program
+    from isoserver.contexts.launcher import Launched
+    from isoserver.contexts.programs import Program
 
 __all__ = ["StartedKernel"]
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from isokernel.files.folder import Folder
     from isokernel.files.handle import Handle, Replacement
+    from isoserver.contexts.context import Context
 
     R = TypeVar("R")
 
@@ -56,13 +57,15 @@ _NOTHING: Final = Usage(0, 0)
 class _FolderHandler(Handler):
     """Root of the handlers of files: finds the folder, calls it in threads."""
 
+    _context: Context
+
     async def folder(self, context_id: str, *, make: bool = False) -> Folder | None:
         """Return the folder of one of the caller's contexts; None if it has none.
 
         Raises:
             ContextMissingError: There is no such context.
         """
-        context = self.find_context(context_id)
+        self._context = context = self.find_context(context_id)
         context.touch()
         files = self.parts.files
         if self.request.method != "GET":
@@ -70,6 +73,16 @@ class _FolderHandler(Handler):
         return await asyncio.to_thread(
             partial(files.open if make else files.find, context.key)
         )
+
+    async def store(self) -> None:
+        """Have a change be where it will last, before it is answered.
+
+        Raises:
+            ContextMissingError: The context was deleted meanwhile.
+            MovingError: It may have gone to another server without the change.
+            ServerError: It is to be saved at once, and can't be.
+        """
+        await self.parts.contexts.changed(self._context)
 
     async def call(self, function: Callable[..., R], *args: Any, **named: Any) -> R:
         """Call something that blocks.
@@ -131,6 +144,7 @@ class FilesHandler(_FolderHandler):
             replaces = asked.overwrite
             await self.call(folder.move, asked.path, target, replaces=replaces)
         facts = await self.call(folder.stat, target, follow=False)
+        await self.store()
         self.answer(file_answer(target.lstrip("/"), kind_of(facts.st_mode), facts))
 
 
@@ -243,6 +257,8 @@ class FileHandler(FilesHandler):
         self.check_open()
         folder = await self.folder(context_id, make=True)
         assert folder is not None  # noqa: S101 - it was made
+        # Else the folder was made of a context that is gone.
+        self.parts.contexts.check_here(self._context)
         exclusive = False
         wanted = self.request.headers.get("If-Match")
         unwanted = self.request.headers.get("If-None-Match")
@@ -279,13 +295,17 @@ class FileHandler(FilesHandler):
 
     async def put(self, context_id: str, path: str) -> None:
         """Have the file that was sent take its place, as a whole."""
+        del context_id
         await self._write_received()
         if self._refusal is not None:
             raise self._refusal
         assert self._replacement is not None  # noqa: S101 - `prepare` has begun it
-        await self.parts.files.settled(self.find_context(context_id).key)
+        # The upload may have taken long; it isn't to be in vain.
+        self.parts.contexts.check_here(self._context)
+        await self.parts.files.settled(self._context.key)
         await self.call(self._replacement.commit)
         facts = await self.call(self._folder.stat, path)
+        await self.store()
         self.set_header("ETag", etag(facts))
         status = HTTPStatus.CREATED if self.created else HTTPStatus.OK
         self.answer(file_answer(path.lstrip("/"), "file", facts), status)
@@ -302,6 +322,7 @@ class FileHandler(FilesHandler):
             await self.call(folder.delete_folder, path, recursive=recursive)
         else:
             await self.call(folder.delete, path)
+        await self.store()
         self.set_status(HTTPStatus.NO_CONTENT)
         self.finish()
 

@@ -147,9 +147,9 @@ class Sessions:
     async def let_go(self, key: Key) -> None:
         """Know nothing of a context that is another server's from now on."""
         self._forget_context(key)
-        await self._written()
+        await self.written()
 
-    async def _written(self) -> None:
+    async def written(self) -> None:
         """Have all be in the database as long as what it is about is this server's."""
         if self._shared:
             with suppress(DatabaseError):  # the log has it
@@ -311,7 +311,7 @@ class Sessions:
         if key in self._made:
             self._made.discard(key)
             self._erase(_UNMAKE, key)
-        await self._written()
+        await self.written()
 
     def drop_orphan(self, workspace: str, session_id: str) -> bool:
         """Forget a session whose context was deleted; False if it is none."""

@@ -239,6 +239,7 @@ class Scripts:
             **arguments.model_dump(),
         )
         order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
+        await call.find_room(Kind.SCRIPT, order.session)
         questions = self._waits.questions(call)
         record = await call.parts.runs.submit(order, questions, on_stage=on_stage)
         self._waits.keep(call, record, questions)

@@ -52,8 +52,7 @@ from isoserver.mcp.peers import (
 from isoserver.mcp.prompts import Prompts
 from isoserver.mcp.resources import Resources, missing
 from isoserver.mcp.tasks import task_tools
-from isoserver.mcp.tools import McpCall, McpTools, explain, failed
-from isoserver.passing.marks import MARK
+from isoserver.mcp.tools import McpCall, McpTools, explain, failed, is_passed_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -185,9 +184,7 @@ class Protocol:
             Elsewhere,
         )
 
-        request = context.request
-        passed_on = request is not None and MARK in request.headers
-        if passed_on and not _is_of_connection(request):
+        if is_passed_on(context.request):
             raise error  # it came for that context, and nothing is passed on twice
         if self._parts.passing is None:
             raise error
@@ -309,12 +306,6 @@ class Protocol:
         await context.session.send_notification(
             LoggingMessageNotification(params=parameters), context.request_id
         )
-
-
-def _is_of_connection(request: Any) -> bool:
-    """Whether a request has come here for a connection, not for what it asks for."""
-    path: str = request.url.path
-    return "mcp-session-id" in request.headers or path.startswith("/messages/")
 
 
 def _tools(settings: ServerSettings) -> McpTools:

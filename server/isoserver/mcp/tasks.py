@@ -286,8 +286,9 @@ class TaskTools:
         printed: OutputBuffer,
         stages: Stages,
     ) -> RunRecord:
-        await call.parts.rates.take(call.peer.principal, "execute")
         order = arguments.order(call.peer.principal, call.peer.named_session())
+        await call.find_room(Kind.TASK, order.session)
+        await call.parts.rates.take(call.peer.principal, "execute")
         order = order._replace(whole_above=PREVIEW_MAX_CHARACTERS)
         questions = self._waits.questions(call)
         wanted = call.wants_progress

@@ -20,8 +20,10 @@ from mcp_types import Tool as ToolEntry
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from isoserver.cluster.kinds import CONTEXT
 from isoserver.contexts.results import cut_json, fit
 from isoserver.errors import ElsewhereError, LimitError, RateLimitError, ServerError
+from isoserver.passing.marks import MARK
 from isoserver.runs.answers import CUT_FOR_MCP
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from isoserver.http.parts import ServerParts
     from isoserver.mcp.peers import Peer
+    from isoserver.runs.records import Kind
 
 __all__ = [
     "Arguments",
@@ -43,6 +46,7 @@ __all__ = [
     "Result",
     "explain",
     "failed",
+    "is_passed_on",
 ]
 
 _PROBLEMS_MAX: Final = 10
@@ -115,6 +119,32 @@ class McpCall(NamedTuple):
     def workspace(self) -> str:
         """The caller's workspace."""
         return self.peer.principal.workspace
+
+    async def find_room(self, kind: Kind, session: str | None) -> None:
+        """Have a run be made by another server if only that has room for it.
+
+        Args:
+            kind: The run's kind.
+            session: Its session, if it has one: then the room is one for its context,
+                unless that is there.
+
+        Raises:
+            ElsewhereError: Another server has room, or the session.
+        """
+        passing, contexts = self.parts.passing, self.parts.contexts
+        if passing is None:
+            return
+        thing, has_room = kind.value, self.parts.runs.has_room(kind, self.workspace)
+        if session is not None:
+            await contexts.adopt(self.workspace, session)
+            thing = CONTEXT
+            has_room = contexts.has(self.workspace, session)
+            has_room = has_room or contexts.has_room(self.workspace)
+        if has_room or is_passed_on(self.context.request):
+            return
+        owner = await passing.server_with_room(thing, self.peer.principal)
+        if owner is not None:
+            raise ElsewhereError(*owner)
 
 
 class Reply(NamedTuple):
@@ -270,6 +300,18 @@ def _bounded(data: dict[str, Any]) -> dict[str, Any]:
 
 def _json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def is_passed_on(request: Any) -> bool:
+    """Whether a request has come here by another server for what it asks for.
+
+    It may have come for its connection, too, which is here.
+    """
+    if request is None or MARK not in request.headers:
+        return False
+    path: str = request.url.path
+    of_connection = "mcp-session-id" in request.headers
+    return not (of_connection or path.startswith("/messages/"))
 
 
 def explain(error: ServerError) -> str:

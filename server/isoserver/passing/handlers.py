@@ -21,6 +21,7 @@ from tornado.web import Finish
 
 from isoserver.cluster.balance import Load
 from isoserver.cluster.kinds import CONTEXT, RUN
+from isoserver.contexts.context import id_made_for
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
     ContextError,
@@ -40,7 +41,14 @@ from isoserver.http.routes import Operation, Route
 from isoserver.http.whole import WholeRequest
 from isoserver.mcp.owned import read_owned
 from isoserver.passing.marks import MARK
-from isoserver.passing.service import NO_BODY, OWNER, Owner, PeerRequest
+from isoserver.passing.service import (
+    NO_BODY,
+    OWNER,
+    PEER_ROOM,
+    Owner,
+    PeerRequest,
+    Room,
+)
 from isoserver.principal import Principal
 from isoserver.runs.records import Kind, RunRecord
 
@@ -92,8 +100,8 @@ class Target(NamedTuple):
 
     Attributes:
         kind: What it is, as the cluster calls it; empty if it is to be made.
-        id: Its id in the workspace; of what is to be made, what its place depends on.
-        made: Whether it is made if it isn't there.
+        id: Its id in the workspace; empty if it has none yet.
+        made: Whether it is made if it isn't there, by any server that has room.
         run: Of which kind, if it is a run that is to be made and there is no room here.
     """
 
@@ -101,15 +109,6 @@ class Target(NamedTuple):
     id: str
     made: bool = False
     run: Kind | None = None
-
-    @property
-    def is_anywhere(self) -> bool:
-        """Whether it may be made by any server that has room for it.
-
-        What has an id and no owner is made where the id says, and nowhere else: so a
-        request that is sent again finds it.
-        """
-        return self.made or not (self.kind or self.id)
 
 
 SERVER: Final = "server"
@@ -195,9 +194,7 @@ class PassingHandler(Handler):
 
     async def _may_be_made(self, target: Target) -> bool:
         """Whether what another server wants to have made here is here, or has room."""
-        if not target.is_anywhere or self._has_room():
-            return True
-        return target.made and await self._is_here(target)
+        return self._has_room() or (target.made and await self._is_here(target))
 
     def _has_room(self) -> bool:
         """Whether the workspace may have what is asked for, here."""
@@ -259,7 +256,7 @@ class PassingHandler(Handler):
         else:
             first = None if target.run is not None else await cluster.place()
             places.sort(key=lambda one: (one != first, cluster.fullness(one)))
-        self._places = iter(places[: _PLACES_MAX if target.is_anywhere else 1])
+        self._places = iter(places[:_PLACES_MAX])
         owner = self._next_place()
         if owner is not None:
             raise ElsewhereError(owner.id, owner.url)
@@ -512,6 +509,18 @@ class PeerLoadHandler(_PeerHandler):
         self.answer(cluster.load_now())
 
 
+class PeerRoomHandler(_PeerHandler):
+    """What else a workspace may have here."""
+
+    def get(self) -> None:
+        """Say it as it is now."""
+        workspace, parts = self.principal.workspace, self.parts
+        assert parts.cluster is not None  # noqa: S101 - where servers pass on
+        things = [kind for kind in Kind if parts.runs.has_room(kind, workspace)]
+        contexts = [CONTEXT] if parts.contexts.has_room(workspace) else []
+        self.answer(Room(parts.cluster.server_id, [*things, *contexts]))
+
+
 class PeerMovesHandler(_PeerHandler):
     """Contexts of this server's that are to be another one's."""
 
@@ -543,10 +552,11 @@ class PeerRunsHandler(_PeerHandler):
 class PeerSessionsHandler(_PeerHandler):
     """The sessions of fronts with contexts that are here."""
 
-    def post(self) -> None:
+    async def post(self) -> None:
         """Drop those of a document that has one elsewhere by now."""
         path, kept_id = msgspec.json.decode(self.request.body, type=tuple[str, str])
         self.parts.sessions.drop_path(self.principal.workspace, path, kept_id)
+        await self.parts.sessions.written()  # for servers that look there
         self.answer({})
 
 
@@ -650,6 +660,7 @@ PEER_ROUTES: Final = (
     ),
     Route(PEER_FRONTS, PeerFrontsHandler, (Operation("GET", "", ()),)),
     Route(PEER_LOAD, PeerLoadHandler, (Operation("GET", "", ()),)),
+    Route(PEER_ROOM, PeerRoomHandler, (Operation("GET", "", ()),)),
     Route(PEER_MOVES, PeerMovesHandler, (Operation("POST", "", ()),)),
     Route(PEER_RUNS, PeerRunsHandler, (Operation("GET", "", ()),)),
     Route(PEER_SESSIONS, PeerSessionsHandler, (Operation("POST", "", ()),)),
@@ -705,7 +716,8 @@ def _context(name: str | None) -> Target:
 def _of_execute(handler: Handler) -> Target:
     body = _body(handler)
     if not body.context_id and body.execution_id:
-        return Target("", body.execution_id)
+        # The one that it is sent for again, wherever that was made.
+        return Target(CONTEXT, id_made_for(body.execution_id), made=True)
     return _context(body.context_id)
 
 

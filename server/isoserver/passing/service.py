@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import StreamClosedError
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_BODY", "OWNER", "Exchange", "Owner", "Passing", "PeerRequest"]
 
+PEER_ROOM: Final = "/cluster/room"
 OWNER: Final = "X-Isokernel-Owner"
 """The header of answers that says which server owns what was asked about."""
 _MISDIRECTED: Final = 421
@@ -130,6 +132,18 @@ class PeerRequest(NamedTuple):
     body: bytes = b""
     headers: Mapping[str, str] = MappingProxyType({})
     heard: Callable[[bytes], Awaitable[None]] | None = None
+
+
+class Room(NamedTuple):
+    """What else a workspace may have on a server.
+
+    Attributes:
+        id: The server's id.
+        things: Of what: kinds of runs, and contexts.
+    """
+
+    id: str
+    things: list[str]
 
 
 class Passing:
@@ -256,6 +270,21 @@ class Passing:
             for peer in self.cluster.peers()
         )
         return [each for each in await asyncio.gather(*asked) if each is not None]
+
+    async def server_with_room(self, thing: str, principal: Principal) -> Owner | None:
+        """Return the emptiest of the other servers that have room for something.
+
+        Args:
+            thing: What it is: a kind of run, or a context.
+            principal: Whose it would be.
+        """
+        answers = await self.ask_all(PEER_ROOM, principal)
+        rooms = [msgspec.json.decode(said, type=Room) for said in answers]
+        roomy = {room.id for room in rooms if thing in room.things}
+        for peer in sorted(self.cluster.peers(), key=self.cluster.fullness):
+            if peer.id in roomy and not peer.draining:
+                return Owner(peer.id, peer.url)
+        return None
 
     async def _ask_soon(self, request: PeerRequest) -> bytes | None:
         reason = "no answer in time"

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -32,6 +32,8 @@ _NOT_PLAIN: Final = re.compile(
 _NO_BODY: Final = frozenset({b"204", b"304"})
 _IDLE_MAX: Final = 256
 """Connections to one server that wait to be used."""
+_DROPPED_MAX: Final = 1000
+"""Servers that are gone and known to be; the oldest are forgotten."""
 _OPTIONS: Final = (
     # Who can't be reached any more is noticed by the kernel, also amid a long answer.
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -160,6 +162,7 @@ class Upstreams:
         """Begin with none."""
         self._idle: defaultdict[str, dict[Upstream, None]] = defaultdict(dict)
         self._open: defaultdict[str, set[Upstream]] = defaultdict(set)
+        self._dropped: OrderedDict[str, None] = OrderedDict()
 
     async def open(self, peer_id: str, url: str, *, new: bool = False) -> Upstream:
         """Return a connection that nobody uses.
@@ -201,6 +204,10 @@ class Upstreams:
                         raise
                     stream = made
                     break
+        if stream is not None and peer_id in self._dropped:
+            # It may be stopped, and never answer: nobody will drop that any more.
+            stream.close()
+            stream = None
         if stream is None:
             raise PeerUnreachableError
         self._open[peer_id].add(stream)
@@ -226,7 +233,10 @@ class Upstreams:
         stream.close()
 
     def drop(self, peer_id: str) -> None:
-        """Close all connections to a server, also amid answers."""
+        """Close all connections to a server that is gone, also amid answers."""
+        self._dropped[peer_id] = None
+        if len(self._dropped) > _DROPPED_MAX:
+            self._dropped.popitem(last=False)
         for stream in list(self._open.pop(peer_id, ())):
             stream.close()
         self._idle.pop(peer_id, None)

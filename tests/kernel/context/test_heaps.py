@@ -403,34 +403,24 @@ def test_a_heap_of_another_runtime_is_not_run(context: LocalContext) -> None:
 def test_it_comes_in_order_and_the_context_goes_on(spawn: Spawn) -> None:
     client = spawn()
     client.run("let n = 0")
-    file = os.memfd_create("heap")
-    reader, writer = os.pipe()
     client.execute("await new Promise(r => setTimeout(r, 20)); n = 1")
-    number = client.send("checkpoint_request", descriptors=(file, writer))
-    os.close(writer)
-    last = client.execute("n = 2")
-    client.finish(last)
-    assert client.reply(number)["status"] == "ok"
-    replies = [f.parent for f in client.frames if f.type.endswith("_reply")]
-    assert replies.index(number) == len(replies) - 1
-    select.select([reader], [], [])
-    os.close(reader)
-    copy = spawn(os.pread(file, os.fstat(file).st_size, 0))
-    os.close(file)
+    with client.saving() as saving:
+        last = client.execute("n = 2")
+        client.finish(last)
+        assert client.reply(saving.number)["status"] == "ok"
+        replies = [f.parent for f in client.frames if f.type.endswith("_reply")]
+        assert replies.index(saving.number) == len(replies) - 1
+        assert saving.outcome()
+        copy = spawn(saving.heap())
     assert copy.value("n") == "1"
 
 
 def test_the_process_that_saved_is_gone(spawn: Spawn) -> None:
     client = spawn()
-    file = os.memfd_create("heap")
-    reader, writer = os.pipe()
-    number = client.send("checkpoint_request", descriptors=(file, writer))
-    os.close(writer)
-    os.close(file)
-    saves = psutil.Process(client.reply(number)["pid"])
-    assert saves.ppid() == client.pid
-    select.select([reader], [], [])
-    os.close(reader)
+    with client.saving() as saving:
+        saves = psutil.Process(client.reply(saving.number)["pid"])
+        assert saves.ppid() == client.pid
+        assert saving.outcome()
     # Nobody waits for it, and no zombie is left: wait would see one for ever.
     saves.wait(DEADLINE)
     assert psutil.Process(client.pid).children() == []
@@ -443,18 +433,12 @@ def test_what_is_forked_for_a_checkpoint_ends_with_it(spawn: Spawn) -> None:
     client.run(
         "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
     )
-    file = os.memfd_create("heap")
-    reader, writer = os.pipe()
-    number = client.send("checkpoint_request", descriptors=(file, writer))
-    os.close(writer)
-    os.close(file)
-    saves = psutil.Process(client.reply(number)["pid"])
-    busy = wait_for(lambda: [c for c in saves.children() if _ran(c) > 0.2])
-    saves.kill()
-    busy[0].wait(DEADLINE)
-    select.select([reader], [], [])
-    assert not os.read(reader, 1)
-    os.close(reader)
+    with client.saving() as saving:
+        saves = psutil.Process(client.reply(saving.number)["pid"])
+        busy = wait_for(lambda: [c for c in saves.children() if _ran(c) > 0.2])
+        saves.kill()
+        busy[0].wait(DEADLINE)
+        assert not saving.outcome()
     assert client.value("typeof held") == "'object'"
 
 
@@ -472,17 +456,12 @@ def test_a_heap_outlives_its_context(fork_server: ForkServer, spawn: Spawn) -> N
     client.run(
         "let held = 'x'.repeat(100); const big = new Array(3e5).fill().map(() => ({}))"
     )
-    file = os.memfd_create("heap")
-    reader, writer = os.pipe()
-    number = client.send("checkpoint_request", descriptors=(file, writer))
-    os.close(writer)
-    client.reply(number)
-    client.close()
-    assert await_exit(fork_server, client.pid).status == 0
-    select.select([reader], [], [])
-    os.close(reader)
-    copy = spawn(os.pread(file, os.fstat(file).st_size, 0))
-    os.close(file)
+    with client.saving() as saving:
+        client.reply(saving.number)
+        client.close()
+        assert await_exit(fork_server, client.pid).status == 0
+        assert saving.outcome()
+        copy = spawn(saving.heap())
     assert copy.value("held.length + big.length") == "300100"
 
 
@@ -562,19 +541,13 @@ def test_who_writes_a_last_checkpoint_ends_with_the_context(
     client.run(
         "Error.prepareStackTrace = () => { for (;;); }; let held = new Error('x')"
     )
-    file = os.memfd_create("heap")
-    reader, writer = os.pipe()
-    client.send("checkpoint_request", {"last": True}, descriptors=(file, writer))
-    os.close(writer)
-    os.close(file)
-    context = psutil.Process(client.pid)
-    busy = wait_for(lambda: [c for c in context.children() if _ran(c) > 0.2])
-    client.close()
-    assert await_exit(fork_server, client.pid).status == 0
-    busy[0].wait(DEADLINE)
-    select.select([reader], [], [])
-    assert not os.read(reader, 1)
-    os.close(reader)
+    with client.saving(last=True) as saving:
+        context = psutil.Process(client.pid)
+        busy = wait_for(lambda: [c for c in context.children() if _ran(c) > 0.2])
+        client.close()
+        assert await_exit(fork_server, client.pid).status == 0
+        busy[0].wait(DEADLINE)
+        assert not saving.outcome()
 
 
 def test_shared_memory_and_errors_go_on_confined(spawn: Spawn) -> None:

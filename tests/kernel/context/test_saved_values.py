@@ -13,7 +13,7 @@ from isokernel.v8.live_objects import unsavable_objects
 from isokernel.v8.values import new_string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from isokernel.v8.snapshot import Snapshot
 
@@ -207,18 +207,25 @@ SURVIVES: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def restored() -> Snapshot:
-    """All of them in one context, saved and restored twice."""
+def _saved_twice(cells: Iterable[str]) -> Snapshot:
+    """What comes of some cells, saved, restored and saved again."""
     session = LocalContext()
-    for name, (made, _, _) in SURVIVES.items():
-        assert session.run(f"var v_{name} = {made}; 0").error is None
+    for code in cells:
+        assert session.run(code).error is None
     heap = session.context.heaps.save()
     session.context.close()
     session = LocalContext(snapshot=heap)
     heap = session.context.heaps.save()
     session.context.close()
     return heap
+
+
+@pytest.fixture(scope="module")
+def restored() -> Snapshot:
+    """All of them in one context, saved and restored twice."""
+    return _saved_twice(
+        f"var v_{name} = {made}; 0" for name, (made, _, _) in SURVIVES.items()
+    )
 
 
 @pytest.fixture
@@ -378,16 +385,10 @@ REMADE: dict[str, tuple[str, str, str]] = {
 @pytest.fixture(scope="module")
 def taken_apart() -> Snapshot:
     """All of these in one context, saved and restored twice, each with a property."""
-    session = LocalContext()
-    for name, (made, _, _) in REMADE.items():
-        code = f"var v_{name.replace('.', '')} = Object.assign({made}, {{ own: 1 }}); 0"
-        assert session.run(code).error is None
-    heap = session.context.heaps.save()
-    session.context.close()
-    session = LocalContext(snapshot=heap)
-    heap = session.context.heaps.save()
-    session.context.close()
-    return heap
+    return _saved_twice(
+        f"var v_{name.replace('.', '')} = Object.assign({made}, {{ own: 1 }}); 0"
+        for name, (made, _, _) in REMADE.items()
+    )
 
 
 @pytest.fixture

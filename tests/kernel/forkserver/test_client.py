@@ -225,21 +225,16 @@ def test_what_an_orphan_has_forked_is_reaped(fork_server: ForkServer) -> None:
     os.kill(fork_server.pid, signal.SIGKILL)
     assert readable(fork_server.exits_fd)
     fork_server.poll_exits()
-    file = os.memfd_create("heap")
-    reader, writer = os.pipe()
-    number = client.send("checkpoint_request", descriptors=(file, writer))
-    os.close(writer)
-    assert client.reply(number)["status"] == "ok"
-    # What writes the heap is under way, and ends with the context.
-    assert psutil.Process(client.pid).children()
-    os.kill(client.pid, signal.SIGKILL)
-    assert await_exit(fork_server, client.pid).status == -9
-    end = time.monotonic() + DEADLINE
-    while _has_group(client.pid):
-        fork_server.poll_exits()
-        assert time.monotonic() < end
-    for descriptor in (file, reader):
-        os.close(descriptor)
+    with client.saving() as saving:
+        assert client.reply(saving.number)["status"] == "ok"
+        # What writes the heap is under way, and ends with the context.
+        assert psutil.Process(client.pid).children()
+        os.kill(client.pid, signal.SIGKILL)
+        assert await_exit(fork_server, client.pid).status == -9
+        end = time.monotonic() + DEADLINE
+        while _has_group(client.pid):
+            fork_server.poll_exits()
+            assert time.monotonic() < end
     client.close()
 
 

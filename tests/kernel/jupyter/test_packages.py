@@ -59,8 +59,7 @@ def test_a_notebook_imports_files_beside_it(notebook: Kernel, folder: Path) -> N
 
 
 def test_a_long_download_is_shown(tmp_path: Path, registry: PackageRegistry) -> None:
-    npmrc = tmp_path / "npmrc"
-    npmrc.write_text(f"registry={registry.url}\n")
+    npmrc = registry.write_npmrc(tmp_path)
     registry.publish(
         "first",
         files={"index.js": "import 'later'; export default 1"},
@@ -104,8 +103,7 @@ def registry() -> Iterator[PackageRegistry]:
 def test_a_restored_heap_has_its_versions(
     tmp_path: Path, registry: PackageRegistry
 ) -> None:
-    npmrc = tmp_path / "npmrc"
-    npmrc.write_text(f"registry={registry.url}\n")
+    npmrc = registry.write_npmrc(tmp_path)
 
     def start(offline: str) -> Kernel:
         return start_kernel(

@@ -12,8 +12,9 @@ from tests.support.registry import PackageRegistry, serve_registry
 
 from isokernel.packages.npmrc import Npmrc
 from isokernel.packages.packer import Packer
-from isokernel.packages.service import Access, Packages
+from isokernel.packages.service import Packages
 from isokernel.packages.settings import PackageSettings
+from isokernel.packages.supplies import Access
 from isokernel.sandbox import SandboxSettings
 
 if TYPE_CHECKING:

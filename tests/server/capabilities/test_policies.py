@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support import programs
 from tests.support.client import Client, connect
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def policed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     folder = tmp_path_factory.mktemp("policed")
     file = folder / "server.toml"
     file.write_text(CONFIGURATION)
-    server = Server(
+    with run_server(
         *V8_FLAGS,
         *("--config", str(file)),
         program=(str(PROGRAM), str(folder)),
@@ -78,10 +78,8 @@ def policed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
             "UNSEEN": "2",
             "PYTHONPATH": str(PROGRAM.parents[3]),
         },
-    )
-    yield server, (folder / "heap").read_text()
-    assert server.stop() == 0
-    assert not server.wrong()
+    ) as server:
+        yield server, (folder / "heap").read_text()
 
 
 class Code:

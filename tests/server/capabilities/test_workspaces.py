@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import Client, connect
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import DEADLINE, wait_for
 
 from isokernel.errors import SettingsError
@@ -47,12 +47,10 @@ FETCH = "await fetch('https://a.example/').then(() => '', (e) => e.message)"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     file = tmp_path_factory.mktemp("narrowed") / "server.toml"
     file.write_text(CONFIGURATION)
-    made = Server(
+    with run_server(
         *V8_FLAGS, "--config", str(file), env={"SEEN_ONE": "1", "SEEN_TWO": "2"}
-    )
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    ) as made:
+        yield made
 
 
 @pytest.fixture

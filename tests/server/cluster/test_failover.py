@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import count
 from typing import TYPE_CHECKING
 
 import httpx
@@ -50,6 +51,65 @@ def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
     assert "what ran after its checkpoint" in taken["reason"]
     assert other.text("n + 1", context_id=saved) == "42"
     assert found(other, unsaved)["state"] == "dead"
+
+
+def test_acknowledged_files_outlive_their_server(nodes: Nodes) -> None:
+    """Of contexts that are saved at once: live, asleep, or with no execution yet."""
+    first, one = nodes.start("--hibernate-after-seconds", "1")
+    _, other = nodes.start()
+    body = {"language": "javascript", "durability": "execution"}
+    made = []
+    for _ in count():
+        answer = one.post("/contexts", json=body)
+        if answer.headers["X-Isokernel-Owner"] == first.url:
+            made.append(answer.json()["id"])
+        if len(made) == 2:
+            break
+    live, asleep = made
+    policy = {"files": "read"}
+    one.run("globalThis.n = 1", context_id=asleep)
+    one.wait_state(asleep, "hibernated")
+    for here in made:
+        place = f"/contexts/{here}/files"
+        assert one.put(f"{place}/data/a", content=b"one").status_code == 201
+        assert one.put(f"{place}/data/b", content=b"two").status_code == 201
+        assert one.delete(f"{place}/data/b").status_code == 204
+        copied = {"action": "copy", "path": "data/a", "to": "c"}
+        assert one.post(place, json=copied).status_code == 200
+        given = one.put(f"/contexts/{here}/capabilities", json=policy)
+        assert given.json()["context"] == policy
+    first.stop(signal.SIGKILL)
+    for here in made:
+        found(other, here)
+        place = f"/contexts/{here}/files"
+        assert other.get(f"{place}/data/a").content == b"one"
+        assert other.get(f"{place}/c").content == b"one"
+        assert other.get(f"{place}/data/b").status_code == 404
+        shown = other.get(f"/contexts/{here}/capabilities").json()
+        assert shown["context"] == policy
+    assert other.text("n", context_id=asleep) == "1"
+    assert other.text("typeof n", context_id=live) == "'undefined'"
+
+
+def test_what_was_lost_amid_its_run_is_begun_anew(nodes: Nodes) -> None:
+    """Sent again with the same id, though the context that it had made is dead."""
+    first, one = nodes.start()
+    _, other = nodes.start()
+    code = "console.log('begun'); await new Promise(() => {})"
+    for number in count():
+        asked = {"code": code, "execution_id": f"order-{number}"}
+        with one.stream("POST", "/execute/async", json=asked) as answer:
+            assert any("begun" in line for line in answer.iter_lines())
+            if answer.headers["X-Isokernel-Owner"] == first.url:
+                break
+    here = answer.headers["X-Context-Id"]
+    first.stop(signal.SIGKILL)
+    assert found(other, here)["state"] == "dead"
+    with other.stream("POST", "/execute/async", json=asked) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["X-Context-Id"] == here
+        assert any("begun" in line for line in answer.iter_lines())
+    assert other.show(here)["state"] == "busy"
 
 
 def test_a_server_that_was_stopped_too_long_has_nothing_any_more(nodes: Nodes) -> None:

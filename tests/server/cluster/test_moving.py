@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import lt
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from tests.support.waiting import wait_for
 from isoserver.cli.cluster import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import mcp
     from tests.server.cluster.conftest import Nodes
     from tests.support.client import Client
@@ -78,6 +81,31 @@ def test_a_context_is_moved_as_it_is(nodes: Nodes) -> None:
 def _live(client: Client, context_id: str) -> dict[str, Any] | None:
     shown = client.show(context_id)
     return shown if shown["state"] == "idle" else None
+
+
+def test_an_upload_that_ends_when_it_has_moved_is_to_be_sent_again(
+    nodes: Nodes,
+) -> None:
+    (first, one), (second, other) = nodes.start(), nodes.start()
+    here = one.create()
+    if one.get(f"/contexts/{here}").headers[OWNER] != first.url:
+        first, one, second, other = second, other, first, one
+    path, go_on = f"/contexts/{here}/files/a.txt", threading.Event()
+
+    def parts() -> Iterator[bytes]:
+        yield b"a"
+        go_on.wait()
+        yield b"b"
+
+    with ThreadPoolExecutor(1) as pool:
+        put = pool.submit(one.put, path, content=parts())
+        wait_for(lambda: list(nodes.folder.glob("data*/files/*")))
+        _move(other, here, second.url)
+        go_on.set()
+        refused = put.result()
+    assert (refused.status_code, refused.headers["X-Error-Code"]) == (503, "moving")
+    assert one.get(path).status_code == 404
+    assert one.put(path, content=b"ab").status_code == 201
 
 
 def test_one_that_sleeps_sleeps_on(nodes: Nodes) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import threading
+from typing import cast
 
 import pytest
 from tests.support.contexts import SECONDS, context_of, with_fork_server
 
 from isokernel.forkserver import ForkServer
-from isoserver.contexts.context import State
+from isoserver.contexts.context import Context, ContextOwner, State
 from isoserver.contexts.forkserver import AsyncForkServer
 from isoserver.errors import ContextDeadError
 
@@ -90,5 +91,41 @@ def test_a_context_deleted_while_it_restarts_stays_dead() -> None:
         assert context.process.pid == 0
         with pytest.raises(ContextDeadError):
             context.execute("1", SECONDS)
+
+    with_fork_server(_fork_server, scenario)
+
+
+class Keeper:
+    """Keeps contexts in two steps: all but the first wait until they may be saved."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.may_save, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def keep(self, context: Context) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            await self.may_save.wait()
+        await context.save()
+        await self.may_end.wait()
+
+
+def test_nothing_begins_before_what_has_ended_is_saved() -> None:
+    # While the heap of the first one is being stored, the second one runs.
+    async def scenario(fork_server: AsyncForkServer) -> None:
+        keeper = Keeper()
+        owner = cast("ContextOwner", keeper)  # of which nothing else is asked
+        context = context_of(fork_server, owner=owner, checkpoint_timeout_seconds=20)
+        await context.start()
+        first, second, third = (context.execute("1", SECONDS) for _ in range(3))
+        while keeper.asked < 2:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+        keeper.may_end.set()
+        await first.done
+        assert third.began is None
+        keeper.may_save.set()
+        await third.done
+        assert second.failure is None
+        await context.close()
 
     with_fork_server(_fork_server, scenario)

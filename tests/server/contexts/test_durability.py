@@ -134,6 +134,23 @@ def test_it_is_saved_in_time(servers: Callable[..., Server], tmp_path: Path) -> 
         assert client.text("n", context_id=here) == "2"
 
 
+def test_changed_files_are_saved_as_executions_are(client: Client) -> None:
+    here, soon, later = _make(client, "execution"), _make(client, 1), client.create()
+    before = client.show(here)["heap"]
+    for each in (here, soon, later):
+        put = client.put(f"/contexts/{each}/files/a", content=b"data")
+        assert put.status_code == 201
+    assert client.show(here)["heap"] != before
+    heap = wait_for(lambda: client.show(soon).get("heap"))
+    assert "heap" not in client.show(later)
+    made = client.post("/contexts", json={"heap": heap}).json()["id"]
+    assert client.get(f"/contexts/{made}/files/a").content == b"data"
+    # What can't be saved isn't acknowledged.
+    client.run(UNSAVABLE, context_id=here)
+    refused = client.put(f"/contexts/{here}/files/b", content=b"data")
+    assert refused.headers["X-Error-Code"] == "heap_unsavable"
+
+
 def test_cells_that_wait_begin_after_the_save(client: Client) -> None:
     here = _make(client, "execution")
     stream = [

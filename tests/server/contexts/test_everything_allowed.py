@@ -21,9 +21,9 @@ import pytest
 from tests.support import programs
 from tests.support.attempts import ATTEMPTS, USER
 from tests.support.client import Client, connect
-from tests.support.networks import LoopThread, Site
+from tests.support.networks import Site, serve_site
 from tests.support.programs.taken import MARK
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.users import started_as
 from tests.support.walls import CALLS, tell
 
@@ -92,24 +92,21 @@ def prison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prison]:
     outside = folder / "outside"
     outside.write_text(SECRET)
     outside.chmod(0o644)
-    thread = LoopThread()
-    site = Site(thread)
-    server = Server(
-        *V8_FLAGS,
-        *ALL,
-        *("--data-dir", str(folder / "data")),
-        *("--package-cache-dir", str(folder / "packages"), "--package-offline"),
-        program=(str(PROGRAM), str(folder)),
-        env={"A_SECRET": SECRET, "PYTHONPATH": str(PROGRAM.parents[3])},
-    )
-    with connect(server) as client:
+    with (
+        serve_site() as site,
+        run_server(
+            *V8_FLAGS,
+            *ALL,
+            *("--data-dir", str(folder / "data")),
+            *("--package-cache-dir", str(folder / "packages"), "--package-offline"),
+            program=(str(PROGRAM), str(folder)),
+            env={"A_SECRET": SECRET, "PYTHONPATH": str(PROGRAM.parents[3])},
+        ) as server,
+        connect(server) as client,
+    ):
         heap = (folder / "heap").read_text()
         client.get("/healthz")  # its connection stays, and is no test's own
         yield Prison(server, client, heap, folder / "data", outside, site)
-    assert server.stop() == 0
-    assert not server.wrong()
-    site.close()
-    thread.close()
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from isoserver.tools.calls import Asker
 
 SECONDS = 30.0
-ALL = {"modules": ["on"], "net": ["on"], "files": ["on"], "env": ["on"]}
+ALL: dict[str, Any] = {"modules": ["on"], "net": ["on"], "files": ["on"], "env": ["on"]}
 Make = Callable[..., "Context"]
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from tests.support.client import Client, connect
-from tests.support.networks import LoopThread, Site
-from tests.support.server import V8_FLAGS, Server
+from tests.support.networks import Site, serve_site
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -16,26 +16,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def thread() -> Iterator[LoopThread]:
-    made = LoopThread()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def site(thread: LoopThread) -> Iterator[Site]:
-    made = Site(thread)
-    yield made
-    made.close()
+def site() -> Iterator[Site]:
+    with serve_site() as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
 def server(site: Site) -> Iterator[Server]:
     allowed = ["--net", f"127.0.0.1:{site.port}", "--files", "on"]
-    made = Server(*V8_FLAGS, *allowed)
-    yield made
-    made.stop()
-    assert not made.wrong()
+    with run_server(*V8_FLAGS, *allowed) as made:
+        yield made
 
 
 @pytest.fixture

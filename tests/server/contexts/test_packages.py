@@ -11,7 +11,7 @@ from tests.support.agents import connect_agent
 from tests.support.client import Client, connect
 from tests.support.packages import FILES, FROM_FILES, IMPORT, registry_of_packages
 from tests.support.registry import PackageRegistry, held_for
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
@@ -27,23 +27,19 @@ def registry() -> Iterator[PackageRegistry]:
 
 @pytest.fixture(scope="module")
 def npmrc(tmp_path_factory: pytest.TempPathFactory, registry: PackageRegistry) -> Path:
-    file = tmp_path_factory.mktemp("npmrc") / "npmrc"
-    file.write_text(f"registry={registry.url}\n")
-    return file
+    return registry.write_npmrc(tmp_path_factory.mktemp("npmrc"))
 
 
 @pytest.fixture(scope="module")
 def own(npmrc: Path, registry: PackageRegistry) -> Iterator[Server]:
     """A server whose policy admits few packages, and the registry's address."""
-    server = Server(
+    with run_server(
         *V8_FLAGS,
         *("--modules", "npm:sums,npm:@sums/*", "--package-npmrc", str(npmrc)),
         *("--package-cache-dir", str(npmrc.parent / "cache")),
         *("--net", registry.url.removeprefix("http://")),
-    )
-    yield server
-    server.stop()
-    assert not server.wrong()
+    ) as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import BOUNDS, Server
+from tests.support.server import BOUNDS, Server, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def python_server() -> Iterator[Server]:
     """A server with Python alone."""
-    server = Server("--languages", "python", *BOUNDS)
-    yield server
-    server.stop()
-    assert not server.wrong()
+    with run_server("--languages", "python", *BOUNDS) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

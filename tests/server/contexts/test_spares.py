@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from tests.support.client import connect
-from tests.support.server import AT_REST, MIB, Server
+from tests.support.server import AT_REST, MIB, Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def is_kernel(pid: int) -> bool:
 @pytest.fixture(scope="module")
 def one() -> Iterator[Server]:
     """A server with one spare kernel."""
-    server = Server(*PYTHON, "--python-spares", "1")
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    with run_server(*PYTHON, "--python-spares", "1") as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.server.contexts.test_streams import stream
 from tests.support.client import Client, connect
-from tests.support.networks import LoopThread, Site
+from tests.support.networks import Site, serve_site
 from tests.support.registry import serve_registry
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    thread = LoopThread()
-    made = Site(thread)
-    yield made
-    made.close()
-    thread.close()
+    with serve_site() as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +30,7 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     with serve_registry() as registry:
         for name in ("allowed", "asked", "other"):
             registry.publish(name, files={"index.js": f"export const n = '{name}'"})
-        npmrc = folder / "npmrc"
-        npmrc.write_text(f"registry={registry.url}\n")
+        npmrc = registry.write_npmrc(folder)
         file = folder / "server.toml"
         file.write_text(
             'modules = ["npm:allowed", "npm:asked"]\n'
@@ -45,10 +41,8 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
             'effect = "require_approval"\ncapability = "modules"\n'
             'target = "npm:asked"\n'
         )
-        made = Server(*V8_FLAGS, "--config", str(file))
-        yield made
-        made.stop()
-        assert not made.wrong()
+        with run_server(*V8_FLAGS, "--config", str(file)) as made:
+            yield made
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from tests.support.client import Client, connect
 from tests.support.registry import serve_registry
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
@@ -59,19 +59,16 @@ def own(
     registry: PackageRegistry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("templates")
-    npmrc = folder / "npmrc"
-    npmrc.write_text(f"registry={registry.url}\n")
-    server = Server(
+    npmrc = registry.write_npmrc(folder)
+    with run_server(
         *V8_FLAGS,
         *("--modules", "on", "--net", "on", "--package-npmrc", str(npmrc)),
         *("--package-cache-dir", str(folder / "cache")),
         *("--context-templates-max", "2", "--context-templates", "other"),
         *("--context-template-timeout-seconds", "2"),
         *("--env", "TMPDIR"),
-    )
-    yield server
-    server.stop()
-    assert not server.wrong()
+    ) as server:
+        yield server
 
 
 @pytest.fixture
@@ -113,8 +110,7 @@ def test_those_of_the_settings_are_made_at_the_start(
     registry: PackageRegistry, servers: Callable[..., Server], tmp_path: Path
 ) -> None:
     """In a language that V8 runs, though the default language isn't even served."""
-    npmrc = tmp_path / "npmrc"
-    npmrc.write_text(f"registry={registry.url}\n")
+    npmrc = registry.write_npmrc(tmp_path)
     registry.requests.clear()
     servers(
         *("--languages", "javascript,typescript", "--modules", "on", "--net", "on"),
@@ -211,8 +207,7 @@ def test_a_policy_of_today_decides_when_it_is_restarted(client: Client) -> None:
 def test_it_has_them_again_after_the_server(
     registry: PackageRegistry, tmp_path: Path, number: int
 ) -> None:
-    npmrc = tmp_path / "npmrc"
-    npmrc.write_text(f"registry={registry.url}\n")
+    npmrc = registry.write_npmrc(tmp_path)
     flags = (
         *V8_FLAGS,
         *("--modules", "on", "--net", "on", "--package-npmrc", str(npmrc)),

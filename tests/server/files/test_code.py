@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Server]:
     """A server whose contexts may have 1 MB of files."""
-    server = Server(*V8_FLAGS, "--files-bytes-max", "1000000", "--files-open-max", "4")
-    yield server
-    server.stop()
-    assert not server.wrong()
+    with run_server(
+        *V8_FLAGS, "--files-bytes-max", "1000000", "--files-open-max", "4"
+    ) as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import JAVASCRIPT_FLAGS, Server
+from tests.support.server import JAVASCRIPT_FLAGS, Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -23,10 +23,8 @@ def saving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
     """A server that collects what it doesn't need at once, and its data folder."""
     folder = tmp_path_factory.mktemp("data")
     flags = ("--heap-grace-seconds", "0", "--heap-sweep-interval-seconds", "0.2")
-    server = Server(*JAVASCRIPT_FLAGS, *flags, "--data-dir", str(folder))
-    yield server, folder
-    server.stop()
-    assert not server.wrong()
+    with run_server(*JAVASCRIPT_FLAGS, *flags, "--data-dir", str(folder)) as server:
+        yield server, folder
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import Server
+from tests.support.server import Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def python(folder: Path) -> Iterator[Server]:
     """A server whose Python contexts have room for 4 MiB."""
-    server = Server(*FLAGS, "--data-dir", str(folder))
-    yield server
-    server.stop()
-    assert not server.wrong()
+    with run_server(*FLAGS, "--data-dir", str(folder)) as server:
+        yield server
 
 
 @pytest.fixture

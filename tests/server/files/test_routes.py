@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.support.client import connect
-from tests.support.server import JAVASCRIPT_FLAGS, Server
+from tests.support.server import JAVASCRIPT_FLAGS, Server, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +26,8 @@ LIMITS = (
 def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
     """A server with narrow limits, and its data folder."""
     folder = tmp_path_factory.mktemp("data")
-    server = Server(*JAVASCRIPT_FLAGS, *LIMITS, "--data-dir", str(folder))
-    yield server, folder
-    server.stop()
-    assert not server.wrong()
+    with run_server(*JAVASCRIPT_FLAGS, *LIMITS, "--data-dir", str(folder)) as server:
+        yield server, folder
 
 
 @pytest.fixture

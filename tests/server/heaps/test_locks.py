@@ -41,8 +41,7 @@ def registry() -> Iterator[PackageRegistry]:
 @pytest.fixture
 def start(registry: PackageRegistry, tmp_path: Path) -> Iterator[Callable[..., Client]]:
     """Starts a server on the same folder, after the last one has ended."""
-    npmrc = tmp_path / "npmrc"
-    npmrc.write_text(f"registry={registry.url}\n")
+    npmrc = registry.write_npmrc(tmp_path)
     started: list[tuple[Server, Any, Client]] = []
 
     def stop() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.client import CLIENT, Client, connect
 from tests.support.heaps import checkpoint, restored
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.starts import run_isokernel
 
 if TYPE_CHECKING:
@@ -23,10 +23,8 @@ MISSING = "0" * 64
 def heap_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that need nothing special of it."""
     folder = tmp_path_factory.mktemp("data")
-    server = Server(*V8_FLAGS, "--data-dir", str(folder))
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    with run_server(*V8_FLAGS, "--data-dir", str(folder)) as server:
+        yield server
 
 
 @pytest.fixture

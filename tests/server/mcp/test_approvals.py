@@ -19,8 +19,9 @@ from tests.support.agents import (
     said,
 )
 from tests.support.client import connect
-from tests.support.networks import LoopThread, Site
+from tests.support.networks import Site, serve_site
 from tests.support.registry import serve_registry
+from tests.support.server import run_server
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
@@ -37,11 +38,8 @@ ADMIN, USER = (f"the-secret-key-of-the-{name}" for name in ("admin", "user"))
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    thread = LoopThread()
-    made = Site(thread)
-    yield made
-    made.close()
-    thread.close()
+    with serve_site() as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +48,7 @@ def asking(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     folder = tmp_path_factory.mktemp("approvals")
     with serve_registry() as registry:
         registry.publish("asked", files={"index.js": "export const n = 42"})
-        npmrc = folder / "npmrc"
-        npmrc.write_text(f"registry={registry.url}\n")
+        npmrc = registry.write_npmrc(folder)
         file = folder / "server.toml"
         file.write_text(
             "execute_approval_wait_seconds = 0.5\n"
@@ -72,22 +69,14 @@ def asking(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 
 @pytest.fixture(scope="module")
 def server(asking: Path) -> Iterator[Server]:
-    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
-
-    made = Server("--config", str(asking))
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    with run_server("--config", str(asking)) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def stateless(asking: Path) -> Iterator[Server]:
-    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
-
-    made = Server("--config", str(asking), "--stateless")
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    with run_server("--config", str(asking), "--stateless") as made:
+        yield made
 
 
 class Person:
@@ -342,17 +331,13 @@ async def test_a_cancelled_run_withdraws_its_approval(
 @pytest.fixture
 def keyed(asking: Path) -> Iterator[Server]:
     """A server with a key of each kind."""
-    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
-
     file = asking.with_name("keyed.toml")
     file.write_text(
         f'{asking.read_text()}[[workspaces]]\nname = "red"\n'
         f'api_keys = [{{ key = "{ADMIN}", admin = true }}, {{ key = "{USER}" }}]\n'
     )
-    made = Server("--config", str(file))
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    with run_server("--config", str(file)) as made:
+        yield made
 
 
 async def test_who_may_not_approve_is_not_asked(keyed: Server, site: Site) -> None:

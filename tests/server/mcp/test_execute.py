@@ -25,6 +25,7 @@ from tests.support.agents import (
     usual,
 )
 from tests.support.client import connect
+from tests.support.server import run_server
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
@@ -44,12 +45,8 @@ PICTURE = (
 @pytest.fixture(scope="module")
 def tooled(config: Path) -> Iterator[Server]:
     """A server that has tools, for all tests here."""
-    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
-
-    server = Server("--config", str(config))
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    with run_server("--config", str(config)) as server:
+        yield server
 
 
 @pytest.mark.parametrize("way", usual(NETWORK), ids=str)

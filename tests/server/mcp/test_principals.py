@@ -20,6 +20,7 @@ from tests.support.agents import (
 )
 from tests.support.client import connect
 from tests.support.programs import UPSTREAM
+from tests.support.server import run_server
 from tests.support.starts import program_command
 
 if TYPE_CHECKING:
@@ -49,16 +50,12 @@ workspace = "red"
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with two keys of one workspace, neither of which has a name."""
-    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
-
     file = tmp_path_factory.mktemp("keyed") / "isokernel.toml"
     command, *arguments = program_command(UPSTREAM, "stdio")
     started = f"command = {json.dumps(command)}\nargs = {json.dumps(arguments)}\n"
     file.write_text(FILE + started)
-    server = Server("--config", str(file))
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    with run_server("--config", str(file)) as server:
+        yield server
 
 
 @pytest.mark.parametrize("era", [MODERN, HANDSHAKE])

@@ -17,6 +17,7 @@ from tests.support.agents import (
     usual,
 )
 from tests.support.client import connect
+from tests.support.server import run_server
 from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
@@ -33,18 +34,14 @@ FOREVER = "console.log('begun'); for (;;);"
 @pytest.fixture(scope="module")
 def stateless() -> Iterator[Server]:
     """A server of the kind, for all tests here."""
-    from tests.support.server import Server  # noqa: PLC0415 - the type of the same name
-
-    server = Server(
+    with run_server(
         "--stateless",
         "--mcp-instructions",
         "Mine.",
         "--run-js-description",
         "Runs.",
-    )
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    ) as server:
+        yield server
 
 
 async def _run(agent: Client, code: str, **arguments: Any) -> Any:

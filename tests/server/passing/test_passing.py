@@ -270,6 +270,22 @@ def test_sessions_of_fronts_are_known_to_all(clients: tuple[Client, Client]) -> 
     assert [client.get(path).status_code for client in clients] == [404, 404]
 
 
+def test_a_document_that_has_another_kernel_has_no_other_session(
+    clients: tuple[Client, Client],
+) -> None:
+    for client in clients:
+        made_at(client)
+    kernels = clients[0].get("/jupyter/api/kernels").json()
+    for kernel in (*kernels, *kernels):
+        asked = {"path": "a.ipynb", "kernel": {"id": kernel["id"]}}
+        answer = clients[0].post("/jupyter/api/sessions", json=asked)
+        assert answer.status_code == 201, answer.text
+        for client in clients:
+            rows = client.get("/jupyter/api/sessions").json()
+            (row,) = [each for each in rows if each["path"] == "a.ipynb"]
+            assert row["kernel"]["id"] == kernel["id"]
+
+
 def test_a_document_has_one_session_over_postgresql_s_servers(
     clients: tuple[Client, Client],
 ) -> None:

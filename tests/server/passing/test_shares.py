@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
+from tests.support.agents import HANDSHAKE, MODERN, Way, connect_agent, said
 from tests.support.client import Client, connect
 from tests.support.clusters import AnyServer
 from tests.support.server import RUN_FLAGS
@@ -126,6 +128,31 @@ def test_sessions_find_room(red: Client) -> None:
         assert red.result("n += 1", session=name) == "2"
 
 
+def test_named_executions_find_room_and_run_once(three: AnyServer, red: Client) -> None:
+    """Without a context that is named, and sent again to any server."""
+    clients = three.clients(**{"X-API-Key": RED})
+    asked = [
+        {"code": "Math.random()", "execution_id": f"order-{number}"}
+        for number in range(NUMBER * EACH)
+    ]
+    first = [red.post("/execute", json=each) for each in asked]
+    assert [answer.status_code for answer in first] == [200] * len(asked)
+    refused = red.post("/execute", json={"code": "1", "execution_id": "more"})
+    assert refused.headers["X-Error-Code"] == "context_limit", refused.text
+    # A place that is free by now changes nothing of where the others are.
+    gone = first.pop().json()["context_id"]
+    assert red.delete(f"/contexts/{gone}").status_code == 204
+    for client in clients:
+        for each, before in zip(asked, first, strict=False):
+            assert client.post("/execute", json=each).json() == before.json()
+    other = {"code": "2", "execution_id": asked[0]["execution_id"]}
+    assert {client.post("/execute", json=other).status_code for client in clients} == {
+        409
+    }
+    for client in clients:
+        client.close()
+
+
 @pytest.mark.parametrize("kind", ["execution", "task"])
 def test_runs_find_room(red: Client, kind: str) -> None:
     path = {"execution": "/api/exec", "task": "/tasks"}[kind]
@@ -139,6 +166,40 @@ def test_runs_find_room(red: Client, kind: str) -> None:
             assert gone.status_code == 200
         else:
             red.cancel(each.json()["execution_id"])
+
+
+@pytest.mark.parametrize("kind", ["execution", "task"])
+@pytest.mark.parametrize("era", [HANDSHAKE, MODERN])
+def test_runs_over_mcp_find_room(
+    three: AnyServer, red: Client, era: str, kind: str
+) -> None:
+    """Though their connection is to one server, which has two places."""
+    name = {"execution": "run_js", "task": "execute"}[kind]
+    arguments: dict[str, Any] = {"code": FOREVER}
+    if kind == "task":
+        arguments["waitForResult"] = False
+
+    async def use() -> tuple[list[str], str]:
+        headers = {"X-API-Key": RED}
+        way = Way("http", era)
+        async with connect_agent(three.servers[0].url, way, headers) as agent:
+            answers = [
+                await agent.call_tool(name, arguments) for _ in range(NUMBER * EACH)
+            ]
+            assert not [said(each) for each in answers if each.is_error]
+            data = [each.structured_content for each in answers]
+            found = [each.get("execution_id") or each["taskId"] for each in data]
+            refused = await agent.call_tool(name, arguments)
+            assert refused.is_error
+            return found, said(refused)
+
+    runs, refusal = anyio.run(use)
+    assert "share of 2" in refusal
+    for each in runs:
+        if kind == "task":
+            assert red.post(f"/tasks/{each}/cancel").status_code == 200
+        else:
+            red.cancel(each)
 
 
 def test_sleepers_that_nobody_owns_count(postgresql: PostgreSQL) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import Server
+from tests.support.server import Server, run_server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ LANGUAGES = f"python,typescript,{OTHER}"
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with three languages of three kinds."""
     folder: Path = tmp_path_factory.mktemp("kernels")
-    server = Server("--languages", LANGUAGES, "--data-dir", str(folder))
-    yield server
-    server.stop()
-    assert not server.wrong()
+    with run_server("--languages", LANGUAGES, "--data-dir", str(folder)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from tests.support.client import connect
 from tests.support.programs import UPSTREAM
-from tests.support.server import Server
+from tests.support.server import Server, run_server
 from tests.support.starts import program_command, run_isokernel
 from tests.support.tools import tools_on
 
@@ -86,10 +86,8 @@ def serving(folder: Path, data: Path, *flags: str) -> Iterator[Server]:
         str(data),
     )
     flags += ("--languages", "javascript", "--default-language", "javascript")
-    server = Server(*flags, "--sources-private", env={"UPSTREAM_KEY": KEY})
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    with run_server(*flags, "--sources-private", env={"UPSTREAM_KEY": KEY}) as server:
+        yield server
     assert KEY not in server.said
 
 

@@ -18,7 +18,7 @@ from tests.support.agents import HANDSHAKE, MODERN, Way, connect_agent, execute,
 from tests.support.client import Client, connect
 from tests.support.clusters import AnyServer
 from tests.support.fronts import Front, attached, channels
-from tests.support.server import JAVASCRIPT_FLAGS, START, V8_FLAGS, Server
+from tests.support.server import JAVASCRIPT_FLAGS, START, V8_FLAGS, Server, run_server
 from tests.support.traces import Collector, Span, Tree, parent
 from tests.support.waiting import wait_for
 
@@ -52,10 +52,8 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def traced(collector: Collector) -> Iterator[Server]:
     """A server that sends traces."""
-    server = Server(*FLAGS, env=collector.variables())
-    yield server
-    assert server.stop() == 0
-    assert not server.wrong()
+    with run_server(*FLAGS, env=collector.variables()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import CLIENT, Client, connect
-from tests.support.server import JAVASCRIPT_FLAGS, Server
+from tests.support.server import JAVASCRIPT_FLAGS, Server, run_server
 from tests.support.workspaces import BLUE, FILE, RED, Two, make_approval
 
 from isoserver.ui.routes import UI_ROUTES
@@ -41,10 +41,8 @@ def guarded(folder: Path) -> Iterator[Server]:
     flags = ("--config", str(folder / "isokernel.toml"), "--data-dir", str(folder))
     friend = ("--cors-origin", "https://friend.example", "--sources-private")
     public = ("--public-url", "http://LOCALHOST:80/")
-    made = Server(*flags, *friend, *public, *JAVASCRIPT_FLAGS)
-    yield made
-    assert made.stop() == 0
-    assert not made.wrong()
+    with run_server(*flags, *friend, *public, *JAVASCRIPT_FLAGS) as made:
+        yield made
     for key in (RED, BLUE, AGENT):
         assert key not in made.said
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import V8_FLAGS, Server
+from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import DEADLINE, wait_for
 
 from isoserver.webhooks.sender import sign
@@ -134,10 +134,8 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def hooked() -> Iterator[Server]:
     """A server that may send webhooks to this machine."""
-    server = Server(*V8_FLAGS, *FLAGS)
-    yield server
-    server.stop()
-    assert not server.wrong()
+    with run_server(*V8_FLAGS, *FLAGS) as server:
+        yield server
 
 
 @pytest.fixture
