@@ -249,8 +249,13 @@ class HeapStore:
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
+    def cancel() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    # Not before all that was asked for has begun: who waits for what never begins
+    # wouldn't be told.
+    loop.call_soon(cancel)
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -69,6 +69,26 @@ store.give_up()
 asking.join()
 ask(store.exists, key)
 """
+LATE_GIVER = """
+import sys, threading
+from isoserver.errors import HeapStoreError
+from isoserver.heaps.store import HeapStore
+store, gate = HeapStore(sys.argv[1]), threading.Event()
+loop = store._opened[0].loop
+loop.call_soon_threadsafe(gate.wait)
+def ask():
+    try:
+        store.write(sys.argv[2], b"0")
+    except HeapStoreError as error:
+        print(error, flush=True)
+asking = threading.Thread(target=ask, daemon=True)
+asking.start()
+while not loop._ready:  # what is asked, which hasn't begun
+    asking.join(0.01)
+store.give_up()
+gate.set()
+asking.join(10)
+"""
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -173,6 +193,22 @@ def test_who_waits_for_a_silent_store_is_told_that_it_is_given_up() -> None:
             said, _ = asking.communicate("give up\n")
             assert time.monotonic() - began < 5
     assert said.count("the server is ending") == 2
+
+
+def test_who_has_only_begun_to_ask_a_store_is_told_that_it_is_given_up() -> None:
+    variables = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", LATE_GIVER, "s3://silent/in/here", KEYS[0]],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said
 
 
 @pytest.mark.parametrize(
