@@ -26,6 +26,10 @@ test *args:
 test-all *args:
     pytest -m "not bench and not network" --turns=20 -o faulthandler_timeout=0 {{ args }}
 
+# Run the tests of the APIs with three servers, each request to any of them
+test-anywhere *args:
+    ISOKERNEL_TEST_SERVERS=3 pytest -m "not bench and not network" tests/server {{ args }}
+
 # Count what is tried to leave the sandboxes, what is refused, and by which wall
 walls:
     pytest --walls -n 0 tests/kernel/sandbox/test_walls.py \

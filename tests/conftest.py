@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from tests.support import walls
+from tests.support import anywhere, walls
 from tests.support.leaks import (
     boot_seconds,
     children,
@@ -30,6 +30,9 @@ from isokernel.typescript.transpiler import transpiler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+
+if anywhere.NUMBER:
+    anywhere.replace_servers()
 
 EXAMPLES = 30
 """Of a property, where a test names no number; `just test-all` has Hypothesis's 100."""
@@ -86,9 +89,11 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Set the timeouts of slow tests; a race's grows with its turns."""
+    if anywhere.NUMBER:
+        anywhere.keep_tests_of_apis(config, items)
     for item in items:
         turns = config.getoption("turns") if item.get_closest_marker("race") else 1
-        if item.get_closest_marker("slow"):
+        if anywhere.NUMBER or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS * turns))
 
 
@@ -136,6 +141,9 @@ def _warm() -> None:
 @pytest.fixture(autouse=True)
 def _no_leaks(_warm: None) -> Iterator[None]:
     """A test gives back every isolate, thread, process and file descriptor."""
+    if anywhere.NUMBER:  # each test runs with one server, too, where this is found
+        yield
+        return
     before, open_before = held(), descriptors()
     began = boot_seconds() - 0.05  # the kernel counts hundredths
     # What is left now stays: looking at all of it again costs 100 ms and more a test.

@@ -8,7 +8,7 @@ import pytest
 from tests.support.client import Client, connect
 from tests.support.outages import Away
 from tests.support.postgresql import PostgreSQL
-from tests.support.server import AT_REST, BOUNDS, Server
+from tests.support.server import BOUNDS, Server
 from tests.support.starts import end_starter, starter
 from tests.support.waiting import wait_for
 
@@ -80,15 +80,9 @@ def server(shared_server: Server) -> Iterator[Server]:
     with connect(shared_server) as client:
         client.clean()
 
-    def given_back() -> bool:
-        # Sockets of clients close when the server has noticed.
-        return (
-            len(shared_server.children()) <= AT_REST
-            and shared_server.files() <= shared_server.files_at_rest
-        )
-
     try:
-        wait_for(given_back)
+        # Sockets of clients close when the server has noticed.
+        wait_for(shared_server.is_at_rest)
     except AssertionError:
         pytest.fail(
             "\n".join(map(str, [shared_server.files_at_rest, *shared_server.held()]))

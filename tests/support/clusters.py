@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import signal
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from tests.support.client import NO_TLS, connect
-from tests.support.server import Server
+from tests.support.server import AT_REST, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -31,21 +31,32 @@ class AnyServer(Server):
         database_url: str,
         *flags: str,
         key: str = "",
-        env: dict[str, str] | None = None,
+        heap_store: str = "",
+        **options: Any,
     ) -> None:
+        """Start them.
+
+        Args:
+            number: How many.
+            database_url: On which database.
+            flags: Of each; one's `--data-dir` is a folder in the one that is given.
+            key: With which a context may be made, where there are keys.
+            heap_store: Where heaps are; else in a folder.
+            options: Of each, as of `Server`.
+        """
         self._folder = tempfile.TemporaryDirectory()
         self._random = random.Random(number)  # noqa: S311 - the same in each run
         self.flags = (
             *("--cluster", "--cluster-secret", SECRET, "--database-url", database_url),
-            *("--heap-store", self._folder.name, *flags),
+            *("--heap-store", heap_store or self._folder.name, *flags),
         )
         self._headers = {"X-API-Key": key} if key else {}
         self.files_at_rest = 0
         self.said = ""
         self.servers: list[Server] = []
         try:
-            for _ in range(number):
-                self.servers.append(Server(*self.flags, env=env))
+            for place in range(number):
+                self.servers.append(Server(*_own(self.flags, place), **options))
             self.wait_acquainted()
         except BaseException:
             self.stop()
@@ -70,6 +81,12 @@ class AnyServer(Server):
         """Wait until each knows all others, so that lists are complete."""
         clients = self.clients(**self._headers)
         try:
+            if clients[0].get("/metrics").status_code == 200:
+                count = f"isokernel_cluster_servers {len(clients):.1f}\n"
+                wait_for(
+                    lambda: all(count in each.get("/metrics").text for each in clients)
+                )
+                return
             made = [client.create() for client in clients]
 
             def known() -> bool:
@@ -98,9 +115,22 @@ class AnyServer(Server):
         """Their processes."""
         return set().union(*(server.children() for server in self.servers))
 
+    def is_at_rest(self, processes: int = AT_REST) -> bool:
+        """Whether they have no more processes; to each other they stay connected."""
+        return len(self.children()) <= processes * len(self.servers)
+
     def files(self) -> int:
         """How many descriptors they have open."""
         return sum(server.files() for server in self.servers)
+
+
+def _own(flags: tuple[str, ...], number: int) -> list[str]:
+    """Return the flags of one server."""
+    own = list(flags)
+    if "--data-dir" in own:
+        place = own.index("--data-dir") + 1
+        own[place] += f"/server{number}"
+    return own
 
 
 class _ToAny(httpx.BaseTransport):

@@ -162,6 +162,12 @@ class Server:
                 count += ".sqlite" not in os.readlink(f"{folder}/{name}")  # noqa: PTH115
         return count
 
+    def is_at_rest(self, processes: int = AT_REST) -> bool:
+        """Whether it has no more than without contexts; files, if they were counted."""
+        if len(self.children()) > processes:
+            return False
+        return not self.files_at_rest or self.files() <= self.files_at_rest
+
     def busy_process(self) -> int:
         """Wait for a process of its that does nothing but compute."""
         began: dict[int, float] = {}

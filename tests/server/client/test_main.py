@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import Client, connect
-from tests.support.server import AT_REST, RUN_FLAGS, START, Server
+from tests.support.server import RUN_FLAGS, START, Server
 from tests.support.waiting import DEADLINE, wait_for
 
 from isokernel._version import __version__
@@ -74,7 +74,7 @@ def api(exec_server: Server) -> Iterator[Client]:
     with connect(exec_server) as client:
         yield client
         client.clean()
-    wait_for(lambda: len(exec_server.children()) <= AT_REST)
+    wait_for(exec_server.is_at_rest)
 
 
 @pytest.fixture

@@ -37,7 +37,10 @@ http {{
 }}
 """
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx isn't installed")
+pytestmark = [
+    pytest.mark.skipif(NGINX is None, reason="nginx isn't installed"),
+    pytest.mark.timeout(180),  # two servers start with the first
+]
 
 
 @pytest.fixture(scope="module")

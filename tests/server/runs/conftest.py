@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.client import Client, connect
-from tests.support.server import AT_REST, RUN_FLAGS, Server
+from tests.support.server import RUN_FLAGS, Server
 from tests.support.tasks import Tasks, serve_tasks
 from tests.support.waiting import wait_for
 
@@ -86,7 +86,7 @@ def api(exec_server: Server) -> Iterator[Client]:
     with connect(exec_server) as client:
         yield client
         client.clean()
-    wait_for(lambda: len(exec_server.children()) <= AT_REST)
+    wait_for(exec_server.is_at_rest)
 
 
 @pytest.fixture
@@ -124,8 +124,7 @@ def tasks(shared_tasks: Tasks) -> Iterator[Tasks]:
             shared_tasks.cancel(task["taskId"])
     shared_tasks.client.clean()
     server = shared_tasks.server
-    wait_for(lambda: len(server.children()) <= TASKS_AT_REST)
-    wait_for(lambda: server.files() <= server.files_at_rest)
+    wait_for(lambda: server.is_at_rest(TASKS_AT_REST))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.client import connect
-from tests.support.server import AT_REST, RUN_FLAGS, Server
+from tests.support.server import RUN_FLAGS, Server
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def test_the_queue_has_its_bounds(servers: Callable[..., Server]) -> None:
         assert api.ended(third)["result"] == "3"
         assert api.info(waiting[0])["status"] == "cancelled"
         assert api.output(waiting[0])["total_bytes"] == 0
-        wait_for(lambda: len(server.children()) <= AT_REST)
+        wait_for(server.is_at_rest)
 
 
 def test_waiting_has_a_limit_of_its_own(servers: Callable[..., Server]) -> None:

@@ -45,6 +45,8 @@ SETNS = 308
 """The number of a system call."""
 USED_LATER = ("sqlalchemy.dialects.sqlite", "aiosqlite")
 """What SQLAlchemy imports when it opens a database."""
+IN_CLUSTERS = ("sqlalchemy.dialects.postgresql.asyncpg", "asyncpg", "s3fs")
+"""What several servers in place of one (`support/anywhere`) import in each test."""
 OF_OTHERS = ("isoserver.jupyter.lab", "isoserver.ray.")
 """Run in processes of JupyterLab's and Ray's, and import what only those have."""
 
@@ -56,7 +58,8 @@ def load() -> Template:
             OF_OTHERS
         ):
             importlib.import_module(module.name)
-    for name in USED_LATER:
+    several = "ISOKERNEL_TEST_SERVERS" in os.environ
+    for name in (*USED_LATER, *(IN_CLUSTERS if several else ())):
         importlib.import_module(name)
     return process.load(contexts.ContextTemplate)
 

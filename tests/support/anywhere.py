@@ -1,0 +1,187 @@
+"""The tests of one server's API, with three servers, any of which gets each request.
+
+With the variable `ISOKERNEL_TEST_SERVERS=3`, whatever starts a `Server` gets so many:
+on a PostgreSQL database and a folder of S3's of their own. Tests don't know of that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import tests.support.server
+from tests.support.clusters import AnyServer
+from tests.support.object_stores import ObjectStore
+from tests.support.postgresql import PostgreSQL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+__all__ = ["NUMBER", "keep_tests_of_apis", "replace_servers"]
+
+NUMBER: Final = int(os.environ.get("ISOKERNEL_TEST_SERVERS", "0"))
+"""Of servers in place of one; 0 for tests as ever."""
+_KEY: Final = re.compile(r'^(?:api_)?key = "([^"]+)"|\bkey = "([^"]+)"', re.MULTILINE)
+_places: dict[str, tuple[str, str]] = {}
+"""The database and the store of each data folder, for servers that come back."""
+_shared: list[tuple[PostgreSQL, ObjectStore]] = []
+
+
+class Servers(AnyServer):
+    """Some servers, for tests that want one."""
+
+    def __init__(
+        self,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        folder = _value(flags, "--data-dir") or ""
+        database, store = _places.get(folder) or _new_place()
+        if folder:
+            _places[folder] = database, store
+        variables = {**_stores()[1].environment, **(env or {})}
+        super().__init__(
+            NUMBER,
+            _value(flags, "--database-url") or database,
+            *("--cluster-lease-seconds", "4", *flags),
+            key=_key(flags, variables),
+            env=variables,
+            heap_store=_value(flags, "--heap-store") or store,
+            **options,
+        )
+
+    def wait_acquainted(self) -> None:
+        """Wait for that, unless the requests would count for the test."""
+        if "--request-rate-per-minute" not in self.flags:
+            super().wait_acquainted()
+
+
+def replace_servers() -> None:
+    """Have tests that are imported from now on start several servers for one."""
+    tests.support.server.Server = Servers  # type: ignore[misc]
+
+
+def _stores() -> tuple[PostgreSQL, ObjectStore]:
+    if not _shared:
+        store = ObjectStore()
+        database = PostgreSQL()
+        store.wait()
+        atexit.register(database.stop)
+        atexit.register(store.stop)
+        _shared.append((database, store))
+    return _shared[0]
+
+
+def _new_place() -> tuple[str, str]:
+    database, store = _stores()
+    url = database.database()
+    return url, f"{store.url}/{url.partition('?')[0].rpartition('/')[2]}"
+
+
+def _value(flags: Sequence[str], name: str) -> str | None:
+    return flags[flags.index(name) + 1] if name in flags else None
+
+
+def _key(flags: Sequence[str], variables: dict[str, str]) -> str:
+    """Return a key that these servers take; empty if they take none, or tokens."""
+    given = _value(flags, "--api-key") or variables.get("ISOKERNEL_API_KEY")
+    file = _value(flags, "--config")
+    if given or file is None:
+        return given or ""
+    found = _KEY.search(Path(file).read_text())
+    return next(filter(None, found.groups())) if found else ""
+
+
+APIS: Final = frozenset(
+    {
+        *("access", "capabilities", "client", "contexts", "files", "heaps", "jupyter"),
+        *("mcp", "runs", "tools", "tracing", "ui", "webhooks"),
+    }
+)
+"""Folders of tests whose requests are those of an API, and files beside them."""
+NO_REQUESTS: Final = {
+    "access/test_issuer": "it is about objects, as the following ones",
+    "access/test_shared_rates": "",
+    "access/test_signins": "",
+    "capabilities/test_service": "",
+    "contexts/test_alarm": "",
+    "contexts/test_calls": "",
+    "contexts/test_context": "",
+    "contexts/test_hostile": "",
+    "contexts/test_outputs": "",
+    "contexts/test_results": "",
+    "contexts/test_service": "",
+    "contexts/test_store": "",
+    "contexts/test_transcript": "",
+    "heaps/test_crowds": "",
+    "heaps/test_heaps": "",
+    "heaps/test_locks": "",
+    "heaps/test_retention": "",
+    "heaps/test_store": "",
+    "jupyter/test_frames": "",
+    "mcp/test_stdio": "over stdio there is one server",
+    "runs/test_queue": "",
+    "runs/test_races": "",
+    "runs/test_store": "",
+    "tools/test_approvals": "",
+    "tools/test_audit": "",
+    "tools/test_catalog": "",
+    "tools/test_names": "",
+    "tools/test_redaction": "",
+    "tools/test_rules": "",
+    "tools/test_service": "",
+    "ui/test_text": "",
+    "contexts/test_budget": "it is about the memory of one server's processes",
+    "contexts/test_everything_allowed": "it is about one container's walls",
+    "contexts/test_python_container": "likewise",
+    "contexts/test_python_walls": "likewise",
+    "contexts/test_spares": "it is about the spare processes of one server",
+    "test_app": "it is about how one server ends",
+    "test_claims": "it is about documents",
+    "test_connections": "it is about the connections of one server",
+    "test_documents": "it is about documents",
+    "test_whole_requests": "it is about the bytes of one connection",
+    "runs/test_given_up": "it is about the loop of one server",
+    "tracing/test_tracing": "it counts the spans of one server",
+}
+"""Files that are left out, and why."""
+OF_ONE: Final = {
+    "test_what_another_has_is_as_if_it_were_not[POST /approvals/{approval_id}]": (
+        "it writes into SQLite"
+    ),
+    "test_folders_end_with_their_context": "it looks into a server's folder",
+    "test_guesses_are_slowed_down": "each server lets a burst pass",
+    "test_too_many_contexts": "so many may be on each server",
+    "test_metrics": "each server has its own figures",
+    "test_the_kernel_of_a_session_went_first": "only the server where it was knows why",
+}
+"""Tests that are left out, and why."""
+
+
+def keep_tests_of_apis(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what isn't about requests, and what is about one server alone."""
+    kept: list[pytest.Item] = []
+    gone: list[pytest.Item] = []
+    for item in items:
+        (kept if _is_of_apis(config, item) else gone).append(item)
+    config.hook.pytest_deselected(items=gone)
+    items[:] = kept
+
+
+def _is_of_apis(config: pytest.Config, item: pytest.Item) -> bool:
+    path = item.path.relative_to(config.rootpath / "tests")
+    place = path.with_suffix("").as_posix()
+    name = place.removeprefix("server/")
+    folder = name.rpartition("/")[0]
+    if name == place or (folder and folder not in APIS) or name in NO_REQUESTS:
+        return False
+    if {item.name, item.name.partition("[")[0]} & OF_ONE.keys():
+        return False
+    # Of two databases, for both of which it has PostgreSQL.
+    return "[postgresql" not in item.name
