@@ -121,6 +121,7 @@ class Server:
         parts: What the handlers of HTTP and the tools of MCP share.
         relay: Serves MCP clients of other processes; None in a temporary folder.
         url: Where it listens, once started.
+        stopped: Set once SIGTERM or SIGINT has come; see `stop_on_signals`.
     """
 
     def __init__(
@@ -260,7 +261,7 @@ class Server:
         if self.tracing is not None:
             self.tracing.watch(self.parts, runners.values())
         self._mending: set[asyncio.Future[None]] = set()
-        self._grace_ended = asyncio.Event()
+        self.stopped, self._grace_ended = asyncio.Event(), asyncio.Event()
         self._claimed = False
         self._http: BoundedServer | None = None
         self._warming: asyncio.Future[None] | None = None
@@ -359,10 +360,10 @@ class Server:
             OSError: It can't listen there.
             ServerError: It can't `open`.
         """
-        sockets = self._claims.listen()
+        self._claims.bind()
         await self.open()
         self._http = make_http_server(self.parts, self._routes())
-        self._http.add_sockets(sockets)
+        self._http.add_sockets(self._claims.listen())
         self.url = self._claims.url
 
     async def claim(self) -> None:
@@ -532,26 +533,27 @@ class Server:
     def stop_on_signals(self) -> asyncio.Event:
         """Return what SIGTERM and SIGINT set; a second one ends the grace period."""
         loop = asyncio.get_running_loop()
-        stopped = asyncio.Event()
 
         def stop() -> None:
-            if stopped.is_set():
+            if self.stopped.is_set():
                 self.end_grace_period()
-            stopped.set()
+            self.stopped.set()
 
         for number in _ENDS:
             loop.add_signal_handler(number, stop)
-        return stopped
+        return self.stopped
 
     async def run(
-        self, ready: Callable[[str], None] | None = None, *, anew: bool = False
+        self,
+        ready: Callable[[str], None] | None = None,
+        *,
+        before: Server | None = None,
     ) -> bool:
         """Serve until SIGTERM or SIGINT; a second one ends the grace period.
 
         Args:
             ready: Called with the URL once requests are answered, if given.
-            anew: Whether it takes the place of another server of this process, which
-                goes on if what the servers share is away.
+            before: The server of this process whose place this one takes, if it does.
 
         Returns:
             Whether another server is to take the place of this one, which had to end
@@ -560,35 +562,45 @@ class Server:
         Raises:
             ServerError: It can't start.
         """
+        if before is not None:
+            self.stopped = before.stopped
+        stopped = self.stop_on_signals()
         try:
-            await self.start()
+            started = await self._start(stopped)
         except (DatabaseError, HeapStoreError):
-            if anew:
-                await self.stop()
-            else:
+            if before is None:
                 self.abandon()
+            else:
+                await self.stop()
             raise
         except BaseException:
             self.abandon()
             raise
-        # At once: who is told to end from now on has requests to answer.
-        before = [(number, signal.getsignal(number)) for number in _ENDS]
-        stopped = self.stop_on_signals()
-        failure: DatabaseError | None = None
+        if not started:
+            await self.stop()
+            return False
         try:
             again = await self._serve(stopped, ready)
-        except DatabaseError as error:
-            again, failure = True, error
+        except DatabaseError:
+            if not stopped.is_set():
+                raise
+            return False
         finally:
             await self.stop()
-        if not again or stopped.is_set():  # also while it stopped
+        return again and not stopped.is_set()  # nor while it stopped
+
+    async def _start(self, stopped: asyncio.Event) -> bool:
+        """Start, unless told to end meanwhile; whether it has.
+
+        What raised an exception in the midst of it instead could be lost: there are
+        places where all are caught, as where a session is given back to its pool.
+        """
+        starting = asyncio.ensure_future(self.start())
+        await _first([stopped], starting)
+        await asyncio.wait([starting])  # it was cancelled if it hadn't ended
+        if starting.cancelled():
             return False
-        loop = asyncio.get_running_loop()
-        for number, handler in before:
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
-        if failure is not None:
-            raise failure
+        starting.result()
         return True
 
     async def _serve(

@@ -28,6 +28,8 @@ CLIENTS = "clients"
 DATABASE = "database"
 STORE = "store"
 _PAUSE_SECONDS = 0.2
+_END_SECONDS = 60.0
+"""In which a server ends, whatever the database and the store do."""
 _STARTS_MAX = 100
 _ENDED_KEPT = 20
 """Servers that have ended whose logs are kept."""
@@ -94,7 +96,7 @@ class Machines:
 
     def _end(self, name: str, server: Server, number: int = signal.SIGTERM) -> None:
         try:
-            server.stop(number)
+            server.stop(number, _END_SECONDS)
         except subprocess.TimeoutExpired:
             self.said.append(f"{name} did not end: {server.said[-20_000:]}")
         self._ended.append(_shown(f"{name} (ended)", server, server.said))

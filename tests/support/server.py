@@ -102,12 +102,14 @@ class Server:
                 self.stop(signal.SIGKILL)
                 pytest.fail(f"the server did not start: {error}\n{self.said}")
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Stop it; its exit status."""
+    def stop(
+        self, number: int = signal.SIGTERM, seconds: float | None = DEADLINE
+    ) -> int:
+        """Stop it, within some seconds; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            status = self.process.wait(DEADLINE)
+            status = self.process.wait(seconds)
         finally:
             self.process.kill()  # if it hasn't ended: the next tests don't see it
             self.process.wait()

@@ -93,8 +93,9 @@ FORWARDED: Final[dict[str, Callable[[Sequence[str]], int]]] = {
 
 def _prepare() -> None:
     """Set up the process of a server, before much is imported."""
-    # Until the server listens for it: what it has claimed is given up on the way.
-    signal.signal(signal.SIGTERM, _end)
+    # Until the server listens for them: what it has claimed is given up on the way.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     # What is imported stays, so nothing is collected until the server has started.
     gc.disable()
     # Pydantic would look for plugins in the metadata of every installed package.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from isokernel.errors import IsokernelError, reason_of
@@ -25,7 +26,7 @@ from isoserver.settings.reading import read_settings
 from isoserver.settings.server import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from isoserver.http.claims import Claims
     from isoserver.mcp.streams import LentErrors, StandardStreams
@@ -87,7 +88,7 @@ def serve(arguments: Sequence[str]) -> int:
             claims.launch()
             if claims.settled:
                 _ready(claims.url)
-            _run_loop(_run(settings, claims))
+            _run_loop(partial(_run, settings, claims))
     except ServerError as error:
         _print_error(error)
         return 1
@@ -144,7 +145,7 @@ def _serve_alone(settings: ServerSettings) -> int:
         streams = StandardStreams(settings)
         streams.start()
         claims.launch()
-        _run_loop(_run_mcp(settings, claims, streams))
+        _run_loop(partial(_run_mcp, settings, claims, streams))
     return 0
 
 
@@ -175,7 +176,7 @@ def _serve_together(settings: ServerSettings) -> int:
         os.setsid()  # what ends the client's processes must not end this one
         with closing(LentErrors()) as errors:
             claims.launch()
-            _run_loop(_run_relayed(settings, claims, theirs, errors))
+            _run_loop(partial(_run_relayed, settings, claims, theirs, errors))
     return 0
 
 
@@ -194,35 +195,39 @@ def _load(arguments: Sequence[str], command: str) -> ServerSettings | int:
     return USAGE
 
 
-def _run_loop(server: Coroutine[Any, Any, None]) -> None:
+def _run_loop(serving: Callable[[], Coroutine[Any, Any, None]]) -> None:
     import asyncio  # noqa: PLC0415 - 60 ms, once nothing of the above is wrong
 
-    asyncio.run(server)
+    asyncio.run(serving())
 
 
 async def _run(settings: ServerSettings, claims: Claims) -> None:
     import asyncio  # noqa: PLC0415 - it is loaded by now
 
+    from isokernel.timeouts import timeout  # noqa: PLC0415 - loads asyncio
     from isoserver.app import Server  # noqa: PLC0415 - half a second
     from isoserver.settings.logs import route_foreign  # noqa: PLC0415
 
     server = Server(settings, claims=claims)
     route_foreign(server.parts.log)
     again = await server.run(None if claims.settled else _ready)
-    while again:
+    while again and not server.stopped.is_set():
         # In all respects another server, under the address of the one that had to end.
+        # Clients are refused there until it serves: they may ask another one.
         with closing(claims.again()) as others:
-            others.listen()
+            others.bind()
             others.lock()
             others.launch()
-            server = Server(settings, claims=others)
+            before, server = server, Server(settings, claims=others)
             route_foreign(server.parts.log)
             try:
-                again = await server.run(anew=True)
+                again = await server.run(before=before)
             except (DatabaseError, HeapStoreError) as error:
                 # What the servers share was there for a moment only.
                 server.parts.log.warning("can't begin anew yet", reason=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
+                with suppress(asyncio.TimeoutError):
+                    async with timeout(_PAUSE_SECONDS):
+                        await server.stopped.wait()
 
 
 async def _run_mcp(

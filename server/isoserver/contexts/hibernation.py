@@ -379,6 +379,8 @@ class Hibernation:
             record = ContextRecord.of(context, State.HIBERNATED.value, "")
             if not await self._write(context, record, again=True):
                 return
+        except StoppingError:
+            return  # nothing is written any more
         except (HeapError, LimitError, ContextError, DatabaseError) as error:
             self._failures[context] = _Failure(used, str(error))
             return

@@ -97,8 +97,8 @@ class Claims:
         host, port = self._settings.host, self._port
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def listen(self) -> list[socket.socket]:
-        """Bind the port, unless it is bound, and queue connections.
+    def bind(self) -> None:
+        """Bind the port, unless it is bound; connections are refused.
 
         Raises:
             OSError: It can't be bound.
@@ -107,6 +107,16 @@ class Claims:
             _raise_open_files()
             self._sockets = _bind(self._settings.host, self._port)
             self._port = self._sockets[0].getsockname()[1]
+
+    def listen(self) -> list[socket.socket]:
+        """Bind the port, unless it is bound, and queue connections.
+
+        Raises:
+            OSError: It can't be bound.
+        """
+        self.bind()
+        for each in self._sockets:
+            each.listen(_BACKLOG)
         return self._sockets
 
     def lock(self) -> None:
@@ -159,7 +169,7 @@ class Claims:
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
-    """Listen at all addresses of a host, as Tornado would, which takes long to import.
+    """Bind all addresses of a host, as Tornado would, which takes long to import.
 
     Raises:
         OSError: A port is taken, or the host has no address of this machine.
@@ -172,7 +182,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
     with ExitStack() as stack:
         for family, _, _, _, (address, _, *rest) in dict.fromkeys(found):
             try:
-                one = stack.enter_context(_listener(family, (address, port, *rest)))
+                one = stack.enter_context(_bound(family, (address, port, *rest)))
             except OSError as error:
                 if error.errno not in _NOT_OF_THIS_MACHINE:
                     raise
@@ -186,7 +196,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
     return made
 
 
-def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
+def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
     with ExitStack() as stack:
         made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
         made.settimeout(0)  # whoever accepts waits in the loop
@@ -194,7 +204,6 @@ def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind(address)
-        made.listen(_BACKLOG)
         stack.pop_all()
     return made
 

@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 from tests.server.cluster.conftest import found
 from tests.support.waiting import wait_for
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.outages import Away
     from tests.support.postgresql import PostgreSQL
+    from tests.support.server import Server
 
 _REFUSE_TO_OPEN = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -34,6 +36,15 @@ CREATE TRIGGER wait BEFORE UPDATE ON cluster_servers FOR EACH ROW
 WHEN (OLD.capacity = 0 AND NEW.capacity > 0) EXECUTE FUNCTION wait();
 """
 """Likewise, have it wait for that."""
+
+_WAIT_TO_JOIN = """
+CREATE TABLE gate ();
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM FROM gate; RETURN NEW; END $$;
+CREATE TRIGGER wait BEFORE INSERT ON cluster_servers FOR EACH ROW
+EXECUTE FUNCTION wait();
+"""
+"""Have it wait before it is one of the servers."""
 
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
@@ -219,27 +230,46 @@ def test_a_server_that_listens_already_when_it_can_t_come_back_tries_again(
     assert one.text("6 * 7", context_id=one.create()) == "42"
 
 
+def _outlive_its_lease(server: Server, away: Away, postgresql: PostgreSQL) -> None:
+    """Have the only server begin anew, until it waits in the database."""
+    server.process.send_signal(signal.SIGSTOP)
+    expired = "SELECT seen_at + make_interval(secs => lease_seconds) < now()"
+    asked = f"{expired} FROM cluster_servers"
+    wait_for(lambda: postgresql.query(asked, away.name) == "t\n")
+    server.process.send_signal(signal.SIGCONT)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    wait_for(lambda: postgresql.query(waiting) == "1\n")
+
+
 def test_a_server_that_is_told_to_end_as_it_comes_back_ends_in_order(
     nodes: Nodes, away: Away, postgresql: PostgreSQL
 ) -> None:
     nodes.database = away.url
     server, one = nodes.start("--shutdown-grace-seconds", "1")
     postgresql.query(_WAIT_TO_OPEN, away.name)
-    expired = "SELECT seen_at + make_interval(secs => lease_seconds) < now()"
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     locked = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
     with postgresql.holding(locked, away.name), ThreadPoolExecutor() as pool:
-        server.process.send_signal(signal.SIGSTOP)
-        asked = f"{expired} FROM cluster_servers"
-        wait_for(lambda: postgresql.query(asked, away.name) == "t\n")
-        server.process.send_signal(signal.SIGCONT)
-        wait_for(lambda: postgresql.query(waiting) == "1\n")
+        _outlive_its_lease(server, away, postgresql)
         here = one.create()
         body = {"code": "for (;;);", "context_id": here}
         answer = pool.submit(one.post, "/execute", json=body)
         one.wait_state(here, "busy")
         assert server.stop() == 0
         assert answer.result().status_code != 500
+
+
+def test_a_server_that_is_told_to_end_while_it_begins_anew_ends_in_order(
+    nodes: Nodes, away: Away, postgresql: PostgreSQL
+) -> None:
+    nodes.database = away.url
+    server, one = nodes.start("--shutdown-grace-seconds", "1")
+    postgresql.query(_WAIT_TO_JOIN, away.name)
+    locked = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
+    with postgresql.holding(locked, away.name):
+        _outlive_its_lease(server, away, postgresql)
+        with pytest.raises(httpx.ConnectError):  # at once: another server may answer
+            one.get("/contexts")
+        assert server.stop() == 0
 
 
 def test_who_waits_is_told_that_the_lease_is_over(nodes: Nodes, away: Away) -> None:
