@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from tests.support.client import NO_TLS, connect
 from tests.support.server import AT_REST, Server
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE, wait_for
 
 if TYPE_CHECKING:
     from tests.support.client import Client
@@ -99,10 +99,12 @@ class AnyServer(Server):
             for client in clients:
                 client.close()
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Stop all; the worst exit status."""
+    def stop(
+        self, number: int = signal.SIGTERM, seconds: float | None = DEADLINE
+    ) -> int:
+        """Stop all, one after the other; the worst exit status."""
         running = [server for server in self.servers if not server.errors.closed]
-        statuses = [server.stop(number) for server in running]
+        statuses = [server.stop(number, seconds) for server in running]
         self.said = "".join(server.said for server in self.servers)
         self._folder.cleanup()
         return max(statuses, key=abs, default=0)
