@@ -293,15 +293,15 @@ class ContextsHandler(Handler):
 
     async def get(self) -> None:
         """List them."""
-        contexts = self.parts.contexts
+        contexts, workspace = self.parts.contexts, self.principal.workspace
         served = contexts.languages.served
+        found = await contexts.everywhere(workspace)
+        saved = await contexts.durabilities(workspace)
         items = [
-            record_answer(
-                one, served[one.language], durability=contexts.durability(one)
-            )
+            record_answer(one, served[one.language], durability=saved.get(one.key))
             if isinstance(one, ContextRecord)
             else context_answer(one)
-            for one in await contexts.everywhere(self.principal.workspace)
+            for one in found
         ]
         self.answer({"items": items})
 

@@ -34,7 +34,7 @@ from isoserver.errors import (
 from isoserver.storage.retention import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -302,9 +302,14 @@ class Contexts:
         """Return a workspace's, oldest first; those without a process as records."""
         return self._registry.in_workspace(workspace)
 
-    def durability(self, record: ContextRecord) -> float | None:
-        """Return when a context without a process is saved; see `Identity`."""
-        return self._store.durability(record.key)
+    async def durabilities(self, workspace: str) -> Mapping[Key, float]:
+        """Return when a workspace's contexts are saved that say so; see `Identity`.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        shared = self.elsewhere is not None
+        return await self._store.durabilities(workspace, shared=shared)
 
     async def everywhere(self, workspace: str) -> list[Context | ContextRecord]:
         """Return a workspace's on all servers, oldest first; others' as records.

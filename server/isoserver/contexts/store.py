@@ -281,6 +281,25 @@ class ContextStore:
         """Return after how many seconds a context is saved."""
         return self._durabilities.get(key)
 
+    async def durabilities(
+        self, workspace: str, *, shared: bool
+    ) -> Mapping[Key, float]:
+        """Return after how many seconds contexts are saved that have a row.
+
+        Args:
+            workspace: Whose they are.
+            shared: Whether to ask the database, where other servers have theirs.
+
+        Raises:
+            DatabaseError: It can't be read.
+        """
+        if not shared:
+            return self._durabilities
+        query = select(DURABILITIES).where(DURABILITIES.c.workspace == workspace)
+        async with self._database.connect() as connection:
+            rows = await connection.execute(query)
+            return {(owner, name): seconds for owner, name, seconds in rows}
+
     def note_begin(
         self, key: Key, packages: tuple[str, ...], durability: float | None
     ) -> None:

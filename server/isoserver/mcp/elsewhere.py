@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import anyio
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import encode_header_value
 from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
@@ -140,7 +141,7 @@ class Elsewhere:
             "Accept": "application/json, text/event-stream",
             "Mcp-Protocol-Version": _VERSION,
             "Mcp-Method": asked.method,
-            "Mcp-Name": quote(asked.name, safe=":/?#[]@!$&'()*+,;=~"),
+            "Mcp-Name": encode_header_value(asked.name),
         }
         if asked.peer.session is not None:
             headers[SESSION_HEADER] = quote(asked.peer.session)

@@ -691,6 +691,7 @@ class _Body(msgspec.Struct):
     context_id: str | None = None
     execution_id: str | None = None
     session: str | None = None
+    session_id: str | None = msgspec.field(name="sessionId", default=None)
     kernel_id: str | None = None
     kernel: _Kernel | None = None
     path: str | None = None
@@ -729,7 +730,12 @@ def _of_exec(handler: Handler) -> Target | None:
 
 
 def _of_tasks(handler: Handler) -> Target | None:
-    return None if handler.request.method != "POST" else _of_run(handler, Kind.TASK)
+    if handler.request.method != "POST":
+        return None
+    session = _body(handler).session_id
+    if session:
+        return Target(CONTEXT, session, made=True)
+    return _of_run(handler, Kind.TASK)
 
 
 def _of_run(handler: Handler, kind: Kind) -> Target | None:

@@ -124,7 +124,8 @@ class TaskRunner:
     def _language(self, order: TaskOrder) -> Language:
         found = self._runtimes.get(order.runtime_id)
         if found is None:
-            offered = ", ".join((*self._runtimes, *RUNTIME_ALIASES))
+            aliases = (a for a, of in RUNTIME_ALIASES.items() if of in self._runtimes)
+            offered = ", ".join((*self._runtimes, *aliases))
             problem = FieldProblem("runtimeId", f"must be one of {offered}")
             raise InvalidRequestError(problem)
         return found

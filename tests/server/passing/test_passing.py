@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from tests.support.agents import connect_agent
 from tests.support.client import NO_TLS, connect
 from tests.support.clusters import SECRET, AnyServer
 from tests.support.fronts import Front
-from tests.support.server import JAVASCRIPT_FLAGS, MIB
+from tests.support.server import MIB, V8_FLAGS
 from tests.support.waiting import wait_for
 
 from isoserver.app import ROUTES
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 OWNER = "X-Isokernel-Owner"
 MARK = "X-Isokernel-Passed"
-FLAGS = (*JAVASCRIPT_FLAGS, "--interrupt-grace-seconds", "1")
+FLAGS = (*V8_FLAGS, "--interrupt-grace-seconds", "1")
 FOREVER = "console.log('begun'); await new Promise(() => {})"
 
 
@@ -173,6 +174,23 @@ def test_files_pass_both_ways(clients: tuple[Client, Client], own: str) -> None:
 def _rss(server: Server) -> int:
     found: int = psutil.Process(server.process.pid).memory_info().rss
     return found
+
+
+def test_files_are_resources_elsewhere(
+    clients: tuple[Client, Client], both: AnyServer, own: str
+) -> None:
+    """Also those whose names no header can have as they are."""
+    clients[0].put(f"/contexts/{own}/files/söme file.csv", content=b"a,b\n")
+
+    async def read(url: str) -> str:
+        async with connect_agent(url) as agent:
+            place = f"context://{own}/files/s%C3%B6me%20file.csv"
+            (found,) = (await agent.read_resource(place)).contents
+            text: str = found.text  # type: ignore[union-attr]  # it is a text
+            return text
+
+    for server in both.servers:
+        assert asyncio.run(read(server.url)) == "a,b\n"
 
 
 def test_who_passes_on_keeps_little_of_it(
@@ -328,6 +346,28 @@ def test_lists_say_who_is_connected_elsewhere(
         one.post(f"/contexts/{own}/interrupt")
 
     asyncio.run(work())
+
+
+def test_tasks_run_where_their_session_is(
+    clients: tuple[Client, Client], own: str
+) -> None:
+    code = "return globalThis.n = (globalThis.n ?? 0) + 1"
+    asked = {"code": code, "sessionId": own, "typecheck": False}
+    for number, client in enumerate(clients * 2, 1):
+        body = {**asked, "waitForResult": True}
+        answer = client.post("/tasks", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["result"] == number
+
+
+def test_lists_say_when_contexts_elsewhere_are_saved(
+    clients: tuple[Client, Client], own: str
+) -> None:
+    made = clients[0].post("/contexts", json={"durability": "execution"}).json()["id"]
+    for client in clients:
+        items = {one["id"]: one for one in client.get("/contexts").json()["items"]}
+        assert items[made]["durability"] == "execution"
+        assert "durability" not in items[own]
 
 
 def test_the_same_name_is_one_session(clients: tuple[Client, Client]) -> None:
