@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import OrderedDict
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -47,6 +48,8 @@ __all__ = ["Ownership"]
 
 _LEAVING_AT_ONCE: Final = 4
 _LEAVE_SECONDS: Final = 5.0
+_LEFT_MAX: Final = 1000
+"""Contexts that were let go of and are remembered."""
 """For how long a request waits for a context that leaves, to be passed on then."""
 _QUIET_SECONDS: Final = 1.0
 """For how long a move waits for what a context has begun."""
@@ -114,6 +117,7 @@ class Ownership:
         self._served: frozenset[str] = frozenset()
         self._adopting: dict[Key, asyncio.Future[None]] = {}
         self._leaving: dict[Key, asyncio.Future[None]] = {}
+        self._left: OrderedDict[Key, None] = OrderedDict()
         self._draining: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
         self.emptied = asyncio.Event()
@@ -218,8 +222,18 @@ class Ownership:
                 return workspace, each
         return key
 
+    def check_left(self, key: Key) -> None:
+        """Refuse to say that there is no context which was here a moment ago.
+
+        Raises:
+            MovingError: It was let go of, and nobody has looked for it here since.
+        """
+        if key in self._left:
+            raise MovingError
+
     async def _adopt(self, key: Key, giver: str) -> None:
         if not giver and not await self._is_unowned(key):
+            self._left.pop(key, None)
             return
         self._store.own(key, await self._cluster.claim(CONTEXT, key, giver))
         try:
@@ -232,6 +246,7 @@ class Ownership:
             await asyncio.shield(self._let_go(key))
             raise
         await self._let_go(key)  # it was deleted meanwhile
+        self._left.pop(key, None)
         if giver:
             reason = "the other server doesn't serve its language"
             raise UnmovableError(reason)
@@ -272,6 +287,7 @@ class Ownership:
         if record is not row:
             await self._store.write(record)
         self._registry.load(record)
+        self._left.pop(key, None)
 
     async def _restore_files(self, record: ContextRecord) -> None:
         if record.heap is not None and await self._heaps.has_files(
@@ -320,6 +336,9 @@ class Ownership:
             PeerUnreachableError: They can't be reached; likewise.
         """
         held = await self._store.let_go(key)
+        self._left[key] = None
+        while len(self._left) > _LEFT_MAX:
+            self._left.popitem(last=False)
         for call in self.left:
             await call(key)
         if self._files.has_folder(key):

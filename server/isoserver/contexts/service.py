@@ -339,11 +339,14 @@ class Contexts:
 
         Raises:
             ContextMissingError: The workspace has none of that id.
+            MovingError: It has left for another server since it was found here.
         """
         context = self._registry.find((workspace, context_id))
         if context is None and is_kernel_id(context_id):
             context = self._registry.find_kernel(workspace, context_id)
         if context is None:
+            if self.ownership is not None:
+                self.ownership.check_left((workspace, context_id))
             why = self._registry.why_gone((workspace, context_id))
             raise ContextMissingError(context_id, why)
         return context

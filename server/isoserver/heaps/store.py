@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
@@ -249,13 +250,16 @@ class HeapStore:
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    def cancel() -> None:
-        for task in asyncio.all_tasks(loop):
+    waits = False
+    for task in asyncio.all_tasks(loop):
+        # Who waits for one that never begins wouldn't be told.
+        coroutine: Any = task.get_coro()
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            waits = True
+        else:
             task.cancel()
-
-    # Not before all that was asked for has begun: who waits for what never begins
-    # wouldn't be told.
-    loop.call_soon(cancel)
+    if waits:
+        loop.call_soon(_cancel_all, loop)
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -78,6 +78,19 @@ def test_a_context_is_moved_as_it_is(nodes: Nodes) -> None:
     }
 
 
+def test_a_context_that_was_deleted_elsewhere_is_missing(nodes: Nodes) -> None:
+    """It isn't on its way for ever to who asks where it has been."""
+    (first, one), (second, other) = nodes.start(), nodes.start()
+    here = one.create()
+    for server in (second, first, second):
+        _move(one, here, server.url)
+    assert other.delete(f"/contexts/{here}").status_code == 204
+    body = {"code": "1", "context_id": here, "execution_id": "e"}
+    for client in (one, other):
+        assert client.get(f"/contexts/{here}").status_code == 404
+        assert client.post("/execute", json=body).status_code == 404
+
+
 def _live(client: Client, context_id: str) -> dict[str, Any] | None:
     shown = client.show(context_id)
     return shown if shown["state"] == "idle" else None

@@ -82,10 +82,26 @@ def ask():
     except HeapStoreError as error:
         print(error, flush=True)
 asking = threading.Thread(target=ask, daemon=True)
-asking.start()
-while not loop._ready:  # what is asked, which hasn't begun
-    asking.join(0.01)
-store.give_up()
+if sys.argv[3] == "before":
+    asking.start()
+    while not loop._ready:  # what is asked, which hasn't begun
+        asking.join(0.01)
+    store.give_up()
+else:
+    begun, given = threading.Event(), threading.Event()
+    pipe = store._opened[0].pipe_file
+    def late(*asked):
+        begun.set()
+        given.wait()
+        return pipe(*asked)
+    store._opened[0].pipe_file = late
+    asking.start()
+    begun.wait()
+    store.give_up()
+    before = len(loop._ready)
+    given.set()
+    while len(loop._ready) == before:
+        asking.join(0.01)
 gate.set()
 asking.join(10)
 """
@@ -195,14 +211,17 @@ def test_who_waits_for_a_silent_store_is_told_that_it_is_given_up() -> None:
     assert said.count("the server is ending") == 2
 
 
-def test_who_has_only_begun_to_ask_a_store_is_told_that_it_is_given_up() -> None:
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_who_has_only_begun_to_ask_a_store_is_told_that_it_is_given_up(
+    order: str,
+) -> None:
     variables = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
     said = subprocess.run(
-        [sys.executable, "-c", LATE_GIVER, "s3://silent/in/here", KEYS[0]],
+        [sys.executable, "-c", LATE_GIVER, "s3://silent/in/here", KEYS[0], order],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
