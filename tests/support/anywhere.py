@@ -147,19 +147,87 @@ NO_REQUESTS: Final = {
     "test_connections": "it is about the connections of one server",
     "test_documents": "it is about documents",
     "test_whole_requests": "it is about the bytes of one connection",
+    "access/test_tokens": "without a token, servers don't say whether they are all there",
     "runs/test_given_up": "it is about the loop of one server",
     "tracing/test_tracing": "it counts the spans of one server",
 }
 """Files that are left out, and why."""
 OF_ONE: Final = {
-    "test_what_another_has_is_as_if_it_were_not[POST /approvals/{approval_id}]": (
-        "it writes into SQLite"
-    ),
-    "test_folders_end_with_their_context": "it looks into a server's folder",
-    "test_guesses_are_slowed_down": "each server lets a burst pass",
-    "test_too_many_contexts": "so many may be on each server",
-    "test_metrics": "each server has its own figures",
-    "test_the_kernel_of_a_session_went_first": "only the server where it was knows why",
+    name: why
+    for why, names in {
+        "it writes into SQLite, or reads there": (
+            "test_what_another_has_is_as_if_it_were_not[GET /approvals/{approval_id}]",
+            "test_what_another_has_is_as_if_it_were_not[POST /approvals/{approval_id}]",
+            "test_lists_do_not_show_what_another_has",
+            "test_an_execution_is_known_with_what_came_of_it_or_not_at_all",
+            "test_it_has_them_again_after_the_server",
+            "test_after_kill_9_contexts_go_back_to_their_checkpoints",
+            "test_workspaces_see_nothing_of_each_other",
+            "test_lists_have_nothing_of_another_workspace",
+            "test_lists_of_tools_do_not_either",
+            "test_resources_do_not_either",
+            "test_a_task_runs_in_its_own_workspace",
+            "test_tools_do_not_show_what_another_has",
+            "test_a_session_of_one_name_is_another_in_another_workspace",
+        ),
+        "it looks into a server's folder": (
+            "test_folders_end_with_their_context",
+            "test_a_damaged_heap_is_a_clear_error",
+            "test_the_folder_of_a_forgotten_context_is_deleted",
+            "test_code_and_requests_see_the_same_files",
+            "test_they_end_with_the_server",
+            "test_others_are_not_let_in",
+        ),
+        "one server alone reads the pipe that approvals come by": (
+            "test_several_approvals_at_a_time",
+            "test_a_reviewer_may_say_no",
+            "test_tasks_that_wait_take_no_place",
+        ),
+        "each server lets a burst pass": (
+            "test_guesses_are_slowed_down",
+            "test_who_has_a_token_cannot_guess_keys",
+            "test_wrong_keys_are_the_client_s",
+        ),
+        "so many may be on each server": (
+            "test_too_many_contexts",
+            "test_tasks_have_bounds",
+            "test_the_queue_has_its_bounds",
+            "test_one_workspace_does_not_starve_another",
+            "test_heaps_and_sleepers_are_shared",
+            "test_a_workspace_alone_has_everything",
+            "test_pages_may_call_and_connections_are_bounded",
+        ),
+        "each server has its own figures and processes": (
+            "test_metrics",
+            "test_many_requests_wake_it_once",
+            "test_whatever_is_asked_wakes",
+            "test_contents_are_stored_once_and_deleted_with_the_last_heap",
+            "test_addresses_are_public_unless_a_setting_says_otherwise",
+            "test_what_fails_is_sent_again",
+            "test_who_hangs_is_given_up",
+            "test_redirects_are_not_followed",
+        ),
+        "only the server where it was knows why": (
+            "test_the_kernel_of_a_session_went_first",
+            "test_an_idle_context_is_deleted",
+        ),
+        "what a context has said stays where it was": (
+            "test_a_front_comes_back_to_the_next_server",
+            "test_a_stream_goes_on_in_the_next_server",
+            "test_a_server_that_comes_back_knows_what_has_run",
+            "test_what_a_context_said_ends_with_it",
+        ),
+        "it ends one server alone": (
+            "test_a_server_that_stops_lets_runs_end",
+            "test_streams_end_with_the_server",
+        ),
+        "answers name the server that was asked": (
+            "test_actions_come_from_the_ui",
+            "test_signing_in_and_out",
+            "test_the_download_is_listed",
+        ),
+    }.items()
+    for name in names
 }
 """Tests that are left out, and why."""
 

@@ -69,6 +69,7 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
             message = f"the store of heaps isn't there: {reason_of(error)}"
             raise HeapStoreError(message) from error
         except Exception as error:  # each library has its own
+            store.check_open()  # what was given up has come to nothing
             message = f"the store of heaps can't be used: {reason_of(error)}"
             raise HeapStoreError(message) from error
         return done
