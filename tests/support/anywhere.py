@@ -147,7 +147,7 @@ NO_REQUESTS: Final = {
     "test_connections": "it is about the connections of one server",
     "test_documents": "it is about documents",
     "test_whole_requests": "it is about the bytes of one connection",
-    "access/test_tokens": "without a token, servers don't say whether they are all there",
+    "access/test_tokens": "only with a token do servers say whether all are there",
     "runs/test_given_up": "it is about the loop of one server",
     "tracing/test_tracing": "it counts the spans of one server",
 }
