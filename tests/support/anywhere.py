@@ -216,6 +216,7 @@ OF_ONE: Final = {
             "test_a_stream_goes_on_in_the_next_server",
             "test_a_server_that_comes_back_knows_what_has_run",
             "test_what_a_context_said_ends_with_it",
+            "test_all_hear_the_same",
         ),
         "it ends one server alone": (
             "test_a_server_that_stops_lets_runs_end",

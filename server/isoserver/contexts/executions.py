@@ -106,10 +106,7 @@ class Executions:
         if order.context_id is not None:
             context = self._contexts.get(order.workspace, order.context_id)
             with suppress(ExecutionMissingError):
-                known = await self.find(context, execution_id)
-                if known.code != order.code:
-                    raise ExecutionNamedError(execution_id)
-                return context, known
+                return context, await self._begun(context, execution_id, order.code)
         return await self._begin(order)
 
     async def _begin_anywhere(
@@ -121,17 +118,20 @@ class Executions:
         if contexts.has(*key):
             context = contexts.get(*key)
             try:
-                known = await self.find(context, execution_id)
+                return context, await self._begun(context, execution_id, order.code)
             except ExecutionMissingError:
                 if context.state is not State.DEAD or context.execution_count:
                     raise ExecutionForgottenError(execution_id, key[1]) from None
                 # It was lost with its server, before the execution was over.
                 await contexts.delete(*key)
-            else:
-                if known.code != order.code:
-                    raise ExecutionNamedError(execution_id)
-                return context, known
         return await self._begin(order, made_as=key[1])
+
+    async def _begun(self, context: Context, execution_id: str, code: str) -> Execution:
+        """Return the execution that a context has of that id, if it has that code."""
+        known = await self.find(context, execution_id)
+        if known.code != code:
+            raise ExecutionNamedError(execution_id)
+        return known
 
     async def _join(
         self, workspace: str, execution_id: str, context_id: str
