@@ -95,7 +95,7 @@ class Deadline:
         self._alarm.set(self._patience(job), self._overdue)
 
     def wait_for_end(self) -> None:
-        """Give up what is missing of the job's end if it doesn't come soon."""
+        """Give up if a job's reply has come, and its idle doesn't, or the reverse."""
         self._alarm.set(SECOND_HALF_SECONDS, self._context.give_up)
 
     def stop(self) -> None:

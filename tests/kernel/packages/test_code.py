@@ -118,12 +118,17 @@ def test_modules_are_made_of_code(desk: Desk) -> None:
     assert "npm:/a@1.0.0/c.cjs:3:8" in "".join(places[1])
 
 
-def test_a_heap_has_what_was_made_of_code(desk: Desk) -> None:
+def _keep_code(desk: Desk) -> None:
+    """Have the code of a package made and kept, and begin anew with that."""
     first = HeldContext(desk)
     first.run("import {list} from 'a'")
     first.close()
     desk.run(ended(desk.provider("modules").packages))
     desk.grant = Grant("test", desk._allow)
+
+
+def test_a_heap_has_what_was_made_of_code(desk: Desk) -> None:
+    _keep_code(desk)
     context = HeldContext(desk)
     context.run("import {list} from 'a'")
     assert context.context.bridge.isolate.modules.code_taken
@@ -134,11 +139,7 @@ def test_a_heap_has_what_was_made_of_code(desk: Desk) -> None:
 
 
 def test_restored_contexts_take_code(desk: Desk) -> None:
-    first = HeldContext(desk)
-    first.run("import {list} from 'a'")
-    first.close()
-    desk.run(ended(desk.provider("modules").packages))
-    desk.grant = Grant("test", desk._allow)
+    _keep_code(desk)
     blank = HeldContext(desk)
     restored = HeldContext(desk, snapshot=blank.context.heaps.save())
     code = "import {list} from 'a'; list()"

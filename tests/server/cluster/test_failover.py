@@ -20,31 +20,26 @@ if TYPE_CHECKING:
     from tests.support.postgresql import PostgreSQL
     from tests.support.server import Server
 
-_REFUSE_TO_OPEN = """
+_OPENS = (
+    "UPDATE ON cluster_servers FOR EACH ROW "
+    "WHEN (OLD.capacity = 0 AND NEW.capacity > 0)"
+)
+"""What a server asks of the database at the last to begin."""
+_JOINS = "INSERT ON cluster_servers FOR EACH ROW"
+"""With what it is one of the servers."""
+_REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'not yet'; END $$;
-CREATE TRIGGER refuse BEFORE UPDATE ON cluster_servers FOR EACH ROW
-WHEN (OLD.capacity = 0 AND NEW.capacity > 0) EXECUTE FUNCTION refuse();
+CREATE TRIGGER refuse BEFORE {} EXECUTE FUNCTION refuse();
 """
-"""Has a server fail at the last that it asks of the database to begin."""
-
-_WAIT_TO_OPEN = """
+_WAIT = """
 CREATE TABLE gate ();
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM FROM gate; RETURN NEW; END $$;
-CREATE TRIGGER wait BEFORE UPDATE ON cluster_servers FOR EACH ROW
-WHEN (OLD.capacity = 0 AND NEW.capacity > 0) EXECUTE FUNCTION wait();
+CREATE TRIGGER wait BEFORE {} EXECUTE FUNCTION wait();
 """
-"""Likewise, have it wait for that."""
-
-_WAIT_TO_JOIN = """
-CREATE TABLE gate ();
-CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN PERFORM FROM gate; RETURN NEW; END $$;
-CREATE TRIGGER wait BEFORE INSERT ON cluster_servers FOR EACH ROW
-EXECUTE FUNCTION wait();
-"""
-"""Have it wait before it is one of the servers."""
+_LOCKED = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
+"""Has whoever waits for the gate do so."""
 
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
@@ -220,7 +215,7 @@ def test_a_server_that_listens_already_when_it_can_t_come_back_tries_again(
 ) -> None:
     nodes.database = away.url
     server, one = nodes.start()
-    postgresql.query(_REFUSE_TO_OPEN, away.name)
+    postgresql.query(_REFUSE.format(_OPENS), away.name)
     away.leave()
     wait_for(lambda: one.get("/contexts").headers.get("X-Error-Code") == "lease")
     away.come_back()
@@ -246,9 +241,8 @@ def test_a_server_that_is_told_to_end_as_it_comes_back_ends_in_order(
 ) -> None:
     nodes.database = away.url
     server, one = nodes.start("--shutdown-grace-seconds", "1")
-    postgresql.query(_WAIT_TO_OPEN, away.name)
-    locked = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
-    with postgresql.holding(locked, away.name), ThreadPoolExecutor() as pool:
+    postgresql.query(_WAIT.format(_OPENS), away.name)
+    with postgresql.holding(_LOCKED, away.name), ThreadPoolExecutor() as pool:
         _outlive_its_lease(server, away, postgresql)
         here = one.create()
         body = {"code": "for (;;);", "context_id": here}
@@ -263,9 +257,8 @@ def test_a_server_that_is_told_to_end_while_it_begins_anew_ends_in_order(
 ) -> None:
     nodes.database = away.url
     server, one = nodes.start("--shutdown-grace-seconds", "1")
-    postgresql.query(_WAIT_TO_JOIN, away.name)
-    locked = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
-    with postgresql.holding(locked, away.name):
+    postgresql.query(_WAIT.format(_JOINS), away.name)
+    with postgresql.holding(_LOCKED, away.name):
         _outlive_its_lease(server, away, postgresql)
         with pytest.raises(httpx.ConnectError):  # at once: another server may answer
             one.get("/contexts")

@@ -79,7 +79,7 @@ def test_a_context_is_moved_as_it_is(nodes: Nodes) -> None:
 
 
 def test_a_context_that_was_deleted_elsewhere_is_missing(nodes: Nodes) -> None:
-    """It isn't on its way for ever to who asks where it has been."""
+    """Also for a server that has let go of it, which says `moving` for a while."""
     (first, one), (second, other) = nodes.start(), nodes.start()
     here = one.create()
     for server in (second, first, second):
