@@ -213,6 +213,7 @@ OF_ONE: Final = {
         ),
         "what a context has said stays where it was": (
             "test_a_front_comes_back_to_the_next_server",
+            "test_late_output_belongs_to_its_cell_after_a_sleep",
             "test_a_stream_goes_on_in_the_next_server",
             "test_a_server_that_comes_back_knows_what_has_run",
             "test_what_a_context_said_ends_with_it",

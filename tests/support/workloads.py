@@ -105,10 +105,13 @@ class Asker:
                 ),
             ) as client:
                 answer = client.request(method, path, **options)
-        except httpx.TimeoutException:
+        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
             outcome = "hang"
-            self.problem(f"{method} {path}: {server.url} gave no answer")
+            told = f"{server.url} gave no answer: {type(error).__name__}"
+            self.problem(f"{method} {path}: {told}")
         except httpx.TransportError as error:
+            # Also that no connection was made in time: that is up to the network, as
+            # machines answer before servers do.
             outcome = type(error).__name__
         else:
             outcome = _outcome(answer)

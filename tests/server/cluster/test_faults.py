@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ LATE_SECONDS = 0.05
 LOST_PART = 0.2
 CALM_SECONDS = 60.0
 """In which all is well again, once there are no faults."""
+_HISTORY_LINES = 60
 
 WHY_NOT = why_no_networks()
 pytestmark = [
@@ -204,6 +205,7 @@ class Trial:
         self._left = faults
         self._lock = threading.Lock()
         self._now: Counter[str] = Counter()
+        self._history: deque[str] = deque(maxlen=_HISTORY_LINES)
         self.made: Counter[str] = Counter()
         self.audit = Audit(machines.postgresql, machines.database.name)
         self.askers = [
@@ -268,12 +270,18 @@ class Trial:
                 self._left -= 1
                 self._now[kind] += 1
                 self.made[kind] += 1
+        began = time.strftime("%X")
         try:
             yield wanted
         finally:
             if wanted:
                 with self._lock:
                     self._now[kind] -= 1
+                    self._history.append(f"  {began} to {time.strftime('%X')} {kind}")
+
+    def history(self) -> str:
+        """Tell the last faults, and from when to when each went on."""
+        return "\n".join(self._history)
 
     def report(self) -> str:
         """What there was, line by line."""
@@ -355,5 +363,6 @@ def test_nothing_that_was_answered_is_lost(machines: Machines) -> None:
     problems += trial.problems
     if problems:
         machines.show_logs()
-        sys.stdout.write("\n".join(["problems:", *problems, ""]))
+        last = trial.history()
+        sys.stdout.write("\n".join(["the last faults:", last, "problems:", *problems]))
     assert not problems, report
