@@ -48,9 +48,9 @@ __all__ = ["Ownership"]
 
 _LEAVING_AT_ONCE: Final = 4
 _LEAVE_SECONDS: Final = 5.0
+"""For how long a request waits for a context that leaves, to be passed on then."""
 _LEFT_MAX: Final = 1000
 """Contexts that were let go of and are remembered."""
-"""For how long a request waits for a context that leaves, to be passed on then."""
 _QUIET_SECONDS: Final = 1.0
 """For how long a move waits for what a context has begun."""
 _LOOK_SECONDS: Final = 0.005
@@ -205,7 +205,7 @@ class Ownership:
         if self._registry.has(key):
             return True
         # Else what is being deleted would come back.
-        if not await self._registry.left(key, _LEAVE_SECONDS):
+        if not await self._registry.wait_free(key, _LEAVE_SECONDS):
             raise MovingError
         return self._registry.has(key)
 
