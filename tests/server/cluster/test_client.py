@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,7 +88,8 @@ async def test_nothing_that_was_answered_is_lost_with_a_server(nodes: Nodes) -> 
     """If a context is made to be saved with each execution."""
     servers = [nodes.start()[0] for _ in range(2)]
     async with Cluster([one.url for one in servers]) as cluster:
-        options = {"language": "javascript", "durability": "execution"}
+        options: dict[str, Any] = {"language": "javascript"}
+        options["durability"] = "execution"
         async with cluster.context(**options) as c:
             for number in range(3):
                 await c.run(f"globalThis.n = {number}")
