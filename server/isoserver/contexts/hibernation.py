@@ -276,7 +276,7 @@ class Hibernation:
         if ttl is not None:
             limit = time.time() - ttl
             old = [one for one in self._registry.records() if one.last_used < limit]
-            with self._registry.leaving(*(record.key for record in old)):
+            with self._registry.clearing(*(record.key for record in old)):
                 await self._forget(old)
 
     async def _forget(self, old: list[ContextRecord]) -> None:

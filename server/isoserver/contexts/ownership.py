@@ -220,7 +220,7 @@ class Ownership:
         if self._registry.has(key):
             return True
         # Else what is being deleted would come back.
-        if not await self._registry.left(key, _LEAVE_SECONDS):
+        if not await self._registry.wait_free(key, _LEAVE_SECONDS):
             raise MovingError
         return self._registry.has(key)
 

@@ -59,7 +59,7 @@ _SWEEPS: Final = 4
 _SWEEP_SECONDS_MAX: Final = 30.0
 _UNANSWERED: Final = "its server doesn't answer"
 """Why another server's context is shown as its row has it."""
-_LEFT_SECONDS: Final = 5.0
+_FREE_SECONDS: Final = 5.0
 """For how long a session waits until what was deleted under its name is gone."""
 _MEMORY_PART: Final = 0.75
 """Of the machine's memory, for all contexts together."""
@@ -524,7 +524,7 @@ class Contexts:
         self._registry.discard(context)
         # It may have been deleted, and another one have its name.
         others = self._registry.has(key)
-        with self._registry.leaving(*() if others else (key,)):
+        with self._registry.clearing(*() if others else (key,)):
             if close:
                 await context.close()
             if others:
@@ -578,7 +578,7 @@ class Contexts:
         if self.ownership is not None:
             await self.ownership.adopt((workspace, name))
         else:
-            await self._registry.left((workspace, name), _LEFT_SECONDS)
+            await self._registry.wait_free((workspace, name), _FREE_SECONDS)
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
@@ -652,10 +652,10 @@ class Contexts:
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
         key = workspace, context_id
-        if self._registry.is_leaving(key) and not self._registry.has(key):
-            await self._registry.left(key, _LEFT_SECONDS)
+        if self._registry.is_clearing(key) and not self._registry.has(key):
+            await self._registry.wait_free(key, _FREE_SECONDS)
             return
-        with self._registry.leaving(key):
+        with self._registry.clearing(key):
             await self._delete(key)
 
     async def _delete(self, key: Key) -> None:

@@ -69,11 +69,11 @@ __all__ = [
     "PEER_ROUTES",
     "PassingHandler",
     "contexts_elsewhere",
-    "drop_sessions_elsewhere",
     "fronts_elsewhere",
     "hand_over",
     "loads_elsewhere",
     "move_elsewhere",
+    "pass_session",
     "passing_routes",
     "runs_elsewhere",
 ]
@@ -554,18 +554,32 @@ class PeerSessionsHandler(_PeerHandler):
     """The sessions of fronts with contexts that are here."""
 
     async def post(self) -> None:
-        """Drop those of a document that has one elsewhere by now."""
-        path, kept_id = msgspec.json.decode(self.request.body, type=tuple[str, str])
-        self.parts.sessions.drop_path(self.principal.workspace, path, kept_id)
-        await self.parts.sessions.written()  # for servers that look there
+        """Drop what another server has by now, and end what that has left behind."""
+        path, session_id, left = msgspec.json.decode(
+            self.request.body, type=tuple[str, str, str]
+        )
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        sessions.drop_passed(workspace, path, session_id)
+        await sessions.written()  # for servers that look there
+        if left and sessions.made((workspace, left)):
+            await self.parts.contexts.delete(workspace, left)
         self.answer({})
 
 
-async def drop_sessions_elsewhere(
-    passing: Passing, workspace: str, path: str, kept_id: str
+async def pass_session(
+    passing: Passing, workspace: str, path: str, session_id: str, left: str
 ) -> None:
-    """Have other servers drop the sessions of a document, but for one."""
-    body = msgspec.json.encode((path, kept_id))
+    """Tell other servers whose document has a session here.
+
+    Args:
+        passing: Asks them.
+        workspace: Whose it is.
+        path: The document, of which they drop all others.
+        session_id: The session, which isn't theirs any more.
+        left: The context that it has used, and that ends if a front has made it; or
+            empty.
+    """
+    body = msgspec.json.encode((path, session_id, left))
     await passing.ask_all(PEER_SESSIONS, Principal(workspace, admin=False), body)
 
 
@@ -680,6 +694,7 @@ def _weight(text: str, peer: Peer | None, own: str) -> bytes:
 
 class _Kernel(msgspec.Struct):
     id: str | None = None
+    name: str | None = None
 
 
 class _Document(msgspec.Struct):
@@ -778,8 +793,20 @@ def _of_sessions(handler: Handler) -> Target | None:
     return Target(DOCUMENT, path, made=True) if path else _ANYWHERE
 
 
+def _of_session(handler: Handler) -> Target:
+    kernel = _body(handler).kernel if handler.request.method == "PATCH" else None
+    if kernel is not None and (kernel.id or kernel.name):
+        # Where the context is that it is to use, as its row goes with that.
+        return _context(kernel.id)
+    return Target(FRONT, handler.path_kwargs["session_id"])
+
+
 def _of_contexts(handler: Handler) -> Target | None:
     return _ANYWHERE if handler.request.method == "POST" else None
+
+
+def _of_heap_action(handler: Handler) -> Target | None:
+    return _ANYWHERE if handler.path_kwargs["action"] == "begin" else None
 
 
 def _of_mcp(handler: Handler) -> Target | None:
@@ -808,10 +835,12 @@ _BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
     "/execute/async": _of_execute,
     "/contexts": _of_contexts,
     "/ui/contexts": _of_contexts,
+    "/ui/heaps/{key}/{action}": _of_heap_action,
     "/api/exec": _of_exec,
     "/tasks": _of_tasks,
     "/jupyter/api/kernels": _of_kernels,
     "/jupyter/api/sessions": _of_sessions,
+    "/jupyter/api/sessions/{session_id}": _of_session,
     "/mcp": _of_mcp,
     "/sse": _of_mcp,
     "/messages/{server_id}/": _of_messages,
@@ -820,7 +849,6 @@ _BY_ARGUMENT: Final = {
     "context_id": CONTEXT,
     "task_id": RUN,
     "run_id": RUN,
-    "session_id": FRONT,
 }
 
 
