@@ -20,9 +20,10 @@ from isoserver.cluster.tables import ServerRow
 from isoserver.contexts.history import Cell
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import CELLS, CONTEXTS, ContextStore
-from isoserver.errors import DatabaseError, FencedError
+from isoserver.errors import DatabaseError, FencedError, WebhookLimitError
 from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.tables import HeapTables
+from isoserver.http.metrics import Metrics
 from isoserver.jupyter.sessions import Session, Sessions
 from isoserver.runs.tables import RUNS
 from isoserver.settings.logs import make_log
@@ -33,6 +34,8 @@ from isoserver.storage.database import (
     Database,
     url_of,
 )
+from isoserver.tools.audit import Audit
+from isoserver.webhooks.service import Webhook, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -522,3 +525,51 @@ def test_sessions_of_no_server_are_not_fenced(
             await alone.close()
 
     asyncio.run(scenario())
+
+
+def test_webhooks_are_counted_by_whose_they_are(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            hooks = [_webhooks(each.database) for each in (one, other)]
+            ours, theirs = hooks
+            for name in ("a", "b"):
+                await ours.order("default", HOOK, "cell", name)
+            await theirs.start()
+            theirs.check("default", HOOK)  # what is another's takes no place here
+            with pytest.raises(WebhookLimitError):
+                ours.check("default", HOOK)
+            async with other.database.begin() as connection:
+                await tables.deregister(connection, "one")
+            assert {row.subject for row in await theirs.adopt()} == {"a", "b"}
+            with pytest.raises(WebhookLimitError):
+                theirs.check("default", HOOK)
+            for name in ("a", "b"):
+                await theirs.forget("default", name)
+                await theirs.order("default", HOOK, "cell", f"{name} again")
+            with pytest.raises(WebhookLimitError):
+                theirs.check("default", HOOK)
+            for each in hooks:
+                await each.close()
+
+    asyncio.run(scenario())
+
+
+HOOK = Webhook("http://localhost/")
+
+
+def _webhooks(database: Database) -> Webhooks:
+    """Those of one server, of which two may be pending."""
+    log = make_log("error", StringIO())
+    settings = read_settings(
+        webhooks_pending_max=2,
+        webhook_host=["localhost"],
+        webhook_secret=[f"whsec_{'A' * 32}"],
+        cluster=True,
+        cluster_secret="0123456789" * 3,
+        database_url="postgresql:///",
+        heap_store="memory://heaps",
+    )
+    audit = Audit(settings, database, log)
+    return Webhooks(settings, database, audit, Metrics(), log)
