@@ -75,11 +75,11 @@ def main(flags: list[str]) -> None:
         found["kept"] = one.items() <= two.items()
         found["chosen"] = two.keys() == {node.node_id for node in others}
         lose_placement()
-        found["found_again"] = servers() == two
+        found["found_again"] = reach(2) == two
         nodes.add_node(num_cpus=1, resources=PLACE)
         nodes.wait_for_nodes()
         up(2)
-        found["no_more"] = servers() == two
+        found["no_more"] = reach(2) == two
         up(1)
         last = reach(1)
         found["fewer"] = last.items() <= two.items()
