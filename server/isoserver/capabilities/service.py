@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         [Key, str, bytes, Callable[[str], bool]], Awaitable[bool]
     ]
 
-__all__ = ["Capabilities", "ContextGrant"]
+__all__ = ["POLICIES", "Capabilities", "ContextGrant"]
 
 T = TypeVar("T")
 POLICIES: Final = Table(

@@ -23,7 +23,11 @@ from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
+    ContextFileError,
+    DatabaseError,
     ElsewhereError,
+    HeapError,
+    HeapStoreError,
     MovingError,
     PeerLostError,
     ServerError,
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from isoserver.contexts.store import ContextStore
     from isoserver.contexts.transcript_files import TranscriptFiles
     from isoserver.files.service import Files
+    from isoserver.storage.database import Held
 
 __all__ = ["Ownership"]
 
@@ -62,6 +67,8 @@ _SLEEPERS_A_ROUND: Final = 100
 _PAUSE_SECONDS: Final = 0.2
 """Between two rounds over the contexts that are still here."""
 _SWEPT_AT_ONCE: Final = 100
+_SHARED: Final = (DatabaseError, HeapStoreError, ContextFileError)
+"""What keeps a context from being taken, whoever asks for it."""
 _CAPTURE_SECONDS: Final = 60.0
 """Before its heap is stored, a context's files have been read for long by then."""
 
@@ -106,7 +113,7 @@ class Ownership:
         self.adopted: list[Callable[[Key], Awaitable[None]]] = []
         self.left: list[Callable[[Key], Awaitable[None]]] = []
         self.wanted: list[Callable[[Key], bool]] = []
-        self.hand_over: Callable[[Peer, Key, bool], Awaitable[None]]
+        self.hand_over: Callable[[Peer, Held, bool], Awaitable[None]]
         self.find_room: Callable[[str], Awaitable[Peer | None]]
         self._cluster = cluster
         self._registry = registry
@@ -117,7 +124,7 @@ class Ownership:
         self._transcripts = transcripts
         self._log = log
         self._served: frozenset[str] = frozenset()
-        self._adopting: dict[Key, asyncio.Future[None]] = {}
+        self._adopting: dict[Key, asyncio.Future[BaseException | None]] = {}
         self._leaving: dict[Key, asyncio.Future[None]] = {}
         self._left: OrderedDict[Key, None] = OrderedDict()
         self._draining: asyncio.Task[None] | None = None
@@ -169,19 +176,20 @@ class Ownership:
         self._cluster.check()
         self._store.check()
 
-    async def adopt(self, key: Key, giver: str = "", *, wakes: bool = False) -> None:
+    async def adopt(self, key: Key, given: int = 0, *, wakes: bool = False) -> None:
         """Have a context be here, if there is one and nobody else has it.
 
         Args:
             key: Its workspace and its id, or its UUID as a kernel of Jupyter's.
-            giver: The server that gives it away to this one, if one does.
+            given: The generation of who gives it away to this server, if one does.
             wakes: Whether it is to be where it can wake.
 
         Raises:
             ElsewhereError: Another server has it.
             MovingError: It is on its way to another one.
             DatabaseError: The database can't be used.
-            HeapError: Its files can't be restored.
+            HeapStoreError: Its files can't be restored now.
+            ContextFileError: Its files can't be restored here.
         """
         key = await self._by_id(key)
         while not await self._is_here(key):
@@ -189,17 +197,24 @@ class Ownership:
             if under_way is None:
                 break
             await asyncio.wait([under_way])
+            failure = under_way.result()
+            if isinstance(failure, _SHARED):
+                raise failure  # each of many would wait as long, one after the other
         else:
             if wakes:
                 await self._give_if_full(key)
             return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._adopting[key] = done
+        done: asyncio.Future[BaseException | None]
+        done = self._adopting[key] = asyncio.get_running_loop().create_future()
+        failure = None
         try:
-            await self._adopt(key, giver, wakes=wakes)
+            await self._adopt(key, given, wakes=wakes)
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             del self._adopting[key]
-            done.set_result(None)
+            done.set_result(failure)
 
     async def _is_here(self, key: Key) -> bool:
         leaving = self._leaving.get(key)
@@ -222,10 +237,12 @@ class Ownership:
         here = self._registry.find_kernel(workspace, name)
         if here is not None:
             return here.key
-        for each in await self._store.ids(workspace):
-            if kernel_id((workspace, each)) == name:
-                return workspace, each
-        return key
+        if await self._store.has_row(key):
+            return key  # its own name looks like that
+        ids = await self._store.ids(workspace)
+        # There may be very many of them.
+        found = await asyncio.to_thread(_of_kernel, workspace, ids, name)
+        return key if found is None else (workspace, found)
 
     def check_left(self, key: Key) -> None:
         """Refuse to say that there is no context which was here a moment ago.
@@ -266,11 +283,11 @@ class Ownership:
             return None
         return await self.find_room(workspace)
 
-    async def _adopt(self, key: Key, giver: str, *, wakes: bool) -> None:
-        if not giver and not await self._is_unowned(key, wakes=wakes):
+    async def _adopt(self, key: Key, given: int, *, wakes: bool) -> None:
+        if not given and not await self._is_unowned(key, wakes=wakes):
             self._left.pop(key, None)
             return
-        self._store.own(key, await self._cluster.claim(CONTEXT, key, giver))
+        self._store.own(key, await self._cluster.claim(CONTEXT, key, given))
         try:
             # Again: whoever had it may have written it since.
             row = await self._store.find(key)
@@ -282,7 +299,7 @@ class Ownership:
             raise
         await self._let_go(key)  # it was deleted meanwhile
         self._left.pop(key, None)
-        if giver:
+        if given:
             reason = "the other server doesn't serve its language"
             raise UnmovableError(reason)
 
@@ -313,16 +330,23 @@ class Ownership:
         if self._files.has_folder(key):
             await asyncio.to_thread(self._files.delete, key)
         await asyncio.to_thread(self._transcripts.delete, key, record.created_at)
-        loading = await asyncio.gather(
+        unreadable, *failures = await asyncio.gather(
             self._restore_files(record),
             *(call(key) for call in self.adopted),
             return_exceptions=True,
         )
-        for error in loading:  # once none goes on
+        lost = isinstance(unreadable, HeapError) and not isinstance(
+            unreadable, HeapStoreError
+        )
+        for error in (*failures, None if lost else unreadable):  # once none goes on
             if error is not None:
                 raise error
         if record is not row:
             await self._store.write(record)
+        if lost:
+            # Its row stays as it is: another server may be able to read it.
+            reason = f"it can't be woken: {unreadable}"
+            record = record._replace(state=State.DEAD.value, reason=reason)
         self._registry.load(record)
         self._left.pop(key, None)
 
@@ -336,12 +360,12 @@ class Ownership:
             finally:
                 heap.close()
 
-    async def take(self, key: Key, giver: str, *, wake: bool) -> None:
+    async def take(self, key: Key, given: int, *, wake: bool) -> None:
         """Take a context that another server gives away.
 
         Args:
             key: The context's.
-            giver: The server.
+            given: The generation of that server.
             wake: Whether it is to be live here at once, as it was there.
 
         Raises:
@@ -351,7 +375,7 @@ class Ownership:
         if self._cluster.draining:
             reason = "the server is being drained"
             raise UnmovableError(reason)
-        await self.adopt(key, giver)
+        await self.adopt(key, given)
         context = self._registry.find(key)
         if context is not None and wake and not self._registry.crowd(key[0]):
             context.rouse()
@@ -383,7 +407,7 @@ class Ownership:
         try:
             if peer is not None:
                 async with timeout(_HAND_OVER_SECONDS):
-                    await self.hand_over(peer, key, wake)
+                    await self.hand_over(peer, held[0], wake)
                 return
         except (asyncio.TimeoutError, TimeoutError):
             await self._cluster.release(CONTEXT, *held)  # unless they have it by now
@@ -572,8 +596,13 @@ class Ownership:
     async def sweep(self, ttl_seconds: float) -> None:
         """Take contexts that nobody owns nor uses, for the next sweep to delete."""
         limit = time.time() - ttl_seconds
-        for key in await self._store.unused(limit, _SWEPT_AT_ONCE):
+        for key in await self._store.unused(limit, self._served, _SWEPT_AT_ONCE):
             try:
                 await self.adopt(key)
             except ServerError:  # noqa: PERF203 - another server's, or not now
                 continue
+
+
+def _of_kernel(workspace: str, ids: list[str], wanted: str) -> str | None:
+    """Return which of a workspace's contexts has a UUID; in any thread."""
+    return next((each for each in ids if kernel_id((workspace, each)) == wanted), None)

@@ -169,10 +169,13 @@ class Registry:
         self._ephemeral[context.key] = context
 
     def discard(self, context: Context) -> None:
-        """Drop a context that could not be started."""
+        """Drop a context that could not be made; it may sleep already."""
+        key = context.key
         for group in (self._live, self._ephemeral):
-            if group.get(context.key) is context:
-                del group[context.key]
+            if group.get(key) is context:
+                del group[key]
+        if self._recalled.get(key) is context:
+            self.pop_record(key)
 
     def revive(self, context: Context) -> None:
         """Have a context live that is about to be restarted.

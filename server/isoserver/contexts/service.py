@@ -463,8 +463,11 @@ class Contexts:
             await self._own(context, ephemeral=ephemeral)
             await self._start(context, loaded, policy)
         if not ephemeral:
-            self._record(context)
-            await self._written(context)
+            try:
+                await self._record(context)
+            except BaseException:
+                await self._leave_nothing(context)
+                raise
         return context
 
     async def _own(self, context: Context, *, ephemeral: bool = False) -> None:
@@ -475,20 +478,6 @@ class Contexts:
             await self.ownership.claim(context.key)
         except BaseException:
             self._registry.discard(context)
-            raise
-
-    async def _written(self, context: Context) -> None:
-        """Have a new context be there after a crash; else nothing is left of it.
-
-        Where servers share a database, they know of it. If each of its executions is
-        saved, so is what it begins with.
-        """
-        try:
-            if self.ownership is not None:
-                await self.ownership.written()
-            await self._save_at_once(context)
-        except BaseException:
-            await self._leave_nothing(context)
             raise
 
     async def _save_at_once(self, context: Context) -> None:
@@ -541,7 +530,11 @@ class Contexts:
                 await context.close()
             if others:
                 return
+            context.transcript.close()
             await asyncio.to_thread(self._files.delete, key)
+            await asyncio.to_thread(self._transcripts.delete, key, context.created_at)
+            with suppress(DatabaseError):
+                await self._forget_calls(key)
             with suppress(DatabaseError):  # then it is released as this server ends
                 await self._store.delete(key)
                 if self.ownership is not None:
@@ -557,12 +550,20 @@ class Contexts:
             return self.languages.preferred("v8")
         return self.languages.find(name)
 
-    def _record(self, context: Context) -> None:
+    async def _record(self, context: Context) -> None:
+        """Have a new context be there after a crash.
+
+        Where servers share a database, they know of it. If each of its executions is
+        saved, so is what it begins with.
+        """
         made, generation = context.created_at, self._store.generation(context.key)
         self._transcripts.keep(context.transcript, context.key, made, generation)
         begins = context.identity
         self._store.note_begin(context.key, begins.packages, begins.durability)
         self._hibernation.record(context)
+        if self.ownership is not None:
+            await self.ownership.written()
+        await self._save_at_once(context)
 
     async def session(
         self,
@@ -618,6 +619,7 @@ class Contexts:
         Raises:
             ForkError: Its process can't be forked, or V8 can't.
             ContextLimitError: The limit of contexts is reached.
+            DatabaseError: What is kept of them can't be written.
         """
         if not context.process.can_fork:
             message = f"a {context.language.name} context can't be forked"
@@ -640,17 +642,16 @@ class Contexts:
                 await self._own(fork)
             await context.fork_into(*forks, forked=forked)
             await asyncio.gather(*copying)
+            for fork in forks:
+                if self._calls is not None:
+                    await self._calls.set(fork.key, self._calls.given(context.key))
+                await self._store.copy_cells(context, fork)
+                await self._record(fork)
         except BaseException:
             await asyncio.gather(*copying, return_exceptions=True)
             for fork in forks:
                 await self._leave_nothing(fork)
             raise
-        for fork in forks:
-            if self._calls is not None:
-                await self._calls.set(fork.key, self._calls.given(context.key))
-            await self._store.copy_cells(context, fork)
-            self._record(fork)
-            await self._written(fork)
         return forks
 
     def _copy_files(self, context: Context, fork: Context) -> asyncio.Future[None]:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from isoserver.cluster.service import Cluster, Peer
     from isoserver.contexts.context import Key
     from isoserver.passing.service import Exchange, Passing
+    from isoserver.storage.database import Held
 
 __all__ = [
     "PEER_ROUTES",
@@ -500,14 +501,14 @@ class PeerContextsHandler(_PeerHandler):
 
     async def post(self) -> None:
         """Take a context that another server gives away."""
-        giver, name, wake = msgspec.json.decode(
-            self.request.body, type=tuple[str, str, bool]
+        given, name, wake = msgspec.json.decode(
+            self.request.body, type=tuple[int, str, bool]
         )
         ownership = self.parts.contexts.ownership
         assert ownership is not None  # noqa: S101 - where servers pass on
         refused = ""
         try:
-            await ownership.take((self.principal.workspace, name), giver, wake=wake)
+            await ownership.take((self.principal.workspace, name), given, wake=wake)
         except (ElsewhereError, UnmovableError) as error:
             refused = str(error)
         self.answer({"refused": refused})
@@ -619,13 +620,13 @@ async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
     return [one for data in answers for one in _RUNS.decode(data)]
 
 
-async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:  # noqa: FBT001 - of one form with others
+async def hand_over(passing: Passing, peer: Peer, held: Held, wake: bool) -> None:  # noqa: FBT001 - of one form with others
     """Have another server take a context that this one has put down.
 
     Args:
         passing: Asks it.
         peer: The other server.
-        key: The context's.
+        held: The context, as this server has it.
         wake: Whether it is to be live there.
 
     Raises:
@@ -633,8 +634,8 @@ async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:
         PeerLostError: It doesn't say that it has it.
         UnmovableError: It doesn't take it.
     """
-    workspace, name = key
-    body = msgspec.json.encode((passing.cluster.server_id, name, wake))
+    workspace, name, generation = held
+    body = msgspec.json.encode((generation, name, wake))
     principal = Principal(workspace, admin=False)
     owner = Owner(peer.id, peer.url)
     request = PeerRequest(owner, "POST", PEER_CONTEXTS, principal, body)

@@ -160,7 +160,8 @@ class Webhooks:
 
     async def adopt(self) -> list[PendingWebhook]:
         """Take over from servers that are gone; as `start`, and as often as wanted."""
-        lost = await self._store.take()
+        lost, counts = await self._store.take()
+        self._pending.update(counts)
         self._ordered.update({(row.workspace, row.subject): row for row in lost})
         self._wanted.set()
         return lost

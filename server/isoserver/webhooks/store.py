@@ -5,6 +5,7 @@ Times are as time.time() gives them.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import (
@@ -72,7 +73,7 @@ _TAKE: Final = text(
     AND NOT EXISTS (
         SELECT 1 FROM runs WHERE runs.id = webhooks.subject AND ended_at IS NULL
     )
-    RETURNING webhooks.id
+    RETURNING webhooks.id, webhooks.workspace
     """
 )
 """What a server that is gone has left, in one step, so that one server sends it."""
@@ -149,11 +150,12 @@ class WebhookStore:
         query = select(WEBHOOKS).where(WEBHOOKS.c.next_at.is_(None), *self._ours)
         return await self._read(query)
 
-    async def take(self) -> list[PendingWebhook]:
+    async def take(self) -> tuple[list[PendingWebhook], dict[str, int]]:
         """Have those be this server's whose servers are gone, and whose runs ended.
 
         Returns:
-            Those that nothing is known of yet; the others are due.
+            Those that nothing is known of yet, the others are due; and how many there
+            are of each workspace in all.
 
         Raises:
             DatabaseError: The database can't be used.
@@ -163,10 +165,15 @@ class WebhookStore:
 
         async with self._database.begin() as connection:
             named = {"gone": await gone(connection, WEBHOOK)}
-            taken = [row[0] for row in await connection.execute(_TAKE, named)]
-        waits = WEBHOOKS.c.next_at.is_(None)
-        query = select(WEBHOOKS).where(WEBHOOKS.c.id.in_(taken), waits)
-        return await self._read(query) if taken else []
+            taken = (await connection.execute(_TAKE, named)).all()
+            query = select(WEBHOOKS).where(
+                WEBHOOKS.c.id.in_([row.id for row in taken]),
+                WEBHOOKS.c.next_at.is_(None),
+            )
+            # Else they would be this server's without its knowing of them.
+            rows = (await connection.execute(query)).all() if taken else []
+        counts = Counter(row.workspace for row in taken)
+        return [PendingWebhook(*row) for row in rows], counts
 
     async def due(
         self, until: float, count_max: int, workspaces: list[str], ids: list[str]
@@ -198,9 +205,8 @@ class WebhookStore:
 
     async def counts(self) -> dict[str, int]:
         """Count the rows of each workspace."""
-        query = select(WEBHOOKS.c.workspace, func.count()).group_by(
-            WEBHOOKS.c.workspace
-        )
+        columns = WEBHOOKS.c.workspace, func.count()
+        query = select(*columns).where(*self._ours).group_by(WEBHOOKS.c.workspace)
         async with self._database.connect() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 

@@ -20,9 +20,10 @@ from isoserver.cluster.tables import ServerRow
 from isoserver.contexts.history import Cell
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import CELLS, CONTEXTS, ContextStore
-from isoserver.errors import DatabaseError, FencedError
+from isoserver.errors import DatabaseError, FencedError, WebhookLimitError
 from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.tables import HeapTables
+from isoserver.http.metrics import Metrics
 from isoserver.jupyter.sessions import Session, Sessions
 from isoserver.runs.tables import RUNS
 from isoserver.settings.logs import make_log
@@ -33,6 +34,8 @@ from isoserver.storage.database import (
     Database,
     url_of,
 )
+from isoserver.tools.audit import Audit
+from isoserver.webhooks.service import Webhook, Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,10 +103,12 @@ class Member:
         async with self.database.begin() as connection:
             await connection.execute(statement, row)
 
-    async def claim(self, kind: str, key: tuple[str, str] = KEY) -> int | None:
-        """Own something, if it is nobody's."""
+    async def claim(
+        self, kind: str, key: tuple[str, str] = KEY, given: int = 0
+    ) -> int | None:
+        """Own something, if it is nobody's, or is given away."""
         async with self.database.begin() as connection:
-            return await tables.claim(connection, kind, key, self.name)
+            return await tables.claim(connection, kind, key, self.name, given)
 
 
 @asynccontextmanager
@@ -154,6 +159,27 @@ def test_rows_of_a_context_are_its_owner_s(
             await other.write(update(CONTEXTS).values(reason="x"))
             with pytest.raises(FencedError):
                 await one.write(update(CONTEXTS).values(reason="y"))
+
+    asyncio.run(scenario())
+
+
+def test_what_was_given_away_is_not_taken_late(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """Who gave it away may have taken it again meanwhile, and gone on with it."""
+
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            first = await one.claim(CONTEXT)
+            assert first is not None
+            taken = await other.claim(CONTEXT, given=first)
+            assert taken is not None
+            async with other.database.begin() as connection:
+                await tables.release(connection, CONTEXT, [(*KEY, taken)], "other")
+            again = await one.claim(CONTEXT)
+            assert again is not None
+            assert await other.claim(CONTEXT, given=first) is None
+            assert await other.claim(CONTEXT, given=again) is not None
 
     asyncio.run(scenario())
 
@@ -499,3 +525,51 @@ def test_sessions_of_no_server_are_not_fenced(
             await alone.close()
 
     asyncio.run(scenario())
+
+
+def test_webhooks_are_counted_by_whose_they_are(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            hooks = [_webhooks(each.database) for each in (one, other)]
+            ours, theirs = hooks
+            for name in ("a", "b"):
+                await ours.order("default", HOOK, "cell", name)
+            await theirs.start()
+            theirs.check("default", HOOK)  # what is another's takes no place here
+            with pytest.raises(WebhookLimitError):
+                ours.check("default", HOOK)
+            async with other.database.begin() as connection:
+                await tables.deregister(connection, "one")
+            assert {row.subject for row in await theirs.adopt()} == {"a", "b"}
+            with pytest.raises(WebhookLimitError):
+                theirs.check("default", HOOK)
+            for name in ("a", "b"):
+                await theirs.forget("default", name)
+                await theirs.order("default", HOOK, "cell", f"{name} again")
+            with pytest.raises(WebhookLimitError):
+                theirs.check("default", HOOK)
+            for each in hooks:
+                await each.close()
+
+    asyncio.run(scenario())
+
+
+HOOK = Webhook("http://localhost/")
+
+
+def _webhooks(database: Database) -> Webhooks:
+    """Those of one server, of which two may be pending."""
+    log = make_log("error", StringIO())
+    settings = read_settings(
+        webhooks_pending_max=2,
+        webhook_host=["localhost"],
+        webhook_secret=[f"whsec_{'A' * 32}"],
+        cluster=True,
+        cluster_secret="0123456789" * 3,
+        database_url="postgresql:///",
+        heap_store="memory://heaps",
+    )
+    audit = Audit(settings, database, log)
+    return Webhooks(settings, database, audit, Metrics(), log)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.server.cluster.conftest import Nodes
     from tests.support.client import Client
+
+pytestmark = pytest.mark.timeout(180)  # four servers start
 
 OWNER = "X-Isokernel-Owner"
 FLAGS = ("--contexts-max", "1", "--hibernate-after-seconds", "0.2")

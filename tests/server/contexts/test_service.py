@@ -8,9 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
-from isoserver.capabilities.service import Capabilities
+from isoserver.capabilities.service import POLICIES, Capabilities
 from isoserver.contexts import hibernation
 from isoserver.contexts.context import State
 from isoserver.contexts.engines import Engines
@@ -188,6 +189,40 @@ def test_the_policy_of_a_context_that_nobody_used_goes_with_it(tmp_path: Path) -
 
     settings = plain(tmp_path, hibernated_context_ttl_seconds=0.1)
     with_contexts(settings, tmp_path, Database(url_of(None, tmp_path)), use)
+
+
+def test_of_forks_that_can_not_all_be_kept_none_is_left(tmp_path: Path) -> None:
+    """Whoever asked for them doesn't know how those are called that were made."""
+    database = Database(url_of(None, tmp_path))
+
+    async def use(contexts: Contexts) -> None:
+        language = contexts.languages.find("javascript")
+        context = await contexts.create("default", language, policy={"net": "off"})
+        async with database.begin() as connection:  # the second fork's
+            await connection.execute(text(_NO_MORE))
+        with pytest.raises(IntegrityError):
+            await contexts.forks(context, 3)
+        assert contexts.in_workspace("default") == [context]
+        async with database.connect() as connection:
+            for table in (CONTEXTS, POLICIES):
+                kept = await connection.execute(select(table.c.id))
+                assert set(kept.scalars()) <= {context.id}
+        assert list(calls_of(contexts)) == [context.key]
+
+    with_contexts(plain(tmp_path), tmp_path, database, use)
+
+
+_NO_MORE = """
+    CREATE TRIGGER no_more BEFORE INSERT ON context_policies
+    WHEN (SELECT count(*) FROM context_policies) = 2
+    BEGIN SELECT RAISE(ABORT, 'full'); END
+"""
+
+
+def calls_of(contexts: Contexts) -> dict[Key, dict[str, Any]]:
+    calls = contexts._calls
+    assert isinstance(calls, Capabilities)
+    return calls._given
 
 
 def with_contexts(
